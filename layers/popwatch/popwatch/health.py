@@ -54,6 +54,10 @@ class Health:
     beneath: State | None = None
 
 
+UNTESTED = Health()
+"""The health of a target that nothing is known of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of state; `lasted` is how long the previous state had lasted, if that is known."""
@@ -123,7 +127,7 @@ def _wake(health: Health) -> Health:
         case State.MAINTENANCE:
             return replace(health, state=health.beneath or State.UNTESTED, beneath=None)
         case State.SUSPENDED:
-            return Health()
+            return UNTESTED
         case _:
             return health
 

@@ -60,7 +60,7 @@ class Policy:
 class Target:
     """A POP3 server to watch. `problems` lists fields that cannot be used; such a target is never connected to.
 
-    `fields` are the values as written, without those that only repeat a default: what travels in a batch message.
+    `fields` are the item's own known fields as written, which is what travels in a batch message.
     """
 
     target_id: str
@@ -106,7 +106,6 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     listed in `Target.unknown_fields`.
     """
     fields = {**(defaults or {}), **item}
-    target_id = str(item.get("target_id", ""))
     values: dict[str, object] = {}
     problems: list[Problem] = []
     for name, value in fields.items():
@@ -120,7 +119,7 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     if "host" not in values and not any(problem.field == "host" for problem in problems):
         problems.append(Problem("host", "The field `host` is missing: write the server's name or address."))
     values["maintenance"] = _parse_maintenance(values, problems)
-    return _build(target_id, values, tuple(problems), fields)
+    return _build(values, tuple(problems), item)
 
 
 def _is_blank(value: object) -> bool:
@@ -151,10 +150,9 @@ def _as_list(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _build(
-    target_id: str, values: dict[str, object], problems: tuple[Problem, ...], fields: Mapping[str, object]
-) -> Target:
+def _build(values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object]) -> Target:
     known = dict(values)
+    target_id = str(item.get("target_id", ""))
     policy = Policy(**{name: known.pop(name) for name in Policy.__slots__ if name in known})  # type: ignore[arg-type]
     known.setdefault("target_id", target_id)
     known.setdefault("name", target_id)
@@ -165,8 +163,8 @@ def _build(
     return Target(
         policy=policy,
         problems=problems,
-        unknown_fields=tuple(sorted(name for name in fields if name not in FIELDS_BY_NAME)),
-        fields={name: value for name, value in fields.items() if name in FIELDS_BY_NAME and not _is_blank(value)},
+        unknown_fields=tuple(sorted(str(name) for name in item if name not in FIELDS_BY_NAME)),
+        fields={name: value for name, value in item.items() if name in FIELDS_BY_NAME and not _is_blank(value)},
         **known,  # type: ignore[arg-type]
     )
 

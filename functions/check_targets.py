@@ -1,0 +1,123 @@
+"""The function behind the schedule and the batch queue: a tick, or a batch of one, is tested, committed and told."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from popwatch.notifier import Notifier
+from popwatch.prober import Prober
+
+from popwatch.batches import HourOfBatch, from_message
+from popwatch.config import Settings
+from popwatch.dispatcher import Dispatcher
+from popwatch.store import Store, Tables
+from popwatch.sweep import Edges, Report, Sweep
+
+RESERVE_SECONDS = 20.0
+"""The end of an invocation's time that is kept for commits and alerts, AWS's retries included."""
+
+_CALLS = Config(
+    connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 5}
+)
+
+logger = Logger()
+metrics = Metrics()
+_processor = BatchProcessor(event_type=EventType.SQS)
+
+
+class OwedError(Exception):
+    """AWS refused something that is still owed; a later sweep makes it good, and the operator should know."""
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> object:
+    """Do the work of a tick of the schedule, or of a message of the batch queue."""
+    if "Records" in event:
+        do = partial(_do_message, context=context)
+        return process_partial_response(event=event, record_handler=do, processor=_processor)
+    report = _sweep(context).run_tick(_tick_of(event))
+    metrics.add_metric("SweepLag", MetricUnit.Seconds, report.lag_seconds)
+    _tell("A sweep has been done.", report)
+    return None
+
+
+def _do_message(record: SQSRecord, context: LambdaContext) -> None:
+    work = from_message(record.body)
+    sweep = _sweep(context)
+    if isinstance(work, HourOfBatch):
+        sweep.run_hour(work)
+    else:
+        _tell("A batch has been done.", sweep.run_batch(work))
+
+
+def _tick_of(event: Mapping[str, Any]) -> datetime:
+    """The moment for which the schedule fired, never the clock: Scheduler fires anywhere within its minute."""
+    try:
+        return datetime.fromisoformat(event["scheduled_time"]).astimezone(UTC).replace(microsecond=0)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            "The event needs `scheduled_time` in ISO 8601, such as 2026-11-23T12:34:00Z; events/tick.json is a sample."
+        ) from None
+
+
+def _sweep(context: LambdaContext) -> Sweep:
+    end_by = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+    return Sweep(_edges(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
+
+
+def _tell(what: str, report: Report) -> None:
+    """Log and count what was done; raises OwedError if AWS refused some of it."""
+    logger.info(what, extra={**asdict(report), "tick": report.tick.isoformat()})
+    metrics.add_metric("Tests", MetricUnit.Count, report.tests)
+    if report.alerts:
+        metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())
+    metrics.flush_metrics()
+    _count_by("Failures", "error", report.failures)
+    _count_by("Targets", "state", report.states)
+    if report.owed:
+        raise OwedError(f"{report.owed} alerts or records are still owed; a later sweep makes them good.")
+
+
+def _count_by(name: str, dimension: str, counts: Mapping[Any, int]) -> None:
+    """One metric for each value that occurs: CloudWatch charges for every metric that is sent."""
+    for value, count in counts.items():
+        with single_metric(name=name, unit=MetricUnit.Count, value=count) as metric:
+            metric.add_dimension(dimension, str(value))
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@cache
+def _settings() -> Settings:
+    return Settings.from_env()
+
+
+@cache
+def _edges() -> Edges:
+    """The edges over clients that live as long as the execution environment."""
+    settings = _settings()
+    tables = Tables(
+        settings.targets_table,
+        settings.status_table,
+        settings.history_table,
+        samples_kept=timedelta(days=settings.samples_days),
+        records_kept=timedelta(days=settings.records_days),
+    )
+    return Edges(
+        store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
+        prober=Prober(),
+        notifier=Notifier(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
+        dispatcher=Dispatcher(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
+    )

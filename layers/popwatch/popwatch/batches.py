@@ -1,0 +1,114 @@
+"""A batch: the tests that one invocation makes, and how it is written into messages. No I/O."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from popwatch.records import Record, from_plain, iso, to_plain
+from popwatch.schedule import batch_of, largest_chunk
+from popwatch.targets import Target, parse_target
+
+MESSAGE_BYTES = 900_000
+"""The most that one message carries; SQS takes 1,048,576 bytes, attributes and all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTest:
+    """A target that is due, and its record as the plan found it."""
+
+    target: Target
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tests planned for one `tick`, all of batch `number` of `batches`.
+
+    `horizon` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
+    counts how often tests were handed back to the queue because an invocation could not finish them.
+    """
+
+    tick: datetime
+    horizon: datetime
+    batches: int
+    number: int
+    tests: tuple[PlannedTest, ...]
+    defaults: Mapping[str, Any]
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfBatch:
+    """An hour of a batch whose samples are to be added up."""
+
+    hour: datetime
+    batches: int
+    number: int
+
+
+Work = Batch | HourOfBatch
+
+
+def cut(batch: Batch) -> dict[int, Batch]:
+    """The batch's tests by the batch that each target belongs to."""
+    parts: dict[int, list[PlannedTest]] = defaultdict(list)
+    for test in batch.tests:
+        parts[batch_of(test.target.target_id, batch.batches)].append(test)
+    return {number: replace(batch, number=number, tests=tuple(tests)) for number, tests in sorted(parts.items())}
+
+
+def to_messages(work: Work) -> Iterator[str]:
+    """The bodies of the messages that carry `work`: as many as its size needs."""
+    if isinstance(work, HourOfBatch):
+        yield json.dumps({"hour": iso(work.hour), "batches": work.batches, "batch": work.number})
+        return
+    tests = [_dump(_test_to_plain(test)) for test in work.tests]
+    head = {
+        "tick": iso(work.tick),
+        "horizon": iso(work.horizon),
+        "batches": work.batches,
+        "batch": work.number,
+        "attempt": work.attempt,
+        "defaults": work.defaults,
+    }
+    room = MESSAGE_BYTES - len(_dump(head))
+    while tests:
+        count = largest_chunk([len(test) + 1 for test in tests], room)
+        yield f'{_dump(head)[:-1]},"tests":[{",".join(tests[:count])}]}}'
+        del tests[:count]
+
+
+def from_message(body: str) -> Work:
+    """The work that a message carries. Raises ValueError for a body that is none of ours."""
+    try:
+        plain = json.loads(body)
+        batches, number = int(plain["batches"]), int(plain["batch"])
+        if "hour" in plain:
+            return HourOfBatch(datetime.fromisoformat(plain["hour"]), batches, number)
+        return Batch(
+            tick=datetime.fromisoformat(plain["tick"]),
+            horizon=datetime.fromisoformat(plain["horizon"]),
+            batches=batches,
+            number=number,
+            tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
+            defaults=plain["defaults"],
+            attempt=int(plain["attempt"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"The message is not a batch of popwatch: {type(error).__name__}: {error}") from error
+
+
+def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
+    for test in tests:
+        yield PlannedTest(parse_target(test["item"], defaults), from_plain(Record, test["record"]))
+
+
+def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
+    return {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
+
+
+def _dump(plain: Mapping[str, Any]) -> str:
+    return json.dumps(plain, separators=(",", ":"))

@@ -1,0 +1,75 @@
+"""The plan of a sweep: which targets are tested now, which before the next tick, which are switched off. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from popwatch.batches import Batch, PlannedTest
+from popwatch.health import State
+from popwatch.records import Record
+from popwatch.schedule import TICK, batch_count, next_due
+from popwatch.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a tick asks for. `now` and `later` are batches still to be cut by the number of each target's batch."""
+
+    now: Batch
+    later: tuple[Batch, ...]
+    to_suspend: tuple[PlannedTest, ...]
+    states: Mapping[State, int]
+
+    @property
+    def batches(self) -> int:
+        """The number of batches that the fleet is cut into."""
+        return self.now.batches
+
+
+def plan(
+    tick: datetime,
+    after: datetime | None,
+    targets: Mapping[str, Target],
+    records: Mapping[str, Record],
+    defaults: Mapping[str, Any],
+) -> Plan:
+    """The plan for `tick`, when `after` was the last tick completed (`None`: there was none)."""
+    tests = [PlannedTest(target, records.get(name) or Record(name)) for name, target in targets.items()]
+    due: dict[datetime, list[PlannedTest]] = {tick: []}
+    for test in tests:
+        moment = _due(test, after or tick - TICK, tick)
+        if moment:
+            due.setdefault(moment, []).append(test)
+    count = batch_count(sum(test.target.policy.enabled for test in tests))
+    batches = [Batch(moment, tick + TICK, count, 0, tuple(found), defaults) for moment, found in sorted(due.items())]
+    return Plan(
+        now=batches[0],
+        later=tuple(batches[1:]),
+        to_suspend=tuple(test for test in tests if _is_newly_off(test)),
+        states=Counter(
+            State.SUSPENDED if not test.target.policy.enabled else test.record.health.state for test in tests
+        ),
+    )
+
+
+def without_target(targets: Mapping[str, Target], records: Iterable[Record]) -> list[Record]:
+    """The records whose targets their user has removed."""
+    return [record for record in records if record.target_id not in targets]
+
+
+def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
+    """The fields that no target has, as `target: field`, under a short name that changes when they do."""
+    found = sorted(f"{target.target_id}: {name}" for target in targets for name in target.unknown_fields)
+    return (blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else "", found)
+
+
+def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
+    record = test.record
+    return next_due(record.target_id, record.health, test.target.policy, tested=record.tick, after=after, tick=tick)
+
+
+def _is_newly_off(test: PlannedTest) -> bool:
+    return not test.target.policy.enabled and test.record.health.state is not State.SUSPENDED

@@ -1,0 +1,105 @@
+"""A target's record: what the Status table holds of it and what travels in a batch message. No I/O.
+
+`to_plain` and `from_plain` are the one way in and out: maps of texts, numbers, truths and lists, as JSON and DynamoDB
+both take them, with moments in ISO 8601 (UTC).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from popwatch.alerts import Message
+from popwatch.health import UNTESTED, Health, Transition
+from popwatch.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a commit still owes: the history of a transition, an alert to send.
+
+    `version` is the version of the record that brought it: with the target it names what is owed for good, so that
+    doing it twice can be seen. `committed_at` is the wall clock then.
+    """
+
+    version: int
+    tick: datetime
+    committed_at: datetime
+    transition: Transition | None = None
+    message: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One target's health with what makes committing it safe.
+
+    `version` counts the writes of the record, 0 before the first. `tick` is the tick whose test was judged last; a test
+    of the same or an earlier tick is not judged again. `writer` names the invocation that wrote last, so that it knows
+    its own write when a retried request is answered with a refusal.
+    """
+
+    target_id: str
+    version: int = 0
+    tick: datetime | None = None
+    health: Health = UNTESTED
+    outcome: Outcome | None = None
+    pending: tuple[Pending, ...] = ()
+    writer: str = ""
+
+    def without_pending(self, settled: set[int]) -> Self:
+        """The record once the pending entries of these versions have been settled, one version on."""
+        left = tuple(entry for entry in self.pending if entry.version not in settled)
+        return replace(self, version=self.version + 1, pending=left)
+
+
+def iso(moment: datetime) -> str:
+    """A moment as ISO 8601 in UTC, to the second, or finer if it is: `2026-11-23T03:12:00Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def to_plain(value: object) -> Any:
+    """`value` as maps, lists, texts, numbers and truths; a field that holds its default is left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = ((known, getattr(value, known.name)) for known in fields(value))
+        return {known.name: to_plain(entry) for known, entry in plain if entry != known.default}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(entry) for entry in value]
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.value if isinstance(value, Enum) else value
+
+
+def from_plain(kind: Any, plain: Any) -> Any:
+    """The `kind` (a dataclass, or a type of one of its fields) that `to_plain` made `plain` of.
+
+    Unknown names are passed over, so that a record written by a newer version can be read. Raises ValueError, KeyError
+    or TypeError for what is no such thing.
+    """
+    if isinstance(kind, UnionType):
+        kind = next(choice for choice in get_args(kind) if choice is not type(None))
+    origin = get_origin(kind)
+    if origin is tuple:
+        return tuple(from_plain(get_args(kind)[0], entry) for entry in plain)
+    if origin is not None:
+        return {name: tuple(entry) if isinstance(entry, list) else entry for name, entry in plain.items()}
+    if is_dataclass(kind):
+        make: Any = kind
+        hints = _hints(make)
+        return make(**{name: from_plain(hints[name], entry) for name, entry in plain.items() if name in hints})
+    if kind is datetime:
+        return datetime.fromisoformat(plain)
+    if kind is timedelta:
+        return timedelta(seconds=float(plain))
+    return kind(plain)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)

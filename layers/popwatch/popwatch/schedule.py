@@ -1,0 +1,102 @@
+"""What is due, and how a sweep is cut into batches. Pure; moments come in as arguments.
+
+A tick comes once a minute and answers for the time until the next one, its horizon. A target that is up is due when one
+of its slots lies after the last completed tick and not after this one, so that a missed tick is made up for. Slots lie
+`delay_up` apart at a phase of the target's own, which spreads the load. A failing target is due when its next test is.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from popwatch.health import Health, State, delay_seconds
+from popwatch.targets import Policy
+
+TICK = timedelta(seconds=60)
+"""The time between two ticks: the least that EventBridge Scheduler's `rate` takes."""
+
+LARGEST_BATCH = 800
+"""Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
+small ones; a Lambda's 1,024 descriptors are the ceiling."""
+
+
+def next_due(
+    target_id: str, health: Health, policy: Policy, *, tested: datetime | None, after: datetime, tick: datetime
+) -> datetime | None:
+    """When a target is to be tested: at `tick`, at a moment before the next tick, or (`None`) at neither.
+
+    `after` is the last completed tick, `tested` the tick of the last judged test. Delays count as the policy has them
+    now: one that was shortened takes effect at once.
+    """
+    if not policy.enabled:
+        return None
+    match health.state:
+        case State.UNTESTED | State.SUSPENDED:
+            return tick
+        case State.UP | State.MAINTENANCE:
+            return tick if _has_slot(target_id, policy.delay_up, after, tick) else None
+        case _:
+            planned = _planned(health, policy, tested) or tick
+            return max(planned, tick) if planned < tick + TICK else None
+
+
+def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | None, tick: datetime) -> bool:
+    """Whether a test planned for `tick` may still be judged on this health, which another sweep has changed since."""
+    if tested is not None and tested >= tick:
+        return False
+    return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
+
+
+def retest_at(health: Health, policy: Policy, tick: datetime, horizon: datetime) -> datetime | None:
+    """When a target that was tested at `tick` is due again, if that is before the next tick plans anew."""
+    due = tick + timedelta(seconds=delay_seconds(health, policy))
+    return due if policy.enabled and due < horizon else None
+
+
+def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> bool:
+    """Whether a test planned for `tick` comes so late that later ticks have taken its place."""
+    return now >= tick + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
+
+
+def batch_count(targets: int) -> int:
+    """The number of batches for so many targets: a power of two that leaves at most `LARGEST_BATCH` in each."""
+    count = 1
+    while targets > count * LARGEST_BATCH:
+        count *= 2
+    return count
+
+
+def batch_of(target_id: str, batches: int) -> int:
+    """The batch, from 0, that a target belongs to."""
+    return _hash(target_id, b"batch") % batches
+
+
+def group_name(target_ids: Iterable[str]) -> str:
+    """A short name for a set of targets: the same for the same set, whatever its order."""
+    return blake2b("\n".join(sorted(target_ids)).encode(), digest_size=4).hexdigest()
+
+
+def largest_chunk(sizes: Collection[int], limit: int) -> int:
+    """How many of the first `sizes` fit together into `limit`; at least 1."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if total > limit:
+            return max(count, 1)
+    return len(sizes)
+
+
+def _planned(health: Health, policy: Policy, tested: datetime | None) -> datetime | None:
+    if tested is None:
+        return health.next_test_at
+    return tested + timedelta(seconds=delay_seconds(health, policy))
+
+
+def _has_slot(target_id: str, delay: int, after: datetime, tick: datetime) -> bool:
+    phase = _hash(target_id, b"phase") % delay
+    first, last = (int(moment.timestamp()) - phase for moment in (after, tick))
+    return last // delay > first // delay
+
+
+def _hash(target_id: str, person: bytes) -> int:
+    return int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=person).digest())

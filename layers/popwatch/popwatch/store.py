@@ -1,0 +1,326 @@
+"""The three tables. Only here are keys and items.
+
+Targets   target_id                                   the user's; read, never written
+Status    target_id                                   one record a target; `_sweep` holds the last completed tick
+History   samples#N#B      <tick>#<group>             results of one message: target -> rtt_ms, or a map for a failure
+          hours#N#B        <hour>                     an hour of a batch, added up by target
+          target#ID        transition#<tick>#<version>
+          target#ID        alert#<tick>#<version>
+
+N is the number of batches and B the batch, so that no partition takes more than one batch's writes; a reader asks for
+each N it may lie under. Repeating a write of History changes nothing: its key says what it is.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from popwatch.records import Pending, Record, from_plain, iso, to_plain
+from popwatch.targets import DEFAULTS_ID
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+SWEEP_ID = "_sweep"
+"""Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
+
+Plain = dict[str, Any]
+"""An item as Python values: texts, numbers, truths, lists, maps."""
+
+_log = logging.getLogger("popwatch.store")
+_serializer, _deserializer = TypeSerializer(), TypeDeserializer()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepMark:
+    """How far sweeps have come: the last completed tick, the last hour added up.
+
+    `layouts` are the numbers of batches in use of late, each with the tick that used it last: under which of them an
+    hour's samples may lie. `unknown_fields` names the unknown fields reported last, to report each once per change.
+    """
+
+    tick: datetime | None = None
+    hour: datetime | None = None
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    unknown_fields: str = ""
+
+
+@dataclass(slots=True)
+class Capacity:
+    """Capacity units that DynamoDB reported, by table and kind: what `make bench` prints."""
+
+    read: dict[str, float] = field(default_factory=dict)
+    write: dict[str, float] = field(default_factory=dict)
+
+    def add(self, kind: dict[str, float], answer: Mapping[str, Any]) -> None:
+        """Count what an answer says it consumed."""
+        consumed = answer.get("ConsumedCapacity")
+        for part in consumed if isinstance(consumed, list) else [consumed] if consumed else []:
+            kind[part["TableName"]] = kind.get(part["TableName"], 0.0) + part["CapacityUnits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The names of a stack's tables, and how long History keeps samples, and transitions, alerts and hours."""
+
+    targets: str
+    status: str
+    history: str
+    samples_kept: timedelta = timedelta(days=30)
+    records_kept: timedelta = timedelta(days=400)
+
+
+class Store:
+    """The tables of one stack, over a DynamoDB client. Raises what botocore raises once its retries are used up.
+
+    `clock` gives the present: History's items are passed over once they have expired, since DynamoDB deletes late.
+    """
+
+    def __init__(self, dynamodb: "DynamoDBClient", tables: Tables, clock: Callable[[], datetime]) -> None:
+        self._dynamodb, self._tables, self._clock = dynamodb, tables, clock
+        self.capacity = Capacity()
+
+    def read_targets(self) -> tuple[Plain, list[Plain]]:
+        """The user's defaults and the items of all targets, as written."""
+        items = list(self._scan(self._tables.targets))
+        defaults = next((item for item in items if item["target_id"] == DEFAULTS_ID), {})
+        own = {name: value for name, value in defaults.items() if name != "target_id"}
+        return own, [item for item in items if item["target_id"] != DEFAULTS_ID]
+
+    def read_records(self) -> tuple[SweepMark, dict[str, Record]]:
+        """The sweep's mark, and the record of each target that has one."""
+        records: dict[str, Record] = {}
+        mark = SweepMark()
+        for item in self._scan(self._tables.status):
+            if item["target_id"] == SWEEP_ID:
+                mark = from_plain(SweepMark, item)
+            else:
+                records[item["target_id"]] = _record_of(item)
+        return mark, records
+
+    def mark_sweep(self, mark: SweepMark) -> None:
+        """Write how far sweeps have come; an older tick never replaces a newer one. `mark.tick` is not None."""
+        self._put_status(
+            {"target_id": SWEEP_ID, **to_plain(mark)},
+            "attribute_not_exists(target_id) OR #tick <= :tick",
+            names={"#tick": "tick"},
+            values={":tick": to_plain(mark.tick)},
+        )
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        """Write the record if the table still holds version `expected` of it (0: none).
+
+        Returns None when the table now holds it, else the record that is there instead. This is the commit point of a
+        judgement: the state, the transition and the alert owed are in this one item.
+        """
+        condition, values = "version = :expected", {":expected": expected}
+        if not expected:
+            condition, values = "attribute_not_exists(target_id)", {}
+        there = self._put_status(to_plain(record), condition, values=values)
+        if there is None:
+            return None
+        stored = _record_of(there)
+        ours = stored.version == record.version and stored.writer == record.writer and stored.tick == record.tick
+        return None if ours else stored
+
+    def delete_record(self, record: Record) -> None:
+        """Forget a target that its user removed, unless its record has changed since it was read."""
+        try:
+            answer = self._dynamodb.delete_item(
+                TableName=self._tables.status,
+                Key={"target_id": {"S": record.target_id}},
+                ConditionExpression="version = :version",
+                ExpressionAttributeValues={":version": {"N": str(record.version)}},
+                ReturnConsumedCapacity="TOTAL",
+            )
+            self.capacity.add(self.capacity.write, answer)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return
+
+    def put_transition(self, target_id: str, pending: Pending) -> None:
+        """Write the history of a transition that a commit owes."""
+        self._put_history(
+            _record_key(target_id, "transition", pending), to_plain(pending.transition), self._tables.records_kept
+        )
+
+    def put_alert(self, target_id: str, pending: Pending, message_id: str, sent_at: datetime, *, summary: bool) -> None:
+        """Note that SNS accepted an alert, with its texts; from here on it is not sent again."""
+        note = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **to_plain(pending.message)}
+        self._put_history(_record_key(target_id, "alert", pending), note, self._tables.records_kept)
+
+    def has_alert(self, target_id: str, pending: Pending) -> bool:
+        """Whether SNS is known to have accepted this alert."""
+        answer = self._dynamodb.get_item(
+            TableName=self._tables.history,
+            Key=_to_item(_record_key(target_id, "alert", pending)),
+            ConsistentRead=True,
+            ProjectionExpression="pk",
+            ReturnConsumedCapacity="TOTAL",
+        )
+        self.capacity.add(self.capacity.read, answer)
+        return "Item" in answer
+
+    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, results: Mapping[str, object]) -> None:
+        """Write the results of one message: `target_id -> rtt_ms`, or a map for anything but a pass."""
+        key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}"}
+        self._put_history(key, {"results": dict(results)}, self._tables.samples_kept, tick)
+
+    def read_samples(
+        self, batches: int, batch: int, since: datetime, until: datetime
+    ) -> Iterator[tuple[datetime, Plain]]:
+        """Each samples item of a batch in `since <= tick < until`, oldest first: its tick and its results."""
+        for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until)):
+            yield _tick_of(item), item["results"]
+
+    def read_newest_samples(self, batches: int, batch: int, limit: int) -> list[tuple[datetime, Plain]]:
+        """The newest samples items of a batch, newest first."""
+        answer = self._dynamodb.query(
+            TableName=self._tables.history,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"samples#{batches}#{batch}"}},
+            ScanIndexForward=False,
+            Limit=limit,
+            ReturnConsumedCapacity="TOTAL",
+        )
+        self.capacity.add(self.capacity.read, answer)
+        items = [_from_item(item) for item in answer["Items"]]
+        return [(_tick_of(item), item["results"]) for item in items]
+
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, object]) -> None:
+        """Write an hour of a batch: `target_id -> totals`."""
+        key = {"pk": f"hours#{batches}#{batch}", "sk": iso(hour)}
+        self._put_history(key, {"totals": to_plain(totals)}, self._tables.records_kept, hour)
+
+    def read_hours(
+        self, batches: int, batch: int, since: datetime, until: datetime
+    ) -> Iterator[tuple[datetime, Plain]]:
+        """Each hour of a batch in `since <= hour < until`, oldest first, with its totals by target."""
+        for item in self._query(f"hours#{batches}#{batch}", iso(since), iso(until)):
+            yield datetime.fromisoformat(item["sk"]), item["totals"]
+
+    def read_events(self, target_id: str, since: datetime | None = None) -> Iterator[Plain]:
+        """The transitions and alerts of a target, oldest first within each: its item with `kind`, `tick`, `version`."""
+        for kind in ("transition", "alert"):
+            start = iso(since) if since else ""
+            for item in self._query(f"target#{target_id}", f"{kind}#{start}", f"{kind}#~"):
+                _, tick, version = item.pop("sk").split("#")
+                yield {**item, "kind": kind, "tick": datetime.fromisoformat(tick), "version": int(version)}
+
+    def _put_status(
+        self, item: Plain, condition: str, *, values: Plain, names: dict[str, str] | None = None
+    ) -> Plain | None:
+        """Put an item of Status on a condition; None when it was met, else the item that is there."""
+        options: Any = {"ExpressionAttributeNames": names} if names else {}
+        if values:
+            options["ExpressionAttributeValues"] = _to_item(values)
+        try:
+            answer = self._dynamodb.put_item(
+                TableName=self._tables.status,
+                Item=_to_item(item),
+                ConditionExpression=condition,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                ReturnConsumedCapacity="TOTAL",
+                **options,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            there: Any = error.response.get("Item", {"target_id": {"S": item["target_id"]}})
+            return _from_item(there)
+        self.capacity.add(self.capacity.write, answer)
+        return None
+
+    def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> None:
+        moment = at or datetime.fromisoformat(key["sk"].split("#")[1])
+        expires_at = int((moment + kept).timestamp())
+        answer = self._dynamodb.put_item(
+            TableName=self._tables.history,
+            Item=_to_item({**key, **item, "expires_at": expires_at}),
+            ReturnConsumedCapacity="TOTAL",
+        )
+        self.capacity.add(self.capacity.write, answer)
+
+    def _scan(self, table: str) -> Iterator[Plain]:
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
+        return self._items(pages)
+
+    def _query(self, pk: str, first: str, before: str) -> Iterator[Plain]:
+        """The items of a partition with `first <= sk < before` that have not expired; DynamoDB deletes late."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._tables.history,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :before",
+            ExpressionAttributeValues=_to_item({":pk": pk, ":first": first, ":before": before}),
+            ReturnConsumedCapacity="TOTAL",
+        )
+        today = self._clock().timestamp()
+        return (item for item in self._items(pages) if item["sk"] < before and item["expires_at"] > today)
+
+    def _items(self, pages: Iterable[Any]) -> Iterator[Plain]:
+        for page in pages:
+            self.capacity.add(self.capacity.read, page)
+            yield from (_from_item(item) for item in page["Items"])
+
+
+def _record_of(item: Plain) -> Record:
+    """The record in an item of Status. One that somebody damaged is as good as none, and is written anew."""
+    try:
+        record: Record = from_plain(Record, item)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _log.error(
+            "A record of the Status table cannot be read.", extra={"target_id": item["target_id"], "why": str(error)}
+        )
+        version = item.get("version")
+        return Record(item["target_id"], version=version if isinstance(version, int) else 0)
+    return record
+
+
+def _record_key(target_id: str, kind: str, pending: Pending) -> Plain:
+    return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(pending.tick)}#{pending.version}"}
+
+
+def _tick_of(item: Plain) -> datetime:
+    return datetime.fromisoformat(item["sk"].split("#")[0])
+
+
+def _to_item(plain: Mapping[str, object]) -> dict[str, Any]:
+    return {name: _serializer.serialize(_decimals(value)) for name, value in plain.items()}
+
+
+def _decimals(value: object) -> object:
+    """`value` with floats as decimals, the only numbers with a fraction that boto3 takes."""
+    match value:
+        case float():
+            return Decimal(str(value))
+        case Mapping():
+            return {name: _decimals(entry) for name, entry in value.items()}
+        case list() | tuple():
+            return [_decimals(entry) for entry in value]
+        case _:
+            return value
+
+
+def _from_item(item: Mapping[str, Any]) -> Plain:
+    return {name: _plain(_deserializer.deserialize(value)) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A DynamoDB value as JSON would hold it; binary data, which no field takes, becomes a text that says so."""
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case dict():
+            return {name: _plain(entry) for name, entry in value.items()}
+        case list():
+            return [_plain(entry) for entry in value]
+        case set():
+            return sorted((_plain(entry) for entry in value), key=str)
+        case str() | bool() | None:
+            return value
+        case _:
+            return "(binary data)"

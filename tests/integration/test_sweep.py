@@ -1,0 +1,307 @@
+"""Whole sweeps over real table semantics: what is tested, recorded, told, and made good after anything."""
+
+from datetime import timedelta
+
+import pytest
+from integration.world import MINUTE, NOON, World, batch_of_queue
+from moto import mock_aws
+
+from popwatch.batches import HourOfBatch
+from popwatch.outcomes import ErrorCode
+
+DOWN_AT_ONCE = {"failures_per_alert": 1, "max_alerts": 3}
+
+
+def run(world: World, count: int, start: int = 0) -> None:
+    for step in range(start, start + count):
+        world.minute(NOON + MINUTE * step)
+
+
+def test_up_targets_cost_no_status_writes(world: World) -> None:
+    """The first pass makes a target up, without a word; later passes write one samples item for all of them."""
+    for name in ("a", "b", "c"):
+        world.put_target(name)
+    run(world, 1)
+    assert {world.state(name) for name in ("a", "b", "c")} == {"up"}
+    world.calls.clear()
+    run(world, 1, start=1)
+    assert sorted(world.calls) == ["PutItem", "PutItem", "Scan", "Scan"]
+    samples = list(world.store.read_samples(1, 0, NOON, NOON + MINUTE * 5))
+    assert samples == [(NOON + MINUTE * n, {"a": 12.5, "b": 12.5, "c": 12.5}) for n in range(2)]
+    assert world.received() == []
+
+
+def test_outage_from_warn_to_recovered(world: World) -> None:
+    """Warn, down with alert 1, 2, 3, lost, recovered: each recorded once and told once."""
+    world.put_target("a")
+    run(world, 1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    run(world, 15, start=1)
+    assert world.state("a") == "lost"
+    world.failing.clear()
+    run(world, 6, start=16)
+    assert world.transitions("a") == [
+        ("untested", "up"),
+        ("up", "warn"),
+        ("warn", "down"),
+        ("down", "lost"),
+        ("lost", "up"),
+    ]
+    told = world.received()
+    assert [alert["event"] for alert in told] == ["down", "down", "down", "recovered"]
+    assert [alert["alert_number"] for alert in told[:3]] == ["1", "2", "3"]
+    assert world.alerts_noted("a") == ["down", "down", "down", "recovered"]
+    assert not world.store.read_records()[1]["a"].pending
+
+
+def test_last_good_is_known_from_samples(world: World) -> None:
+    """The first failure of an up target records when it last passed and how fast, though passes are not written to it."""
+    world.put_target("a")
+    run(world, 3)
+    world.failing["a"] = ErrorCode.DISCONNECTED
+    run(world, 1, start=3)
+    health = world.store.read_records()[1]["a"].health
+    assert (health.last_good_at, health.last_good_rtt_ms) == (NOON + MINUTE * 2, 12.5)
+
+
+def test_bad_configuration_is_an_outcome_like_any_other(world: World) -> None:
+    """A target with a bad field does not stop the sweep; the other is tested."""
+    world.put_target("bad", port="many")
+    world.put_target("good")
+    world.failing["bad"] = ErrorCode.MISSING_FIELDS
+    run(world, 1)
+    assert (world.state("bad"), world.state("good")) == ("warn", "up")
+
+
+def test_same_tick_twice_changes_nothing(world: World) -> None:
+    """A completed tick delivered again tests nothing; nor does an older one."""
+    world.put_target("a", **DOWN_AT_ONCE)
+    world.failing["a"] = ErrorCode.PROTOCOL
+    run(world, 2)
+    before = world.store.read_records()
+    tested = len(world.tested)
+    world.tick(NOON + MINUTE)
+    world.tick(NOON)
+    assert world.store.read_records() == before
+    assert len(world.tested) == tested
+
+
+def test_batch_delivered_twice_counts_once(world: World) -> None:
+    """A message that the queue delivers again judges nothing again and alerts nobody again."""
+    world.put_target("a", delay_warn=30, **DOWN_AT_ONCE, delay_down=30)
+    world.tick(NOON)
+    world.failing["a"] = ErrorCode.PROTOCOL
+    world.tick(NOON + MINUTE)
+    retest = batch_of_queue(world)
+    assert retest.tick == NOON + timedelta(seconds=90)
+    world.now = retest.tick
+    world.do(retest)
+    once = world.store.read_records()
+    assert once[1]["a"].health.failures == 2
+    world.do(retest)
+    assert world.store.read_records() == once
+    assert len(world.received()) == 2
+
+
+def test_overlapping_sweeps_collide_on_the_version(world: World) -> None:
+    """Two sweeps of one tick that read the same records commit one judgement."""
+    world.put_target("a", **DOWN_AT_ONCE)
+    world.tick(NOON)
+    world.failing["a"] = ErrorCode.PROTOCOL
+    stale = world.store.read_records()
+    world.tick(NOON + MINUTE)
+    sweep = world.sweep()
+    vars(sweep)["_store"].read_records = lambda: stale
+    sweep.run_tick(NOON + MINUTE)
+    assert world.store.read_records()[1]["a"].health.failures == 1
+    assert [alert["event"] for alert in world.received()] == ["down"]
+
+
+def test_stale_message_tests_nothing(world: World) -> None:
+    """A message that comes minutes late has been overtaken by later ticks."""
+    world.put_target("a", delay_warn=30)
+    world.failing["a"] = ErrorCode.PROTOCOL
+    world.tick(NOON)
+    retest = batch_of_queue(world)
+    tested = len(world.tested)
+    world.now = retest.tick + timedelta(minutes=5)
+    world.do(retest)
+    assert len(world.tested) == tested
+
+
+@pytest.mark.parametrize("delay", [10, 15, 20, 30, 45, 59])
+def test_delays_under_a_minute(world: World, delay: int) -> None:
+    """A failing target is tested again to the second, by the queue and the tick together, and counted each time."""
+    world.put_target("a", delay_warn=delay, failures_per_alert=1000)
+    world.failing["a"] = ErrorCode.PROTOCOL
+    run(world, 5)
+    moments = [moment for moment, _ in world.tested]
+    assert moments == [NOON + timedelta(seconds=delay) * n for n in range(len(moments))]
+    assert len(moments) == -(-300 // delay)
+    assert world.store.read_records()[1]["a"].health.failures == len(moments)
+
+
+def test_up_target_every_ten_seconds(world: World) -> None:
+    """An up target with `delay_up: 10` is tested six times a minute."""
+    world.put_target("a", delay_up=10)
+    run(world, 3)
+    assert [moment for moment, _ in world.tested] == [NOON + timedelta(seconds=10) * n for n in range(18)]
+
+
+def test_missed_ticks_are_made_up_for(world: World) -> None:
+    """After an hour without a sweep, each target with a slot in it is tested at the first tick."""
+    for n in range(20):
+        world.put_target(f"t{n}", delay_up=3600)
+    run(world, 1)
+    world.tested.clear()
+    run(world, 1, start=60)
+    assert len(world.tested) == 20
+
+
+def test_storm_goes_out_as_one_summary(world: World) -> None:
+    """Above the threshold the rest of a batch's alerts are one message; all are noted, and nothing is owed."""
+    world.storm_threshold = 3
+    for n in range(12):
+        world.put_target(f"t{n:02}", **DOWN_AT_ONCE)
+    run(world, 1)
+    world.failing = {f"t{n:02}": ErrorCode.CANNOT_CONNECT for n in range(12)}
+    run(world, 1, start=1)
+    told = world.received()
+    assert sorted(alert["event"] for alert in told) == ["down"] * 3 + ["summary"]
+    assert all(world.alerts_noted(f"t{n:02}") == ["down"] for n in range(12))
+    assert not any(record.pending for record in world.store.read_records()[1].values())
+    run(world, 4, start=2)
+    assert sum(alert["event"] == "summary" for alert in world.received()) == 2
+
+
+def test_large_fleet_goes_through_the_queue(world: World) -> None:
+    """Above one batch every target is tested by some message, once, and its sample lies in its own batch."""
+    for n in range(810):
+        world.put_target(f"t{n}")
+    world.now = NOON
+    report = world.sweep().run_tick(NOON)
+    assert (report.tests, report.messages) == (0, 2)
+    world.receive(NOON)
+    assert sorted(name for _, name in world.tested) == sorted(f"t{n}" for n in range(810))
+    samples = [results for b in range(2) for _, results in world.store.read_samples(2, b, NOON, NOON + MINUTE)]
+    assert sum(len(results) for results in samples) == 810
+
+
+def test_what_cannot_be_finished_goes_back_to_the_queue(world: World) -> None:
+    """Tests for which the time did not last are handed back, and done by the next invocation."""
+    world.put_target("a")
+    world.put_target("b")
+    world.out_of_time = {"b"}
+    world.now = NOON
+    assert world.sweep().run_tick(NOON).handed_back == 1
+    world.out_of_time = set()
+    world.receive(NOON)
+    assert [name for _, name in world.tested] == ["a", "b"]
+    assert world.state("b") == "up"
+
+
+def test_suspended_and_resumed(world: World) -> None:
+    """Switching a target off records it and ends its tests; switching it on tests it at the next tick."""
+    world.put_target("a")
+    run(world, 1)
+    world.put_target("a", enabled=False)
+    run(world, 2, start=1)
+    assert (world.state("a"), len(world.tested)) == ("suspended", 1)
+    world.put_target("a")
+    run(world, 1, start=3)
+    assert world.transitions("a") == [("untested", "up"), ("up", "suspended"), ("suspended", "up")]
+
+
+def test_removed_target_leaves_no_record(world: World) -> None:
+    """A target taken out of the table is forgotten; its history stays."""
+    world.put_target("a")
+    run(world, 1)
+    world.dynamodb.delete_item(TableName="Targets", Key={"target_id": {"S": "a"}})
+    run(world, 1, start=1)
+    assert world.store.read_records()[1] == {}
+    assert world.transitions("a") == [("untested", "up")]
+
+
+def test_damaged_record_stops_nothing(world: World) -> None:
+    """A record that somebody broke by hand is started anew; the other targets are tested as ever."""
+    world.put_target("a")
+    world.put_target("b")
+    run(world, 1)
+    broken = {"target_id": {"S": "a"}, "version": {"N": "7"}, "health": {"S": "fine"}}
+    world.dynamodb.put_item(TableName="Status", Item=broken)  # type: ignore[arg-type]
+    run(world, 1, start=1)
+    assert (world.state("a"), world.state("b")) == ("up", "up")
+    assert world.store.read_records()[1]["a"].version > 7
+
+
+def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:
+    """Each hour is added up a little after its end, and hours that a pause left out are made up for."""
+    world.put_target("a", delay_up=600)
+    for step in range(0, 60 * 3, 5):
+        world.minute(NOON + MINUTE * step)
+    hours = list(world.store.read_hours(1, 0, NOON, NOON + timedelta(days=1)))
+    assert [(hour, totals["a"]["passes"]) for hour, totals in hours] == [
+        (NOON, 6),
+        (NOON + timedelta(hours=1), 6),
+    ]
+    world.minute(NOON + timedelta(hours=5, minutes=30))
+    hours = list(world.store.read_hours(1, 0, NOON, NOON + timedelta(days=1)))
+    assert [hour.hour for hour, _ in hours] == [12, 13, 14]
+
+
+def test_hour_of_a_batch_by_message(world: World) -> None:
+    """A large fleet's hours are added up by messages."""
+    world.store.put_samples(2, 1, NOON, "x", {"a": 5.0})
+    world.do(HourOfBatch(NOON, 2, 1))
+    [(_, totals)] = world.store.read_hours(2, 1, NOON, NOON + MINUTE)
+    assert totals["a"]["tests"] == 1
+
+
+def scenario(world: World) -> None:
+    """An outage of one target among two, with an alert at each failure, and its end, and time to make good."""
+    world.put_target("a", **DOWN_AT_ONCE)
+    world.put_target("b")
+    run(world, 1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    run(world, 2, start=1)
+    world.failing.clear()
+    run(world, 6, start=3)
+
+
+def calls_of_scenario() -> int:
+    with mock_aws():
+        world = World()
+        scenario(world)
+        return len(world.calls)
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_any_call_nothing_is_lost() -> None:
+    """Whichever AWS call the process dies at, before or after its effect: every transition is recorded once, every
+    alert is sent, and twice only if it died between SNS's answer and the note of it."""
+    duplicates = 0
+    for position in range(1, calls_of_scenario() + 1):
+        for side in ("before", "after"):
+            with mock_aws():
+                world = World(kill_at=(position, side))
+                scenario(world)
+                call = world.calls[position - 1]
+                where = f"killed {side} call {position} ({call})"
+                check_nothing_lost(world, where)
+                extra = len(world.received()) - len(world.alerts_noted("a"))
+                assert extra in (0, 1), where
+                assert extra == 0 or (call, side) in (("Publish", "after"), ("PutItem", "before")), where
+                duplicates += extra
+    assert duplicates > 0, "the window in which an alert is sent twice was never hit: the kills test nothing"
+
+
+def check_nothing_lost(world: World, where: str) -> None:
+    found = world.transitions("a")
+    assert found[0][0] == "untested", where
+    assert found[-1] == ("down", "up"), where
+    assert [before for before, _ in found[1:]] == [after for _, after in found[:-1]], where
+    assert world.alerts_noted("a")[0] == "down", where
+    assert world.alerts_noted("a")[-1] == "recovered", where
+    record = world.store.read_records()[1]["a"]
+    assert not record.pending, where
+    assert (str(record.health.state), world.state("b")) == ("up", "up"), where

@@ -1,0 +1,218 @@
+"""A small world for sweeps: tables, topic and queue by moto, servers whose answers a test sets, a clock it moves.
+
+`World.kill_at` makes the process die at a chosen AWS call, before it takes effect or after: from there on every call of
+the dead invocation raises `Killed`, as if it had never been made.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+
+from popwatch.batches import Batch, HourOfBatch, Work, from_message, to_messages
+from popwatch.config import Settings
+from popwatch.dispatcher import Dispatcher
+from popwatch.notifier import Notifier
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.prober import Prober
+from popwatch.store import Store, Tables
+from popwatch.sweep import Edges, Report, Sweep
+from popwatch.targets import Target
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(seconds=60)
+TABLES = Tables(
+    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
+)
+
+
+class Killed(BaseException):
+    """The process has died; nothing in it can catch this."""
+
+
+class ScriptedProber(Prober):
+    """Gives each target the outcome that the test has set for it; every other target passes."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Iterator[list[tuple[Target, Outcome]]]:
+        for target in targets:
+            if target.target_id not in self._world.out_of_time:
+                self._world.tested.append((self._world.now, target.target_id))
+                yield [(target, self._world.outcome(target))]
+
+
+class RecordingDispatcher(Dispatcher):
+    """Keeps messages in memory, with the moment at which each is to be received."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def send(self, work: Work, delay_seconds: int = 0) -> int:
+        self._world.check_alive()
+        bodies = list(to_messages(work))
+        self._world.queue += [(self._world.now + timedelta(seconds=delay_seconds), body) for body in bodies]
+        return len(bodies)
+
+
+@dataclass
+class World:
+    """Everything around a sweep, and a clock."""
+
+    now: datetime = NOON
+    failing: dict[str, ErrorCode] = field(default_factory=dict)
+    out_of_time: set[str] = field(default_factory=set)
+    queue: list[tuple[datetime, str]] = field(default_factory=list)
+    tested: list[tuple[datetime, str]] = field(default_factory=list)
+    storm_threshold: int = 10
+    calls: list[str] = field(default_factory=list)
+    kill_at: tuple[int, str] | None = None
+    dead: bool = False
+    invocations: int = 0
+
+    def __post_init__(self) -> None:
+        self.dynamodb = boto3.client("dynamodb")
+        self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
+        self._make_tables()
+        self.topic = self.sns.create_topic(Name="alerts")["TopicArn"]
+        self.mailbox = self.sqs.create_queue(QueueName="mailbox")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.mailbox, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        self.sns.subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
+        self.store = Store(self.dynamodb, TABLES, lambda: self.now)
+        self._watched = [boto3.client("dynamodb"), boto3.client("sns")]
+        for client in self._watched:
+            client.meta.events.register("before-call.*", self._before)
+            client.meta.events.register("after-call.*", self._after)
+
+    def put_target(self, target_id: str, **fields: object) -> None:
+        """Write a target as its user would."""
+        item: Any = {"target_id": {"S": target_id}}
+        item |= {name: _typed(value) for name, value in {"host": "pop.example.net", **fields}.items()}
+        self.dynamodb.put_item(TableName="Targets", Item=item)
+
+    def outcome(self, target: Target) -> Outcome:
+        error = self.failing.get(target.target_id)
+        if error is None:
+            return Outcome(self.now, Phase.QUIT, rtt_ms=12.5)
+        return Outcome(self.now, Phase.GREETING, error=error, reason="as-scripted", detail="The test said so.")
+
+    def tick(self, at: datetime) -> Report | None:
+        """One tick of the schedule, and what it leaves in the queue for at once; None if the process was killed."""
+        self.now = at
+        try:
+            report = self.sweep().run_tick(at)
+        except Killed:
+            report = None
+        self.revive()
+        self.receive(at)
+        return report
+
+    def minute(self, at: datetime) -> None:
+        """A tick, and all that is received until the next one."""
+        self.tick(at)
+        while due := [when for when, _ in self.queue if when < at + MINUTE]:
+            self.now = max(self.now, min(due))
+            self.receive(self.now)
+
+    def receive(self, until: datetime) -> None:
+        """Receive each message that is due by `until`, and delete it."""
+        while due := [message for message in self.queue if message[0] <= until]:
+            self.queue.remove(due[0])
+            self.do(from_message(due[0][1]))
+
+    def do(self, work: Work) -> None:
+        """One invocation by the queue."""
+        if isinstance(work, HourOfBatch):
+            self.sweep().run_hour(work)
+        else:
+            self.sweep().run_batch(work)
+
+    def sweep(self) -> Sweep:
+        """A new invocation."""
+        self.invocations += 1
+        dynamodb, sns = self._watched
+        edges = Edges(
+            Store(dynamodb, TABLES, lambda: self.now),
+            ScriptedProber(self),
+            Notifier(sns, self.topic),
+            RecordingDispatcher(self),
+        )
+        settings = Settings("Targets", "Status", "History", self.topic, "queue", storm_threshold=self.storm_threshold)
+        return Sweep(edges, settings, writer=f"invocation-{self.invocations}", end_by=0.0, clock=lambda: self.now)
+
+    def revive(self) -> None:
+        """Later invocations live, and are not killed."""
+        if self.dead:
+            self.dead, self.kill_at = False, None
+
+    def state(self, target_id: str) -> str:
+        return str(self.store.read_records()[1][target_id].health.state)
+
+    def transitions(self, target_id: str) -> list[tuple[str, str]]:
+        events = [event for event in self.store.read_events(target_id) if event["kind"] == "transition"]
+        return [(event["previous"], event["state"]) for event in sorted(events, key=lambda event: event["version"])]
+
+    def alerts_noted(self, target_id: str) -> list[str]:
+        events = [event for event in self.store.read_events(target_id) if event["kind"] == "alert"]
+        return [event["attributes"]["event"] for event in events]
+
+    def received(self) -> list[dict[str, Any]]:
+        """The attributes of every alert that SNS has delivered since the last call, in order."""
+        found: list[dict[str, Any]] = []
+        while messages := self.sqs.receive_message(QueueUrl=self.mailbox, MaxNumberOfMessages=10).get("Messages", []):
+            for message in messages:
+                self.sqs.delete_message(QueueUrl=self.mailbox, ReceiptHandle=message["ReceiptHandle"])
+                attributes = json.loads(message["Body"])["MessageAttributes"]
+                found.append({name: attribute["Value"] for name, attribute in attributes.items()})
+        return found
+
+    def check_alive(self) -> None:
+        if self.dead:
+            raise Killed
+
+    def _before(self, model: Any, **_: object) -> None:
+        self.check_alive()
+        self.calls.append(model.name)
+        if self.kill_at == (len(self.calls), "before"):
+            self.dead = True
+        self.check_alive()
+
+    def _after(self, **_: object) -> None:
+        if self.kill_at == (len(self.calls), "after"):
+            self.dead = True
+        self.check_alive()
+
+    def _make_tables(self) -> None:
+        for name, keys in (("Targets", ["target_id"]), ("Status", ["target_id"]), ("History", ["pk", "sk"])):
+            self.dynamodb.create_table(
+                TableName=name,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+                KeySchema=[
+                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+                ],
+            )
+
+
+def batch_of_queue(world: World) -> Batch:
+    """The one batch in the queue."""
+    [(_, body)] = world.queue
+    work = from_message(body)
+    assert isinstance(work, Batch)
+    return work
+
+
+def _typed(value: object) -> dict[str, object]:
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case int() | float():
+            return {"N": str(value)}
+        case _:
+            return {"S": str(value)}

@@ -1,0 +1,92 @@
+"""Batches as messages: nothing is lost on the way, no message is too large, no foreign body is taken for ours."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.alerts import Message
+from popwatch.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, cut, from_message, to_messages
+from popwatch.health import Health, State, Transition
+from popwatch.records import Pending, Record
+from popwatch.targets import parse_target
+
+TICK = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def planned(name: str, **fields: object) -> PlannedTest:
+    target = parse_target({"target_id": name, "host": "pop.example.net", **fields}, {"group": "all"})
+    return PlannedTest(target, Record(name, 7, TICK, Health(State.DOWN, TICK, failures=4, alerts_sent=1)))
+
+
+def batch(*tests: PlannedTest, batches: int = 1) -> Batch:
+    return Batch(TICK, TICK + timedelta(seconds=60), batches, 0, tests, {"group": "all"})
+
+
+def test_batch_survives_its_message() -> None:
+    """What the worker reads is what the planner wrote: targets, defaults, records and what they owe."""
+    message = Message("a", "subject", "email", "", "line", {"event": "down", "alert_number": 2, "group": ("x", "y")})
+    owing = Pending(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
+    test = planned("a", maintenance=[{"from": "02:00", "until": "04:00"}], tags=["x"], port="995")
+    test = replace(test, record=replace(test.record, pending=(owing,)))
+    [body] = to_messages(batch(test))
+    assert from_message(body) == batch(test)
+
+
+def test_hour_survives_its_message() -> None:
+    """An hour to add up is a message too."""
+    work = HourOfBatch(TICK, 4, 3)
+    assert [from_message(body) for body in to_messages(work)] == [work]
+
+
+@given(st.lists(st.integers(0, 400_000), min_size=1, max_size=12))
+def test_no_message_is_too_large(sizes: list[int]) -> None:
+    """Targets with long texts are spread over as many messages as they need, in order, each once."""
+    tests = [planned(f"t{n}", ca_pem="-----BEGIN CERTIFICATE-----" + "x" * size) for n, size in enumerate(sizes)]
+    bodies = list(to_messages(batch(*tests)))
+    assert all(len(body) <= MESSAGE_BYTES + 2 for body in bodies)
+    works = [from_message(body) for body in bodies]
+    assert [test.target.target_id for work in works if isinstance(work, Batch) for test in work.tests] == [
+        f"t{n}" for n in range(len(sizes))
+    ]
+
+
+def test_cut_puts_each_test_into_its_batch() -> None:
+    """Cutting loses no test, and leaves out batches with none."""
+    tests = [planned(f"t{n}") for n in range(50)]
+    parts = cut(batch(*tests, batches=64))
+    assert sorted(test.target.target_id for part in parts.values() for test in part.tests) == sorted(
+        test.target.target_id for test in tests
+    )
+    assert all(part.tests and part.number == number for number, part in parts.items())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        "nonsense",
+        '{"tick": 5, "batches": 1, "batch": 0}',
+        '{"hour": "x", "batches": 1, "batch": 0}',
+    ],
+)
+def test_foreign_message_is_refused(body: str) -> None:
+    """A body that is none of ours raises a ValueError, which takes it to the dead letters."""
+    with pytest.raises(ValueError, match="not a batch of popwatch"):
+        from_message(body)
+
+
+def test_damaged_test_is_refused() -> None:
+    """A message with a test that cannot be read is refused as a whole; nothing of it is half done."""
+    [body] = to_messages(batch(planned("a")))
+    plain: dict[str, Any] = json.loads(body)
+    plain["tests"][0]["record"]["tick"] = "yesterday"
+    with pytest.raises(ValueError, match="not a batch of popwatch"):
+        from_message(json.dumps(plain))

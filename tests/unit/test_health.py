@@ -1,0 +1,173 @@
+"""`judge`: the reference table of the functional model, each edge of the states, and invariants over any history."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.health import UNTESTED, AlertEvent, Health, Judgement, State, delay_seconds, judge, suspend
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.targets import Policy
+from popwatch.windows import OnceWindow
+
+START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+REFERENCE = Policy(delay_up=30, delay_warn=30, delay_down=60, delay_lost=30, failures_per_alert=3, max_alerts=3)
+PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
+FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting")
+
+
+def replay(outcomes: list[Outcome], policy: Policy, health: Health = UNTESTED) -> list[tuple[datetime, Judgement]]:
+    """Each judgement of a run of outcomes, with its moment, tested at the delays that the health asks for."""
+    now, found = START, []
+    for outcome in outcomes:
+        judgement = judge(health, outcome, policy, now)
+        found.append((now, judgement))
+        health = judgement.health
+        now += timedelta(seconds=delay_seconds(health, policy))
+    return found
+
+
+def up(policy: Policy = REFERENCE) -> Health:
+    """The health of a target that has passed its first test."""
+    return judge(UNTESTED, PASSED, policy, START - timedelta(hours=1)).health
+
+
+REFERENCE_TABLE = [
+    (1, State.WARN, None, "0:00:00"),
+    (2, State.WARN, None, "0:00:30"),
+    (3, State.DOWN, 1, "0:01:00"),
+    (4, State.DOWN, None, "0:02:00"),
+    (5, State.DOWN, None, "0:03:00"),
+    (6, State.DOWN, 2, "0:04:00"),
+    (7, State.DOWN, None, "0:05:00"),
+    (8, State.DOWN, None, "0:06:00"),
+    (9, State.DOWN, 3, "0:07:00"),
+    (10, State.LOST, None, "0:07:30"),
+]
+
+
+@pytest.mark.parametrize(("failure", "state", "alert", "elapsed"), REFERENCE_TABLE)
+def test_reference_table(failure: int, state: State, alert: int | None, elapsed: str) -> None:
+    """Failure by failure, state, alert and time are those of the reference."""
+    now, judgement = replay([FAILED] * 10, REFERENCE, up())[failure - 1]
+    assert judgement.health.state is state
+    assert (judgement.alert.number if judgement.alert else None) == alert
+    assert str(now - START) == elapsed
+
+
+def test_first_pass_is_silent() -> None:
+    """A target that passes its first test is up, and nobody is told."""
+    judgement = judge(UNTESTED, PASSED, REFERENCE, START)
+    assert judgement.health.state is State.UP
+    assert judgement.alert is None
+    assert judgement.transition is not None
+    assert judgement.transition.previous is State.UNTESTED
+
+
+def test_pass_from_warn_is_silent() -> None:
+    """A target that never was down comes back without a word."""
+    *_, (_, judgement) = replay([FAILED, FAILED, PASSED], REFERENCE, up())
+    assert judgement.health == replace(
+        up(), since=START + timedelta(seconds=60), last_good_at=START + timedelta(seconds=60)
+    )
+    assert judgement.alert is None
+
+
+@pytest.mark.parametrize("failures", [3, 9, 10, 15])
+def test_recovery_tells_the_length_of_the_outage(failures: int) -> None:
+    """A pass from down or lost alerts `recovered`, with the time since the first failure."""
+    *_, (now, judgement) = replay([FAILED] * failures + [PASSED], REFERENCE, up())
+    assert judgement.alert is not None
+    assert judgement.alert.event is AlertEvent.RECOVERED
+    assert judgement.alert.outage == now - START
+    assert judgement.health.failures == judgement.health.alerts_sent == 0
+
+
+def test_recovery_may_be_switched_off() -> None:
+    """`alert_recovery: false` keeps a recovery quiet."""
+    *_, (_, judgement) = replay([FAILED] * 3 + [PASSED], replace(REFERENCE, alert_recovery=False), up())
+    assert judgement.transition is not None
+    assert judgement.alert is None
+
+
+def test_no_alerts_at_all() -> None:
+    """`max_alerts: 0` goes warn, down, lost and back up in silence."""
+    judgements = [judgement for _, judgement in replay([FAILED] * 4 + [PASSED], replace(REFERENCE, max_alerts=0), up())]
+    assert [judgement.health.state for judgement in judgements] == [
+        State.WARN,
+        State.WARN,
+        State.DOWN,
+        State.LOST,
+        State.UP,
+    ]
+    assert not any(judgement.alert for judgement in judgements)
+
+
+def test_one_failure_per_alert() -> None:
+    """With `failures_per_alert: 1` the first failure is down and alerted."""
+    [(_, judgement)] = replay([FAILED], replace(REFERENCE, failures_per_alert=1), up())
+    assert judgement.health.state is State.DOWN
+    assert judgement.alert is not None
+    assert judgement.alert.number == 1
+
+
+def test_last_good_is_remembered_through_an_outage() -> None:
+    """A failing health still knows when its target last passed, and how fast."""
+    *_, (_, judgement) = replay([PASSED, FAILED, FAILED], REFERENCE)
+    assert (judgement.health.last_good_at, judgement.health.last_good_rtt_ms) == (START, 12.5)
+
+
+WINDOW = OnceWindow(START + timedelta(minutes=5), START + timedelta(minutes=10))
+MAINTAINED = replace(REFERENCE, maintenance=(WINDOW,))
+
+
+def test_maintenance_counts_no_failures() -> None:
+    """Failures in a window alert nobody and do not count; the first after it is the first."""
+    inside = judge(up(), FAILED, MAINTAINED, WINDOW.start).health
+    assert (inside.state, inside.failures) == (State.MAINTENANCE, 0)
+    after = judge(inside, FAILED, MAINTAINED, WINDOW.end).health
+    assert (after.state, after.failures) == (State.WARN, 1)
+
+
+def test_outage_from_before_maintenance_is_told_when_it_is_over() -> None:
+    """Who was told `down` before a window is told `recovered` after it, and not inside it."""
+    *_, (_, down) = replay([FAILED] * 3, MAINTAINED, up())
+    inside = judge(down.health, PASSED, MAINTAINED, WINDOW.start)
+    assert (inside.health.state, inside.alert) == (State.MAINTENANCE, None)
+    after = judge(inside.health, PASSED, MAINTAINED, WINDOW.end)
+    assert after.alert is not None
+    assert after.alert.event is AlertEvent.RECOVERED
+    assert after.transition is not None
+    assert (after.transition.previous, after.transition.state) == (State.MAINTENANCE, State.UP)
+
+
+def test_suspended_starts_over() -> None:
+    """A suspended target forgets its failures; its first test when it is switched on again is judged as untested."""
+    *_, (_, down) = replay([FAILED] * 3, REFERENCE, up())
+    off = suspend(down.health, START + timedelta(minutes=9))
+    assert (off.health.state, off.health.failures, off.alert) == (State.SUSPENDED, 0, None)
+    on = judge(off.health, PASSED, REFERENCE, START + timedelta(hours=1))
+    assert on.health.state is State.UP
+    assert on.alert is None
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 5), st.integers(0, 4))
+def test_any_history_keeps_the_promises(passes: list[bool], failures_per_alert: int, max_alerts: int) -> None:
+    """Alerts are numbered 1, 2, ... up to `max_alerts`; `recovered` follows a `down` and nothing else."""
+    policy = replace(REFERENCE, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
+    told = 0
+    before = UNTESTED
+    for now, judgement in replay([PASSED if passed else FAILED for passed in passes], policy):
+        if judgement.alert and judgement.alert.event is AlertEvent.DOWN:
+            told += 1
+            assert judgement.alert.number == told <= max_alerts
+            assert judgement.health.failures == told * failures_per_alert
+        if judgement.health.state is State.UP:
+            assert (judgement.alert is not None) == (told > 0)
+            told = 0
+        changed = judgement.health.state is not before.state
+        assert (judgement.transition is not None) == changed
+        assert judgement.health.since == (now if changed else before.since)
+        before = judgement.health

@@ -1,0 +1,68 @@
+"""The plan of a sweep."""
+
+from datetime import UTC, datetime, timedelta
+
+from popwatch.health import Health, State
+from popwatch.planning import Plan, plan, unknown_fields, without_target
+from popwatch.records import Record
+from popwatch.targets import Target, parse_target
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+BEFORE = NOON - timedelta(seconds=60)
+
+
+def targets(*names: str, **fields: object) -> dict[str, Target]:
+    return {name: parse_target({"target_id": name, "host": "h", **fields}) for name in names}
+
+
+def names(found: Plan) -> list[str]:
+    return [test.target.target_id for test in found.now.tests]
+
+
+def test_everything_new_is_tested_at_the_first_tick() -> None:
+    """On a new stack, where no tick was ever completed, all targets are due."""
+    found = plan(NOON, None, targets("a", "b", delay_up=86_400), {}, {})
+    assert names(found) == ["a", "b"]
+    assert found.states == {State.UNTESTED: 2}
+
+
+def test_later_tests_get_their_own_moment() -> None:
+    """A failing target whose next test lies between the ticks is planned for that moment."""
+    health = Health(State.WARN, NOON, failures=1, next_test_at=NOON + timedelta(seconds=30))
+    records = {"a": Record("a", 3, BEFORE + timedelta(seconds=30), health)}
+    found = plan(NOON, BEFORE, targets("a", delay_warn=60), records, {})
+    assert names(found) == []
+    [later] = found.later
+    assert (later.tick, later.horizon) == (NOON + timedelta(seconds=30), NOON + timedelta(seconds=60))
+
+
+def test_switched_off_targets_are_suspended_once() -> None:
+    """A target switched off is suspended by the next sweep, and left alone after it."""
+    off = targets("a", "b", enabled=False)
+    records = {"a": Record("a", 1, None, Health(State.DOWN)), "b": Record("b", 1, None, Health(State.SUSPENDED))}
+    found = plan(NOON, BEFORE, off, records, {})
+    assert [test.target.target_id for test in found.to_suspend] == ["a"]
+    assert names(found) == []
+    assert found.states == {State.SUSPENDED: 2}
+
+
+def test_fleet_decides_the_number_of_batches() -> None:
+    """Suspended targets do not count for the number of batches."""
+    fleet = targets(*(f"t{n}" for n in range(801)))
+    assert plan(NOON, BEFORE, fleet, {}, {}).batches == 2
+    assert plan(NOON, BEFORE, {**fleet, **targets("t0", enabled=False)}, {}, {}).batches == 1
+
+
+def test_records_without_target() -> None:
+    """Removing a target from the table leaves its record without one."""
+    records = [Record("a"), Record("gone")]
+    assert without_target(targets("a"), records) == [Record("gone")]
+
+
+def test_unknown_fields_have_a_name_that_changes_with_them() -> None:
+    """The same unknown fields are reported once; others have another name, and none has none."""
+    name, found = unknown_fields(targets("a", "b", prot=1).values())
+    assert found == ["a: prot", "b: prot"]
+    assert name == unknown_fields(targets("b", "a", prot=2).values())[0]
+    assert name != unknown_fields(targets("a", prot=1).values())[0]
+    assert unknown_fields(targets("a").values()) == ("", [])

@@ -1,0 +1,148 @@
+"""What is due when: slots, retests, missed ticks, batches."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.health import Health, State
+from popwatch.schedule import (
+    LARGEST_BATCH,
+    TICK,
+    batch_count,
+    batch_of,
+    group_name,
+    is_due,
+    is_stale,
+    largest_chunk,
+    next_due,
+    retest_at,
+)
+from popwatch.targets import Policy
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+POLICY = Policy()
+UP = Health(State.UP, since=NOON)
+
+
+def ticks(count: int) -> list[datetime]:
+    return [NOON + TICK * step for step in range(1, count + 1)]
+
+
+def due_ticks(name: str, policy: Policy, count: int) -> list[datetime]:
+    """The ticks at which an up target is due when every tick is completed."""
+    return [
+        tick for tick in ticks(count) if next_due(name, UP, policy, tested=None, after=tick - TICK, tick=tick) == tick
+    ]
+
+
+@given(st.text(min_size=1, max_size=40), st.integers(10, 7200))
+def test_up_target_is_tested_once_per_delay(name: str, delay: int) -> None:
+    """Over six hours an up target is due as often as its delay says, at most once a tick."""
+    expected = min(6 * 60, 6 * 3600 // delay)
+    assert abs(len(due_ticks(name, replace(POLICY, delay_up=delay), 6 * 60)) - expected) <= 1
+
+
+def test_slots_of_a_fleet_are_spread() -> None:
+    """Of 500 targets tested every five minutes, no tick gets more than twice its share."""
+    policy = replace(POLICY, delay_up=300)
+    by_tick = [sum(tick in due_ticks(f"t{n}", policy, 5) for n in range(500)) for tick in ticks(5)]
+    assert sum(by_tick) == 500
+    assert max(by_tick) < 200
+
+
+def test_missed_ticks_are_made_up_for() -> None:
+    """After a pause every up target with a slot in it is due at the first tick, whatever its delay."""
+    policy = replace(POLICY, delay_up=3600)
+    names = [f"t{n}" for n in range(100)]
+    due = [next_due(n, UP, policy, tested=None, after=NOON - timedelta(hours=1), tick=NOON) for n in names]
+    assert due == [NOON] * 100
+
+
+@pytest.mark.parametrize(
+    ("next_test", "due"),
+    [(-300, 0), (0, 0), (30, 30), (59, 59), (60, None), (600, None)],
+)
+def test_failing_target_is_due_at_its_next_test(next_test: int, due: int | None) -> None:
+    """It is due now if that moment has come, before the next tick if it lies there, else not yet."""
+    health = Health(State.WARN, failures=1, next_test_at=NOON + timedelta(seconds=next_test))
+    expected = None if due is None else NOON + timedelta(seconds=due)
+    assert next_due("t", health, POLICY, tested=None, after=NOON - TICK, tick=NOON) == expected
+
+
+def test_shortened_delay_takes_effect_at_once() -> None:
+    """A lost target whose user shortens the delay need not wait for the old one."""
+    health = Health(State.LOST, failures=9, next_test_at=NOON + timedelta(days=1))
+    policy = replace(POLICY, delay_lost=60)
+    assert next_due("t", health, policy, tested=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON
+
+
+@pytest.mark.parametrize("state", [State.UNTESTED, State.SUSPENDED])
+def test_new_and_resumed_targets_are_due_at_once(state: State) -> None:
+    """Nobody waits a day for the first test of a target with `delay_up: 86400`."""
+    policy = replace(POLICY, delay_up=86_400)
+    assert next_due("t", Health(state), policy, tested=None, after=NOON - TICK, tick=NOON) == NOON
+
+
+def test_disabled_target_is_never_due() -> None:
+    """A suspended target is not tested in any state."""
+    policy = replace(POLICY, enabled=False)
+    due = [next_due("t", Health(state), policy, tested=None, after=NOON - TICK, tick=NOON) for state in State]
+    assert due == [None] * len(State)
+
+
+def test_judged_tick_is_not_due_again() -> None:
+    """The tick that was judged, and any before it, are over; the next one is due."""
+    health = Health(State.WARN, failures=1, next_test_at=NOON + TICK)
+    assert not is_due("t", health, POLICY, NOON, NOON)
+    assert not is_due("t", health, POLICY, NOON, NOON - TICK)
+    assert is_due("t", health, POLICY, NOON, NOON + TICK)
+
+
+def test_retest_ends_at_the_horizon() -> None:
+    """A delay of 30 s leads to a test at 0:30 and leaves 1:00 to the next tick."""
+    policy = replace(POLICY, delay_warn=30)
+    warn = Health(State.WARN, failures=1)
+    half = NOON + timedelta(seconds=30)
+    assert retest_at(warn, policy, NOON, NOON + TICK) == half
+    assert retest_at(warn, policy, half, NOON + TICK) is None
+
+
+def test_stale_after_the_delay() -> None:
+    """A test that comes after its target's next one is due has been overtaken; a daily one has not."""
+    assert is_stale(UP, POLICY, NOON, NOON + TICK)
+    assert not is_stale(UP, POLICY, NOON, NOON + timedelta(seconds=59))
+    assert not is_stale(UP, replace(POLICY, delay_up=86_400), NOON, NOON + timedelta(hours=23))
+
+
+@pytest.mark.parametrize(("fleet", "count"), [(0, 1), (1, 1), (800, 1), (801, 2), (1600, 2), (1601, 4), (100_000, 128)])
+def test_batch_count(fleet: int, count: int) -> None:
+    """The number of batches is the smallest power of two that keeps them at 800 or fewer."""
+    assert batch_count(fleet) == count
+
+
+def test_batches_are_even() -> None:
+    """Targets fall into batches about evenly, so no batch grows past what one process can hold."""
+    sizes = [0] * 8
+    for n in range(8 * LARGEST_BATCH):
+        sizes[batch_of(f"mail-{n}.example.net", 8)] += 1
+    assert max(sizes) < 900
+
+
+def test_batch_splits_in_two_when_the_number_doubles() -> None:
+    """Doubling the batches cuts each in two, so a reader knows where a target's older samples lie."""
+    for n in range(200):
+        assert batch_of(f"t{n}", 16) % 8 == batch_of(f"t{n}", 8)
+
+
+def test_group_name_is_of_the_set() -> None:
+    """A set of targets has one name in any order, and another set another."""
+    assert group_name(["a", "b"]) == group_name(["b", "a"]) != group_name(["a", "c"])
+
+
+@pytest.mark.parametrize(("sizes", "count"), [([], 0), ([5], 1), ([500], 1), ([40, 40, 40], 2), ([50, 50], 2)])
+def test_largest_chunk(sizes: list[int], count: int) -> None:
+    """As many as fit are taken, and one that fits nowhere goes alone."""
+    assert largest_chunk(sizes, 100) == count

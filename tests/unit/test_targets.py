@@ -1,0 +1,156 @@
+"""Targets as people write them: leniently read, strictly checked, never a crash."""
+
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.targets import FIELDS, Policy, Target, TlsMode, parse_target
+
+
+def parse(**fields: object) -> Target:
+    return parse_target({"target_id": "mail", "host": "pop.example.net", **fields})
+
+
+def problems(**fields: object) -> list[str]:
+    return [problem.field for problem in parse(**fields).problems]
+
+
+def test_only_host_is_required() -> None:
+    """Everything but the key and the host has a default."""
+    target = parse()
+    assert target == Target("mail", "mail", "pop.example.net", tls_name="pop.example.net")
+    assert (target.port, target.tls, target.max_test_seconds, target.policy) == (110, TlsMode.NONE, 10.0, Policy())
+
+
+def test_numbers_and_words_as_people_write_them() -> None:
+    """Numbers as strings and words in any letter case mean the same."""
+    target = parse(port="995", tls=" Implicit ", verify_tls="FALSE", delay_up="300", enabled=0, max_test_seconds="2.5")
+    assert (target.port, target.tls, target.verify_tls) == (995, TlsMode.IMPLICIT, False)
+    assert (target.policy.delay_up, target.policy.enabled, target.max_test_seconds) == (300, False, 2.5)
+    assert not target.problems
+
+
+def test_implicit_tls_has_its_own_port() -> None:
+    """995 is the default with implicit TLS, and a port given stays (RFC 8314)."""
+    assert parse(tls="implicit").port == 995
+    assert parse(tls="implicit", port=110).port == 110
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("POP.Example.NET", "pop.example.net"),
+        ("pop.example.net.", "pop.example.net"),
+        ("10.200.50.11", "10.200.50.11"),
+        ("[2001:db8::0:1]", "2001:db8::1"),
+        ("büro.example", "xn--bro-hoa.example"),
+        ("mail_1.example.net", "mail_1.example.net"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_hosts(written: str, host: str) -> None:
+    """IPv4, IPv6 in brackets or not, names in any case, internationalized names."""
+    assert parse(host=written).host == host
+    assert not parse(host=written).problems
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["pop://x", "pop.example.net:110", "10.0.0.256", "a b", "-x.example", "x" * 64, "a..b", "1.2.3", "\x00", "ü" * 70],
+)
+def test_hosts_that_are_none(written: str) -> None:
+    """What is no name and no address is a problem of the field `host`."""
+    assert problems(host=written) == ["host"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("port", 0),
+        ("port", "pop3"),
+        ("port", 110.5),
+        ("port", True),
+        ("tls", "ssl"),
+        ("verify_tls", "maybe"),
+        ("max_test_seconds", 61),
+        ("max_test_seconds", "nan"),
+        ("delay_up", 9),
+        ("delay_lost", 86_401),
+        ("failures_per_alert", 0),
+        ("max_alerts", -1),
+        ("maintenance", "tonight"),
+        ("maintenance", [{"from": "22:00"}]),
+        ("ca_pem", "certificate"),
+        ("timezone", "Mars/Olympus"),
+        ("name", ["a"]),
+        ("name", "line\nbreak"),
+        ("email", "x" * 20_001),
+        ("greeting", {"a": "b" * 200}),
+        ("target_id", "_mine"),
+    ],
+)
+def test_bad_field_is_named(field: str, value: object) -> None:
+    """A field that cannot be used is a problem that names it and says what to do, in a sentence."""
+    target = parse(**{field: value})
+    assert [problem.field for problem in target.problems] == [field]
+    assert f"`{field}`" in target.problems[0].explanation
+    assert target.problems[0].explanation.endswith(".")
+
+
+def test_missing_host_is_named() -> None:
+    """No host, or a blank one, is the one missing field."""
+    for item in ({"target_id": "x"}, {"target_id": "x", "host": "  "}):
+        assert [problem.field for problem in parse_target(item).problems] == ["host"]
+
+
+def test_defaults_give_way_to_the_target() -> None:
+    """The user's defaults fill in what the item leaves out, and a bad default says where it stands."""
+    defaults = {"delay_up": 300, "group": "all", "port": "x"}
+    target = parse_target({"target_id": "a", "host": "h", "group": "own"}, defaults)
+    assert (target.policy.delay_up, target.group) == (300, "own")
+    assert "`_defaults`" in target.problems[0].explanation
+    assert not parse_target({"target_id": "a", "host": "h", "port": 110}, defaults).problems
+
+
+def test_unknown_fields_are_tolerated_and_told() -> None:
+    """A field that no target has is listed, and the target is tested all the same."""
+    target = parse(prot=110, Host="x")
+    assert target.unknown_fields == ("Host", "prot")
+    assert not target.problems
+
+
+def test_lists_and_tags() -> None:
+    """Tags come as a list, a set, a map or words with commas; greetings as one text or a list."""
+    assert parse(tags="a, b").tags == parse(tags=["a", "b"]).tags == parse(tags={"b", "a"}).tags == ("a", "b")
+    assert parse(tags={"site": "berlin"}).tags == ("site=berlin",)
+    assert parse(greeting="READY").greeting == parse(greeting=["READY"]).greeting == ("READY",)
+
+
+def test_windows_are_read_in_the_targets_zone() -> None:
+    """`timezone` counts for windows wherever it stands in the item."""
+    [window] = parse(maintenance={"from": "02:00", "until": "04:00"}, timezone="Europe/Berlin").policy.maintenance
+    assert str(getattr(window, "zone", UTC)) == "Europe/Berlin"
+
+
+def test_own_ca_is_not_shown() -> None:
+    """`repr` of a target is short and holds no certificates."""
+    pem = "-----BEGIN CERTIFICATE-----\nsecret\n-----END CERTIFICATE-----"
+    assert "secret" not in repr(parse(ca_pem=pem))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from([field.name for field in FIELDS]) | st.text(max_size=12), JSON, max_size=12))
+def test_any_item_is_read(item: dict[str, object]) -> None:
+    """Whatever an item holds, the answer is a target; what it cannot be is one of its problems."""
+    target = parse_target(item, item)
+    assert target.host or target.problems
+    assert all(problem.explanation.endswith(".") for problem in target.problems)
+    assert parse_target(target.fields).host == parse_target(item).host

@@ -1,0 +1,89 @@
+"""Maintenance windows, by moments and by the wall clock."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.windows import parse_timezone, parse_window
+
+
+def inside(window: object, moment: str) -> bool:
+    return parse_window(window, UTC).contains(datetime.fromisoformat(moment))
+
+
+def test_once() -> None:
+    """A window holds its first moment and not its last."""
+    window = {"from": "2026-11-23T22:00:00Z", "until": "2026-11-24T02:00:00+01:00"}
+    assert inside(window, "2026-11-23T22:00:00Z")
+    assert inside(window, "2026-11-24T00:59:59Z")
+    assert not inside(window, "2026-11-24T01:00:00Z")
+    assert not inside(window, "2026-11-23T21:59:59Z")
+
+
+def test_moments_without_offset_are_in_the_targets_zone() -> None:
+    """22:00 in Berlin in winter is 21:00 UTC."""
+    window = parse_window({"from": "2026-11-23T22:00", "until": "2026-11-23T23:00"}, parse_timezone("Europe/Berlin"))
+    assert window.contains(datetime(2026, 11, 23, 21, 30, tzinfo=UTC))
+    assert not window.contains(datetime(2026, 11, 23, 22, 30, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("moment", "open_then"),
+    [
+        ("2026-11-20T22:30Z", True),  # Friday evening
+        ("2026-11-21T01:59Z", True),  # the night after it
+        ("2026-11-21T02:00Z", False),
+        ("2026-11-21T22:30Z", False),  # Saturday evening
+        ("2026-11-23T01:00Z", False),  # Monday morning follows no window of Sunday
+    ],
+)
+def test_weekly_past_midnight(moment: str, open_then: bool) -> None:
+    """A window from Friday 22:00 until 02:00 reaches into Saturday and nowhere else."""
+    assert inside({"days": ["Mon-Fri"], "from": "22:00", "until": "02:00"}, moment) is open_then
+
+
+def test_weekly_follows_summer_time() -> None:
+    """By the wall clock of Berlin, 02:00-04:00 is 01:00-03:00 UTC in winter and 00:00-02:00 UTC in summer."""
+    window = {"days": "daily", "from": "02:00", "until": "04:00", "timezone": "Europe/Berlin"}
+    assert inside(window, "2026-01-10T02:30Z")
+    assert not inside(window, "2026-01-10T00:30Z")
+    assert inside(window, "2026-07-10T00:30Z")
+    assert not inside(window, "2026-07-10T02:30Z")
+
+
+@pytest.mark.parametrize(
+    ("window", "word"),
+    [
+        ("tonight", "map"),
+        ({"from": "22:00"}, "both"),
+        ({"from": "2026-11-23", "until": "2026-11-22"}, "later"),
+        ({"from": "now", "until": "then"}, "ISO 8601"),
+        ({"days": "someday", "from": "22:00", "until": "23:00"}, "someday"),
+        ({"days": [], "from": "22:00", "until": "23:00"}, "days"),
+        ({"days": "mon", "from": "2026-11-23T22:00", "until": "2026-11-23T23:00"}, "HH:MM"),
+        ({"from": "22:00", "until": "24:30"}, "24:00"),
+        ({"from": "22:00", "until": "23:00", "timezone": "Mars/Olympus"}, "time zone"),
+        ({"from": "22:00", "until": "23:00", "tz": "UTC"}, "tz"),
+    ],
+)
+def test_what_cannot_be_read_is_named(window: object, word: str) -> None:
+    """A window that cannot be read says what is wrong with it."""
+    with pytest.raises(ValueError, match=word):
+        parse_window(window, UTC)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["days", "from", "until"]), inner),
+    max_leaves=6,
+)
+
+
+@given(ANYTHING)
+def test_anything_is_a_window_or_a_value_error(value: object) -> None:
+    """Whatever an item holds, the answer is a window or a ValueError."""
+    with suppress(ValueError):
+        parse_window(value, UTC).contains(datetime(2026, 11, 23, tzinfo=UTC))
