@@ -14,12 +14,12 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from popwatch.notifier import Notifier
-from popwatch.prober import Prober
 
 from popwatch.batches import HourOfBatch, from_message
 from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
+from popwatch.notifier import Notifier
+from popwatch.prober import Prober
 from popwatch.store import Store, Tables
 from popwatch.sweep import Edges, Report, Sweep
 

@@ -39,7 +39,12 @@ class ScriptedProber(Prober):
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Iterator[list[tuple[Target, Outcome]]]:
+    def run(
+        self,
+        targets: Iterable[Target],
+        *,
+        end_by: float | None = None,  # noqa: ARG002 - tests say themselves which targets run out of time
+    ) -> Iterator[list[tuple[Target, Outcome]]]:
         for target in targets:
             if target.target_id not in self._world.out_of_time:
                 self._world.tested.append((self._world.now, target.target_id))
@@ -85,7 +90,7 @@ class World:
         ]
         self.sns.subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = [boto3.client("dynamodb"), boto3.client("sns")]
+        self._watched = boto3.client("dynamodb"), boto3.client("sns")
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
@@ -190,13 +195,12 @@ class World:
 
     def _make_tables(self) -> None:
         for name, keys in (("Targets", ["target_id"]), ("Status", ["target_id"]), ("History", ["pk", "sk"])):
+            schema: Any = zip(keys, ("HASH", "RANGE"), strict=False)
             self.dynamodb.create_table(
                 TableName=name,
                 BillingMode="PAY_PER_REQUEST",
                 AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
+                KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in schema],
             )
 
 

@@ -183,7 +183,7 @@ class Committer:
                 self.tally.unsent += 1
             return ""
         with self._lock:
-            self.tally.alerts[str(message.attributes["event"])] += 1
+            self.tally.alerts[message.event] += 1
         return message_id
 
     def _take_off(self, record: Record, settled: set[int]) -> Record:

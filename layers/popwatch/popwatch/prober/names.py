@@ -1,0 +1,130 @@
+"""Names resolved aside: `getaddrinfo` blocks and cannot be stopped, so it runs in threads of its own.
+
+A resolver that never answers holds one thread and nobody else. Threads are daemons: they end with the process.
+"""
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+Resolve = Callable[[str], list[str]]
+"""A name to its addresses, best first; raises OSError (`socket.gaierror`) where there are none."""
+
+MOST_THREADS = 512
+"""Lookups under way at once; a Lambda allows 1,024 threads. Above it a lookup waits for another's end."""
+
+IDLE_SECONDS = 5.0
+"""How long a thread without work stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a lookup found: addresses, or the reason why there are none."""
+
+    host: str
+    addresses: tuple[str, ...] = ()
+    reason: str = ""
+    detail: str = ""
+
+
+def resolve(host: str) -> list[str]:
+    """The addresses of a name as the operating system finds them, in the order of RFC 6724."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+Deliver = Callable[[Answer], None]
+
+
+class Names:
+    """Lookups in threads, which come when they are needed and leave when they are not."""
+
+    def __init__(self, resolver: Resolve) -> None:
+        self._resolve = resolver
+        self._wanted: SimpleQueue[tuple[str, Deliver]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = self._idle = 0
+
+    def look_up(self, host: str, deliver: Deliver) -> None:
+        """Begin a lookup; `deliver` is called with its answer, from a thread."""
+        with self._lock:
+            start = self._wanted.qsize() >= self._idle and self._threads < MOST_THREADS
+            self._threads += start
+        self._wanted.put((host, deliver))
+        if start:
+            threading.Thread(target=self._work, daemon=True, name="popwatch-names").start()
+
+    def _work(self) -> None:
+        while wanted := self._next():
+            host, deliver = wanted
+            deliver(_answer(host, self._resolve))
+
+    def _next(self) -> tuple[str, Deliver] | None:
+        """The next lookup, or None when the thread is not needed any more."""
+        with self._lock:
+            self._idle += 1
+        try:
+            wanted = self._wanted.get(timeout=IDLE_SECONDS)
+        except Empty:
+            wanted = None
+        with self._lock:
+            self._idle -= 1
+            self._threads -= wanted is None
+        return wanted
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address already."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def interleave(addresses: tuple[str, ...]) -> list[str]:
+    """The addresses with their families in turn, the first one's first (RFC 8305 section 4)."""
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    first, second = (six, four) if addresses and ":" in addresses[0] else (four, six)
+    both = [address for pair in zip(first, second, strict=False) for address in pair]
+    longer = first if len(first) > len(second) else second
+    return both + longer[min(len(first), len(second)) :]
+
+
+def has_route(address: str, port: int) -> bool:
+    """Whether the kernel knows a way to an IPv6 address; connecting a datagram socket asks it and sends nothing."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.connect(sockaddr(address, port))
+    except OSError:
+        return False
+    return True
+
+
+def sockaddr(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What `connect` takes for an address; a scope such as `fe80::1%eth0` is kept."""
+    if ":" not in address:
+        return address, port
+    name, _, scope = address.partition("%")
+    return name, port, 0, (int(scope) if scope.isdigit() else socket.if_nametoindex(scope)) if scope else 0
+
+
+def _answer(host: str, resolver: Resolve) -> Answer:
+    try:
+        addresses = tuple(resolver(host))
+    except socket.gaierror as error:
+        return Answer(host, reason=_REASONS.get(error.errno or 0, "dns-error"), detail=str(error.strerror or error))
+    except (OSError, UnicodeError) as error:
+        return Answer(host, reason="dns-error", detail=str(error))
+    return Answer(host, addresses) if addresses else Answer(host, reason="no-address-record")
+
+
+_REASONS = {
+    socket.EAI_NONAME: "no-such-name",
+    socket.EAI_AGAIN: "dns-failure",
+    getattr(socket, "EAI_NODATA", socket.EAI_NONAME): "no-address-record",
+}

@@ -1,0 +1,38 @@
+"""Texts with tokens: `{name}` stands for a value, `{{` and `}}` for braces. Pure.
+
+Nothing else is understood: no attributes, no formats, no conditions. A template is somebody's configuration and the
+values come from servers, so neither can reach anything but the values given here.
+"""
+
+import re
+from collections.abc import Mapping
+
+_PART = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}|[{}]")
+
+
+class TemplateError(ValueError):
+    """A template that cannot be filled; the text says where and why."""
+
+
+def fill(template: str, values: Mapping[str, str], limit: int) -> str:
+    """The template with its tokens replaced, at most `limit` characters. Raises TemplateError.
+
+    Values are put in as they are: a token that a server smuggles into one is not replaced.
+    """
+
+    def replace(part: re.Match[str]) -> str:
+        found, token = part.group(), part.group(1)
+        if token is not None:
+            if token not in values:
+                raise TemplateError(f"there is no token {found}")
+            return values[token]
+        if len(found) == 1:
+            raise TemplateError(f"the brace at character {part.start() + 1} is not part of a token; write it twice")
+        return found[0]
+
+    return cut(_PART.sub(replace, template), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """The text if it has at most `limit` characters, else its beginning, ending in `...`."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."

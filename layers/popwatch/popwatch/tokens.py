@@ -1,0 +1,147 @@
+"""The tokens of alert texts: what each means and how its value is made. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from popwatch.health import Alert, AlertEvent, Health, Judgement, delay_seconds
+from popwatch.outcomes import DETAIL_SHOWN, Outcome, clean
+from popwatch.targets import Target
+
+UNKNOWN = "-"
+"""What stands for a value that there is none of."""
+
+TAGS_SHOWN = 200
+"""Characters of a target's tags, all together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Everything that an alert can tell: the target, what was found, and what it changed."""
+
+    target: Target
+    before: Health
+    judgement: Judgement
+    outcome: Outcome
+    now: datetime
+
+    @property
+    def alert(self) -> Alert:
+        """The alert itself; raises ValueError where the judgement brought none."""
+        if self.judgement.alert is None:
+            raise ValueError("the judgement has no alert to render")
+        return self.judgement.alert
+
+    @property
+    def outage(self) -> Health:
+        """The health that tells of the outage: a recovery's is the one before it."""
+        return self.before if self.alert.event is AlertEvent.RECOVERED else self.judgement.health
+
+    @property
+    def next_test_at(self) -> datetime:
+        """When the target is tested again, at the latest."""
+        health = self.judgement.health
+        return health.next_test_at or self.now + timedelta(seconds=delay_seconds(health, self.target.policy))
+
+    @property
+    def alert_id(self) -> str:
+        """What names this alert for good: a second message with the same id is a repeat."""
+        outage, alert = self.outage, self.alert
+        return f"{self.target.target_id}/{alert.event}/{outage.alerts_sent}/{utc(outage.failing_since or self.now)}"
+
+
+def utc(moment: datetime) -> str:
+    """A moment in UTC, to the second: `2026-11-23 03:12:00 UTC`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def duration(time: timedelta) -> str:
+    """A length of time in its two largest units: `2 h 5 min`."""
+    seconds = max(0, round(time.total_seconds()))
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next((index for index, (_, size) in enumerate(units) if seconds >= size), len(units) - 1)
+    parts: list[str] = []
+    for word, size in units[first : first + 2]:
+        count, seconds = divmod(seconds, size)
+        if count or not parts:
+            parts.append(f"{count} {word}")
+    return " ".join(parts)
+
+
+def milliseconds(time: float | None) -> str:
+    """A time in ms to three digits, without the unit: `12.5`."""
+    return UNKNOWN if time is None else f"{time:.0f}" if time >= 100 else f"{time:.3g}"
+
+
+def place(target: Target) -> str:
+    """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f"{host}:{target.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as `docs/alerts.md` lists it."""
+
+    name: str
+    meaning: str
+    value: Callable[[Occasion], str]
+
+
+def _moment(moment: datetime | None) -> str:
+    return utc(moment) if moment else UNKNOWN
+
+
+def _local_time(occasion: Occasion) -> str:
+    return occasion.now.astimezone(occasion.target.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _certificate_days(occasion: Occasion) -> str:
+    expires = occasion.outcome.certificate_expires
+    return str((expires - occasion.now) // timedelta(days=1)) if expires else UNKNOWN
+
+
+def _tags(occasion: Occasion) -> str:
+    return clean(", ".join(occasion.target.tags), TAGS_SHOWN)
+
+
+TOKENS = (
+    Token("name", "the target's name", lambda it: it.target.name),
+    Token("target_id", "its id", lambda it: it.target.target_id),
+    Token("host", "its host", lambda it: it.target.host),
+    Token("port", "its port", lambda it: str(it.target.port)),
+    Token("tls", "none, implicit or starttls", lambda it: it.target.tls.value),
+    Token("group", "its group", lambda it: it.target.group),
+    Token("tags", "its tags", _tags),
+    Token("event", "down or recovered", lambda it: it.alert.event.value),
+    Token("state", "the state it is in now", lambda it: it.judgement.health.state.value),
+    Token("previous_state", "the state before this test", lambda it: it.before.state.value),
+    Token("error", "the error's code", lambda it: it.outcome.error.value if it.outcome.error else ""),
+    Token("message", "the error's fixed message", lambda it: it.outcome.message),
+    Token("reason", "the finer reason", lambda it: clean(it.outcome.reason, DETAIL_SHOWN)),
+    Token("detail", "what was seen, as a sentence", lambda it: clean(it.outcome.detail, DETAIL_SHOWN)),
+    Token("greeting", "the server's greeting", lambda it: clean(it.outcome.greeting, DETAIL_SHOWN)),
+    Token("address", "the address that was tested", lambda it: it.outcome.address),
+    Token("phase", "where the test ended: dns, connect, tls, greeting, stls, quit", lambda it: it.outcome.phase.value),
+    Token("rtt_ms", "this test's round-trip time in ms", lambda it: milliseconds(it.outcome.rtt_ms)),
+    Token("failures", "failed tests in a row", lambda it: str(it.outage.failures)),
+    Token("failures_per_alert", "failures in a row for each alert", lambda it: str(it.target.policy.failures_per_alert)),
+    Token("alert_number", "which alert of this outage it is, or how many there were", lambda it: str(it.outage.alerts_sent)),
+    Token("max_alerts", "alerts per outage at most", lambda it: str(it.target.policy.max_alerts)),
+    Token("since", "since when it is in its state", lambda it: _moment(it.judgement.health.since)),
+    Token("failing_since", "the first failed test of the outage", lambda it: _moment(it.outage.failing_since)),
+    Token("outage", "how long the outage has lasted", lambda it: duration(it.alert.outage)),
+    Token("time", "the time of this test, UTC", lambda it: utc(it.now)),
+    Token("local_time", "the same in the target's `timezone`", _local_time),
+    Token("last_good", "the last passed test before the outage", lambda it: _moment(it.outage.last_good_at)),
+    Token("last_good_rtt_ms", "its round-trip time in ms", lambda it: milliseconds(it.outage.last_good_rtt_ms)),
+    Token("next_test", "when it is tested again, at the latest", lambda it: utc(it.next_test_at)),
+    Token("certificate_days", "days until the certificate expires", _certificate_days),
+    Token("alert_id", "names the alert: the same id is the same alert", lambda it: it.alert_id),
+)  # fmt: skip
+"""Every token; `docs/alerts.md` is checked against it."""
+
+
+def values_of(occasion: Occasion) -> dict[str, str]:
+    """The value of every token."""
+    return {token.name: token.value(occasion) for token in TOKENS}

@@ -1,0 +1,45 @@
+"""An outage as the docs tell it: the same target, moments and outcomes in `docs/alerts.md` and in the tests."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from popwatch.alerts import Message, render
+from popwatch.health import Health, State, judge
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.targets import Target, parse_target
+
+START = datetime(2026, 11, 23, 3, 12, tzinfo=UTC)
+FIELDS = {
+    "target_id": "mail-berlin",
+    "name": "Mail Berlin",
+    "host": "pop.example.net",
+    "timezone": "Europe/Berlin",
+    "group": "customers",
+    "tags": ["berlin", "dovecot"],
+}
+FAILED = Outcome(
+    START,
+    Phase.GREETING,
+    ErrorCode.TIMED_OUT,
+    "no-greeting",
+    "The server accepted the connection and said nothing.",
+    address="192.0.2.7",
+)
+PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.52, greeting="+OK Dovecot ready.", address="192.0.2.7")
+HEALTHY = Health(State.UP, START - timedelta(days=3), last_good_at=START - timedelta(minutes=1), last_good_rtt_ms=12.5)
+
+
+def target(**fields: object) -> Target:
+    """The example target, with other fields where they are given."""
+    return parse_target(FIELDS | fields)
+
+
+def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Iterator[Message]:
+    """The alerts of an outage of so many failed tests and of its end."""
+    health, now = HEALTHY, START
+    for outcome in [failed] * failures + [PASSED]:
+        judgement = judge(health, outcome, watched.policy, now)
+        if judgement.alert:
+            yield render(watched, health, judgement, outcome, now)
+        health = judgement.health
+        now = health.next_test_at or now + timedelta(minutes=1)

@@ -1,0 +1,218 @@
+"""Alert texts: they say what happened, fit where they go, and survive any template and any server."""
+
+import string
+import unicodedata
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples import FAILED, START, outage, target
+from popwatch.alerts import EMAIL_LENGTH, Message, summarize
+from popwatch.alphabets import count_septets, is_gsm, to_sms, to_subject
+from popwatch.outcomes import ErrorCode
+from popwatch.templates import TemplateError, fill
+from popwatch.tokens import TOKENS, duration
+
+ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+
+
+def check_fits(message: Message) -> None:
+    """SNS and the SMS part take the message as it is."""
+    assert message.subject.isascii()
+    assert message.subject.isprintable()
+    assert 0 < len(message.subject) < 100
+    assert all(is_gsm(character) for character in message.sms)
+    assert count_septets(message.sms) <= 160
+    assert "\n" not in message.sms
+    assert len(message.email) <= EMAIL_LENGTH
+    assert all(value for value in message.attributes.values())
+
+
+def test_an_outage_is_told_from_first_alert_to_recovery() -> None:
+    """Three alerts, numbered, the last of which says so, and the recovery with the outage's length."""
+    first, second, third, recovered = outage(target())
+    assert [message.subject for message in (first, second, third)] == [
+        f"DOWN {number}/3: Mail Berlin (pop.example.net:110)" for number in (1, 2, 3)
+    ]
+    assert recovered.subject == "UP again: Mail Berlin (pop.example.net:110), was down 28 min"
+    assert "Alert 2 of 3 follows in about 3 min" in first.email.replace("\n", " ")
+    assert "last alert of this outage" in third.email.replace("\n", " ")
+    assert "It was down for 28 min." in recovered.email
+    assert "12 failed tests in a row, 3 alerts" in recovered.email
+
+
+def test_a_down_email_says_all_that_is_known() -> None:
+    """The exact message, the reason, what was seen, since when by both clocks, the last good test, what comes next."""
+    email = next(outage(target())).email
+    for said in (
+        "The remote device timed out before sending a response.",
+        "The server accepted the connection and said nothing.",
+        "Reason: no-greeting",
+        "2026-11-23 03:12:00 UTC (04:12 CET)",
+        "2 min, 3 failed tests in a row",
+        "2026-11-23 03:11:00 UTC, 12.5 ms",
+        "Next test in 1 min, at 03:15:00 UTC.",
+        "pop.example.net:110, no TLS, address 192.0.2.7",
+        "customers",
+        "berlin, dovecot",
+        "mail-berlin/down/1/2026-11-23 03:12:00 UTC",
+    ):
+        assert said in email
+
+
+@pytest.mark.parametrize("error", list(ErrorCode))
+def test_every_error_has_its_message_in_the_email(error: ErrorCode) -> None:
+    """The fixed message stands in the email word for word, and the SMS says it in short."""
+    message = next(outage(target(), failed=replace(FAILED, error=error)))
+    assert error.message in message.email
+    assert message.attributes["error"] == error.value
+    assert "no-greeting" in message.sms
+
+
+def test_attributes_route() -> None:
+    """What filter policies need: a recovery bears the number of alerts that went before it."""
+    first, *_, recovered = outage(target())
+    assert first.attributes == {
+        "event": "down",
+        "state": "down",
+        "target_id": "mail-berlin",
+        "group": "customers",
+        "tags": ("berlin", "dovecot"),
+        "error": "timed-out",
+        "alert_number": 1,
+    }
+    assert (recovered.attributes["event"], recovered.attributes["alert_number"]) == ("recovered", 3)
+    assert "error" not in recovered.attributes
+
+
+def test_own_texts_are_used() -> None:
+    """Templates of the target replace all three texts."""
+    own = target(subject="{name} {state}", email="{message}\n{{x}} {outage}", sms="{target_id} {alert_number}")
+    message = next(outage(own))
+    assert message.subject == "Mail Berlin down"
+    assert message.email == "The remote device timed out before sending a response\n{x} 2 min"
+    assert message.sms == "mail-berlin 1"
+
+
+@pytest.mark.parametrize("template", ["{nmae} is down", "{", "}", "{name", "{name.__class__}", "{name!r}", "{0}", "{}"])
+@pytest.mark.parametrize("field", ["subject", "email", "sms"])
+def test_a_template_with_a_mistake_loses_no_alert(field: str, template: str) -> None:
+    """The built-in text goes out instead, and the email says which field is wrong."""
+    built_in, message = next(outage(target())), next(outage(target(**{field: template})))
+    assert (message.subject, message.sms) == (built_in.subject, built_in.sms)
+    assert message.email.startswith(built_in.email.rstrip())
+    assert f"`{field}` of the target mail-berlin was not used" in message.email.replace("\n", " ")
+
+
+@given(template=st.text(st.sampled_from(string.printable + "{}é€世"), max_size=200), said=ANYTHING, name=ANYTHING)
+def test_rendering_never_raises_and_always_fits(template: str, said: str, name: str) -> None:
+    """Whatever is configured and whatever a server says, there is a message that SNS takes."""
+    watched = target(
+        name=name or "x", subject=template, email=template, sms=template, ca_pem="-----BEGIN CERTIFICATE-----SECRET"
+    )
+    failed = replace(FAILED, detail=said, reason=said, greeting=said, address=said[:20])
+    for message in outage(watched, failed=failed):
+        check_fits(message)
+        assert "SECRET" not in message.email + message.sms + message.subject
+
+
+@given(said=ANYTHING)
+def test_no_control_character_gets_through(said: str) -> None:
+    """What a server says reaches an email without control, format or bidi characters."""
+    failed = replace(FAILED, detail=said, reason=said, greeting=said)
+    message = next(outage(target(email="{detail}{reason}{greeting}"), failed=failed))
+    assert not [character for character in message.email if unicodedata.category(character).startswith("C")]
+
+
+def test_a_value_with_braces_is_not_a_template() -> None:
+    """A server that says `{target_id}` gets no token replaced."""
+    failed = replace(FAILED, detail="{target_id} {{")
+    assert next(outage(target(email="{detail}"), failed=failed)).email == "{target_id} {{"
+
+
+def test_long_names_leave_room_for_the_story() -> None:
+    """The name is cut before the error is, in subject and SMS."""
+    message = next(outage(target(name="Mail " + "x" * 95, host="a" * 60 + "." + "b" * 60 + ".example.net")))
+    check_fits(message)
+    assert message.sms.endswith("since 04:12 CET: timed out, no-greeting")
+    assert message.subject.startswith("DOWN 1/3: Mail xxx")
+
+
+def test_the_name_is_not_said_twice() -> None:
+    """A target without a name of its own is shown once in an SMS."""
+    message = next(outage(target(name="pop.example.net")))
+    assert message.sms.count("pop.example.net") == 1
+
+
+def test_summary_lists_every_alert_and_matches_every_policy() -> None:
+    """One message for many: counted, listed, and with attributes that match whatever one of them would have matched."""
+    first, *_, recovered = outage(target())
+    other = next(outage(target(target_id="mail-rom", name="Mail Rom", group="own")))
+    summary = summarize([first, other, recovered], START + timedelta(minutes=3))
+    check_fits(summary)
+    assert summary.event == "summary"
+    assert summary.subject == "3 alerts at once: 2 down, 1 up again"
+    assert all(message.line in summary.email for message in (first, other, recovered))
+    assert summary.attributes["event"] == ("summary", "down", "recovered")
+    assert summary.attributes["group"] == ("customers", "own")
+    assert summary.attributes["target_id"] == ("mail-berlin", "mail-rom")
+    assert summary.attributes["alert_number"] == 3
+
+
+def test_summary_of_thousands_is_bounded() -> None:
+    """A thousand alerts make one message that SNS takes, which says how many it leaves out."""
+    messages = [next(outage(target(target_id=f"mail-{number:04}", name="N" * 100))) for number in range(1000)]
+    summary = summarize(messages, START)
+    assert len(summary.email.encode()) < 64_000
+    assert "... and 800 more" in summary.email
+    assert count_septets(summary.sms) <= 160
+    assert len(str(summary.attributes)) < 16_000
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "sms"),
+    [
+        ("Büro", "Buro", "Büro"),
+        ("Łódź ß Ångström", "Lodz ss Angstrom", "Lodz ß Ångström"),
+        ("a\nb\tc", "a b c", "a b c"),
+        ("東京", "??", "??"),
+        ("", "popwatch", ""),
+        ("“x” – €5", '"x" - ?5', '"x" - €5'),  # noqa: RUF001 - the dash is what is tested
+    ],
+)
+def test_alphabets(text: str, subject: str, sms: str) -> None:
+    """What an alphabet lacks is written with what it has."""
+    assert (to_subject(text), to_sms(text)) == (subject, sms)
+
+
+def test_extension_characters_count_twice() -> None:
+    """160 septets are 80 braces."""
+    assert to_sms("{" * 80) == "{" * 80
+    assert to_sms("{" * 81) == "{" * 78 + "..."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7500, "2 h 5 min"), (90_061, "1 d 1 h"), (-5, "0 s"), (86_460, "1 d")],
+)
+def test_durations(seconds: int, text: str) -> None:
+    """A length of time shows its two largest units."""
+    assert duration(timedelta(seconds=seconds)) == text
+
+
+def test_template_errors_say_where() -> None:
+    """The text of the error names the token or the place."""
+    with pytest.raises(TemplateError, match=r"there is no token \{nmae\}"):
+        fill("{nmae}", {"name": "x"}, 100)
+    with pytest.raises(TemplateError, match="character 5"):
+        fill("abc {", {}, 100)
+
+
+def test_every_token_has_a_value_in_both_alerts() -> None:
+    """Each token can be used in an alert of an outage and in that of its end."""
+    template = "|".join(f"{{{token.name}}}" for token in TOKENS)
+    for message in outage(target(email=template)):
+        assert message.email.count("|") == len(TOKENS) - 1

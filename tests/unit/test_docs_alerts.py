@@ -1,0 +1,44 @@
+"""docs/alerts.md keeps step with the code: every token with the value it really has, every text as it really looks."""
+
+import re
+from pathlib import Path
+from textwrap import indent
+
+import pytest
+
+from examples import START, outage, target
+from popwatch.alerts import Message, summarize
+from popwatch.tokens import TOKENS
+
+DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+FIRST, *_, RECOVERED = outage(target())
+
+
+def test_every_token_is_documented_with_its_value() -> None:
+    """The table lists the tokens of the code, in their order, with meaning and example, and no other."""
+    template = "|".join(f"{{{token.name}}}" for token in TOKENS)
+    values = next(outage(target(email=template))).email.split("|")
+    rows = re.findall(r"^\| `\{([a-z_]+)\}` \| (.*?) \| (.*?) ?\|$", DOC, re.MULTILINE)
+    assert rows == [(token.name, token.meaning, value) for token, value in zip(TOKENS, values, strict=True)]
+
+
+@pytest.mark.parametrize("message", [FIRST, RECOVERED], ids=["down", "recovered"])
+def test_texts_are_shown_as_they_are(message: Message) -> None:
+    """Subject, email and SMS in the doc are what the code renders."""
+    assert f"`{message.subject}`" in DOC
+    assert indent(message.email.rstrip(), "    ") in DOC
+    assert f"\n    {message.sms}\n" in DOC
+
+
+def test_summary_is_shown_as_it_is() -> None:
+    """The summary in the doc is what the code renders."""
+    other = next(outage(target(target_id="mail-rom", name="Mail Rom", host="pop.example.org")))
+    summary = summarize([FIRST, other, RECOVERED], START)
+    assert f"`{summary.subject}`" in DOC
+    assert indent(summary.email.rstrip(), "    ") in DOC
+
+
+def test_every_attribute_is_documented() -> None:
+    """The table of attributes lists those that alerts have."""
+    documented = set(re.findall(r"^\| `([a-z_]+)` \| (?:String|Number)", DOC, re.MULTILINE))
+    assert documented == set(FIRST.attributes) | set(RECOVERED.attributes)
