@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any
@@ -20,6 +19,7 @@ from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
 from popwatch.notifier import Notifier
 from popwatch.prober import Prober
+from popwatch.records import to_plain
 from popwatch.store import Store, Tables
 from popwatch.sweep import Edges, Report, Sweep
 
@@ -77,7 +77,7 @@ def _sweep(context: LambdaContext) -> Sweep:
 
 def _tell(what: str, report: Report) -> None:
     """Log and count what was done; raises OwedError if AWS refused some of it."""
-    logger.info(what, extra={**asdict(report), "tick": report.tick.isoformat()})
+    logger.info(what, extra=to_plain(report))
     metrics.add_metric("Tests", MetricUnit.Count, report.tests)
     if report.alerts:
         metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())

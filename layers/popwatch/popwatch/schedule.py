@@ -6,7 +6,7 @@ of its slots lies after the last completed tick and not after this one, so that 
 """
 
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from popwatch.health import Health, State, delay_seconds
@@ -34,10 +34,17 @@ def next_due(
         case State.UNTESTED | State.SUSPENDED:
             return tick
         case State.UP | State.MAINTENANCE:
-            return tick if _has_slot(target_id, policy.delay_up, after, tick) else None
+            return tick if next_slot(target_id, policy.delay_up, after) <= tick else None
         case _:
             planned = _planned(health, policy, tested) or tick
             return max(planned, tick) if planned < tick + TICK else None
+
+
+def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
+    """The first slot after a moment of a target that is up; slots lie `delay` seconds apart, to the second."""
+    phase = _hash(target_id, b"phase") % delay
+    passed = int(after.timestamp()) - phase
+    return datetime.fromtimestamp((passed // delay + 1) * delay + phase, UTC)
 
 
 def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | None, tick: datetime) -> bool:
@@ -90,12 +97,6 @@ def _planned(health: Health, policy: Policy, tested: datetime | None) -> datetim
     if tested is None:
         return health.next_test_at
     return tested + timedelta(seconds=delay_seconds(health, policy))
-
-
-def _has_slot(target_id: str, delay: int, after: datetime, tick: datetime) -> bool:
-    phase = _hash(target_id, b"phase") % delay
-    first, last = (int(moment.timestamp()) - phase for moment in (after, tick))
-    return last // delay > first // delay
 
 
 def _hash(target_id: str, person: bytes) -> int:

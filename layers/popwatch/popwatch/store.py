@@ -15,12 +15,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from popwatch.items import Plain, from_item, to_item
 from popwatch.records import Pending, Record, from_plain, iso, to_plain
 from popwatch.targets import DEFAULTS_ID
 
@@ -30,11 +29,7 @@ if TYPE_CHECKING:
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
 
-Plain = dict[str, Any]
-"""An item as Python values: texts, numbers, truths, lists, maps."""
-
 _log = logging.getLogger("popwatch.store")
-_serializer, _deserializer = TypeSerializer(), TypeDeserializer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +153,7 @@ class Store:
         """Whether SNS is known to have accepted this alert."""
         answer = self._dynamodb.get_item(
             TableName=self._tables.history,
-            Key=_to_item(_record_key(target_id, "alert", pending)),
+            Key=to_item(_record_key(target_id, "alert", pending)),
             ConsistentRead=True,
             ProjectionExpression="pk",
             ReturnConsumedCapacity="TOTAL",
@@ -189,7 +184,7 @@ class Store:
             ReturnConsumedCapacity="TOTAL",
         )
         self.capacity.add(self.capacity.read, answer)
-        items = [_from_item(item) for item in answer["Items"]]
+        items = [from_item(item) for item in answer["Items"]]
         return [(_tick_of(item), item["results"]) for item in items]
 
     def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, object]) -> None:
@@ -218,11 +213,11 @@ class Store:
         """Put an item of Status on a condition; None when it was met, else the item that is there."""
         options: Any = {"ExpressionAttributeNames": names} if names else {}
         if values:
-            options["ExpressionAttributeValues"] = _to_item(values)
+            options["ExpressionAttributeValues"] = to_item(values)
         try:
             answer = self._dynamodb.put_item(
                 TableName=self._tables.status,
-                Item=_to_item(item),
+                Item=to_item(item),
                 ConditionExpression=condition,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 ReturnConsumedCapacity="TOTAL",
@@ -232,7 +227,7 @@ class Store:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
             there: Any = error.response.get("Item", {"target_id": {"S": item["target_id"]}})
-            return _from_item(there)
+            return from_item(there)
         self.capacity.add(self.capacity.write, answer)
         return None
 
@@ -241,7 +236,7 @@ class Store:
         expires_at = int((moment + kept).timestamp())
         answer = self._dynamodb.put_item(
             TableName=self._tables.history,
-            Item=_to_item({**key, **item, "expires_at": expires_at}),
+            Item=to_item({**key, **item, "expires_at": expires_at}),
             ReturnConsumedCapacity="TOTAL",
         )
         self.capacity.add(self.capacity.write, answer)
@@ -255,7 +250,7 @@ class Store:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._tables.history,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :before",
-            ExpressionAttributeValues=_to_item({":pk": pk, ":first": first, ":before": before}),
+            ExpressionAttributeValues=to_item({":pk": pk, ":first": first, ":before": before}),
             ReturnConsumedCapacity="TOTAL",
         )
         today = self._clock().timestamp()
@@ -264,7 +259,7 @@ class Store:
     def _items(self, pages: Iterable[Any]) -> Iterator[Plain]:
         for page in pages:
             self.capacity.add(self.capacity.read, page)
-            yield from (_from_item(item) for item in page["Items"])
+            yield from (from_item(item) for item in page["Items"])
 
 
 def _record_of(item: Plain) -> Record:
@@ -286,41 +281,3 @@ def _record_key(target_id: str, kind: str, pending: Pending) -> Plain:
 
 def _tick_of(item: Plain) -> datetime:
     return datetime.fromisoformat(item["sk"].split("#")[0])
-
-
-def _to_item(plain: Mapping[str, object]) -> dict[str, Any]:
-    return {name: _serializer.serialize(_decimals(value)) for name, value in plain.items()}
-
-
-def _decimals(value: object) -> object:
-    """`value` with floats as decimals, the only numbers with a fraction that boto3 takes."""
-    match value:
-        case float():
-            return Decimal(str(value))
-        case Mapping():
-            return {name: _decimals(entry) for name, entry in value.items()}
-        case list() | tuple():
-            return [_decimals(entry) for entry in value]
-        case _:
-            return value
-
-
-def _from_item(item: Mapping[str, Any]) -> Plain:
-    return {name: _plain(_deserializer.deserialize(value)) for name, value in item.items()}
-
-
-def _plain(value: Any) -> Any:
-    """A DynamoDB value as JSON would hold it; binary data, which no field takes, becomes a text that says so."""
-    match value:
-        case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case dict():
-            return {name: _plain(entry) for name, entry in value.items()}
-        case list():
-            return [_plain(entry) for entry in value]
-        case set():
-            return sorted((_plain(entry) for entry in value), key=str)
-        case str() | bool() | None:
-            return value
-        case _:
-            return "(binary data)"

@@ -1,0 +1,66 @@
+# The commands of popwatch's developers and of those who try it. `make` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+STACK ?= popwatch
+
+export SAM_CLI_TELEMETRY := 0
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check build deploy bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/run.installed ## install popwatch and what it runs on into .venv
+
+run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AWS account (TARGETS=file.yaml for your own)
+	@exec $(BIN)/python -m popwatch.cli.local $(if $(TARGETS),--targets "$(TARGETS)")
+
+test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
+	$(BIN)/pytest -m "not debian" $(PYTEST_ARGS)
+
+check: $(VENV)/dev.installed ## lint, types, import rules, template
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy layers/popwatch/popwatch functions tests
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint template.yaml
+	AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
+
+build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
+	$(BIN)/sam build
+
+deploy: build ## deploy to your AWS account, with questions (STACK=name)
+	$(BIN)/sam deploy --guided --stack-name $(STACK)
+
+bench: $(VENV)/dev.installed ## measure: round-trip times, a large sweep, capacity
+	$(BIN)/python tests/bench/bench_rtt.py
+	$(BIN)/python tests/bench/bench_prober.py
+	$(BIN)/python tests/bench/bench_capacity.py
+
+clean: ## remove what was built and installed here
+	rm -rf $(VENV) .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "popwatch needs Python 3.11 or later, and '$(PYTHON)' is not: run make with PYTHON=/path/to/python3.13." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python cannot make a virtual environment here: on Debian and Ubuntu, install python3-venv." >&2; exit 1; }
+
+$(VENV)/run.installed: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what popwatch runs on into $(VENV): a minute or two, once."
+	@$(PIP) --no-deps --requirement requirements/run.txt || { \
+		echo "The packages could not be installed: is PyPI, or your mirror of it, within reach?" >&2; exit 1; }
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.installed: requirements/dev.txt $(VENV)/run.installed
+	@echo "Installing what the tests need into $(VENV)."
+	@$(PIP) --no-deps --requirement requirements/dev.txt || { \
+		echo "The packages could not be installed: is PyPI, or your mirror of it, within reach?" >&2; exit 1; }
+	@touch $@

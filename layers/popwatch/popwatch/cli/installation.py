@@ -1,0 +1,78 @@
+"""Finding a stack: its tables by CloudFormation's outputs, or the local one by `.popwatch/outputs.json`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from popwatch.cli.errors import UserError
+from popwatch.cli.local.stack import local_client
+from popwatch.store import Store, Tables
+from popwatch.target_table import TargetTable
+
+LOCAL_OUTPUTS = Path(".popwatch") / "outputs.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A deployed stack: its outputs, and where its AWS is (`endpoint` None: Amazon's own)."""
+
+    name: str
+    outputs: Mapping[str, str]
+    endpoint: str | None = None
+    region: str | None = None
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the stack's account and region."""
+        if self.endpoint and self.region:
+            return local_client(service, self.endpoint, self.region)
+        import boto3  # noqa: PLC0415 - `popwatch test` starts without it
+
+        return boto3.client(service)  # type: ignore[call-overload]
+
+    @property
+    def target_table(self) -> TargetTable:
+        """The Targets table, to write to."""
+        return TargetTable(self.client("dynamodb"), self.outputs["TargetsTable"])
+
+    @property
+    def store(self) -> Store:
+        """All three tables, to read."""
+        tables = Tables(self.outputs["TargetsTable"], self.outputs["StatusTable"], self.outputs["HistoryTable"])
+        return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC))
+
+
+def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
+    """The local stack that runs now. Raises UserError."""
+    try:
+        found = json.loads(outputs_file.read_text())
+        return Installation("the local stack", found["outputs"], found["endpoint"], found["region"])
+    except OSError:
+        raise UserError(
+            f"No local stack is running: there is no {outputs_file} here. Start one with `make run`, "
+            "or run this in the folder in which it runs."
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{outputs_file} cannot be read. Stop the local stack and start it again.") from None
+
+
+def find_stack(name: str) -> Installation:
+    """The stack of a name in the caller's AWS account and region. Raises UserError."""
+    import boto3  # noqa: PLC0415 - `popwatch test` starts without it
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    try:
+        stacks = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise UserError(
+            f"There is no stack {name} in this AWS account and region: name it with --stack or POPWATCH_STACK, "
+            "choose the region with AWS_REGION, or deploy it with `sam deploy --guided`."
+        ) from None
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+    if "TargetsTable" not in outputs:
+        raise UserError(f"The stack {name} is no popwatch: it has no output TargetsTable.")
+    return Installation(name, outputs)

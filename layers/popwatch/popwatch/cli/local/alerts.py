@@ -1,0 +1,50 @@
+"""The alerts as SNS sends them, caught by a queue that subscribes to the topic as an address would."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from popwatch.cli.installation import Installation
+from popwatch.store import Store
+
+QUEUE_NAME = "popwatch-local-alerts"
+
+
+@dataclass(frozen=True, slots=True)
+class SentAlert:
+    """An alert that a subscriber received; `sms` is empty for a summary, whose SMS is kept nowhere."""
+
+    subject: str
+    email: str
+    sms: str
+
+
+class AlertFeed:
+    """Receives what the alert topic of a local stack publishes."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._sqs, self._store = installation.client("sqs"), installation.store
+        self._queue_url = self._sqs.create_queue(QueueName=QUEUE_NAME)["QueueUrl"]
+        attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
+        installation.client("sns").subscribe(
+            TopicArn=installation.outputs["AlertTopicArn"],
+            Protocol="sqs",
+            Endpoint=attributes["Attributes"]["QueueArn"],
+        )
+
+    def receive(self) -> list[SentAlert]:
+        """The alerts since the last call, oldest first."""
+        found: list[SentAlert] = []
+        while messages := self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(_read(json.loads(message["Body"]), self._store))
+                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+
+def _read(body: dict[str, Any], store: Store) -> SentAlert:
+    """SNS gives each subscriber its own text; that of the SMS is in the History of the target."""
+    target_id = body["MessageAttributes"]["target_id"]
+    notes = store.read_events(target_id["Value"]) if target_id["Type"] == "String" else ()
+    sms = next((str(note["sms"]) for note in notes if note.get("message_id") == body["MessageId"]), "")
+    return SentAlert(body["Subject"], body["Message"], sms)

@@ -1,0 +1,41 @@
+"""The Targets table as its user writes it. Only the command uses this; the function never writes a target."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from popwatch.items import Plain, from_item, to_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+WRITES_AT_ONCE = 25
+"""Items of one BatchWriteItem."""
+
+
+class TargetTable:
+    """The table over a DynamoDB client. Raises what botocore raises once its retries are used up."""
+
+    def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
+        self._dynamodb, self._table = dynamodb, table
+
+    def read(self) -> dict[str, Plain]:
+        """All items by `target_id`, the user's defaults among them."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
+        items = (from_item(item) for page in pages for item in page["Items"])
+        return {item["target_id"]: item for item in items}
+
+    def get(self, target_id: str) -> Plain | None:
+        """One item, or None if there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=to_item({"target_id": target_id}), ConsistentRead=True
+        )
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def write(self, put: Iterable[Plain], delete: Iterable[str] = ()) -> None:
+        """Put items and delete others by their ids; what DynamoDB leaves undone is sent again."""
+        requests: list[object] = [{"PutRequest": {"Item": to_item(item)}} for item in put]
+        requests += [{"DeleteRequest": {"Key": to_item({"target_id": target_id})}} for target_id in delete]
+        while requests:
+            chunk, requests = requests[:WRITES_AT_ONCE], requests[WRITES_AT_ONCE:]
+            answer = self._dynamodb.batch_write_item(RequestItems={self._table: chunk})  # type: ignore[dict-item]
+            requests += answer["UnprocessedItems"].get(self._table, [])

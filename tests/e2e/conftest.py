@@ -1,0 +1,33 @@
+"""The real template on the local stack, built and deployed once for all tests of a process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.deployed import Deployed
+from scripted_pop3 import ScriptedServer
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The stack with its schedule off: tests give the ticks."""
+    with Deployed.running(PROJECT, tmp_path_factory.mktemp("stack")) as found:
+        yield found
+
+
+@pytest.fixture
+def stack(deployed: Deployed) -> Iterator[Deployed]:
+    """The stack with empty tables and queues."""
+    deployed.clear()
+    yield deployed
+    deployed.clear()
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """Scripted POP3 servers."""
+    with ScriptedServer() as found:
+        yield found

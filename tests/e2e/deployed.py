@@ -1,0 +1,98 @@
+"""A deployed local stack as tests handle it: ticks at chosen moments, targets, alerts, the function's processes."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from popwatch.cli.installation import Installation, find_local
+from popwatch.cli.local.alerts import AlertFeed
+from popwatch.cli.local.stack import LocalStack
+from popwatch.records import iso
+from popwatch.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The stack, and what to do with it."""
+
+    local: LocalStack
+    installation: Installation
+    feed: AlertFeed
+
+    @classmethod
+    @contextmanager
+    def running(
+        cls, project: Path, folder: Path, settings: Mapping[str, str] | None = None, **parameters: str
+    ) -> Iterator[Self]:
+        """Build and deploy, and stop at the end; `settings` are MiniStack's own."""
+        local = LocalStack(
+            project, folder, port=0, parameters={"ScheduleState": "DISABLED", **parameters}, settings=settings or {}
+        )
+        try:
+            local.start()
+            local.build()
+            local.deploy()
+            installation = find_local(folder / "outputs.json")
+            yield cls(local, installation, AlertFeed(installation))
+        finally:
+            local.stop()
+
+    @property
+    def store(self) -> Store:
+        return self.installation.store
+
+    def put_targets(self, *items: Mapping[str, Any]) -> None:
+        self.installation.target_table.write(dict(item) for item in items)
+
+    def tick(self, at: datetime | None = None, *, wait: bool = True) -> Any:
+        """Invoke the function for a tick (now, unless given); its error, or None."""
+        moment = at or datetime.now(UTC)
+        answer = self.local.client("lambda").invoke(
+            FunctionName=self.local.outputs["CheckTargetsFunction"],
+            InvocationType="RequestResponse" if wait else "Event",
+            Payload=json.dumps({"scheduled_time": iso(moment.replace(microsecond=0))}),
+        )
+        payload = answer["Payload"].read()
+        return json.loads(payload) if answer.get("FunctionError") else None
+
+    def state(self, target_id: str) -> str:
+        record = self.store.read_records()[1].get(target_id)
+        return str(record.health.state) if record else "untested"
+
+    def events(self, target_id: str) -> list[dict[str, Any]]:
+        """Transitions and alerts in the order in which they were committed."""
+        return sorted(self.store.read_events(target_id), key=lambda event: (event["version"], event["kind"]))
+
+    def process_ids(self) -> list[int]:
+        """The processes of the function that run now."""
+        children = Path(f"/proc/{self.local.process_id}/task").glob("*/children")
+        return [int(child) for found in children for child in found.read_text().split()]
+
+    def wait_for(self, what: str, condition: Any, seconds: float = 60.0) -> None:
+        """Wait until the condition holds; fails with `what` if it does not in time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what}"
+            time.sleep(0.1)
+
+    def clear(self) -> None:
+        """Empty tables and queues."""
+        client = self.local.client("dynamodb")
+        for name, keys in (
+            ("TargetsTable", ["target_id"]),
+            ("StatusTable", ["target_id"]),
+            ("HistoryTable", ["pk", "sk"]),
+        ):
+            table = self.local.outputs[name]
+            for page in client.get_paginator("scan").paginate(TableName=table):
+                for item in page["Items"]:
+                    client.delete_item(TableName=table, Key={key: item[key] for key in keys})
+        sqs = self.local.client("sqs")
+        for name in ("BatchQueueUrl", "DeadLetterQueueUrl"):
+            sqs.purge_queue(QueueUrl=self.local.outputs[name])
+        self.feed.receive()

@@ -1,0 +1,75 @@
+"""The template on the local stack: the whole way from the schedule to the SMS."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from e2e.deployed import Deployed
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+
+EVENTS = Path(__file__).parents[2] / "events"
+OUTPUTS = {"TargetsTable", "StatusTable", "HistoryTable", "AlertTopicArn", "BatchQueueUrl", "CheckTargetsFunction"}
+
+
+def test_outputs_have_their_names(deployed: Deployed) -> None:
+    """The names that other programs rely on."""
+    assert set(deployed.local.outputs) >= OUTPUTS
+
+
+def test_an_outage_is_told_and_ends(stack: Deployed, server: ScriptedServer) -> None:
+    """Up, warn, down with an alert to subscribers, up again with `recovered`: by real sockets, tables and topic."""
+    port = server.listen("healthy")
+    stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": port, "failures_per_alert": 2})
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    scripts = ["healthy", "refused", "refused", "healthy"]
+    states = []
+    for minute, script in enumerate(scripts):
+        server.play(port, script)
+        assert stack.tick(noon + timedelta(minutes=minute)) is None
+        states.append(stack.state("a"))
+    assert states == ["up", "warn", "down", "up"]
+    assert [alert.subject for alert in stack.feed.receive()] == [
+        f"DOWN 1/3: a (127.0.0.1:{port})",
+        f"UP again: a (127.0.0.1:{port}), was down 2 min",
+    ]
+
+
+@pytest.mark.parametrize("name", ["tick.json", "batch.json", "hour.json"])
+def test_sample_events_work(stack: Deployed, name: str) -> None:
+    """The events for invocation by hand are ones that the function takes."""
+    event = json.loads((EVENTS / name).read_text())
+    answer = stack.local.client("lambda").invoke(
+        FunctionName=stack.local.outputs["CheckTargetsFunction"], Payload=json.dumps(event)
+    )
+    assert "FunctionError" not in answer, answer["Payload"].read()
+
+
+def test_an_event_that_is_none_says_what_is_missing(stack: Deployed) -> None:
+    """An invocation by hand without a time gets a sentence that says what to write."""
+    answer = stack.local.client("lambda").invoke(
+        FunctionName=stack.local.outputs["CheckTargetsFunction"], Payload=json.dumps({"time": "now"})
+    )
+    assert "scheduled_time" in json.loads(answer["Payload"].read())["errorMessage"]
+
+
+def test_retests_come_by_the_queue(stack: Deployed, server: ScriptedServer) -> None:
+    """A target that fails is tested again after its delay of 10 seconds, without a tick."""
+    port = server.listen("refused")
+    stack.put_targets(
+        {
+            "target_id": "a",
+            "host": "127.0.0.1",
+            "port": port,
+            "delay_warn": 10,
+            "failures_per_alert": 2,
+            "delay_down": 10,
+        }
+    )
+    stack.tick()
+    assert stack.state("a") == "warn"
+    stack.wait_for("the second failure, by the queue", lambda: stack.state("a") == "down", seconds=40)
+    assert [alert.subject for alert in stack.feed.receive()] == [f"DOWN 1/3: a (127.0.0.1:{port})"]
