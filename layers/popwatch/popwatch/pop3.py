@@ -115,7 +115,8 @@ class Conversation:
 
     def tls_established(self) -> None:
         """Go on after the TLS handshake that followed `TlsWanted`; the server greets no second time (RFC 2595)."""
-        self._quit()
+        if self._state is _State.TLS:
+            self._quit()
 
     def next_event(self) -> Event | None:
         """The next event, or None until more has arrived."""

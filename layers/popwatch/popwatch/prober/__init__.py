@@ -34,7 +34,10 @@ REPORT_SECONDS = 1.0
 """How often `run` yields even when nothing has come in."""
 
 LATE_SECONDS = 0.05
-"""A deadline noticed this much late was not the server's fault: what has arrived meanwhile is read first."""
+"""A deadline noticed this much late was not the server's fault: it is put off once, by as much as it was missed."""
+
+LONGEST_GRACE_SECONDS = 2.0
+"""The most by which a deadline is put off."""
 
 Arrivals = list[tuple[Target, Outcome]]
 
@@ -186,10 +189,8 @@ class _Loop:
         while self._moments and self._moments[0][0] <= now:
             moment, _, probe = heapq.heappop(self._moments)
             if now - moment > LATE_SECONDS and moment == probe.deadline:
-                probe.deadline = now + LATE_SECONDS  # once: the next notice is in time, or the process is starved
-                self.wake_at(probe.deadline, probe)
-            else:
-                probe.tick(now)
+                probe.put_off_deadline(min(now - moment, LONGEST_GRACE_SECONDS))
+            probe.tick(now)
 
     def _deliver(self, answer: Answer) -> None:
         """Called from a thread of the lookups; after the run has ended it rings a bell that is gone."""

@@ -106,7 +106,7 @@ class Probe:
         self._stamp: float | None = None
         self._mark = self._began
         self._facts: dict[str, object] = {}
-        self._over = False
+        self._over = self._put_off = False
         self._conversation = Conversation(
             starttls=target.tls is TlsMode.STARTTLS,
             greetings=[prefix.encode() for prefix in target.greeting],
@@ -144,6 +144,13 @@ class Probe:
         if self._won and not self._over:
             self._send(b"")
             self._receive()
+
+    def put_off_deadline(self, seconds: float) -> None:
+        """The loop was late by so much; the server gets the time back, once."""
+        if not self._over and not self._put_off:
+            self._put_off = True
+            self.deadline = time.monotonic() + seconds
+            self._loop.wake_at(self.deadline, self)
 
     def tick(self, now: float) -> None:
         """A moment that the probe asked for has come: the next address's turn, or the deadline."""
@@ -390,8 +397,7 @@ class Probe:
     def _reply(self) -> None:
         data = self._conversation.data_to_send()
         if data and self._engine:
-            self._engine.write(data)
-            data = self._engine.data_to_send()
+            data = self._engine.encrypt(data)
         self._send(data)
 
     def _send(self, data: bytes) -> None:
@@ -416,7 +422,7 @@ class Probe:
         """Take leave, close, and hand the outcome to the loop."""
         if self._won:
             self._reply()
-            if self._engine and self._engine.established:
+            if self._engine:
                 self._engine.close()
                 self._send(self._engine.data_to_send())
         self.abandon()

@@ -1,6 +1,7 @@
 """TLS over bytes: contexts that tests share, an engine that does no I/O, and why a handshake failed."""
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -92,16 +93,16 @@ class TlsEngine:
         except ssl.SSLError as error:
             raise _failure(error) from None
 
-    def write(self, data: bytes) -> None:
-        """Encrypt `data`; `data_to_send` has it then."""
-        self._tls.write(data)
+    def encrypt(self, data: bytes) -> bytes:
+        """`data` for the wire; nothing where the connection is not, or no longer, able to carry it."""
+        with suppress(ssl.SSLError):
+            self._tls.write(data)
+        return self.data_to_send()
 
     def close(self) -> None:
-        """Say goodbye with close_notify, whatever state the connection is in."""
-        try:
+        """Say goodbye with close_notify, if the handshake was completed."""
+        with suppress(ssl.SSLError, ValueError):
             self._tls.unwrap()
-        except (ssl.SSLError, ValueError):
-            return
 
     def data_to_send(self) -> bytes:
         """Bytes for the wire."""
