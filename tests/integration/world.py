@@ -5,7 +5,7 @@ the dead invocation raises `Killed`, as if it had never been made.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,7 +44,7 @@ class ScriptedProber(Prober):
         targets: Iterable[Target],
         *,
         end_by: float | None = None,  # noqa: ARG002 - tests say themselves which targets run out of time
-    ) -> Iterator[list[tuple[Target, Outcome]]]:
+    ) -> Generator[list[tuple[Target, Outcome]], None, None]:
         for target in targets:
             if target.target_id not in self._world.out_of_time:
                 self._world.tested.append((self._world.now, target.target_id))

@@ -127,7 +127,7 @@ def test_longest_line_is_512_octets_with_its_end() -> None:
         ([b"+OK\r\n", b"+OK go\r\n+"], {"starttls": True}, PROTOCOL, "stls-injection"),
     ],
 )
-def test_later_failures(chunks: list[bytes], options: dict[str, object], kind: FailureKind, reason: str) -> None:
+def test_later_failures(chunks: list[bytes], options: dict[str, Any], kind: FailureKind, reason: str) -> None:
     """What can go wrong after the greeting, and streams that end."""
     last = talk(*chunks, **options)[0][-1]
     assert isinstance(last, Failed)
@@ -160,8 +160,10 @@ def test_two_replies_in_one_segment_are_greeting_and_reply() -> None:
 
 
 LINES = st.sampled_from(
-    [b"+OK ready\r\n", b"+OK\n", b"-ERR [IN-USE] x\r\n", b"220 x\r\n", b"* OK\r\n", b"\0\r\n", b"x" * 700]
-    + [b"+O", b"\r", b"\n", b"\x16\x03\x01"]
+    [
+        *(b"+OK ready\r\n", b"+OK\n", b"-ERR [IN-USE] x\r\n", b"220 x\r\n", b"* OK\r\n"),
+        *(b"\0\r\n", b"x" * 700, b"+O", b"\r", b"\n", b"\x16\x03\x01"),
+    ]
 )
 
 

@@ -9,14 +9,14 @@ import resource
 import socket
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
 
 from popwatch.outcomes import Outcome
 from popwatch.prober import names, stamps
-from popwatch.prober.names import Answer, Names, Resolve
+from popwatch.prober.names import Answer, HasRoute, Names, Resolve
 from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe
 from popwatch.targets import Target
@@ -45,23 +45,29 @@ Arrivals = list[tuple[Target, Outcome]]
 class Prober:
     """Tests targets. It keeps nothing of one run for the next but threads that look up names.
 
-    `in_flight` bounds the tests at once. `resolve` gives the addresses of a name. `kernel_stamps` false measures
-    round-trip times by the loop's clock only.
+    `in_flight` bounds the tests at once. `resolve` gives the addresses of a name, `has_route` says whether there is a
+    way to an IPv6 address. `kernel_stamps` false measures round-trip times by the loop's clock only.
     """
 
     def __init__(
-        self, *, resolve: Resolve = names.resolve, in_flight: int | None = None, kernel_stamps: bool = True
+        self,
+        *,
+        resolve: Resolve = names.resolve,
+        has_route: HasRoute = names.has_route,
+        in_flight: int | None = None,
+        kernel_stamps: bool = True,
     ) -> None:
         self._in_flight = in_flight or _most_in_flight()
+        self._has_route = has_route
         self._names = Names(resolve)
         self._kernel_stamps = kernel_stamps
 
-    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Iterator[Arrivals]:
+    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[Arrivals, None, None]:
         """Test `targets`, yielding outcomes as they come, and an empty list at least once a second.
 
         A target whose `max_test_seconds` no longer fit before `end_by`, by the monotonic clock, is left out.
         """
-        loop = _Loop(self._names, self._in_flight, kernel_stamps=self._kernel_stamps)
+        loop = _Loop(self._names, self._has_route, self._in_flight, kernel_stamps=self._kernel_stamps)
         try:
             yield from loop.run(iter(targets), end_by)
         finally:
@@ -77,8 +83,9 @@ def probe(target: Target, prober: Prober | None = None) -> Outcome:
 class _Loop:
     """One run: what is watched, what is waited for, what has come in."""
 
-    def __init__(self, lookups: Names, in_flight: int, *, kernel_stamps: bool) -> None:
+    def __init__(self, lookups: Names, has_route: HasRoute, in_flight: int, *, kernel_stamps: bool) -> None:
         self._lookups, self._in_flight, self._kernel_stamps = lookups, in_flight, kernel_stamps
+        self.has_route = has_route
         self._poller = make_poller()
         self._probes: set[Probe] = set()
         self._by_descriptor: dict[int, Probe] = {}

@@ -13,6 +13,9 @@ from queue import Empty, SimpleQueue
 Resolve = Callable[[str], list[str]]
 """A name to its addresses, best first; raises OSError (`socket.gaierror`) where there are none."""
 
+HasRoute = Callable[[str, int], bool]
+"""Whether there is a way to an IPv6 address and port."""
+
 MOST_THREADS = 512
 """Lookups under way at once; a Lambda allows 1,024 threads. Above it a lookup waits for another's end."""
 

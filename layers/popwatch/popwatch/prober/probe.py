@@ -14,7 +14,7 @@ from typing import Protocol
 from popwatch.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource, clean
 from popwatch.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
 from popwatch.prober import stamps
-from popwatch.prober.names import Answer, has_route, interleave, is_address, sockaddr
+from popwatch.prober.names import Answer, interleave, is_address, sockaddr
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
 from popwatch.targets import Problem, Target, TlsMode
 
@@ -35,12 +35,14 @@ _CONNECT_REASONS = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
     errno.ETIMEDOUT: "connect-timed-out",
-    errno.ECONNRESET: "reset",
     errno.EMFILE: "out-of-descriptors",
     errno.ENFILE: "out-of-descriptors",
     errno.EACCES: "not-permitted",
     errno.EPERM: "not-permitted",
 }
+
+_RESET = (errno.ECONNRESET, errno.EPIPE)
+"""What a connect ends in where the server took the connection and broke it off at once; a refusal has its own code."""
 
 _TIMEOUTS = {
     Phase.DNS: (ErrorCode.NO_ADDRESS, "dns-timed-out", "The name was not resolved in time."),
@@ -69,6 +71,9 @@ class Loop(Protocol):
 
     def look_up(self, host: str, probe: "Probe") -> None:
         """Call `probe.resolved` with what the name resolves to."""
+
+    def has_route(self, address: str, port: int) -> bool:
+        """Whether there is a way to an IPv6 address."""
 
     def may_race(self) -> bool:
         """Whether there are descriptors for a second connection of a probe."""
@@ -193,7 +198,7 @@ class Probe:
 
     def _connect_to(self, addresses: tuple[str, ...]) -> None:
         self._phase = Phase.CONNECT
-        routed = [address for address in addresses if ":" not in address or has_route(address, self.target.port)]
+        routed = [it for it in addresses if ":" not in it or self._loop.has_route(it, self.target.port)]
         self._addresses.extend(interleave(tuple(routed)))
         if self._addresses:
             self._connect_next()
@@ -234,7 +239,10 @@ class Probe:
 
     def _check_connected(self, attempt: _Attempt) -> None:
         code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        if code in _RESET:
+            self._win(attempt)
+            self._end_broken(OSError(code, "the server reset it"))
+        elif code:
             self._lose(attempt)
             self._note_failed(attempt.address, code)
             self._connect_next()
@@ -318,7 +326,7 @@ class Probe:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._end(ErrorCode.DISCONNECTED, "reset", f"The connection broke: {error.strerror or error}.")
+                self._end_broken(error)
                 return
             self._received += len(data)
             if self._engine:
@@ -330,6 +338,9 @@ class Probe:
                 self._hear_end()
             elif self._received > MOST_BYTES:
                 self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MOST_BYTES} bytes.")
+
+    def _end_broken(self, error: OSError) -> None:
+        self._end(ErrorCode.DISCONNECTED, "reset", f"The connection broke: {(error.strerror or str(error)).lower()}.")
 
     def _read(self, attempt: _Attempt) -> tuple[bytes, float | None]:
         if attempt.stamped:

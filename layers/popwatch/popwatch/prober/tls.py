@@ -85,13 +85,16 @@ class TlsEngine:
     def read(self) -> bytes:
         """What has arrived in plain, empty if nothing has. Raises TlsFailure, or TlsEnded where the peer has closed."""
         try:
-            return self._tls.read(READ_SIZE)
+            data = self._tls.read(READ_SIZE)
         except ssl.SSLWantReadError:
             return b""
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             raise TlsEnded from None
         except ssl.SSLError as error:
             raise _failure(error) from None
+        if not data:  # close_notify has come
+            raise TlsEnded
+        return data
 
     def encrypt(self, data: bytes) -> bytes:
         """`data` for the wire; nothing where the connection is not, or no longer, able to carry it."""

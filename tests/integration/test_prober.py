@@ -1,0 +1,406 @@
+"""The prober against scripted servers over real sockets: what each trouble is called, and that it harms nobody."""
+
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.prober import MOST_IN_FLIGHT, Prober, probe
+from popwatch.targets import Target, parse_target
+from scripted_pop3 import ScriptedServer
+
+CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
+TIMED_OUT, DISCONNECTED, PROTOCOL = ErrorCode.TIMED_OUT, ErrorCode.DISCONNECTED, ErrorCode.PROTOCOL
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as found:
+        yield found
+
+
+def target(port: int, name: str = "t", **fields: Any) -> Target:
+    return parse_target({"target_id": name, "host": "127.0.0.1", "port": port, "max_test_seconds": 2, **fields})
+
+
+def run(prober: Prober, targets: list[Target], **options: Any) -> dict[str, Outcome]:
+    return {tested.target_id: outcome for arrivals in prober.run(targets, **options) for tested, outcome in arrivals}
+
+
+def resolver(names: dict[str, list[str]]) -> Callable[[str], list[str]]:
+    def resolve(host: str) -> list[str]:
+        if host not in names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return names[host]
+
+    return resolve
+
+
+def test_healthy(server: ScriptedServer) -> None:
+    """A pass: every phase timed, the greeting and the address kept, QUIT said."""
+    port = server.listen("healthy")
+    outcome = probe(target(port))
+    assert outcome.passed
+    assert (outcome.phase, outcome.reason, outcome.message) == (Phase.QUIT, "", "")
+    assert (outcome.address, outcome.greeting) == ("127.0.0.1", "+OK scripted POP3 ready")
+    times = (outcome.rtt_ms, outcome.connect_ms, outcome.greeting_ms, outcome.quit_ms)
+    assert all(time is not None and 0 <= time < 2000 for time in times)
+    assert outcome.dns_ms is None
+    assert server.connections(port)[0].quit
+
+
+@pytest.mark.parametrize(
+    ("script", "fields"),
+    [
+        ("healthy", {"greeting": ["READY"]}),
+        ("drip:0.002", {}),
+        ("latin1", {}),
+        ("bare-lf", {}),
+        ("two-replies", {}),
+        ("greeting-after-quit", {}),
+        ("say:READY pop3-ng", {"greeting": ["READY"]}),
+        ("quit-silent", {"check_quit": False}),
+        ("quit-close", {"check_quit": False}),
+        ("quit-error", {"check_quit": False}),
+        ("hostile", {}),
+    ],
+)
+def test_passes(server: ScriptedServer, script: str, fields: dict[str, Any]) -> None:
+    """What is odd but within the rules, or within those of the target, passes."""
+    outcome = probe(target(server.listen(script), **fields))
+    assert outcome.passed, outcome
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "phase", "reason"),
+    [
+        ("refused", CANNOT_CONNECT, Phase.CONNECT, "refused"),
+        ("silent", TIMED_OUT, Phase.GREETING, "no-greeting"),
+        ("delay:5", TIMED_OUT, Phase.GREETING, "no-greeting"),
+        ("drip:1", TIMED_OUT, Phase.GREETING, "unfinished-line"),
+        ("no-crlf", TIMED_OUT, Phase.GREETING, "unfinished-line"),
+        ("quit-silent", TIMED_OUT, Phase.QUIT, "no-quit-reply"),
+        ("reset", DISCONNECTED, Phase.GREETING, "reset"),
+        ("reset:+OK rea", DISCONNECTED, Phase.GREETING, "reset"),
+        ("close", DISCONNECTED, Phase.GREETING, "closed-before-greeting"),
+        ("close:+OK rea", DISCONNECTED, Phase.GREETING, "closed-mid-line"),
+        ("half-close", DISCONNECTED, Phase.GREETING, "closed-before-greeting"),
+        (r"half-close:+OK ready\r\n", DISCONNECTED, Phase.QUIT, "closed-before-quit-reply"),
+        ("quit-close", DISCONNECTED, Phase.QUIT, "closed-before-quit-reply"),
+        ("quit-error", PROTOCOL, Phase.QUIT, "quit-refused"),
+        ("flood", PROTOCOL, Phase.GREETING, "overlong-line"),
+        ("nul", PROTOCOL, Phase.GREETING, "not-text"),
+        ("error:[SYS/TEMP] later", PROTOCOL, Phase.GREETING, "service-unavailable"),
+        ("error:[LOGIN-DELAY] later", PROTOCOL, Phase.GREETING, "service-unavailable"),
+        ("say:READY", PROTOCOL, Phase.GREETING, "unexpected-greeting"),
+        ("smtp", PROTOCOL, Phase.GREETING, "smtp-greeting"),
+        ("ftp", PROTOCOL, Phase.GREETING, "ftp-greeting"),
+        ("imap", PROTOCOL, Phase.GREETING, "imap-greeting"),
+        ("ssh", PROTOCOL, Phase.GREETING, "ssh-greeting"),
+        ("http", PROTOCOL, Phase.GREETING, "http-greeting"),
+        ("tls-record", PROTOCOL, Phase.GREETING, "tls-on-plain-port"),
+    ],
+)
+def test_failures(server: ScriptedServer, script: str, error: ErrorCode, phase: Phase, reason: str) -> None:
+    """Every kind of trouble has its error, its reason and the phase in which it came."""
+    outcome = probe(target(server.listen(script), max_test_seconds=1))
+    assert (outcome.error, outcome.phase, outcome.reason) == (error, phase, reason), outcome
+    assert outcome.detail
+
+
+@pytest.mark.parametrize("script", ["error", "smtp", "nul", "flood", "close", "reset"])
+def test_a_wrong_answer_does_not_wait_for_the_deadline(server: ScriptedServer, script: str) -> None:
+    """An error line fails at once: the test ends though the deadline is a minute away and pytest's nearer."""
+    assert not probe(target(server.listen(script), max_test_seconds=60)).passed
+
+
+def test_response_code_is_shown(server: ScriptedServer) -> None:
+    """The RFC 2449 response code stands in the detail, as the server wrote it."""
+    outcome = probe(target(server.listen("error:[SYS/PERM] gone")))
+    assert "[SYS/PERM] gone" in outcome.detail
+
+
+def test_what_a_server_says_is_cleaned(server: ScriptedServer) -> None:
+    """Escape sequences, bidi characters and line breaks do not leave the prober."""
+    outcome = probe(target(server.listen("hostile")))
+    assert outcome.greeting.isprintable()
+    assert "\x1b" not in outcome.greeting
+
+
+def test_bad_fields_fail_without_a_connection(server: ScriptedServer) -> None:
+    """A target that cannot be used is an outcome like any other, with the field in reason and detail."""
+    port = server.listen("healthy")
+    outcome = probe(target(port, tls="ssl", max_test_seconds=2))
+    assert (outcome.error, outcome.phase) == (ErrorCode.MISSING_FIELDS, Phase.CONFIGURATION)
+    assert outcome.reason == "invalid-field: tls"
+    assert "`tls`" in outcome.detail
+    assert server.connections(port) == []
+    assert probe(parse_target({"target_id": "x"})).reason == "missing-field: host"
+
+
+def test_ipv6_literal(server: ScriptedServer) -> None:
+    """An IPv6 address is tested as it is."""
+    outcome = probe(target(server.listen("healthy", host="::1"), host="::1"))
+    assert outcome.passed
+    assert outcome.address == "::1"
+
+
+def test_addresses_are_tried_in_turn(server: ScriptedServer) -> None:
+    """A name whose first addresses refuse passes by the one that answers, which the outcome names."""
+    port = server.listen("healthy", host="127.0.0.3")
+    prober = Prober(resolve=resolver({"pop.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]}))
+    outcome = probe(target(port, host="pop.test"), prober)
+    assert outcome.passed
+    assert outcome.address == "127.0.0.3"
+    assert outcome.dns_ms is not None
+
+
+def test_all_addresses_refuse(server: ScriptedServer) -> None:
+    """The detail tells each address and what became of it."""
+    port = server.listen("refused")
+    prober = Prober(resolve=resolver({"pop.test": ["127.0.0.1", "127.0.0.2"]}))
+    outcome = probe(target(port, host="pop.test"), prober)
+    assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "refused")
+    assert "127.0.0.1" in outcome.detail
+    assert "127.0.0.2" in outcome.detail
+
+
+def test_a_silent_address_does_not_hide_a_good_one(server: ScriptedServer) -> None:
+    """While the first address does not answer the connect, the second is tried beside it (RFC 8305)."""
+    with blackhole() as (address, port):
+        server.listen("healthy", host="127.0.0.3", port=port)
+        prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}))
+        outcome = probe(target(port, host="pop.test", max_test_seconds=5), prober)
+    assert outcome.passed
+    assert outcome.address == "127.0.0.3"
+    assert outcome.rtt_ms is not None
+    assert outcome.rtt_ms < 240  # of the address that answered, without the 250 ms before it was tried
+
+
+def test_connect_that_nobody_answers() -> None:
+    """A connect without an answer is no connection, rather than a late response."""
+    with blackhole() as (address, port):
+        outcome = probe(target(port, host=address, max_test_seconds=1))
+    assert (outcome.error, outcome.reason, outcome.phase) == (CANNOT_CONNECT, "connect-timed-out", Phase.CONNECT)
+
+
+class blackhole:
+    """A listener whose queue is full, so that connects to it get no answer."""
+
+    def __enter__(self) -> tuple[str, int]:
+        self._sockets = [socket.create_server(("127.0.0.2", 0), backlog=0)]
+        address = self._sockets[0].getsockname()
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(address)
+            self._sockets.append(filler)
+        time.sleep(0.1)
+        return "127.0.0.2", address[1]
+
+    def __exit__(self, *_: object) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+def test_only_ipv6_without_a_route() -> None:
+    """A name with nothing but unreachable IPv6 addresses fails with its own reason and advice."""
+    prober = Prober(resolve=resolver({"six.test": ["::1"]}), has_route=lambda *_: False)
+    outcome = probe(target(110, host="six.test"), prober)
+    assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "no-ipv6-route")
+    assert "IPv6" in outcome.detail
+
+
+def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
+    """Where there is no route for IPv6, the IPv4 address of the same name is tested."""
+    port = server.listen("healthy")
+    prober = Prober(resolve=resolver({"both.test": ["2001:db8::1", "127.0.0.1"]}), has_route=lambda *_: False)
+    outcome = probe(target(port, host="both.test"), prober)
+    assert outcome.passed
+    assert outcome.address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no-such-name"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "dns-failure"),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), "dns-error"),
+        (OSError("no more memory"), "dns-error"),
+        (UnicodeError("label too long"), "dns-error"),
+    ],
+)
+def test_names_that_do_not_resolve(failure: Exception, reason: str) -> None:
+    """A DNS failure is told as one, never masked by an older address."""
+
+    def resolve(_: str) -> list[str]:
+        raise failure
+
+    outcome = probe(target(110, host="gone.test"), Prober(resolve=resolve))
+    assert (outcome.error, outcome.phase, outcome.reason) == (NO_ADDRESS, Phase.DNS, reason)
+
+
+def test_a_name_without_addresses() -> None:
+    """A resolver that finds nothing has found no address."""
+    outcome = probe(target(110, host="empty.test"), Prober(resolve=lambda _: []))
+    assert (outcome.error, outcome.reason) == (NO_ADDRESS, "no-address-record")
+
+
+def test_a_stuck_resolver_harms_nobody_else(server: ScriptedServer) -> None:
+    """100 names that never resolve among 500 targets cost their own targets the deadline, and nobody else anything."""
+    release = threading.Event()
+
+    def resolve(host: str) -> list[str]:
+        if host.startswith("stuck"):
+            release.wait(30)
+        return ["127.0.0.1"]
+
+    port = server.listen("healthy")
+    names = [f"{'stuck' if n % 5 == 0 else 'good'}-{n}" for n in range(500)]
+    outcomes = run(
+        Prober(resolve=resolve), [target(port, name, host=f"{name}.test", max_test_seconds=4) for name in names]
+    )
+    release.set()
+    stuck = {name: outcome for name, outcome in outcomes.items() if name.startswith("stuck")}
+    assert len(outcomes) == 500
+    assert {(outcome.error, outcome.reason) for outcome in stuck.values()} == {(NO_ADDRESS, "dns-timed-out")}
+    assert all(outcomes[name].passed for name in names if name not in stuck)
+
+
+def test_a_name_is_resolved_once_in_a_run_and_anew_in_the_next(server: ScriptedServer) -> None:
+    """Many targets of one host ask once; the next run asks again, so an old address never masks a DNS failure."""
+    asked: list[str] = []
+
+    def resolve(host: str) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    port = server.listen("healthy")
+    prober = Prober(resolve=resolve)
+    for count in (1, 2):
+        outcomes = run(prober, [target(port, f"t{n}", host="pop.test") for n in range(20)])
+        assert all(outcome.passed for outcome in outcomes.values())
+        assert len(asked) == count
+
+
+def test_rtt_is_the_servers_by_the_kernels_clock(server: ScriptedServer) -> None:
+    """The round-trip time ends when the greeting arrived, though the program looked 300 ms later."""
+    port = server.listen("delay:0.1")
+    late = server.listen("healthy")
+    outcomes: dict[str, Outcome] = {}
+    for arrivals in Prober().run([target(late, "first"), target(port, "slow")]):
+        outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
+        if "first" in outcomes and "slow" not in outcomes:
+            time.sleep(0.4)
+    greeted_at = server.connections(port)[-1]
+    truth = (greeted_at.greeted_at - outcomes["slow"].started_at.timestamp()) * 1000
+    assert outcomes["slow"].rtt_source is RttSource.KERNEL
+    assert outcomes["slow"].rtt_ms == pytest.approx(truth, abs=30)
+
+
+def test_rtt_by_the_loop_where_there_are_no_stamps(server: ScriptedServer) -> None:
+    """Without kernel stamps the outcome says that the time is the loop's own."""
+    outcome = probe(target(server.listen("delay:0.05")), Prober(kernel_stamps=False))
+    assert outcome.rtt_source is RttSource.LOOP
+    assert outcome.rtt_ms is not None
+    assert outcome.rtt_ms >= 50
+
+
+def test_a_late_loop_makes_no_good_server_bad(server: ScriptedServer) -> None:
+    """Servers that answered in time pass, though nobody looked until their deadline was over."""
+    fast, slow = server.listen("healthy"), server.listen("delay:0.3")
+    outcomes: dict[str, Outcome] = {}
+    targets = [target(fast, "first")] + [target(slow, f"t{n}", max_test_seconds=1) for n in range(20)]
+    for arrivals in Prober().run(targets):
+        if not outcomes:
+            time.sleep(1.5)
+        outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
+    assert all(outcome.passed for outcome in outcomes.values()), outcomes
+
+
+def test_end_by_leaves_out_what_would_not_fit(server: ScriptedServer) -> None:
+    """A target whose own deadline lies beyond `end_by` is not begun and yields nothing."""
+    port = server.listen("healthy")
+    targets = [target(port, "short", max_test_seconds=1), target(port, "long", max_test_seconds=60)]
+    assert list(run(Prober(), targets, end_by=time.monotonic() + 5)) == ["short"]
+
+
+def test_in_flight_is_bounded(server: ScriptedServer) -> None:
+    """No more tests at once than asked for; all are made in the end."""
+    port = server.listen("delay:0.05")
+    most = 0
+    outcomes: dict[str, Outcome] = {}
+    for arrivals in Prober(in_flight=10).run([target(port, f"t{n}") for n in range(60)]):
+        most = max(most, open_descriptors(port))
+        outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
+    assert len(outcomes) == 60
+    assert all(outcome.passed for outcome in outcomes.values())
+    assert most <= 10
+
+
+def test_a_thousand_targets_with_a_lambdas_descriptors(server: ScriptedServer) -> None:
+    """1,000 tests of silent servers in a process with 1,024 descriptors: bounded, all failed alike, none for want of
+    descriptors."""
+    port = server.listen("healthy")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip("this process may not have descriptors for servers and clients alike")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    try:
+        outcomes = run(
+            Prober(in_flight=MOST_IN_FLIGHT), [target(port, f"t{n}", max_test_seconds=20) for n in range(1000)]
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(outcomes) == 1000
+    assert all(outcome.passed for outcome in outcomes.values())
+
+
+def test_nothing_is_left_open(server: ScriptedServer) -> None:
+    """A run gives back every descriptor, also one that is broken off."""
+    ports = [server.listen(script) for script in ("healthy", "silent", "close", "refused")]
+    targets = [target(port, str(port), max_test_seconds=1) for port in ports]
+    prober = Prober()
+    run(prober, targets)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        run(prober, targets)
+        broken_off = prober.run(targets)
+        next(broken_off)
+        broken_off.close()
+    time.sleep(0.3)  # the server's own ends of the connections
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_run_yields_while_nothing_comes(server: ScriptedServer) -> None:
+    """The caller gets to do its own work at least once a second."""
+    yields = list(Prober().run([target(server.listen("silent"), max_test_seconds=2.5)]))
+    assert len(yields) >= 3
+    assert [len(arrivals) for arrivals in yields][-1] == 1
+
+
+def test_the_same_server_many_times(server: ScriptedServer) -> None:
+    """Targets are independent, though they name the same server."""
+    ports = {script: server.listen(script) for script in ("healthy", "silent", "refused", "smtp")}
+    targets = [target(port, f"{script}-{n}", max_test_seconds=1) for script, port in ports.items() for n in range(50)]
+    outcomes = run(Prober(), targets)
+    assert {name.split("-")[0]: outcome.passed for name, outcome in outcomes.items()} == {
+        "healthy": True,
+        "silent": False,
+        "refused": False,
+        "smtp": False,
+    }
+
+
+def open_descriptors(port: int) -> int:
+    """Connections of this process to a port: its own ends, which have the port as their remote one."""
+    established = "01"
+    lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    rows = (line.split() for line in lines)
+    return sum(row[3] == established and row[2].endswith(f":{port:04X}") for row in rows)

@@ -1,0 +1,173 @@
+"""TLS, implicit and by STLS: verified as a mail client does, and every way in which it fails has its own reason."""
+
+import datetime
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.prober import probe
+from popwatch.targets import parse_target
+from scripted_pop3 import ScriptedServer
+
+LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+AUTHORITY = trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as found:
+        yield found
+
+
+def server_context(authority: trustme.CA = AUTHORITY, name: str = "127.0.0.1", **options: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name, **options).configure_cert(context)
+    return context
+
+
+def one(port: int, tls: str, **fields: Any) -> Outcome:
+    own = {"ca_pem": AUTHORITY.cert_pem.bytes().decode(), "max_test_seconds": 2}
+    return probe(parse_target({"target_id": "t", "host": "127.0.0.1", "port": port, "tls": tls, **own, **fields}))
+
+
+def listen(server: ScriptedServer, tls: str, script: str = "healthy", context: ssl.SSLContext | None = None) -> int:
+    found = context or server_context()
+    return server.listen(script, tls=found) if tls == "implicit" else server.listen(script, stls=found)
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_healthy(server: ScriptedServer, tls: str, version: ssl.TLSVersion) -> None:
+    """A pass with version, certificate's end and stamped rtt; TLS 1.3's tickets before the greeting do no harm."""
+    context = server_context()
+    context.minimum_version = context.maximum_version = version
+    outcome = one(listen(server, tls, context=context), tls)
+    assert outcome.passed, outcome
+    assert outcome.tls_version == version.name.replace("_", ".")
+    assert outcome.tls_ms is not None
+    assert outcome.rtt_source is RttSource.KERNEL
+    assert outcome.certificate_expires is not None
+    assert outcome.certificate_expires > datetime.datetime.now(datetime.UTC)
+
+
+def test_the_certificates_end_is_the_one_in_it(server: ScriptedServer) -> None:
+    """The day on which the certificate ends is read from it, verified or not."""
+    end = datetime.datetime(2031, 5, 17, 4, 5, 6, tzinfo=datetime.UTC)
+    port = listen(server, "implicit", context=server_context(not_after=end))
+    assert one(port, "implicit").certificate_expires == end
+    assert one(port, "implicit", verify_tls=False, ca_pem="").certificate_expires == end
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [
+        (
+            server_context(not_before=LONG_AGO, not_after=LONG_AGO + datetime.timedelta(days=90)),
+            "tls-certificate-expired",
+        ),
+        (
+            server_context(
+                not_before=datetime.datetime(2035, 1, 1, tzinfo=datetime.UTC),
+                not_after=datetime.datetime(2036, 1, 1, tzinfo=datetime.UTC),
+            ),
+            "tls-certificate-not-yet-valid",
+        ),
+        (server_context(name="pop.example.net"), "tls-name-mismatch"),
+        (server_context(trustme.CA()), "tls-untrusted"),
+    ],
+    ids=["expired", "not-yet-valid", "name", "untrusted"],
+)
+def test_bad_certificates(server: ScriptedServer, tls: str, context: ssl.SSLContext, reason: str) -> None:
+    """Each fault of a certificate is told apart; `verify_tls: false` lets all of them pass."""
+    port = listen(server, tls, context=context)
+    outcome = one(port, tls)
+    assert (outcome.error, outcome.phase, outcome.reason) == (ErrorCode.PROTOCOL, Phase.TLS, reason), outcome
+    assert one(port, tls, verify_tls=False).passed
+
+
+def test_public_roots_do_not_know_a_private_authority(server: ScriptedServer) -> None:
+    """Without `ca_pem` the public roots decide."""
+    assert one(listen(server, "implicit"), "implicit", ca_pem="").reason == "tls-untrusted"
+
+
+def test_name_for_a_host_given_as_an_address(server: ScriptedServer) -> None:
+    """`tls_name` is what is asked for (SNI) and what the certificate must bear."""
+    asked: list[str | None] = []
+    context = server_context(name="pop.example.net")
+    context.sni_callback = lambda _sock, name, _context: asked.append(name)
+    outcome = one(listen(server, "implicit", context=context), "implicit", tls_name="pop.example.net")
+    assert outcome.passed, outcome
+    assert asked == ["pop.example.net"]
+
+
+def test_an_authority_that_cannot_be_read_is_a_bad_field(server: ScriptedServer) -> None:
+    """`ca_pem` that OpenSSL refuses is told as the configuration's fault, without a connection."""
+    port = listen(server, "implicit")
+    bad = "-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n"
+    outcome = one(port, "implicit", ca_pem=bad)
+    assert (outcome.error, outcome.reason) == (ErrorCode.MISSING_FIELDS, "invalid-field: ca_pem")
+    assert server.connections(port) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "phase", "reason"),
+    [
+        ("healthy", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
+        ("smtp", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
+        ("http", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
+        ("tls-alert", ErrorCode.PROTOCOL, Phase.TLS, "tls-handshake-failed"),
+        ("silent", ErrorCode.TIMED_OUT, Phase.TLS, "no-tls-answer"),
+        ("close", ErrorCode.DISCONNECTED, Phase.TLS, "closed-in-tls-handshake"),
+        ("reset", ErrorCode.DISCONNECTED, Phase.TLS, "reset"),
+        ("flood", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
+    ],
+)
+def test_what_is_no_tls(server: ScriptedServer, script: str, error: ErrorCode, phase: Phase, reason: str) -> None:
+    """A server that does not speak TLS on the port, or speaks it badly."""
+    outcome = one(server.listen(script), "implicit", max_test_seconds=1)
+    assert (outcome.error, outcome.phase, outcome.reason) == (error, phase, reason), outcome
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "phase", "reason"),
+    [
+        ("stls-refused", ErrorCode.PROTOCOL, Phase.STLS, "stls-refused"),
+        ("stls-injection", ErrorCode.PROTOCOL, Phase.TLS, "stls-injection"),
+        ("stls-garbage", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
+        ("quit-silent", ErrorCode.TIMED_OUT, Phase.STLS, "no-stls-reply"),
+        ("quit-close", ErrorCode.DISCONNECTED, Phase.STLS, "closed-before-stls-reply"),
+        ("error", ErrorCode.PROTOCOL, Phase.GREETING, "service-unavailable"),
+    ],
+)
+def test_stls_that_fails(server: ScriptedServer, script: str, error: ErrorCode, phase: Phase, reason: str) -> None:
+    """What can go wrong between the greeting and TLS."""
+    outcome = one(server.listen(script), "starttls", max_test_seconds=1)
+    assert (outcome.error, outcome.phase, outcome.reason) == (error, phase, reason), outcome
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "reason"),
+    [
+        ("silent", ErrorCode.TIMED_OUT, "no-greeting"),
+        ("quit-silent", ErrorCode.TIMED_OUT, "no-quit-reply"),
+        ("quit-close", ErrorCode.DISCONNECTED, "closed-before-quit-reply"),
+        ("close", ErrorCode.DISCONNECTED, "closed-before-greeting"),
+        ("error", ErrorCode.PROTOCOL, "service-unavailable"),
+        ("flood", ErrorCode.PROTOCOL, "overlong-line"),
+    ],
+)
+def test_trouble_inside_tls(server: ScriptedServer, script: str, error: ErrorCode, reason: str) -> None:
+    """The conversation's own failures are the same behind TLS."""
+    outcome = one(listen(server, "implicit", script), "implicit", max_test_seconds=1)
+    assert (outcome.error, outcome.reason) == (error, reason), outcome
+
+
+def test_a_tls_server_on_a_plain_port_is_told(server: ScriptedServer) -> None:
+    """A TLS server waits for the client to begin: the silence is a time-out whose phase says where."""
+    outcome = one(listen(server, "implicit"), "none", max_test_seconds=1)
+    assert (outcome.error, outcome.phase) == (ErrorCode.TIMED_OUT, Phase.GREETING)
