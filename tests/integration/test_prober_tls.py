@@ -122,7 +122,7 @@ def test_an_authority_that_cannot_be_read_is_a_bad_field(server: ScriptedServer)
         ("http", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
         ("tls-alert", ErrorCode.PROTOCOL, Phase.TLS, "tls-handshake-failed"),
         ("silent", ErrorCode.TIMED_OUT, Phase.TLS, "no-tls-answer"),
-        ("close", ErrorCode.DISCONNECTED, Phase.TLS, "closed-in-tls-handshake"),
+        ("half-close", ErrorCode.DISCONNECTED, Phase.TLS, "closed-in-tls-handshake"),
         ("reset", ErrorCode.DISCONNECTED, Phase.TLS, "reset"),
         ("flood", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
     ],

@@ -125,6 +125,7 @@ class ScriptedServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # aborted transports close in the loop's next turns
 
 
 class _Wire:
@@ -165,11 +166,14 @@ async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.Stre
     connection = Connection(time.time())
     port.connections.append(connection)
     script, argument = find(port.script)
-    with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
-        await script(_Wire(port, connection, reader, writer), argument)
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
+    try:
+        with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
+            await script(_Wire(port, connection, reader, writer), argument)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 def _free_port(host: str) -> int:

@@ -107,6 +107,7 @@ class Probe:
         self._won: _Attempt | None = None
         self._engine: TlsEngine | None = None
         self._unsent = b""
+        self._broken: OSError | None = None
         self._received = 0
         self._stamp: float | None = None
         self._mark = self._began
@@ -354,11 +355,13 @@ class Probe:
     def _hear_end(self) -> None:
         if self._over:
             return
-        if self._phase is Phase.TLS:
+        if self._broken:
+            self._end_broken(self._broken)
+        elif self._phase is Phase.TLS:
             self._end(ErrorCode.DISCONNECTED, "closed-in-tls-handshake", "The server closed during the TLS handshake.")
-            return
-        self._conversation.receive_eof()
-        self._take_events()
+        else:
+            self._conversation.receive_eof()
+            self._take_events()
 
     def _take_events(self) -> None:
         while not self._over and (event := self._conversation.next_event()):
@@ -412,15 +415,15 @@ class Probe:
         self._send(data)
 
     def _send(self, data: bytes) -> None:
-        """Send what there is; the rest when the socket is ready again. A broken connection shows when it is read."""
+        """Send what there is, the rest when the socket is ready again. A broken connection ends once it has been read."""
         self._unsent += data
         if self._unsent and self._won:
             try:
                 sent = self._won.sock.send(self._unsent)
             except BlockingIOError:
                 return
-            except OSError:
-                sent = len(self._unsent)
+            except OSError as error:
+                self._broken, sent = error, len(self._unsent)
             self._unsent = self._unsent[sent:]
 
     def _lap(self) -> float:
