@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from popwatch.cli.installation import Installation, find_local
 from popwatch.cli.local.alerts import AlertFeed
-from popwatch.cli.local.stack import LocalStack
+from popwatch.cli.local.stack import LocalStack, free_port
 from popwatch.records import iso
 from popwatch.store import Store
 
@@ -31,7 +31,11 @@ class Deployed:
     ) -> Iterator[Self]:
         """Build and deploy, and stop at the end; `settings` are MiniStack's own."""
         local = LocalStack(
-            project, folder, port=0, parameters={"ScheduleState": "DISABLED", **parameters}, settings=settings or {}
+            project,
+            folder,
+            port=free_port(0),
+            parameters={"ScheduleState": "DISABLED", **parameters},
+            settings=settings or {},
         )
         try:
             local.start()
@@ -79,6 +83,17 @@ class Deployed:
         while not condition():
             assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what}"
             time.sleep(0.1)
+
+    def wait_for_alerts(self, count: int, seconds: float = 60.0) -> list[str]:
+        """The subjects of so many alerts, once they have arrived."""
+        subjects: list[str] = []
+
+        def has_all() -> bool:
+            subjects.extend(alert.subject for alert in self.feed.receive())
+            return len(subjects) >= count
+
+        self.wait_for(f"{count} alerts", has_all, seconds)
+        return subjects
 
     def clear(self) -> None:
         """Empty tables and queues."""

@@ -1,12 +1,14 @@
 """The template on the local stack: the whole way from the schedule to the SMS."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from e2e.deployed import Deployed
+from popwatch.cli.main import main
 from scripted_pop3 import ScriptedServer
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
@@ -72,4 +74,23 @@ def test_retests_come_by_the_queue(stack: Deployed, server: ScriptedServer) -> N
     stack.tick()
     assert stack.state("a") == "warn"
     stack.wait_for("the second failure, by the queue", lambda: stack.state("a") == "down", seconds=40)
-    assert [alert.subject for alert in stack.feed.receive()] == [f"DOWN 1/3: a (127.0.0.1:{port})"]
+    assert stack.wait_for_alerts(1) == [f"DOWN 1/3: a (127.0.0.1:{port})"]
+
+
+def test_the_command_finds_a_stack_by_its_name(
+    stack: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--stack` and POPWATCH_STACK name a stack of the caller's account; one that is not there is told."""
+    stack.put_targets({"target_id": "a", "host": "127.0.0.1"})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.local.endpoint)
+    for arguments, code, said in (
+        ([], 0, "127.0.0.1:110"),
+        (["--stack", "popwatch"], 0, "127.0.0.1:110"),
+        (["--stack", "nowhere"], 3, "There is no stack nowhere"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["popwatch", *arguments, "targets", "list"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code or 0) == code
+        captured = capsys.readouterr()
+        assert said in captured.out + captured.err

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from popwatch.health import Alert, AlertEvent, Health, Judgement, delay_seconds
 from popwatch.outcomes import DETAIL_SHOWN, Outcome, clean
 from popwatch.targets import Target
+from popwatch.templates import TemplateError, fill
 
 UNKNOWN = "-"
 """What stands for a value that there is none of."""
@@ -145,3 +146,12 @@ TOKENS = (
 def values_of(occasion: Occasion) -> dict[str, str]:
     """The value of every token."""
     return {token.name: token.value(occasion) for token in TOKENS}
+
+
+def template_fault(template: str) -> str:
+    """What is wrong with a text of the user's own, or nothing."""
+    try:
+        fill(template, {token.name: "" for token in TOKENS}, len(template))
+    except TemplateError as error:
+        return str(error)
+    return ""

@@ -16,13 +16,15 @@ from typing import Any
 
 import yaml
 
+from popwatch.cli.errors import UserError
+
 LARGEST_FILE = 64 * 1024 * 1024
 """Bytes; 100,000 targets with all their fields take less."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class FileError(ValueError):
+class FileError(UserError):
     """A file that cannot be read as targets: its mistakes, each with its line."""
 
     def __init__(self, mistakes: list[str]) -> None:

@@ -415,7 +415,7 @@ class Probe:
         self._send(data)
 
     def _send(self, data: bytes) -> None:
-        """Send what there is, the rest when the socket is ready again. A broken connection ends once it has been read."""
+        """Send what there is, the rest when the socket is ready. A broken connection ends once it has been read."""
         self._unsent += data
         if self._unsent and self._won:
             try:

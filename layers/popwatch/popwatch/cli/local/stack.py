@@ -150,7 +150,9 @@ class LocalStack:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and process.poll() is None:
             with suppress(URLError, OSError), urlopen(f"{self.endpoint}/_ministack/health", timeout=1):  # noqa: S310 - our own address
-                return
+                time.sleep(0.2)  # whoever answers may be another: ours then ends, since the port is taken
+                if process.poll() is None:
+                    return
             time.sleep(0.1)
         self.stop()
         raise LocalStackError(f"The local AWS did not start. Its log is {self.folder / 'aws.log'}.")

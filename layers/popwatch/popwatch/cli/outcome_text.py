@@ -1,0 +1,94 @@
+"""An outcome as a program reads it (JSON) and as a person does (step by step, with advice). Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.records import iso
+from popwatch.targets import Target
+from popwatch.tokens import milliseconds, place
+
+TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
+
+ADVICE = {
+    "refused": "Nothing listens on this port, or a firewall rejects it. POP3 and STLS use 110, implicit TLS uses 995.",
+    "connect-timed-out": "A firewall may drop the packets, or the address is not in use.",
+    "unreachable": "There is no route to the address from here.",
+    "no-ipv6-route": "Give the server an IPv4 address, or test from a network with IPv6.",
+    "no-such-name": "Check the spelling of the name.",
+    "no-address-record": "The name exists, but has no A or AAAA record.",
+    "dns-failure": "The name server did not answer: try again, or ask another one.",
+    "dns-timed-out": "The name server did not answer within the test's time.",
+    "no-greeting": "A TLS server waits for the client: is this a port for implicit TLS (--tls implicit)?",
+    "tls-on-plain-port": "This is a TLS server: use --tls implicit.",
+    "plain-text-on-tls-port": "This server speaks plain text: use --tls starttls or --tls none.",
+    "smtp-greeting": "This is a mail submission or transfer port. POP3 uses 110 or 995.",
+    "imap-greeting": "This is an IMAP port. POP3 uses 110 or 995.",
+    "stls-refused": "The server does not offer STLS here: use --tls implicit on port 995.",
+    "service-unavailable": "The server is there and says that it cannot serve now.",
+    "tls-certificate-expired": "Renew the certificate, or see past it with --no-verify.",
+    "tls-name-mismatch": "The certificate is for another name: give that one with --tls-name.",
+    "tls-untrusted": "The certificate's authority is unknown: give your own with --ca, or use --no-verify.",
+}
+"""What to do, by reason, where it is not plain already."""
+
+
+def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
+    """The outcome under the names of `docs/command.md`; times in ms, moments in ISO 8601, None where unknown."""
+    return {
+        "target_id": target.target_id,
+        "result": "passed" if outcome.passed else "failed",
+        "error": outcome.error,
+        "message": outcome.message,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "phase": outcome.phase,
+        "rtt_source": outcome.rtt_source,
+        **{name: _rounded(getattr(outcome, name)) for name in TIMES},
+        "address": outcome.address,
+        "greeting": outcome.greeting,
+        "tls_version": outcome.tls_version,
+        "certificate_expires": iso(outcome.certificate_expires) if outcome.certificate_expires else None,
+        "started_at": iso(outcome.started_at),
+    }
+
+
+def steps(outcome: Outcome, now: datetime) -> Iterator[tuple[str, str, str]]:
+    """Each step of the test that was made: its name, its time, what was seen."""
+    seen = {
+        "dns": "",
+        "connect": outcome.address,
+        "tls": ", ".join(part for part in (outcome.tls_version, _certificate(outcome, now)) if part),
+        "greeting": outcome.greeting,
+        "quit": "",
+    }
+    for name, what in seen.items():
+        spent = getattr(outcome, f"{name}_ms")
+        if spent is not None:
+            yield name, f"{milliseconds(spent)} ms", what
+    if outcome.error and outcome.phase is not Phase.CONFIGURATION:
+        yield outcome.phase.value, "failed", outcome.reason
+
+
+def conclusion(target: Target, outcome: Outcome) -> list[str]:
+    """The lines that sum up."""
+    if outcome.passed:
+        clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
+        return [f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"]
+    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}"]
+    advice = ADVICE.get(outcome.reason)
+    if outcome.error is ErrorCode.MISSING_FIELDS or advice is None:
+        return lines
+    return [*lines, f"        {advice}"]
+
+
+def _certificate(outcome: Outcome, now: datetime) -> str:
+    if outcome.certificate_expires is None:
+        return ""
+    days = (outcome.certificate_expires - now) // timedelta(days=1)
+    return f"certificate valid for {days} days, until {outcome.certificate_expires:%Y-%m-%d}"
+
+
+def _rounded(time: float | None) -> float | None:
+    return None if time is None else round(time, 3)

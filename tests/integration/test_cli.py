@@ -1,0 +1,312 @@
+"""The command as its user runs it: what it prints, what it writes, how it ends."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popwatch.cli.local.stack import LocalStack, free_port, local_client
+from popwatch.cli.main import main
+from popwatch.target_table import TargetTable
+from scripted_pop3 import ScriptedServer
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command with arguments."""
+
+    def run_command(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["popwatch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run_command
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks DynamoDB."""
+    local = LocalStack(tmp_path_factory.mktemp("aws"), tmp_path_factory.mktemp("state"), port=free_port(0))
+    local.start()
+    yield local.endpoint
+    local.stop()
+
+
+@pytest.fixture
+def table(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TargetTable]:
+    """The Targets table of a local stack that runs in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    dynamodb = local_client("dynamodb", endpoint, "us-east-1")
+    dynamodb.create_table(
+        TableName="Targets",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "target_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "target_id", "KeyType": "HASH"}],
+    )
+    (tmp_path / ".popwatch").mkdir()
+    outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": {"TargetsTable": "Targets"}}
+    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
+    yield TargetTable(dynamodb, "Targets")
+    dynamodb.delete_table(TableName="Targets")
+
+
+def test_test_of_a_healthy_server(run: Run, server: ScriptedServer) -> None:
+    """Step by step, then the verdict; exit code 0."""
+    ended = run("test", "127.0.0.1", "--port", server.listen("healthy"))
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["connect", "greeting", "quit", "PASSED"]
+    assert "+OK scripted POP3 ready" in lines[1]
+    assert "by the kernel's clock" in lines[-1]
+
+
+def test_test_of_a_failing_server(run: Run, server: ScriptedServer) -> None:
+    """The exact message, what was seen, and what to do; exit code 2."""
+    ended = run("test", "127.0.0.1", "-p", server.listen("smtp"))
+    assert ended.code == 2
+    assert "FAILED  The response from the remote device does not adhere to protocol specification" in ended.out
+    assert "220 mail.example.net ESMTP ready" in ended.out
+    assert "POP3 uses 110 or 995" in ended.out
+
+
+def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
+    """One object with every name, whatever happened."""
+    good = json.loads(run("test", "127.0.0.1", "-p", server.listen("healthy"), "--json").out)
+    bad = json.loads(run("test", "127.0.0.1", "-p", server.listen("refused"), "--json").out)
+    assert good.keys() == bad.keys()
+    assert (good["result"], good["error"], good["rtt_source"]) == ("passed", None, "kernel")
+    assert (bad["result"], bad["error"], bad["reason"], bad["phase"]) == (
+        "failed",
+        "cannot-connect",
+        "refused",
+        "connect",
+    )
+    assert bad["message"] == "Unable to connect to the remote device"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["test"], "Name the server to test"),
+        (["test", "127.0.0.1", "-p", "0"], "The field `port` cannot be used"),
+        (["test", "127.0.0.1", "-t", "0.5"], "between 1 and 60"),
+        (["test", "a b"], "neither a domain name nor an IP address"),
+        (["test", "127.0.0.1", "-6"], "is no IPv6 address"),
+        (["test", "127.0.0.1", "-D", "soon"], "-D takes days"),
+        (["tset"], "No such command"),
+        (["test", "--nonsense"], "No such option"),
+    ],
+)
+def test_mistakes_in_the_command(run: Run, arguments: list[str], said: str) -> None:
+    """A sentence and exit code 3; with --plugin the sentence is the plugin's one line."""
+    plugin = ["--plugin"] if "-D" in arguments else []
+    ended = run(*arguments, *plugin)
+    assert ended.code == 3
+    assert said in (ended.out if plugin else ended.err)
+    as_plugin = run(*arguments, "--plugin")
+    assert as_plugin.code == 3
+    assert as_plugin.out.startswith("POP UNKNOWN - ")
+    assert as_plugin.out.count("\n") == 1
+
+
+def test_plugin(run: Run, server: ScriptedServer) -> None:
+    """check_pop's options give check_pop's line."""
+    ended = run(
+        "test", "--plugin", "-H", "127.0.0.1", "-p", server.listen("healthy"), "-w", 5, "-c", "9", "-t", 10, "-4"
+    )
+    assert ended.code == 0
+    assert ended.out.startswith("POP OK - 0.0")
+    assert ended.out.rstrip().endswith("s;5.000000;9.000000;0.000000;10.000000")
+    assert run("test", "--plugin", "127.0.0.1", "-p", server.listen("error")).code == 2
+
+
+def test_many_targets(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
+    """A line of JSON per target, by its id or its line; a bad field is an outcome; exit code 2 since some failed."""
+    port = server.listen("healthy")
+    rows: list[dict[str, Any]] = [
+        {"target_id": "good", "host": "127.0.0.1", "port": port},
+        {"host": "127.0.0.1", "port": port},
+        {"target_id": "bad", "host": "127.0.0.1", "port": "many"},
+    ]
+    path = tmp_path / "targets.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    ended = run("test", "--file", path, "--json", "--in-flight", 2)
+    found = {outcome["target_id"]: outcome["error"] for outcome in map(json.loads, ended.out.splitlines())}
+    assert found == {"good": None, "2": None, "bad": "missing-fields"}
+    assert ended.code == 2
+    assert "passed  good" in run("test", "--file", path).out
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "Line 1 is not JSON"), ("", "has no targets"), ("3", "not a target")])
+def test_bad_files_of_targets(run: Run, tmp_path: Path, text: str, said: str) -> None:
+    """A file that is none ends in a sentence before anything is tested."""
+    path = tmp_path / "targets.jsonl"
+    path.write_text(text)
+    ended = run("test", "--file", path)
+    assert ended.code == 3
+    assert said in ended.err
+
+
+def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
+    """A target from its first field to its end."""
+    assert (
+        run("--local", "targets", "put", "a", "host=pop.example.net", "port=1110", "tls=starttls", 'tags=["x"]').code
+        == 0
+    )
+    assert table.get("a") == {
+        "target_id": "a",
+        "host": "pop.example.net",
+        "port": 1110,
+        "tls": "starttls",
+        "tags": ["x"],
+    }
+    assert run("--local", "targets", "put", "a", "port=", "enabled=false").code == 0
+    assert table.get("a") == {
+        "target_id": "a", "host": "pop.example.net", "tls": "starttls", "tags": ["x"], "enabled": False
+    }  # fmt: skip
+    run("--local", "targets", "put", "_defaults", "delay_up=300")
+    shown = run("--local", "targets", "show", "a").out
+    assert "delay_up            300" in shown
+    assert "from _defaults" in shown
+    listed = run("--local", "targets", "list").out
+    assert listed.split() == ["a", "pop.example.net:110", "starttls", "suspended"]
+    assert json.loads(run("--local", "targets", "show", "a", "--json").out)["host"] == "pop.example.net"
+    assert len(run("--local", "targets", "list", "--json").out.splitlines()) == 2
+    assert run("--local", "targets", "remove", "a").code == 0
+    assert table.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["put", "a", "host=pop.example.net", "port=x"], "The field `port` cannot be used"),
+        (["put", "a", "port=110"], "The field `host` is missing"),
+        (["put", "a", "host"], "is no assignment"),
+        (["put", "a", "host=x.example", "sms={nmae}"], "there is no token {nmae}"),
+        (["put", "_secret", "host=x.example"], "names that begin with `_`"),
+        (["put", "_defaults", "delay_up=1"], "The field `delay_up`"),
+        (["show", "mail-berln"], "Did you mean mail-berlin?"),
+        (["remove", "mail-berln"], "Did you mean mail-berlin?"),
+    ],
+)
+def test_mistakes_write_nothing(run: Run, table: TargetTable, arguments: list[str], said: str) -> None:
+    """The sentence names the field or the target and the next step; the table is as it was."""
+    table.write([{"target_id": "mail-berlin", "host": "pop.example.net"}])
+    before = table.read()
+    ended = run("--local", "targets", *arguments)
+    assert ended.code == 3
+    assert said in ended.err
+    assert table.read() == before
+
+
+def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
+    """A slip of the pen is told with what may have been meant."""
+    ended = run("--local", "targets", "put", "a", "host=pop.example.net", "grup=x")
+    assert ended.code == 0
+    assert "Did you mean `group`?" in ended.err
+    item = table.get("a")
+    assert item is not None
+    assert item["grup"] == "x"
+
+
+def test_import_shows_asks_and_writes(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """What is new, changed and removed is shown; without a terminal to ask on, --yes is needed."""
+    table.write([{"target_id": "old", "host": "old.example"}, {"target_id": "a", "host": "a.example", "port": 110}])
+    path = tmp_path / "targets.yaml"
+    path.write_text("- {target_id: a, host: a.example, port: 995, tls: implicit}\n- {target_id: b, host: b.example}\n")
+    before = table.read()
+    refused = run("--local", "targets", "import", path)
+    assert refused.code == 3
+    assert "--yes" in refused.err
+    assert table.read() == before
+    done = run("--local", "targets", "import", path, "--yes", "--replace")
+    assert done.out.splitlines() == [
+        "~ a  port: 110 -> 995, tls: nothing -> implicit",
+        "+ b  b.example",
+        "- old",
+        "Written: 2. Removed: 1.",
+    ] or sorted(done.out.splitlines()[:3]) == [
+        "+ b  b.example",
+        "- old",
+        "~ a  port: 110 -> 995, tls: nothing -> implicit",
+    ]
+    assert set(table.read()) == {"a", "b"}
+    assert "Nothing to change." in run("--local", "targets", "import", path, "--yes").out
+
+
+def test_import_refuses_a_file_with_one_mistake(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """Each mistake with its line and field; nothing is written."""
+    path = tmp_path / "targets.csv"
+    path.write_text("target_id,host,port\na,a.example,110\nb,b.example,many\nc,,110\n")
+    ended = run("--local", "targets", "import", path, "--yes")
+    assert ended.code == 3
+    assert "Line 3, b: The field `port` cannot be used: `many` is not a number." in ended.err
+    assert "Line 4, c: The field `host` is missing" in ended.err
+    assert table.read() == {}
+
+
+def test_export_and_import_again(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """What is exported can be imported, and changes nothing."""
+    items = [{"target_id": f"t{n}", "host": "x.example", "port": 1000 + n, "tags": ["a"]} for n in range(60)]
+    table.write([*items, {"target_id": "_defaults", "delay_up": 300}])
+    for name in ("targets.yaml", "targets.jsonl", "targets.csv"):
+        assert "61 items" in run("--local", "targets", "export", tmp_path / name).out
+        again = run("--local", "targets", "import", tmp_path / name, "--yes", "--replace")
+        assert again.out == "Nothing to change.\n", name
+
+
+def test_check(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """The table or a file: mistakes, unknown fields, and an exit code."""
+    table.write([{"target_id": "a", "host": "a.example"}])
+    assert run("--local", "targets", "check").out == "1 items, 0 mistakes.\n"
+    path = tmp_path / "t.yaml"
+    path.write_text("- {target_id: a, host: a.example, delay_up: 5, email: '{'}\n")
+    ended = run("--local", "targets", "check", path)
+    assert ended.code == 2
+    assert "Line 1, a: The field `delay_up`" in ended.out
+    assert "Line 1, a: The field `email` cannot be used" in ended.out
+
+
+def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `make run` the sentence says how to start it; a broken file says what to do."""
+    monkeypatch.chdir(tmp_path)
+    assert "make run" in run("--local", "targets", "list").err
+    (tmp_path / ".popwatch").mkdir()
+    (tmp_path / ".popwatch" / "outputs.json").write_text("{")
+    assert "cannot be read" in run("--local", "targets", "list").err
+
+
+def test_test_starts_without_boto3(server: ScriptedServer) -> None:
+    """The one-off test imports nothing of AWS's, so that a monitor can run it each minute."""
+    import subprocess  # noqa: PLC0415
+
+    code = "import sys; from popwatch.cli.main import main\ntry: main()\nfinally: print('boto3' in sys.modules)"
+    port = server.listen("healthy")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "test", "127.0.0.1", "-p", str(port)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("False\n")

@@ -1,0 +1,98 @@
+"""The plugin's line and exit code: check_pop's, without its faults."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from examples import START, target
+from popwatch.cli.plugin import Thresholds, verdict
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+
+PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.345, greeting="+OK ready")
+MONTH = replace(PASSED, certificate_expires=START + timedelta(days=30, hours=1))
+
+
+def failed(error: ErrorCode, phase: Phase, reason: str, **fields: str) -> Outcome:
+    return Outcome(START, phase, error, reason, "A sentence.", **fields)  # type: ignore[arg-type]
+
+
+def say(outcome: Outcome, thresholds: Thresholds | None = None, **fields: object) -> tuple[int, str]:
+    found = verdict(target(**fields), outcome, thresholds or Thresholds(), START)
+    return found.code, found.line
+
+
+def test_the_line_of_a_pass() -> None:
+    """The form of monitoring-plugins 2.x, to the letter."""
+    assert say(PASSED) == (
+        0,
+        "POP OK - 0.012 second response time on pop.example.net port 110 [+OK ready]"
+        "|time=0.012345s;;;0.000000;10.000000",
+    )
+
+
+def test_implicit_tls_is_spop() -> None:
+    """check_spop's name and port."""
+    assert say(PASSED, tls="implicit")[1].startswith("SPOP OK - 0.012 second response time on pop.example.net port 995")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code", "word"),
+    [(0.1, 0, "OK"), (0.5, 0, "OK"), (0.501, 1, "WARNING"), (2.0, 1, "WARNING"), (2.1, 2, "CRITICAL")],
+)
+def test_time_thresholds_are_strictly_greater(seconds: float, code: int, word: str) -> None:
+    """`time > w` warns, `time > c` is critical."""
+    found = say(replace(PASSED, rtt_ms=seconds * 1000), Thresholds(0.5, 2.0))
+    assert found[0] == code
+    assert found[1].startswith(f"POP {word} - ")
+    assert ";0.500000;2.000000;0.000000;10.000000" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "reason", "code"),
+    [
+        (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused", 2),
+        (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "unreachable", 2),
+        (ErrorCode.NO_ADDRESS, Phase.DNS, "no-such-name", 2),
+        (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 2),
+        (ErrorCode.DISCONNECTED, Phase.GREETING, "reset", 2),
+        (ErrorCode.PROTOCOL, Phase.GREETING, "smtp-greeting", 2),
+        (ErrorCode.PROTOCOL, Phase.QUIT, "quit-refused", 2),
+        (ErrorCode.PROTOCOL, Phase.TLS, "tls-certificate-expired", 2),
+        (ErrorCode.MISSING_FIELDS, Phase.CONFIGURATION, "invalid-field: port", 3),
+    ],
+)
+def test_failures(error: ErrorCode, phase: Phase, reason: str, code: int) -> None:
+    """Whatever fails is critical, a wrong greeting too; a bad configuration is unknown."""
+    assert say(failed(error, phase, reason))[0] == code
+
+
+@pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 1), ("crit", 2)])
+def test_refused_and_mismatch_levels(level: str, code: int) -> None:
+    """`-r` is for refused connections only, `-M` for wrong greetings only; the text says what happened all the same."""
+    refused = failed(ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused")
+    wrong = failed(ErrorCode.PROTOCOL, Phase.GREETING, "smtp-greeting", greeting="220 x")
+    assert say(refused, Thresholds(refused=level))[0] == code
+    assert say(wrong, Thresholds(mismatch=level))[0] == code
+    assert say(wrong, Thresholds(refused=level))[0] == say(refused, Thresholds(mismatch=level))[0] == 2
+    assert "Unable to connect" in say(refused, Thresholds(refused=level))[1]
+
+
+@pytest.mark.parametrize(("warn", "crit", "code"), [(10, 0, 0), (30, 14, 1), (60, 30, 2), (60, 14, 1)])
+def test_certificate_days(warn: int, crit: int, code: int) -> None:
+    """`-D warn,crit`: days that are left, in the text when too few, in the figures always."""
+    found = say(MONTH, Thresholds(warning_days=warn, critical_days=crit))
+    assert found[0] == code
+    assert ("expires in 30 days" in found[1]) == bool(code)
+    assert found[1].endswith(f"cert_days=30;{warn};{crit}")
+
+
+def test_a_certificate_that_was_not_seen_is_critical() -> None:
+    """`-D` on a plain connection has nothing to judge."""
+    assert say(PASSED, Thresholds(warning_days=30))[0] == 2
+
+
+def test_the_bar_of_the_figures_is_the_only_one() -> None:
+    """A server cannot forge figures."""
+    hostile = replace(PASSED, greeting="+OK |time=0s;;;;")
+    assert say(hostile)[1].count("|") == 1
