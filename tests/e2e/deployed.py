@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ class Deployed:
     local: LocalStack
     installation: Installation
     feed: AlertFeed
+    original: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -64,6 +65,11 @@ class Deployed:
         payload = answer["Payload"].read()
         return json.loads(payload) if answer.get("FunctionError") else None
 
+    def targets(self) -> dict[str, str]:
+        """Where each target is: host and port, by id."""
+        items = self.installation.target_table.read()
+        return {name: f"{item['host']}:{item['port']}" for name, item in items.items() if "host" in item}
+
     def state(self, target_id: str) -> str:
         record = self.store.read_records()[1].get(target_id)
         return str(record.health.state) if record else "untested"
@@ -71,6 +77,13 @@ class Deployed:
     def events(self, target_id: str) -> list[dict[str, Any]]:
         """Transitions and alerts in the order in which they were committed."""
         return sorted(self.store.read_events(target_id), key=lambda event: (event["version"], event["kind"]))
+
+    def configure(self, **variables: str) -> None:
+        """Change variables of the function's environment until `clear`."""
+        client, name = self.local.client("lambda"), self.local.outputs["CheckTargetsFunction"]
+        there = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        self.original.update({key: there[key] for key in variables if key not in self.original})
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": {**there, **variables}})
 
     def process_ids(self) -> list[int]:
         """The processes of the function that run now."""
@@ -96,7 +109,10 @@ class Deployed:
         return subjects
 
     def clear(self) -> None:
-        """Empty tables and queues."""
+        """Empty tables and queues, and the function's environment as it was."""
+        if self.original:
+            self.configure(**self.original)
+            self.original.clear()
         client = self.local.client("dynamodb")
         for name, keys in (
             ("TargetsTable", ["target_id"]),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from popwatch.cli.installation import Installation
@@ -14,6 +15,8 @@ QUEUE_NAME = "popwatch-local-alerts"
 class SentAlert:
     """An alert that a subscriber received; `sms` is empty for a summary, whose SMS is kept nowhere."""
 
+    message_id: str
+    published_at: datetime
     subject: str
     email: str
     sms: str
@@ -26,11 +29,10 @@ class AlertFeed:
         self._sqs, self._store = installation.client("sqs"), installation.store
         self._queue_url = self._sqs.create_queue(QueueName=QUEUE_NAME)["QueueUrl"]
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
-        installation.client("sns").subscribe(
-            TopicArn=installation.outputs["AlertTopicArn"],
-            Protocol="sqs",
-            Endpoint=attributes["Attributes"]["QueueArn"],
-        )
+        queue, topic = attributes["Attributes"]["QueueArn"], installation.outputs["AlertTopicArn"]
+        policy = json.dumps(_let_publish(topic, queue))
+        self._sqs.set_queue_attributes(QueueUrl=self._queue_url, Attributes={"Policy": policy})
+        installation.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
 
     def receive(self) -> list[SentAlert]:
         """The alerts since the last call, oldest first."""
@@ -42,9 +44,22 @@ class AlertFeed:
         return found
 
 
+def _let_publish(topic: str, queue: str) -> dict[str, Any]:
+    """The policy of a queue that a topic may send to."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
 def _read(body: dict[str, Any], store: Store) -> SentAlert:
     """SNS gives each subscriber its own text; that of the SMS is in the History of the target."""
     target_id = body["MessageAttributes"]["target_id"]
     notes = store.read_events(target_id["Value"]) if target_id["Type"] == "String" else ()
     sms = next((str(note["sms"]) for note in notes if note.get("message_id") == body["MessageId"]), "")
-    return SentAlert(body["Subject"], body["Message"], sms)
+    published_at = datetime.fromisoformat(body["Timestamp"])
+    return SentAlert(body["MessageId"], published_at, body["Subject"], body["Message"], sms)

@@ -1,0 +1,95 @@
+"""Least privilege, proven: with IAM enforced the function does all its work, and its role can do nothing else."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from e2e.conftest import PROJECT
+from e2e.deployed import Deployed
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The stack on a local AWS that enforces IAM."""
+    with Deployed.running(PROJECT, tmp_path_factory.mktemp("guarded"), {"AUTH": "true"}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def as_function(guarded: Deployed) -> Callable[[str], Any]:
+    """Clients with the rights of the function's role."""
+    local = guarded.local
+    role = local.client("lambda").get_function(FunctionName=local.outputs["CheckTargetsFunction"])["Configuration"][
+        "Role"
+    ]
+    anyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
+    local.client("iam").update_assume_role_policy(RoleName=role.rsplit("/", 1)[-1], PolicyDocument=policy)
+    session = local.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+
+    def client(service: str) -> Any:
+        make: Any = boto3.session.Session(
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+            region_name="us-east-1",
+        ).client
+        return make(service, endpoint_url=local.endpoint)
+
+    return client
+
+
+def test_a_whole_outage_under_enforced_iam(guarded: Deployed, server: ScriptedServer) -> None:
+    """Scans, commits, history, alerts, retests by the queue, hours added up, a target removed: nothing is denied."""
+    port = server.listen("refused")
+    fields = {"host": "127.0.0.1", "port": port, "failures_per_alert": 2, "delay_warn": 10, "delay_down": 10}
+    guarded.put_targets({"target_id": "a", **fields}, {"target_id": "gone", **fields, "enabled": False})
+    now = datetime.now(UTC)
+    assert guarded.tick(now) is None
+    guarded.wait_for("the retest by the queue", lambda: guarded.state("a") == "down", seconds=60)
+    assert guarded.wait_for_alerts(1) == [f"DOWN 1/3: a (127.0.0.1:{port})"]
+    server.play(port, "healthy")
+    guarded.installation.target_table.write([], ["gone"])
+    assert guarded.tick(now + timedelta(hours=2)) is None
+    assert guarded.state("a") == "up"
+    assert guarded.wait_for_alerts(1)[0].startswith("UP again: a")
+    assert "gone" not in guarded.store.read_records()[1]
+    assert [hour for hour, _ in guarded.store.read_hours(1, 0, now - timedelta(hours=3), now + timedelta(hours=3))]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        pytest.param(lambda its, out: its("dynamodb").put_item(TableName=out["TargetsTable"], Item={"target_id": {"S": "x"}}), id="write-a-target"),
+        pytest.param(lambda its, out: its("dynamodb").delete_item(TableName=out["TargetsTable"], Key={"target_id": {"S": "a"}}), id="delete-a-target"),
+        pytest.param(lambda its, out: its("dynamodb").delete_item(TableName=out["HistoryTable"], Key={"pk": {"S": "a"}, "sk": {"S": "b"}}), id="delete-history"),
+        pytest.param(lambda its, out: its("dynamodb").delete_table(TableName=out["StatusTable"]), id="delete-a-table"),
+        pytest.param(lambda its, _: its("dynamodb").list_tables(), id="list-tables"),
+        pytest.param(lambda its, out: its("sns").publish(TopicArn=out["OperatorTopicArn"], Message="x"), id="publish-to-operators"),
+        pytest.param(lambda its, out: its("sns").list_subscriptions_by_topic(TopicArn=out["AlertTopicArn"]), id="read-subscriptions"),
+        pytest.param(lambda its, out: its("sqs").purge_queue(QueueUrl=out["BatchQueueUrl"]), id="purge-the-queue"),
+        pytest.param(lambda its, out: its("lambda").get_function(FunctionName=out["CheckTargetsFunction"]), id="read-its-code"),
+        pytest.param(lambda its, _: its("s3").list_buckets(), id="list-buckets"),
+        pytest.param(lambda its, _: its("iam").list_roles(), id="list-roles"),
+    ],
+)  # fmt: skip
+def test_the_role_can_do_nothing_else(
+    guarded: Deployed, as_function: Callable[[str], Any], attempt: Callable[[Callable[[str], Any], dict[str, str]], Any]
+) -> None:
+    """What the function does not need is denied."""
+    with pytest.raises(ClientError) as denied:
+        attempt(as_function, guarded.local.outputs)
+    assert denied.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
+
+
+def test_the_role_can_do_its_work(guarded: Deployed, as_function: Callable[[str], Any]) -> None:
+    """The same client is allowed what the function needs, so the denials above are the policy's doing."""
+    assert "Items" in as_function("dynamodb").scan(TableName=guarded.local.outputs["TargetsTable"])

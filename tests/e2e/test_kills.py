@@ -1,0 +1,174 @@
+"""SIGKILL of the function's process at random moments, ticks doubled, messages repeated: nothing is lost or invented.
+
+The truth is the scripts that the servers played at each tick. The prober's outcomes are certain (a port refuses or
+answers), so the states that must follow are known, and are compared with History and with what subscribers received.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from e2e.deployed import Deployed
+from popwatch.records import iso
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(580)]
+
+KILLS = 20
+TARGETS = 12
+SEED = 20261123
+LEAST, MOST = timedelta(seconds=-0.1), timedelta(seconds=2)
+"""How long before a death an alert was published that the death kept from being noted; SNS here gives whole seconds."""
+
+DEAD_SECONDS = 8
+"""The timeout that the function believes in here: an invocation older than that is dead. The template's is 120."""
+
+
+def test_twenty_kills_lose_nothing(
+    stack: Deployed, server: ScriptedServer, record_property: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each failing and each recovered target has all its transitions in History and all its alerts delivered."""
+    stack.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
+    chance = random.Random(SEED)
+    ports = {f"t{number:02}": server.listen("healthy") for number in range(TARGETS)}
+    stack.put_targets(
+        {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60},
+        *({"target_id": name, "host": "127.0.0.1", "port": port} for name, port in ports.items()),
+    )
+    base = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    truth: dict[str, list[bool]] = {name: [] for name in ports}
+    killed_at: list[datetime] = []
+    tick = 0
+    while len(killed_at) < KILLS:
+        failing = {name for name in ports if chance.random() < 0.5}
+        for name, port in ports.items():
+            server.play(port, "refused" if name in failing else "healthy")
+        at = base + timedelta(minutes=tick)
+        killed_at += kill_during(stack, at, chance.uniform(0.0, 0.35))
+        complete(stack, at)
+        if chance.random() < 0.3:
+            assert stack.tick(at) is None
+        for name in ports:
+            truth[name].append(name not in failing)
+        tick += 1
+    settle(stack, base + timedelta(minutes=tick), truth, server, ports)
+    report = compare(stack, truth, killed_at)
+    with capsys.disabled():
+        print(f"\n{KILLS} kills in {tick} ticks of {TARGETS} targets: {report}")
+    record_property("kills", str(report))
+    assert report["transitions lost"] == report["transitions invented"] == 0
+    assert report["alerts lost"] == report["alerts invented"] == 0
+    assert report["alerts repeated"] == report["alerts repeated by a death before their note"]
+
+
+def kill_during(stack: Deployed, at: datetime, after: float) -> list[datetime]:
+    """Begin a sweep and kill its process so many seconds later; when, if it was there to be killed."""
+    sweep = threading.Thread(target=suppressed_tick, args=(stack, at))
+    sweep.start()
+    time.sleep(after)
+    killed_at: list[datetime] = []
+    for process in stack.process_ids():
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+            killed_at = [datetime.now(UTC)]
+    sweep.join()
+    return killed_at
+
+
+def suppressed_tick(stack: Deployed, at: datetime) -> None:
+    """The answer to an invocation that was killed is an error, of one kind or another."""
+    with suppress(Exception):
+        stack.tick(at)
+
+
+def complete(stack: Deployed, at: datetime) -> None:
+    """The same tick again and again until a sweep has completed it."""
+
+    def is_complete() -> bool:
+        suppressed_tick(stack, at)
+        mark = stack.store.read_records()[0]
+        return mark.tick is not None and mark.tick >= at
+
+    stack.wait_for(f"the sweep of {iso(at)}", is_complete, seconds=60)
+
+
+def settle(
+    stack: Deployed, at: datetime, truth: dict[str, list[bool]], server: ScriptedServer, ports: dict[str, int]
+) -> None:
+    """What dead invocations owe is made good by the next sweeps, once they are known to be dead."""
+    time.sleep(DEAD_SECONDS + 1)
+    for number in range(2):
+        for port in ports.values():
+            server.play(port, "healthy")
+        complete(stack, at + timedelta(minutes=number))
+        for outcomes in truth.values():
+            outcomes.append(True)
+
+
+def compare(stack: Deployed, truth: dict[str, list[bool]], killed_at: list[datetime]) -> dict[str, int]:
+    """Count what History and the subscriber have against what the outcomes demand."""
+    sent = stack.feed.receive()
+    received = Counter(alert.subject.split(",")[0] for alert in sent)
+    noted = {event.get("message_id") for name in truth for event in stack.events(name)}
+    report: Counter[str] = Counter()
+    report["alerts repeated by a death before their note"] = sum(
+        alert.message_id not in noted and any(LEAST <= death - alert.published_at <= MOST for death in killed_at)
+        for alert in sent
+    )
+    for name, outcomes in truth.items():
+        transitions, alerts = expected(outcomes)
+        events = stack.events(name)
+        found = [(event["previous"], event["state"]) for event in events if event["kind"] == "transition"]
+        report += difference("transitions", Counter(transitions), Counter(found))
+        host = stack.targets()[name]
+        wanted = Counter(f"{alert}: {name} ({host})" for alert in alerts)
+        got = Counter({subject: count for subject, count in received.items() if f" {name} " in subject})
+        report["alerts"] += wanted.total()
+        report["alerts lost"] += (wanted - got).total()
+        report["alerts invented"] += sum(count for subject, count in got.items() if subject not in wanted)
+        report["alerts repeated"] += sum((got - wanted).values())
+        assert not stack.store.read_records()[1][name].pending
+    return {key: report[key] for key in sorted({*report, *KINDS})}
+
+
+KINDS = (
+    "transitions",
+    "transitions lost",
+    "transitions invented",
+    "alerts",
+    "alerts lost",
+    "alerts invented",
+    "alerts repeated",
+)
+
+
+def difference(what: str, wanted: Counter[Any], found: Counter[Any]) -> Counter[str]:
+    return Counter(
+        {what: wanted.total(), f"{what} lost": (wanted - found).total(), f"{what} invented": (found - wanted).total()}
+    )
+
+
+def expected(outcomes: list[bool]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The transitions and alerts that outcomes demand at one failure per alert and three alerts: written anew here."""
+    state, sent = "untested", 0
+    transitions: list[tuple[str, str]] = []
+    alerts: list[str] = []
+    for passed in outcomes:
+        after = "up" if passed else "lost" if sent == 3 else "down"
+        if passed and sent:
+            alerts.append("UP again")
+        if not passed and sent < 3:
+            alerts.append(f"DOWN {sent + 1}/3")
+        sent = 0 if passed else min(sent + 1, 3)
+        if after != state:
+            transitions.append((state, after))
+        state = after
+    return transitions, alerts
