@@ -1,0 +1,166 @@
+"""Real POP3 servers from Debian's packages: how each is configured and started, on free ports, in a folder of its own.
+
+`.ci/install-debian` installs them. A server that speaks on its standard input and output only, as under inetd, is put
+behind socat.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+from popwatch.cli.local.stack import free_port
+from popwatch.prober import probe
+from popwatch.targets import parse_target
+
+UNPACKED = Path(__file__).parents[2] / ".popwatch" / "debian"
+
+DOVECOT = """
+protocols = pop3
+listen = 127.0.0.1
+base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = {folder}/log
+ssl = yes
+ssl_cert = <{folder}/cert.pem
+ssl_key = <{folder}/key.pem
+ssl_dh =
+mail_max_userip_connections = 1000
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={folder}/home
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = {tls_port}
+    ssl = yes
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A server: its Debian package, the modes it is tested in, and whether it runs under inetd (`command`)."""
+
+    package: str
+    modes: Sequence[str]
+    inetd: str = ""
+
+
+KINDS = (
+    Kind("dovecot-pop3d", ("none", "starttls", "implicit")),
+    Kind("perdition", ("none", "starttls", "implicit")),
+    Kind("mailutils-pop3d", ("none",), inetd="usr/sbin/pop3d --inetd"),
+    Kind("popa3d", ("none",), inetd="usr/sbin/popa3d"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs: its ports (`tls_port` for implicit TLS, 0 where it has none), and its first process."""
+
+    port: int
+    tls_port: int
+    process: int
+    authority_pem: str
+
+
+def missing(kind: Kind) -> str:
+    """Why a server cannot be started here, or nothing."""
+    if os.geteuid():
+        return "it needs root"
+    programs = {"dovecot-pop3d": "dovecot", "perdition": "perdition"}
+    if kind.inetd:
+        found = (UNPACKED / kind.package / kind.inetd.split()[0]).exists() and shutil.which("socat")
+    else:
+        found = shutil.which(programs[kind.package], path="/usr/sbin:/usr/bin")
+    return "" if found else f"{kind.package} is not there: run .ci/install-debian"
+
+
+@contextmanager
+def running(kind: Kind, folder: Path) -> Iterator[Running]:
+    """A server, once it greets; it ends with the block."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    port, tls_port = free_port(0), free_port(0)
+    processes = [_start(command, folder) for command in _commands(kind, folder, port, tls_port)]
+    try:
+        _wait_until_greeting(port)
+        yield Running(
+            port, tls_port if len(kind.modes) > 1 else 0, processes[0].pid, authority.cert_pem.bytes().decode()
+        )
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+
+
+def version(kind: Kind) -> str:
+    """The version of its package."""
+    unpacked = next(UNPACKED.glob(f"{kind.package}_*.deb"), None)
+    query = ["dpkg-deb", "-f", str(unpacked), "Version"] if unpacked else ["dpkg-query", "-W", "-f", "${Version}"]
+    command = query if unpacked else [*query, kind.package]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _commands(kind: Kind, folder: Path, port: int, tls_port: int) -> list[list[str]]:
+    if kind.inetd:
+        listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
+        return [["socat", listen, f"EXEC:{UNPACKED / kind.package / kind.inetd}"]]
+    if kind.package == "dovecot-pop3d":
+        config = folder / "dovecot.conf"
+        config.write_text(DOVECOT.format(folder=folder, port=port, tls_port=tls_port))
+        return [["/usr/sbin/dovecot", "-F", "-c", str(config)]]
+    modes = (("POP3", port, "tls_listen"), ("POP3S", tls_port, "ssl_listen"))
+    return [_perdition(folder, protocol, number, mode) for protocol, number, mode in modes]
+
+
+def _perdition(folder: Path, protocol: str, port: int, mode: str) -> list[str]:
+    options = {
+        "protocol": protocol,
+        "bind_address": "127.0.0.1",
+        "listen_port": str(port),
+        "outgoing_server": "127.0.0.1",
+        "ssl_mode": mode,
+        "ssl_cert_file": str(folder / "cert.pem"),
+        "ssl_key_file": str(folder / "key.pem"),
+        "map_library": "",
+        "pid_file": "",
+    }
+    return [
+        "/usr/sbin/perdition",
+        "--no_daemon",
+        *(part for name, value in options.items() for part in (f"--{name}", value)),
+    ]
+
+
+def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    with (folder / "output").open("ab") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+
+def _wait_until_greeting(port: int) -> None:
+    target = parse_target({"target_id": "x", "host": "127.0.0.1", "port": port})
+    end = time.monotonic() + 20
+    while not probe(target).passed:
+        assert time.monotonic() < end, probe(target)
+        time.sleep(0.2)

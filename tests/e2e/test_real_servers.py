@@ -1,0 +1,111 @@
+"""The prober against real POP3 servers from Debian's packages: plain, STLS, implicit TLS, stopped, frozen, refusing."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.real_servers import KINDS, Kind, Running, missing, running, version
+from popwatch.outcomes import ErrorCode, Outcome, RttSource
+from popwatch.prober import Prober, probe
+from popwatch.targets import Target, parse_target
+
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=[kind.package for kind in KINDS])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each server in turn."""
+    found: Kind = request.param
+    reason = missing(found)
+    if reason:
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The server, running."""
+    with running(kind, tmp_path_factory.mktemp(kind.package)) as found:
+        yield found
+
+
+def target(server: Running, mode: str = "none", **fields: Any) -> Target:
+    port = server.tls_port if mode == "implicit" else server.port
+    own_ca = {} if mode == "none" else {"ca_pem": server.authority_pem}
+    return parse_target(
+        {"target_id": "x", "host": "127.0.0.1", "port": port, "tls": mode, "max_test_seconds": 5, **own_ca, **fields}
+    )
+
+
+def describe(outcome: Outcome) -> str:
+    if not outcome.passed:
+        return f"failed, {outcome.reason}"
+    return f"passed, {outcome.rtt_ms:.2f} ms by the {outcome.rtt_source}'s clock, {outcome.greeting!r}"
+
+
+def test_every_mode_passes(kind: Kind, server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each mode of TLS that the server has: passed, greeted, verified, stamped by the kernel."""
+    for mode in kind.modes:
+        outcome = probe(target(server, mode))
+        with capsys.disabled():
+            print(f"\n{kind.package} {version(kind)}, {mode}: {describe(outcome)}", end="")
+        assert outcome.passed, outcome
+        assert outcome.rtt_source is RttSource.KERNEL
+        assert bool(outcome.tls_version) == (mode != "none")
+
+
+def test_certificates_are_verified(kind: Kind, server: Running) -> None:
+    """A real server's certificate is refused for an unknown authority and for another name."""
+    for mode in kind.modes[1:]:
+        assert probe(target(server, mode, ca_pem="")).reason == "tls-untrusted"
+        assert probe(target(server, mode, tls_name="pop.example.net")).reason == "tls-name-mismatch"
+        assert probe(target(server, mode, ca_pem="", verify_tls=False)).passed
+
+
+def test_the_wrong_mode_is_told(server: Running) -> None:
+    """Plain on the TLS port is silence, TLS on the plain port is no TLS."""
+    plain_port = parse_target(
+        {"target_id": "x", "host": "127.0.0.1", "port": server.port, "tls": "implicit", "max_test_seconds": 5}
+    )
+    assert probe(plain_port).reason == "plain-text-on-tls-port"
+    if server.tls_port:
+        wrong = parse_target({"target_id": "x", "host": "127.0.0.1", "port": server.tls_port, "max_test_seconds": 1})
+        assert probe(wrong).error is ErrorCode.TIMED_OUT
+    else:
+        assert probe(target(server, "starttls")).reason == "stls-refused"
+
+
+def test_fifty_at_once(kind: Kind, server: Running) -> None:
+    """Tests at once disturb neither each other nor the server."""
+    if kind.inetd:
+        pytest.skip("a process per connection, for which the loopback is no fair place")
+    targets = [target(server, kind.modes[number % len(kind.modes)], target_id=f"t{number}") for number in range(50)]
+    outcomes: list[Outcome] = [outcome for arrivals in Prober().run(targets) for _, outcome in arrivals]
+    assert len(outcomes) == 50
+    assert all(outcome.passed for outcome in outcomes), [outcome for outcome in outcomes if not outcome.passed]
+
+
+def test_a_frozen_server(kind: Kind, server: Running) -> None:
+    """A server that is stopped in its tracks accepts (the kernel does) and is silent; when it goes on, it passes."""
+    if kind.package == "dovecot-pop3d":
+        pytest.skip("its login processes are in waiting and greet without their master")
+    os.killpg(server.process, signal.SIGSTOP)
+    frozen = probe(target(server, max_test_seconds=1))
+    os.killpg(server.process, signal.SIGCONT)
+    assert (frozen.error, frozen.reason) == (ErrorCode.TIMED_OUT, "no-greeting")
+    time.sleep(0.5)
+    assert probe(target(server)).passed
+
+
+def test_a_stopped_server(kind: Kind, tmp_path: Path) -> None:
+    """Once the server has ended, its port refuses."""
+    with running(kind, tmp_path) as found:
+        watched = target(found)
+        assert probe(watched).passed
+    outcome = probe(watched)
+    assert (outcome.error, outcome.reason) == (ErrorCode.CANNOT_CONNECT, "refused")
