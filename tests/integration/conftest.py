@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from moto import mock_aws
 
-from integration.world import World
+from integration.world import World, new_world
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     """A world of its own for each test."""
-    with mock_aws():
-        yield World()
+    with new_world() as found:
+        yield found

@@ -4,9 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from moto import mock_aws
 
-from integration.world import MINUTE, NOON, World, batch_of_queue
+from integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 from popwatch.batches import HourOfBatch
 from popwatch.outcomes import ErrorCode
 
@@ -270,8 +269,7 @@ def scenario(world: World) -> None:
 
 
 def calls_of_scenario() -> int:
-    with mock_aws():
-        world = World()
+    with new_world() as world:
         scenario(world)
         return len(world.calls)
 
@@ -283,8 +281,7 @@ def test_killed_at_any_call_nothing_is_lost() -> None:
     duplicates = 0
     for position in range(1, calls_of_scenario() + 1):
         for side in ("before", "after"):
-            with mock_aws():
-                world = World(kill_at=(position, side))
+            with new_world(kill_at=(position, side)) as world:
                 scenario(world)
                 call = world.calls[position - 1]
                 where = f"killed {side} call {position} ({call})"

@@ -1,16 +1,21 @@
 """A small world for sweeps: tables, topic and queue by moto, servers whose answers a test sets, a clock it moves.
 
+The tables are moto's, or those of another DynamoDB that POPWATCH_TEST_DYNAMODB names.
+
 `World.kill_at` makes the process die at a chosen AWS call, before it takes effect or after: from there on every call of
 the dead invocation raises `Killed`, as if it had never been made.
 """
 
 import json
-from collections.abc import Generator, Iterable
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+from moto import mock_aws
 
 from popwatch.batches import Batch, HourOfBatch, Work, from_message, to_messages
 from popwatch.config import Settings
@@ -78,9 +83,10 @@ class World:
     kill_at: tuple[int, str] | None = None
     dead: bool = False
     invocations: int = 0
+    endpoint: str | None = field(default_factory=lambda: os.environ.get("POPWATCH_TEST_DYNAMODB"))
 
     def __post_init__(self) -> None:
-        self.dynamodb = boto3.client("dynamodb")
+        self.dynamodb = boto3.client("dynamodb", endpoint_url=self.endpoint)
         self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
         self._make_tables()
         self.topic = self.sns.create_topic(Name="alerts")["TopicArn"]
@@ -90,10 +96,16 @@ class World:
         ]
         self.sns.subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = boto3.client("dynamodb"), boto3.client("sns")
+        self._watched = boto3.client("dynamodb", endpoint_url=self.endpoint), boto3.client("sns")
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
+
+    def close(self) -> None:
+        """Leave a DynamoDB of one's own as it was; moto's goes by itself."""
+        if self.endpoint:
+            for name in ("Targets", "Status", "History"):
+                self.dynamodb.delete_table(TableName=name)
 
     def put_target(self, target_id: str, **fields: object) -> None:
         """Write a target as its user would."""
@@ -202,6 +214,18 @@ class World:
                 AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
                 KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in schema],
             )
+
+
+@contextmanager
+def new_world(**options: Any) -> Iterator[World]:
+    """A world of its own, gone after the block."""
+    with mock_aws():
+        world = World(**options)
+        try:
+            yield world
+        finally:
+            world.revive()
+            world.close()
 
 
 def batch_of_queue(world: World) -> Batch:

@@ -9,7 +9,15 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 Plain = dict[str, Any]
 """An item as plain values."""
 
-_serializer, _deserializer = TypeSerializer(), TypeDeserializer()
+
+class _Deserializer(TypeDeserializer):
+    """boto3's own, but for numbers: that one raises for what DynamoDB writes out with over 38 digits (1E+120)."""
+
+    def _deserialize_n(self, value: str) -> Decimal:
+        return Decimal(value)
+
+
+_serializer, _deserializer = TypeSerializer(), _Deserializer()
 
 
 def to_item(plain: Mapping[str, object]) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""The store against DynamoDB's own semantics: conditions, versions, what repeats, what expires, what users write."""
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from integration.world import MINUTE, NOON, World
+from popwatch.alerts import Message
+from popwatch.health import Health, State, Transition
+from popwatch.hours import HourTotals
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.records import Pending, Record
+from popwatch.store import Store, SweepMark, Tables
+
+FULL = Record(
+    "a",
+    version=1,
+    tick=NOON,
+    health=Health(State.DOWN, NOON, 3, 1, NOON - MINUTE, NOON + MINUTE, NOON - MINUTE * 2, 12.5),
+    outcome=Outcome(NOON, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting", "It said nothing.", connect_ms=1.25),
+    pending=(
+        Pending(
+            version=1,
+            tick=NOON,
+            committed_at=NOON,
+            transition=Transition(State.WARN, State.DOWN, NOON, MINUTE),
+            message=Message("a", "subject", "email\n", "sms", "line", {"event": "down", "n": 1, "tags": ("x", "y")}),
+        ),
+    ),
+    writer="me",
+)
+
+
+def test_a_record_comes_back_as_it_was(world: World) -> None:
+    """Health, outcome, what is owed: nothing is lost or changed on the way."""
+    assert world.store.commit(FULL, 0) is None
+    assert world.store.read_records()[1] == {"a": FULL}
+
+
+def test_only_the_expected_version_is_replaced(world: World) -> None:
+    """A commit on another version changes nothing and gets what is there, without a read."""
+    world.store.commit(FULL, 0)
+    other = dataclasses.replace(FULL, writer="somebody else")
+    assert world.store.commit(other, 0) == FULL
+    newer = dataclasses.replace(other, version=2)
+    assert world.store.commit(newer, 7) == FULL
+    assert world.store.commit(newer, 1) is None
+    assert world.store.read_records()[1]["a"] == newer
+
+
+def test_a_repeated_commit_knows_itself(world: World) -> None:
+    """A request that took effect and whose answer was lost is refused when repeated, and recognised."""
+    assert world.store.commit(FULL, 0) is None
+    assert world.store.commit(FULL, 0) is None
+
+
+def test_a_record_of_a_removed_target_goes_only_unchanged(world: World) -> None:
+    """Somebody's newer record is not deleted."""
+    world.store.commit(FULL, 0)
+    world.store.delete_record(dataclasses.replace(FULL, version=9))
+    assert "a" in world.store.read_records()[1]
+    world.store.delete_record(FULL)
+    assert world.store.read_records()[1] == {}
+
+
+def test_the_mark_never_goes_back(world: World) -> None:
+    """An older tick does not replace a newer one; the same one may be written again."""
+    mark = SweepMark(NOON, NOON, {"1": "2026-11-23T12:00:00Z"}, "digest")
+    for tick in (NOON, NOON - MINUTE, NOON):
+        world.store.mark_sweep(dataclasses.replace(mark, tick=tick))
+    assert world.store.read_records()[0] == mark
+
+
+def test_history_written_twice_is_there_once(world: World) -> None:
+    """Transitions, alerts, samples and hours have keys of their own."""
+    [pending] = FULL.pending
+    for _ in range(2):
+        world.store.put_transition("a", pending)
+        world.store.put_alert("a", pending, "id-1", NOON, summary=False)
+        world.store.put_samples(1, 0, NOON, "g", {"a": 12.5})
+        world.store.put_hour(1, 0, NOON, {"a": HourTotals(1, 1)})
+    assert [event["kind"] for event in world.store.read_events("a")] == ["transition", "alert"]
+    assert len(list(world.store.read_samples(1, 0, NOON, NOON + MINUTE))) == 1
+    assert len(list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))) == 1
+
+
+def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
+    """By target, tick and version: that of another version is another alert."""
+    [pending] = FULL.pending
+    assert not world.store.has_alert("a", pending)
+    world.store.put_alert("a", pending, "id-1", NOON, summary=False)
+    assert world.store.has_alert("a", pending)
+    assert not world.store.has_alert("a", dataclasses.replace(pending, version=2))
+    assert not world.store.has_alert("b", pending)
+
+
+def test_ranges_are_half_open(world: World) -> None:
+    """`since` belongs to a range, `until` does not."""
+    for step in range(5):
+        world.store.put_samples(1, 0, NOON + MINUTE * step, "g", {"a": step})
+    found = world.store.read_samples(1, 0, NOON + MINUTE, NOON + MINUTE * 3)
+    assert [results["a"] for _, results in found] == [1, 2]
+    assert [results["a"] for _, results in world.store.read_newest_samples(1, 0, 2)] == [4, 3]
+
+
+def test_expired_items_are_not_seen(world: World) -> None:
+    """DynamoDB deletes up to days late; what has expired is passed over at once."""
+    tables = Tables("Targets", "Status", "History", timedelta(days=30), timedelta(days=400))
+    store = Store(world.dynamodb, tables, lambda: world.now)
+    store.put_samples(1, 0, NOON, "g", {"a": 1})
+    store.put_hour(1, 0, NOON, {})
+    for days, samples, hours in ((29, 1, 1), (31, 0, 1), (399, 0, 1), (401, 0, 0)):
+        world.now = NOON + timedelta(days=days)
+        assert len(list(store.read_samples(1, 0, NOON, NOON + MINUTE))) == samples
+        assert len(list(store.read_hours(1, 0, NOON, NOON + MINUTE))) == hours
+
+
+def test_many_targets_are_read_over_pages(world: World) -> None:
+    """A scan goes on past DynamoDB's page of 1 MB."""
+    for number in range(60):
+        world.put_target(f"t{number}", email="x" * 19_000)
+    defaults, items = world.store.read_targets()
+    assert defaults == {}
+    assert len(items) == 60
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"N": "1E+120"},
+        {"N": "-0.000000000000000000000000000000000001"},
+        {"B": b"\x00\xff"},
+        {"BS": [b"a"]},
+        {"NS": ["1", "2"]},
+        {"SS": ["a", "b"]},
+        {"NULL": True},
+        {"L": [{"M": {"x": {"L": []}}}]},
+        {"M": {}},
+        {"S": ""},
+    ],
+)
+@pytest.mark.parametrize("field", ["port", "tags", "maintenance", "name", "enabled", "unknown"])
+def test_any_dynamodb_value_stops_nothing(world: World, field: str, value: Any) -> None:
+    """Whatever type a field has, the sweep goes on: that target fails or is tested, the other is tested."""
+    world.dynamodb.put_item(
+        TableName="Targets", Item={"target_id": {"S": "odd"}, "host": {"S": "x.example"}, field: value}
+    )
+    world.put_target("good")
+    assert world.tick(NOON) is not None
+    assert world.state("good") == "up"
+
+
+def test_defaults_are_apart(world: World) -> None:
+    """The item `_defaults` is no target, and applies to all."""
+    world.put_target("_defaults", delay_up=300)
+    world.put_target("a")
+    defaults, items = world.store.read_targets()
+    assert (defaults["delay_up"], [item["target_id"] for item in items]) == (300, ["a"])
