@@ -37,10 +37,8 @@ build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
 deploy: build ## deploy to your AWS account, with questions (STACK=name)
 	$(BIN)/sam deploy --guided --stack-name $(STACK)
 
-bench: $(VENV)/dev.installed ## measure: round-trip times, a large sweep, capacity
-	$(BIN)/python tests/bench/bench_rtt.py
-	$(BIN)/python tests/bench/bench_prober.py
-	$(BIN)/python tests/bench/bench_capacity.py
+bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole sweep, capacity units
+	@for bench in rtt prober sweep capacity; do PYTHONPATH=tests $(BIN)/python tests/bench/bench_$$bench.py && echo || exit 1; done
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,8 +1,11 @@
 """TLS, implicit and by STLS: verified as a mail client does, and every way in which it fails has its own reason."""
 
 import datetime
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -159,12 +162,43 @@ def test_stls_that_fails(server: ScriptedServer, script: str, error: ErrorCode, 
         ("close", ErrorCode.DISCONNECTED, "closed-before-greeting"),
         ("error", ErrorCode.PROTOCOL, "service-unavailable"),
         ("flood", ErrorCode.PROTOCOL, "overlong-line"),
+        ("reset", ErrorCode.DISCONNECTED, "reset"),
+        ("reset:+OK rea", ErrorCode.DISCONNECTED, "reset"),
+        ("cut", ErrorCode.DISCONNECTED, "closed-before-greeting"),
+        ("cut:+OK rea", ErrorCode.DISCONNECTED, "closed-mid-line"),
+        (r"cut:+OK ready\r\n", ErrorCode.DISCONNECTED, "closed-before-quit-reply"),
     ],
 )
 def test_trouble_inside_tls(server: ScriptedServer, script: str, error: ErrorCode, reason: str) -> None:
     """The conversation's own failures are the same behind TLS."""
     outcome = one(listen(server, "implicit", script), "implicit", max_test_seconds=1)
     assert (outcome.error, outcome.reason) == (error, reason), outcome
+
+
+def test_quit_behind_stls_need_not_be_answered(server: ScriptedServer) -> None:
+    """With `check_quit: false` QUIT is said inside TLS too, and its reply is not waited for."""
+    port = listen(server, "starttls", "quit-silent-in-tls")
+    assert one(port, "starttls", max_test_seconds=1).reason == "no-quit-reply"
+    assert one(port, "starttls", max_test_seconds=1, check_quit=False).passed
+
+
+def test_a_server_that_wants_a_certificate_of_the_client() -> None:
+    """In TLS 1.3 such a server says no only after the client has completed its handshake."""
+    context = server_context()
+    AUTHORITY.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def refuse() -> None:
+        with suppress(ssl.SSLError), context.wrap_socket(listener.accept()[0], server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        outcome = one(listener.getsockname()[1], "implicit")
+        thread.join()
+    assert (outcome.error, outcome.reason) == (ErrorCode.PROTOCOL, "tls-handshake-failed"), outcome
+    assert "certificate required" in outcome.detail
 
 
 def test_a_tls_server_on_a_plain_port_is_told(server: ScriptedServer) -> None:

@@ -23,7 +23,7 @@ from popwatch.dispatcher import Dispatcher
 from popwatch.notifier import Notifier
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.prober import Prober
-from popwatch.store import Store, Tables
+from popwatch.store import Capacity, Store, Tables
 from popwatch.sweep import Edges, Report, Sweep
 from popwatch.targets import Target
 
@@ -83,6 +83,7 @@ class World:
     kill_at: tuple[int, str] | None = None
     dead: bool = False
     invocations: int = 0
+    capacity: Capacity = field(default_factory=Capacity)
     endpoint: str | None = field(default_factory=lambda: os.environ.get("POPWATCH_TEST_DYNAMODB"))
 
     def __post_init__(self) -> None:
@@ -154,8 +155,10 @@ class World:
         """A new invocation."""
         self.invocations += 1
         dynamodb, sns = self._watched
+        store = Store(dynamodb, TABLES, lambda: self.now)
+        store.capacity = self.capacity
         edges = Edges(
-            Store(dynamodb, TABLES, lambda: self.now),
+            store,
             ScriptedProber(self),
             Notifier(sns, self.topic),
             RecordingDispatcher(self),

@@ -35,6 +35,9 @@ class Wire(Protocol):
     def half_close(self) -> None:
         """Send FIN, and go on reading."""
 
+    def cut(self) -> None:
+        """Send FIN beneath TLS, without its close_notify."""
+
 
 Script = Callable[[Wire, str], Awaitable[None]]
 
@@ -84,6 +87,13 @@ async def reset(wire: Wire, said: str) -> None:
     wire.reset()
 
 
+async def cut(wire: Wire, said: str) -> None:
+    if said:
+        await wire.send(said.encode())
+        await asyncio.sleep(0.05)
+    wire.cut()
+
+
 async def close(wire: Wire, said: str) -> None:
     if said:
         await wire.send(said.encode())
@@ -124,6 +134,14 @@ async def quit_close(wire: Wire, _: str) -> None:
 async def quit_error(wire: Wire, _: str) -> None:
     await wire.send(GREETING, greets=True)
     await answer(wire, b"-ERR some deleted messages not removed\r\n")
+
+
+async def quit_silent_in_tls(wire: Wire, _: str) -> None:
+    await wire.send(GREETING, greets=True)
+    await wire.line()
+    await wire.send(b"+OK begin TLS\r\n")
+    await wire.start_tls()
+    await silent(wire, "")
 
 
 async def stls_refused(wire: Wire, _: str) -> None:
@@ -182,6 +200,7 @@ SCRIPTS: dict[str, Script] = {
     "drip": drip,
     "reset": reset,
     "close": close,
+    "cut": cut,
     "half-close": half_close,
     "flood": flood,
     "two-replies": two_replies,
@@ -189,6 +208,7 @@ SCRIPTS: dict[str, Script] = {
     "quit-silent": quit_silent,
     "quit-close": quit_close,
     "quit-error": quit_error,
+    "quit-silent-in-tls": quit_silent_in_tls,
     "stls-refused": stls_refused,
     "stls-injection": stls_injection,
     "stls-garbage": stls_garbage,
@@ -218,5 +238,6 @@ def find(script: str) -> tuple[Script, str]:
     return SCRIPTS[name], argument.encode().decode("unicode_escape") if name in (
         "reset",
         "close",
+        "cut",
         "half-close",
     ) else argument

@@ -161,6 +161,9 @@ class _Wire:
     def half_close(self) -> None:
         self._writer.write_eof()
 
+    def cut(self) -> None:
+        self._writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
 
 async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     connection = Connection(time.time())

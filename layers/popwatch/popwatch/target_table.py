@@ -1,6 +1,7 @@
 """The Targets table as its user writes it. Only the command uses this; the function never writes a target."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from popwatch.items import Plain, from_item, to_item
@@ -11,12 +12,17 @@ if TYPE_CHECKING:
 WRITES_AT_ONCE = 25
 """Items of one BatchWriteItem."""
 
+PAUSE_SECONDS = 0.2
+"""What DynamoDB is given before it is asked again for what it has left undone, since boto3 does not wait for that."""
+
 
 class TargetTable:
     """The table over a DynamoDB client. Raises what botocore raises once its retries are used up."""
 
-    def __init__(self, dynamodb: "DynamoDBClient", table: str) -> None:
-        self._dynamodb, self._table = dynamodb, table
+    def __init__(
+        self, dynamodb: "DynamoDBClient", table: str, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._dynamodb, self._table, self._sleep = dynamodb, table, sleep
 
     def read(self) -> dict[str, Plain]:
         """All items by `target_id`, the user's defaults among them."""
@@ -38,4 +44,7 @@ class TargetTable:
         while requests:
             chunk, requests = requests[:WRITES_AT_ONCE], requests[WRITES_AT_ONCE:]
             answer = self._dynamodb.batch_write_item(RequestItems={self._table: chunk})  # type: ignore[dict-item]
-            requests += answer["UnprocessedItems"].get(self._table, [])
+            undone = answer["UnprocessedItems"].get(self._table, [])
+            if undone:
+                self._sleep(PAUSE_SECONDS)
+                requests += undone

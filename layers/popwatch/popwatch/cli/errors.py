@@ -1,5 +1,46 @@
-"""Errors that the command tells its user."""
+"""Errors that the command tells its user, AWS's refusals among them."""
+
+import sys
+
+SIGN_IN = "Sign in again, or choose other credentials with AWS_PROFILE."
+ASK = "Ask for the permission, or choose another profile with AWS_PROFILE."
+
+NEXT_STEPS = {
+    "NoRegionError": "Choose one with AWS_REGION, such as AWS_REGION=eu-central-1.",
+    "NoCredentialsError": "Sign in with `aws login` or `aws configure`, or choose a profile with AWS_PROFILE.",
+    "PartialCredentialsError": "Set both the key and the secret, or choose a profile with AWS_PROFILE.",
+    "ProfileNotFound": "Choose one that exists with AWS_PROFILE.",
+    "EndpointConnectionError": "Check the network, and the region in AWS_REGION.",
+    "ConnectTimeoutError": "Check the network, and the region in AWS_REGION.",
+    "UnauthorizedSSOTokenError": SIGN_IN,
+    "SSOTokenLoadError": SIGN_IN,
+    "TokenRetrievalError": SIGN_IN,
+    "ExpiredToken": SIGN_IN,
+    "ExpiredTokenException": SIGN_IN,
+    "InvalidClientTokenId": SIGN_IN,
+    "UnrecognizedClientException": SIGN_IN,
+    "SignatureDoesNotMatch": SIGN_IN,
+    "AccessDenied": ASK,
+    "AccessDeniedException": ASK,
+    "ResourceNotFoundException": "Deploy the stack again: one of its tables is gone.",
+}
+"""What to do, by the name of botocore's error or by AWS's code."""
 
 
 class UserError(Exception):
     """Something its user can mend; the text is a sentence that says what is wrong and what to do."""
+
+
+def told(error: Exception) -> str | None:
+    """The sentences for an error that its user can do something about, or None for a defect of popwatch's.
+
+    AWS's errors are known only if boto3 has been loaded: this does not load it.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    botocore = sys.modules.get("botocore.exceptions")
+    if botocore is None or not isinstance(error, (botocore.BotoCoreError, botocore.ClientError)):
+        return None
+    code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
+    step = NEXT_STEPS.get(code, "")
+    return f"{str(error).rstrip('.')}. {step}".rstrip()

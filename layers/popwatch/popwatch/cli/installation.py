@@ -1,11 +1,14 @@
 """Finding a stack: its tables by CloudFormation's outputs, or the local one by `.popwatch/outputs.json`."""
 
 import json
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from popwatch.cli.errors import UserError
 from popwatch.cli.local.stack import local_client
@@ -13,6 +16,8 @@ from popwatch.store import Store, Tables
 from popwatch.target_table import TargetTable
 
 LOCAL_OUTPUTS = Path(".popwatch") / "outputs.json"
+PATIENCE_SECONDS = 2.0
+"""How long a local stack may take to accept a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Installation:
             return local_client(service, self.endpoint, self.region)
         import boto3  # noqa: PLC0415 - `popwatch test` starts without it
 
-        return boto3.client(service)  # type: ignore[call-overload]
+        return boto3.client(service, region_name=self.region)  # type: ignore[call-overload]
 
     @property
     def target_table(self) -> TargetTable:
@@ -48,7 +53,7 @@ def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
     """The local stack that runs now. Raises UserError."""
     try:
         found = json.loads(outputs_file.read_text())
-        return Installation("the local stack", found["outputs"], found["endpoint"], found["region"])
+        installation = Installation("the local stack", found["outputs"], found["endpoint"], found["region"])
     except OSError:
         raise UserError(
             f"No local stack is running: there is no {outputs_file} here. Start one with `make run`, "
@@ -56,6 +61,19 @@ def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{outputs_file} cannot be read. Stop the local stack and start it again.") from None
+    if not _listens(found["endpoint"]):
+        raise UserError(f"The local stack of {outputs_file} does not run any more. Start it again with `make run`.")
+    return installation
+
+
+def _listens(endpoint: str) -> bool:
+    """Whether anything is at an address; boto3 would try for half a minute."""
+    address = urlsplit(endpoint)
+    try:
+        socket.create_connection((address.hostname, address.port), PATIENCE_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def find_stack(name: str) -> Installation:
@@ -63,8 +81,9 @@ def find_stack(name: str) -> Installation:
     import boto3  # noqa: PLC0415 - `popwatch test` starts without it
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
+    region = os.environ.get("AWS_REGION")  # the name of all other AWS tools; boto3 reads AWS_DEFAULT_REGION only
     try:
-        stacks = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        stacks = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
@@ -75,4 +94,4 @@ def find_stack(name: str) -> Installation:
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
     if "TargetsTable" not in outputs:
         raise UserError(f"The stack {name} is no popwatch: it has no output TargetsTable.")
-    return Installation(name, outputs)
+    return Installation(name, outputs, region=region)

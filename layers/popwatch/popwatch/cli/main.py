@@ -5,14 +5,16 @@ plugins: 0 well, 1 warning, 2 failed, 3 unknown (a mistake in the command, or no
 """
 
 import importlib
+import os
 import sys
+import traceback
 from dataclasses import dataclass
 
 import click
 
 from popwatch import __version__
-from popwatch.cli.errors import UserError
-from popwatch.cli.plugin import UNKNOWN, UNKNOWN_CODE
+from popwatch.cli.errors import told
+from popwatch.cli.plugin import UNKNOWN_CODE, unknown
 
 COMMANDS = {"targets": "popwatch.cli.targets:targets", "test": "popwatch.cli.probing:test"}
 
@@ -41,7 +43,16 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, epilog="Shell completion: docs/command.md says how to switch it on.")
+EXAMPLES = """\b
+Examples:
+  popwatch test pop.example.net
+  popwatch --local targets list
+  popwatch --stack my-popwatch targets import targets.yaml
+
+Shell completion: docs/command.md says how to switch it on."""
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--stack", envvar="POPWATCH_STACK", default="popwatch", show_default=True, help="The stack, by its name.")
 @click.option("--local", is_flag=True, help="The local stack that `make run` has started.")
 @click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
@@ -49,6 +60,8 @@ class LazyGroup(click.Group):
 def cli(context: click.Context, stack: str, local: bool) -> None:
     """Watch POP3 servers from AWS: test one now, and manage the targets of a stack."""
     context.obj = Choice(stack, local)
+    if os.environ.get("NO_COLOR"):  # https://no-color.org; click looks only whether there is a terminal
+        context.color = False
 
 
 def main() -> None:
@@ -62,23 +75,28 @@ def main() -> None:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("Stopped.")
+    except BrokenPipeError:
+        _leave_closed_pipe()
     except Exception as error:
-        if not _is_users(error):
-            raise
-        _fail(str(error))
+        _fail(told(error) or _defect(error))
 
 
-def _is_users(error: Exception) -> bool:
-    """Whether an error is one to tell: a mistake of the user's, or AWS's refusal, if boto3 has been loaded at all."""
-    botocore = sys.modules.get("botocore.exceptions")
-    aws = (botocore.BotoCoreError, botocore.ClientError) if botocore else ()
-    return isinstance(error, (UserError, *aws))
+def _defect(error: Exception) -> str:
+    """A defect's text, after its traceback: Python's own exit code 1 would be a plugin's warning."""
+    traceback.print_exception(error)
+    return f"This is a defect of popwatch: {type(error).__name__}. Please report it with the lines above."
+
+
+def _leave_closed_pipe() -> None:
+    """Whoever read the output has had enough (`| head`); Python would complain when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(UNKNOWN_CODE)
 
 
 def _fail(text: str, error: click.ClickException | None = None) -> None:
     """Say what is wrong: on one line of the standard output for a monitor that runs plugins, else for people."""
     if "--plugin" in sys.argv:
-        click.echo(f"POP {UNKNOWN} - {' '.join(text.split())}")
+        click.echo(unknown(text))
     else:
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f"\nTry `{context.command_path} --help`." if context else ""

@@ -13,7 +13,7 @@ from popwatch.targets import Target, TlsMode
 
 LEVELS = {"ok": 0, "warn": 1, "crit": 2}
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-UNKNOWN, UNKNOWN_CODE = WORDS[3], 3
+UNKNOWN_CODE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,18 @@ def verdict(target: Target, outcome: Outcome, thresholds: Thresholds, now: datet
     name = "SPOP" if target.tls is TlsMode.IMPLICIT else "POP"
     code, text = _judge(target, outcome, thresholds, now)
     figures = _figures(target, outcome, thresholds, now)
-    line = f"{name} {WORDS[code]} - {text.replace('|', '/')}"
+    line = f"{name} {WORDS[code]} - {_one_line(text)}"
     return Verdict(code, f"{line}|{' '.join(figures)}" if figures else line)
+
+
+def unknown(text: str) -> str:
+    """The line when nothing could be found out; its exit code is `UNKNOWN_CODE`."""
+    return f"POP {WORDS[UNKNOWN_CODE]} - {_one_line(text)}"
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks, and without the bar that begins a plugin's figures."""
+    return " ".join(text.split()).replace("|", "/")
 
 
 def _judge(target: Target, outcome: Outcome, thresholds: Thresholds, now: datetime) -> tuple[int, str]:

@@ -27,6 +27,9 @@ MOST_IN_FLIGHT = 900
 DESCRIPTOR_RESERVE = 124
 """Descriptors that tests leave to everything else."""
 
+MOST_RACES = 60
+"""Second connections beyond the tests at once; they live on the reserve, so that a full house does not stop them."""
+
 LAUNCHES_PER_TURN = 64
 """Tests begun before the loop looks at its sockets again: a burst of connects must not delay the first answers."""
 
@@ -149,8 +152,8 @@ class _Loop:
             self._lookups.look_up(host, self._deliver)
 
     def may_race(self) -> bool:
-        """Whether a second connection leaves descriptors for tests not yet begun."""
-        return len(self._by_descriptor) < self._in_flight
+        """Whether there is a descriptor for a second connection of a test."""
+        return len(self._by_descriptor) < self._in_flight + MOST_RACES
 
     def finish(self, probe: Probe, outcome: Outcome) -> None:
         """A probe is over."""

@@ -43,18 +43,22 @@ Deliver = Callable[[Answer], None]
 
 
 class Names:
-    """Lookups in threads, which come when they are needed and leave when they are not."""
+    """Lookups in threads, which come when they are needed and leave when they are not.
+
+    There is a thread for each lookup that has not been answered, so that none ever waits behind a stuck one.
+    """
 
     def __init__(self, resolver: Resolve) -> None:
         self._resolve = resolver
         self._wanted: SimpleQueue[tuple[str, Deliver]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = self._idle = 0
+        self._threads = self._unanswered = 0
 
     def look_up(self, host: str, deliver: Deliver) -> None:
         """Begin a lookup; `deliver` is called with its answer, from a thread."""
         with self._lock:
-            start = self._wanted.qsize() >= self._idle and self._threads < MOST_THREADS
+            self._unanswered += 1
+            start = self._threads < min(self._unanswered, MOST_THREADS)
             self._threads += start
         self._wanted.put((host, deliver))
         if start:
@@ -63,20 +67,21 @@ class Names:
     def _work(self) -> None:
         while wanted := self._next():
             host, deliver = wanted
-            deliver(_answer(host, self._resolve))
+            answer = _answer(host, self._resolve)
+            with self._lock:
+                self._unanswered -= 1
+            deliver(answer)
 
     def _next(self) -> tuple[str, Deliver] | None:
         """The next lookup, or None when the thread is not needed any more."""
-        with self._lock:
-            self._idle += 1
-        try:
-            wanted = self._wanted.get(timeout=IDLE_SECONDS)
-        except Empty:
-            wanted = None
-        with self._lock:
-            self._idle -= 1
-            self._threads -= wanted is None
-        return wanted
+        while True:
+            try:
+                return self._wanted.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._threads > self._unanswered:
+                        self._threads -= 1
+                        return None
 
 
 def is_address(host: str) -> bool:

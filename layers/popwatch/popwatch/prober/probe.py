@@ -167,8 +167,11 @@ class Probe:
             if self._phase is Phase.GREETING and self._conversation.in_mid_line:
                 reason, detail = "unfinished-line", "The server began its greeting and did not end it."
             self._end(error, reason, detail)
-        elif self._phase is Phase.CONNECT and self._addresses and self._loop.may_race():
-            self._connect_next()
+        elif self._phase is Phase.CONNECT and self._addresses:
+            if self._loop.may_race():
+                self._connect_next()
+            else:
+                self._loop.wake_at(now + STAGGER_SECONDS, self)
 
     def abandon(self) -> None:
         """Close whatever is open; no outcome."""
@@ -315,7 +318,7 @@ class Probe:
         if self.target.tls is TlsMode.STARTTLS:
             self._phase = Phase.QUIT
             self._conversation.tls_established()
-            self._reply()
+            self._take_events()
         else:
             self._phase = Phase.GREETING
 
@@ -337,7 +340,7 @@ class Probe:
                 self._hear(data)
             if not data:
                 self._hear_end()
-            elif self._received > MOST_BYTES:
+            elif self._received > MOST_BYTES and not self._over:
                 self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MOST_BYTES} bytes.")
 
     def _end_broken(self, error: OSError) -> None:

@@ -1,0 +1,156 @@
+"""Items of the Targets table as people write, check and compare them. Pure.
+
+What is shown of an item is cleaned: anyone who may write to the table could else write to a colleague's terminal.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from popwatch.cli.entries import Entry, load_json
+from popwatch.outcomes import clean
+from popwatch.targets import DEFAULTS_ID, FIELDS_BY_NAME, Problem, parse_target
+from popwatch.tokens import template_fault
+
+Item = dict[str, Any]
+TEMPLATES = ("subject", "email", "sms")
+SHOWN = 60
+"""Characters of a value that are shown on a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an import would do, and how it is shown."""
+
+    put: Sequence[Item]
+    delete: Sequence[str]
+    lines: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.delete)
+
+
+def compare(there: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
+    """The difference between the table and a file; a number written as a text is no difference."""
+    before = {name: typed_item(item) for name, item in there.items()}
+    changed = [item for name, item in wanted.items() if before.get(name) != item]
+    delete = sorted(name for name in there if name not in wanted) if replace else []
+    lines = [_change_line(item, before.get(item["target_id"])) for item in changed]
+    return Change(changed, delete, lines + [f"- {shown(name)}" for name in delete])
+
+
+def _change_line(after: Item, before: Item | None) -> str:
+    name = shown(after["target_id"])
+    if before is None:
+        return f"+ {name}  {shown(after.get('host', ''))}".rstrip()
+    fields = [*after, *(field for field in before if field not in after)]
+    changes = [
+        f"{shown(field)}: {shown(before.get(field, 'nothing'))} -> {shown(after.get(field, 'nothing'))}"
+        for field in fields
+        if before.get(field) != after.get(field)
+    ]
+    return f"~ {name}  {', '.join(changes)}"
+
+
+def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with an item's own fields; `_defaults` is checked as the fields of any target.
+
+    What is wrong with `defaults` is not this item's mistake, and is not repeated for each.
+    """
+    if item["target_id"] == DEFAULTS_ID:
+        found = parse_target({"host": "any.example", **item, "target_id": "any"}).problems
+    else:
+        found = parse_target(item, own_fields(defaults)).problems
+    own = [problem for problem in found if problem.field in item or problem.field not in defaults]
+    faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
+    return own + [
+        Problem(name, f"The field `{name}` cannot be used: {fault}; docs/alerts.md lists the tokens.")
+        for name, fault in faults
+        if fault
+    ]
+
+
+def all_mistakes(entries: Iterable[Entry], defaults: Mapping[str, Any]) -> list[str]:
+    """The mistakes of many targets, each with its line; `defaults` hold unless one of the entries sets them."""
+    entries = list(entries)
+    own = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), defaults)
+    return [
+        f"{_line(entry, problem)}{shown(entry.fields['target_id'])}: {problem.explanation}"
+        for entry in entries
+        for problem in mistakes_of(entry.fields, own)
+    ]
+
+
+def _line(entry: Entry, problem: Problem) -> str:
+    line = entry.line_of(problem.field)
+    return f"Line {line}, " if line else ""
+
+
+def unknown_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A warning for each field that popwatch does not know, with who has it and what may have been meant."""
+    owners: dict[str, list[str]] = {}
+    for item in items:
+        for name in item.keys() - FIELDS_BY_NAME.keys():
+            owners.setdefault(name, []).append(item["target_id"])
+    return [_unknown_field(name, owners[name]) for name in sorted(owners)]
+
+
+def _unknown_field(name: str, owners: Sequence[str]) -> str:
+    others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
+    close = difflib.get_close_matches(name, FIELDS_BY_NAME, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    return f"{shown(owners[0])}{others}: popwatch knows no field `{shown(name)}`; it is kept, and does nothing.{hint}"
+
+
+def assigned(item: Item, name: str, text: str) -> Item:
+    """The item with a field set from the command line, or without it if the text is empty."""
+    others = {field: value for field, value in item.items() if field != name}
+    return {**others, name: _typed(name, _from_text(name, text))} if text else others
+
+
+def typed_item(fields: Mapping[str, Any]) -> Item:
+    """An item to write: numbers and truths as such, without empty fields."""
+    return {name: _typed(name, value) for name, value in fields.items() if value not in (None, "")}
+
+
+def own_fields(item: Mapping[str, Any]) -> Item:
+    """The item without its key, as the defaults of others."""
+    return {name: value for name, value in item.items() if name != "target_id"}
+
+
+def effective(name: str, item: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, str]:
+    """A field's value as it holds for a target, and where it comes from (nothing: the target itself)."""
+    if item.get(name) not in (None, ""):
+        return shown(item[name]), ""
+    if name != "target_id" and defaults.get(name) not in (None, ""):
+        return shown(defaults[name]), f"from {DEFAULTS_ID}"
+    return FIELDS_BY_NAME[name].default, "default"
+
+
+def shown(value: Any) -> str:
+    """A value on one line, cleaned and cut."""
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), SHOWN)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A number or a truth that was written as a text, as what it is; anything else as it is."""
+    field = FIELDS_BY_NAME.get(name)
+    if field is None or field.kind not in ("number", "truth"):
+        return value
+    try:
+        return field.parse(value)
+    except ValueError:
+        return value
+
+
+def _from_text(name: str, text: str) -> Any:
+    """What a text of the command line says: JSON for lists and for fields that popwatch does not know."""
+    field = FIELDS_BY_NAME.get(name)
+    if field and "list" not in field.kind:
+        return text
+    try:
+        return load_json(text)
+    except (ValueError, RecursionError):
+        return text
