@@ -1,16 +1,20 @@
 """The command as its user runs it: what it prints, what it writes, how it ends."""
 
 import json
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+import click
 import pytest
+import trustme
 
 from popwatch.cli.local.stack import LocalStack, free_port, local_client
-from popwatch.cli.main import main
+from popwatch.cli.main import COMMANDS, main
 from popwatch.target_table import TargetTable
 from scripted_pop3 import ScriptedServer
 
@@ -84,6 +88,18 @@ def test_test_of_a_healthy_server(run: Run, server: ScriptedServer) -> None:
     assert "by the kernel's clock" in lines[-1]
 
 
+def test_steps_come_in_their_order(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
+    """With STLS the greeting comes before TLS, with implicit TLS behind it."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    ports = {"starttls": server.listen("healthy", stls=context), "implicit": server.listen("healthy", tls=context)}
+    for mode, order in (("starttls", ["greeting", "tls"]), ("implicit", ["tls", "greeting"])):
+        ended = run("test", "127.0.0.1", "--port", ports[mode], "--tls", mode, "--ca", tmp_path / "ca.pem")
+        assert [line.split()[0] for line in ended.out.splitlines()] == ["connect", *order, "quit", "PASSED"]
+        assert "TLSv1.3, certificate valid for" in ended.out
+
+
 def test_test_of_a_failing_server(run: Run, server: ScriptedServer) -> None:
     """The exact message, what was seen, and what to do; exit code 2."""
     ended = run("test", "127.0.0.1", "-p", server.listen("smtp"))
@@ -112,8 +128,9 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
     ("arguments", "said"),
     [
         (["test"], "Name the server to test"),
-        (["test", "127.0.0.1", "-p", "0"], "The field `port` cannot be used"),
-        (["test", "127.0.0.1", "-t", "0.5"], "between 1 and 60"),
+        (["test", "127.0.0.1", "-p", "0"], "--port cannot be used: `0` is not between"),
+        (["test", "127.0.0.1", "-t", "0.5"], "--timeout cannot be used: `0.5` is not between 1 and 60"),
+        (["test", "127.0.0.1", "-H", "localhost"], "Name one server"),
         (["test", "a b"], "neither a domain name nor an IP address"),
         (["test", "127.0.0.1", "-6"], "is no IPv6 address"),
         (["test", "127.0.0.1", "-D", "soon"], "-D takes days"),
@@ -131,6 +148,69 @@ def test_mistakes_in_the_command(run: Run, arguments: list[str], said: str) -> N
     assert as_plugin.code == 3
     assert as_plugin.out.startswith("POP UNKNOWN - ")
     assert as_plugin.out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["127.0.0.1", "-w", "1"], "--warning does nothing alone"),
+        (["127.0.0.1", "--in-flight", "5"], "--in-flight does nothing alone"),
+        (["--plugin", "127.0.0.1", "--json"], "--json does nothing with --plugin"),
+        (["--file", __file__, "127.0.0.1"], "host does nothing with --file"),
+        (["--file", __file__, "--tls", "implicit"], "--tls does nothing with --file"),
+    ],
+)
+def test_options_without_effect_are_refused(run: Run, arguments: list[str], said: str) -> None:
+    """Nobody relies on an option that another one has switched off."""
+    ended = run("test", *arguments)
+    assert ended.code == 3
+    assert said in ended.out + ended.err
+
+
+def test_a_mistake_cannot_forge_figures(run: Run) -> None:
+    """The plugin's line has no bar but the one before its figures."""
+    assert "|" not in run("test", "--plugin", "-H", "a|time=0s").out
+
+
+def test_an_authority_that_is_no_text(run: Run, tmp_path: Path) -> None:
+    """A certificate in its binary form is a sentence, too."""
+    (tmp_path / "ca.der").write_bytes(b"\x30\x82\xff\xfe")
+    ended = run("test", "127.0.0.1", "--ca", tmp_path / "ca.der")
+    assert ended.code == 3
+    assert "--ca cannot be used: it must hold PEM certificates" in ended.err
+
+
+def test_plugin_says_more_when_asked(run: Run, server: ScriptedServer) -> None:
+    """`-v` keeps the one line and adds the steps on the standard error."""
+    ended = run("test", "--plugin", "-v", "127.0.0.1", "-p", server.listen("healthy"))
+    assert ended.out.count("\n") == 1
+    assert "PASSED" in ended.err
+
+
+def test_defects_are_unknown_to_a_monitor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect is exit code 3 with its traceback, never Python's own 1, which a monitor takes for a warning."""
+
+    class Broken(click.Command):
+        def invoke(self, ctx: click.Context) -> None:
+            raise ZeroDivisionError(ctx.command_path)
+
+    monkeypatch.setitem(COMMANDS, "broken", "integration.test_cli:broken")
+    monkeypatch.setitem(globals(), "broken", Broken("broken"))
+    ended = run("broken")
+    assert ended.code == 3
+    assert "ZeroDivisionError: popwatch broken" in ended.err
+    assert "This is a defect of popwatch" in ended.err
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_colour(run: Run, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    """Colour is for terminals, and NO_COLOR takes it away there, too."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    if quiet:
+        monkeypatch.setenv("NO_COLOR", "1")
+    else:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    assert ("\x1b[" in run("test", "127.0.0.1", "-p", server.listen("healthy")).out) is not quiet
 
 
 def test_plugin(run: Run, server: ScriptedServer) -> None:
@@ -158,14 +238,45 @@ def test_many_targets(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
     found = {outcome["target_id"]: outcome["error"] for outcome in map(json.loads, ended.out.splitlines())}
     assert found == {"good": None, "2": None, "bad": "missing-fields"}
     assert ended.code == 2
-    assert "passed  good" in run("test", "--file", path).out
+    shown = run("test", "--file", path).out
+    assert "passed  good" in shown
+    assert "failed  bad" in shown
+    assert "The field `port` cannot be used" in shown
+    assert shown.endswith("3 targets: 2 passed, 1 failed.\n")
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "Line 1 is not JSON"), ("", "has no targets"), ("3", "not a target")])
+def test_defaults_of_a_file(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
+    """The line `_defaults` holds for all others and is no target; a null id is no id."""
+    path = tmp_path / "targets.jsonl"
+    rows = [{"target_id": None, "host": "127.0.0.1"}, {"target_id": "_defaults", "port": server.listen("healthy")}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    ended = run("test", "--file", path)
+    assert ended.code == 0
+    assert ended.out.startswith("passed  1  ")
+
+
+def test_ids_of_a_file_are_cleaned_for_the_terminal(run: Run, tmp_path: Path) -> None:
+    """Whoever wrote the file cannot write to the terminal."""
+    path = tmp_path / "targets.jsonl"
+    path.write_text(json.dumps({"target_id": "a\x1b]0;b", "host": "127.0.0.1"}))
+    assert "a?]0;b" in run("test", "--file", path).out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "Line 1 is not JSON"),
+        ("", "has no targets"),
+        ("3", "not a target"),
+        ('{"host": "a", "host": "b"}', "`host` is there twice"),
+        ('{"host": "a", "port": NaN}', "NaN is no number"),
+        ('{"host": "a"}\n\udcff', "not UTF-8"),
+    ],
+)
 def test_bad_files_of_targets(run: Run, tmp_path: Path, text: str, said: str) -> None:
     """A file that is none ends in a sentence before anything is tested."""
     path = tmp_path / "targets.jsonl"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     ended = run("test", "--file", path)
     assert ended.code == 3
     assert said in ended.err
@@ -249,10 +360,6 @@ def test_import_shows_asks_and_writes(run: Run, table: TargetTable, tmp_path: Pa
         "+ b  b.example",
         "- old",
         "Written: 2. Removed: 1.",
-    ] or sorted(done.out.splitlines()[:3]) == [
-        "+ b  b.example",
-        "- old",
-        "~ a  port: 110 -> 995, tls: nothing -> implicit",
     ]
     assert set(table.read()) == {"a", "b"}
     assert "Nothing to change." in run("--local", "targets", "import", path, "--yes").out
@@ -270,8 +377,12 @@ def test_import_refuses_a_file_with_one_mistake(run: Run, table: TargetTable, tm
 
 
 def test_export_and_import_again(run: Run, table: TargetTable, tmp_path: Path) -> None:
-    """What is exported can be imported, and changes nothing."""
-    items = [{"target_id": f"t{n}", "host": "x.example", "port": 1000 + n, "tags": ["a"]} for n in range(60)]
+    """What is exported can be imported, and changes nothing: texts of several lines and numbers as texts, too."""
+    items: list[dict[str, Any]] = [
+        {"target_id": f"t{n}", "host": "x.example", "port": 1000 + n, "tags": ["a"]} for n in range(58)
+    ]
+    items.append({"target_id": "text", "host": "x.example", "email": "{name}\u2028\r\n  is down,\n", "sms": "'=[1]"})
+    items.append({"target_id": "hand", "host": "x.example", "port": "0110", "enabled": "Yes", "max_test_seconds": 2.5})
     table.write([*items, {"target_id": "_defaults", "delay_up": 300}])
     for name in ("targets.yaml", "targets.jsonl", "targets.csv"):
         assert "61 items" in run("--local", "targets", "export", tmp_path / name).out
@@ -291,6 +402,97 @@ def test_check(run: Run, table: TargetTable, tmp_path: Path) -> None:
     assert "Line 1, a: The field `email` cannot be used" in ended.out
 
 
+def test_mistakes_of_the_defaults_are_told_once(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """A bad default is named at its own line, not again for each target that it holds for."""
+    path = tmp_path / "t.yaml"
+    path.write_text("- target_id: _defaults\n  tls: none\n  delay_up: 5\n- {target_id: a, host: a.example}\n")
+    ended = run("--local", "targets", "import", path, "--yes")
+    assert ended.err.splitlines()[0].startswith("Line 3, _defaults: The field `delay_up` cannot be used")
+    assert ended.err.splitlines()[1:] == ["Nothing was written."]
+    assert table.read() == {}
+
+
+def test_what_the_table_says_is_cleaned_for_the_terminal(run: Run, table: TargetTable) -> None:
+    """Whoever may write to the table cannot write to a colleague's terminal."""
+    table.write([{"target_id": "a", "host": "a.example", "name": "\x1b[2Jb", "\x1bx": "\x1by"}])
+    for arguments in (["list"], ["show", "a"], ["check"]):
+        ended = run("--local", "targets", *arguments)
+        assert "\x1b" not in ended.out + ended.err, arguments
+
+
+def test_remove_twice_the_same(run: Run, table: TargetTable) -> None:
+    """An id given twice is removed once."""
+    table.write([{"target_id": "a", "host": "a.example"}])
+    assert run("--local", "targets", "remove", "a", "a").code == 0
+    assert table.read() == {}
+
+
+def test_put_takes_texts_as_they_are(run: Run, table: TargetTable) -> None:
+    """A name that looks like a number, a truth or nothing is a name."""
+    for text in ("007", "1e5", "true", "null", "NaN", "[1]"):
+        assert run("--local", "targets", "put", "a", "host=a.example", f"name={text}").code == 0
+        item = table.get("a")
+        assert item is not None
+        assert item["name"] == text
+
+
+@pytest.fixture
+def deployed(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stack `mine` with a Targets table and a stack `other` of something else, in eu-central-1."""
+    targets = {
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "target_id", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "target_id", "KeyType": "HASH"}],
+    }
+    output = {"Value": {"Ref": "Made"}}
+    bodies = {
+        "mine": {
+            "Resources": {"Made": {"Type": "AWS::DynamoDB::Table", "Properties": targets}},
+            "Outputs": {"TargetsTable": output},
+        },
+        "other": {"Resources": {"Made": {"Type": "AWS::SQS::Queue"}}, "Outputs": {"Queue": output}},
+    }
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    cloudformation = boto3.client("cloudformation", region_name="eu-central-1")
+    for name, body in bodies.items():
+        cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(body))
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    yield
+    for name in bodies:
+        cloudformation.delete_stack(StackName=name)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+
+
+@pytest.mark.usefixtures("deployed")
+def test_stack_of_the_account(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables are found by the stack's outputs, in the region that AWS_REGION names."""
+    assert run("--stack", "mine", "targets", "put", "a", "host=a.example").code == 0
+    monkeypatch.setenv("POPWATCH_STACK", "mine")
+    assert run("targets", "list").out.split()[0] == "a"
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(
+    ("name", "said"), [("none", "There is no stack none in this AWS account"), ("other", "is no popwatch")]
+)
+def test_stack_that_is_none(run: Run, name: str, said: str) -> None:
+    """A slip in the name is a sentence with what to do."""
+    ended = run("--stack", name, "targets", "list")
+    assert ended.code == 3
+    assert said in ended.err
+
+
+def test_no_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What botocore says comes with the next step."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    ended = run("targets", "list")
+    assert ended.code == 3
+    assert ended.err == ("You must specify a region. Choose one with AWS_REGION, such as AWS_REGION=eu-central-1.\n")
+
+
 def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `make run` the sentence says how to start it; a broken file says what to do."""
     monkeypatch.chdir(tmp_path)
@@ -298,6 +500,9 @@ def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / ".popwatch").mkdir()
     (tmp_path / ".popwatch" / "outputs.json").write_text("{")
     assert "cannot be read" in run("--local", "targets", "list").err
+    gone = {"endpoint": f"http://127.0.0.1:{free_port(0)}", "region": "us-east-1", "outputs": {"TargetsTable": "T"}}
+    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(gone))
+    assert "does not run any more" in run("--local", "targets", "list").err
 
 
 def test_test_starts_without_boto3(server: ScriptedServer) -> None:

@@ -5,13 +5,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.prober import MOST_IN_FLIGHT, Prober, probe
+from popwatch.prober.names import Answer, Names
+from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
 from popwatch.targets import Target, parse_target
 from scripted_pop3 import ScriptedServer
 
@@ -183,6 +188,59 @@ def test_a_silent_address_does_not_hide_a_good_one(server: ScriptedServer) -> No
     assert outcome.rtt_ms < 240  # of the address that answered, without the 250 ms before it was tried
 
 
+def test_addresses_are_raced_in_a_full_house(server: ScriptedServer) -> None:
+    """The bound on tests at once does not keep a test from its second address."""
+    with blackhole() as (address, port):
+        server.listen("healthy", host="127.0.0.3", port=port)
+        prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}), in_flight=1)
+        assert probe(target(port, host="pop.test", max_test_seconds=5), prober).passed
+
+
+def test_the_first_connection_is_the_one(server: ScriptedServer) -> None:
+    """An address that answers its connect after another one has done so is left alone."""
+    hole = blackhole()
+    with hole as (address, port):
+        server.listen("delay:2", host="127.0.0.3", port=port)
+        prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}))
+        targets = [target(port, host="pop.test", max_test_seconds=6), target(server.listen("delay:0.5"), "opener")]
+        outcomes: dict[str, Outcome] = {}
+        for arrivals in prober.run(targets):
+            outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
+            if "opener" in outcomes:
+                hole.open()
+    assert outcomes["t"].passed, outcomes
+    assert outcomes["t"].address == "127.0.0.3"
+
+
+def test_a_race_waits_for_a_descriptor() -> None:
+    """Where there is no descriptor for a second connection the second address's turn comes later."""
+    with blackhole() as (address, port):
+        loop = Mock(spec=Loop)
+        probed = Probe(target(port, host="pop.test"), loop)
+        probed.resolved(Answer("pop.test", (address, address)))
+        loop.may_race.return_value = False
+        loop.wake_at.reset_mock()
+        now = time.monotonic()
+        probed.tick(now)
+        assert [call.args for call in loop.wake_at.call_args_list] == [(now + STAGGER_SECONDS, probed)]
+        loop.may_race.return_value = True
+        probed.tick(now)
+        assert loop.watch.call_count == 2
+        probed.abandon()
+
+
+def test_a_report_for_a_descriptors_former_socket_is_no_connection() -> None:
+    """A socket that is reported before it has connected goes on connecting."""
+    with blackhole() as (address, port):
+        loop = Mock(spec=Loop)
+        probed = Probe(target(port, host=address), loop)
+        probed.start()
+        probed.ready(loop.watch.call_args.args[0].fileno())
+        probed.tick(probed.deadline)
+    [outcome] = [call.args[1] for call in loop.finish.call_args_list]
+    assert outcome.reason == "connect-timed-out"
+
+
 def test_connect_that_nobody_answers() -> None:
     """A connect without an answer is no connection, rather than a late response."""
     with blackhole() as (address, port):
@@ -203,6 +261,13 @@ class blackhole:
             self._sockets.append(filler)
         time.sleep(0.1)
         return "127.0.0.2", address[1]
+
+    def open(self) -> None:
+        """Accept those that wait; the next connect, or what is sent again of an earlier one, finds room."""
+        self._sockets[0].setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                self._sockets.append(self._sockets[0].accept()[0])
 
     def __exit__(self, *_: object) -> None:
         for sock in self._sockets:
@@ -273,6 +338,36 @@ def test_a_stuck_resolver_harms_nobody_else(server: ScriptedServer) -> None:
     assert all(outcomes[name].passed for name in names if name not in stuck)
 
 
+def test_names_in_turn_share_a_thread() -> None:
+    """A thread that has found its answer takes the next name; only stuck ones make more threads come."""
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    threads: set[int] = set()
+
+    def resolve(_: str) -> list[str]:
+        threads.add(threading.get_ident())
+        return ["127.0.0.1"]
+
+    names = Names(resolve)
+    for number in range(50):
+        names.look_up(f"{number}.test", answers.put)
+        assert answers.get(timeout=10).host == f"{number}.test"
+    assert len(threads) == 1
+
+
+def test_no_thread_for_a_name_harms_nobody_else(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no more threads, names are not resolved; addresses are tested all the same."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    port = server.listen("healthy")
+    targets = [target(port, "named", host="pop.test", max_test_seconds=1), target(port, "numbered")]
+    monkeypatch.setattr(threading.Thread, "start", start)
+    outcomes = run(Prober(resolve=lambda _: ["127.0.0.1"]), targets)
+    assert outcomes["named"].reason == "dns-timed-out"
+    assert outcomes["numbered"].passed
+
+
 def test_a_name_is_resolved_once_in_a_run_and_anew_in_the_next(server: ScriptedServer) -> None:
     """Many targets of one host ask once; the next run asks again, so an old address never masks a DNS failure."""
     asked: list[str] = []
@@ -282,7 +377,7 @@ def test_a_name_is_resolved_once_in_a_run_and_anew_in_the_next(server: ScriptedS
         return ["127.0.0.1"]
 
     port = server.listen("healthy")
-    prober = Prober(resolve=resolve)
+    prober = Prober(resolve=resolve, in_flight=4)
     for count in (1, 2):
         outcomes = run(prober, [target(port, f"t{n}", host="pop.test") for n in range(20)])
         assert all(outcome.passed for outcome in outcomes.values())
@@ -322,6 +417,30 @@ def test_a_late_loop_makes_no_good_server_bad(server: ScriptedServer) -> None:
             time.sleep(1.5)
         outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
     assert all(outcome.passed for outcome in outcomes.values()), outcomes
+
+
+def test_a_break_that_is_noticed_late_is_no_orderly_end(server: ScriptedServer) -> None:
+    """A server that greets and then resets, both before the loop looks: the greeting counts, and the reset is told."""
+    outcomes: dict[str, Outcome] = {}
+    targets = [target(server.listen("healthy"), "first"), target(server.listen(r"reset:+OK ready\r\n"), "broken")]
+    for arrivals in Prober().run(targets):
+        if not outcomes:
+            time.sleep(0.4)
+        outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
+    broken = outcomes["broken"]
+    assert (broken.error, broken.reason, broken.phase) == (DISCONNECTED, "reset", Phase.QUIT)
+    assert broken.greeting == "+OK ready"
+
+
+def test_a_late_loop_gives_a_servers_time_back_once() -> None:
+    """A deadline that was missed by the loop's own fault moves, and a loop that is always late still ends its tests."""
+    loop = Mock(spec=Loop)
+    probed = Probe(target(110), loop)
+    probed.put_off_deadline(1.0)
+    put_off_to = probed.deadline
+    probed.put_off_deadline(1.0)
+    assert probed.deadline == put_off_to
+    loop.wake_at.assert_called_once_with(put_off_to, probed)
 
 
 def test_end_by_leaves_out_what_would_not_fit(server: ScriptedServer) -> None:

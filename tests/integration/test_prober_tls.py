@@ -4,16 +4,17 @@ import datetime
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 import trustme
 
 from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
-from popwatch.prober import probe
-from popwatch.targets import parse_target
+from popwatch.prober import Prober, probe
+from popwatch.targets import Target, parse_target
 from scripted_pop3 import ScriptedServer
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -32,9 +33,13 @@ def server_context(authority: trustme.CA = AUTHORITY, name: str = "127.0.0.1", *
     return context
 
 
-def one(port: int, tls: str, **fields: Any) -> Outcome:
+def target(port: int, tls: str, **fields: Any) -> Target:
     own = {"ca_pem": AUTHORITY.cert_pem.bytes().decode(), "max_test_seconds": 2}
-    return probe(parse_target({"target_id": "t", "host": "127.0.0.1", "port": port, "tls": tls, **own, **fields}))
+    return parse_target({"target_id": "t", "host": "127.0.0.1", "port": port, "tls": tls, **own, **fields})
+
+
+def one(port: int, tls: str, **fields: Any) -> Outcome:
+    return probe(target(port, tls, **fields))
 
 
 def listen(server: ScriptedServer, tls: str, script: str = "healthy", context: ssl.SSLContext | None = None) -> int:
@@ -182,23 +187,67 @@ def test_quit_behind_stls_need_not_be_answered(server: ScriptedServer) -> None:
     assert one(port, "starttls", max_test_seconds=1, check_quit=False).passed
 
 
+@contextmanager
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server for one connection, for what asyncio's TLS does not do or show."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: serve(listener.accept()[0]))
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def test_the_end_is_said_in_tls_too() -> None:
+    """After QUIT popwatch says close_notify: the server need not think that it was cut off."""
+    ends: list[bytes] = []
+
+    def serve(accepted: socket.socket) -> None:
+        with server_context().wrap_socket(accepted, server_side=True, suppress_ragged_eofs=False) as connection:
+            connection.sendall(b"+OK ready\r\n")
+            assert connection.recv(100) == b"QUIT\r\n"
+            connection.sendall(b"+OK bye\r\n")
+            ends.append(connection.recv(100))
+
+    with serving(serve) as port:
+        outcome = one(port, "implicit")
+    assert outcome.passed, outcome
+    assert ends == [b""]
+
+
+def test_many_records_that_are_read_late(server: ScriptedServer) -> None:
+    """A greeting in 25 records, all there before the loop looks, is read to its end at once."""
+    outcomes: dict[str, Outcome] = {}
+    ports = {"first": listen(server, "implicit"), "drip": listen(server, "implicit", "drip:0.002")}
+    targets = [target(port, "implicit", target_id=name) for name, port in ports.items()]
+    for arrivals in Prober().run(targets):
+        if not outcomes:
+            time.sleep(0.4)
+        outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
+    assert outcomes["drip"].passed, outcomes["drip"]
+
+
 def test_a_server_that_wants_a_certificate_of_the_client() -> None:
     """In TLS 1.3 such a server says no only after the client has completed its handshake."""
     context = server_context()
     AUTHORITY.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
 
-    def refuse() -> None:
-        with suppress(ssl.SSLError), context.wrap_socket(listener.accept()[0], server_side=True):
+    def refuse(accepted: socket.socket) -> None:
+        with suppress(ssl.SSLError), context.wrap_socket(accepted, server_side=True):
             pass
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        outcome = one(listener.getsockname()[1], "implicit")
-        thread.join()
+    with serving(refuse) as port:
+        outcome = one(port, "implicit")
     assert (outcome.error, outcome.reason) == (ErrorCode.PROTOCOL, "tls-handshake-failed"), outcome
     assert "certificate required" in outcome.detail
+
+
+def test_tickets_without_end_are_not_read_to_the_end(server: ScriptedServer) -> None:
+    """A TLS 1.3 server may send session tickets before the greeting, but not a megabyte of them."""
+    context = server_context()
+    context.num_tickets = 4000
+    outcome = one(listen(server, "implicit", context=context), "implicit", max_test_seconds=20)
+    assert (outcome.error, outcome.reason) == (ErrorCode.PROTOCOL, "too-much-data"), outcome
 
 
 def test_a_tls_server_on_a_plain_port_is_told(server: ScriptedServer) -> None:

@@ -35,7 +35,7 @@ class Connection:
 class _Port:
     """A port: the script it plays now, its TLS, who listens, who called."""
 
-    address: tuple[str, int]
+    reserved: socket.socket
     script: str
     implicit: ssl.SSLContext | None
     stls: ssl.SSLContext | None
@@ -91,10 +91,11 @@ class ScriptedServer:
     async def _listen(
         self, script: str, host: str, number: int, tls: ssl.SSLContext | None, stls: ssl.SSLContext | None
     ) -> int:
-        port = _Port((host, number or _free_port(host)), script, tls, stls)
-        self._ports[port.address[1]] = port
+        port = _Port(_reserve(host, number), script, tls, stls)
+        found = int(port.reserved.getsockname()[1])
+        self._ports[found] = port
         await self._play(port, script)
-        return port.address[1]
+        return found
 
     async def _play(self, port: _Port, script: str) -> None:
         if script != "refused":
@@ -112,7 +113,7 @@ class ScriptedServer:
             port.tasks.add(task)
             task.add_done_callback(port.tasks.discard)
 
-        host, number = port.address
+        host, number = port.reserved.getsockname()[:2]
         return await asyncio.start_server(
             accept, host, number, ssl=port.implicit, limit=LARGEST_LINE, backlog=1024, reuse_address=True
         )
@@ -122,6 +123,7 @@ class ScriptedServer:
         for port in self._ports.values():
             if port.server:
                 port.server.close()
+            port.reserved.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -179,8 +181,9 @@ async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.Stre
         writer.transport.abort()
 
 
-def _free_port(host: str) -> int:
-    """A port that is free now; nobody else is given it soon, since the system hands ports out in turn."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
+def _reserve(host: str, number: int) -> socket.socket:
+    """A socket that is bound and does not listen: connects are refused, and nobody else is given the port."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a listener may join it
+    sock.bind((host, number))
+    return sock

@@ -19,14 +19,12 @@ PAUSE_SECONDS = 0.2
 class TargetTable:
     """The table over a DynamoDB client. Raises what botocore raises once its retries are used up."""
 
-    def __init__(
-        self, dynamodb: "DynamoDBClient", table: str, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, dynamodb: "DynamoDBClient", table: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamodb, self._table, self._sleep = dynamodb, table, sleep
 
     def read(self) -> dict[str, Plain]:
         """All items by `target_id`, the user's defaults among them."""
-        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table)
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
         items = (from_item(item) for page in pages for item in page["Items"])
         return {item["target_id"]: item for item in items}
 

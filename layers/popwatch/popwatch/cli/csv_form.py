@@ -64,9 +64,9 @@ def _entry(line: int, names: list[str], row: list[str]) -> Entry:
 
 def _value(cell: str) -> object:
     """A cell's value. Blanks around it are nobody's wish, except in texts of several lines."""
+    if cell.startswith("'") and cell[1:2] in _GUARDED:
+        return cell[1:]
     text = cell if "\n" in cell else cell.strip()
-    if text.startswith("'") and text[1:2] in _GUARDED:
-        return text[1:]
     if text.startswith(_JSON):
         try:
             return load_json(text)

@@ -40,8 +40,9 @@ class Entry:
 
 def to_number(text: str) -> int | float | str:
     """The number that a text says, or the text itself if DynamoDB cannot hold such a number."""
-    if text.lstrip("+-").isdecimal():
-        return int(text) if len(text) <= MOST_DIGITS else text
+    digits = text.lstrip("+-")
+    if digits.isdecimal():
+        return int(text) if len(digits) <= MOST_DIGITS else text
     number = float(text)
     fits = number == 0 or SMALLEST <= abs(number) <= GREATEST
     return number if fits else text

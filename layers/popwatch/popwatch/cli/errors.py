@@ -7,7 +7,7 @@ ASK = "Ask for the permission, or choose another profile with AWS_PROFILE."
 
 NEXT_STEPS = {
     "NoRegionError": "Choose one with AWS_REGION, such as AWS_REGION=eu-central-1.",
-    "NoCredentialsError": "Sign in with `aws login` or `aws configure`, or choose a profile with AWS_PROFILE.",
+    "NoCredentialsError": "Sign in with `aws sso login` or `aws configure`, or choose a profile with AWS_PROFILE.",
     "PartialCredentialsError": "Set both the key and the secret, or choose a profile with AWS_PROFILE.",
     "ProfileNotFound": "Choose one that exists with AWS_PROFILE.",
     "EndpointConnectionError": "Check the network, and the region in AWS_REGION.",

@@ -75,8 +75,6 @@ def main() -> None:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("Stopped.")
-    except BrokenPipeError:
-        _leave_closed_pipe()
     except Exception as error:
         _fail(told(error) or _defect(error))
 
@@ -85,12 +83,6 @@ def _defect(error: Exception) -> str:
     """A defect's text, after its traceback: Python's own exit code 1 would be a plugin's warning."""
     traceback.print_exception(error)
     return f"This is a defect of popwatch: {type(error).__name__}. Please report it with the lines above."
-
-
-def _leave_closed_pipe() -> None:
-    """Whoever read the output has had enough (`| head`); Python would complain when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(UNKNOWN_CODE)
 
 
 def _fail(text: str, error: click.ClickException | None = None) -> None:

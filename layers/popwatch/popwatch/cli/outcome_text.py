@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource, clean
 from popwatch.records import iso
-from popwatch.targets import Target
+from popwatch.targets import Target, TlsMode
 from popwatch.tokens import milliseconds, place
 
 TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
+
+NAME_SHOWN = 128
+"""Characters of a target's id."""
 
 ADVICE = {
     "refused": "Nothing listens on this port, or a firewall rejects it. POP3 and STLS use 110, implicit TLS uses 995.",
@@ -24,8 +27,18 @@ ADVICE = {
     "tls-on-plain-port": "This is a TLS server: use --tls implicit.",
     "plain-text-on-tls-port": "This server speaks plain text: use --tls starttls or --tls none.",
     "smtp-greeting": "This is a mail submission or transfer port. POP3 uses 110 or 995.",
+    "ftp-greeting": "This is an FTP port. POP3 uses 110 or 995.",
+    "smtp-or-ftp-greeting": "This is a mail transfer or FTP port. POP3 uses 110 or 995.",
     "imap-greeting": "This is an IMAP port. POP3 uses 110 or 995.",
+    "ssh-greeting": "This is an SSH port. POP3 uses 110 or 995.",
+    "http-greeting": "This is a web server's port. POP3 uses 110 or 995.",
+    "unexpected-greeting": "If that is how this server greets, accept it with --greeting.",
+    "closed-before-greeting": "The server may refuse this client, or have too many connections: look into its log.",
+    "no-tls-answer": "Is this a port for plain text (--tls none) or STLS (--tls starttls)?",
+    "tls-handshake-failed": "There may be no TLS version or cipher that both sides have.",
+    "no-quit-reply": "If this server never answers QUIT, leave that out with --no-quit.",
     "stls-refused": "The server does not offer STLS here: use --tls implicit on port 995.",
+    "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
     "service-unavailable": "The server is there and says that it cannot serve now.",
     "tls-certificate-expired": "Renew the certificate, or see past it with --no-verify.",
     "tls-name-mismatch": "The certificate is for another name: give that one with --tls-name.",
@@ -54,8 +67,8 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def steps(outcome: Outcome, now: datetime) -> Iterator[tuple[str, str, str]]:
-    """Each step of the test that was made: its name, its time, what was seen."""
+def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str, str, str]]:
+    """Each step of the test that was made, in their order: its name, its time, what was seen."""
     seen = {
         "dns": "",
         "connect": outcome.address,
@@ -63,8 +76,9 @@ def steps(outcome: Outcome, now: datetime) -> Iterator[tuple[str, str, str]]:
         "greeting": outcome.greeting,
         "quit": "",
     }
-    for name, what in seen.items():
-        spent = getattr(outcome, f"{name}_ms")
+    between = ("greeting", "tls") if target.tls is TlsMode.STARTTLS else ("tls", "greeting")
+    for name in ("dns", "connect", *between, "quit"):
+        what, spent = seen[name], getattr(outcome, f"{name}_ms")
         if spent is not None:
             yield name, f"{milliseconds(spent)} ms", what
     if outcome.error and outcome.phase is not Phase.CONFIGURATION:
@@ -81,6 +95,19 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
     if outcome.error is ErrorCode.MISSING_FIELDS or advice is None:
         return lines
     return [*lines, f"        {advice}"]
+
+
+def to_line(target: Target, outcome: Outcome) -> str:
+    """One line among those of many targets."""
+    name = clean(target.target_id, NAME_SHOWN)
+    if outcome.passed:
+        return f"passed  {name}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms"
+    return f"failed  {name}  {place(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}"
+
+
+def summary(*, passed: int, failed: int) -> str:
+    """The line below those of many targets."""
+    return f"{passed + failed} targets: {passed} passed, {failed} failed."
 
 
 def _certificate(outcome: Outcome, now: datetime) -> str:

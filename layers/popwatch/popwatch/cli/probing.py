@@ -2,29 +2,29 @@
 
 import ipaddress
 import json
-import resource
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from popwatch.cli.errors import UserError
-from popwatch.cli.files import FileError, parse_lines
+from popwatch import __version__
+from popwatch.cli.file_testing import FAILED_CODE, test_file
 from popwatch.cli.outcome_text import conclusion, steps, to_json
 from popwatch.cli.plugin import Thresholds, verdict
-from popwatch.outcomes import ErrorCode, Outcome
-from popwatch.prober import DESCRIPTOR_RESERVE, Prober, probe
-from popwatch.targets import Target, parse_target
-from popwatch.tokens import milliseconds, place
+from popwatch.outcomes import Outcome
+from popwatch.prober import Prober, probe
+from popwatch.targets import Problem, Target, parse_target
 
-FAILED_CODE, MISUSED_CODE = 2, 3
-DESCRIPTORS_PER_TEST = 2
-"""A second address may be tried while the first is on its way."""
+OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout"}
+"""The options that are named otherwise than the fields they set."""
+
+FOR_FILES = {"file", "as_json", "in_flight"}
+FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "verbose"}
 
 EXAMPLES = """\b
 Examples:
@@ -75,36 +75,63 @@ Examples:
     "--refuse",
     type=click.Choice(["ok", "warn", "crit"]),
     default="crit",
-    help="With --plugin: what a refused connection is.  [default: crit]",
+    show_default=True,
+    help="With --plugin: what a refused connection is.",
 )
 @click.option(
     "-M",
     "--mismatch",
     type=click.Choice(["ok", "warn", "crit"]),
     default="crit",
-    help="With --plugin: what a wrong greeting is.  [default: crit]",
+    show_default=True,
+    help="With --plugin: what a wrong greeting is.",
 )
-def test(file: Any, in_flight: int | None, plugin: bool, as_json: bool, **options: Any) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="With --plugin: print each step on the standard error.")
+@click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
+@click.pass_context
+def test(
+    context: click.Context, /, file: Any, in_flight: int | None, plugin: bool, as_json: bool, **options: Any
+) -> None:
     """Test a POP3 server from here, now: connect, TLS, greeting, QUIT.
 
     Exit codes: 0 passed, 2 failed, 3 the command has a mistake. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
+    _refuse_idle_options(context)
     if file:
-        sys.exit(_test_file(file, in_flight, as_json=as_json))
-    target = _target(options)
+        sys.exit(test_file(file, in_flight, as_json=as_json))
+    target, thresholds = _target(options), _thresholds(options)
     outcome = probe(target, Prober(resolve=_resolver(options["family"], target.host)))
     now = datetime.now(UTC)
     if plugin:
-        found = verdict(target, outcome, _thresholds(options), now)
+        found = verdict(target, outcome, thresholds, now)
         click.echo(found.line)
+        if options["verbose"]:
+            click.echo(_for_people(target, outcome, now), err=True)
         sys.exit(found.code)
     click.echo(json.dumps(to_json(target, outcome)) if as_json else _for_people(target, outcome, now))
-    sys.exit(_code(outcome))
+    sys.exit(0 if outcome.passed else FAILED_CODE)
+
+
+def _refuse_idle_options(context: click.Context) -> None:
+    """Refuse options that the others leave without effect. Raises click.UsageError."""
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if "file" in given:
+        idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
+    elif "plugin" in given:
+        idle, why = given & (FOR_FILES - {"file"}), "with --plugin"
+    else:
+        idle, why = given & (FOR_PLUGINS | {"in_flight"}), "alone: add --plugin, or --file for --in-flight"
+    first = next((option for option in context.command.params if option.name in idle), None)
+    if first:
+        raise click.UsageError(f"{first.opts[-1]} does nothing {why}.")
 
 
 def _target(options: dict[str, Any]) -> Target:
     """The target that the options describe. Raises click.UsageError."""
-    host = options["host"] or options["hostname"]
+    hosts = {host for host in (options["host"], options["hostname"]) if host}
+    if len(hosts) > 1:
+        raise click.UsageError("Name one server, as the argument or with -H; --file tests many.")
+    host = next(iter(hosts), "")
     if not host:
         raise click.UsageError("Name the server to test: popwatch test pop.example.net")
     wants_tls = options["ssl"] or (options["certificate"] and not options["tls"])
@@ -115,15 +142,21 @@ def _target(options: dict[str, Any]) -> Target:
         "tls": options["tls"] or ("implicit" if wants_tls else "none"),
         "verify_tls": not options["no_verify"],
         "tls_name": options["tls_name"],
-        "ca_pem": options["ca"].read_text() if options["ca"] else None,
+        "ca_pem": options["ca"].read_text(errors="replace") if options["ca"] else None,
         "greeting": list(options["greeting"]),
         "check_quit": not options["no_quit"],
         "max_test_seconds": options["timeout"],
     }
     target = parse_target({name: value for name, value in fields.items() if value is not None})
     if target.problems:
-        raise click.UsageError(" ".join(problem.explanation for problem in target.problems))
+        raise click.UsageError(" ".join(_of_option(problem) for problem in target.problems))
     return target
+
+
+def _of_option(problem: Problem) -> str:
+    """What is wrong with a field, in the words of the command."""
+    option = OPTION_OF.get(problem.field, f"--{problem.field.replace('_', '-')}")
+    return problem.explanation.replace(f"The field `{problem.field}`", option)
 
 
 def _thresholds(options: dict[str, Any]) -> Thresholds:
@@ -159,58 +192,6 @@ def _resolver(family: str | None, host: str) -> Callable[[str], list[str]]:
 
 def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:
     colour = "green" if outcome.passed else "red"
-    lines = [f"  {name:<9}{spent:>9}  {seen}".rstrip() for name, spent, seen in steps(outcome, now)]
+    lines = [f"  {name:<9}{spent:>9}  {seen}".rstrip() for name, spent, seen in steps(target, outcome, now)]
     first, *rest = conclusion(target, outcome)
     return "\n".join([*lines, click.style(first, fg=colour, bold=True), *rest])
-
-
-def _code(outcome: Outcome) -> int:
-    if outcome.error is ErrorCode.MISSING_FIELDS:
-        return MISUSED_CODE
-    return 0 if outcome.passed else FAILED_CODE
-
-
-def _test_file(lines: Iterable[str], in_flight: int | None, *, as_json: bool) -> int:
-    """Test many targets; the exit code. Raises FileError for a line that is no target."""
-    targets = [parse_target({"target_id": str(entry.line), **entry.fields}) for entry in parse_lines(lines)]
-    if not targets:
-        raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
-    if in_flight:
-        _allow_descriptors(in_flight)
-    codes = {0}
-    with _progress(len(targets)) as advance:
-        for arrivals in Prober(in_flight=in_flight).run(targets):
-            for target, outcome in arrivals:
-                codes.add(0 if outcome.passed else FAILED_CODE)
-                click.echo(json.dumps(to_json(target, outcome)) if as_json else _line(target, outcome))
-            sys.stdout.flush()
-            advance(len(arrivals))
-    return max(codes)
-
-
-@contextmanager
-def _progress(count: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(range(count), label="Testing", file=sys.stderr) as bar:
-        yield bar.update
-
-
-def _line(target: Target, outcome: Outcome) -> str:
-    if outcome.passed:
-        return f"passed  {target.target_id}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms"
-    return f"failed  {target.target_id}  {place(target)}  {outcome.message} ({outcome.reason})"
-
-
-def _allow_descriptors(in_flight: int) -> None:
-    """Let this process have the descriptors for so many tests at once. Raises UserError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = in_flight * DESCRIPTORS_PER_TEST + DESCRIPTOR_RESERVE
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard not in (resource.RLIM_INFINITY,) and hard < needed:
-        most = (hard - DESCRIPTOR_RESERVE) // DESCRIPTORS_PER_TEST
-        raise UserError(f"This process may open {hard} files: use --in-flight {most} or less, or raise `ulimit -Hn`.")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

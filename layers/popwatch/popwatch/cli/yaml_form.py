@@ -32,7 +32,19 @@ def read_yaml(text: str) -> list[Entry]:
 
 def write_yaml(items: Iterable[Mapping[str, Any]]) -> str:
     """A list of targets that `read_yaml` reads again."""
-    return yaml.safe_dump(list(items), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(list(items), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as people would write it: texts of several lines as such."""
+
+    def represent_text(self, text: str) -> Any:
+        """A text; PyYAML would write YAML 1.1's other line breaks bare, and read them back as blanks."""
+        odd = any(character in text for character in "\x85\u2028\u2029\ufeff")
+        return self.represent_scalar("tag:yaml.org,2002:str", text, '"' if odd else "|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 class _Loader(yaml.SafeLoader):

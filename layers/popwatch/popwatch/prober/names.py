@@ -45,7 +45,7 @@ Deliver = Callable[[Answer], None]
 class Names:
     """Lookups in threads, which come when they are needed and leave when they are not.
 
-    There is a thread for each lookup that has not been answered, so that none ever waits behind a stuck one.
+    There is a thread for each lookup without an answer, up to MOST_THREADS, so that none waits behind a stuck one.
     """
 
     def __init__(self, resolver: Resolve) -> None:
@@ -62,7 +62,14 @@ class Names:
             self._threads += start
         self._wanted.put((host, deliver))
         if start:
+            self._start()
+
+    def _start(self) -> None:
+        try:
             threading.Thread(target=self._work, daemon=True, name="popwatch-names").start()
+        except RuntimeError:  # no more threads: the lookup waits for another's, and at worst its own target fails
+            with self._lock:
+                self._threads -= 1
 
     def _work(self) -> None:
         while wanted := self._next():

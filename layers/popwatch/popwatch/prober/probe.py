@@ -333,15 +333,20 @@ class Probe:
                 self._end_broken(error)
                 return
             self._received += len(data)
-            if self._engine:
-                self._engine.receive_data(data)
-                self._advance_tls(self._engine)
-            elif data:
-                self._hear(data)
-            if not data:
-                self._hear_end()
-            elif self._received > MOST_BYTES and not self._over:
+            if self._received > MOST_BYTES:
                 self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MOST_BYTES} bytes.")
+                return
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Take what was read: bytes, in plain or for TLS, or the end of the stream."""
+        if self._engine:
+            self._engine.receive_data(data)
+            self._advance_tls(self._engine)
+        elif data:
+            self._hear(data)
+        if not data:
+            self._hear_end()
 
     def _end_broken(self, error: OSError) -> None:
         self._end(ErrorCode.DISCONNECTED, "reset", f"The connection broke: {(error.strerror or str(error)).lower()}.")
@@ -450,7 +455,7 @@ class Probe:
 
 
 def _has_peer(sock: socket.socket) -> bool:
-    """Whether a socket has connected; a poller may report it before that."""
+    """Whether a socket has connected; what a poller reports may still be meant for the descriptor's former socket."""
     try:
         sock.getpeername()
     except OSError:

@@ -1,0 +1,45 @@
+"""What the command says of errors."""
+
+import botocore.exceptions
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from popwatch.cli.errors import NEXT_STEPS, UserError, told
+
+
+def refused(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "No."}}, "Scan")
+
+
+def test_a_users_mistake_is_told_as_it_is() -> None:
+    """The sentence was written for people."""
+    assert told(UserError("Do this.")) == "Do this."
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoCredentialsError(), "Unable to locate credentials. Sign in with"),
+        (refused("ExpiredToken"), "operation: No. Sign in again"),
+        (refused("AccessDeniedException"), "operation: No. Ask for the permission"),
+    ],
+)
+def test_errors_of_aws_come_with_the_next_step(error: Exception, said: str) -> None:
+    """What botocore says, and what to do about it."""
+    assert said in (told(error) or "")
+
+
+def test_an_error_without_advice_is_told_all_the_same() -> None:
+    """AWS has more errors than anyone can list."""
+    assert (told(refused("LimitExceeded")) or "").endswith("operation: No.")
+
+
+def test_a_defect_is_no_message() -> None:
+    """A bug of popwatch's own keeps its traceback."""
+    assert told(KeyError("x")) is None
+
+
+def test_advice_names_errors_that_exist() -> None:
+    """The names of botocore's classes are botocore's; the others are codes, which no library lists."""
+    classes = [name for name in NEXT_STEPS if name.endswith("Error") or name == "ProfileNotFound"]
+    assert [name for name in classes if not hasattr(botocore.exceptions, name)] == []

@@ -1,0 +1,45 @@
+"""The Targets table as its user writes it, over a DynamoDB that does not do all at once."""
+
+from typing import Any
+
+from popwatch.items import from_item
+from popwatch.target_table import WRITES_AT_ONCE, TargetTable
+
+
+class SlowDynamoDB:
+    """Takes a part of each batch, as DynamoDB does when it is throttled."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.written: list[str] = []
+        self.deleted: list[str] = []
+        self.calls = 0
+
+    def batch_write_item(self, RequestItems: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        self.calls += 1
+        [(table, requests)] = RequestItems.items()
+        assert len(requests) <= WRITES_AT_ONCE
+        for request in requests[: self.takes]:
+            if "PutRequest" in request:
+                self.written.append(from_item(request["PutRequest"]["Item"])["target_id"])
+            else:
+                self.deleted.append(from_item(request["DeleteRequest"]["Key"])["target_id"])
+        undone = requests[self.takes :]
+        return {"UnprocessedItems": {table: undone} if undone else {}}
+
+
+def test_what_is_left_undone_is_sent_again() -> None:
+    """Every item is written once, every other deleted once, with a pause after each refusal."""
+    dynamodb, pauses = SlowDynamoDB(takes=10), list[float]()
+    table = TargetTable(dynamodb, "Targets", pauses.append)  # type: ignore[arg-type]
+    table.write([{"target_id": f"t{n}"} for n in range(60)], [f"old{n}" for n in range(5)])
+    assert sorted(dynamodb.written) == sorted(f"t{n}" for n in range(60))
+    assert sorted(dynamodb.deleted) == sorted(f"old{n}" for n in range(5))
+    assert len(pauses) == dynamodb.calls - 1
+
+
+def test_no_pause_where_all_is_taken() -> None:
+    """A table that keeps up is written to at once."""
+    dynamodb, pauses = SlowDynamoDB(takes=WRITES_AT_ONCE), list[float]()
+    TargetTable(dynamodb, "Targets", pauses.append).write([{"target_id": f"t{n}"} for n in range(60)])  # type: ignore[arg-type]
+    assert (dynamodb.calls, pauses) == (3, [])
