@@ -94,3 +94,22 @@ def test_the_command_finds_a_stack_by_its_name(
         assert (ended.value.code or 0) == code
         captured = capsys.readouterr()
         assert said in captured.out + captured.err
+
+
+def test_a_poisoned_message_stops_nothing(stack: Deployed, server: ScriptedServer) -> None:
+    """Garbage in the batch queue fails alone; retests that come by the same queue go on."""
+    sqs, queue = stack.local.client("sqs"), stack.local.outputs["BatchQueueUrl"]
+    for body in ("not json", "{}", '{"tick": 1}', "[]", json.dumps({"tick": "x", "tests": [{}]})):
+        sqs.send_message(QueueUrl=queue, MessageBody=body)
+    port = server.listen("refused")
+    fields = {"delay_warn": 10, "delay_down": 10, "failures_per_alert": 2}
+    stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": port, **fields})
+    stack.tick()
+    stack.wait_for("the second failure, by the queue", lambda: stack.state("a") == "down", seconds=60)
+    attributes = sqs.get_queue_attributes(
+        QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    )["Attributes"]
+    dead = stack.local.client("sqs").get_queue_attributes(
+        QueueUrl=stack.local.outputs["DeadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
+    )["Attributes"]
+    assert sum(map(int, attributes.values())) + int(dead["ApproximateNumberOfMessages"]) >= 5

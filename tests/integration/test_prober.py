@@ -15,7 +15,7 @@ import pytest
 
 from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.prober import MOST_IN_FLIGHT, Prober, probe
-from popwatch.prober.names import Answer, Names
+from popwatch.prober.names import Answer, Names, interleave
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
 from popwatch.targets import Target, parse_target
 from scripted_pop3 import ScriptedServer
@@ -210,6 +210,21 @@ def test_the_first_connection_is_the_one(server: ScriptedServer) -> None:
                 hole.open()
     assert outcomes["t"].passed, outcomes
     assert outcomes["t"].address == "127.0.0.3"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "order"),
+    [
+        (("::1", "::2", "10.0.0.1"), ["::1", "10.0.0.1", "::2"]),
+        (("10.0.0.1", "10.0.0.2", "::1", "::2"), ["10.0.0.1", "::1", "10.0.0.2", "::2"]),
+        (("10.0.0.1", "::1", "::2", "::3"), ["10.0.0.1", "::1", "::2", "::3"]),
+        (("::1",), ["::1"]),
+        ((), []),
+    ],
+)
+def test_families_take_turns(addresses: tuple[str, ...], order: list[str]) -> None:
+    """A family that is cut off costs one stagger, not one for each of its addresses (RFC 8305 section 4)."""
+    assert interleave(addresses) == order
 
 
 def test_a_race_waits_for_a_descriptor() -> None:

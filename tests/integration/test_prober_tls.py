@@ -113,6 +113,12 @@ def test_name_for_a_host_given_as_an_address(server: ScriptedServer) -> None:
     assert asked == ["pop.example.net"]
 
 
+def test_a_certificate_for_another_name(server: ScriptedServer) -> None:
+    """A name that the certificate does not bear is told as such, as an address is."""
+    port = listen(server, "implicit", context=server_context(name="pop.example.net"))
+    assert one(port, "implicit", tls_name="pop.example.com").reason == "tls-name-mismatch"
+
+
 def test_an_authority_that_cannot_be_read_is_a_bad_field(server: ScriptedServer) -> None:
     """`ca_pem` that OpenSSL refuses is told as the configuration's fault, without a connection."""
     port = listen(server, "implicit")

@@ -82,6 +82,7 @@ async def drip(wire: Wire, seconds: str) -> None:
 
 async def reset(wire: Wire, said: str) -> None:
     if said:
+        await asyncio.sleep(0.05)
         await wire.send(said.encode())
         await asyncio.sleep(0.05)
     wire.reset()

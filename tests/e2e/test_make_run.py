@@ -1,0 +1,164 @@
+"""`make run` as its user sees it: without a terminal, ended by signals, with targets of the user's own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from e2e.conftest import PROJECT
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+
+PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "tests/scripted_pop3")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what `make run` uses, with state of its own."""
+    for part in PARTS:
+        source, target = PROJECT / part, tmp_path / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return tmp_path
+
+
+class Running:
+    """The process of `make run`, with its output in a file."""
+
+    def __init__(self, project: Path, *arguments: str) -> None:
+        self.project, self.log = project, project / "output"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "popwatch.cli.local", *arguments],
+                cwd=project,
+                env={**os.environ, "HOME": str(project / "home"), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_for(self, text: str, seconds: float = 150.0) -> str:
+        """The output, once it holds a text."""
+        end = time.monotonic() + seconds
+        while text not in (said := self.log.read_text()):
+            assert time.monotonic() < end, f"no {text!r} in:\n{said}"
+            assert self.process.poll() is None, said
+            time.sleep(0.2)
+        return said
+
+    def end(self, sign: signal.Signals) -> int:
+        """Its exit code after a signal."""
+        self.process.send_signal(sign)
+        return self.process.wait(30)
+
+    @property
+    def endpoint(self) -> str:
+        found: str = json.loads((self.project / ".popwatch" / "outputs.json").read_text())["endpoint"]
+        return found
+
+
+@pytest.fixture
+def started() -> Iterator[list[Running]]:
+    """What a test starts is ended, whatever happens."""
+    found: list[Running] = []
+    yield found
+    for running in found:
+        with suppress(ProcessLookupError):
+            os.killpg(running.process.pid, signal.SIGTERM)
+        running.process.wait(30)
+
+
+def listens(endpoint: str) -> bool:
+    address = urlsplit(endpoint)
+    with suppress(OSError):
+        socket.create_connection((address.hostname or "", address.port or 0), 1).close()
+        return True
+    return False
+
+
+def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: list[Running]) -> None:
+    """Plain lines without a terminal: states, errors, an alert with its texts; SIGTERM ends everything with code 0."""
+    running = Running(project)
+    started.append(running)
+    said = running.wait_for("ALERT  DOWN 1/2: nobody-listens")
+    for line in (
+        "UP healthy",
+        "WARN nobody-listens",
+        "Unable to connect to the remote device (refused)",
+        "WARN speaks-smtp",
+    ):
+        assert line in said
+    running.wait_for("SMS: DOWN 1/2 nobody-listens")
+    listed = subprocess.run(
+        [str(Path(sys.executable).parent / "popwatch"), "--local", "targets", "list"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "demo-healthy" in listed.stdout
+    second = subprocess.run(
+        [sys.executable, "-m", "popwatch.cli.local"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 1
+    assert "is running here already" in second.stderr
+    endpoint = running.endpoint
+    assert listens(endpoint)
+    assert running.end(signal.SIGTERM) == 0
+    assert not listens(endpoint)
+    assert not (project / ".popwatch" / "outputs.json").exists()
+
+
+def test_own_targets_and_a_violent_end(project: Path, started: list[Running], server: ScriptedServer) -> None:
+    """The user's file is watched, its mistakes are told; killed without a chance to tidy up, it leaves nothing."""
+    port = server.listen("healthy")
+    targets = project / "targets.yaml"
+    targets.write_text(
+        f"- {{target_id: mine, host: 127.0.0.1, port: {port}}}\n- {{target_id: wrong, host: x, port: many}}\n"
+    )
+    running = Running(project, "--targets", str(targets))
+    started.append(running)
+    said = running.wait_for("UP mine")
+    assert "wrong: The field `port` cannot be used: `many` is not a number." in said
+    running.wait_for("(invalid-field: port)")
+    endpoint = running.endpoint
+    running.end(signal.SIGKILL)
+    end = time.monotonic() + 20
+    while listens(endpoint):
+        assert time.monotonic() < end, "the local AWS outlived its parent"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [("none.yaml", None, "cannot be read"), ("bad.yaml", "- host: x\n", "Line 1: the field `target_id` is missing")],
+)
+def test_a_file_of_targets_that_cannot_be_used(project: Path, name: str, text: str | None, said: str) -> None:
+    """Nothing is started; the sentence says what is wrong."""
+    if text is not None:
+        (project / name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "popwatch.cli.local", "--targets", name],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
