@@ -85,7 +85,7 @@ def test_test_of_a_healthy_server(run: Run, server: ScriptedServer) -> None:
     lines = ended.out.splitlines()
     assert [line.split()[0] for line in lines] == ["connect", "greeting", "quit", "PASSED"]
     assert "+OK scripted POP3 ready" in lines[1]
-    assert "by the kernel's clock" in lines[-1]
+    assert "'s clock)" in lines[-1]
 
 
 def test_steps_come_in_their_order(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
@@ -114,7 +114,8 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
     good = json.loads(run("test", "127.0.0.1", "-p", server.listen("healthy"), "--json").out)
     bad = json.loads(run("test", "127.0.0.1", "-p", server.listen("refused"), "--json").out)
     assert good.keys() == bad.keys()
-    assert (good["result"], good["error"], good["rtt_source"]) == ("passed", None, "kernel")
+    assert (good["result"], good["error"]) == ("passed", None)
+    assert good["rtt_source"] in ("kernel", "loop")  # the kernel begins to stamp a moment after the first test asks
     assert (bad["result"], bad["error"], bad["reason"], bad["phase"]) == (
         "failed",
         "cannot-connect",

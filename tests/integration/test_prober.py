@@ -147,6 +147,7 @@ def test_bad_fields_fail_without_a_connection(server: ScriptedServer) -> None:
     assert "`tls`" in outcome.detail
     assert server.connections(port) == []
     assert probe(parse_target({"target_id": "x"})).reason == "missing-field: host"
+    assert probe(parse_target({"target_id": "x", "host": "no name"})).reason == "invalid-field: host"
 
 
 def test_ipv6_literal(server: ScriptedServer) -> None:

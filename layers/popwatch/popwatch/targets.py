@@ -31,10 +31,11 @@ class TlsMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A field that cannot be used as written: its name, and a sentence that says why and what to write instead."""
+    """A field that cannot be used as written, or is missing: its name, and a sentence that says what to write."""
 
     field: str
     explanation: str
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
         except ValueError as error:
             problems.append(Problem(name, _locate(str(error), name, item)))
     if "host" not in values and not any(problem.field == "host" for problem in problems):
-        problems.append(Problem("host", "The field `host` is missing: write the server's name or address."))
+        problems.append(
+            Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
+        )
     values["maintenance"] = _parse_maintenance(values, problems)
     return _build(values, tuple(problems), item)
 

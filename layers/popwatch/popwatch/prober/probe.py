@@ -192,8 +192,7 @@ class Probe:
 
     def _end_with_problems(self, problems: tuple[Problem, ...]) -> None:
         self._phase = Phase.CONFIGURATION
-        missing = problems[0].field == "host" and not self.target.host
-        reason = "missing-field" if missing and len(problems) == 1 else "invalid-field"
+        reason = "missing-field" if all(problem.missing for problem in problems) else "invalid-field"
         self._end(
             ErrorCode.MISSING_FIELDS,
             f"{reason}: {', '.join(dict.fromkeys(problem.field for problem in problems))}",
