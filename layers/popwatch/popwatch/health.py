@@ -4,6 +4,11 @@ A target is `untested` until its first test. A passed test makes it `up`. Failed
 `failures_per_alert` in a row `down`, with an alert at each multiple; once `max_alerts` have been processed the next
 failure makes it `lost`, and nobody is told more until it recovers. During maintenance the state beneath is kept as it
 was; a suspended target starts over as `untested`.
+
+States are always true; what people are told may be less. While the target that it depends on fails, or while it flaps,
+a `down` alert is held, and sent at the next failed test after that. An acknowledged outage has no more of them. What
+somebody was told of is never left open: a recovery from an alerted or acknowledged outage is always sent. One judgement
+brings one alert; what else there is to say is said at the next test.
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +17,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from popwatch.outcomes import Outcome
+from popwatch.signs import Changes, are_too_many, is_steady, warning_days, with_change
 from popwatch.targets import Policy
 
 
@@ -32,6 +38,11 @@ class AlertEvent(StrEnum):
 
     DOWN = "down"
     RECOVERED = "recovered"
+    FLAPPING = "flapping"
+    STEADY = "steady"
+    DEGRADED = "degraded"
+    RESTORED = "restored"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,12 @@ class Health:
     `failures` counts failed tests in a row and `failing_since` is the first of them; `alerts_sent` counts this
     outage's `down` alerts. `next_test_at` is `None` where the target's own slots decide (see `schedule`). `beneath` is
     the state to come back to when maintenance ends.
+
+    `held` says that a `down` alert is owed once nothing holds it back; `caused_by` is the target whose failure does.
+    `changes` are the last changes between passed and failed, and `flapping` that people were told of too many.
+    `degraded` counts tests in a row, up to `failures_per_alert`, in which some addresses failed, and `half_up` that
+    people were told so. `certificate_expires` is that of the last passed test; people were warned `certificate_warned`
+    days before `certificate_warned_of`.
     """
 
     state: State = State.UNTESTED
@@ -52,6 +69,15 @@ class Health:
     last_good_at: datetime | None = None
     last_good_rtt_ms: float | None = None
     beneath: State | None = None
+    held: bool = False
+    caused_by: str = ""
+    changes: Changes = ()
+    flapping: bool = False
+    degraded: int = 0
+    half_up: bool = False
+    certificate_expires: datetime | None = None
+    certificate_warned: int | None = None
+    certificate_warned_of: datetime | None = None
 
 
 UNTESTED = Health()
@@ -70,9 +96,10 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something to tell people: the `number`-th `down` of an outage, or that it is over (`number` 0).
+    """Something to tell people: the `number`-th `down` of an outage, or that it is over.
 
-    `outage` is the time from the first failed test until now.
+    `number` is also the changes of a flapping target, or the days within which a certificate expires; else 0. `outage`
+    is the time from the first failed test until now.
     """
 
     event: AlertEvent
@@ -90,19 +117,31 @@ class Judgement:
     alert: Alert | None = None
 
 
-def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
-    """What `outcome`, of a test planned for `now`, makes of `health` under `policy`."""
+def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, failing_parent: str = "") -> Judgement:
+    """What `outcome`, of a test planned for `now`, makes of `health` under `policy`.
+
+    `failing_parent` is the target that this one depends on, if that was failing when the test was planned.
+    """
     if policy.in_maintenance(now):
         return _maintain(health, outcome, now)
     awake = _wake(health)
-    after = _pass(outcome, now) if outcome.passed else _fail(awake, policy, now)
+    if outcome.passed:
+        after, event = _pass(awake, outcome, policy, now)
+    else:
+        after, event = _fail(awake, policy, now, failing_parent)
     after = replace(after, since=_since(health, after.state, now))
-    return Judgement(after, _transition(health, after, now), _alert(awake, after, policy, now))
+    return Judgement(after, _transition(health, after, now), _alert(event, awake, after, policy, now))
+
+
+def changes_nothing(before: Health, judgement: Judgement) -> bool:
+    """Whether a passed test left a health as it was, but for the time and rtt of the last passed test."""
+    last_good = {"last_good_at": before.last_good_at, "last_good_rtt_ms": before.last_good_rtt_ms}
+    return judgement.alert is None and replace(judgement.health, **last_good) == before  # type: ignore[arg-type]
 
 
 def suspend(health: Health, now: datetime) -> Judgement:
     """A target that its user switched off: not tested, its run of failures forgotten, nobody told."""
-    after = Health(State.SUSPENDED, since=_since(health, State.SUSPENDED, now))
+    after = replace(_fresh(health), state=State.SUSPENDED, since=_since(health, State.SUSPENDED, now))
     return Judgement(after, _transition(health, after, now))
 
 
@@ -127,27 +166,96 @@ def _wake(health: Health) -> Health:
         case State.MAINTENANCE:
             return replace(health, state=health.beneath or State.UNTESTED, beneath=None)
         case State.SUSPENDED:
-            return UNTESTED
+            return _fresh(health)
         case _:
             return health
 
 
-def _pass(outcome: Outcome, now: datetime) -> Health:
-    return Health(State.UP, last_good_at=now, last_good_rtt_ms=outcome.rtt_ms)
+def _fresh(health: Health) -> Health:
+    """The health of a target that starts over; what is known of its certificate, and was told of it, stays."""
+    return Health(
+        certificate_expires=health.certificate_expires,
+        certificate_warned=health.certificate_warned,
+        certificate_warned_of=health.certificate_warned_of,
+    )
 
 
-def _fail(health: Health, policy: Policy, now: datetime) -> Health:
-    failures = health.failures + 1
-    failed = replace(health, failures=failures, failing_since=health.failing_since or now)
-    alerted_out = health.alerts_sent >= policy.max_alerts
-    if failures < policy.failures_per_alert and health.state not in (State.DOWN, State.LOST):
-        failed = replace(failed, state=State.WARN)
-    elif alerted_out and health.state in (State.DOWN, State.LOST):
-        failed = replace(failed, state=State.LOST)
+def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Health, AlertEvent | None]:
+    """The health after a passed test, and what there is to tell of it: the first thing of several."""
+    after = replace(
+        _fresh(before),
+        state=State.UP,
+        last_good_at=now,
+        last_good_rtt_ms=outcome.rtt_ms,
+        certificate_expires=outcome.certificate_expires,
+        changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
+        flapping=before.flapping,
+        degraded=min(before.degraded + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
+        half_up=before.half_up,
+    )
+    if before.alerts_sent or policy.knows_of(before.failing_since):
+        return replace(after, half_up=before.half_up and after.degraded > 0), AlertEvent.RECOVERED
+    told = _tell_flapping(after, policy, now) or _tell_degraded(after, policy) or _tell_certificate(after, policy, now)
+    return told or (after, None)
+
+
+def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) -> tuple[Health, AlertEvent | None]:
+    """The health after a failed test, and what there is to tell of it."""
+    first = not before.failures and before.state is not State.UNTESTED
+    after = replace(
+        before,
+        failures=before.failures + 1,
+        failing_since=before.failing_since or now,
+        caused_by=failing_parent,
+        changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
+        degraded=0,
+    )
+    told = _tell_flapping(after, policy, now)
+    after, event = told or (after, None)
+    due = after.held or after.failures % policy.failures_per_alert == 0
+    exhausted = before.alerts_sent >= policy.max_alerts
+    if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
+        after = replace(after, state=State.WARN)
+    elif exhausted and before.state in (State.DOWN, State.LOST):
+        after = replace(after, state=State.LOST)
+    elif not due or exhausted or policy.knows_of(after.failing_since):
+        after = replace(after, state=State.DOWN)
+    elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
+        after = replace(after, state=State.DOWN, held=True)
     else:
-        due = failures % policy.failures_per_alert == 0 and not alerted_out
-        failed = replace(failed, state=State.DOWN, alerts_sent=health.alerts_sent + due)
-    return replace(failed, next_test_at=now + timedelta(seconds=delay_seconds(failed, policy)))
+        after, event = replace(after, state=State.DOWN, held=False, alerts_sent=after.alerts_sent + 1), AlertEvent.DOWN
+    return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
+
+
+def _tell_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
+    if after.flapping and is_steady(after.changes, now, policy.flap_per_hour):
+        return replace(after, flapping=False, changes=()), AlertEvent.STEADY
+    if not after.flapping and are_too_many(after.changes, now, policy.flap_per_hour):
+        return replace(after, flapping=True), AlertEvent.FLAPPING
+    return None
+
+
+def _tell_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+    if after.half_up and not after.degraded:
+        return replace(after, half_up=False), AlertEvent.RESTORED
+    if not after.half_up and after.degraded >= policy.failures_per_alert:
+        return replace(after, half_up=True), AlertEvent.DEGRADED
+    return None
+
+
+def _tell_certificate(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
+    """A warning once for each of the days and each certificate.
+
+    A host may show several certificates in turn. One that lasts longer than the one warned of is not warned of while
+    that one is valid, or each test would bring a warning.
+    """
+    expires, warned_of = after.certificate_expires, after.certificate_warned_of
+    days = warning_days(expires, policy.certificate_warn_days, now) if expires else None
+    if expires is None or days is None or (warned_of and now < warned_of < expires):
+        return None
+    if expires == warned_of and after.certificate_warned is not None and days >= after.certificate_warned:
+        return None
+    return replace(after, certificate_warned=days, certificate_warned_of=expires), AlertEvent.CERTIFICATE
 
 
 def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
@@ -174,12 +282,24 @@ def _transition(before: Health, after: Health, now: datetime) -> Transition | No
     return Transition(before.state, after.state, now, now - before.since if before.since else None)
 
 
-def _alert(before: Health, after: Health, policy: Policy, now: datetime) -> Alert | None:
-    if after.alerts_sent > before.alerts_sent:
-        return Alert(AlertEvent.DOWN, after.alerts_sent, now, _outage(after, now))
-    if after.state is State.UP and before.alerts_sent and policy.alert_recovery:
-        return Alert(AlertEvent.RECOVERED, 0, now, _outage(before, now))
-    return None
+def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Policy, now: datetime) -> Alert | None:
+    """The alert of an event, if the policy has people told of it at all."""
+    match event:
+        case None:
+            return None
+        case AlertEvent.DOWN:
+            return Alert(event, after.alerts_sent, now, _outage(after, now))
+        case AlertEvent.RECOVERED:
+            return Alert(event, 0, now, _outage(before, now)) if policy.alert_recovery else None
+        case AlertEvent.FLAPPING:
+            number = len(after.changes)
+        case AlertEvent.CERTIFICATE:
+            number = after.certificate_warned or 0
+        case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED:
+            number = 0
+        case unknown:
+            assert_never(unknown)
+    return Alert(event, number, now, _outage(after, now)) if policy.max_alerts else None
 
 
 def _outage(health: Health, now: datetime) -> timedelta:

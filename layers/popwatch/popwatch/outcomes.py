@@ -66,7 +66,8 @@ class Outcome:
 
     Times are milliseconds; `None` means the test did not get that far. `rtt_ms` runs from the start of the TCP connect
     to the address that answered until the last byte of the greeting arrived, without `dns_ms`. `reason` is a word of an
-    open set, finer than `error`; `detail` is a sentence for people, cleaned and cut.
+    open set, finer than `error`; `detail` is a sentence for people, cleaned and cut. `failed_addresses` are those of
+    a host's addresses that failed although another passed, each with its reason, where all of them are tested.
     """
 
     started_at: datetime
@@ -85,6 +86,7 @@ class Outcome:
     greeting: str = ""
     tls_version: str = ""
     certificate_expires: datetime | None = None
+    failed_addresses: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

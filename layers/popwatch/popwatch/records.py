@@ -7,7 +7,7 @@ both take them, with moments in ISO 8601 (UTC).
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from functools import cache
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
@@ -30,6 +30,27 @@ class Pending:
     committed_at: datetime
     transition: Transition | None = None
     message: Message | None = None
+
+
+class Action(StrEnum):
+    """What somebody did about a target by command."""
+
+    SILENCED = "silenced"
+    UNSILENCED = "unsilenced"
+    ACKNOWLEDGED = "acknowledged"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who did what about a target, when and why; `until` is the end of a silence."""
+
+    action: Action
+    at: datetime
+    by: str = ""
+    why: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,19 @@ def retest_at(health: Health, policy: Policy, tick: datetime, horizon: datetime)
     return due if policy.enabled and due < horizon else None
 
 
+def longest_notice(policy: Policy, max_test_seconds: float) -> timedelta:
+    """The longest time from the beginning of an outage to its first alert.
+
+    The outage begins right after a passed test; a tick comes up to a minute after it is due, as EventBridge Scheduler
+    fires anywhere within its minute; delays of a minute and more end at a tick; the last test takes its whole deadline.
+    """
+    short = policy.delay_warn < TICK.total_seconds()
+    warned = timedelta(seconds=policy.delay_warn) if short else _whole_ticks(policy.delay_warn)
+    failures = max(policy.failures_per_alert, 2 if policy.depends_on else 1)
+    wait = _whole_ticks(policy.delay_up) + (failures - 1) * warned
+    return wait + TICK + timedelta(seconds=max_test_seconds)
+
+
 def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> bool:
     """Whether a test planned for `tick` comes so late that later ticks have taken its place."""
     return now >= tick + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
@@ -91,6 +104,10 @@ def largest_chunk(sizes: Collection[int], limit: int) -> int:
         if total > limit:
             return max(count, 1)
     return len(sizes)
+
+
+def _whole_ticks(delay: int) -> timedelta:
+    return -(-delay // int(TICK.total_seconds())) * TICK
 
 
 def _planned(health: Health, policy: Policy, tested: datetime | None) -> datetime | None:

@@ -3,28 +3,37 @@
 Targets   target_id                                   the user's; read, never written
 Status    target_id                                   one record a target; `_sweep` holds the last completed tick
 History   samples#N#B      <tick>#<group>             results of one message: target -> rtt_ms, or a map for a failure
-          hours#N#B        <hour>                     an hour of a batch, added up by target
+          hours#N#B        <hour>#<part>              an hour of a batch, added up by target
+          days#N#B         <day>#<part>               a day (UTC) of a batch, added up by target
           target#ID        transition#<tick>#<version>
           target#ID        alert#<tick>#<version>
+          target#ID        note#<moment>#<action>     what somebody did by command
 
 N is the number of batches and B the batch, so that no partition takes more than one batch's writes; a reader asks for
 each N it may lie under. Repeating a write of History changes nothing: its key says what it is.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from popwatch.hours import HourTotals
 from popwatch.items import Plain, from_item, to_item
-from popwatch.records import Pending, Record, from_plain, iso, to_plain
+from popwatch.records import Note, Pending, Record, from_plain, iso, to_plain
+from popwatch.schedule import largest_chunk
 from popwatch.targets import DEFAULTS_ID
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+TOTALS_BYTES = 350_000
+"""The most that one item of totals holds; DynamoDB takes 400 KB. What is more becomes another part."""
 
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
@@ -187,25 +196,40 @@ class Store:
         items = [from_item(item) for item in answer["Items"]]
         return [(_tick_of(item), item["results"]) for item in items]
 
-    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, object]) -> None:
-        """Write an hour of a batch: `target_id -> totals`."""
-        key = {"pk": f"hours#{batches}#{batch}", "sk": iso(hour)}
-        self._put_history(key, {"totals": to_plain(totals)}, self._tables.records_kept, hour)
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+        """Write an hour of a batch, added up by target."""
+        self._put_totals(f"hours#{batches}#{batch}", hour, totals)
 
     def read_hours(
         self, batches: int, batch: int, since: datetime, until: datetime
     ) -> Iterator[tuple[datetime, Plain]]:
-        """Each hour of a batch in `since <= hour < until`, oldest first, with its totals by target."""
-        for item in self._query(f"hours#{batches}#{batch}", iso(since), iso(until)):
-            yield datetime.fromisoformat(item["sk"]), item["totals"]
+        """Each hour of a batch in `since <= hour < until`, oldest first, with its totals by target, in parts."""
+        return self._read_totals(f"hours#{batches}#{batch}", since, until)
+
+    def put_day(self, batches: int, batch: int, day: datetime, totals: Mapping[str, HourTotals]) -> None:
+        """Write a day (UTC) of a batch, added up by target."""
+        self._put_totals(f"days#{batches}#{batch}", day, totals)
+
+    def read_days(self, batches: int, batch: int, since: datetime, until: datetime) -> Iterator[tuple[datetime, Plain]]:
+        """Each day (UTC) of a batch that begins in `since <= day < until`, as `read_hours` gives hours."""
+        return self._read_totals(f"days#{batches}#{batch}", since, until)
+
+    def put_note(self, target_id: str, note: Note) -> None:
+        """Write what somebody did about a target."""
+        key = {"pk": f"target#{target_id}", "sk": f"note#{iso(note.at)}#{note.action}"}
+        self._put_history(key, to_plain(note), self._tables.records_kept, note.at)
 
     def read_events(self, target_id: str, since: datetime | None = None) -> Iterator[Plain]:
-        """The transitions and alerts of a target, oldest first within each: its item with `kind`, `tick`, `version`."""
-        for kind in ("transition", "alert"):
+        """The transitions, alerts and notes of a target, oldest first within each kind.
+
+        Each is its item with `kind` and `tick`; transitions and alerts also have the `version` that brought them.
+        """
+        for kind in ("transition", "alert", "note"):
             start = iso(since) if since else ""
             for item in self._query(f"target#{target_id}", f"{kind}#{start}", f"{kind}#~"):
-                _, tick, version = item.pop("sk").split("#")
-                yield {**item, "kind": kind, "tick": datetime.fromisoformat(tick), "version": int(version)}
+                _, tick, last = item.pop("sk").split("#")
+                version = {} if kind == "note" else {"version": int(last)}
+                yield {**item, "kind": kind, "tick": datetime.fromisoformat(tick), **version}
 
     def _put_status(
         self, item: Plain, condition: str, *, values: Plain, names: dict[str, str] | None = None
@@ -240,6 +264,21 @@ class Store:
             ReturnConsumedCapacity="TOTAL",
         )
         self.capacity.add(self.capacity.write, answer)
+
+    def _put_totals(self, pk: str, moment: datetime, totals: Mapping[str, HourTotals]) -> None:
+        plain = [(target_id, to_plain(found)) for target_id, found in totals.items()]
+        sizes = [len(json.dumps(entry)) for entry in plain]
+        for part in count():
+            taken = largest_chunk(sizes, TOTALS_BYTES)
+            key = {"pk": pk, "sk": f"{iso(moment)}#{part}"}
+            self._put_history(key, {"totals": dict(plain[:taken])}, self._tables.records_kept, moment)
+            plain, sizes = plain[taken:], sizes[taken:]
+            if not plain:
+                return
+
+    def _read_totals(self, pk: str, since: datetime, until: datetime) -> Iterator[tuple[datetime, Plain]]:
+        for item in self._query(pk, iso(since), iso(until)):
+            yield _tick_of(item), item["totals"]
 
     def _scan(self, table: str) -> Iterator[Plain]:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")

@@ -15,18 +15,19 @@ from popwatch.committer import Committer
 from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
 from popwatch.health import State
-from popwatch.hours import add_up
+from popwatch.hours import HourTotals, add_up, merge_by_target
 from popwatch.notifier import Notifier
 from popwatch.outcomes import ErrorCode
 from popwatch.planning import Plan, plan, unknown_fields, without_target
 from popwatch.prober import Prober
-from popwatch.records import Record, iso
+from popwatch.records import Record, from_plain, iso
 from popwatch.schedule import is_stale
 from popwatch.store import Store, SweepMark
 from popwatch.targets import Target, parse_target
 from popwatch.testing import BatchTester, Results
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 HOUR_GRACE = timedelta(minutes=5)
 """How long after its end an hour is added up, so that its last samples have been written."""
 
@@ -109,6 +110,16 @@ class Sweep:
         samples = [results for _, results in self._store.read_samples(work.batches, work.number, work.hour, until)]
         if samples:
             self._store.put_hour(work.batches, work.number, work.hour, add_up(samples))
+        if until.hour == 0:
+            self._add_up_day(work.batches, work.number, until - DAY)
+
+    def _add_up_day(self, batches: int, number: int, day: datetime) -> None:
+        hours = self._store.read_hours(batches, number, day, day + DAY)
+        totals = merge_by_target(
+            {name: from_plain(HourTotals, found) for name, found in part.items()} for _, part in hours
+        )
+        if totals:
+            self._store.put_day(batches, number, day, totals)
 
     def _settle_left_behind(self, targets: Mapping[str, Target], records: Mapping[str, Record]) -> dict[str, Record]:
         """Send what dead invocations owed, forget targets that are gone; the records as they are after it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 
+from popwatch.interventions import Acknowledgement, Silence, parse_acknowledgement, parse_silence
 from popwatch.windows import Window, parse_timezone, parse_window
 
 DEFAULTS_ID = "_defaults"
@@ -51,10 +52,20 @@ class Policy:
     alert_recovery: bool = True
     enabled: bool = True
     maintenance: tuple[Window, ...] = ()
+    silence: Silence | None = None
+    acknowledged: Acknowledgement | None = None
+    depends_on: str = ""
+    flap_per_hour: int = 6
+    certificate_warn_days: tuple[int, ...] = (30, 14, 7, 3, 1)
 
     def in_maintenance(self, now: datetime) -> bool:
-        """Whether `now` lies in one of the windows."""
-        return any(window.contains(now) for window in self.maintenance)
+        """Whether `now` lies in one of the windows, or in a silence."""
+        silenced = self.silence is not None and self.silence.window.contains(now)
+        return silenced or any(window.contains(now) for window in self.maintenance)
+
+    def knows_of(self, outage: datetime | None) -> bool:
+        """Whether somebody has acknowledged the outage that began at `outage`."""
+        return outage is not None and self.acknowledged is not None and self.acknowledged.outage == outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class Target:
     ca_pem: str = field(default="", repr=False)
     greeting: tuple[str, ...] = ()
     check_quit: bool = True
+    all_addresses: bool = False
     max_test_seconds: float = 10.0
     policy: Policy = Policy()
     group: str = ""
@@ -121,7 +133,7 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
         problems.append(
             Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
         )
-    values["maintenance"] = _parse_maintenance(values, problems)
+    _parse_timed(values, problems)
     return _build(values, tuple(problems), item)
 
 
@@ -134,8 +146,8 @@ def _locate(error: str, name: str, item: Mapping[str, object]) -> str:
     return f"The field `{name}`{place} cannot be used: {error}."
 
 
-def _parse_maintenance(values: dict[str, object], problems: list[Problem]) -> tuple[Window, ...]:
-    """The windows, read last because moments without an offset are in the target's own time zone."""
+def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
+    """What holds moments, read last because those without an offset are in the target's own time zone."""
     zone = values.get("timezone", UTC)
     assert isinstance(zone, tzinfo)
     windows: list[Window] = []
@@ -146,7 +158,14 @@ def _parse_maintenance(values: dict[str, object], problems: list[Problem]) -> tu
             problems.append(
                 Problem("maintenance", f"The field `maintenance` cannot be used: window {position}: {error}.")
             )
-    return tuple(windows)
+    values["maintenance"] = tuple(windows)
+    for name, parse in (("silence", parse_silence), ("acknowledged", parse_acknowledgement)):
+        try:
+            if name in values:
+                values[name] = parse(values[name], zone)
+        except ValueError as error:
+            values.pop(name)
+            problems.append(Problem(name, f"The field `{name}` cannot be used: {error}."))
 
 
 def _as_list(value: object) -> list[object]:
@@ -312,6 +331,20 @@ def _windows(value: object) -> object:
     return value
 
 
+def _map(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError("it must be a map; `popwatch silence` and `popwatch ack` write it")
+    return value
+
+
+def _days(value: object) -> tuple[int, ...]:
+    parse_day = _whole(0, 365)
+    entries = (
+        value.split(",") if isinstance(value, str) else sorted(value) if isinstance(value, set) else _as_list(value)
+    )
+    return tuple(sorted({parse_day(entry) for entry in entries if str(entry).strip()}, reverse=True))
+
+
 _DELAY = "10 to 86400"
 _TEMPLATE = "a template, see alerts.md"
 
@@ -326,6 +359,7 @@ FIELDS = (
     Field("ca_pem", "text", "the public roots", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
     Field("greeting", "text or list", "none", "each up to 100 characters", "READY", "Other beginnings of a greeting to accept beside `+OK`, for proprietary servers.", _texts(100)),
     Field("check_quit", "truth", "true", "true, false", "false", "The reply to QUIT is part of the test.", _truth),
+    Field("all_addresses", "truth", "false", "true, false", "true", "Test every address of the host: some failing is half up, all failing is failed.", _truth),
     Field("max_test_seconds", "number", "10", "1 to 60", "5", "One deadline for the whole test, names and TLS included.", _decimal(1, 60)),
     Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up.", _whole(10, 86_400)),
     Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _whole(10, 86_400)),
@@ -336,6 +370,11 @@ FIELDS = (
     Field("alert_recovery", "truth", "true", "true, false", "false", "Send `recovered` when an alerted outage ends.", _truth),
     Field("enabled", "truth", "true", "true, false", "false", "false suspends the target: it is not tested.", _truth),
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and nobody is alerted.", _windows),
+    Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "Maintenance from now, as `popwatch silence` writes it.", _map),
+    Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "Nobody is told more of the outage that began then, but its end, as `popwatch ack` writes it.", _map),
+    Field("depends_on", "text", "none", "another target's `target_id`", "gateway-berlin", "While that target fails, this one's alerts are held, and its own failure is shown as caused by it.", _id),
+    Field("flap_per_hour", "number", "6", "0 to 60", "10", "Changes between passed and failed in an hour, above which one alert says so instead of many; 0 never.", _whole(0, 60)),
+    Field("certificate_warn_days", "list", "30, 14, 7, 3, 1", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which people are warned, once each.", _days),
     Field("group", "text", "none", "up to 100 characters", "customers", "For people and for routing alerts.", _text(100)),
     Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "For people; shown in alerts.", _tags),
     Field("timezone", "text", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),

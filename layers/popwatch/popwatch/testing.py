@@ -17,8 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.batches import Batch, PlannedTest
 from popwatch.committer import CommitError, Committer
 from popwatch.dispatcher import Dispatcher
-from popwatch.health import Judgement, judge
-from popwatch.hours import sample_of
+from popwatch.health import changes_nothing, judge
+from popwatch.hours import rtt_of, sample_of
 from popwatch.outcomes import ErrorCode, Outcome
 from popwatch.prober import Prober
 from popwatch.records import Record
@@ -94,11 +94,12 @@ class BatchTester:
 
     def _take(self, test: PlannedTest, outcome: Outcome, pool: ThreadPoolExecutor) -> None:
         """An outcome has arrived: count it, and commit it if it changes anything."""
-        self._results.samples[test.target.target_id] = sample_of(outcome)
+        in_maintenance = test.target.policy.in_maintenance(self._batch.tick)
+        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=in_maintenance)
         if outcome.error:
             self._results.failures[outcome.error] += 1
         judgement = judge(test.record.health, outcome, test.target.policy, self._batch.tick)
-        if _is_quiet(outcome, judgement):
+        if outcome.passed and changes_nothing(test.record.health, judgement):
             self._plan_retest(test, test.record)
         else:
             commit = pool.submit(self._committer.commit, test, outcome, self._batch.tick, self._last_good)
@@ -142,19 +143,14 @@ class BatchTester:
 
     def _last_good(self, target_id: str) -> tuple[datetime, float] | None:
         for tick, results in self._newest_samples:
-            rtt_ms = results.get(target_id)
-            if isinstance(rtt_ms, int | float):
-                return tick, float(rtt_ms)
+            rtt_ms = rtt_of(results.get(target_id))
+            if rtt_ms is not None:
+                return tick, rtt_ms
         return None
 
     @cached_property
     def _newest_samples(self) -> list[tuple[datetime, Mapping[str, object]]]:
         return list(self._store.read_newest_samples(self._batch.batches, self._batch.number, NEWEST_SAMPLES))
-
-
-def _is_quiet(outcome: Outcome, judgement: Judgement) -> bool:
-    """Whether a target that is up, or in maintenance, has passed: nothing to write to its record."""
-    return outcome.passed and judgement.transition is None
 
 
 def _facts(test: PlannedTest, error: Exception) -> dict[str, str]:

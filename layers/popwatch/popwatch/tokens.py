@@ -102,6 +102,12 @@ def _certificate_days(occasion: Occasion) -> str:
     return str((expires - occasion.now) // timedelta(days=1)) if expires else UNKNOWN
 
 
+def _acknowledged_by(occasion: Occasion) -> str:
+    policy = occasion.target.policy
+    known = policy.acknowledged if policy.knows_of(occasion.outage.failing_since) else None
+    return (known.by or "somebody") if known else UNKNOWN
+
+
 def _tags(occasion: Occasion) -> str:
     return clean(", ".join(occasion.target.tags), TAGS_SHOWN)
 
@@ -138,6 +144,8 @@ TOKENS = (
     Token("last_good_rtt_ms", "its round-trip time in ms", lambda it: milliseconds(it.outage.last_good_rtt_ms)),
     Token("next_test", "when it is tested again, at the latest", lambda it: utc(it.next_test_at)),
     Token("certificate_days", "days until the certificate expires", _certificate_days),
+    Token("depends_on", "the target that it depends on", lambda it: it.target.policy.depends_on),
+    Token("acknowledged_by", "who acknowledged the outage", _acknowledged_by),
     Token("alert_id", "names the alert: the same id is the same alert", lambda it: it.alert_id),
 )  # fmt: skip
 """Every token; `docs/alerts.md` is checked against it."""

@@ -67,7 +67,7 @@ def parse_window(value: object, zone: tzinfo) -> Window:
         return WeeklyWindow(_parse_days(value.get("days", "daily")), _parse_clock(begin), _parse_clock(end), zone)
     if "days" in value:
         raise ValueError("a weekly window needs `from` and `until` as HH:MM")
-    window = OnceWindow(_parse_moment(begin, zone), _parse_moment(end, zone))
+    window = OnceWindow(parse_moment(begin, zone), parse_moment(end, zone))
     if window.end <= window.start:
         raise ValueError("a window's `until` must be later than its `from`")
     return window
@@ -81,7 +81,8 @@ def parse_timezone(value: object) -> tzinfo:
         raise ValueError("it must be a time zone of the IANA database, such as Europe/Berlin or UTC") from None
 
 
-def _parse_moment(text: str, zone: tzinfo) -> datetime:
+def parse_moment(text: str, zone: tzinfo) -> datetime:
+    """A moment in ISO 8601, in `zone` if it has no offset; raises ValueError for anything else."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

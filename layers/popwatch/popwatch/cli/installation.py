@@ -5,11 +5,12 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from popwatch.cli.choice import Choice
 from popwatch.cli.errors import UserError
 from popwatch.cli.local.stack import local_client
 from popwatch.store import Store, Tables
@@ -45,8 +46,19 @@ class Installation:
     @property
     def store(self) -> Store:
         """All three tables, to read."""
-        tables = Tables(self.outputs["TargetsTable"], self.outputs["StatusTable"], self.outputs["HistoryTable"])
+        tables = Tables(
+            self.outputs["TargetsTable"],
+            self.outputs["StatusTable"],
+            self.outputs["HistoryTable"],
+            samples_kept=timedelta(days=int(self.outputs.get("SamplesDays", "30"))),
+            records_kept=timedelta(days=int(self.outputs.get("RecordsDays", "400"))),
+        )
         return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC))
+
+
+def find(choice: Choice) -> Installation:
+    """The stack that the options of the command name. Raises UserError."""
+    return find_local() if choice.local else find_stack(choice.stack)
 
 
 def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:

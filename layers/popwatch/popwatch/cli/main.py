@@ -8,23 +8,15 @@ import importlib
 import os
 import sys
 import traceback
-from dataclasses import dataclass
 
 import click
 
 from popwatch import __version__
+from popwatch.cli.choice import Choice
 from popwatch.cli.errors import told
 from popwatch.cli.plugin import UNKNOWN_CODE, unknown
 
 COMMANDS = {"targets": "popwatch.cli.targets:targets", "test": "popwatch.cli.probing:test"}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which stack the user means."""
-
-    stack: str
-    local: bool
 
 
 class LazyGroup(click.Group):

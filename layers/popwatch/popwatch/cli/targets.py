@@ -11,7 +11,7 @@ import click
 
 from popwatch.cli.errors import UserError
 from popwatch.cli.files import Entry, FileError, read_entries, write_entries
-from popwatch.cli.installation import Installation, find_local, find_stack
+from popwatch.cli.installation import find
 from popwatch.cli.target_items import (
     Item,
     all_mistakes,
@@ -210,11 +210,6 @@ def check(choice: Any, file: Path | None) -> None:
         click.secho(mistake, fg="red")
     click.echo(f"{len(entries)} items, {len(found)} mistakes.")
     sys.exit(2 if found else 0)
-
-
-def find(choice: Any) -> Installation:
-    """The stack that the options of the command name. Raises UserError."""
-    return find_local() if choice.local else find_stack(choice.stack)
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:
