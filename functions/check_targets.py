@@ -81,6 +81,8 @@ def _tell(what: str, report: Report) -> None:
     metrics.add_metric("Tests", MetricUnit.Count, report.tests)
     if report.alerts:
         metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())
+    if report.inconclusive:
+        metrics.add_metric("Inconclusive", MetricUnit.Count, report.inconclusive)
     metrics.flush_metrics()
     _count_by("Failures", "error", report.failures)
     _count_by("Targets", "state", report.states)

@@ -17,10 +17,14 @@ MESSAGE_BYTES = 900_000
 
 @dataclass(frozen=True, slots=True)
 class PlannedTest:
-    """A target that is due, and its record as the plan found it."""
+    """A target that is due, and its record as the plan found it.
+
+    `failing_parent` is the target that it depends on, if that was failing then.
+    """
 
     target: Target
     record: Record
+    failing_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,13 @@ def from_message(body: str) -> Work:
 
 def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
     for test in tests:
-        yield PlannedTest(parse_target(test["item"], defaults), from_plain(Record, test["record"]))
+        target = parse_target(test["item"], defaults)
+        yield PlannedTest(target, from_plain(Record, test["record"]), test.get("failing_parent", ""))
 
 
 def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
-    return {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
+    plain = {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
+    return plain | ({"failing_parent": test.failing_parent} if test.failing_parent else {})
 
 
 def _dump(plain: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ class Committer:
 
         def decide(record: Record) -> tuple[Record, Judgement, Message | None]:
             health = _with_last_good(record, last_good)
-            judgement = judge(health, outcome, policy, tick)
+            judgement = judge(health, outcome, policy, tick, test.failing_parent)
             message = render(target, health, judgement, outcome, tick) if judgement.alert else None
             return replace(record, outcome=outcome), judgement, message
 

@@ -1,6 +1,7 @@
 """The function's settings, from its environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +12,8 @@ class Settings:
     """What the stack tells the function.
 
     `samples_days` and `records_days` are how long History keeps samples, and transitions, alerts and hours. Above
-    `storm_threshold` alerts in one batch the rest go out as one summary.
+    `storm_threshold` alerts in one batch the rest go out as one summary. `reference_hosts` are hosts and TCP ports
+    that tell whether the network works.
     """
 
     targets_table: str
@@ -23,6 +25,7 @@ class Settings:
     records_days: int = 400
     storm_threshold: int = 10
     function_timeout_seconds: int = 120
+    reference_hosts: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -33,6 +36,7 @@ class Settings:
             history_table=_text(environment, "HISTORY_TABLE"),
             alert_topic_arn=_text(environment, "ALERT_TOPIC_ARN"),
             batch_queue_url=_text(environment, "BATCH_QUEUE_URL"),
+            reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             **{name: _whole(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
         )
 
@@ -40,11 +44,22 @@ class Settings:
 _NUMBERS = ("samples_days", "records_days", "storm_threshold", "function_timeout_seconds")
 
 
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(\d{1,5})")
+
+
 def _text(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:
         raise KeyError(f"The environment variable {name} is not set: deploy the function with the stack's template.")
     return value
+
+
+def _endpoints(text: str) -> tuple[tuple[str, int], ...]:
+    """The endpoints of `host:port, [address]:port`."""
+    found = [_ENDPOINT.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
+    if not all(found):
+        raise ValueError(f"The environment variable REFERENCE_HOSTS must be a list of host:port, not {text!r}.")
+    return tuple((match[1].strip("[]"), int(match[2])) for match in found if match)
 
 
 def _whole(environment: Mapping[str, str], name: str) -> int:

@@ -33,6 +33,10 @@ class State(StrEnum):
     MAINTENANCE = "maintenance"
 
 
+FAILING = (State.WARN, State.DOWN, State.LOST)
+"""The states of a target whose last judged test failed."""
+
+
 class AlertEvent(StrEnum):
     """What an alert tells people."""
 

@@ -52,6 +52,11 @@ def rtt_of(sample: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def is_inconclusive(sample: object) -> bool:
+    """Whether a sample is of a test that was not judged."""
+    return isinstance(sample, Mapping) and bool(sample.get("inconclusive"))
+
+
 def add_up(samples: Iterable[Mapping[str, Any]]) -> dict[str, HourTotals]:
     """The totals by target of samples items' results."""
     return {target_id: _total(found) for target_id, found in _by_target(samples).items()}
@@ -114,7 +119,7 @@ def _total(samples: list[Any]) -> HourTotals:
         tests=len(samples),
         passes=len(rtts),
         failures=dict(Counter(str(sample["error"]) for sample in counted)),
-        inconclusive=sum(bool(sample.get("inconclusive")) for sample in failed),
+        inconclusive=sum(map(is_inconclusive, failed)),
         in_maintenance=sum(bool(sample.get("maintenance")) for sample in failed),
         degraded=sum("degraded" in sample for sample in maps),
     )

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from popwatch.batches import Batch, PlannedTest
-from popwatch.health import State
+from popwatch.health import FAILING, State
 from popwatch.records import Record
 from popwatch.schedule import TICK, batch_count, next_due
 from popwatch.targets import Target
@@ -37,7 +37,10 @@ def plan(
     defaults: Mapping[str, Any],
 ) -> Plan:
     """The plan for `tick`, when `after` was the last tick completed (`None`: there was none)."""
-    tests = [PlannedTest(target, records.get(name) or Record(name)) for name, target in targets.items()]
+    tests = [
+        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records))
+        for name, target in targets.items()
+    ]
     due: dict[datetime, list[PlannedTest]] = {tick: []}
     for test in tests:
         moment = _due(test, after or tick - TICK, tick)
@@ -64,6 +67,25 @@ def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
     """The fields that no target has, as `target: field`, under a short name that changes when they do."""
     found = sorted(f"{target.target_id}: {name}" for target in targets for name in target.unknown_fields)
     return (blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else "", found)
+
+
+def runs_in_circle(target: Target, targets: Mapping[str, Target]) -> bool:
+    """Whether a target depends on itself by way of others; such a dependence holds no alert back."""
+    seen: set[str] = set()
+    name = target.policy.depends_on
+    while name and name not in seen:
+        seen.add(name)
+        name = targets[name].policy.depends_on if name in targets else ""
+    return target.target_id in seen
+
+
+def _failing_parent(target: Target, targets: Mapping[str, Target], records: Mapping[str, Record]) -> str:
+    """The target that it depends on, if that fails. One that is off, in maintenance or gone explains nothing."""
+    parent = targets.get(target.policy.depends_on)
+    if parent is None or not parent.policy.enabled or runs_in_circle(target, targets):
+        return ""
+    record = records.get(parent.target_id)
+    return parent.target_id if record and record.health.state in FAILING else ""
 
 
 def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:

@@ -34,6 +34,9 @@ HOUR_GRACE = timedelta(minutes=5)
 HOURS_AT_ONCE = 6
 """Hours that one sweep adds up after popwatch itself has paused; the next sweeps do the rest."""
 
+REFERENCE_SECONDS = 3.0
+"""How long a reference host may take to be reached."""
+
 LARGEST_REPORT = 50
 """Unknown fields that one log line names."""
 
@@ -45,7 +48,8 @@ class Report:
     """What one invocation did: what is logged and counted of it.
 
     `lag_seconds` is the time from the tick to the end. `states` counts all targets as the plan found them; a batch from
-    the queue has none. `owed` counts what AWS refused and a later sweep makes good.
+    the queue has none. `inconclusive` tests were put aside, since the monitor's own network may be to blame. `owed`
+    counts what AWS refused and a later sweep makes good.
     """
 
     tick: datetime
@@ -56,6 +60,7 @@ class Report:
     states: Mapping[State, int] = field(default_factory=dict)
     messages: int = 0
     handed_back: int = 0
+    inconclusive: int = 0
     owed: int = 0
     lag_seconds: float = 0.0
 
@@ -154,6 +159,7 @@ class Sweep:
             dispatcher=self._edges.dispatcher,
             end_by=self._end_by,
             clock=self._clock,
+            references=_reference_targets(self._settings),
         )
         return tester.run()
 
@@ -167,6 +173,7 @@ class Sweep:
             alerts=tally.alerts,
             messages=messages,
             handed_back=results.handed_back,
+            inconclusive=results.inconclusive,
             owed=tally.unsent,
             lag_seconds=(self._clock() - tick).total_seconds(),
         )
@@ -193,6 +200,14 @@ class Sweep:
                     self.run_hour(work)
                 else:
                     self._edges.dispatcher.send(work)
+
+
+def _reference_targets(settings: Settings) -> list[Target]:
+    """Hosts that tell whether the network works, as targets: any answer at all will do."""
+    return [
+        Target(f"{host}:{port}", host, host, port, max_test_seconds=REFERENCE_SECONDS)
+        for host, port in settings.reference_hosts
+    ]
 
 
 def _last_whole_hour(tick: datetime) -> datetime:

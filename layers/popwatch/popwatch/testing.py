@@ -2,11 +2,14 @@
 
 An outcome is committed by a thread of its own while the prober's loop goes on, so an alert never waits for the slowest
 target. What this invocation cannot finish goes back to the queue.
+
+While it may still be the monitor's own network that fails (see `doubt`), failures of the network are held, not judged.
+In a sound network the first passes end that doubt within milliseconds.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,13 +20,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.batches import Batch, PlannedTest
 from popwatch.committer import CommitError, Committer
 from popwatch.dispatcher import Dispatcher
-from popwatch.health import changes_nothing, judge
-from popwatch.hours import rtt_of, sample_of
+from popwatch.doubt import LOOKBACK_MINUTES, MOST_TICKS, Doubt, Verdict, has_been_reached, is_of_network
+from popwatch.health import State, changes_nothing, judge
+from popwatch.hours import is_inconclusive, rtt_of, sample_of
 from popwatch.outcomes import ErrorCode, Outcome
 from popwatch.prober import Prober
 from popwatch.records import Record
-from popwatch.schedule import group_name, retest_at
+from popwatch.schedule import TICK, group_name, next_due, retest_at
 from popwatch.store import Store
+from popwatch.targets import Target
 
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
@@ -46,15 +51,19 @@ class UnfinishedError(Exception):
 
 @dataclass(slots=True)
 class Results:
-    """What the tests of a batch found: samples by target, failures by error, and the tests handed back."""
+    """What the tests of a batch found: samples by target, failures by error, the tests handed back or put aside."""
 
     samples: dict[str, object] = field(default_factory=dict)
     failures: Counter[ErrorCode] = field(default_factory=Counter)
     handed_back: int = 0
+    inconclusive: int = 0
 
 
 class BatchTester:
-    """Tests one batch, once. `end_by` is when tests must have ended, by the monotonic clock."""
+    """Tests one batch, once. `end_by` is when tests must have ended, by the monotonic clock.
+
+    `references` are hosts that are tried when a target that passed before fails for reasons of the network.
+    """
 
     def __init__(
         self,
@@ -66,6 +75,7 @@ class BatchTester:
         dispatcher: Dispatcher,
         end_by: float,
         clock: Callable[[], datetime],
+        references: Sequence[Target] = (),
     ) -> None:
         self._batch, self._end_by, self._clock = batch, end_by, clock
         self._store, self._prober, self._committer, self._dispatcher = store, prober, committer, dispatcher
@@ -74,6 +84,11 @@ class BatchTester:
         self._commits: dict[Future[Record], PlannedTest] = {}
         self._retests: dict[datetime, list[PlannedTest]] = {}
         self._results = Results()
+        passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
+        self._doubt = Doubt(passed_before, awaits_references=bool(references))
+        self._references = references
+        self._asked: Future[bool] | None = None
+        self._held: list[tuple[PlannedTest, Outcome]] = []
 
     def run(self) -> Results:
         """Make all tests and see them through."""
@@ -82,9 +97,11 @@ class BatchTester:
             for arrivals in self._prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
                     self._take(self._untested.pop(target.target_id), outcome, pool)
+                self._release(pool)
                 self._collect(future for future in list(self._commits) if future.done())
                 self._send_retests(self._clock() + NEAR)
                 self._committer.flush()
+            self._release(pool, final=True)
         self._collect(list(self._commits))
         self._committer.flush(final=True)
         self._send_retests(self._batch.horizon)
@@ -93,12 +110,76 @@ class BatchTester:
         return self._results
 
     def _take(self, test: PlannedTest, outcome: Outcome, pool: ThreadPoolExecutor) -> None:
-        """An outcome has arrived: count it, and commit it if it changes anything."""
+        """An outcome has arrived: hold it if it may be the monitor's own failure, else judge it."""
+        if test.record.health.state is State.UP:
+            self._doubt.take(test.target, outcome)
+        if is_of_network(outcome):
+            self._held.append((test, outcome))
+        else:
+            self._judge(test, outcome, pool)
+
+    def _release(self, pool: ThreadPoolExecutor, *, final: bool = False) -> None:
+        """Judge what is held, or put it aside, once it is clear whose failure it is; at the end it must be."""
+        if not self._held:
+            return
+        self._ask_references(pool, final=final)
+        verdict = self._doubt.verdict
+        if verdict is Verdict.OPEN and not final:
+            return
+        held, self._held = self._held, []
+        if verdict is Verdict.OURS and self._may_put_aside():
+            self._put_aside(held)
+        else:
+            for test, outcome in held:
+                self._judge(test, outcome, pool)
+
+    def _ask_references(self, pool: ThreadPoolExecutor, *, final: bool) -> None:
+        """Try the reference hosts once a target that passed before has failed; take their answer when it is there."""
+        if self._references and self._doubt.failed and self._asked is None:
+            self._asked = pool.submit(self._reaches_references)
+        if self._asked and (final or self._asked.done()):
+            self._doubt.references = self._asked.result()
+
+    def _reaches_references(self) -> bool:
+        arrivals = self._prober.run(self._references)
+        return any(has_been_reached(outcome) for batch in arrivals for _, outcome in batch)
+
+    def _may_put_aside(self) -> bool:
+        """Whether outcomes were put aside in fewer ticks of late than they may be."""
+        batch, since = self._batch, self._batch.tick - timedelta(minutes=LOOKBACK_MINUTES)
+        samples = self._store.read_samples(batch.batches, batch.number, since, batch.tick)
+        minutes = {tick.replace(second=0) for tick, results in samples if any(map(is_inconclusive, results.values()))}
+        return len(minutes) < MOST_TICKS
+
+    def _put_aside(self, held: list[tuple[PlannedTest, Outcome]]) -> None:
+        """Record outcomes that prove nothing, and see that what is not due at the next tick is tested then too."""
+        again: list[PlannedTest] = []
+        for test, outcome in held:
+            self._results.samples[test.target.target_id] = sample_of(outcome, inconclusive=True)
+            due = next_due(
+                test.target.target_id,
+                test.record.health,
+                test.target.policy,
+                tested=test.record.tick,
+                after=self._batch.tick,
+                tick=self._batch.horizon,
+            )
+            if due is None:
+                again.append(test)
+        self._results.inconclusive += len(held)
+        _log.error("Nearly all tests fail for reasons of the network, perhaps our own: they are not judged.")
+        if again:
+            horizon = self._batch.horizon
+            batch = replace(self._batch, tick=horizon, horizon=horizon + TICK, tests=tuple(again), attempt=0)
+            self._dispatcher.send(batch, max(0, round((horizon - self._clock()).total_seconds())))
+
+    def _judge(self, test: PlannedTest, outcome: Outcome, pool: ThreadPoolExecutor) -> None:
+        """Count an outcome, and commit it if it changes anything."""
         in_maintenance = test.target.policy.in_maintenance(self._batch.tick)
         self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=in_maintenance)
         if outcome.error:
             self._results.failures[outcome.error] += 1
-        judgement = judge(test.record.health, outcome, test.target.policy, self._batch.tick)
+        judgement = judge(test.record.health, outcome, test.target.policy, self._batch.tick, test.failing_parent)
         if outcome.passed and changes_nothing(test.record.health, judgement):
             self._plan_retest(test, test.record)
         else:
@@ -117,7 +198,7 @@ class BatchTester:
     def _plan_retest(self, test: PlannedTest, record: Record) -> None:
         due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.horizon)
         if due:
-            self._retests.setdefault(due, []).append(PlannedTest(test.target, record))
+            self._retests.setdefault(due, []).append(replace(test, record=record))
 
     def _send_retests(self, until: datetime) -> None:
         if self._clock() >= self._batch.horizon:

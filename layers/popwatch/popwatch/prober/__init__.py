@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 
 from popwatch.outcomes import Outcome
 from popwatch.prober import names, stamps
+from popwatch.prober.addresses import MOST_ADDRESSES, Party
 from popwatch.prober.names import Answer, HasRoute, Names, Resolve
 from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe
@@ -98,6 +99,8 @@ class _Loop:
         self._known: dict[str, Answer] = {}
         self._answers: SimpleQueue[Answer] = SimpleQueue()
         self._arrivals: Arrivals = []
+        self._parties: dict[Probe, Party] = {}
+        self._postponed: deque[tuple[str, Party]] = deque()
         self._keeper = stamps.keeper() if kernel_stamps else None
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
@@ -108,7 +111,7 @@ class _Loop:
     def run(self, targets: Iterator[Target], end_by: float | None) -> Iterator[Arrivals]:
         """Launch, wait, look at sockets, then at answers, then at moments; until all is over."""
         queue, reported = deque(targets), time.monotonic()
-        while queue or self._probes or self._arrivals:
+        while queue or self._probes or self._arrivals or self._postponed:
             self._launch(queue, end_by)
             self._turn(0.0 if queue and self._room() else reported + REPORT_SECONDS)
             if self._arrivals or time.monotonic() >= reported + REPORT_SECONDS:
@@ -155,23 +158,39 @@ class _Loop:
         """Whether there is a descriptor for a second connection of a test."""
         return len(self._by_descriptor) < self._in_flight + MOST_RACES
 
+    def spread(self, probe: Probe, addresses: tuple[str, ...]) -> None:
+        """Test a host's further addresses, as soon as there are descriptors for them."""
+        others = addresses[: MOST_ADDRESSES - 1]
+        party = self._parties[probe] = Party(probe.target, 1 + len(others))
+        self._postponed.extend((address, party) for address in others)
+
     def finish(self, probe: Probe, outcome: Outcome) -> None:
-        """A probe is over."""
+        """A probe is over, and with it the test, unless other addresses are still being tested."""
         self._probes.discard(probe)
-        self._arrivals.append((probe.target, outcome))
+        party = self._parties.pop(probe, None)
+        whole = party.take(outcome) if party else outcome
+        if whole:
+            self._arrivals.append((probe.target, whole))
 
     def _room(self) -> bool:
         return len(self._probes) < self._in_flight and len(self._by_descriptor) < self._in_flight
 
     def _launch(self, queue: deque[Target], end_by: float | None) -> None:
+        while self._postponed and self.may_race():
+            address, party = self._postponed.popleft()
+            probe = Probe(party.target, self, kernel_stamps=self._kernel_stamps, address=address)
+            self._parties[probe] = party
+            self._begin(probe)
         for _ in range(LAUNCHES_PER_TURN):
             if not queue or not self._room():
                 return
             target = queue.popleft()
             if end_by is None or time.monotonic() + target.max_test_seconds <= end_by:
-                probe = Probe(target, self, kernel_stamps=self._kernel_stamps)
-                self._probes.add(probe)
-                probe.start()
+                self._begin(Probe(target, self, kernel_stamps=self._kernel_stamps))
+
+    def _begin(self, probe: Probe) -> None:
+        self._probes.add(probe)
+        probe.start()
 
     def _turn(self, until: float) -> None:
         if self._moments:

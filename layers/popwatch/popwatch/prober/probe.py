@@ -78,6 +78,9 @@ class Loop(Protocol):
     def may_race(self) -> bool:
         """Whether there are descriptors for a second connection of a probe."""
 
+    def spread(self, probe: "Probe", addresses: tuple[str, ...]) -> None:
+        """Test each of a host's further addresses beside the one that the probe takes."""
+
     def finish(self, probe: "Probe", outcome: Outcome) -> None:
         """The probe is over."""
 
@@ -94,10 +97,11 @@ class _Attempt:
 
 
 class Probe:
-    """One test. `kernel_stamps` false leaves the kernel's receive stamps unused."""
+    """One test. `kernel_stamps` false leaves the kernel's receive stamps unused; `address` is the only one to try."""
 
-    def __init__(self, target: Target, loop: Loop, *, kernel_stamps: bool = True) -> None:
+    def __init__(self, target: Target, loop: Loop, *, kernel_stamps: bool = True, address: str = "") -> None:
         self.target, self._loop, self._kernel_stamps = target, loop, kernel_stamps
+        self._only = address or (target.host if is_address(target.host) else "")
         self._started_at, self._began = datetime.now(UTC), time.monotonic()
         self.deadline = self._began + target.max_test_seconds
         self._phase = Phase.DNS
@@ -126,8 +130,8 @@ class Probe:
             self._end_with_problems(problems)
             return
         self._loop.wake_at(self.deadline, self)
-        if is_address(self.target.host):
-            self._connect_to((self.target.host,))
+        if self._only:
+            self._connect_to((self._only,))
         else:
             self._loop.look_up(self.target.host, self)
 
@@ -203,6 +207,10 @@ class Probe:
         self._phase = Phase.CONNECT
         routed = [it for it in addresses if ":" not in it or self._loop.has_route(it, self.target.port)]
         self._addresses.extend(interleave(tuple(routed)))
+        if self.target.all_addresses and len(self._addresses) > 1:
+            mine = self._addresses.popleft()
+            self._loop.spread(self, tuple(self._addresses))
+            self._addresses = deque([mine])
         if self._addresses:
             self._connect_next()
         else:
