@@ -40,7 +40,7 @@ def test_twenty_kills_lose_nothing(
     chance = random.Random(SEED)
     ports = {f"t{number:02}": server.listen("healthy") for number in range(TARGETS)}
     stack.put_targets(
-        {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60},
+        {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60, "flap_per_hour": 0},
         *({"target_id": name, "host": "127.0.0.1", "port": port} for name, port in ports.items()),
     )
     base = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -539,3 +539,48 @@ def open_descriptors(port: int) -> int:
     lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
     rows = (line.split() for line in lines)
     return sum(row[3] == established and row[2].endswith(f":{port:04X}") for row in rows)
+
+
+class TestAllAddresses:
+    """Every address of a host is tested, and the outcome is of them all."""
+
+    def run(self, scripts: dict[str, str], count: int = 1, in_flight: int | None = None) -> list[Outcome]:
+        """Tests of one port at several loopback addresses, with a script at each."""
+        names, port = resolver({"pop.example.net": list(scripts)}), 0
+        with ExitStack() as servers:
+            for address, script in scripts.items():
+                port = servers.enter_context(ScriptedServer()).listen(script, host=address, port=port)
+            fleet = [target(port, f"t{it}", host="pop.example.net", all_addresses=True) for it in range(count)]
+            return list(run(Prober(resolve=names, in_flight=in_flight), fleet).values())
+
+    def test_all_pass(self) -> None:
+        """A plain pass."""
+        [outcome] = self.run({"127.0.0.1": "healthy", "127.0.0.2": "healthy", "127.0.0.3": "healthy"})
+        assert outcome.passed
+        assert outcome.failed_addresses == ()
+
+    @pytest.mark.parametrize(("script", "reason"), [("refused", "refused"), ("silent", "no-greeting")])
+    def test_some_fail(self, script: str, reason: str) -> None:
+        """Passed, with each failing address and why; the first address failing makes no difference."""
+        [outcome] = self.run({"127.0.0.1": script, "127.0.0.2": "healthy", "127.0.0.3": script})
+        assert outcome.passed
+        assert outcome.address == "127.0.0.2"
+        assert outcome.failed_addresses == (f"127.0.0.1: {reason}", f"127.0.0.3: {reason}")
+
+    def test_all_fail(self) -> None:
+        """Failed, with every address in the detail."""
+        [outcome] = self.run({"127.0.0.1": "silent", "127.0.0.2": "refused"})
+        assert not outcome.passed
+        assert "127.0.0.1: no-greeting; 127.0.0.2: refused" in outcome.detail
+
+    def test_one_address_is_an_ordinary_test(self, server: ScriptedServer) -> None:
+        """A name with one address, or an address itself."""
+        [outcome] = self.run({"127.0.0.1": "healthy"})
+        assert outcome.passed
+        assert probe(target(server.listen("healthy"), all_addresses=True)).passed
+
+    def test_many_hosts_with_many_addresses_leave_descriptors(self) -> None:
+        """Further addresses wait for descriptors rather than fail for lack of them."""
+        outcomes = self.run({f"127.0.0.{number}": "healthy" for number in range(1, 9)}, count=40, in_flight=5)
+        assert len(outcomes) == 40
+        assert all(outcome.passed and not outcome.failed_addresses for outcome in outcomes)

@@ -11,7 +11,7 @@ from popwatch.alerts import Message
 from popwatch.health import Health, State, Transition
 from popwatch.hours import HourTotals
 from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.records import Pending, Record
+from popwatch.records import Action, Note, Pending, Record
 from popwatch.store import Store, SweepMark, Tables
 
 FULL = Record(
@@ -158,3 +158,25 @@ def test_defaults_are_apart(world: World) -> None:
     world.put_target("a")
     defaults, items = world.store.read_targets()
     assert (defaults["delay_up"], [item["target_id"] for item in items]) == (300, ["a"])
+
+
+def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
+    """800 targets with as many different round-trip times as tests do not fit into DynamoDB's 400 KB."""
+    totals = {
+        f"a-server-with-a-long-name-{number}": HourTotals(60, 60, {}, buckets={str(bucket): 1 for bucket in range(60)})
+        for number in range(800)
+    }
+    world.store.put_hour(1, 0, NOON, totals)
+    parts = list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))
+    assert len(parts) > 1
+    assert {name for _, part in parts for name in part} == set(totals)
+    assert {moment for moment, _ in parts} == {NOON}
+
+
+def test_notes_are_events_of_their_target(world: World) -> None:
+    """Who did what and why is read back with the transitions and alerts."""
+    note = Note(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
+    world.store.put_note("a", note)
+    [event] = world.store.read_events("a")
+    assert (event["kind"], event["action"], event["tick"]) == ("note", "silenced", NOON)
+    assert (event["by"], event["why"]) == ("night-shift", "new disk")

@@ -7,6 +7,7 @@ import pytest
 
 from integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 from popwatch.batches import HourOfBatch
+from popwatch.hours import is_inconclusive
 from popwatch.outcomes import ErrorCode
 
 DOWN_AT_ONCE = {"failures_per_alert": 1, "max_alerts": 3}
@@ -303,3 +304,107 @@ def check_nothing_lost(world: World, where: str) -> None:
     record = world.store.read_records()[1]["a"]
     assert not record.pending, where
     assert (str(record.health.state), world.state("b")) == ("up", "up"), where
+
+
+def test_a_day_is_added_up_from_its_hours(world: World) -> None:
+    """Once the last hour of a day has been added up, the day is, for all of its tests."""
+    midnight = NOON.replace(hour=0)
+    world.put_target("a", delay_up=600)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(midnight - MINUTE * 70)
+    world.failing.clear()
+    for step in range(-69, 10):
+        world.tick(midnight + MINUTE * step)
+    [(day, totals)] = world.store.read_days(1, 0, midnight - timedelta(days=1), midnight)
+    assert day == midnight - timedelta(days=1)
+    hours = [part["a"] for _, part in world.store.read_hours(1, 0, day, midnight)]
+    assert totals["a"]["tests"] == sum(hour["tests"] for hour in hours) > 6
+    assert totals["a"]["failures"] == {"timed-out": 1}
+
+
+class TestDoubt:
+    """Nearly all targets fail at once: it may be the monitor's own network."""
+
+    @pytest.fixture
+    def fleet(self, world: World) -> World:
+        for number in range(12):
+            world.put_target(f"t{number:02}", host=f"192.0.{number}.1", failures_per_alert=1)
+        run(world, 1)
+        return world
+
+    def cut_off(self, world: World, count: int = 12) -> None:
+        world.failing = {f"t{number:02}": ErrorCode.CANNOT_CONNECT for number in range(count)}
+        world.reason = "connect-timed-out"
+
+    def test_two_ticks_are_put_aside_and_the_third_is_judged(self, fleet: World) -> None:
+        """Two ticks change no state and tell nobody; what still fails after them is judged, as a storm."""
+        self.cut_off(fleet)
+        run(fleet, 2, start=1)
+        assert fleet.state("t00") == "up"
+        assert fleet.received() == []
+        run(fleet, 1, start=3)
+        assert fleet.state("t00") == "down"
+        assert [alert["event"] for alert in fleet.received()].count("down") == 10
+        samples = [results["t00"] for _, results in fleet.store.read_samples(1, 0, NOON, NOON + MINUTE * 4)]
+        assert [is_inconclusive(sample) for sample in samples] == [False, True, True, False]
+
+    def test_a_short_loss_of_the_network_leaves_no_trace_in_states(self, fleet: World) -> None:
+        """Back after two ticks, nothing has changed and nobody was woken."""
+        self.cut_off(fleet)
+        run(fleet, 2, start=1)
+        fleet.failing = {}
+        run(fleet, 2, start=3)
+        assert fleet.transitions("t00") == [("untested", "up")]
+        assert fleet.received() == []
+
+    def test_an_outage_of_some_is_judged_at_once(self, fleet: World) -> None:
+        """Ten of twelve are not nearly all: their alerts go out in the same tick."""
+        self.cut_off(fleet, 10)
+        run(fleet, 1, start=1)
+        assert fleet.state("t00") == "down"
+        assert len(fleet.received()) == 10
+
+    def test_servers_that_refuse_are_no_trouble_of_the_network(self, fleet: World) -> None:
+        """All twelve refuse: their host is down, not our network."""
+        self.cut_off(fleet)
+        fleet.reason = "refused"
+        run(fleet, 1, start=1)
+        assert fleet.state("t00") == "down"
+
+    def test_slow_targets_are_tested_again_at_the_next_tick(self, fleet: World) -> None:
+        """A target that is tested every hour does not wait an hour for a test that counts."""
+        fleet.put_target("_defaults", host="", delay_up=3600)
+        self.cut_off(fleet)
+        fleet.minute(NOON + MINUTE * 61)
+        fleet.tested.clear()
+        fleet.minute(NOON + MINUTE * 62)
+        assert len(fleet.tested) == 12
+
+
+def test_reference_hosts_tell_for_a_small_fleet(world: World) -> None:
+    """One target and a reference host that fail together prove nothing; the target alone does."""
+    world.references = (("192.0.2.53", 443),)
+    world.put_target("a", **DOWN_AT_ONCE)
+    run(world, 1)
+    world.failing = {"a": ErrorCode.CANNOT_CONNECT, "192.0.2.53:443": ErrorCode.CANNOT_CONNECT}
+    world.reason = "connect-timed-out"
+    run(world, 1, start=1)
+    assert world.state("a") == "up"
+    del world.failing["192.0.2.53:443"]
+    run(world, 1, start=2)
+    assert world.state("a") == "down"
+
+
+def test_child_is_held_while_its_gateway_fails(world: World) -> None:
+    """The gateway alone is told of; then the child, as it still fails once the gateway is back."""
+    world.put_target("gateway", failures_per_alert=2, delay_lost=60)
+    world.put_target("child", failures_per_alert=1, depends_on="gateway")
+    run(world, 1)
+    world.failing = {"gateway": ErrorCode.TIMED_OUT, "child": ErrorCode.TIMED_OUT}
+    run(world, 6, start=1)
+    assert {alert["target_id"] for alert in world.received()} == {"gateway"}
+    assert world.store.read_records()[1]["child"].health.caused_by == "gateway"
+    del world.failing["gateway"]
+    run(world, 2, start=7)
+    told = [(alert["target_id"], alert["event"]) for alert in world.received()]
+    assert told == [("gateway", "recovered"), ("child", "down")]

@@ -75,6 +75,8 @@ class World:
 
     now: datetime = NOON
     failing: dict[str, ErrorCode] = field(default_factory=dict)
+    reason: str = "as-scripted"
+    references: tuple[tuple[str, int], ...] = ()
     out_of_time: set[str] = field(default_factory=set)
     queue: list[tuple[datetime, str]] = field(default_factory=list)
     tested: list[tuple[datetime, str]] = field(default_factory=list)
@@ -118,7 +120,8 @@ class World:
         error = self.failing.get(target.target_id)
         if error is None:
             return Outcome(self.now, Phase.QUIT, rtt_ms=12.5)
-        return Outcome(self.now, Phase.GREETING, error=error, reason="as-scripted", detail="The test said so.")
+        phase = Phase.CONNECT if error is ErrorCode.CANNOT_CONNECT else Phase.GREETING
+        return Outcome(self.now, phase, error=error, reason=self.reason, detail="The test said so.")
 
     def tick(self, at: datetime) -> Report | None:
         """One tick of the schedule, and what it leaves in the queue for at once; None if the process was killed."""
@@ -163,7 +166,15 @@ class World:
             Notifier(sns, self.topic),
             RecordingDispatcher(self),
         )
-        settings = Settings("Targets", "Status", "History", self.topic, "queue", storm_threshold=self.storm_threshold)
+        settings = Settings(
+            "Targets",
+            "Status",
+            "History",
+            self.topic,
+            "queue",
+            storm_threshold=self.storm_threshold,
+            reference_hosts=self.references,
+        )
         return Sweep(edges, settings, writer=f"invocation-{self.invocations}", end_by=0.0, clock=lambda: self.now)
 
     def revive(self) -> None:

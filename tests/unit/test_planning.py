@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from popwatch.health import Health, State
-from popwatch.planning import Plan, plan, unknown_fields, without_target
+from popwatch.planning import Plan, plan, runs_in_circle, unknown_fields, without_target
 from popwatch.records import Record
 from popwatch.targets import Target, parse_target
 
@@ -66,3 +68,41 @@ def test_unknown_fields_have_a_name_that_changes_with_them() -> None:
     assert name == unknown_fields(targets("b", "a", prot=2).values())[0]
     assert name != unknown_fields(targets("a", prot=1).values())[0]
     assert unknown_fields(targets("a").values()) == ("", [])
+
+
+class TestDependence:
+    """Which failing target explains another's failure."""
+
+    def parents(self, fleet: dict[str, Target], **states: State) -> dict[str, str]:
+        records = {name: Record(name, 1, BEFORE, Health(state)) for name, state in states.items()}
+        found = plan(NOON, BEFORE, fleet, records, {})
+        return {test.target.target_id: test.failing_parent for test in found.now.tests}
+
+    @pytest.mark.parametrize(
+        ("state", "expected"),
+        [
+            (State.UP, ""),
+            (State.UNTESTED, ""),
+            (State.WARN, "gateway"),
+            (State.DOWN, "gateway"),
+            (State.LOST, "gateway"),
+            (State.MAINTENANCE, ""),
+        ],
+    )
+    def test_a_failing_parent_explains(self, state: State, expected: str) -> None:
+        """From its first failed test on, and only while it fails."""
+        fleet = targets("gateway") | targets("child", depends_on="gateway")
+        assert self.parents(fleet, gateway=state)["child"] == expected
+
+    def test_a_parent_that_is_off_or_gone_explains_nothing(self) -> None:
+        """Otherwise its children's alerts would be held for good."""
+        assert self.parents(targets("child", depends_on="gone"))["child"] == ""
+        fleet = targets("gateway", enabled=False) | targets("child", depends_on="gateway")
+        assert self.parents(fleet, gateway=State.DOWN)["child"] == ""
+
+    def test_a_circle_explains_nothing(self) -> None:
+        """Two targets that depend on each other would otherwise hold each other's alerts for good."""
+        fleet = targets("a", depends_on="b") | targets("b", depends_on="a") | targets("c", depends_on="a")
+        found = self.parents(fleet, a=State.DOWN, b=State.DOWN, c=State.UNTESTED)
+        assert (found["a"], found["b"], found["c"]) == ("", "", "a")
+        assert [runs_in_circle(target, fleet) for target in fleet.values()] == [True, True, False]

@@ -17,6 +17,7 @@ from popwatch.schedule import (
     is_due,
     is_stale,
     largest_chunk,
+    longest_notice,
     next_due,
     retest_at,
 )
@@ -146,3 +147,18 @@ def test_group_name_is_of_the_set() -> None:
 def test_largest_chunk(sizes: list[int], count: int) -> None:
     """As many as fit are taken, and one that fits nowhere goes alone."""
     assert largest_chunk(sizes, 100) == count
+
+
+@pytest.mark.parametrize(
+    ("policy", "seconds"),
+    [
+        (Policy(), 60 + 2 * 60 + 60 + 10),
+        (Policy(failures_per_alert=1), 60 + 60 + 10),
+        (Policy(delay_warn=20), 60 + 2 * 20 + 60 + 10),
+        (Policy(delay_up=90, delay_warn=70), 120 + 2 * 120 + 60 + 10),
+        (Policy(failures_per_alert=1, depends_on="gateway"), 60 + 60 + 60 + 10),
+    ],
+)
+def test_longest_notice(policy: Policy, seconds: int) -> None:
+    """The delay while up, those in warn, a tick that comes late in its minute, and the last test's deadline."""
+    assert longest_notice(policy, 10) == timedelta(seconds=seconds)

@@ -1,0 +1,108 @@
+"""When the failures of a batch prove nothing, and when they do."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from popwatch.doubt import Doubt, Verdict, has_been_reached, is_of_network, network_of
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.targets import Target
+
+NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+PASSED = Outcome(NOW, Phase.QUIT, rtt_ms=1.0)
+LOST = Outcome(NOW, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "connect-timed-out")
+REFUSED = Outcome(NOW, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused")
+
+
+def target(number: int) -> Target:
+    return Target(f"t{number}", f"t{number}", f"192.0.{number % 4}.{number + 1}")
+
+
+def after(passed: int, lost: int, expected: int | None = None) -> Doubt:
+    """What is known after so many outcomes of targets that passed before."""
+    doubt = Doubt(passed + lost if expected is None else expected)
+    for number in range(passed + lost):
+        doubt.take(target(number), PASSED if number < passed else LOST)
+    return doubt
+
+
+@pytest.mark.parametrize(
+    ("passed", "lost", "expected", "verdict"),
+    [
+        (0, 10, 10, Verdict.OURS),
+        (1, 9, 10, Verdict.OURS),
+        (2, 8, 10, Verdict.THEIRS),
+        (0, 9, 9, Verdict.THEIRS),
+        (0, 5, 10, Verdict.OPEN),
+        (1, 5, 10, Verdict.OPEN),
+        (2, 0, 10, Verdict.THEIRS),
+        (0, 0, 500, Verdict.OPEN),
+        (51, 400, 500, Verdict.THEIRS),
+    ],
+)
+def test_nearly_all_of_at_least_ten(passed: int, lost: int, expected: int, verdict: Verdict) -> None:
+    """Nine tenths of ten or more targets decide; as long as they still may, nothing is decided."""
+    assert after(passed, lost, expected).verdict is verdict
+
+
+def test_one_network_is_theirs() -> None:
+    """Servers of two networks may well fail together."""
+    doubt = Doubt(10)
+    for number in range(10):
+        doubt.take(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
+    assert doubt.verdict is not Verdict.OURS
+
+
+def test_answers_of_servers_are_no_failures_of_the_network() -> None:
+    """Ten servers that refuse are reached."""
+    doubt = Doubt(10)
+    for number in range(10):
+        doubt.take(target(number), REFUSED)
+    assert doubt.verdict is Verdict.THEIRS
+
+
+@pytest.mark.parametrize(("reached", "verdict"), [(False, Verdict.OURS), (True, Verdict.THEIRS), (None, Verdict.OPEN)])
+def test_reference_hosts_decide_for_small_fleets(reached: bool | None, verdict: Verdict) -> None:
+    """One failing target is in doubt until a reference host has answered."""
+    doubt = Doubt(1, awaits_references=True, references=reached)
+    doubt.take(target(1), LOST)
+    assert doubt.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (PASSED, False),
+        (LOST, True),
+        (REFUSED, False),
+        (Outcome(NOW, Phase.DNS, ErrorCode.NO_ADDRESS, "dns-failure"), True),
+        (Outcome(NOW, Phase.DNS, ErrorCode.NO_ADDRESS, "no-such-name"), False),
+        (Outcome(NOW, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting"), False),
+    ],
+)
+def test_reasons_of_the_network(outcome: Outcome, expected: bool) -> None:
+    """Only failures without any server's part count."""
+    assert is_of_network(outcome) is expected
+
+
+def test_reference_is_reached_by_any_answer() -> None:
+    """A web server that says nothing to a POP3 test is reached, and so is one that refuses."""
+    assert has_been_reached(Outcome(NOW, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting"))
+    assert has_been_reached(REFUSED)
+    assert not has_been_reached(LOST)
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "network"),
+    [
+        ("192.0.2.7", "", "192.0.2.0/24"),
+        ("pop.example.net", "198.51.100.9", "198.51.100.0/24"),
+        ("pop.example.net", "", "example.net"),
+        ("2001:db8:1:2::3", "", "2001:db8:1::/48"),
+        ("fe80::1", "fe80::1%eth0", "fe80::/48"),
+    ],
+)
+def test_networks(host: str, address: str, network: str) -> None:
+    """An address's prefix, else the name's last two labels."""
+    assert network_of(Target("t", "t", host), replace(LOST, address=address)) == network

@@ -1,0 +1,61 @@
+"""Silences and acknowledgements as `popwatch silence` and `ack` write them, and as hands may."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from popwatch.targets import parse_target
+
+BASE = {"target_id": "t", "host": "pop.example.net"}
+NOW = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
+
+
+def test_silence_is_maintenance_while_it_lasts() -> None:
+    """Within its moments the target is in maintenance, and who asked for it is known."""
+    window = {"from": "2026-11-24T20:00Z", "until": "2026-11-24T22:00Z", "why": " new\tdisk ", "by": "night-shift"}
+    policy = parse_target(BASE | {"silence": window}).policy
+    assert policy.in_maintenance(NOW)
+    assert not policy.in_maintenance(NOW.replace(hour=22))
+    assert policy.silence is not None
+    assert (policy.silence.why, policy.silence.by) == ("new disk", "night-shift")
+
+
+def test_moments_without_offset_are_the_targets_own() -> None:
+    """21:30 in Berlin is 20:30 UTC."""
+    window = {"from": "2026-11-24T21:30", "until": "2026-11-24T22:30"}
+    policy = parse_target(BASE | {"silence": window, "timezone": "Europe/Berlin"}).policy
+    assert policy.in_maintenance(NOW.replace(hour=20, minute=45))
+
+
+def test_acknowledgement_is_of_one_outage() -> None:
+    """The moment of the first failure names it."""
+    policy = parse_target(BASE | {"acknowledged": {"outage": "2026-11-24T21:00Z", "by": "night-shift"}}).policy
+    assert policy.knows_of(NOW)
+    assert not policy.knows_of(NOW.replace(minute=1))
+    assert not policy.knows_of(None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "explanation"),
+    [
+        ("silence", "two hours", "it must be a map; `popwatch silence` and `popwatch ack` write it"),
+        ("silence", {"from": "2026-11-24T20:00Z"}, "it needs `until`"),
+        ("silence", {"from": "2026-11-24T20:00Z", "until": "2026-11-24T19:00Z"}, "must be later"),
+        ("silence", {"from": "x", "until": "y", "who": "z"}, "it has no field `who`"),
+        ("acknowledged", {"outage": "yesterday"}, "ISO 8601"),
+        ("certificate_warn_days", "soon", "is not a number"),
+        ("certificate_warn_days", [400], "is not between 0 and 365"),
+        ("flap_per_hour", 61, "is not between 0 and 60"),
+    ],
+)
+def test_mistakes_are_named(field: str, value: object, explanation: str) -> None:
+    """The problem names the field and says what to write."""
+    [problem] = parse_target(BASE | {field: value}).problems
+    assert problem.field == field
+    assert explanation in problem.explanation
+
+
+@pytest.mark.parametrize("days", [[1, "7", 30], "30, 7, 1", {30, 7, 1}, ["30", 7, 7, 1]])
+def test_days_in_any_form(days: object) -> None:
+    """Numbers as numbers or texts, as a list, a set or with commas; greatest first."""
+    assert parse_target(BASE | {"certificate_warn_days": days}).policy.certificate_warn_days == (30, 7, 1)

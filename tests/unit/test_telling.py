@@ -1,0 +1,241 @@
+"""`judge`: what people are told beside down and recovered, and what is held back. States stay true throughout."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.health import UNTESTED, AlertEvent, Health, Judgement, State, changes_nothing, judge, suspend
+from popwatch.interventions import Acknowledgement
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.targets import Policy
+
+START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
+FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting")
+HALF = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
+CALM = Policy(flap_per_hour=0)
+
+
+def run(outcomes: Iterable[Outcome], policy: Policy, health: Health = UNTESTED, parent: str = "") -> list[Judgement]:
+    """A judgement each minute."""
+    found = []
+    for minute, outcome in enumerate(outcomes):
+        judgement = judge(health, outcome, policy, START + minute * MINUTE, parent)
+        found.append(judgement)
+        health = judgement.health
+    return found
+
+
+def told(judgements: Iterable[Judgement]) -> list[str]:
+    """The events told, `-` where there was none."""
+    return [judgement.alert.event.value if judgement.alert else "-" for judgement in judgements]
+
+
+UP = judge(UNTESTED, PASSED, CALM, START - MINUTE).health
+
+
+class TestDependence:
+    """A target whose parent fails: its alerts are held, and sent if it still fails once the parent is back."""
+
+    CHILD = replace(CALM, depends_on="gateway")
+
+    def test_alerts_are_held_while_the_parent_fails(self) -> None:
+        """The child goes down, its failure has a cause, and nobody is told."""
+        judgements = run([FAILED] * 12, self.CHILD, UP, parent="gateway")
+        last = judgements[-1].health
+        assert told(judgements) == ["-"] * 12
+        assert (last.state, last.caused_by, last.alerts_sent, last.held) == (State.DOWN, "gateway", 0, True)
+
+    def test_child_that_still_fails_is_told_of_at_its_next_test(self) -> None:
+        """The parent is back, the child is not: alert 1 comes at once, further ones as usual."""
+        held = run([FAILED] * 4, self.CHILD, UP, parent="gateway")[-1].health
+        assert told(run([FAILED] * 6, self.CHILD, held)) == ["down", "down", "-", "-", "down", "-"]
+
+    def test_child_that_is_back_with_its_parent_is_never_told_of(self) -> None:
+        """Nobody was told that it was down, so nobody is told that it is up."""
+        held = run([FAILED] * 4, self.CHILD, UP, parent="gateway")[-1].health
+        assert told(run([PASSED, PASSED], self.CHILD, held)) == ["-", "-"]
+
+    def test_an_alert_waits_for_the_parents_own_test(self) -> None:
+        """With `failures_per_alert: 1` the parent may not have been tested yet, so the first failure tells nothing."""
+        policy = replace(self.CHILD, failures_per_alert=1)
+        assert told(run([FAILED, FAILED], policy, UP)) == ["-", "down"]
+
+    def test_recovery_of_what_was_told_is_told_though_the_parent_fails(self) -> None:
+        """Alerts are held, their ends never."""
+        down = run([FAILED] * 3, self.CHILD, UP)[-1].health
+        assert told(run([PASSED], self.CHILD, down, parent="gateway")) == ["recovered"]
+
+
+class TestAcknowledgement:
+    """Somebody knows of the outage: no more alerts of it, but its end."""
+
+    def known(self, outage: datetime) -> Policy:
+        return replace(CALM, acknowledged=Acknowledgement(outage, outage))
+
+    def test_no_more_alerts_but_the_recovery(self) -> None:
+        """Acknowledged after alert 1, the outage ends with `recovered`."""
+        down = run([FAILED] * 3, CALM, UP)[-1].health
+        assert told(run([FAILED] * 9 + [PASSED], self.known(START), down)) == ["-"] * 9 + ["recovered"]
+
+    def test_recovery_is_told_even_if_no_alert_was_sent(self) -> None:
+        """Whoever acknowledged in warn waits to hear of the end."""
+        warn = run([FAILED], CALM, UP)[-1].health
+        assert told(run([FAILED] * 5 + [PASSED], self.known(START), warn)) == ["-"] * 5 + ["recovered"]
+
+    def test_another_outage_is_told_as_usual(self) -> None:
+        """An acknowledgement is of one outage only."""
+        assert told(run([FAILED] * 3, self.known(START - timedelta(hours=1)), UP)) == ["-", "-", "down"]
+
+
+class TestFlapping:
+    """Too many changes: one alert, silence, one alert when it is steady."""
+
+    POLICY = Policy(failures_per_alert=1, flap_per_hour=6)
+
+    def test_one_alert_instead_of_many_and_one_when_steady(self) -> None:
+        """The seventh change within an hour is `flapping`; 20 minutes without one are `steady`."""
+        outcomes = [FAILED, PASSED] * 6 + [PASSED] * 30
+        events = told(run(outcomes, self.POLICY, UP))
+        assert events[:6] == ["down", "recovered"] * 3
+        assert events[6] == "flapping"
+        assert [event for event in events[7:] if event != "-"] == ["steady"]
+        assert events.index("steady") == 11 + 20
+
+    def test_states_stay_true(self) -> None:
+        """Each change of state is a transition, told or not."""
+        judgements = run([FAILED, PASSED] * 8, self.POLICY, UP)
+        assert all(judgement.transition for judgement in judgements)
+
+    def test_what_was_told_is_closed_though_it_flaps(self) -> None:
+        """A `down` that was sent is followed by its `recovered`, even when that change is one too many."""
+        policy = Policy(failures_per_alert=1, flap_per_hour=1)
+        assert told(run([FAILED, PASSED, FAILED, PASSED], policy, UP)) == ["down", "recovered", "flapping", "-"]
+
+    def test_outage_of_a_flapping_target_is_told_once_it_is_steady(self) -> None:
+        """It stays down: `steady` says so, and alert 1 follows at the next failed test."""
+        events = told(run([FAILED, PASSED] * 4 + [FAILED] * 30, self.POLICY, UP))
+        assert [event for event in events[6:] if event != "-"][:3] == ["flapping", "steady", "down"]
+
+    def test_few_changes_are_no_flapping(self) -> None:
+        """Six changes in an hour are within the default."""
+        assert "flapping" not in told(run([FAILED, PASSED] * 3 + [PASSED] * 60, self.POLICY, UP))
+
+    def test_changes_kept_are_few(self) -> None:
+        """A record does not grow with the changes."""
+        last = run([FAILED, PASSED] * 100, self.POLICY, UP)[-1].health
+        assert len(last.changes) == 7
+
+    def test_zero_never_flaps(self) -> None:
+        """`flap_per_hour: 0` tells each change."""
+        assert told(run([FAILED, PASSED] * 20, replace(CALM, failures_per_alert=1), UP)) == ["down", "recovered"] * 20
+
+
+class TestHalfUp:
+    """Some of a host's addresses fail: up, and told of."""
+
+    def test_told_once_when_it_lasts_and_once_when_it_ends(self) -> None:
+        """Three tests in a row bring `degraded`, the first whole one `restored`."""
+        events = told(run([HALF] * 5 + [PASSED, PASSED], CALM, UP))
+        assert events == ["-", "-", "degraded", "-", "-", "restored", "-"]
+
+    def test_it_is_up(self) -> None:
+        """Half up is up, without a transition."""
+        judgements = run([HALF] * 5, CALM, UP)
+        assert {judgement.health.state for judgement in judgements} == {State.UP}
+        assert not any(judgement.transition for judgement in judgements)
+
+    def test_brief_trouble_is_silent(self) -> None:
+        """Two half tests and a whole one tell nothing."""
+        assert told(run([HALF, HALF, PASSED], CALM, UP)) == ["-"] * 3
+
+    def test_long_trouble_writes_nothing_more(self) -> None:
+        """Once told, a further half test changes nothing that would have to be written."""
+        health = run([HALF] * 3, CALM, UP)[-1].health
+        assert changes_nothing(health, judge(health, HALF, CALM, START + 4 * MINUTE))
+
+
+class TestCertificates:
+    """Warnings at 30, 14, 7, 3 and 1 days, once each."""
+
+    def warnings(self, expires: Iterable[datetime], policy: Policy = CALM) -> list[str]:
+        """What is told of daily tests that show these certificates, as `day:limit`."""
+        health, found = UP, []
+        for day, moment in enumerate(expires):
+            now = START + timedelta(days=day)
+            judgement = judge(health, replace(PASSED, certificate_expires=moment), policy, now)
+            assert judgement.health.state is State.UP
+            if judgement.alert:
+                assert judgement.alert.event is AlertEvent.CERTIFICATE
+                found.append(f"{day}:{judgement.alert.number}")
+            health = judgement.health
+        return found
+
+    def test_once_at_each_of_the_days(self) -> None:
+        """A certificate that lasts 40 days more is warned of five times."""
+        assert self.warnings([START + timedelta(days=40)] * 42) == ["10:30", "26:14", "33:7", "37:3", "39:1"]
+
+    def test_renewal_starts_over(self) -> None:
+        """A new certificate ends the warnings, and is warned of in its own time."""
+        old, new = START + timedelta(days=20), START + timedelta(days=100)
+        assert self.warnings([old] * 10 + [new] * 80) == ["0:30", "6:14", "70:30", "86:14"]
+
+    def test_two_certificates_in_turn_do_not_repeat(self) -> None:
+        """Servers behind one name show two certificates: the one that expires first is warned of, once a limit."""
+        short, long = START + timedelta(days=5), START + timedelta(days=25)
+        assert self.warnings([short, long, short, long, short]) == ["0:7", "2:3", "4:1"]
+
+    def test_days_are_the_users(self) -> None:
+        """No days, no warnings."""
+        assert self.warnings([START] * 3, replace(CALM, certificate_warn_days=())) == []
+
+    def test_certificate_never_changes_the_state(self) -> None:
+        """An expired certificate of a target that passes (`verify_tls: false`) leaves it up."""
+        outcome = replace(PASSED, certificate_expires=START - timedelta(days=3))
+        judgement = judge(UP, outcome, CALM, START)
+        assert (judgement.health.state, judgement.transition) == (State.UP, None)
+        assert judgement.alert is not None
+
+    def test_suspension_does_not_forget(self) -> None:
+        """What was warned of is not warned of again after `popwatch suspend` and `resume`."""
+        outcome = replace(PASSED, certificate_expires=START + timedelta(days=20))
+        health = judge(UP, outcome, CALM, START).health
+        resumed = judge(suspend(health, START).health, outcome, CALM, START + MINUTE)
+        assert resumed.alert is None
+
+
+@given(
+    st.lists(st.sampled_from([PASSED, FAILED, HALF]), max_size=80),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(0, 7),
+    st.lists(st.booleans(), min_size=80, max_size=80),
+)
+def test_whatever_is_told_is_closed(
+    outcomes: list[Outcome], failures_per_alert: int, max_alerts: int, flap_per_hour: int, parent_fails: list[bool]
+) -> None:
+    """A passed test leaves no `down` open; numbers run 1, 2, ... up to the limit, whatever happened before."""
+    policy = Policy(
+        failures_per_alert=failures_per_alert,
+        max_alerts=max_alerts,
+        flap_per_hour=flap_per_hour,
+        depends_on="gateway",
+    )
+    health, open_alerts = UNTESTED, 0
+    for minute, outcome in enumerate(outcomes):
+        parent = "gateway" if parent_fails[minute] else ""
+        judgement = judge(health, outcome, policy, START + minute * MINUTE, parent)
+        event = judgement.alert.event if judgement.alert else None
+        if event is AlertEvent.DOWN:
+            open_alerts += 1
+            assert judgement.alert is not None
+            assert judgement.alert.number == open_alerts <= max_alerts
+        if outcome.passed:
+            assert (event is AlertEvent.RECOVERED) == (open_alerts > 0)
+            open_alerts = 0
+        assert max_alerts or event is None
+        health = judgement.health
