@@ -3,8 +3,7 @@
 import json
 import ssl
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +12,17 @@ import click
 import pytest
 import trustme
 
-from popwatch.cli.local.stack import LocalStack, free_port, local_client
-from popwatch.cli.main import COMMANDS, main
+from integration.conftest import Run
+from popwatch.cli.local.stack import free_port, local_client
+from popwatch.cli.main import COMMANDS
 from popwatch.target_table import TargetTable
 from scripted_pop3 import ScriptedServer
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command with arguments."""
-
-    def run_command(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["popwatch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run_command
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer() as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that speaks DynamoDB."""
-    local = LocalStack(tmp_path_factory.mktemp("aws"), tmp_path_factory.mktemp("state"), port=free_port(0))
-    local.start()
-    yield local.endpoint
-    local.stop()
 
 
 @pytest.fixture

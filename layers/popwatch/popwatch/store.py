@@ -108,6 +108,17 @@ class Store:
                 records[item["target_id"]] = _record_of(item)
         return mark, records
 
+    def read_record(self, target_id: str) -> Record:
+        """The record of one target as it is now; an empty one if there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=self._tables.status,
+            Key=to_item({"target_id": target_id}),
+            ConsistentRead=True,
+            ReturnConsumedCapacity="TOTAL",
+        )
+        self.capacity.add(self.capacity.read, answer)
+        return _record_of(from_item(answer["Item"])) if "Item" in answer else Record(target_id)
+
     def mark_sweep(self, mark: SweepMark) -> None:
         """Write how far sweeps have come; an older tick never replaces a newer one. `mark.tick` is not None."""
         self._put_status(

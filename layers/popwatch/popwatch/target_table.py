@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from popwatch.items import Plain, from_item, to_item
 
@@ -34,6 +34,27 @@ class TargetTable:
             TableName=self._table, Key=to_item({"target_id": target_id}), ConsistentRead=True
         )
         return from_item(answer["Item"]) if "Item" in answer else None
+
+    def change(self, target_id: str, put: Plain, remove: Iterable[str] = ()) -> bool:
+        """Put fields of one item, and remove others; whether there is such an item.
+
+        What somebody else changes of it at the same time stays.
+        """
+        sets, removes = [f"#{name} = :{name}" for name in put], [f"#{name}" for name in remove]
+        parts = [f"{word} {', '.join(found)}" for word, found in (("SET", sets), ("REMOVE", removes)) if found]
+        values: Any = {"ExpressionAttributeValues": to_item({f":{name}": value for name, value in put.items()})}
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=to_item({"target_id": target_id}),
+                UpdateExpression=" ".join(parts),
+                ConditionExpression="attribute_exists(target_id)",
+                ExpressionAttributeNames={f"#{name}": name for name in (*put, *remove)},
+                **(values if put else {}),
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def write(self, put: Iterable[Plain], delete: Iterable[str] = ()) -> None:
         """Put items and delete others by their ids; what DynamoDB leaves undone is sent again."""

@@ -16,7 +16,15 @@ from popwatch.cli.choice import Choice
 from popwatch.cli.errors import told
 from popwatch.cli.plugin import UNKNOWN_CODE, unknown
 
-COMMANDS = {"targets": "popwatch.cli.targets:targets", "test": "popwatch.cli.probing:test"}
+COMMANDS = {
+    "ack": "popwatch.cli.living:ack",
+    "resume": "popwatch.cli.living:resume",
+    "silence": "popwatch.cli.living:silence",
+    "suspend": "popwatch.cli.living:suspend",
+    "targets": "popwatch.cli.targets:targets",
+    "test": "popwatch.cli.probing:test",
+    "unsilence": "popwatch.cli.living:unsilence",
+}
 
 
 class LazyGroup(click.Group):

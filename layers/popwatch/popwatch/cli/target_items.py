@@ -72,6 +72,13 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     ]
 
 
+def missing_target(target_id: str, items: Iterable[str]) -> str:
+    """What to say where there is no target of an id: the one that may have been meant."""
+    close = difflib.get_close_matches(target_id, list(items), n=1)
+    hint = f"Did you mean {shown(close[0])}?" if close else "`popwatch targets list` shows those that there are."
+    return f"There is no target {shown(target_id)}. {hint}"
+
+
 def all_mistakes(entries: Iterable[Entry], defaults: Mapping[str, Any]) -> list[str]:
     """The mistakes of many targets, each with its line; `defaults` hold unless one of the entries sets them."""
     entries = list(entries)

@@ -1,6 +1,5 @@
 """`popwatch targets`: list, show, put, remove, import, export and check the targets of a stack."""
 
-import difflib
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from popwatch.cli.target_items import (
     assigned,
     compare,
     effective,
+    missing_target,
     mistakes_of,
     own_fields,
     shown,
@@ -82,7 +82,7 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
     table = find(choice).target_table
     item = table.get(target_id)
     if item is None:
-        raise UserError(_missing(target_id, table.read()))
+        raise UserError(missing_target(target_id, table.read()))
     if as_json:
         click.echo(json.dumps(item))
         return
@@ -136,7 +136,7 @@ def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
     items = table.read()
     missing = [name for name in target_ids if name not in items]
     if missing:
-        raise UserError(f"{_missing(missing[0], items)} Nothing was removed.")
+        raise UserError(f"{missing_target(missing[0], items)} Nothing was removed.")
     table.write([], dict.fromkeys(target_ids))
     click.echo(f"Removed: {', '.join(target_ids)}.")
 
@@ -221,12 +221,6 @@ def _row(target: Target) -> tuple[str, str, str, str]:
         target.tls.value,
         ", ".join(part for part in (target.group, off, wrong) if part),
     )
-
-
-def _missing(target_id: str, items: Iterable[str]) -> str:
-    close = difflib.get_close_matches(target_id, list(items), n=1)
-    hint = f"Did you mean {close[0]}?" if close else "`popwatch targets list` shows those that there are."
-    return f"There is no target {target_id}. {hint}"
 
 
 def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:

@@ -1,0 +1,157 @@
+"""`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what they write, note and say."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import Run
+from popwatch.cli.installation import Installation, find_local
+from popwatch.cli.local.stack import local_client
+from popwatch.health import Health, State
+from popwatch.records import Record
+from popwatch.targets import Target, parse_target
+
+Do = Callable[..., str]
+SINCE = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
+KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
+
+
+@pytest.fixture
+def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """A stack's tables with two targets of a group and one of none."""
+    monkeypatch.chdir(tmp_path)
+    dynamodb = local_client("dynamodb", endpoint, "us-east-1")
+    for name, keys in KEYS.items():
+        dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[
+                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+            ],
+        )
+    outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": {f"{name}Table": name for name in KEYS}}
+    (tmp_path / ".popwatch").mkdir()
+    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
+    found = find_local()
+    found.target_table.write(
+        {"target_id": name, "host": "pop.example.net", **group}
+        for name, group in (("a", {"group": "g"}), ("b", {"group": "g"}), ("c", {}))
+    )
+    yield found
+    for name in KEYS:
+        dynamodb.delete_table(TableName=name)
+
+
+@pytest.fixture
+def do(run: Run, stack: Installation) -> Do:  # noqa: ARG001 - the command finds the stack itself
+    """Run the command on the stack; what it says. `code` is how it should end."""
+
+    def do_command(*arguments: str, code: int = 0) -> str:
+        ended = run("--local", *arguments)
+        assert ended.code == code, ended
+        return ended.err if code else ended.out
+
+    return do_command
+
+
+def target(stack: Installation, name: str) -> Target:
+    return parse_target(stack.target_table.read()[name])
+
+
+def notes(stack: Installation, name: str) -> list[tuple[str, str, str]]:
+    return [(event["action"], event["by"], event.get("why", "")) for event in stack.store.read_events(name)]
+
+
+def fail(stack: Installation, name: str) -> None:
+    assert stack.store.commit(Record(name, 1, SINCE, Health(State.DOWN, SINCE, 3, 1, SINCE)), 0) is None
+
+
+def test_silence_is_maintenance_from_now(do: Do, stack: Installation) -> None:
+    """The target is in maintenance for as long as was said; who and why are kept."""
+    said = do("silence", "a", "--for", "1h30m", "--why", "new  disk", "--by", "night-shift")
+    policy, now = target(stack, "a").policy, datetime.now(UTC)
+    assert policy.in_maintenance(now)
+    assert policy.in_maintenance(now + timedelta(minutes=89))
+    assert not policy.in_maintenance(now + timedelta(minutes=91))
+    assert notes(stack, "a") == [("silenced", "night-shift", "new disk")]
+    assert said.startswith("a: silenced until 20")
+    assert "(1 h 30 min): tested and recorded, nobody is alerted." in said
+
+
+def test_silence_of_a_group(do: Do, stack: Installation) -> None:
+    """All of its targets, and no other."""
+    do("silence", "--group", "g", "--for", "30m")
+    now = datetime.now(UTC)
+    assert [target(stack, name).policy.in_maintenance(now) for name in "abc"] == [True, True, False]
+
+
+def test_unsilence_ends_it(do: Do, stack: Installation) -> None:
+    """The field goes; a second time there is nothing to end."""
+    do("silence", "a", "--for", "2h")
+    do("unsilence", "a", "--by", "night-shift")
+    assert target(stack, "a").policy.silence is None
+    assert notes(stack, "a")[-1][:2] == ("unsilenced", "night-shift")
+    assert "not silenced, so nothing was changed" in do("unsilence", "a", code=3)
+
+
+def test_ack_names_the_outage(do: Do, stack: Installation) -> None:
+    """The acknowledgement holds for the outage that there is, and says so."""
+    fail(stack, "a")
+    said = do("ack", "a", "--why", "on my way", "--by", "night-shift")
+    assert target(stack, "a").policy.knows_of(SINCE)
+    assert notes(stack, "a") == [("acknowledged", "night-shift", "on my way")]
+    assert said == (
+        "a: the outage since 2026-11-24 03:12:00 UTC is acknowledged by night-shift. "
+        "Nobody is told more of it, but that it is over.\n"
+    )
+
+
+def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> None:
+    """Healthy targets of the group are left alone; a group without outage is an error."""
+    assert "there is no outage to acknowledge" in do("ack", "--group", "g", code=3)
+    fail(stack, "b")
+    do("ack", "--group", "g")
+    assert target(stack, "a").policy.acknowledged is None
+    assert target(stack, "b").policy.knows_of(SINCE)
+
+
+def test_suspend_and_resume(do: Do, stack: Installation) -> None:
+    """Switched off and on, each noted."""
+    do("suspend", "a", "--why", "moved")
+    assert not target(stack, "a").policy.enabled
+    do("resume", "a")
+    assert target(stack, "a").policy.enabled
+    assert {action for action, _, _ in notes(stack, "a")} == {"suspended", "resumed"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("silence", "a"), "Missing option '--for'"),
+        (("silence", "a", "--for", "long"), "is no length of time: write 90s, 20m, 2h, 1d or 1h30m"),
+        (("silence", "a", "--for", "0h"), "is no length of time"),
+        (("silence", "--for", "2h"), "Name one target, or a group with --group NAME."),
+        (("silence", "a", "--group", "g", "--for", "2h"), "Name one target, or a group with --group NAME."),
+        (("silence", "aa", "--for", "2h"), "There is no target aa."),
+        (("suspend", "--group", "x"), "There is no target in a group x. The groups are: g."),
+    ],
+)
+def test_mistakes_say_what_to_write(do: Do, stack: Installation, arguments: tuple[str, ...], said: str) -> None:
+    """Nothing is written, and the next step is named."""
+    before = stack.target_table.read()
+    assert said in do(*arguments, code=3)
+    assert stack.target_table.read() == before
+
+
+def test_what_others_change_meanwhile_stays(stack: Installation) -> None:
+    """Only the fields of the command are written, and a removed target is not brought back."""
+    table = stack.target_table
+    table.write([{"target_id": "a", "host": "other.example.net", "port": 1110}])
+    assert table.change("a", {"enabled": False}, ["silence"])
+    assert table.read()["a"] == {"target_id": "a", "host": "other.example.net", "port": 1110, "enabled": False}
+    assert not table.change("gone", {"enabled": False})
+    assert "gone" not in table.read()
