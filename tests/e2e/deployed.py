@@ -76,7 +76,7 @@ class Deployed:
 
     def events(self, target_id: str) -> list[dict[str, Any]]:
         """Transitions and alerts in the order in which they were committed."""
-        return sorted(self.store.read_events(target_id), key=lambda event: (event["version"], event["kind"]))
+        return sorted(self.store.read_events(target_id), key=lambda event: (event.get("version", 0), event["kind"]))
 
     def configure(self, **variables: str) -> None:
         """Change variables of the function's environment until `clear`."""

@@ -4,20 +4,16 @@ The truth is the scripts that the servers played at each tick. The prober's outc
 answers), so the states that must follow are known, and are compared with History and with what subscribers received.
 """
 
-import os
 import random
-import signal
-import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from e2e.deployed import Deployed
-from popwatch.records import iso
+from e2e.killing import complete, kill_during
 from scripted_pop3 import ScriptedServer
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(580)]
@@ -67,37 +63,6 @@ def test_twenty_kills_lose_nothing(
     assert report["transitions lost"] == report["transitions invented"] == 0
     assert report["alerts lost"] == report["alerts invented"] == 0
     assert report["alerts repeated"] == report["alerts repeated by a death before their note"]
-
-
-def kill_during(stack: Deployed, at: datetime, after: float) -> list[datetime]:
-    """Begin a sweep and kill its process so many seconds later; when, if it was there to be killed."""
-    sweep = threading.Thread(target=suppressed_tick, args=(stack, at))
-    sweep.start()
-    time.sleep(after)
-    killed_at: list[datetime] = []
-    for process in stack.process_ids():
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-            killed_at = [datetime.now(UTC)]
-    sweep.join()
-    return killed_at
-
-
-def suppressed_tick(stack: Deployed, at: datetime) -> None:
-    """The answer to an invocation that was killed is an error, of one kind or another."""
-    with suppress(Exception):
-        stack.tick(at)
-
-
-def complete(stack: Deployed, at: datetime) -> None:
-    """The same tick again and again until a sweep has completed it."""
-
-    def is_complete() -> bool:
-        suppressed_tick(stack, at)
-        mark = stack.store.read_records()[0]
-        return mark.tick is not None and mark.tick >= at
-
-    stack.wait_for(f"the sweep of {iso(at)}", is_complete, seconds=60)
 
 
 def settle(

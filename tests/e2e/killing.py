@@ -1,0 +1,42 @@
+"""SIGKILL of the function's process in the middle of a sweep, and sweeps until one has completed the tick."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from e2e.deployed import Deployed
+from popwatch.records import iso
+
+
+def kill_during(stack: Deployed, at: datetime, after: float) -> list[datetime]:
+    """Begin a sweep and kill its process so many seconds later; when, if it was there to be killed."""
+    sweep = threading.Thread(target=suppressed_tick, args=(stack, at))
+    sweep.start()
+    time.sleep(after)
+    killed_at: list[datetime] = []
+    for process in stack.process_ids():
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+            killed_at = [datetime.now(UTC)]
+    sweep.join()
+    return killed_at
+
+
+def suppressed_tick(stack: Deployed, at: datetime) -> None:
+    """The answer to an invocation that was killed is an error, of one kind or another."""
+    with suppress(Exception):
+        stack.tick(at)
+
+
+def complete(stack: Deployed, at: datetime) -> None:
+    """The same tick again and again until a sweep has completed it."""
+
+    def is_complete() -> bool:
+        suppressed_tick(stack, at)
+        mark = stack.store.read_records()[0]
+        return mark.tick is not None and mark.tick >= at
+
+    stack.wait_for(f"the sweep of {iso(at)}", is_complete, seconds=60)

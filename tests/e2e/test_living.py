@@ -1,0 +1,116 @@
+"""Silence, acknowledgement, dependence and flapping by the deployed stack, its process killed again and again.
+
+What each target's server did at each tick is written down, and so is what must have been told and recorded of it.
+"""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from e2e.deployed import Deployed
+from e2e.killing import complete, kill_during
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
+
+SEED = 20261124
+DEAD_SECONDS = 8
+"""The timeout that the function believes in here: an invocation older than that is dead."""
+
+MINUTES = [*range(13), 60, 61]
+"""Ticks; the last two come after the flapping target has long been steady."""
+
+FIELDS: dict[str, dict[str, object]] = {
+    "silenced": {},
+    "acknowledged": {},
+    "gateway": {},
+    "child": {"depends_on": "gateway"},
+    "flapper": {"flap_per_hour": 3},
+}
+FAILS = {
+    "silenced": range(2, 7),
+    "acknowledged": range(2, 9),
+    "gateway": range(2, 7),
+    "child": range(2, 10),
+    "flapper": (1, 3, 5, 7),
+}
+"""The ticks at which each server refuses."""
+
+COMMANDS = {
+    2: ("silence", "silenced", "--for", "2h", "--why", "new disk", "--by", "night-shift"),
+    3: ("ack", "acknowledged", "--why", "on my way", "--by", "night-shift"),
+    6: ("unsilence", "silenced"),
+}
+"""What somebody does before a tick."""
+
+TOLD = {
+    "silenced": ["DOWN 1/3", "UP again"],
+    "acknowledged": ["DOWN 1/3", "UP again"],
+    "gateway": ["DOWN 1/3", "DOWN 2/3", "DOWN 3/3", "UP again"],
+    "child": ["DOWN 1/3", "DOWN 2/3", "UP again"],
+    "flapper": ["DOWN 1/3", "UP again", "DOWN 1/3", "UP again", "FLAPPING", "STEADY again"],
+}
+STATES = {
+    "silenced": "untested up maintenance down up",
+    "acknowledged": "untested up down up",
+    "gateway": "untested up down lost up",
+    "child": "untested up down up",
+    "flapper": "untested up down up down up down up down up",
+}
+
+
+def test_what_people_do_survives_kills(
+    stack: Deployed, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every target's alerts and transitions are those that were written down, however often the process died."""
+    stack.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
+    chance, killed = random.Random(SEED), 0
+    ports = {name: server.listen("healthy") for name in FIELDS}
+    stack.put_targets(
+        {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60, "flap_per_hour": 0},
+        *({"target_id": name, "host": "127.0.0.1", "port": ports[name], **fields} for name, fields in FIELDS.items()),
+    )
+    base = datetime.now(UTC).replace(microsecond=0)
+    for minute in MINUTES:
+        for name, port in ports.items():
+            server.play(port, "refused" if minute in FAILS[name] else "healthy")
+        if minute in COMMANDS:
+            run(stack, *COMMANDS[minute])
+        at = base + timedelta(minutes=minute)
+        killed += len(kill_during(stack, at, chance.uniform(0.0, 0.3)))
+        complete(stack, at)
+    time.sleep(DEAD_SECONDS + 1)
+    complete(stack, base + timedelta(minutes=MINUTES[-1] + 1))
+    with capsys.disabled():
+        print(f"\n{killed} kills in {len(MINUTES)} ticks")
+    assert killed >= 10
+    received = Counter(alert.subject.split(", was down")[0] for alert in stack.feed.receive())
+    for name, port in ports.items():
+        told = Counter(f"{headline}: {name} (127.0.0.1:{port})" for headline in TOLD[name])
+        got = Counter({subject: count for subject, count in received.items() if f" {name} " in subject})
+        assert not told - got, f"lost of {name}"
+        assert got.keys() == told.keys(), f"invented of {name}"
+        changes = [event["state"] for event in stack.events(name) if event["kind"] == "transition"]
+        assert ["untested", *changes] == STATES[name].split(), name
+    assert [note["action"] for note in notes(stack, "silenced")] == ["silenced", "unsilenced"]
+    assert [(note["by"], note["why"]) for note in notes(stack, "acknowledged")] == [("night-shift", "on my way")]
+
+
+def run(stack: Deployed, *arguments: str) -> None:
+    """The command as its user runs it, beside the stack's state."""
+    folder = stack.local.folder.parent
+    (folder / ".popwatch").mkdir(exist_ok=True)
+    (folder / ".popwatch" / "outputs.json").write_text((stack.local.folder / "outputs.json").read_text())
+    program = "from popwatch.cli.main import main; main()"
+    subprocess.run([sys.executable, "-c", program, "--local", *arguments], cwd=folder, check=True, timeout=60)
+
+
+def notes(stack: Deployed, name: str) -> list[dict[str, str]]:
+    return sorted(
+        (event for event in stack.store.read_events(name) if event["kind"] == "note"), key=lambda it: it["tick"]
+    )
