@@ -1,10 +1,11 @@
 """An outage as the docs tell it: the same target, moments and outcomes in `docs/alerts.md` and in the tests."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from popwatch.alerts import Message, render
-from popwatch.health import Health, State, judge
+from popwatch.health import AlertEvent, Health, State, judge
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.targets import Target, parse_target
 
@@ -43,3 +44,25 @@ def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Ite
             yield render(watched, health, judgement, outcome, now)
         health = judgement.health
         now = health.next_test_at or now + timedelta(minutes=1)
+
+
+def others(watched: Target) -> dict[AlertEvent, Message]:
+    """An alert of each kind but `down` and `recovered`, of the same target."""
+    half = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
+    tls = replace(PASSED, certificate_expires=START + timedelta(days=13, hours=6))
+    changes = tuple(START - timedelta(minutes=8 * number) for number in range(6, 0, -1))
+    flapping = Health(State.UP, START, flapping=True, changes=(START - timedelta(minutes=20),))
+    occasions: dict[AlertEvent, tuple[Health, Outcome]] = {
+        AlertEvent.FLAPPING: (replace(HEALTHY, changes=changes), FAILED),
+        AlertEvent.STEADY: (flapping, PASSED),
+        AlertEvent.DEGRADED: (replace(HEALTHY, degraded=2), half),
+        AlertEvent.RESTORED: (replace(HEALTHY, degraded=3, half_up=True), PASSED),
+        AlertEvent.CERTIFICATE: (HEALTHY, tls),
+    }
+    found = {}
+    for event, (health, outcome) in occasions.items():
+        judgement = judge(health, outcome, watched.policy, START)
+        assert judgement.alert is not None
+        assert judgement.alert.event is event
+        found[event] = render(watched, health, judgement, outcome, START)
+    return found

@@ -267,7 +267,7 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     }  # fmt: skip
     run("--local", "targets", "put", "_defaults", "delay_up=300")
     shown = run("--local", "targets", "show", "a").out
-    assert "delay_up            300" in shown
+    assert "delay_up              300" in shown
     assert "from _defaults" in shown
     listed = run("--local", "targets", "list").out
     assert listed.split() == ["a", "pop.example.net:110", "starttls", "suspended"]

@@ -6,11 +6,13 @@ from textwrap import indent
 
 import pytest
 
-from examples import START, outage, target
+from examples import START, others, outage, target
 from popwatch.alerts import Message, summarize
+from popwatch.health import AlertEvent
 from popwatch.tokens import TOKENS
 
 DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+LIVING = (Path(__file__).parents[2] / "docs" / "living.md").read_text()
 FIRST, *_, RECOVERED = outage(target())
 
 
@@ -28,6 +30,14 @@ def test_texts_are_shown_as_they_are(message: Message) -> None:
     assert f"`{message.subject}`" in DOC
     assert indent(message.email.rstrip(), "    ") in DOC
     assert f"\n    {message.sms}\n" in DOC
+
+
+@pytest.mark.parametrize(("event", "message"), others(target()).items())
+def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: Message) -> None:
+    """Living with it shows each subject, and the email of those that say most."""
+    assert f"`{message.subject}`" in LIVING
+    if event in (AlertEvent.FLAPPING, AlertEvent.DEGRADED, AlertEvent.CERTIFICATE):
+        assert indent(message.email.rstrip(), "    ") in LIVING
 
 
 def test_summary_is_shown_as_it_is() -> None:

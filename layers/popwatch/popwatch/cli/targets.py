@@ -24,8 +24,9 @@ from popwatch.cli.target_items import (
     typed_item,
     unknown_fields,
 )
+from popwatch.schedule import longest_notice
 from popwatch.targets import DEFAULTS_ID, FIELDS, Target, parse_target
-from popwatch.tokens import place
+from popwatch.tokens import duration, place
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -89,7 +90,11 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
     defaults = table.get(DEFAULTS_ID) or {}
     for field in FIELDS:
         value, origin = effective(field.name, item, defaults)
-        click.echo(f"{field.name:<20}{value:<40} {origin}".rstrip())
+        click.echo(f"{field.name:<22}{value:<40} {origin}".rstrip())
+    if target_id != DEFAULTS_ID:
+        parsed = parse_target(item, own_fields(defaults))
+        longest = duration(longest_notice(parsed.policy, parsed.max_test_seconds))
+        click.echo(f"First alert at most {longest} after an outage begins.")
     for problem in mistakes_of(item, defaults):
         click.secho(problem.explanation, fg="red", err=True)
 
