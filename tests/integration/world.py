@@ -20,6 +20,7 @@ from moto import mock_aws
 from popwatch.batches import Batch, HourOfBatch, Work, from_message, to_messages
 from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
+from popwatch.items import to_item
 from popwatch.notifier import Notifier
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.prober import Prober
@@ -112,8 +113,7 @@ class World:
 
     def put_target(self, target_id: str, **fields: object) -> None:
         """Write a target as its user would."""
-        item: Any = {"target_id": {"S": target_id}}
-        item |= {name: _typed(value) for name, value in {"host": "pop.example.net", **fields}.items()}
+        item = to_item({"target_id": target_id, "host": "pop.example.net", **fields})
         self.dynamodb.put_item(TableName="Targets", Item=item)
 
     def outcome(self, target: Target) -> Outcome:
@@ -248,13 +248,3 @@ def batch_of_queue(world: World) -> Batch:
     work = from_message(body)
     assert isinstance(work, Batch)
     return work
-
-
-def _typed(value: object) -> dict[str, object]:
-    match value:
-        case bool():
-            return {"BOOL": value}
-        case int() | float():
-            return {"N": str(value)}
-        case _:
-            return {"S": str(value)}

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
-from popwatch.outcomes import Outcome
+from popwatch.outcomes import ErrorCode, Outcome
 from popwatch.signs import Changes, are_too_many, is_steady, warning_days, with_change
 from popwatch.targets import Policy
 
@@ -90,12 +90,17 @@ UNTESTED = Health()
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state; `lasted` is how long the previous state had lasted, if that is known."""
+    """A change of state; `lasted` is how long the previous state had lasted, if that is known.
+
+    `error` and `reason` are those of the failed test that brought it.
+    """
 
     previous: State
     state: State
     at: datetime
     lasted: timedelta | None = None
+    error: ErrorCode | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, faili
     else:
         after, event = _fail(awake, policy, now, failing_parent)
     after = replace(after, since=_since(health, after.state, now))
-    return Judgement(after, _transition(health, after, now), _alert(event, awake, after, policy, now))
+    return Judgement(after, _transition(health, after, now, outcome), _alert(event, awake, after, policy, now))
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:
@@ -273,17 +278,20 @@ def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
     )
     if outcome.passed:
         after = replace(after, last_good_at=now, last_good_rtt_ms=outcome.rtt_ms)
-    return Judgement(after, _transition(health, after, now))
+    return Judgement(after, _transition(health, after, now, outcome))
 
 
 def _since(before: Health, state: State, now: datetime) -> datetime:
     return before.since if before.state is state and before.since else now
 
 
-def _transition(before: Health, after: Health, now: datetime) -> Transition | None:
+def _transition(before: Health, after: Health, now: datetime, outcome: Outcome | None = None) -> Transition | None:
     if before.state is after.state:
         return None
-    return Transition(before.state, after.state, now, now - before.since if before.since else None)
+    lasted = now - before.since if before.since else None
+    if outcome is None:
+        return Transition(before.state, after.state, now, lasted)
+    return Transition(before.state, after.state, now, lasted, outcome.error, outcome.reason)
 
 
 def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Policy, now: datetime) -> Alert | None:

@@ -38,6 +38,9 @@ TOTALS_BYTES = 350_000
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
 
+EVENTS = ("transition", "alert", "note")
+"""What is kept of a target, one item each."""
+
 _log = logging.getLogger("popwatch.store")
 
 
@@ -45,8 +48,8 @@ _log = logging.getLogger("popwatch.store")
 class SweepMark:
     """How far sweeps have come: the last completed tick, the last hour added up.
 
-    `layouts` are the numbers of batches in use of late, each with the tick that used it last: under which of them an
-    hour's samples may lie. `unknown_fields` names the unknown fields reported last, to report each once per change.
+    `layouts` are the numbers of batches ever in use, each with the tick that used it last: under which of them an hour
+    may lie. `unknown_fields` names the unknown fields reported last, to report each once per change.
     """
 
     tick: datetime | None = None
@@ -230,12 +233,14 @@ class Store:
         key = {"pk": f"target#{target_id}", "sk": f"note#{iso(note.at)}#{note.action}"}
         self._put_history(key, to_plain(note), self._tables.records_kept, note.at)
 
-    def read_events(self, target_id: str, since: datetime | None = None) -> Iterator[Plain]:
+    def read_events(
+        self, target_id: str, since: datetime | None = None, kinds: Iterable[str] = EVENTS
+    ) -> Iterator[Plain]:
         """The transitions, alerts and notes of a target, oldest first within each kind.
 
         Each is its item with `kind` and `tick`; transitions and alerts also have the `version` that brought them.
         """
-        for kind in ("transition", "alert", "note"):
+        for kind in kinds:
             start = iso(since) if since else ""
             for item in self._query(f"target#{target_id}", f"{kind}#{start}", f"{kind}#~"):
                 _, tick, last = item.pop("sk").split("#")

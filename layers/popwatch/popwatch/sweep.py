@@ -189,7 +189,7 @@ class Sweep:
         for hour in hours:
             self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], planned.batches)
         done = hours[-1] if hours else mark.hour or last
-        return SweepMark(tick, done, {count: used for count, used in layouts.items() if used >= iso(done)}, digest)
+        return SweepMark(tick, done, layouts, digest)
 
     def _add_up(self, hour: datetime, layouts: Iterable[int], batches: int) -> None:
         """Add up an hour, here if the fleet is one batch and else by the queue."""

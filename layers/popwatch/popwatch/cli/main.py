@@ -18,8 +18,11 @@ from popwatch.cli.plugin import UNKNOWN_CODE, unknown
 
 COMMANDS = {
     "ack": "popwatch.cli.living:ack",
+    "history": "popwatch.cli.history:history",
+    "report": "popwatch.cli.report:report",
     "resume": "popwatch.cli.living:resume",
     "silence": "popwatch.cli.living:silence",
+    "status": "popwatch.cli.status:status",
     "suspend": "popwatch.cli.living:suspend",
     "targets": "popwatch.cli.targets:targets",
     "test": "popwatch.cli.probing:test",

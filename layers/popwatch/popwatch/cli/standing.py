@@ -9,7 +9,7 @@ from rich.table import Table
 
 from popwatch.health import State
 from popwatch.reports import Row, Sample, stand
-from popwatch.store import Store
+from popwatch.store import Store, SweepMark
 from popwatch.targets import parse_target
 from popwatch.tokens import duration, milliseconds, place
 
@@ -29,7 +29,7 @@ COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """All targets, worst first, and the last tick that was completed."""
+    """Targets, worst first, and the last tick that was completed."""
 
     rows: Sequence[Row]
     swept_at: datetime | None
@@ -40,8 +40,13 @@ def read_standing(store: Store, now: datetime) -> Standing:
     defaults, items = store.read_targets()
     mark, records = store.read_records()
     targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
-    batches = max((int(count) for count, used in mark.layouts.items() if used == max(mark.layouts.values())), default=1)
-    return Standing(stand(targets, records, _newest_samples(store, batches), now), mark.tick)
+    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark)), now), mark.tick)
+
+
+def batches_of(mark: SweepMark) -> int:
+    """The number of batches in use now."""
+    newest = max(mark.layouts.values(), default="")
+    return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
 
 
 def _newest_samples(store: Store, batches: int) -> Mapping[str, Sample]:
@@ -83,7 +88,7 @@ def cells(row: Row, now: datetime) -> list[str]:
         escape(row.target.name),
         escape(place(row.target)),
         duration(now - health.since) if health.since else "",
-        last_test(row),
+        "\n".join([last_test(row), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))]),
         str(health.failures or ""),
         f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",
         f"in {duration(wait)}" if wait is not None else "",

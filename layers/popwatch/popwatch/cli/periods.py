@@ -1,0 +1,70 @@
+"""Periods as people write them: a month, or since when until when."""
+
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+
+import click
+
+from popwatch.availability import Period
+from popwatch.cli.errors import UserError
+from popwatch.cli.spans import parse_span
+from popwatch.windows import parse_timezone
+
+SINCE = "2026-11-24, a moment in ISO 8601, or 7d for a week ago."
+"""What options that take a moment say of it."""
+
+
+class Zone(click.ParamType):
+    """An option that takes a time zone."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tzinfo:
+        """The time zone of an option's text."""
+        if isinstance(value, tzinfo):
+            return value
+        try:
+            return parse_timezone(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+ZONE = Zone()
+
+
+def month_of(text: str, zone: tzinfo) -> Period:
+    """The calendar month `2026-10` by the wall clock of `zone`. Raises UserError."""
+    try:
+        first = date.fromisoformat(f"{text}-01")
+        following = (first + timedelta(days=32)).replace(day=1)
+    except (ValueError, OverflowError):
+        raise UserError(f"{text} is no month: write it as 2026-10.") from None
+    return Period(_midnight(first, zone), _midnight(following, zone))
+
+
+def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Period:
+    """From `since` to `until`, or now: each a date or moment in ISO 8601, or a time before now. Raises UserError."""
+    begin = _moment(since, zone, now)
+    end = min(_moment(until, zone, now), now) if until else now
+    if begin >= end:
+        raise UserError(f"The period is empty: it begins at {begin:%Y-%m-%d %H:%M} and ends at {end:%Y-%m-%d %H:%M}.")
+    return Period(begin, end)
+
+
+def _moment(text: str, zone: tzinfo, now: datetime) -> datetime:
+    try:
+        return now - parse_span(text)
+    except ValueError:
+        pass
+    except OverflowError:
+        raise UserError(f"{text} before now is before all time.") from None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{text} is no moment: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago.") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    """The beginning of a day; where midnight does not exist, the moment at which the clock was put forward."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)

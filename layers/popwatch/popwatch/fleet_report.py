@@ -1,0 +1,166 @@
+"""A report of a period: availability, outages and round-trip times per target, per group and in all. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from popwatch.availability import Outage, Period, Span, Times, spans, times, total
+from popwatch.health import Transition
+from popwatch.hours import HourTotals, merge, percentile
+from popwatch.records import Record, iso
+from popwatch.targets import Target
+
+PERCENTILES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is reported of a target, of a group, or of all: `name` says of which, and `targets` of how many.
+
+    Only a target has `spans`.
+    """
+
+    name: str
+    group: str
+    targets: int
+    times: Times
+    totals: HourTotals
+    target_id: str = ""
+    spans: Sequence[Span] = ()
+
+    @property
+    def rtt_ms(self) -> tuple[float | None, ...]:
+        """The p50, p95 and p99 of its round-trip times, each within 5 %."""
+        return tuple(percentile(self.totals.buckets, share) for share in PERCENTILES)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """A line for each target, the least available first, one for each group, and one for all.
+
+    `missing` says in sentences what History has lost of the period, by retention or because it did not exist yet.
+    """
+
+    period: Period
+    made_at: datetime
+    targets: Sequence[Line]
+    groups: Sequence[Line]
+    whole: Line
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the tables hold of a period, by target: `transitions` are those since its begin of targets that had any."""
+
+    records: Mapping[str, Record]
+    transitions: Mapping[str, Sequence[Transition]]
+    totals: Mapping[str, HourTotals]
+
+
+def make_report(
+    period: Period, targets: Mapping[str, Target], findings: Findings, now: datetime, missing: Sequence[str] = ()
+) -> FleetReport:
+    """The report of those targets."""
+    lines = [_line(target, findings, period) for target in targets.values()]
+    lines.sort(key=lambda line: (_availability_or_one(line.times), line.group, line.name))
+    names = sorted({line.group for line in lines} - {""})
+    groups = [_sum([line for line in lines if line.group == name], name) for name in names]
+    return FleetReport(period, now, lines, groups, _sum(lines, ""), missing)
+
+
+def missing_parts(period: Period, now: datetime, records_kept: timedelta) -> list[str]:
+    """What retention has taken from a period."""
+    oldest = now - records_kept
+    if period.begin >= oldest:
+        return []
+    return [
+        f"Transitions and totals are kept for {records_kept.days} days: nothing is known of the time before "
+        f"{oldest:%Y-%m-%d %H:%M} UTC, which counts as untested."
+    ]
+
+
+def report_to_json(report: FleetReport) -> dict[str, Any]:
+    """The report as programs get it: seconds, milliseconds, shares from 0 to 1, null for what there is not."""
+    return {
+        "begin": iso(report.period.begin),
+        "end": iso(report.period.end),
+        "made_at": iso(report.made_at),
+        "missing": list(report.missing),
+        "whole": line_to_json(report.whole),
+        "groups": [line_to_json(line) for line in report.groups],
+        "targets": [
+            line_to_json(line) | {"outages": [outage_to_json(outage) for outage in line.times.outages]}
+            for line in report.targets
+        ],
+    }
+
+
+def line_to_json(line: Line) -> dict[str, Any]:
+    """One line's figures."""
+    p50, p95, p99 = line.rtt_ms
+    found, totals = line.times, line.totals
+    return {
+        "target_id": line.target_id or None,
+        "name": line.name or None,
+        "group": line.group or None,
+        "targets": line.targets,
+        "availability": found.availability,
+        "up_seconds": found.up.total_seconds(),
+        "down_seconds": found.down.total_seconds(),
+        "maintenance_seconds": found.maintenance.total_seconds(),
+        "untested_seconds": found.untested.total_seconds(),
+        "suspended_seconds": found.suspended.total_seconds(),
+        "inconclusive_seconds": found.inconclusive.total_seconds(),
+        "outage_count": len(found.outages),
+        "mttr_seconds": _seconds(found.mttr),
+        "mtbf_seconds": _seconds(found.mtbf),
+        "brief_failures": found.brief_runs,
+        "brief_seconds": found.brief.total_seconds(),
+        "tests": totals.tests,
+        "passes": totals.passes,
+        "failures": dict(totals.failures),
+        "failed_in_maintenance": totals.in_maintenance,
+        "inconclusive": totals.inconclusive,
+        "half_up": totals.degraded,
+        "rtt_p50_ms": p50,
+        "rtt_p95_ms": p95,
+        "rtt_p99_ms": p99,
+        "rtt_mean_ms": totals.rtt_mean_ms,
+        "rtt_max_ms": totals.rtt_max_ms,
+    }
+
+
+def outage_to_json(outage: Outage) -> dict[str, Any]:
+    """One outage."""
+    return {
+        "begin": iso(outage.begin),
+        "end": None if outage.goes_on else iso(outage.end),
+        "down_seconds": outage.down.total_seconds(),
+        "begun_before": outage.begun_before,
+        "goes_on": outage.goes_on,
+        "error": outage.error or None,
+        "reason": outage.reason or None,
+    }
+
+
+def _line(target: Target, findings: Findings, period: Period) -> Line:
+    name = target.target_id
+    health = findings.records.get(name, Record(name)).health
+    totals = findings.totals.get(name, HourTotals())
+    put_aside = totals.inconclusive * timedelta(seconds=target.policy.delay_up)
+    found = spans(findings.transitions.get(name, ()), health.state, health.since, period)
+    return Line(target.name, target.group, 1, times(found, put_aside), totals, name, found)
+
+
+def _sum(lines: Sequence[Line], name: str) -> Line:
+    return Line(name, name, len(lines), total([line.times for line in lines]), merge(line.totals for line in lines))
+
+
+def _availability_or_one(found: Times) -> float:
+    return 1.0 if found.availability is None else found.availability
+
+
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()

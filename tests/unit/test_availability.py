@@ -1,0 +1,145 @@
+"""The arithmetic of availability against cases worked by hand."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.availability import Period, Times, spans, times, total
+from popwatch.health import State, Transition
+from popwatch.outcomes import ErrorCode
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+DAY = Period(START, START + timedelta(hours=24))
+
+
+def at(hour: float) -> datetime:
+    return START + timedelta(hours=hour)
+
+
+def hours(count: float) -> timedelta:
+    return timedelta(hours=count)
+
+
+def changes(states: str) -> list[Transition]:
+    """Transitions written as `up 2 warn 2.5 down 4 up`: states, and the hours at which they change."""
+    words = states.split()
+    found = []
+    for position in range(0, len(words) - 2, 2):
+        previous, hour, state = words[position : position + 3]
+        moment = at(float(hour))
+        found.append(Transition(State(previous), State(state), moment, None, ErrorCode.TIMED_OUT, "no-greeting"))
+    return found
+
+
+def of(states: str, period: Period = DAY, inconclusive: timedelta = timedelta()) -> Times:
+    found = changes(states)
+    last = State(states.rsplit(maxsplit=1)[-1])
+    return times(spans(found, last, found[-1].at if found else at(-100), period), inconclusive)
+
+
+def test_all_up() -> None:
+    """No transition since before the period: up throughout."""
+    found = of("up")
+    assert (found.up, found.down, found.availability, found.outages) == (hours(24), hours(0), 1.0, ())
+    assert (found.mttr, found.mtbf) == (None, None)
+
+
+def test_an_outage_begins_with_its_first_failed_test() -> None:
+    """Warn at 2:00, down at 2:30, up at 4:00: two hours down, by the error that made it down."""
+    found = of("up 2 warn 2.5 down 4 up")
+    assert (found.up, found.down) == (hours(22), hours(2))
+    assert found.availability == pytest.approx(22 / 24)
+    [outage] = found.outages
+    assert (outage.begin, outage.end, outage.down) == (at(2), at(4), hours(2))
+    assert (outage.error, outage.reason) == ("timed-out", "no-greeting")
+    assert (outage.begun_before, outage.goes_on) == (False, False)
+    assert (found.mttr, found.mtbf) == (hours(2), hours(22))
+
+
+def test_failures_that_never_reach_down_count_as_up() -> None:
+    """A quarter of an hour in warn is shown apart, and is no outage."""
+    found = of("up 2 warn 2.25 up")
+    assert (found.up, found.down, found.outages) == (hours(24), hours(0), ())
+    assert (found.brief, found.brief_runs) == (hours(0.25), 1)
+
+
+def test_lost_is_down() -> None:
+    """After its last alert an outage goes on."""
+    found = of("up 1 warn 2 down 3 lost 9 up")
+    assert (found.down, len(found.outages)) == (hours(8), 1)
+
+
+def test_maintenance_inside_an_outage_is_not_down() -> None:
+    """Down from 2 to 10 with maintenance from 4 to 6: six hours down, one outage."""
+    found = of("up 2 down 4 maintenance 6 down 10 up")
+    assert (found.down, found.maintenance, found.up) == (hours(6), hours(2), hours(16))
+    [outage] = found.outages
+    assert (outage.begin, outage.end, outage.down) == (at(2), at(10), hours(6))
+
+
+def test_maintenance_that_ends_well_ends_the_outage() -> None:
+    """The first judged test after maintenance passed."""
+    found = of("up 2 down 4 maintenance 6 up")
+    assert (found.down, found.maintenance, found.up) == (hours(2), hours(2), hours(20))
+
+
+def test_maintenance_of_a_healthy_target_counts_as_nothing() -> None:
+    """Neither up nor down."""
+    found = of("up 2 maintenance 5 up")
+    assert (found.up, found.maintenance, found.availability) == (hours(21), hours(3), 1.0)
+
+
+def test_outage_across_both_edges() -> None:
+    """Down since before the period and until after it: cut at the edges, and said so."""
+    found = of("up -5 warn -4 down 30 up")
+    assert (found.down, found.availability) == (hours(24), 0.0)
+    [outage] = found.outages
+    assert (outage.begun_before, outage.goes_on) == (True, True)
+
+
+def test_outage_that_goes_on() -> None:
+    """Down at 20:00 and not up yet: four hours so far."""
+    found = of("up 19 warn 20 down")
+    [outage] = found.outages
+    assert (outage.down, outage.goes_on) == (hours(5), True)
+
+
+def test_what_is_not_known_is_untested() -> None:
+    """A target added at noon has no availability before it."""
+    found = of("untested 12 up")
+    assert (found.untested, found.up, found.availability) == (hours(12), hours(12), 1.0)
+    never = times(spans([], State.UNTESTED, None, DAY))
+    assert (never.untested, never.availability) == (hours(24), None)
+
+
+def test_suspension_ends_an_outage() -> None:
+    """Switched off while down: nothing is known from there on."""
+    found = of("up 2 down 4 suspended 10 up")
+    assert (found.down, found.suspended, found.up) == (hours(2), hours(6), hours(16))
+
+
+def test_inconclusive_time_is_taken_from_up() -> None:
+    """Two minutes in doubt are neither up nor down."""
+    found = of("up", inconclusive=timedelta(minutes=2))
+    assert (found.up, found.inconclusive) == (hours(24) - timedelta(minutes=2), timedelta(minutes=2))
+
+
+def test_targets_add_up() -> None:
+    """A group's availability is that of its targets' hours together, not the mean of their shares."""
+    whole = total([of("up"), of("up 12 down"), of("suspended 23 up 23.5 down")])
+    assert whole.availability == pytest.approx((24 + 12 + 0.5) / (24 + 24 + 1))
+    assert len(whole.outages) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from([*State]), st.floats(-30, 60)), max_size=15))
+def test_times_are_the_whole_period(history: list[tuple[State, float]]) -> None:
+    """Whatever happened, nothing of the period is counted twice or not at all."""
+    history = sorted(history, key=lambda it: it[1])
+    states = [State.UP, *(state for state, _ in history)]
+    found = [Transition(previous, state, at(hour)) for previous, (state, hour) in zip(states, history, strict=False)]
+    result = times(spans(found, states[-1], found[-1].at if found else None, DAY), timedelta(minutes=1))
+    parts = (result.up, result.down, result.maintenance, result.untested, result.suspended, result.inconclusive)
+    assert sum(parts, timedelta()) == DAY.length
+    assert min(parts) >= timedelta()
