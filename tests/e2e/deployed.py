@@ -1,6 +1,8 @@
 """A deployed local stack as tests handle it: ticks at chosen moments, targets, alerts, the function's processes."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,6 +109,15 @@ class Deployed:
 
         self.wait_for(f"{count} alerts", has_all, seconds)
         return subjects
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run `popwatch --local` as its user does; its exit code and what it printed."""
+        folder = self.local.folder.parent
+        (folder / ".popwatch").mkdir(exist_ok=True)
+        (folder / ".popwatch" / "outputs.json").write_text((self.local.folder / "outputs.json").read_text())
+        program = [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", *arguments]
+        ended = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        return ended.returncode, ended.stdout + ended.stderr
 
     def clear(self) -> None:
         """Empty tables and queues, and the function's environment as it was."""

@@ -70,6 +70,19 @@ def read_samples(store: Store, mark: SweepMark, target_id: str, period: Period) 
     return sorted(((tick, results[target_id]) for tick, results in found if target_id in results), key=itemgetter(0))
 
 
+def read_samples_of_all(
+    store: Store, mark: SweepMark, target_ids: set[str], period: Period
+) -> dict[str, list[tuple[datetime, Any]]]:
+    """Each sample of those targets in a period, oldest first, with its tick."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = _read_stretches(pool, mark, store.read_samples, [(period.begin, period.end)])
+    found: dict[str, list[tuple[datetime, Any]]] = {}
+    for tick, results in sorted(parts, key=itemgetter(0)):
+        for target_id in target_ids & results.keys():
+            found.setdefault(target_id, []).append((tick, results[target_id]))
+    return found
+
+
 def read_totals_by_hour(store: Store, mark: SweepMark, target_id: str, period: Period) -> dict[datetime, HourTotals]:
     """The totals of one target for each whole hour of a period that has been added up."""
     found: dict[datetime, HourTotals] = {}

@@ -4,7 +4,7 @@ Each writes a field of the target, which the next sweep acts upon, and a note of
 """
 
 import getpass
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,11 +14,11 @@ import click
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.spans import SPAN
-from popwatch.cli.target_items import Item, missing_target, own_fields
+from popwatch.cli.target_items import Item, chosen_targets
 from popwatch.health import FAILING
 from popwatch.interventions import WHY_LENGTH
 from popwatch.records import Action, Note, iso
-from popwatch.targets import DEFAULTS_ID, Target, parse_target
+from popwatch.targets import Target
 from popwatch.tokens import duration, utc
 
 
@@ -155,23 +155,9 @@ def _deed(choice: Any, target_id: str | None, group: str | None, why: str, by: s
         raise UserError("Name one target, or a group with --group NAME.")
     installation = find(choice)
     items = installation.target_table.read()
-    chosen = _chosen(items, target_id, group)
+    chosen = chosen_targets(items, target_id, group)
     reason, name = (" ".join(text.split())[:WHY_LENGTH] for text in (why, by))
     return Deed(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
-
-
-def _chosen(items: Mapping[str, Item], target_id: str | None, group: str | None) -> tuple[Target, ...]:
-    defaults = own_fields(items.get(DEFAULTS_ID, {}))
-    targets = {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
-    if target_id is not None:
-        if target_id not in targets:
-            raise UserError(missing_target(target_id, targets))
-        return (targets[target_id],)
-    found = tuple(target for target in targets.values() if target.group == group)
-    if not found:
-        groups = ", ".join(sorted({target.group for target in targets.values() if target.group})) or "none"
-        raise UserError(f"There is no target in a group {group}. The groups are: {groups}.")
-    return found
 
 
 def _only(deed: Deed, keep: Callable[[Target], bool]) -> Deed:

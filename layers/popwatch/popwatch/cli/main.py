@@ -18,10 +18,13 @@ from popwatch.cli.plugin import UNKNOWN_CODE, unknown
 
 COMMANDS = {
     "ack": "popwatch.cli.living:ack",
+    "alert-test": "popwatch.cli.alert_test:alert_test",
     "history": "popwatch.cli.history:history",
+    "replay": "popwatch.cli.replay:replay",
     "report": "popwatch.cli.report:report",
     "resume": "popwatch.cli.living:resume",
     "silence": "popwatch.cli.living:silence",
+    "simulate": "popwatch.cli.simulate:simulate_outage",
     "status": "popwatch.cli.status:status",
     "suspend": "popwatch.cli.living:suspend",
     "targets": "popwatch.cli.targets:targets",

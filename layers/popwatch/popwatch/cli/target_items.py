@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from popwatch.cli.entries import Entry, load_json
+from popwatch.cli.errors import UserError
 from popwatch.outcomes import clean
-from popwatch.targets import DEFAULTS_ID, FIELDS_BY_NAME, Problem, parse_target
+from popwatch.targets import DEFAULTS_ID, FIELDS_BY_NAME, Problem, Target, parse_target
 from popwatch.tokens import template_fault
 
 Item = dict[str, Any]
@@ -70,6 +71,21 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
         for name, fault in faults
         if fault
     ]
+
+
+def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str | None) -> tuple[Target, ...]:
+    """The target of an id, or all of a group, as the stack's items have them. Raises UserError if there is none."""
+    defaults = own_fields(items.get(DEFAULTS_ID, {}))
+    targets = {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+    if target_id is not None:
+        if target_id not in targets:
+            raise UserError(missing_target(target_id, targets))
+        return (targets[target_id],)
+    found = tuple(target for target in targets.values() if target.group == group)
+    if not found:
+        groups = ", ".join(sorted({target.group for target in targets.values() if target.group})) or "none"
+        raise UserError(f"There is no target in a group {group}. The groups are: {shown(groups)}.")
+    return found
 
 
 def missing_target(target_id: str, items: Iterable[str]) -> str:

@@ -1,0 +1,61 @@
+"""`popwatch simulate` against what the deployed stack then really does, row by row, and `alert-test` to its topic."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from e2e.deployed import Deployed
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
+
+FIELDS = {"delay_warn": 10, "delay_down": 30, "delay_lost": 60, "failures_per_alert": 2, "max_alerts": 2}
+
+
+def test_what_was_simulated_happens(
+    stack: Deployed, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each failed test's moment, state and alert are those that were predicted, up to the recovery."""
+    port = server.listen("healthy")
+    stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": port, **FIELDS})
+    code, printed = stack.command("simulate", "a", "--outage", "3m", "--error", "cannot-connect", "--json")
+    predicted = json.loads(printed)["steps"]
+    assert code == 0
+    assert all(step["receivers"] == ["sqs popwatch-local-alerts"] for step in predicted if step["event"])
+    start = next_tick = datetime.now(UTC).replace(microsecond=0)
+    seen: dict[float, tuple[str, int]] = {}
+    ends = predicted[-1]["elapsed_seconds"]
+
+    def advance() -> bool:
+        nonlocal next_tick
+        now = datetime.now(UTC)
+        if now >= next_tick:
+            server.play(port, "refused" if start < next_tick < start + timedelta(minutes=3) else "healthy")
+            assert stack.tick(next_tick) is None
+            if next_tick == start:
+                server.play(port, "refused")
+            next_tick += timedelta(seconds=60)
+        record = stack.store.read_records()[1].get("a")
+        if record and record.tick:
+            seen.setdefault((record.tick - start).total_seconds(), (str(record.health.state), record.health.failures))
+        return ends in seen
+
+    stack.wait_for("the recovery", advance, seconds=300)
+    rows = [(step["elapsed_seconds"], (step["state"], step["failures"])) for step in predicted]
+    with capsys.disabled():
+        print("\nelapsed  predicted        happened")
+        for elapsed, state in rows:
+            print(f"{elapsed:7.0f}  {state[0]:<5} {state[1]:>2}         {seen.get(elapsed)}")
+    assert sorted(seen.items()) == rows
+    told = [step["subject"].split(",")[0] for step in predicted if step["event"]]
+    assert [subject.split(",")[0] for subject in stack.wait_for_alerts(len(told))] == told
+
+
+def test_an_alert_test_arrives(stack: Deployed) -> None:
+    """The topic's subscriber receives it, marked as a test; what it says of who is reached is true."""
+    stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": 110, "group": "g"})
+    code, printed = stack.command("alert-test", "a", "--as", "down")
+    assert code == 0, printed
+    assert "reaches sqs popwatch-local-alerts" in printed
+    assert stack.wait_for_alerts(1) == ["TEST: DOWN 1/3: a (127.0.0.1:110)"]

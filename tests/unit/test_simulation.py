@@ -1,0 +1,133 @@
+"""Simulated outages and histories judged again."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from popwatch.cli.replay import compare, runs_of
+from popwatch.health import AlertEvent, State
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.schedule import longest_notice
+from popwatch.simulation import first_alert, is_lost, rejudge, simulate
+from popwatch.targets import Policy, Target, parse_target
+
+START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SEEN = {"error": "timed-out", "reason": "no-greeting"}
+
+
+def target(**fields: object) -> Target:
+    return parse_target({"target_id": "t", "host": "pop.example.net", **fields})
+
+
+def play(outage: timedelta, **fields: object) -> list[tuple[int, str, str]]:
+    """Seconds since the outage began, state and event of each test."""
+    steps = simulate(target(**fields), outage, ErrorCode.TIMED_OUT, START)
+    return [
+        (int((step.at - START).total_seconds()), step.health.state.value, step.message.event if step.message else "")
+        for step in steps
+    ]
+
+
+def test_defaults() -> None:
+    """Three failed tests a minute apart, alert 1, recovery at the first test after the outage."""
+    assert play(timedelta(minutes=5)) == [
+        (0, "up", ""),
+        (60, "warn", ""),
+        (120, "warn", ""),
+        (180, "down", "down"),
+        (240, "down", ""),
+        (300, "up", "recovered"),
+    ]
+
+
+def test_delays_under_a_minute_go_through_the_queue() -> None:
+    """Retests after 20 seconds come between the ticks, as the sweep has them, and so does the recovery."""
+    found = play(timedelta(minutes=3), delay_warn=20, delay_down=60)
+    assert found[:4] == [(0, "up", ""), (60, "warn", ""), (80, "warn", ""), (100, "down", "down")]
+    assert found[4:] == [(160, "down", ""), (220, "up", "recovered")]
+
+
+def test_reference_table() -> None:
+    """The functional model's own policy brings its own table."""
+    found = play(
+        timedelta(minutes=20),
+        delay_up=60,
+        delay_warn=30,
+        delay_down=60,
+        delay_lost=30,
+        failures_per_alert=3,
+        max_alerts=3,
+    )
+    failed = [step for step in found if step[1] != "up"][:10]
+    assert [state for _, state, _ in failed] == ["warn", "warn", *["down"] * 7, "lost"]
+    assert [second - failed[0][0] for second, _, _ in failed] == [0, 30, 60, 120, 180, 240, 300, 360, 420, 450]
+
+
+def test_outage_shorter_than_its_notice_is_silent() -> None:
+    """Two minutes are over before the third failed test."""
+    steps = list(simulate(target(), 2 * MINUTE, ErrorCode.TIMED_OUT, START))
+    assert first_alert(steps) is None
+    assert not is_lost(steps)
+    assert steps[-1].health.state is State.UP
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"failures_per_alert": 1},
+        {"delay_up": 300, "delay_warn": 20},
+        {"delay_up": 90, "delay_warn": 90},
+        {"delay_up": 10},
+    ],
+)
+def test_no_simulation_is_later_than_the_longest_notice(fields: dict[str, object]) -> None:
+    """Whenever the outage begins, and whatever the id's own phase, alert 1 comes within the time that is promised."""
+    for number in range(20):
+        tested = parse_target({"target_id": f"t{number}", "host": "h", **fields})
+        steps = list(simulate(tested, timedelta(hours=3), ErrorCode.TIMED_OUT, START))
+        first = first_alert(steps)
+        assert first is not None
+        late = first.at - START + timedelta(seconds=tested.max_test_seconds)
+        assert late <= longest_notice(tested.policy, tested.max_test_seconds)
+
+
+def outcomes(pattern: str) -> list[Outcome]:
+    """A test each minute: `.` passed, `x` failed."""
+    return [
+        Outcome(START + MINUTE * minute, Phase.QUIT, None if sign == "." else ErrorCode.TIMED_OUT, rtt_ms=5.0)
+        for minute, sign in enumerate(pattern)
+    ]
+
+
+def test_rejudging_is_judging() -> None:
+    """The same outcomes bring the alerts that they would have brought."""
+    found = [(int((at - START) / MINUTE), alert.event) for at, alert in rejudge(Policy(), outcomes("...xxxx...x.."))]
+    assert found == [(5, AlertEvent.DOWN), (7, AlertEvent.RECOVERED)]
+
+
+def test_runs() -> None:
+    """From the first failed test to the first passed one, or the last that is known."""
+    found = runs_of(outcomes("..xx.x"))
+    assert [(int((run.begin - START) / MINUTE), run.length / MINUTE) for run in found] == [(2, 2), (5, 0)]
+
+
+def test_comparison_tells_noise_from_notice() -> None:
+    """With one failure per alert the blips alert too, and the outage is noticed two minutes earlier.
+
+    Now: alerts 1 to 3, the recovery, and `flapping` at the seventh change, which is the last blip.
+    """
+    pattern = "...x....x.....xxxxxxxxxx....x..."
+    samples = [(it.started_at, 5.0 if it.passed else SEEN) for it in outcomes(pattern)]
+    changed = Policy(failures_per_alert=1, flap_per_hour=0)
+    found = compare("t", samples, Policy(), changed, timedelta(minutes=5))
+    assert len(found.outages) == 1
+    assert (found.before.alerts, found.before.noise, found.before.noticed) == (5, 0, (2 * MINUTE,))
+    assert (found.after.noise, found.after.noticed) == (3, (timedelta(),))
+
+
+def test_inconclusive_tests_are_left_out() -> None:
+    """What was not judged then is not judged now."""
+    samples = [(START + MINUTE * minute, {**SEEN, "inconclusive": True}) for minute in range(20)]
+    assert compare("t", samples, Policy(), Policy(), MINUTE).before.alerts == 0
