@@ -190,11 +190,16 @@ class Store:
         self._put_history(key, {"results": dict(results)}, self._tables.samples_kept, tick)
 
     def read_samples(
-        self, batches: int, batch: int, since: datetime, until: datetime
+        self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
     ) -> Iterator[tuple[datetime, Plain]]:
-        """Each samples item of a batch in `since <= tick < until`, oldest first: its tick and its results."""
-        for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until)):
-            yield _tick_of(item), item["results"]
+        """Each samples item of a batch in `since <= tick < until`, oldest first: its tick and its results.
+
+        With `only` its results are those of one target, which costs the same capacity and far less of the wire.
+        """
+        names = {"#results": "results", "#only": only} if only else {}
+        chosen: Any = {"ProjectionExpression": "sk, expires_at, #results.#only", "ExpressionAttributeNames": names}
+        for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until), **(chosen if only else {})):
+            yield _tick_of(item), item.get("results", {})
 
     def read_newest_samples(self, batches: int, batch: int, limit: int) -> list[tuple[datetime, Plain]]:
         """The newest samples items of a batch, newest first."""
@@ -300,13 +305,14 @@ class Store:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
         return self._items(pages)
 
-    def _query(self, pk: str, first: str, before: str) -> Iterator[Plain]:
+    def _query(self, pk: str, first: str, before: str, **options: Any) -> Iterator[Plain]:
         """The items of a partition with `first <= sk < before` that have not expired; DynamoDB deletes late."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._tables.history,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :before",
             ExpressionAttributeValues=to_item({":pk": pk, ":first": first, ":before": before}),
             ReturnConsumedCapacity="TOTAL",
+            **options,
         )
         today = self._clock().timestamp()
         return (item for item in self._items(pages) if item["sk"] < before and item["expires_at"] > today)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from popwatch.archive import HOUR, event_to_json, read_samples, read_totals_by_hour
 from popwatch.availability import Outage, Period, Span, Times, spans, times
-from popwatch.cli.archive import HOUR, read_samples, read_totals_by_hour
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.periods import SINCE, ZONE, period_of
@@ -191,10 +191,5 @@ def _to_json(story: Story) -> dict[str, Any]:
         "rtt_p99_ms": p99,
         "outages": [outage_to_json(outage) for outage in found.outages],
         "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in story.spans],
-        "events": [_event_to_json(event) for event in story.events],
+        "events": [event_to_json(event) for event in story.events],
     }
-
-
-def _event_to_json(event: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in event.items() if name not in ("pk", "expires_at", "version")}
-    return kept | {"tick": iso(event["tick"])}

@@ -1,20 +1,14 @@
-"""How a stack's targets stand now: read from its tables, shown as a table for people."""
+"""How a stack's targets stand now, as a table for people at a terminal."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from rich.markup import escape
 from rich.table import Table
 
 from popwatch.health import State
-from popwatch.reports import Row, Sample, stand
-from popwatch.store import Store, SweepMark
-from popwatch.targets import parse_target
+from popwatch.reports import Row
+from popwatch.standing import Standing
 from popwatch.tokens import duration, milliseconds, place
-
-NEWEST = 5
-"""Samples items of each batch in which a target's last test is looked for."""
 
 COLOURS = {
     State.LOST: "bold red",
@@ -25,36 +19,6 @@ COLOURS = {
     State.SUSPENDED: "dim",
     State.UP: "green",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Targets, worst first, and the last tick that was completed."""
-
-    rows: Sequence[Row]
-    swept_at: datetime | None
-
-
-def read_standing(store: Store, now: datetime) -> Standing:
-    """Read the tables: two scans, and the newest samples of each batch."""
-    defaults, items = store.read_targets()
-    mark, records = store.read_records()
-    targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
-    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark)), now), mark.tick)
-
-
-def batches_of(mark: SweepMark) -> int:
-    """The number of batches in use now."""
-    newest = max(mark.layouts.values(), default="")
-    return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
-
-
-def _newest_samples(store: Store, batches: int) -> Mapping[str, Sample]:
-    found: dict[str, Sample] = {}
-    for batch in range(batches):
-        for tick, results in reversed(store.read_newest_samples(batches, batch, NEWEST)):
-            found |= {target_id: (tick, sample) for target_id, sample in results.items()}
-    return found
 
 
 def headline(standing: Standing, now: datetime) -> str:

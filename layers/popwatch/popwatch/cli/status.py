@@ -14,10 +14,10 @@ from rich.markup import escape
 
 from popwatch.cli.installation import find
 from popwatch.cli.local.watch import View
-from popwatch.cli.standing import Standing, headline, read_standing, table_of
+from popwatch.cli.standing import headline, table_of
 from popwatch.health import State
-from popwatch.records import iso
-from popwatch.reports import Verdict, has_stopped, row_to_json, verdict
+from popwatch.reports import Verdict, has_stopped, verdict
+from popwatch.standing import Standing, read_standing, standing_to_json
 from popwatch.tokens import duration
 
 LOOK_SECONDS = 5.0
@@ -57,7 +57,7 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     standing = chosen(whole)
     outcome = verdict(standing.rows, standing.swept_at, now) if whole.rows else Verdict.UNKNOWN
     if as_json:
-        click.echo(json.dumps(_to_json(standing, outcome, now)))
+        click.echo(json.dumps(standing_to_json(standing, outcome, now)))
     else:
         show(Console(), standing, now)
     sys.exit(outcome)
@@ -80,13 +80,3 @@ def _watch(look: Callable[[datetime], Standing], name: str) -> None:
             now = datetime.now(UTC)
             view.show(look(now), now)
             time.sleep(LOOK_SECONDS)
-
-
-def _to_json(standing: Standing, outcome: Verdict, now: datetime) -> dict[str, Any]:
-    return {
-        "at": iso(now),
-        "verdict": outcome.name.lower(),
-        "last_sweep": iso(standing.swept_at) if standing.swept_at else None,
-        "stopped": has_stopped(standing.swept_at, now),
-        "targets": [row_to_json(row, now) for row in standing.rows],
-    }

@@ -15,7 +15,7 @@ from typing import Any
 from popwatch.availability import Period
 from popwatch.health import Transition
 from popwatch.hours import HourTotals, add_up, merge_by_target
-from popwatch.records import Record, from_plain
+from popwatch.records import Record, from_plain, iso
 from popwatch.schedule import batch_of
 from popwatch.store import Store, SweepMark
 
@@ -61,9 +61,10 @@ def _days_in(stretch: Stretch) -> list[datetime]:
 
 def read_samples(store: Store, mark: SweepMark, target_id: str, period: Period) -> list[tuple[datetime, Any]]:
     """Each sample of one target in a period, oldest first, with its tick."""
+    read = partial(store.read_samples, only=target_id)
     with ThreadPoolExecutor(THREADS) as pool:
         asked = [
-            pool.submit(_read_all, store.read_samples, count, batch_of(target_id, count), period.begin, period.end)
+            pool.submit(_read_all, read, count, batch_of(target_id, count), period.begin, period.end)
             for count in map(int, mark.layouts)
         ]
         found = [part for answer in asked for part in answer.result()]
@@ -104,6 +105,12 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(changed, pool.map(read, changed), strict=True))
+
+
+def event_to_json(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event of `Store.read_events` as programs get it."""
+    kept = {name: value for name, value in event.items() if name not in ("pk", "expires_at", "version")}
+    return kept | {"tick": iso(event["tick"])}
 
 
 def stretches(mark: SweepMark, period: Period) -> tuple[list[Stretch], list[Stretch], list[Stretch]]:

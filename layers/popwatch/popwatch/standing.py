@@ -1,0 +1,60 @@
+"""How a stack's targets stand now, read from its tables: for the command, the page and its API."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from popwatch.records import iso
+from popwatch.reports import Row, Sample, Verdict, has_stopped, row_to_json, stand
+from popwatch.store import Store, SweepMark
+from popwatch.targets import parse_target
+
+NEWEST = 5
+"""Samples items of each batch in which a target's last test is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Targets, worst first, and how far sweeps have come."""
+
+    rows: Sequence[Row]
+    mark: SweepMark
+
+    @property
+    def swept_at(self) -> datetime | None:
+        """The last tick that was completed."""
+        return self.mark.tick
+
+
+def read_standing(store: Store, now: datetime) -> Standing:
+    """Read the tables: two scans, and the newest samples of each batch."""
+    defaults, items = store.read_targets()
+    mark, records = store.read_records()
+    targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark)), now), mark)
+
+
+def batches_of(mark: SweepMark) -> int:
+    """The number of batches in use now."""
+    newest = max(mark.layouts.values(), default="")
+    return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
+
+
+def _newest_samples(store: Store, batches: int) -> Mapping[str, Sample]:
+    found: dict[str, Sample] = {}
+    for batch in range(batches):
+        for tick, results in reversed(store.read_newest_samples(batches, batch, NEWEST)):
+            found |= {target_id: (tick, sample) for target_id, sample in results.items()}
+    return found
+
+
+def standing_to_json(standing: Standing, found: Verdict, now: datetime) -> dict[str, Any]:
+    """A standing as programs get it; `found` is what its targets come to."""
+    return {
+        "at": iso(now),
+        "verdict": found.name.lower(),
+        "last_sweep": iso(standing.swept_at) if standing.swept_at else None,
+        "stopped": has_stopped(standing.swept_at, now),
+        "targets": [row_to_json(row, now) for row in standing.rows],
+    }
