@@ -17,7 +17,7 @@ from botocore.config import Config
 from popwatch.config import PageSettings
 from popwatch.guesses import Guesses
 from popwatch.page.door import Door, Secret
-from popwatch.page.exchange import Request, Response
+from popwatch.page.exchange import Request, Response, cookies_of
 from popwatch.page.readings import Readings
 from popwatch.page.site import Site
 from popwatch.store import Store, Tables
@@ -42,6 +42,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
 def _from_url(event: Mapping[str, Any]) -> Request:
     """The request in an event of a function URL (payload format 2.0)."""
     http = event["requestContext"]["http"]
+    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
     body = event.get("body") or ""
     if event.get("isBase64Encoded"):
         body = base64.b64decode(body).decode("utf-8", "replace")
@@ -49,8 +50,8 @@ def _from_url(event: Mapping[str, Any]) -> Request:
         method=http["method"],
         path=event.get("rawPath") or "/",
         query=parse_qs(event.get("rawQueryString") or ""),
-        headers={name.lower(): value for name, value in event.get("headers", {}).items()},
-        cookies=dict(cookie.split("=", 1) for cookie in event.get("cookies", ()) if "=" in cookie),
+        headers=headers,
+        cookies=cookies_of("; ".join(event.get("cookies", ())) or headers.get("cookie", "")),
         body=body,
         source=http.get("sourceIp", ""),
     )

@@ -23,10 +23,10 @@ DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 def browser() -> Iterator[Any]:
     """A browser that asks nobody but us for anything."""
     playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is installed by .ci/install-browser only"
+        "playwright.sync_api", reason="Playwright is installed by .ci/run only"
     )
     if CHROMIUM is None or not AXE.exists():
-        pytest.skip("Chromium and axe-core are installed by .ci/install-browser only")
+        pytest.skip("Chromium and axe-core are installed by .ci/run only")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield chromium
@@ -47,17 +47,10 @@ def open_page(browser: Any) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         host = address.split("/")[2]
-        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on(
-            "console",
-            lambda said: (
-                trouble.append(f"{said.type}: {said.text}")
-                if said.type in ("error", "warning") and not any(word in said.text for word in allow)
-                else None
-            ),
-        )
-        page.on("request", lambda asked: trouble.append(asked.url) if host != asked.url.split("/")[2] else None)
+        page.on("pageerror", lambda error: trouble.extend([f"error: {error}"]))
+        page.on("dialog", lambda dialog: trouble.extend([f"dialog: {dialog.message}"]))
+        page.on("console", lambda said: trouble.extend(complaint(said, allow)))
+        page.on("request", lambda asked: trouble.extend([asked.url] if host != asked.url.split("/")[2] else []))
         page.goto(address)
         return page
 
@@ -72,6 +65,12 @@ def world() -> Iterator[World]:
     """A world whose present is now: the page tells times by its reader's clock."""
     with new_world(now=datetime.now(UTC).replace(microsecond=0)) as found:
         yield found
+
+
+def complaint(said: Any, allow: tuple[str, ...]) -> list[str]:
+    """What the browser complains of in its console, but for what a test expects."""
+    bad = said.type in ("error", "warning") and not any(word in said.text for word in allow)
+    return [f"{said.type}: {said.text}"] if bad else []
 
 
 def axe(page: Any) -> list[str]:

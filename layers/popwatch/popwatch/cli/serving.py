@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 from popwatch.cli.errors import UserError
-from popwatch.page.exchange import Request, Response
+from popwatch.page.exchange import Request, Response, cookies_of
 from popwatch.page.site import Site
 
 QUIET_SECONDS = 30
@@ -96,15 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _request(handler: BaseHTTPRequestHandler, body: str) -> Request:
     parts = urlsplit(handler.path)
-    cookies: SimpleCookie = SimpleCookie()
-    with suppress(CookieError):
-        cookies.load(handler.headers.get("Cookie", ""))
     return Request(
         method=handler.command,
         path=parts.path,
         query=parse_qs(parts.query),
         headers={name.lower(): value for name, value in handler.headers.items()},
-        cookies={name: morsel.value for name, morsel in cookies.items()},
+        cookies=cookies_of(handler.headers.get("Cookie", "")),
         body=body,
         source=str(handler.client_address[0]),
     )

@@ -5,7 +5,6 @@ Passwords are compared as digests in constant time, after the attempt has been c
 """
 
 import base64
-import binascii
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ def password_of(authorization: str) -> str | None:
         return None
     try:
         return base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64 nor UTF-8
         return None
 
 

@@ -3,7 +3,9 @@
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, Self
 
 WORTH_COMPRESSING = 1000
@@ -68,3 +70,11 @@ class Response:
             return whole
         packed = replace(whole, body=gzip.compress(self.body, compresslevel=6, mtime=0))
         return packed.with_headers({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+
+
+def cookies_of(header: str) -> dict[str, str]:
+    """The cookies in a header `Cookie` (RFC 6265 section 4.2); those of a header that is none are none."""
+    cookies: SimpleCookie = SimpleCookie()
+    with suppress(CookieError):
+        cookies.load(header)
+    return {name: morsel.value for name, morsel in cookies.items()}
