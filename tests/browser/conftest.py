@@ -22,9 +22,7 @@ DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A browser that asks nobody but us for anything."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is installed by .ci/run only"
-    )
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is installed by .ci/run only")
     if CHROMIUM is None or not AXE.exists():
         pytest.skip("Chromium and axe-core are installed by .ci/run only")
     with playwright.sync_playwright() as driver:

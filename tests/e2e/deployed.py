@@ -128,12 +128,16 @@ class Deployed:
         ).client
         return lambda service: make(service, endpoint_url=self.local.endpoint)
 
-    def command(self, *arguments: str) -> tuple[int, str]:
-        """Run `popwatch --local` as its user does; its exit code and what it printed."""
+    def popwatch(self, *arguments: str) -> tuple[list[str], Path]:
+        """The command `popwatch --local` as its user would run it, and the folder to run it in."""
         folder = self.local.folder.parent
         (folder / ".popwatch").mkdir(exist_ok=True)
         (folder / ".popwatch" / "outputs.json").write_text((self.local.folder / "outputs.json").read_text())
-        program = [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", *arguments]
+        return [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", *arguments], folder
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run `popwatch --local`; its exit code and what it printed."""
+        program, folder = self.popwatch(*arguments)
         ended = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
         return ended.returncode, ended.stdout + ended.stderr
 
