@@ -154,6 +154,11 @@ def suspend(health: Health, now: datetime) -> Judgement:
     return Judgement(after, _transition(health, after, now))
 
 
+def forget(health: Health, now: datetime) -> Judgement:
+    """A target that its user has removed: as if it had never been tested, nobody told."""
+    return Judgement(UNTESTED, _transition(health, UNTESTED, now))
+
+
 def delay_seconds(health: Health, policy: Policy) -> int:
     """Seconds from a test to the next in this health; the last alert processed, a down target waits as a lost one."""
     match health.state:

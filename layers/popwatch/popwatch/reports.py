@@ -11,7 +11,7 @@ from popwatch.hours import is_inconclusive, rtt_of
 from popwatch.interventions import Acknowledgement, Silence
 from popwatch.outcomes import ErrorCode
 from popwatch.records import Record, iso
-from popwatch.schedule import longest_notice, next_slot
+from popwatch.schedule import SILENT_AFTER, longest_notice, next_slot
 from popwatch.targets import Target
 from popwatch.tokens import utc
 
@@ -20,10 +20,6 @@ SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANC
 
 Sample = tuple[datetime, Any]
 """The tick of a test, and what the samples hold of it."""
-
-
-SILENT_AFTER = timedelta(minutes=5)
-"""A last sweep older than this means that popwatch itself has stopped."""
 
 
 class Verdict(IntEnum):
