@@ -1,61 +1,16 @@
 """`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what they write, note and say."""
 
-import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from integration.conftest import Run
-from popwatch.cli.installation import Installation, find_local
-from popwatch.cli.local.stack import local_client
+from integration.conftest import Do
+from popwatch.cli.installation import Installation
 from popwatch.health import Health, State
 from popwatch.records import Record
 from popwatch.targets import Target, parse_target
 
-Do = Callable[..., str]
 SINCE = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
-KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
-
-
-@pytest.fixture
-def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """A stack's tables with two targets of a group and one of none."""
-    monkeypatch.chdir(tmp_path)
-    dynamodb = local_client("dynamodb", endpoint, "us-east-1")
-    for name, keys in KEYS.items():
-        dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-            KeySchema=[
-                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-            ],
-        )
-    outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": {f"{name}Table": name for name in KEYS}}
-    (tmp_path / ".popwatch").mkdir()
-    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
-    found = find_local()
-    found.target_table.write(
-        {"target_id": name, "host": "pop.example.net", **group}
-        for name, group in (("a", {"group": "g"}), ("b", {"group": "g"}), ("c", {}))
-    )
-    yield found
-    for name in KEYS:
-        dynamodb.delete_table(TableName=name)
-
-
-@pytest.fixture
-def do(run: Run, stack: Installation) -> Do:  # noqa: ARG001 - the command finds the stack itself
-    """Run the command on the stack; what it says. `code` is how it should end."""
-
-    def do_command(*arguments: str, code: int = 0) -> str:
-        ended = run("--local", *arguments)
-        assert ended.code == code, ended
-        return ended.err if code else ended.out
-
-    return do_command
 
 
 def target(stack: Installation, name: str) -> Target:

@@ -40,6 +40,9 @@ TOTALS_BYTES = 350_000
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
 
+SAMPLES_AT_ONCE = 5
+"""Samples items of one read backwards: in most fleets the last five ticks hold a test of every target."""
+
 GAPS = "gaps"
 """The partition of what nobody watched."""
 
@@ -222,6 +225,18 @@ class Store:
         self.capacity.add(self.capacity.read, answer)
         items = [from_item(item) for item in answer["Items"]]
         return [(_tick_of(item), item["results"]) for item in items]
+
+    def read_samples_back(self, batches: int, batch: int, since: datetime) -> Iterator[tuple[datetime, Plain]]:
+        """Each samples item of a batch since a moment, newest first; a few are read at a time, as they are taken."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._tables.history,
+            KeyConditionExpression="pk = :pk AND sk >= :since",
+            ExpressionAttributeValues=to_item({":pk": f"samples#{batches}#{batch}", ":since": iso(since)}),
+            ScanIndexForward=False,
+            ReturnConsumedCapacity="TOTAL",
+            PaginationConfig={"PageSize": SAMPLES_AT_ONCE},
+        )
+        return ((_tick_of(item), item["results"]) for item in self._items(pages))
 
     def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
         """Write an hour of a batch, added up by target."""

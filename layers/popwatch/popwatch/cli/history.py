@@ -206,7 +206,7 @@ def _outages(story: Story, zone: tzinfo) -> Table:
     for outage in story.times.outages:
         begin = f"before {_moment(outage.begin, zone)}" if outage.begun_before else _moment(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
-        seen = f"{error} ({outage.reason})" if outage.reason else error
+        seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
         end = "goes on" if outage.goes_on else _moment(outage.end, zone)
         alerts = sum(outage.begin <= tick <= outage.end for tick in told)
         table.add_row(begin, end, duration(outage.down), str(alerts), escape(seen))
@@ -224,7 +224,8 @@ def _told(event: Mapping[str, Any], audience: Audience | None, zone: tzinfo) -> 
             summary = " (in a summary)" if event.get("summary") else ""
             receivers = receivers_of(event, audience)
             to = f" [dim]to {escape(', '.join(receivers) or 'nobody')}[/]" if receivers is not None else ""
-            return f"[bold]alert[/]  {escape(str(event['subject']))}{summary}{to}"
+            subject = clean(str(event["subject"]), DETAIL_SHOWN)
+            return f"[bold]alert[/]  {escape(subject)}{summary}{to}"
         case _:
             return f"[blue]{escape(deed(from_plain(Note, event), zone))}[/]"
 

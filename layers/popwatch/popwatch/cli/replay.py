@@ -18,7 +18,7 @@ from popwatch.cli.installation import find
 from popwatch.cli.periods import SINCE, period_of
 from popwatch.cli.simulate import with_changes
 from popwatch.cli.spans import SPAN
-from popwatch.cli.target_items import missing_target, own_fields
+from popwatch.cli.target_items import missing_target, own_fields, shown
 from popwatch.health import AlertEvent
 from popwatch.hours import is_inconclusive, rtt_of
 from popwatch.outcomes import ErrorCode, Outcome, Phase
@@ -187,7 +187,7 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
     eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
     for it in eventful:
         table.add_row(
-            escape(it.target_id),
+            escape(shown(it.target_id)),
             str(len(it.outages)),
             *(str(count) for count in (it.before.alerts, it.after.alerts, it.before.noise, it.after.noise)),
             _typical(it.before),

@@ -15,6 +15,7 @@ from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.periods import SINCE, ZONE, month_of, period_of
 from popwatch.cli.report_forms import to_csv, to_text
+from popwatch.cli.target_items import missing_group
 from popwatch.fleet_report import (
     Findings,
     FleetReport,
@@ -83,7 +84,7 @@ def read_report(
     fleet = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
     targets = {name: target for name, target in fleet.items() if group in (None, target.group)}
     if not targets:
-        raise UserError(f"There is no target in a group {group}." if group else "There are no targets yet.")
+        raise UserError(missing_group(group, fleet.values()) if group and fleet else "There are no targets yet.")
     mark, records = store.read_records()
     mine = [record for name, record in records.items() if name in targets]
     totals = read_totals(store, mark, period)

@@ -35,7 +35,7 @@ def to_text(report: FleetReport, zone: tzinfo) -> str:
     lines += ["", _line(report.whole, "All"), *_apart(report.whole), *_failures(report.whole)]
     for title, found in (
         ("Failed tests", _failed(report)),
-        ("Certificates", _certificates(report)),
+        ("Certificates", certificates(report)),
         ("What people did", [f"{moment(note.at, zone)}  {told}" for note, told in deeds(report, zone)]),
     ):
         lines += ["", title, *found] if found else []
@@ -99,11 +99,11 @@ def _failed(report: FleetReport) -> list[str]:
     ]
 
 
-def _certificates(report: FleetReport) -> list[str]:
+def certificates(report: FleetReport) -> list[str]:
     """The certificates that people are warned of."""
     near = [line for line in report.targets if line.certificate_is_near and line.certificate_days is not None]
     return [
-        f"{clean(line.name, NAME_SHOWN):<{NAME_SHOWN}} {certificate(line.certificate_days or 0)}"
+        f"{clean(line.name, NAME_SHOWN)}: {certificate(line.certificate_days or 0)}"
         for line in sorted(near, key=lambda line: line.certificate_days or 0)
     ]
 
