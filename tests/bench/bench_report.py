@@ -3,7 +3,7 @@
 Days, the hours that a month in Berlin begins and ends with, transitions and records are written by popwatch's own
 store, as large as real ones; the hours between are not read, and so not written. The command itself is run, three
 times each; the median is printed. Against Amazon's DynamoDB Local where it is installed
-(.ci/install-dynamodb-local), else against MiniStack.
+(.ci/install-npm), else against MiniStack.
 """
 
 import json

@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+
+import boto3
 
 from popwatch.cli.installation import Installation, find_local
 from popwatch.cli.local.alerts import AlertFeed
@@ -110,12 +112,32 @@ class Deployed:
         self.wait_for(f"{count} alerts", has_all, seconds)
         return subjects
 
-    def command(self, *arguments: str) -> tuple[int, str]:
-        """Run `popwatch --local` as its user does; its exit code and what it printed."""
+    def with_rights_of(self, function: str) -> Callable[[str], Any]:
+        """What makes clients with the rights of the role of a function, which is named by its output."""
+        found = self.local.client("lambda").get_function(FunctionName=self.local.outputs[function])
+        role = found["Configuration"]["Role"]
+        anyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
+        self.local.client("iam").update_assume_role_policy(RoleName=role.rsplit("/", 1)[-1], PolicyDocument=policy)
+        session = self.local.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        make: Any = boto3.session.Session(
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+            region_name="us-east-1",
+        ).client
+        return lambda service: make(service, endpoint_url=self.local.endpoint)
+
+    def popwatch(self, *arguments: str) -> tuple[list[str], Path]:
+        """The command `popwatch --local` as its user would run it, and the folder to run it in."""
         folder = self.local.folder.parent
         (folder / ".popwatch").mkdir(exist_ok=True)
         (folder / ".popwatch" / "outputs.json").write_text((self.local.folder / "outputs.json").read_text())
-        program = [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", *arguments]
+        return [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", *arguments], folder
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run `popwatch --local`; its exit code and what it printed."""
+        program, folder = self.popwatch(*arguments)
         ended = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
         return ended.returncode, ended.stdout + ended.stderr
 

@@ -1,11 +1,9 @@
 """Least privilege, proven: with IAM enforced the function does all its work, and its role can do nothing else."""
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -26,25 +24,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 @pytest.fixture(scope="module")
 def as_function(guarded: Deployed) -> Callable[[str], Any]:
     """Clients with the rights of the function's role."""
-    local = guarded.local
-    role = local.client("lambda").get_function(FunctionName=local.outputs["CheckTargetsFunction"])["Configuration"][
-        "Role"
-    ]
-    anyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
-    local.client("iam").update_assume_role_policy(RoleName=role.rsplit("/", 1)[-1], PolicyDocument=policy)
-    session = local.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
-
-    def client(service: str) -> Any:
-        make: Any = boto3.session.Session(
-            aws_access_key_id=session["AccessKeyId"],
-            aws_secret_access_key=session["SecretAccessKey"],
-            aws_session_token=session["SessionToken"],
-            region_name="us-east-1",
-        ).client
-        return make(service, endpoint_url=local.endpoint)
-
-    return client
+    return guarded.with_rights_of("CheckTargetsFunction")
 
 
 def test_a_whole_outage_under_enforced_iam(guarded: Deployed, server: ScriptedServer) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration.world import World
+from popwatch.archive import HOUR, read_totals, stretches
 from popwatch.availability import Period
-from popwatch.cli.archive import HOUR, read_totals, stretches
 from popwatch.hours import HourTotals, add_up
 from popwatch.schedule import batch_of
 from popwatch.store import SweepMark

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from integration.world import MINUTE, NOON, World
+from popwatch.archive import read_samples_of_all
 from popwatch.availability import Period
-from popwatch.cli.archive import read_samples_of_all
 from popwatch.cli.replay import Parent, compare
 from popwatch.health import State
 from popwatch.outcomes import ErrorCode, Outcome

@@ -6,11 +6,11 @@ that reached `down`: it begins with the first failed test. Maintenance inside a 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from popwatch.health import FAILING, State, Transition
 
-NOTHING = timedelta()
+NOTHING, DAY = timedelta(), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,25 @@ def times(found: Sequence[Span], inconclusive: timedelta = NOTHING) -> Times:
         brief_runs=len(brief),
         outages=outages,
     )
+
+
+def by_day(found: Sequence[Span]) -> list[tuple[datetime, dict[str, float]]]:
+    """Each day (UTC) that those spans touch, with its seconds of `up`, `down`, `maintenance` and so on.
+
+    A failing span counts as `down` if it belongs to an outage, else as `up`.
+    """
+    down = {id(span) for run in _runs(found) if any(map(_is_down, run)) for span in run if span.state in FAILING}
+    days: dict[datetime, dict[str, float]] = {}
+    for span in found:
+        kind = "down" if id(span) in down else "up" if span.state in FAILING else span.state.value
+        begin = span.begin
+        while begin < span.end:
+            day = begin.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            end = min(span.end, day + DAY)
+            seconds = days.setdefault(day, {})
+            seconds[kind] = seconds.get(kind, 0.0) + (end - begin).total_seconds()
+            begin = end
+    return sorted(days.items())
 
 
 def total(parts: Sequence[Times]) -> Times:

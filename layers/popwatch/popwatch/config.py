@@ -1,4 +1,4 @@
-"""The function's settings, from its environment."""
+"""The functions' settings, from their environment."""
 
 import os
 import re
@@ -39,6 +39,22 @@ class Settings:
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             **{name: _whole(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """What the stack tells the function behind the page's URL."""
+
+    targets_table: str
+    status_table: str
+    history_table: str
+    secret_arn: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings in `environment`; raises KeyError that names the variable."""
+        names = ("TARGETS_TABLE", "STATUS_TABLE", "HISTORY_TABLE", "REPORT_SECRET_ARN")
+        return cls(*(_text(environment, name) for name in names))
 
 
 _NUMBERS = ("samples_days", "records_days", "storm_threshold", "function_timeout_seconds")

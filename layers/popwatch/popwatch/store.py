@@ -203,7 +203,7 @@ class Store:
         self._put_history(key, {"results": dict(results)}, self._tables.samples_kept, tick)
 
     def read_samples(
-        self, batches: int, batch: int, since: datetime, until: datetime, only: str = ""
+        self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
     ) -> Iterator[tuple[datetime, Plain]]:
         """Each samples item of a batch in `since <= tick < until`, oldest first: its tick and its results.
 
@@ -243,7 +243,7 @@ class Store:
         self._put_totals(f"hours#{batches}#{batch}", hour, totals)
 
     def read_hours(
-        self, batches: int, batch: int, since: datetime, until: datetime, only: str = ""
+        self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
     ) -> Iterator[tuple[datetime, Plain]]:
         """Each hour of a batch in `since <= hour < until`, oldest first, with its totals by target, in parts.
 
@@ -256,7 +256,7 @@ class Store:
         self._put_totals(f"days#{batches}#{batch}", day, totals)
 
     def read_days(
-        self, batches: int, batch: int, since: datetime, until: datetime, only: str = ""
+        self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
     ) -> Iterator[tuple[datetime, Plain]]:
         """Each day (UTC) of a batch that begins in `since <= day < until`, as `read_hours` gives hours."""
         return self._read_totals(f"days#{batches}#{batch}", since, until, only)
@@ -335,7 +335,9 @@ class Store:
             if not plain:
                 return
 
-    def _read_totals(self, pk: str, since: datetime, until: datetime, only: str) -> Iterator[tuple[datetime, Plain]]:
+    def _read_totals(
+        self, pk: str, since: datetime, until: datetime, only: str | None
+    ) -> Iterator[tuple[datetime, Plain]]:
         for item in self._query(pk, iso(since), iso(until), ("totals", only)):
             yield _tick_of(item), {target_id: json.loads(text) for target_id, text in item.get("totals", {}).items()}
 
@@ -343,7 +345,7 @@ class Store:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
         return self._items(pages)
 
-    def _query(self, pk: str, first: str, before: str, part: tuple[str, str] = ("", "")) -> Iterator[Plain]:
+    def _query(self, pk: str, first: str, before: str, part: tuple[str, str | None] = ("", None)) -> Iterator[Plain]:
         """The items of a partition with `first <= sk < before` that have not expired; DynamoDB deletes late.
 
         With `part`, a field's name and a key in it, only that of them.

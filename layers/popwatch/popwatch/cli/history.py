@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from popwatch.archive import event_to_json, read_gaps, read_samples, read_steps
 from popwatch.availability import Period, Span, Times, spans, times
-from popwatch.cli.archive import read_gaps, read_samples, read_steps
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.periods import SINCE, ZONE, period_of
@@ -267,6 +267,5 @@ def _to_json(story: Story) -> dict[str, Any]:
 
 
 def _event_to_json(event: Mapping[str, Any], audience: Audience | None) -> dict[str, Any]:
-    kept = {name: value for name, value in event.items() if name not in ("pk", "expires_at", "version")}
     reached = {"receivers": receivers_of(event, audience)} if event["kind"] == "alert" else {}
-    return kept | {"tick": iso(event["tick"])} | reached
+    return event_to_json(event) | reached

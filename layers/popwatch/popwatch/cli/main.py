@@ -20,6 +20,7 @@ COMMANDS = {
     "ack": "popwatch.cli.living:ack",
     "alert-test": "popwatch.cli.alert_test:alert_test",
     "history": "popwatch.cli.history:history",
+    "page": "popwatch.cli.page:page",
     "replay": "popwatch.cli.replay:replay",
     "report": "popwatch.cli.report:report",
     "resume": "popwatch.cli.living:resume",

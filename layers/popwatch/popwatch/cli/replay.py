@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from popwatch.archive import read_samples_of_all
 from popwatch.availability import Period
-from popwatch.cli.archive import read_samples_of_all
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import find
 from popwatch.cli.periods import SINCE, period_of

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from popwatch.archive import read_gaps, read_notes, read_totals, read_transitions
 from popwatch.availability import Period
-from popwatch.cli.archive import read_gaps, read_notes, read_totals, read_transitions
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.periods import SINCE, ZONE, month_of, period_of

@@ -1,21 +1,14 @@
-"""How a stack's targets stand now: read from its tables, shown as a table for people."""
+"""How a stack's targets stand now, as a table for people at a terminal."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rich.markup import escape
 from rich.table import Table
 
 from popwatch.health import State
-from popwatch.reports import Row, Sample, has_stopped, stand
-from popwatch.schedule import batch_of
-from popwatch.store import Store, SweepMark
-from popwatch.targets import Target, parse_target
+from popwatch.reports import Row, has_stopped
+from popwatch.standing import Standing
 from popwatch.tokens import duration, milliseconds, place
-
-LATE = timedelta(minutes=2)
-"""How much later than its delay a target's last test may lie back."""
 
 NARROW = 110
 """Characters of a terminal, under which a row does not fit with all of its columns."""
@@ -29,45 +22,6 @@ COLOURS = {
     State.SUSPENDED: "dim",
     State.UP: "green",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Targets, worst first, and the last tick that was completed."""
-
-    rows: Sequence[Row]
-    swept_at: datetime | None
-
-
-def read_standing(store: Store, now: datetime) -> Standing:
-    """Read the tables: two scans, and the newest samples of each batch."""
-    defaults, items = store.read_targets()
-    mark, records = store.read_records()
-    targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
-    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark), targets, now), now), mark.tick)
-
-
-def batches_of(mark: SweepMark) -> int:
-    """The number of batches in use now."""
-    newest = max(mark.layouts.values(), default="")
-    return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
-
-
-def _newest_samples(store: Store, batches: int, targets: Mapping[str, Target], now: datetime) -> Mapping[str, Sample]:
-    """The last test of each target, looked for as far back as its batch's longest delay says that there is one."""
-    found: dict[str, Sample] = {}
-    for batch in range(batches):
-        delays = {
-            name: target.policy.delay_up
-            for name, target in targets.items()
-            if target.policy.enabled and batch_of(name, batches) == batch
-        }
-        since = now - timedelta(seconds=max(delays.values(), default=0)) - LATE
-        for tick, results in store.read_samples_back(batches, batch, since):
-            found = {target_id: (tick, sample) for target_id, sample in results.items()} | found
-            if delays.keys() <= found.keys():
-                break
-    return found
 
 
 def alarm(standing: Standing, now: datetime) -> str:

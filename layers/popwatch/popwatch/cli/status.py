@@ -15,11 +15,11 @@ from rich.markup import escape
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import find
 from popwatch.cli.local.watch import View
-from popwatch.cli.standing import Standing, alarm, headline, read_standing, table_of
+from popwatch.cli.standing import alarm, headline, table_of
 from popwatch.cli.target_items import missing_group
 from popwatch.health import State
-from popwatch.records import iso
-from popwatch.reports import Verdict, has_stopped, row_to_json, verdict
+from popwatch.reports import Verdict, verdict
+from popwatch.standing import Standing, read_standing, standing_to_json
 
 LOOK_SECONDS = 5.0
 """Time between two looks of `--watch`."""
@@ -60,7 +60,7 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
         raise UserError(missing_group(group, [row.target for row in whole.rows]))
     outcome = verdict(standing.rows, standing.swept_at, now) if whole.rows else Verdict.UNKNOWN
     if as_json:
-        click.echo(json.dumps(_to_json(standing, outcome, now)))
+        click.echo(json.dumps(standing_to_json(standing, outcome, now)))
     else:
         show(Console(), standing, now)
     sys.exit(outcome)
@@ -82,13 +82,3 @@ def _watch(look: Callable[[datetime], Standing], name: str) -> None:
             now = datetime.now(UTC)
             view.show(look(now), now, loud=True)
             time.sleep(LOOK_SECONDS)
-
-
-def _to_json(standing: Standing, outcome: Verdict, now: datetime) -> dict[str, Any]:
-    return {
-        "at": iso(now),
-        "verdict": outcome.name.lower(),
-        "last_sweep": iso(standing.swept_at) if standing.swept_at else None,
-        "stopped": has_stopped(standing.swept_at, now),
-        "targets": [row_to_json(row, now) for row in standing.rows],
-    }

@@ -20,9 +20,11 @@ from popwatch.cli.files import FileError, read_entries
 from popwatch.cli.installation import Installation, find_local
 from popwatch.cli.local.alerts import AlertFeed
 from popwatch.cli.local.demo import running_demo
-from popwatch.cli.local.stack import USUAL_PORT, LocalStack, LocalStackError
+from popwatch.cli.local.stack import USUAL_PORT, LocalStack, LocalStackError, free_port
 from popwatch.cli.local.watch import View
-from popwatch.cli.standing import read_standing
+from popwatch.cli.page import USUAL_PORT as USUAL_PAGE_PORT
+from popwatch.cli.page import page_of
+from popwatch.standing import read_standing
 from popwatch.targets import parse_target
 
 LOOK_SECONDS = 1.0
@@ -64,7 +66,9 @@ def _run(console: Console, project: Path, items: Items | None) -> None:
         installation.target_table.write(items)
         feed = AlertFeed(installation)
         _fire_first_tick(installation)
+        address = cleanup.enter_context(page_of(installation, free_port(USUAL_PAGE_PORT)))
         console.print(f"Watching {len(items)} items. Ctrl-C ends it; `popwatch --local ...` works in another terminal.")
+        console.print(f"The page is at {address}")
         _watch(console, installation, feed, play)
 
 

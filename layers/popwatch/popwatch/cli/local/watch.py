@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from popwatch.cli.local.alerts import SentAlert
-from popwatch.cli.standing import Standing, alarm, cells, headline, table_of
+from popwatch.cli.standing import alarm, cells, headline, table_of
+from popwatch.standing import Standing
 
 
 class View:

@@ -14,7 +14,7 @@ from typing import Any
 from popwatch.availability import Period
 from popwatch.health import State, Transition
 from popwatch.hours import HourTotals, add_up, merge_by_target
-from popwatch.records import Note, Record, from_plain
+from popwatch.records import Note, Record, from_plain, iso
 from popwatch.schedule import SILENT_AFTER, batch_of
 from popwatch.store import Store, SweepMark
 
@@ -160,6 +160,12 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(changed, pool.map(read, changed), strict=True))
+
+
+def event_to_json(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event of `Store.read_events` as programs get it."""
+    kept = {name: value for name, value in event.items() if name not in ("pk", "expires_at", "version")}
+    return kept | {"tick": iso(event["tick"])}
 
 
 def read_notes(store: Store, records: Iterable[Record], period: Period) -> dict[str, list[Note]]:

@@ -1,0 +1,93 @@
+"""The function behind the URL of the page: sign-in, page, JSON API and `/metrics`, read from the tables."""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from popwatch.config import PageSettings
+from popwatch.guesses import Guesses
+from popwatch.page.door import Door, Secret
+from popwatch.page.exchange import Request, Response, cookies_of
+from popwatch.page.readings import Readings
+from popwatch.page.site import Site
+from popwatch.store import Store, Tables
+
+REFRESH_SECONDS = 15.0
+SECRET_SECONDS = 60
+"""How long a password goes on to open the door after it was changed."""
+
+_CALLS = Config(
+    connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 3}
+)
+
+logger = Logger()
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    """Answer a request of the function's URL."""
+    return _to_url(_site().answer(_from_url(event)))
+
+
+def _from_url(event: Mapping[str, Any]) -> Request:
+    """The request in an event of a function URL (payload format 2.0)."""
+    http = event["requestContext"]["http"]
+    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
+    body = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        body = base64.b64decode(body).decode("utf-8", "replace")
+    return Request(
+        method=http["method"],
+        path=event.get("rawPath") or "/",
+        query=parse_qs(event.get("rawQueryString") or ""),
+        headers=headers,
+        cookies=cookies_of("; ".join(event.get("cookies", ())) or headers.get("cookie", "")),
+        body=body,
+        source=http.get("sourceIp", ""),
+    )
+
+
+def _to_url(response: Response) -> dict[str, Any]:
+    cookie = response.headers.get("Set-Cookie")
+    return {
+        "statusCode": response.status,
+        "headers": {name: value for name, value in response.headers.items() if name != "Set-Cookie"} | _ONLY_TLS,
+        "cookies": [cookie] if cookie else [],
+        "body": base64.b64encode(response.body).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+_ONLY_TLS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@cache
+def _site() -> Site:
+    """The site over clients that live as long as the execution environment."""
+    settings = PageSettings.from_env()
+    dynamodb = boto3.client("dynamodb", config=_CALLS)
+    secrets = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=_CALLS))
+
+    def read_secret() -> Secret:
+        found = json.loads(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
+        return Secret(found["password"], found["key"])
+
+    tables = Tables(settings.targets_table, settings.status_table, settings.history_table)
+    readings = Readings(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
+    return Site(
+        readings, Door(read_secret, Guesses(dynamodb, settings.history_table), _clock), refresh_seconds=REFRESH_SECONDS
+    )

@@ -1,0 +1,78 @@
+"""Headless Chromium from Debian's packages, driven by Playwright: `.ci/run` installs both."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.world import World, new_world
+
+CHROMIUM = shutil.which("chromium")
+AXE = Path(__file__).parents[2] / ".popwatch" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser that asks nobody but us for anything."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is installed by .ci/run only")
+    if CHROMIUM is None or not AXE.exists():
+        pytest.skip("Chromium and axe-core are installed by .ci/run only")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Open an address; at the end nothing may have gone wrong in it, and nothing been asked of another host."""
+    contexts: list[Any] = []
+    trouble: list[str] = []
+
+    def open_address(address: str, *, size: Any = None, dark: bool = False, allow: tuple[str, ...] = ()) -> Any:
+        context = browser.new_context(viewport=size or DESK, color_scheme="dark" if dark else "light")
+        contexts.append(context)
+        page = context.new_page()
+        host = address.split("/")[2]
+        page.on("pageerror", lambda error: trouble.extend([f"error: {error}"]))
+        page.on("dialog", lambda dialog: trouble.extend([f"dialog: {dialog.message}"]))
+        page.on("console", lambda said: trouble.extend(complaint(said, allow)))
+        page.on("request", lambda asked: trouble.extend([asked.url] if host != asked.url.split("/")[2] else []))
+        page.goto(address)
+        return page
+
+    yield open_address
+    for context in contexts:
+        context.close()
+    assert trouble == []
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world whose present is now: the page tells times by its reader's clock."""
+    with new_world(now=datetime.now(UTC).replace(microsecond=0)) as found:
+        yield found
+
+
+def complaint(said: Any, allow: tuple[str, ...]) -> list[str]:
+    """What the browser complains of in its console, but for what a test expects."""
+    bad = said.type in ("error", "warning") and not any(word in said.text for word in allow)
+    return [f"{said.type}: {said.text}"] if bad else []
+
+
+def axe(page: Any) -> list[str]:
+    """What axe-core finds wrong with a page, by its default rules: WCAG 2 A and AA, and best practices."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run(document)")
+    return [f"{it['id']}: {it['help']}: {[node['html'] for node in it['nodes'][:3]]}" for it in found["violations"]]

@@ -1,0 +1,231 @@
+"""The page in a real browser: what it shows, how it changes, what it does not let happen."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.conftest import DESK, PHONE, Open, axe
+from integration.fleet import page_of, put_record, put_transition, settle
+from integration.world import World
+from popwatch.guesses import Guesses
+from popwatch.health import State
+from popwatch.outcomes import ErrorCode
+from popwatch.page.door import COOKIE, Door, Secret
+from popwatch.store import SweepMark
+
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
+
+PASSWORD = "correct-horse-battery"
+HOSTILE = "<img src=x onerror=alert(1)>\"'&<script>alert(2)</script>"
+
+
+def names(page: Any) -> list[str]:
+    """The targets that are shown, from the top."""
+    return list(page.locator(".target:visible h3").all_text_contents())
+
+
+def state_of(page: Any, name: str) -> str:
+    row = page.locator(".target", has=page.get_by_role("button", name=name, exact=True))
+    return str(row.locator(".state > span").first.text_content())
+
+
+def test_targets_are_shown_worst_first(world: World, open_page: Open) -> None:
+    """State in a word, the error's exact message, certificate, bars of the past, and a sum in the title."""
+    settle(world, 5)
+    with page_of(world) as address:
+        page = open_page(address)
+        page.wait_for_selector(".target")
+        assert names(page) == ["Mail Rome 001", "Mail Oslo 002", "Mail Paris 003", "Mail Berlin 000", "Mail Madrid 004"]
+        assert [state_of(page, name) for name in names(page)] == ["DOWN", "WARN", "MAINTENANCE", "UP", "UP"]
+        first = page.locator(".target").first.inner_text()
+        assert "The remote device timed out before sending a response (no-greeting)" in first
+        assert "certificate: 6 days left" in first
+        assert "alert 1 of 3" in first
+        assert page.title() == "1 down - popwatch"
+        page.wait_for_selector('.bars[aria-label*="%"]')
+        assert page.locator("#summary").inner_text().startswith("1 of 5 targets down; the last sweep was")
+
+
+def test_a_change_is_shown_without_flicker(world: World, open_page: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    """The row moves up and says what is new; it is the same element, the focus stays on it, and it is announced."""
+    settle(world, 40)
+    with page_of(world) as address:
+        page = open_page(address)
+        page.wait_for_selector('.target[data-id="mail-athens-009"]')
+        page.evaluate("document.querySelector('[data-id=mail-athens-009]').mine = true")
+        page.locator('[data-id="mail-athens-009"] h3 button').focus()
+        page.evaluate("""window.removed = 0; new MutationObserver((found) => {
+            for (const change of found) window.removed += change.removedNodes.length;
+        }).observe(document.querySelector('#targets'), { childList: true })""")
+        time.sleep(1.2)
+        assert page.evaluate("window.removed") == 0
+        put_record(world, "mail-athens-009", State.DOWN, world.now)
+        began = time.monotonic()
+        page.wait_for_selector('[data-id="mail-athens-009"] .state.down')
+        took = time.monotonic() - began
+        with capsys.disabled():
+            print(f"\nFrom a state's change to the page showing it: {took:.2f} s, asking each 0.5 s")
+        assert page.evaluate("document.querySelector('[data-id=mail-athens-009]').mine")
+        assert page.evaluate("document.activeElement.textContent") == "Mail Athens 009"
+        assert "Mail Athens 009" in names(page)[:3]
+        assert page.locator("#news").inner_text() == "Mail Athens 009 is now down."
+
+
+def test_details_of_a_target(world: World, open_page: Open) -> None:
+    """Everything of it, by mouse, by keyboard and by its own address; what is selected stays while it is refreshed."""
+    settle(world, 5)
+    with page_of(world) as address:
+        page = open_page(address)
+        page.wait_for_selector(".target")
+        page.get_by_role("button", name="Mail Berlin 000").press("Enter")
+        page.wait_for_selector(".more .chart")
+        text = page.locator(".more").inner_text()
+        assert "4 min 10 s after an outage begins" in text
+        assert "288 tests, 0 failed" in text
+        assert "Outages of 90 days" in text
+        assert page.url.endswith("#mail-berlin-000")
+        page.locator(".more table").first.evaluate("node => getSelection().selectAllChildren(node)")
+        time.sleep(1.2)
+        assert page.evaluate("getSelection().toString()").startswith("From")
+        page.get_by_role("button", name="Mail Berlin 000").press("Enter")
+        assert page.locator(".more").count() == 0
+        other = open_page(f"{address}#mail-rome-001")
+        other.wait_for_selector(".more .chart")
+        assert "12 failed" in other.locator(".more").inner_text()
+
+
+def test_finding_targets(world: World, open_page: Open) -> None:
+    """By words, by state and by group, with the keyboard alone."""
+    settle(world, 40)
+    with page_of(world) as address:
+        page = open_page(address)
+        page.wait_for_selector(".target")
+        page.keyboard.press("/")
+        page.keyboard.type("pop1.example")
+        assert names(page) == ["Mail Rome 001"]
+        assert page.locator("#shown").inner_text() == "1 of 40 shown"
+        page.keyboard.press("Escape")
+        page.locator('#states button[data-key="warn"]').press("Space")
+        assert {state_of(page, name) for name in names(page)} == {"WARN"}
+        page.locator('#states button[data-key="warn"]').press("Space")
+        page.locator('#groups button[data-key="=archive"]').press("Enter")
+        assert len(names(page)) == 10
+        page.locator("#search").fill("nothing is like this")
+        assert page.locator("#empty").inner_text() == "No target is like that."
+
+
+def test_hostile_words_are_words(world: World, open_page: Open) -> None:
+    """Names, greetings, groups and reasons that hold markup are shown as written, and nothing of them runs."""
+    settle(world, 3)
+    world.put_target(HOSTILE[:100], name=HOSTILE[:100], host="h.example.net", group=HOSTILE[:90], tags=[HOSTILE[:90]])
+    put_transition(world, HOSTILE[:100], 1, State.UP, State.DOWN, world.now - timedelta(minutes=3))
+    put_record(world, HOSTILE[:100], State.LOST, world.now, detail=HOSTILE, error=(ErrorCode.PROTOCOL, HOSTILE))
+    with page_of(world) as address:
+        page = open_page(address)
+        page.wait_for_selector(".target")
+        assert names(page)[0] == HOSTILE[:100]
+        page.locator(".target h3 button").first.click()
+        page.wait_for_selector(".more")
+        assert HOSTILE in page.locator(".more").inner_text()
+        assert page.locator("main img, main script, main iframe").count() == 0
+        page.wait_for_timeout(500)
+
+
+def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> None:
+    """An old last sweep is said above all; so is a page that is not answered any more."""
+    settle(world, 3)
+    world.now += timedelta(minutes=30)
+    with page_of(world) as address:
+        page = open_page(address, allow=("ERR_CONNECTION_REFUSED",))
+        page.wait_for_selector("#alarm:visible")
+        assert page.locator("#alarm").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
+        assert page.title() == "stopped - popwatch"
+        world.store.mark_sweep(SweepMark(world.now, None, {"1": world.now.isoformat()}))
+        page.wait_for_selector("#alarm", state="hidden")
+    page.wait_for_selector("#alarm:visible")
+    assert page.locator("#alarm").inner_text().startswith("Not updated since ")
+
+
+@pytest.mark.parametrize("width", [1280, 768, 390, 320])
+def test_nothing_is_wider_than_the_window(world: World, open_page: Open, width: int) -> None:
+    """No width has to be scrolled sideways, details and long words included."""
+    settle(world, 20)
+    world.put_target("long", name="x" * 100, host=f"{'a' * 60}.{'b' * 60}.example.net", group="y" * 90)
+    with page_of(world) as address:
+        page = open_page(f"{address}#mail-rome-001", size={"width": width, "height": 800})
+        page.wait_for_selector(".more .chart")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_nothing(world: World, open_page: Open, size: Any, dark: bool) -> None:
+    """No violation in the list, in details, or at the door."""
+    settle(world, 30)
+    with page_of(world) as address, page_of(world, door_of(world)) as closed:
+        page = open_page(f"{address}#mail-rome-001", size=size, dark=dark)
+        page.wait_for_selector(".more .chart")
+        assert axe(page) == []
+        assert axe(open_page(f"{closed}sign-in", size=size, dark=dark)) == []
+
+
+def door_of(world: World) -> Door:
+    return Door(lambda: Secret(PASSWORD, "key"), Guesses(world.dynamodb, "History"), lambda: world.now)
+
+
+def test_signing_in_and_out(world: World, open_page: Open) -> None:
+    """Nothing is shown before; a wrong password is told; scripts do not reach the cookie; signing out ends it."""
+    settle(world, 3)
+    with page_of(world, door_of(world)) as found:
+        address = found.replace("127.0.0.1", "localhost")
+        page = open_page(address, allow=("401",))
+        assert page.url == f"{address}sign-in"
+        page.fill("#password", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[role=alert]")
+        assert page.locator("[role=alert]").inner_text() == "This is not the password."
+        page.fill("#password", PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".target")
+        [cookie] = page.context.cookies()
+        assert (cookie["name"], cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (
+            COOKIE,
+            True,
+            True,
+            "Strict",
+        )
+        assert page.evaluate("document.cookie") == ""
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url(f"{address}sign-in")
+        page.goto(address)
+        assert page.url == f"{address}sign-in"
+
+
+def test_an_ended_session_leads_to_the_door(world: World, open_page: Open) -> None:
+    """A page that is open when its cookie expires asks for the password again."""
+    settle(world, 3)
+    with page_of(world, door_of(world)) as found:
+        address = found.replace("127.0.0.1", "localhost")
+        page = open_page(address, allow=("401",))
+        page.fill("#password", PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".target")
+        page.context.clear_cookies()
+        page.wait_for_url(f"{address}sign-in")
+
+
+@pytest.mark.parametrize("count", [5, 500])
+def test_screenshots(world: World, open_page: Open, count: int) -> None:
+    """At desk and phone width, light and dark, into .popwatch/screenshots: to be looked at."""
+    settle(world, count)
+    folder = Path(__file__).parents[2] / ".popwatch" / "screenshots"
+    with page_of(world, refresh_seconds=30) as address:
+        for width, size in (("desk", DESK), ("phone", PHONE)):
+            for dark in (False, True):
+                page = open_page(address + ("#mail-rome-001" if dark else ""), size=size, dark=dark)
+                page.wait_for_selector(".more .chart" if dark else '.bars[aria-label*="%"]', timeout=60_000)
+                page.screenshot(path=folder / f"page-{count}-{width}-{'dark' if dark else 'light'}.png")
+                assert page.locator(".target").count() == count

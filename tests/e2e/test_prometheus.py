@@ -1,0 +1,90 @@
+"""Debian's Prometheus scrapes `/metrics` with the password, and promtool finds no fault in it."""
+
+import json
+import subprocess
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+import pytest
+
+from integration.fleet import page_of, settle
+from integration.world import World, new_world
+from popwatch.cli.local.stack import free_port
+from popwatch.guesses import Guesses
+from popwatch.page.door import Door, Secret
+from popwatch.page.metrics import to_metrics
+from popwatch.page.readings import Readings
+
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
+
+PASSWORD = "correct-horse-battery"
+
+
+def test_promtool_finds_no_fault() -> None:
+    """Neither in the form nor in the names."""
+    with new_world() as world:
+        settle(world, 10)
+        rows = Readings(world.store, lambda: world.now, fresh=timedelta()).now().standing.rows
+        text = to_metrics(rows, world.now)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_prometheus_scrapes(tmp_path: Path) -> None:
+    """It signs in, takes every sample, and can be asked for what is down."""
+    with new_world() as world:
+        settle(world, 10)
+        door = Door(lambda: Secret(PASSWORD, "key"), Guesses(world.dynamodb, "History"), lambda: world.now)
+        with page_of(world, door) as address:
+            port = free_port(0)
+            config = tmp_path / "prometheus.yml"
+            config.write_text(
+                json.dumps(
+                    {
+                        "scrape_configs": [
+                            {
+                                "job_name": "popwatch",
+                                "scrape_interval": "1s",
+                                "basic_auth": {"username": "popwatch", "password": PASSWORD},
+                                "static_configs": [{"targets": [address.split("/")[2]]}],
+                            }
+                        ]
+                    }
+                )
+            )
+            command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+            with (tmp_path / "log").open("wb") as log:
+                running = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+            try:
+                down = wait_for(port, "probe_success == 0", world)
+                up = ask(port, "up")
+                scraped = ask(port, "scrape_samples_scraped")
+            finally:
+                running.terminate()
+                running.wait(20)
+    assert {found["metric"]["target_id"] for found in down} == {"mail-rome-001", "mail-oslo-002"}
+    assert up[0]["value"][1] == "1"
+    assert int(scraped[0]["value"][1]) > 10 * 10
+
+
+def ask(port: int, query: str) -> Any:
+    asked = Request(f"http://127.0.0.1:{port}/api/v1/query?query={quote(query)}")
+    with urlopen(asked, timeout=10) as answer:
+        return json.load(answer)["data"]["result"]
+
+
+def wait_for(port: int, query: str, world: World) -> Any:
+    """The answer to a query, once there is one."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            if found := ask(port, query):
+                return found
+        except OSError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError(f"Prometheus has nothing for {query}; {world.calls[-5:]}")

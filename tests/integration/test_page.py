@@ -1,0 +1,155 @@
+"""The page's server and readings over tables: routes, caches, the brake under many at once."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+import pytest
+
+from integration.fleet import page_of, settle
+from integration.world import TABLES, World, new_world
+from popwatch.guesses import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW, Guesses
+from popwatch.items import Plain
+from popwatch.page.exchange import Request
+from popwatch.page.readings import LATEST, Readings
+from popwatch.page.site import Site
+from popwatch.store import Store
+
+
+def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    place = urlsplit(address)
+    connection = HTTPConnection(str(place.hostname), place.port, timeout=30)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    connection.close()
+    return found
+
+
+def site(world: World, fresh: timedelta = timedelta()) -> Site:
+    return Site(Readings(world.store, lambda: world.now, fresh=fresh), None, refresh_seconds=5)
+
+
+def test_the_server_answers_its_own_name_only(world: World) -> None:
+    """A name of elsewhere that was made to point to 127.0.0.1 gets nothing."""
+    settle(world, 1)
+    with page_of(world) as address:
+        assert ask(address, "/api/status")[0] == 200
+        for host in ("evil.example.net", "evil.example.net:80", "127.0.0.1.evil.example.net:1"):
+            status, headers, body = ask(address, "/api/status", Host=host)
+            assert (status, b"targets" in body) == (421, False)
+            assert headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("HEAD", "/", 200),
+        ("GET", "/page.js", 200),
+        ("GET", "/../config.py", 404),
+        ("GET", "/assets/index.html", 404),
+        ("GET", "/api/targets/", 404),
+        ("GET", "/api/targets/unknown", 404),
+        ("GET", "/api/targets/%ff", 404),
+        ("GET", "/api/timelines", 200),
+        ("GET", "/api/timelines?id=unknown", 200),
+        ("PUT", "/api/status", 501),
+        ("POST", "/sign-in", 405),
+    ],
+)
+def test_every_request_is_answered(world: World, method: str, path: str, status: int) -> None:
+    """With what it is: there, not there, or not to be done; a server that opens no door has nothing to send to."""
+    settle(world, 1)
+    with page_of(world) as address:
+        assert ask(address, path, method)[0] == status
+
+
+def test_readings_of_a_target(world: World) -> None:
+    """The target's row, its days, a day of round-trip times in steps, outages and events without texts."""
+    settle(world, 3)
+    plain = json.loads(site(world).answer(Request("GET", "/api/targets/mail-rome-001")).body)
+    assert (plain["state"], plain["error"]) == ("down", "timed-out")
+    recent = plain["recent"]
+    assert (len(recent["mean_ms"]), recent["tests"], sum(recent["failed"])) == (288, 288, 12)
+    assert sum(step is None for step in recent["mean_ms"]) == 12
+    days = plain["timeline"]["days"]
+    assert len(days) in (90, 91)
+    assert (
+        sum(sum(value for key, value in day.items() if key != "day") for day in days)
+        == timedelta(days=90).total_seconds()
+    )
+    assert all("email" not in event for event in plain["events"])
+
+
+@pytest.fixture
+def true_world(endpoint: str) -> Iterator[World]:
+    """A world over a DynamoDB that counts capacity by size, and whose writes are one at a time."""
+    with new_world(endpoint=endpoint) as found:
+        yield found
+
+
+class RecordingStore(Store):
+    """Notes from when on samples are read."""
+
+    def read_samples(
+        self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
+    ) -> Iterator[tuple[datetime, Plain]]:
+        asked_since.append(since)
+        return super().read_samples(batches, batch, since, until, only)
+
+
+asked_since: list[datetime] = []
+
+
+def test_samples_are_read_once(world: World) -> None:
+    """The second look reads the last minutes only: a day of a large batch costs thousands of read units."""
+    settle(world, 3)
+    asked_since.clear()
+    store = RecordingStore(world.dynamodb, TABLES, lambda: world.now)
+    found = Site(Readings(store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=5)
+    for _ in range(2):
+        found.answer(Request("GET", "/api/targets/mail-berlin-000"))
+    newest = world.now - timedelta(seconds=20)
+    assert asked_since == [world.now - timedelta(days=1), newest - LATEST]
+    world.now += LATEST
+    world.store.put_samples(1, 0, world.now - timedelta(seconds=1), "0", {"mail-berlin-000": 99.0})
+    plain = json.loads(found.answer(Request("GET", "/api/targets/mail-berlin-000")).body)
+    assert plain["recent"]["max_ms"][-1] == 99.0
+    assert plain["recent"]["tests"] == 288
+
+
+def test_many_that_look_read_once(world: World) -> None:
+    """The standing is read once in its time, however many ask for it at once."""
+    settle(world, 3)
+    found = site(world, fresh=timedelta(minutes=1))
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(found.answer, [Request("GET", "/api/status")] * 20))) == 20
+    reads = world.store.capacity.read["Targets"]
+    found.answer(Request("GET", "/metrics"))
+    assert world.store.capacity.read["Targets"] == reads
+
+
+def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
+    """Fifty attempts at once get no more than the limit; the next window starts over; another network is not barred."""
+    world = true_world
+    guesses = Guesses(world.dynamodb, "History")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: guesses.admit("192.0.2.1", world.now), range(50)))
+    assert sum(found) == MOST_OF_A_NETWORK
+    assert guesses.admit("192.0.2.2", world.now)
+    assert guesses.admit("192.0.2.1", world.now + WINDOW)
+    guesses.forgive("192.0.2.1", world.now)
+    assert guesses.admit("192.0.2.1", world.now)
+
+
+def test_guesses_of_many_networks_are_few(world: World) -> None:
+    """Once all of them together have been wrong too often, nobody is admitted until the next window."""
+    guesses = Guesses(world.dynamodb, "History")
+    for _ in range(MOST_OF_ALL):
+        guesses.note_wrong(world.now)
+    assert not guesses.admit("192.0.2.9", world.now)
+    assert guesses.admit("192.0.2.9", world.now + WINDOW)
