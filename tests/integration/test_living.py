@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from integration.conftest import Do
+from integration.conftest import Do, Run
+from popwatch.alphabets import SMS_SEPTETS, count_septets
+from popwatch.cli.alert_test import make_test
 from popwatch.cli.installation import Installation
 from popwatch.health import Health, State
 from popwatch.records import Record
@@ -72,6 +74,36 @@ def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> No
     do("ack", "--group", "g")
     assert target(stack, "a").policy.acknowledged is None
     assert target(stack, "b").policy.knows_of(SINCE)
+
+
+def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
+    """The outage goes on beneath the maintenance, and can be acknowledged; one that began in none cannot."""
+    health = Health(State.MAINTENANCE, SINCE, 3, 1, SINCE, beneath=State.DOWN)
+    assert stack.store.commit(Record("a", 1, SINCE, health), 0) is None
+    do("ack", "a")
+    assert target(stack, "a").policy.knows_of(SINCE)
+    assert stack.store.commit(Record("b", 1, SINCE, Health(State.MAINTENANCE, SINCE, beneath=State.UP)), 0) is None
+    assert "there is no outage to acknowledge" in do("ack", "b", code=3)
+
+
+def test_silence_for_longer_than_time_lasts(do: Do, stack: Installation) -> None:
+    """A sentence, not a traceback."""
+    assert "ends after all time" in do("silence", "a", "--for", "9999999d", code=3)
+    assert target(stack, "a").policy.silence is None
+
+
+def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) -> None:
+    """It can be tried just when there is time for it; the SMS fits one part, whatever letters its name has."""
+    window = {"from": "2020-01-01", "until": "2099-01-01"}
+    item = {"target_id": "a", "host": "pop.example.net", "name": "[{€}]" * 20, "maintenance": [window]}
+    stack.target_table.write([item])
+    ended = run("--local", "alert-test", "a")
+    assert (ended.code, "It reaches nobody" in ended.out) == (2, True)
+    message = make_test(parse_target(item), "down", SINCE)
+    assert count_septets(message.sms) <= SMS_SEPTETS
+    assert message.sms.startswith("TEST: DOWN 1/3")
+    assert message.subject.isascii()
+    assert len(message.subject) < 100
 
 
 def test_suspend_and_resume(do: Do, stack: Installation) -> None:

@@ -168,6 +168,29 @@ def test_report_of_what_retention_has_taken(do: Do, stack: Installation) -> None
     assert "are kept for 400 days" in report["missing"][0]
 
 
+def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installation) -> None:
+    """Failures under a silence that is over, and those behind a gateway that failed, would have alerted nobody."""
+    swept(stack)
+    stack.target_table.write([{"target_id": "a", "host": "h"}, {"target_id": "b", "host": "h", "depends_on": "c"}])
+    failed = {"error": "timed-out", "reason": "no-greeting"}
+    for minute in range(2, 30):
+        results = {"a": {**failed, "maintenance": True}, "b": failed, "c": failed if minute > 4 else 12.5}
+        quiet = {"a": 12.5, "b": 12.5, "c": 12.5}
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", results if 4 <= minute < 20 else quiet)
+    found = json.loads(do("replay", "--since", "1h", "--set", "failures_per_alert=2", "--json"))["targets"]
+    assert {it["target_id"]: it["before"]["alerts"] for it in found} == {"a": 0, "b": 0, "c": 4}
+
+
+def test_replay_knows_what_began_before(do: Do, stack: Installation) -> None:
+    """Alerts of an outage that were sent before the period are not counted in it."""
+    swept(stack)
+    failed = {"error": "timed-out", "reason": "no-greeting"}
+    for minute in range(2, 60):
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"a": failed if minute < 50 else 12.5})
+    [found] = json.loads(do("replay", "a", "--since", "30m", "--set", "failures_per_alert=2", "--json"))["targets"]
+    assert (found["before"]["alerts"], found["after"]["alerts"], len(found["outages"])) == (0, 0, 1)
+
+
 def test_report_into_a_folder_that_is_not_there(do: Do, stack: Installation) -> None:
     """A sentence, not a traceback."""
     swept(stack)

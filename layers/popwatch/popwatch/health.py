@@ -307,7 +307,8 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
         case AlertEvent.DOWN:
             return Alert(event, after.alerts_sent, now, _outage(after, now))
         case AlertEvent.RECOVERED:
-            return Alert(event, 0, now, _outage(before, now)) if policy.alert_recovery else None
+            told = policy.alert_recovery and (policy.max_alerts or before.alerts_sent)
+            return Alert(event, 0, now, _outage(before, now)) if told else None
         case AlertEvent.FLAPPING:
             number = len(after.changes)
         case AlertEvent.CERTIFICATE:
