@@ -1,13 +1,16 @@
 """Fixtures of the integration tests."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from integration.world import World, new_world
-from popwatch.cli.local.stack import LocalStack, free_port
+from popwatch.cli.installation import Installation, find_local
+from popwatch.cli.local.stack import LocalStack, free_port, local_client
 from popwatch.cli.main import main
 
 
@@ -21,6 +24,8 @@ class Ended:
 
 
 Run = Callable[..., Ended]
+Do = Callable[..., str]
+KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
 
 
 @pytest.fixture
@@ -51,3 +56,44 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     local.start()
     yield local.endpoint
     local.stop()
+
+
+@pytest.fixture
+def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """A stack's tables with two targets of a group and one of none."""
+    monkeypatch.chdir(tmp_path)
+    dynamodb = local_client("dynamodb", endpoint, "us-east-1")
+    for name, keys in KEYS.items():
+        dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[
+                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+            ],
+        )
+    topic = local_client("sns", endpoint, "us-east-1").create_topic(Name="alerts")["TopicArn"]
+    names = {f"{name}Table": name for name in KEYS} | {"AlertTopicArn": topic}
+    outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": names}
+    (tmp_path / ".popwatch").mkdir()
+    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
+    found = find_local()
+    found.target_table.write(
+        {"target_id": name, "host": "pop.example.net", **group}
+        for name, group in (("a", {"group": "g"}), ("b", {"group": "g"}), ("c", {}))
+    )
+    yield found
+    for name in KEYS:
+        dynamodb.delete_table(TableName=name)
+
+
+@pytest.fixture
+def do(run: Run, stack: Installation) -> Do:  # noqa: ARG001 - the command finds the stack itself
+    """Run the command on the stack; what it says. `code` is how it should end."""
+
+    def do_command(*arguments: str, code: int = 0) -> str:
+        ended = run("--local", *arguments)
+        assert ended.code == code, ended
+        return ended.err if code else ended.out
+
+    return do_command

@@ -1,61 +1,18 @@
 """`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what they write, note and say."""
 
-import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from integration.conftest import Run
-from popwatch.cli.installation import Installation, find_local
-from popwatch.cli.local.stack import local_client
+from integration.conftest import Do, Run
+from popwatch.alphabets import SMS_SEPTETS, count_septets
+from popwatch.cli.alert_test import make_test
+from popwatch.cli.installation import Installation
 from popwatch.health import Health, State
 from popwatch.records import Record
 from popwatch.targets import Target, parse_target
 
-Do = Callable[..., str]
 SINCE = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
-KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
-
-
-@pytest.fixture
-def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """A stack's tables with two targets of a group and one of none."""
-    monkeypatch.chdir(tmp_path)
-    dynamodb = local_client("dynamodb", endpoint, "us-east-1")
-    for name, keys in KEYS.items():
-        dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-            KeySchema=[
-                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-            ],
-        )
-    outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": {f"{name}Table": name for name in KEYS}}
-    (tmp_path / ".popwatch").mkdir()
-    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
-    found = find_local()
-    found.target_table.write(
-        {"target_id": name, "host": "pop.example.net", **group}
-        for name, group in (("a", {"group": "g"}), ("b", {"group": "g"}), ("c", {}))
-    )
-    yield found
-    for name in KEYS:
-        dynamodb.delete_table(TableName=name)
-
-
-@pytest.fixture
-def do(run: Run, stack: Installation) -> Do:  # noqa: ARG001 - the command finds the stack itself
-    """Run the command on the stack; what it says. `code` is how it should end."""
-
-    def do_command(*arguments: str, code: int = 0) -> str:
-        ended = run("--local", *arguments)
-        assert ended.code == code, ended
-        return ended.err if code else ended.out
-
-    return do_command
 
 
 def target(stack: Installation, name: str) -> Target:
@@ -117,6 +74,36 @@ def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> No
     do("ack", "--group", "g")
     assert target(stack, "a").policy.acknowledged is None
     assert target(stack, "b").policy.knows_of(SINCE)
+
+
+def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
+    """The outage goes on beneath the maintenance, and can be acknowledged; one that began in none cannot."""
+    health = Health(State.MAINTENANCE, SINCE, 3, 1, SINCE, beneath=State.DOWN)
+    assert stack.store.commit(Record("a", 1, SINCE, health), 0) is None
+    do("ack", "a")
+    assert target(stack, "a").policy.knows_of(SINCE)
+    assert stack.store.commit(Record("b", 1, SINCE, Health(State.MAINTENANCE, SINCE, beneath=State.UP)), 0) is None
+    assert "there is no outage to acknowledge" in do("ack", "b", code=3)
+
+
+def test_silence_for_longer_than_time_lasts(do: Do, stack: Installation) -> None:
+    """A sentence, not a traceback."""
+    assert "ends after all time" in do("silence", "a", "--for", "9999999d", code=3)
+    assert target(stack, "a").policy.silence is None
+
+
+def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) -> None:
+    """It can be tried just when there is time for it; the SMS fits one part, whatever letters its name has."""
+    window = {"from": "2020-01-01", "until": "2099-01-01"}
+    item = {"target_id": "a", "host": "pop.example.net", "name": "[{€}]" * 20, "maintenance": [window]}
+    stack.target_table.write([item])
+    ended = run("--local", "alert-test", "a")
+    assert (ended.code, "It reaches nobody" in ended.out) == (2, True)
+    message = make_test(parse_target(item), "down", SINCE)
+    assert count_septets(message.sms) <= SMS_SEPTETS
+    assert message.sms.startswith("TEST: DOWN 1/3")
+    assert message.subject.isascii()
+    assert len(message.subject) < 100
 
 
 def test_suspend_and_resume(do: Do, stack: Installation) -> None:

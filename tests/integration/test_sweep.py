@@ -220,7 +220,7 @@ def test_removed_target_leaves_no_record(world: World) -> None:
     world.dynamodb.delete_item(TableName="Targets", Key={"target_id": {"S": "a"}})
     run(world, 1, start=1)
     assert world.store.read_records()[1] == {}
-    assert world.transitions("a") == [("untested", "up")]
+    assert world.transitions("a") == [("untested", "up"), ("up", "untested")]
 
 
 def test_damaged_record_stops_nothing(world: World) -> None:
@@ -233,6 +233,60 @@ def test_damaged_record_stops_nothing(world: World) -> None:
     run(world, 1, start=1)
     assert (world.state("a"), world.state("b")) == ("up", "up")
     assert world.store.read_records()[1]["a"].version > 7
+
+
+def test_removal_is_in_history_once_whatever_dies() -> None:
+    """Killed at any call of the sweeps that forget a target: its record goes, and History says once that it went."""
+    for position in range(1, 8):
+        for side in ("before", "after"):
+            with new_world() as world:
+                world.put_target("a")
+                run(world, 1)
+                world.dynamodb.delete_item(TableName="Targets", Key={"target_id": {"S": "a"}})
+                world.calls.clear()
+                world.kill_at = (position, side)
+                run(world, 1, start=1)
+                died = world.kill_at is None
+                run(world, 4, start=2)
+                where = f"killed {side} call {position}"
+                assert world.store.read_records()[1] == {}, where
+                assert world.transitions("a") == [("untested", "up"), ("up", "untested")], where
+                assert died, where
+
+
+def test_history_says_when_nobody_watched(world: World) -> None:
+    """A sweep that comes ten minutes late notes the gap; one that comes four minutes late is only late."""
+    world.put_target("a")
+    run(world, 2)
+    run(world, 1, start=5)
+    run(world, 2, start=15)
+    assert world.store.read_gaps(NOON, NOON + MINUTE * 60) == [(NOON + MINUTE * 5, NOON + MINUTE * 15)]
+    assert world.store.read_gaps(NOON + MINUTE * 15, NOON + MINUTE * 60) == []
+    assert world.store.read_gaps(NOON, NOON + MINUTE * 5) == []
+
+
+def test_the_last_hour_of_a_day_is_added_up_alone(world: World) -> None:
+    """Messages run in any order, and the day is added up with its last hour: the others must be there by then."""
+    world.put_target("a", delay_up=600)
+    evening = NOON.replace(hour=19)
+    for minute in range(0, 60, 10):
+        world.minute(evening + MINUTE * minute)
+    added_up = []
+    for minute in range(4):
+        world.minute(evening + timedelta(hours=7, minutes=minute))
+        added_up.append(world.store.read_records()[0].hour)
+    assert [hour.hour for hour in added_up if hour] == [22, 23, 0, 0]
+
+
+def test_an_hour_that_comes_late_is_added_to_its_day(world: World) -> None:
+    """Its message failed, and was delivered again after the day had been added up."""
+    midnight = NOON.replace(hour=0)
+    for hour in (9, 23):
+        world.store.put_samples(2, 1, midnight + timedelta(hours=hour), "g", {"a": 12.5})
+    world.do(HourOfBatch(midnight + timedelta(hours=23), 2, 1))
+    assert [part["a"]["tests"] for _, part in world.store.read_days(2, 1, midnight, NOON)] == [1]
+    world.do(HourOfBatch(midnight + timedelta(hours=9), 2, 1))
+    assert [part["a"]["tests"] for _, part in world.store.read_days(2, 1, midnight, NOON)] == [2]
 
 
 def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:

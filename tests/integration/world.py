@@ -24,6 +24,7 @@ from popwatch.items import to_item
 from popwatch.notifier import Notifier
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.prober import Prober
+from popwatch.schedule import SILENT_AFTER
 from popwatch.store import Capacity, Store, Tables
 from popwatch.sweep import Edges, Report, Sweep
 from popwatch.targets import Target
@@ -82,6 +83,7 @@ class World:
     queue: list[tuple[datetime, str]] = field(default_factory=list)
     tested: list[tuple[datetime, str]] = field(default_factory=list)
     storm_threshold: int = 10
+    silent_after: timedelta = SILENT_AFTER
     calls: list[str] = field(default_factory=list)
     kill_at: tuple[int, str] | None = None
     dead: bool = False
@@ -175,7 +177,14 @@ class World:
             storm_threshold=self.storm_threshold,
             reference_hosts=self.references,
         )
-        return Sweep(edges, settings, writer=f"invocation-{self.invocations}", end_by=0.0, clock=lambda: self.now)
+        return Sweep(
+            edges,
+            settings,
+            writer=f"invocation-{self.invocations}",
+            end_by=0.0,
+            clock=lambda: self.now,
+            silent_after=self.silent_after,
+        )
 
     def revive(self) -> None:
         """Later invocations live, and are not killed."""

@@ -1,6 +1,7 @@
 """The arithmetic of availability against cases worked by hand."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,43 @@ def test_what_is_not_known_is_untested() -> None:
     assert (never.untested, never.availability) == (hours(24), None)
 
 
+def test_a_state_lasts_as_long_as_its_transition_says() -> None:
+    """The transition that began it has expired, but the one that ended it says when that was."""
+    change = Transition(State.UP, State.WARN, at(12), hours(4))
+    found = times(spans([change], State.WARN, at(12), DAY))
+    assert (found.untested, found.up, found.brief) == (hours(8), hours(16), hours(12))
+
+
+def test_a_state_without_transitions_is_known_since_it_began() -> None:
+    """The transition that made it up has expired; the record still says since when."""
+    found = times(spans([], State.UP, at(6), DAY))
+    assert (found.untested, found.up) == (hours(6), hours(18))
+
+
+def test_a_target_that_was_removed_and_added_again_is_not_up_in_between() -> None:
+    """Even where nobody noted the removal: the record was new, so nothing was known of the time before it."""
+    first, again = Transition(State.WARN, State.UP, at(2), hours(1)), Transition(State.UNTESTED, State.UP, at(12))
+    found = times(spans([first, again], State.UP, at(12), DAY))
+    assert (found.up, found.untested) == (hours(13), hours(11))
+    gone = times(spans([first], State.UNTESTED, None, DAY))
+    assert (gone.up, gone.untested) == (hours(1), hours(23))
+
+
+def test_what_nobody_watched_is_not_up() -> None:
+    """popwatch itself had stopped from 3 to 5 and from 9 to 13; what was down before counts as down through that."""
+    found = changes("up 10 warn 10.5 down 14 up")
+    gaps = [(at(9), at(13)), (at(3), at(5)), (at(23), at(30))]
+    seen = times(spans(found, State.UP, at(14), DAY, gaps))
+    assert (seen.untested, seen.down, seen.up) == (hours(4), hours(4), hours(16))
+    assert len(seen.outages) == 1
+
+
+def test_an_outage_that_begins_with_the_period_did_not_begin_before() -> None:
+    """Its transition is at the first moment of the period, which belongs to it."""
+    [outage] = of("up 0 down 4 up").outages
+    assert (outage.begin, outage.begun_before, outage.reason) == (at(0), False, "no-greeting")
+
+
 def test_suspension_ends_an_outage() -> None:
     """Switched off while down: nothing is known from there on."""
     found = of("up 2 down 4 suspended 10 up")
@@ -133,13 +171,25 @@ def test_targets_add_up() -> None:
     assert len(whole.outages) == 2
 
 
-@given(st.lists(st.tuples(st.sampled_from([*State]), st.floats(-30, 60)), max_size=15))
-def test_times_are_the_whole_period(history: list[tuple[State, float]]) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from([*State]), st.floats(-30, 60)), max_size=15),
+    st.lists(st.tuples(st.floats(-30, 60), st.floats(0, 9)), max_size=4),
+    st.none() | st.floats(0, 20),
+)
+def test_times_are_the_whole_period(
+    history: list[tuple[State, float]], gaps: list[tuple[float, float]], lasted: float | None
+) -> None:
     """Whatever happened, nothing of the period is counted twice or not at all."""
     history = sorted(history, key=lambda it: it[1])
     states = [State.UP, *(state for state, _ in history)]
-    found = [Transition(previous, state, at(hour)) for previous, (state, hour) in zip(states, history, strict=False)]
-    result = times(spans(found, states[-1], found[-1].at if found else None, DAY), timedelta(minutes=1))
+    length = None if lasted is None else hours(lasted)
+    found = [
+        Transition(previous, state, at(hour), length) for previous, (state, hour) in zip(states, history, strict=False)
+    ]
+    unwatched = [(at(begin), at(begin + length)) for begin, length in gaps]
+    cut = spans(found, states[-1], found[-1].at if found else None, DAY, unwatched)
+    assert all(before.end == after.begin for before, after in pairwise(cut))
+    result = times(cut, timedelta(minutes=1))
     parts = (result.up, result.down, result.maintenance, result.untested, result.suspended, result.inconclusive)
     assert sum(parts, timedelta()) == DAY.length
     assert min(parts) >= timedelta()

@@ -87,6 +87,11 @@ class TestAcknowledgement:
         warn = run([FAILED], CALM, UP)[-1].health
         assert told(run([FAILED] * 5 + [PASSED], self.known(START), warn)) == ["-"] * 5 + ["recovered"]
 
+    def test_who_is_never_alerted_hears_of_no_recovery_either(self) -> None:
+        """`max_alerts` 0 never alerts, acknowledged or not."""
+        warn = run([FAILED], CALM, UP)[-1].health
+        assert told(run([PASSED], replace(self.known(START), max_alerts=0), warn)) == ["-"]
+
     def test_another_outage_is_told_as_usual(self) -> None:
         """An acknowledgement is of one outage only."""
         assert told(run([FAILED] * 3, self.known(START - timedelta(hours=1)), UP)) == ["-", "-", "down"]

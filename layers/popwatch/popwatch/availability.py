@@ -4,8 +4,8 @@ A target's transitions cut a period into spans of one state. An outage is a run 
 that reached `down`: it begins with the first failed test. Maintenance inside a run neither ends it nor counts as down.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from popwatch.health import FAILING, State, Transition
@@ -92,24 +92,52 @@ class Times:
         return self.up / len(self.outages) if self.outages else None
 
 
-def spans(transitions: Iterable[Transition], state: State, since: datetime | None, period: Period) -> list[Span]:
+def spans(
+    transitions: Iterable[Transition],
+    state: State,
+    since: datetime | None,
+    period: Period,
+    unwatched: Sequence[tuple[datetime, datetime]] = (),
+) -> list[Span]:
     """The spans of a period, from the transitions in it or after it, and the present `state` with its beginning.
 
-    What is not known, before the first transition, is `untested`.
+    What is not known is `untested`: the time before the oldest transition's previous state began, and what would have
+    been up while popwatch itself was `unwatched`: nobody looked. A failing target counts as failing through that.
     """
-    known = sorted((change for change in transitions if change.at > period.begin), key=lambda change: change.at)
-    lasting = state if since is not None and since <= period.begin else State.UNTESTED
-    held = known[0].previous if known else lasting
+    known = sorted((change for change in transitions if change.at >= period.begin), key=lambda change: change.at)
     found: list[Span] = []
-    begin, why = period.begin, None
+    moment, why = period.begin, None
     for change in known:
-        end = min(change.at, period.end)
-        if end > begin:
-            found.append(Span(begin, end, held, why))
-        begin, held, why = end, change.state, change
-    if begin < period.end:
-        found.append(Span(begin, period.end, held, why))
-    return found
+        began = max(change.at - change.lasted, moment) if change.lasted is not None else moment
+        _add(found, period, Span(moment, began, State.UNTESTED))
+        _add(found, period, Span(began, change.at, change.previous, why if began == moment else None))
+        moment, why = change.at, change
+    began = moment if known else max(since or period.end, moment)
+    _add(found, period, Span(moment, began, State.UNTESTED))
+    lasting = known[-1].state if known and since is not None else state
+    _add(found, period, Span(began, period.end, lasting, why))
+    return [piece for span in found for piece in _cut(span, unwatched)]
+
+
+def _add(found: list[Span], period: Period, span: Span) -> None:
+    """Add the part of a span that lies in the period, if any of it does."""
+    cut = replace(span, begin=max(span.begin, period.begin), end=min(span.end, period.end))
+    if cut.begin < cut.end:
+        found.append(cut)
+
+
+def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator[Span]:
+    """A span up, with the times out of it in which nobody looked; any other as it is."""
+    left = span
+    for begin, end in sorted(unwatched) if span.state is State.UP else ():
+        if begin < left.end and end > left.begin:
+            first, last = max(begin, left.begin), min(end, left.end)
+            if left.begin < first:
+                yield replace(left, end=first)
+            yield Span(first, last, State.UNTESTED)
+            left = replace(left, begin=last)
+    if left.begin < left.end:
+        yield left
 
 
 def times(found: Sequence[Span], inconclusive: timedelta = NOTHING) -> Times:
@@ -193,7 +221,7 @@ def _outage(run: list[Span], found: Sequence[Span]) -> Outage | None:
         begin=run[0].begin,
         end=run[-1].end,
         down=sum((span.length for span in run if span.state in FAILING), NOTHING),
-        begun_before=run[0] is found[0],
+        begun_before=run[0] is found[0] and run[0].why is None,
         goes_on=run[-1] is found[-1],
         error=str(first.why.error or "") if first.why else "",
         reason=first.why.reason if first.why else "",

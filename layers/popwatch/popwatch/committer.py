@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.alerts import Message, render, summarize
 from popwatch.batches import PlannedTest
-from popwatch.health import Health, Judgement, State, judge, suspend
+from popwatch.health import Health, Judgement, State, forget, judge, suspend
 from popwatch.notifier import Notifier
 from popwatch.outcomes import Outcome
 from popwatch.records import Pending, Record
@@ -89,6 +89,21 @@ class Committer:
     def suspend(self, test: PlannedTest, tick: datetime) -> Record:
         """Record that the target's user has switched it off."""
         return self._commit(test, tick, lambda record: (record, suspend(record.health, tick), None))
+
+    def forget(self, record: Record, tick: datetime) -> None:
+        """Delete the record of a target that its user has removed, once History says that no more is known of it.
+
+        Without that its last state would count until it is added again. Where another changed the record first, or AWS
+        refuses, the next sweep does it.
+        """
+        judgement = forget(record.health, tick)
+        if judgement.transition:
+            after = self._advance(record, judgement, None, tick)
+            if self._store.commit(after, record.version) is not None:
+                return
+            record = self._see_through(after, after.pending)
+        if not record.pending:
+            self._store.delete_record(record)
 
     def settle(self, record: Record, dead_since: datetime) -> Record:
         """Do what the record has owed since before `dead_since`, its committer being dead; the record as it is then."""

@@ -1,24 +1,31 @@
 """A report of a period: availability, outages and round-trip times per target, per group and in all. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from popwatch.availability import Outage, Period, Span, Times, spans, times, total
 from popwatch.health import Transition
 from popwatch.hours import HourTotals, merge, percentile
-from popwatch.records import Record, iso
+from popwatch.outcomes import clean
+from popwatch.records import Note, Record, iso
+from popwatch.schedule import TICK
 from popwatch.targets import Target
+from popwatch.tokens import duration
 
 PERCENTILES = (0.5, 0.95, 0.99)
+
+GONE_NAMED = 20
+"""Removed targets that a report names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """What is reported of a target, of a group, or of all: `name` says of which, and `targets` of how many.
 
-    Only a target has `spans`.
+    Only a target has `spans`, `notes` of what people did about it, and days until its certificate expires, counted from
+    when the report was made; `certificate_is_near` says that people are warned of it by now.
     """
 
     name: str
@@ -28,6 +35,9 @@ class Line:
     totals: HourTotals
     target_id: str = ""
     spans: Sequence[Span] = ()
+    notes: Sequence[Note] = ()
+    certificate_days: int | None = None
+    certificate_is_near: bool = False
 
     @property
     def rtt_ms(self) -> tuple[float | None, ...]:
@@ -52,18 +62,23 @@ class FleetReport:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the tables hold of a period, by target: `transitions` are those since its begin of targets that had any."""
+    """What the tables hold of a period, by target: `transitions` are those since its begin of targets that had any.
+
+    `gaps` are the times in which popwatch itself had stopped.
+    """
 
     records: Mapping[str, Record]
     transitions: Mapping[str, Sequence[Transition]]
     totals: Mapping[str, HourTotals]
+    notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)
+    gaps: Sequence[tuple[datetime, datetime]] = ()
 
 
 def make_report(
     period: Period, targets: Mapping[str, Target], findings: Findings, now: datetime, missing: Sequence[str] = ()
 ) -> FleetReport:
     """The report of those targets."""
-    lines = [_line(target, findings, period) for target in targets.values()]
+    lines = [_line(target, findings, period, now) for target in targets.values()]
     lines.sort(key=lambda line: (_availability_or_one(line.times), line.group, line.name))
     names = sorted({line.group for line in lines} - {""})
     groups = [_sum([line for line in lines if line.group == name], name) for name in names]
@@ -76,8 +91,32 @@ def missing_parts(period: Period, now: datetime, records_kept: timedelta) -> lis
     if period.begin >= oldest:
         return []
     return [
-        f"Transitions and totals are kept for {records_kept.days} days: nothing is known of the time before "
-        f"{oldest:%Y-%m-%d %H:%M} UTC, which counts as untested."
+        f"Transitions and totals are kept for {records_kept.days} days. Of the time before {oldest:%Y-%m-%d %H:%M} UTC "
+        "only the state is known that still lasted then; what is not known counts as untested."
+    ]
+
+
+def unwatched_parts(period: Period, gaps: Sequence[tuple[datetime, datetime]]) -> list[str]:
+    """What popwatch itself missed of a period."""
+    parts = [min(end, period.end) - max(begin, period.begin) for begin, end in gaps]
+    if not parts:
+        return []
+    return [
+        f"popwatch itself had stopped for {duration(sum(parts, timedelta()))} of this period: nothing was tested, and "
+        "what would have been up counts as untested."
+    ]
+
+
+def removed_parts(target_ids: Iterable[str], tested: Iterable[str]) -> list[str]:
+    """The targets that were `tested` in a period and are none of the present ones any more."""
+    gone = sorted(set(tested).difference(target_ids))
+    if not gone:
+        return []
+    names = ", ".join(clean(name, 40) for name in gone[:GONE_NAMED])
+    more = f" and {len(gone) - GONE_NAMED} more" if len(gone) > GONE_NAMED else ""
+    return [
+        f"Tested in this period, but removed since, and in none of its figures: {names}{more}. "
+        "`popwatch history ID` tells of each."
     ]
 
 
@@ -91,7 +130,9 @@ def report_to_json(report: FleetReport) -> dict[str, Any]:
         "whole": line_to_json(report.whole),
         "groups": [line_to_json(line) for line in report.groups],
         "targets": [
-            line_to_json(line) | {"outages": [outage_to_json(outage) for outage in line.times.outages]}
+            line_to_json(line)
+            | {"outages": [outage_to_json(outage) for outage in line.times.outages]}
+            | {"notes": [note_to_json(note) for note in line.notes]}
             for line in report.targets
         ],
     }
@@ -129,6 +170,7 @@ def line_to_json(line: Line) -> dict[str, Any]:
         "rtt_p99_ms": p99,
         "rtt_mean_ms": totals.rtt_mean_ms,
         "rtt_max_ms": totals.rtt_max_ms,
+        "certificate_days": line.certificate_days,
     }
 
 
@@ -145,13 +187,40 @@ def outage_to_json(outage: Outage) -> dict[str, Any]:
     }
 
 
-def _line(target: Target, findings: Findings, period: Period) -> Line:
+def note_to_json(note: Note) -> dict[str, Any]:
+    """What somebody did."""
+    return {
+        "action": note.action.value,
+        "at": iso(note.at),
+        "by": note.by or None,
+        "why": note.why or None,
+        "until": iso(note.until) if note.until else None,
+    }
+
+
+def put_aside(totals: HourTotals) -> timedelta:
+    """How long tests were not judged: what is put aside at a tick is tested again at the next."""
+    return totals.inconclusive * TICK
+
+
+def _line(target: Target, findings: Findings, period: Period, now: datetime) -> Line:
     name = target.target_id
     health = findings.records.get(name, Record(name)).health
     totals = findings.totals.get(name, HourTotals())
-    put_aside = totals.inconclusive * timedelta(seconds=target.policy.delay_up)
-    found = spans(findings.transitions.get(name, ()), health.state, health.since, period)
-    return Line(target.name, target.group, 1, times(found, put_aside), totals, name, found)
+    found = spans(findings.transitions.get(name, ()), health.state, health.since, period, findings.gaps)
+    left = (health.certificate_expires - now) // timedelta(days=1) if health.certificate_expires else None
+    return Line(
+        name=target.name,
+        group=target.group,
+        targets=1,
+        times=times(found, put_aside(totals)),
+        totals=totals,
+        target_id=name,
+        spans=found,
+        notes=[note for note in findings.notes.get(name, ()) if note.at < period.end],
+        certificate_days=left,
+        certificate_is_near=left is not None and left <= max(target.policy.certificate_warn_days, default=-1),
+    )
 
 
 def _sum(lines: Sequence[Line], name: str) -> Line:

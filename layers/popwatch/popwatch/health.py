@@ -154,6 +154,11 @@ def suspend(health: Health, now: datetime) -> Judgement:
     return Judgement(after, _transition(health, after, now))
 
 
+def forget(health: Health, now: datetime) -> Judgement:
+    """A target that its user has removed: as if it had never been tested, nobody told."""
+    return Judgement(UNTESTED, _transition(health, UNTESTED, now))
+
+
 def delay_seconds(health: Health, policy: Policy) -> int:
     """Seconds from a test to the next in this health; the last alert processed, a down target waits as a lost one."""
     match health.state:
@@ -302,7 +307,8 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
         case AlertEvent.DOWN:
             return Alert(event, after.alerts_sent, now, _outage(after, now))
         case AlertEvent.RECOVERED:
-            return Alert(event, 0, now, _outage(before, now)) if policy.alert_recovery else None
+            told = policy.alert_recovery and (policy.max_alerts or before.alerts_sent)
+            return Alert(event, 0, now, _outage(before, now)) if told else None
         case AlertEvent.FLAPPING:
             number = len(after.changes)
         case AlertEvent.CERTIFICATE:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
+from popwatch.outcomes import clean
 from popwatch.windows import OnceWindow, parse_moment
 
 WHY_LENGTH = 200
@@ -52,7 +53,7 @@ def _texts(value: object, *, required: tuple[str, ...], known: tuple[str, ...]) 
     unknown = sorted(str(name) for name in value if name not in known)
     if unknown:
         raise ValueError(f"it has no field `{unknown[0][:40]}`; it has {_named(known)}")
-    found = {str(name): " ".join(str(entry).split())[:WHY_LENGTH] for name, entry in value.items() if entry is not None}
+    found = {str(name): clean(str(entry), WHY_LENGTH) for name, entry in value.items() if entry is not None}
     missing = [name for name in required if not found.get(name)]
     if missing:
         raise ValueError(f"it needs {_named(tuple(missing))}")

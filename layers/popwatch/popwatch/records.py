@@ -4,7 +4,7 @@
 both take them, with moments in ISO 8601 (UTC).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
@@ -103,24 +103,27 @@ def from_plain(kind: Any, plain: Any) -> Any:
     Unknown names are passed over, so that a record written by a newer version can be read. Raises ValueError, KeyError
     or TypeError for what is no such thing.
     """
-    if isinstance(kind, UnionType):
-        kind = next(choice for choice in get_args(kind) if choice is not type(None))
-    origin = get_origin(kind)
-    if origin is tuple:
-        return tuple(from_plain(get_args(kind)[0], entry) for entry in plain)
-    if origin is not None:
-        return {name: tuple(entry) if isinstance(entry, list) else entry for name, entry in plain.items()}
-    if is_dataclass(kind):
-        make: Any = kind
-        hints = _hints(make)
-        return make(**{name: from_plain(hints[name], entry) for name, entry in plain.items() if name in hints})
-    if kind is datetime:
-        return datetime.fromisoformat(plain)
-    if kind is timedelta:
-        return timedelta(seconds=float(plain))
-    return kind(plain)
+    return _reader(kind)(plain)
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads a `kind`; found once, since a report reads tens of thousands of totals."""
+    if isinstance(kind, UnionType):
+        return _reader(next(choice for choice in get_args(kind) if choice is not type(None)))
+    origin = get_origin(kind)
+    if origin is tuple:
+        read_entry = _reader(get_args(kind)[0])
+        return lambda plain: tuple(read_entry(entry) for entry in plain)
+    if origin is not None:
+        return lambda plain: {name: tuple(it) if isinstance(it, list) else it for name, it in plain.items()}
+    if is_dataclass(kind):
+        make: Any = kind
+        readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+        return lambda plain: make(**{name: readers[name](it) for name, it in plain.items() if name in readers})
+    if kind is datetime:
+        return datetime.fromisoformat
+    if kind is timedelta:
+        return lambda plain: timedelta(seconds=float(plain))
+    read: Callable[[Any], Any] = kind
+    return read

@@ -9,9 +9,9 @@ from typing import Any
 from popwatch.health import Health, State
 from popwatch.hours import is_inconclusive, rtt_of
 from popwatch.interventions import Acknowledgement, Silence
-from popwatch.outcomes import ErrorCode
+from popwatch.outcomes import DETAIL_SHOWN, ErrorCode, clean
 from popwatch.records import Record, iso
-from popwatch.schedule import longest_notice, next_slot
+from popwatch.schedule import SILENT_AFTER, longest_notice, next_slot
 from popwatch.targets import Target
 from popwatch.tokens import utc
 
@@ -20,10 +20,6 @@ SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANC
 
 Sample = tuple[datetime, Any]
 """The tick of a test, and what the samples hold of it."""
-
-
-SILENT_AFTER = timedelta(minutes=5)
-"""A last sweep older than this means that popwatch itself has stopped."""
 
 
 class Verdict(IntEnum):
@@ -89,7 +85,7 @@ class Row:
         days = self.certificate_days(now)
         warn_from = max(policy.certificate_warn_days, default=0)
         found = [
-            f"caused by {health.caused_by}" if health.caused_by else "",
+            f"caused by {clean(health.caused_by, 128)}" if health.caused_by else "",
             f"acknowledged{_told(known.by, known.why)}" if known else "",
             f"silenced until {utc(silence.window.end)}{_told(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
@@ -192,7 +188,7 @@ def _row_of_sample(target: Target, health: Health, sample: Sample, next_test_at:
     rtt_ms = rtt_of(found)
     if rtt_ms is not None:
         return Row(target, health, tested_at, rtt_ms, next_test_at=next_test_at)
-    error, reason = ErrorCode(found["error"]), str(found.get("reason", ""))
+    error, reason = ErrorCode(found["error"]), clean(str(found.get("reason", "")), DETAIL_SHOWN)
     return Row(target, health, tested_at, None, error, reason, "", next_test_at, is_inconclusive(found))
 
 

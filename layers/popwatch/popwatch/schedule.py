@@ -15,6 +15,9 @@ from popwatch.targets import Policy
 TICK = timedelta(seconds=60)
 """The time between two ticks: the least that EventBridge Scheduler's `rate` takes."""
 
+SILENT_AFTER = timedelta(minutes=5)
+"""A last sweep older than this means that popwatch itself has stopped."""
+
 LARGEST_BATCH = 800
 """Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
 small ones; a Lambda's 1,024 descriptors are the ceiling."""

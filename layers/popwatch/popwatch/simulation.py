@@ -3,7 +3,7 @@
 `simulate` plays an outage to a target. `rejudge` plays what really happened to it again, under another policy.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -40,25 +40,31 @@ def simulate(
     health, tested = judge(UNTESTED, _passed(start), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
     yield Step(start, True, health)
-    for number in range(1, MOST_TICKS):
+    due = retest_at(health, target.policy, start, start + TICK)
+    for number in range(MOST_TICKS):
         tick = start + number * TICK
-        for at in _tests_of(target, health, tested, tick):
-            due: datetime | None = at
-            while due is not None:
-                outcome = _failed(due, error) if began < due < ended else _passed(due)
-                step = _step(target, health, outcome, due)
-                yield step
-                health, tested = step.health, due
-                if due >= ended and outcome.passed:
-                    return
-                due = retest_at(health, target.policy, due, tick + TICK)
+        if number:
+            due = next_due(target.target_id, health, target.policy, tested=tested, after=tick - TICK, tick=tick)
+        while due is not None:
+            outcome = _failed(due, error) if began < due < ended else _passed(due)
+            step = _step(target, health, outcome, due)
+            yield step
+            health, tested = step.health, due
+            if due >= ended and outcome.passed:
+                return
+            due = retest_at(health, target.policy, due, tick + TICK)
 
 
-def rejudge(policy: Policy, outcomes: Iterable[Outcome]) -> Iterator[tuple[datetime, Alert]]:
-    """The alerts that these outcomes, each of the tick it `started_at`, bring under a policy."""
+def rejudge(
+    policy: Policy, outcomes: Iterable[Outcome], failing_parent: Callable[[datetime], str] = lambda _: ""
+) -> Iterator[tuple[datetime, Alert]]:
+    """The alerts that these outcomes, each of the tick it `started_at`, bring under a policy.
+
+    `failing_parent` tells which target that this one depends on was failing when a test was planned.
+    """
     health = UNTESTED
     for outcome in outcomes:
-        judgement = judge(health, outcome, policy, outcome.started_at)
+        judgement = judge(health, outcome, policy, outcome.started_at, failing_parent(outcome.started_at))
         health = judgement.health
         if judgement.alert:
             yield outcome.started_at, judgement.alert
@@ -67,12 +73,6 @@ def rejudge(policy: Policy, outcomes: Iterable[Outcome]) -> Iterator[tuple[datet
 def first_alert(steps: Iterable[Step]) -> Step | None:
     """The step of the first `down` alert."""
     return next((step for step in steps if step.message and step.message.event == AlertEvent.DOWN), None)
-
-
-def _tests_of(target: Target, health: Health, tested: datetime, tick: datetime) -> list[datetime]:
-    """When a tick has the target tested first: at the tick, before the next one, or not at all."""
-    due = next_due(target.target_id, health, target.policy, tested=tested, after=tick - TICK, tick=tick)
-    return [due] if due else []
 
 
 def _step(target: Target, health: Health, outcome: Outcome, now: datetime) -> Step:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from popwatch.records import iso
 from popwatch.reports import Row, Sample, Verdict, has_stopped, row_to_json, stand
+from popwatch.schedule import batch_of
 from popwatch.store import Store, SweepMark
-from popwatch.targets import parse_target
+from popwatch.targets import Target, parse_target
 
-NEWEST = 5
-"""Samples items of each batch in which a target's last test is looked for."""
+LATE = timedelta(minutes=2)
+"""How much later than its delay a target's last test may lie back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def read_standing(store: Store, now: datetime) -> Standing:
     defaults, items = store.read_targets()
     mark, records = store.read_records()
     targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
-    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark)), now), mark)
+    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark), targets, now), now), mark)
 
 
 def batches_of(mark: SweepMark) -> int:
@@ -41,11 +42,20 @@ def batches_of(mark: SweepMark) -> int:
     return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
 
 
-def _newest_samples(store: Store, batches: int) -> Mapping[str, Sample]:
+def _newest_samples(store: Store, batches: int, targets: Mapping[str, Target], now: datetime) -> Mapping[str, Sample]:
+    """The last test of each target, looked for as far back as its batch's longest delay says that there is one."""
     found: dict[str, Sample] = {}
     for batch in range(batches):
-        for tick, results in reversed(store.read_newest_samples(batches, batch, NEWEST)):
-            found |= {target_id: (tick, sample) for target_id, sample in results.items()}
+        delays = {
+            name: target.policy.delay_up
+            for name, target in targets.items()
+            if target.policy.enabled and batch_of(name, batches) == batch
+        }
+        since = now - timedelta(seconds=max(delays.values(), default=0)) - LATE
+        for tick, results in store.read_samples_back(batches, batch, since):
+            found = {target_id: (tick, sample) for target_id, sample in results.items()} | found
+            if delays.keys() <= found.keys():
+                break
     return found
 
 

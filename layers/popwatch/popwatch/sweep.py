@@ -21,7 +21,7 @@ from popwatch.outcomes import ErrorCode
 from popwatch.planning import Plan, plan, unknown_fields, without_target
 from popwatch.prober import Prober
 from popwatch.records import Record, from_plain, iso
-from popwatch.schedule import is_stale
+from popwatch.schedule import SILENT_AFTER, is_stale
 from popwatch.store import Store, SweepMark
 from popwatch.targets import Target, parse_target
 from popwatch.testing import BatchTester, Results
@@ -33,6 +33,9 @@ HOUR_GRACE = timedelta(minutes=5)
 
 HOURS_AT_ONCE = 6
 """Hours that one sweep adds up after popwatch itself has paused; the next sweeps do the rest."""
+
+LAST_HOUR = 23
+"""Of a day."""
 
 REFERENCE_SECONDS = 3.0
 """How long a reference host may take to be reached."""
@@ -76,13 +79,23 @@ class Edges:
 
 
 class Sweep:
-    """One invocation's work. `writer` names it; `end_by`, by the monotonic clock, is when its tests must have ended."""
+    """One invocation's work. `writer` names it; `end_by`, by the monotonic clock, is when its tests must have ended.
+
+    A sweep that comes more than `silent_after` after the last one notes that popwatch itself had stopped.
+    """
 
     def __init__(
-        self, edges: Edges, settings: Settings, *, writer: str, end_by: float, clock: Callable[[], datetime]
+        self,
+        edges: Edges,
+        settings: Settings,
+        *,
+        writer: str,
+        end_by: float,
+        clock: Callable[[], datetime],
+        silent_after: timedelta = SILENT_AFTER,
     ) -> None:
         self._edges, self._store, self._settings = edges, edges.store, settings
-        self._end_by, self._clock = end_by, clock
+        self._end_by, self._clock, self._silent_after = end_by, clock, silent_after
         self._committer = Committer(
             edges.store, edges.notifier, storm_threshold=settings.storm_threshold, writer=writer, clock=clock
         )
@@ -95,11 +108,13 @@ class Sweep:
             return Report(tick)
         defaults, items = self._store.read_targets()
         targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
-        records = self._settle_left_behind(targets, records)
+        records = self._settle_left_behind(targets, records, tick)
         planned = plan(tick, mark.tick, targets, records, defaults)
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
         report = self._run_plan(planned)
+        if mark.tick and tick - mark.tick > self._silent_after:
+            self._store.put_gap(mark.tick, tick)
         self._store.mark_sweep(self._advance(mark, planned, targets.values()))
         return report
 
@@ -110,13 +125,15 @@ class Sweep:
         return self._report(batch.tick, self._test(replace(batch, tests=tuple(fresh))))
 
     def run_hour(self, work: HourOfBatch) -> None:
-        """Add up one hour of one batch."""
+        """Add up one hour of one batch, and its day if that ends with it, or lacks it because the hour is late."""
         until = work.hour + HOUR
         samples = [results for _, results in self._store.read_samples(work.batches, work.number, work.hour, until)]
         if samples:
             self._store.put_hour(work.batches, work.number, work.hour, add_up(samples))
-        if until.hour == 0:
-            self._add_up_day(work.batches, work.number, until - DAY)
+        day = work.hour.replace(hour=0)
+        late = any(self._store.read_days(work.batches, work.number, day, day + DAY))
+        if until.hour == 0 or late:
+            self._add_up_day(work.batches, work.number, day)
 
     def _add_up_day(self, batches: int, number: int, day: datetime) -> None:
         hours = self._store.read_hours(batches, number, day, day + DAY)
@@ -126,14 +143,16 @@ class Sweep:
         if totals:
             self._store.put_day(batches, number, day, totals)
 
-    def _settle_left_behind(self, targets: Mapping[str, Target], records: Mapping[str, Record]) -> dict[str, Record]:
+    def _settle_left_behind(
+        self, targets: Mapping[str, Target], records: Mapping[str, Record], tick: datetime
+    ) -> dict[str, Record]:
         """Send what dead invocations owed, forget targets that are gone; the records as they are after it."""
         dead_since = self._clock() - timedelta(seconds=self._settings.function_timeout_seconds)
         settled = {name: self._committer.settle(record, dead_since) for name, record in records.items()}
         self._committer.flush(final=True)
         for record in without_target(targets, settled.values()):
             if not record.pending:
-                self._store.delete_record(record)
+                self._committer.forget(record, tick)
         return settled
 
     def _run_plan(self, planned: Plan) -> Report:
@@ -185,7 +204,7 @@ class Sweep:
             _log.warning("Some targets have unknown fields.", extra={"unknown_fields": found[:LARGEST_REPORT]})
         layouts = {**mark.layouts, str(planned.batches): iso(tick)}
         last = _last_whole_hour(tick)
-        hours = _hours_between(mark.hour or last, last)[:HOURS_AT_ONCE]
+        hours = _of_one_day(_hours_between(mark.hour or last, last)[:HOURS_AT_ONCE])
         for hour in hours:
             self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], planned.batches)
         done = hours[-1] if hours else mark.hour or last
@@ -213,6 +232,13 @@ def _reference_targets(settings: Settings) -> list[Target]:
 def _last_whole_hour(tick: datetime) -> datetime:
     """The last hour that is over, grace included, by `tick`: its beginning."""
     return (tick - HOUR_GRACE).replace(minute=0, second=0, microsecond=0) - HOUR
+
+
+def _of_one_day(hours: list[datetime]) -> list[datetime]:
+    """The first of some hours in a row. A day's last hour comes alone, as the day is added up with it: messages run in
+    any order, and the other hours of the day must be there by then."""
+    last = next((position for position, hour in enumerate(hours) if hour.hour == LAST_HOUR), len(hours))
+    return hours[: max(last, 1)]
 
 
 def _hours_between(done: datetime, last: datetime) -> list[datetime]:

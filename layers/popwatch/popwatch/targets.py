@@ -13,6 +13,7 @@ from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 
 from popwatch.interventions import Acknowledgement, Silence, parse_acknowledgement, parse_silence
+from popwatch.outcomes import clean
 from popwatch.windows import Window, parse_timezone, parse_window
 
 DEFAULTS_ID = "_defaults"
@@ -177,7 +178,7 @@ def _build(values: dict[str, object], problems: tuple[Problem, ...], item: Mappi
     target_id = str(item.get("target_id", ""))
     policy = Policy(**{name: known.pop(name) for name in Policy.__slots__ if name in known})  # type: ignore[arg-type]
     known.setdefault("target_id", target_id)
-    known.setdefault("name", target_id)
+    known.setdefault("name", clean(target_id, 100))
     known.setdefault("host", "")
     known.setdefault("tls_name", known["host"])
     if known.get("tls") is TlsMode.IMPLICIT:

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from popwatch.alerts import Message
+from popwatch.alphabets import to_sms, to_subject
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
-from popwatch.cli.target_items import chosen_targets
+from popwatch.cli.target_items import chosen_targets, shown
 from popwatch.notifier import Notifier
 from popwatch.outcomes import ErrorCode
 from popwatch.routing import reaches
@@ -62,11 +63,14 @@ def make_test(target: Target, event: str, now: datetime) -> Message:
     """The test alert of a target: its texts say TEST, whatever its attributes say."""
     start = now.replace(second=0, microsecond=0)
     sound = replace(without_interventions(target), problems=())
-    told = replace(sound, policy=replace(sound.policy, max_alerts=max(1, sound.policy.max_alerts), depends_on=""))
+    policy = replace(sound.policy, max_alerts=max(1, sound.policy.max_alerts), depends_on="", maintenance=())
+    told = replace(sound, policy=policy)
     steps = simulate(told, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK)
     step = first_alert(steps)
     if step is None or step.message is None:
-        raise UserError(f"{target.target_id} has no alert to test: its delays leave no room for one within two weeks.")
+        raise UserError(
+            f"{shown(target.target_id)} has no alert to test: its delays leave no room for one within two weeks."
+        )
     down = step.message
     body = (
         f"This is a TEST by popwatch at {utc(now)}. Nothing has happened.\n\n"
@@ -77,7 +81,11 @@ def make_test(target: Target, event: str, now: datetime) -> Message:
         attributes = {name: value for name, value in attributes.items() if name in ("target_id", "group", "tags")}
         attributes["event"] = "test"
     return replace(
-        down, subject=f"TEST: {down.subject}"[:99], email=body, sms=f"TEST: {down.sms}"[:160], attributes=attributes
+        down,
+        subject=to_subject(f"TEST: {down.subject}"),
+        email=body,
+        sms=to_sms(f"TEST: {down.sms}"),
+        attributes=attributes,
     )
 
 
@@ -85,7 +93,7 @@ def _publish(installation: Installation, audience: Audience, message: Message) -
     """Publish one, and say what came of it; whether it reaches anybody."""
     notifier = Notifier(installation.client("sns"), installation.outputs["AlertTopicArn"])
     message_id = notifier.publish(message)
-    click.echo(f"{message.target_id}: SNS has accepted {message.subject!r} as {message_id}.")
+    click.echo(f"{shown(message.target_id)}: SNS has accepted {message.subject!r} as {message_id}.")
     heard = False
     for found in audience.subscriptions:
         reached = reaches(found, message.attributes)

@@ -1,51 +1,67 @@
 """`popwatch history`: what happened to one target."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from operator import itemgetter
 from typing import Any
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.archive import HOUR, event_to_json, read_samples, read_totals_by_hour
-from popwatch.availability import Outage, Period, Span, Times, spans, times
+from popwatch.archive import event_to_json, read_gaps, read_samples, read_steps
+from popwatch.availability import Period, Span, Times, spans, times
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.periods import SINCE, ZONE, period_of
-from popwatch.cli.report_forms import APART, share
+from popwatch.cli.report_forms import APART, certificate, deed, share
 from popwatch.cli.sparkline import Point, sparkline
 from popwatch.cli.standing import COLOURS
 from popwatch.cli.target_items import missing_target, own_fields
-from popwatch.fleet_report import PERCENTILES, outage_to_json
+from popwatch.fleet_report import PERCENTILES, missing_parts, outage_to_json, put_aside, unwatched_parts
 from popwatch.health import State, Transition
 from popwatch.hours import HourTotals, add_up, merge, percentile, rtt_of
-from popwatch.outcomes import ErrorCode
-from popwatch.records import from_plain, iso
+from popwatch.outcomes import DETAIL_SHOWN, ErrorCode, clean
+from popwatch.records import Note, from_plain, iso
+from popwatch.reports import Row, row_to_json, stand
+from popwatch.routing import reaches
+from popwatch.store import Store, SweepMark
+from popwatch.subscribers import Audience, read_audience
 from popwatch.targets import DEFAULTS_ID, Target, parse_target
 from popwatch.tokens import duration, milliseconds, place
 
-LONGEST_BY_TEST = timedelta(days=2)
-"""A longer period is drawn by the hour."""
+_AUDIENCE = "Receivers are those that the topic's present subscriptions let an alert through to."
+_NO_AUDIENCE = "Who received the alerts is not known: the topic's subscriptions could not be read."
+
+LONGEST_BY_TEST, LONGEST_BY_HOUR = timedelta(days=2), timedelta(days=14)
+"""A longer period is drawn by the hour, and one that is longer still by the day."""
 
 WIDTH = 72
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Everything that History has of a target in a period, its samples or hours as `points`."""
+    """Everything that History has of a target in a period, and how it stood when that was read (`row`, at `read_at`).
+
+    Its tests are `points`; a removed target has no row. `audience` are the present subscribers, by which is told who
+    an alert went to; None if they could not be read.
+    """
 
     target: Target
     period: Period
+    read_at: datetime
+    row: Row | None
     spans: Sequence[Span]
     times: Times
     events: Sequence[Mapping[str, Any]]
     totals: HourTotals
     points: Sequence[Point]
     missing: Sequence[str]
+    audience: Audience | None
 
 
 @click.command()
@@ -77,31 +93,54 @@ def read_story(installation: Installation, target_id: str, period: Period, now: 
     store = installation.store
     items = installation.target_table.read()
     mark, _ = store.read_records()
-    health = store.read_record(target_id).health
+    record = store.read_record(target_id)
     events = list(store.read_events(target_id, period.begin))
-    if target_id not in items and not events:
+    totals, points = _read_tests(store, mark, target_id, period)
+    if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
     target = parse_target({"target_id": target_id, **items.get(target_id, {})}, own_fields(items.get(DEFAULTS_ID, {})))
     changes: list[Transition] = [from_plain(Transition, event) for event in events if event["kind"] == "transition"]
-    found = spans(changes, health.state, health.since, period)
-    samples_from = now - timedelta(days=int(installation.outputs.get("SamplesDays", "30")))
-    if period.length <= LONGEST_BY_TEST and period.begin >= samples_from:
-        samples = list(read_samples(store, mark, target_id, period))
+    gaps = read_gaps(store, mark, period, now)
+    found = spans(changes, record.health.state, record.health.since, period, gaps)
+    inside = sorted((event for event in events if event["tick"] < period.end), key=itemgetter("tick"))
+    kept = timedelta(days=int(installation.outputs.get("RecordsDays", "400")))
+    return Story(
+        target,
+        period,
+        now,
+        stand({target_id: target}, {target_id: record}, {}, now)[0] if target_id in items else None,
+        found,
+        times(found, put_aside(totals)),
+        inside,
+        totals,
+        points,
+        [
+            *([] if target_id in items else ["It has been removed, and is not watched any more."]),
+            *missing_parts(period, now, kept),
+            *unwatched_parts(period, gaps),
+            *_missing(period, store.oldest_sample),
+        ],
+        _audience(installation) if any(event["kind"] == "alert" for event in inside) else None,
+    )
+
+
+def _read_tests(store: Store, mark: SweepMark, target_id: str, period: Period) -> tuple[HourTotals, Sequence[Point]]:
+    """What the tests of a period add up to, and what is drawn of them."""
+    if period.length <= LONGEST_BY_TEST and period.begin >= store.oldest_sample:
+        samples = read_samples(store, mark, target_id, period)
         totals = add_up({target_id: sample} for _, sample in samples).get(target_id, HourTotals())
-        points = [(tick, rtt_of(sample)) for tick, sample in samples]
-    else:
-        hours = read_totals_by_hour(store, mark, target_id, period)
-        totals, points = merge(hours.values()), list(_points(hours))
-    put_aside = totals.inconclusive * timedelta(seconds=target.policy.delay_up)
-    inside = sorted((event for event in events if event["tick"] < period.end), key=lambda event: event["tick"])
-    missing = _missing(period, samples_from)
-    return Story(target, period, found, times(found, put_aside), inside, totals, points, missing)
+        return totals, [(tick, rtt_of(sample)) for tick, sample in samples]
+    steps = read_steps(store, mark, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
+    drawn = [(moment, step.rtt_mean_ms) for moment, step in steps if step.rtt_mean_ms is not None or step.failures]
+    return merge(step for _, step in steps), drawn
 
 
-def _points(hours: Mapping[datetime, HourTotals]) -> Iterator[Point]:
-    for hour, totals in sorted(hours.items()):
-        if totals.rtt_mean_ms is not None or totals.failures:
-            yield hour + HOUR / 2, totals.rtt_mean_ms
+def _audience(installation: Installation) -> Audience | None:
+    """Who hears of alerts by now; None where AWS does not say, which keeps nobody from reading a history."""
+    try:
+        return read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
+    except (BotoCoreError, ClientError, KeyError):
+        return None
 
 
 def _missing(period: Period, samples_from: datetime) -> list[str]:
@@ -112,10 +151,11 @@ def _missing(period: Period, samples_from: datetime) -> list[str]:
 
 def _show(console: Console, story: Story, zone: tzinfo) -> None:
     period, found = story.period, story.times
-    console.print(f"[bold]{escape(story.target.name)}[/] {escape(place(story.target))}", highlight=False)
+    server = f" {escape(place(story.target))}" if story.target.host else ""
+    console.print(f"[bold]{escape(story.target.name)}[/]{server}", highlight=False)
     console.print(f"{_moment(period.begin, zone)} to {_moment(period.end, zone)}", highlight=False)
     for sentence in story.missing:
-        console.print(f"[yellow]{sentence}[/]", highlight=False)
+        console.print(f"[yellow]{escape(sentence)}[/]", highlight=False)
     console.print()
     for line in _figures(story):
         console.print(line, highlight=False)
@@ -124,11 +164,13 @@ def _show(console: Console, story: Story, zone: tzinfo) -> None:
         console.print(f"\n[green]{plot}[/]", highlight=False)
     if found.outages:
         console.print()
-        console.print(_outages(found.outages, zone))
+        console.print(_outages(story, zone))
     if story.events:
         console.print()
         for event in story.events:
-            console.print(f"{_moment(event['tick'], zone)}  {_told(event)}", highlight=False)
+            console.print(f"{_moment(event['tick'], zone)}  {_told(event, story.audience, zone)}", highlight=False)
+    if any(event["kind"] == "alert" for event in story.events):
+        console.print(f"[dim]{_AUDIENCE if story.audience else _NO_AUDIENCE}[/]", highlight=False)
 
 
 def _figures(story: Story) -> Iterator[str]:
@@ -142,32 +184,60 @@ def _figures(story: Story) -> Iterator[str]:
         yield f"Brief         {found.brief_runs} times failed without going down, {duration(found.brief)} in all"
     p50, p95, p99 = (milliseconds(percentile(totals.buckets, share)) for share in PERCENTILES)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
+    yield from _present(story)
 
 
-def _outages(outages: Iterable[Outage], zone: tzinfo) -> Table:
-    table = Table("Outage from", "until", "down for", "error", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for outage in outages:
+def _present(story: Story) -> Iterator[str]:
+    """How it stands now, as rich markup."""
+    row, now = story.row, story.read_at
+    if row is None:
+        return
+    remarks = "".join(f", {escape(remark)}" for remark in row.remarks(now))
+    yield f"Now           [{COLOURS[row.state]}]{row.state}[/]{remarks}"
+    days = row.certificate_days(now)
+    if days is not None:
+        yield f"Certificate   {certificate(days)}"
+
+
+def _outages(story: Story, zone: tzinfo) -> Table:
+    titles = ("Outage from", "until", "down for", "alerts", "error")
+    table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    told = [event["tick"] for event in story.events if event["kind"] == "alert"]
+    for outage in story.times.outages:
         begin = f"before {_moment(outage.begin, zone)}" if outage.begun_before else _moment(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
-        seen = f"{error} ({outage.reason})" if outage.reason else error
+        seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
         end = "goes on" if outage.goes_on else _moment(outage.end, zone)
-        table.add_row(begin, end, duration(outage.down), escape(seen))
+        alerts = sum(outage.begin <= tick <= outage.end for tick in told)
+        table.add_row(begin, end, duration(outage.down), str(alerts), escape(seen))
     return table
 
 
-def _told(event: Mapping[str, Any]) -> str:
+def _told(event: Mapping[str, Any], audience: Audience | None, zone: tzinfo) -> str:
     """One line of an event, as rich markup."""
     match event["kind"]:
         case "transition":
             state = State(event["state"])
             why = f" ({event['reason']})" if event.get("reason") else ""
-            return f"{event['previous']} -> [{COLOURS[state]}]{state}[/]{escape(why)}"
+            return f"{State(event['previous'])} -> [{COLOURS[state]}]{state}[/]{escape(clean(why, DETAIL_SHOWN))}"
         case "alert":
             summary = " (in a summary)" if event.get("summary") else ""
-            return f"[bold]alert[/]  {escape(str(event['subject']))}{summary}"
+            receivers = receivers_of(event, audience)
+            to = f" [dim]to {escape(', '.join(receivers) or 'nobody')}[/]" if receivers is not None else ""
+            subject = clean(str(event["subject"]), DETAIL_SHOWN)
+            return f"[bold]alert[/]  {escape(subject)}{summary}{to}"
         case _:
-            why = f": {event['why']}" if event.get("why") else ""
-            return f"[blue]{event['action']}[/] by {escape(str(event.get('by', '')) + why)}"
+            return f"[blue]{escape(deed(from_plain(Note, event), zone))}[/]"
+
+
+def receivers_of(event: Mapping[str, Any], audience: Audience | None) -> list[str] | None:
+    """Whom an alert reaches by the present subscriptions, or None if those are not known."""
+    if audience is None:
+        return None
+    attributes = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in event["attributes"].items()
+    }
+    return [f"{it.protocol} {it.address}" for it in audience.subscriptions if reaches(it, attributes)]
 
 
 def _moment(moment: datetime, zone: tzinfo) -> str:
@@ -191,5 +261,11 @@ def _to_json(story: Story) -> dict[str, Any]:
         "rtt_p99_ms": p99,
         "outages": [outage_to_json(outage) for outage in found.outages],
         "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in story.spans],
-        "events": [event_to_json(event) for event in story.events],
+        "events": [_event_to_json(event, story.audience) for event in story.events],
+        "now": row_to_json(story.row, story.read_at) if story.row else None,
     }
+
+
+def _event_to_json(event: Mapping[str, Any], audience: Audience | None) -> dict[str, Any]:
+    reached = {"receivers": receivers_of(event, audience)} if event["kind"] == "alert" else {}
+    return event_to_json(event) | reached

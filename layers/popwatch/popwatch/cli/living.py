@@ -14,9 +14,9 @@ import click
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.spans import SPAN
-from popwatch.cli.target_items import Item, chosen_targets
-from popwatch.health import FAILING
+from popwatch.cli.target_items import Item, chosen_targets, shown
 from popwatch.interventions import WHY_LENGTH
+from popwatch.outcomes import clean
 from popwatch.records import Action, Note, iso
 from popwatch.targets import Target
 from popwatch.tokens import duration, utc
@@ -42,16 +42,22 @@ class Deed:
     ) -> None:
         """The same for one of them."""
         if not self.installation.target_table.change(target.target_id, put, remove):
-            raise UserError(f"The target {target.target_id} has been removed in the meantime.")
+            raise UserError(f"The target {shown(target.target_id)} has been removed in the meantime.")
         self.installation.store.put_note(target.target_id, Note(action, self.at, self.by, self.why, until))
+
+
+def _user() -> str:
+    """The user's name; in a container there may be none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """What all these commands take."""
     for option in (
-        click.option(
-            "--by", envvar="POPWATCH_BY", default=getpass.getuser, help="Who does it; your user name, unless given."
-        ),
+        click.option("--by", envvar="POPWATCH_BY", default=_user, help="Who does it; your user name, unless given."),
         click.option("--why", default="", metavar="TEXT", help="Why; it is recorded and shown."),
         click.option("--group", metavar="NAME", help="All targets of a group instead of one."),
         click.argument("target_id", required=False),
@@ -72,7 +78,10 @@ def silence(choice: Any, *, span: timedelta, **options: Any) -> None:
       popwatch silence --group customers --for 30m
     """
     deed = _deed(choice, **options)
-    until = deed.at + span
+    try:
+        until = deed.at + span
+    except OverflowError:
+        raise UserError("So long a silence ends after all time: suspend the target instead.") from None
     window = {"from": iso(deed.at), "until": iso(until), "why": deed.why, "by": deed.by}
     deed.do(Action.SILENCED, {"silence": window}, until=until)
     _say(deed, f"silenced until {utc(until)} ({duration(span)}): tested and recorded, nobody is alerted")
@@ -108,7 +117,7 @@ def ack(choice: Any, **options: Any) -> None:
     """
     found = _deed(choice, **options)
     records = {target.target_id: found.installation.store.read_record(target.target_id) for target in found.targets}
-    deed = _only(found, lambda target: records[target.target_id].health.state in FAILING)
+    deed = _only(found, lambda target: records[target.target_id].health.failing_since is not None)
     if not deed.targets:
         raise UserError(f"{_names(found)}: not failing, so there is no outage to acknowledge.")
     for target in deed.targets:
@@ -116,7 +125,7 @@ def ack(choice: Any, **options: Any) -> None:
         known = {"outage": iso(outage), "at": iso(deed.at), "why": deed.why, "by": deed.by}
         deed.do_to(target, Action.ACKNOWLEDGED, {"acknowledged": known})
         click.echo(
-            f"{target.target_id}: the outage since {utc(outage)} is acknowledged by {deed.by}. "
+            f"{shown(target.target_id)}: the outage since {utc(outage)} is acknowledged by {deed.by}. "
             "Nobody is told more of it, but that it is over."
         )
 
@@ -156,7 +165,7 @@ def _deed(choice: Any, target_id: str | None, group: str | None, why: str, by: s
     installation = find(choice)
     items = installation.target_table.read()
     chosen = chosen_targets(items, target_id, group)
-    reason, name = (" ".join(text.split())[:WHY_LENGTH] for text in (why, by))
+    reason, name = (clean(text, WHY_LENGTH) for text in (why, by))
     return Deed(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
 
 
@@ -165,9 +174,9 @@ def _only(deed: Deed, keep: Callable[[Target], bool]) -> Deed:
 
 
 def _names(deed: Deed) -> str:
-    return ", ".join(target.target_id for target in deed.targets)
+    return ", ".join(shown(target.target_id) for target in deed.targets)
 
 
 def _say(deed: Deed, what: str) -> None:
     for target in deed.targets:
-        click.echo(f"{target.target_id}: {what}.")
+        click.echo(f"{shown(target.target_id)}: {what}.")

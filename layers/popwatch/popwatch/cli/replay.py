@@ -1,9 +1,11 @@
 """`popwatch replay`: what really happened, judged again under other settings."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -18,13 +20,14 @@ from popwatch.cli.installation import find
 from popwatch.cli.periods import SINCE, period_of
 from popwatch.cli.simulate import with_changes
 from popwatch.cli.spans import SPAN
-from popwatch.cli.target_items import missing_target, own_fields
-from popwatch.health import AlertEvent
+from popwatch.cli.target_items import missing_target, own_fields, shown
+from popwatch.health import Alert, AlertEvent
 from popwatch.hours import is_inconclusive, rtt_of
 from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.planning import runs_in_circle
 from popwatch.records import iso
 from popwatch.simulation import rejudge
-from popwatch.targets import DEFAULTS_ID, Policy
+from popwatch.targets import DEFAULTS_ID, Policy, Target
 from popwatch.tokens import duration, utc
 
 Samples = Sequence[tuple[datetime, Any]]
@@ -60,6 +63,27 @@ class Comparison:
     outages: tuple[Run, ...]
     before: Verdict
     after: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The target that another depends on, and its samples; without an id there is none."""
+
+    target_id: str = ""
+    samples: Samples = ()
+
+    def failing(self, at: datetime) -> str:
+        """Its id, if it was failing when a test of `at` was planned: at the beginning of the minute, before its own."""
+        before = bisect_left(self.samples, at.replace(second=0, microsecond=0), key=itemgetter(0))
+        judged = (sample for _, sample in reversed(self.samples[:before]) if not is_inconclusive(sample))
+        last = next(judged, None)
+        return self.target_id if last is not None and rtt_of(last) is None and not _is_excused(last) else ""
+
+
+NO_PARENT = Parent()
+
+LEAD = timedelta(hours=1)
+"""Samples before the period that are judged too: an outage or flapping that goes on at its begin is known then."""
 
 
 @click.command()
@@ -98,7 +122,7 @@ def replay(
 ) -> None:
     """Judge the real tests of a target, or of all, again under other settings: alerts, noise, and how late.
 
-    The tests stay where they were: other delays do not make other tests.
+    The tests stay where they were: other delays do not make other tests. docs/reports.md says what tests do not tell.
 
     \b
     Examples:
@@ -113,14 +137,19 @@ def replay(
     if target_id is not None and target_id not in items:
         raise UserError(missing_target(target_id, items))
     store = installation.store
+    fleet = {name: with_changes(item, defaults, ()) for name, item in items.items()}
     chosen = [target_id] if target_id is not None else sorted(items)
-    samples = read_samples_of_all(store, store.read_records()[0], set(chosen), period)
+    wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
+    lead = Period(period.begin - LEAD, period.end)
+    samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
     found = []
     for name in chosen:
-        present, changed = with_changes(items[name], defaults, ()), with_changes(items[name], defaults, changes)
-        if changed.problems and not present.problems:
+        changed = with_changes(items[name], defaults, changes)
+        if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
-        found.append(compare(name, samples.get(name, ()), present.policy, changed.policy, noise))
+        parent = Parent(_parent_id(fleet[name], fleet), samples.get(fleet[name].policy.depends_on, ()))
+        policies = fleet[name].policy, changed.policy
+        found.append(compare(name, samples.get(name, ()), *policies, noise, parent=parent, since=period.begin))
     missing = _missing(period, now, int(installation.outputs.get("SamplesDays", "30")))
     if as_json:
         click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))
@@ -132,12 +161,43 @@ def replay(
         click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
-def compare(name: str, samples: Samples, present: Policy, changed: Policy, noise: timedelta) -> Comparison:
-    """What two policies make of a target's samples; runs of failures shorter than `noise` are no outage."""
-    outcomes = [_outcome(tick, sample) for tick, sample in samples if not is_inconclusive(sample)]
-    runs = runs_of(outcomes)
+def _parent_id(target: Target, fleet: Mapping[str, Target]) -> str:
+    """The target that it depends on, if that is one that holds alerts back."""
+    parent = fleet.get(target.policy.depends_on)
+    return "" if parent is None or not parent.policy.enabled or runs_in_circle(target, fleet) else parent.target_id
+
+
+def _is_excused(sample: Any) -> bool:
+    """Whether a sample is of a test that failed in maintenance, or under a silence."""
+    return isinstance(sample, Mapping) and bool(sample.get("maintenance"))
+
+
+def compare(
+    name: str,
+    samples: Samples,
+    present: Policy,
+    changed: Policy,
+    noise: timedelta,
+    *,
+    parent: Parent = NO_PARENT,
+    since: datetime | None = None,
+) -> Comparison:
+    """What two policies make of a target's samples; runs of failures shorter than `noise` are no outage.
+
+    Samples before `since` are judged, so that what goes on then is known, but not counted. What failed in maintenance
+    or under a silence, or was put aside, is not judged now either.
+    """
+    outcomes = [
+        _outcome(tick, sample) for tick, sample in samples if not (is_inconclusive(sample) or _is_excused(sample))
+    ]
+    runs = [run for run in runs_of(outcomes) if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
-    return Comparison(name, outages, _verdict(outcomes, outages, present), _verdict(outcomes, outages, changed))
+
+    def judged(policy: Policy) -> Verdict:
+        told = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, parent.failing)
+        return _verdict([(at, alert) for at, alert in told if since is None or at >= since], outages)
+
+    return Comparison(name, outages, judged(present), judged(changed))
 
 
 def runs_of(outcomes: Sequence[Outcome]) -> list[Run]:
@@ -153,8 +213,7 @@ def runs_of(outcomes: Sequence[Outcome]) -> list[Run]:
     return [*runs, Run(begin, outcomes[-1].started_at)] if begin else runs
 
 
-def _verdict(outcomes: Sequence[Outcome], outages: Sequence[Run], policy: Policy) -> Verdict:
-    alerts = list(rejudge(policy, outcomes))
+def _verdict(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Run]) -> Verdict:
     downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
     noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
     noticed = [next((at - run.begin for at in downs if run.begin <= at <= run.end), None) for run in outages]
@@ -187,7 +246,7 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
     eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
     for it in eventful:
         table.add_row(
-            escape(it.target_id),
+            escape(shown(it.target_id)),
             str(len(it.outages)),
             *(str(count) for count in (it.before.alerts, it.after.alerts, it.before.noise, it.after.noise)),
             _typical(it.before),

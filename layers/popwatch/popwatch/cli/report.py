@@ -9,13 +9,22 @@ from typing import Any
 
 import click
 
-from popwatch.archive import read_totals, read_transitions
+from popwatch.archive import read_gaps, read_notes, read_totals, read_transitions
 from popwatch.availability import Period
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
 from popwatch.cli.periods import SINCE, ZONE, month_of, period_of
 from popwatch.cli.report_forms import to_csv, to_text
-from popwatch.fleet_report import Findings, FleetReport, make_report, missing_parts, report_to_json
+from popwatch.cli.target_items import missing_group
+from popwatch.fleet_report import (
+    Findings,
+    FleetReport,
+    make_report,
+    missing_parts,
+    removed_parts,
+    report_to_json,
+    unwatched_parts,
+)
 from popwatch.store import Store
 from popwatch.targets import parse_target
 
@@ -57,7 +66,7 @@ def report(
     found = read_report(installation, store, period, group, now)
     text = _forms()[form](found, zone)
     if output:
-        output.write_text(text, encoding="utf-8", newline="")
+        _write(output, text)
         click.echo(f"The report of {found.whole.targets} targets is in {output}.")
     else:
         click.echo(text, nl=False)
@@ -72,18 +81,25 @@ def read_report(
 ) -> FleetReport:
     """Read and make the report. Raises UserError for a group without targets."""
     defaults, items = store.read_targets()
-    targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
-    if group is not None:
-        targets = {name: target for name, target in targets.items() if target.group == group}
+    fleet = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+    targets = {name: target for name, target in fleet.items() if group in (None, target.group)}
     if not targets:
-        raise UserError(f"There is no target in a group {group}." if group else "There are no targets yet.")
+        raise UserError(missing_group(group, fleet.values()) if group and fleet else "There are no targets yet.")
     mark, records = store.read_records()
     mine = [record for name, record in records.items() if name in targets]
     totals = read_totals(store, mark, period)
-    transitions = read_transitions(store, mine, period)
+    transitions, notes = read_transitions(store, mine, period), read_notes(store, mine, period)
+    gaps = read_gaps(store, mark, period, now)
     kept = timedelta(days=int(installation.outputs.get("RecordsDays", "400")))
-    missing = missing_parts(period, now, kept)
-    return make_report(period, targets, Findings(records, transitions, totals), now, missing)
+    missing = [*missing_parts(period, now, kept), *unwatched_parts(period, gaps), *removed_parts(fleet, totals)]
+    return make_report(period, targets, Findings(records, transitions, totals, notes, gaps), now, missing)
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        output.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise UserError(f"The report cannot be written into {output}: {error.strerror}.") from None
 
 
 def _period(month: str | None, since: str | None, until: str | None, zone: tzinfo, now: datetime) -> Period:

@@ -2,23 +2,26 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 
 from popwatch.fleet_report import FleetReport, Line, line_to_json
+from popwatch.interventions import WHY_LENGTH
 from popwatch.outcomes import clean
+from popwatch.records import Note
 from popwatch.tokens import duration, milliseconds
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes a cell for a formula by."""
 
-NAME_SHOWN = 32
+NAME_SHOWN = 29
 
 APART = ("maintenance", "untested", "suspended", "inconclusive")
 """The times of a target that count neither as up nor as down."""
 
 
 def to_text(report: FleetReport, zone: tzinfo) -> str:
-    """The report in lines of at most 120 characters."""
+    """The report in lines of at most 120 characters, but for what people wrote."""
     lines = [
         f"Availability from {moment(report.period.begin, zone)} to {moment(report.period.end, zone)}",
         f"{report.whole.targets} targets, {_outages(report.whole)}; times are by {zone}",
@@ -30,6 +33,12 @@ def to_text(report: FleetReport, zone: tzinfo) -> str:
     if report.groups:
         lines += ["", "Groups", *(_line(line) for line in report.groups)]
     lines += ["", _line(report.whole, "All"), *_apart(report.whole), *_failures(report.whole)]
+    for title, found in (
+        ("Failed tests", _failed(report)),
+        ("Certificates", certificates(report)),
+        ("What people did", [f"{moment(note.at, zone)}  {told}" for note, told in deeds(report, zone)]),
+    ):
+        lines += ["", title, *found] if found else []
     return "\n".join(lines) + "\n"
 
 
@@ -59,12 +68,49 @@ def share(value: float | None) -> str:
     """An availability in percent, to three digits behind the point, and never rounded up to 100."""
     if value is None:
         return "-"
-    return "100 %" if value == 1 else f"{int(value * 100_000) / 1000:.3f} %"
+    return "100 %" if value == 1 else f"{min(round(value * 100_000), 99_999) / 1000:.3f} %"
 
 
 def span(length: timedelta | None) -> str:
     """A length of time, or `-` for none."""
     return duration(length) if length else "-"
+
+
+def deeds(report: FleetReport, zone: tzinfo) -> list[tuple[Note, str]]:
+    """What people did, oldest first, each in words: who, what, why."""
+    found = [(note, clean(line.name, NAME_SHOWN)) for line in report.targets for note in line.notes]
+    return [(note, f"{name}: {deed(note, zone)}") for note, name in sorted(found, key=lambda it: it[0].at)]
+
+
+def deed(note: Note, zone: tzinfo) -> str:
+    """What somebody did, in words: `silenced until 2026-11-24 22:00 by night-shift: new disk`."""
+    until = f" until {moment(note.until, zone)}" if note.until else ""
+    by = f" by {clean(note.by, WHY_LENGTH)}" if note.by else ""
+    return f"{note.action}{until}{by}{f': {clean(note.why, WHY_LENGTH)}' if note.why else ''}"
+
+
+def _failed(report: FleetReport) -> list[str]:
+    """The targets that had failed tests, with their errors."""
+    found = [line for line in report.targets if line.totals.failures]
+    return [
+        f"{clean(line.name, NAME_SHOWN):<{NAME_SHOWN}} {sum(line.totals.failures.values())} of {line.totals.tests}: "
+        + _by_error(line.totals.failures)
+        for line in found
+    ]
+
+
+def certificates(report: FleetReport) -> list[str]:
+    """The certificates that people are warned of."""
+    near = [line for line in report.targets if line.certificate_is_near and line.certificate_days is not None]
+    return [
+        f"{clean(line.name, NAME_SHOWN)}: {certificate(line.certificate_days or 0)}"
+        for line in sorted(near, key=lambda line: line.certificate_days or 0)
+    ]
+
+
+def certificate(days: int) -> str:
+    """What is left of a certificate."""
+    return "expired" if days < 0 else f"{days} {'day' if days == 1 else 'days'} left"
 
 
 def _line(line: Line, name: str = "") -> str:
@@ -98,8 +144,12 @@ def _apart(line: Line) -> list[str]:
 
 def _failures(line: Line) -> list[str]:
     totals = line.totals
-    by_error = ", ".join(f"{count} {error}" for error, count in sorted(totals.failures.items()))
+    by_error = _by_error(totals.failures)
     return [f"{totals.tests} tests, {totals.passes} passed{f'; failed: {by_error}' if by_error else ''}."]
+
+
+def _by_error(failures: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {error}" for error, count in sorted(failures.items()))
 
 
 def _cell(value: object) -> object:

@@ -7,10 +7,10 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 
 from popwatch.availability import Period, Span
-from popwatch.cli.report_forms import APART, moment, share, span
+from popwatch.cli.report_forms import APART, certificates, deeds, moment, share, span
 from popwatch.fleet_report import FleetReport, Line
 from popwatch.health import State
-from popwatch.outcomes import ErrorCode
+from popwatch.outcomes import ErrorCode, clean
 from popwatch.tokens import duration, milliseconds
 
 STRIP_WIDTH = 1000
@@ -21,11 +21,18 @@ def to_html(report: FleetReport, zone: tzinfo) -> str:
     """The report as a page; everything in it that users wrote or servers said is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"share": share, "span": span, "duration": duration, "ms": milliseconds}
+    environment.filters |= {"clean": clean}
     environment.filters |= {"moment": lambda when: moment(when, zone), "message": lambda code: ErrorCode(code).message}
     template = environment.from_string(files("popwatch.cli").joinpath("report.html.j2").read_text("utf-8"))
     slowest = max((p99 for line in report.targets if (p99 := line.rtt_ms[-1])), default=0.0)
     return template.render(
-        report=report, zone=str(zone), apart=APART, strip=lambda line: strip(line, report.period), slowest=slowest
+        report=report,
+        zone=str(zone),
+        apart=APART,
+        strip=lambda line: strip(line, report.period),
+        slowest=slowest,
+        deeds=deeds(report, zone),
+        certificates=certificates(report),
     )
 
 

@@ -27,6 +27,7 @@ from popwatch.tokens import duration
 
 EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
 LATE_CODE = 2
+LONGEST = timedelta(days=7)
 
 
 @click.command("simulate")
@@ -70,6 +71,8 @@ def simulate_outage(
     target, audience = _target(choice, target_id, changes)
     start = datetime.now(UTC).replace(second=0, microsecond=0) + TICK
     begins_after = after or timedelta()
+    if begins_after + outage > LONGEST:
+        raise UserError(f"That is longer than can be played: {duration(LONGEST)} at most, --after included.")
     steps = list(simulate(without_interventions(target), outage, ErrorCode(error), start, begins_after=begins_after))
     began = start + begins_after
     notice = _notice(steps, audience, began, target)

@@ -6,9 +6,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from popwatch.health import State
-from popwatch.reports import Row
+from popwatch.reports import Row, has_stopped
 from popwatch.standing import Standing
 from popwatch.tokens import duration, milliseconds, place
+
+NARROW = 110
+"""Characters of a terminal, under which a row does not fit with all of its columns."""
 
 COLOURS = {
     State.LOST: "bold red",
@@ -21,6 +24,15 @@ COLOURS = {
 }
 
 
+def alarm(standing: Standing, now: datetime) -> str:
+    """A loud line if popwatch itself has stopped, as rich markup."""
+    if not has_stopped(standing.swept_at, now):
+        return ""
+    swept_at = standing.swept_at
+    last = f"the last sweep was {duration(now - swept_at)} ago" if swept_at else "there was no sweep yet"
+    return f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why."
+
+
 def headline(standing: Standing, now: datetime) -> str:
     """One line that sums up: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
     counts = {state: sum(row.state is state for row in standing.rows) for state in COLOURS}
@@ -29,17 +41,44 @@ def headline(standing: Standing, now: datetime) -> str:
     return f"{len(standing.rows)} targets: {states}; {swept}"
 
 
-def table_of(standing: Standing, now: datetime) -> Table:
-    """The targets as a table."""
+def table_of(standing: Standing, now: datetime, width: int) -> Table:
+    """The targets as a table; in a terminal under `NARROW` characters some of a row goes below its last test."""
+    certificates = any(row.certificate_days(now) is not None for row in standing.rows)
+    wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
+    narrow = width < NARROW
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
-    for title, justify in (("State", "left"), ("Target", "left"), ("Server", "left"), ("Since", "right")):
-        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("Last test", ratio=1)
-    for title in ("Failures", "Alerts", "Next test"):
+    for title in ("State", "Target") if narrow else ("State", "Target", "Server"):
+        table.add_column(title, no_wrap=True, max_width=22 if narrow else NARROW // 4)
+    table.add_column("Since", justify="right", no_wrap=True)
+    table.add_column("Last test", ratio=1, min_width=NARROW // 5)
+    for title in ("Next test",) if narrow else wide:
         table.add_column(title, justify="right", no_wrap=True)
     for row in standing.rows:
-        table.add_row(*cells(row, now), style="dim" if row.state is State.SUSPENDED else None)
+        style = "dim" if row.state is State.SUSPENDED else None
+        table.add_row(
+            *(
+                _narrow_cells(row, now)
+                if narrow
+                else [*cells(row, now), *([_certificate(row, now)] if certificates else [])]
+            ),
+            style=style,
+        )
     return table
+
+
+def _narrow_cells(row: Row, now: datetime) -> list[str]:
+    """The cells of a row where some have gone below the test."""
+    state, target, _, since, test, failures, alerts, next_test = cells(row, now)
+    certificate = "" if "certificate" in test else _certificate(row, now)
+    below = [("failures", failures), ("alerts", alerts), ("certificate", certificate)]
+    more = ", ".join(f"{name} {value}" for name, value in below if value)
+    return [state, target, since, f"{test}\n[dim]{more}[/]" if more else test, next_test]
+
+
+def _certificate(row: Row, now: datetime) -> str:
+    """The days that its certificate has left."""
+    days = row.certificate_days(now)
+    return "" if days is None else f"{days} d"
 
 
 def cells(row: Row, now: datetime) -> list[str]:

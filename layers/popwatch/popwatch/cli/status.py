@@ -12,13 +12,14 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from popwatch.cli.errors import UserError
 from popwatch.cli.installation import find
 from popwatch.cli.local.watch import View
-from popwatch.cli.standing import headline, table_of
+from popwatch.cli.standing import alarm, headline, table_of
+from popwatch.cli.target_items import missing_group
 from popwatch.health import State
-from popwatch.reports import Verdict, has_stopped, verdict
+from popwatch.reports import Verdict, verdict
 from popwatch.standing import Standing, read_standing, standing_to_json
-from popwatch.tokens import duration
 
 LOOK_SECONDS = 5.0
 """Time between two looks of `--watch`."""
@@ -55,6 +56,8 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     now = datetime.now(UTC)
     whole = read_standing(store, now)
     standing = chosen(whole)
+    if group is not None and whole.rows and not any(row.target.group == group for row in whole.rows):
+        raise UserError(missing_group(group, [row.target for row in whole.rows]))
     outcome = verdict(standing.rows, standing.swept_at, now) if whole.rows else Verdict.UNKNOWN
     if as_json:
         click.echo(json.dumps(standing_to_json(standing, outcome, now)))
@@ -66,11 +69,10 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
 def show(console: Console, standing: Standing, now: datetime) -> None:
     """The table and the line that sums up, with a loud one before it if popwatch has stopped."""
     if standing.rows:
-        console.print(table_of(standing, now))
-    if has_stopped(standing.swept_at, now):
-        swept_at = standing.swept_at
-        last = f"the last sweep was {duration(now - swept_at)} ago" if swept_at else "there was no sweep yet"
-        console.print(f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why.")
+        console.print(table_of(standing, now, console.width))
+    stopped = alarm(standing, now)
+    if stopped:
+        console.print(stopped)
     console.print(escape(headline(standing, now)), highlight=False)
 
 
@@ -78,5 +80,5 @@ def _watch(look: Callable[[datetime], Standing], name: str) -> None:
     with View(Console(), f"popwatch, {name}") as view:
         while True:
             now = datetime.now(UTC)
-            view.show(look(now), now)
+            view.show(look(now), now, loud=True)
             time.sleep(LOOK_SECONDS)

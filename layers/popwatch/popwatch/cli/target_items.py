@@ -83,9 +83,14 @@ def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str 
         return (targets[target_id],)
     found = tuple(target for target in targets.values() if target.group == group)
     if not found:
-        groups = ", ".join(sorted({target.group for target in targets.values() if target.group})) or "none"
-        raise UserError(f"There is no target in a group {group}. The groups are: {shown(groups)}.")
+        raise UserError(missing_group(str(group), targets.values()))
     return found
+
+
+def missing_group(group: str, targets: Iterable[Target]) -> str:
+    """What to say where no target is in a group."""
+    groups = ", ".join(sorted({target.group for target in targets if target.group})) or "none"
+    return f"There is no target in a group {shown(group)}. The groups are: {shown(groups)}."
 
 
 def missing_target(target_id: str, items: Iterable[str]) -> str:

@@ -28,6 +28,8 @@ from popwatch.schedule import longest_notice
 from popwatch.targets import DEFAULTS_ID, FIELDS, Target, parse_target
 from popwatch.tokens import duration, place
 
+NEVER = "Nobody is ever alerted: max_alerts is 0."
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -94,7 +96,8 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, own_fields(defaults))
         longest = duration(longest_notice(parsed.policy, parsed.max_test_seconds))
-        click.echo(f"First alert at most {longest} after an outage begins.")
+        told = f"First alert at most {longest} after an outage begins." if parsed.policy.max_alerts else NEVER
+        click.echo(told)
     for problem in mistakes_of(item, defaults):
         click.secho(problem.explanation, fg="red", err=True)
 

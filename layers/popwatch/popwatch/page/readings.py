@@ -8,7 +8,7 @@ from operator import itemgetter
 from threading import Lock
 from typing import Any
 
-from popwatch.archive import event_to_json, read_samples
+from popwatch.archive import Stretch, event_to_json, read_gaps, read_samples
 from popwatch.availability import Period, Span, by_day, spans, times
 from popwatch.fleet_report import PERCENTILES, outage_to_json
 from popwatch.health import Transition
@@ -75,8 +75,9 @@ class Readings:
         wanted = set(list(target_ids)[:MOST_TIMELINES])
         rows = [row for row in moment.standing.rows if row.target.target_id in wanted]
         period = Period(moment.at - TIMELINE, moment.at)
+        gaps = read_gaps(self._store, moment.standing.mark, period, moment.at)
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(lambda row: self._spans(row, period), rows)
+            found = pool.map(lambda row: self._spans(row, period, gaps), rows)
             return {row.target.target_id: _timeline(spans) for row, spans in zip(rows, found, strict=True)}
 
     def target(self, target_id: str) -> dict[str, Any] | None:
@@ -88,7 +89,8 @@ class Readings:
         whole = Period(moment.at - TIMELINE, moment.at)
         recent = Period(moment.at - RECENT, moment.at)
         events = sorted(self._store.read_events(target_id, whole.begin), key=lambda event: event["tick"], reverse=True)
-        found = spans(_transitions(events), row.health.state, row.health.since, whole)
+        gaps = read_gaps(self._store, moment.standing.mark, whole, moment.at)
+        found = spans(_transitions(events), row.health.state, row.health.since, whole, gaps)
         return {
             **row_to_json(row, moment.at),
             "timeline": _timeline(found),
@@ -110,12 +112,12 @@ class Readings:
                 del self._samples[next(iter(self._samples))]
         return sorted(kept.items(), key=itemgetter(0))
 
-    def _spans(self, row: Row, period: Period) -> list[Span]:
+    def _spans(self, row: Row, period: Period, gaps: Sequence[Stretch]) -> list[Span]:
         """The spans of a target in a period; one that has not changed since before it has no transitions to read."""
         since = row.health.since
         changed = since is None or since > period.begin
         events = list(self._store.read_events(row.target.target_id, period.begin, ["transition"])) if changed else []
-        return spans(_transitions(events), row.health.state, since, period)
+        return spans(_transitions(events), row.health.state, since, period, gaps)
 
 
 def _transitions(events: Iterable[Mapping[str, Any]]) -> list[Transition]:

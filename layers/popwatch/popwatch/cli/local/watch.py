@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from popwatch.cli.local.alerts import SentAlert
-from popwatch.cli.standing import cells, headline, table_of
+from popwatch.cli.standing import alarm, cells, headline, table_of
 from popwatch.standing import Standing
 
 
@@ -30,12 +30,16 @@ class View:
         if self._live:
             self._live.stop()
 
-    def show(self, standing: Standing, now: datetime) -> None:
-        """Show how things stand; without a terminal, what has changed since the last time."""
+    def show(self, standing: Standing, now: datetime, *, loud: bool = False) -> None:
+        """Show how things stand; without a terminal, what has changed since the last time. If `loud`, say it where
+        popwatch itself has stopped."""
         if self._live:
-            head = Text.from_markup(f"\n[bold]{self._title}[/]  {headline(standing, now)}\n")
-            self._live.update(Group(head, table_of(standing, now)), refresh=True)
+            lines = [f"\n[bold]{self._title}[/]  {headline(standing, now)}", alarm(standing, now) if loud else ""]
+            head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
+            self._live.update(Group(head, table_of(standing, now, self._console.width)), refresh=True)
         else:
+            if loud and alarm(standing, now):
+                self._console.print(alarm(standing, now), highlight=False)
             self._print_changes(standing, now)
 
     def tell(self, text: str) -> None:

@@ -1,0 +1,121 @@
+"""`simulate` and `replay` against whole sweeps: what they say would happen is what happens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from integration.world import MINUTE, NOON, World
+from popwatch.archive import read_samples_of_all
+from popwatch.availability import Period
+from popwatch.cli.replay import Parent, compare
+from popwatch.health import State
+from popwatch.outcomes import ErrorCode, Outcome
+from popwatch.schedule import longest_notice
+from popwatch.simulation import first_alert, simulate
+from popwatch.targets import Target, parse_target
+
+SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+SECONDS = st.integers(10, 190)
+POLICIES = st.fixed_dictionaries(
+    {
+        "delay_up": SECONDS,
+        "delay_warn": SECONDS,
+        "delay_down": SECONDS,
+        "delay_lost": SECONDS,
+        "failures_per_alert": st.integers(1, 4),
+        "max_alerts": st.integers(0, 3),
+        "flap_per_hour": st.sampled_from([0, 1, 3, 6]),
+        "alert_recovery": st.booleans(),
+    }
+)
+
+
+class OutageWorld(World):
+    """A world in which one server fails for a while, to the second."""
+
+    outage: tuple[timedelta, timedelta] = (timedelta(), timedelta())
+
+    def outcome(self, target: Target) -> Outcome:
+        begin, end = self.outage
+        self.failing = {"t": ErrorCode.TIMED_OUT} if begin < self.now - NOON < end else {}
+        return super().outcome(target)
+
+
+@contextmanager
+def new_outage_world() -> Iterator[OutageWorld]:
+    with mock_aws():
+        world = OutageWorld(endpoint=None)
+        yield world
+        world.close()
+
+
+@SLOW
+@given(POLICIES, st.integers(0, 99), st.integers(1, 900), st.integers(0, 150))
+def test_simulated_is_what_sweeps_do(policy: dict[str, Any], number: int, outage: int, after: int) -> None:
+    """The same tests at the same seconds, the same states and alerts, whatever the delays; none later than promised."""
+    target = parse_target({"target_id": "t", "host": "pop.example.net", "name": f"t{number}", **policy})
+    length, begins_after = timedelta(seconds=outage), timedelta(seconds=after)
+    steps = list(simulate(target, length, ErrorCode.TIMED_OUT, NOON, begins_after=begins_after))
+    with new_outage_world() as world:
+        world.put_target("t", name=f"t{number}", **policy)
+        world.outage = begins_after, begins_after + length
+        last, minute = steps[-1].at, 0
+        while NOON + MINUTE * minute <= last:
+            world.minute(NOON + MINUTE * minute)
+            minute += 1
+        tested = [when for when, _ in world.tested if when <= last]
+        events = [event for event in world.store.read_events("t") if event["tick"] <= last]
+    assert tested == [step.at for step in steps]
+    changes = list(zip([None, *steps], steps, strict=False))
+    expected = [
+        (step.at, step.health.state)
+        for before, step in changes
+        if before is None or before.health.state is not step.health.state
+    ]
+    states = sorted((event["tick"], State(event["state"])) for event in events if event["kind"] == "transition")
+    assert states == expected
+    told = [(event["tick"], event["subject"]) for event in events if event["kind"] == "alert"]
+    assert sorted(told) == [(step.at, step.message.subject) for step in steps if step.message]
+    first = first_alert(steps)
+    if first:
+        late = first.at - NOON - begins_after + timedelta(seconds=target.max_test_seconds)
+        assert late <= longest_notice(target.policy, target.max_test_seconds)
+
+
+SIGNS = st.lists(st.sampled_from(".....xxx"), min_size=5, max_size=40).map("".join)
+"""What a server does at each tick: `.` passes, `x` fails."""
+
+
+@SLOW
+@given(POLICIES, SIGNS, SIGNS, st.booleans(), st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20)))
+def test_replayed_is_what_happened(
+    policy: dict[str, Any], pattern: str, parent: str, depends: bool, silence: tuple[int, int] | None
+) -> None:
+    """Unchanged settings bring just the alerts that were sent, with a gateway before it and a window of maintenance."""
+    fields = {**policy, **({"depends_on": "gateway"} if depends else {})}
+    if silence:
+        begin, length = silence
+        window = {"from": (NOON + MINUTE * begin).isoformat(), "until": (NOON + MINUTE * (begin + length)).isoformat()}
+        fields["maintenance"] = [window]
+    with mock_aws():
+        world = World(endpoint=None)
+        world.put_target("t", **fields)
+        world.put_target("gateway")
+        for minute, sign in enumerate(pattern):
+            gateway = parent[minute] if minute < len(parent) else "."
+            failing = {"t": sign, "gateway": gateway}
+            world.failing = {name: ErrorCode.TIMED_OUT for name, it in failing.items() if it == "x"}
+            world.minute(NOON + MINUTE * minute)
+        mark, _ = world.store.read_records()
+        samples = read_samples_of_all(world.store, mark, {"t", "gateway"}, Period(NOON, world.now + MINUTE))
+        sent = len(world.alerts_noted("t"))
+        world.close()
+    target = parse_target({"target_id": "t", "host": "h", **fields})
+    gateway_of = Parent("gateway" if depends else "", samples["gateway"])
+    found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parent=gateway_of)
+    assert (found.before.alerts, found.after.alerts) == (sent, sent)

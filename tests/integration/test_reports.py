@@ -1,0 +1,252 @@
+"""`popwatch status`, `history` and `report` over the tables of a stack: what they say, and what they survive."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from integration.conftest import Do, Run
+from popwatch.alerts import Message
+from popwatch.cli.installation import Installation
+from popwatch.cli.local.stack import local_client
+from popwatch.health import Health, State, Transition
+from popwatch.hours import add_up
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.records import Action, Note, Pending, Record, iso
+from popwatch.schedule import batch_of
+from popwatch.store import SweepMark
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+EVIL = "\x1b[31m[red]\\[/] <b>=1+1</b> \x9b2J\u202e"
+REFUSED = Outcome(NOW - 3 * HOUR, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused", "Nothing listens.")
+
+
+def swept(stack: Installation, ago: timedelta = MINUTE) -> None:
+    stack.store.mark_sweep(SweepMark(NOW - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
+
+
+def fail(stack: Installation, name: str, since: datetime, **health: Any) -> None:
+    """A target that was up for a day and has been down since."""
+    found = Health(State.DOWN, since, 3, 1, since, **health)
+    assert stack.store.commit(Record(name, 1, since, found, REFUSED), 0) is None
+    change = Transition(State.UP, State.DOWN, since, DAY, ErrorCode.CANNOT_CONNECT, "refused")
+    stack.store.put_transition(name, Pending(1, since, since, change))
+
+
+def up(stack: Installation, name: str, since: datetime) -> None:
+    assert stack.store.commit(Record(name, 1, since, Health(State.UP, since)), 0) is None
+
+
+def test_status_of_a_group_that_does_not_exist_is_unknown(do: Do, stack: Installation) -> None:
+    """A mistake in cron's command line must not look like all being well."""
+    swept(stack)
+    assert "There is no target in a group customrs. The groups are: g." in do("status", "--group", "customrs", code=3)
+
+
+def test_status_says_loudly_that_sweeps_have_stopped(run: Run, stack: Installation) -> None:
+    """In every form, with the exit code of what is not known."""
+    swept(stack, ago=7 * MINUTE)
+    ended = run("--local", "status")
+    assert (ended.code, "NOTHING IS BEING WATCHED: the last sweep was 7 min" in ended.out) == (3, True)
+    ended = run("--local", "status", "--json")
+    assert (ended.code, json.loads(ended.out)["stopped"]) == (3, True)
+
+
+def test_status_finds_the_last_test_of_a_slow_target(do: Do, stack: Installation) -> None:
+    """Tested each hour, among others that are tested each minute: its last test is shown, not one of long ago."""
+    swept(stack)
+    stack.target_table.write([{"target_id": "a", "host": "h", "delay_up": 3600}])
+    old = Outcome(NOW - 9 * DAY, Phase.QUIT, rtt_ms=999.0)
+    assert stack.store.commit(Record("a", 1, NOW - 9 * DAY, Health(State.UP, NOW - 9 * DAY), old), 0) is None
+    stack.store.put_samples(1, 0, NOW - 50 * MINUTE, "g", {"a": 12.5, "b": 7.5})
+    for minute in range(1, 40):
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"b": 7.5, "c": 7.5})
+    rows = {row["target_id"]: row for row in json.loads(do("status", "--json"))["targets"]}
+    assert (rows["a"]["rtt_ms"], rows["a"]["tested_at"]) == (12.5, iso(NOW - 50 * MINUTE))
+
+
+def test_status_shows_days_of_certificates(do: Do, stack: Installation) -> None:
+    """Those of every target that has shown one, near or not."""
+    swept(stack)
+    health = Health(State.UP, NOW - DAY, certificate_expires=NOW + 200 * DAY + HOUR)
+    assert stack.store.commit(Record("a", 1, NOW - DAY, health), 0) is None
+    assert "certificate 200 d" in do("status")
+
+
+def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
+    """Begin, end, length, error, alerts, to whom, what people did, how it stands now."""
+    swept(stack)
+    sns = local_client("sns", str(stack.endpoint), "us-east-1")
+    sns.subscribe(TopicArn=stack.outputs["AlertTopicArn"], Protocol="sms", Endpoint="+4915112345678")
+    since = NOW - 3 * HOUR
+    fail(stack, "a", since)
+    message = message_of("DOWN 1/3: a")
+    stack.store.put_alert("a", Pending(1, since, since, None, message), "id", since, summary=False)
+    do("ack", "a", "--why", "on my way", "--by", "night-shift")
+    said = " ".join(do("history", "a", "--since", "24h").split())
+    assert "goes on 3 h" in said
+    assert "Unable to connect to the remote device (refused)" in said
+    assert "alert DOWN 1/3: a to sms +49...78" in said
+    assert "acknowledged by night-shift: on my way" in said
+    assert "Now down, acknowledged by night-shift: on my way" in said
+    found = json.loads(do("history", "a", "--since", "24h", "--json"))
+    [alert] = [event for event in found["events"] if event["kind"] == "alert"]
+    assert alert["receivers"] == ["sms +49...78"]
+
+
+def message_of(subject: str) -> Any:
+    return Message("a", subject, "text", "text", "line", {"event": "down", "target_id": "a", "alert_number": 1})
+
+
+def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> None:
+    """They are not added up yet, and counted all the same; an hour in which the fleet grew is counted whole."""
+    swept(stack)
+    stack.store.mark_sweep(SweepMark(NOW, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW), "2": iso(NOW)}))
+    up(stack, "a", NOW - 9 * DAY)
+    added_up = NOW.replace(minute=0, second=0) - HOUR
+    stack.store.put_hour(1, 0, added_up, add_up([{"a": 12.5}]))
+    stack.store.put_hour(2, batch_of("a", 2), added_up, add_up([{"a": 12.5}]))
+    stack.store.put_samples(2, batch_of("a", 2), added_up + HOUR, "g", {"a": 12.5})
+    assert json.loads(do("history", "a", "--since", "7d", "--json"))["tests"] == 3
+    assert json.loads(do("history", "a", "--since", "30d", "--json"))["tests"] == 3
+
+
+def test_history_of_a_removed_target(do: Do, stack: Installation) -> None:
+    """It stays readable, says that the target is gone, and counts nothing up from there on."""
+    swept(stack)
+    gone = Transition(State.UP, State.UNTESTED, NOW - 20 * HOUR, 4 * HOUR)
+    stack.store.put_transition("old", Pending(1, NOW - 20 * HOUR, NOW, gone))
+    found = json.loads(do("history", "old", "--since", "48h", "--json"))
+    assert found["missing"][0] == "It has been removed, and is not watched any more."
+    up_spans = [span for span in found["spans"] if span["state"] == "up"]
+    assert [(span["begin"], span["end"]) for span in up_spans] == [(iso(NOW - 24 * HOUR), iso(NOW - 20 * HOUR))]
+    assert "removed" in do("history", "old")
+
+
+def test_report_says_who_did_what_and_why(do: Do, stack: Installation) -> None:
+    """In text, JSON and HTML."""
+    swept(stack)
+    fail(stack, "a", NOW - 3 * HOUR)
+    do("ack", "a", "--why", "on my way", "--by", "night-shift")
+    for form in ("text", "html"):
+        said = do("report", "--since", "7d", "--format", form)
+        assert "acknowledged by night-shift: on my way" in said, form
+    notes = {line["target_id"]: line["notes"] for line in json.loads(do("report", "--format", "json"))["targets"]}
+    assert [(note["action"], note["why"]) for note in notes["a"]] == [("acknowledged", "on my way")]
+
+
+def test_report_names_targets_that_were_removed(do: Do, stack: Installation) -> None:
+    """Their tests are there, and they are not: said, not silently missing."""
+    swept(stack)
+    stack.store.put_samples(1, 0, NOW - 2 * MINUTE, "g", {"a": 12.5, "moved-away": 12.5})
+    for form in ("text", "csv", "json", "html"):
+        assert "moved-away" in do("report", "--since", "1h", "--format", form), form
+
+
+def test_report_counts_nothing_up_that_nobody_watched(do: Do, stack: Installation) -> None:
+    """Two hours without a sweep a day ago, and none since ten minutes ago."""
+    swept(stack, ago=10 * MINUTE)
+    up(stack, "a", NOW - 9 * DAY)
+    stack.store.put_gap(NOW - 26 * HOUR, NOW - 24 * HOUR)
+    report = json.loads(do("report", "--since", "48h", "--format", "json"))
+    [line] = [line for line in report["targets"] if line["target_id"] == "a"]
+    assert line["untested_seconds"] == pytest.approx(2 * 3600 + 600, abs=60)
+    assert "popwatch itself had stopped for 2 h 10 min" in report["missing"][0]
+
+
+def test_report_of_what_retention_has_taken(do: Do, stack: Installation) -> None:
+    """Up since before anything was kept: known to be up since then, and said what is not known."""
+    swept(stack)
+    up(stack, "a", NOW - 450 * DAY)
+    report = json.loads(do("report", "--since", "500d", "--format", "json"))
+    [line] = [line for line in report["targets"] if line["target_id"] == "a"]
+    assert line["untested_seconds"] == pytest.approx(50 * 86_400, abs=60)
+    assert "are kept for 400 days" in report["missing"][0]
+
+
+def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installation) -> None:
+    """Failures under a silence that is over, and those behind a gateway that failed, would have alerted nobody."""
+    swept(stack)
+    stack.target_table.write([{"target_id": "a", "host": "h"}, {"target_id": "b", "host": "h", "depends_on": "c"}])
+    failed = {"error": "timed-out", "reason": "no-greeting"}
+    for minute in range(2, 30):
+        results = {"a": {**failed, "maintenance": True}, "b": failed, "c": failed if minute > 4 else 12.5}
+        quiet = {"a": 12.5, "b": 12.5, "c": 12.5}
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", results if 4 <= minute < 20 else quiet)
+    found = json.loads(do("replay", "--since", "1h", "--set", "failures_per_alert=2", "--json"))["targets"]
+    assert {it["target_id"]: it["before"]["alerts"] for it in found} == {"a": 0, "b": 0, "c": 4}
+
+
+def test_replay_knows_what_began_before(do: Do, stack: Installation) -> None:
+    """Alerts of an outage that were sent before the period are not counted in it."""
+    swept(stack)
+    failed = {"error": "timed-out", "reason": "no-greeting"}
+    for minute in range(2, 60):
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"a": failed if minute < 50 else 12.5})
+    [found] = json.loads(do("replay", "a", "--since", "30m", "--set", "failures_per_alert=2", "--json"))["targets"]
+    assert (found["before"]["alerts"], found["after"]["alerts"], len(found["outages"])) == (0, 0, 1)
+
+
+def test_report_into_a_folder_that_is_not_there(do: Do, stack: Installation) -> None:
+    """A sentence, not a traceback."""
+    swept(stack)
+    assert "cannot be written into nowhere/report.txt" in do("report", "--output", "nowhere/report.txt", code=3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("history", EVIL),
+        ("history", "a"),
+        ("report",),
+        ("report", "--format", "html"),
+        ("report", "--format", "csv"),
+        ("replay", "--set", "failures_per_alert=1"),
+        ("targets", "list"),
+        ("silence", EVIL, "--for", "1h"),
+        ("ack", EVIL),
+        ("alert-test", EVIL),
+    ],
+)
+def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: tuple[str, ...]) -> None:
+    """Ids, groups, reasons and notes with control characters, markup, formulas, whatever wrote them into the tables."""
+    swept(stack)
+    long = "x" * 300
+    stack.target_table.write(
+        [
+            {"target_id": EVIL, "host": "h", "group": EVIL, "name": EVIL, "silence": {"why": EVIL}},
+            {
+                "target_id": "a",
+                "host": "h",
+                "acknowledged": {"outage": iso(NOW - HOUR), "why": EVIL + long, "by": EVIL},
+            },
+            {"target_id": "b", "host": "h", "depends_on": EVIL},
+            {"target_id": "c", "host": "h", "name": "=[bold]c", "group": "[/] <i>"},
+        ]
+    )
+    for name in (EVIL, "a"):
+        fail(stack, name, NOW - HOUR, caused_by=EVIL)
+        stack.store.put_note(name, Note(Action.SILENCED, NOW - HOUR, EVIL, EVIL + long))
+        change = Transition(State.WARN, State.DOWN, NOW - HOUR, HOUR, ErrorCode.TIMED_OUT, EVIL)
+        stack.store.put_transition(name, Pending(2, NOW - HOUR, NOW, change))
+        stack.store.put_alert(name, Pending(3, NOW, NOW, None, message_of(EVIL)), EVIL, NOW, summary=False)
+    stack.store.put_samples(1, 0, NOW - MINUTE, "g", {EVIL: {"error": "protocol", "reason": EVIL}, "gone" + EVIL: 1.5})
+    ended = run("--local", *arguments)
+    said = ended.out + ended.err
+    assert "Traceback" not in said
+    assert not [
+        character
+        for character in said
+        if character in "\x1b\x9b\u202e" or (character < " " and character not in "\r\n")
+    ]
+    if "html" in arguments:
+        assert "<b>" not in said.replace("<b>", "", said.count("<li><b>"))
+        assert "<i>" not in said
+    if "csv" in arguments:
+        cells = [cell for row in csv.reader(io.StringIO(ended.out)) for cell in row]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]

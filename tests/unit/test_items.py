@@ -1,0 +1,44 @@
+"""DynamoDB's form of values: whatever a user or popwatch wrote comes back as JSON would hold it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.items import from_item, to_item
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text()
+    | st.integers(-(10**30), 10**30)
+    | st.integers(-999, 999).map(lambda n: n / 8),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), PLAIN))
+def test_what_is_written_is_read(plain: dict[str, Any]) -> None:
+    """Texts, numbers, truths, lists and maps, one in another."""
+    assert from_item(to_item(plain)) == plain
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({"N": "110"}, 110),
+        ({"N": "-5"}, -5),
+        ({"N": "12.50"}, 12.5),
+        ({"N": "3.0"}, 3),
+        ({"N": "1E+120"}, 10**120),
+        ({"SS": ["b", "a"]}, ["a", "b"]),
+        ({"NS": ["2", "1"]}, [1, 2]),
+        ({"NULL": True}, None),
+        ({"B": b"x"}, "(binary data)"),
+        ({"BS": [b"x", b"y"]}, ["(binary data)", "(binary data)"]),
+    ],
+)
+def test_what_users_write_by_hand(value: dict[str, object], read: object) -> None:
+    """Every type that the console offers; sets become lists, and binary data a text that says so."""
+    assert from_item({"field": value}) == {"field": read}
