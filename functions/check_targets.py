@@ -119,7 +119,7 @@ def _edges() -> Edges:
     )
     return Edges(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
-        prober=Prober(),
+        prober=Prober(allow_local=settings.allow_local_targets),
         notifier=Notifier(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
         dispatcher=Dispatcher(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -112,6 +113,9 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
         check=True,
     )
     assert "demo-healthy" in listed.stdout
+    address = said.split("The page is at ")[1].split()[0]
+    with urlopen(f"{address}api/status", timeout=20) as answer:
+        assert "demo-healthy" in {found["target_id"] for found in json.load(answer)["targets"]}
     second = subprocess.run(
         [sys.executable, "-m", "popwatch.cli.local"], cwd=project, capture_output=True, text=True, check=False
     )

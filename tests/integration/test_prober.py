@@ -15,6 +15,7 @@ import pytest
 
 from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.prober import MOST_IN_FLIGHT, Prober, probe
+from popwatch.prober.addresses import is_local
 from popwatch.prober.names import Answer, Names, interleave
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
 from popwatch.targets import Target, parse_target
@@ -305,6 +306,55 @@ def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
     outcome = probe(target(port, host="both.test"), prober)
     assert outcome.passed
     assert outcome.address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "0.1.2.3",
+        "169.254.169.254",
+        "224.0.0.1",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "2002:7f00:1::",
+        "fe80::1",
+        "fe80::1%lo",
+        "fd00:ec2::254",
+    ],
+)
+@pytest.mark.parametrize("by_name", [True, False])
+def test_addresses_of_the_own_machine_are_refused(address: str, by_name: bool) -> None:
+    """By address as by a name that leads there, without a connection; the sentence names the parameter."""
+    prober = Prober(resolve=resolver({"pop.test": [address]}), allow_local=False)
+    outcome = probe(target(110, host="pop.test" if by_name else address.partition("%")[0]), prober)
+    assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "forbidden-address")
+    assert "AllowLocalTargets" in outcome.detail
+    assert outcome.connect_ms is None
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "192.0.2.1", "172.16.1.1", "2001:db8::1", "fd12:3456::1"])
+def test_private_addresses_are_not_local(address: str) -> None:
+    """A stack in a VPC tests private servers."""
+    assert not is_local(address)
+
+
+def test_only_what_is_allowed_is_connected_to() -> None:
+    """Of a name's addresses the forbidden ones are passed over; those that were checked are those that are used."""
+    with blackhole() as (address, port):
+        loop = Mock(spec=Loop)
+        loop.allows.side_effect = lambda asked: asked == address
+        probed = Probe(target(port, host="pop.test"), loop)
+        probed.resolved(Answer("pop.test", ("127.0.0.9", address, "127.0.0.8")))
+        [watched] = [call.args[0] for call in loop.watch.call_args_list]
+        assert watched.fileno() >= 0
+        probed.tick(time.monotonic() + STAGGER_SECONDS)
+        assert loop.watch.call_count == 1
+        probed.abandon()
 
 
 @pytest.mark.parametrize(

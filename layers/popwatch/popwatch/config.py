@@ -13,7 +13,8 @@ class Settings:
 
     `samples_days` and `records_days` are how long History keeps samples, and transitions, alerts and hours. Above
     `storm_threshold` alerts in one batch the rest go out as one summary. `reference_hosts` are hosts and TCP ports
-    that tell whether the network works.
+    that tell whether the network works. With `allow_local_targets` targets may be at
+    addresses of the function's own machine.
     """
 
     targets_table: str
@@ -26,6 +27,7 @@ class Settings:
     storm_threshold: int = 10
     function_timeout_seconds: int = 120
     reference_hosts: tuple[tuple[str, int], ...] = ()
+    allow_local_targets: bool = False
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -37,6 +39,7 @@ class Settings:
             alert_topic_arn=_text(environment, "ALERT_TOPIC_ARN"),
             batch_queue_url=_text(environment, "BATCH_QUEUE_URL"),
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
+            allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
             **{name: _whole(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
         )
 

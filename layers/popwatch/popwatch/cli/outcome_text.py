@@ -18,6 +18,7 @@ ADVICE = {
     "refused": "Nothing listens on this port, or a firewall rejects it. POP3 and STLS use 110, implicit TLS uses 995.",
     "connect-timed-out": "A firewall may drop the packets, or the address is not in use.",
     "unreachable": "There is no route to the address from here.",
+    "forbidden-address": "Give the server's own address; on a laptop, deploy with AllowLocalTargets=true.",
     "no-ipv6-route": "Give the server an IPv4 address, or test from a network with IPv6.",
     "no-such-name": "Check the spelling of the name.",
     "no-address-record": "The name exists, but has no A or AAAA record.",

@@ -47,6 +47,9 @@ FAILURES = Family("popwatch_target_failures", "", "Failed tests in a row.")
 TESTED = Family("popwatch_target_tested_timestamp_seconds", "seconds", "When the target was tested last.")
 SWEPT = Family("popwatch_last_sweep_timestamp_seconds", "seconds", "The last sweep that was completed.")
 
+FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, SWEPT)
+"""All of them; docs/page.md is checked against it."""
+
 
 def to_metrics(rows: Iterable[Row], swept_at: datetime | None) -> str:
     """The metrics of all targets. One that is off or was never tested has no `probe_` metrics."""

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from popwatch.outcomes import Outcome
 from popwatch.prober import names, stamps
-from popwatch.prober.addresses import MOST_ADDRESSES, Party
+from popwatch.prober.addresses import MOST_ADDRESSES, Party, is_local
 from popwatch.prober.names import Answer, HasRoute, Names, Resolve
 from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe
@@ -50,7 +50,8 @@ class Prober:
     """Tests targets. It keeps nothing of one run for the next but threads that look up names.
 
     `in_flight` bounds the tests at once. `resolve` gives the addresses of a name, `has_route` says whether there is a
-    way to an IPv6 address. `kernel_stamps` false measures round-trip times by the loop's clock only.
+    way to an IPv6 address. `allow_local` false keeps it from addresses of its own machine and cloud, whatever name led
+    there. `kernel_stamps` false measures round-trip times by the loop's clock only.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class Prober:
         *,
         resolve: Resolve = names.resolve,
         has_route: HasRoute = names.has_route,
+        allow_local: bool = True,
         in_flight: int | None = None,
         kernel_stamps: bool = True,
     ) -> None:
         self._in_flight = in_flight or _most_in_flight()
-        self._has_route = has_route
+        self._has_route, self._allow_local = has_route, allow_local
         self._names = Names(resolve)
         self._kernel_stamps = kernel_stamps
 
@@ -71,7 +73,13 @@ class Prober:
 
         A target whose `max_test_seconds` no longer fit before `end_by`, by the monotonic clock, is left out.
         """
-        loop = _Loop(self._names, self._has_route, self._in_flight, kernel_stamps=self._kernel_stamps)
+        loop = _Loop(
+            self._names,
+            self._has_route,
+            self._in_flight,
+            allow_local=self._allow_local,
+            kernel_stamps=self._kernel_stamps,
+        )
         try:
             yield from loop.run(iter(targets), end_by)
         finally:
@@ -87,7 +95,10 @@ def probe(target: Target, prober: Prober | None = None) -> Outcome:
 class _Loop:
     """One run: what is watched, what is waited for, what has come in."""
 
-    def __init__(self, lookups: Names, has_route: HasRoute, in_flight: int, *, kernel_stamps: bool) -> None:
+    def __init__(
+        self, lookups: Names, has_route: HasRoute, in_flight: int, *, allow_local: bool, kernel_stamps: bool
+    ) -> None:
+        self._allow_local = allow_local
         self._lookups, self._in_flight, self._kernel_stamps = lookups, in_flight, kernel_stamps
         self.has_route = has_route
         self._poller = make_poller()
@@ -153,6 +164,10 @@ class _Loop:
         self._waiting[host].append(probe)
         if len(self._waiting[host]) == 1:
             self._lookups.look_up(host, self._deliver)
+
+    def allows(self, address: str) -> bool:
+        """Whether an address may be connected to: the check is of the very address that is then used."""
+        return self._allow_local or not is_local(address)
 
     def may_race(self) -> bool:
         """Whether there is a descriptor for a second connection of a test."""

@@ -1,5 +1,6 @@
-"""Tests of every address of a host, and the one outcome they come to."""
+"""Which addresses may be tested, and tests of every address of a host with the one outcome they come to."""
 
+import ipaddress
 from dataclasses import dataclass, field, replace
 
 from popwatch.outcomes import DETAIL_SHOWN, Outcome, clean
@@ -7,6 +8,23 @@ from popwatch.targets import Target
 
 MOST_ADDRESSES = 16
 """Addresses of one host that are tested; more would let one name use up the descriptors of all."""
+
+_CLOUD = ipaddress.ip_network("fd00:ec2::/32")
+"""Where AWS has its metadata over IPv6; over IPv4 it is link-local (169.254.169.254)."""
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is of the prober's own machine, or of the cloud's services for that machine alone.
+
+    Loopback, link-local, unspecified (which the kernel takes for loopback), and what means one of them as IPv6.
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found in _CLOUD:
+            return True
+        found = found.ipv4_mapped or found.sixtofour or found
+    whole = isinstance(found, ipaddress.IPv4Address) and found in ipaddress.ip_network("0.0.0.0/8")
+    return found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast or whole
 
 
 @dataclass(slots=True)

@@ -75,6 +75,9 @@ class Loop(Protocol):
     def has_route(self, address: str, port: int) -> bool:
         """Whether there is a way to an IPv6 address."""
 
+    def allows(self, address: str) -> bool:
+        """Whether an address may be connected to at all."""
+
     def may_race(self) -> bool:
         """Whether there are descriptors for a second connection of a probe."""
 
@@ -205,7 +208,13 @@ class Probe:
 
     def _connect_to(self, addresses: tuple[str, ...]) -> None:
         self._phase = Phase.CONNECT
-        routed = [it for it in addresses if ":" not in it or self._loop.has_route(it, self.target.port)]
+        allowed = [it for it in addresses if self._loop.allows(it)]
+        if not allowed:
+            self._facts["address"] = addresses[0]
+            why = f"{addresses[0]} is an address of the monitor's own machine, which AllowLocalTargets does not allow."
+            self._end(ErrorCode.CANNOT_CONNECT, "forbidden-address", why)
+            return
+        routed = [it for it in allowed if ":" not in it or self._loop.has_route(it, self.target.port)]
         self._addresses.extend(interleave(tuple(routed)))
         if self.target.all_addresses and len(self._addresses) > 1:
             mine = self._addresses.popleft()
@@ -215,7 +224,7 @@ class Probe:
             self._connect_next()
         else:
             advice = "It has only IPv6 addresses, and there is no route for IPv6 from here (a VPC can give one)."
-            self._facts["address"] = addresses[0]
+            self._facts["address"] = allowed[0]
             self._end(ErrorCode.CANNOT_CONNECT, "no-ipv6-route", advice)
 
     def _connect_next(self) -> None:

@@ -27,6 +27,9 @@ USUAL_PORT = 4566
 
 START_SECONDS = 60.0
 
+LOCAL_PARAMETERS = {"AllowLocalTargets": "true"}
+"""What the template is deployed with here: the demo's servers are on this machine."""
+
 
 class LocalStackError(Exception):
     """The local stack cannot be had; the text says why and what to do."""
@@ -75,12 +78,13 @@ class LocalStack:
 
     def deploy(self) -> None:
         """`sam deploy` what was built, and write `outputs.json`. Raises LocalStackError."""
-        overrides = [f"{name}={value}" for name, value in self.parameters.items()]
+        parameters = LOCAL_PARAMETERS | dict(self.parameters)
+        overrides = [f"{name}={value}" for name, value in parameters.items()]
         self._sam(
             "deploy",
             *("--template-file", str(self._built / "template.yaml"), "--stack-name", STACK_NAME, "--region", REGION),
             *("--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
-            *(["--parameter-overrides", *overrides] if overrides else []),
+            *("--parameter-overrides", *overrides),
         )
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}

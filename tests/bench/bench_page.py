@@ -1,0 +1,74 @@
+"""What the page costs: processor time, bytes and read units of a refresh, of timelines, of one target's details.
+
+A fleet with 90 days of history and a day of samples, read through the code of the page, over Amazon's DynamoDB Local
+where it is installed (.ci/install-npm), else over MiniStack. Medians of `ROUNDS`.
+"""
+
+import gzip
+import os
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from bench_capacity import engine
+from integration.fleet import settle
+from integration.world import World, new_world
+from popwatch.page.exchange import Request, Response
+from popwatch.page.readings import Readings
+from popwatch.page.site import Site
+
+ROUNDS = 5
+FLEETS = (5, 100, 500, 1000)
+IN_SIGHT = 14
+"""Targets that a window shows at once."""
+
+MONTH_SECONDS, PRICE_PER_MILLION = 30 * 86_400, 0.125
+
+
+def main() -> None:
+    """Print the table."""
+    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
+    with engine() as (name, endpoint):
+        print(f"the page over {name}, medians of {ROUNDS}")
+        print(f"{'targets':>8} {'asked for':<22}{'ms':>8}{'CPU ms':>8}{'KB':>8}{'gzip KB':>9}{'read units':>12}")
+        for count in FLEETS:
+            with new_world(endpoint=endpoint) as world:
+                settle(world, count)
+                measure(world, count)
+
+
+def measure(world: World, count: int) -> None:
+    """Print the rows of a fleet, and what a page costs that is open all month."""
+    site = Site(Readings(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
+    names = [f"id=mail-berlin-{number:03}" for number in range(0, min(10 * IN_SIGHT, count), 10)]
+    units = show(world, count, "status", lambda: site.answer(Request("GET", "/api/status")))
+    query = {"id": [name.removeprefix("id=") for name in names]}
+    show(world, count, f"timelines of {len(names)}", lambda: site.answer(Request("GET", "/api/timelines", query)))
+    for what, path in (
+        ("details, first", "/api/targets/mail-berlin-000"),
+        ("details, again", "/api/targets/mail-berlin-000"),
+    ):
+        show(world, count, what, lambda path=path: site.answer(Request("GET", path)), 1)  # type: ignore[misc]
+    dollars = units * MONTH_SECONDS / 15 * PRICE_PER_MILLION / 1e6
+    print(f"{'':>8} open all month, refreshed each 15 s: {dollars:.2f} USD of read units")
+
+
+def show(world: World, count: int, what: str, ask: Callable[[], Response], rounds: int = ROUNDS) -> float:
+    """Print one row; the read units of one request."""
+    world.store.capacity.read.clear()
+    walls, cpus = [], []
+    for _ in range(rounds):
+        wall, cpu = time.perf_counter(), time.process_time()
+        answer = ask()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    units = sum(world.store.capacity.read.values()) / rounds
+    wall_ms, cpu_ms = (1000 * statistics.median(times) for times in (walls, cpus))
+    size, packed = len(answer.body) / 1000, len(gzip.compress(answer.body, 6)) / 1000
+    print(f"{count:>8} {what:<22}{wall_ms:>8.1f}{cpu_ms:>8.1f}{size:>8.1f}{packed:>9.1f}{units:>12.1f}", flush=True)
+    return units
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""docs/page.md keeps step with the code."""
+
+import re
+from pathlib import Path
+
+from popwatch.guesses import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW
+from popwatch.page.door import SESSION
+from popwatch.page.metrics import FAMILIES
+from popwatch.page.readings import MOST_TIMELINES
+
+DOC = (Path(__file__).parents[2] / "docs" / "page.md").read_text()
+PROSE = " ".join(DOC.split())
+
+
+def test_every_metric_is_documented() -> None:
+    """The table lists the metrics of the code, in their order, and no other."""
+    assert re.findall(r"^\| `((?:probe|popwatch)_[a-z_]+)` \|", DOC, re.MULTILINE) == [
+        family.name for family in FAMILIES
+    ]
+
+
+def test_limits_are_those_of_the_code() -> None:
+    """The brake, the session, the number of timelines."""
+    assert f"{MOST_OF_A_NETWORK} wrong attempts from one address (or IPv6 /64) in a quarter of an hour" in PROSE
+    assert f"and {MOST_OF_ALL} from everywhere" in PROSE
+    assert WINDOW.total_seconds() == 15 * 60
+    assert f"a signed cookie for {int(SESSION.total_seconds() // 3600)} hours" in PROSE
+    assert f"`timeline` of up to {MOST_TIMELINES} targets" in PROSE
