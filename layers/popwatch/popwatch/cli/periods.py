@@ -10,6 +10,8 @@ from popwatch.cli.errors import UserError
 from popwatch.cli.spans import parse_span
 from popwatch.windows import parse_timezone
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 SINCE = "2026-11-24, a moment in ISO 8601, or 7d for a week ago."
 """What options that take a moment say of it."""
 
@@ -53,11 +55,20 @@ def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Per
 
 def _moment(text: str, zone: tzinfo, now: datetime) -> datetime:
     try:
+        moment = _parse(text, zone, now)
+    except OverflowError:
+        moment = EPOCH
+    if moment <= EPOCH:
+        raise UserError(f"{text} is before all time: popwatch knows of nothing before 1970.")
+    return moment
+
+
+def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
+    """The moment that a text says. Raises UserError, or OverflowError for one that no calendar has."""
+    try:
         return now - parse_span(text)
     except ValueError:
         pass
-    except OverflowError:
-        raise UserError(f"{text} before now is before all time.") from None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

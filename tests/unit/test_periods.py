@@ -1,0 +1,57 @@
+"""Periods as people write them."""
+
+import itertools
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from popwatch.cli.errors import UserError
+from popwatch.cli.periods import month_of, period_of
+
+NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
+KOLKATA = ZoneInfo("Asia/Kolkata")
+
+
+@pytest.mark.parametrize(
+    ("month", "zone", "hours"),
+    [
+        ("2026-10", ZoneInfo("Europe/Berlin"), 745),
+        ("2026-03", ZoneInfo("Europe/Berlin"), 743),
+        ("2026-10", UTC, 744),
+        ("2028-02", UTC, 29 * 24),
+        ("2026-12", KOLKATA, 744),
+        ("2026-11", ZoneInfo("America/Havana"), 721),
+    ],
+)
+def test_months_are_as_long_as_they_are(month: str, zone: tzinfo, hours: int) -> None:
+    """By the wall clock of the zone, changes to and from summer time, leap days and all."""
+    assert month_of(month, zone).length == timedelta(hours=hours)
+
+
+def test_months_meet() -> None:
+    """One ends where the next begins, whatever the offset."""
+    for zone in (UTC, KOLKATA, ZoneInfo("America/Havana"), ZoneInfo("Australia/Lord_Howe")):
+        months = [month_of(f"{2026 + number // 12}-{number % 12 + 1:02}", zone) for number in range(24)]
+        assert all(before.end == after.begin for before, after in itertools.pairwise(months))
+
+
+@pytest.mark.parametrize("month", ["2026-1", "2026-13", "october", "9999-12", "2026-10-01", ""])
+def test_what_is_no_month(month: str) -> None:
+    """Said so, with how to write one."""
+    with pytest.raises(UserError, match="is no month: write it as 2026-10"):
+        month_of(month, UTC)
+
+
+@pytest.mark.parametrize("since", ["0001-01-01", "9999999d", "1969-12-31"])
+@pytest.mark.parametrize("zone", [UTC, KOLKATA])
+def test_before_all_time(since: str, zone: tzinfo) -> None:
+    """A sentence, not a traceback."""
+    with pytest.raises(UserError, match="before all time"):
+        period_of(since, None, zone, NOW)
+
+
+def test_dates_begin_by_the_zone_and_nothing_lies_in_the_future() -> None:
+    """A date is its midnight; a period ends now at the latest."""
+    found = period_of("2026-11-24", "2030-01-01", KOLKATA, NOW)
+    assert (found.begin, found.end) == (datetime(2026, 11, 23, 18, 30, tzinfo=UTC), NOW)
