@@ -1,0 +1,260 @@
+"""What the user has written, and whether it is tested: fields, duplicates, dependence, silence, what is due. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from popwatch.diagnosis.findings import Finding, Kind, broken, of_targets, some, warning
+from popwatch.health import FAILING, State
+from popwatch.outcomes import clean
+from popwatch.planning import runs_in_circle
+from popwatch.records import Record
+from popwatch.schedule import TICK, longest_notice
+from popwatch.targets import DEFAULTS_ID, Policy, Problem, Target
+from popwatch.tokens import duration, place, utc
+
+GRACE = timedelta(minutes=3)
+"""How much later than planned a test may come: a tick that was missed, and the next."""
+
+LOOKED_BACK = timedelta(minutes=15)
+"""How far back samples are read; a target tested less often than that is not missed in them."""
+
+LATE_NOTICE = timedelta(hours=6)
+"""An outage that may go unnoticed for longer is rarely meant."""
+
+ALL_WEEK = timedelta(days=8)
+"""A maintenance that has no gap in this time is no weekly window."""
+
+STEP = timedelta(minutes=15)
+SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The targets, what is known of them, and the last tick at which each was tested in the last minutes (`tested`)."""
+
+    targets: Mapping[str, Target]
+    records: Mapping[str, Record]
+    tested: Mapping[str, datetime]
+    swept_at: datetime | None
+
+
+def of_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """What is wrong with the items' own fields; the same mistake of many targets is one finding."""
+    shared: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    for name, problems in mistakes.items():
+        untested = name in targets and bool(targets[name].problems)
+        unusable = {problem.explanation for problem in targets[name].problems} if untested else set()
+        for problem in problems:
+            is_template = name == DEFAULTS_ID and "docs/alerts.md lists the tokens" in problem.explanation
+            bad = problem.explanation in unusable or (name == DEFAULTS_ID and not is_template)
+            shared[bad, problem.explanation].append(name)
+    for (bad, explanation), names in sorted(shared.items(), key=lambda entry: -entry[0][0]):
+        said = clean(explanation, 300)
+        if bad:
+            what = _whose(names, one="cannot be tested", many="cannot be tested")
+            yield broken(Kind.BAD_FIELD, f"{what}: {said}", _mend(names), names)
+        else:
+            what = _whose(names, one="has a text that is not used", many="have a text that is not used")
+            yield warning(Kind.BAD_TEMPLATE, f"{what}: {said}", _mend(names), names)
+
+
+def of_unknown_fields(sentences: Sequence[str]) -> Iterator[Finding]:
+    """Fields that popwatch does not know, which are often misspelt."""
+    for sentence in sentences:
+        yield warning(
+            Kind.UNKNOWN_FIELD, sentence, "Write it as docs/targets.md has it, or remove it if it is not for popwatch."
+        )
+
+
+def of_targets_at_all(targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """Whether there is anything to watch."""
+    if not targets:
+        yield warning(
+            Kind.NO_TARGETS,
+            "There are no targets: nothing is watched.",
+            "Write some: `popwatch targets put ID host=NAME`, or `popwatch targets import FILE`.",
+        )
+    elif not any(target.policy.enabled for target in targets.values()):
+        yield warning(
+            Kind.ALL_SUSPENDED,
+            f"All {len(targets)} targets are suspended: nothing is watched."
+            if len(targets) > 1
+            else f"The only target, {next(iter(targets))}, is suspended: nothing is watched.",
+            "Resume them: `popwatch resume ID`, or set `enabled` to true.",
+        )
+
+
+def of_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
+    """Servers that are watched twice: each of their outages is told twice."""
+    shared: dict[str, list[str]] = defaultdict(list)
+    for target in targets:
+        if target.host and target.policy.enabled:
+            shared[place(target)].append(target.target_id)
+    for server, names in shared.items():
+        if len(names) > 1:
+            yield warning(
+                Kind.DUPLICATE,
+                f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is told "
+                f"{len(names)} times.",
+                f"Remove all but one: `popwatch targets delete {names[1]}`, if they are not meant.",
+                names,
+            )
+
+
+def of_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """Targets that depend on what is not there, or on themselves: such a dependence holds no alert back."""
+    missing: dict[str, list[str]] = defaultdict(list)
+    for target in targets.values():
+        parent = target.policy.depends_on
+        if parent and parent not in targets:
+            missing[parent].append(target.target_id)
+    for parent, names in missing.items():
+        yield warning(
+            Kind.PARENT_MISSING,
+            f"{of_targets(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is no target: "
+            "no alert is held back.",
+            "Write the id of a target into `depends_on`, or remove the field.",
+            names,
+        )
+    circle = [name for name, target in targets.items() if target.policy.depends_on and runs_in_circle(target, targets)]
+    if circle:
+        yield warning(
+            Kind.PARENT_CIRCLE,
+            f"{of_targets(circle, one='depends on itself', many='depend on one another in a circle')}: "
+            "no alert is held back.",
+            "Remove `depends_on` from the one that depends on nothing else.",
+            circle,
+        )
+
+
+def of_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding]:
+    """Policies under which nobody is told, or very late."""
+    active = [target for target in targets if target.policy.enabled]
+    never = [target.target_id for target in active if not target.policy.max_alerts]
+    if never:
+        yield warning(
+            Kind.NEVER_ALERTED,
+            f"{of_targets(never, one='is', many='are')} never alerted of: `max_alerts` is 0.",
+            "Set `max_alerts` to 1 or more, if somebody is to be told.",
+            never,
+        )
+    silent = _always_silent(active, now)
+    if silent:
+        yield warning(
+            Kind.ALWAYS_SILENT,
+            f"{of_targets(silent, one='is', many='are')} in maintenance without a break for the next "
+            f"{duration(ALL_WEEK)}: nobody is told of outages.",
+            f"End it with `popwatch unsilence {silent[0]}`, or mend the windows in `maintenance`.",
+            silent,
+        )
+    late = [(notice, target.target_id) for target in active if (notice := _notice(target)) > LATE_NOTICE]
+    if late:
+        names = [name for _, name in late]
+        yield warning(
+            Kind.NOTICED_LATE,
+            f"An outage of {_named(names)} is told after up to {duration(max(late)[0])}.",
+            "Delays are in seconds: shorten `delay_up` or `delay_warn`, or lower `failures_per_alert`.",
+            names,
+        )
+
+
+def of_due(fleet: Fleet, now: datetime) -> Iterator[Finding]:
+    """Targets that sweeps should have tested and have not; nothing to say if there are no sweeps."""
+    if fleet.swept_at is None:
+        return
+    active = [target for target in fleet.targets.values() if target.policy.enabled]
+    untested = [target.target_id for target in active if not _was_tested(fleet, target.target_id)]
+    if untested:
+        yield warning(
+            Kind.NEVER_TESTED,
+            f"{of_targets(untested, one='has', many='have')} never been tested, though sweeps take place.",
+            "New targets are tested by the next sweep. If it stays so after two minutes, see the function's log.",
+            untested,
+        )
+    overdue = [target.target_id for target in active if _is_overdue(fleet, target, now)]
+    if overdue:
+        yield broken(
+            Kind.OVERDUE,
+            f"{of_targets(overdue, one='is', many='are')} overdue: sweeps take place, and do not test "
+            f"{'it' if len(overdue) == 1 else 'them'}.",
+            "See the function's log and the dead letters: a batch fails, or waits in the queue.",
+            overdue,
+        )
+
+
+def of_owed(records: Iterable[Record], timeout: timedelta, now: datetime) -> Iterator[Finding]:
+    """Alerts that were committed and not told in the function's time and two ticks more, which would make them good."""
+    since = now - timeout - 2 * TICK
+    late = {
+        record.target_id: min(entry.committed_at for entry in record.pending)
+        for record in records
+        if any(entry.message and entry.committed_at < since for entry in record.pending)
+    }
+    if late:
+        names = sorted(late)
+        yield broken(
+            Kind.ALERTS_OWED,
+            f"{of_targets(names, one='has an alert that is', many='have alerts that are')} owed since "
+            f"{utc(min(late.values()))} and not told.",
+            "The next sweep sends them. If they stay, see the function's log: SNS or DynamoDB refuses something.",
+            names,
+        )
+
+
+def _whose(names: Sequence[str], *, one: str, many: str) -> str:
+    if names[0] == DEFAULTS_ID:
+        return f"The item {DEFAULTS_ID}, which holds for all targets, is wrong"
+    return of_targets([clean(name, SHOWN) for name in names], one=one, many=many)
+
+
+def _mend(names: Sequence[str]) -> str:
+    return f"Mend it: `popwatch targets put {names[0]} FIELD=VALUE`; docs/targets.md has every field."
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"target {names[0]}" if len(names) == 1 else f"{len(names)} targets ({some(names)})"
+
+
+def _notice(target: Target) -> timedelta:
+    return longest_notice(target.policy, target.max_test_seconds) if target.policy.max_alerts else timedelta()
+
+
+def _always_silent(targets: Iterable[Target], now: datetime) -> list[str]:
+    """Those in maintenance at each moment that is looked at; targets with the same windows are looked at once."""
+    known: dict[object, bool] = {}
+    found = []
+    for target in targets:
+        policy = target.policy
+        if not policy.in_maintenance(now):
+            continue
+        windows = (policy.maintenance, policy.silence)
+        if windows not in known:
+            known[windows] = _has_no_gap(policy, now)
+        if known[windows]:
+            found.append(target.target_id)
+    return found
+
+
+def _has_no_gap(policy: Policy, now: datetime) -> bool:
+    return all(policy.in_maintenance(now + STEP * step) for step in range(ALL_WEEK // STEP))
+
+
+def _was_tested(fleet: Fleet, name: str) -> bool:
+    record = fleet.records.get(name)
+    state = record.health.state if record else State.UNTESTED
+    return name in fleet.tested or state not in (State.UNTESTED, State.SUSPENDED) or bool(record and record.tick)
+
+
+def _is_overdue(fleet: Fleet, target: Target, now: datetime) -> bool:
+    """Whether a test is due by the record, or by the samples where the target is up and tested often enough."""
+    record = fleet.records.get(target.target_id)
+    if record is None or fleet.swept_at is None or fleet.swept_at < now - GRACE:
+        return False
+    due = record.health.next_test_at
+    if record.health.state in FAILING and due:
+        return due < now - GRACE
+    often = timedelta(seconds=target.policy.delay_up) + GRACE <= LOOKED_BACK
+    settled = record.health.since is not None and record.health.since < now - LOOKED_BACK
+    return record.health.state is State.UP and often and settled and target.target_id not in fleet.tested

@@ -1,0 +1,257 @@
+"""What has to run: the schedule, the functions, the batch queue and its mapping, the account's limits. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from popwatch.diagnosis.findings import Finding, Kind, broken, counted, some, warning
+from popwatch.outcomes import clean
+from popwatch.tokens import duration, utc
+
+REDEPLOY = "Deploy the stack again with `sam deploy`."
+EACH_MINUTE = "rate(1 minute)"
+SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+LATE_SECONDS = 90.0
+"""A sweep that ends so long after its tick leaves the next one no room."""
+
+PLANNING = 2
+"""Invocations beside the batches: a tick, and the next one if the first takes longer than a minute."""
+
+SKEW = timedelta(seconds=30)
+SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule as EventBridge Scheduler has it: the ARN of what it wakes (`target`), and what it hands over."""
+
+    name: str
+    state: str
+    expression: str
+    target: str
+    payload: str
+    ends: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function as Lambda has it."""
+
+    name: str
+    state: str
+    update: str
+    why: str
+    timeout_seconds: int
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMapping:
+    """The event source mapping that hands the queue's batches to the function, at most `parallel` at once."""
+
+    name: str
+    state: str
+    batch_size: int
+    reports_failures: bool
+    parallel: int | None = None
+    last_result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The batch queue as SQS has it; `dead_letters_to` is the ARN of the queue that takes what fails."""
+
+    name: str
+    visibility_seconds: int
+    dead_letters_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What CloudWatch counted of a function in the last day; `lag_seconds` is the longest lag of the last hour."""
+
+    function: str
+    errors: int
+    throttles: int
+    lag_seconds: float | None = None
+
+
+def of_stack(name: str, status: str) -> Iterator[Finding]:
+    """Whether CloudFormation has come to an end with the stack, and to a good one."""
+    if status not in SETTLED:
+        yield warning(
+            Kind.STACK_UNSETTLED,
+            f"The stack {name} is in {status}: parts of it may be missing or old.",
+            "Look at the stack's events in CloudFormation, then deploy it again with `sam deploy`.",
+        )
+
+
+def of_schedule(found: Schedule | None, function: str, now: datetime) -> Iterator[Finding]:
+    """Whether the function is woken each minute."""
+    if found is None:
+        yield broken(Kind.SCHEDULE_GONE, "The schedule is gone: nothing is tested.", REDEPLOY)
+        return
+    if found.state != "ENABLED":
+        yield broken(
+            Kind.SCHEDULE_OFF,
+            f"The schedule {found.name} is off: nothing is tested.",
+            "Switch it on: deploy with ScheduleState=ENABLED, or enable it in EventBridge Scheduler.",
+        )
+    for wrong in _wrong_with(found, function, now):
+        yield broken(Kind.SCHEDULE_CHANGED, f"The schedule {found.name} {wrong}.", REDEPLOY)
+
+
+def _wrong_with(found: Schedule, function: str, now: datetime) -> Iterator[str]:
+    if found.expression != EACH_MINUTE:
+        yield f"is {found.expression} instead of {EACH_MINUTE}"
+    if found.target.rsplit(":", 1)[-1] != function:
+        yield f"wakes {found.target.rsplit(':', 1)[-1]} instead of {function}"
+    if SCHEDULED_TIME not in found.payload:
+        yield f"does not hand over {SCHEDULED_TIME}, so each sweep ends in an error"
+    if found.ends and found.ends <= now:
+        yield f"has ended at {utc(found.ends)}"
+
+
+def of_function(found: Function | None, wanted: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the function that tests can run, on the tables and topic of its stack (`wanted`: its environment)."""
+    if found is None:
+        yield broken(Kind.FUNCTION_GONE, "The function that tests is gone: nothing is tested.", REDEPLOY)
+        return
+    if found.state not in ("Active", "Inactive"):  # one that has slept for weeks is Inactive, and wakes when invoked
+        yield broken(
+            Kind.FUNCTION_NOT_ACTIVE,
+            f"The function {found.name} is in state {found.state} and does not run{_because(found.why)}.",
+            "Wait a minute if it is Pending; else " + REDEPLOY[0].lower() + REDEPLOY[1:],
+        )
+    if found.update == "Failed":
+        yield warning(
+            Kind.FUNCTION_UPDATE_FAILED,
+            f"The last update of the function {found.name} failed{_because(found.why)}: it runs as it was before.",
+            REDEPLOY,
+        )
+    drifted = sorted(name for name, value in wanted.items() if found.environment.get(name) != value)
+    if drifted:
+        yield broken(
+            Kind.FUNCTION_DRIFTED,
+            f"The environment of the function {found.name} is not that of the stack: {some(drifted)} "
+            f"{'differs' if len(drifted) == 1 else 'differ'}.",
+            "Deploy the stack again with `sam deploy`, or set them as its outputs have them.",
+            drifted,
+        )
+
+
+def of_reserved(function: str, reserved: int | None) -> Iterator[Finding]:
+    """Whether somebody has stopped the function, as AWS advises for a function that runs wild."""
+    if reserved == 0:
+        yield broken(
+            Kind.FUNCTION_STOPPED,
+            f"The function {function} has a reserved concurrency of 0: Lambda refuses to run it.",
+            f"Remove it: `aws lambda delete-function-concurrency --function-name {function}`.",
+        )
+
+
+def of_mapping(found: BatchMapping | None) -> Iterator[Finding]:
+    """Whether batches reach the function: those of large fleets, and every retest within a minute."""
+    if found is None:
+        yield broken(Kind.BATCHES_GONE, "The batch queue's event source mapping is gone: no batch is tested.", REDEPLOY)
+        return
+    if found.state not in ("Enabled", "Enabling", "Updating", "Creating"):
+        yield broken(
+            Kind.BATCHES_OFF,
+            f"The batch queue's event source mapping is {found.state.lower()}: batches and retests wait in the queue.",
+            f"Switch it on: `aws lambda update-event-source-mapping --uuid {found.name} --enabled`.",
+        )
+    wrong = []
+    if found.batch_size != 1:
+        wrong.append(f"hands over {found.batch_size} batches at once, which are tested one after the other")
+    if not found.reports_failures:
+        wrong.append("does not take back single failed messages (ReportBatchItemFailures)")
+    if found.last_result.startswith("PROBLEM"):
+        wrong.append(f"has trouble: {clean(found.last_result, 200)}")
+    for sentence in wrong:
+        yield warning(Kind.BATCHES_CHANGED, f"The batch queue's event source mapping {sentence}.", REDEPLOY)
+
+
+def of_dead_letter_queue(is_there: bool) -> Iterator[Finding]:
+    """Whether there is a queue for what fails."""
+    if not is_there:
+        yield warning(Kind.QUEUE_GONE, "The dead-letter queue is gone: ticks and batches that fail are lost.", REDEPLOY)
+
+
+def of_queue(found: Queue | None, timeout_seconds: int, dead_letters_to: str) -> Iterator[Finding]:
+    """Whether the batch queue gives the function its time, and keeps what fails."""
+    if found is None:
+        yield broken(Kind.QUEUE_GONE, "The batch queue is gone: large fleets and retests are not tested.", REDEPLOY)
+        return
+    if timeout_seconds and found.visibility_seconds < timeout_seconds:
+        yield warning(
+            Kind.QUEUE_CHANGED,
+            f"The queue {found.name} gives a batch back after {found.visibility_seconds} s, while the function may "
+            f"take {timeout_seconds} s: a batch is tested twice.",
+            REDEPLOY,
+        )
+    if found.dead_letters_to.rsplit(":", 1)[-1] != dead_letters_to:
+        yield warning(
+            Kind.QUEUE_CHANGED,
+            f"The queue {found.name} does not put what fails into the stack's dead-letter queue: it fails for ever.",
+            REDEPLOY,
+        )
+
+
+def of_figures(found: Figures) -> Iterator[Finding]:
+    """What CloudWatch says of the last day."""
+    if found.errors:
+        yield warning(
+            Kind.FUNCTION_ERRORS,
+            f"The function {found.function} ended in an error {_times(found.errors)} in the last day.",
+            "Its log says why; what an invocation left undone, a later sweep has made good.",
+        )
+    if found.throttles:
+        yield warning(
+            Kind.FUNCTION_THROTTLED,
+            f"The function {found.function} was held back {_times(found.throttles)} in the last day.",
+            "Raise the account's quota of concurrent executions in Service Quotas, or lower MaxParallelBatches.",
+        )
+    if found.lag_seconds is not None and found.lag_seconds > LATE_SECONDS:
+        yield warning(
+            Kind.SWEEPS_LATE,
+            f"A sweep of the last hour ended {found.lag_seconds:.0f} s after its tick.",
+            "Raise MemorySize (CPU comes with it), or lower max_test_seconds of targets that do not answer.",
+        )
+
+
+def of_concurrency(limit: int, parallel: int | None, batches: int) -> Iterator[Finding]:
+    """Whether the account, with `limit` invocations left to functions without a reservation, runs all batches."""
+    needed = min(batches, parallel or batches) + PLANNING
+    if limit < needed:
+        yield warning(
+            Kind.CONCURRENCY_SHORT,
+            f"The account runs {counted(limit, 'function')} at once; popwatch needs {needed} for its "
+            f"{batches} batch{'' if batches == 1 else 'es'}.",
+            "Ask for more concurrent executions in Service Quotas (AWS Lambda).",
+        )
+    if parallel is not None and batches > parallel:
+        yield warning(
+            Kind.BATCHES_WAIT,
+            f"The fleet is cut into {batches} batches, of which {parallel} are tested at once: the others wait.",
+            f"Deploy with MaxParallelBatches={batches}.",
+        )
+
+
+def of_clock(skew: timedelta) -> Iterator[Finding]:
+    """Whether this machine's clock is AWS's; `skew` is how far it is ahead."""
+    if abs(skew) > SKEW:
+        direction = "ahead of" if skew > timedelta() else "behind"
+        yield warning(
+            Kind.CLOCK_SKEWED,
+            f"This machine's clock is {duration(abs(skew))} {direction} AWS's: ages shown here are wrong.",
+            "Let the machine's clock be set by NTP.",
+        )
+
+
+def _because(why: str) -> str:
+    return f" ({clean(why, 200)})" if why else ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
