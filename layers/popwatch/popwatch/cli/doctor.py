@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ USUAL_TIMEOUT = 120
 """The function's timeout in seconds, where AWS does not say."""
 
 LOOK = {Severity.BROKEN: ("BROKEN", "red"), Severity.WARNING: ("WARNING", "yellow")}
+UNKNOWN = "NOT KNOWN"
 VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
 
 Check = Callable[[Facts], Iterable[Finding]]
@@ -51,12 +52,30 @@ def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
     facts = Facts(find(choice), datetime.now(UTC))
     if redrive:
         sys.exit(_redrive(facts))
-    checks = [_check(title, check, facts) for title, check in CHECKS.items()]
+    checks = examine(facts)
     if as_json:
         click.echo(json.dumps(_to_json(checks, facts.now)))
     else:
-        _show(checks)
+        for line in told(checks):
+            click.echo(line)
     sys.exit(exit_code(checks))
+
+
+def examine(facts: Facts) -> list[Checked]:
+    """Make every check."""
+    return [_check(title, check, facts) for title, check in CHECKS.items()]
+
+
+def told(checks: Sequence[Checked]) -> Iterator[str]:
+    """What people read: the worst first, two lines a finding; what is not known; a line that sums up."""
+    for finding in worst_first(checks):
+        word, colour = LOOK[finding.severity]
+        yield f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean(finding.what, SHOWN)}"
+        yield f"{'':<10} {clean(finding.do, SHOWN)}"
+    for check in checks:
+        if check.unknown:
+            yield f"{click.style(f'{UNKNOWN:<10}', dim=True)} {check.title}: {check.unknown}."
+    yield summary(checks)
 
 
 def _check(title: str, check: Check, facts: Facts) -> Checked:
@@ -80,7 +99,7 @@ def _errors(facts: Facts) -> Iterator[Finding]:
 
 def _concurrency(facts: Facts) -> Iterator[Finding]:
     parallel = facts.mapping.parallel if facts.mapping else None
-    yield from running.of_concurrency(facts.reserved or facts.unreserved, parallel, facts.batches)
+    yield from running.of_concurrency(facts.unreserved, facts.reserved, parallel, facts.batches)
 
 
 def _batch_queue(facts: Facts) -> Iterator[Finding]:
@@ -205,18 +224,7 @@ def _redrive(facts: Facts) -> int:
     return 1 if kept else 0
 
 
-def _show(checks: list[Checked]) -> None:
-    for finding in worst_first(checks):
-        word, colour = LOOK[finding.severity]
-        click.echo(f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean(finding.what, SHOWN)}")
-        click.echo(f"{'':<10} {clean(finding.do, SHOWN)}")
-    for check in checks:
-        if check.unknown:
-            click.echo(f"{click.style('NOT KNOWN', dim=True):<10}  {check.title}: {check.unknown}.")
-    click.echo(summary(checks))
-
-
-def _to_json(checks: list[Checked], now: datetime) -> dict[str, Any]:
+def _to_json(checks: Sequence[Checked], now: datetime) -> dict[str, Any]:
     return {
         "at": iso(now),
         "verdict": VERDICTS[exit_code(checks)],

@@ -23,7 +23,7 @@ from popwatch.diagnosis.tables import Table
 from popwatch.records import Record, iso
 from popwatch.routing import Subscription
 from popwatch.schedule import batch_count, batch_of
-from popwatch.store import SweepMark
+from popwatch.store import Store, SweepMark
 from popwatch.subscribers import read_audience
 from popwatch.targets import DEFAULTS_ID, Target, parse_target
 
@@ -59,6 +59,11 @@ class Facts:
         if service not in self._clients:
             self._clients[service] = self.installation.client(service)
         return self._clients[service]
+
+    @cached_property
+    def store(self) -> Store:
+        """The tables that sweeps write."""
+        return self.installation.store
 
     @cached_property
     def resources(self) -> Mapping[str, tuple[str, str]]:
@@ -239,7 +244,7 @@ class Facts:
     @cached_property
     def status(self) -> tuple[SweepMark, Mapping[str, Record]]:
         """The sweep's mark, and the targets' records."""
-        return self.installation.store.read_records()
+        return self.store.read_records()
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -251,7 +256,7 @@ class Facts:
             name: tick
             for count in layouts
             for number in range(count)
-            for tick, results in self.installation.store.read_samples(count, number, since, until)
+            for tick, results in self.store.read_samples(count, number, since, until)
             for name in results
         }
         return Fleet(self.targets, records, tested, mark.tick)
@@ -266,11 +271,11 @@ class Facts:
         up_since = records[seen.target_id].health.since or self.now
         since = max(self.now - LOOKBACK, up_since)
         ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), seen.target_id, since)}
-        return gaps_between(ticks, seen.policy.delay_up, since, mark.tick)
+        return gaps_between(ticks, seen.policy.delay_up, since, min(mark.tick, self.now))
 
     def _ticks(self, count: int, target_id: str, since: datetime) -> Iterator[datetime]:
-        store = self.installation.store
-        return (tick for tick, _ in store.read_samples(count, batch_of(target_id, count), since, self.now))
+        found = self.store.read_samples(count, batch_of(target_id, count), since, self.now)
+        return (tick for tick, _ in found)
 
 
 def _unless_gone(ask: Callable[[], Any]) -> Any:

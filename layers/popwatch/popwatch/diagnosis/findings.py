@@ -107,6 +107,9 @@ class Checked:
 
 NOTHING_KNOWN = 3
 
+BRING_BACK = "Bring the stack back to its template: docs/doctor.md says how."
+"""What to do about what somebody has changed or deleted; a mere `sam deploy` sees nothing to do there."""
+
 
 def broken(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
     """A finding that keeps alerts from being sent or targets from being watched."""

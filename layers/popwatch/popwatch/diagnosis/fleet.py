@@ -12,7 +12,7 @@ from popwatch.planning import runs_in_circle
 from popwatch.records import Record
 from popwatch.schedule import TICK, longest_notice
 from popwatch.targets import DEFAULTS_ID, Policy, Problem, Target
-from popwatch.tokens import duration, place, utc
+from popwatch.tokens import TEMPLATES, TOKENS_LISTED, duration, place, utc
 
 GRACE = timedelta(minutes=3)
 """How much later than planned a test may come: a tick that was missed, and the next."""
@@ -42,22 +42,18 @@ class Fleet:
 
 def of_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str, Target]) -> Iterator[Finding]:
     """What is wrong with the items' own fields; the same mistake of many targets is one finding."""
-    shared: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    shared: dict[tuple[Problem, bool], list[str]] = defaultdict(list)
     for name, problems in mistakes.items():
-        untested = name in targets and bool(targets[name].problems)
-        unusable = {problem.explanation for problem in targets[name].problems} if untested else set()
         for problem in problems:
-            is_template = name == DEFAULTS_ID and "docs/alerts.md lists the tokens" in problem.explanation
-            bad = problem.explanation in unusable or (name == DEFAULTS_ID and not is_template)
-            shared[bad, problem.explanation].append(name)
-    for (bad, explanation), names in sorted(shared.items(), key=lambda entry: -entry[0][0]):
-        said = clean(explanation, 300)
-        if bad:
-            what = _whose(names, one="cannot be tested", many="cannot be tested")
-            yield broken(Kind.BAD_FIELD, f"{what}: {said}", _mend(names), names)
-        else:
+            shared[problem, name in targets and not targets[name].policy.enabled].append(name)
+    for (problem, suspended), names in shared.items():
+        said, do = clean(problem.explanation, 300), _mend(names, problem.field)
+        if _is_template(problem):
             what = _whose(names, one="has a text that is not used", many="have a text that is not used")
-            yield warning(Kind.BAD_TEMPLATE, f"{what}: {said}", _mend(names), names)
+            yield warning(Kind.BAD_TEMPLATE, f"{what}: {said}", do, names)
+            continue
+        found = f"{_whose(names, one='cannot be tested', many='cannot be tested')}: {said}"
+        yield (warning if suspended else broken)(Kind.BAD_FIELD, found, do, names)
 
 
 def of_unknown_fields(sentences: Sequence[str]) -> Iterator[Finding]:
@@ -90,7 +86,7 @@ def of_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
     """Servers that are watched twice: each of their outages is told twice."""
     shared: dict[str, list[str]] = defaultdict(list)
     for target in targets:
-        if target.host and target.policy.enabled:
+        if target.policy.enabled and not target.problems:
             shared[place(target)].append(target.target_id)
     for server, names in shared.items():
         if len(names) > 1:
@@ -203,14 +199,19 @@ def of_owed(records: Iterable[Record], timeout: timedelta, now: datetime) -> Ite
         )
 
 
+def _is_template(problem: Problem) -> bool:
+    """Whether a text of the user's own cannot be filled: the built-in one is sent instead, and the target tested."""
+    return problem.field in TEMPLATES and TOKENS_LISTED in problem.explanation
+
+
 def _whose(names: Sequence[str], *, one: str, many: str) -> str:
     if names[0] == DEFAULTS_ID:
         return f"The item {DEFAULTS_ID}, which holds for all targets, is wrong"
     return of_targets([clean(name, SHOWN) for name in names], one=one, many=many)
 
 
-def _mend(names: Sequence[str]) -> str:
-    return f"Mend it: `popwatch targets put {names[0]} FIELD=VALUE`; docs/targets.md has every field."
+def _mend(names: Sequence[str], field: str) -> str:
+    return f"Mend it with `popwatch targets put {names[0]} {field}=VALUE`; docs/targets.md has every field."
 
 
 def _named(names: Sequence[str]) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from popwatch.diagnosis.findings import Finding, Kind, broken, counted, some, warning
+from popwatch.diagnosis.findings import BRING_BACK, Finding, Kind, broken, some, warning
 from popwatch.outcomes import clean
 from popwatch.routing import Subscription
 
-REDEPLOY = "Deploy the stack again with `sam deploy`."
 CONFIRM = "Follow the link in AWS's message to it (it holds for two days), or subscribe again to be sent another."
 AWS_OWN_KEY = "alias/aws/sns"
 NEARLY = 0.8
@@ -38,26 +37,26 @@ class Alarm:
 def of_alert_topic(found: Topic | None) -> Iterator[Finding]:
     """Whether alerts can be published, and by nobody else."""
     if found is None:
-        yield broken(Kind.TOPIC_GONE, "The alert topic is gone: no alert can be sent.", REDEPLOY)
+        yield broken(Kind.TOPIC_GONE, "The alert topic is gone: no alert can be sent.", BRING_BACK)
         return
     if any(_concerns_publish(entry) and entry.get("Effect") == "Deny" for entry in _unconditional(found)):
         yield broken(
             Kind.TOPIC_DENIES,
             f"The policy of the topic {found.name} denies publishing: alerts stay owed.",
-            "Remove the statement with `Deny`, or deploy the stack again with `sam deploy`.",
+            "Remove the statement with `Deny` from the topic's policy.",
         )
     if any(_lets_everybody_publish(entry) for entry in _unconditional(found)):
         yield warning(
             Kind.TOPIC_OPEN,
             f"The policy of the topic {found.name} lets everybody publish: an alert may be anybody's.",
-            "Remove the statement whose principal is `*`, or deploy the stack again with `sam deploy`.",
+            "Remove the statement whose principal is `*` from the topic's policy.",
         )
 
 
 def of_operator_topic(found: Topic | None) -> Iterator[Finding]:
     """Whether alarms can publish to the operators."""
     if found is None:
-        yield warning(Kind.TOPIC_GONE, "The operator topic is gone: no alarm of popwatch is heard.", REDEPLOY)
+        yield warning(Kind.TOPIC_GONE, "The operator topic is gone: no alarm of popwatch is heard.", BRING_BACK)
         return
     if found.key == AWS_OWN_KEY:
         yield warning(
@@ -69,7 +68,7 @@ def of_operator_topic(found: Topic | None) -> Iterator[Finding]:
         yield warning(
             Kind.TOPIC_DENIES,
             f"The policy of the topic {found.name} does not let CloudWatch publish: no alarm of popwatch is heard.",
-            REDEPLOY,
+            BRING_BACK,
         )
 
 
@@ -125,25 +124,24 @@ def of_alarms(
     """Whether popwatch's own trouble reaches people: `names` are the stack's alarms, `audiences` those of topics."""
     gone = sorted(set(names) - {alarm.name for alarm in found})
     if gone:
-        yield warning(Kind.ALARM_GONE, f"{_alarms(gone)} gone: its trouble is not noticed.", REDEPLOY, gone)
+        yield warning(Kind.ALARM_GONE, f"{_alarms(gone)} gone: nobody is told of such trouble.", BRING_BACK, gone)
     off = [alarm.name for alarm in found if not alarm.enabled]
     if off:
         yield warning(
             Kind.ALARM_OFF,
-            f"The actions of {counted(len(off), 'alarm')} ({some(off)}) are off: nobody is told.",
+            f"{_alarms(off)} switched off: nobody is told of such trouble.",
             f"Switch them on: `aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`.",
             off,
         )
     bare = [alarm.name for alarm in found if not alarm.actions]
     if bare:
         without = f"{_alarms(bare)} without a destination: nobody is told."
-        yield warning(Kind.ALARM_WITHOUT_DESTINATION, without, REDEPLOY, bare)
+        yield warning(Kind.ALARM_WITHOUT_DESTINATION, without, BRING_BACK, bare)
     unheard = [alarm.name for alarm in found if alarm.actions and not _is_heard(alarm, audiences)]
     if unheard:
         yield warning(
             Kind.ALARM_UNHEARD,
-            f"Nobody hears {counted(len(unheard), 'alarm')} of popwatch itself: their topic has no confirmed "
-            "subscription.",
+            f"{_alarms(unheard)} heard by nobody: no subscription to the topic is confirmed.",
             "Deploy with OperatorEmail and follow the link in AWS's message, or subscribe to the topic yourself.",
             unheard,
         )

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from popwatch.diagnosis.findings import Finding, Kind, broken, counted, some, warning
+from popwatch.diagnosis.findings import BRING_BACK, Finding, Kind, broken, some, warning
 from popwatch.outcomes import clean
 from popwatch.tokens import duration, utc
 
-REDEPLOY = "Deploy the stack again with `sam deploy`."
 EACH_MINUTE = "rate(1 minute)"
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 LATE_SECONDS = 90.0
@@ -89,16 +88,16 @@ def of_stack(name: str, status: str) -> Iterator[Finding]:
 def of_schedule(found: Schedule | None, function: str, now: datetime) -> Iterator[Finding]:
     """Whether the function is woken each minute."""
     if found is None:
-        yield broken(Kind.SCHEDULE_GONE, "The schedule is gone: nothing is tested.", REDEPLOY)
+        yield broken(Kind.SCHEDULE_GONE, "The schedule is gone: nothing is tested.", BRING_BACK)
         return
     if found.state != "ENABLED":
         yield broken(
             Kind.SCHEDULE_OFF,
             f"The schedule {found.name} is off: nothing is tested.",
-            "Switch it on: deploy with ScheduleState=ENABLED, or enable it in EventBridge Scheduler.",
+            "Deploy with ScheduleState=ENABLED; if that is its value already, enable it in EventBridge Scheduler.",
         )
     for wrong in _wrong_with(found, function, now):
-        yield broken(Kind.SCHEDULE_CHANGED, f"The schedule {found.name} {wrong}.", REDEPLOY)
+        yield broken(Kind.SCHEDULE_CHANGED, f"The schedule {found.name} {wrong}.", BRING_BACK)
 
 
 def _wrong_with(found: Schedule, function: str, now: datetime) -> Iterator[str]:
@@ -115,19 +114,19 @@ def _wrong_with(found: Schedule, function: str, now: datetime) -> Iterator[str]:
 def of_function(found: Function | None, wanted: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the function that tests can run, on the tables and topic of its stack (`wanted`: its environment)."""
     if found is None:
-        yield broken(Kind.FUNCTION_GONE, "The function that tests is gone: nothing is tested.", REDEPLOY)
+        yield broken(Kind.FUNCTION_GONE, "The function that tests is gone: nothing is tested.", BRING_BACK)
         return
     if found.state not in ("Active", "Inactive"):  # one that has slept for weeks is Inactive, and wakes when invoked
         yield broken(
             Kind.FUNCTION_NOT_ACTIVE,
             f"The function {found.name} is in state {found.state} and does not run{_because(found.why)}.",
-            "Wait a minute if it is Pending; else " + REDEPLOY[0].lower() + REDEPLOY[1:],
+            "Wait a minute if it is Pending. Else mend what it names, and deploy the stack again with `sam deploy`.",
         )
     if found.update == "Failed":
         yield warning(
             Kind.FUNCTION_UPDATE_FAILED,
             f"The last update of the function {found.name} failed{_because(found.why)}: it runs as it was before.",
-            REDEPLOY,
+            "Mend what it names, and deploy the stack again with `sam deploy`.",
         )
     drifted = sorted(name for name, value in wanted.items() if found.environment.get(name) != value)
     if drifted:
@@ -135,7 +134,7 @@ def of_function(found: Function | None, wanted: Mapping[str, str]) -> Iterator[F
             Kind.FUNCTION_DRIFTED,
             f"The environment of the function {found.name} is not that of the stack: {some(drifted)} "
             f"{'differs' if len(drifted) == 1 else 'differ'}.",
-            "Deploy the stack again with `sam deploy`, or set them as its outputs have them.",
+            BRING_BACK,
             drifted,
         )
 
@@ -153,7 +152,9 @@ def of_reserved(function: str, reserved: int | None) -> Iterator[Finding]:
 def of_mapping(found: BatchMapping | None) -> Iterator[Finding]:
     """Whether batches reach the function: those of large fleets, and every retest within a minute."""
     if found is None:
-        yield broken(Kind.BATCHES_GONE, "The batch queue's event source mapping is gone: no batch is tested.", REDEPLOY)
+        yield broken(
+            Kind.BATCHES_GONE, "The batch queue's event source mapping is gone: no batch is tested.", BRING_BACK
+        )
         return
     if found.state not in ("Enabled", "Enabling", "Updating", "Creating"):
         yield broken(
@@ -169,32 +170,34 @@ def of_mapping(found: BatchMapping | None) -> Iterator[Finding]:
     if found.last_result.startswith("PROBLEM"):
         wrong.append(f"has trouble: {clean(found.last_result, 200)}")
     for sentence in wrong:
-        yield warning(Kind.BATCHES_CHANGED, f"The batch queue's event source mapping {sentence}.", REDEPLOY)
+        yield warning(Kind.BATCHES_CHANGED, f"The batch queue's event source mapping {sentence}.", BRING_BACK)
 
 
 def of_dead_letter_queue(is_there: bool) -> Iterator[Finding]:
     """Whether there is a queue for what fails."""
     if not is_there:
-        yield warning(Kind.QUEUE_GONE, "The dead-letter queue is gone: ticks and batches that fail are lost.", REDEPLOY)
+        yield warning(
+            Kind.QUEUE_GONE, "The dead-letter queue is gone: ticks and batches that fail are lost.", BRING_BACK
+        )
 
 
 def of_queue(found: Queue | None, timeout_seconds: int, dead_letters_to: str) -> Iterator[Finding]:
     """Whether the batch queue gives the function its time, and keeps what fails."""
     if found is None:
-        yield broken(Kind.QUEUE_GONE, "The batch queue is gone: large fleets and retests are not tested.", REDEPLOY)
+        yield broken(Kind.QUEUE_GONE, "The batch queue is gone: large fleets and retests are not tested.", BRING_BACK)
         return
     if timeout_seconds and found.visibility_seconds < timeout_seconds:
         yield warning(
             Kind.QUEUE_CHANGED,
             f"The queue {found.name} gives a batch back after {found.visibility_seconds} s, while the function may "
             f"take {timeout_seconds} s: a batch is tested twice.",
-            REDEPLOY,
+            BRING_BACK,
         )
     if found.dead_letters_to.rsplit(":", 1)[-1] != dead_letters_to:
         yield warning(
             Kind.QUEUE_CHANGED,
             f"The queue {found.name} does not put what fails into the stack's dead-letter queue: it fails for ever.",
-            REDEPLOY,
+            BRING_BACK,
         )
 
 
@@ -220,15 +223,19 @@ def of_figures(found: Figures) -> Iterator[Finding]:
         )
 
 
-def of_concurrency(limit: int, parallel: int | None, batches: int) -> Iterator[Finding]:
-    """Whether the account, with `limit` invocations left to functions without a reservation, runs all batches."""
+def of_concurrency(limit: int, reserved: int | None, parallel: int | None, batches: int) -> Iterator[Finding]:
+    """Whether all batches can run: within the function's reservation, or what the account has left (`limit`)."""
     needed = min(batches, parallel or batches) + PLANNING
-    if limit < needed:
+    may = reserved if reserved is not None else limit
+    if 0 < may < needed:
+        whose = "The account" if reserved is None else "The function's reservation"
         yield warning(
             Kind.CONCURRENCY_SHORT,
-            f"The account runs {counted(limit, 'function')} at once; popwatch needs {needed} for its "
+            f"{whose} lets {may} invocations run at once; popwatch needs {needed} for its "
             f"{batches} batch{'' if batches == 1 else 'es'}.",
-            "Ask for more concurrent executions in Service Quotas (AWS Lambda).",
+            "Ask for more concurrent executions in Service Quotas (AWS Lambda)."
+            if reserved is None
+            else f"Raise its reserved concurrency to {needed} or more, or remove it.",
         )
     if parallel is not None and batches > parallel:
         yield warning(

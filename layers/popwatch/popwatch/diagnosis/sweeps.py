@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from popwatch.diagnosis.findings import Finding, Kind, broken, counted, warning
+from popwatch.diagnosis.findings import Finding, Kind, broken, warning
 from popwatch.health import State
 from popwatch.records import Record
 from popwatch.reports import has_stopped
@@ -34,7 +34,7 @@ def of_mark(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
         yield broken(
             Kind.SWEEPS_STOPPED,
             f"The last sweep was {duration(now - swept_at)} ago, at {utc(swept_at)}: nothing is being watched.",
-            "See what else is found here, and the function's log: the schedule, the function or a right is at fault.",
+            "See what else is found here, and the function's log: schedule, function or a permission is at fault.",
         )
     elif swept_at > now + AHEAD:
         yield broken(
@@ -55,11 +55,11 @@ def of_gaps(gaps: Sequence[Gap]) -> Iterator[Finding]:
     """What was missed in the past hours: later sweeps made up for it, but nobody was told in the meantime."""
     if gaps:
         begin, end = max(gaps, key=lambda gap: gap[1] - gap[0])
-        longest = f"the longest from {begin:%H:%M} to {end:%H:%M} UTC"
+        span = f"from {begin:%H:%M} to {end:%H:%M} UTC ({duration(end - begin)})"
+        others = f" in {len(gaps)} gaps of the last {duration(LOOKBACK)}, the longest" if len(gaps) > 1 else ""
         yield warning(
             Kind.SWEEPS_MISSED,
-            f"No sweep tested anything in {counted(len(gaps), 'gap')} of the last {duration(LOOKBACK)}, {longest} "
-            f"({duration(end - begin)}).",
+            f"No sweep tested anything{others} {span}.",
             "See the function's log and the schedule's metrics of that time. Later sweeps have made up for it.",
         )
 

@@ -42,7 +42,7 @@ def of_table(role: str, name: str, found: Table | None) -> Iterator[Finding]:
         yield broken(
             Kind.TABLE_KEY,
             f"The {role} table {name} has the key {' and '.join(found.key)} instead of {' and '.join(wanted)}.",
-            "It is not the table that the template makes: deploy the stack again with `sam deploy`.",
+            "It is not the table that the template makes. Export the targets, and deploy a stack anew.",
         )
 
 
