@@ -60,7 +60,7 @@ def read_letter(body: str, attributes: Mapping[str, str]) -> Letter:
     """What a message of the dead-letter queue is; `attributes` are those that EventBridge Scheduler adds."""
     try:
         work = from_message(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _read_tick(body, attributes)
     if isinstance(work, HourOfBatch):
         return Letter(What.HOUR, work.hour, work=work)
