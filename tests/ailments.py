@@ -7,7 +7,7 @@ from typing import Any
 
 from popwatch.alerts import Message
 from popwatch.cli.target_items import mistakes_of, unknown_fields
-from popwatch.diagnosis import fleet, hearing, letters, reach, running, sweeps, tables
+from popwatch.diagnosis import batching, due, fleet, hearing, letters, reach, running, sweeps, tables
 from popwatch.diagnosis.findings import Finding
 from popwatch.health import Health, State
 from popwatch.records import Pending, Record
@@ -27,8 +27,8 @@ SCHEDULE = running.Schedule(
     '{"scheduled_time": "<aws.scheduler.scheduled-time>"}',
 )
 LAMBDA = running.Function(FUNCTION, "Active", "Successful", "", 120, ENVIRONMENT)
-MAPPING = running.BatchMapping("49435f0a-532e-4b39-90da-b05d1b7faea5", "Enabled", 1, True, 10)
-QUEUE = running.Queue(
+MAPPING = batching.BatchMapping("49435f0a-532e-4b39-90da-b05d1b7faea5", "Enabled", 1, True, 10)
+QUEUE = batching.Queue(
     "popwatch-BatchQueue-1A2B", 720, "arn:aws:sqs:eu-central-1:111122223333:popwatch-DeadLetters-1A2B"
 )
 DEAD_LETTERS = "popwatch-DeadLetters-1A2B"
@@ -62,10 +62,10 @@ def policy(**conditions: Any) -> Subscription:
     return replace(MAIL, policy={name: list(found) for name, found in conditions.items()})
 
 
-def seen(*targets: Target, tested: Iterable[str] = (), health: Health | None = UP) -> fleet.Fleet:
+def seen(*targets: Target, tested: Iterable[str] = (), health: Health | None = UP) -> due.Fleet:
     """A fleet that was swept a moment ago."""
     records = {found.target_id: Record(found.target_id, 1, TICK, health) for found in targets if health}
-    return fleet.Fleet(by_id(*targets), records, dict.fromkeys(tested, TICK), TICK)
+    return due.Fleet(by_id(*targets), records, dict.fromkeys(tested, TICK), TICK)
 
 
 def of_items(*items: dict[str, Any]) -> list[Finding]:
@@ -99,19 +99,19 @@ _FOUND: list[Iterable[Finding]] = [
     running.of_reserved(FUNCTION, 0),
     running.of_figures(replace(FIGURES, errors=3)),
     running.of_figures(replace(FIGURES, throttles=12)),
-    running.of_mapping(None),
-    running.of_mapping(replace(MAPPING, state="Disabled")),
-    running.of_mapping(replace(MAPPING, batch_size=10)),
-    running.of_queue(None, 120, DEAD_LETTERS),
-    running.of_queue(replace(QUEUE, visibility_seconds=30), 120, DEAD_LETTERS),
+    batching.of_mapping(None),
+    batching.of_mapping(replace(MAPPING, state="Disabled")),
+    batching.of_mapping(replace(MAPPING, batch_size=10)),
+    batching.of_queue(None, 120, DEAD_LETTERS),
+    batching.of_queue(replace(QUEUE, visibility_seconds=30), 120, DEAD_LETTERS),
     running.of_stack("popwatch", "UPDATE_ROLLBACK_FAILED"),
     sweeps.of_mark(None, NOW),
     sweeps.of_mark(NOW - timedelta(minutes=7), NOW),
     sweeps.of_mark(NOW + timedelta(days=2), NOW),
     sweeps.of_mark(NOW - timedelta(minutes=3), NOW),
     sweeps.of_gaps(sweeps.gaps_between(MINUTES, 60, TICK - timedelta(hours=1), TICK)),
-    running.of_concurrency(10, None, 20, 16),
-    running.of_concurrency(1000, None, 10, 16),
+    batching.of_concurrency(10, None, 20, 16),
+    batching.of_concurrency(1000, None, 10, 16),
     running.of_clock(timedelta(minutes=4)),
     tables.of_table(tables.STATUS, "popwatch-StatusTable-1A2B", None),
     tables.of_table(tables.TARGETS, "t", replace(TABLE[tables.TARGETS], status="DELETING")),
@@ -142,14 +142,14 @@ _FOUND: list[Iterable[Finding]] = [
     of_items({"target_id": "mail-berlin", "host": "h", "subject": "{hosst} is down"}),
     fleet.of_unknown_fields(unknown_fields([{"target_id": "mail-berlin", "host": "h", "prot": 995}])),
     fleet.of_duplicates([target("a", host="POP.example.net"), target("b", host="pop.example.net.", port=110)]),
-    fleet.of_due(seen(target(), health=None), NOW),
-    fleet.of_due(seen(target()), NOW),
+    due.of_due(seen(target(), health=None), NOW),
+    due.of_due(seen(target()), NOW),
     fleet.of_parents(by_id(target(depends_on="gateway"))),
     fleet.of_parents(by_id(target("a", depends_on="b"), target("b", depends_on="a"))),
     fleet.of_policies([target(maintenance=[{"days": "daily", "from": "00:00", "until": "24:00"}])], NOW),
     fleet.of_policies([target(max_alerts=0)], NOW),
     fleet.of_policies([target(delay_up=86_400)], NOW),
-    fleet.of_owed([owing(NOW - timedelta(minutes=9))], timedelta(seconds=120), NOW),
+    due.of_owed([owing(NOW - timedelta(minutes=9))], timedelta(seconds=120), NOW),
     letters.of_letters(2, [tick_letter(), tick_letter(TICK)]),
 ]
 

@@ -38,7 +38,7 @@ from ailments import (
     target,
 )
 from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
-from popwatch.diagnosis import fleet, hearing, letters, reach, running, sweeps, tables
+from popwatch.diagnosis import batching, due, fleet, hearing, letters, reach, running, sweeps, tables
 from popwatch.diagnosis.findings import Checked, Finding, Kind, Severity, exit_code, some, summary, worst_first
 from popwatch.health import Health, State
 from popwatch.records import Record, iso
@@ -89,15 +89,15 @@ SOUND: dict[str, Iterable[Finding]] = {
     "no-reservation": running.of_reserved(FUNCTION, None),
     "reservation": running.of_reserved(FUNCTION, 5),
     "figures": running.of_figures(FIGURES),
-    "mapping": running.of_mapping(MAPPING),
-    "mapping-that-starts": running.of_mapping(replace(MAPPING, state="Enabling", parallel=None)),
-    "queue": running.of_queue(QUEUE, 120, DEAD_LETTERS),
-    "dead-letter-queue": running.of_dead_letter_queue(True),
+    "mapping": batching.of_mapping(MAPPING),
+    "mapping-that-starts": batching.of_mapping(replace(MAPPING, state="Enabling", parallel=None)),
+    "queue": batching.of_queue(QUEUE, 120, DEAD_LETTERS),
+    "dead-letter-queue": batching.of_dead_letter_queue(True),
     "stack": running.of_stack("popwatch", "UPDATE_COMPLETE"),
     "mark": sweeps.of_mark(TICK, NOW),
     "no-gaps": sweeps.of_gaps([]),
-    "concurrency": running.of_concurrency(10, None, 10, 1),
-    "concurrency-without-a-limit": running.of_concurrency(1000, None, None, 64),
+    "concurrency": batching.of_concurrency(10, None, 10, 1),
+    "concurrency-without-a-limit": batching.of_concurrency(1000, None, None, 64),
     "clock": running.of_clock(timedelta(seconds=-2)),
     "table": tables.of_table(tables.HISTORY, "h", TABLE[tables.HISTORY]),
     "expiry": tables.of_expiry("h", True, "expires_at"),
@@ -110,11 +110,11 @@ SOUND: dict[str, Iterable[Finding]] = {
     "alarms": hearing.of_alarms([ALARM.name], [ALARM], HEARD),
     "targets": fleet.of_targets_at_all(by_id(target(enabled=False), target("b"))),
     "items": of_items({"target_id": "a", "host": "h", "subject": "{host}"}, {"target_id": DEFAULTS_ID, "port": 995}),
-    "due": fleet.of_due(seen(target(), tested=["mail-berlin"]), NOW),
-    "suspended": fleet.of_due(seen(target(enabled=False), health=None), NOW),
+    "due": due.of_due(seen(target(), tested=["mail-berlin"]), NOW),
+    "suspended": due.of_due(seen(target(enabled=False), health=None), NOW),
     "parents": fleet.of_parents(by_id(target("a"), target("b", depends_on="a"))),
     "policies": fleet.of_policies([target(maintenance=[{"from": "02:00", "until": "04:00"}])], NOW),
-    "owed-a-moment-ago": fleet.of_owed([owing(NOW - 2 * MINUTE)], 2 * MINUTE, NOW),
+    "owed-a-moment-ago": due.of_owed([owing(NOW - 2 * MINUTE)], 2 * MINUTE, NOW),
     "letters": letters.of_letters(0, []),
     "reach": reach.of_reach([target(), target("b", max_alerts=1)], [MAIL]),
     "reach-nobody-subscribes": reach.of_reach([target()], []),
@@ -144,7 +144,7 @@ def test_all_that_is_wrong_with_a_schedule() -> None:
 def test_a_mapping_that_changes_what_comes_back() -> None:
     """A failed message must come back alone, and AWS's own word of trouble is passed on."""
     wrong = replace(MAPPING, reports_failures=False, last_result="PROBLEM: Function call failed\x1b[31m")
-    assert whats(running.of_mapping(wrong)) == [
+    assert whats(batching.of_mapping(wrong)) == [
         "The batch queue's event source mapping does not take back single failed messages (ReportBatchItemFailures).",
         "The batch queue's event source mapping has trouble: PROBLEM: Function call failed?[31m.",
     ]
@@ -152,15 +152,15 @@ def test_a_mapping_that_changes_what_comes_back() -> None:
 
 def test_a_queue_that_keeps_nothing() -> None:
     """What fails must go to the stack's own dead-letter queue."""
-    assert kinds(running.of_queue(replace(QUEUE, dead_letters_to=""), 120, DEAD_LETTERS)) == [Kind.QUEUE_CHANGED]
-    assert kinds(running.of_dead_letter_queue(False)) == [Kind.QUEUE_GONE]
+    assert kinds(batching.of_queue(replace(QUEUE, dead_letters_to=""), 120, DEAD_LETTERS)) == [Kind.QUEUE_CHANGED]
+    assert kinds(batching.of_dead_letter_queue(False)) == [Kind.QUEUE_GONE]
 
 
 def test_a_reservation_that_is_too_small() -> None:
     """It counts instead of what the account has left."""
-    (found,) = running.of_concurrency(1000, 2, 10, 1)
+    (found,) = batching.of_concurrency(1000, 2, 10, 1)
     assert found.what == "The function's reservation lets 2 invocations run at once; popwatch needs 3 for its 1 batch."
-    assert list(running.of_concurrency(1000, 0, 10, 1)) == [], "a function that is stopped is told of elsewhere"
+    assert list(batching.of_concurrency(1000, 0, 10, 1)) == [], "a function that is stopped is told of elsewhere"
 
 
 def test_sweeps_that_take_long() -> None:
@@ -319,14 +319,14 @@ def test_duplicates_are_compared_as_they_are_connected_to() -> None:
 )
 def test_overdue(health: Health, fields: dict[str, Any], overdue: bool) -> None:
     """By the record of a failing target, by the samples of one that is up and tested often."""
-    assert (kinds(fleet.of_due(seen(target(**fields), health=health), NOW)) == [Kind.OVERDUE]) is overdue
+    assert (kinds(due.of_due(seen(target(**fields), health=health), NOW)) == [Kind.OVERDUE]) is overdue
 
 
 def test_nothing_is_overdue_while_there_are_no_sweeps() -> None:
     """That is said once, and not of each target."""
     stopped = replace(seen(target()), swept_at=NOW - 10 * MINUTE)
-    assert list(fleet.of_due(stopped, NOW)) == []
-    assert list(fleet.of_due(replace(seen(target(), health=None), swept_at=None), NOW)) == []
+    assert list(due.of_due(stopped, NOW)) == []
+    assert list(due.of_due(replace(seen(target(), health=None), swept_at=None), NOW)) == []
 
 
 def test_silent_for_ever() -> None:

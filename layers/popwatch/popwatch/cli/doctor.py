@@ -14,7 +14,7 @@ from popwatch.cli.facts import Facts
 from popwatch.cli.figures import NoFiguresError, read_figures, read_spend
 from popwatch.cli.installation import find
 from popwatch.cli.target_items import mistakes_of, unknown_fields
-from popwatch.diagnosis import fleet, hearing, letters, reach, running, sweeps, tables
+from popwatch.diagnosis import batching, due, fleet, hearing, letters, reach, running, sweeps, tables
 from popwatch.diagnosis.findings import Checked, Finding, Severity, exit_code, summary, worst_first
 from popwatch.outcomes import clean
 from popwatch.records import iso
@@ -99,13 +99,13 @@ def _errors(facts: Facts) -> Iterator[Finding]:
 
 def _concurrency(facts: Facts) -> Iterator[Finding]:
     parallel = facts.mapping.parallel if facts.mapping else None
-    yield from running.of_concurrency(facts.unreserved, facts.reserved, parallel, facts.batches)
+    yield from batching.of_concurrency(facts.unreserved, facts.reserved, parallel, facts.contents.batches)
 
 
 def _batch_queue(facts: Facts) -> Iterator[Finding]:
     timeout = facts.function.timeout_seconds if facts.function else USUAL_TIMEOUT
     dead_letters_to = facts.outputs["DeadLetterQueueUrl"].rsplit("/", 1)[-1]
-    yield from running.of_queue(facts.batch_queue, timeout, dead_letters_to)
+    yield from batching.of_queue(facts.batch_queue, timeout, dead_letters_to)
 
 
 def _table(role: str) -> Check:
@@ -148,20 +148,20 @@ def _alarms(facts: Facts) -> Iterator[Finding]:
 
 
 def _items(facts: Facts) -> Iterator[Finding]:
-    defaults = facts.items.get(DEFAULTS_ID, {})
-    mistakes = {name: mistakes_of(item, defaults) for name, item in facts.items.items()}
-    yield from fleet.of_items(mistakes, facts.targets)
+    defaults = facts.contents.items.get(DEFAULTS_ID, {})
+    mistakes = {name: mistakes_of(item, defaults) for name, item in facts.contents.items.items()}
+    yield from fleet.of_items(mistakes, facts.contents.targets)
 
 
 def _owed(facts: Facts) -> Iterator[Finding]:
     seconds = facts.function.timeout_seconds if facts.function else USUAL_TIMEOUT
-    yield from fleet.of_owed(facts.status[1].values(), timedelta(seconds=seconds), facts.now)
+    yield from due.of_owed(facts.contents.status[1].values(), timedelta(seconds=seconds), facts.now)
 
 
 def _letters(facts: Facts) -> Iterator[Finding]:
     attributes = facts.queue_attributes("DeadLetterQueueUrl")
     if attributes is None:
-        yield from running.of_dead_letter_queue(False)
+        yield from batching.of_dead_letter_queue(False)
         return
     count = int(attributes["ApproximateNumberOfMessages"])
     yield from letters.of_letters(count, _dead_letters(facts).look() if count else ())
@@ -179,10 +179,10 @@ CHECKS: dict[str, Check] = {
         facts.outputs["CheckTargetsFunction"], facts.reserved
     ),
     "the function's errors": _errors,
-    "the last sweep": lambda facts: sweeps.of_mark(facts.status[0].tick, facts.now),
-    "gaps between sweeps": lambda facts: sweeps.of_gaps(facts.gaps),
+    "the last sweep": lambda facts: sweeps.of_mark(facts.contents.status[0].tick, facts.now),
+    "gaps between sweeps": lambda facts: sweeps.of_gaps(facts.contents.gaps),
     "the batch queue": _batch_queue,
-    "the batch queue's mapping": lambda facts: running.of_mapping(facts.mapping),
+    "the batch queue's mapping": lambda facts: batching.of_mapping(facts.mapping),
     "the account's concurrency": _concurrency,
     "the Targets table": _table(tables.TARGETS),
     "the Status table": _table(tables.STATUS),
@@ -191,18 +191,18 @@ CHECKS: dict[str, Check] = {
     "Targets' point-in-time recovery": _recovery,
     "the alert topic": lambda facts: hearing.of_alert_topic(facts.topic("AlertTopicArn")),
     "subscriptions to alerts": lambda facts: hearing.of_subscriptions(facts.subscriptions),
-    "whom each alert reaches": lambda facts: reach.of_reach(facts.targets.values(), facts.subscriptions),
+    "whom each alert reaches": lambda facts: reach.of_reach(facts.contents.targets.values(), facts.subscriptions),
     "the SMS sandbox": _sandbox,
     "what SMS cost": _spend,
     "the operator topic": lambda facts: hearing.of_operator_topic(facts.topic("OperatorTopicArn")),
     "the alarms": _alarms,
-    "the targets": lambda facts: fleet.of_targets_at_all(facts.targets),
+    "the targets": lambda facts: fleet.of_targets_at_all(facts.contents.targets),
     "fields of targets": _items,
-    "unknown fields": lambda facts: fleet.of_unknown_fields(unknown_fields(facts.items.values())),
-    "targets watched twice": lambda facts: fleet.of_duplicates(facts.targets.values()),
-    "dependence": lambda facts: fleet.of_parents(facts.targets),
-    "policies": lambda facts: fleet.of_policies(facts.targets.values(), facts.now),
-    "targets that are due": lambda facts: fleet.of_due(facts.fleet, facts.now),
+    "unknown fields": lambda facts: fleet.of_unknown_fields(unknown_fields(facts.contents.items.values())),
+    "targets watched twice": lambda facts: fleet.of_duplicates(facts.contents.targets.values()),
+    "dependence": lambda facts: fleet.of_parents(facts.contents.targets),
+    "policies": lambda facts: fleet.of_policies(facts.contents.targets.values(), facts.now),
+    "targets that are due": lambda facts: due.of_due(facts.contents.fleet, facts.now),
     "alerts owed": _owed,
     "dead letters": _letters,
     "this machine's clock": lambda facts: running.of_clock(facts.stack[1]),
@@ -218,7 +218,7 @@ def _redrive(facts: Facts) -> int:
         told.append(verdict.sentence)
         click.echo(verdict.sentence)
 
-    kept = _dead_letters(facts).redrive(facts.status[0].tick, facts.now, tell)
+    kept = _dead_letters(facts).redrive(facts.contents.status[0].tick, facts.now, tell)
     if not told:
         click.echo("There are no dead letters.")
     return 1 if kept else 0

@@ -4,7 +4,7 @@ What is gone is None. Whatever else AWS refuses is raised as botocore raises it:
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -12,20 +12,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from popwatch.cli.contents import Contents
 from popwatch.cli.installation import Installation
-from popwatch.cli.standing import batches_of
-from popwatch.cli.target_items import Item, own_fields
-from popwatch.diagnosis.fleet import LOOKED_BACK, Fleet
+from popwatch.diagnosis.batching import BatchMapping, Queue
 from popwatch.diagnosis.hearing import Alarm, Topic
-from popwatch.diagnosis.running import BatchMapping, Function, Queue, Schedule
-from popwatch.diagnosis.sweeps import LOOKBACK, Gap, gaps_between, witness
+from popwatch.diagnosis.running import Function, Schedule
 from popwatch.diagnosis.tables import Table
-from popwatch.records import Record, iso
 from popwatch.routing import Subscription
-from popwatch.schedule import batch_count, batch_of
-from popwatch.store import Store, SweepMark
 from popwatch.subscribers import read_audience
-from popwatch.targets import DEFAULTS_ID, Target, parse_target
 
 GONE = {
     "ResourceNotFoundException",
@@ -52,6 +46,7 @@ class Facts:
 
     def __init__(self, installation: Installation, now: datetime) -> None:
         self.installation, self.outputs, self.now = installation, installation.outputs, now
+        self.contents = Contents(installation, now)
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
@@ -59,11 +54,6 @@ class Facts:
         if service not in self._clients:
             self._clients[service] = self.installation.client(service)
         return self._clients[service]
-
-    @cached_property
-    def store(self) -> Store:
-        """The tables that sweeps write."""
-        return self.installation.store
 
     @cached_property
     def resources(self) -> Mapping[str, tuple[str, str]]:
@@ -224,58 +214,6 @@ class Facts:
             )
             for it in found
         ]
-
-    @cached_property
-    def items(self) -> Mapping[str, Item]:
-        """The items of the Targets table, `_defaults` among them."""
-        return self.installation.target_table.read()
-
-    @cached_property
-    def targets(self) -> Mapping[str, Target]:
-        """The targets."""
-        defaults = own_fields(self.items.get(DEFAULTS_ID, {}))
-        return {name: parse_target(item, defaults) for name, item in self.items.items() if name != DEFAULTS_ID}
-
-    @property
-    def batches(self) -> int:
-        """The number of batches that the fleet is cut into."""
-        return batch_count(sum(target.policy.enabled for target in self.targets.values()))
-
-    @cached_property
-    def status(self) -> tuple[SweepMark, Mapping[str, Record]]:
-        """The sweep's mark, and the targets' records."""
-        return self.store.read_records()
-
-    @cached_property
-    def fleet(self) -> Fleet:
-        """The targets with what is known of their tests."""
-        mark, records = self.status
-        since, until = self.now - LOOKED_BACK, self.now + timedelta(minutes=1)
-        layouts = {int(count) for count, used in mark.layouts.items() if used >= iso(since)} | {batches_of(mark)}
-        tested = {
-            name: tick
-            for count in layouts
-            for number in range(count)
-            for tick, results in self.store.read_samples(count, number, since, until)
-            for name in results
-        }
-        return Fleet(self.targets, records, tested, mark.tick)
-
-    @property
-    def gaps(self) -> list[Gap]:
-        """Where nothing was tested in the last hours, as far as the samples of one target's batch show."""
-        mark, records = self.status
-        seen = witness(self.targets.values(), records)
-        if seen is None or mark.tick is None:
-            return []
-        up_since = records[seen.target_id].health.since or self.now
-        since = max(self.now - LOOKBACK, up_since)
-        ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), seen.target_id, since)}
-        return gaps_between(ticks, seen.policy.delay_up, since, min(mark.tick, self.now))
-
-    def _ticks(self, count: int, target_id: str, since: datetime) -> Iterator[datetime]:
-        found = self.store.read_samples(count, batch_of(target_id, count), since, self.now)
-        return (tick for tick, _ in found)
 
 
 def _unless_gone(ask: Callable[[], Any]) -> Any:
