@@ -226,6 +226,15 @@ def test_operator_topics() -> None:
     assert (gone.kind, gone.severity) == (Kind.TOPIC_GONE, Severity.WARNING)
 
 
+def test_operators_who_have_not_confirmed() -> None:
+    """They are named if somebody else has; if nobody has, the alarms are unheard."""
+    waiting = replace(MAIL, confirmed=False)
+    assert whats(hearing.of_operators([MAIL, waiting, waiting])) == [
+        "email o...@example.net, email o...@example.net have not confirmed and receive no alarms of popwatch itself."
+    ]
+    assert list(hearing.of_operators([waiting])) == list(hearing.of_operators([])) == []
+
+
 def test_an_alarm_that_tells_something_else() -> None:
     """What is no topic is taken to be heard; one heard destination is enough."""
     elsewhere = replace(ALARM, actions=("arn:aws:ssm-incidents::1:response-plan/x", *ALARM.actions))

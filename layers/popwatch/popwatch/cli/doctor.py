@@ -10,6 +10,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.cli.dead_letters import DeadLetterQueue
+from popwatch.cli.errors import UserError
 from popwatch.cli.facts import Facts
 from popwatch.cli.figures import NoFiguresError, read_figures, read_spend
 from popwatch.cli.installation import find
@@ -49,6 +50,8 @@ def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
       popwatch doctor --json
       popwatch doctor --redrive
     """
+    if redrive and as_json:
+        raise UserError("`--redrive` says what it does in lines: leave `--json` out.")
     facts = Facts(find(choice), datetime.now(UTC))
     if redrive:
         sys.exit(_redrive(facts))
@@ -195,6 +198,9 @@ CHECKS: dict[str, Check] = {
     "the SMS sandbox": _sandbox,
     "what SMS cost": _spend,
     "the operator topic": lambda facts: hearing.of_operator_topic(facts.topic("OperatorTopicArn")),
+    "subscriptions to alarms": lambda facts: hearing.of_operators(
+        facts.subscribers_of(facts.outputs["OperatorTopicArn"])
+    ),
     "the alarms": _alarms,
     "the targets": lambda facts: fleet.of_targets_at_all(facts.contents.targets),
     "fields of targets": _items,

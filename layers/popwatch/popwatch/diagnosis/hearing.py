@@ -88,14 +88,15 @@ def of_subscriptions(found: Sequence[Subscription]) -> Iterator[Finding]:
             CONFIRM,
             waiting,
         )
-    elif waiting:
-        yield warning(
-            Kind.UNCONFIRMED,
-            f"{some(waiting)} {'has' if len(waiting) == 1 else 'have'} not confirmed and "
-            f"{'receives' if len(waiting) == 1 else 'receive'} no alerts.",
-            CONFIRM,
-            waiting,
-        )
+    else:
+        yield from _of_waiting(waiting, "alerts")
+
+
+def of_operators(found: Sequence[Subscription]) -> Iterator[Finding]:
+    """Which of the operators have not confirmed; that none has, is a matter of the alarms (see `of_alarms`)."""
+    waiting = [_receiver(one) for one in found if not one.confirmed]
+    if len(waiting) < len(found):
+        yield from _of_waiting(waiting, "alarms of popwatch itself")
 
 
 def of_sandbox(in_sandbox: bool) -> Iterator[Finding]:
@@ -153,6 +154,13 @@ def of_alarms(
                 "docs/operating.md says what each alarm means and what to do.",
                 [alarm.name],
             )
+
+
+def _of_waiting(waiting: Sequence[str], what: str) -> Iterator[Finding]:
+    if waiting:
+        verbs = ("has", "receives") if len(waiting) == 1 else ("have", "receive")
+        told = f"{some(waiting)} {verbs[0]} not confirmed and {verbs[1]} no {what}."
+        yield warning(Kind.UNCONFIRMED, told, CONFIRM, waiting)
 
 
 def _alarms(names: Sequence[str]) -> str:
