@@ -78,7 +78,7 @@ def test_all_is_well(sound: Deployed, capsys: pytest.CaptureFixture[str]) -> Non
     code, said = sound.command("doctor")
     with capsys.disabled():
         print(f"\n--- a sound stack: exit code {code}\n{said}")
-    assert (code, said) == (0, "33 checks: 33 well.\n")
+    assert (code, said) == (0, "34 checks: 34 well.\n")
 
 
 def doctor(stack: Deployed, *options: str) -> tuple[int, str]:
@@ -92,7 +92,7 @@ def test_json(sound: Deployed) -> None:
     """The same, for programs."""
     code, said = doctor(sound, "--json")
     found = json.loads(said)
-    assert (code, found["verdict"], len(found["checks"])) == (0, "well", 33)
+    assert (code, found["verdict"], len(found["checks"])) == (0, "well", 34)
     assert all(check["well"] for check in found["checks"])
 
 

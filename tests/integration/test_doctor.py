@@ -13,8 +13,9 @@ from moto import mock_aws
 
 from ailments import NOW, TICK, UP, target
 from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
+from popwatch.cli.checks import CHECKS
 from popwatch.cli.dead_letters import DeadLetterQueue
-from popwatch.cli.doctor import CHECKS, examine, told
+from popwatch.cli.doctor import examine, told
 from popwatch.cli.facts import Facts
 from popwatch.cli.installation import Installation
 from popwatch.diagnosis.findings import exit_code

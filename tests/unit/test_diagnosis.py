@@ -107,7 +107,8 @@ SOUND: dict[str, Iterable[Finding]] = {
     "subscriptions": hearing.of_subscriptions([MAIL]),
     "sandbox": hearing.of_sandbox(False),
     "spend": hearing.of_spend(1.0, 10.0),
-    "alarms": hearing.of_alarms([ALARM.name], [ALARM], HEARD),
+    "alarms": hearing.of_alarms([ALARM.name], [ALARM]),
+    "alarms-that-are-heard": hearing.of_listeners([ALARM], HEARD),
     "targets": fleet.of_targets_at_all(by_id(target(enabled=False), target("b"))),
     "items": of_items({"target_id": "a", "host": "h", "subject": "{host}"}, {"target_id": DEFAULTS_ID, "port": 995}),
     "due": due.of_due(seen(target(), tested=["mail-berlin"]), NOW),
@@ -238,7 +239,7 @@ def test_operators_who_have_not_confirmed() -> None:
 def test_an_alarm_that_tells_something_else() -> None:
     """What is no topic is taken to be heard; one heard destination is enough."""
     elsewhere = replace(ALARM, actions=("arn:aws:ssm-incidents::1:response-plan/x", *ALARM.actions))
-    assert list(hearing.of_alarms([ALARM.name], [elsewhere], {ALARM.actions[0]: []})) == []
+    assert list(hearing.of_listeners([elsewhere], {ALARM.actions[0]: []})) == []
 
 
 def test_a_thousand_targets_that_nobody_hears_of_are_one_line() -> None:

@@ -7,7 +7,8 @@ from textwrap import indent
 import click
 
 from ailments import EXAMPLES
-from popwatch.cli.doctor import CHECKS, told
+from popwatch.cli.checks import CHECKS
+from popwatch.cli.doctor import told
 from popwatch.diagnosis.findings import Checked, Kind
 
 DOC = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()

@@ -93,7 +93,7 @@ def of_subscriptions(found: Sequence[Subscription]) -> Iterator[Finding]:
 
 
 def of_operators(found: Sequence[Subscription]) -> Iterator[Finding]:
-    """Which of the operators have not confirmed; that none has, is a matter of the alarms (see `of_alarms`)."""
+    """Which of the operators have not confirmed; that none has, is a matter of the alarms (see `of_listeners`)."""
     waiting = [_receiver(one) for one in found if not one.confirmed]
     if len(waiting) < len(found):
         yield from _of_waiting(waiting, "alarms of popwatch itself")
@@ -119,10 +119,8 @@ def of_spend(spent: float, limit: float) -> Iterator[Finding]:
         yield warning(Kind.SMS_NEARLY_SPENT, f"{what}: at the limit SNS sends no more.", do)
 
 
-def of_alarms(
-    names: Sequence[str], found: Sequence[Alarm], audiences: Mapping[str, Sequence[Subscription]]
-) -> Iterator[Finding]:
-    """Whether popwatch's own trouble reaches people: `names` are the stack's alarms, `audiences` those of topics."""
+def of_alarms(names: Sequence[str], found: Sequence[Alarm]) -> Iterator[Finding]:
+    """Whether popwatch's own trouble is told at all, and whether there is any: `names` are the stack's alarms."""
     gone = sorted(set(names) - {alarm.name for alarm in found})
     if gone:
         yield warning(Kind.ALARM_GONE, f"{_alarms(gone)} gone: nobody is told of such trouble.", BRING_BACK, gone)
@@ -138,14 +136,6 @@ def of_alarms(
     if bare:
         without = f"{_alarms(bare)} without a destination: nobody is told."
         yield warning(Kind.ALARM_WITHOUT_DESTINATION, without, BRING_BACK, bare)
-    unheard = [alarm.name for alarm in found if alarm.actions and not _is_heard(alarm, audiences)]
-    if unheard:
-        yield warning(
-            Kind.ALARM_UNHEARD,
-            f"{_alarms(unheard)} heard by nobody: no subscription to the topic is confirmed.",
-            "Deploy with OperatorEmail and follow the link in AWS's message, or subscribe to the topic yourself.",
-            unheard,
-        )
     for alarm in found:
         if alarm.state == "ALARM":
             yield warning(
@@ -154,6 +144,18 @@ def of_alarms(
                 "docs/operating.md says what each alarm means and what to do.",
                 [alarm.name],
             )
+
+
+def of_listeners(found: Sequence[Alarm], audiences: Mapping[str, Sequence[Subscription]]) -> Iterator[Finding]:
+    """Whether anybody hears the alarms; `audiences` are those of the topics that they tell."""
+    unheard = [alarm.name for alarm in found if alarm.actions and not _is_heard(alarm, audiences)]
+    if unheard:
+        yield warning(
+            Kind.ALARM_UNHEARD,
+            f"{_alarms(unheard)} heard by nobody: no subscription to the topic is confirmed.",
+            "Deploy with OperatorEmail and follow the link in AWS's message, or subscribe to the topic yourself.",
+            unheard,
+        )
 
 
 def _of_waiting(waiting: Sequence[str], what: str) -> Iterator[Finding]:
