@@ -116,9 +116,12 @@ def mapping_off(stack: Deployed) -> Iterator[None]:
 
 @ailment(2, "The environment of the function {} is not that of the stack: ALERT_TOPIC_ARN differs.")
 def function_drifted(stack: Deployed) -> Iterator[None]:
+    updated = stack.local.client("lambda").get_waiter("function_active_v2")
     stack.configure(ALERT_TOPIC_ARN="arn:aws:sns:us-east-1:000000000000:another")
+    updated.wait(FunctionName=stack.local.outputs["CheckTargetsFunction"])
     yield
     stack.configure(**stack.original)
+    updated.wait(FunctionName=stack.local.outputs["CheckTargetsFunction"])
 
 
 @ailment(1, "The expiry of the History table {} is off: it grows for ever, and so does what it costs.")

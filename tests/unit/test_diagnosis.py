@@ -142,6 +142,12 @@ def test_all_that_is_wrong_with_a_schedule() -> None:
     ]
 
 
+def test_a_function_that_is_being_made() -> None:
+    """A minute later it runs."""
+    (found,) = running.of_function(replace(LAMBDA, state="Pending"), ENVIRONMENT)
+    assert (found.severity, found.what) == (Severity.WARNING, f"The function {FUNCTION} is being made or updated.")
+
+
 def test_a_mapping_that_changes_what_comes_back() -> None:
     """A failed message must come back alone, and AWS's own word of trouble is passed on."""
     wrong = replace(MAPPING, reports_failures=False, last_result="PROBLEM: Function call failed\x1b[31m")

@@ -92,11 +92,17 @@ def of_function(found: Function | None, wanted: Mapping[str, str]) -> Iterator[F
     if found is None:
         yield broken(Kind.FUNCTION_GONE, "The function that tests is gone: nothing is tested.", BRING_BACK)
         return
-    if found.state not in ("Active", "Inactive"):  # one that has slept for weeks is Inactive, and wakes when invoked
+    if found.state == "Pending":
+        yield warning(
+            Kind.FUNCTION_NOT_ACTIVE,
+            f"The function {found.name} is being made or updated{_because(found.why)}.",
+            "Run `popwatch doctor` again in a minute.",
+        )
+    elif found.state not in ("Active", "Inactive"):  # one that slept for weeks is Inactive, and wakes when invoked
         yield broken(
             Kind.FUNCTION_NOT_ACTIVE,
             f"The function {found.name} is in state {found.state} and does not run{_because(found.why)}.",
-            "Wait a minute if it is Pending. Else mend what it names, and deploy the stack again with `sam deploy`.",
+            "Mend what it names, and deploy the stack again with `sam deploy`.",
         )
     if found.update == "Failed":
         yield warning(
