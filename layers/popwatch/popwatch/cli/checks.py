@@ -3,8 +3,10 @@
 What AWS refuses is raised as it comes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+
+from botocore.exceptions import ClientError
 
 from popwatch.cli.dead_letters import DeadLetterQueue
 from popwatch.cli.facts import Facts
@@ -92,7 +94,15 @@ def _letters(facts: Facts) -> Iterator[Finding]:
         yield from batching.of_dead_letter_queue(False)
         return
     count = int(attributes["ApproximateNumberOfMessages"])
-    yield from letters.of_letters(count, dead_letters_of(facts).look() if count else ())
+    yield from letters.of_letters(count, _look(facts) if count else ())
+
+
+def _look(facts: Facts) -> Sequence[letters.Letter]:
+    """The letters, or none if the caller may count them only."""
+    try:
+        return dead_letters_of(facts).look()
+    except ClientError:
+        return ()
 
 
 def dead_letters_of(facts: Facts) -> DeadLetterQueue:

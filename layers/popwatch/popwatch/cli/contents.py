@@ -15,6 +15,10 @@ from popwatch.store import Store, SweepMark
 from popwatch.targets import DEFAULTS_ID, Target, parse_target
 
 
+class NotKnownError(Exception):
+    """There is nothing to know a thing by; the text says why, as the end of `not known: ...`."""
+
+
 class Contents:
     """The contents at one moment. Each is asked for once, and again only if AWS refused it."""
 
@@ -64,11 +68,11 @@ class Contents:
 
     @property
     def gaps(self) -> list[Gap]:
-        """Where nothing was tested in the last hours, as far as the samples of one target's batch show."""
+        """Where nothing was tested in the last hours, by the samples of one target's batch. Raises NotKnownError."""
         mark, records = self.status
         seen = witness(self.targets.values(), records)
         if seen is None or mark.tick is None:
-            return []
+            raise NotKnownError("no target is up, whose tests would show them")
         up_since = records[seen.target_id].health.since or self._now
         since = max(self._now - LOOKBACK, up_since)
         ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), seen.target_id, since)}

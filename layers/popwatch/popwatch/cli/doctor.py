@@ -10,9 +10,9 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.cli.checks import CHECKS, Check, dead_letters_of
+from popwatch.cli.contents import NotKnownError
 from popwatch.cli.errors import UserError
 from popwatch.cli.facts import Facts
-from popwatch.cli.figures import NoFiguresError
 from popwatch.cli.installation import find
 from popwatch.diagnosis import letters
 from popwatch.diagnosis.findings import Checked, Severity, exit_code, summary, worst_first
@@ -82,7 +82,7 @@ def _check(title: str, check: Check, facts: Facts) -> Checked:
         return Checked(title, unknown=f"AWS answers {error.response['Error']['Code']} to {error.operation_name}")
     except BotoCoreError as error:
         return Checked(title, unknown=clean(str(error), SHOWN).rstrip("."))
-    except NoFiguresError as error:
+    except NotKnownError as error:
         return Checked(title, unknown=str(error))
     except KeyError as error:
         return Checked(title, unknown=f"AWS's answer has no {error.args[0]}")

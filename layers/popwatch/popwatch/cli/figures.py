@@ -3,18 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
+from popwatch.cli.contents import NotKnownError
 from popwatch.cli.facts import Facts
 from popwatch.diagnosis.running import Figures
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
-class NoFiguresError(Exception):
-    """There are no figures, so that nothing is known; the text says of what."""
-
-
 def read_figures(facts: Facts) -> list[Figures]:
-    """Of each function of the stack. Raises NoFiguresError if the one that tests has none."""
+    """Of each function of the stack. Raises NotKnownError if the one that tests has none."""
     found = []
     for name in facts.of_type("AWS::Lambda::Function"):
         dimensions = {"FunctionName": name}
@@ -23,18 +20,18 @@ def read_figures(facts: Facts) -> list[Figures]:
         )
         tests = name == facts.outputs["CheckTargetsFunction"]
         if tests and not errors and not throttles:
-            raise NoFiguresError(f"CloudWatch has no figures of {name} in the last day")
+            raise NotKnownError(f"CloudWatch has no figures of {name} in the last day")
         lags = _read(facts, ("popwatch", "SweepLag"), {"service": "popwatch"}, HOUR, "Maximum") if tests else []
         found.append(Figures(name, int(sum(errors)), int(sum(throttles)), max(lags, default=None)))
     return found
 
 
 def read_spend(facts: Facts) -> tuple[float, float]:
-    """What SMS have cost this month, and what they may, in US dollars. Raises NoFiguresError."""
+    """What SMS have cost this month, and what they may, in US dollars. Raises NotKnownError."""
     attributes = facts.client("sns").get_sms_attributes(attributes=["MonthlySpendLimit"])["attributes"]
     spent = _read(facts, ("AWS/SNS", "SMSMonthToDateSpentUSD"), {}, DAY, "Maximum")
     if not spent:
-        raise NoFiguresError("CloudWatch has no figures of what SMS have cost in the last day")
+        raise NotKnownError("CloudWatch has no figures of what SMS have cost in the last day")
     return spent[-1], float(attributes.get("MonthlySpendLimit", 1.0))
 
 
