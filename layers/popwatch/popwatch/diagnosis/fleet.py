@@ -75,7 +75,7 @@ def of_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
                 Kind.DUPLICATE,
                 f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is told "
                 f"{len(names)} times.",
-                f"Remove all but one: `popwatch targets delete {names[1]}`, if they are not meant.",
+                f"Remove all but one: `popwatch targets remove {names[1]}`, if they are not meant.",
                 names,
             )
 
