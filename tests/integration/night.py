@@ -1,7 +1,7 @@
 """The night that the docs tell of, by a clock of its own: the tables, topic and receivers that their commands see.
 
 Mail Berlin says nothing from 03:12 to 03:40 UTC on 23 November 2026, as in docs/alerts.md. Mail Rome has refused one
-connection at 01:30, and Oslo is tested each five minutes. Everything else passes.
+connection at 02:40, and Oslo is tested each five minutes. Everything else passes.
 """
 
 import json
@@ -20,9 +20,9 @@ from integration.world import MINUTE, World
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.targets import Target
 
-EVENING = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
+EVENING = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 OUTAGE = (START, START + timedelta(minutes=28))
-REFUSED_AT = datetime(2026, 11, 23, 1, 30, tzinfo=UTC)
+REFUSED_AT = datetime(2026, 11, 23, 2, 40, tzinfo=UTC)
 
 TARGETS: tuple[dict[str, Any], ...] = (
     {"target_id": "_defaults", "timezone": "Europe/Berlin"},
