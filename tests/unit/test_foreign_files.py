@@ -65,6 +65,7 @@ class TestNagios:
     def test_sample_names_what_is_left(self) -> None:
         """Each directive, option and service without an equivalent, with its line."""
         assert list(read_foreign(SAMPLES / "nagios.cfg", "nagios").notes) == [
+            "Line 7: `notifications_enabled` is not taken: it is of the host's own check.",
             "Line 18: `parents` is not taken: set `depends_on` to the target that stands before it.",
             "Line 37: `notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
             "Line 47: The option -c has no equivalent.",
@@ -139,6 +140,32 @@ class TestNagios:
         )
         some = service("check_pop", host_name="null", hostgroup_name="g,!n")
         assert set(targets(read_nagios(hosts + groups + some))) == {"a-pop", "b-pop"}
+
+    @pytest.mark.parametrize(
+        ("directives", "max_alerts", "recovery"),
+        [
+            ({"notification_options": "w,u,c,r"}, 3, True),
+            ({"notification_options": "c"}, 3, False),
+            ({"notification_options": "n"}, 0, False),
+            ({"notification_options": "r"}, 0, True),
+            ({"notifications_enabled": "0"}, 0, True),
+            ({"notification_interval": "0"}, 1, True),
+        ],
+    )
+    def test_when_people_are_told(self, directives: dict[str, str], max_alerts: int, recovery: bool) -> None:
+        """Options of notification become the number of alerts and the word of the end."""
+        [found] = targets(read_nagios(host() + service("check_pop", **directives))).values()
+        assert (found.policy.max_alerts, found.policy.alert_recovery) == (max_alerts, recovery)
+
+    def test_a_host_has_a_check_of_its_own(self) -> None:
+        """What a host says of it is no target, and said."""
+        taken = read_nagios(host(check_command="check-host-alive", max_check_attempts="9") + service("check_pop"))
+        [found] = targets(taken).values()
+        assert found.policy.failures_per_alert == 3
+        assert [note for note in taken.notes if "host's own check" in note] == [
+            "Line 4: `check_command` is not taken: it is of the host's own check.",
+            "Line 5: `max_check_attempts` is not taken: it is of the host's own check.",
+        ]
 
     def test_macros_of_the_host(self) -> None:
         """A command may take what the host says in a variable of its own."""
@@ -237,7 +264,10 @@ class TestBlackbox:
             "a.example-110": ("a.example", 110, ("env=prod",)),
             "2001-db8-1-995": ("2001:db8::1", 995, ("env=prod",)),
         }
-        assert list(taken.notes) == ["Line 1: b.example:9100 is not taken: POP3 is at port 110 or 995."]
+        assert list(taken.notes) == [
+            "Line 1: The label `__x` has no equivalent.",
+            "Line 1: b.example:9100 is not taken: POP3 is at port 110 or 995.",
+        ]
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -254,6 +284,17 @@ class TestBlackbox:
     def test_mistakes(self, text: str, said: str) -> None:
         """A sentence, with its line where there is one."""
         assert said in mistakes(read_blackbox, text)
+
+    def test_what_is_left_of_jobs_and_modules(self) -> None:
+        """Names without an equivalent, in modules by their path, as they have lines of another file."""
+        job = "{job_name: j, scrape_timeout: 5s, params: {module: [m], debug: ['true']}, static_configs: []}"
+        module = "modules: {m: {prober: tcp, tcp: {query_response: [{expect: OK}], tls_config: {ca_file: x}}}}"
+        assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).notes) == [
+            "Line 1: `rule_files` is not taken: only jobs are.",
+            "Line 3: The parameter `debug` has no equivalent.",
+            "Line 3: `scrape_timeout` has no equivalent.",
+            "Line 3: `tcp.tls_config.ca_file` of the module m has no equivalent.",
+        ]
 
     def test_modules_that_are_none(self) -> None:
         """The second file's mistake is told, too."""
@@ -284,7 +325,10 @@ class TestGatus:
     def test_sample_names_what_is_left(self) -> None:
         """Each endpoint and condition without an equivalent, with its line."""
         assert list(read_foreign(SAMPLES / "gatus.yaml", "gatus").notes) == [
+            "Line 1: `metrics` is not taken: only endpoints are.",
+            "Line 2: Of `alerting` only each `default-alert` is taken; see docs/escalation.md.",
             "Line 23: [CERTIFICATE_EXPIRATION] becomes a warning: it is no failed test in popwatch.",
+            "Line 28: `description` of an alert has no equivalent.",
             "Line 32: `interval` of 5 s becomes 10 s: popwatch takes 10 to 86400 s.",
             "Line 34: [RESPONSE_TIME] is not taken: a slow greeting is no failed test in popwatch.",
             "Line 38: Of the thresholds [2, 3] the first is taken; docs/escalation.md does the rest.",
@@ -309,6 +353,7 @@ class TestGatus:
                 "endpoints:\n- {name: a, url: 'tcp://a:110', alerts: [{failure-threshold: x}]}\n",
                 "Line 2: x is no number",
             ),
+            ("endpoints:\n- {name: a, url: 'tcp://a:110', alerts: [email]}\n", "Line 2: each of `alerts` is a map"),
             ("endpoints:\n- name: a\n  name: b\n", "Line 3: the field `name` is there twice"),
             ("[" * 5000, "nested too deeply"),
             ("a: !!python/object:os.system x\n", "Line 1: tags"),

@@ -4,7 +4,7 @@ A job is POP3's if the name of its module says so, or a target if its port does.
 blackbox.yml, where one is given. Reference: https://github.com/prometheus/blackbox_exporter, CONFIGURATION.md.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,20 @@ from popwatch.cli.target_items import shown
 from popwatch.cli.yaml_form import Block, read_blocks
 from popwatch.targets import TlsMode
 
-TAKEN_OF_JOB = {"job_name", "metrics_path", "params", "static_configs", "scrape_interval", "scrape_timeout", "scheme"}
+TAKEN_OF_JOB = {"job_name", "params", "static_configs", "scrape_interval", "metrics_path", "scheme"}
+"""What is taken of a job, or says how the exporter itself is reached."""
+
+TAKEN_OF_MODULE = {
+    "prober",
+    "timeout",
+    "tcp",
+    "tcp.query_response",
+    "tcp.tls",
+    "tcp.tls_config",
+    "tcp.tls_config.insecure_skip_verify",
+    "tcp.tls_config.server_name",
+}
+
 USUAL_LABELS = {"__param_target", "instance", "__address__"}
 """What the relabelling that blackbox_exporter's own README shows writes to."""
 
@@ -37,6 +50,7 @@ class Module:
     tls: TlsMode | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     is_pop3: bool = False
+    left: Sequence[str] = ()
 
 
 def read_blackbox(text: str, modules_text: str | None = None) -> Taken:
@@ -50,6 +64,9 @@ def read_blackbox(text: str, modules_text: str | None = None) -> Taken:
         raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list of file_sd."])
     shared = root.get("global")
     settings = shared if isinstance(shared, Block) else Block({}, 0, {})
+    for block, taken in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
+        for name in block.keys() - taken:
+            notes.add(block.line_of(name), f"`{shown(name)}` is not taken: only jobs are.")
     entries = [entry for job in root["scrape_configs"] for entry in _job(job, settings, modules, notes)]
     return Taken(entries, notes)
 
@@ -83,7 +100,14 @@ def _module(name: str, body: Block, notes: Notes) -> Module:
             fields["verify_tls"] = False
         if config.get("server_name"):
             fields["tls_name"] = str(config["server_name"])
-    return Module(name, tls, fields, "OK" in expected or _says_pop3(name))
+    left = sorted(_names_of(body) - TAKEN_OF_MODULE)
+    return Module(name, tls, fields, "OK" in expected or _says_pop3(name), left)
+
+
+def _names_of(block: Block, prefix: str = "") -> set[str]:
+    """The names of a block and of the blocks in it, as paths."""
+    inner = (_names_of(value, f"{prefix}{name}.") for name, value in block.items() if isinstance(value, Block))
+    return {f"{prefix}{name}" for name in block}.union(*inner)
 
 
 def _says_pop3(name: str) -> bool:
@@ -102,6 +126,8 @@ def _job(job: object, settings: Block, modules: Mapping[str, Module] | None, not
         notes.add(
             job.line, f"What the module {shown(module.name)} does is not known: give blackbox.yml with --modules."
         )
+    for path in module.left:
+        notes.add(job.line, f"`{shown(path)}` of the module {shown(module.name)} has no equivalent.")
     _note_what_is_left(job, notes)
     fields = dict(module.fields)
     for source in (job, settings):
@@ -124,6 +150,9 @@ def _module_of(job: Block, modules: Mapping[str, Module] | None) -> Module | Non
 
 
 def _note_what_is_left(job: Block, notes: Notes) -> None:
+    parameters = job["params"]
+    for name in parameters.keys() - {"module"}:
+        notes.add(parameters.line_of(name), f"The parameter `{shown(name)}` has no equivalent.")
     for name in job.keys() - TAKEN_OF_JOB:
         line = job.line_of(name)
         if name == "relabel_configs":
@@ -143,11 +172,14 @@ def _groups(groups: list[Any], module: Module, job: str, fields: Mapping[str, ob
         if not isinstance(group, Block) or not isinstance(group.get("targets"), list):
             raise FileError([f"Line {_line(group)}: a group of targets is a map with a list `targets`."])
         labels = group.get("labels")
-        labels = dict(labels) if isinstance(labels, Block) else {}
+        labels = labels if isinstance(labels, Block) else Block({}, 0, {})
+        for name in labels:
+            if name.startswith("__"):
+                notes.add(labels.line_of(name), f"The label `{shown(name)}` has no equivalent.")
         for address in group["targets"]:
             entry = _target(str(address), group, module, fields, notes)
             if entry:
-                tags = [f"{name}={value}" for name, value in labels.items() if not str(name).startswith("__")]
+                tags = [f"{name}={value}" for name, value in labels.items() if not name.startswith("__")]
                 extra = ({"group": job} if job else {}) | ({"tags": tags} if tags else {})
                 yield Entry(entry.line, {**entry.fields, **extra}, entry.lines)
 

@@ -27,12 +27,13 @@ from popwatch.targets import TlsMode
 
 SCHEMES = ("tcp", "tls")
 MATERIAL = {"name", "group", "url", "enabled", "interval", "client", "conditions", "alerts", "maintenance-windows"}
-NEEDLESS = {"body", "ui"}
+NEEDLESS = {"body"}
 """What an endpoint may have that a target needs no equivalent for: popwatch speaks POP3 itself."""
 
 TAKEN_AT_TOP = {"endpoints", "alerting", "maintenance"}
-OWN_SETTINGS = {"metrics", "storage", "web", "ui", "debug", "concurrency", "disable-monitoring-lock", "announcements"}
-"""What is about Gatus itself and not about what it watches."""
+TAKEN_OF_ALERT = {
+    "type", "enabled", "failure-threshold", "success-threshold", "send-on-resolved", "minimum-reminder-interval"
+}  # fmt: skip
 
 _RESPONSE_TIME = re.compile(r"\[RESPONSE_TIME\]\s*<=?\s*\d+")
 _CERTIFICATE = re.compile(r"\[CERTIFICATE_EXPIRATION\]\s*>=?\s*(\S+)")
@@ -45,8 +46,10 @@ def read_gatus(text: str) -> Taken:
     if not isinstance(root, Block) or not isinstance(root.get("endpoints"), list):
         raise FileError(["The file is no configuration of Gatus: it has no list `endpoints`."])
     notes = Notes()
-    for name in root.keys() - TAKEN_AT_TOP - OWN_SETTINGS:
+    for name in root.keys() - TAKEN_AT_TOP:
         notes.add(root.line_of(name), f"`{shown(name)}` is not taken: only endpoints are.")
+    if "alerting" in root:
+        notes.add(root.line_of("alerting"), "Of `alerting` only each `default-alert` is taken; see docs/escalation.md.")
     shared = Endpoints(_block(root, "alerting"), _windows(root.get("maintenance"), notes), notes)
     found = [shared.entry(endpoint, root.line_of("endpoints")) for endpoint in root["endpoints"]]
     return Taken([entry for entry in found if entry], notes)
@@ -135,7 +138,7 @@ class Endpoints:
 
     def _alerts(self, endpoint: Block) -> dict[str, object]:
         """When people are told: the threshold of the alert that comes first, and whether any tells the end."""
-        alerts = [self._with_defaults(alert) for alert in _list(endpoint.get("alerts")) if isinstance(alert, Block)]
+        alerts = [self._with_defaults(alert, endpoint) for alert in _list(endpoint.get("alerts"))]
         alerts = [alert for alert in alerts if str(alert.get("enabled", "true")).lower() != "false"]
         if not alerts:
             self._notes.add(endpoint.line, "It has no alerts in Gatus, so it is taken with `max_alerts: 0`.")
@@ -161,7 +164,11 @@ class Endpoints:
             fields["alert_recovery"] = False
         return fields
 
-    def _with_defaults(self, alert: Block) -> dict[str, Any]:
+    def _with_defaults(self, alert: object, endpoint: Block) -> dict[str, Any]:
+        if not isinstance(alert, Block):
+            raise FileError([f"Line {endpoint.line_of('alerts')}: each of `alerts` is a map with `type`."])
+        for name in alert.keys() - TAKEN_OF_ALERT:
+            self._notes.add(alert.line_of(name), f"`{shown(name)}` of an alert has no equivalent.")
         provider = self._alerting.get(str(alert.get("type")))
         defaults = provider.get("default-alert") if isinstance(provider, Block) else None
         return {**(defaults if isinstance(defaults, Block) else {}), **alert}

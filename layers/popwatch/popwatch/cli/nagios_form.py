@@ -42,11 +42,12 @@ LONG = {
 }  # fmt: skip
 """The options of check_tcp (monitoring-plugins 2.4); the long ones by the letter of the short."""
 
-NEEDLESS = {
-    "host_name", "hostgroup_name", "service_description", "check_command", "use", "name", "register", "address",
-    "alias", "display_name", "check_interval", "normal_check_interval", "retry_interval", "retry_check_interval",
-    "max_check_attempts", "notification_interval", "notification_options", "notifications_enabled",
-    "active_checks_enabled", "flap_detection_enabled", "contact_groups", "hostgroups",
+IDENTITY = {"host_name", "use", "name", "register", "display_name", "contact_groups"}
+TAKEN_OF_HOST = IDENTITY | {"address", "alias", "hostgroups"}
+TAKEN_OF_SERVICE = IDENTITY | {
+    "hostgroup_name", "service_description", "check_command", "check_interval", "normal_check_interval",
+    "retry_interval", "retry_check_interval", "max_check_attempts", "notification_interval", "notification_options",
+    "notifications_enabled", "active_checks_enabled", "flap_detection_enabled",
 }  # fmt: skip
 """Directives that are taken, or that say how the file is written."""
 
@@ -60,6 +61,10 @@ EQUIVALENTS = {
     "high_flap_threshold": "see `flap_per_hour`.",
     "event_handler": "subscribe a function to the alert topic.",
 }
+TELLING_OF_FAILURE = {"w", "u", "c", "all", "warning", "unknown", "critical"}
+TELLING_OF_RECOVERY = {"r", "all", "recovery"}
+"""Notification options of a service."""
+
 ALWAYS = "24x7"
 """The period, of those that come with Nagios, that needs no equivalent."""
 
@@ -184,15 +189,13 @@ class Services:
             return text
 
     def _entry(self, service: Definition, host: Definition, test: Mapping[str, object]) -> Entry:
-        for definition in (host, service):
-            for name in definition.values.keys() - NEEDLESS:
-                if not name.startswith("_") and definition.values[name] != ALWAYS:
-                    sentence = EQUIVALENTS.get(name, "it has no equivalent.")
-                    self._notes.add(definition.line_of(name), f"`{shown(name)}` is not taken: {sentence}")
+        self._note_what_is_left(host, TAKEN_OF_HOST)
+        self._note_what_is_left(service, TAKEN_OF_SERVICE)
         host_name, description = host.values["host_name"], service.values.get("service_description", "")
+        shown_as = service.values.get("display_name", description)
         fields: dict[str, object] = {
             "target_id": f"{slug(host_name)}-{slug(description)}".strip("-"),
-            "name": f"{host.values.get('alias') or host_name} {description}".strip(),
+            "name": f"{host.values.get('alias') or host_name} {shown_as}".strip(),
             **test,
             **self._policy(service),
         }
@@ -208,6 +211,14 @@ class Services:
         lines = {field: service.line_of("check_command") for field in ("port", "tls", *test)}
         lines["host"] = host.line_of("address")
         return Entry(service.line, fields, lines)
+
+    def _note_what_is_left(self, definition: Definition, taken: set[str]) -> None:
+        for name in definition.values.keys() - taken:
+            if not name.startswith("_") and definition.values[name] != ALWAYS:
+                of_check = definition.kind == "host" and name in TAKEN_OF_SERVICE
+                usual = "it is of the host's own check." if of_check else "it has no equivalent."
+                sentence = f"`{shown(name)}` is not taken: {EQUIVALENTS.get(name, usual)}"
+                self._notes.add(definition.line_of(name), sentence)
 
     def _policy(self, service: Definition) -> dict[str, object]:
         """When it is tested and people are told."""
@@ -225,9 +236,10 @@ class Services:
                 service.line_of("notification_interval"),
                 "`notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
             )
-        if values.get("notifications_enabled") == "0":
+        options = set(service.names("notification_options"))
+        if values.get("notifications_enabled") == "0" or (options and not options & TELLING_OF_FAILURE):
             fields["max_alerts"] = 0
-        if "notification_options" in values and not {"r", "all"} & set(service.names("notification_options")):
+        if options and not options & TELLING_OF_RECOVERY:
             fields["alert_recovery"] = False
         if values.get("active_checks_enabled") == "0":
             fields["enabled"] = False
