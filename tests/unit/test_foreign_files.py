@@ -378,6 +378,12 @@ class TestGatus:
         assert [note for note in taken.notes if left in note] if left else len(list(taken.notes)) == 1
 
 
+def test_ids_are_gatus_own_keys() -> None:
+    """As its badges have them, so that scripts which know them go on."""
+    taken = read_gatus("endpoints:\n- {name: Pop.Example_Net, group: a b, url: 'tcp://a.example:110'}\n")
+    assert set(targets(taken)) == {"a-b_pop-example-net"}
+
+
 @pytest.mark.parametrize("monitor", ["nagios", "blackbox", "gatus"])
 @pytest.mark.parametrize("content", [b"\x7fELF\x00\xff", b"\x00" * 1000, b"", b"{{{", b"\xef\xbb\xbf---\n"])
 def test_files_that_are_something_else(tmp_path: Path, monitor: str, content: bytes) -> None:

@@ -70,7 +70,11 @@ class Endpoints:
             return None
         name = str(endpoint.get("name") or "")
         group = str(endpoint.get("group") or "")
-        fields: dict[str, object] = {"target_id": slug(f"{group}_{name}" if group else name), "name": name, **place}
+        fields: dict[str, object] = {
+            "target_id": "_".join(_key(part) for part in (group, name) if part),
+            "name": name,
+            **place,
+        }
         if group:
             fields["group"] = group
         if str(endpoint.get("enabled", "true")).lower() == "false":
@@ -172,6 +176,11 @@ class Endpoints:
         provider = self._alerting.get(str(alert.get("type")))
         defaults = provider.get("default-alert") if isinstance(provider, Block) else None
         return {**(defaults if isinstance(defaults, Block) else {}), **alert}
+
+
+def _key(text: str) -> str:
+    """A part of Gatus's own key of an endpoint, as its addresses and badges have it."""
+    return slug(text).replace("_", "-").replace(".", "-")
 
 
 def _block(parent: Mapping[str, Any], name: str) -> Block:
