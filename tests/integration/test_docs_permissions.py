@@ -18,11 +18,10 @@ ROWS = dict(
 )
 
 FIND = "find the stack"
-READ = "read (`status`, `history`, `report`, `replay`, `targets list`)"
+READ = "read (`status`, `page`, `report`, `replay`, `targets list`)"
 COMMANDS = {
     READ: [
         "status",
-        "history mail-berlin --since 90m",
         "report --since 90m",
         "replay --since 90m --set failures_per_alert=2",
         "targets list",
@@ -35,6 +34,7 @@ COMMANDS = {
         "targets remove new",
         "targets show mail-rome",
     ],
+    "`history`": ["history mail-berlin --since 90m"],
     "`simulate` with a target": ["simulate mail-berlin"],
     "`alert-test`": ["alert-test mail-berlin"],
 }
