@@ -91,6 +91,7 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     assert "goes on 3 h" in said
     assert "Unable to connect to the remote device (refused)" in said
     assert "alert DOWN 1/3: a to sms +49...78" in said
+    assert "up -> down (refused)" in said
     assert "acknowledged by night-shift: on my way" in said
     assert "Now down, acknowledged by night-shift: on my way" in said
     found = json.loads(do("history", "a", "--since", "24h", "--json"))

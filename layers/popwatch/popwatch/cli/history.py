@@ -218,8 +218,8 @@ def _told(event: Mapping[str, Any], audience: Audience | None, zone: tzinfo) -> 
     match event["kind"]:
         case "transition":
             state = State(event["state"])
-            why = f" ({event['reason']})" if event.get("reason") else ""
-            return f"{State(event['previous'])} -> [{COLOURS[state]}]{state}[/]{escape(clean(why, DETAIL_SHOWN))}"
+            why = f" ({clean(event['reason'], DETAIL_SHOWN)})" if event.get("reason") else ""
+            return f"{State(event['previous'])} -> [{COLOURS[state]}]{state}[/]{escape(why)}"
         case "alert":
             summary = " (in a summary)" if event.get("summary") else ""
             receivers = receivers_of(event, audience)
