@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check build deploy bench clean
+.PHONY: help install run test check docs build deploy bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,15 +21,18 @@ run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AW
 	@exec $(BIN)/python -m popwatch.cli.local $(if $(TARGETS),--targets "$(TARGETS)")
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
-	$(BIN)/pytest -m "not debian" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not debian and not fresh" -n 2 --dist loadfile $(PYTEST_ARGS)
 
-check: $(VENV)/dev.installed ## lint, types, import rules, template
+check: docs ## lint, types, import rules, template, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy layers/popwatch/popwatch functions tests
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
+
+docs: $(VENV)/dev.installed ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
 	$(BIN)/sam build
@@ -41,7 +44,7 @@ bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole swee
 	@for bench in rtt prober sweep capacity report page; do PYTHONPATH=tests $(BIN)/python tests/bench/bench_$$bench.py && echo || exit 1; done
 
 clean: ## remove what was built and installed here
-	rm -rf $(VENV) .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -57,8 +60,8 @@ $(VENV)/run.installed: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/dev.installed: requirements/dev.txt $(VENV)/run.installed
+$(VENV)/dev.installed: requirements/dev.txt requirements/docs.txt $(VENV)/run.installed
 	@echo "Installing what the tests need into $(VENV)."
-	@$(PIP) --no-deps --requirement requirements/dev.txt || { \
+	@$(PIP) --no-deps --requirement requirements/dev.txt --requirement requirements/docs.txt || { \
 		echo "The packages could not be installed: is PyPI, or your mirror of it, within reach?" >&2; exit 1; }
 	@touch $@

@@ -26,7 +26,7 @@ REFUSED = Outcome(NOW - 3 * HOUR, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refu
 
 
 def swept(stack: Installation, ago: timedelta = MINUTE) -> None:
-    stack.store.mark_sweep(SweepMark(NOW - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
+    stack.store.mark_sweep(SweepMark(datetime.now(UTC) - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
 
 
 def fail(stack: Installation, name: str, since: datetime, **health: Any) -> None:
@@ -162,7 +162,7 @@ def test_report_counts_nothing_up_that_nobody_watched(do: Do, stack: Installatio
 def test_report_of_what_retention_has_taken(do: Do, stack: Installation) -> None:
     """Up since before anything was kept: known to be up since then, and said what is not known."""
     swept(stack)
-    up(stack, "a", NOW - 450 * DAY)
+    up(stack, "a", datetime.now(UTC) - 450 * DAY)
     report = json.loads(do("report", "--since", "500d", "--format", "json"))
     [line] = [line for line in report["targets"] if line["target_id"] == "a"]
     assert line["untested_seconds"] == pytest.approx(50 * 86_400, abs=60)

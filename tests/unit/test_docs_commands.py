@@ -1,6 +1,12 @@
-"""docs/targets.md and docs/command.md keep step with the code."""
+"""docs/targets.md and docs/command.md keep step with the code, and every command in the docs is one that there is.
 
+With POPWATCH_REWRITE_DOCS=1 in the environment the reference in docs/command.md is written anew instead.
+"""
+
+import os
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -14,6 +20,7 @@ from popwatch.outcomes import Outcome, Phase
 from popwatch.targets import FIELDS, Field, parse_target
 
 DOCS = Path(__file__).parents[2] / "docs"
+PROJECT = DOCS.parent
 TARGETS, COMMAND = (DOCS / "targets.md").read_text(), (DOCS / "command.md").read_text()
 
 
@@ -78,3 +85,72 @@ def test_names_of_an_outcome_are_documented() -> None:
     """The table of names is what a program gets."""
     documented = re.findall(r"^\| `([a-z_]+)` \|", COMMAND, re.MULTILINE)
     assert set(documented) == set(outcome_text.to_json(target(), Outcome(START, Phase.DNS)))
+
+
+REFERENCE = "## Every command and option\n"
+
+
+def all_commands(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """A context for each command that does something, by name, groups themselves left out."""
+    context = click.Context(command, info_name=path, parent=parent)
+    if not isinstance(command, click.Group):
+        yield context
+        return
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from all_commands(found, name, context)
+
+
+def described(context: click.Context) -> str:
+    """A command's part of the reference: how it is called, what it does, its options."""
+    command = context.command
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)[1:]])
+    help_text = (command.help or "").partition("\b")[0]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in help_text.strip().split("\n\n")]
+    rows = [option.get_help_record(context) for option in command.params if isinstance(option, click.Option)]
+    options = [f"- `{names}`: {what}" if what else f"- `{names}`" for names, what in filter(None, rows)]
+    listed = ["\n".join(options)] if options else []
+    return "\n\n".join([f"### {context.command_path}", f"    {usage}", *paragraphs, *listed])
+
+
+def reference() -> str:
+    """The reference as it stands at the end of docs/command.md."""
+    intro = "Written by the commands themselves; `--help` shows the same, with examples."
+    return "\n\n".join([REFERENCE.strip(), intro, *map(described, all_commands(cli, "popwatch"))]) + "\n"
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    """The last section of docs/command.md is what the commands say of themselves."""
+    before, heading, written = COMMAND.partition(REFERENCE)
+    if os.environ.get("POPWATCH_REWRITE_DOCS"):
+        (DOCS / "command.md").write_text(before + reference())
+        return
+    assert heading + written == reference()
+
+
+def commands_shown() -> Iterator[tuple[str, str]]:
+    """Each line of a page that calls popwatch, and the page."""
+    for page in (*sorted(DOCS.glob("*.md")), PROJECT / "README.md"):
+        for line in page.read_text().split("\n"):
+            found = re.match(r"^    (?:\$ )?(?:\.venv/bin/)?popwatch ((?!\[).*)$", line)
+            if found and "ID" not in found[1]:
+                yield page.name, found[1].partition(" | ")[0].partition(" > ")[0]
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands_shown())))
+def test_commands_in_the_docs_are_taken(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command that a page shows has the options and arguments that it shows."""
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line)
+    for word in words:
+        if word.endswith((".pem", ".jsonl")):
+            (tmp_path / word).touch()
+    command: click.Command = cli
+    context = command.make_context("popwatch", words)
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(context, [*context.protected_args, *context.args])
+        assert found is not None, f"{page}: {line}"
+        context = found.make_context(name, rest, parent=context)
+        command = found
+    context.close()  # with the files that it has opened

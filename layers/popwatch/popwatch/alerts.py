@@ -12,8 +12,8 @@ from textwrap import fill as wrap
 
 from popwatch import wording
 from popwatch.alphabets import to_sms, to_subject
-from popwatch.health import AlertEvent, Health, Judgement
-from popwatch.outcomes import Outcome
+from popwatch.health import AlertEvent, Health, Judgement, State
+from popwatch.outcomes import ErrorCode, Outcome
 from popwatch.targets import Target
 from popwatch.templates import TemplateError, cut, fill
 from popwatch.tokens import Occasion, utc, values_of
@@ -114,18 +114,23 @@ def _fault(target: Target, field: str, error: TemplateError) -> str:
     )
 
 
-def _attributes(occasion: Occasion) -> Attributes:
-    target, outcome = occasion.target, occasion.outcome
+def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorCode | None, number: int) -> Attributes:
+    """The attributes of an alert of a target, which filter policies see; `number` counts the outage's alerts so far."""
     found: dict[str, str | int | tuple[str, ...]] = {
-        "event": occasion.alert.event.value,
-        "state": occasion.judgement.health.state.value,
+        "event": event.value,
+        "state": state.value,
         "target_id": target.target_id,
         "group": target.group,
         "tags": target.tags[:IDS_LISTED],
-        "error": outcome.error.value if outcome.error else "",
-        "alert_number": occasion.outage.alerts_sent,
+        "error": error.value if error else "",
+        "alert_number": number,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _attributes(occasion: Occasion) -> Attributes:
+    state, error = occasion.judgement.health.state, occasion.outcome.error
+    return attributes_of(occasion.target, occasion.alert.event, state, error, occasion.outage.alerts_sent)
 
 
 def _union(messages: Sequence[Message]) -> Attributes:

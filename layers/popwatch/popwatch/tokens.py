@@ -12,6 +12,12 @@ from popwatch.templates import TemplateError, fill
 UNKNOWN = "-"
 """What stands for a value that there is none of."""
 
+TEMPLATES = ("subject", "email", "sms")
+"""The fields of a target that hold texts with tokens."""
+
+TOKENS_LISTED = "docs/alerts.md lists the tokens"
+"""What a problem with such a text ends in."""
+
 TAGS_SHOWN = 200
 """Characters of a target's tags, all together."""
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from popwatch.cli.entries import Entry, FileError, load_json
+from popwatch.cli.foreign import Taken
 
-__all__ = ["Entry", "FileError", "parse_lines", "read_entries", "write_entries"]
+__all__ = ["Entry", "FileError", "parse_lines", "read_entries", "read_foreign", "write_entries"]
 
 LARGEST_FILE = 64 * 1024 * 1024
 """Bytes; 100,000 targets with all their fields take less."""
+
+MONITORS = ("nagios", "blackbox", "gatus")
+"""Other monitors whose files can be read."""
 
 SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
@@ -19,16 +23,26 @@ SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", "
 def read_entries(path: Path) -> list[Entry]:
     """The entries of a file. Raises FileError."""
     form = _form(path)
+    return _with_ids(_parse(form, _text_of(path)))
+
+
+def read_foreign(path: Path, monitor: str, modules: Path | None = None) -> Taken:
+    """The entries of another monitor's file, and what of it was left. Raises FileError."""
+    text = _text_of(path)
+    taken = _parse_foreign(monitor, text, None if modules is None else _text_of(modules))
+    return Taken(_with_ids(list(taken.entries)), taken.notes)
+
+
+def _text_of(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise FileError([f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: split it."])
         with path.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read()
+            return file.read()
     except OSError as error:
         raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
     except UnicodeDecodeError:
         raise FileError([f"{path} is not UTF-8 text: save it as UTF-8."]) from None
-    return _with_ids(_parse(form, text))
 
 
 def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
@@ -80,6 +94,22 @@ def _parse(form: str, text: str) -> list[Entry]:
             return read_csv(text)
         case _:
             return list(parse_lines(io.StringIO(text)))  # not splitlines, which breaks lines inside of JSON's texts
+
+
+def _parse_foreign(monitor: str, text: str, modules: str | None) -> Taken:
+    match monitor:
+        case "nagios":
+            from popwatch.cli.nagios_form import read_nagios  # noqa: PLC0415
+
+            return read_nagios(text)
+        case "blackbox":
+            from popwatch.cli.blackbox_form import read_blackbox  # noqa: PLC0415
+
+            return read_blackbox(text, modules)
+        case _:
+            from popwatch.cli.gatus_form import read_gatus  # noqa: PLC0415
+
+            return read_gatus(text)
 
 
 def _format(form: str, items: list[dict[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from popwatch.cli.choice import Choice
 from popwatch.cli.errors import UserError
-from popwatch.cli.local.stack import local_client
+from popwatch.cli.local.stack import STACK_NAME, local_client
 from popwatch.store import Store, Tables
 from popwatch.target_table import TargetTable
 
@@ -29,6 +29,11 @@ class Installation:
     outputs: Mapping[str, str]
     endpoint: str | None = None
     region: str | None = None
+
+    @property
+    def stack(self) -> str:
+        """The stack's name in CloudFormation."""
+        return STACK_NAME if self.endpoint else self.name
 
     def client(self, service: str) -> Any:
         """A boto3 client of the stack's account and region."""

@@ -13,10 +13,9 @@ from popwatch.cli.entries import Entry, load_json
 from popwatch.cli.errors import UserError
 from popwatch.outcomes import clean
 from popwatch.targets import DEFAULTS_ID, FIELDS_BY_NAME, Problem, Target, parse_target
-from popwatch.tokens import template_fault
+from popwatch.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 
 Item = dict[str, Any]
-TEMPLATES = ("subject", "email", "sms")
 SHOWN = 60
 """Characters of a value that are shown on a line."""
 
@@ -67,7 +66,7 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     own = [problem for problem in found if problem.field in item or problem.field not in defaults]
     faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
     return own + [
-        Problem(name, f"The field `{name}` cannot be used: {fault}; docs/alerts.md lists the tokens.")
+        Problem(name, f"The field `{name}` cannot be used: {fault}; {TOKENS_LISTED}.")
         for name, fault in faults
         if fault
     ]

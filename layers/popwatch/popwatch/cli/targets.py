@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from popwatch.cli.errors import UserError
-from popwatch.cli.files import Entry, FileError, read_entries, write_entries
+from popwatch.cli.files import MONITORS, Entry, FileError, read_entries, read_foreign, write_entries
 from popwatch.cli.installation import find
 from popwatch.cli.target_items import (
     Item,
@@ -153,18 +153,25 @@ def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
 @click.argument("file", type=FILE)
 @click.option("--replace", is_flag=True, help="Also remove the targets that the file does not have.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
+@click.option("--from", "monitor", type=click.Choice(MONITORS), help="The file is another monitor's configuration.")
+@click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
 @click.pass_obj
-def import_targets(choice: Any, file: Path, replace: bool, yes: bool) -> None:
+def import_targets(
+    choice: Any, *, file: Path, replace: bool, yes: bool, monitor: str | None, modules: Path | None
+) -> None:
     """Write the targets of a file (.yaml, .csv, .jsonl), after showing what will change.
 
-    A target of the file replaces the one of its id, whole. If any field is wrong, nothing is written.
+    A target of the file replaces the one of its id, whole. If any field is wrong, nothing is written. With --from, what
+    of another monitor's file is not taken is named with its lines.
 
     \b
     Examples:
       popwatch targets import targets.yaml
       popwatch targets import targets.csv --replace --yes
+      popwatch targets import --from nagios services.cfg
+      popwatch targets import --from blackbox prometheus.yml --modules blackbox.yml
     """
-    entries = read_entries(file)
+    entries = _entries_of(file, monitor, modules)
     table = find(choice).target_table
     there = table.read()
     mistakes = all_mistakes(entries, there.get(DEFAULTS_ID, {}))
@@ -218,6 +225,20 @@ def check(choice: Any, file: Path | None) -> None:
         click.secho(mistake, fg="red")
     click.echo(f"{len(entries)} items, {len(found)} mistakes.")
     sys.exit(2 if found else 0)
+
+
+def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequence[Entry]:
+    """The entries of a file of popwatch's or of another monitor's, after saying what is left of that."""
+    if modules is not None and monitor != "blackbox":
+        raise UserError("--modules does nothing without --from blackbox: leave it out.")
+    if monitor is None:
+        return read_entries(file)
+    taken = read_foreign(file, monitor, modules)
+    for note in taken.notes:
+        click.echo(note, err=True)
+    if not taken.entries:
+        raise UserError(f"{file} has no POP3 server that popwatch could take.")
+    return taken.entries
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:

@@ -5,7 +5,8 @@ No tags, and no aliases, which could unfold to any size. `from: 22:00` is a time
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -18,9 +19,35 @@ _FLOAT = "tag:yaml.org,2002:float"
 
 def read_yaml(text: str) -> list[Entry]:
     """The entries of a list of targets, or of a map of ids to their fields. Raises FileError."""
-    try:
+    with _told():
         loader = _Loader(text)
         return _entries(loader, loader.get_single_node())
+
+
+class Block(dict[str, Any]):
+    """A map of a YAML file that knows its lines."""
+
+    def __init__(self, values: Mapping[str, Any], line: int, lines: Mapping[str, int]) -> None:
+        super().__init__(values)
+        self.line, self.lines = line, lines
+
+    def line_of(self, name: str) -> int:
+        """The line of a name, or of the whole map for a name that it does not have."""
+        return self.lines.get(name, self.line)
+
+
+def read_blocks(text: str) -> Any:
+    """A whole YAML file as lists, values and, for its maps, blocks. Raises FileError."""
+    with _told():
+        loader = _Loader(text)
+        return _plain(loader, loader.get_single_node())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What PyYAML finds wrong, as FileError."""
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FileError([f"Line {line}: {error.problem}."]) from None
@@ -104,9 +131,31 @@ def _named_entry(loader: _Loader, key: Any, node: Any) -> Entry:
 def _entry(loader: _Loader, node: Any, line: int) -> Entry:
     if not isinstance(node, yaml.MappingNode):
         raise FileError([f"Line {line} is not a target: write fields such as `host: pop.example.net`."])
+    lines = _lines(node)
+    values = loader.construct_mapping(node, deep=True)
+    return Entry(line, {str(name): value for name, value in values.items()}, lines)
+
+
+def _lines(node: Any) -> dict[str, int]:
+    """The line of each name of a map. Raises FileError for a name that is there twice."""
     lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
     twice = [name for name, count in Counter(str(key.value) for key, _ in node.value).items() if count > 1]
     if twice:
         raise FileError([f"Line {lines[twice[0]]}: the field `{twice[0]}` is there twice."])
-    values = loader.construct_mapping(node, deep=True)
-    return Entry(line, {str(name): value for name, value in values.items()}, lines)
+    return lines
+
+
+def _plain(loader: _Loader, node: Any) -> Any:
+    match node:
+        case yaml.MappingNode():
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise _refusal("a name is a word, not a list or a map", key)
+            values = {str(key.value): _plain(loader, value) for key, value in node.value}
+            return Block(values, node.start_mark.line + 1, _lines(node))
+        case yaml.SequenceNode():
+            return [_plain(loader, value) for value in node.value]
+        case None:
+            return None
+        case _:
+            return loader.construct_object(node)

@@ -1,9 +1,10 @@
 """The local AWS: MiniStack, in a process of its own that ends with its parent.
 
-`python -m popwatch.cli.local.aws`, set up by the environment that `stack` gives it. Two things are added to MiniStack.
-It hands on a schedule's input as written, while EventBridge Scheduler fills in the context attributes, of which
-popwatch needs the scheduled time (AWS: managing-schedule-context-attributes). And it leaves a template's parameters of
-type Number texts, while CloudFormation makes numbers of them where a property is one.
+`python -m popwatch.cli.local.aws`, set up by the environment that `stack` gives it. Three things are added to
+MiniStack. It hands on a schedule's input as written, while EventBridge Scheduler fills in the context attributes, of
+which popwatch needs the scheduled time (AWS: managing-schedule-context-attributes). It leaves a template's parameters
+of type Number texts, while CloudFormation makes numbers of them where a property is one. And it makes a template's
+tables without their expiry and point-in-time recovery.
 """
 
 import os
@@ -15,7 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 from ministack import app
-from ministack.services import eventbridge, lambda_svc
+from ministack.services import dynamodb, eventbridge, lambda_svc
+from ministack.services.cloudformation import provisioners
 
 
 def fill_context(text: str, at: datetime) -> str:
@@ -36,10 +38,20 @@ def with_whole_numbers(mapping: dict[str, Any]) -> dict[str, Any]:
     return {**mapping, "ScalingConfig": {name: int(value) for name, value in scaling.items()}}
 
 
+def set_up_table(name: str, properties: dict[str, Any]) -> None:
+    """What a template says of a table beside its key: when its items expire, and whether it can be restored."""
+    if expiry := properties.get("TimeToLiveSpecification"):
+        dynamodb._update_ttl({"TableName": name, "TimeToLiveSpecification": expiry})
+    if recovery := properties.get("PointInTimeRecoverySpecification"):
+        dynamodb._update_continuous_backups({"TableName": name, "PointInTimeRecoverySpecification": recovery})
+
+
 def main() -> None:
     """Run until a signal comes, or until the parent has gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     invoke, limit = eventbridge._invoke_target, lambda_svc._sqs_esm_concurrency
+    tables = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
+    create = tables["create"]
 
     def invoke_with_context(target: dict[str, Any], event: dict[str, Any], rule: Any, view: Any = None) -> None:
         if event.get("Source") == "aws.scheduler" and "Input" in target:
@@ -47,7 +59,13 @@ def main() -> None:
             target = {**target, "Input": fill_context(target["Input"], at)}
         invoke(target, event, rule, view)
 
+    def create_with_settings(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+        name, attributes = create(logical_id, properties, stack)
+        set_up_table(name, properties)
+        return name, attributes
+
     eventbridge._invoke_target = invoke_with_context
+    tables["create"] = create_with_settings
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
     sys.argv = sys.argv[:1]
     app.main()

@@ -15,7 +15,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -29,6 +31,9 @@ START_SECONDS = 60.0
 
 LOCAL_PARAMETERS = {"AllowLocalTargets": "true"}
 """What the template is deployed with here: the demo's servers are on this machine."""
+
+_MAKING_CLIENTS = Lock()
+"""Clients are safe to share between threads; making them of one session is not."""
 
 
 class LocalStackError(Exception):
@@ -182,14 +187,20 @@ class LocalStack:
 
 def local_client(service: str, endpoint: str, region: str) -> Any:
     """A boto3 client for an endpoint of a local AWS, whatever the caller's own AWS configuration is."""
+    with _MAKING_CLIENTS:
+        return _session(region).client(service, endpoint_url=endpoint)
+
+
+@cache
+def _session(region: str) -> Any:
+    """One session for all clients: it reads botocore's descriptions of AWS once."""
     import boto3  # noqa: PLC0415 - only what talks to AWS pays for it
 
-    session: Any = boto3.session.Session(
+    return boto3.session.Session(
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 - opens nothing
         region_name=region,
     )
-    return session.client(service, endpoint_url=endpoint)
 
 
 def free_port(wished: int) -> int:

@@ -1,0 +1,346 @@
+"""`popwatch doctor` on the deployed stack, broken in one way after another: what it says, and its exit code."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, chdir, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from e2e.conftest import PROJECT
+from e2e.deployed import Deployed
+from popwatch.alerts import Message
+from popwatch.batches import HourOfBatch, to_messages
+from popwatch.cli.local.alerts import QUEUE_NAME
+from popwatch.cli.main import cli
+from popwatch.records import Pending, Record, iso
+from scripted_pop3 import ScriptedServer
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+
+MINUTE = timedelta(minutes=1)
+Broken = Callable[[Deployed], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """A way to break a stack for a while, and what the doctor must then say (`{}` stands for names) and exit with."""
+
+    breaks: Broken
+    code: int
+    says: str
+
+
+AILMENTS: dict[str, Ailment] = {}
+
+
+def ailment(code: int, says: str) -> Callable[[Callable[[Deployed], Iterator[None]]], None]:
+    """Note a function that breaks a stack and repairs it."""
+
+    def note(breaks: Callable[[Deployed], Iterator[None]]) -> None:
+        AILMENTS[breaks.__name__] = Ailment(contextmanager(breaks), code, says)
+
+    return note
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A stack of its own that is well: woken each minute, swept, its operators listening."""
+    with (
+        Deployed.running(PROJECT, tmp_path_factory.mktemp("doctor"), ScheduleState="ENABLED") as stack,
+        ScriptedServer() as server,
+    ):
+        queue = stack.local.client("sqs").create_queue(QueueName="operators")["QueueUrl"]
+        arn = f"arn:aws:sqs:us-east-1:000000000000:{queue.rsplit('/', 1)[-1]}"
+        topic = stack.local.outputs["OperatorTopicArn"]
+        stack.local.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        port = server.listen("healthy")
+        stack.put_targets({"target_id": "mail", "host": "127.0.0.1", "port": port, "group": "g", "delay_up": 300})
+        assert stack.tick() is None
+        yield stack
+
+
+def physical(stack: Deployed, logical_id: str) -> str:
+    """The physical id of one of the stack's resources."""
+    answer = stack.local.client("cloudformation").describe_stack_resources(StackName="popwatch")
+    return next(
+        str(found["PhysicalResourceId"])
+        for found in answer["StackResources"]
+        if found["LogicalResourceId"] == logical_id
+    )
+
+
+def test_all_is_well(sound: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sound stack has no findings, and every check could be made."""
+    code, said = sound.command("doctor")
+    with capsys.disabled():
+        print(f"\n--- a sound stack: exit code {code}\n{said}")
+    assert (code, said) == (0, "34 checks: 34 well.\n")
+
+
+def doctor(stack: Deployed, *options: str) -> tuple[int, str]:
+    """Run the command in this process, where it starts at once."""
+    with chdir(stack.local.folder.parent):
+        ended = CliRunner().invoke(cli, ["--local", "doctor", *options])
+    return ended.exit_code, ended.output
+
+
+def test_json(sound: Deployed) -> None:
+    """The same, for programs."""
+    code, said = doctor(sound, "--json")
+    found = json.loads(said)
+    assert (code, found["verdict"], len(found["checks"])) == (0, "well", 34)
+    assert all(check["well"] for check in found["checks"])
+
+
+@ailment(2, "The schedule CheckTargetsFunctionEachMinute is off: nothing is tested.")
+def schedule_off(stack: Deployed) -> Iterator[None]:
+    scheduler = stack.local.client("scheduler")
+    there = scheduler.get_schedule(Name="CheckTargetsFunctionEachMinute")
+    kept = {name: there[name] for name in ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target", "Description")}
+    scheduler.update_schedule(**kept, State="DISABLED")
+    yield
+    scheduler.update_schedule(**kept, State="ENABLED")
+
+
+@ailment(2, "The batch queue's event source mapping is disabled: batches and retests wait in the queue.")
+def mapping_off(stack: Deployed) -> Iterator[None]:
+    client, name = stack.local.client("lambda"), physical(stack, "CheckTargetsFunctionEachBatch")
+    client.update_event_source_mapping(UUID=name, Enabled=False)
+    yield
+    client.update_event_source_mapping(UUID=name, Enabled=True)
+
+
+@ailment(2, "The environment of the function {} is not that of the stack: ALERT_TOPIC_ARN differs.")
+def function_drifted(stack: Deployed) -> Iterator[None]:
+    updated = stack.local.client("lambda").get_waiter("function_active_v2")
+    stack.configure(ALERT_TOPIC_ARN="arn:aws:sns:us-east-1:000000000000:another")
+    updated.wait(FunctionName=stack.local.outputs["CheckTargetsFunction"])
+    yield
+    stack.configure(**stack.original)
+    updated.wait(FunctionName=stack.local.outputs["CheckTargetsFunction"])
+
+
+@ailment(1, "The expiry of the History table {} is off: it grows for ever, and so does what it costs.")
+def expiry_off(stack: Deployed) -> Iterator[None]:
+    client, table = stack.local.client("dynamodb"), stack.local.outputs["HistoryTable"]
+    setting: dict[str, Any] = {"AttributeName": "expires_at", "Enabled": False}
+    client.update_time_to_live(TableName=table, TimeToLiveSpecification=setting)
+    yield
+    client.update_time_to_live(TableName=table, TimeToLiveSpecification={**setting, "Enabled": True})
+
+
+@ailment(1, "The point-in-time recovery of the Targets table {} is off: a mistake there cannot be undone.")
+def recovery_off(stack: Deployed) -> Iterator[None]:
+    change, table = stack.local.client("dynamodb").update_continuous_backups, stack.local.outputs["TargetsTable"]
+    change(TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False})
+    yield
+    change(TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True})
+
+
+def only_subscription(stack: Deployed) -> str:
+    answer = stack.local.client("sns").list_subscriptions_by_topic(TopicArn=stack.local.outputs["AlertTopicArn"])
+    (found,) = answer["Subscriptions"]
+    return str(found["SubscriptionArn"])
+
+
+@contextmanager
+def unsubscribed(stack: Deployed) -> Iterator[None]:
+    """Without the queue that receives the alerts, for a while."""
+    client, topic = stack.local.client("sns"), stack.local.outputs["AlertTopicArn"]
+    client.unsubscribe(SubscriptionArn=only_subscription(stack))
+    yield
+    arn = f"arn:aws:sqs:us-east-1:000000000000:{QUEUE_NAME}"
+    client.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+
+@ailment(2, "Nobody subscribes to the alert topic: no alert reaches anybody.")
+def nobody_subscribes(stack: Deployed) -> Iterator[None]:
+    with unsubscribed(stack):
+        yield
+
+
+@ailment(
+    2, "No subscription to the alert topic is confirmed (https https://127.0.0.1:9/...): no alert reaches anybody."
+)
+def nobody_confirmed(stack: Deployed) -> Iterator[None]:
+    client, topic = stack.local.client("sns"), stack.local.outputs["AlertTopicArn"]
+    with unsubscribed(stack):
+        client.subscribe(TopicArn=topic, Protocol="https", Endpoint="https://127.0.0.1:9/alerts")
+        yield
+        client.unsubscribe(SubscriptionArn=only_subscription(stack))
+
+
+@contextmanager
+def filtered(stack: Deployed, policy: dict[str, Any]) -> Iterator[None]:
+    """With a filter policy on the only subscription."""
+    change, arn = stack.local.client("sns").set_subscription_attributes, only_subscription(stack)
+    change(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue=json.dumps(policy))
+    yield
+    change(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue="{}")
+
+
+@ailment(2, "No alert of an outage of target mail reaches anybody.")
+def filter_lets_nothing_through(stack: Deployed) -> Iterator[None]:
+    with filtered(stack, {"group": ["another"]}):
+        yield
+
+
+@ailment(
+    1, "Of target mail, nobody hears of alert 1, flapping and being steady again; an outage is first heard of after"
+)
+def filter_lets_late_alerts_through(stack: Deployed) -> Iterator[None]:
+    with filtered(stack, {"alert_number": [{"numeric": [">=", 2]}]}):
+        yield
+
+
+@ailment(1, "Alarm {} is without a destination: nobody is told.")
+def alarm_without_destination(stack: Deployed) -> Iterator[None]:
+    client, name = stack.local.client("cloudwatch"), physical(stack, "ThrottlesAlarm")
+    (there,) = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    names = ("MetricName", "Namespace", "Statistic", "Dimensions", "Period", "EvaluationPeriods", "Threshold")
+    kept = {field: there[field] for field in (*names, "AlarmName", "ComparisonOperator", "TreatMissingData")}
+    client.put_metric_alarm(**kept, AlarmActions=[])
+    yield
+    client.put_metric_alarm(**kept, AlarmActions=there["AlarmActions"])
+
+
+@ailment(1, "The alarm {} rings: ")
+def alarm_rings(stack: Deployed) -> Iterator[None]:
+    client, name = stack.local.client("cloudwatch"), physical(stack, "OldestBatchAlarm")
+    client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    yield
+    client.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")
+
+
+@contextmanager
+def with_targets(stack: Deployed, *items: dict[str, Any]) -> Iterator[None]:
+    """With more targets, suspended unless they say otherwise, and a sweep that has tested them."""
+    stack.put_targets(*({"host": "127.0.0.1", "port": 1, "enabled": False, **item} for item in items))
+    stack.tick()
+    yield
+    stack.installation.target_table.write([], [item["target_id"] for item in items])
+
+
+@ailment(
+    2, "3 targets (a, b, c) cannot be tested: The field `port` cannot be used: `70000` is not between 1 and 65535."
+)
+def bad_fields(stack: Deployed) -> Iterator[None]:
+    with with_targets(stack, *({"target_id": name, "port": 70_000, "enabled": True} for name in "abc")):
+        yield
+
+
+@ailment(
+    1,
+    "a: popwatch knows no field `failures_per_alarm`; it is kept, and does nothing. Did you mean `failures_per_alert`?",
+)
+def unknown_field(stack: Deployed) -> Iterator[None]:
+    with with_targets(stack, {"target_id": "a", "failures_per_alarm": 2}):
+        yield
+
+
+@ailment(1, "2 targets (a, b) depend on one another in a circle: no alert is held back.")
+def circle(stack: Deployed) -> Iterator[None]:
+    with with_targets(stack, {"target_id": "a", "depends_on": "b"}, {"target_id": "b", "depends_on": "a"}):
+        yield
+
+
+@ailment(1, "Target mail is in maintenance without a break for the next 8 d: nobody is told of outages.")
+def silenced_for_ever(stack: Deployed) -> Iterator[None]:
+    window = [{"days": "daily", "from": "00:00", "until": "24:00"}]
+    stack.installation.target_table.change("mail", {"maintenance": window})
+    yield
+    stack.installation.target_table.change("mail", {}, ["maintenance"])
+
+
+@ailment(2, "Target owing has an alert that is owed since ")
+def alert_owed(stack: Deployed) -> Iterator[None]:
+    committed_at = datetime.now(UTC) - 10 * MINUTE
+    message = Message("owing", "DOWN 1/3", "text", "text", "line", {"event": "down"})
+    pending = Pending(1, committed_at, committed_at, message=message)
+    stack.store.commit(Record("owing", 1, pending=(pending,)), 0)
+    yield
+    stack.store.delete_record(Record("owing", 1))
+
+
+@ailment(1, "2 dead letters: 1 tick, 1 hour, the oldest of ")
+def dead_letters(stack: Deployed) -> Iterator[None]:
+    sqs, url = stack.local.client("sqs"), stack.local.outputs["DeadLetterQueueUrl"]
+    hour = (datetime.now(UTC) - timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
+    for body in (json.dumps({"scheduled_time": iso(hour)}), *to_messages(HourOfBatch(hour, 1, 0))):
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    yield
+    code, said = doctor(stack, "--redrive")
+    assert code == 0
+    assert sorted(said.splitlines()) == [
+        f"The hour of {hour:%Y-%m-%d %H:%M:%S} UTC, to be added up, goes back to the batch queue.",
+        f"The tick of {hour:%Y-%m-%d %H:%M:%S} UTC is dropped: later ticks have made up for it.",
+    ]
+    left = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}
+
+
+@ailment(2, " from now: until then every sweep takes itself for a repeat and tests nothing.")
+def sweeps_ahead(stack: Deployed) -> Iterator[None]:
+    mark = stack.store.read_records()[0]
+    stack.store.mark_sweep(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))
+    yield
+    client, table = stack.local.client("dynamodb"), stack.local.outputs["StatusTable"]
+    client.delete_item(TableName=table, Key={"target_id": {"S": "_sweep"}})
+    stack.store.mark_sweep(mark)
+
+
+@ailment(1, "No sweep tested anything from {} UTC (25 min).")
+def sweeps_missed(stack: Deployed) -> Iterator[None]:
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    there = stack.store.read_record("mail")
+    up = replace(there, version=there.version + 1, health=replace(there.health, since=now - 60 * MINUTE))
+    assert stack.store.commit(up, there.version) is None
+    for age in (1, 6, 11, 16, 41, 46, 51, 56):
+        stack.store.put_samples(1, 0, now - age * MINUTE, "past", {"mail": 5.0})
+    yield
+    stack.store.commit(replace(there, version=up.version + 1), up.version)
+
+
+@ailment(2, "The function {} has a reserved concurrency of 0: Lambda refuses to run it.")
+def function_stopped(stack: Deployed) -> Iterator[None]:
+    client, name = stack.local.client("lambda"), stack.local.outputs["CheckTargetsFunction"]
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    yield
+    client.delete_function_concurrency(FunctionName=name)
+
+
+@ailment(1, "NOT KNOWN  the SMS sandbox: AWS answers InvalidAction to GetSMSSandboxAccountStatus.")
+def sms_and_errors(stack: Deployed) -> Iterator[None]:
+    """What the local AWS does not know is said to be unknown; errors stay for a day, so none of this is mended."""
+    name, topic = stack.local.outputs["CheckTargetsFunction"], stack.local.outputs["AlertTopicArn"]
+    stack.local.client("lambda").invoke(FunctionName=name, Payload=b"{}")
+    stack.local.client("sns").subscribe(TopicArn=topic, Protocol="sms", Endpoint="+4930123456")
+    yield
+
+
+@ailment(2, "The Status table {} is gone: every sweep fails.")
+def table_gone(stack: Deployed) -> Iterator[None]:
+    """What needs the table is unknown then, and everything else is found out as before."""
+    stack.local.client("dynamodb").delete_table(TableName=stack.local.outputs["StatusTable"])
+    yield
+
+
+@pytest.mark.parametrize("name", AILMENTS)
+def test_what_is_broken_is_told(sound: Deployed, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exact sentence, and the exit code."""
+    ailment = AILMENTS[name]
+    before, _, after = ailment.says.partition("{}")
+    for _ in range(2):  # a sweep in between may heal what it can
+        with ailment.breaks(sound):
+            code, said = doctor(sound)
+        is_told = any(before in line and after in line for line in said.splitlines())
+        if is_told:
+            break
+    with capsys.disabled():
+        print(f"\n--- {name}: exit code {code}\n{said}")
+    assert is_told, said
+    assert code == ailment.code

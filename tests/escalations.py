@@ -1,0 +1,51 @@
+"""The filter policies of docs/escalation.md, with what each lets through, and the alerts that its table speaks of."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples import START, outage, target
+from examples import others as other_alerts
+from popwatch.alerts import Message, summarize
+from popwatch.health import AlertEvent
+from popwatch.targets import parse_target
+
+PAGE = Path(__file__).parents[1] / "docs" / "escalation.md"
+_ROW = re.compile(r"^\| ([^|]+) \| `(\{[^`]+\})` \| ((?:(?:yes|-) \| ){7}(?:yes|-)) \|$", re.MULTILINE)
+_CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A row of the table: the policy, and whether each of `alerts()` passes, in that order."""
+
+    wish: str
+    policy: dict[str, Any]
+    passes: tuple[bool, ...]
+
+
+def promises() -> list[Promise]:
+    """The rows of the table."""
+    return [
+        Promise(wish, json.loads(policy), tuple(mark.strip() == "yes" for mark in marks.split("|")))
+        for wish, policy, marks in _ROW.findall(PAGE.read_text())
+    ]
+
+
+def alerts() -> list[Message]:
+    """The alerts of the table's columns, their summary last."""
+    first, second, _, end = outage(target())
+    _, end_after_one = outage(target(), failures=4)
+    certificate = other_alerts(target())[AlertEvent.CERTIFICATE]
+    staff = next(outage(target(target_id="mail-oslo", name="Mail Oslo", group="staff", tags=[])))
+    alone = next(outage(parse_target({"target_id": "mail-lima", "name": "Mail Lima", "host": "pop.example.com"})))
+    found = [first, second, end_after_one, end, certificate, staff, alone]
+    return [*found, summarize(found, START)]
+
+
+def forwarder() -> str:
+    """The source of the function that hands alerts on."""
+    [code] = _CODE.findall(PAGE.read_text())
+    return str(code)

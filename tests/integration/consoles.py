@@ -1,0 +1,89 @@
+"""The console blocks of the docs: a command behind `$ `, and what it prints, as a reader sees it.
+
+A block is indented by four blanks. A comment before it says when it is run, by the clock of `integration.night`; each
+page begins a night of its own, and what its commands change holds for those below them.
+
+    <!-- at 03:15:30 -->
+
+        $ popwatch status
+
+What differs from run to run stands for itself: milliseconds of a real test, SNS's message ids.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from examples import START
+
+AT = re.compile(r"<!-- at (\d\d):(\d\d)(?::(\d\d))? -->")
+INDENT = "    "
+PROMPT = f"{INDENT}$ "
+VARYING = (
+    (re.compile(r"\b\d+(?:\.\d+)? ms"), "# ms"),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "#"),
+)
+"""What is not compared, and what stands in its place."""
+
+
+@dataclass(slots=True)
+class Console:
+    """A command of a page, the lines it should print, when it is run, and where its output stands in the page."""
+
+    command: str
+    at: datetime
+    first: int
+    output: list[str] = field(default_factory=list)
+
+
+def consoles(page: Path) -> list[Console]:
+    """The consoles of a page, in its order."""
+    return list(_consoles(page.read_text().split("\n")))
+
+
+def _consoles(lines: Sequence[str]) -> Iterator[Console]:
+    at, current = START.replace(hour=3, minute=0), None
+    for number, line in enumerate(lines):
+        if moment := AT.fullmatch(line.strip()):
+            at = at.replace(hour=int(moment[1]), minute=int(moment[2]), second=int(moment[3] or 0))
+        if line.startswith(PROMPT) or (current and line and not line.startswith(INDENT)):
+            if current:
+                yield _trimmed(current)
+            current = Console(line.removeprefix(PROMPT), at, number + 1) if line.startswith(PROMPT) else None
+        elif current:
+            current.output.append(line.removeprefix(INDENT))
+    if current:
+        yield _trimmed(current)
+
+
+def _trimmed(console: Console) -> Console:
+    while console.output and not console.output[-1].strip():
+        console.output.pop()
+    return console
+
+
+def comparable(lines: Sequence[str], *, milliseconds: bool) -> list[str]:
+    """Lines without what differs from run to run; milliseconds do only where real servers are tested."""
+    varying = VARYING if milliseconds else VARYING[1:]
+    return [_masked(line.rstrip(), varying) for line in lines]
+
+
+def _masked(line: str, varying: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, instead in varying:
+        line = pattern.sub(instead, line)
+    return re.sub(r" +# ms", " # ms", line)
+
+
+def rewrite(page: Path, console: Console, printed: Sequence[str]) -> None:
+    """Put what a command prints into its page."""
+    lines = page.read_text().split("\n")
+    shown = [f"{INDENT}{line}".rstrip() for line in printed]
+    lines[console.first : console.first + len(console.output)] = shown
+    page.write_text("\n".join(lines))
+
+
+def now_of(console: Console) -> datetime:
+    """When it is run."""
+    return console.at.astimezone(UTC)

@@ -1,0 +1,89 @@
+"""Every console of the docs shows what its command really prints.
+
+With POPWATCH_REWRITE_DOCS=1 in the environment the pages are put right instead: look at what has changed in them.
+"""
+
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from integration.conftest import Run
+from integration.consoles import Console, comparable, consoles, rewrite
+from integration.night import Night, new_night
+from scripted_pop3 import ScriptedServer
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [page for page in (*sorted((PROJECT / "docs").glob("*.md")), PROJECT / "README.md") if consoles(page)]
+QUESTION = "Write this? [y/N]: "
+SAMPLES = PROJECT / "tests" / "samples"
+SERVERS = {"1110": "healthy", "1125": "smtp"}
+"""The servers that consoles of `popwatch test` speak to, by the ports that the docs give them."""
+
+
+class Typing(io.StringIO):
+    """A reader at a terminal who answers a question."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def ports() -> Iterator[dict[str, int]]:
+    """The ports of the docs as they are here."""
+    with ScriptedServer() as server:
+        yield {port: server.listen(script) for port, script in SERVERS.items()}
+
+
+@pytest.fixture(autouse=True)
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader's terminal, name and folder, with the files that the docs speak of."""
+    monkeypatch.setenv("COLUMNS", "116")
+    monkeypatch.setenv("POPWATCH_BY", "night-shift")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Typing("y\n"))
+    for sample in SAMPLES.iterdir():
+        (tmp_path / sample.name).write_bytes(sample.read_bytes())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_consoles_show_what_commands_print(page: Path, run: Run, ports: dict[str, int]) -> None:
+    """Each command of a page in its order: what it prints is what stands below it."""
+    wrong = []
+    with new_night() as night:
+        for console in consoles(page):
+            printed = said(console, night, run, ports)
+            milliseconds = console.command.startswith("popwatch test ")
+            if comparable(printed, milliseconds=milliseconds) != comparable(console.output, milliseconds=milliseconds):
+                wrong.append((console, printed))
+    if os.environ.get("POPWATCH_REWRITE_DOCS"):
+        for console, printed in reversed(wrong):
+            rewrite(page, console, printed)
+        return
+    for console, printed in wrong:
+        print(f"\n$ {console.command}\n" + "\n".join(printed))
+    assert [console.command for console, _ in wrong] == []
+
+
+def said(console: Console, night: Night, run: Run, ports: dict[str, int]) -> list[str]:
+    """What a command prints at its moment, the ports written as the docs have them."""
+    words = shlex.split(console.command)
+    assert words[0] == "popwatch", console.command
+    if words[1] == "test":
+        here = [str(ports.get(word, word)) for word in words[1:]]
+        ended = run(*here)
+        text = ended.out + ended.err
+        for port, real in ports.items():
+            text = re.sub(rf"\b{real}\b", port, text)
+    else:
+        night.go_on_to(console.at)
+        with time_machine.travel(console.at, tick=False):
+            ended = run(*words[1:])
+        text = (ended.err + ended.out).replace(QUESTION, f"{QUESTION}y\n")
+    return text.rstrip("\n").split("\n")

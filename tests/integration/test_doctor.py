@@ -1,0 +1,149 @@
+"""`popwatch doctor` where AWS refuses, and where its dead letters lie in a real queue."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
+
+from ailments import NOW, TICK, UP, target
+from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
+from popwatch.cli.checks import CHECKS
+from popwatch.cli.dead_letters import DeadLetterQueue
+from popwatch.cli.doctor import examine, told
+from popwatch.cli.facts import Facts
+from popwatch.cli.installation import Installation
+from popwatch.diagnosis.findings import exit_code
+from popwatch.diagnosis.letters import Verdict
+from popwatch.records import Record, iso
+
+OUTPUTS = {
+    "TargetsTable": "Targets",
+    "StatusTable": "Status",
+    "HistoryTable": "History",
+    "AlertTopicArn": "arn:aws:sns:us-east-1:123456789012:alerts",
+    "OperatorTopicArn": "arn:aws:sns:us-east-1:123456789012:operators",
+    "BatchQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/batches",
+    "DeadLetterQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/dead",
+    "CheckTargetsFunction": "check-targets",
+}
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusing(Installation):
+    """An installation whose AWS answers every request with one error, but for those services that are allowed."""
+
+    error: Exception | None = None
+    allowed: tuple[str, ...] = ()
+    denied: str = "*"
+
+    def client(self, service: str) -> Any:
+        client = boto3.client(service, region_name="us-east-1")  # type: ignore[call-overload]
+        if service not in self.allowed:
+            client.meta.events.register(f"before-call.*.{self.denied}", self._refuse)
+        return client
+
+    def _refuse(self, model: Any, **_: object) -> None:
+        if isinstance(self.error, EndpointConnectionError):
+            raise self.error
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, model.name)
+
+
+def refusing(error: Exception | None = None, allowed: tuple[str, ...] = ()) -> Facts:
+    return Facts(Refusing("popwatch", OUTPUTS, error=error, allowed=allowed), NOW)
+
+
+def test_where_nothing_can_be_found_out() -> None:
+    """Every check says why, none is well, and the exit code says that nothing is known."""
+    checks = examine(refusing())
+    assert {check.unknown.rpartition(" ")[0] for check in checks} == {"AWS answers AccessDenied to"}
+    assert exit_code(checks) == 3
+    assert list(told(checks))[-1] == f"{len(CHECKS)} checks: 0 well, {len(CHECKS)} not known."
+
+
+def test_without_a_network() -> None:
+    """The same, in botocore's words."""
+    checks = examine(refusing(EndpointConnectionError(endpoint_url="https://x.example")))
+    assert {check.unknown for check in checks} == {'Could not connect to the endpoint URL: "https://x.example"'}
+
+
+@mock_aws
+def test_what_is_allowed_is_found_out() -> None:
+    """A refusal of one service leaves the findings about others as they are."""
+    checks = {check.title: check for check in examine(refusing(allowed=("dynamodb", "sqs")))}
+    assert [finding.what for finding in checks["the Status table"].findings] == [
+        "The Status table Status is gone: every sweep fails."
+    ]
+    assert [finding.kind for finding in checks["dead letters"].findings] == ["queue-gone"]
+    assert checks["the schedule"].unknown == "AWS answers AccessDenied to ListStackResources"
+    assert exit_code(list(checks.values())) == 2
+
+
+@pytest.mark.usefixtures("sqs")
+def test_who_may_not_look_at_dead_letters_is_told_their_number() -> None:
+    """Counting them takes less of a permission than receiving them."""
+    (found,) = CHECKS["dead letters"](Facts(Refusing("popwatch", OUTPUTS, denied="ReceiveMessage"), NOW))
+    assert found.what == "4 dead letters."
+
+
+class Killed(BaseException):
+    """The process has died."""
+
+
+@pytest.fixture
+def sqs() -> Iterator[Any]:
+    """The two queues, the dead-letter queue with one message of each sort."""
+    with mock_aws():
+        client = boto3.client("sqs")
+        for name in ("batches", "dead"):
+            client.create_queue(QueueName=name)
+        tests = (PlannedTest(target(delay_up=3600), Record("mail-berlin", 1, TICK, UP)),)
+        work = (HourOfBatch(TICK, 1, 0), Batch(TICK - 40 * MINUTE, TICK, 1, 0, tests, {}))
+        bodies = [next(to_messages(found)) for found in work]
+        for body in (*bodies, json.dumps({"scheduled_time": iso(TICK)}), "hello"):
+            client.send_message(QueueUrl=OUTPUTS["DeadLetterQueueUrl"], MessageBody=body)
+        yield client
+
+
+def count(client: Any, output: str) -> int:
+    attributes = client.get_queue_attributes(QueueUrl=OUTPUTS[output], AttributeNames=["All"])["Attributes"]
+    return sum(int(attributes[name]) for name in attributes if name.startswith("ApproximateNumberOfMessages"))
+
+
+def queue_of(client: Any) -> DeadLetterQueue:
+    return DeadLetterQueue(client, OUTPUTS["DeadLetterQueueUrl"], OUTPUTS["BatchQueueUrl"])
+
+
+def test_looking_takes_nothing_out(sqs: Any) -> None:
+    """And leaves every message where the next look finds it."""
+    for _ in range(2):
+        assert sorted(letter.what for letter in queue_of(sqs).look()) == ["batch", "hour", "tick", "unknown message"]
+    assert (count(sqs, "DeadLetterQueueUrl"), count(sqs, "BatchQueueUrl")) == (4, 0)
+
+
+def test_redrive(sqs: Any) -> None:
+    """Batch and hour go back, the tick is dropped, what nobody knows stays."""
+    verdicts: list[Verdict] = []
+    assert queue_of(sqs).redrive(TICK, NOW, verdicts.append) == 1
+    assert sorted(verdict.fate for verdict in verdicts) == ["drop", "keep", "send", "send"]
+    assert (count(sqs, "DeadLetterQueueUrl"), count(sqs, "BatchQueueUrl")) == (1, 2)
+    assert [letter.what for letter in queue_of(sqs).look()] == ["unknown message"]
+
+
+@pytest.mark.parametrize("call", ["SendMessage", "DeleteMessage"])
+def test_nothing_is_lost_when_redrive_dies(sqs: Any, call: str) -> None:
+    """It sends before it deletes: whichever call it dies at, each message is in one of the queues."""
+
+    def die(**_: object) -> None:
+        raise Killed
+
+    sqs.meta.events.register(f"before-call.sqs.{call}", die)
+    with pytest.raises(Killed):
+        queue_of(sqs).redrive(TICK, NOW, lambda _: None)
+    assert count(sqs, "DeadLetterQueueUrl") == 4

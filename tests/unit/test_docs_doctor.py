@@ -1,0 +1,34 @@
+"""docs/doctor.md keeps step with the code: every finding word for word, and how the command prints them."""
+
+import re
+from pathlib import Path
+from textwrap import indent
+
+import click
+
+from ailments import EXAMPLES
+from popwatch.cli.checks import CHECKS
+from popwatch.cli.doctor import told
+from popwatch.diagnosis.findings import Checked, Kind
+
+DOC = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+FOUND = {finding.kind: finding for finding in EXAMPLES}
+
+
+def test_every_finding_is_documented_as_it_is() -> None:
+    """The tables list the kinds of the code in their order, each with its severity and both sentences, and no other."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| (broken|warning) \| (.*?) \| (.*?) \|$", DOC, re.MULTILINE)
+    assert rows == [(found.kind, found.severity.name.lower(), found.what, found.do) for found in EXAMPLES]
+
+
+def test_the_output_is_shown_as_it_is() -> None:
+    """The example is what the command prints of such findings."""
+    found = {
+        "the schedule": Checked("the schedule", (FOUND[Kind.SCHEDULE_OFF],)),
+        "the function's errors": Checked("the function's errors", unknown="AWS answers AccessDenied to GetMetricData"),
+        "whom each alert reaches": Checked("whom each alert reaches", (FOUND[Kind.PARTLY_UNHEARD],)),
+        "targets watched twice": Checked("targets watched twice", (FOUND[Kind.DUPLICATE],)),
+    }
+    printed = click.unstyle("\n".join(told([found.get(title, Checked(title)) for title in CHECKS])))
+    assert found.keys() <= CHECKS.keys()
+    assert indent(printed, "    ") in DOC

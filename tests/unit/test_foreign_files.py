@@ -1,0 +1,485 @@
+"""Files of other monitors: what becomes a target, what is left and said to be, and what no file can do."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from popwatch.cli.blackbox_form import read_blackbox
+from popwatch.cli.entries import FileError
+from popwatch.cli.files import read_foreign
+from popwatch.cli.foreign import Taken, seconds, split_address
+from popwatch.cli.gatus_form import read_gatus
+from popwatch.cli.nagios_form import read_nagios
+from popwatch.cli.target_items import all_mistakes
+from popwatch.targets import Target, TlsMode, parse_target
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def targets(taken: Taken) -> dict[str, Target]:
+    """The targets, of which none has a mistake."""
+    assert all_mistakes(taken.entries, {}) == []
+    return {str(entry.fields["target_id"]): parse_target(entry.fields) for entry in taken.entries}
+
+
+def mistakes(read: Any, text: str) -> str:
+    with pytest.raises(FileError) as caught:
+        read(text)
+    return "\n".join(caught.value.mistakes)
+
+
+def host(name: str = "a", **directives: str) -> str:
+    return define("host", host_name=name, address=f"{name}.example", **directives)
+
+
+def service(command: str, **directives: str) -> str:
+    return define("service", **({"host_name": "a"} | directives), service_description="POP", check_command=command)
+
+
+def define(kind: str, **directives: str) -> str:
+    lines = "".join(f"    {name}  {value}\n" for name, value in directives.items())
+    return f"define {kind} {{\n{lines}}}\n"
+
+
+class TestNagios:
+    """Object configuration: hosts, services, groups, commands, templates."""
+
+    def test_sample(self) -> None:
+        """Services of hosts and of host groups, with what their templates and commands say."""
+        taken = read_foreign(SAMPLES / "nagios.cfg", "nagios")
+        found = targets(taken)
+        assert set(found) == {"mail1-pop3", "mail2-pop3", "mail1-pop3s", "mail2-pop3-port"}
+        plain, secure, port = found["mail1-pop3"], found["mail1-pop3s"], found["mail2-pop3-port"]
+        assert (plain.name, plain.host, plain.port, plain.tls) == ("Mail Berlin POP3", "192.0.2.7", 110, TlsMode.NONE)
+        assert (plain.policy.delay_up, plain.policy.delay_warn, plain.policy.delay_down) == (300, 60, 300)
+        assert (plain.policy.failures_per_alert, plain.policy.alert_recovery, plain.group) == (4, True, "mail-admins")
+        assert (secure.port, secure.tls, secure.policy.certificate_warn_days) == (995, TlsMode.IMPLICIT, (30, 14))
+        assert (secure.policy.max_alerts, secure.policy.alert_recovery, secure.tags) == (1, False, ("pop-servers",))
+        assert (port.host, port.max_test_seconds, port.policy.enabled) == ("pop.example.org", 20, False)
+
+    def test_sample_names_what_is_left(self) -> None:
+        """Each directive, option and service without an equivalent, with its line."""
+        assert list(read_foreign(SAMPLES / "nagios.cfg", "nagios").notes) == [
+            "Line 7: `notifications_enabled` is not taken: it is of the host's own check.",
+            "Line 18: `parents` is not taken: set `depends_on` to the target that stands before it.",
+            "Line 37: `notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
+            "Line 47: The option -c has no equivalent.",
+            "Line 47: The option -w has no equivalent.",
+            "Line 54: The certificate is verified, which the plugin does not do; `verify_tls: false` ends that.",
+            "Line 57: Of `contact_groups` only mail-admins is taken, as `group`.",
+            "Line 73: check_smtp is not taken: it runs none of check_pop, check_spop, check_tcp.",
+        ]
+
+    @pytest.mark.parametrize(
+        ("command", "expected"),
+        [
+            ("check_pop", ("a.example", 110, TlsMode.NONE)),
+            ("check_pop!-p 1110", ("a.example", 1110, TlsMode.NONE)),
+            ("check_pop!-S", ("a.example", 995, TlsMode.IMPLICIT)),
+            ("check_pop!--hostname=b.example!--port=8110", ("b.example", 8110, TlsMode.NONE)),
+            ("check_spop", ("a.example", 995, TlsMode.IMPLICIT)),
+            ("check_tcp!995", ("a.example", 995, TlsMode.IMPLICIT)),
+            ("check_tcp!1110!-e '+OK'", ("a.example", 1110, TlsMode.NONE)),
+            ("/usr/lib/nagios/plugins/check_spop -H b.example", ("b.example", 995, TlsMode.IMPLICIT)),
+        ],
+    )
+    def test_commands(self, command: str, expected: tuple[str, int, TlsMode]) -> None:
+        """Options by letter or name, programs by their path; a later option wins, as it does for the plugin."""
+        [found] = targets(read_nagios(host() + service(command))).values()
+        assert (found.host, found.port, found.tls) == expected
+
+    @pytest.mark.parametrize(
+        ("command", "said"),
+        [
+            ("check_tcp!25", "check_tcp at port 25 is not taken"),
+            ("check_http!-S", "check_http!-S is not taken"),
+            ("check_pop!--nonsense", "option --nonsense not recognized"),
+            ("check_pop!-p", "option -p requires argument"),
+            ("check_pop!'", "No closing quotation"),
+            ("", "is not taken"),
+        ],
+    )
+    def test_commands_that_are_left(self, command: str, said: str) -> None:
+        """What is not POP3 or not understood is said with its line."""
+        taken = read_nagios(host() + service(command))
+        assert list(taken.entries) == []
+        assert [note for note in taken.notes if said in note and note.startswith("Line 8: ")]
+
+    def test_options_become_fields(self) -> None:
+        """Time limit, name for TLS, another greeting, days of the certificate."""
+        [found] = targets(read_nagios(host() + service("check_spop!-t 30 --sni=b.example -e READY -D 9"))).values()
+        assert (found.max_test_seconds, found.tls_name, found.greeting) == (30, "b.example", ("READY",))
+        assert found.policy.certificate_warn_days == (9,)
+
+    def test_templates(self) -> None:
+        """The first template wins, `+` adds, `null` takes away; a template's own line is named."""
+        text = (
+            define("service", name="one", check_interval="2", contact_groups="x", icon_image="i", register="0")
+            + define("service", name="two", check_interval="3", retry_interval="3", register="0")
+            + host()
+            + service("check_pop", use="one,two", contact_groups="+y", icon_image="null")
+        )
+        taken = read_nagios(text)
+        [found] = targets(taken).values()
+        assert (found.policy.delay_up, found.policy.delay_warn, found.group) == (120, 180, "x")
+        assert [note for note in taken.notes if "contact_groups" in note]
+        assert not [note for note in taken.notes if "icon_image" in note]
+
+    def test_hosts_of_a_service(self) -> None:
+        """Lists, all hosts, and those that are left out."""
+        hosts = "".join(host(name) for name in "abc")
+        assert set(targets(read_nagios(hosts + service("check_pop", host_name="a, b")))) == {"a-pop", "b-pop"}
+        assert set(targets(read_nagios(hosts + service("check_pop", host_name="*,!b")))) == {"a-pop", "c-pop"}
+        groups = define("hostgroup", hostgroup_name="g", members="a,b,c") + define(
+            "hostgroup", hostgroup_name="n", members="c"
+        )
+        some = service("check_pop", host_name="null", hostgroup_name="g,!n")
+        assert set(targets(read_nagios(hosts + groups + some))) == {"a-pop", "b-pop"}
+
+    @pytest.mark.parametrize(
+        ("directives", "max_alerts", "recovery"),
+        [
+            ({"notification_options": "w,u,c,r"}, 3, True),
+            ({"notification_options": "c"}, 3, False),
+            ({"notification_options": "n"}, 0, False),
+            ({"notification_options": "r"}, 0, True),
+            ({"notifications_enabled": "0"}, 0, True),
+            ({"notification_interval": "0"}, 1, True),
+        ],
+    )
+    def test_when_people_are_told(self, directives: dict[str, str], max_alerts: int, recovery: bool) -> None:
+        """Options of notification become the number of alerts and the word of the end."""
+        [found] = targets(read_nagios(host() + service("check_pop", **directives))).values()
+        assert (found.policy.max_alerts, found.policy.alert_recovery) == (max_alerts, recovery)
+
+    def test_a_host_has_a_check_of_its_own(self) -> None:
+        """What a host says of it is no target, and said."""
+        taken = read_nagios(host(check_command="check-host-alive", max_check_attempts="9") + service("check_pop"))
+        [found] = targets(taken).values()
+        assert found.policy.failures_per_alert == 3
+        assert [note for note in taken.notes if "host's own check" in note] == [
+            "Line 4: `check_command` is not taken: it is of the host's own check.",
+            "Line 5: `max_check_attempts` is not taken: it is of the host's own check.",
+        ]
+
+    def test_macros_of_the_host(self) -> None:
+        """A command may take what the host says in a variable of its own."""
+        command = define("command", command_name="mine", command_line="$USER1$/check_pop -H $HOSTNAME$ -p $_HOSTPORT$")
+        [found] = targets(read_nagios(host(_port="1110") + service("mine") + command)).values()
+        assert (found.host, found.port) == ("a", 1110)
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("define service {\n  host_name a\n", "Line 1: the definition does not end"),
+            ("log_file=/var/log/nagios.log\n", "Line 1 begins no definition such as `define service {`"),
+            ("not a file\n", "Line 1 begins no definition"),
+            ("define service {\n  use none\n}\n", "Line 2: there is no template none in this file."),
+            (
+                define("service", name="a", use="b", register="0")
+                + define("service", name="b", use="a", register="0")
+                + define("service", use="a"),
+                "its templates use each other in a circle",
+            ),
+        ],
+    )
+    def test_mistakes(self, text: str, said: str) -> None:
+        """A sentence, with its line."""
+        assert said in mistakes(read_nagios, text)
+
+    def test_templates_are_resolved_once(self) -> None:
+        """A ladder of templates, each used twice, would else take 2 to the 20th steps."""
+        ladder = "".join(define("service", name=f"t{n}", use=f"t{n + 1},t{n + 1}", register="0") for n in range(18))
+        end = define("service", name="t18", retry_interval="7", register="0")
+        [found] = targets(read_nagios(host() + ladder + end + service("check_pop", use="t0"))).values()
+        assert found.policy.delay_warn == 420
+
+    def test_services_times_hosts_are_bounded(self) -> None:
+        """A small file cannot ask for billions of targets."""
+        hosts = "".join(host(f"h{number}") for number in range(1000))
+        services = "".join(service("check_pop", host_name="*") for _ in range(200))
+        assert "more than 100,000 hosts" in mistakes(read_nagios, hosts + services)
+
+    def test_a_missing_host_and_a_missing_group(self) -> None:
+        """Hosts may be in another file: that is said."""
+        taken = read_nagios(service("check_pop", hostgroup_name="g"))
+        assert list(taken.notes) == [
+            "Line 2: There is no host a in this file.",
+            "Line 3: There is no host group g in this file.",
+        ]
+
+    def test_odd_numbers_are_mistakes_of_their_line(self) -> None:
+        """An interval that is no number is named by the check that all imports pass."""
+        taken = read_nagios(host() + service("check_pop!-t soon", check_interval="often", max_check_attempts="nan"))
+        found = all_mistakes(taken.entries, {})
+        assert [line for line in found if "`delay_up` cannot be used: `often` is not a number" in line]
+        assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
+        assert [line for line in found if "Line 10, a-pop: The field `max_test_seconds`" in line]
+
+
+class TestBlackbox:
+    """Prometheus's jobs and files of file_sd."""
+
+    def test_sample_with_its_modules(self) -> None:
+        """TLS, verification and time limit are the modules'."""
+        taken = read_foreign(SAMPLES / "prometheus.yml", "blackbox", SAMPLES / "blackbox.yml")
+        found = targets(taken)
+        plain, secure = found["pop.example.org"], found["mail.example.net-995"]
+        assert (plain.port, plain.tls, plain.max_test_seconds) == (110, TlsMode.STARTTLS, 5)
+        assert (plain.policy.delay_up, plain.group, plain.tags) == (30, "pop3", ("team=mail",))
+        assert (secure.port, secure.tls, secure.verify_tls, secure.max_test_seconds) == (
+            995,
+            TlsMode.IMPLICIT,
+            False,
+            15,
+        )
+        assert secure.policy.delay_up == 120
+        assert list(taken.notes) == [
+            "Line 5: The job node is not taken: it has no module for POP3.",
+            "Line 34: `file_sd_configs` is not taken: import each file of file_sd by itself.",
+        ]
+
+    def test_sample_without_its_modules(self) -> None:
+        """A module is POP3's by its name, TLS by the port; both are said."""
+        taken = read_foreign(SAMPLES / "prometheus.yml", "blackbox")
+        assert {name: found.tls for name, found in targets(taken).items()} == {
+            "mail.example.net-110": TlsMode.NONE,
+            "pop.example.org": TlsMode.NONE,
+            "mail.example.net-995": TlsMode.IMPLICIT,
+        }
+        assert "Line 9: What the module pop3_stls does is not known: give blackbox.yml with --modules." in taken.notes
+
+    def test_file_sd(self) -> None:
+        """A list of groups, as YAML or JSON; what is not at a port of POP3's is left."""
+        addresses = '["a.example:110", "[2001:db8::1]:995", "b.example:9100"]'
+        text = f'[{{"targets": {addresses}, "labels": {{"__x": "1", "env": "prod"}}}}]'
+        taken = read_blackbox(text)
+        found = targets(taken)
+        assert {name: (one.host, one.port, one.tags) for name, one in found.items()} == {
+            "a.example-110": ("a.example", 110, ("env=prod",)),
+            "2001-db8-1-995": ("2001:db8::1", 995, ("env=prod",)),
+        }
+        assert list(taken.notes) == [
+            "Line 1: The label `__x` has no equivalent.",
+            "Line 1: b.example:9100 is not taken: POP3 is at port 110 or 995.",
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("rule_files: []\n", "neither a prometheus.yml"),
+            ("- targets: a.example:110\n", "Line 1: a group of targets is a map with a list `targets`"),
+            ("scrape_configs: [x]\n", "Each of `scrape_configs` is a map"),
+            (
+                "scrape_configs:\n- {job_name: a, params: {module: [pop3]}, scrape_interval: often}\n",
+                "Line 2: `scrape_interval` is no length of time: often",
+            ),
+        ],
+    )
+    def test_mistakes(self, text: str, said: str) -> None:
+        """A sentence, with its line where there is one."""
+        assert said in mistakes(read_blackbox, text)
+
+    def test_what_is_left_of_jobs_and_modules(self) -> None:
+        """Names without an equivalent, in modules by their path, as they have lines of another file."""
+        job = "{job_name: j, scrape_timeout: 5s, params: {module: [m], debug: ['true']}, static_configs: []}"
+        module = "modules: {m: {prober: tcp, tcp: {query_response: [{expect: OK}], tls_config: {ca_file: x}}}}"
+        assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).notes) == [
+            "Line 1: `rule_files` is not taken: only jobs are.",
+            "Line 3: The parameter `debug` has no equivalent.",
+            "Line 3: `scrape_timeout` has no equivalent.",
+            "Line 3: `tcp.tls_config.ca_file` of the module m has no equivalent.",
+        ]
+
+    def test_modules_that_are_none(self) -> None:
+        """The second file's mistake is told, too."""
+        with pytest.raises(FileError, match=r"no blackbox\.yml"):
+            read_blackbox("scrape_configs: []", "a: b")
+
+
+class TestGatus:
+    """Endpoints."""
+
+    def test_sample(self) -> None:
+        """POP3 endpoints by scheme and port, with the provider's default alert."""
+        found = targets(read_foreign(SAMPLES / "gatus.yaml", "gatus"))
+        assert set(found) == {"core_mail-berlin", "mail-rome", "mail-oslo"}
+        berlin, rome, oslo = found["core_mail-berlin"], found["mail-rome"], found["mail-oslo"]
+        assert (berlin.name, berlin.group, berlin.host, berlin.port) == ("Mail Berlin", "core", "pop.example.net", 995)
+        assert (berlin.tls, berlin.verify_tls, berlin.max_test_seconds) == (TlsMode.IMPLICIT, False, 3)
+        assert (berlin.policy.delay_up, berlin.policy.certificate_warn_days) == (300, (2,))
+        assert (berlin.policy.failures_per_alert, berlin.policy.max_alerts, berlin.policy.alert_recovery) == (
+            5,
+            1,
+            True,
+        )
+        assert (rome.policy.failures_per_alert, rome.policy.max_alerts, rome.policy.alert_recovery) == (2, 3, False)
+        assert (oslo.policy.enabled, oslo.policy.max_alerts) == (False, 0)
+        assert len(berlin.policy.maintenance) == 1
+
+    def test_sample_names_what_is_left(self) -> None:
+        """Each endpoint and condition without an equivalent, with its line."""
+        assert list(read_foreign(SAMPLES / "gatus.yaml", "gatus").notes) == [
+            "Line 1: `metrics` is not taken: only endpoints are.",
+            "Line 2: Of `alerting` only each `default-alert` is taken; see docs/escalation.md.",
+            "Line 23: [CERTIFICATE_EXPIRATION] becomes a warning: it is no failed test in popwatch.",
+            "Line 28: `description` of an alert has no equivalent.",
+            "Line 32: `interval` of 5 s becomes 10 s: popwatch takes 10 to 86400 s.",
+            "Line 34: [RESPONSE_TIME] is not taken: a slow greeting is no failed test in popwatch.",
+            "Line 38: Of the thresholds [2, 3] the first is taken; docs/escalation.md does the rest.",
+            "Line 38: `minimum-reminder-interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
+            "Line 38: `success-threshold` is not taken: one passed test ends an outage; see `flap_per_hour`.",
+            "Line 47: https://www.example.net/ is not taken: POP3 is tcp:// or tls:// at port 110 or 995.",
+            "Line 51: It has no alerts in Gatus, so it is taken with `max_alerts: 0`.",
+            "Line 53: tcp:// at port 995 becomes a test with TLS, which POP3 has there.",
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("web: {}\n", "no list `endpoints`"),
+            ("endpoints: [x]\n", "Line 1: each of `endpoints` is a map"),
+            ("endpoints:\n- &a {name: a}\n- *a\n", "aliases"),
+            (
+                "endpoints:\n- {name: a, url: 'tcp://a:110', interval: 5}\n",
+                "Line 2: `interval` is no length of time: 5",
+            ),
+            (
+                "endpoints:\n- {name: a, url: 'tcp://a:110', alerts: [{failure-threshold: x}]}\n",
+                "Line 2: x is no number",
+            ),
+            ("endpoints:\n- {name: a, url: 'tcp://a:110', alerts: [email]}\n", "Line 2: each of `alerts` is a map"),
+            ("endpoints:\n- name: a\n  name: b\n", "Line 3: the field `name` is there twice"),
+            ("[" * 5000, "nested too deeply"),
+            ("a: !!python/object:os.system x\n", "Line 1: tags"),
+        ],
+    )
+    def test_mistakes(self, text: str, said: str) -> None:
+        """A sentence, with its line."""
+        assert said in mistakes(read_gatus, text)
+
+    @pytest.mark.parametrize(
+        ("window", "left"),
+        [
+            ("{start: late, duration: 1h}", "write HH:MM"),
+            ("{start: '01:00', duration: 25h}", "a day or more"),
+            ("{start: '01:00', duration: 1h, enabled: false}", ""),
+        ],
+    )
+    def test_windows_that_are_left(self, window: str, left: str) -> None:
+        """A maintenance that cannot be written here is said; one that is off is not there."""
+        taken = read_gatus(f"maintenance: {window}\nendpoints:\n- {{name: a, url: 'tcp://a:110'}}\n")
+        assert not targets(taken)["a"].policy.maintenance
+        assert [note for note in taken.notes if left in note] if left else len(list(taken.notes)) == 1
+
+
+def test_ids_are_gatus_own_keys() -> None:
+    """As its badges have them, so that scripts which know them go on."""
+    taken = read_gatus("endpoints:\n- {name: Pop.Example_Net, group: a b, url: 'tcp://a.example:110'}\n")
+    assert set(targets(taken)) == {"a-b_pop-example-net"}
+
+
+@pytest.mark.parametrize("monitor", ["nagios", "blackbox", "gatus"])
+@pytest.mark.parametrize("content", [b"\x7fELF\x00\xff", b"\x00" * 1000, b"", b"{{{", b"\xef\xbb\xbf---\n"])
+def test_files_that_are_something_else(tmp_path: Path, monitor: str, content: bytes) -> None:
+    """A binary or empty file ends in a sentence, or has no targets."""
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    found: list[object] = []
+    with suppress(FileError):
+        found.extend(read_foreign(path, monitor).entries)
+    assert found == []
+
+
+def test_ids_must_differ(tmp_path: Path) -> None:
+    """Two endpoints of one name are two lines of one sentence."""
+    path = tmp_path / "config.yaml"
+    path.write_text("endpoints:\n" + "- {name: a, url: 'tcp://a.example:110'}\n" * 2)
+    with pytest.raises(FileError, match="Line 3: `a` is also on line 2"):
+        read_foreign(path, "gatus")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("30s", 30), ("1m30s", 90), ("1.5h", 5400), ("500ms", 0.5), ("1d", 86_400)]
+)
+def test_lengths_of_time(text: str, expected: float) -> None:
+    """As Go and Prometheus write them."""
+    assert seconds(text, 1, "x") == expected
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1h 5m", "-5s", "1" * 5000 + "s", "None"])
+def test_no_lengths_of_time(text: str) -> None:
+    """Anything else is named."""
+    with pytest.raises(FileError, match="no length of time"):
+        seconds(text, 7, "interval")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.example:110", ("a.example", 110)),
+        ("a.example", ("a.example", None)),
+        ("[2001:db8::1]:995", ("2001:db8::1", 995)),
+        ("[2001:db8::1]", ("2001:db8::1", None)),
+        ("2001:db8::1", ("2001:db8::1", None)),
+        ("a.example:pop3", ("a.example", None)),
+        ("", ("", None)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int | None]) -> None:
+    """With and without a port, of both families."""
+    assert split_address(text) == expected
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("tcp://a:110"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def with_one_changed(data: st.DataObject, value: Any) -> Any:
+    """The same structure with something else in one place."""
+    if isinstance(value, dict) and value and data.draw(st.integers(0, 9)):
+        name = data.draw(st.sampled_from(sorted(value)))
+        return {**value, name: with_one_changed(data, value[name])}
+    if isinstance(value, list) and value and data.draw(st.integers(0, 9)):
+        position = data.draw(st.integers(0, len(value) - 1))
+        return [*value[:position], with_one_changed(data, value[position]), *value[position + 1 :]]
+    return data.draw(ANYTHING)
+
+
+@pytest.mark.parametrize(("name", "read"), [("gatus.yaml", read_gatus), ("prometheus.yml", read_blackbox)])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_anything_anywhere_is_taken_or_named(name: str, read: Any, data: st.DataObject) -> None:
+    """Whatever stands in a place of a file, reading ends in targets that can be checked, or in FileError."""
+    changed = with_one_changed(data, yaml.safe_load((SAMPLES / name).read_text()))
+    try:
+        taken = read(yaml.safe_dump(changed))
+    except FileError:
+        return
+    all_mistakes([*taken.entries], {})
+    assert all(isinstance(note, str) for note in taken.notes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_line_of_nagios_is_taken_or_named(data: st.DataObject) -> None:
+    """The same for object configuration, a line of which is anything."""
+    lines = (SAMPLES / "nagios.cfg").read_text().split("\n")
+    lines[data.draw(st.integers(0, len(lines) - 1))] = data.draw(
+        st.text(max_size=30)
+        | st.sampled_from(["}", "{", "use generic-host", "host_name *", "check_command !", "\\;", "use +"])
+    )
+    try:
+        taken = read_nagios("\n".join(lines))
+    except FileError:
+        return
+    all_mistakes([*taken.entries], {})
+    assert all(isinstance(note, str) for note in taken.notes)
