@@ -106,7 +106,8 @@ def message_of(subject: str) -> Any:
 def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> None:
     """They are not added up yet, and counted all the same; an hour in which the fleet grew is counted whole."""
     swept(stack)
-    stack.store.mark_sweep(SweepMark(NOW, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW), "2": iso(NOW)}))
+    hour = NOW.replace(minute=0, second=0) - HOUR
+    stack.store.mark_sweep(SweepMark(datetime.now(UTC), hour, {"1": iso(NOW), "2": iso(NOW)}))
     up(stack, "a", NOW - 9 * DAY)
     added_up = NOW.replace(minute=0, second=0) - HOUR
     stack.store.put_hour(1, 0, added_up, add_up([{"a": 12.5}]))
