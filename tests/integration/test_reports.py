@@ -91,6 +91,7 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     assert "goes on 3 h" in said
     assert "Unable to connect to the remote device (refused)" in said
     assert "alert DOWN 1/3: a to sms +49...78" in said
+    assert "up -> down (refused)" in said
     assert "acknowledged by night-shift: on my way" in said
     assert "Now down, acknowledged by night-shift: on my way" in said
     found = json.loads(do("history", "a", "--since", "24h", "--json"))
@@ -105,7 +106,8 @@ def message_of(subject: str) -> Any:
 def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> None:
     """They are not added up yet, and counted all the same; an hour in which the fleet grew is counted whole."""
     swept(stack)
-    stack.store.mark_sweep(SweepMark(NOW, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW), "2": iso(NOW)}))
+    hour = NOW.replace(minute=0, second=0) - HOUR
+    stack.store.mark_sweep(SweepMark(datetime.now(UTC), hour, {"1": iso(NOW), "2": iso(NOW)}))
     up(stack, "a", NOW - 9 * DAY)
     added_up = NOW.replace(minute=0, second=0) - HOUR
     stack.store.put_hour(1, 0, added_up, add_up([{"a": 12.5}]))
