@@ -10,8 +10,9 @@ from integration.world import MINUTE, NOON, World
 from popwatch.alerts import Message
 from popwatch.health import Health, State, Transition
 from popwatch.hours import HourTotals
+from popwatch.items import to_item
 from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.records import Action, Note, Pending, Record
+from popwatch.records import Action, Note, Pending, Record, from_plain, iso
 from popwatch.store import Store, SweepMark, Tables
 
 FULL = Record(
@@ -158,6 +159,14 @@ def test_defaults_are_apart(world: World) -> None:
     world.put_target("a")
     defaults, items = world.store.read_targets()
     assert (defaults["delay_up"], [item["target_id"] for item in items]) == (300, ["a"])
+
+
+def test_hours_of_the_first_form_are_read(world: World) -> None:
+    """Totals were maps before they were texts: a stack that is upgraded goes on reporting its past."""
+    item = {"pk": "hours#1#0", "sk": f"{iso(NOON)}#0", "totals": {"a": {"tests": 3, "passes": 2}}, "expires_at": 2**40}
+    world.dynamodb.put_item(TableName="History", Item=to_item(item))
+    [(hour, totals)] = world.store.read_hours(1, 0, NOON, NOON + MINUTE)
+    assert (hour, from_plain(HourTotals, totals["a"])) == (NOON, HourTotals(3, 2))
 
 
 def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:

@@ -339,7 +339,8 @@ class Store:
         self, pk: str, since: datetime, until: datetime, only: str | None
     ) -> Iterator[tuple[datetime, Plain]]:
         for item in self._query(pk, iso(since), iso(until), ("totals", only)):
-            yield _tick_of(item), {target_id: json.loads(text) for target_id, text in item.get("totals", {}).items()}
+            totals = item.get("totals", {})
+            yield _tick_of(item), {target_id: _unpacked(found) for target_id, found in totals.items()}
 
     def _scan(self, table: str) -> Iterator[Plain]:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
@@ -381,6 +382,11 @@ def _record_of(item: Plain) -> Record:
         version = item.get("version")
         return Record(item["target_id"], version=version if isinstance(version, int) else 0)
     return record
+
+
+def _unpacked(totals: Any) -> Any:
+    """A target's totals, which are one text; they were a map at first, and History keeps those for a year."""
+    return json.loads(totals) if isinstance(totals, str) else totals
 
 
 def _record_key(target_id: str, kind: str, pending: Pending) -> Plain:
