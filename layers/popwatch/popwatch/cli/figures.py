@@ -21,7 +21,8 @@ def read_figures(facts: Facts) -> list[Figures]:
         tests = name == facts.outputs["CheckTargetsFunction"]
         if tests and not errors and not throttles:
             raise NotKnownError(f"CloudWatch has no figures of {name} in the last day")
-        lags = _read(facts, ("popwatch", "SweepLag"), {"service": "popwatch"}, HOUR, "Maximum") if tests else []
+        service = {"service": facts.installation.stack}
+        lags = _read(facts, ("popwatch", "SweepLag"), service, HOUR, "Maximum") if tests else []
         found.append(Figures(name, int(sum(errors)), int(sum(throttles)), max(lags, default=None)))
     return found
 

@@ -91,7 +91,7 @@ def of_reach(targets: Iterable[Target], subscriptions: Sequence[Subscription]) -
 
 def course_of(target: Target) -> list[Moment]:
     """Every alert that a target may bring, those of an outage in their order."""
-    policy = replace(without_interventions(target).policy, depends_on="")
+    policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
     steps = list(
         simulate(replace(target, policy=policy, problems=()), _long_enough(target), ErrorCode.TIMED_OUT, START)
     )
