@@ -1,0 +1,566 @@
+"""What must have been recorded and sent: written from the design and the docs alone, and importing nothing of popwatch.
+
+A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended. `audit` walks
+them in the order in which they happened, believes of each target what the docs say, and returns what is wrong. What the docs leave
+open is open here too: an expectation then names every state that they allow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import ceil
+
+FAILING = frozenset({"warn", "down", "lost"})
+MINUTE = timedelta(minutes=1)
+
+Moment = tuple[datetime, datetime]
+"""A test's tick and its clock: the docs do not say which of the two begins an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user has configured for a target at one time."""
+
+    failures_per_alert: int = 3
+    max_alerts: int = 3
+    alert_recovery: bool = True
+    delay_up: int = 60
+    delay_warn: int = 60
+    delay_down: int = 60
+    delay_lost: int = 300
+    enabled: bool = True
+    silenced: bool = False
+    acknowledged: datetime | None = None
+    """The outage that somebody has acknowledged, by the moment of its first failed test."""
+
+    def longest_wait(self, state: str) -> timedelta:
+        """The delay of a state, rounded up to whole minutes, and two for a schedule that fires anywhere within its minute."""
+        by_state = {"warn": self.delay_warn, "down": max(self.delay_down, self.delay_lost), "lost": self.delay_lost}
+        return ceil(by_state.get(state, self.delay_up) / 60) * MINUTE + 2 * MINUTE
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AlertId:
+    """What the text of an alert calls it: `target/event/number/since`."""
+
+    target: str
+    event: str
+    number: int
+    since: datetime
+
+
+# ------------------------------------------------------------------------------------------------ facts
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A test ran, and its outcome was handed to the product."""
+
+    order: int
+    invocation: int
+    target: str
+    tick: datetime
+    at: datetime
+    policy: Policy
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A target's record was written."""
+
+    order: int
+    invocation: int
+    target: str
+    version: int
+    tick: datetime
+    at: datetime
+    state: str
+    failures: int
+    alerts: int
+    owed: tuple[AlertId, ...]
+    settles: bool = False
+    """Nothing but what had been owed was taken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A target's record was deleted, as its configuration had gone."""
+
+    order: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A transition was put into History; a repeat has the same key."""
+
+    order: int
+    target: str
+    tick: datetime
+    version: int
+    previous: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """SNS took a message that tells of these alerts."""
+
+    order: int
+    invocation: int
+    alerts: tuple[AlertId, ...]
+    answered: bool
+    summary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """History holds that an alert was sent."""
+
+    order: int
+    alert: AlertId
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A note could not be put, however often it was tried."""
+
+    order: int
+    invocation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An invocation is over: `well`, `error` or `killed`."""
+
+    order: int
+    invocation: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A samples item was put: the results of tests, as it tells them."""
+
+    order: int
+    invocation: int
+    passed: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """For so long nothing has gone wrong: what must be true now, whatever happened before."""
+
+    order: int
+    at: datetime
+    since: datetime
+    servers: Mapping[str, tuple[Policy, bool]]
+    """Every target that is configured, and whether its server has answered all this while."""
+
+
+Fact = Tested | Judged | Forgotten | Recorded | Sent | Noted | Refused | Ended | Sampled | Calm
+
+
+# ------------------------------------------------------------------------------------------------ what the docs say of one test
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is true of a target after the tests that count."""
+
+    state: str = "untested"
+    failures: int = 0
+    alerts: int = 0
+    since: Moment | None = None
+    """The first failed test of the outage."""
+    held: str | None = None
+    """The state in which maintenance found it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a test must lead to."""
+
+    states: frozenset[str]
+    failures: int
+    alerts: int
+    since: Moment | None
+    held: str | None = None
+    event: str | None = None
+    number: int = 0
+
+    def settled(self, state: str) -> Belief:
+        """The belief once the state is known, where several were allowed."""
+        return Belief(state, self.failures, self.alerts, self.since if self.failures else None, self.held)
+
+
+def expect(belief: Belief, tested: Tested) -> Expectation:
+    """Design, "Health: four states"; docs/living.md, "Silence", "Acknowledge", "Suspend"."""
+    policy = tested.policy
+    if belief.state == "suspended":
+        belief = Belief()
+    if policy.silenced:
+        held = belief.held or belief.state
+        return Expectation(frozenset({"maintenance"}), belief.failures, belief.alerts, belief.since, held)
+    if belief.state == "maintenance":
+        belief = replace(belief, state=belief.held or "untested", held=None)
+    return _passed(belief, policy) if tested.passed else _failed(belief, tested)
+
+
+def within(moment: datetime | None, span: Moment | None) -> bool:
+    """Whether a moment, in whole seconds, may be the one that is meant; a skewed clock may be behind its tick."""
+    return moment is not None and span is not None and min(span) - timedelta(seconds=1) <= moment <= max(span)
+
+
+def _passed(belief: Belief, policy: Policy) -> Expectation:
+    """`up`, failures 0; the end of an outage that people were told of, or that somebody took on, is told."""
+    outage = belief.state in {"down", "lost"}
+    acknowledged = within(policy.acknowledged, belief.since)
+    told = outage and policy.alert_recovery and (belief.alerts > 0 or acknowledged)
+    return Expectation(
+        frozenset({"up"}), 0, 0, belief.since if told else None, None, "recovered" if told else None, belief.alerts
+    )
+
+
+def _failed(belief: Belief, tested: Tested) -> Expectation:
+    """One more failure in a row; an alert at every multiple of `failures_per_alert` until `max_alerts` have been sent."""
+    policy = tested.policy
+    failures = belief.failures + 1
+    since = belief.since or (tested.tick, tested.at)
+    acknowledged = within(policy.acknowledged, since)
+    multiple = failures % policy.failures_per_alert == 0
+    due = multiple and belief.alerts < policy.max_alerts and belief.state != "lost"
+    if due and not acknowledged:
+        return Expectation(frozenset({"down"}), failures, belief.alerts + 1, since, None, "down", belief.alerts + 1)
+    return Expectation(_silently(belief, policy, failures, acknowledged), failures, belief.alerts, since)
+
+
+def _silently(belief: Belief, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
+    """The states that a failure without an alert may lead to."""
+    outage = belief.state in {"down", "lost"}
+    if not outage and failures < policy.failures_per_alert:
+        return frozenset({"warn"})
+    if acknowledged or policy.max_alerts == 0:
+        return frozenset({"down", "lost"})
+    if not outage:  # the threshold was lowered below what has been counted: the docs do not say
+        return frozenset({"warn", "down"})
+    return frozenset({"lost"}) if belief.alerts >= policy.max_alerts or belief.state == "lost" else frozenset({"down"})
+
+
+# ------------------------------------------------------------------------------------------------ the audit
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the product did and must not, or did not and must."""
+
+    kind: str
+    order: int
+    target: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.target}: {self.text} (fact {self.order})"
+
+
+@dataclass(slots=True)
+class Owed:
+    """An alert that must be sent, and each time that it was."""
+
+    order: int
+    invocation: int
+    target: str
+    event: str
+    number: int
+    since: Moment
+    sent: list[Sent] = field(default_factory=list)
+    noted: list[int] = field(default_factory=list)
+
+    def is_told_by(self, alert: AlertId) -> bool:
+        """Whether a message tells of this alert."""
+        same = (alert.target, alert.event, alert.number) == (self.target, self.event, self.number)
+        return same and within(alert.since, self.since)
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.number} of the outage since {self.since[0]:%Y-%m-%d %H:%M:%S}"
+
+
+@dataclass(slots=True)
+class Change:
+    """A transition that must be recorded, once."""
+
+    order: int
+    target: str
+    tick: datetime
+    version: int
+    previous: str
+    state: str
+    recorded: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What an audit counted, and what it found wrong."""
+
+    findings: list[Finding] = field(default_factory=list)
+    transitions_expected: int = 0
+    transitions_found: int = 0
+    alerts_expected: int = 0
+    alerts_found: int = 0
+    tests: int = 0
+    samples: int = 0
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """Alerts that were sent again, by why that may be."""
+
+
+class Audit:
+    """Walks the facts. What is found wrong is noted, and believed from then on, so that one mistake is told once."""
+
+    def __init__(self) -> None:
+        self.verdict = Verdict()
+        self.beliefs: dict[str, Belief] = defaultdict(Belief)
+        self.versions: dict[str, int] = defaultdict(int)
+        self.judged: dict[str, list[Judged]] = defaultdict(list)
+        self.tests: dict[int, dict[str, Tested]] = defaultdict(dict)
+        self.pending: dict[int, dict[str, Tested]] = defaultdict(dict)
+        self.sampled: dict[int, set[str]] = defaultdict(set)
+        self.last_test: dict[str, datetime] = {}
+        self.owed: dict[str, list[Owed]] = defaultdict(list)
+        self.changes: dict[tuple[str, datetime, int], Change] = {}
+        self.ends: dict[int, Ended] = {}
+        self.refused: dict[int, list[int]] = defaultdict(list)
+
+    def run(self, facts: Iterable[Fact]) -> Verdict:
+        """The verdict on all the facts, which come in their order."""
+        for fact in facts:
+            self._take(fact)
+        self._close()
+        return self.verdict
+
+    def _take(self, fact: Fact) -> None:
+        match fact:
+            case Tested():
+                self._on_test(fact)
+            case Judged():
+                self._on_judgement(fact)
+            case Forgotten():
+                self.beliefs.pop(fact.target, None)
+                self.versions.pop(fact.target, None)
+                self.judged.pop(fact.target, None)
+            case Recorded():
+                self._on_record(fact)
+            case Sent():
+                self._on_message(fact)
+            case Noted():
+                self._on_note(fact)
+            case Refused():
+                self.refused[fact.invocation].append(fact.order)
+            case Sampled():
+                self._on_samples(fact)
+            case Ended():
+                self._on_end(fact)
+            case Calm():
+                self._on_calm(fact)
+
+    def _find(self, kind: str, order: int, target: str, text: str) -> None:
+        self.verdict.findings.append(Finding(kind, order, target, text))
+
+    # -------------------------------------------------------------------------------------------- judgements
+
+    def _on_test(self, test: Tested) -> None:
+        self.verdict.tests += 1
+        self.tests[test.invocation][test.target] = test
+        self.pending[test.invocation][test.target] = test
+        self.last_test[test.target] = test.at
+
+    def _on_judgement(self, fact: Judged) -> None:
+        belief = self.beliefs[fact.target]
+        if fact.version != self.versions[fact.target] + 1:
+            text = f"version {fact.version} was written over version {self.versions[fact.target]}"
+            self._find("overwritten", fact.order, fact.target, text)
+        self.versions[fact.target] = fact.version
+        if fact.settles:
+            if (fact.state, fact.failures, fact.alerts) != (belief.state, belief.failures, belief.alerts):
+                self._find("wrong state", fact.order, fact.target, f"settling changed {belief} into {fact}")
+            return
+        self._judge(fact, belief)
+        self.judged[fact.target].append(fact)
+
+    def _judge(self, fact: Judged, belief: Belief) -> None:
+        if fact.state in {"suspended", "untested"}:
+            after = Belief(fact.state)
+        else:
+            after = self._judge_test(fact, belief)
+        self.beliefs[fact.target] = after
+        if after.state != belief.state:
+            change = Change(fact.order, fact.target, fact.tick, fact.version, belief.state, after.state)
+            self.changes[fact.target, fact.tick, fact.version] = change
+
+    def _judge_test(self, fact: Judged, belief: Belief) -> Belief:
+        """The belief after a judgement, which must be the one that the docs tell."""
+        claimed = Belief(fact.state, fact.failures, fact.alerts, belief.since or (fact.tick, fact.at))
+        test = self.pending[fact.invocation].pop(fact.target, None)
+        if test is None:
+            text = f"judged {fact.state} with {fact.failures} failures by an invocation that had no test of it to judge"
+            self._find(
+                "counted twice" if fact.failures > belief.failures else "invented", fact.order, fact.target, text
+            )
+            return claimed
+        latest = max((other.tick for other in self.judged[fact.target]), default=None)
+        if latest is not None and fact.tick <= latest and not test.passed:
+            self._find(
+                "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
+            )
+        expected = expect(belief, test)
+        if fact.state not in expected.states or (fact.failures, fact.alerts) != (expected.failures, expected.alerts):
+            text = f"{belief} and {test} must give {expected}, not {fact}"
+            self._find("wrong state", fact.order, fact.target, text)
+            return claimed
+        self._expect_alert(fact, expected)
+        return expected.settled(fact.state)
+
+    def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
+        """What a judgement owes is noted, whether its record says so or not."""
+        told = [(alert.event, alert.number) for alert in fact.owed]
+        if told != ([(expected.event, expected.number)] if expected.event else []):
+            self._find("wrong alert", fact.order, fact.target, f"owes {told} where {expected} was due")
+        if expected.event and expected.since:
+            owed = Owed(fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since)
+            self.owed[fact.target].append(owed)
+
+    # -------------------------------------------------------------------------------------------- History and SNS
+
+    def _on_record(self, fact: Recorded) -> None:
+        change = self.changes.get((fact.target, fact.tick, fact.version))
+        if change is None or (change.previous, change.state) != (fact.previous, fact.state):
+            self._find(
+                "transition invented", fact.order, fact.target, f"{fact.previous} to {fact.state} at {fact.tick}"
+            )
+            return
+        change.recorded += 1
+
+    def _on_message(self, fact: Sent) -> None:
+        for alert in fact.alerts:
+            owed = self._owed(alert)
+            if owed is None:
+                text = f"{alert.event} {alert.number} of the outage since {alert.since}"
+                self._find("alert invented", fact.order, alert.target, text)
+            else:
+                owed.sent.append(fact)
+
+    def _on_note(self, fact: Noted) -> None:
+        owed = self._owed(fact.alert)
+        if owed is None or not owed.sent:
+            self._find("noted unsent", fact.order, fact.alert.target, f"{fact.alert.event} {fact.alert.number}")
+        else:
+            owed.noted.append(fact.order)
+
+    def _owed(self, alert: AlertId) -> Owed | None:
+        return next((owed for owed in reversed(self.owed[alert.target]) if owed.is_told_by(alert)), None)
+
+    def _on_samples(self, fact: Sampled) -> None:
+        self.verdict.samples += 1
+        for target, passed in fact.passed.items():
+            test = self.tests[fact.invocation].get(target)
+            if test is None or test.passed != passed:
+                self._find("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
+        self.sampled[fact.invocation] |= set(fact.passed)
+
+    # -------------------------------------------------------------------------------------------- ends
+
+    def _on_end(self, fact: Ended) -> None:
+        """An invocation that ends well has judged and recorded every test that it made."""
+        self.ends[fact.invocation] = fact
+        unjudged = self.pending.pop(fact.invocation, {})
+        tests = self.tests.pop(fact.invocation, {})
+        sampled = self.sampled.pop(fact.invocation, set())
+        if fact.how != "well":
+            return
+        for test in unjudged.values():
+            if self._counts(test) and not self._superseded(test):
+                belief = self.beliefs[test.target]
+                self._find("test lost", fact.order, test.target, f"{test} changed nothing of {belief}")
+        for target in sorted(set(tests) - sampled):
+            self._find("sample lost", fact.order, target, f"{tests[target]} is in no samples item")
+
+    def _counts(self, test: Tested) -> bool:
+        """Whether a test must be written: anything but a pass of an up target, and maintenance that is known already."""
+        belief = self.beliefs[test.target]
+        if test.policy.silenced:
+            return belief.state != "maintenance"
+        return not (test.passed and belief.state == "up")
+
+    def _superseded(self, test: Tested) -> bool:
+        """Whether a judgement by another came in between: for this tick or a later one, or so late that it is not due again."""
+        others = [other for other in self.judged[test.target] if other.invocation != test.invocation]
+        return any(other.tick >= test.tick or other.at >= test.tick for other in others)
+
+    def _on_calm(self, fact: Calm) -> None:
+        """States are those of the servers, nothing waits to be told, and tests go on."""
+        for target, (policy, answered) in fact.servers.items():
+            state = self.beliefs[target].state
+            if state not in self._allowed(policy, answered):
+                self._find(
+                    "wrong state", fact.order, target, f"{state} in the calm, though its server answers: {answered}"
+                )
+            idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
+            if policy.enabled and idle > policy.longest_wait(state):
+                self._find("not tested", fact.order, target, f"{state}, and not tested for {idle}")
+        for target in set(self.beliefs) - set(fact.servers):
+            self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
+        self._check_told(before=fact.since)
+
+    @staticmethod
+    def _allowed(policy: Policy, answered: bool) -> frozenset[str]:
+        if not policy.enabled:
+            return frozenset({"suspended"})
+        if policy.silenced:
+            return frozenset({"maintenance"})
+        return frozenset({"up"}) if answered else FAILING
+
+    def _check_told(self, before: datetime | None = None) -> None:
+        """Every transition and every alert so far (or until a moment) has come through."""
+        for owed in [owed for several in self.owed.values() for owed in several]:
+            if not owed.sent and (before is None or owed.since[0] < before):
+                self._find("alert lost", owed.order, owed.target, str(owed))
+        for change in self.changes.values():
+            if not change.recorded and (before is None or change.tick < before):
+                text = f"{change.previous} to {change.state} at {change.tick}"
+                self._find("transition lost", change.order, change.target, text)
+
+    def _close(self) -> None:
+        verdict = self.verdict
+        owed = [owed for several in self.owed.values() for owed in several]
+        verdict.transitions_expected = len(self.changes)
+        verdict.transitions_found = sum(change.recorded > 0 for change in self.changes.values())
+        verdict.alerts_expected = len(owed)
+        verdict.alerts_found = sum(bool(one.sent) for one in owed)
+        self._check_told()
+        for one in owed:
+            for first, again in zip(one.sent, one.sent[1:], strict=False):
+                self._explain(one, first, again)
+
+    def _explain(self, owed: Owed, first: Sent, again: Sent) -> None:
+        """An alert may come twice only if its first sender could not know, or could not note, that SNS had taken it."""
+        noted = min((order for order in owed.noted if order > first.order), default=None)
+        end = self.ends.get(first.invocation)
+        refused = any(first.order < order < again.order for order in self.refused[first.invocation])
+        if noted is not None and noted < again.order and again.invocation != first.invocation:
+            self._find("sent twice", again.order, owed.target, f"{owed}, though it had been noted")
+        elif not first.answered:
+            self.verdict.duplicates["SNS took it, and its answer was lost"] += 1
+        elif end is not None and end.how == "killed" and end.order < again.order:
+            self.verdict.duplicates["died between SNS's answer and the note of it"] += 1
+        elif refused:
+            self.verdict.duplicates["DynamoDB refused the note until retries ran out"] += 1
+        else:
+            self._find("sent twice", again.order, owed.target, f"{owed}, by {first.invocation} and {again.invocation}")
+
+
+def audit(facts: Iterable[Fact]) -> Verdict:
+    """What is wrong with a campaign."""
+    return Audit().run(facts)
