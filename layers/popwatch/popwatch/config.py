@@ -13,7 +13,7 @@ class Settings:
 
     `samples_days` and `records_days` are how long History keeps samples, and transitions, alerts and hours. Above
     `storm_threshold` alerts in one batch the rest go out as one summary. `reference_hosts` are hosts and TCP ports
-    that tell whether the network works.
+    that tell whether the network works. `largest_batch` is how many targets one invocation tests (see `schedule`).
     """
 
     targets_table: str
@@ -25,6 +25,7 @@ class Settings:
     records_days: int = 400
     storm_threshold: int = 10
     function_timeout_seconds: int = 120
+    largest_batch: int = 800
     reference_hosts: tuple[tuple[str, int], ...] = ()
 
     @classmethod

@@ -1,0 +1,414 @@
+"""One simulated installation: a schedule, a queue, servers that change, users who change their minds, and popwatch's code.
+
+The code under test is `popwatch.sweep` with all that it uses. Its edges are real but for the prober, whose servers are
+simulated, and the clients below them.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chaos import model
+from chaos.aws import DynamoDB, Sns, Sqs, Wire
+from chaos.engine import Engine, Killed, Process, Threads
+from chaos.evidence import Evidence
+from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Rates
+from chaos.tables import Tables
+from popwatch.batches import HourOfBatch, from_message
+from popwatch.committer import Committer
+from popwatch.config import Settings
+from popwatch.dispatcher import Dispatcher
+from popwatch.items import to_item
+from popwatch.notifier import Notifier
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.prober import Prober
+from popwatch.store import Store
+from popwatch.store import Tables as TableNames
+from popwatch.sweep import Edges, Sweep
+from popwatch.targets import Target
+from popwatch.testing import UnfinishedError
+
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = 60.0
+FUNCTION_SECONDS = 120.0
+RESERVE_SECONDS = 20.0
+VISIBILITY_SECONDS = 720.0
+RECEIVES = 3
+"""From template.yaml: the function's timeout, the queue's visibility timeout and its `maxReceiveCount`."""
+
+NAMES = TableNames(
+    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
+)
+FAILURES = (
+    (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 10.0),
+    (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused", 0.02),
+    (ErrorCode.DISCONNECTED, Phase.GREETING, "closed", 0.3),
+    (ErrorCode.PROTOCOL, Phase.GREETING, "smtp-greeting", 0.2),
+    (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "connect-timed-out", 10.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What kind of installation it is."""
+
+    targets: int
+    storm_threshold: int
+    largest_batch: int
+    page_bytes: int
+    schedule_second: float
+    rates: Rates
+
+    @classmethod
+    def draw(cls, random: Random) -> "Shape":
+        """One of many."""
+        targets = random.choice([3, 5, 8, 12])
+        return cls(
+            targets,
+            storm_threshold=random.choice([1, 2, 10]),
+            largest_batch=random.choice([800, 800, 2, 4]),
+            page_bytes=random.choice([1_048_576, 1_048_576, 1500]),
+            schedule_second=random.uniform(0, 55),
+            rates=Rates().scaled(random.choice([0.3, 1.0, 1.0, 3.0])),
+        )
+
+
+@dataclass(slots=True)
+class Server:
+    """A POP3 server as it is now."""
+
+    answers: bool = True
+    failure: int = 0
+
+
+@dataclass(slots=True)
+class Configured:
+    """A target as its user has written it last."""
+
+    policy: model.Policy
+    silence: tuple[datetime, datetime] | None = None
+
+
+class SimulatedProber(Prober):
+    """Tests simulated servers: an outcome arrives when the server has answered or the test's time is over."""
+
+    def __init__(self, world: "World", process: Process, tick: Callable[[], datetime]) -> None:
+        self._world, self._process, self._tick = world, process, tick
+
+    def run(
+        self, targets: Iterable[Target], *, end_by: float | None = None
+    ) -> Generator[list[tuple[Target, Outcome]], None, None]:
+        """Test them all at once; an empty list at least once a second, as the real one yields."""
+        begun, engine = self._process.engine.now, self._process.engine
+        planned: list[tuple[float, int, Target]] = []
+        for index, target in enumerate(targets):
+            if end_by is None or begun + target.max_test_seconds <= end_by:
+                planned.append((begun + self._world.test_seconds(target.target_id), index, target))
+        planned.sort()
+        while planned:
+            self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
+            arrived = [target for moment, _, target in planned if moment <= engine.now]
+            planned = planned[len(arrived) :]
+            yield [(target, self._world.test(self._process, target, self._tick())) for target in arrived]
+
+
+@dataclass(slots=True)
+class World:
+    """The installation, and the chaos around it."""
+
+    seed: str
+    spared: frozenset[int] = frozenset()
+    committer: type[Committer] | None = None
+    evidence: Evidence = field(init=False)
+    engine: Engine = field(init=False)
+    faults: Faults = field(init=False)
+    shape: Shape = field(init=False)
+    tables: Tables = field(init=False)
+    servers: dict[str, Server] = field(default_factory=dict)
+    configured: dict[str, Configured] = field(default_factory=dict)
+    policies: list[Configured] = field(default_factory=list)
+    outages: dict[str, float] = field(default_factory=dict)
+    trace: list[tuple[float, int, str]] = field(default_factory=list)
+    ticks: int = 0
+    invocations: int = 0
+    calm: bool = False
+    _users: Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        random = Random(self.seed)
+        self.shape = Shape.draw(random)
+        self._users = Random(f"{self.seed} users")
+        self.engine = Engine()
+        self.faults = Faults(Random(f"{self.seed} faults"), self.shape.rates, self.spared)
+        self.evidence = Evidence(self.now)
+        self.tables = Tables(self.shape.page_bytes)
+        for number in range(self.shape.targets):
+            self._add_target(f"mail-{number}")
+        self.engine.at(self.shape.schedule_second, self._minute)
+
+    def now(self) -> datetime:
+        """The true time."""
+        return self.time_of(self.engine.now)
+
+    @staticmethod
+    def time_of(seconds: float) -> datetime:
+        """A simulated moment as a time."""
+        return BEGIN + timedelta(seconds=round(seconds, 3))
+
+    def run(self, hours: float, calm_hours: float) -> None:
+        """Chaos, then calm; at the end of it all must be well."""
+        self.engine.run(self.engine.now + hours * 60 * MINUTE)
+        began = self.engine.now
+        self.calm, self.faults.rates = True, CALM
+        self.outages.clear()
+        self.engine.run(began + calm_hours * 60 * MINUTE)
+        servers = {name: (self._policy_now(name), self.servers[name].answers) for name in self.configured}
+        self.evidence.facts.append(model.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
+        self.calm, self.faults.rates = False, self.shape.rates
+
+    # -------------------------------------------------------------------------------------------- servers
+
+    def test_seconds(self, name: str) -> float:
+        """How long a test of a target takes now."""
+        server = self.servers[name]
+        return 0.05 if server.answers else FAILURES[server.failure][3]
+
+    def test(self, process: Process, target: Target, tick: datetime) -> Outcome:
+        """The outcome of a test, by what the server does now."""
+        server, clock = self.servers[target.target_id], self._clock_of(process)
+        known = self.policies[int(target.tags[0])]
+        policy = _at(known, tick)
+        self.evidence.facts.append(
+            model.Tested(
+                self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
+            )
+        )
+        if server.answers:
+            return Outcome(clock(), Phase.QUIT, rtt_ms=12.5, address="192.0.2.7")
+        error, phase, reason, _ = FAILURES[server.failure]
+        return Outcome(clock(), phase, error=error, reason=reason, detail="Simulated.", address="192.0.2.7")
+
+    # -------------------------------------------------------------------------------------------- the schedule
+
+    def _minute(self) -> None:
+        """Once a minute: the tick, and whatever changes in the world."""
+        tick = BEGIN + timedelta(minutes=self.ticks)
+        self.ticks += 1
+        self.engine.at(self.engine.now + MINUTE, self._minute)
+        if not self.calm:
+            self._change_world()
+        delay = self.faults.uniform(0.0, 3.0)
+        if self.faults.strikes("tick_lost"):
+            self._note(0, f"tick {tick:%H:%M} lost")
+            return
+        if self.faults.strikes("tick_late"):
+            delay += self.faults.uniform(10.0, 300.0)
+        self.engine.at(self.engine.now + delay, lambda: self._invoke_tick(tick))
+        if self.faults.strikes("tick_doubled"):
+            again = delay + self.faults.uniform(0.0, 1.0) ** 3 * 90.0
+            self.engine.at(self.engine.now + again, lambda: self._invoke_tick(tick))
+
+    def _change_world(self) -> None:
+        for name in sorted(self.servers):
+            if self.faults.strikes("server_changed"):
+                self._change_server(name)
+        if self.faults.strikes("storm"):
+            answers = self._users.random() < 0.3
+            for server in self.servers.values():
+                server.answers = answers
+        for service in ("dynamodb", "sns", "sqs"):
+            if self.faults.strikes("outage"):
+                self.outages[service] = self.engine.now + self.faults.uniform(*OUTAGE_SECONDS)
+        for name in sorted(self.configured):
+            if self.faults.strikes("config_changed"):
+                moment = self.engine.now + self._users.uniform(0.0, MINUTE)
+                self.engine.at(moment, lambda name=name: self._reconfigure(name))  # type: ignore[misc]
+            if len(self.configured) > 2 and self.faults.strikes("target_removed"):
+                moment = self.engine.now + self._users.uniform(0.0, MINUTE)
+                self.engine.at(moment, lambda name=name: self._remove_target(name))  # type: ignore[misc]
+        for name in sorted(set(self.servers) - set(self.configured)):
+            if self.faults.strikes("target_added"):
+                self._add_target(name)
+
+    def _change_server(self, name: str) -> None:
+        server = self.servers[name]
+        server.answers = not server.answers
+        server.failure = self._users.randrange(len(FAILURES))
+
+    # -------------------------------------------------------------------------------------------- users
+
+    def _add_target(self, name: str) -> None:
+        self.servers.setdefault(name, Server())
+        delays = {f"delay_{state}": self._users.choice([10, 30, 60, 60, 60, 90, 120]) for state in ("warn", "down")}
+        policy = model.Policy(
+            failures_per_alert=self._users.choice([1, 2, 3, 3, 5]),
+            max_alerts=self._users.choice([0, 1, 2, 3, 3]),
+            alert_recovery=self._users.random() < 0.9,
+            delay_up=self._users.choice([30, 60, 60, 60, 120, 300]),
+            delay_lost=self._users.choice([60, 120, 300]),
+            **delays,
+        )
+        self._configure(name, Configured(policy))
+
+    def _remove_target(self, name: str) -> None:
+        if self.configured.pop(name, None):
+            self._note(0, f"{name} removed")
+            table = self.tables.by_name["Targets"]
+            table.delete((name, ""), self.engine.now)
+
+    def _reconfigure(self, name: str) -> None:
+        """One change of mind: another threshold, another delay, silence, suspension, an acknowledgement."""
+        known = self.configured.get(name)
+        if known is None:
+            return
+        policy, silence = known.policy, known.silence
+        match self._users.randrange(7):
+            case 0:
+                policy = replace(policy, failures_per_alert=self._users.choice([1, 2, 3, 4]))
+            case 1:
+                policy = replace(policy, max_alerts=self._users.choice([0, 1, 2, 4]))
+            case 2:
+                policy = replace(policy, delay_up=self._users.choice([30, 60, 120, 300]))
+            case 3:
+                policy = replace(policy, delay_warn=self._users.choice([10, 30, 60]), delay_lost=self._users.choice([60, 120]))
+            case 4:
+                silence = (self.now(), self.now() + timedelta(minutes=self._users.randrange(1, 15)))
+            case 5:
+                policy = replace(policy, enabled=not policy.enabled)
+            case _:
+                policy = replace(policy, acknowledged=self._failing_since(name))
+        self._configure(name, Configured(policy, silence))
+
+    def _failing_since(self, name: str) -> datetime | None:
+        """What `popwatch ack` would write: the beginning of the outage that the record tells of."""
+        item = self.tables.by_name["Status"].items.get((name, ""))
+        since = item["health"]["M"].get("failing_since") if item and "health" in item else None
+        return datetime.fromisoformat(since["S"]) if since else None
+
+    def _configure(self, name: str, known: Configured) -> None:
+        """Write the target as its user would; `tags` number the configuration, so that each test tells which it had."""
+        self.configured[name] = known
+        self.policies.append(known)
+        policy = {key: value for key, value in asdict(known.policy).items() if key not in ("silenced", "acknowledged")}
+        fields: dict[str, object] = {**policy, "host": f"{name}.example.net", "flap_per_hour": 0}
+        fields["tags"] = [str(len(self.policies) - 1)]
+        if known.silence:
+            fields["silence"] = dict(zip(("from", "until"), (moment.isoformat() for moment in known.silence), strict=True))
+        if known.policy.acknowledged:
+            fields["acknowledged"] = {"outage": known.policy.acknowledged.isoformat()}
+        item = to_item({"target_id": name, **fields})
+        self.tables.by_name["Targets"].put(item, self.engine.now)
+        self._note(0, f"{name} configured: {known}")
+
+    def _policy_now(self, name: str) -> model.Policy:
+        return _at(self.configured[name], self.now())
+
+    # -------------------------------------------------------------------------------------------- invocations
+
+    def _invoke_tick(self, tick: datetime) -> None:
+        self._invoke(f"tick {tick:%H:%M}", lambda sweep, told: self._do_tick(sweep, tick, told), lambda _: None)
+
+    def _do_tick(self, sweep: Sweep, tick: datetime, told: list[datetime]) -> int:
+        told.append(tick)
+        return sweep.run_tick(tick).owed
+
+    def _enqueue(self, body: str, delay: float) -> None:
+        """SQS keeps a message, at least once, and hands it over some time after its delay."""
+        if self.faults.strikes("message_late"):
+            delay += self.faults.uniform(5.0, 300.0)
+        self.engine.at(self.engine.now + delay + self.faults.uniform(0.01, 0.5), lambda: self._receive(body, 1))
+        if self.faults.strikes("message_doubled"):
+            again = delay + self.faults.uniform(0.0, 1.0) ** 3 * 240.0
+            self.engine.at(self.engine.now + again, lambda: self._receive(body, 1))
+
+    def _receive(self, body: str, receives: int) -> None:
+        """The event source mapping hands a message over; one that was not done comes again, thrice in all."""
+
+        def ended(how: str) -> None:
+            if how != "well" and receives < RECEIVES:
+                again = self.engine.now + VISIBILITY_SECONDS
+                self.engine.at(again, lambda: self._receive(body, receives + 1))
+
+        self._invoke("message", lambda sweep, told: self._do_message(sweep, body, told), ended)
+
+    def _do_message(self, sweep: Sweep, body: str, told: list[datetime]) -> int:
+        work = from_message(body)
+        if isinstance(work, HourOfBatch):
+            sweep.run_hour(work)
+            return 0
+        told.append(work.tick)
+        return sweep.run_batch(work).owed
+
+    def _invoke(
+        self, name: str, do: Callable[[Sweep, list[datetime]], int], ended: Callable[[str], None]
+    ) -> None:
+        """Begin an invocation. It ends well, by an error, by its death, or is killed when its time is over."""
+        self.invocations += 1
+        skew = self.faults.uniform(-3.0, 3.0) if self.faults.strikes("clock_skewed") else 0.0
+        process = Process(self.engine, self.invocations, skew)
+        over: list[str] = []
+
+        def end(how: str, why: str = "") -> None:
+            if over:
+                return
+            over.append(how)
+            process.dead = how == "killed"
+            self._note(process.number, f"{name}: ended {how} {why}")
+            self.evidence.facts.append(model.Ended(self.evidence.order, process.number, how))
+            ended(how)
+
+        def main() -> None:
+            told: list[datetime] = []
+            sweep = self._sweep(process, told, lambda why: end("killed", why))
+            try:
+                owed = do(sweep, told)
+            except Killed:
+                return
+            except (BotoCoreError, ClientError, UnfinishedError) as error:
+                end("error", str(error))
+            else:
+                end("error" if owed else "well")
+
+        self._note(process.number, f"{name}: begins")
+        self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
+        self.engine.spawn(main)
+
+    def _sweep(self, process: Process, told: list[datetime], died: Callable[[str], None]) -> Sweep:
+        wire = Wire(process, self.faults, self.evidence, self.outages, died)
+        clock = self._clock_of(process)
+        dynamodb = cast(Any, DynamoDB(wire, self.tables))
+        edges = Edges(
+            Store(dynamodb, NAMES, clock),
+            SimulatedProber(self, process, lambda: told[-1]),
+            Notifier(cast(Any, Sns(wire)), "topic"),
+            Dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
+            lambda: Threads(process),
+        )
+        settings = Settings(
+            "Targets",
+            "Status",
+            "History",
+            "topic",
+            "queue",
+            storm_threshold=self.shape.storm_threshold,
+            function_timeout_seconds=int(FUNCTION_SECONDS),
+            largest_batch=self.shape.largest_batch,
+        )
+        end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
+        return Sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
+
+    def _clock_of(self, process: Process) -> Callable[[], datetime]:
+        return lambda: self.time_of(self.engine.now + process.skew)
+
+    def _note(self, process: int, what: str) -> None:
+        self.trace.append((self.engine.now, process, what))
+
+
+def _at(known: Configured, moment: datetime) -> model.Policy:
+    """The policy at a moment: silenced or not."""
+    silenced = known.silence is not None and known.silence[0] <= moment < known.silence[1]
+    return replace(known.policy, silenced=silenced)
