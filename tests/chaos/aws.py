@@ -183,6 +183,7 @@ class Sqs:
         """SendMessage."""
 
         def effect(_: bool) -> dict[str, Any]:
+            self._wire.evidence.on_send(request["MessageBody"])
             self._enqueue(request["MessageBody"], float(request["DelaySeconds"]))
             return {"MessageId": "sent"}
 

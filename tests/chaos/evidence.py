@@ -22,6 +22,7 @@ class Evidence:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.facts: list[model.Fact] = []
+        self.times: list[datetime] = []
         self.invocation = 0
         self._clock = clock
         self._lines: dict[str, model.AlertId] = {}
@@ -31,6 +32,11 @@ class Evidence:
     def order(self) -> int:
         """The number of the next fact."""
         return len(self.facts)
+
+    def add(self, fact: model.Fact) -> None:
+        """Note a fact, and when it was."""
+        self.facts.append(fact)
+        self.times.append(self._clock())
 
     def on_put(self, table: str, item: Item, old: Item | None) -> None:
         """An item was written."""
@@ -42,19 +48,27 @@ class Evidence:
 
     def on_delete(self, key: Item) -> None:
         """A record was deleted."""
-        self.facts.append(model.Forgotten(self.order, key["target_id"]["S"]))
+        self.add(model.Forgotten(self.order, key["target_id"]["S"]))
 
     def on_refused(self, table: str, item: Item) -> None:
         """An item could not be written, however often that was tried."""
         if table == "History" and item["sk"]["S"].startswith("alert#"):
-            self.facts.append(model.Refused(self.order, self.invocation))
+            self.add(model.Refused(self.order, self.invocation))
+
+    def on_send(self, body: str) -> None:
+        """A message went to the queue; one that is another attempt brings back tests that could not be finished."""
+        work = json.loads(body)
+        if work.get("attempt"):
+            names = [test["item"]["target_id"] for test in work["tests"]]
+            for name in names:
+                self.add(model.HandedBack(self.order, self.invocation, name))
 
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
         """SNS took a message."""
         email = json.loads(request["Message"])["email"]
         alert = alert_of(email)
         alerts = (alert,) if alert else tuple(self._lines[line] for line in email.splitlines() if line in self._lines)
-        self.facts.append(model.Sent(self.order, self.invocation, alerts, answered, summary=alert is None))
+        self.add(model.Sent(self.order, self.invocation, alerts, answered, summary=alert is None))
         return {"MessageId": f"message-{self.order}"}
 
     def _on_record(self, item: Item, old: Item | None) -> None:
@@ -68,7 +82,7 @@ class Evidence:
             if alert and int(entry["version"]["N"]) == version:
                 new.append(alert)
                 self._lines[entry["message"]["M"]["line"]["S"]] = alert
-        self.facts.append(
+        self.add(
             model.Judged(
                 self.order,
                 self.invocation,
@@ -89,16 +103,16 @@ class Evidence:
         kind = pk.partition("#")[0] if not pk.startswith("target#") else sk.partition("#")[0]
         if kind == "samples":
             passed = {name: _has_passed(value) for name, value in item["results"]["M"].items()}
-            self.facts.append(model.Sampled(self.order, self.invocation, passed))
+            self.add(model.Sampled(self.order, self.invocation, passed))
         elif kind == "transition":
             _, tick, version = sk.split("#")
             previous, state = item["previous"]["S"], item["state"]["S"]
             when = datetime.fromisoformat(tick)
-            self.facts.append(model.Recorded(self.order, pk[7:], when, int(version), previous, state))
+            self.add(model.Recorded(self.order, pk[7:], when, int(version), previous, state))
         elif kind == "alert":
             alert = alert_of(item["email"]["S"])
             assert alert is not None
-            self.facts.append(model.Noted(self.order, alert))
+            self.add(model.Noted(self.order, alert))
 
 
 def alert_of(email: str) -> model.AlertId | None:

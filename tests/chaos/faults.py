@@ -1,12 +1,16 @@
 """What goes wrong, and how often: every draw comes from one seeded generator, and every fault is numbered and counted."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from random import Random
 
 OUTAGE_SECONDS = (5.0, 180.0)
 """How long a service of AWS refuses everything, when it does."""
+
+
+CHANGES = ("config_changed", "target_removed", "target_added", "server_changed", "storm")
+"""What is no fault, but goes on in the world meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Faults:
     random: Random
     rates: Rates
     spared: Collection[int] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    told: Callable[[str], None] = field(default=lambda _: None)
     counts: Counter[str] = field(default_factory=Counter)
     drawn: int = 0
 
@@ -61,6 +65,7 @@ class Faults:
         if self.drawn in self.spared:
             return False
         self.counts[kind] += 1
+        self.told(f"fault {self.drawn}: {kind.replace('_', ' ')}")
         return True
 
     def uniform(self, least: float, most: float) -> float:

@@ -4,7 +4,7 @@ The code under test is `popwatch.sweep` with all that it uses. Its edges are rea
 simulated, and the clients below them.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -19,7 +19,6 @@ from chaos.evidence import Evidence
 from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Rates
 from chaos.tables import Tables
 from popwatch.batches import HourOfBatch, from_message
-from popwatch.committer import Committer
 from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
 from popwatch.items import to_item
@@ -116,13 +115,23 @@ class SimulatedProber(Prober):
             yield [(target, self._world.test(self._process, target, self._tick())) for target in arrived]
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code under test; a test plants its bugs here."""
+
+    store: type[Store] = Store
+    notifier: type[Notifier] = Notifier
+    dispatcher: type[Dispatcher] = Dispatcher
+    sweep: type[Sweep] = Sweep
+
+
 @dataclass(slots=True)
 class World:
     """The installation, and the chaos around it."""
 
     seed: str
-    spared: frozenset[int] = frozenset()
-    committer: type[Committer] | None = None
+    spared: Collection[int] = ()
+    code: Code = Code()
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
     faults: Faults = field(init=False)
@@ -132,7 +141,7 @@ class World:
     configured: dict[str, Configured] = field(default_factory=dict)
     policies: list[Configured] = field(default_factory=list)
     outages: dict[str, float] = field(default_factory=dict)
-    trace: list[tuple[float, int, str]] = field(default_factory=list)
+    trace: list[tuple[datetime, int, str]] = field(default_factory=list)
     ticks: int = 0
     invocations: int = 0
     calm: bool = False
@@ -143,7 +152,7 @@ class World:
         self.shape = Shape.draw(random)
         self._users = Random(f"{self.seed} users")
         self.engine = Engine()
-        self.faults = Faults(Random(f"{self.seed} faults"), self.shape.rates, self.spared)
+        self.faults = Faults(Random(f"{self.seed} faults"), self.shape.rates, self.spared, lambda what: self._note(0, what))
         self.evidence = Evidence(self.now)
         self.tables = Tables(self.shape.page_bytes)
         for number in range(self.shape.targets):
@@ -167,7 +176,7 @@ class World:
         self.outages.clear()
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: (self._policy_now(name), self.servers[name].answers) for name in self.configured}
-        self.evidence.facts.append(model.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
+        self.evidence.add(model.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
         self.calm, self.faults.rates = False, self.shape.rates
 
     # -------------------------------------------------------------------------------------------- servers
@@ -182,7 +191,7 @@ class World:
         server, clock = self.servers[target.target_id], self._clock_of(process)
         known = self.policies[int(target.tags[0])]
         policy = _at(known, tick)
-        self.evidence.facts.append(
+        self.evidence.add(
             model.Tested(
                 self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
             )
@@ -358,7 +367,7 @@ class World:
             over.append(how)
             process.dead = how == "killed"
             self._note(process.number, f"{name}: ended {how} {why}")
-            self.evidence.facts.append(model.Ended(self.evidence.order, process.number, how))
+            self.evidence.add(model.Ended(self.evidence.order, process.number, how))
             ended(how)
 
         def main() -> None:
@@ -382,10 +391,10 @@ class World:
         clock = self._clock_of(process)
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
         edges = Edges(
-            Store(dynamodb, NAMES, clock),
+            self.code.store(dynamodb, NAMES, clock),
             SimulatedProber(self, process, lambda: told[-1]),
-            Notifier(cast(Any, Sns(wire)), "topic"),
-            Dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
+            self.code.notifier(cast(Any, Sns(wire)), "topic"),
+            self.code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
             lambda: Threads(process),
         )
         settings = Settings(
@@ -399,13 +408,13 @@ class World:
             largest_batch=self.shape.largest_batch,
         )
         end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
-        return Sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
+        return self.code.sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
 
     def _clock_of(self, process: Process) -> Callable[[], datetime]:
         return lambda: self.time_of(self.engine.now + process.skew)
 
     def _note(self, process: int, what: str) -> None:
-        self.trace.append((self.engine.now, process, what))
+        self.trace.append((self.now(), process, what))
 
 
 def _at(known: Configured, moment: datetime) -> model.Policy:
