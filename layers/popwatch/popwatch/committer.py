@@ -114,6 +114,8 @@ class Committer:
         self, test: PlannedTest, tick: datetime, decide: Callable[[Record], tuple[Record, Judgement, Message | None]]
     ) -> Record:
         record = test.record
+        if record.tick is not None and record.tick >= tick:
+            return record
         for _ in range(COLLISIONS):
             base, judgement, message = decide(record)
             after = self._advance(base, judgement, message, tick)

@@ -196,10 +196,13 @@ class BatchTester:
         for future in finished:
             test = self._commits.pop(future)
             try:
-                self._plan_retest(test, future.result())
+                record = future.result()
             except (CommitError, BotoCoreError, ClientError) as error:
                 _log.error("An outcome could not be committed.", extra=_facts(test, error))
                 self._uncommitted.append(test)
+            else:
+                if record.tick == self._batch.tick:  # another tick's judge has planned what comes after it
+                    self._plan_retest(test, record)
 
     def _plan_retest(self, test: PlannedTest, record: Record) -> None:
         due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.horizon)
