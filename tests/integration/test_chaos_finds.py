@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from integration.world import NOON, World
+from integration.world import NOON, World, new_world
 from popwatch.batches import from_message
 from popwatch.outcomes import ErrorCode
 
@@ -28,3 +28,29 @@ def test_repeated_retest_leaves_later_ticks_alone(world: World) -> None:
     assert world.queue == waiting
     record = world.store.read_record("a")
     assert (record.health.failures, record.tick) == (4, NOON + TEN_SECONDS * 3)
+
+
+def test_doubled_tick_sends_what_is_left_behind_once() -> None:
+    """Of two sweeps that both find an alert still owed, and no note that it was sent, one sends it.
+
+    A tick that came twice right after a death used to send it twice, though nobody had died in between.
+    """
+    with new_world() as rehearsal:
+        fail_once(rehearsal)
+        publishing = rehearsal.calls.index("Publish") + 1
+    with new_world(kill_at=(publishing, "before")) as world:
+        fail_once(world)
+        world.now = later = NOON + timedelta(minutes=3)
+        found, sweeps = world.store.read_records(), [world.sweep(), world.sweep()]
+        for sweep in sweeps:
+            store = vars(sweep)["_store"]
+            store.read_records, store.has_alert = lambda: found, lambda *_: False
+            sweep.run_tick(later)
+        assert [alert["event"] for alert in world.received()] == ["down"]
+        assert world.alerts_noted("a") == ["down"]
+
+
+def fail_once(world: World) -> None:
+    world.put_target("a", failures_per_alert=1, max_alerts=1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
