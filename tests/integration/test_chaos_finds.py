@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 
-from integration.world import NOON, World, new_world
+from integration.world import MINUTE, NOON, World, new_world
 from popwatch.batches import from_message
 from popwatch.outcomes import ErrorCode
+from popwatch.schedule import next_slot
 
 TEN_SECONDS = timedelta(seconds=10)
 
@@ -54,3 +55,28 @@ def fail_once(world: World) -> None:
     world.put_target("a", failures_per_alert=1, max_alerts=1)
     world.failing["a"] = ErrorCode.TIMED_OUT
     world.tick(NOON)
+
+
+def test_missed_slot_is_judged_though_an_alert_was_taken_off_meanwhile() -> None:
+    """A failure of a test that makes up for a missed slot counts, though the record's debt was settled since the plan.
+
+    Its commit collided with the settling, and whether the test was still due was asked of the last minute only.
+    """
+    with new_world(storm_threshold=0) as rehearsal:
+        recover(rehearsal)
+        publishing = len(rehearsal.calls) - rehearsal.calls[::-1].index("Publish")
+    with new_world(storm_threshold=0, kill_at=(publishing, "before")) as world:
+        recover(world)
+        assert world.store.read_record("a").pending
+        world.failing["a"] = ErrorCode.TIMED_OUT
+        slot = next_slot("a", 300, NOON + MINUTE)
+        world.tick(slot.replace(second=0) + 3 * MINUTE)
+        assert world.state("a") == "down"
+
+
+def recover(world: World) -> None:
+    world.put_target("a", failures_per_alert=1, delay_up=300, delay_down=60)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+    world.failing.clear()
+    world.tick(NOON + MINUTE)

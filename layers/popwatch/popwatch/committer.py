@@ -135,7 +135,8 @@ class Committer:
             if there is None:
                 self._note_transition(after, judgement)
                 return self._see_through(after, [owed for owed in after.pending if owed.version == after.version])
-            if not is_due(there.target_id, there.health, test.target.policy, there.tick, tick):
+            judged = there.tick != record.tick
+            if judged and not is_due(there.target_id, there.health, test.target.policy, there.tick, tick):
                 return there
             record = there
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
