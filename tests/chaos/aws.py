@@ -19,7 +19,6 @@ Answer = TypeVar("Answer")
 
 ATTEMPTS = 5
 READ_TIMEOUT_SECONDS = 5.0
-LATENCY_SECONDS = 0.004
 STALE_SECONDS = 2.0
 
 
@@ -33,7 +32,9 @@ class Wire:
         evidence: Evidence,
         outages: dict[str, float],
         died: Callable[[str], None],
+        latency: float,
     ) -> None:
+        self._latency = latency
         self._process, self._faults, self._outages, self._died = process, faults, outages, died
         self._evidence = evidence
 
@@ -55,7 +56,7 @@ class Wire:
             if attempt:
                 self._process.sleep(self._faults.uniform(0.05, min(20.0, 0.1 * 2**attempt)))
             self._die_if("killed_before", operation)
-            self._process.sleep(LATENCY_SECONDS + (self._faults.uniform(0.1, 4.0) if self._strikes("delayed") else 0.0))
+            self._process.sleep(self._latency + (self._faults.uniform(0.1, 4.0) if self._strikes("delayed") else 0.0))
             failure = self._failure(service, operation)
             if failure is not None:
                 error = failure
@@ -67,7 +68,7 @@ class Wire:
                 error = ReadTimeoutError(endpoint_url=service)
                 continue
             self._die_if("killed_after", operation)
-            self._process.sleep(LATENCY_SECONDS)
+            self._process.sleep(self._latency)
             return answer
         raise error
 

@@ -13,7 +13,6 @@ from chaos.faults import CHANGES
 from chaos.model import Audit, Finding, Forgotten, Judged, Noted, Recorded, Sent, Tested, Verdict
 from chaos.world import Code, World
 
-DAY = 24.0
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
 SHRINKING_SECONDS = 60.0
 """How long a failure is made smaller."""
@@ -28,7 +27,7 @@ class Plan:
 
     seed: str
     rounds: tuple[float, ...]
-    spared: frozenset[int] = frozenset()
+    spared: frozenset[str] = frozenset()
     code: Code = Code()
 
     def run(self) -> tuple[World, Verdict]:
@@ -73,13 +72,9 @@ class Figures:
 
 
 def plans(seed: str, hours: float) -> Iterator[Plan]:
-    """The installations of a campaign: as many as its hours take, a day each."""
-    number = 0
-    while hours > 0:
-        rounds = max(1, round(min(hours, DAY) / (CHAOS_HOURS + CALM_HOURS)))
-        yield Plan(f"{seed}/{number}", (CHAOS_HOURS,) * rounds)
-        hours -= DAY
-        number += 1
+    """The installations of a campaign: as many as its hours take."""
+    for number in range(max(1, round(hours / (CHAOS_HOURS + CALM_HOURS)))):
+        yield Plan(f"{seed}/{number}", (CHAOS_HOURS,))
 
 
 def run(seed: str, hours: float, code: Code = Code()) -> Figures:  # noqa: B008 - frozen
@@ -145,8 +140,9 @@ def shrink(plan: Plan, finding: Finding, seconds: float = SHRINKING_SECONDS) -> 
 
     hours = _hours_into(best[1], best[2])
     shows(Plan(plan.seed, (hours + 0.1,), code=plan.code))
-    drawn = range(1, best[1].faults.drawn + 1)
-    _drop_chunks(drawn, lambda spared: shows(Plan(plan.seed, best[0].rounds, frozenset(spared), plan.code)))
+    _drop_chunks(
+        list(best[1].faults.names), lambda spared: shows(Plan(plan.seed, best[0].rounds, frozenset(spared), plan.code))
+    )
     return best
 
 
@@ -156,13 +152,13 @@ def _hours_into(world: World, finding: Finding) -> float:
     return (world.evidence.times[order] - began) / timedelta(hours=1)
 
 
-def _drop_chunks(numbers: Sequence[int], still_shows: Callable[[Collection[int]], bool]) -> None:
+def _drop_chunks(names: Sequence[str], still_shows: Callable[[Collection[str]], bool]) -> None:
     """Spare chunks of faults, large ones first, as long as it still shows."""
-    spared: set[int] = set()
-    size = len(numbers) // 2
+    spared: set[str] = set()
+    size = len(names) // 2
     while size:
-        for start in range(0, len(numbers), size):
-            chunk = set(numbers[start : start + size]) - spared
+        for start in range(0, len(names), size):
+            chunk = set(names[start : start + size]) - spared
             if chunk and still_shows(spared | chunk):
                 spared |= chunk
         size //= 2
@@ -171,7 +167,8 @@ def _drop_chunks(numbers: Sequence[int], still_shows: Callable[[Collection[int]]
 def trace(world: World, finding: Finding) -> str:
     """What happened around a finding: of its target, and of every invocation that had to do with it."""
     moment = world.evidence.times[min(finding.order, len(world.evidence.times) - 1)]
-    since, until = moment - timedelta(minutes=30), moment + timedelta(minutes=10)
+    of_target = [when for when, _, fact in _facts(world) if finding.target in _targets_of(fact) and when <= moment]
+    since, until = min(of_target[-8:], default=moment) - timedelta(minutes=2), moment + timedelta(minutes=5)
     told = [
         (when, number, _describe(fact))
         for when, number, fact in _facts(world)
@@ -183,7 +180,9 @@ def trace(world: World, finding: Finding) -> str:
         for when, number, what in world.trace
         if since <= when <= until and (number in concerned or (not number and _concerns(what, finding.target)))
     ]
-    lines = [f"{when:%d %H:%M:%S.%f} {number or '':>6} {what}" for when, number, what in sorted(told, key=lambda it: it[0])]
+    lines = [
+        f"{when:%d %H:%M:%S.%f} {number or '':>6} {what}" for when, number, what in sorted(told, key=lambda it: it[0])
+    ]
     return "\n".join(lines)
 
 
@@ -205,7 +204,7 @@ def _targets_of(fact: object) -> Collection[str]:
 
 
 def _concerns(what: str, target: str) -> bool:
-    return what.startswith(("tick", "fault")) or what.startswith(f"{target} ")
+    return what.startswith(("tick", "minute", f"{target} "))
 
 
 def _describe(fact: object) -> str:

@@ -55,8 +55,8 @@ class Engine:
 class Process:
     """One invocation of the function: it has a name, a clock of its own, and may die at any moment."""
 
-    def __init__(self, engine: Engine, number: int, skew: float) -> None:
-        self.engine, self.number, self.skew = engine, number, skew
+    def __init__(self, engine: Engine, number: int) -> None:
+        self.engine, self.number, self.skew = engine, number, 0.0
         self.dead = False
 
     def check(self) -> None:

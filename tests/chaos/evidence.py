@@ -41,14 +41,16 @@ class Evidence:
     def on_put(self, table: str, item: Item, old: Item | None) -> None:
         """An item was written."""
         if table == "Status":
-            if item["target_id"]["S"] != "_sweep":
+            if item["target_id"]["S"] == "_sweep":
+                self.add(model.Marked(self.order, datetime.fromisoformat(item["tick"]["S"])))
+            else:
                 self._on_record(item, old)
         elif table == "History":
             self._on_history(item)
 
     def on_delete(self, key: Item) -> None:
         """A record was deleted."""
-        self.add(model.Forgotten(self.order, key["target_id"]["S"]))
+        self.add(model.Forgotten(self.order, key["target_id"]["S"], self._clock()))
 
     def on_refused(self, table: str, item: Item) -> None:
         """An item could not be written, however often that was tried."""
@@ -58,9 +60,9 @@ class Evidence:
     def on_send(self, body: str) -> None:
         """A message went to the queue; one that is another attempt brings back tests that could not be finished."""
         work = json.loads(body)
-        if work.get("attempt"):
-            names = [test["item"]["target_id"] for test in work["tests"]]
-            for name in names:
+        for name in (test["item"]["target_id"] for test in work.get("tests", ())):
+            self.add(model.Planned(self.order, name, datetime.fromisoformat(work["tick"])))
+            if work["attempt"]:
                 self.add(model.HandedBack(self.order, self.invocation, name))
 
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:

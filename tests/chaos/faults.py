@@ -1,13 +1,19 @@
 """What goes wrong, and how often: every draw comes from one seeded generator, and every fault is numbered and counted."""
 
 from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
+
+Choice = TypeVar("Choice")
 
 OUTAGE_SECONDS = (5.0, 180.0)
 """How long a service of AWS refuses everything, when it does."""
 
+
+FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
+"""How much more often than usual a fault strikes an installation."""
 
 CHANGES = ("config_changed", "target_removed", "target_added", "server_changed", "storm")
 """What is no fault, but goes on in the world meanwhile."""
@@ -37,37 +43,57 @@ class Rates:
     server_changed: float = 0.04
     storm: float = 0.004
 
-    def scaled(self, factor: float) -> "Rates":
-        """All of them, more or less often."""
-        return replace(self, **{name: getattr(self, name) * factor for name in self.__slots__})
+    @classmethod
+    def draw(cls, random: Random) -> "Rates":
+        """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
+        usual = cls()
+        return cls(**{name: min(0.5, getattr(usual, name) * random.choice(FACTORS)) for name in cls.__slots__})
 
 
-CALM = Rates().scaled(0.0)
+CALM = Rates(**dict.fromkeys(Rates.__slots__, 0.0))
 
 
 @dataclass(slots=True)
-class Faults:
-    """Draws faults. `spared` are numbers of faults that do not happen, which is how a failure is made smaller."""
+class Ledger:
+    """What faults there were: their names, in their order, and how many of each kind. `spared` names those that are not to be."""
 
-    random: Random
     rates: Rates
-    spared: Collection[int] = ()
-    told: Callable[[str], None] = field(default=lambda _: None)
+    spared: Collection[str] = ()
     counts: Counter[str] = field(default_factory=Counter)
-    drawn: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+class Faults:
+    """The faults of one thing: a minute of the world, an invocation, a message.
+
+    Each draws from a generator of its own, seeded by its name. So a fault that is spared changes what follows from it,
+    and not what strikes elsewhere: that is what makes a failure small.
+    """
+
+    def __init__(self, ledger: Ledger, scope: str, seed: str, told: Callable[[str], None] | None = None) -> None:
+        self.ledger, self._scope, self._told = ledger, scope, told
+        self._random = Random(f"{seed} {scope}")
+        self._drawn: Counter[str] = Counter()
 
     def strikes(self, kind: str) -> bool:
         """Whether a fault happens now."""
-        rate: float = getattr(self.rates, kind)
-        if not rate or self.random.random() >= rate:
+        rate: float = getattr(self.ledger.rates, kind)
+        if not rate or self._random.random() >= rate:
             return False
-        self.drawn += 1
-        if self.drawn in self.spared:
+        self._drawn[kind] += 1
+        name = f"{self._scope}: {kind.replace('_', ' ')} {self._drawn[kind]}"
+        if name in self.ledger.spared:
             return False
-        self.counts[kind] += 1
-        self.told(f"fault {self.drawn}: {kind.replace('_', ' ')}")
+        self.ledger.names.append(name)
+        self.ledger.counts[kind] += 1
+        if self._told and kind not in CHANGES:
+            self._told(f"fault: {kind.replace('_', ' ')}")
         return True
+
+    def choice(self, choices: Sequence[Choice]) -> Choice:
+        """One of several."""
+        return self._random.choice(choices)
 
     def uniform(self, least: float, most: float) -> float:
         """A number between two."""
-        return self.random.uniform(least, most)
+        return self._random.uniform(least, most)

@@ -15,6 +15,8 @@ from math import ceil
 
 FAILING = frozenset({"warn", "down", "lost"})
 MINUTE = timedelta(minutes=1)
+SETTLED = timedelta(minutes=10)
+"""How long a target must have been as it is before its every test is expected: a sweep under way knows it as it was."""
 
 Moment = tuple[datetime, datetime]
 """A test's tick and its clock: the docs do not say which of the two begins an outage."""
@@ -36,10 +38,14 @@ class Policy:
     acknowledged: datetime | None = None
     """The outage that somebody has acknowledged, by the moment of its first failed test."""
 
-    def longest_wait(self, state: str) -> timedelta:
-        """The delay of a state, rounded up to whole minutes, and two for a schedule that fires anywhere within its minute."""
+    def longest_delay(self, state: str) -> timedelta:
+        """The delay of a state; a down target waits as a lost one once its last alert has been processed."""
         by_state = {"warn": self.delay_warn, "down": max(self.delay_down, self.delay_lost), "lost": self.delay_lost}
-        return ceil(by_state.get(state, self.delay_up) / 60) * MINUTE + 2 * MINUTE
+        return timedelta(seconds=by_state.get(state, self.delay_up))
+
+    def longest_wait(self, state: str) -> timedelta:
+        """The delay, rounded up to whole minutes, and two for a schedule that fires anywhere within its minute."""
+        return ceil(self.longest_delay(state) / MINUTE) * MINUTE + 2 * MINUTE
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,6 +98,7 @@ class Forgotten:
 
     order: int
     target: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,33 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """A user wrote a target, or (`None`) removed it."""
+
+    order: int
+    target: str
+    at: datetime
+    policy: Policy | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A test was sent to the queue, to be made for a tick."""
+
+    order: int
+    target: str
+    tick: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A tick was marked as completed: all that was due at it has been tested or lies in the queue."""
+
+    order: int
+    tick: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class HandedBack:
     """A test that could not be seen through is to be made again: "what still fails stays owed or is tested again"."""
 
@@ -149,6 +183,7 @@ class Ended:
     order: int
     invocation: int
     how: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +206,22 @@ class Calm:
     """Every target that is configured, and whether its server has answered all this while."""
 
 
-Fact = Tested | Judged | Forgotten | Recorded | Sent | Noted | HandedBack | Refused | Ended | Sampled | Calm
+Fact = (
+    Tested
+    | Judged
+    | Forgotten
+    | Recorded
+    | Sent
+    | Noted
+    | Configured
+    | Planned
+    | Marked
+    | HandedBack
+    | Refused
+    | Ended
+    | Sampled
+    | Calm
+)
 
 
 # ------------------------------------------------------------------------------------------------ what the docs say of one test
@@ -307,6 +357,7 @@ class Owed:
     since: Moment
     sent: list[Sent] = field(default_factory=list)
     noted: list[int] = field(default_factory=list)
+    missed: bool = False
 
     def is_told_by(self, alert: AlertId) -> bool:
         """Whether a message tells of this alert."""
@@ -328,6 +379,7 @@ class Change:
     previous: str
     state: str
     recorded: int = 0
+    missed: bool = False
 
 
 @dataclass(slots=True)
@@ -357,6 +409,10 @@ class Audit:
         self.pending: dict[int, dict[str, Tested]] = defaultdict(dict)
         self.sampled: dict[int, set[str]] = defaultdict(set)
         self.last_test: dict[str, datetime] = {}
+        self.configured: dict[str, Configured] = {}
+        self.planned: dict[str, datetime] = {}
+        self.retests: dict[int, list[tuple[Judged, Policy]]] = defaultdict(list)
+        self.forgotten: dict[str, datetime] = {}
         self.owed: dict[str, list[Owed]] = defaultdict(list)
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
@@ -376,6 +432,7 @@ class Audit:
             case Judged():
                 self._on_judgement(fact)
             case Forgotten():
+                self.forgotten[fact.target] = fact.at
                 self.beliefs.pop(fact.target, None)
                 self.versions.pop(fact.target, None)
                 self.judged.pop(fact.target, None)
@@ -385,6 +442,12 @@ class Audit:
                 self._on_message(fact)
             case Noted():
                 self._on_note(fact)
+            case Configured():
+                self.configured[fact.target] = fact
+            case Planned():
+                self._plan(fact.target, fact.tick)
+            case Marked():
+                self._on_mark(fact)
             case HandedBack():
                 self.pending[fact.invocation].pop(fact.target, None)
                 self.tests[fact.invocation].pop(fact.target, None)
@@ -407,6 +470,7 @@ class Audit:
         self.tests[test.invocation][test.target] = test
         self.pending[test.invocation][test.target] = test
         self.last_test[test.target] = test.at
+        self._plan(test.target, test.tick)
 
     def _on_judgement(self, fact: Judged) -> None:
         belief = self.beliefs[fact.target]
@@ -453,6 +517,7 @@ class Audit:
             self._find("wrong state", fact.order, fact.target, f"{belief} and {test} must give {allowed}, not {fact}")
             return claimed
         self._expect_alert(fact, expected)
+        self.retests[fact.invocation].append((fact, test.policy))
         return expected.settled(fact.state)
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
@@ -462,6 +527,41 @@ class Audit:
         if expected.event and expected.since:
             owed = Owed(fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since)
             self.owed[fact.target].append(owed)
+
+    # -------------------------------------------------------------------------------------------- plans
+
+    def _plan(self, target: str, tick: datetime) -> None:
+        self.planned[target] = max(tick, self.planned.get(target, tick))
+
+    def _on_mark(self, fact: Marked) -> None:
+        """Design, "The sweep", 3: every slot of an up target, and every failing one whose next test has come."""
+        for target, known in self.configured.items():
+            belief, judged = self.beliefs.get(target), self.judged.get(target)
+            if not (belief and judged and known.policy and known.policy.enabled) or known.at > fact.tick - SETTLED:
+                continue
+            since = self._due_since(belief.state, judged[-1], known.policy, fact.tick)
+            if since is not None and self.planned.get(target, since - MINUTE) < since:
+                text = f"{belief.state}, due since {since}, and not planned when {fact.tick} was marked"
+                self._find("not tested in time", fact.order, target, text)
+
+    @staticmethod
+    def _due_since(state: str, judged: Judged, policy: Policy, tick: datetime) -> datetime | None:
+        """The tick at which, or after which, a test must have been planned by the mark of this one."""
+        if state in FAILING:
+            due = judged.tick + policy.longest_delay(state)
+            return max(due, judged.tick + timedelta(seconds=1)) if due <= tick - MINUTE / 2 else None
+        wait = policy.longest_delay(state)
+        return tick - ceil(wait / MINUTE) * MINUTE + MINUTE if judged.at < tick - wait - SETTLED else None
+
+    def _check_retests(self, fact: Ended) -> None:
+        """Design, "The sweep", 6: a target due again before the next minute gets a message with that delay."""
+        for judged, policy in self.retests.pop(fact.invocation, []):
+            due = judged.tick + policy.longest_delay(judged.state)
+            horizon = judged.tick.replace(second=0) + MINUTE
+            early = judged.state in FAILING and due < horizon and fact.at < horizon - timedelta(seconds=5)
+            if early and self.planned[judged.target] < due:
+                text = f"{judged.state} at {judged.tick}, and no message sent for its test at {due}"
+                self._find("not tested in time", fact.order, judged.target, text)
 
     # -------------------------------------------------------------------------------------------- History and SNS
 
@@ -510,7 +610,9 @@ class Audit:
         tests = self.tests.pop(fact.invocation, {})
         sampled = self.sampled.pop(fact.invocation, set())
         if fact.how != "well":
+            self.retests.pop(fact.invocation, None)
             return
+        self._check_retests(fact)
         for test in unjudged.values():
             if self._counts(test) and not self._superseded(test):
                 belief = self.beliefs[test.target]
@@ -527,6 +629,8 @@ class Audit:
 
     def _superseded(self, test: Tested) -> bool:
         """Whether a judgement by another came in between: for this tick or a later one, or so late that it is not due again."""
+        if test.target in self.forgotten and self.forgotten[test.target] >= test.tick:
+            return True  # it was planned for a target that has gone since
         others = [other for other in self.judged[test.target] if other.invocation != test.invocation]
         return any(other.tick >= test.tick or other.at >= test.tick for other in others)
 
@@ -541,7 +645,7 @@ class Audit:
             idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
             if policy.enabled and idle > policy.longest_wait(state):
                 self._find("not tested", fact.order, target, f"{state}, and not tested for {idle}")
-        for target in set(self.beliefs) - set(fact.servers):
+        for target in set(self.versions) - set(fact.servers):
             self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
         self._check_told(before=fact.since)
 
@@ -556,10 +660,12 @@ class Audit:
     def _check_told(self, before: datetime | None = None) -> None:
         """Every transition and every alert so far (or until a moment) has come through."""
         for owed in [owed for several in self.owed.values() for owed in several]:
-            if not owed.sent and (before is None or owed.since[0] < before):
+            if not owed.sent and not owed.missed and (before is None or owed.since[0] < before):
+                owed.missed = True
                 self._find("alert lost", owed.order, owed.target, str(owed))
         for change in self.changes.values():
-            if not change.recorded and (before is None or change.tick < before):
+            if not change.recorded and not change.missed and (before is None or change.tick < before):
+                change.missed = True
                 text = f"{change.previous} to {change.state} at {change.tick}"
                 self._find("transition lost", change.order, change.target, text)
 

@@ -4,9 +4,12 @@ The code under test is `popwatch.sweep` with all that it uses. Its edges are rea
 simulated, and the clients below them.
 """
 
+import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any, cast
 
@@ -16,7 +19,7 @@ from chaos import model
 from chaos.aws import DynamoDB, Sns, Sqs, Wire
 from chaos.engine import Engine, Killed, Process, Threads
 from chaos.evidence import Evidence
-from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Rates
+from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
 from chaos.tables import Tables
 from popwatch.batches import HourOfBatch, from_message
 from popwatch.config import Settings
@@ -31,7 +34,7 @@ from popwatch.sweep import Edges, Sweep
 from popwatch.targets import Target
 from popwatch.testing import UnfinishedError
 
-BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 MINUTE = 60.0
 FUNCTION_SECONDS = 120.0
 RESERVE_SECONDS = 20.0
@@ -60,6 +63,7 @@ class Shape:
     largest_batch: int
     page_bytes: int
     schedule_second: float
+    latency: float
     rates: Rates
 
     @classmethod
@@ -72,7 +76,8 @@ class Shape:
             largest_batch=random.choice([800, 800, 2, 4]),
             page_bytes=random.choice([1_048_576, 1_048_576, 1500]),
             schedule_second=random.uniform(0, 55),
-            rates=Rates().scaled(random.choice([0.3, 1.0, 1.0, 3.0])),
+            latency=random.choice([0.004, 0.004, 0.05, 0.4]),
+            rates=Rates.draw(random),
         )
 
 
@@ -130,11 +135,11 @@ class World:
     """The installation, and the chaos around it."""
 
     seed: str
-    spared: Collection[int] = ()
+    spared: Collection[str] = ()
     code: Code = Code()
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
-    faults: Faults = field(init=False)
+    faults: Ledger = field(init=False)
     shape: Shape = field(init=False)
     tables: Tables = field(init=False)
     servers: dict[str, Server] = field(default_factory=dict)
@@ -142,21 +147,20 @@ class World:
     policies: list[Configured] = field(default_factory=list)
     outages: dict[str, float] = field(default_factory=dict)
     trace: list[tuple[datetime, int, str]] = field(default_factory=list)
+    scopes: Counter[str] = field(default_factory=Counter)
     ticks: int = 0
     invocations: int = 0
     calm: bool = False
-    _users: Random = field(init=False)
 
     def __post_init__(self) -> None:
         random = Random(self.seed)
         self.shape = Shape.draw(random)
-        self._users = Random(f"{self.seed} users")
         self.engine = Engine()
-        self.faults = Faults(Random(f"{self.seed} faults"), self.shape.rates, self.spared, lambda what: self._note(0, what))
+        self.faults = Ledger(self.shape.rates, self.spared)
         self.evidence = Evidence(self.now)
         self.tables = Tables(self.shape.page_bytes)
         for number in range(self.shape.targets):
-            self._add_target(f"mail-{number}")
+            self._add_target(f"mail-{number}", self._faults(f"target {number}"))
         self.engine.at(self.shape.schedule_second, self._minute)
 
     def now(self) -> datetime:
@@ -208,57 +212,59 @@ class World:
         tick = BEGIN + timedelta(minutes=self.ticks)
         self.ticks += 1
         self.engine.at(self.engine.now + MINUTE, self._minute)
+        faults = self._faults(f"minute {tick:%d %H:%M}")
         if not self.calm:
-            self._change_world()
-        delay = self.faults.uniform(0.0, 3.0)
-        if self.faults.strikes("tick_lost"):
+            self._change_world(faults)
+        delay = faults.uniform(0.0, 3.0)
+        if faults.strikes("tick_lost"):
             self._note(0, f"tick {tick:%H:%M} lost")
             return
-        if self.faults.strikes("tick_late"):
-            delay += self.faults.uniform(10.0, 300.0)
+        if faults.strikes("tick_late"):
+            delay += faults.uniform(10.0, 300.0)
         self.engine.at(self.engine.now + delay, lambda: self._invoke_tick(tick))
-        if self.faults.strikes("tick_doubled"):
-            again = delay + self.faults.uniform(0.0, 1.0) ** 3 * 90.0
+        if faults.strikes("tick_doubled"):
+            again = delay + faults.uniform(0.0, faults.choice([0.2, 2.0, 20.0, 90.0]))
             self.engine.at(self.engine.now + again, lambda: self._invoke_tick(tick))
 
-    def _change_world(self) -> None:
+    def _change_world(self, faults: Faults) -> None:
         for name in sorted(self.servers):
-            if self.faults.strikes("server_changed"):
-                self._change_server(name)
-        if self.faults.strikes("storm"):
-            answers = self._users.random() < 0.3
+            if faults.strikes("server_changed"):
+                self._change_server(name, faults)
+        if faults.strikes("storm"):
+            answers = faults.uniform(0, 1) < 0.3
             for server in self.servers.values():
                 server.answers = answers
+            self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for service in ("dynamodb", "sns", "sqs"):
-            if self.faults.strikes("outage"):
-                self.outages[service] = self.engine.now + self.faults.uniform(*OUTAGE_SECONDS)
+            if faults.strikes("outage"):
+                self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
         for name in sorted(self.configured):
-            if self.faults.strikes("config_changed"):
-                moment = self.engine.now + self._users.uniform(0.0, MINUTE)
-                self.engine.at(moment, lambda name=name: self._reconfigure(name))  # type: ignore[misc]
-            if len(self.configured) > 2 and self.faults.strikes("target_removed"):
-                moment = self.engine.now + self._users.uniform(0.0, MINUTE)
-                self.engine.at(moment, lambda name=name: self._remove_target(name))  # type: ignore[misc]
+            moment = self.engine.now + faults.uniform(0.0, MINUTE)
+            if faults.strikes("config_changed"):
+                self.engine.at(moment, partial(self._reconfigure, name, faults))
+            if len(self.configured) > 2 and faults.strikes("target_removed"):
+                self.engine.at(moment, partial(self._remove_target, name))
         for name in sorted(set(self.servers) - set(self.configured)):
-            if self.faults.strikes("target_added"):
-                self._add_target(name)
+            if faults.strikes("target_added"):
+                self._add_target(name, faults)
 
-    def _change_server(self, name: str) -> None:
+    def _change_server(self, name: str, faults: Faults) -> None:
         server = self.servers[name]
         server.answers = not server.answers
-        server.failure = self._users.randrange(len(FAILURES))
+        server.failure = faults.choice(range(len(FAILURES)))
+        self._note(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
 
     # -------------------------------------------------------------------------------------------- users
 
-    def _add_target(self, name: str) -> None:
+    def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
-        delays = {f"delay_{state}": self._users.choice([10, 30, 60, 60, 60, 90, 120]) for state in ("warn", "down")}
+        delays = {f"delay_{state}": faults.choice([10, 30, 60, 60, 60, 90, 120]) for state in ("warn", "down")}
         policy = model.Policy(
-            failures_per_alert=self._users.choice([1, 2, 3, 3, 5]),
-            max_alerts=self._users.choice([0, 1, 2, 3, 3]),
-            alert_recovery=self._users.random() < 0.9,
-            delay_up=self._users.choice([30, 60, 60, 60, 120, 300]),
-            delay_lost=self._users.choice([60, 120, 300]),
+            failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
+            max_alerts=faults.choice([0, 1, 2, 3, 3]),
+            alert_recovery=faults.uniform(0, 1) < 0.9,
+            delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
+            delay_lost=faults.choice([60, 120, 300]),
             **delays,
         )
         self._configure(name, Configured(policy))
@@ -266,26 +272,27 @@ class World:
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
             self._note(0, f"{name} removed")
+            self.evidence.add(model.Configured(self.evidence.order, name, self.now(), None))
             table = self.tables.by_name["Targets"]
             table.delete((name, ""), self.engine.now)
 
-    def _reconfigure(self, name: str) -> None:
+    def _reconfigure(self, name: str, faults: Faults) -> None:
         """One change of mind: another threshold, another delay, silence, suspension, an acknowledgement."""
         known = self.configured.get(name)
         if known is None:
             return
         policy, silence = known.policy, known.silence
-        match self._users.randrange(7):
+        match faults.choice(range(7)):
             case 0:
-                policy = replace(policy, failures_per_alert=self._users.choice([1, 2, 3, 4]))
+                policy = replace(policy, failures_per_alert=faults.choice([1, 2, 3, 4]))
             case 1:
-                policy = replace(policy, max_alerts=self._users.choice([0, 1, 2, 4]))
+                policy = replace(policy, max_alerts=faults.choice([0, 1, 2, 4]))
             case 2:
-                policy = replace(policy, delay_up=self._users.choice([30, 60, 120, 300]))
+                policy = replace(policy, delay_up=faults.choice([30, 60, 120, 300]))
             case 3:
-                policy = replace(policy, delay_warn=self._users.choice([10, 30, 60]), delay_lost=self._users.choice([60, 120]))
+                policy = replace(policy, delay_warn=faults.choice([10, 30, 60]), delay_lost=faults.choice([60, 120]))
             case 4:
-                silence = (self.now(), self.now() + timedelta(minutes=self._users.randrange(1, 15)))
+                silence = (self.now(), self.now() + timedelta(minutes=faults.choice(range(1, 15))))
             case 5:
                 policy = replace(policy, enabled=not policy.enabled)
             case _:
@@ -306,12 +313,15 @@ class World:
         fields: dict[str, object] = {**policy, "host": f"{name}.example.net", "flap_per_hour": 0}
         fields["tags"] = [str(len(self.policies) - 1)]
         if known.silence:
-            fields["silence"] = dict(zip(("from", "until"), (moment.isoformat() for moment in known.silence), strict=True))
+            fields["silence"] = dict(
+                zip(("from", "until"), (moment.isoformat() for moment in known.silence), strict=True)
+            )
         if known.policy.acknowledged:
             fields["acknowledged"] = {"outage": known.policy.acknowledged.isoformat()}
         item = to_item({"target_id": name, **fields})
         self.tables.by_name["Targets"].put(item, self.engine.now)
-        self._note(0, f"{name} configured: {known}")
+        self.evidence.add(model.Configured(self.evidence.order, name, self.now(), known.policy))
+        self._note(0, f"{name} configured: {_differences(known)}")
 
     def _policy_now(self, name: str) -> model.Policy:
         return _at(self.configured[name], self.now())
@@ -319,7 +329,7 @@ class World:
     # -------------------------------------------------------------------------------------------- invocations
 
     def _invoke_tick(self, tick: datetime) -> None:
-        self._invoke(f"tick {tick:%H:%M}", lambda sweep, told: self._do_tick(sweep, tick, told), lambda _: None)
+        self._invoke(f"tick {tick:%d %H:%M}", lambda sweep, told: self._do_tick(sweep, tick, told), lambda _: None)
 
     def _do_tick(self, sweep: Sweep, tick: datetime, told: list[datetime]) -> int:
         told.append(tick)
@@ -327,11 +337,12 @@ class World:
 
     def _enqueue(self, body: str, delay: float) -> None:
         """SQS keeps a message, at least once, and hands it over some time after its delay."""
-        if self.faults.strikes("message_late"):
-            delay += self.faults.uniform(5.0, 300.0)
-        self.engine.at(self.engine.now + delay + self.faults.uniform(0.01, 0.5), lambda: self._receive(body, 1))
-        if self.faults.strikes("message_doubled"):
-            again = delay + self.faults.uniform(0.0, 1.0) ** 3 * 240.0
+        faults = self._faults(f"sent message {zlib.crc32(body.encode()):08x}")
+        if faults.strikes("message_late"):
+            delay += faults.uniform(5.0, 300.0)
+        self.engine.at(self.engine.now + delay + faults.uniform(0.01, 0.5), lambda: self._receive(body, 1))
+        if faults.strikes("message_doubled"):
+            again = delay + faults.uniform(0.0, 1.0) ** 3 * 240.0
             self.engine.at(self.engine.now + again, lambda: self._receive(body, 1))
 
     def _receive(self, body: str, receives: int) -> None:
@@ -342,7 +353,8 @@ class World:
                 again = self.engine.now + VISIBILITY_SECONDS
                 self.engine.at(again, lambda: self._receive(body, receives + 1))
 
-        self._invoke("message", lambda sweep, told: self._do_message(sweep, body, told), ended)
+        name = f"message {zlib.crc32(body.encode()):08x}"
+        self._invoke(name, lambda sweep, told: self._do_message(sweep, body, told), ended)
 
     def _do_message(self, sweep: Sweep, body: str, told: list[datetime]) -> int:
         work = from_message(body)
@@ -352,13 +364,12 @@ class World:
         told.append(work.tick)
         return sweep.run_batch(work).owed
 
-    def _invoke(
-        self, name: str, do: Callable[[Sweep, list[datetime]], int], ended: Callable[[str], None]
-    ) -> None:
+    def _invoke(self, name: str, do: Callable[[Sweep, list[datetime]], int], ended: Callable[[str], None]) -> None:
         """Begin an invocation. It ends well, by an error, by its death, or is killed when its time is over."""
         self.invocations += 1
-        skew = self.faults.uniform(-3.0, 3.0) if self.faults.strikes("clock_skewed") else 0.0
-        process = Process(self.engine, self.invocations, skew)
+        process = Process(self.engine, self.invocations)
+        faults = self._faults(name, process.number)
+        process.skew = faults.uniform(-3.0, 3.0) if faults.strikes("clock_skewed") else 0.0
         over: list[str] = []
 
         def end(how: str, why: str = "") -> None:
@@ -367,12 +378,12 @@ class World:
             over.append(how)
             process.dead = how == "killed"
             self._note(process.number, f"{name}: ended {how} {why}")
-            self.evidence.add(model.Ended(self.evidence.order, process.number, how))
+            self.evidence.add(model.Ended(self.evidence.order, process.number, how, self.now()))
             ended(how)
 
         def main() -> None:
             told: list[datetime] = []
-            sweep = self._sweep(process, told, lambda why: end("killed", why))
+            sweep = self._sweep(process, faults, told, lambda why: end("killed", why))
             try:
                 owed = do(sweep, told)
             except Killed:
@@ -386,8 +397,8 @@ class World:
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
 
-    def _sweep(self, process: Process, told: list[datetime], died: Callable[[str], None]) -> Sweep:
-        wire = Wire(process, self.faults, self.evidence, self.outages, died)
+    def _sweep(self, process: Process, faults: Faults, told: list[datetime], died: Callable[[str], None]) -> Sweep:
+        wire = Wire(process, faults, self.evidence, self.outages, died, self.shape.latency)
         clock = self._clock_of(process)
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
         edges = Edges(
@@ -413,6 +424,16 @@ class World:
     def _clock_of(self, process: Process) -> Callable[[], datetime]:
         return lambda: self.time_of(self.engine.now + process.skew)
 
+    def _faults(self, scope: str, process: int = 0) -> Faults:
+        """The faults of something, told apart from others of the same name by their number."""
+        self.scopes[scope] += 1
+        return Faults(
+            self.faults,
+            f"{scope}#{self.scopes[scope]}",
+            self.seed,
+            lambda what: self._note(process, f"{scope}: {what}"),
+        )
+
     def _note(self, process: int, what: str) -> None:
         self.trace.append((self.now(), process, what))
 
@@ -421,3 +442,11 @@ def _at(known: Configured, moment: datetime) -> model.Policy:
     """The policy at a moment: silenced or not."""
     silenced = known.silence is not None and known.silence[0] <= moment < known.silence[1]
     return replace(known.policy, silenced=silenced)
+
+
+def _differences(known: Configured) -> str:
+    """What a configuration says beside the defaults."""
+    usual = asdict(model.Policy())
+    said = [f"{name}={value}" for name, value in asdict(known.policy).items() if value != usual[name]]
+    silence = [f"silent from {known.silence[0]:%H:%M:%S} until {known.silence[1]:%H:%M:%S}"] if known.silence else []
+    return ", ".join([*said, *silence])
