@@ -4,7 +4,7 @@ What a campaign does not find among these, it would not find in the product eith
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ class Bug:
 
     code: Code
     found_as: tuple[str, ...]
+    weather: Mapping[str, float] = field(default_factory=dict)
 
 
 class NoVersionCondition(Store):
@@ -212,6 +213,16 @@ def _committing(kind: type[Committer]) -> Code:
     return Code(sweep=WithCommitter)
 
 
+OVERLAPPING = {
+    "tick_doubled": 0.5,
+    "latency": 0.4,
+    "delayed": 0.3,
+    "server_changed": 0.1,
+    "killed_before": 0.01,
+    "killed_after": 0.01,
+}
+"""Many sweeps at once, over a slow AWS."""
+
 BUGS = {
     "no version condition": Bug(Code(store=NoVersionCondition), ("overwritten",)),
     "tick forgotten": Bug(Code(store=TickForgotten), ("counted twice",)),
@@ -224,8 +235,8 @@ BUGS = {
     "retests dropped": Bug(Code(dispatcher=RetestsDropped), ("not tested in time",)),
     "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),
     "nothing settled": Bug(_committing(NothingSettled), ("alert lost", "transition lost")),
-    "settled too soon": Bug(_committing(SettledTooSoon), ("sent twice",)),
-    "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",)),
+    "settled too soon": Bug(_committing(SettledTooSoon), ("sent twice",), OVERLAPPING),
+    "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),
     "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "noted unsent")),
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
     "recovery untold": Bug(_committing(RecoveryUntold), ("wrong alert",)),

@@ -4,8 +4,8 @@ A finding comes with the seed that shows it again, after the chaos around it has
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -17,22 +17,28 @@ CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
 SHRINKING_SECONDS = 60.0
 """How long a failure is made smaller."""
 
+USUAL = Code()
+
 LOST = ("transition lost", "alert lost", "test lost", "sample lost")
 INVENTED = ("transition invented", "alert invented", "noted unsent", "invented")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one installation is run: its seed, its hours of chaos, the faults that it is spared."""
+    """How one installation is run: its seed, its hours of chaos, the faults that it is spared.
+
+    `weather` sets some rates of faults, and the latency of AWS, to find what is rare.
+    """
 
     seed: str
     rounds: tuple[float, ...]
     spared: frozenset[str] = frozenset()
     code: Code = Code()
+    weather: Mapping[str, float] = field(default_factory=dict)
 
     def run(self) -> tuple[World, Verdict]:
         """Run it, and judge it."""
-        world = World(self.seed, self.spared, self.code)
+        world = World(self.seed, self.spared, self.code, self.weather)
         for hours in self.rounds:
             world.run(hours, CALM_HOURS)
         return world, Audit().run(world.evidence.facts)
@@ -77,12 +83,11 @@ def plans(seed: str, hours: float) -> Iterator[Plan]:
         yield Plan(f"{seed}/{number}", (CHAOS_HOURS,))
 
 
-def run(seed: str, hours: float, code: Code = Code()) -> Figures:  # noqa: B008 - frozen
+def run(seed: str, hours: float, code: Code = USUAL, weather: Mapping[str, float] | None = None) -> Figures:
     """A campaign's figures; it ends with the first installation in which something is wrong."""
     figures = Figures()
     for plan in plans(seed, hours):
-        plan = Plan(plan.seed, plan.rounds, code=code)  # noqa: PLW2901
-        figures.add(plan, *plan.run())
+        figures.add(plan, *replace(plan, code=code, weather=weather or {}).run())
         if figures.findings:
             break
     return figures
@@ -139,10 +144,8 @@ def shrink(plan: Plan, finding: Finding, seconds: float = SHRINKING_SECONDS) -> 
         return bool(found)
 
     hours = _hours_into(best[1], best[2])
-    shows(Plan(plan.seed, (hours + 0.1,), code=plan.code))
-    _drop_chunks(
-        list(best[1].faults.names), lambda spared: shows(Plan(plan.seed, best[0].rounds, frozenset(spared), plan.code))
-    )
+    shows(replace(plan, rounds=(hours + 0.1,)))
+    _drop_chunks(list(best[1].faults.names), lambda spared: shows(replace(best[0], spared=frozenset(spared))))
     return best
 
 

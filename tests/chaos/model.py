@@ -549,7 +549,8 @@ class Audit:
         """The tick at which, or after which, a test must have been planned by the mark of this one."""
         if state in FAILING:
             due = judged.tick + policy.longest_delay(state)
-            return max(due, judged.tick + timedelta(seconds=1)) if due <= tick - MINUTE / 2 else None
+            seen = judged.at < tick - timedelta(seconds=10)  # a sweep may be late, and what it read a moment old
+            return judged.tick + timedelta(seconds=1) if seen and due <= tick - MINUTE / 2 else None
         wait = policy.longest_delay(state)
         return tick - ceil(wait / MINUTE) * MINUTE + MINUTE if judged.at < tick - wait - SETTLED else None
 
@@ -623,6 +624,8 @@ class Audit:
     def _counts(self, test: Tested) -> bool:
         """Whether a test must be written: anything but a pass of an up target, and maintenance that is known already."""
         belief = self.beliefs[test.target]
+        if belief.state == "suspended":
+            return False  # it was planned before that, and a suspended target needs no test
         if test.policy.silenced:
             return belief.state != "maintenance"
         return not (test.passed and belief.state == "up")

@@ -6,7 +6,7 @@ simulated, and the clients below them.
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -80,6 +80,11 @@ class Shape:
             rates=Rates.draw(random),
         )
 
+    def under(self, weather: Mapping[str, float]) -> "Shape":
+        """The same, with some rates, or the latency, as given."""
+        rates = {name: rate for name, rate in weather.items() if name != "latency"}
+        return replace(self, rates=replace(self.rates, **rates), latency=weather.get("latency", self.latency))
+
 
 @dataclass(slots=True)
 class Server:
@@ -137,6 +142,7 @@ class World:
     seed: str
     spared: Collection[str] = ()
     code: Code = Code()
+    weather: Mapping[str, float] = field(default_factory=dict)
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
     faults: Ledger = field(init=False)
@@ -154,7 +160,7 @@ class World:
 
     def __post_init__(self) -> None:
         random = Random(self.seed)
-        self.shape = Shape.draw(random)
+        self.shape = Shape.draw(random).under(self.weather)
         self.engine = Engine()
         self.faults = Ledger(self.shape.rates, self.spared)
         self.evidence = Evidence(self.now)
