@@ -18,6 +18,7 @@ SHRINKING_SECONDS = 60.0
 """How long a failure is made smaller."""
 
 USUAL = Code()
+"""The product as it is."""
 
 LOST = ("transition lost", "alert lost", "test lost", "sample lost")
 INVENTED = ("transition invented", "alert invented", "noted unsent", "invented")
@@ -33,7 +34,7 @@ class Plan:
     seed: str
     rounds: tuple[float, ...]
     spared: frozenset[str] = frozenset()
-    code: Code = Code()
+    code: Code = USUAL
     weather: Mapping[str, float] = field(default_factory=dict)
 
     def run(self) -> tuple[World, Verdict]:

@@ -12,7 +12,6 @@ from typing import Any
 from chaos import model
 
 _ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: alerts may arrive")
-_TIME = "%Y-%m-%d %H:%M:%S %z"
 
 Item = Mapping[str, Any]
 
@@ -123,7 +122,7 @@ def alert_of(email: str) -> model.AlertId | None:
     if found is None:
         return None
     target, event, number, since = found.groups()
-    return model.AlertId(target, event, int(number), datetime.strptime(f"{since} +0000", _TIME))
+    return model.AlertId(target, event, int(number), datetime.fromisoformat(f"{since}+00:00"))
 
 
 def _has_passed(value: Mapping[str, Any]) -> bool:

@@ -486,10 +486,8 @@ class Audit:
         self.judged[fact.target].append(fact)
 
     def _judge(self, fact: Judged, belief: Belief) -> None:
-        if fact.state in {"suspended", "untested"}:
-            after = Belief(fact.state)
-        else:
-            after = self._judge_test(fact, belief)
+        untested = fact.state in {"suspended", "untested"}
+        after = Belief(fact.state) if untested else self._judge_test(fact, belief)
         self.beliefs[fact.target] = after
         if after.state != belief.state:
             change = Change(fact.order, fact.target, fact.tick, fact.version, belief.state, after.state)

@@ -192,7 +192,7 @@ class Tables:
             if taken >= self._page_bytes:
                 break
         answer = {"Items": page, "Count": len(page), "ConsumedCapacity": self._read(table, page)}
-        if page and (len(page) < len(items)):
+        if page and (len(page) < len(items) or len(page) == request.get("Limit")):  # a full page may be the last one
             names = (table.hash_name, *([table.range_name] if table.range_name else []))
             answer["LastEvaluatedKey"] = {name: page[-1][name] for name in names}
         return answer

@@ -141,7 +141,7 @@ class World:
 
     seed: str
     spared: Collection[str] = ()
-    code: Code = Code()
+    code: Code = field(default_factory=Code)
     weather: Mapping[str, float] = field(default_factory=dict)
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
@@ -264,14 +264,15 @@ class World:
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
-        delays = {f"delay_{state}": faults.choice([10, 30, 60, 60, 60, 90, 120]) for state in ("warn", "down")}
+        delays = [10, 30, 60, 60, 60, 90, 120]
         policy = model.Policy(
             failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
             max_alerts=faults.choice([0, 1, 2, 3, 3]),
             alert_recovery=faults.uniform(0, 1) < 0.9,
             delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
             delay_lost=faults.choice([60, 120, 300]),
-            **delays,
+            delay_warn=faults.choice(delays),
+            delay_down=faults.choice(delays),
         )
         self._configure(name, Configured(policy))
 
