@@ -1,4 +1,4 @@
-"""AWS as one invocation meets it: clients whose calls take time, fail, are throttled, lose their answers, or are its last.
+"""AWS as one invocation meets it: clients whose calls take time, fail, lose their answers, or are its last.
 
 A call is up to five attempts, as botocore makes them in its standard mode (`functions/check_targets.py` sets so many).
 An attempt whose answer is lost has taken effect; the next one meets what it left.
@@ -32,6 +32,7 @@ class Wire:
         evidence: Evidence,
         outages: dict[str, float],
         died: Callable[[str], None],
+        *,
         latency: float,
     ) -> None:
         self._latency = latency

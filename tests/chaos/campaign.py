@@ -125,7 +125,7 @@ def report(figures: Figures) -> str:
     return "\n".join(f"{name:<55}{value:>12,.0f}" for name, value in rows)
 
 
-# ------------------------------------------------------------------------------------------------ a failure, made smaller
+# ---- a failure, made smaller
 
 
 def shrink(plan: Plan, finding: Finding, seconds: float = SHRINKING_SECONDS) -> tuple[Plan, World, Finding]:

@@ -1,4 +1,4 @@
-"""What goes wrong, and how often: every draw comes from one seeded generator, and every fault is numbered and counted."""
+"""What goes wrong, and how often: all draws come from seeded generators, and every fault is named and counted."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -55,7 +55,7 @@ CALM = Rates(**dict.fromkeys(Rates.__slots__, 0.0))
 
 @dataclass(slots=True)
 class Ledger:
-    """What faults there were: their names, in their order, and how many of each kind. `spared` names those that are not to be."""
+    """What faults there were: their names, in order, and how many of a kind. `spared` are those that are not to be."""
 
     rates: Rates
     spared: Collection[str] = ()

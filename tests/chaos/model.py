@@ -1,17 +1,18 @@
 """What must have been recorded and sent: written from the design and the docs alone, and importing nothing of popwatch.
 
-A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended. `audit` walks
-them in the order in which they happened, believes of each target what the docs say, and returns what is wrong. What the docs leave
-open is open here too: an expectation then names every state that they allow.
+A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended.
+`Audit` walks them in the order in which they happened, believes of each target what the docs say, and tells what is
+wrong. What the docs leave open is open here too: an expectation then names every state that they allow.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
 FAILING = frozenset({"warn", "down", "lost"})
 MINUTE = timedelta(minutes=1)
@@ -58,7 +59,7 @@ class AlertId:
     since: datetime
 
 
-# ------------------------------------------------------------------------------------------------ facts
+# ---- facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ Fact = (
 )
 
 
-# ------------------------------------------------------------------------------------------------ what the docs say of one test
+# ---- what the docs say of one test
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +306,7 @@ def _passed(belief: Belief, policy: Policy) -> Expectation:
 
 
 def _failed(belief: Belief, tested: Tested) -> Expectation:
-    """One more failure in a row; an alert at every multiple of `failures_per_alert` until `max_alerts` have been sent."""
+    """One more failure in a row; an alert at each multiple of `failures_per_alert` until `max_alerts`."""
     policy = tested.policy
     failures = belief.failures + 1
     since = belief.since or (tested.tick, tested.at)
@@ -329,7 +330,7 @@ def _silently(belief: Belief, policy: Policy, failures: int, acknowledged: bool)
     return frozenset({"lost"}) if belief.alerts >= policy.max_alerts or belief.state == "lost" else frozenset({"down"})
 
 
-# ------------------------------------------------------------------------------------------------ the audit
+# ---- the audit
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,54 +417,35 @@ class Audit:
         self.owed: dict[str, list[Owed]] = defaultdict(list)
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Tested: self._on_test,
+            Judged: self._on_judgement,
+            Forgotten: self._on_forgetting,
+            Recorded: self._on_record,
+            Sent: self._on_message,
+            Noted: self._on_note,
+            Configured: lambda fact: self.configured.update({fact.target: fact}),
+            Planned: lambda fact: self._plan(fact.target, fact.tick),
+            Marked: self._on_mark,
+            HandedBack: self._on_handing_back,
+            Refused: lambda fact: self.refused[fact.invocation].append(fact.order),
+            Sampled: self._on_samples,
+            Ended: self._on_end,
+            Calm: self._on_calm,
+        }
         self.refused: dict[int, list[int]] = defaultdict(list)
 
     def run(self, facts: Iterable[Fact]) -> Verdict:
         """The verdict on all the facts, which come in their order."""
         for fact in facts:
-            self._take(fact)
+            self._handlers[type(fact)](fact)
         self._close()
         return self.verdict
-
-    def _take(self, fact: Fact) -> None:
-        match fact:
-            case Tested():
-                self._on_test(fact)
-            case Judged():
-                self._on_judgement(fact)
-            case Forgotten():
-                self.forgotten[fact.target] = fact.at
-                self.beliefs.pop(fact.target, None)
-                self.versions.pop(fact.target, None)
-                self.judged.pop(fact.target, None)
-            case Recorded():
-                self._on_record(fact)
-            case Sent():
-                self._on_message(fact)
-            case Noted():
-                self._on_note(fact)
-            case Configured():
-                self.configured[fact.target] = fact
-            case Planned():
-                self._plan(fact.target, fact.tick)
-            case Marked():
-                self._on_mark(fact)
-            case HandedBack():
-                self.pending[fact.invocation].pop(fact.target, None)
-                self.tests[fact.invocation].pop(fact.target, None)
-            case Refused():
-                self.refused[fact.invocation].append(fact.order)
-            case Sampled():
-                self._on_samples(fact)
-            case Ended():
-                self._on_end(fact)
-            case Calm():
-                self._on_calm(fact)
 
     def _find(self, kind: str, order: int, target: str, text: str) -> None:
         self.verdict.findings.append(Finding(kind, order, target, text))
 
-    # -------------------------------------------------------------------------------------------- judgements
+    # ---- judgements
 
     def _on_test(self, test: Tested) -> None:
         self.verdict.tests += 1
@@ -471,6 +453,15 @@ class Audit:
         self.pending[test.invocation][test.target] = test
         self.last_test[test.target] = test.at
         self._plan(test.target, test.tick)
+
+    def _on_handing_back(self, fact: HandedBack) -> None:
+        self.pending[fact.invocation].pop(fact.target, None)
+        self.tests[fact.invocation].pop(fact.target, None)
+
+    def _on_forgetting(self, fact: Forgotten) -> None:
+        self.forgotten[fact.target] = fact.at
+        for known in (self.beliefs, self.versions, self.judged):
+            known.pop(fact.target, None)
 
     def _on_judgement(self, fact: Judged) -> None:
         belief = self.beliefs[fact.target]
@@ -526,7 +517,7 @@ class Audit:
             owed = Owed(fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since)
             self.owed[fact.target].append(owed)
 
-    # -------------------------------------------------------------------------------------------- plans
+    # ---- plans
 
     def _plan(self, target: str, tick: datetime) -> None:
         self.planned[target] = max(tick, self.planned.get(target, tick))
@@ -562,7 +553,7 @@ class Audit:
                 text = f"{judged.state} at {judged.tick}, and no message sent for its test at {due}"
                 self._find("not tested in time", fact.order, judged.target, text)
 
-    # -------------------------------------------------------------------------------------------- History and SNS
+    # ---- History and SNS
 
     def _on_record(self, fact: Recorded) -> None:
         change = self.changes.get((fact.target, fact.tick, fact.version))
@@ -600,7 +591,7 @@ class Audit:
                 self._find("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
         self.sampled[fact.invocation] |= set(fact.passed)
 
-    # -------------------------------------------------------------------------------------------- ends
+    # ---- ends
 
     def _on_end(self, fact: Ended) -> None:
         """An invocation that ends well has judged and recorded every test that it made."""
@@ -620,7 +611,7 @@ class Audit:
             self._find("sample lost", fact.order, target, f"{tests[target]} is in no samples item")
 
     def _counts(self, test: Tested) -> bool:
-        """Whether a test must be written: anything but a pass of an up target, and maintenance that is known already."""
+        """Whether a test must be written: anything but a pass of an up target, or maintenance known already."""
         belief = self.beliefs[test.target]
         if belief.state == "suspended":
             return False  # it was planned before that, and a suspended target needs no test
@@ -629,7 +620,7 @@ class Audit:
         return not (test.passed and belief.state == "up")
 
     def _superseded(self, test: Tested) -> bool:
-        """Whether a judgement by another came in between: for this tick or a later one, or so late that it is not due again."""
+        """Whether another's judgement came in between: for this tick or a later one, or so late that it is not due."""
         if test.target in self.forgotten and self.forgotten[test.target] >= test.tick:
             return True  # it was planned for a target that has gone since
         others = [other for other in self.judged[test.target] if other.invocation != test.invocation]
@@ -697,8 +688,3 @@ class Audit:
             self.verdict.duplicates["DynamoDB refused the note until retries ran out"] += 1
         else:
             self._find("sent twice", again.order, owed.target, f"{owed}, by {first.invocation} and {again.invocation}")
-
-
-def audit(facts: Iterable[Fact]) -> Verdict:
-    """What is wrong with a campaign."""
-    return Audit().run(facts)

@@ -153,7 +153,7 @@ REQUESTS = (
 
 @pytest.mark.parametrize("seed", range(3))
 def test_answers_are_those_of_moto(moto: Any, seed: int) -> None:
-    """400 requests of the kinds that popwatch makes: items, refusals with the item that is there, pages and their ends."""
+    """400 requests of the kinds that popwatch makes: items, refusals with the item that is there, pages."""
     random, ours = Random(seed), Ours()
     for step in range(400):
         operation, request = random.choice(REQUESTS)(random)

@@ -1,4 +1,4 @@
-"""One simulated installation: a schedule, a queue, servers that change, users who change their minds, and popwatch's code.
+"""One simulated installation: a schedule, a queue, servers and users that change, and popwatch's code.
 
 The code under test is `popwatch.sweep` with all that it uses. Its edges are real but for the prober, whose servers are
 simulated, and the clients below them.
@@ -189,7 +189,7 @@ class World:
         self.evidence.add(model.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
         self.calm, self.faults.rates = False, self.shape.rates
 
-    # -------------------------------------------------------------------------------------------- servers
+    # ---- servers
 
     def test_seconds(self, name: str) -> float:
         """How long a test of a target takes now."""
@@ -211,7 +211,7 @@ class World:
         error, phase, reason, _ = FAILURES[server.failure]
         return Outcome(clock(), phase, error=error, reason=reason, detail="Simulated.", address="192.0.2.7")
 
-    # -------------------------------------------------------------------------------------------- the schedule
+    # ---- the schedule
 
     def _minute(self) -> None:
         """Once a minute: the tick, and whatever changes in the world."""
@@ -260,7 +260,7 @@ class World:
         server.failure = faults.choice(range(len(FAILURES)))
         self._note(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
 
-    # -------------------------------------------------------------------------------------------- users
+    # ---- users
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
@@ -333,7 +333,7 @@ class World:
     def _policy_now(self, name: str) -> model.Policy:
         return _at(self.configured[name], self.now())
 
-    # -------------------------------------------------------------------------------------------- invocations
+    # ---- invocations
 
     def _invoke_tick(self, tick: datetime) -> None:
         self._invoke(f"tick {tick:%d %H:%M}", lambda sweep, told: self._do_tick(sweep, tick, told), lambda _: None)
@@ -405,7 +405,7 @@ class World:
         self.engine.spawn(main)
 
     def _sweep(self, process: Process, faults: Faults, told: list[datetime], died: Callable[[str], None]) -> Sweep:
-        wire = Wire(process, faults, self.evidence, self.outages, died, self.shape.latency)
+        wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
         clock = self._clock_of(process)
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
         edges = Edges(

@@ -35,6 +35,7 @@ def plan(
     targets: Mapping[str, Target],
     records: Mapping[str, Record],
     defaults: Mapping[str, Any],
+    *,
     largest_batch: int = LARGEST_BATCH,
 ) -> Plan:
     """The plan for `tick`, when `after` was the last tick completed (`None`: there was none)."""

@@ -98,7 +98,7 @@ class Sweep:
         defaults, items = self._store.read_targets()
         targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
         records = self._settle_left_behind(targets, records)
-        planned = plan(tick, mark.tick, targets, records, defaults, self._settings.largest_batch)
+        planned = plan(tick, mark.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
         report = self._run_plan(planned)
