@@ -58,6 +58,20 @@ class PendingForgotten(Store):
         return super().commit(replace(record, pending=()), expected)
 
 
+class HeldForgotten(Store):
+    """That an alert was held is not in the record."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, held=False)), expected)
+
+
+class FlappingForgotten(Store):
+    """That people were told that a target flaps is not in the record."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, flapping=False)), expected)
+
+
 class NoteNotLookedFor(Store):
     """Whether an alert was sent already is never asked."""
 
@@ -160,6 +174,13 @@ class RecoveryUntold(Committer):
         return super().commit(replace(test, target=replace(test.target, policy=policy)), *rest)
 
 
+class GatewayUnheeded(Committer):
+    """A target's alerts are not held while the one that it depends on fails."""
+
+    def commit(self, test: PlannedTest, *rest: Any) -> Record:
+        return super().commit(replace(test, failing_parent=""), *rest)
+
+
 class ForgottenWithDebts(Sweep):
     """A removed target is forgotten before what was owed for it has been sent."""
 
@@ -240,6 +261,9 @@ BUGS = {
     "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "noted unsent")),
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
     "recovery untold": Bug(_committing(RecoveryUntold), ("wrong alert",)),
+    "gateway unheeded": Bug(_committing(GatewayUnheeded), ("wrong state",)),
+    "held forgotten": Bug(Code(store=HeldForgotten), ("wrong state", "wrong alert", "alert lost")),
+    "flapping forgotten": Bug(Code(store=FlappingForgotten), ("wrong state", "wrong alert")),
     "forgotten with debts": Bug(Code(sweep=ForgottenWithDebts), ("alert lost", "transition lost")),
     "removed, not forgotten": Bug(Code(sweep=RemovedNotForgotten), ("ghost",)),
     "marked too soon": Bug(Code(sweep=MarkedTooSoon), ("not tested in time",)),

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
 
+from chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
 from chaos.faults import CHANGES
-from chaos.model import Audit, Finding, Forgotten, Judged, Noted, Recorded, Sent, Tested, Verdict
+from chaos.model import Audit, Finding, Verdict
 from chaos.world import Code, World
 
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
@@ -59,6 +60,7 @@ class Figures:
     transitions_found: int = 0
     alerts_expected: int = 0
     alerts_found: int = 0
+    alerts: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     findings: list[tuple[Plan, Finding]] = field(default_factory=list)
 
@@ -74,6 +76,7 @@ class Figures:
         self.transitions_found += verdict.transitions_found
         self.alerts_expected += verdict.alerts_expected
         self.alerts_found += verdict.alerts_found
+        self.alerts += verdict.alerts
         self.duplicates += verdict.duplicates
         self.findings += [(plan, finding) for finding in verdict.findings]
 
@@ -114,6 +117,7 @@ def report(figures: Figures) -> str:
         ("transitions expected", figures.transitions_expected),
         ("transitions found", figures.transitions_found),
         ("alerts expected", figures.alerts_expected),
+        *((f"  {event}", count) for event, count in sorted(figures.alerts.items())),
         ("alerts found", figures.alerts_found),
         *((kind.replace(" lost", "s lost"), count) for kind, count in lost.items()),
         ("invented", invented),

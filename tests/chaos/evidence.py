@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from chaos import model
+from chaos import facts
 
 _ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: alerts may arrive")
 
@@ -20,19 +20,19 @@ class Evidence:
     """Facts of one world, in their order, with what the trace of a failure shows of each."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        self.facts: list[model.Fact] = []
+        self.facts: list[facts.Fact] = []
         self.times: list[datetime] = []
         self.invocation = 0
         self._clock = clock
-        self._lines: dict[str, model.AlertId] = {}
-        self._by_key: dict[tuple[str, str], model.AlertId] = {}
+        self._lines: dict[str, facts.AlertId] = {}
+        self._by_key: dict[tuple[str, str], facts.AlertId] = {}
 
     @property
     def order(self) -> int:
         """The number of the next fact."""
         return len(self.facts)
 
-    def add(self, fact: model.Fact) -> None:
+    def add(self, fact: facts.Fact) -> None:
         """Note a fact, and when it was."""
         self.facts.append(fact)
         self.times.append(self._clock())
@@ -41,7 +41,7 @@ class Evidence:
         """An item was written."""
         if table == "Status":
             if item["target_id"]["S"] == "_sweep":
-                self.add(model.Marked(self.order, datetime.fromisoformat(item["tick"]["S"])))
+                self.add(facts.Marked(self.order, datetime.fromisoformat(item["tick"]["S"])))
             else:
                 self._on_record(item, old)
         elif table == "History":
@@ -49,27 +49,27 @@ class Evidence:
 
     def on_delete(self, key: Item) -> None:
         """A record was deleted."""
-        self.add(model.Forgotten(self.order, key["target_id"]["S"], self._clock()))
+        self.add(facts.Forgotten(self.order, key["target_id"]["S"], self._clock()))
 
     def on_refused(self, table: str, item: Item) -> None:
         """An item could not be written, however often that was tried."""
         if table == "History" and item["sk"]["S"].startswith("alert#"):
-            self.add(model.Refused(self.order, self.invocation))
+            self.add(facts.Refused(self.order, self.invocation))
 
     def on_send(self, body: str) -> None:
         """A message went to the queue; one that is another attempt brings back tests that could not be finished."""
         work = json.loads(body)
         for name in (test["item"]["target_id"] for test in work.get("tests", ())):
-            self.add(model.Planned(self.order, name, datetime.fromisoformat(work["tick"])))
+            self.add(facts.Planned(self.order, name, datetime.fromisoformat(work["tick"])))
             if work["attempt"]:
-                self.add(model.HandedBack(self.order, self.invocation, name))
+                self.add(facts.HandedBack(self.order, self.invocation, name))
 
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
         """SNS took a message."""
         email = json.loads(request["Message"])["email"]
         alert = alert_of(email)
         alerts = (alert,) if alert else tuple(self._lines[line] for line in email.splitlines() if line in self._lines)
-        self.add(model.Sent(self.order, self.invocation, alerts, answered, summary=alert is None))
+        self.add(facts.Sent(self.order, self.invocation, alerts, answered, summary=alert is None))
         return {"MessageId": f"message-{self.order}"}
 
     def _on_record(self, item: Item, old: Item | None) -> None:
@@ -77,14 +77,14 @@ class Evidence:
         version = int(item["version"]["N"])
         old_health = old["health"]["M"] if old and "health" in old else None
         settles = old is not None and old.get("tick") == item.get("tick") and health == old_health
-        new: list[model.AlertId] = []
+        new: list[facts.AlertId] = []
         for entry in (entry["M"] for entry in item.get("pending", {"L": []})["L"]):
             alert = alert_of(entry["message"]["M"]["email"]["S"]) if "message" in entry else None
             if alert and int(entry["version"]["N"]) == version:
                 new.append(alert)
                 self._lines[entry["message"]["M"]["line"]["S"]] = alert
         self.add(
-            model.Judged(
+            facts.Judged(
                 self.order,
                 self.invocation,
                 target,
@@ -104,25 +104,25 @@ class Evidence:
         kind = pk.partition("#")[0] if not pk.startswith("target#") else sk.partition("#")[0]
         if kind == "samples":
             passed = {name: _has_passed(value) for name, value in item["results"]["M"].items()}
-            self.add(model.Sampled(self.order, self.invocation, passed))
+            self.add(facts.Sampled(self.order, self.invocation, passed))
         elif kind == "transition":
             _, tick, version = sk.split("#")
             previous, state = item["previous"]["S"], item["state"]["S"]
             when = datetime.fromisoformat(tick)
-            self.add(model.Recorded(self.order, pk[7:], when, int(version), previous, state))
+            self.add(facts.Recorded(self.order, pk[7:], when, int(version), previous, state))
         elif kind == "alert":
             alert = alert_of(item["email"]["S"])
             assert alert is not None
-            self.add(model.Noted(self.order, alert))
+            self.add(facts.Noted(self.order, alert))
 
 
-def alert_of(email: str) -> model.AlertId | None:
+def alert_of(email: str) -> facts.AlertId | None:
     """The alert that an email names, or None for a summary."""
     found = _ALERT.search(" ".join(email.split()))
     if found is None:
         return None
     target, event, number, since = found.groups()
-    return model.AlertId(target, event, int(number), datetime.fromisoformat(f"{since}+00:00"))
+    return facts.AlertId(target, event, int(number), datetime.fromisoformat(f"{since}+00:00"))
 
 
 def _has_passed(value: Mapping[str, Any]) -> bool:

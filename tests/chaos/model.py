@@ -1,336 +1,44 @@
 """What must have been recorded and sent: written from the design and the docs alone, and importing nothing of popwatch.
 
 A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended.
-`Audit` walks them in the order in which they happened, believes of each target what the docs say, and tells what is
-wrong. What the docs leave open is open here too: an expectation then names every state that they allow.
+`Audit` walks them in the order in which they happened, believes of each target what the docs say (see `expectations`),
+and tells what is wrong. What the docs leave open is open here too.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-FAILING = frozenset({"warn", "down", "lost"})
-MINUTE = timedelta(minutes=1)
-SETTLED = timedelta(minutes=10)
-"""How long a target must have been as it is before its every test is expected: a sweep under way knows it as it was."""
-
-Moment = tuple[datetime, datetime]
-"""A test's tick and its clock: the docs do not say which of the two begins an outage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the user has configured for a target at one time."""
-
-    failures_per_alert: int = 3
-    max_alerts: int = 3
-    alert_recovery: bool = True
-    delay_up: int = 60
-    delay_warn: int = 60
-    delay_down: int = 60
-    delay_lost: int = 300
-    enabled: bool = True
-    silenced: bool = False
-    acknowledged: datetime | None = None
-    """The outage that somebody has acknowledged, by the moment of its first failed test."""
-
-    def longest_delay(self, state: str) -> timedelta:
-        """The delay of a state; a down target waits as a lost one once its last alert has been processed."""
-        by_state = {"warn": self.delay_warn, "down": max(self.delay_down, self.delay_lost), "lost": self.delay_lost}
-        return timedelta(seconds=by_state.get(state, self.delay_up))
-
-    def longest_wait(self, state: str) -> timedelta:
-        """The delay, rounded up to whole minutes, and two for a schedule that fires anywhere within its minute."""
-        return ceil(self.longest_delay(state) / MINUTE) * MINUTE + 2 * MINUTE
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class AlertId:
-    """What the text of an alert calls it: `target/event/number/since`."""
-
-    target: str
-    event: str
-    number: int
-    since: datetime
-
-
-# ---- facts
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """A test ran, and its outcome was handed to the product."""
-
-    order: int
-    invocation: int
-    target: str
-    tick: datetime
-    at: datetime
-    policy: Policy
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A target's record was written."""
-
-    order: int
-    invocation: int
-    target: str
-    version: int
-    tick: datetime
-    at: datetime
-    state: str
-    failures: int
-    alerts: int
-    owed: tuple[AlertId, ...]
-    settles: bool = False
-    """Nothing but what had been owed was taken off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """A target's record was deleted, as its configuration had gone."""
-
-    order: int
-    target: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A transition was put into History; a repeat has the same key."""
-
-    order: int
-    target: str
-    tick: datetime
-    version: int
-    previous: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """SNS took a message that tells of these alerts."""
-
-    order: int
-    invocation: int
-    alerts: tuple[AlertId, ...]
-    answered: bool
-    summary: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """History holds that an alert was sent."""
-
-    order: int
-    alert: AlertId
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """A user wrote a target, or (`None`) removed it."""
-
-    order: int
-    target: str
-    at: datetime
-    policy: Policy | None
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A test was sent to the queue, to be made for a tick."""
-
-    order: int
-    target: str
-    tick: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """A tick was marked as completed: all that was due at it has been tested or lies in the queue."""
-
-    order: int
-    tick: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class HandedBack:
-    """A test that could not be seen through is to be made again: "what still fails stays owed or is tested again"."""
-
-    order: int
-    invocation: int
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A note could not be put, however often it was tried."""
-
-    order: int
-    invocation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """An invocation is over: `well`, `error` or `killed`."""
-
-    order: int
-    invocation: int
-    how: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """A samples item was put: the results of tests, as it tells them."""
-
-    order: int
-    invocation: int
-    passed: Mapping[str, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Calm:
-    """For so long nothing has gone wrong: what must be true now, whatever happened before."""
-
-    order: int
-    at: datetime
-    since: datetime
-    servers: Mapping[str, tuple[Policy, bool]]
-    """Every target that is configured, and whether its server has answered all this while."""
-
-
-Fact = (
-    Tested
-    | Judged
-    | Forgotten
-    | Recorded
-    | Sent
-    | Noted
-    | Configured
-    | Planned
-    | Marked
-    | HandedBack
-    | Refused
-    | Ended
-    | Sampled
-    | Calm
+from chaos.expectations import Belief, Expectation, Gateway, Moment, expect, within
+from chaos.facts import (
+    MINUTE,
+    AlertId,
+    Calm,
+    Configured,
+    Ended,
+    Fact,
+    Forgotten,
+    HandedBack,
+    Judged,
+    Marked,
+    Noted,
+    Planned,
+    Policy,
+    Recorded,
+    Refused,
+    Sampled,
+    Sent,
+    Tested,
 )
 
-
-# ---- what the docs say of one test
-
-
-@dataclass(frozen=True, slots=True)
-class Belief:
-    """What is true of a target after the tests that count."""
-
-    state: str = "untested"
-    failures: int = 0
-    alerts: int = 0
-    since: Moment | None = None
-    """The first failed test of the outage."""
-    held: str | None = None
-    """The state in which maintenance found it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a test must lead to."""
-
-    states: frozenset[str]
-    failures: int
-    alerts: int
-    since: Moment | None
-    held: str | None = None
-    event: str | None = None
-    number: int = 0
-
-    def agrees(self, fact: Judged) -> bool:
-        """Whether a record says the same."""
-        return fact.state in self.states and (fact.failures, fact.alerts) == (self.failures, self.alerts)
-
-    def owes(self, fact: Judged) -> bool:
-        """Whether it owes the same alert."""
-        told = [(alert.event, alert.number) for alert in fact.owed]
-        return told == ([(self.event, self.number)] if self.event else [])
-
-    def settled(self, state: str) -> Belief:
-        """The belief once the state is known, where several were allowed."""
-        return Belief(state, self.failures, self.alerts, self.since if self.failures else None, self.held)
-
-
-def expect(belief: Belief, tested: Tested) -> list[Expectation]:
-    """What a test may lead to: design, "Health: four states"; docs/living.md, "Silence", "Acknowledge", "Suspend".
-
-    There is more than one where `max_alerts` was raised for a lost target: one sentence has no more alerts until it
-    recovers, another one while fewer than `max_alerts` have been sent. And where a run of failures was acknowledged
-    before it was down: it may be an outage whose end is told, or none.
-    """
-    policy = tested.policy
-    if belief.state == "suspended":
-        belief = Belief()
-    if policy.silenced:
-        held = belief.held or belief.state
-        return [Expectation(frozenset({"maintenance"}), belief.failures, belief.alerts, belief.since, held)]
-    if belief.state == "maintenance":
-        belief = replace(belief, state=belief.held or "untested", held=None)
-    readings = [belief]
-    if belief.state == "lost" and belief.alerts < policy.max_alerts:
-        readings.append(replace(belief, state="down"))
-    if belief.state == "warn" and within(policy.acknowledged, belief.since):
-        readings.append(replace(belief, state="down"))
-    return [_passed(reading, policy) if tested.passed else _failed(reading, tested) for reading in readings]
-
-
-def within(moment: datetime | None, span: Moment | None) -> bool:
-    """Whether a moment, in whole seconds, may be the one that is meant; a skewed clock may be behind its tick."""
-    return moment is not None and span is not None and min(span) - timedelta(seconds=1) <= moment <= max(span)
-
-
-def _passed(belief: Belief, policy: Policy) -> Expectation:
-    """`up`, failures 0; the end of an outage that people were told of, or that somebody took on, is told."""
-    outage = belief.state in {"down", "lost"}
-    acknowledged = within(policy.acknowledged, belief.since)
-    told = outage and policy.alert_recovery and (belief.alerts > 0 or acknowledged)
-    return Expectation(
-        frozenset({"up"}), 0, 0, belief.since if told else None, None, "recovered" if told else None, belief.alerts
-    )
-
-
-def _failed(belief: Belief, tested: Tested) -> Expectation:
-    """One more failure in a row; an alert at each multiple of `failures_per_alert` until `max_alerts`."""
-    policy = tested.policy
-    failures = belief.failures + 1
-    since = belief.since or (tested.tick, tested.at)
-    acknowledged = within(policy.acknowledged, since)
-    multiple = failures % policy.failures_per_alert == 0
-    due = multiple and belief.alerts < policy.max_alerts and belief.state != "lost"
-    if due and not acknowledged:
-        return Expectation(frozenset({"down"}), failures, belief.alerts + 1, since, None, "down", belief.alerts + 1)
-    return Expectation(_silently(belief, policy, failures, acknowledged), failures, belief.alerts, since)
-
-
-def _silently(belief: Belief, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
-    """The states that a failure without an alert may lead to."""
-    outage = belief.state in {"down", "lost"}
-    if not outage and failures < policy.failures_per_alert:
-        return frozenset({"warn"})
-    if acknowledged or policy.max_alerts == 0:
-        return frozenset({"down", "lost"})
-    if not outage:  # the threshold was lowered below what has been counted: the docs do not say
-        return frozenset({"warn", "down"})
-    return frozenset({"lost"}) if belief.alerts >= policy.max_alerts or belief.state == "lost" else frozenset({"down"})
-
-
-# ---- the audit
+FAILING = frozenset({"warn", "down", "lost"})
+SETTLED = timedelta(minutes=10)
+"""How long a target must have been as it is before its every test is expected: a sweep under way knows it as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +100,8 @@ class Verdict:
     transitions_found: int = 0
     alerts_expected: int = 0
     alerts_found: int = 0
+    alerts: Counter[str] = field(default_factory=Counter)
+    """Those that were expected, by what they tell."""
     tests: int = 0
     samples: int = 0
     duplicates: Counter[str] = field(default_factory=Counter)
@@ -414,6 +124,7 @@ class Audit:
         self.planned: dict[str, datetime] = {}
         self.retests: dict[int, list[tuple[Judged, Policy]]] = defaultdict(list)
         self.forgotten: dict[str, datetime] = {}
+        self.turned: dict[str, datetime] = {}
         self.owed: dict[str, list[Owed]] = defaultdict(list)
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
@@ -480,6 +191,8 @@ class Audit:
         untested = fact.state in {"suspended", "untested"}
         after = Belief(fact.state) if untested else self._judge_test(fact, belief)
         self.beliefs[fact.target] = after
+        if (after.state in FAILING) != (belief.state in FAILING):
+            self.turned[fact.target] = fact.at
         if after.state != belief.state:
             change = Change(fact.order, fact.target, fact.tick, fact.version, belief.state, after.state)
             self.changes[fact.target, fact.tick, fact.version] = change
@@ -499,7 +212,7 @@ class Audit:
             self._find(
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
-        allowed = expect(belief, test)
+        allowed = expect(belief, test, self._gateway_of(test))
         agreeing = sorted((one for one in allowed if one.agrees(fact)), key=lambda one: one.owes(fact), reverse=True)
         expected = agreeing[0] if agreeing else None
         if expected is None:
@@ -507,7 +220,19 @@ class Audit:
             return claimed
         self._expect_alert(fact, expected)
         self.retests[fact.invocation].append((fact, test.policy))
-        return expected.settled(fact.state)
+        return replace(expected.after, state=fact.state)
+
+    def _gateway_of(self, test: Tested) -> Gateway:
+        """docs/living.md, "Targets behind a gateway": one that is off, in maintenance or gone holds nobody's alerts."""
+        parent = test.policy.depends_on
+        known, belief = self.configured.get(parent), self.beliefs.get(parent, Belief())
+        if not parent or known is None:
+            return Gateway()
+        changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
+        if changed > test.at - SETTLED:
+            return Gateway(may_fail=True)
+        fails = known.policy is not None and known.policy.enabled and belief.state in FAILING
+        return Gateway(may_fail=fails, must_fail=fails)
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
         """What a judgement owes is noted, whether its record says so or not."""
@@ -635,11 +360,23 @@ class Audit:
                     "wrong state", fact.order, target, f"{state} in the calm, though its server answers: {answered}"
                 )
             idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
+            self._check_held(fact, target, policy)
             if policy.enabled and idle > policy.longest_wait(state):
                 self._find("not tested", fact.order, target, f"{state}, and not tested for {idle}")
         for target in set(self.versions) - set(fact.servers):
             self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
         self._check_told(before=fact.since)
+
+    def _check_held(self, fact: Calm, target: str, policy: Policy) -> None:
+        """What was held is told once nothing holds it, and that a target is steady once it has not changed for long."""
+        belief, parent = self.beliefs[target], self.beliefs.get(policy.depends_on, Belief())
+        if not policy.enabled or policy.silenced:
+            return
+        untold = belief.waiting and belief.state == "down" and belief.alerts < policy.max_alerts
+        if belief.flapping:
+            self._find("alert lost", fact.order, target, "not told that it is steady again")
+        elif untold and parent.state not in FAILING and not within(policy.acknowledged, belief.since):
+            self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
 
     @staticmethod
     def _allowed(policy: Policy, answered: bool) -> frozenset[str]:
@@ -667,6 +404,7 @@ class Audit:
         verdict.transitions_expected = len(self.changes)
         verdict.transitions_found = sum(change.recorded > 0 for change in self.changes.values())
         verdict.alerts_expected = len(owed)
+        verdict.alerts = Counter(one.event for one in owed)
         verdict.alerts_found = sum(bool(one.sent) for one in owed)
         self._check_told()
         for one in owed:

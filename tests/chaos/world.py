@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos import model
+from chaos import facts
 from chaos.aws import DynamoDB, Sns, Sqs, Wire
 from chaos.engine import Engine, Killed, Process, Threads
 from chaos.evidence import Evidence
@@ -41,6 +41,9 @@ RESERVE_SECONDS = 20.0
 VISIBILITY_SECONDS = 720.0
 RECEIVES = 3
 """From template.yaml: the function's timeout, the queue's visibility timeout and its `maxReceiveCount`."""
+
+GATEWAY = "mail-0"
+"""What other targets depend on, if they depend on any."""
 
 NAMES = TableNames(
     "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
@@ -98,7 +101,7 @@ class Server:
 class Configured:
     """A target as its user has written it last."""
 
-    policy: model.Policy
+    policy: facts.Policy
     silence: tuple[datetime, datetime] | None = None
 
 
@@ -186,7 +189,7 @@ class World:
         self.outages.clear()
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: (self._policy_now(name), self.servers[name].answers) for name in self.configured}
-        self.evidence.add(model.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
+        self.evidence.add(facts.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
         self.calm, self.faults.rates = False, self.shape.rates
 
     # ---- servers
@@ -202,7 +205,7 @@ class World:
         known = self.policies[int(target.tags[0])]
         policy = _at(known, tick)
         self.evidence.add(
-            model.Tested(
+            facts.Tested(
                 self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
             )
         )
@@ -265,9 +268,12 @@ class World:
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
         delays = [10, 30, 60, 60, 60, 90, 120]
-        policy = model.Policy(
+        flaps, depends = faults.choice([0, 0, 6]), name != GATEWAY and faults.choice([False, False, True])
+        policy = facts.Policy(
             failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
-            max_alerts=faults.choice([0, 1, 2, 3, 3]),
+            max_alerts=faults.choice([1, 2, 3] if flaps else [0, 1, 2, 3, 3]),
+            flap_per_hour=flaps,
+            depends_on=GATEWAY if depends else "",
             alert_recovery=faults.uniform(0, 1) < 0.9,
             delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
             delay_lost=faults.choice([60, 120, 300]),
@@ -279,7 +285,7 @@ class World:
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
             self._note(0, f"{name} removed")
-            self.evidence.add(model.Configured(self.evidence.order, name, self.now(), None))
+            self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), None))
             table = self.tables.by_name["Targets"]
             table.delete((name, ""), self.engine.now)
 
@@ -293,7 +299,7 @@ class World:
             case 0:
                 policy = replace(policy, failures_per_alert=faults.choice([1, 2, 3, 4]))
             case 1:
-                policy = replace(policy, max_alerts=faults.choice([0, 1, 2, 4]))
+                policy = replace(policy, max_alerts=faults.choice([1, 2, 4] if policy.flap_per_hour else [0, 1, 2, 4]))
             case 2:
                 policy = replace(policy, delay_up=faults.choice([30, 60, 120, 300]))
             case 3:
@@ -317,7 +323,7 @@ class World:
         self.configured[name] = known
         self.policies.append(known)
         policy = {key: value for key, value in asdict(known.policy).items() if key not in ("silenced", "acknowledged")}
-        fields: dict[str, object] = {**policy, "host": f"{name}.example.net", "flap_per_hour": 0}
+        fields: dict[str, object] = {**policy, "host": f"{name}.example.net"}
         fields["tags"] = [str(len(self.policies) - 1)]
         if known.silence:
             fields["silence"] = dict(
@@ -327,10 +333,10 @@ class World:
             fields["acknowledged"] = {"outage": known.policy.acknowledged.isoformat()}
         item = to_item({"target_id": name, **fields})
         self.tables.by_name["Targets"].put(item, self.engine.now)
-        self.evidence.add(model.Configured(self.evidence.order, name, self.now(), known.policy))
+        self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy))
         self._note(0, f"{name} configured: {_differences(known)}")
 
-    def _policy_now(self, name: str) -> model.Policy:
+    def _policy_now(self, name: str) -> facts.Policy:
         return _at(self.configured[name], self.now())
 
     # ---- invocations
@@ -385,7 +391,7 @@ class World:
             over.append(how)
             process.dead = how == "killed"
             self._note(process.number, f"{name}: ended {how} {why}")
-            self.evidence.add(model.Ended(self.evidence.order, process.number, how, self.now()))
+            self.evidence.add(facts.Ended(self.evidence.order, process.number, how, self.now()))
             ended(how)
 
         def main() -> None:
@@ -445,7 +451,7 @@ class World:
         self.trace.append((self.now(), process, what))
 
 
-def _at(known: Configured, moment: datetime) -> model.Policy:
+def _at(known: Configured, moment: datetime) -> facts.Policy:
     """The policy at a moment: silenced or not."""
     silenced = known.silence is not None and known.silence[0] <= moment < known.silence[1]
     return replace(known.policy, silenced=silenced)
@@ -453,7 +459,7 @@ def _at(known: Configured, moment: datetime) -> model.Policy:
 
 def _differences(known: Configured) -> str:
     """What a configuration says beside the defaults."""
-    usual = asdict(model.Policy())
+    usual = asdict(facts.Policy())
     said = [f"{name}={value}" for name, value in asdict(known.policy).items() if value != usual[name]]
     silence = [f"silent from {known.silence[0]:%H:%M:%S} until {known.silence[1]:%H:%M:%S}"] if known.silence else []
     return ", ".join([*said, *silence])
