@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from time import monotonic
+from time import process_time
 
 from chaos import campaign
 
@@ -21,7 +21,6 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write the figures into {MEASUREMENTS.name}")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    begun = monotonic()
     figures = campaign.Figures()
     for plan in campaign.plans(options.seed, options.hours):
         if options.only and plan.seed != options.only:
@@ -29,7 +28,8 @@ def main() -> int:
         figures.add(plan, *plan.run())
         if figures.findings:
             break
-    print(f"seed {options.seed}, {monotonic() - begun:.0f} s\n\n{campaign.report(figures)}")
+    figures.cpu_seconds = process_time()
+    print(f"seed {options.seed}\n\n{campaign.report(figures)}")
     if figures.findings:
         return _tell_failure(options.seed, options.hours, figures)
     if options.write:
@@ -50,8 +50,10 @@ def _tell_failure(seed: str, hours: float, figures: campaign.Figures) -> int:
 
 
 def _write(seed: str, hours: float, figures: campaign.Figures) -> None:
-    text = f"# The last campaign\n\n`make chaos SEED={seed} HOURS={hours:g} WRITE=1` printed:\n\n```\n"
-    MEASUREMENTS.write_text(f"{text}{campaign.report(figures)}\n```\n", encoding="utf-8")
+    command = f"make chaos SEED={seed} HOURS={hours:g} WRITE=1"
+    about = f"What is simulated and what must hold: [chaos.md](chaos.md). `{command}` printed:"
+    text = f"# The last campaign of chaos\n\n{about}\n\n```\n{campaign.report(figures)}\n```\n"
+    MEASUREMENTS.write_text(text, encoding="utf-8")
     print(f"\nWritten into {MEASUREMENTS}.")
 
 

@@ -17,6 +17,7 @@ from popwatch.committer import Committer
 from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
 from popwatch.health import Judgement, State
+from popwatch.hours import HourTotals
 from popwatch.notifier import Notifier
 from popwatch.planning import Plan
 from popwatch.records import Pending, Record, to_plain
@@ -100,6 +101,21 @@ class FailuresNotSampled(Store):
     def put_samples(self, batches: int, batch: int, tick: datetime, group: str, results: Mapping[str, object]) -> None:
         passed = {name: value for name, value in results.items() if isinstance(value, float)}
         super().put_samples(batches, batch, tick, group, passed)
+
+
+class HourCut(Store):
+    """An hour's totals lack a target."""
+
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+        super().put_hour(batches, batch, hour, dict(list(totals.items())[1:]))
+
+
+class HourSkipped(Store):
+    """Every second hour is not added up."""
+
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+        if hour.hour % 2:
+            super().put_hour(batches, batch, hour, totals)
 
 
 class RefusalTakenForAnswer(Notifier):
@@ -252,6 +268,8 @@ BUGS = {
     "transition dropped": Bug(Code(store=TransitionDropped), ("transition lost",)),
     "transition keyed by the clock": Bug(Code(store=TransitionKeyedByClock), ("transition invented",)),
     "failures not sampled": Bug(Code(store=FailuresNotSampled), ("sample lost",)),
+    "hour cut": Bug(Code(store=HourCut), ("wrong hour",)),
+    "hour skipped": Bug(Code(store=HourSkipped), ("hour lost",)),
     "refusal taken for an answer": Bug(Code(notifier=RefusalTakenForAnswer), ("noted unsent", "alert lost")),
     "retests dropped": Bug(Code(dispatcher=RetestsDropped), ("not tested in time",)),
     "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),

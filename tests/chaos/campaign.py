@@ -51,6 +51,7 @@ class Figures:
     """What a campaign counted."""
 
     hours: float = 0.0
+    cpu_seconds: float = 0.0
     installations: int = 0
     ticks: int = 0
     invocations: int = 0
@@ -106,6 +107,7 @@ def report(figures: Figures) -> str:
     invented = sum(wrong.pop(kind, 0) for kind in INVENTED)
     rows = [
         ("hours simulated", figures.hours),
+        ("seconds of one core", figures.cpu_seconds),
         ("installations", figures.installations),
         ("ticks", figures.ticks),
         ("invocations", figures.invocations),

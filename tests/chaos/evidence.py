@@ -104,7 +104,11 @@ class Evidence:
         kind = pk.partition("#")[0] if not pk.startswith("target#") else sk.partition("#")[0]
         if kind == "samples":
             passed = {name: _has_passed(value) for name, value in item["results"]["M"].items()}
-            self.add(facts.Sampled(self.order, self.invocation, passed))
+            self.add(facts.Sampled(self.order, self.invocation, (pk.partition("#")[2], sk), self._clock(), passed))
+        elif kind == "hours":
+            totals = {name: _counts_of(value["M"]) for name, value in item["totals"]["M"].items()}
+            hour = datetime.fromisoformat(sk.partition("#")[0])
+            self.add(facts.Totalled(self.order, pk.partition("#")[2], hour, self._clock(), totals))
         elif kind == "transition":
             _, tick, version = sk.split("#")
             previous, state = item["previous"]["S"], item["state"]["S"]
@@ -127,3 +131,7 @@ def alert_of(email: str) -> facts.AlertId | None:
 
 def _has_passed(value: Mapping[str, Any]) -> bool:
     return "N" in value or "error" not in value["M"]
+
+
+def _counts_of(totals: Item) -> tuple[int, int]:
+    return int(totals["tests"]["N"]), int(totals.get("passes", {"N": "0"})["N"])

@@ -179,7 +179,20 @@ class Sampled:
 
     order: int
     invocation: int
+    key: tuple[str, str]
+    at: datetime
     passed: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Totalled:
+    """An hour of a batch was added up: by target its tests, and how many of them passed."""
+
+    order: int
+    batch: str
+    hour: datetime
+    at: datetime
+    totals: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +220,6 @@ Fact = (
     | Refused
     | Ended
     | Sampled
+    | Totalled
     | Calm
 )

@@ -34,6 +34,7 @@ from chaos.facts import (
     Sampled,
     Sent,
     Tested,
+    Totalled,
 )
 
 FAILING = frozenset({"warn", "down", "lost"})
@@ -119,6 +120,8 @@ class Audit:
         self.tests: dict[int, dict[str, Tested]] = defaultdict(dict)
         self.pending: dict[int, dict[str, Tested]] = defaultdict(dict)
         self.sampled: dict[int, set[str]] = defaultdict(set)
+        self.samples: dict[str, dict[str, Sampled]] = defaultdict(dict)
+        self.hours: dict[tuple[str, datetime], Totalled] = {}
         self.last_test: dict[str, datetime] = {}
         self.configured: dict[str, Configured] = {}
         self.planned: dict[str, datetime] = {}
@@ -141,6 +144,7 @@ class Audit:
             HandedBack: self._on_handing_back,
             Refused: lambda fact: self.refused[fact.invocation].append(fact.order),
             Sampled: self._on_samples,
+            Totalled: self._on_totals,
             Ended: self._on_end,
             Calm: self._on_calm,
         }
@@ -315,6 +319,32 @@ class Audit:
             if test is None or test.passed != passed:
                 self._find("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
         self.sampled[fact.invocation] |= set(fact.passed)
+        batch, key = fact.key
+        self.samples[batch][key] = fact
+
+    def _on_totals(self, fact: Totalled) -> None:
+        """docs/reports.md: an hour is what its samples add up to; those put meanwhile may be in it or not."""
+        self.hours[fact.batch, fact.hour] = fact
+        samples = self._samples_of(fact.batch, fact.hour)
+        settled = [sample for sample in samples if sample.at < fact.at - 3 * MINUTE]
+        for target in {name for sample in samples for name in sample.passed} | set(fact.totals):
+            tests, passes = fact.totals.get(target, (0, 0))
+            least, most = (sum(target in sample.passed for sample in found) for found in (settled, samples))
+            passed = sum(sample.passed.get(target, False) for sample in samples)
+            if not least <= tests <= most or (least == most and passes != passed):
+                text = f"{tests} tests and {passes} passes in the hour {fact.hour}, of {least} to {most} and {passed}"
+                self._find("wrong hour", fact.order, target, text)
+
+    def _samples_of(self, batch: str, hour: datetime) -> list[Sampled]:
+        prefix = f"{hour:%Y-%m-%dT%H}"
+        return [sample for key, sample in self.samples[batch].items() if key.startswith(prefix)]
+
+    def _check_hours(self, fact: Calm) -> None:
+        """Each hour that has samples is added up five minutes after its end, or after what had stopped that."""
+        for batch, samples in self.samples.items():
+            for hour in {datetime.fromisoformat(key[:13] + ":00:00+00:00") for key in samples}:
+                if hour + 95 * MINUTE < fact.at and (batch, hour) not in self.hours:
+                    self._find("hour lost", fact.order, f"batch {batch}", f"{hour} has not been added up")
 
     # ---- ends
 
@@ -366,6 +396,7 @@ class Audit:
         for target in set(self.versions) - set(fact.servers):
             self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
         self._check_told(before=fact.since)
+        self._check_hours(fact)
 
     def _check_held(self, fact: Calm, target: str, policy: Policy) -> None:
         """What was held is told once nothing holds it, and that a target is steady once it has not changed for long."""
