@@ -12,7 +12,7 @@ from time import monotonic
 from chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
 from chaos.faults import CHANGES
 from chaos.model import Audit, Finding, Verdict
-from chaos.world import Code, World
+from chaos.world import Code, Upgrade, World
 
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
 SHRINKING_SECONDS = 60.0
@@ -37,12 +37,14 @@ class Plan:
     spared: frozenset[str] = frozenset()
     code: Code = USUAL
     weather: Mapping[str, float] = field(default_factory=dict)
+    upgrade: Upgrade | None = None
 
     def run(self) -> tuple[World, Verdict]:
         """Run it, and judge it."""
-        world = World(self.seed, self.spared, self.code, self.weather)
+        world = World(self.seed, self.spared, self.code, self.weather, self.upgrade)
         for hours in self.rounds:
             world.run(hours, CALM_HOURS)
+        world.close()
         return world, Audit().run(world.evidence.facts)
 
 

@@ -26,6 +26,7 @@ class Engine:
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
         self._hub = getcurrent()
+        self._begun: set[greenlet] = set()
 
     def at(self, moment: float, do: Callable[[], object]) -> None:
         """Have something done at a moment, after what was planned for it before."""
@@ -40,7 +41,24 @@ class Engine:
 
     def spawn(self, do: Callable[[], object]) -> None:
         """Begin something that may wait."""
-        self.at(self.now, greenlet(do, self._hub).switch)
+
+        def run() -> None:
+            try:
+                do()
+            finally:
+                self._begun.discard(getcurrent())
+
+        begun = greenlet(run, self._hub)
+        self._begun.add(begun)
+        self.at(self.now, begun.switch)
+
+    def close(self) -> None:
+        """End all that still waits, such as the threads of the dead; nothing happens any more."""
+        self._agenda.clear()
+        for waiting in list(self._begun):
+            if waiting:
+                waiting.throw(Killed)
+        self._begun.clear()
 
     def wait(self) -> None:
         """Give way until somebody switches back."""

@@ -15,6 +15,9 @@ _ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: alerts may arri
 
 Item = Mapping[str, Any]
 
+_JUDGED = ("state", "failures", "alerts_sent", "failing_since")
+"""What a judgement changes of a record; a version that does not know other fields may leave them out."""
+
 
 class Evidence:
     """Facts of one world, in their order, with what the trace of a failure shows of each."""
@@ -75,8 +78,9 @@ class Evidence:
     def _on_record(self, item: Item, old: Item | None) -> None:
         health, target = item["health"]["M"] if "health" in item else {}, item["target_id"]["S"]
         version = int(item["version"]["N"])
-        old_health = old["health"]["M"] if old and "health" in old else None
-        settles = old is not None and old.get("tick") == item.get("tick") and health == old_health
+        old_health = old["health"]["M"] if old and "health" in old else {}
+        same = all(health.get(name) == old_health.get(name) for name in _JUDGED)
+        settles = old is not None and old.get("tick") == item.get("tick") and same
         new: list[facts.AlertId] = []
         for entry in (entry["M"] for entry in item.get("pending", {"L": []})["L"]):
             alert = alert_of(entry["message"]["M"]["email"]["S"]) if "message" in entry else None

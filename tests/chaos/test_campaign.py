@@ -10,11 +10,14 @@ import pytest
 from chaos import campaign
 from chaos.bugs import BUGS
 from chaos.campaign import Plan
+from chaos.versions import code_of
+from chaos.world import Upgrade
 from popwatch.config import Settings
 from popwatch.schedule import LARGEST_BATCH
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0
+FIRST_WHOLE_VERSION = "cc9a445f4a6f0a5280b800b3f1f82be5d502bf4a"
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
@@ -79,3 +82,17 @@ def test_report_names_every_fault() -> None:
 def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
     """The setting that a campaign makes smaller is the schedule's own otherwise."""
     assert Settings("t", "s", "h", "a", "q").largest_batch == LARGEST_BATCH
+
+
+def test_upgrade_in_the_middle_of_chaos(tmp_path: Path) -> None:
+    """The first version that was whole, then both at once for half an hour, then this one: nothing is lost."""
+    try:
+        old = code_of(FIRST_WHOLE_VERSION, TESTS.parent, tmp_path)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        pytest.skip("this copy of the repository has no history")
+    for number in range(4):
+        plan = Plan(f"upgrade/{number}", (3.0,), weather={"config_changed": 0.0}, upgrade=Upgrade(old, 1.0, 1.5))
+        world, verdict = plan.run()
+        assert not verdict.findings, f"{plan.seed}: {verdict.findings[0]}"
+        older = sum(what.endswith("by the older version") for _, _, what in world.trace)
+        assert world.invocations * 0.2 < older < world.invocations * 0.8

@@ -21,7 +21,7 @@ from chaos.engine import Engine, Killed, Process, Threads
 from chaos.evidence import Evidence
 from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
 from chaos.tables import Tables
-from popwatch.batches import HourOfBatch, from_message
+from popwatch.batches import Work, from_message
 from popwatch.config import Settings
 from popwatch.dispatcher import Dispatcher
 from popwatch.items import to_item
@@ -130,12 +130,29 @@ class SimulatedProber(Prober):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The code under test; a test plants its bugs here."""
+    """The code under test; a test plants its bugs here, or an older version's classes (see `versions`)."""
 
     store: type[Store] = Store
     notifier: type[Notifier] = Notifier
     dispatcher: type[Dispatcher] = Dispatcher
     sweep: type[Sweep] = Sweep
+    edges: Callable[..., Edges] = Edges
+    settings: Callable[..., Settings] = Settings
+    read: Callable[[str], Work] = from_message
+    unfinished: type[Exception] = UnfinishedError
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Another version that runs at first, and beside the code under test from one hour until another."""
+
+    code: Code
+    begins: float
+    ends: float
+
+    def old_at(self, hour: float, faults: Faults) -> bool:
+        """Whether an invocation that begins then is one of the other version."""
+        return hour < self.begins or (hour < self.ends and faults.uniform(0, 1) < 0.5)
 
 
 @dataclass(slots=True)
@@ -146,6 +163,7 @@ class World:
     spared: Collection[str] = ()
     code: Code = field(default_factory=Code)
     weather: Mapping[str, float] = field(default_factory=dict)
+    upgrade: Upgrade | None = None
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
     faults: Ledger = field(init=False)
@@ -191,6 +209,10 @@ class World:
         servers = {name: (self._policy_now(name), self.servers[name].answers) for name in self.configured}
         self.evidence.add(facts.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
         self.calm, self.faults.rates = False, self.shape.rates
+
+    def close(self) -> None:
+        """Let go of whatever still waits in it."""
+        self.engine.close()
 
     # ---- servers
 
@@ -269,6 +291,8 @@ class World:
         self.servers.setdefault(name, Server())
         delays = [10, 30, 60, 60, 60, 90, 120]
         flaps, depends = faults.choice([0, 0, 6]), name != GATEWAY and faults.choice([False, False, True])
+        if self.upgrade:  # which knows of neither before it
+            flaps, depends = 0, False
         policy = facts.Policy(
             failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
             max_alerts=faults.choice([1, 2, 3] if flaps else [0, 1, 2, 3, 3]),
@@ -342,7 +366,7 @@ class World:
     # ---- invocations
 
     def _invoke_tick(self, tick: datetime) -> None:
-        self._invoke(f"tick {tick:%d %H:%M}", lambda sweep, told: self._do_tick(sweep, tick, told), lambda _: None)
+        self._invoke(f"tick {tick:%d %H:%M}", lambda sweep, _, told: self._do_tick(sweep, tick, told), lambda _: None)
 
     def _do_tick(self, sweep: Sweep, tick: datetime, told: list[datetime]) -> int:
         told.append(tick)
@@ -367,17 +391,18 @@ class World:
                 self.engine.at(again, lambda: self._receive(body, receives + 1))
 
         name = f"message {zlib.crc32(body.encode()):08x}"
-        self._invoke(name, lambda sweep, told: self._do_message(sweep, body, told), ended)
+        self._invoke(name, lambda sweep, code, told: self._do_message(sweep, code.read(body), told), ended)
 
-    def _do_message(self, sweep: Sweep, body: str, told: list[datetime]) -> int:
-        work = from_message(body)
-        if isinstance(work, HourOfBatch):
+    def _do_message(self, sweep: Sweep, work: Any, told: list[datetime]) -> int:
+        if hasattr(work, "hour"):
             sweep.run_hour(work)
             return 0
         told.append(work.tick)
         return sweep.run_batch(work).owed
 
-    def _invoke(self, name: str, do: Callable[[Sweep, list[datetime]], int], ended: Callable[[str], None]) -> None:
+    def _invoke(
+        self, name: str, do: Callable[[Sweep, Code, list[datetime]], int], ended: Callable[[str], None]
+    ) -> None:
         """Begin an invocation. It ends well, by an error, by its death, or is killed when its time is over."""
         self.invocations += 1
         process = Process(self.engine, self.invocations)
@@ -396,12 +421,16 @@ class World:
 
         def main() -> None:
             told: list[datetime] = []
-            sweep = self._sweep(process, faults, told, lambda why: end("killed", why))
+            old = self.upgrade and self.upgrade.old_at(self.engine.now / 3600, faults)
+            code = self.upgrade.code if self.upgrade and old else self.code
+            if old:
+                self._note(process.number, f"{name}: by the older version")
+            sweep = self._sweep(process, code, faults, told, lambda why: end("killed", why))
             try:
-                owed = do(sweep, told)
+                owed = do(sweep, code, told)
             except Killed:
                 return
-            except (BotoCoreError, ClientError, UnfinishedError) as error:
+            except (BotoCoreError, ClientError, code.unfinished) as error:
                 end("error", str(error))
             else:
                 end("error" if owed else "well")
@@ -410,18 +439,20 @@ class World:
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
 
-    def _sweep(self, process: Process, faults: Faults, told: list[datetime], died: Callable[[str], None]) -> Sweep:
+    def _sweep(
+        self, process: Process, code: Code, faults: Faults, told: list[datetime], died: Callable[[str], None]
+    ) -> Sweep:
         wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
         clock = self._clock_of(process)
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
-        edges = Edges(
-            self.code.store(dynamodb, NAMES, clock),
+        edges = code.edges(
+            code.store(dynamodb, NAMES, clock),
             SimulatedProber(self, process, lambda: told[-1]),
-            self.code.notifier(cast(Any, Sns(wire)), "topic"),
-            self.code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
+            code.notifier(cast(Any, Sns(wire)), "topic"),
+            code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
             lambda: Threads(process),
         )
-        settings = Settings(
+        settings = code.settings(
             "Targets",
             "Status",
             "History",
@@ -432,7 +463,7 @@ class World:
             largest_batch=self.shape.largest_batch,
         )
         end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
-        return self.code.sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
+        return code.sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
 
     def _clock_of(self, process: Process) -> Callable[[], datetime]:
         return lambda: self.time_of(self.engine.now + process.skew)
