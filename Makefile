@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs build deploy bench clean
+.PHONY: help install run test check docs build deploy bench chaos clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ deploy: build ## deploy to your AWS account, with questions (STACK=name)
 
 bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole sweep, capacity units, a month's report, the page
 	@for bench in rtt prober sweep capacity report page; do PYTHONPATH=tests $(BIN)/python tests/bench/bench_$$bench.py && echo || exit 1; done
+
+chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated months of failures (SEED=word HOURS=n WRITE=1)
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -106,9 +106,21 @@ class Committer:
             self._store.delete_record(record)
 
     def settle(self, record: Record, dead_since: datetime) -> Record:
-        """Do what the record has owed since before `dead_since`, its committer being dead; the record as it is then."""
+        """Do what the record has owed since before `dead_since`, its committer being dead; the record as it is then.
+
+        An alert is claimed first, by a write that only one of several sweeps succeeds in: of two that run at once, as
+        when a tick comes twice, only one publishes. A claim is as good as a commit: should its owner die too, another
+        sweep claims it anew.
+        """
         owed = [pending for pending in record.pending if pending.committed_at < dead_since]
-        return self._see_through(record, owed, left_behind=True) if owed else record
+        if not owed:
+            return record
+        try:
+            claimed, mine = self._claim(record, owed)
+        except (BotoCoreError, ClientError):
+            self._stays_owed(record)
+            return record
+        return self._see_through(claimed, owed, left_behind=True) if mine else claimed
 
     def flush(self, *, final: bool = False) -> None:
         """Send the summary of the alerts that are held, once they have waited long enough or it is the end."""
@@ -129,6 +141,8 @@ class Committer:
         self, test: PlannedTest, tick: datetime, decide: Callable[[Record], tuple[Record, Judgement, Message | None]]
     ) -> Record:
         record = test.record
+        if record.tick is not None and record.tick >= tick:
+            return record
         for _ in range(COLLISIONS):
             base, judgement, message = decide(record)
             after = self._advance(base, judgement, message, tick)
@@ -136,7 +150,8 @@ class Committer:
             if there is None:
                 self._note_transition(after, judgement)
                 return self._see_through(after, [owed for owed in after.pending if owed.version == after.version])
-            if not is_due(there.target_id, there.health, test.target.policy, there.tick, tick):
+            judged = there.tick != record.tick
+            if judged and not is_due(there.target_id, there.health, test.target.policy, there.tick, tick):
                 return there
             record = there
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
@@ -160,10 +175,23 @@ class Committer:
         try:
             return self._settle(record, owed, left_behind=left_behind)
         except (BotoCoreError, ClientError):
-            _log.exception("What a record owes stays owed.", extra={"target_id": record.target_id})
-            with self._lock:
-                self.tally.unsent += 1
+            self._stays_owed(record)
             return record
+
+    def _stays_owed(self, record: Record) -> None:
+        _log.exception("What a record owes stays owed.", extra={"target_id": record.target_id})
+        with self._lock:
+            self.tally.unsent += 1
+
+    def _claim(self, record: Record, owed: Sequence[Pending]) -> tuple[Record, bool]:
+        """The record with what is owed as of now, or as another has changed it; and whether this sweep may do it."""
+        if not any(pending.message for pending in owed):
+            return record, True
+        now = self._clock()
+        pending = tuple(replace(entry, committed_at=now) if entry in owed else entry for entry in record.pending)
+        claimed = replace(record, version=record.version + 1, pending=pending, writer=self._writer)
+        there = self._store.commit(claimed, record.version)
+        return (claimed, True) if there is None else (there, False)
 
     def _settle(self, record: Record, owed: Sequence[Pending], *, left_behind: bool) -> Record:
         settled: set[int] = set()

@@ -13,8 +13,8 @@ class Settings:
 
     `samples_days` and `records_days` are how long History keeps samples, and transitions, alerts and hours. Above
     `storm_threshold` alerts in one batch the rest go out as one summary. `reference_hosts` are hosts and TCP ports
-    that tell whether the network works. With `allow_local_targets` targets may be at
-    addresses of the function's own machine.
+    that tell whether the network works. With `allow_local_targets` targets may be at addresses of the function's own
+    machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
     """
 
     targets_table: str
@@ -26,6 +26,7 @@ class Settings:
     records_days: int = 400
     storm_threshold: int = 10
     function_timeout_seconds: int = 120
+    largest_batch: int = 800
     reference_hosts: tuple[tuple[str, int], ...] = ()
     allow_local_targets: bool = False
 

@@ -10,7 +10,7 @@ from typing import Any
 from popwatch.batches import Batch, PlannedTest
 from popwatch.health import FAILING, State
 from popwatch.records import Record
-from popwatch.schedule import TICK, batch_count, next_due
+from popwatch.schedule import LARGEST_BATCH, TICK, batch_count, next_due
 from popwatch.targets import Target
 
 
@@ -35,6 +35,8 @@ def plan(
     targets: Mapping[str, Target],
     records: Mapping[str, Record],
     defaults: Mapping[str, Any],
+    *,
+    largest_batch: int = LARGEST_BATCH,
 ) -> Plan:
     """The plan for `tick`, when `after` was the last tick completed (`None`: there was none)."""
     tests = [
@@ -46,7 +48,7 @@ def plan(
         moment = _due(test, after or tick - TICK, tick)
         if moment:
             due.setdefault(moment, []).append(test)
-    count = batch_count(sum(test.target.policy.enabled for test in tests))
+    count = batch_count(sum(test.target.policy.enabled for test in tests), largest_batch)
     batches = [Batch(moment, tick + TICK, count, 0, tuple(found), defaults) for moment, found in sorted(due.items())]
     return Plan(
         now=batches[0],

@@ -81,10 +81,10 @@ def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> b
     return now >= tick + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
 
 
-def batch_count(targets: int) -> int:
-    """The number of batches for so many targets: a power of two that leaves at most `LARGEST_BATCH` in each."""
+def batch_count(targets: int, largest: int = LARGEST_BATCH) -> int:
+    """The number of batches for so many targets: a power of two that leaves at most `largest` in each."""
     count = 1
-    while targets > count * LARGEST_BATCH:
+    while targets > count * largest:
         count *= 2
     return count
 

@@ -7,6 +7,7 @@ the queue, and what an interrupted sweep left behind is the next one's first wor
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -24,7 +25,7 @@ from popwatch.records import Record, from_plain, iso
 from popwatch.schedule import SILENT_AFTER, is_stale
 from popwatch.store import Store, SweepMark
 from popwatch.targets import Target, parse_target
-from popwatch.testing import BatchTester, Results
+from popwatch.testing import BatchTester, Results, commit_threads
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -70,12 +71,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What a sweep works with."""
+    """What a sweep works with; `threads` makes those that commit a batch's outcomes."""
 
     store: Store
     prober: Prober
     notifier: Notifier
     dispatcher: Dispatcher
+    threads: Callable[[], Executor] = commit_threads
 
 
 class Sweep:
@@ -109,7 +111,7 @@ class Sweep:
         defaults, items = self._store.read_targets()
         targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
         records = self._settle_left_behind(targets, records, tick)
-        planned = plan(tick, mark.tick, targets, records, defaults)
+        planned = plan(tick, mark.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
         report = self._run_plan(planned)
@@ -179,6 +181,7 @@ class Sweep:
             end_by=self._end_by,
             clock=self._clock,
             references=_reference_targets(self._settings),
+            threads=self._edges.threads,
         )
         return tester.run()
 

@@ -10,7 +10,7 @@ In a sound network the first passes end that doubt within milliseconds.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -45,6 +45,11 @@ NEWEST_SAMPLES = 4
 _log = logging.getLogger("popwatch.testing")
 
 
+def commit_threads() -> Executor:
+    """The threads of a batch's commits."""
+    return ThreadPoolExecutor(COMMIT_THREADS)
+
+
 class UnfinishedError(Exception):
     """Tests were handed back to the queue too often."""
 
@@ -76,6 +81,7 @@ class BatchTester:
         end_by: float,
         clock: Callable[[], datetime],
         references: Sequence[Target] = (),
+        threads: Callable[[], Executor] = commit_threads,
     ) -> None:
         self._batch, self._end_by, self._clock = batch, end_by, clock
         self._store, self._prober, self._committer, self._dispatcher = store, prober, committer, dispatcher
@@ -86,14 +92,14 @@ class BatchTester:
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
         self._doubt = Doubt(passed_before, awaits_references=bool(references))
-        self._references = references
+        self._references, self._threads = references, threads
         self._asked: Future[bool] | None = None
         self._held: list[tuple[PlannedTest, Outcome]] = []
 
     def run(self) -> Results:
         """Make all tests and see them through."""
         targets = [test.target for test in self._batch.tests]
-        with ThreadPoolExecutor(COMMIT_THREADS) as pool:
+        with self._threads() as pool:
             for arrivals in self._prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
                     self._take(self._untested.pop(target.target_id), outcome, pool)
@@ -109,7 +115,7 @@ class BatchTester:
         self._put_samples()
         return self._results
 
-    def _take(self, test: PlannedTest, outcome: Outcome, pool: ThreadPoolExecutor) -> None:
+    def _take(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """An outcome has arrived: hold it if it may be the monitor's own failure, else judge it."""
         if test.record.health.state is State.UP:
             self._doubt.take(test.target, outcome)
@@ -118,7 +124,7 @@ class BatchTester:
         else:
             self._judge(test, outcome, pool)
 
-    def _release(self, pool: ThreadPoolExecutor, *, final: bool = False) -> None:
+    def _release(self, pool: Executor, *, final: bool = False) -> None:
         """Judge what is held, or put it aside, once it is clear whose failure it is; at the end it must be."""
         if not self._held:
             return
@@ -133,7 +139,7 @@ class BatchTester:
             for test, outcome in held:
                 self._judge(test, outcome, pool)
 
-    def _ask_references(self, pool: ThreadPoolExecutor, *, final: bool) -> None:
+    def _ask_references(self, pool: Executor, *, final: bool) -> None:
         """Try the reference hosts once a target that passed before has failed; take their answer when it is there."""
         if self._references and self._doubt.failed and self._asked is None:
             self._asked = pool.submit(self._reaches_references)
@@ -173,7 +179,7 @@ class BatchTester:
             batch = replace(self._batch, tick=horizon, horizon=horizon + TICK, tests=tuple(again), attempt=0)
             self._dispatcher.send(batch, max(0, round((horizon - self._clock()).total_seconds())))
 
-    def _judge(self, test: PlannedTest, outcome: Outcome, pool: ThreadPoolExecutor) -> None:
+    def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """Count an outcome, and commit it if it changes anything."""
         in_maintenance = test.target.policy.in_maintenance(self._batch.tick)
         self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=in_maintenance)
@@ -190,10 +196,13 @@ class BatchTester:
         for future in finished:
             test = self._commits.pop(future)
             try:
-                self._plan_retest(test, future.result())
+                record = future.result()
             except (CommitError, BotoCoreError, ClientError) as error:
                 _log.error("An outcome could not be committed.", extra=_facts(test, error))
                 self._uncommitted.append(test)
+            else:
+                if record.tick == self._batch.tick:  # another tick's judge has planned what comes after it
+                    self._plan_retest(test, record)
 
     def _plan_retest(self, test: PlannedTest, record: Record) -> None:
         due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.horizon)

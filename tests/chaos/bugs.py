@@ -1,0 +1,295 @@
+"""Bugs that a campaign must find: each one is planted over the product's own classes and breaks one promise.
+
+What a campaign does not find among these, it would not find in the product either.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chaos.world import Code
+from popwatch.alerts import Message
+from popwatch.batches import PlannedTest, Work
+from popwatch.committer import Committer
+from popwatch.config import Settings
+from popwatch.dispatcher import Dispatcher
+from popwatch.health import Judgement, State
+from popwatch.hours import HourTotals
+from popwatch.notifier import Notifier
+from popwatch.planning import Plan
+from popwatch.records import Pending, Record, to_plain
+from popwatch.store import Store, SweepMark
+from popwatch.sweep import Edges, Report, Sweep
+
+Decide = Callable[[Record], tuple[Record, Judgement, Message | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A bug, and the kinds of findings of which one at least must tell of it."""
+
+    code: Code
+    found_as: tuple[str, ...]
+    weather: Mapping[str, float] = field(default_factory=dict)
+
+
+class NoVersionCondition(Store):
+    """A commit overwrites whatever is there."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:  # noqa: ARG002 - that is the bug
+        self._put_status(to_plain(record), "attribute_not_exists(nothing)", values={})
+        return None
+
+
+class TickForgotten(Store):
+    """A record that another wrote seems not to have been judged for any tick."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        there = super().commit(record, expected)
+        return replace(there, tick=None) if there else None
+
+
+class PendingForgotten(Store):
+    """What a commit owes is not in its record."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        return super().commit(replace(record, pending=()), expected)
+
+
+class HeldForgotten(Store):
+    """That an alert was held is not in the record."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, held=False)), expected)
+
+
+class FlappingForgotten(Store):
+    """That people were told that a target flaps is not in the record."""
+
+    def commit(self, record: Record, expected: int) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, flapping=False)), expected)
+
+
+class NoteNotLookedFor(Store):
+    """Whether an alert was sent already is never asked."""
+
+    def has_alert(self, target_id: str, pending: Pending) -> bool:  # noqa: ARG002 - that is the bug
+        return False
+
+
+class TransitionDropped(Store):
+    """A transition to lost is not put into History."""
+
+    def put_transition(self, target_id: str, pending: Pending) -> None:
+        if pending.transition and pending.transition.state is not State.LOST:
+            super().put_transition(target_id, pending)
+
+
+class TransitionKeyedByClock(Store):
+    """A transition's key is not its own, so that a repeat is a second one."""
+
+    def put_transition(self, target_id: str, pending: Pending) -> None:
+        super().put_transition(target_id, replace(pending, version=pending.version + int(self._clock().second > 30)))
+
+
+class FailuresNotSampled(Store):
+    """Samples hold passes only."""
+
+    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, results: Mapping[str, object]) -> None:
+        passed = {name: value for name, value in results.items() if isinstance(value, float)}
+        super().put_samples(batches, batch, tick, group, passed)
+
+
+class HourCut(Store):
+    """An hour's totals lack a target."""
+
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+        super().put_hour(batches, batch, hour, dict(list(totals.items())[1:]))
+
+
+class HourSkipped(Store):
+    """Every second hour is not added up."""
+
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+        if hour.hour % 2:
+            super().put_hour(batches, batch, hour, totals)
+
+
+class RefusalTakenForAnswer(Notifier):
+    """An alert that SNS refused counts as sent."""
+
+    def publish(self, message: Message) -> str:
+        try:
+            return super().publish(message)
+        except (BotoCoreError, ClientError):
+            return "sent"
+
+
+class RetestsDropped(Dispatcher):
+    """Work for later is not sent to the queue."""
+
+    def send(self, work: Work, delay_seconds: int = 0) -> int:
+        return 0 if delay_seconds else super().send(work, delay_seconds)
+
+
+class PublishesFirst(Committer):
+    """An alert is published before its judgement is committed, and not owed."""
+
+    def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record:
+        _, _, message = decide(test.record)
+        if message:
+            self._publish(message)
+        return super()._commit(test, tick, lambda record: (*decide(record)[:2], None))
+
+
+class NothingSettled(Committer):
+    """What a dead invocation owes is left for ever."""
+
+    def settle(self, record: Record, dead_since: datetime) -> Record:  # noqa: ARG002 - that is the bug
+        return record
+
+
+class SettledTooSoon(Committer):
+    """What is owed counts as left behind at once."""
+
+    def settle(self, record: Record, dead_since: datetime) -> Record:
+        return super().settle(record, dead_since + timedelta(minutes=2))
+
+
+class NothingClaimed(Committer):
+    """Sweeps that run at once all send what was left behind."""
+
+    def _claim(self, record: Record, owed: Sequence[Pending]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
+        return record, True
+
+
+class SummaryTakenForSent(Committer):
+    """An alert that is held for a summary counts as sent."""
+
+    def _announce(self, record: Record, pending: Pending, message: Message) -> bool:
+        super()._announce(record, pending, message)
+        return True
+
+
+class Miscounted(Committer):
+    """Alerts come one failure late."""
+
+    def commit(self, test: PlannedTest, *rest: Any) -> Record:
+        policy = replace(test.target.policy, failures_per_alert=test.target.policy.failures_per_alert + 1)
+        return super().commit(replace(test, target=replace(test.target, policy=policy)), *rest)
+
+
+class RecoveryUntold(Committer):
+    """Nobody hears that an outage is over."""
+
+    def commit(self, test: PlannedTest, *rest: Any) -> Record:
+        policy = replace(test.target.policy, alert_recovery=False)
+        return super().commit(replace(test, target=replace(test.target, policy=policy)), *rest)
+
+
+class GatewayUnheeded(Committer):
+    """A target's alerts are not held while the one that it depends on fails."""
+
+    def commit(self, test: PlannedTest, *rest: Any) -> Record:
+        return super().commit(replace(test, failing_parent=""), *rest)
+
+
+class ForgottenWithDebts(Sweep):
+    """A removed target is forgotten before what was owed for it has been sent."""
+
+    def _settle_left_behind(
+        self, targets: Mapping[str, Any], records: Mapping[str, Record], tick: datetime
+    ) -> dict[str, Record]:
+        for name, record in records.items():
+            if name not in targets:
+                self._store.delete_record(record)
+        kept = {name: one for name, one in records.items() if name in targets}
+        return super()._settle_left_behind(targets, kept, tick)
+
+
+class RemovedNotForgotten(Sweep):
+    """A removed target's record stays."""
+
+    def _settle_left_behind(
+        self, targets: Mapping[str, Any], records: Mapping[str, Record], tick: datetime
+    ) -> dict[str, Record]:
+        kept = {name: one for name, one in records.items() if name in targets}
+        return super()._settle_left_behind(targets, kept, tick)
+
+
+class MarkedTooSoon(Sweep):
+    """A tick counts as completed before its tests have been made."""
+
+    def _run_plan(self, planned: Plan) -> Report:
+        self._store.mark_sweep(SweepMark(planned.now.tick, planned.now.tick.replace(minute=0)))
+        return super()._run_plan(planned)
+
+
+class MissedTicksForgotten(Sweep):
+    """A sweep plans from the tick before it, not from the last completed one."""
+
+    def run_tick(self, tick: datetime) -> Report:
+        store = self._store
+        read = store.read_records
+
+        def read_records() -> tuple[SweepMark, dict[str, Record]]:
+            mark, records = read()
+            missed = mark.tick and mark.tick < tick
+            return (replace(mark, tick=tick - timedelta(minutes=1)) if missed else mark), records
+
+        store.read_records = read_records  # type: ignore[method-assign]
+        return super().run_tick(tick)
+
+
+def _committing(kind: type[Committer]) -> Code:
+    """The code with another committer."""
+
+    class WithCommitter(Sweep):
+        def __init__(self, edges: Edges, settings: Settings, *, writer: str, clock: Any, **rest: Any) -> None:
+            super().__init__(edges, settings, writer=writer, clock=clock, **rest)
+            threshold = settings.storm_threshold
+            self._committer = kind(edges.store, edges.notifier, storm_threshold=threshold, writer=writer, clock=clock)
+
+    return Code(sweep=WithCommitter)
+
+
+OVERLAPPING = {
+    "tick_doubled": 0.5,
+    "latency": 0.4,
+    "delayed": 0.3,
+    "server_changed": 0.1,
+    "killed_before": 0.01,
+    "killed_after": 0.01,
+}
+"""Many sweeps at once, over a slow AWS."""
+
+BUGS = {
+    "no version condition": Bug(Code(store=NoVersionCondition), ("overwritten",)),
+    "tick forgotten": Bug(Code(store=TickForgotten), ("counted twice",)),
+    "pending forgotten": Bug(Code(store=PendingForgotten), ("wrong alert", "alert lost", "transition lost")),
+    "note not looked for": Bug(Code(store=NoteNotLookedFor), ("sent twice",)),
+    "transition dropped": Bug(Code(store=TransitionDropped), ("transition lost",)),
+    "transition keyed by the clock": Bug(Code(store=TransitionKeyedByClock), ("transition invented",)),
+    "failures not sampled": Bug(Code(store=FailuresNotSampled), ("sample lost",)),
+    "hour cut": Bug(Code(store=HourCut), ("wrong hour",)),
+    "hour skipped": Bug(Code(store=HourSkipped), ("hour lost",)),
+    "refusal taken for an answer": Bug(Code(notifier=RefusalTakenForAnswer), ("noted unsent", "alert lost")),
+    "retests dropped": Bug(Code(dispatcher=RetestsDropped), ("not tested in time",)),
+    "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),
+    "nothing settled": Bug(_committing(NothingSettled), ("alert lost", "transition lost")),
+    "settled too soon": Bug(_committing(SettledTooSoon), ("sent twice",), OVERLAPPING),
+    "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),
+    "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "noted unsent")),
+    "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
+    "recovery untold": Bug(_committing(RecoveryUntold), ("wrong alert",)),
+    "gateway unheeded": Bug(_committing(GatewayUnheeded), ("wrong state",)),
+    "held forgotten": Bug(Code(store=HeldForgotten), ("wrong state", "wrong alert", "alert lost")),
+    "flapping forgotten": Bug(Code(store=FlappingForgotten), ("wrong state", "wrong alert")),
+    "forgotten with debts": Bug(Code(sweep=ForgottenWithDebts), ("alert lost", "transition lost")),
+    "removed, not forgotten": Bug(Code(sweep=RemovedNotForgotten), ("ghost",)),
+    "marked too soon": Bug(Code(sweep=MarkedTooSoon), ("not tested in time",)),
+    "missed ticks forgotten": Bug(Code(sweep=MissedTicksForgotten), ("not tested in time",)),
+}

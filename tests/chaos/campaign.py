@@ -1,0 +1,240 @@
+"""A campaign: many installations, each for a day of chaos with calm in between, and the verdict on all of them.
+
+A finding comes with the seed that shows it again, after the chaos around it has been made as small as still shows it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from time import monotonic
+
+from chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
+from chaos.faults import CHANGES
+from chaos.model import Audit, Finding, Verdict
+from chaos.world import Code, Upgrade, World
+
+CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
+SHRINKING_SECONDS = 60.0
+"""How long a failure is made smaller."""
+
+USUAL = Code()
+"""The product as it is."""
+
+LOST = ("transition lost", "alert lost", "test lost", "sample lost")
+INVENTED = ("transition invented", "alert invented", "noted unsent", "invented")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one installation is run: its seed, its hours of chaos, the faults that it is spared.
+
+    `weather` sets some rates of faults, and the latency of AWS, to find what is rare.
+    """
+
+    seed: str
+    rounds: tuple[float, ...]
+    spared: frozenset[str] = frozenset()
+    code: Code = USUAL
+    weather: Mapping[str, float] = field(default_factory=dict)
+    upgrade: Upgrade | None = None
+
+    def run(self) -> tuple[World, Verdict]:
+        """Run it, and judge it."""
+        world = World(self.seed, self.spared, self.code, self.weather, self.upgrade)
+        for hours in self.rounds:
+            world.run(hours, CALM_HOURS)
+        world.close()
+        return world, Audit().run(world.evidence.facts)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a campaign counted."""
+
+    hours: float = 0.0
+    cpu_seconds: float = 0.0
+    installations: int = 0
+    ticks: int = 0
+    invocations: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    tests: int = 0
+    transitions_expected: int = 0
+    transitions_found: int = 0
+    alerts_expected: int = 0
+    alerts_found: int = 0
+    alerts: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    findings: list[tuple[Plan, Finding]] = field(default_factory=list)
+
+    def add(self, plan: Plan, world: World, verdict: Verdict) -> None:
+        """Count one installation."""
+        self.hours += sum(plan.rounds) + CALM_HOURS * len(plan.rounds)
+        self.installations += 1
+        self.ticks += world.ticks
+        self.invocations += world.invocations
+        self.faults += world.faults.counts
+        self.tests += verdict.tests
+        self.transitions_expected += verdict.transitions_expected
+        self.transitions_found += verdict.transitions_found
+        self.alerts_expected += verdict.alerts_expected
+        self.alerts_found += verdict.alerts_found
+        self.alerts += verdict.alerts
+        self.duplicates += verdict.duplicates
+        self.findings += [(plan, finding) for finding in verdict.findings]
+
+
+def plans(seed: str, hours: float) -> Iterator[Plan]:
+    """The installations of a campaign: as many as its hours take."""
+    for number in range(max(1, round(hours / (CHAOS_HOURS + CALM_HOURS)))):
+        yield Plan(f"{seed}/{number}", (CHAOS_HOURS,))
+
+
+def run(seed: str, hours: float, code: Code = USUAL, weather: Mapping[str, float] | None = None) -> Figures:
+    """A campaign's figures; it ends with the first installation in which something is wrong."""
+    figures = Figures()
+    for plan in plans(seed, hours):
+        figures.add(plan, *replace(plan, code=code, weather=weather or {}).run())
+        if figures.findings:
+            break
+    return figures
+
+
+def report(figures: Figures) -> str:
+    """The figures as they are printed."""
+    wrong = Counter(finding.kind for _, finding in figures.findings)
+    faults = {kind: count for kind, count in figures.faults.items() if kind not in CHANGES}
+    changes = {kind: count for kind, count in figures.faults.items() if kind in CHANGES}
+    lost = {kind: wrong.pop(kind, 0) for kind in LOST}
+    invented = sum(wrong.pop(kind, 0) for kind in INVENTED)
+    rows = [
+        ("hours simulated", figures.hours),
+        ("seconds of one core", figures.cpu_seconds),
+        ("installations", figures.installations),
+        ("ticks", figures.ticks),
+        ("invocations", figures.invocations),
+        ("tests", figures.tests),
+        ("faults", sum(faults.values())),
+        *((f"  {kind.replace('_', ' ')}", count) for kind, count in sorted(faults.items())),
+        ("changes meanwhile", sum(changes.values())),
+        *((f"  {kind.replace('_', ' ')}", count) for kind, count in sorted(changes.items())),
+        ("transitions expected", figures.transitions_expected),
+        ("transitions found", figures.transitions_found),
+        ("alerts expected", figures.alerts_expected),
+        *((f"  {event}", count) for event, count in sorted(figures.alerts.items())),
+        ("alerts found", figures.alerts_found),
+        *((kind.replace(" lost", "s lost"), count) for kind, count in lost.items()),
+        ("invented", invented),
+        ("alerts sent twice, explained", figures.duplicates.total()),
+        *((f"  {why}", count) for why, count in sorted(figures.duplicates.items())),
+        ("anything else wrong", wrong.total()),
+        *((f"  {kind}", count) for kind, count in sorted(wrong.items())),
+    ]
+    return "\n".join(f"{name:<55}{value:>12,.0f}" for name, value in rows)
+
+
+# ---- a failure, made smaller
+
+
+def shrink(plan: Plan, finding: Finding, seconds: float = SHRINKING_SECONDS) -> tuple[Plan, World, Finding]:
+    """The smallest chaos found, in the time given, in which the same kind of thing goes wrong."""
+    deadline = monotonic() + seconds
+    world, verdict = plan.run()
+    best = plan, world, next(one for one in verdict.findings if one.kind == finding.kind)
+
+    def shows(smaller: Plan) -> bool:
+        nonlocal best
+        if monotonic() > deadline:
+            return False
+        there, judged = smaller.run()
+        found = [one for one in judged.findings if one.kind == finding.kind]
+        if found:
+            best = smaller, there, found[0]
+        return bool(found)
+
+    hours = _hours_into(best[1], best[2])
+    shows(replace(plan, rounds=(hours + 0.1,)))
+    _drop_chunks(list(best[1].faults.names), lambda spared: shows(replace(best[0], spared=frozenset(spared))))
+    return best
+
+
+def _hours_into(world: World, finding: Finding) -> float:
+    began = world.time_of(0.0)
+    order = min(finding.order, len(world.evidence.times) - 1)
+    return (world.evidence.times[order] - began) / timedelta(hours=1)
+
+
+def _drop_chunks(names: Sequence[str], still_shows: Callable[[Collection[str]], bool]) -> None:
+    """Spare chunks of faults, large ones first, as long as it still shows."""
+    spared: set[str] = set()
+    size = len(names) // 2
+    while size:
+        for start in range(0, len(names), size):
+            chunk = set(names[start : start + size]) - spared
+            if chunk and still_shows(spared | chunk):
+                spared |= chunk
+        size //= 2
+
+
+def trace(world: World, finding: Finding) -> str:
+    """What happened around a finding: of its target, and of every invocation that had to do with it."""
+    moment = world.evidence.times[min(finding.order, len(world.evidence.times) - 1)]
+    of_target = [when for when, _, fact in _facts(world) if finding.target in _targets_of(fact) and when <= moment]
+    since, until = min(of_target[-8:], default=moment) - timedelta(minutes=2), moment + timedelta(minutes=5)
+    told = [
+        (when, number, _describe(fact))
+        for when, number, fact in _facts(world)
+        if finding.target in _targets_of(fact) and since <= when <= until
+    ]
+    concerned = {number for _, number, _ in told}
+    told += [
+        (when, number, what)
+        for when, number, what in world.trace
+        if since <= when <= until and (number in concerned or (not number and _concerns(what, finding.target)))
+    ]
+    lines = [
+        f"{when:%d %H:%M:%S.%f} {number or '':>6} {what}" for when, number, what in sorted(told, key=lambda it: it[0])
+    ]
+    return "\n".join(lines)
+
+
+def _facts(world: World) -> Iterator[tuple[datetime, int, object]]:
+    for when, fact in zip(world.evidence.times, world.evidence.facts, strict=True):
+        yield when, getattr(fact, "invocation", 0), fact
+
+
+def _targets_of(fact: object) -> Collection[str]:
+    match fact:
+        case Sent():
+            return [alert.target for alert in fact.alerts]
+        case Noted():
+            return [fact.alert.target]
+        case Tested() | Judged() | Recorded() | Forgotten():
+            return [fact.target]
+        case _:
+            return []
+
+
+def _concerns(what: str, target: str) -> bool:
+    return what.startswith(("tick", "minute", f"{target} "))
+
+
+def _describe(fact: object) -> str:
+    match fact:
+        case Tested():
+            return f"{fact.target} tested for {fact.tick:%H:%M:%S}: {'passed' if fact.passed else 'failed'}"
+        case Judged():
+            what = "settled" if fact.settles else f"{fact.state}, {fact.failures} failures, {fact.alerts} alerts"
+            owed = "".join(f", owes {alert.event} {alert.number}" for alert in fact.owed)
+            return f"{fact.target} version {fact.version} for {fact.tick:%H:%M:%S}: {what}{owed}"
+        case Recorded():
+            return f"{fact.target} {fact.previous} to {fact.state} put into History"
+        case Sent():
+            told = ", ".join(f"{alert.target} {alert.event} {alert.number}" for alert in fact.alerts)
+            return f"SNS took {told}{'' if fact.answered else ', its answer was lost'}"
+        case Noted():
+            return f"{fact.alert.target} {fact.alert.event} {fact.alert.number} noted as sent"
+        case Forgotten():
+            return f"{fact.target} forgotten"
+        case _:
+            return str(fact)

@@ -1,0 +1,141 @@
+"""What happened, in the model's words: read from what reached AWS, by the forms that docs/architecture.md gives.
+
+This knows how records, History and messages are written, and nothing of how popwatch decides.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from chaos import facts
+
+_ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: alerts may arrive")
+
+Item = Mapping[str, Any]
+
+_JUDGED = ("state", "failures", "alerts_sent", "failing_since")
+"""What a judgement changes of a record; a version that does not know other fields may leave them out."""
+
+
+class Evidence:
+    """Facts of one world, in their order, with what the trace of a failure shows of each."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.facts: list[facts.Fact] = []
+        self.times: list[datetime] = []
+        self.invocation = 0
+        self._clock = clock
+        self._lines: dict[str, facts.AlertId] = {}
+        self._by_key: dict[tuple[str, str], facts.AlertId] = {}
+
+    @property
+    def order(self) -> int:
+        """The number of the next fact."""
+        return len(self.facts)
+
+    def add(self, fact: facts.Fact) -> None:
+        """Note a fact, and when it was."""
+        self.facts.append(fact)
+        self.times.append(self._clock())
+
+    def on_put(self, table: str, item: Item, old: Item | None) -> None:
+        """An item was written."""
+        if table == "Status":
+            if item["target_id"]["S"] == "_sweep":
+                self.add(facts.Marked(self.order, datetime.fromisoformat(item["tick"]["S"])))
+            else:
+                self._on_record(item, old)
+        elif table == "History":
+            self._on_history(item)
+
+    def on_delete(self, key: Item) -> None:
+        """A record was deleted."""
+        self.add(facts.Forgotten(self.order, key["target_id"]["S"], self._clock()))
+
+    def on_refused(self, table: str, item: Item) -> None:
+        """An item could not be written, however often that was tried."""
+        if table == "History" and item["sk"]["S"].startswith("alert#"):
+            self.add(facts.Refused(self.order, self.invocation))
+
+    def on_send(self, body: str) -> None:
+        """A message went to the queue; one that is another attempt brings back tests that could not be finished."""
+        work = json.loads(body)
+        for name in (test["item"]["target_id"] for test in work.get("tests", ())):
+            self.add(facts.Planned(self.order, name, datetime.fromisoformat(work["tick"])))
+            if work["attempt"]:
+                self.add(facts.HandedBack(self.order, self.invocation, name))
+
+    def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
+        """SNS took a message."""
+        email = json.loads(request["Message"])["email"]
+        alert = alert_of(email)
+        alerts = (alert,) if alert else tuple(self._lines[line] for line in email.splitlines() if line in self._lines)
+        self.add(facts.Sent(self.order, self.invocation, alerts, answered, summary=alert is None))
+        return {"MessageId": f"message-{self.order}"}
+
+    def _on_record(self, item: Item, old: Item | None) -> None:
+        health, target = item["health"]["M"] if "health" in item else {}, item["target_id"]["S"]
+        version = int(item["version"]["N"])
+        old_health = old["health"]["M"] if old and "health" in old else {}
+        same = all(health.get(name) == old_health.get(name) for name in _JUDGED)
+        settles = old is not None and old.get("tick") == item.get("tick") and same
+        new: list[facts.AlertId] = []
+        for entry in (entry["M"] for entry in item.get("pending", {"L": []})["L"]):
+            alert = alert_of(entry["message"]["M"]["email"]["S"]) if "message" in entry else None
+            if alert and int(entry["version"]["N"]) == version:
+                new.append(alert)
+                self._lines[entry["message"]["M"]["line"]["S"]] = alert
+        self.add(
+            facts.Judged(
+                self.order,
+                self.invocation,
+                target,
+                version,
+                datetime.fromisoformat(item["tick"]["S"]),
+                self._clock(),
+                health.get("state", {"S": "untested"})["S"],
+                int(health.get("failures", {"N": "0"})["N"]),
+                int(health.get("alerts_sent", {"N": "0"})["N"]),
+                tuple(new),
+                settles,
+            )
+        )
+
+    def _on_history(self, item: Item) -> None:
+        pk, sk = item["pk"]["S"], item["sk"]["S"]
+        kind = pk.partition("#")[0] if not pk.startswith("target#") else sk.partition("#")[0]
+        if kind == "samples":
+            passed = {name: _has_passed(value) for name, value in item["results"]["M"].items()}
+            self.add(facts.Sampled(self.order, self.invocation, (pk.partition("#")[2], sk), self._clock(), passed))
+        elif kind == "hours":
+            totals = {name: _counts_of(json.loads(value["S"])) for name, value in item["totals"]["M"].items()}
+            hour = datetime.fromisoformat(sk.partition("#")[0])
+            self.add(facts.Totalled(self.order, pk.partition("#")[2], hour, self._clock(), totals))
+        elif kind == "transition":
+            _, tick, version = sk.split("#")
+            previous, state = item["previous"]["S"], item["state"]["S"]
+            when = datetime.fromisoformat(tick)
+            self.add(facts.Recorded(self.order, pk[7:], when, int(version), previous, state))
+        elif kind == "alert":
+            alert = alert_of(item["email"]["S"])
+            assert alert is not None
+            self.add(facts.Noted(self.order, alert))
+
+
+def alert_of(email: str) -> facts.AlertId | None:
+    """The alert that an email names, or None for a summary."""
+    found = _ALERT.search(" ".join(email.split()))
+    if found is None:
+        return None
+    target, event, number, since = found.groups()
+    return facts.AlertId(target, event, int(number), datetime.fromisoformat(f"{since}+00:00"))
+
+
+def _has_passed(value: Mapping[str, Any]) -> bool:
+    return "N" in value or "error" not in value["M"]
+
+
+def _counts_of(totals: Mapping[str, int]) -> tuple[int, int]:
+    return totals["tests"], totals.get("passes", 0)

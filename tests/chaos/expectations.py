@@ -1,0 +1,161 @@
+"""What the docs say of one test: from what is believed of a target, what may follow. Written from them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from chaos.facts import Judged, Policy, Tested
+
+HOUR = timedelta(hours=1)
+OUTAGE = frozenset({"down", "lost"})
+
+Moment = tuple[datetime, datetime]
+"""A test's tick and its clock: the docs do not say which of the two begins an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is true of a target after the tests that count."""
+
+    state: str = "untested"
+    failures: int = 0
+    alerts: int = 0
+    since: Moment | None = None
+    """The first failed test of the outage."""
+    held: str | None = None
+    """The state in which maintenance found it."""
+    waiting: bool = False
+    """A `down` alert came due while something held it back."""
+    flapping: bool = False
+    """People were told that it flaps."""
+    changes: tuple[datetime, ...] = ()
+    """The ticks at which it went from passed to failed or back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a test may lead to: one of several states, what is believed then, the alert that is owed."""
+
+    states: frozenset[str]
+    after: Belief
+    since: Moment | None = None
+    event: str | None = None
+    number: int = 0
+
+    def agrees(self, fact: Judged) -> bool:
+        """Whether a record says the same."""
+        return fact.state in self.states and (fact.failures, fact.alerts) == (self.after.failures, self.after.alerts)
+
+    def owes(self, fact: Judged) -> bool:
+        """Whether it owes the same alert."""
+        told = [(alert.event, alert.number) for alert in fact.owed]
+        return told == ([(self.event, self.number)] if self.event else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What is known of the target that one depends on, when a test of that one was planned."""
+
+    may_fail: bool = False
+    must_fail: bool = False
+
+
+def within(moment: datetime | None, span: Moment | None) -> bool:
+    """Whether a moment, in whole seconds, may be the one that is meant; a skewed clock may be behind its tick."""
+    return moment is not None and span is not None and min(span) - timedelta(seconds=1) <= moment <= max(span)
+
+
+def expect(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
+    """What a test may lead to: design, "Health: four states"; docs/living.md, "Silence", "Acknowledge", "Suspend".
+
+    There is more than one where `max_alerts` was raised for a lost target: one sentence has no more alerts until it
+    recovers, another one while fewer than `max_alerts` have been sent. And where a run of failures was acknowledged
+    before it was down: it may be an outage whose end is told, or none. And where it is not known what the gateway was
+    when the test was planned, or whether an hour has just gone by.
+    """
+    policy = tested.policy
+    if belief.state == "suspended":
+        belief = Belief()
+    if policy.silenced:
+        return [Expectation(frozenset({"maintenance"}), replace(belief, held=belief.held or belief.state))]
+    if belief.state == "maintenance":
+        belief = replace(belief, state=belief.held or "untested", held=None)
+    readings = [belief]
+    if belief.state == "lost" and belief.alerts < policy.max_alerts:
+        readings.append(replace(belief, state="down"))
+    if belief.state == "warn" and within(policy.acknowledged, belief.since):
+        readings.append(replace(belief, state="down"))
+    return [one for reading in readings for one in _read(reading, tested, gateway)]
+
+
+def _read(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
+    changed = bool(belief.failures) if tested.passed else not belief.failures and belief.state != "untested"
+    if changed and tested.policy.flap_per_hour:
+        recent = tuple(tick for tick in belief.changes if tick >= tested.tick - HOUR)
+        belief = replace(belief, changes=(*recent, tested.tick))
+    likely = [_passed(belief, tested.policy)] if tested.passed else _failed(belief, tested, gateway)
+    return [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested))]
+
+
+def _passed(belief: Belief, policy: Policy) -> Expectation:
+    """`up`, failures 0; the end of an outage that people were told of, or that somebody took on, is told.
+
+    docs/targets.md, `max_alerts`: 0 never alerts, so that what somebody took on then ends in silence.
+    """
+    after = Belief("up", flapping=belief.flapping, changes=belief.changes)
+    acknowledged = within(policy.acknowledged, belief.since)
+    if (
+        belief.state in OUTAGE
+        and policy.alert_recovery
+        and (belief.alerts > 0 or (acknowledged and policy.max_alerts > 0))
+    ):
+        return Expectation(frozenset({"up"}), after, belief.since, "recovered", belief.alerts)
+    return Expectation(frozenset({"up"}), after)
+
+
+def _failed(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
+    """One more failure in a row; an alert at each multiple of `failures_per_alert` until `max_alerts`."""
+    policy, failures = tested.policy, belief.failures + 1
+    since = belief.since or (tested.tick, tested.at)
+    after = replace(belief, failures=failures, since=since)
+    acknowledged = within(policy.acknowledged, since)
+    due = belief.waiting or failures % policy.failures_per_alert == 0
+    if not due or acknowledged or belief.alerts >= policy.max_alerts or belief.state == "lost":
+        return [Expectation(_silently(belief, policy, failures, acknowledged), after)]
+    down = frozenset({"down"})
+    kept = Expectation(down, replace(after, waiting=True))
+    told = replace(after, alerts=belief.alerts + 1, waiting=False)
+    sent = Expectation(down, told, since, "down", told.alerts)
+    if belief.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
+        return [kept]
+    return [sent, kept] if gateway.may_fail else [sent]
+
+
+def _silently(belief: Belief, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
+    """The states that a failure without an alert may lead to."""
+    outage = belief.state in OUTAGE
+    if not outage and failures < policy.failures_per_alert:
+        return frozenset({"warn"})
+    if acknowledged or policy.max_alerts == 0:
+        return frozenset({"down", "lost"})
+    if not outage:  # the threshold was lowered below what has been counted: the docs do not say
+        return frozenset({"warn", "down"})
+    return frozenset({"lost"}) if belief.alerts >= policy.max_alerts or belief.state == "lost" else frozenset({"down"})
+
+
+def _of_flapping(expectation: Expectation, tested: Tested) -> list[Expectation]:
+    """That it flaps, or is steady again, told instead: docs/living.md, "Flapping". A recovery is always told itself."""
+    after, limit = expectation.after, tested.policy.flap_per_hour
+    if not limit or expectation.event == "recovered":
+        return []
+    if expectation.event == "down":
+        after = replace(after, alerts=after.alerts - 1, waiting=True)
+    since = after.since or (tested.tick, tested.at)
+    if after.flapping:
+        steady = not after.changes or after.changes[-1] <= tested.tick - 2 * HOUR / limit
+        ended = replace(after, flapping=False, changes=())
+        return [Expectation(expectation.states, ended, since, "steady", after.alerts)] if steady else []
+    flaps = replace(after, flapping=True)
+    often = len(after.changes) > limit
+    return [Expectation(expectation.states, flaps, since, "flapping", after.alerts)] if often else []

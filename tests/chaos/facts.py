@@ -1,0 +1,225 @@
+"""What a campaign hands to the model: what users wrote, what ran, what took effect, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user has configured for a target at one time."""
+
+    failures_per_alert: int = 3
+    max_alerts: int = 3
+    alert_recovery: bool = True
+    delay_up: int = 60
+    delay_warn: int = 60
+    delay_down: int = 60
+    delay_lost: int = 300
+    enabled: bool = True
+    silenced: bool = False
+    flap_per_hour: int = 0
+    depends_on: str = ""
+    acknowledged: datetime | None = None
+    """The outage that somebody has acknowledged, by the moment of its first failed test."""
+
+    def longest_delay(self, state: str) -> timedelta:
+        """The delay of a state; a down target waits as a lost one once its last alert has been processed."""
+        by_state = {"warn": self.delay_warn, "down": max(self.delay_down, self.delay_lost), "lost": self.delay_lost}
+        return timedelta(seconds=by_state.get(state, self.delay_up))
+
+    def longest_wait(self, state: str) -> timedelta:
+        """The delay, rounded up to whole minutes, and two for a schedule that fires anywhere within its minute."""
+        return ceil(self.longest_delay(state) / MINUTE) * MINUTE + 2 * MINUTE
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AlertId:
+    """What the text of an alert calls it: `target/event/number/since`."""
+
+    target: str
+    event: str
+    number: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A test ran, and its outcome was handed to the product."""
+
+    order: int
+    invocation: int
+    target: str
+    tick: datetime
+    at: datetime
+    policy: Policy
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A target's record was written."""
+
+    order: int
+    invocation: int
+    target: str
+    version: int
+    tick: datetime
+    at: datetime
+    state: str
+    failures: int
+    alerts: int
+    owed: tuple[AlertId, ...]
+    settles: bool = False
+    """Nothing but what had been owed was taken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A target's record was deleted, as its configuration had gone."""
+
+    order: int
+    target: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A transition was put into History; a repeat has the same key."""
+
+    order: int
+    target: str
+    tick: datetime
+    version: int
+    previous: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """SNS took a message that tells of these alerts."""
+
+    order: int
+    invocation: int
+    alerts: tuple[AlertId, ...]
+    answered: bool
+    summary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """History holds that an alert was sent."""
+
+    order: int
+    alert: AlertId
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A user wrote a target, or (`None`) removed it."""
+
+    order: int
+    target: str
+    at: datetime
+    policy: Policy | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A test was sent to the queue, to be made for a tick."""
+
+    order: int
+    target: str
+    tick: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A tick was marked as completed: all that was due at it has been tested or lies in the queue."""
+
+    order: int
+    tick: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A test that could not be seen through is to be made again: "what still fails stays owed or is tested again"."""
+
+    order: int
+    invocation: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A note could not be put, however often it was tried."""
+
+    order: int
+    invocation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An invocation is over: `well`, `error` or `killed`."""
+
+    order: int
+    invocation: int
+    how: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A samples item was put: the results of tests, as it tells them."""
+
+    order: int
+    invocation: int
+    key: tuple[str, str]
+    at: datetime
+    passed: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Totalled:
+    """An hour of a batch was added up: by target its tests, and how many of them passed."""
+
+    order: int
+    batch: str
+    hour: datetime
+    at: datetime
+    totals: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """For so long nothing has gone wrong: what must be true now, whatever happened before."""
+
+    order: int
+    at: datetime
+    since: datetime
+    servers: Mapping[str, tuple[Policy, bool]]
+    """Every target that is configured, and whether its server has answered all this while."""
+
+
+Fact = (
+    Tested
+    | Judged
+    | Forgotten
+    | Recorded
+    | Sent
+    | Noted
+    | Configured
+    | Planned
+    | Marked
+    | HandedBack
+    | Refused
+    | Ended
+    | Sampled
+    | Totalled
+    | Calm
+)

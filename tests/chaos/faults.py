@@ -1,0 +1,99 @@
+"""What goes wrong, and how often: all draws come from seeded generators, and every fault is named and counted."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+Choice = TypeVar("Choice")
+
+OUTAGE_SECONDS = (5.0, 180.0)
+"""How long a service of AWS refuses everything, when it does."""
+
+
+FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
+"""How much more often than usual a fault strikes an installation."""
+
+CHANGES = ("config_changed", "target_removed", "target_added", "server_changed", "storm")
+"""What is no fault, but goes on in the world meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Probabilities: of each attempt of an AWS call, of each tick, of each message, of each minute for the rest."""
+
+    refused: float = 0.01
+    throttled: float = 0.01
+    delayed: float = 0.01
+    answer_lost: float = 0.006
+    killed_before: float = 0.002
+    killed_after: float = 0.002
+    stale_read: float = 0.05
+    outage: float = 0.003
+    tick_lost: float = 0.02
+    tick_doubled: float = 0.03
+    tick_late: float = 0.02
+    message_doubled: float = 0.05
+    message_late: float = 0.05
+    clock_skewed: float = 0.2
+    config_changed: float = 0.03
+    target_removed: float = 0.004
+    target_added: float = 0.006
+    server_changed: float = 0.04
+    storm: float = 0.004
+
+    @classmethod
+    def draw(cls, random: Random) -> "Rates":
+        """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
+        usual = cls()
+        return cls(**{name: min(0.5, getattr(usual, name) * random.choice(FACTORS)) for name in cls.__slots__})
+
+
+CALM = Rates(**dict.fromkeys(Rates.__slots__, 0.0))
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What faults there were: their names, in order, and how many of a kind. `spared` are those that are not to be."""
+
+    rates: Rates
+    spared: Collection[str] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    names: list[str] = field(default_factory=list)
+
+
+class Faults:
+    """The faults of one thing: a minute of the world, an invocation, a message.
+
+    Each draws from a generator of its own, seeded by its name. So a fault that is spared changes what follows from it,
+    and not what strikes elsewhere: that is what makes a failure small.
+    """
+
+    def __init__(self, ledger: Ledger, scope: str, seed: str, told: Callable[[str], None] | None = None) -> None:
+        self.ledger, self._scope, self._told = ledger, scope, told
+        self._random = Random(f"{seed} {scope}")
+        self._drawn: Counter[str] = Counter()
+
+    def strikes(self, kind: str) -> bool:
+        """Whether a fault happens now."""
+        rate: float = getattr(self.ledger.rates, kind)
+        if not rate or self._random.random() >= rate:
+            return False
+        self._drawn[kind] += 1
+        name = f"{self._scope}: {kind.replace('_', ' ')} {self._drawn[kind]}"
+        if name in self.ledger.spared:
+            return False
+        self.ledger.names.append(name)
+        self.ledger.counts[kind] += 1
+        if self._told and kind not in CHANGES:
+            self._told(f"fault: {kind.replace('_', ' ')}")
+        return True
+
+    def choice(self, choices: Sequence[Choice]) -> Choice:
+        """One of several."""
+        return self._random.choice(choices)
+
+    def uniform(self, least: float, most: float) -> float:
+        """A number between two."""
+        return self._random.uniform(least, most)

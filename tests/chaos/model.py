@@ -1,0 +1,459 @@
+"""What must have been recorded and sent: written from the design and the docs alone, and importing nothing of popwatch.
+
+A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended.
+`Audit` walks them in the order in which they happened, believes of each target what the docs say (see `expectations`),
+and tells what is wrong. What the docs leave open is open here too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
+
+from chaos.expectations import Belief, Expectation, Gateway, Moment, expect, within
+from chaos.facts import (
+    MINUTE,
+    AlertId,
+    Calm,
+    Configured,
+    Ended,
+    Fact,
+    Forgotten,
+    HandedBack,
+    Judged,
+    Marked,
+    Noted,
+    Planned,
+    Policy,
+    Recorded,
+    Refused,
+    Sampled,
+    Sent,
+    Tested,
+    Totalled,
+)
+
+FAILING = frozenset({"warn", "down", "lost"})
+SETTLED = timedelta(minutes=10)
+"""How long a target must have been as it is before its every test is expected: a sweep under way knows it as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the product did and must not, or did not and must."""
+
+    kind: str
+    order: int
+    target: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.target}: {self.text} (fact {self.order})"
+
+
+@dataclass(slots=True)
+class Owed:
+    """An alert that must be sent, and each time that it was."""
+
+    order: int
+    invocation: int
+    target: str
+    event: str
+    number: int
+    since: Moment
+    sent: list[Sent] = field(default_factory=list)
+    noted: list[int] = field(default_factory=list)
+    missed: bool = False
+
+    def is_told_by(self, alert: AlertId) -> bool:
+        """Whether a message tells of this alert."""
+        same = (alert.target, alert.event, alert.number) == (self.target, self.event, self.number)
+        return same and within(alert.since, self.since)
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.number} of the outage since {self.since[0]:%Y-%m-%d %H:%M:%S}"
+
+
+@dataclass(slots=True)
+class Change:
+    """A transition that must be recorded, once."""
+
+    order: int
+    target: str
+    tick: datetime
+    version: int
+    previous: str
+    state: str
+    recorded: int = 0
+    missed: bool = False
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What an audit counted, and what it found wrong."""
+
+    findings: list[Finding] = field(default_factory=list)
+    transitions_expected: int = 0
+    transitions_found: int = 0
+    alerts_expected: int = 0
+    alerts_found: int = 0
+    alerts: Counter[str] = field(default_factory=Counter)
+    """Those that were expected, by what they tell."""
+    tests: int = 0
+    samples: int = 0
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """Alerts that were sent again, by why that may be."""
+
+
+class Audit:
+    """Walks the facts. What is found wrong is noted, and believed from then on, so that one mistake is told once."""
+
+    def __init__(self) -> None:
+        self.verdict = Verdict()
+        self.beliefs: dict[str, Belief] = defaultdict(Belief)
+        self.versions: dict[str, int] = defaultdict(int)
+        self.judged: dict[str, list[Judged]] = defaultdict(list)
+        self.tests: dict[int, dict[str, Tested]] = defaultdict(dict)
+        self.pending: dict[int, dict[str, Tested]] = defaultdict(dict)
+        self.sampled: dict[int, set[str]] = defaultdict(set)
+        self.samples: dict[str, dict[str, Sampled]] = defaultdict(dict)
+        self.hours: dict[tuple[str, datetime], Totalled] = {}
+        self.last_test: dict[str, datetime] = {}
+        self.configured: dict[str, Configured] = {}
+        self.planned: dict[str, datetime] = {}
+        self.retests: dict[int, list[tuple[Judged, Policy]]] = defaultdict(list)
+        self.forgotten: dict[str, datetime] = {}
+        self.turned: dict[str, datetime] = {}
+        self.owed: dict[str, list[Owed]] = defaultdict(list)
+        self.changes: dict[tuple[str, datetime, int], Change] = {}
+        self.ends: dict[int, Ended] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Tested: self._on_test,
+            Judged: self._on_judgement,
+            Forgotten: self._on_forgetting,
+            Recorded: self._on_record,
+            Sent: self._on_message,
+            Noted: self._on_note,
+            Configured: lambda fact: self.configured.update({fact.target: fact}),
+            Planned: lambda fact: self._plan(fact.target, fact.tick),
+            Marked: self._on_mark,
+            HandedBack: self._on_handing_back,
+            Refused: lambda fact: self.refused[fact.invocation].append(fact.order),
+            Sampled: self._on_samples,
+            Totalled: self._on_totals,
+            Ended: self._on_end,
+            Calm: self._on_calm,
+        }
+        self.refused: dict[int, list[int]] = defaultdict(list)
+
+    def run(self, facts: Iterable[Fact]) -> Verdict:
+        """The verdict on all the facts, which come in their order."""
+        for fact in facts:
+            self._handlers[type(fact)](fact)
+        self._close()
+        return self.verdict
+
+    def _find(self, kind: str, order: int, target: str, text: str) -> None:
+        self.verdict.findings.append(Finding(kind, order, target, text))
+
+    # ---- judgements
+
+    def _on_test(self, test: Tested) -> None:
+        self.verdict.tests += 1
+        self.tests[test.invocation][test.target] = test
+        self.pending[test.invocation][test.target] = test
+        self.last_test[test.target] = test.at
+        self._plan(test.target, test.tick)
+
+    def _on_handing_back(self, fact: HandedBack) -> None:
+        self.pending[fact.invocation].pop(fact.target, None)
+        self.tests[fact.invocation].pop(fact.target, None)
+
+    def _on_forgetting(self, fact: Forgotten) -> None:
+        self.forgotten[fact.target] = fact.at
+        for known in (self.beliefs, self.versions, self.judged):
+            known.pop(fact.target, None)
+
+    def _on_judgement(self, fact: Judged) -> None:
+        belief = self.beliefs[fact.target]
+        if fact.version != self.versions[fact.target] + 1:
+            text = f"version {fact.version} was written over version {self.versions[fact.target]}"
+            self._find("overwritten", fact.order, fact.target, text)
+        self.versions[fact.target] = fact.version
+        if fact.settles:
+            if (fact.state, fact.failures, fact.alerts) != (belief.state, belief.failures, belief.alerts):
+                self._find("wrong state", fact.order, fact.target, f"settling changed {belief} into {fact}")
+            return
+        self._judge(fact, belief)
+        self.judged[fact.target].append(fact)
+
+    def _judge(self, fact: Judged, belief: Belief) -> None:
+        untested = fact.state in {"suspended", "untested"}
+        after = Belief(fact.state) if untested else self._judge_test(fact, belief)
+        self.beliefs[fact.target] = after
+        if (after.state in FAILING) != (belief.state in FAILING):
+            self.turned[fact.target] = fact.at
+        if after.state != belief.state:
+            change = Change(fact.order, fact.target, fact.tick, fact.version, belief.state, after.state)
+            self.changes[fact.target, fact.tick, fact.version] = change
+
+    def _judge_test(self, fact: Judged, belief: Belief) -> Belief:
+        """The belief after a judgement, which must be the one that the docs tell."""
+        claimed = Belief(fact.state, fact.failures, fact.alerts, belief.since or (fact.tick, fact.at))
+        test = self.pending[fact.invocation].pop(fact.target, None)
+        if test is None:
+            text = f"judged {fact.state} with {fact.failures} failures by an invocation that had no test of it to judge"
+            self._find(
+                "counted twice" if fact.failures > belief.failures else "invented", fact.order, fact.target, text
+            )
+            return claimed
+        latest = max((other.tick for other in self.judged[fact.target]), default=None)
+        if latest is not None and fact.tick <= latest and not test.passed:
+            self._find(
+                "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
+            )
+        allowed = expect(belief, test, self._gateway_of(test))
+        agreeing = sorted((one for one in allowed if one.agrees(fact)), key=lambda one: one.owes(fact), reverse=True)
+        expected = agreeing[0] if agreeing else None
+        if expected is None:
+            self._find("wrong state", fact.order, fact.target, f"{belief} and {test} must give {allowed}, not {fact}")
+            return claimed
+        self._expect_alert(fact, expected)
+        self.retests[fact.invocation].append((fact, test.policy))
+        return replace(expected.after, state=fact.state)
+
+    def _gateway_of(self, test: Tested) -> Gateway:
+        """docs/living.md, "Targets behind a gateway": one that is off, in maintenance or gone holds nobody's alerts."""
+        parent = test.policy.depends_on
+        known, belief = self.configured.get(parent), self.beliefs.get(parent, Belief())
+        if not parent or known is None:
+            return Gateway()
+        changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
+        if changed > test.at - SETTLED:
+            return Gateway(may_fail=True)
+        fails = known.policy is not None and known.policy.enabled and belief.state in FAILING
+        return Gateway(may_fail=fails, must_fail=fails)
+
+    def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
+        """What a judgement owes is noted, whether its record says so or not."""
+        if not expected.owes(fact):
+            self._find("wrong alert", fact.order, fact.target, f"owes {fact.owed} where {expected} was due")
+        if expected.event and expected.since:
+            owed = Owed(fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since)
+            self.owed[fact.target].append(owed)
+
+    # ---- plans
+
+    def _plan(self, target: str, tick: datetime) -> None:
+        self.planned[target] = max(tick, self.planned.get(target, tick))
+
+    def _on_mark(self, fact: Marked) -> None:
+        """Design, "The sweep", 3: every slot of an up target, and every failing one whose next test has come."""
+        for target, known in self.configured.items():
+            belief, judged = self.beliefs.get(target), self.judged.get(target)
+            if not (belief and judged and known.policy and known.policy.enabled) or known.at > fact.tick - SETTLED:
+                continue
+            since = self._due_since(belief.state, judged[-1], known.policy, fact.tick)
+            if since is not None and self.planned.get(target, since - MINUTE) < since:
+                text = f"{belief.state}, due since {since}, and not planned when {fact.tick} was marked"
+                self._find("not tested in time", fact.order, target, text)
+
+    @staticmethod
+    def _due_since(state: str, judged: Judged, policy: Policy, tick: datetime) -> datetime | None:
+        """The tick at which, or after which, a test must have been planned by the mark of this one."""
+        if state in FAILING:
+            due = judged.tick + policy.longest_delay(state)
+            seen = judged.at < tick - timedelta(seconds=10)  # a sweep may be late, and what it read a moment old
+            return judged.tick + timedelta(seconds=1) if seen and due <= tick - MINUTE / 2 else None
+        wait = policy.longest_delay(state)
+        return tick - ceil(wait / MINUTE) * MINUTE + MINUTE if judged.at < tick - wait - SETTLED else None
+
+    def _check_retests(self, fact: Ended) -> None:
+        """Design, "The sweep", 6: a target due again before the next minute gets a message with that delay."""
+        for judged, policy in self.retests.pop(fact.invocation, []):
+            due = judged.tick + policy.longest_delay(judged.state)
+            horizon = judged.tick.replace(second=0) + MINUTE
+            early = judged.state in FAILING and due < horizon and fact.at < horizon - timedelta(seconds=5)
+            if early and self.planned[judged.target] < due:
+                text = f"{judged.state} at {judged.tick}, and no message sent for its test at {due}"
+                self._find("not tested in time", fact.order, judged.target, text)
+
+    # ---- History and SNS
+
+    def _on_record(self, fact: Recorded) -> None:
+        change = self.changes.get((fact.target, fact.tick, fact.version))
+        if change is None or (change.previous, change.state) != (fact.previous, fact.state):
+            self._find(
+                "transition invented", fact.order, fact.target, f"{fact.previous} to {fact.state} at {fact.tick}"
+            )
+            return
+        change.recorded += 1
+
+    def _on_message(self, fact: Sent) -> None:
+        for alert in fact.alerts:
+            owed = self._owed(alert)
+            if owed is None:
+                text = f"{alert.event} {alert.number} of the outage since {alert.since}"
+                self._find("alert invented", fact.order, alert.target, text)
+            else:
+                owed.sent.append(fact)
+
+    def _on_note(self, fact: Noted) -> None:
+        owed = self._owed(fact.alert)
+        if owed is None or not owed.sent:
+            self._find("noted unsent", fact.order, fact.alert.target, f"{fact.alert.event} {fact.alert.number}")
+        else:
+            owed.noted.append(fact.order)
+
+    def _owed(self, alert: AlertId) -> Owed | None:
+        return next((owed for owed in reversed(self.owed[alert.target]) if owed.is_told_by(alert)), None)
+
+    def _on_samples(self, fact: Sampled) -> None:
+        self.verdict.samples += 1
+        for target, passed in fact.passed.items():
+            test = self.tests[fact.invocation].get(target)
+            if test is None or test.passed != passed:
+                self._find("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
+        self.sampled[fact.invocation] |= set(fact.passed)
+        batch, key = fact.key
+        self.samples[batch][key] = fact
+
+    def _on_totals(self, fact: Totalled) -> None:
+        """docs/reports.md: an hour is what its samples add up to; those put meanwhile may be in it or not."""
+        self.hours[fact.batch, fact.hour] = fact
+        samples = self._samples_of(fact.batch, fact.hour)
+        settled = [sample for sample in samples if sample.at < fact.at - 3 * MINUTE]
+        for target in {name for sample in samples for name in sample.passed} | set(fact.totals):
+            tests, passes = fact.totals.get(target, (0, 0))
+            least, most = (sum(target in sample.passed for sample in found) for found in (settled, samples))
+            passed = sum(sample.passed.get(target, False) for sample in samples)
+            if not least <= tests <= most or (least == most and passes != passed):
+                text = f"{tests} tests and {passes} passes in the hour {fact.hour}, of {least} to {most} and {passed}"
+                self._find("wrong hour", fact.order, target, text)
+
+    def _samples_of(self, batch: str, hour: datetime) -> list[Sampled]:
+        prefix = f"{hour:%Y-%m-%dT%H}"
+        return [sample for key, sample in self.samples[batch].items() if key.startswith(prefix)]
+
+    def _check_hours(self, fact: Calm) -> None:
+        """Each hour that has samples is added up five minutes after its end, or after what had stopped that."""
+        for batch, samples in self.samples.items():
+            for hour in {datetime.fromisoformat(key[:13] + ":00:00+00:00") for key in samples}:
+                if hour + 95 * MINUTE < fact.at and (batch, hour) not in self.hours:
+                    self._find("hour lost", fact.order, f"batch {batch}", f"{hour} has not been added up")
+
+    # ---- ends
+
+    def _on_end(self, fact: Ended) -> None:
+        """An invocation that ends well has judged and recorded every test that it made."""
+        self.ends[fact.invocation] = fact
+        unjudged = self.pending.pop(fact.invocation, {})
+        tests = self.tests.pop(fact.invocation, {})
+        sampled = self.sampled.pop(fact.invocation, set())
+        if fact.how != "well":
+            self.retests.pop(fact.invocation, None)
+            return
+        self._check_retests(fact)
+        for test in unjudged.values():
+            if self._counts(test) and not self._superseded(test):
+                belief = self.beliefs[test.target]
+                self._find("test lost", fact.order, test.target, f"{test} changed nothing of {belief}")
+        for target in sorted(set(tests) - sampled):
+            self._find("sample lost", fact.order, target, f"{tests[target]} is in no samples item")
+
+    def _counts(self, test: Tested) -> bool:
+        """Whether a test must be written: anything but a pass of an up target, or maintenance known already."""
+        belief = self.beliefs[test.target]
+        if belief.state == "suspended":
+            return False  # it was planned before that, and a suspended target needs no test
+        if test.policy.silenced:
+            return belief.state != "maintenance"
+        return not (test.passed and belief.state == "up")
+
+    def _superseded(self, test: Tested) -> bool:
+        """Whether another's judgement came in between: for this tick or a later one, or so late that it is not due."""
+        if test.target in self.forgotten and self.forgotten[test.target] >= test.tick:
+            return True  # it was planned for a target that has gone since
+        others = [other for other in self.judged[test.target] if other.invocation != test.invocation]
+        return any(other.tick >= test.tick or other.at >= test.tick for other in others)
+
+    def _on_calm(self, fact: Calm) -> None:
+        """States are those of the servers, nothing waits to be told, and tests go on."""
+        for target, (policy, answered) in fact.servers.items():
+            state = self.beliefs[target].state
+            if state not in self._allowed(policy, answered):
+                self._find(
+                    "wrong state", fact.order, target, f"{state} in the calm, though its server answers: {answered}"
+                )
+            idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
+            self._check_held(fact, target, policy)
+            if policy.enabled and idle > policy.longest_wait(state):
+                self._find("not tested", fact.order, target, f"{state}, and not tested for {idle}")
+        for target in set(self.versions) - set(fact.servers):
+            self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
+        self._check_told(before=fact.since)
+        self._check_hours(fact)
+
+    def _check_held(self, fact: Calm, target: str, policy: Policy) -> None:
+        """What was held is told once nothing holds it, and that a target is steady once it has not changed for long."""
+        belief, parent = self.beliefs[target], self.beliefs.get(policy.depends_on, Belief())
+        if not policy.enabled or policy.silenced:
+            return
+        untold = belief.waiting and belief.state == "down" and belief.alerts < policy.max_alerts
+        if belief.flapping:
+            self._find("alert lost", fact.order, target, "not told that it is steady again")
+        elif untold and parent.state not in FAILING and not within(policy.acknowledged, belief.since):
+            self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
+
+    @staticmethod
+    def _allowed(policy: Policy, answered: bool) -> frozenset[str]:
+        if not policy.enabled:
+            return frozenset({"suspended"})
+        if policy.silenced:
+            return frozenset({"maintenance"})
+        return frozenset({"up"}) if answered else FAILING
+
+    def _check_told(self, before: datetime | None = None) -> None:
+        """Every transition and every alert so far (or until a moment) has come through."""
+        for owed in [owed for several in self.owed.values() for owed in several]:
+            if not owed.sent and not owed.missed and (before is None or owed.since[0] < before):
+                owed.missed = True
+                self._find("alert lost", owed.order, owed.target, str(owed))
+        for change in self.changes.values():
+            if not change.recorded and not change.missed and (before is None or change.tick < before):
+                change.missed = True
+                text = f"{change.previous} to {change.state} at {change.tick}"
+                self._find("transition lost", change.order, change.target, text)
+
+    def _close(self) -> None:
+        verdict = self.verdict
+        owed = [owed for several in self.owed.values() for owed in several]
+        verdict.transitions_expected = len(self.changes)
+        verdict.transitions_found = sum(change.recorded > 0 for change in self.changes.values())
+        verdict.alerts_expected = len(owed)
+        verdict.alerts = Counter(one.event for one in owed)
+        verdict.alerts_found = sum(bool(one.sent) for one in owed)
+        self._check_told()
+        for one in owed:
+            for first, again in zip(one.sent, one.sent[1:], strict=False):
+                self._explain(one, first, again)
+
+    def _explain(self, owed: Owed, first: Sent, again: Sent) -> None:
+        """An alert may come twice only if its first sender could not know, or could not note, that SNS had taken it."""
+        noted = min((order for order in owed.noted if order > first.order), default=None)
+        end = self.ends.get(first.invocation)
+        refused = any(first.order < order < again.order for order in self.refused[first.invocation])
+        if noted is not None and noted < again.order and again.invocation != first.invocation:
+            self._find("sent twice", again.order, owed.target, f"{owed}, though it had been noted")
+        elif not first.answered:
+            self.verdict.duplicates["SNS took it, and its answer was lost"] += 1
+        elif end is not None and end.how == "killed" and end.order < again.order:
+            self.verdict.duplicates["died between SNS's answer and the note of it"] += 1
+        elif refused:
+            self.verdict.duplicates["DynamoDB refused the note until retries ran out"] += 1
+        else:
+            self._find("sent twice", again.order, owed.target, f"{owed}, by {first.invocation} and {again.invocation}")

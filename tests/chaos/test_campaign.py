@@ -1,0 +1,98 @@
+"""A short campaign over the product, and proof that a longer one would not be blind."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chaos import campaign
+from chaos.bugs import BUGS
+from chaos.campaign import Plan
+from chaos.versions import code_of
+from chaos.world import Upgrade
+from popwatch.config import Settings
+from popwatch.schedule import LARGEST_BATCH
+
+TESTS = Path(__file__).resolve().parents[1]
+HOURS_TO_FIND_A_BUG = 240.0
+FIRST_WHOLE_VERSION = "cc9a445f4a6f0a5280b800b3f1f82be5d502bf4a"
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_nothing_is_lost_or_invented(seed: str) -> None:
+    """Two days of chaos in several installations: every promise is kept."""
+    figures = campaign.run(seed, 24)
+    assert not figures.findings, f"{figures.findings[0][0].seed}: {figures.findings[0][1]}"
+    assert figures.alerts_found == figures.alerts_expected > 50
+    assert figures.transitions_found == figures.transitions_expected > 100
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_found(name: str) -> None:
+    """Each bug is found, as what it is, within some days of chaos."""
+    bug = BUGS[name]
+    for plan in campaign.plans("bugs", HOURS_TO_FIND_A_BUG):
+        _, verdict = replace(plan, code=bug.code, weather=bug.weather).run()
+        if any(finding.kind in bug.found_as for finding in verdict.findings):
+            return
+    pytest.fail(f"{name}: not found in {HOURS_TO_FIND_A_BUG:.0f} hours")
+
+
+def test_failure_is_made_smaller_and_told() -> None:
+    """A finding is shown with a part of the faults around it, and what led to it."""
+    plan = replace(next(campaign.plans("bugs", 6)), code=BUGS["transition dropped"].code)
+    world, verdict = plan.run()
+    smaller, small_world, finding = campaign.shrink(plan, verdict.findings[0], seconds=5)
+    assert finding.kind == "transition lost"
+    assert len(small_world.faults.names) < len(world.faults.names) / 2
+    assert f"{finding.target} version" in campaign.trace(small_world, finding)
+    assert any(found.kind == finding.kind for found in smaller.run()[1].findings)
+
+
+def test_seed_makes_the_same_campaign_again() -> None:
+    """The same seed gives the same facts in another process, whose hashes differ."""
+    say = "from chaos.campaign import Plan; print(hash_of(Plan('again', (2.0,)).run()[0]))"
+    prelude = "import hashlib, logging; logging.disable()\n"
+    hash_of = "def hash_of(world): return hashlib.sha256(repr(world.evidence.facts).encode()).hexdigest()\n"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", prelude + hash_of + say],
+            env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'layers/popwatch'}", "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+
+
+def test_report_names_every_fault() -> None:
+    """The figures that are printed hold each kind of fault and what was lost."""
+    figures = campaign.Figures()
+    plan = Plan("report", (1.0,))
+    figures.add(plan, *plan.run())
+    text = campaign.report(figures)
+    for kind in (*figures.faults, "alerts lost", "transitions lost", "invented"):
+        assert kind.replace("_", " ") in text
+
+
+def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
+    """The setting that a campaign makes smaller is the schedule's own otherwise."""
+    assert Settings("t", "s", "h", "a", "q").largest_batch == LARGEST_BATCH
+
+
+def test_upgrade_in_the_middle_of_chaos(tmp_path: Path) -> None:
+    """The first version that was whole, then both at once for half an hour, then this one: nothing is lost."""
+    try:
+        old = code_of(FIRST_WHOLE_VERSION, TESTS.parent, tmp_path)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        pytest.skip("this copy of the repository has no history")
+    for number in range(4):
+        plan = Plan(f"upgrade/{number}", (3.0,), weather={"config_changed": 0.0}, upgrade=Upgrade(old, 1.0, 1.5))
+        world, verdict = plan.run()
+        assert not verdict.findings, f"{plan.seed}: {verdict.findings[0]}"
+        older = sum(what.endswith("by the older version") for _, _, what in world.trace)
+        assert world.invocations * 0.2 < older < world.invocations * 0.8

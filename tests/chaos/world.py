@@ -1,0 +1,496 @@
+"""One simulated installation: a schedule, a queue, servers and users that change, and popwatch's code.
+
+The code under test is `popwatch.sweep` with all that it uses. Its edges are real but for the prober, whose servers are
+simulated, and the clients below them.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
+from typing import Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chaos import facts
+from chaos.aws import DynamoDB, Sns, Sqs, Wire
+from chaos.engine import Engine, Killed, Process, Threads
+from chaos.evidence import Evidence
+from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from chaos.tables import Tables
+from popwatch.batches import Work, from_message
+from popwatch.config import Settings
+from popwatch.dispatcher import Dispatcher
+from popwatch.items import to_item
+from popwatch.notifier import Notifier
+from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.prober import Prober
+from popwatch.store import Store
+from popwatch.store import Tables as TableNames
+from popwatch.sweep import Edges, Sweep
+from popwatch.targets import Target
+from popwatch.testing import UnfinishedError
+
+BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
+MINUTE = 60.0
+FUNCTION_SECONDS = 120.0
+RESERVE_SECONDS = 20.0
+VISIBILITY_SECONDS = 720.0
+RECEIVES = 3
+"""From template.yaml: the function's timeout, the queue's visibility timeout and its `maxReceiveCount`."""
+
+GATEWAY = "mail-0"
+"""What other targets depend on, if they depend on any."""
+
+NAMES = TableNames(
+    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
+)
+FAILURES = (
+    (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 10.0),
+    (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused", 0.02),
+    (ErrorCode.DISCONNECTED, Phase.GREETING, "closed", 0.3),
+    (ErrorCode.PROTOCOL, Phase.GREETING, "smtp-greeting", 0.2),
+    (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "connect-timed-out", 10.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What kind of installation it is."""
+
+    targets: int
+    storm_threshold: int
+    largest_batch: int
+    page_bytes: int
+    schedule_second: float
+    latency: float
+    rates: Rates
+
+    @classmethod
+    def draw(cls, random: Random) -> "Shape":
+        """One of many."""
+        targets = random.choice([3, 5, 8, 12])
+        return cls(
+            targets,
+            storm_threshold=random.choice([1, 2, 10]),
+            largest_batch=random.choice([800, 800, 2, 4]),
+            page_bytes=random.choice([1_048_576, 1_048_576, 1500]),
+            schedule_second=random.uniform(0, 55),
+            latency=random.choice([0.004, 0.004, 0.05, 0.4]),
+            rates=Rates.draw(random),
+        )
+
+    def under(self, weather: Mapping[str, float]) -> "Shape":
+        """The same, with some rates, or the latency, as given."""
+        rates = {name: rate for name, rate in weather.items() if name != "latency"}
+        return replace(self, rates=replace(self.rates, **rates), latency=weather.get("latency", self.latency))
+
+
+@dataclass(slots=True)
+class Server:
+    """A POP3 server as it is now."""
+
+    answers: bool = True
+    failure: int = 0
+
+
+@dataclass(slots=True)
+class Configured:
+    """A target as its user has written it last."""
+
+    policy: facts.Policy
+    silence: tuple[datetime, datetime] | None = None
+
+
+class SimulatedProber(Prober):
+    """Tests simulated servers: an outcome arrives when the server has answered or the test's time is over."""
+
+    def __init__(self, world: "World", process: Process, tick: Callable[[], datetime]) -> None:
+        self._world, self._process, self._tick = world, process, tick
+
+    def run(
+        self, targets: Iterable[Target], *, end_by: float | None = None
+    ) -> Generator[list[tuple[Target, Outcome]], None, None]:
+        """Test them all at once; an empty list at least once a second, as the real one yields."""
+        begun, engine = self._process.engine.now, self._process.engine
+        planned: list[tuple[float, int, Target]] = []
+        for index, target in enumerate(targets):
+            if end_by is None or begun + target.max_test_seconds <= end_by:
+                planned.append((begun + self._world.test_seconds(target.target_id), index, target))
+        planned.sort()
+        while planned:
+            self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
+            arrived = [target for moment, _, target in planned if moment <= engine.now]
+            planned = planned[len(arrived) :]
+            yield [(target, self._world.test(self._process, target, self._tick())) for target in arrived]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code under test; a test plants its bugs here, or an older version's classes (see `versions`)."""
+
+    store: type[Store] = Store
+    notifier: type[Notifier] = Notifier
+    dispatcher: type[Dispatcher] = Dispatcher
+    sweep: type[Sweep] = Sweep
+    edges: Callable[..., Edges] = Edges
+    settings: Callable[..., Settings] = Settings
+    read: Callable[[str], Work] = from_message
+    unfinished: type[Exception] = UnfinishedError
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Another version that runs at first, and beside the code under test from one hour until another."""
+
+    code: Code
+    begins: float
+    ends: float
+
+    def old_at(self, hour: float, faults: Faults) -> bool:
+        """Whether an invocation that begins then is one of the other version."""
+        return hour < self.begins or (hour < self.ends and faults.uniform(0, 1) < 0.5)
+
+
+@dataclass(slots=True)
+class World:
+    """The installation, and the chaos around it."""
+
+    seed: str
+    spared: Collection[str] = ()
+    code: Code = field(default_factory=Code)
+    weather: Mapping[str, float] = field(default_factory=dict)
+    upgrade: Upgrade | None = None
+    evidence: Evidence = field(init=False)
+    engine: Engine = field(init=False)
+    faults: Ledger = field(init=False)
+    shape: Shape = field(init=False)
+    tables: Tables = field(init=False)
+    servers: dict[str, Server] = field(default_factory=dict)
+    configured: dict[str, Configured] = field(default_factory=dict)
+    policies: list[Configured] = field(default_factory=list)
+    outages: dict[str, float] = field(default_factory=dict)
+    trace: list[tuple[datetime, int, str]] = field(default_factory=list)
+    scopes: Counter[str] = field(default_factory=Counter)
+    ticks: int = 0
+    invocations: int = 0
+    calm: bool = False
+
+    def __post_init__(self) -> None:
+        random = Random(self.seed)
+        self.shape = Shape.draw(random).under(self.weather)
+        self.engine = Engine()
+        self.faults = Ledger(self.shape.rates, self.spared)
+        self.evidence = Evidence(self.now)
+        self.tables = Tables(self.shape.page_bytes)
+        for number in range(self.shape.targets):
+            self._add_target(f"mail-{number}", self._faults(f"target {number}"))
+        self.engine.at(self.shape.schedule_second, self._minute)
+
+    def now(self) -> datetime:
+        """The true time."""
+        return self.time_of(self.engine.now)
+
+    @staticmethod
+    def time_of(seconds: float) -> datetime:
+        """A simulated moment as a time."""
+        return BEGIN + timedelta(seconds=round(seconds, 3))
+
+    def run(self, hours: float, calm_hours: float) -> None:
+        """Chaos, then calm; at the end of it all must be well."""
+        self.engine.run(self.engine.now + hours * 60 * MINUTE)
+        began = self.engine.now
+        self.calm, self.faults.rates = True, CALM
+        self.outages.clear()
+        self.engine.run(began + calm_hours * 60 * MINUTE)
+        servers = {name: (self._policy_now(name), self.servers[name].answers) for name in self.configured}
+        self.evidence.add(facts.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
+        self.calm, self.faults.rates = False, self.shape.rates
+
+    def close(self) -> None:
+        """Let go of whatever still waits in it."""
+        self.engine.close()
+
+    # ---- servers
+
+    def test_seconds(self, name: str) -> float:
+        """How long a test of a target takes now."""
+        server = self.servers[name]
+        return 0.05 if server.answers else FAILURES[server.failure][3]
+
+    def test(self, process: Process, target: Target, tick: datetime) -> Outcome:
+        """The outcome of a test, by what the server does now."""
+        server, clock = self.servers[target.target_id], self._clock_of(process)
+        known = self.policies[int(target.tags[0])]
+        policy = _at(known, tick)
+        self.evidence.add(
+            facts.Tested(
+                self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
+            )
+        )
+        if server.answers:
+            return Outcome(clock(), Phase.QUIT, rtt_ms=12.5, address="192.0.2.7")
+        error, phase, reason, _ = FAILURES[server.failure]
+        return Outcome(clock(), phase, error=error, reason=reason, detail="Simulated.", address="192.0.2.7")
+
+    # ---- the schedule
+
+    def _minute(self) -> None:
+        """Once a minute: the tick, and whatever changes in the world."""
+        tick = BEGIN + timedelta(minutes=self.ticks)
+        self.ticks += 1
+        self.engine.at(self.engine.now + MINUTE, self._minute)
+        faults = self._faults(f"minute {tick:%d %H:%M}")
+        if not self.calm:
+            self._change_world(faults)
+        delay = faults.uniform(0.0, 3.0)
+        if faults.strikes("tick_lost"):
+            self._note(0, f"tick {tick:%H:%M} lost")
+            return
+        if faults.strikes("tick_late"):
+            delay += faults.uniform(10.0, 300.0)
+        self.engine.at(self.engine.now + delay, lambda: self._invoke_tick(tick))
+        if faults.strikes("tick_doubled"):
+            again = delay + faults.uniform(0.0, faults.choice([0.2, 2.0, 20.0, 90.0]))
+            self.engine.at(self.engine.now + again, lambda: self._invoke_tick(tick))
+
+    def _change_world(self, faults: Faults) -> None:
+        for name in sorted(self.servers):
+            if faults.strikes("server_changed"):
+                self._change_server(name, faults)
+        if faults.strikes("storm"):
+            answers = faults.uniform(0, 1) < 0.3
+            for server in self.servers.values():
+                server.answers = answers
+            self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
+        for service in ("dynamodb", "sns", "sqs"):
+            if faults.strikes("outage"):
+                self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
+        for name in sorted(self.configured):
+            moment = self.engine.now + faults.uniform(0.0, MINUTE)
+            if faults.strikes("config_changed"):
+                self.engine.at(moment, partial(self._reconfigure, name, faults))
+            if len(self.configured) > 2 and faults.strikes("target_removed"):
+                self.engine.at(moment, partial(self._remove_target, name))
+        for name in sorted(set(self.servers) - set(self.configured)):
+            if faults.strikes("target_added"):
+                self._add_target(name, faults)
+
+    def _change_server(self, name: str, faults: Faults) -> None:
+        server = self.servers[name]
+        server.answers = not server.answers
+        server.failure = faults.choice(range(len(FAILURES)))
+        self._note(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
+
+    # ---- users
+
+    def _add_target(self, name: str, faults: Faults) -> None:
+        self.servers.setdefault(name, Server())
+        delays = [10, 30, 60, 60, 60, 90, 120]
+        flaps, depends = faults.choice([0, 0, 6]), name != GATEWAY and faults.choice([False, False, True])
+        if self.upgrade:  # which knows of neither before it
+            flaps, depends = 0, False
+        policy = facts.Policy(
+            failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
+            max_alerts=faults.choice([1, 2, 3] if flaps else [0, 1, 2, 3, 3]),
+            flap_per_hour=flaps,
+            depends_on=GATEWAY if depends else "",
+            alert_recovery=faults.uniform(0, 1) < 0.9,
+            delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
+            delay_lost=faults.choice([60, 120, 300]),
+            delay_warn=faults.choice(delays),
+            delay_down=faults.choice(delays),
+        )
+        self._configure(name, Configured(policy))
+
+    def _remove_target(self, name: str) -> None:
+        if self.configured.pop(name, None):
+            self._note(0, f"{name} removed")
+            self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), None))
+            table = self.tables.by_name["Targets"]
+            table.delete((name, ""), self.engine.now)
+
+    def _reconfigure(self, name: str, faults: Faults) -> None:
+        """One change of mind: another threshold, another delay, silence, suspension, an acknowledgement."""
+        known = self.configured.get(name)
+        if known is None:
+            return
+        policy, silence = known.policy, known.silence
+        match faults.choice(range(7)):
+            case 0:
+                policy = replace(policy, failures_per_alert=faults.choice([1, 2, 3, 4]))
+            case 1:
+                policy = replace(policy, max_alerts=faults.choice([1, 2, 4] if policy.flap_per_hour else [0, 1, 2, 4]))
+            case 2:
+                policy = replace(policy, delay_up=faults.choice([30, 60, 120, 300]))
+            case 3:
+                policy = replace(policy, delay_warn=faults.choice([10, 30, 60]), delay_lost=faults.choice([60, 120]))
+            case 4:
+                silence = (self.now(), self.now() + timedelta(minutes=faults.choice(range(1, 15))))
+            case 5:
+                policy = replace(policy, enabled=not policy.enabled)
+            case _:
+                policy = replace(policy, acknowledged=self._failing_since(name))
+        self._configure(name, Configured(policy, silence))
+
+    def _failing_since(self, name: str) -> datetime | None:
+        """What `popwatch ack` would write: the beginning of the outage that the record tells of."""
+        item = self.tables.by_name["Status"].items.get((name, ""))
+        since = item["health"]["M"].get("failing_since") if item and "health" in item else None
+        return datetime.fromisoformat(since["S"]) if since else None
+
+    def _configure(self, name: str, known: Configured) -> None:
+        """Write the target as its user would; `tags` number the configuration, so that each test tells which it had."""
+        self.configured[name] = known
+        self.policies.append(known)
+        policy = {key: value for key, value in asdict(known.policy).items() if key not in ("silenced", "acknowledged")}
+        fields: dict[str, object] = {**policy, "host": f"{name}.example.net"}
+        fields["tags"] = [str(len(self.policies) - 1)]
+        if known.silence:
+            fields["silence"] = dict(
+                zip(("from", "until"), (moment.isoformat() for moment in known.silence), strict=True)
+            )
+        if known.policy.acknowledged:
+            fields["acknowledged"] = {"outage": known.policy.acknowledged.isoformat()}
+        item = to_item({"target_id": name, **fields})
+        self.tables.by_name["Targets"].put(item, self.engine.now)
+        self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy))
+        self._note(0, f"{name} configured: {_differences(known)}")
+
+    def _policy_now(self, name: str) -> facts.Policy:
+        return _at(self.configured[name], self.now())
+
+    # ---- invocations
+
+    def _invoke_tick(self, tick: datetime) -> None:
+        self._invoke(f"tick {tick:%d %H:%M}", lambda sweep, _, told: self._do_tick(sweep, tick, told), lambda _: None)
+
+    def _do_tick(self, sweep: Sweep, tick: datetime, told: list[datetime]) -> int:
+        told.append(tick)
+        return sweep.run_tick(tick).owed
+
+    def _enqueue(self, body: str, delay: float) -> None:
+        """SQS keeps a message, at least once, and hands it over some time after its delay."""
+        faults = self._faults(f"sent message {zlib.crc32(body.encode()):08x}")
+        if faults.strikes("message_late"):
+            delay += faults.uniform(5.0, 300.0)
+        self.engine.at(self.engine.now + delay + faults.uniform(0.01, 0.5), lambda: self._receive(body, 1))
+        if faults.strikes("message_doubled"):
+            again = delay + faults.uniform(0.0, 1.0) ** 3 * 240.0
+            self.engine.at(self.engine.now + again, lambda: self._receive(body, 1))
+
+    def _receive(self, body: str, receives: int) -> None:
+        """The event source mapping hands a message over; one that was not done comes again, thrice in all."""
+
+        def ended(how: str) -> None:
+            if how != "well" and receives < RECEIVES:
+                again = self.engine.now + VISIBILITY_SECONDS
+                self.engine.at(again, lambda: self._receive(body, receives + 1))
+
+        name = f"message {zlib.crc32(body.encode()):08x}"
+        self._invoke(name, lambda sweep, code, told: self._do_message(sweep, code.read(body), told), ended)
+
+    def _do_message(self, sweep: Sweep, work: Any, told: list[datetime]) -> int:
+        if hasattr(work, "hour"):
+            sweep.run_hour(work)
+            return 0
+        told.append(work.tick)
+        return sweep.run_batch(work).owed
+
+    def _invoke(
+        self, name: str, do: Callable[[Sweep, Code, list[datetime]], int], ended: Callable[[str], None]
+    ) -> None:
+        """Begin an invocation. It ends well, by an error, by its death, or is killed when its time is over."""
+        self.invocations += 1
+        process = Process(self.engine, self.invocations)
+        faults = self._faults(name, process.number)
+        process.skew = faults.uniform(-3.0, 3.0) if faults.strikes("clock_skewed") else 0.0
+        over: list[str] = []
+
+        def end(how: str, why: str = "") -> None:
+            if over:
+                return
+            over.append(how)
+            process.dead = how == "killed"
+            self._note(process.number, f"{name}: ended {how} {why}")
+            self.evidence.add(facts.Ended(self.evidence.order, process.number, how, self.now()))
+            ended(how)
+
+        def main() -> None:
+            told: list[datetime] = []
+            old = self.upgrade and self.upgrade.old_at(self.engine.now / 3600, faults)
+            code = self.upgrade.code if self.upgrade and old else self.code
+            if old:
+                self._note(process.number, f"{name}: by the older version")
+            sweep = self._sweep(process, code, faults, told, lambda why: end("killed", why))
+            try:
+                owed = do(sweep, code, told)
+            except Killed:
+                return
+            except (BotoCoreError, ClientError, code.unfinished) as error:
+                end("error", str(error))
+            else:
+                end("error" if owed else "well")
+
+        self._note(process.number, f"{name}: begins")
+        self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
+        self.engine.spawn(main)
+
+    def _sweep(
+        self, process: Process, code: Code, faults: Faults, told: list[datetime], died: Callable[[str], None]
+    ) -> Sweep:
+        wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
+        clock = self._clock_of(process)
+        dynamodb = cast(Any, DynamoDB(wire, self.tables))
+        edges = code.edges(
+            code.store(dynamodb, NAMES, clock),
+            SimulatedProber(self, process, lambda: told[-1]),
+            code.notifier(cast(Any, Sns(wire)), "topic"),
+            code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
+            lambda: Threads(process),
+        )
+        settings = code.settings(
+            "Targets",
+            "Status",
+            "History",
+            "topic",
+            "queue",
+            storm_threshold=self.shape.storm_threshold,
+            function_timeout_seconds=int(FUNCTION_SECONDS),
+            largest_batch=self.shape.largest_batch,
+        )
+        end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
+        return code.sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
+
+    def _clock_of(self, process: Process) -> Callable[[], datetime]:
+        return lambda: self.time_of(self.engine.now + process.skew)
+
+    def _faults(self, scope: str, process: int = 0) -> Faults:
+        """The faults of something, told apart from others of the same name by their number."""
+        self.scopes[scope] += 1
+        return Faults(
+            self.faults,
+            f"{scope}#{self.scopes[scope]}",
+            self.seed,
+            lambda what: self._note(process, f"{scope}: {what}"),
+        )
+
+    def _note(self, process: int, what: str) -> None:
+        self.trace.append((self.now(), process, what))
+
+
+def _at(known: Configured, moment: datetime) -> facts.Policy:
+    """The policy at a moment: silenced or not."""
+    silenced = known.silence is not None and known.silence[0] <= moment < known.silence[1]
+    return replace(known.policy, silenced=silenced)
+
+
+def _differences(known: Configured) -> str:
+    """What a configuration says beside the defaults."""
+    usual = asdict(facts.Policy())
+    said = [f"{name}={value}" for name, value in asdict(known.policy).items() if value != usual[name]]
+    silence = [f"silent from {known.silence[0]:%H:%M:%S} until {known.silence[1]:%H:%M:%S}"] if known.silence else []
+    return ", ".join([*said, *silence])

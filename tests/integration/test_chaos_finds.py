@@ -1,0 +1,82 @@
+"""What `make chaos` has found, each as the smallest case that shows it."""
+
+from datetime import timedelta
+
+from integration.world import MINUTE, NOON, World, new_world
+from popwatch.batches import from_message
+from popwatch.outcomes import ErrorCode
+from popwatch.schedule import next_slot
+
+TEN_SECONDS = timedelta(seconds=10)
+
+
+def test_repeated_retest_leaves_later_ticks_alone(world: World) -> None:
+    """A retest's message that SQS delivers again after later retests brings no retest of its own.
+
+    It used to send the next retest with the newest record, which then counted a failure of an older tick once more.
+    """
+    world.put_target("a", delay_warn=10, failures_per_alert=10)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+    bodies = []
+    for step in (1, 2, 3):
+        world.now = NOON + TEN_SECONDS * step
+        bodies.append(world.queue[0][1])
+        world.receive(world.now)
+    waiting = list(world.queue)
+    world.now += TEN_SECONDS / 2
+    world.do(from_message(bodies[0]))
+    assert world.queue == waiting
+    record = world.store.read_record("a")
+    assert (record.health.failures, record.tick) == (4, NOON + TEN_SECONDS * 3)
+
+
+def test_doubled_tick_sends_what_is_left_behind_once() -> None:
+    """Of two sweeps that both find an alert still owed, and no note that it was sent, one sends it.
+
+    A tick that came twice right after a death used to send it twice, though nobody had died in between.
+    """
+    with new_world() as rehearsal:
+        fail_once(rehearsal)
+        publishing = rehearsal.calls.index("Publish") + 1
+    with new_world(kill_at=(publishing, "before")) as world:
+        fail_once(world)
+        world.now = later = NOON + timedelta(minutes=3)
+        found, sweeps = world.store.read_records(), [world.sweep(), world.sweep()]
+        for sweep in sweeps:
+            store = vars(sweep)["_store"]
+            store.read_records, store.has_alert = lambda: found, lambda *_: False
+            sweep.run_tick(later)
+        assert [alert["event"] for alert in world.received()] == ["down"]
+        assert world.alerts_noted("a") == ["down"]
+
+
+def fail_once(world: World) -> None:
+    world.put_target("a", failures_per_alert=1, max_alerts=1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+
+
+def test_missed_slot_is_judged_though_an_alert_was_taken_off_meanwhile() -> None:
+    """A failure of a test that makes up for a missed slot counts, though the record's debt was settled since the plan.
+
+    Its commit collided with the settling, and whether the test was still due was asked of the last minute only.
+    """
+    with new_world(storm_threshold=0) as rehearsal:
+        recover(rehearsal)
+        publishing = len(rehearsal.calls) - rehearsal.calls[::-1].index("Publish")
+    with new_world(storm_threshold=0, kill_at=(publishing, "before")) as world:
+        recover(world)
+        assert world.store.read_record("a").pending
+        world.failing["a"] = ErrorCode.TIMED_OUT
+        slot = next_slot("a", 300, NOON + MINUTE)
+        world.tick(slot.replace(second=0) + 3 * MINUTE)
+        assert world.state("a") == "down"
+
+
+def recover(world: World) -> None:
+    world.put_target("a", failures_per_alert=1, delay_up=300, delay_down=60)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+    world.failing.clear()
+    world.tick(NOON + MINUTE)
