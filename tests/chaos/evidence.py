@@ -110,7 +110,7 @@ class Evidence:
             passed = {name: _has_passed(value) for name, value in item["results"]["M"].items()}
             self.add(facts.Sampled(self.order, self.invocation, (pk.partition("#")[2], sk), self._clock(), passed))
         elif kind == "hours":
-            totals = {name: _counts_of(json.loads(value["S"])) for name, value in item["totals"]["M"].items()}
+            totals = {name: _counts_of(value) for name, value in item["totals"]["M"].items()}
             hour = datetime.fromisoformat(sk.partition("#")[0])
             self.add(facts.Totalled(self.order, pk.partition("#")[2], hour, self._clock(), totals))
         elif kind == "transition":
@@ -137,5 +137,9 @@ def _has_passed(value: Mapping[str, Any]) -> bool:
     return "N" in value or "error" not in value["M"]
 
 
-def _counts_of(totals: Mapping[str, int]) -> tuple[int, int]:
-    return totals["tests"], totals.get("passes", 0)
+def _counts_of(value: Item) -> tuple[int, int]:
+    """Tests and passes in a target's totals, which are one text; an older version wrote a map."""
+    if "S" in value:
+        totals = json.loads(value["S"])
+        return totals["tests"], totals.get("passes", 0)
+    return int(value["M"]["tests"]["N"]), int(value["M"].get("passes", {"N": "0"})["N"])
