@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 from popwatch.batches import HourOfBatch
@@ -173,6 +174,33 @@ def test_storm_goes_out_as_one_summary(world: World) -> None:
     assert not any(record.pending for record in world.store.read_records()[1].values())
     run(world, 4, start=2)
     assert sum("summary" in alert["event"] for alert in world.received()) == 2
+
+
+def test_a_note_that_is_refused_costs_the_others_nothing(world: World) -> None:
+    """Of a summary's alerts one cannot be noted: it stays owed; the rest are noted, and the batch's samples kept."""
+    world.storm_threshold = 3
+    for n in range(12):
+        world.put_target(f"t{n:02}", **DOWN_AT_ONCE)
+    run(world, 1)
+    world.failing = {f"t{n:02}": ErrorCode.CANNOT_CONNECT for n in range(12)}
+
+    def refuse(params: dict[str, Any], **_: object) -> None:
+        if (
+            params["TableName"] == "History"
+            and params["Item"]["pk"]["S"] == "target#t07"
+            and "sent_at" in params["Item"]
+        ):
+            raise ClientError({"Error": {"Code": "InternalServerError"}}, "PutItem")
+
+    events = world.watched_dynamodb.meta.events
+    events.register("provide-client-params.dynamodb.PutItem", refuse)
+    run(world, 1, start=1)
+    events.unregister("provide-client-params.dynamodb.PutItem", refuse)
+    noted = {f"t{n:02}" for n in range(12) if world.alerts_noted(f"t{n:02}")}
+    owed = {name for name, record in world.store.read_records()[1].items() if record.pending}
+    assert (owed, noted) == ({"t07"}, {f"t{n:02}" for n in range(12)} - owed)
+    samples = [results for _, results in world.store.read_samples(1, 0, NOON + MINUTE, NOON + 2 * MINUTE)]
+    assert {name for results in samples for name in results} == {f"t{n:02}" for n in range(12)}
 
 
 def test_large_fleet_goes_through_the_queue(world: World) -> None:

@@ -107,6 +107,11 @@ class World:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
 
+    @property
+    def watched_dynamodb(self) -> Any:
+        """The client that sweeps use."""
+        return self._watched[0]
+
     def close(self) -> None:
         """Leave a DynamoDB of one's own as it was; moto's goes by itself."""
         if self.endpoint:

@@ -77,3 +77,10 @@ def test_buckets_hold_what_they_say(rtt: float) -> None:
     """A round-trip time lies between its bucket's bounds."""
     [bucket] = add_up([{"a": rtt}])["a"].buckets
     assert BUCKET_RATIO ** int(bucket) <= rtt < BUCKET_RATIO ** (int(bucket) + 1)
+
+
+def test_no_percentile_lies_beyond_what_was_measured() -> None:
+    """A bucket's middle may; the least and the greatest are known exactly."""
+    totals = merge(add_up([{"t": 23.5}, {"t": 23.4}]).values())
+    assert totals.percentile(0.99) == 23.5
+    assert HourTotals().percentile(0.5) is None

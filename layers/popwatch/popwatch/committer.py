@@ -132,10 +132,12 @@ class Committer:
         messages = [pending.message for _, pending in held if pending.message]
         summary = messages[0] if len(messages) == 1 else summarize(messages, self._clock())
         message_id = self._publish(summary)
-        if message_id:
-            for record, pending in held:
+        for record, pending in held if message_id else ():
+            try:
                 self._store.put_alert(record.target_id, pending, message_id, self._clock(), summary=len(messages) > 1)
                 self._take_off(record, {pending.version})
+            except (BotoCoreError, ClientError):  # the others' notes, and the batch's samples, must not go with it
+                self._stays_owed(record)
 
     def _commit(
         self, test: PlannedTest, tick: datetime, decide: Callable[[Record], tuple[Record, Judgement, Message | None]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from popwatch.availability import Outage, Period, Span, Times, spans, times, total
 from popwatch.health import Transition
-from popwatch.hours import HourTotals, merge, percentile
+from popwatch.hours import HourTotals, merge
 from popwatch.outcomes import clean
 from popwatch.records import Note, Record, iso
 from popwatch.schedule import TICK
@@ -42,7 +42,7 @@ class Line:
     @property
     def rtt_ms(self) -> tuple[float | None, ...]:
         """The p50, p95 and p99 of its round-trip times, each within 5 %."""
-        return tuple(percentile(self.totals.buckets, share) for share in PERCENTILES)
+        return tuple(self.totals.percentile(share) for share in PERCENTILES)
 
 
 @dataclass(frozen=True, slots=True)

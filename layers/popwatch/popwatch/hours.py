@@ -34,6 +34,13 @@ class HourTotals:
     rtt_p95_ms: float | None = None
     buckets: Mapping[str, int] = field(default_factory=dict)
 
+    def percentile(self, share: float) -> float | None:
+        """The rtt in ms below which `share` of the passes lie, within 5 %, and within the least and the greatest."""
+        found = percentile(self.buckets, share)
+        if found is None or self.rtt_min_ms is None or self.rtt_max_ms is None:
+            return found
+        return min(max(found, self.rtt_min_ms), self.rtt_max_ms)
+
 
 def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> object:
     """What a samples item keeps of an outcome: the bare rtt in ms, to three digits; a map of anything but a pass."""

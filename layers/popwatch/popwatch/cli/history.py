@@ -24,7 +24,7 @@ from popwatch.cli.standing import COLOURS
 from popwatch.cli.target_items import missing_target, own_fields
 from popwatch.fleet_report import PERCENTILES, missing_parts, outage_to_json, put_aside, unwatched_parts
 from popwatch.health import State, Transition
-from popwatch.hours import HourTotals, add_up, merge, percentile, rtt_of
+from popwatch.hours import HourTotals, add_up, merge, rtt_of
 from popwatch.outcomes import DETAIL_SHOWN, ErrorCode, clean
 from popwatch.records import Note, from_plain, iso
 from popwatch.reports import Row, row_to_json, stand
@@ -182,7 +182,7 @@ def _figures(story: Story) -> Iterator[str]:
     yield f"Tests         {totals.tests}, {totals.passes} passed{f', failed: {failed}' if failed else ''}"
     if found.brief_runs:
         yield f"Brief         {found.brief_runs} times failed without going down, {duration(found.brief)} in all"
-    p50, p95, p99 = (milliseconds(percentile(totals.buckets, share)) for share in PERCENTILES)
+    p50, p95, p99 = (milliseconds(totals.percentile(share)) for share in PERCENTILES)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
     yield from _present(story)
 
@@ -246,7 +246,7 @@ def _moment(moment: datetime, zone: tzinfo) -> str:
 
 def _to_json(story: Story) -> dict[str, Any]:
     totals, found = story.totals, story.times
-    p50, p95, p99 = (percentile(totals.buckets, share) for share in PERCENTILES)
+    p50, p95, p99 = (totals.percentile(share) for share in PERCENTILES)
     return {
         "target_id": story.target.target_id,
         "begin": iso(story.period.begin),

@@ -12,7 +12,7 @@ from popwatch.archive import Stretch, event_to_json, read_gaps, read_samples
 from popwatch.availability import Period, Span, by_day, spans, times
 from popwatch.fleet_report import PERCENTILES, outage_to_json
 from popwatch.health import Transition
-from popwatch.hours import add_up, percentile, rtt_of
+from popwatch.hours import add_up, rtt_of
 from popwatch.records import from_plain, iso
 from popwatch.reports import Row, Verdict, row_to_json, verdict
 from popwatch.standing import Standing, read_standing, standing_to_json
@@ -151,7 +151,7 @@ def _series(samples: Sequence[tuple[datetime, Any]], period: Period) -> dict[str
         "failed": [len(found) - len(passed) for found, passed in zip(steps, rtts, strict=True)],
         "tests": totals.tests if totals else 0,
         "passes": totals.passes if totals else 0,
-        "percentiles_ms": [percentile(totals.buckets, share) if totals else None for share in PERCENTILES],
+        "percentiles_ms": [totals.percentile(share) if totals else None for share in PERCENTILES],
     }
 
 
