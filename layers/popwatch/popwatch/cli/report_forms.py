@@ -4,12 +4,10 @@ import csv
 import io
 from datetime import datetime, timedelta, tzinfo
 
+from popwatch.cli.csv_form import FORMULA, HIDDEN_FORMULA
 from popwatch.fleet_report import FleetReport, Line, line_to_json
 from popwatch.outcomes import clean
 from popwatch.tokens import duration, milliseconds
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a cell for a formula by."""
 
 NAME_SHOWN = 32
 
@@ -103,8 +101,9 @@ def _failures(line: Line) -> list[str]:
 
 
 def _cell(value: object) -> object:
-    """A value for a spreadsheet: a text that begins like a formula gets an apostrophe before it."""
+    """A value for a spreadsheet: a text that begins like a formula gets an apostrophe before it, and hides none."""
     if isinstance(value, str):
         text = clean(value, 1000)
-        return f"'{text}" if value.startswith(FORMULA) else text
+        text = text.replace(";", ",") if HIDDEN_FORMULA.search(text) else text
+        return f"'{text}" if text.startswith(FORMULA) else text
     return "" if value is None else value
