@@ -223,6 +223,7 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
             problems.append(
                 Problem("maintenance", f"The field `maintenance` cannot be used: window {position}: {why}.")
             )
+            break  # a list of 400 KB has ten thousand windows, and would have as many problems
     values["maintenance"] = tuple(windows)
     for name, parse in (("silence", parse_silence), ("acknowledged", parse_acknowledgement)):
         try:
