@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check build deploy bench clean
+.PHONY: help install run test check build deploy bench fuzz clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ deploy: build ## deploy to your AWS account, with questions (STACK=name)
 
 bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole sweep, capacity units, the page
 	@for bench in rtt prober sweep capacity page; do PYTHONPATH=tests $(BIN)/python tests/bench/bench_$$bench.py && echo || exit 1; done
+
+fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 for each; CHECKS=conversation for one)
+	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(CHECKS)
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
