@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs build deploy bench chaos clean
+.PHONY: help install run test check docs build deploy bench chaos fuzz clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole swee
 chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated months of failures (SEED=word HOURS=n WRITE=1)
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
+
+fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 for each; CHECKS=conversation for one)
+	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(CHECKS)
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -42,7 +42,7 @@ class OwedError(Exception):
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> object:
     """Do the work of a tick of the schedule, or of a message of the batch queue."""
-    if "Records" in event:
+    if isinstance(event, dict) and "Records" in event:
         do = partial(_do_message, context=context)
         return process_partial_response(event=event, record_handler=do, processor=_processor)
     report = _sweep(context).run_tick(_tick_of(event))
@@ -64,7 +64,7 @@ def _tick_of(event: Mapping[str, Any]) -> datetime:
     """The moment for which the schedule fired, never the clock: Scheduler fires anywhere within its minute."""
     try:
         return datetime.fromisoformat(event["scheduled_time"]).astimezone(UTC).replace(microsecond=0)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(
             "The event needs `scheduled_time` in ISO 8601, such as 2026-11-23T12:34:00Z; events/tick.json is a sample."
         ) from None

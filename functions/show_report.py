@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -17,7 +16,7 @@ from botocore.config import Config
 from popwatch.config import PageSettings
 from popwatch.guesses import Guesses
 from popwatch.page.door import Door, Secret
-from popwatch.page.exchange import Request, Response, cookies_of
+from popwatch.page.exchange import Request, Response, cookies_of, query_of
 from popwatch.page.readings import Readings
 from popwatch.page.site import Site
 from popwatch.store import Store, Tables
@@ -36,24 +35,34 @@ logger = Logger()
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """Answer a request of the function's URL."""
-    return _to_url(_site().answer(_from_url(event)))
+    try:
+        request = _from_url(event)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return _to_url(_NO_REQUEST.finished(Request("GET", "/")))
+    return _to_url(_site().answer(request))
+
+
+_NO_REQUEST = Response(400, b"This is no request of a function URL.\n")
 
 
 def _from_url(event: Mapping[str, Any]) -> Request:
-    """The request in an event of a function URL (payload format 2.0)."""
+    """The request in an event of a function URL (payload format 2.0).
+
+    Raises KeyError, TypeError, AttributeError, ValueError or RecursionError for an event that holds none.
+    """
     http = event["requestContext"]["http"]
-    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
-    body = event.get("body") or ""
+    headers = {name.lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    body = str(event.get("body") or "")
     if event.get("isBase64Encoded"):
         body = base64.b64decode(body).decode("utf-8", "replace")
     return Request(
-        method=http["method"],
-        path=event.get("rawPath") or "/",
-        query=parse_qs(event.get("rawQueryString") or ""),
+        method=str(http["method"]),
+        path=str(event.get("rawPath") or "/"),
+        query=query_of(str(event.get("rawQueryString") or "")),
         headers=headers,
-        cookies=cookies_of("; ".join(event.get("cookies", ())) or headers.get("cookie", "")),
+        cookies=cookies_of("; ".join(event.get("cookies") or ()) or headers.get("cookie", "")),
         body=body,
-        source=http.get("sourceIp", ""),
+        source=str(http.get("sourceIp", "")),
     )
 
 

@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("popwatch", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("popwatch")
 
 
 @pytest.fixture(autouse=True, scope="session")

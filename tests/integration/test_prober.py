@@ -322,6 +322,11 @@ def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
         "::ffff:127.0.0.1",
         "::ffff:169.254.169.254",
         "2002:7f00:1::",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b::169.254.169.254",
+        "64:ff9b:1::7f00:1",
+        "2001:0:7f00:1::80ff:fffe",
         "fe80::1",
         "fe80::1%lo",
         "fd00:ec2::254",
@@ -337,7 +342,9 @@ def test_addresses_of_the_own_machine_are_refused(address: str, by_name: bool) -
     assert outcome.connect_ms is None
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "192.0.2.1", "172.16.1.1", "2001:db8::1", "fd12:3456::1"])
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "192.0.2.1", "172.16.1.1", "2001:db8::1", "fd12:3456::1", "64:ff9b::c000:201"]
+)
 def test_private_addresses_are_not_local(address: str) -> None:
     """A stack in a VPC tests private servers."""
     assert not is_local(address)

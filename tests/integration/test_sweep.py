@@ -490,3 +490,16 @@ def test_child_is_held_while_its_gateway_fails(world: World) -> None:
     run(world, 2, start=7)
     told = [(alert["target_id"], alert["event"]) for alert in world.received()]
     assert told == [("gateway", "recovered"), ("child", "down")]
+
+
+def test_ids_in_the_way_of_our_own_keys_are_no_targets(world: World) -> None:
+    """`_sweep` is the mark's key, and an id of 2,048 bytes leaves no room for History's: neither fails a sweep."""
+    for name in ("_sweep", "x" * 2048, "\U0001f600" * 512, "good"):
+        world.put_target(name, **DOWN_AT_ONCE)
+        world.failing[name] = ErrorCode.TIMED_OUT
+    for minute in range(3):
+        report = world.tick(NOON + MINUTE * minute)
+        assert report is not None
+        assert (report.tests, report.owed, report.handed_back) == (1, 0, 0)
+    assert set(world.store.read_records()[1]) == {"good"}
+    assert world.store.read_records()[0].tick == NOON + MINUTE * 2

@@ -1,6 +1,7 @@
 """Alert texts: they say what happened, fit where they go, and survive any template and any server."""
 
 import string
+import tracemalloc
 import unicodedata
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from examples import FAILED, START, outage, target
 from popwatch.alerts import EMAIL_LENGTH, Message, summarize
-from popwatch.alphabets import count_septets, is_gsm, to_sms, to_subject
+from popwatch.alphabets import count_septets, is_gsm, to_email, to_sms, to_subject
 from popwatch.outcomes import ErrorCode
 from popwatch.templates import TemplateError, fill
 from popwatch.tokens import TOKENS, duration
@@ -209,6 +210,28 @@ def test_template_errors_say_where() -> None:
         fill("{nmae}", {"name": "x"}, 100)
     with pytest.raises(TemplateError, match="character 5"):
         fill("abc {", {}, 100)
+
+
+def test_a_long_text_is_not_put_together() -> None:
+    """Three thousand tokens with long values would be a gigabyte; what is cut off is still checked."""
+    tracemalloc.start()
+    found = fill("{host} " * 3000, {"host": "x" * 400_000}, 8000)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found), found[-3:]) == (8000, "...")
+    assert most < 10_000_000
+    with pytest.raises(TemplateError, match="character 9001"):
+        fill("x" * 9000 + "}", {}, 100)
+
+
+def test_what_sns_refuses_is_in_no_message() -> None:
+    """A control character in a text of the user's own, or in an id, would have SNS refuse the alert for ever."""
+    watched = target(target_id="a\0b\x1b", name="", email="one\r\ntwo\x00\x9b{target_id}\u202e\ud800\n\N{WOMAN}\u200d")
+    for message in outage(watched):
+        assert message.email == "one\ntwo??a?b???\n\N{WOMAN}\u200d"
+        assert message.attributes["target_id"] == "a?b?"
+        assert message.line == to_email(message.line)
+        assert summarize([message] * 2, START).email == to_email(summarize([message] * 2, START).email)
 
 
 def test_every_token_has_a_value_in_both_alerts() -> None:

@@ -90,3 +90,33 @@ def test_damaged_test_is_refused() -> None:
     plain["tests"][0]["record"]["tick"] = "yesterday"
     with pytest.raises(ValueError, match="not a batch of popwatch"):
         from_message(json.dumps(plain))
+
+
+def test_the_largest_item_fits_into_a_message() -> None:
+    """An item of 400 KB that JSON makes six times as long still goes to the queue, and its problem goes with it."""
+    test = planned("a", email="x" + "\x1c" * 390_000, port="many")
+    [body] = to_messages(
+        replace(batch(test), defaults={"email": "x" + "\x1c" * 390_000, "group": "all", "unknown": "x" * 10**6})
+    )
+    assert len(body) < MESSAGE_BYTES
+    found = from_message(body)
+    assert isinstance(found, Batch)
+    [read] = found.tests
+    assert read.target.problems == test.target.problems
+    assert {problem.field for problem in test.target.problems} == {"email", "port"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 100_000,
+        '{"batches": Infinity, "batch": 0}',
+        '{"batches": 1, "batch": 0, "hour": "2026-11-23T12:00"}',
+        '{"batches": 1, "batch": 0, "hour": "0001-01-01T00:00+24:00"}',
+        "1" * 5000,
+    ],
+)
+def test_extreme_bodies_are_refused(body: str) -> None:
+    """Nested without end, too large for a number, a moment without its offset: a ValueError, as for anything else."""
+    with pytest.raises(ValueError, match="not a batch of popwatch"):
+        from_message(body)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from popwatch.cli.csv_form import write_csv
 from popwatch.cli.entries import load_json
 from popwatch.cli.files import FileError, read_entries, write_entries
+from popwatch.cli.report_forms import _cell
 
 ITEM = {
     "target_id": "mail-berlin",
@@ -84,6 +85,10 @@ def test_any_value_survives(form: str, value: object) -> None:
 @example("'[1]")
 @example(" two\r\nlines \n")
 @example("\tx")
+@example('"x"')
+@example("a;=1")
+@example('a"; =1+1')
+@example("\uff1d1")
 def test_any_text_survives_csv(text: str) -> None:
     """Texts are guarded so that they come back as they were, but for blanks at the end of a single line."""
     found = after_a_trip("csv", {"target_id": "x", "name": text, "last": "1"}).get("name", "")
@@ -91,11 +96,32 @@ def test_any_text_survives_csv(text: str) -> None:
     assert found == text or "\n" not in text or not text.strip()
 
 
-@given(st.text(st.sampled_from("=+-@\t\r' [a1\n"), min_size=1, max_size=8))
-def test_no_cell_is_a_formula(text: str) -> None:
-    """A spreadsheet is never given a text that it would calculate."""
-    [row] = list(csv.reader(io.StringIO(write_csv([{"name": text}]), newline="")))[1:]
-    assert not row[0].startswith(("=", "+", "-", "@", "\t", "\r"))
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@given(text=st.text(st.sampled_from("=+-@\uff1d\t\r' [a1\n;\""), min_size=1, max_size=8))
+@example(text="a;=1")
+@example(text='a";"=1')
+def test_no_cell_is_a_formula(delimiter: str, text: str) -> None:
+    """A spreadsheet is never given a text that it would calculate: a value, a list's, or a field's name.
+
+    Nor is one that parts cells at semicolons.
+    """
+    written = write_csv([{"target_id": "x", "name": text, "tags": [text], f"{text}x": "1"}])
+    for row in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter):
+        assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d"))]
+
+
+@pytest.mark.parametrize("text", ["=1", "\u00a0=1", "\t+1", "a;=1", "a; -1", "\uff1d1"])
+def test_no_cell_of_a_report_is_a_formula(text: str) -> None:
+    """Cleaning takes off blanks before a formula, which must not uncover it."""
+    shown = str(_cell(text))
+    assert not shown.startswith(("=", "+", "-", "@", "\uff1d"))
+    assert ";" not in shown
+
+
+@given(st.text(st.sampled_from("=+-@\t' [a1;\""), min_size=1, max_size=8).map(str.strip).filter(bool))
+def test_names_of_fields_survive_csv(name: str) -> None:
+    """A field that popwatch does not know may have any name, and keeps it."""
+    assert after_a_trip("csv", {"target_id": "x", f"{name}x": "1"}) == {"target_id": "x", f"{name}x": "1"}
 
 
 def test_csv_of_spreadsheets(tmp_path: Path) -> None:

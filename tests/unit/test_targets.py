@@ -1,12 +1,13 @@
 """Targets as people write them: leniently read, strictly checked, never a crash."""
 
+import json
 from datetime import UTC
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.targets import FIELDS, Policy, Target, TlsMode, parse_target
+from popwatch.targets import FIELDS, FIELDS_BY_NAME, LARGEST_ITEM, Policy, Target, TlsMode, carried, parse_target
 
 
 def parse(**fields: object) -> Target:
@@ -154,3 +155,77 @@ def test_any_item_is_read(item: dict[str, object]) -> None:
     assert target.host or target.problems
     assert all(problem.explanation.endswith(".") for problem in target.problems)
     assert parse_target(target.fields).host == parse_target(item).host
+
+
+def nested(depth: int) -> object:
+    found: object = "x"
+    for _ in range(depth):
+        found = {"a": [found]}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("port", 10**400),
+        ("delay_up", "9" * 5000),
+        ("host", nested(3000)),
+        ("tags", nested(3000)),
+        ("maintenance", nested(3000)),
+        ("name", nested(31)),
+        ("silence", {"from": nested(31), "until": "x"}),
+        ("certificate_warn_days", {"a", 1}),
+        ("host", "\u00fc" * 190_000),
+        ("host", "fe80::1%" + "x" * 100_000),
+        ("email", "x" * 400_000),
+        ("timezone", "../" * 60_000),
+    ],
+)
+def test_size_and_depth_are_problems_of_the_field(field: str, value: object) -> None:
+    """Numbers without a float, nestings deeper than Python's stack, 400 KB in one value: named, never raised."""
+    target = parse(**{field: value})
+    assert {problem.field for problem in target.problems} == {field}
+    assert all(len(problem.explanation) < 500 for problem in target.problems)
+
+
+def test_ids_that_are_no_texts_are_shown_as_they_are() -> None:
+    """A message could hold any JSON for one."""
+    for written in (nested(3000), 10**5000, None, ["a"]):
+        assert isinstance(parse_target({"target_id": written, "host": "h"}).target_id, str)
+
+
+@pytest.mark.parametrize("scope", ["\u00b2", "\0", "9" * 30, "eth 0", "\x1b[31m", "e" * 16])
+def test_scopes_that_the_kernel_cannot_take(scope: str) -> None:
+    """`connect` raises for these, which would end the tests of all targets."""
+    assert problems(host=f"2001:db8::1%{scope}") == ["host"]
+    assert parse(host="fe80::1%eth0").host == "fe80::1%eth0"
+
+
+def test_certificates_that_openssl_cannot_take_as_text() -> None:
+    """It raises a TypeError for what is not ASCII."""
+    [problem] = parse(ca_pem="-----BEGIN CERTIFICATE-----\u00e9").problems
+    assert problem.field == "ca_pem"
+
+
+def test_explanations_are_fit_for_a_terminal() -> None:
+    """They quote what somebody wrote, who may write to the table but not to a colleague's terminal."""
+    windows = [{"\x1b]0;x\x07": 1}, {"days": "\x1b[2J", "from": "02:00", "until": "03:00"}]
+    for fields in ({"maintenance": windows}, {"silence": {"\x1b[2J": 1}}, {"tls": "\x1b[2J"}, {"host": "\u202ehost"}):
+        found = parse(**fields).problems
+        assert found
+        assert all(problem.explanation.isprintable() for problem in found)
+
+
+@pytest.mark.parametrize("size", [1, 40, 200_000])
+def test_what_travels_is_bounded(size: int) -> None:
+    """An item of any size leaves room in a message for the defaults and the record, and keeps its problems small."""
+    item = {name: "\x1c" * size for name in FIELDS_BY_NAME if name != "target_id"} | {"target_id": "a", "host": "h"}
+    assert len(json.dumps(carried(item))) < LARGEST_ITEM + 50_000
+    assert carried(item)["host"] == "h"
+
+
+def test_an_empty_field_is_left_out() -> None:
+    """As the command shows it: the default holds, for the planner as for the worker, which gets no empty fields."""
+    target = parse_target({"target_id": "a", "host": "h", "group": "", "port": None}, {"group": "all", "port": 995})
+    assert (target.group, target.port) == ("all", 995)
+    assert parse_target(target.fields, {"group": "all", "port": 995}) == target

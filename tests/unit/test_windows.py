@@ -87,3 +87,12 @@ def test_anything_is_a_window_or_a_value_error(value: object) -> None:
     """Whatever an item holds, the answer is a window or a ValueError."""
     with suppress(ValueError):
         parse_window(value, UTC).contains(datetime(2026, 11, 23, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "name", ["a/" * 1000 + "b", "a." * 1000, "../" * 20 + "etc/passwd", "Europe/", "", "zone.tab", "\0"]
+)
+def test_names_that_are_no_zones(name: str) -> None:
+    """Python would import a module for each part of a name, and raise RecursionError for a thousand."""
+    with pytest.raises(ValueError, match="time zone of the IANA database"):
+        parse_timezone(name)

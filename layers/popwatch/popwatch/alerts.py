@@ -11,7 +11,7 @@ from datetime import datetime
 from textwrap import fill as wrap
 
 from popwatch import wording
-from popwatch.alphabets import to_sms, to_subject
+from popwatch.alphabets import to_email, to_sms, to_subject
 from popwatch.health import AlertEvent, Health, Judgement, State
 from popwatch.outcomes import ErrorCode, Outcome
 from popwatch.targets import Target
@@ -85,7 +85,12 @@ def render(target: Target, before: Health, judgement: Judgement, outcome: Outcom
     if faults:
         email = cut("\n".join([email.rstrip(), "", *faults, ""]), EMAIL_LENGTH)
     return Message(
-        target.target_id, to_subject(subject), email, to_sms(sms), wording.line(occasion), _attributes(occasion)
+        target.target_id,
+        to_subject(subject),
+        to_email(email),
+        to_sms(sms),
+        to_email(wording.line(occasion)),
+        _attributes(occasion),
     )
 
 
@@ -119,7 +124,7 @@ def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorC
     found: dict[str, str | int | tuple[str, ...]] = {
         "event": event.value,
         "state": state.value,
-        "target_id": target.target_id,
+        "target_id": to_email(target.target_id),
         "group": target.group,
         "tags": target.tags[:IDS_LISTED],
         "error": error.value if error else "",

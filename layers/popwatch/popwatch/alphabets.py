@@ -1,9 +1,10 @@
-"""The alphabets that alerts must keep to: ASCII for a subject, GSM-7 for an SMS of one part. Pure.
+"""The alphabets that alerts must keep to: ASCII for a subject, GSM-7 for an SMS, XML for the rest. Pure.
 
 GSM-7 is the default alphabet of 3GPP TS 23.038 section 6.2.1: a text within it fits 160 septets into one part; one
 character outside it makes all of them 16 bits wide, and three parts of one.
 """
 
+import re
 import unicodedata
 
 SMS_SEPTETS = 160
@@ -11,6 +12,9 @@ SMS_SEPTETS = 160
 
 SUBJECT_LENGTH = 99
 """Characters of a subject; SNS takes fewer than 100, ASCII only, one line."""
+
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, which XML 1.0 (section 2.2) and so SNS cannot carry, and what turns the direction of writing."""
 
 _BASIC = frozenset(
     "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
@@ -44,6 +48,11 @@ def to_subject(text: str) -> str:
     """The text as a subject that SNS takes: ASCII, one line, cut, beginning with a letter, a digit or a mark."""
     line = " ".join("".join(map(_to_ascii, text)).split())
     return (line if len(line) <= SUBJECT_LENGTH else line[: SUBJECT_LENGTH - 3] + "...") or "popwatch"
+
+
+def to_email(text: str) -> str:
+    """The text without characters that SNS refuses a whole message for; line ends are LF."""
+    return _UNFIT.sub("?", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def to_sms(text: str, septets: int = SMS_SEPTETS) -> str:

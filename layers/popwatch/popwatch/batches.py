@@ -9,7 +9,7 @@ from typing import Any
 
 from popwatch.records import Record, from_plain, iso, to_plain
 from popwatch.schedule import batch_of, largest_chunk
-from popwatch.targets import Target, parse_target
+from popwatch.targets import Problem, Target, carried, parse_target
 
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes and all."""
@@ -76,7 +76,7 @@ def to_messages(work: Work) -> Iterator[str]:
         "batches": work.batches,
         "batch": work.number,
         "attempt": work.attempt,
-        "defaults": work.defaults,
+        "defaults": carried(work.defaults),
     }
     room = MESSAGE_BYTES - len(_dump(head))
     while tests:
@@ -88,31 +88,45 @@ def to_messages(work: Work) -> Iterator[str]:
 def from_message(body: str) -> Work:
     """The work that a message carries. Raises ValueError for a body that is none of ours."""
     try:
-        plain = json.loads(body)
-        batches, number = int(plain["batches"]), int(plain["batch"])
-        if "hour" in plain:
-            return HourOfBatch(datetime.fromisoformat(plain["hour"]), batches, number)
-        return Batch(
-            tick=datetime.fromisoformat(plain["tick"]),
-            horizon=datetime.fromisoformat(plain["horizon"]),
-            batches=batches,
-            number=number,
-            tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
-            defaults=plain["defaults"],
-            attempt=int(plain["attempt"]),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return _work_from_plain(json.loads(body))
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"The message is not a batch of popwatch: {type(error).__name__}: {error}") from error
+
+
+def _work_from_plain(plain: Any) -> Work:
+    batches, number = int(plain["batches"]), int(plain["batch"])
+    if "hour" in plain:
+        return HourOfBatch(_moment(plain["hour"]), batches, number)
+    return Batch(
+        tick=_moment(plain["tick"]),
+        horizon=_moment(plain["horizon"]),
+        batches=batches,
+        number=number,
+        tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
+        defaults=plain["defaults"],
+        attempt=int(plain["attempt"]),
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no offset from UTC")
+    return moment
 
 
 def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
     for test in tests:
         target = parse_target(test["item"], defaults)
-        yield PlannedTest(target, from_plain(Record, test["record"]), test.get("failing_parent", ""))
+        if "problems" in test:  # what was wrong with a field that is too large to travel would be missed here
+            target = replace(target, problems=from_plain(tuple[Problem, ...], test["problems"]))
+        yield PlannedTest(target, from_plain(Record, test["record"]), str(test.get("failing_parent", "")))
 
 
 def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
     plain = {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
+    if test.target.problems:
+        plain["problems"] = to_plain(test.target.problems)
     return plain | ({"failing_parent": test.failing_parent} if test.failing_parent else {})
 
 

@@ -46,6 +46,9 @@ SAMPLES_AT_ONCE = 5
 GAPS = "gaps"
 """The partition of what nobody watched."""
 
+LONGEST_ID = 1024
+"""Bytes of a target's id, which becomes part of History's keys; those take 2,048, and a field takes 128 characters."""
+
 EVENTS = ("transition", "alert", "note")
 """What is kept of a target, one item each."""
 
@@ -107,8 +110,11 @@ class Store:
         return self._clock() - self._tables.samples_kept
 
     def read_targets(self) -> tuple[Plain, list[Plain]]:
-        """The user's defaults and the items of all targets, as written."""
-        items = list(self._scan(self._tables.targets))
+        """The user's defaults and the items of all targets, as written.
+
+        An item whose id would get in the way of popwatch's own keys is no target; the log says so.
+        """
+        items = [item for item in self._scan(self._tables.targets) if _is_usable(item["target_id"])]
         defaults = next((item for item in items if item["target_id"] == DEFAULTS_ID), {})
         own = {name: value for name, value in defaults.items() if name != "target_id"}
         return own, [item for item in items if item["target_id"] != DEFAULTS_ID]
@@ -369,6 +375,15 @@ class Store:
         for page in pages:
             self.capacity.add(self.capacity.read, page)
             yield from (from_item(item) for item in page["Items"])
+
+
+def _is_usable(target_id: str) -> bool:
+    usable = target_id != SWEEP_ID and len(target_id.encode("utf-8", "replace")) <= LONGEST_ID
+    if not usable:
+        _log.error(
+            "An item of the Targets table cannot be tested: change its id.", extra={"target_id": target_id[:128]}
+        )
+    return usable
 
 
 def _record_of(item: Plain) -> Record:

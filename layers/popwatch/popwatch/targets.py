@@ -5,6 +5,7 @@ strings and words in any letter case, and what it cannot take becomes a `Problem
 """
 
 import ipaddress
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -18,6 +19,22 @@ from popwatch.windows import Window, parse_timezone, parse_window
 
 DEFAULTS_ID = "_defaults"
 """The `target_id` of the item whose fields are the user's own defaults for all targets."""
+
+LARGEST_ITEM = 350_000
+"""Characters that the fields of an item have together, as JSON: an item, the defaults and a record travel in one message
+of at most 1 MiB. Certificates and an email of full length fit."""
+
+SMALL = 200
+"""Characters of a text that is not weighed: all fields of that length fit."""
+
+MOST_BITS = 1000
+"""Bits of a whole number; DynamoDB keeps no greater ones, and above 1,024 there is no float for it."""
+
+EXPLAINED = 300
+"""Characters of an explanation, since it may quote what somebody wrote."""
+
+_SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+"""The interface in `fe80::1%eth0`; Linux allows its name 15 characters."""
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
@@ -119,7 +136,10 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     Never raises: whatever cannot be used becomes one of `Target.problems`, and whatever is not a field of a target is
     listed in `Target.unknown_fields`.
     """
-    fields = {**(defaults or {}), **item}
+    defaults = defaults or {}
+    own = {name: value for name, value in item.items() if not _is_blank(value)}
+    fields = {**defaults, **own}
+    heavy = overweight(own) | (overweight(defaults) - own.keys())
     values: dict[str, object] = {}
     problems: list[Problem] = []
     for name, value in fields.items():
@@ -127,9 +147,11 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
         if known is None or _is_blank(value):
             continue
         try:
+            if name in heavy:
+                raise ValueError("it is too large, or nested too deeply")
             values[name] = known.parse(value)
         except ValueError as error:
-            problems.append(Problem(name, _locate(str(error), name, item)))
+            problems.append(Problem(name, _locate(str(error), name, own)))
     if "host" not in values and not any(problem.field == "host" for problem in problems):
         problems.append(
             Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
@@ -138,13 +160,54 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     return _build(values, tuple(problems), item)
 
 
+def carried(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields of an item, or of the defaults, that travel in a batch message: known, filled, and not too large."""
+    heavy = overweight(fields)
+    return {
+        name: value
+        for name, value in fields.items()
+        if name == "target_id" or (name in FIELDS_BY_NAME and name not in heavy and not _is_blank(value))
+    }
+
+
+def overweight(fields: Mapping[str, object]) -> set[str]:
+    """The known fields that do not fit into `LARGEST_ITEM` beside those before them, or that no JSON can hold.
+
+    The id is none of them: as a key it has at most 2,048 bytes.
+    """
+    heavy: set[str] = set()
+    room = LARGEST_ITEM
+    for name, value in fields.items():
+        size = _weigh(value) if name in FIELDS_BY_NAME and name != "target_id" else 0
+        if size > room:
+            heavy.add(name)
+        else:
+            room -= size
+    return heavy
+
+
+def _weigh(value: object) -> int:
+    """The characters of a value as JSON; nothing for what is small anyhow, and too many for what JSON cannot hold."""
+    match value:
+        case str():
+            return len(json.dumps(value)) if len(value) > SMALL else 0
+        case int():
+            return LARGEST_ITEM + 1 if value.bit_length() > MOST_BITS else 0
+        case float() | None:
+            return 0
+    try:
+        return len(json.dumps(value, default=str))
+    except (ValueError, TypeError, RecursionError):
+        return LARGEST_ITEM + 1
+
+
 def _is_blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _locate(error: str, name: str, item: Mapping[str, object]) -> str:
     place = "" if name in item else f" of the item `{DEFAULTS_ID}`"
-    return f"The field `{name}`{place} cannot be used: {error}."
+    return f"The field `{name}`{place} cannot be used: {clean(error, EXPLAINED)}."
 
 
 def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
@@ -156,9 +219,11 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
         try:
             windows.append(parse_window(window, zone))
         except ValueError as error:
+            why = clean(str(error), EXPLAINED)
             problems.append(
-                Problem("maintenance", f"The field `maintenance` cannot be used: window {position}: {error}.")
+                Problem("maintenance", f"The field `maintenance` cannot be used: window {position}: {why}.")
             )
+            break  # a list of 400 KB has ten thousand windows, and would have as many problems
     values["maintenance"] = tuple(windows)
     for name, parse in (("silence", parse_silence), ("acknowledged", parse_acknowledgement)):
         try:
@@ -166,7 +231,8 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
                 values[name] = parse(values[name], zone)
         except ValueError as error:
             values.pop(name)
-            problems.append(Problem(name, f"The field `{name}` cannot be used: {error}."))
+            why = clean(str(error), EXPLAINED)
+            problems.append(Problem(name, f"The field `{name}` cannot be used: {why}."))
 
 
 def _as_list(value: object) -> list[object]:
@@ -175,7 +241,8 @@ def _as_list(value: object) -> list[object]:
 
 def _build(values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object]) -> Target:
     known = dict(values)
-    target_id = str(item.get("target_id", ""))
+    target_id = item.get("target_id", "")
+    target_id = target_id if isinstance(target_id, str) else _quote(target_id)
     policy = Policy(**{name: known.pop(name) for name in Policy.__slots__ if name in known})  # type: ignore[arg-type]
     known.setdefault("target_id", target_id)
     known.setdefault("name", clean(target_id, 100))
@@ -187,13 +254,13 @@ def _build(values: dict[str, object], problems: tuple[Problem, ...], item: Mappi
         policy=policy,
         problems=problems,
         unknown_fields=tuple(sorted(str(name) for name in item if name not in FIELDS_BY_NAME)),
-        fields={name: value for name, value in item.items() if name in FIELDS_BY_NAME and not _is_blank(value)},
+        fields=carried(item),
         **known,  # type: ignore[arg-type]
     )
 
 
 def _id(value: object) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else _quote(value)
     if not text.isprintable() or text != text.strip() or len(text) > 128:
         raise ValueError("it must be 1 to 128 printable characters without blanks at its ends")
     if text.startswith("_"):
@@ -228,8 +295,11 @@ def _number(value: object) -> float:
 
 
 def _quote(value: object) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in str(value)[:40])
-    return f"`{text}`"
+    try:
+        text = str(value)[:40]
+    except (ValueError, RecursionError):
+        text = "..."
+    return f"`{clean(text, 40)}`"
 
 
 def _decimal(lowest: float, highest: float) -> Callable[[object], float]:
@@ -276,9 +346,13 @@ def _host(value: object) -> str:
         raise ValueError("write only the name or address, without a scheme or path")
     address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
-        return str(ipaddress.ip_address(address))
+        found = str(ipaddress.ip_address(address))
     except ValueError:
         return _domain_name(address.removesuffix("."))
+    _, marked, scope = found.partition("%")
+    if marked and not _SCOPE.fullmatch(scope):
+        raise ValueError(f"{_quote(scope)} is not the name of a network interface")
+    return found
 
 
 def _domain_name(text: str) -> str:
@@ -321,7 +395,7 @@ def _tags(value: object) -> tuple[str, ...]:
 
 def _pem(value: object) -> str:
     text = _text(100_000, lines=True)(value)
-    if "-----BEGIN CERTIFICATE-----" not in text:
+    if "-----BEGIN CERTIFICATE-----" not in text or not text.isascii():
         raise ValueError("it must hold PEM certificates (-----BEGIN CERTIFICATE-----)")
     return text
 
@@ -341,7 +415,11 @@ def _map(value: object) -> object:
 def _days(value: object) -> tuple[int, ...]:
     parse_day = _whole(0, 365)
     entries = (
-        value.split(",") if isinstance(value, str) else sorted(value) if isinstance(value, set) else _as_list(value)
+        value.split(",")
+        if isinstance(value, str)
+        else sorted(value, key=str)
+        if isinstance(value, set)
+        else _as_list(value)
     )
     return tuple(sorted({parse_day(entry) for entry in entries if str(entry).strip()}, reverse=True))
 

@@ -17,20 +17,29 @@ class TemplateError(ValueError):
 def fill(template: str, values: Mapping[str, str], limit: int) -> str:
     """The template with its tokens replaced, at most `limit` characters. Raises TemplateError.
 
-    Values are put in as they are: a token that a server smuggles into one is not replaced.
+    Values are put in as they are: a token that a server smuggles into one is not replaced. What lies beyond the limit
+    is looked at for mistakes, but not put together: a thousand tokens with long values must not fill the memory.
     """
+    pieces: list[str] = []
+    length = begin = 0
+    for part in _PART.finditer(template):
+        piece = template[begin : part.start()] + _replacement(part, values)
+        begin = part.end()
+        if length <= limit:
+            pieces.append(piece)
+            length += len(piece)
+    return cut("".join([*pieces, template[begin:]]), limit)
 
-    def replace(part: re.Match[str]) -> str:
-        found, token = part.group(), part.group(1)
-        if token is not None:
-            if token not in values:
-                raise TemplateError(f"there is no token {found}")
-            return values[token]
-        if len(found) == 1:
-            raise TemplateError(f"the brace at character {part.start() + 1} is not part of a token; write it twice")
-        return found[0]
 
-    return cut(_PART.sub(replace, template), limit)
+def _replacement(part: re.Match[str], values: Mapping[str, str]) -> str:
+    found, token = part.group(), part.group(1)
+    if token is not None:
+        if token not in values:
+            raise TemplateError(f"there is no token {found}")
+        return values[token]
+    if len(found) == 1:
+        raise TemplateError(f"the brace at character {part.start() + 1} is not part of a token; write it twice")
+    return found[0]
 
 
 def cut(text: str, limit: int) -> str:

@@ -2,11 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,3}")
+"""The form of a zone's name. `ZoneInfo` looks for others, too: it imports a module for each `.` and `/`, as deep as it
+goes.
+"""
+
 _CLOCK = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
 
 
@@ -75,10 +81,11 @@ def parse_window(value: object, zone: tzinfo) -> Window:
 
 def parse_timezone(value: object) -> tzinfo:
     """The time zone of an IANA name such as `Europe/Berlin`; raises ValueError for anything else."""
-    try:
-        return ZoneInfo(str(value).strip())
-    except (KeyError, ValueError, OSError):
-        raise ValueError("it must be a time zone of the IANA database, such as Europe/Berlin or UTC") from None
+    name = value.strip() if isinstance(value, str) else ""
+    with suppress(KeyError, ValueError, OSError):
+        if _ZONE.fullmatch(name):
+            return ZoneInfo(name)
+    raise ValueError("it must be a time zone of the IANA database, such as Europe/Berlin or UTC")
 
 
 def parse_moment(text: str, zone: tzinfo) -> datetime:

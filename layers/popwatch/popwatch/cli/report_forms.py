@@ -5,14 +5,12 @@ import io
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 
+from popwatch.cli.csv_form import FORMULA, HIDDEN_FORMULA
 from popwatch.fleet_report import FleetReport, Line, line_to_json
 from popwatch.interventions import WHY_LENGTH
 from popwatch.outcomes import clean
 from popwatch.records import Note
 from popwatch.tokens import duration, milliseconds
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a cell for a formula by."""
 
 NAME_SHOWN = 29
 
@@ -153,8 +151,9 @@ def _by_error(failures: Mapping[str, int]) -> str:
 
 
 def _cell(value: object) -> object:
-    """A value for a spreadsheet: a text that begins like a formula gets an apostrophe before it."""
+    """A value for a spreadsheet: a text that begins like a formula gets an apostrophe before it, and hides none."""
     if isinstance(value, str):
         text = clean(value, 1000)
-        return f"'{text}" if value.startswith(FORMULA) else text
+        text = text.replace(";", ",") if HIDDEN_FORMULA.search(text) else text
+        return f"'{text}" if text.startswith(FORMULA) else text
     return "" if value is None else value

@@ -1,19 +1,27 @@
 """A site served on 127.0.0.1 by Python's own HTTP server: for one person's browser, not for the internet."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
-from popwatch.cli.errors import UserError
-from popwatch.page.exchange import Request, Response, cookies_of
+from botocore.exceptions import BotoCoreError, ClientError
+
+from popwatch.cli.errors import UserError, told
+from popwatch.page.exchange import LARGEST_BODY, Request, Response, cookies_of, query_of
 from popwatch.page.site import Site
 
 QUIET_SECONDS = 30
 """A connection that says nothing for so long is closed."""
 
-LARGEST_BODY = 10_000
+LONGEST_LENGTH = 10
+"""Digits of a `Content-Length`; Python refuses to read a number of thousands of them."""
+
+TOO_LARGE = Response(413, b"This is too much.\n")
+NOT_UNDERSTOOD = Response(400, b"This is no request for a page.\n")
 
 WRONG_HOST = Response(421, b"This page is at 127.0.0.1 and localhost only.\n")
 """For a page of elsewhere whose name was made to point here (DNS rebinding)."""
@@ -23,6 +31,8 @@ class SiteServer(ThreadingHTTPServer):
     """A server on 127.0.0.1 that answers with a site. `port` 0 takes a free one. Raises UserError."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """Connections that wait to be taken; with the library's 5 a burst of them has the browser wait for seconds."""
 
     def __init__(self, site: Site, port: int) -> None:
         self.site = site
@@ -32,6 +42,11 @@ class SiteServer(ThreadingHTTPServer):
             raise UserError(
                 f"Port {port} of 127.0.0.1 cannot be had ({error.strerror}): choose another with --port."
             ) from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection ended in an exception: one that its other end broke off is nobody's concern."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:
@@ -66,8 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > LARGEST_BODY:
-            self._send(Response(413, b"This is too much.\n"))
+        if not length.isdecimal() or len(length) > LONGEST_LENGTH or int(length) > LARGEST_BODY:
+            self._send(TOO_LARGE)
             return
         self._answer(self.rfile.read(int(length)).decode("utf-8", "replace"))
 
@@ -76,11 +91,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: str) -> None:
         host = self.headers.get("Host", "").rpartition(":")[0]
-        request = _request(self, body)
+        try:
+            request = _request(self, body)
+        except ValueError:
+            self._send(NOT_UNDERSTOOD)
+            return
         if host not in ("127.0.0.1", "localhost"):
             self._send(WRONG_HOST.finished(request))
         else:
-            self._send(self.server.site.answer(request))
+            self._send(_answer(self.server.site, request))
 
     def _send(self, response: Response) -> None:
         with suppress(ConnectionError, TimeoutError):
@@ -93,12 +112,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(response.body)
 
 
+def _answer(site: Site, request: Request) -> Response:
+    """The site's answer, or what AWS refused it for; the page asks again by itself."""
+    try:
+        return site.answer(request)
+    except (BotoCoreError, ClientError) as error:
+        return Response(503, f"{told(error)}\n".encode()).finished(request)
+
+
 def _request(handler: BaseHTTPRequestHandler, body: str) -> Request:
+    """The request. Raises ValueError for a path or a query that is none."""
     parts = urlsplit(handler.path)
     return Request(
         method=handler.command,
         path=parts.path,
-        query=parse_qs(parts.query),
+        query=query_of(parts.query),
         headers={name.lower(): value for name, value in handler.headers.items()},
         cookies=cookies_of(handler.headers.get("Cookie", "")),
         body=body,

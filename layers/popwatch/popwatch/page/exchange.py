@@ -7,9 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 WORTH_COMPRESSING = 1000
 """Bytes of a body above which it is compressed for those who take it so."""
+
+LARGEST_BODY = 10_000
+"""Bytes of a request's body; a password has 128. Anyone may send one, before the door is reached."""
+
+MOST_PARAMETERS = 100
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -78,3 +84,8 @@ def cookies_of(header: str) -> dict[str, str]:
     with suppress(CookieError):
         cookies.load(header)
     return {name: morsel.value for name, morsel in cookies.items()}
+
+
+def query_of(text: str) -> dict[str, list[str]]:
+    """The parameters of a query or a form. Raises ValueError for more than `MOST_PARAMETERS`."""
+    return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from popwatch.page.door import Door, Entry
-from popwatch.page.exchange import Request, Response
+from popwatch.page.exchange import LARGEST_BODY, Request, Response, query_of
 from popwatch.page.metrics import media_type, to_metrics
 from popwatch.page.readings import Readings
 
@@ -75,10 +75,11 @@ class Site:
     def _post(self, door: Door, request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return Response(403, b"This came from another site.\n")
+        if len(request.body) > LARGEST_BODY:
+            return Response(413, b"This is too much.\n")
         match request.path:
             case "/sign-in":
-                password = parse_qs(request.body, keep_blank_values=True).get("password", [""])[0]
-                entry, cookie = door.sign_in(request, password)
+                entry, cookie = door.sign_in(request, _password_in(request.body))
                 if entry is Entry.BARRED:
                     barred = door.barred()
                     return _sign_in_page(barred.body.decode(), barred.status).with_headers(barred.headers)
@@ -89,6 +90,13 @@ class Site:
                 return Response.redirect("sign-in", **{"Set-Cookie": door.sign_out()})
             case _:
                 return _missing("There is nothing here to send to.")
+
+
+def _password_in(form: str) -> str:
+    try:
+        return query_of(form).get("password", [""])[0]
+    except ValueError:  # hundreds of fields are not what the sign-in page sends
+        return ""
 
 
 def _closed(request: Request) -> Response:

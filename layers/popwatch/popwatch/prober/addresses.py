@@ -12,6 +12,9 @@ MOST_ADDRESSES = 16
 _CLOUD = ipaddress.ip_network("fd00:ec2::/32")
 """Where AWS has its metadata over IPv6; over IPv4 it is link-local (169.254.169.254)."""
 
+_CARRIERS = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+"""IPv6 whose last 32 bits are an IPv4 address: compatible, translated (RFC 2765), NAT64 (RFC 6052, RFC 8215)."""
+
 
 def is_local(address: str) -> bool:
     """Whether an address is of the prober's own machine, or of the cloud's services for that machine alone.
@@ -22,9 +25,17 @@ def is_local(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found in _CLOUD:
             return True
-        found = found.ipv4_mapped or found.sixtofour or found
+        found = _carried(found) or found
     whole = isinstance(found, ipaddress.IPv4Address) and found in ipaddress.ip_network("0.0.0.0/8")
     return found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast or whole
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a gateway or the kernel would make of an IPv6 one."""
+    if any(address in network for network in _CARRIERS):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    _, client = address.teredo or (None, None)
+    return address.ipv4_mapped or address.sixtofour or client
 
 
 @dataclass(slots=True)
