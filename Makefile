@@ -37,8 +37,8 @@ build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
 deploy: build ## deploy to your AWS account, with questions (STACK=name)
 	$(BIN)/sam deploy --guided --stack-name $(STACK)
 
-bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole sweep, capacity units, the page
-	@for bench in rtt prober sweep capacity page; do PYTHONPATH=tests $(BIN)/python tests/bench/bench_$$bench.py && echo || exit 1; done
+bench: $(VENV)/dev.installed ## measure, all or some (BENCH="prober rtt"); WRITE=1 puts it into docs/measurements.md
+	PYTHONPATH=tests $(BIN)/python tests/bench/measure.py $(BENCH) $(if $(WRITE),--write)
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from popwatch.cli.bill import Charge, Fleet, Line, Measured, Price, bill, rivals, mean_tests
+from popwatch.cli.bill import Charge, Fleet, Line, Measured, Price, bill, mean_tests, rivals
 from popwatch.cli.cost import read_prices
 
 NONE = Line(0.0, 0.0)
@@ -50,7 +50,7 @@ def test_hand_worked() -> None:
         "DynamoDB read units": pytest.approx(43_200 * (1 + 30 + 5)),
         "DynamoDB storage, GB": pytest.approx(20 * 1000 * 1440 * 30 / 1e9 + 50 * 1000 * 24 * 400 / 1e9),
         "Lambda requests": 43_200 + 2 * (43_200 + 720),
-        # a core for 1,769 MB: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for the batches, 0.07 s of calls, 2 x 0.4 s of waits
+        # a whole core: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for the batches, 0.07 s of calls, 2 x 0.4 s of waits
         "Lambda GB-seconds": pytest.approx((43_200 * (0.2 + 0.3 + 0.07 + 0.8) + 360 * 3 * 0.5) * 1769 / 1024),
         "log, GB": pytest.approx((43_200 + 2 * 43_920) * 1000 / 1e9),
         "Scheduler invocations": 43_200,

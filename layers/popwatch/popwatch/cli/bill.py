@@ -1,7 +1,7 @@
 """The monthly bill of a fleet: every charge a line, from measured inputs and dated prices. Pure.
 
-What is measured comes from `measured.json`, which `make bench WRITE=1` writes, and what AWS asks from `prices.json`. What
-can be neither is assumed, by the constants below, and `popwatch cost` says so.
+What is measured comes from `measured.json`, which `make bench WRITE=1` writes, and what AWS asks from `prices.json`.
+What can be neither is assumed, by the constants below, and `popwatch cost` says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,9 @@ HOURS = DAYS * 24
 GB = 1e9
 
 FULL_CORE_MB = 1769
-"""A Lambda function has a core for each so much memory: docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html."""
+"""A Lambda function has a core for each so much memory.
+
+docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 
 IDLE_POLLS = 5 * 3
 """Empty receives a minute: Lambda keeps five pollers, each of which waits 20 seconds for a message."""
@@ -99,10 +101,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What `make bench` found. Units and calls are a tick's, by the number of targets or of tests; seconds are CPU time.
+    """What `make bench` found: units, calls and seconds of CPU time of a tick, by the number of targets or of tests.
 
-    `scan_units` and `stored_units` are by targets, `history_reads` and `history_writes` by tests. `hour_bytes` lie in History
-    for each target and hour. `lines` of the log are an invocation's.
+    `scan_units`, `tick_cpu` and the page's are by targets, `history_reads` and `history_writes` by tests, `test_cpu` by
+    the tests of a batch. `failing_...` is what one failing test takes beyond a passed one. `hour_bytes` lie in History
+    for each target and hour, `sample_bytes` for each test. `log_bytes` are an invocation's.
     """
 
     scan_units: Line
@@ -203,7 +206,7 @@ def _tables(fleet: Fleet, measured: Measured) -> _Quantities:
 
 
 def _function(fleet: Fleet, measured: Measured) -> _Quantities:
-    """Lambda: one invocation a tick, and one for each batch and each hour of a batch if there is more than one batch."""
+    """Lambda: an invocation for each tick and for each message of the queue."""
     batches = batch_count(fleet.targets)
     queued = _queued(fleet)
     cpu = measured.tick_cpu.at(fleet.targets) + batches * measured.test_cpu.at(fleet.tests / batches)

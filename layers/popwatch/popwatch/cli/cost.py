@@ -18,18 +18,19 @@ from popwatch.cli.bill import (
     Measured,
     Price,
     bill,
+    mean_tests,
     measured_from,
     rivals,
-    mean_tests,
 )
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import find
 from popwatch.targets import Target, TlsMode, parse_target
 
 ASSUMED = (
-    f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call of AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy server,",
-    f"{COLD_STARTS // DAYS} cold starts a day, Lambda's core as fast as the one that was measured on; of a target that is",
-    "down: that it is silent, and has an outage a day with four emails. The page: one, open all month.",
+    f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call of AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
+    f" server, {COLD_STARTS // DAYS} cold starts a day,",
+    "a core of Lambda's as fast as the one that was measured on. Targets that are down are silent, and each has an",
+    "outage a day with four emails. The page is one that is open all month. Traffic between AWS's services is free.",
 )
 
 
