@@ -24,9 +24,10 @@ from typing import Any
 
 import boto3
 import yaml
-from fast_stub import fast_stub
 
 from bench_capacity import engine
+from bench_imports import importing
+from fast_stub import fast_stub
 from integration.fleet import settle
 from integration.world import MINUTE, NOON, TABLES, RecordingDispatcher, World, new_world
 from popwatch.batches import Batch, from_message
@@ -113,14 +114,14 @@ def capacity(endpoint: str) -> Inputs:
         failing = run_hour(world, SMALL, failing=10)
     small, large = found[SMALL], found[LARGE]
     scans = [sum(hour.read[table] for table in ("Targets", "Status")) / MINUTES for hour in (small, large)]
-    tests = 10 * MINUTES
+    ticks_of_failing = 10 * MINUTES
     return {
         "scan_units": line(scans),
         "mark_units": _short(large.write["Status"] / MINUTES),
         "history_reads": line(hour.read.get("History", 0.0) / MINUTES for hour in (small, large)),
         "history_writes": line(hour.write["History"] / MINUTES for hour in (small, large)),
-        "failing_writes": _short((sum(failing.write.values()) - sum(small.write.values())) / tests),
-        "failing_reads": _short(max(0.0, sum(failing.read.values()) - sum(small.read.values())) / tests),
+        "failing_writes": _short((sum(failing.write.values()) - sum(small.write.values())) / ticks_of_failing),
+        "failing_reads": _short(max(0.0, sum(failing.read.values()) - sum(small.read.values())) / ticks_of_failing),
         "sample_bytes": _short(kept["samples"] / large.tests),
         "hour_bytes": _short(kept["hours"] / LARGE),
     }
@@ -338,7 +339,7 @@ def counted_bytes(port: int) -> Iterator[list[int]]:
                         return
                     continue
                 header = (packet[0] & 15) * 4
-                if sender[2] == socket.PACKET_OUTGOING and int.from_bytes(packet[header + 2 : header + 4]) == port:
+                if sender[2] == socket.PACKET_HOST and int.from_bytes(packet[header + 2 : header + 4]) == port:
                     found.append(int.from_bytes(packet[2:4]))
 
         thread = threading.Thread(target=listen)
@@ -421,7 +422,7 @@ def import_cpu() -> float:
     rounds = []
     for _ in range(ROUNDS):
         before = sum(os.times()[2:4])
-        subprocess.run([sys.executable, "-c", "import check_targets"], env={**os.environ, **variables}, check=True)
+        subprocess.run([sys.executable, "-c", importing("check_targets")], env={**os.environ, **variables}, check=True)
         rounds.append(sum(os.times()[2:4]) - before)
     return _short(statistics.median(rounds))
 

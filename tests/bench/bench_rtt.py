@@ -23,7 +23,7 @@ from cpu_slices import slices, way
 from fast_stub import FastStub, built, fast_stub
 
 AT_ONCE, ROUNDS = (1, 50, 500, 1000), 3
-FEW = 40
+FEW = 20
 """Rounds of a single test, of which one batch tells little."""
 
 CLIENT = Path(__file__).parent / "clients" / "timed_client.py"
@@ -75,7 +75,8 @@ def errors_of(found: dict[str, tuple[float, float, str]], server: FastStub) -> l
 def waiting_client(job: Job, clock: str) -> Iterator[subprocess.Popen[str]]:
     """A prober's process that waits for a line to begin."""
     arguments = [sys.executable, str(CLIENT), json.dumps(asdict(job)), clock]
-    client = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    variables = {**os.environ, "PYTHONPATH": str(CLIENT.parents[1])}
+    client = subprocess.Popen(arguments, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert client.stdout
     client.stdout.readline()
     try:

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from clients.job import Job
 from fast_stub import built
-
 from popwatch.cli.local.stack import free_port
 
 BENCH = Path(__file__).parent
@@ -30,8 +29,6 @@ UNPACKED = BENCH.parents[1] / ".popwatch" / "peers"
 LIBRARIES = [str(folder) for pattern in ("lib/*", "usr/lib/*") for folder in UNPACKED.glob(pattern)]
 AT_ONCE = 16
 """Processes or requests of one peer at a time."""
-
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 BLACKBOX = """
 modules:
@@ -79,7 +76,8 @@ def limit(job: Job) -> Run:
 
 
 def _reported(program: list[str]) -> Run:
-    found = subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()
+    variables = {**os.environ, "PYTHONPATH": str(BENCH)}
+    found = subprocess.run(program, env=variables, capture_output=True, text=True, check=True).stdout.split()
     return Run(int(found[0]), float(found[1]), float(found[2]), int(found[3]) / 1024)
 
 
@@ -169,8 +167,7 @@ def _await(url: str) -> None:
 
 
 def _cpu_of(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+    return time.clock_gettime(~process << 3 | 2)  # the clock of a process, as clock_getcpuclockid(3) makes it
 
 
 def _of_children(run: Callable[[], int]) -> Run:

@@ -1,13 +1,16 @@
 """The bill: a case worked by hand, the allowances, and the form of the two data files."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
+import click
 import pytest
 
 from popwatch.cli.bill import Charge, Fleet, Line, Measured, Price, bill, mean_tests, rivals
-from popwatch.cli.cost import read_prices
+from popwatch.cli.cost import SHARE, fleet_of, read_measured, read_prices
+from popwatch.cli.errors import UserError
 
-NONE = Line(0.0, 0.0)
+PROJECT = Path(__file__).parents[2]
 MEASURED = Measured(
     scan_units=Line(1.0, 0.03),
     mark_units=1.0,
@@ -50,7 +53,7 @@ def test_hand_worked() -> None:
         "DynamoDB read units": pytest.approx(43_200 * (1 + 30 + 5)),
         "DynamoDB storage, GB": pytest.approx(20 * 1000 * 1440 * 30 / 1e9 + 50 * 1000 * 24 * 400 / 1e9),
         "Lambda requests": 43_200 + 2 * (43_200 + 720),
-        # a whole core: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for the batches, 0.07 s of calls, 2 x 0.4 s of waits
+        # a whole core: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for batches, 0.07 s of calls, 2 x 0.4 s of waits
         "Lambda GB-seconds": pytest.approx((43_200 * (0.2 + 0.3 + 0.07 + 0.8) + 360 * 3 * 0.5) * 1769 / 1024),
         "log, GB": pytest.approx((43_200 + 2 * 43_920) * 1000 / 1e9),
         "Scheduler invocations": 43_200,
@@ -135,3 +138,61 @@ def test_each_price_has_its_source(price: Price) -> None:
     assert price.per >= 1
     assert price.free >= 0
     assert price.source
+
+
+def test_measured_inputs_are_whole() -> None:
+    """`measured.json` has every input, and none is less than nothing; what each test takes is more."""
+    measured = read_measured()
+    numbers = [value for value in asdict(measured).values() if isinstance(value, float)]
+    assert min(numbers) >= 0
+    for line in (measured.scan_units, measured.history_writes, measured.tick_cpu, measured.test_cpu):
+        assert line.fixed >= 0
+        assert line.each > 0
+    assert measured.tls_bytes_out > measured.bytes_out > 40
+    assert measured.alarms == (PROJECT / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
+
+
+def test_the_promise() -> None:
+    """1,000 healthy targets each minute cost less than 2 USD a month with what is free for ever, and 6 without."""
+    lines = bill(Fleet(targets=1000, tests=1000.0), PRICES, read_measured())
+    assert sum(line.with_free for line in lines) < 2
+    assert sum(line.without_free for line in lines) < 6
+
+
+@pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("0.01", 0.01), ("100 %", 1.0), ("0", 0.0)])
+def test_shares(text: str, share: float) -> None:
+    """A share is written in percent or as a number."""
+    assert SHARE.convert(text, None, None) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["-1%", "101%", "1.01", "much", "nan", ""])
+def test_bad_shares(text: str) -> None:
+    """What is no share is refused."""
+    with pytest.raises(click.BadParameter, match="is no share"):
+        SHARE.convert(text, None, None)
+
+
+@pytest.mark.parametrize("count", [1, 100, 800, 801, 10_000])
+def test_no_line_is_less_than_nothing(count: int) -> None:
+    """Whatever the fleet, each line costs nothing or more, and no more with the allowances than without."""
+    for line in bill(Fleet(count, count / 5, down=0.01, tls=0.5, page=True), PRICES, read_measured()):
+        assert 0 <= line.with_free <= line.without_free, line
+
+
+def test_a_region_without_prices_is_refused() -> None:
+    """Prices that nobody has looked up are not guessed."""
+    with pytest.raises(UserError, match=r"eu-west-1 are not known here, only those of us-east-1"):
+        read_prices("eu-west-1")
+
+
+def test_own_fleet() -> None:
+    """The stack's own targets count by their delays and TLS; what is switched off does not count."""
+    items = [
+        {"target_id": "a", "host": "a.example.net"},
+        {"target_id": "b", "host": "b.example.net", "delay_up": 300, "tls": "implicit"},
+        {"target_id": "c", "host": "c.example.net", "enabled": False},
+    ]
+    targets, tests, tls = fleet_of(({}, items))
+    assert (targets, round(tests, 6), tls) == (2, 1.2, 0.5)
+    with pytest.raises(UserError, match="There are no targets yet"):
+        fleet_of(({}, items[2:]))

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 
-from job import Job, report
+from clients.job import Job, report
 
 IN_FLIGHT = 900
 

@@ -5,7 +5,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from job import Job, report
+from clients.job import Job, report
 
 THREADS = 100
 

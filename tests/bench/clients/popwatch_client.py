@@ -1,7 +1,6 @@
 """A run of popwatch's prober: `popwatch_client.py JOB` (see clients.job)."""
 
-from job import Job, report
-
+from clients.job import Job, report
 from popwatch.prober import Prober
 from popwatch.targets import parse_target
 

@@ -9,8 +9,7 @@ import sys
 import time
 from typing import Any
 
-from job import Job
-
+from clients.job import Job
 from popwatch.prober import Prober
 from popwatch.targets import parse_target
 

@@ -6,7 +6,7 @@ What can be neither is assumed, by the constants below, and `popwatch cost` says
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, fsum
 from typing import Any
 
 from popwatch.schedule import TICK, batch_count
@@ -104,8 +104,8 @@ class Measured:
     """What `make bench` found: units, calls and seconds of CPU time of a tick, by the number of targets or of tests.
 
     `scan_units`, `tick_cpu` and the page's are by targets, `history_reads` and `history_writes` by tests, `test_cpu` by
-    the tests of a batch. `failing_...` is what one failing test takes beyond a passed one. `hour_bytes` lie in History
-    for each target and hour, `sample_bytes` for each test. `log_bytes` are an invocation's.
+    the tests of a batch. `failing_...` is what a target that is lost takes at a tick beyond a healthy one. `hour_bytes`
+    lie in History for each target and hour, `sample_bytes` for each test. `log_bytes` are an invocation's.
     """
 
     scan_units: Line
@@ -141,7 +141,7 @@ def measured_from(plain: Mapping[str, Any]) -> Measured:
 
 def mean_tests(delays: Sequence[int]) -> float:
     """How many tests a tick makes on average, by the delays of targets that are up."""
-    return sum(TICK.total_seconds() / delay for delay in delays)
+    return fsum(TICK.total_seconds() / delay for delay in delays)
 
 
 def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[Charge]:
@@ -192,7 +192,7 @@ def _sum(charges: Sequence[Charge]) -> float:
 
 
 def _tables(fleet: Fleet, measured: Measured) -> _Quantities:
-    failing = fleet.tests * fleet.down * TICKS
+    failing = fleet.targets * fleet.down * TICKS
     writes = (measured.mark_units + measured.history_writes.at(fleet.tests)) * TICKS + measured.failing_writes * failing
     reads = (measured.scan_units.at(fleet.targets) + measured.history_reads.at(fleet.tests)) * TICKS
     reads += measured.failing_reads * failing

@@ -144,7 +144,7 @@ def read_prices(region: str) -> tuple[str, dict[str, Price]]:
     if region not in known:
         raise UserError(
             f"The prices of {region} are not known here, only those of {', '.join(known)}: give one of these with "
-            "--region. Most regions cost up to a third more."
+            "--region."
         )
     return known[region]["as_of"], {name: Price(**price) for name, price in known[region]["prices"].items()}
 
