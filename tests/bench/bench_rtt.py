@@ -4,8 +4,11 @@ The truth is the stub server's realtime stamp, taken as it hands the greeting to
 less the moment of the prober's `connect` call; the error is what `rtt_ms` says beyond that. The prober's process is
 pinned to one core and the server to another. `busy`: a process that does nothing but burn CPU shares the prober's core.
 `1/7` and `1/3.5`: the prober gets that share of its core on a period of 20 ms, as Lambda gives it to a function of 256
-or 512 MB. What the prober is stopped in between `connect` and the packet's leaving is in the error: no stamp on this
-machine sees it.
+or 512 MB.
+
+Here the kernel runs on while the prober is held. Lambda holds the whole machine, kernel and all: what arrives meanwhile
+is stamped when it runs again, which no stamp inside it can see through, and no bench on a machine like this can show.
+By arithmetic that makes a time up to 17 ms too long at 256 MB, up to 14 ms at 512 MB, and true from 1,769 MB on.
 """
 
 import json
@@ -37,6 +40,7 @@ def main() -> None:
         return
     print(f"error of rtt_ms in ms, without its sign; {ROUNDS} rounds ({FEW} of single tests); slices by {way()}")
     print(f"{'core':<8}{'at once':>8}  {'clock':<8}{'p50':>9}{'p99':>9}{'max':>9}{'tests':>8}{'passed':>8}")
+    worst = 0.0
     for condition, (busy, share) in CONDITIONS.items():
         for at_once in AT_ONCE:
             for clock in ("kernel", "loop"):
@@ -44,10 +48,12 @@ def main() -> None:
                 found = [measure(at_once, clock, busy=busy, share=share) for _ in range(rounds)]
                 errors = sorted(abs(error) for errors in found for error in errors)
                 p99 = statistics.quantiles(errors, n=100, method="inclusive")[98]
+                worst = max(worst, p99) if clock == "kernel" else worst
                 figures = f"{statistics.median(errors):>9.3f}{p99:>9.3f}{errors[-1]:>9.3f}"
                 print(
                     f"{condition:<8}{at_once:>8}  {clock:<8}{figures}{at_once * rounds:>8}{len(errors):>8}", flush=True
                 )
+    print(f"Goal, p99 under 0.5 ms by the kernel's stamps: {'met' if worst < 0.5 else 'missed'}, {worst:.3f} at worst.")
 
 
 def measure(at_once: int, clock: str, *, busy: bool, share: float) -> list[float]:

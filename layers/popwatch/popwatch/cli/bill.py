@@ -136,7 +136,8 @@ class Measured:
 
 def measured_from(plain: Mapping[str, Any]) -> Measured:
     """The inputs as `measured.json` has them. Raises TypeError for one that is missing or unknown."""
-    return Measured(**{name: Line(**value) if isinstance(value, dict) else value for name, value in plain.items()})
+    values: dict[str, Any] = {name: Line(**v) if isinstance(v, dict) else v for name, v in plain.items()}
+    return Measured(**values)
 
 
 def mean_tests(delays: Sequence[int]) -> float:
