@@ -20,6 +20,7 @@ TITLES = {
     "rtt": "How true the round-trip time is",
     "imports": "What a cold start imports",
     "inputs": "What the bill is worked out from",
+    "cost": "The monthly bill",
     "capacity": "Capacity units of DynamoDB",
     "page": "The page",
     "sweep": "A sweep on the local stack",

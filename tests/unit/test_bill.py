@@ -100,6 +100,13 @@ def test_down() -> None:
     assert more["custom metrics"] == 4
 
 
+def test_half_a_target_down_makes_its_batch_wait_half_the_time() -> None:
+    """A share that comes to less than a target of a batch is one at times."""
+    healthy, failing = charges(THOUSAND), charges(replace(THOUSAND, down=0.001))
+    more = failing["Lambda GB-seconds"].quantity - healthy["Lambda GB-seconds"].quantity
+    assert more == pytest.approx(2 * 0.5 * 9.6 * 43_200 * 1769 / 1024)
+
+
 def test_tls_and_page() -> None:
     """TLS takes CPU time and bytes; the page is asked four times a minute and reads what a tick reads."""
     secure = charges(replace(THOUSAND, tls=1.0, page=True))

@@ -215,7 +215,7 @@ def _function(fleet: Fleet, measured: Measured) -> _Quantities:
     starts = COLD_STARTS * (1 + batches if batches > 1 else 1) * measured.import_cpu
     busy = (cpu * TICKS + starts) / min(1.0, fleet.memory_mb / FULL_CORE_MB)
     waits = measured.tick_calls + batches * measured.batch_calls
-    waiting = TICKS * (waits * CALL_SECONDS + batches * _longest_test(fleet))
+    waiting = TICKS * (waits * CALL_SECONDS + batches * _longest_test(fleet.targets * fleet.down / batches))
     return [
         ("Lambda requests", "lambda-request", TICKS + queued),
         ("Lambda GB-seconds", "lambda-gb-second", (busy + waiting) * fleet.memory_mb / 1024),
@@ -223,8 +223,9 @@ def _function(fleet: Fleet, measured: Measured) -> _Quantities:
     ]
 
 
-def _longest_test(fleet: Fleet) -> float:
-    return DEADLINE_SECONDS if fleet.down else CONVERSATION_SECONDS
+def _longest_test(silent: float) -> float:
+    """What a batch waits for, with so many silent targets in it; less than one is one at times."""
+    return CONVERSATION_SECONDS + min(1.0, silent) * (DEADLINE_SECONDS - CONVERSATION_SECONDS)
 
 
 def _queued(fleet: Fleet) -> float:
