@@ -40,8 +40,8 @@ build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
 deploy: build ## deploy to your AWS account, with questions (STACK=name)
 	$(BIN)/sam deploy --guided --stack-name $(STACK)
 
-bench: $(VENV)/dev.installed ## measure: round-trip times, a batch, a whole sweep, capacity units, a month's report, the page
-	@for bench in rtt prober sweep capacity report page; do PYTHONPATH=tests $(BIN)/python tests/bench/bench_$$bench.py && echo || exit 1; done
+bench: $(VENV)/dev.installed ## measure, all or some (BENCH="prober rtt"); WRITE=1 puts it into docs/measurements.md
+	PYTHONPATH=tests $(BIN)/python tests/bench/measure.py $(BENCH) $(if $(WRITE),--write)
 
 chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated months of failures (SEED=word HOURS=n WRITE=1)
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \

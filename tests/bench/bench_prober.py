@@ -1,55 +1,108 @@
-"""What a batch costs: 1,000 targets, 5 % silent, 5 % refused, `max_test_seconds` 10, by the prober alone.
+"""What a test costs, side by side: popwatch's prober, other programs, and a client in C as the limit of the machine.
 
-Printed are medians of some rounds: wall time, CPU of the prober's process per target, its peak memory; beside it the
-same with healthy targets only.
+Every server is the bench's own stub in C on an address of the loopback; all clients take turns in each round, so that a
+busy moment of the machine meets all alike. CPU time is of the client's process (of its children for check_pop and
+xymonnet, whose start is part of it); the stub's is not in it. Shown are the least, the middle and the greatest of the
+rounds. With dead servers 5 % are silent and 5 % refuse, and the deadline is 5 seconds.
 """
 
-import os
-import resource
 import statistics
 import sys
-import time
-from collections import Counter
+from collections.abc import Iterator, Mapping
 
-from popwatch.prober import Prober
-from popwatch.targets import Target, parse_target
-from stubs import stub
+from clients.job import Job
+from fast_stub import fast_stub
+from peers import MissingError, Peer, Run, blackbox, check_pop, limit, python_client, xymonnet
+from stubs import tls_stub
 
-TARGETS, ROUNDS = 1000, 3
+SIZES, ROUNDS = (10, 100, 1000, 10_000), 3
+OURS = "popwatch"
+PEERS: Mapping[str, Peer] = {
+    "C client": limit,
+    OURS: python_client("popwatch"),
+    "xymonnet": xymonnet,
+    "asyncio streams": python_client("asyncio"),
+    "poplib, 100 threads": python_client("poplib"),
+    "blackbox_exporter": blackbox,
+    "check_pop": check_pop,
+}
+LIMITS = ("C client", "xymonnet")
+"""Written in C, without judgement or TLS: popwatch is not expected to take less."""
+
+SLOW = {"check_pop": 300, "blackbox_exporter": 1000}
+"""The most tests of a run of what takes a process or a request for each."""
 
 
 def main() -> None:
-    """Print the table."""
-    print(f"{TARGETS} targets, deadline 10 s, medians of {ROUNDS} rounds, Python {sys.version.split()[0]}")
-    print(f"{'targets':<28}{'wall s':>9}{'CPU us/target':>15}{'peak MB':>9}  outcomes")
-    with stub("0.0") as good, stub("silent") as silent:
-        healthy = [target(number, good.ports[0]) for number in range(TARGETS)]
-        mixed = [target(number, port_of(number, good.ports[0], silent.ports[0])) for number in range(TARGETS)]
-        for name, targets in (("healthy", healthy), ("5 % silent, 5 % refused", mixed)):
-            walls, cpus, outcomes = zip(*(measure(targets) for _ in range(ROUNDS)), strict=True)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            shown = ", ".join(f"{count} {reason}" for reason, count in outcomes[0].items())
-            print(f"{name:<28}{statistics.median(walls):>9.2f}{statistics.median(cpus):>15.0f}{peak:>9.1f}  {shown}")
+    """Print the tables."""
+    print(f"Python {sys.version.split()[0]}, {ROUNDS} rounds; CPU microseconds a test: least / middle / greatest")
+    heading()
+    with fast_stub() as server:
+        middles = {size: compare(f"{size:,} healthy", Job(size, server.port), list(PEERS)) for size in SIZES}
+        for size in SIZES:
+            job = Job(size, server.port, server.silent_port, deadline=5.0)
+            compare(f"{size:,}, 10 % dead", job, [OURS, "asyncio streams"] if size == 1000 else [OURS])
+    with tls_stub() as (ports, authority):
+        job = Job(300, ports[0], authority=authority)
+        compare("300 with TLS", job, [OURS, "asyncio streams", "poplib, 100 threads"])
+    for goal in goals(middles[1000]):
+        print(goal)
 
 
-def port_of(number: int, good: int, silent: int) -> int:
-    """Of twenty targets one is silent and one refuses: nobody listens on port 1."""
-    return {0: silent, 1: 1}.get(number % 20, good)
+def heading() -> None:
+    """Print the table's head."""
+    names = f"{'CPU us a test':>20}{'tests/CPU s':>13}{'tests/s':>9}{'wall s':>8}{'peak MB':>9}"
+    print(f"{'servers':<18}{'client':<22}{names}")
 
 
-def target(number: int, port: int) -> Target:
-    """A target on the loopback."""
-    return parse_target({"target_id": f"t{number}", "host": "127.0.0.1", "port": port, "max_test_seconds": 10})
+def goals(middles: Mapping[str, float]) -> Iterator[str]:
+    """What became of the goals, by the middle figures of a thousand healthy servers."""
+    ours, others = middles[OURS], {name: cpu for name, cpu in middles.items() if name not in (*LIMITS, OURS)}
+    ahead = [name for name, cpu in others.items() if cpu <= ours]
+    yield f"Goal, less than each of {', '.join(others)}: {f'missed, {ahead} take less' if ahead else 'met'}."
+    if LIMITS[0] in middles:
+        times = ours / middles[LIMITS[0]]
+        yield f"Goal, at most 2 times the C client: {'met' if times <= 2 else 'missed'}, it is {times:.1f} times."
 
 
-def measure(targets: list[Target]) -> tuple[float, float, Counter[str]]:
-    """Wall seconds, CPU microseconds per target, and what came of the targets."""
-    began, before = time.monotonic(), sum(os.times()[:2])
-    outcomes = Counter(
-        "passed" if outcome.passed else outcome.reason for arrivals in Prober().run(targets) for _, outcome in arrivals
-    )
-    spent = sum(os.times()[:2]) - before
-    return time.monotonic() - began, spent / len(targets) * 1e6, outcomes
+def compare(what: str, job: Job, names: list[str]) -> dict[str, float]:
+    """Print a row for each client; the clients take turns. The middle CPU time of each, in microseconds a test."""
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    missing: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        for name in names:
+            if name not in missing:
+                try:
+                    runs[name].append(PEERS[name](part(job, name)))
+                except MissingError as error:
+                    missing[name] = str(error)
+    for name in names:
+        if name in missing:
+            print(f"{what:<18}{name:<22}skipped: {missing[name]}")
+        else:
+            show(what, name, part(job, name), runs[name])
+    return {
+        name: statistics.median(run.cpu for run in found) / part(job, name).tests * 1e6
+        for name, found in runs.items()
+        if name not in missing
+    }
+
+
+def part(job: Job, name: str) -> Job:
+    """The job, or as much of it as a slow client does in reasonable time."""
+    return Job(min(job.tests, SLOW.get(name, job.tests)), job.port, job.silent_port, job.deadline, job.authority)
+
+
+def show(what: str, name: str, job: Job, runs: list[Run]) -> None:
+    """One row, with a word if not all passed that should."""
+    healthy = job.tests if not job.silent_port else sum(number % 20 > 1 for number in range(job.tests))
+    cpus = sorted(run.cpu / job.tests * 1e6 for run in runs)
+    middle, wall = statistics.median(cpus), statistics.median(run.wall for run in runs)
+    peak = max(run.peak_mb for run in runs)
+    shown = f"{cpus[0]:.0f} / {middle:.0f} / {cpus[-1]:.0f}"
+    failed = max(healthy - run.passed for run in runs)
+    row = f"{what:<18}{name:<22}{shown:>20}{1e6 / middle:>13,.0f}{job.tests / wall:>9,.0f}{wall:>8.2f}"
+    print(f"{row}{f'{peak:.1f}' if peak else '-':>9}{f'  {failed} healthy ones failed' if failed else ''}", flush=True)
 
 
 if __name__ == "__main__":

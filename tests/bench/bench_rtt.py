@@ -1,69 +1,107 @@
-"""How true is `rtt_ms`? 500 targets in one batch, a greeting after 50 ms, one core shared with a busy process.
+"""How true is `rtt_ms`? Its error against the server's own stamps on an idle core, a busy one, and slices of one.
 
-The prober's process and one that does nothing but burn CPU are pinned to one core; the server runs on another. The
-truth is the server's own realtime stamp, taken as it hands the greeting to the kernel, less the moment of the `connect`
-call. The error is what `rtt_ms` says beyond that.
+The truth is the stub server's realtime stamp, taken as it hands the greeting to the kernel 50 ms after it accepted,
+less the moment of the prober's `connect` call; the error is what `rtt_ms` says beyond that. The prober's process is
+pinned to one core and the server to another. `busy`: a process that does nothing but burn CPU shares the prober's core.
+`1/7` and `1/3.5`: the prober gets that share of its core on a period of 20 ms, as Lambda gives it to a function of 256
+or 512 MB.
+
+Here the kernel runs on while the prober is held. Lambda holds the whole machine, kernel and all: what arrives meanwhile
+is stamped when it runs again, which no stamp inside it can see through, and no bench on a machine like this can show.
+By arithmetic that makes a time up to 17 ms too long at 256 MB, up to 14 ms at 512 MB, and true from 1,769 MB on.
 """
 
+import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
 
-from popwatch.prober import Prober
-from popwatch.targets import parse_target
-from stubs import stub
+from clients.job import Job
+from cpu_slices import slices, way
+from fast_stub import FastStub, built, fast_stub
 
-TARGETS, ROUNDS = 500, 5
+AT_ONCE, ROUNDS = (1, 50, 500, 1000), 3
+FEW = 20
+"""Rounds of a single test, of which one batch tells little."""
 
-
-class TimedSocket(socket.socket):
-    """A socket that notes when it began to connect to a port."""
-
-    began: dict[int, float] = {}  # noqa: RUF012 - shared on purpose
-
-    def connect_ex(self, address: Any) -> int:
-        """Note the moment, and connect."""
-        TimedSocket.began[address[1]] = time.time()
-        return super().connect_ex(address)
+CLIENT = Path(__file__).parent / "clients" / "timed_client.py"
+CONDITIONS = {"idle": (False, 1.0), "busy": (True, 1.0), "1/3.5": (False, 1 / 3.5), "1/7": (False, 1 / 7)}
 
 
 def main() -> None:
     """Print the error's percentiles, by the kernel's stamps and by the loop's clock."""
-    cores = sorted(os.sched_getaffinity(0))
-    socket.socket = TimedSocket  # type: ignore[misc]
-    print(f"{TARGETS} targets at once, a greeting after 50 ms, the prober and a busy process on core {cores[0]}")
-    print(f"error of rtt_ms in ms, {ROUNDS} rounds")
-    print(f"{'clock':<8}{'p50':>9}{'p99':>9}{'max':>9}{'tests':>9}")
-    for name, stamps in (("kernel", True), ("loop", False)):
-        errors = [abs(error) for _ in range(ROUNDS) for error in measure(cores, kernel_stamps=stamps)]
-        p99 = statistics.quantiles(errors, n=100)[98]
-        print(f"{name:<8}{statistics.median(errors):>9.3f}{p99:>9.3f}{max(errors):>9.3f}{len(errors):>9}")
+    if built("stub_server") is None:
+        print("Skipped: the stub server's stamps need a C compiler (cc).")
+        return
+    print(f"error of rtt_ms in ms, without its sign; {ROUNDS} rounds ({FEW} of single tests); slices by {way()}")
+    print(f"{'core':<8}{'at once':>8}  {'clock':<8}{'p50':>9}{'p99':>9}{'max':>9}{'tests':>8}{'passed':>8}")
+    worst = 0.0
+    for condition, (busy, share) in CONDITIONS.items():
+        for at_once in AT_ONCE:
+            for clock in ("kernel", "loop"):
+                rounds = FEW if at_once == 1 else ROUNDS
+                found = [measure(at_once, clock, busy=busy, share=share) for _ in range(rounds)]
+                errors = sorted(abs(error) for errors in found for error in errors)
+                p99 = statistics.quantiles(errors, n=100, method="inclusive")[98]
+                worst = max(worst, p99) if clock == "kernel" else worst
+                figures = f"{statistics.median(errors):>9.3f}{p99:>9.3f}{errors[-1]:>9.3f}"
+                print(
+                    f"{condition:<8}{at_once:>8}  {clock:<8}{figures}{at_once * rounds:>8}{len(errors):>8}", flush=True
+                )
+    print(f"Goal, p99 under 0.5 ms by the kernel's stamps: {'met' if worst < 0.5 else 'missed'}, {worst:.3f} at worst.")
 
 
-def measure(cores: list[int], *, kernel_stamps: bool) -> list[float]:
+def measure(at_once: int, clock: str, *, busy: bool, share: float) -> list[float]:
     """One batch: the error of each passed test, in ms."""
-    with stub("0.05", TARGETS) as server:
-        targets = [parse_target({"target_id": str(port), "host": "127.0.0.1", "port": port}) for port in server.ports]
+    cores = sorted(os.sched_getaffinity(0))
+    with fast_stub(0.05) as server, ExitStack() as stack:
+        assert server.process
         os.sched_setaffinity(server.process.pid, set(cores[1:]) or set(cores))
-        os.sched_setaffinity(0, {cores[0]})
-        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        try:
-            run = Prober(kernel_stamps=kernel_stamps).run(targets)
-            outcomes = {target.port: outcome for arrivals in run for target, outcome in arrivals}
-        finally:
-            busy.kill()
-            busy.wait()
-            os.sched_setaffinity(0, set(cores))
-        greeted = server.stop()
-    return [
-        outcome.rtt_ms - (greeted[port] - TimedSocket.began[port]) * 1000
-        for port, outcome in outcomes.items()
-        if outcome.rtt_ms is not None
-    ]
+        client = stack.enter_context(waiting_client(Job(at_once, server.port), clock))
+        os.sched_setaffinity(client.pid, {cores[0]})
+        if busy:
+            stack.enter_context(busy_process(cores[0]))
+        stack.enter_context(slices(client.pid, share))
+        output, _ = client.communicate("go\n")
+        return errors_of(json.loads(output), server)
+
+
+def errors_of(found: dict[str, tuple[float, float, str]], server: FastStub) -> list[float]:
+    """What each rtt says beyond the truth, in ms."""
+    greeted = server.stop()
+    return [rtt_ms - (greeted[host] - began) * 1000 for host, (began, rtt_ms, _) in found.items()]
+
+
+@contextmanager
+def waiting_client(job: Job, clock: str) -> Iterator[subprocess.Popen[str]]:
+    """A prober's process that waits for a line to begin."""
+    arguments = [sys.executable, str(CLIENT), json.dumps(asdict(job)), clock]
+    variables = {**os.environ, "PYTHONPATH": str(CLIENT.parents[1])}
+    client = subprocess.Popen(arguments, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert client.stdout
+    client.stdout.readline()
+    try:
+        yield client
+    finally:
+        client.kill()
+        client.wait()
+
+
+@contextmanager
+def busy_process(core: int) -> Iterator[None]:
+    """A process that burns one core."""
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    os.sched_setaffinity(burner.pid, {core})
+    try:
+        yield
+    finally:
+        burner.kill()
+        burner.wait()
 
 
 if __name__ == "__main__":

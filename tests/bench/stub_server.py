@@ -29,7 +29,10 @@ class Stub:
         self._due: list[tuple[float, int]] = []
         self.stamps: list[tuple[int, float]] = []
         for _ in range(ports):
-            listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+            listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")  # all loopback addresses, no others
+            listener.bind(("", 0))
+            listener.listen(4096)
             listener.setblocking(False)
             self._listeners[listener.fileno()] = listener
             self._epoll.register(listener, select.EPOLLIN)

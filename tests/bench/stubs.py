@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import trustme
 
 from stub_server import PORT, STAMP
 
@@ -37,3 +40,24 @@ def stub(delay: str, ports: int = 1) -> Iterator[RunningStub]:
         if running.process.poll() is None:
             running.process.kill()
             running.process.communicate()
+
+
+@contextmanager
+def tls_stub(ports: int = 1) -> Iterator[tuple[list[int], str]]:
+    """A stub server with TLS: its ports, and the authority (PEM) that vouches for it as 127.0.0.1."""
+    authority = trustme.CA()
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = Path(folder) / "server.pem"
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM.with_name("tls_server.py")), str(certificate), str(ports)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        try:
+            yield [int(port) for port in process.stdout.readline().split()], authority.cert_pem.bytes().decode()
+        finally:
+            process.kill()
+            process.communicate()

@@ -19,6 +19,7 @@ from popwatch.cli.plugin import UNKNOWN_CODE, unknown
 COMMANDS = {
     "ack": "popwatch.cli.living:ack",
     "alert-test": "popwatch.cli.alert_test:alert_test",
+    "cost": "popwatch.cli.cost:cost",
     "doctor": "popwatch.cli.doctor:doctor",
     "history": "popwatch.cli.history:history",
     "page": "popwatch.cli.page:page",

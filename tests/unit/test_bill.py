@@ -1,0 +1,205 @@
+"""The bill: a case worked by hand, the allowances, and the form of the two data files."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+import pytest
+
+from popwatch.cli.bill import Charge, Fleet, Line, Measured, Price, bill, mean_tests, rivals
+from popwatch.cli.cost import SHARE, fleet_of, read_measured, read_prices
+from popwatch.cli.errors import UserError
+
+PROJECT = Path(__file__).parents[2]
+MEASURED = Measured(
+    scan_units=Line(1.0, 0.03),
+    mark_units=1.0,
+    history_reads=Line(0.0, 0.005),
+    history_writes=Line(1.0, 0.01),
+    failing_writes=2.0,
+    failing_reads=0.5,
+    sample_bytes=20.0,
+    hour_bytes=50.0,
+    message_bytes=400.0,
+    tick_cpu=Line(0.1, 0.0001),
+    test_cpu=Line(0.05, 0.0002),
+    tls_cpu=0.001,
+    import_cpu=0.5,
+    tick_calls=5.0,
+    batch_calls=1.0,
+    bytes_out=300.0,
+    tls_bytes_out=1300.0,
+    log_bytes=1000.0,
+    metrics=3.0,
+    failing_metrics=4.0,
+    alarms=6.0,
+    page_cpu=Line(0.01, 0.0001),
+    page_bytes=Line(1000.0, 20.0),
+    page_log_bytes=700.0,
+)
+_, PRICES = read_prices("us-east-1")
+THOUSAND = Fleet(targets=1000, tests=1000.0, memory_mb=1769)
+
+
+def charges(fleet: Fleet) -> dict[str, Charge]:
+    return {charge.name: charge for charge in bill(fleet, PRICES, MEASURED)}
+
+
+def test_hand_worked() -> None:
+    """1,000 targets each minute: 43,200 ticks, two batches, each quantity worked out by hand."""
+    found = {name: charge.quantity for name, charge in charges(THOUSAND).items()}
+    assert found == {
+        "DynamoDB write units": pytest.approx(43_200 * (1 + 1 + 10)),
+        "DynamoDB read units": pytest.approx(43_200 * (1 + 30 + 5)),
+        "DynamoDB storage, GB": pytest.approx(20 * 1000 * 1440 * 30 / 1e9 + 50 * 1000 * 24 * 400 / 1e9),
+        "Lambda requests": 43_200 + 2 * (43_200 + 720),
+        # a whole core: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for batches, 0.07 s of calls, 2 x 0.4 s of waits
+        "Lambda GB-seconds": pytest.approx((43_200 * (0.2 + 0.3 + 0.07 + 0.8) + 360 * 3 * 0.5) * 1769 / 1024),
+        "log, GB": pytest.approx((43_200 + 2 * 43_920) * 1000 / 1e9),
+        "Scheduler invocations": 43_200,
+        # a message of 500 x 400 bytes is four requests to send and four to receive; one deletes it
+        "SQS requests with messages": 2 * (2 * 43_200 * 4 + 2 * 720) + 2 * 43_920,
+        "SQS idle polls": 648_000,
+        "SNS publishes": 0,
+        "SNS emails": 0,
+        "custom metrics": 3,
+        "alarms": 6,
+        "data out, GB": pytest.approx(12.96),
+    }
+
+
+def test_prices_and_allowances() -> None:
+    """What is free is taken off once, from the first line that it is for; what has no allowance costs the same."""
+    found = charges(THOUSAND)
+    assert found["DynamoDB write units"].without_free == pytest.approx(0.324)
+    assert found["DynamoDB write units"].with_free == pytest.approx(0.324)
+    assert found["alarms"].without_free == pytest.approx(0.60)
+    assert found["alarms"].with_free == 0
+    with_messages, idle = found["SQS requests with messages"], found["SQS idle polls"]
+    over = with_messages.quantity + idle.quantity - 1_000_000
+    assert with_messages.with_free == 0
+    assert idle.with_free == pytest.approx(over * 0.40 / 1e6)
+
+
+def test_one_batch_needs_no_queue() -> None:
+    """A fleet of one batch is tested by the invocation of its tick; what is left of SQS are the idle polls."""
+    found = charges(replace(THOUSAND, targets=100, tests=100.0))
+    assert found["Lambda requests"].quantity == 43_200
+    assert found["SQS requests with messages"].quantity == 0
+    assert found["SQS idle polls"].quantity == 648_000
+
+
+def test_down() -> None:
+    """A target that is down writes its record at each test, makes its batch wait ten seconds, and is alerted."""
+    healthy, failing = charges(THOUSAND), charges(replace(THOUSAND, down=0.01))
+    more = {name: failing[name].quantity - healthy[name].quantity for name in healthy}
+    assert more["DynamoDB write units"] == pytest.approx(2 * 10 * 43_200)
+    assert more["DynamoDB read units"] == pytest.approx(0.5 * 10 * 43_200)
+    assert more["Lambda GB-seconds"] == pytest.approx(2 * 9.6 * 43_200 * 1769 / 1024)
+    assert more["SNS emails"] == pytest.approx(10 * 30 * 4)
+    assert more["custom metrics"] == 4
+
+
+def test_half_a_target_down_makes_its_batch_wait_half_the_time() -> None:
+    """A share that comes to less than a target of a batch is one at times."""
+    healthy, failing = charges(THOUSAND), charges(replace(THOUSAND, down=0.001))
+    more = failing["Lambda GB-seconds"].quantity - healthy["Lambda GB-seconds"].quantity
+    assert more == pytest.approx(2 * 0.5 * 9.6 * 43_200 * 1769 / 1024)
+
+
+def test_tls_and_page() -> None:
+    """TLS takes CPU time and bytes; the page is asked four times a minute and reads what a tick reads."""
+    secure = charges(replace(THOUSAND, tls=1.0, page=True))
+    assert secure["data out, GB"].quantity == pytest.approx(43.2e6 * 1300 / 1e9)
+    assert secure["page: Lambda requests"].quantity == 172_800
+    assert secure["page: DynamoDB read units"].quantity == pytest.approx(172_800 * 31)
+    assert secure["page: Lambda GB-seconds"].quantity == pytest.approx(172_800 * (0.11 / (512 / 1769) + 0.02) * 0.5)
+    assert secure["page: secret"].with_free == pytest.approx(0.40)
+
+
+def test_less_memory_costs_no_more_for_computing_but_less_for_waiting() -> None:
+    """Computing takes as many GB-seconds at any memory up to a core; waiting takes fewer with less memory."""
+    small, large = charges(replace(THOUSAND, memory_mb=512)), charges(THOUSAND)
+    waiting = 43_200 * 0.87
+    saved = large["Lambda GB-seconds"].quantity - small["Lambda GB-seconds"].quantity
+    assert saved == pytest.approx(waiting * (1769 - 512) / 1024)
+
+
+def test_tests_of_a_tick() -> None:
+    """Each target gives a tick its share of tests, by its delay."""
+    assert mean_tests([60, 300, 30]) == pytest.approx(3.2)
+
+
+def test_rivals() -> None:
+    """The other ways, by hand: 1,000 checks, 43.2 million runs, two writes and two half reads a test."""
+    checks, runs, naive = rivals(THOUSAND, PRICES).values()
+    assert checks == pytest.approx(750.0)
+    assert runs == pytest.approx((43.2e6 - 100) * 0.0012)
+    assert naive == pytest.approx(54.0 + 5.40 + 42.2 * 0.20)
+
+
+@pytest.mark.parametrize("price", PRICES.values(), ids=PRICES)
+def test_each_price_has_its_source(price: Price) -> None:
+    """A price is more than nothing, for an amount, and says where it comes from."""
+    assert price.usd > 0
+    assert price.per >= 1
+    assert price.free >= 0
+    assert price.source
+
+
+def test_measured_inputs_are_whole() -> None:
+    """`measured.json` has every input, and none is less than nothing; what each test takes is more."""
+    measured = read_measured()
+    numbers = [value for value in asdict(measured).values() if isinstance(value, float)]
+    assert min(numbers) >= 0
+    for line in (measured.scan_units, measured.history_writes, measured.tick_cpu, measured.test_cpu):
+        assert line.fixed >= 0
+        assert line.each > 0
+    assert measured.tls_bytes_out > measured.bytes_out > 40
+    assert measured.alarms == (PROJECT / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
+
+
+def test_the_promise() -> None:
+    """1,000 healthy targets each minute cost less than 2 USD a month with what is free for ever, and 6 without."""
+    lines = bill(Fleet(targets=1000, tests=1000.0), PRICES, read_measured())
+    assert sum(line.with_free for line in lines) < 2
+    assert sum(line.without_free for line in lines) < 6
+
+
+@pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("0.01", 0.01), ("100 %", 1.0), ("0", 0.0)])
+def test_shares(text: str, share: float) -> None:
+    """A share is written in percent or as a number."""
+    assert SHARE.convert(text, None, None) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["-1%", "101%", "1.01", "much", "nan", ""])
+def test_bad_shares(text: str) -> None:
+    """What is no share is refused."""
+    with pytest.raises(click.BadParameter, match="is no share"):
+        SHARE.convert(text, None, None)
+
+
+@pytest.mark.parametrize("count", [1, 100, 800, 801, 10_000])
+def test_no_line_is_less_than_nothing(count: int) -> None:
+    """Whatever the fleet, each line costs nothing or more, and no more with the allowances than without."""
+    for line in bill(Fleet(count, count / 5, down=0.01, tls=0.5, page=True), PRICES, read_measured()):
+        assert 0 <= line.with_free <= line.without_free, line
+
+
+def test_a_region_without_prices_is_refused() -> None:
+    """Prices that nobody has looked up are not guessed."""
+    with pytest.raises(UserError, match=r"eu-west-1 are not known here, only those of us-east-1"):
+        read_prices("eu-west-1")
+
+
+def test_own_fleet() -> None:
+    """The stack's own targets count by their delays and TLS; what is switched off does not count."""
+    items = [
+        {"target_id": "a", "host": "a.example.net"},
+        {"target_id": "b", "host": "b.example.net", "delay_up": 300, "tls": "implicit"},
+        {"target_id": "c", "host": "c.example.net", "enabled": False},
+    ]
+    targets, tests, tls = fleet_of(({}, items))
+    assert (targets, round(tests, 6), tls) == (2, 1.2, 0.5)
+    with pytest.raises(UserError, match="There are no targets yet"):
+        fleet_of(({}, items[2:]))

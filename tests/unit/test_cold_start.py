@@ -1,0 +1,26 @@
+"""What a cold start imports is what a tick uses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+FOR_PEOPLE = {"click", "jinja2", "rich", "yaml", "tzdata"}
+FOR_OTHERS = {
+    "check_targets": {"popwatch.cli", "popwatch.page", "popwatch.reports", "popwatch.archive", "popwatch.target_table"},
+    "show_report": {"popwatch.cli", "popwatch.sweep", "popwatch.prober", "popwatch.committer", "popwatch.notifier"},
+}
+
+
+@pytest.mark.parametrize("function", FOR_OTHERS)
+def test_nothing_is_imported_that_the_function_does_not_use(function: str) -> None:
+    """Neither what the command needs, nor what the other function does; both would be paid for at each cold start."""
+    variables = {"POWERTOOLS_METRICS_NAMESPACE": "popwatch", "PYTHONPATH": str(PROJECT / "functions")}
+    program = f"import sys, {function}; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, check=True
+    )
+    assert not set(ran.stdout.split()) & (FOR_PEOPLE | FOR_OTHERS[function])
