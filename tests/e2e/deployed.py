@@ -14,7 +14,7 @@ from typing import Any, Self
 import boto3
 
 from popwatch.cli.installation import Installation, find_local
-from popwatch.cli.local.alerts import AlertFeed
+from popwatch.cli.local.alerts import QUEUE_NAME, AlertFeed
 from popwatch.cli.local.stack import LocalStack, free_port
 from popwatch.records import iso
 from popwatch.store import Store
@@ -142,7 +142,7 @@ class Deployed:
         return ended.returncode, ended.stdout + ended.stderr
 
     def clear(self) -> None:
-        """Empty tables and queues, and the function's environment as it was."""
+        """Empty tables and queues, nobody subscribed but the feed, and the function's environment as it was."""
         if self.original:
             self.configure(**self.original)
             self.original.clear()
@@ -160,3 +160,7 @@ class Deployed:
         for name in ("BatchQueueUrl", "DeadLetterQueueUrl"):
             sqs.purge_queue(QueueUrl=self.local.outputs[name])
         self.feed.receive()
+        sns = self.local.client("sns")
+        for found in sns.list_subscriptions_by_topic(TopicArn=self.local.outputs["AlertTopicArn"])["Subscriptions"]:
+            if not found["Endpoint"].endswith(f":{QUEUE_NAME}"):
+                sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
