@@ -4,7 +4,8 @@ The truth is the stub server's realtime stamp, taken as it hands the greeting to
 less the moment of the prober's `connect` call; the error is what `rtt_ms` says beyond that. The prober's process is
 pinned to one core and the server to another. `busy`: a process that does nothing but burn CPU shares the prober's core.
 `1/7` and `1/3.5`: the prober gets that share of its core on a period of 20 ms, as Lambda gives it to a function of 256
-or 512 MB.
+or 512 MB. A greatest error of whole ticks of the scheduler (4 ms) may be the server's, held up between stamp and
+sending.
 
 Here the kernel runs on while the prober is held. Lambda holds the whole machine, kernel and all: what arrives meanwhile
 is stamped when it runs again, which no stamp inside it can see through, and no bench on a machine like this can show.

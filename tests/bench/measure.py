@@ -32,11 +32,12 @@ def main() -> None:
     """Run the benches that are named, and write what they say."""
     names = [name for name in sys.argv[1:] if not name.startswith("-")] or list(TITLES)
     write = "--write" in sys.argv
-    sections = dict(old_sections() if write else {})
+    sections: dict[str, str] = {}
     for name in names:
         print(f"# {TITLES[name]}", flush=True)
         sections[name] = section(name, run(name, write=write))
     if write:
+        sections = old_sections() | sections
         DOCUMENT.write_text(HEAD + "".join(sections[name] for name in TITLES if name in sections))
         print(f"written into {DOCUMENT.relative_to(PROJECT)}")
 

@@ -139,7 +139,7 @@ def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> Non
     settle(world, 3)
     world.now += timedelta(minutes=30)
     with page_of(world) as address:
-        page = open_page(address, allow=("ERR_CONNECTION_REFUSED",))
+        page = open_page(address)
         page.wait_for_selector("#alarm:visible")
         assert page.locator("#alarm").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
         assert page.title() == "stopped - popwatch"

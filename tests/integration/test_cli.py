@@ -481,3 +481,21 @@ def test_test_starts_without_boto3(server: ScriptedServer) -> None:
         [sys.executable, "-c", code, "test", "127.0.0.1", "-p", str(port)], capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith("False\n")
+
+
+def test_cost_of_the_own_fleet(run: Run, table: TargetTable) -> None:
+    """The bill is of the stack's own targets, by their delays."""
+    table.write([{"target_id": f"t{n}", "host": "pop.example.net", "delay_up": 60 * (n + 1)} for n in range(2)])
+    ended = run("--local", "cost")
+    assert ended.code == 0
+    assert ended.out.startswith("2 targets, 64,800 tests in 30 days; prices of us-east-1")
+    plain = json.loads(run("--local", "cost", "--json").out)
+    assert plain["fleet"]["tests"] == pytest.approx(1.5)
+    assert plain["usd_with_free"] == pytest.approx(sum(charge["with_free"] for charge in plain["charges"]))
+
+
+def test_cost_of_no_fleet(run: Run, table: TargetTable) -> None:  # noqa: ARG001 - the table is empty
+    """Without targets there is nothing to bill, and the command says what to do."""
+    ended = run("--local", "cost")
+    assert ended.code == 3
+    assert "--targets" in ended.err

@@ -1,5 +1,6 @@
 """The prober against scripted servers over real sockets: what each trouble is called, and that it harms nobody."""
 
+import gc
 import resource
 import socket
 import threading
@@ -534,6 +535,18 @@ def test_in_flight_is_bounded(server: ScriptedServer) -> None:
     assert len(outcomes) == 60
     assert all(outcome.passed for outcome in outcomes.values())
     assert most <= 10
+
+
+def test_tests_that_are_over_are_forgotten(server: ScriptedServer) -> None:
+    """What is kept of a test goes with its outcome, long before its deadline: memory grows with the tests under way."""
+    healthy, silent = server.listen("healthy"), server.listen("silent")
+    targets = [target(silent, "silent"), *(target(healthy, f"t{number}") for number in range(50))]
+    run, arrived = Prober().run(targets), 0
+    while arrived < 50:
+        arrived += len(next(run))
+    gc.collect()
+    assert sum(isinstance(found, Probe) and found.target in targets for found in gc.get_objects()) == 1
+    run.close()
 
 
 def test_a_thousand_targets_with_a_lambdas_descriptors(server: ScriptedServer) -> None:

@@ -194,12 +194,13 @@ def test_a_region_without_prices_is_refused() -> None:
 
 def test_own_fleet() -> None:
     """The stack's own targets count by their delays and TLS; what is switched off does not count."""
-    items = [
-        {"target_id": "a", "host": "a.example.net"},
-        {"target_id": "b", "host": "b.example.net", "delay_up": 300, "tls": "implicit"},
-        {"target_id": "c", "host": "c.example.net", "enabled": False},
-    ]
-    targets, tests, tls = fleet_of(({}, items))
-    assert (targets, round(tests, 6), tls) == (2, 1.2, 0.5)
+    items = {
+        "_defaults": {"target_id": "_defaults", "delay_up": 120},
+        "a": {"target_id": "a", "host": "a.example.net"},
+        "b": {"target_id": "b", "host": "b.example.net", "delay_up": 300, "tls": "implicit"},
+        "c": {"target_id": "c", "host": "c.example.net", "enabled": False},
+    }
+    targets, tests, tls = fleet_of(items)
+    assert (targets, round(tests, 6), tls) == (2, 0.7, 0.5)
     with pytest.raises(UserError, match="There are no targets yet"):
-        fleet_of(({}, items[2:]))
+        fleet_of({"c": items["c"]})

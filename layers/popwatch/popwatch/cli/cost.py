@@ -1,6 +1,7 @@
 """`popwatch cost`: what AWS charges for a fleet in a month, and what others would cost."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -24,7 +25,8 @@ from popwatch.cli.bill import (
 )
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import find
-from popwatch.targets import Target, TlsMode, parse_target
+from popwatch.cli.target_items import own_fields
+from popwatch.targets import DEFAULTS_ID, TlsMode, parse_target
 
 ASSUMED = (
     f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call of AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
@@ -90,7 +92,7 @@ def cost(
     """
     as_of, prices = read_prices(region)
     if count is None:
-        targets, tests, tls = fleet_of(find(choice).store.read_targets())
+        targets, tests, tls = fleet_of(find(choice).target_table.read())
     else:
         targets, tests = count, mean_tests([delay] * count)
     fleet = Fleet(targets, tests, down, tls, page, memory)
@@ -110,10 +112,10 @@ def cost(
         click.echo("\n".join(to_lines(fleet, charges, others, f"{region}, {as_of}")))
 
 
-def fleet_of(read: tuple[Any, list[Any]]) -> tuple[int, float, float]:
-    """Targets, tests at each tick and the share of TLS, of a stack's own fleet. Raises UserError if there is none."""
-    defaults, items = read
-    found: list[Target] = [parse_target(item, defaults) for item in items]
+def fleet_of(items: Mapping[str, Any]) -> tuple[int, float, float]:
+    """Targets, tests at each tick and the share of TLS, of a stack's own items. Raises UserError if there is none."""
+    defaults = own_fields(items.get(DEFAULTS_ID, {}))
+    found = [parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID]
     enabled = [target for target in found if target.policy.enabled]
     if not enabled:
         raise UserError("There are no targets yet: write some, or give a number with --targets.")

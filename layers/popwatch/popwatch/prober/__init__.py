@@ -8,6 +8,7 @@ import heapq
 import resource
 import socket
 import time
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
@@ -104,7 +105,7 @@ class _Loop:
         self._poller = make_poller()
         self._probes: set[Probe] = set()
         self._by_descriptor: dict[int, Probe] = {}
-        self._moments: list[tuple[float, int, Probe]] = []
+        self._moments: list[tuple[float, int, weakref.ref[Probe]]] = []  # a test that is over leaves only its moment
         self._order = count()
         self._waiting: defaultdict[str, list[Probe]] = defaultdict(list)
         self._known: dict[str, Answer] = {}
@@ -154,7 +155,7 @@ class _Loop:
 
     def wake_at(self, moment: float, probe: Probe) -> None:
         """Call on `probe` at a moment."""
-        heapq.heappush(self._moments, (moment, next(self._order), probe))
+        heapq.heappush(self._moments, (moment, next(self._order), weakref.ref(probe)))
 
     def look_up(self, host: str, probe: Probe) -> None:
         """Resolve a name once for all targets of the run that have it."""
@@ -231,7 +232,10 @@ class _Loop:
     def _take_moments(self) -> None:
         now = time.monotonic()
         while self._moments and self._moments[0][0] <= now:
-            moment, _, probe = heapq.heappop(self._moments)
+            moment, _, reference = heapq.heappop(self._moments)
+            probe = reference()
+            if probe is None:
+                continue
             if now - moment > LATE_SECONDS and moment == probe.deadline:
                 probe.put_off_deadline(min(now - moment, LONGEST_GRACE_SECONDS))
             probe.tick(now)
