@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs build deploy bench chaos fuzz clean
+.PHONY: help install run test check docs build deploy bench chaos fuzz mutants clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,12 @@ fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 for
 	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(CHECKS)
 
+mutants: $(VENV)/dev.installed ## test the tests of what decides, and write docs/mutants.md (SECONDS=1800)
+	@$(PIP) --no-deps --requirement requirements/mutants.txt
+	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800)
+
 clean: ## remove what was built and installed here
-	rm -rf $(VENV) site .aws-sam .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .aws-sam .mutants .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

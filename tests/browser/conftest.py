@@ -66,7 +66,7 @@ def world() -> Iterator[World]:
 
 
 def complaint(said: Any, allow: tuple[str, ...]) -> list[str]:
-    """What the browser complains of in its console, but for what a test expects, and for its server's end before its own."""
+    """What the browser complains of in its console, but for what a test expects and that its server ended."""
     bad = said.type in ("error", "warning") and not any(word in said.text for word in (*allow, "ERR_CONNECTION_"))
     return [f"{said.type}: {said.text}"] if bad else []
 

@@ -1,0 +1,30 @@
+"""The layer that goes to Lambda: the same at every build."""
+
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import PROJECT
+
+
+def digest(folder: Path) -> str:
+    """All that a zip of a folder holds: names, modes, times, contents."""
+    found = sha256()
+    for path in sorted(folder.rglob("*")):
+        about = path.stat()
+        found.update(f"{path.relative_to(folder)} {about.st_mode} {int(about.st_mtime)}\n".encode())
+        found.update(path.read_bytes() if path.is_file() else b"")
+    return found.hexdigest()
+
+
+@pytest.mark.timeout(300)
+def test_the_layer_is_the_same_at_every_build(tmp_path: Path) -> None:
+    """Whoever builds from the same commit can check what was deployed."""
+    for name in ("one", "two"):
+        command = ["make", "-C", str(PROJECT / "layers" / "popwatch"), "build-PopwatchLayer"]
+        subprocess.run([*command, f"ARTIFACTS_DIR={tmp_path / name}"], check=True, capture_output=True)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    assert (tmp_path / "one" / "python" / "popwatch" / "sweep.py").is_file()
+    assert not list((tmp_path / "one").rglob("*.pyc"))
