@@ -51,7 +51,7 @@ fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 for
 	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(CHECKS)
 
-mutants: $(VENV)/dev.installed ## test the tests of what decides, and write docs/mutants.md (SECONDS=1800)
+mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800)
 	@$(PIP) --no-deps --requirement requirements/mutants.txt
 	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800)
 
