@@ -15,7 +15,7 @@ NOTHING, DAY = timedelta(), timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The time of a report: `begin <= moment < end`."""
+    """A stretch of time, such as that of a report: `begin <= moment < end`."""
 
     begin: datetime
     end: datetime

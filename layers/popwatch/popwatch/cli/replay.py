@@ -34,19 +34,6 @@ Samples = Sequence[tuple[datetime, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Failed tests in a row: from the first until the first passed one, or the last known."""
-
-    begin: datetime
-    end: datetime
-
-    @property
-    def length(self) -> timedelta:
-        """From its begin to its end."""
-        return self.end - self.begin
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a policy makes of a target's samples: alerts, those that were noise, how late each outage was noticed."""
 
@@ -60,7 +47,7 @@ class Comparison:
     """A target's outages, under the present and the changed policy."""
 
     target_id: str
-    outages: tuple[Run, ...]
+    outages: tuple[Period, ...]
     before: Verdict
     after: Verdict
 
@@ -200,20 +187,20 @@ def compare(
     return Comparison(name, outages, judged(present), judged(changed))
 
 
-def runs_of(outcomes: Sequence[Outcome]) -> list[Run]:
-    """The runs of failed tests."""
-    runs: list[Run] = []
+def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
+    """The runs of failed tests, each from the first until the first passed one, or the last known."""
+    runs: list[Period] = []
     begin: datetime | None = None
     for outcome in outcomes:
         if not outcome.passed:
             begin = begin or outcome.started_at
         elif begin:
-            runs.append(Run(begin, outcome.started_at))
+            runs.append(Period(begin, outcome.started_at))
             begin = None
-    return [*runs, Run(begin, outcomes[-1].started_at)] if begin else runs
+    return [*runs, Period(begin, outcomes[-1].started_at)] if begin else runs
 
 
-def _verdict(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Run]) -> Verdict:
+def _verdict(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Period]) -> Verdict:
     downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
     noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
     noticed = [next((at - run.begin for at in downs if run.begin <= at <= run.end), None) for run in outages]
