@@ -1,4 +1,4 @@
-"""The three tables. Only here are keys and items.
+"""The three tables. Only here are keys and items, but for the sign-ins that `guesses` counts in History.
 
 Targets   target_id                                   the user's; read, never written
 Status    target_id                                   one record a target; `_sweep` holds the last completed tick
