@@ -68,7 +68,7 @@ def put_record(world: World, name: str, state: State, since: datetime, **fields:
 def put_transition(world: World, name: str, version: int, previous: State, state: State, at: datetime) -> None:
     """Write a transition into History."""
     error, reason = ERRORS[version % len(ERRORS)] if state in FAILING else (None, "")
-    transition = Transition(previous, state, at, timedelta(hours=1), error, reason)
+    transition = Transition(previous, state, at, None, error, reason)
     world.store.put_transition(name, Pending(version, at, at, transition))
 
 
