@@ -38,6 +38,7 @@ class Terminal:
 
     def __init__(self, command: str, clone: Path, environment: dict[str, str]) -> None:
         self.log = clone.parent / f"output-{time.monotonic_ns()}"
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, what is started ignores it too
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
