@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from examples import START, others, outage, target
-from popwatch.alerts import Attributes, summarize
+from popwatch.alerts import summarize
 from popwatch.health import AlertEvent
-from popwatch.routing import Subscription, matches, reaches
+from popwatch.routing import Attributes, Subscription, matches, reaches
 
 ATTRIBUTES: Attributes = {
     "event": "down",

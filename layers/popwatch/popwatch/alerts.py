@@ -5,7 +5,7 @@ a mistake is left aside, and the built-in text says so.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from textwrap import fill as wrap
@@ -14,6 +14,7 @@ from popwatch import wording
 from popwatch.alphabets import to_email, to_sms, to_subject
 from popwatch.health import AlertEvent, Health, Judgement, State
 from popwatch.outcomes import ErrorCode, Outcome
+from popwatch.routing import Attributes
 from popwatch.targets import Target
 from popwatch.templates import TemplateError, cut, fill
 from popwatch.tokens import Occasion, utc, values_of
@@ -40,8 +41,6 @@ _COUNTED = {
     AlertEvent.RESTORED: "whole again",
     AlertEvent.CERTIFICATE: "certificates run out",
 }
-
-Attributes = Mapping[str, str | int | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

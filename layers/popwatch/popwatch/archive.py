@@ -30,7 +30,7 @@ Read = Callable[[int, int, datetime, datetime], Iterable[tuple[datetime, Any]]]
 def read_totals(store: Store, mark: SweepMark, period: Period) -> Totals:
     """What the tests of each target in a period add up to."""
     days, hours, samples = stretches(mark, period, store.oldest_sample)
-    batches = [(count, number) for count in sorted(map(int, mark.layouts)) for number in range(count)]
+    batches = _all_batches(mark)
     with ThreadPoolExecutor(THREADS) as pool:
         of_batches = [pool.submit(_read_batch, store, batch, days, hours) for batch in batches]
         of_samples = _read_stretches(pool, batches, store.read_samples, samples)
@@ -86,7 +86,7 @@ def read_samples_of_all(
     store: Store, mark: SweepMark, target_ids: set[str], period: Period
 ) -> dict[str, list[tuple[datetime, Any]]]:
     """Each sample of those targets in a period, oldest first, with its tick."""
-    batches = [(count, number) for count in map(int, mark.layouts) for number in range(count)]
+    batches = _all_batches(mark)
     with ThreadPoolExecutor(THREADS) as pool:
         parts = _read_stretches(pool, batches, store.read_samples, [(period.begin, period.end)])
     found: dict[str, list[tuple[datetime, Any]]] = {}
@@ -144,6 +144,11 @@ def _read_one(
     return [(moment, found[target_id]) for moment, found in parts if target_id in found]
 
 
+def _all_batches(mark: SweepMark) -> list[tuple[int, int]]:
+    """Every batch that was ever in use."""
+    return [(count, number) for count in sorted(map(int, mark.layouts)) for number in range(count)]
+
+
 def _batches_of(mark: SweepMark, target_id: str) -> list[tuple[int, int]]:
     """The batches that a target has ever been of."""
     return [(count, batch_of(target_id, count)) for count in map(int, mark.layouts)]
@@ -156,10 +161,15 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
     ]
 
     def read(target_id: str) -> list[Transition]:
-        return [_transition(event) for event in store.read_events(target_id, period.begin, ["transition"])]
+        return transitions_of(store.read_events(target_id, period.begin, ["transition"]))
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(changed, pool.map(read, changed), strict=True))
+
+
+def transitions_of(events: Iterable[Mapping[str, Any]]) -> list[Transition]:
+    """The transitions among events of `Store.read_events`."""
+    return [from_plain(Transition, event) for event in events if event["kind"] == "transition"]
 
 
 def event_to_json(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,11 +227,6 @@ def stretches(
 
 def _totals(plain: Mapping[str, Any]) -> Totals:
     return {target_id: from_plain(HourTotals, found) for target_id, found in plain.items()}
-
-
-def _transition(event: Mapping[str, Any]) -> Transition:
-    found: Transition = from_plain(Transition, event)
-    return found
 
 
 def _ceil(moment: datetime, step: timedelta) -> datetime:

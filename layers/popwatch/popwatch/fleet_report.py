@@ -14,8 +14,6 @@ from popwatch.schedule import TICK
 from popwatch.targets import Target
 from popwatch.tokens import duration
 
-PERCENTILES = (0.5, 0.95, 0.99)
-
 GONE_NAMED = 20
 """Removed targets that a report names."""
 
@@ -42,7 +40,7 @@ class Line:
     @property
     def rtt_ms(self) -> tuple[float | None, ...]:
         """The p50, p95 and p99 of its round-trip times, each within 5 %."""
-        return tuple(self.totals.percentile(share) for share in PERCENTILES)
+        return self.totals.percentiles_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from popwatch.outcomes import Outcome
 BUCKET_RATIO = 1.1
 """A bucket of round-trip times is a tenth wider than the one below, so a percentile read from them is within 5 %."""
 
+PERCENTILES = (0.5, 0.95, 0.99)
+
 
 @dataclass(frozen=True, slots=True)
 class HourTotals:
@@ -33,6 +35,11 @@ class HourTotals:
     rtt_max_ms: float | None = None
     rtt_p95_ms: float | None = None
     buckets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def percentiles_ms(self) -> tuple[float | None, ...]:
+        """The p50, p95 and p99 of its round-trip times, each within 5 %."""
+        return tuple(self.percentile(share) for share in PERCENTILES)
 
     def percentile(self, share: float) -> float | None:
         """The rtt in ms below which `share` of the passes lie, within 5 %, and within the least and the greatest."""

@@ -32,6 +32,11 @@ class Subscription:
     policy: Mapping[str, Any] | None = None
     by_body: bool = False
 
+    @property
+    def receiver(self) -> str:
+        """Who it is, as people are shown it: `email n...@example.net`."""
+        return f"{self.protocol} {self.address}"
+
 
 def reaches(subscription: Subscription, attributes: Attributes) -> bool:
     """Whether a message with these attributes is delivered to a subscription, once that is confirmed.

@@ -94,6 +94,12 @@ def without_interventions(target: Target) -> Target:
     return replace(target, policy=replace(target.policy, silence=None, acknowledged=None, enabled=True))
 
 
+def unhindered(target: Target) -> Target:
+    """The target with nothing that may keep its alerts back: a bad field, maintenance, a gateway, an intervention."""
+    policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
+    return replace(target, policy=policy, problems=())
+
+
 def is_lost(steps: Iterable[Step]) -> bool:
     """Whether the target was lost on the way: nobody was told more."""
     return any(step.health.state is State.LOST for step in steps)

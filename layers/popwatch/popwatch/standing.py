@@ -9,7 +9,7 @@ from popwatch.records import iso
 from popwatch.reports import Row, Sample, Verdict, has_stopped, row_to_json, stand
 from popwatch.schedule import batch_of
 from popwatch.store import Store, SweepMark
-from popwatch.targets import Target, parse_target
+from popwatch.targets import Target, parse_targets
 
 LATE = timedelta(minutes=2)
 """How much later than its delay a target's last test may lie back."""
@@ -32,7 +32,7 @@ def read_standing(store: Store, now: datetime) -> Standing:
     """Read the tables: two scans, and the newest samples of each batch."""
     defaults, items = store.read_targets()
     mark, records = store.read_records()
-    targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+    targets = parse_targets(items, defaults)
     return Standing(stand(targets, records, _newest_samples(store, batches_of(mark), targets, now), now), mark)
 
 

@@ -12,8 +12,6 @@ from popwatch.routing import Subscription
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
-PENDING = "PendingConfirmation"
-
 
 @dataclass(frozen=True, slots=True)
 class Audience:

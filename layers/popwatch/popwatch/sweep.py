@@ -24,7 +24,7 @@ from popwatch.prober import Prober
 from popwatch.records import Record, from_plain, iso
 from popwatch.schedule import SILENT_AFTER, is_stale
 from popwatch.store import Store, SweepMark
-from popwatch.targets import Target, parse_target
+from popwatch.targets import Target, parse_targets
 from popwatch.testing import BatchTester, Results, commit_threads
 
 HOUR = timedelta(hours=1)
@@ -109,7 +109,7 @@ class Sweep:
             _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
             return Report(tick)
         defaults, items = self._store.read_targets()
-        targets = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+        targets = parse_targets(items, defaults)
         records = self._settle_left_behind(targets, records, tick)
         planned = plan(tick, mark.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
         for test in planned.to_suspend:

@@ -8,7 +8,7 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
@@ -199,6 +199,11 @@ def _weigh(value: object) -> int:
         return len(json.dumps(value, default=str))
     except (ValueError, TypeError, RecursionError):
         return LARGEST_ITEM + 1
+
+
+def parse_targets(items: Iterable[Mapping[str, object]], defaults: Mapping[str, object]) -> dict[str, Target]:
+    """The targets that those items describe, by their ids."""
+    return {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
 
 
 def _is_blank(value: object) -> bool:

@@ -16,7 +16,7 @@ from popwatch.notifier import Notifier
 from popwatch.outcomes import ErrorCode
 from popwatch.routing import reaches
 from popwatch.schedule import TICK
-from popwatch.simulation import first_alert, simulate, without_interventions
+from popwatch.simulation import first_alert, simulate, unhindered
 from popwatch.subscribers import Audience, read_audience
 from popwatch.targets import Target
 from popwatch.tokens import utc
@@ -62,9 +62,8 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
 def make_test(target: Target, event: str, now: datetime) -> Message:
     """The test alert of a target: its texts say TEST, whatever its attributes say."""
     start = now.replace(second=0, microsecond=0)
-    sound = replace(without_interventions(target), problems=())
-    policy = replace(sound.policy, max_alerts=max(1, sound.policy.max_alerts), depends_on="", maintenance=())
-    told = replace(sound, policy=policy)
+    sound = unhindered(target)
+    told = replace(sound, policy=replace(sound.policy, max_alerts=max(1, sound.policy.max_alerts)))
     steps = simulate(told, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK)
     step = first_alert(steps)
     if step is None or step.message is None:
@@ -99,7 +98,7 @@ def _publish(installation: Installation, audience: Audience, message: Message) -
         reached = reaches(found, message.attributes)
         heard = heard or reached
         why = "" if found.confirmed else " (not confirmed)"
-        click.echo(f"  {'reaches' if reached else 'does not reach'} {found.protocol} {found.address}{why}")
+        click.echo(f"  {'reaches' if reached else 'does not reach'} {found.receiver}{why}")
     if not heard:
         click.echo("  It reaches nobody: subscribe to the topic, confirm, or widen a filter policy.")
     return heard

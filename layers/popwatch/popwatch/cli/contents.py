@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from popwatch.cli.installation import Installation
-from popwatch.cli.target_items import Item, own_fields
+from popwatch.cli.target_items import Item, targets_of
 from popwatch.diagnosis.due import LOOKED_BACK, Fleet
 from popwatch.diagnosis.sweeps import LOOKBACK, Gap, gaps_between, witness
 from popwatch.records import Record, iso
 from popwatch.schedule import batch_count, batch_of
 from popwatch.standing import batches_of
 from popwatch.store import Store, SweepMark
-from popwatch.targets import DEFAULTS_ID, Target, parse_target
+from popwatch.targets import Target
 
 
 class NotKnownError(Exception):
@@ -38,8 +38,7 @@ class Contents:
     @cached_property
     def targets(self) -> Mapping[str, Target]:
         """The targets."""
-        defaults = own_fields(self.items.get(DEFAULTS_ID, {}))
-        return {name: parse_target(item, defaults) for name, item in self.items.items() if name != DEFAULTS_ID}
+        return targets_of(self.items)
 
     @property
     def batches(self) -> int:

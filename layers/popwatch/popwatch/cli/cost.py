@@ -25,8 +25,8 @@ from popwatch.cli.bill import (
 )
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import find
-from popwatch.cli.target_items import own_fields
-from popwatch.targets import DEFAULTS_ID, TlsMode, parse_target
+from popwatch.cli.target_items import targets_of
+from popwatch.targets import TlsMode
 
 ASSUMED = (
     f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call of AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
@@ -114,9 +114,7 @@ def cost(
 
 def fleet_of(items: Mapping[str, Any]) -> tuple[int, float, float]:
     """Targets, tests at each tick and the share of TLS, of a stack's own items. Raises UserError if there is none."""
-    defaults = own_fields(items.get(DEFAULTS_ID, {}))
-    found = [parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID]
-    enabled = [target for target in found if target.policy.enabled]
+    enabled = [target for target in targets_of(items).values() if target.policy.enabled]
     if not enabled:
         raise UserError("There are no targets yet: write some, or give a number with --targets.")
     secure = sum(target.tls is not TlsMode.NONE for target in enabled)

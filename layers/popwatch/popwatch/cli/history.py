@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.archive import event_to_json, read_gaps, read_samples, read_steps
+from popwatch.archive import event_to_json, read_gaps, read_samples, read_steps, transitions_of
 from popwatch.availability import Period, Span, Times, spans, times
 from popwatch.cli.errors import UserError
 from popwatch.cli.installation import Installation, find
@@ -22,8 +22,8 @@ from popwatch.cli.report_forms import APART, certificate, deed, share
 from popwatch.cli.sparkline import Point, sparkline
 from popwatch.cli.standing import COLOURS
 from popwatch.cli.target_items import missing_target, own_fields
-from popwatch.fleet_report import PERCENTILES, missing_parts, outage_to_json, put_aside, unwatched_parts
-from popwatch.health import State, Transition
+from popwatch.fleet_report import missing_parts, outage_to_json, put_aside, unwatched_parts
+from popwatch.health import State
 from popwatch.hours import HourTotals, add_up, merge, rtt_of
 from popwatch.outcomes import DETAIL_SHOWN, ErrorCode, clean
 from popwatch.records import Note, from_plain, iso
@@ -99,11 +99,9 @@ def read_story(installation: Installation, target_id: str, period: Period, now: 
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
     target = parse_target({"target_id": target_id, **items.get(target_id, {})}, own_fields(items.get(DEFAULTS_ID, {})))
-    changes: list[Transition] = [from_plain(Transition, event) for event in events if event["kind"] == "transition"]
     gaps = read_gaps(store, mark, period, now)
-    found = spans(changes, record.health.state, record.health.since, period, gaps)
+    found = spans(transitions_of(events), record.health.state, record.health.since, period, gaps)
     inside = sorted((event for event in events if event["tick"] < period.end), key=itemgetter("tick"))
-    kept = timedelta(days=int(installation.outputs.get("RecordsDays", "400")))
     return Story(
         target,
         period,
@@ -116,7 +114,7 @@ def read_story(installation: Installation, target_id: str, period: Period, now: 
         points,
         [
             *([] if target_id in items else ["It has been removed, and is not watched any more."]),
-            *missing_parts(period, now, kept),
+            *missing_parts(period, now, installation.records_kept),
             *unwatched_parts(period, gaps),
             *_missing(period, store.oldest_sample),
         ],
@@ -182,7 +180,7 @@ def _figures(story: Story) -> Iterator[str]:
     yield f"Tests         {totals.tests}, {totals.passes} passed{f', failed: {failed}' if failed else ''}"
     if found.brief_runs:
         yield f"Brief         {found.brief_runs} times failed without going down, {duration(found.brief)} in all"
-    p50, p95, p99 = (milliseconds(totals.percentile(share)) for share in PERCENTILES)
+    p50, p95, p99 = map(milliseconds, totals.percentiles_ms)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
     yield from _present(story)
 
@@ -237,7 +235,7 @@ def receivers_of(event: Mapping[str, Any], audience: Audience | None) -> list[st
     attributes = {
         name: tuple(value) if isinstance(value, list) else value for name, value in event["attributes"].items()
     }
-    return [f"{it.protocol} {it.address}" for it in audience.subscriptions if reaches(it, attributes)]
+    return [it.receiver for it in audience.subscriptions if reaches(it, attributes)]
 
 
 def _moment(moment: datetime, zone: tzinfo) -> str:
@@ -246,7 +244,7 @@ def _moment(moment: datetime, zone: tzinfo) -> str:
 
 def _to_json(story: Story) -> dict[str, Any]:
     totals, found = story.totals, story.times
-    p50, p95, p99 = (totals.percentile(share) for share in PERCENTILES)
+    p50, p95, p99 = totals.percentiles_ms
     return {
         "target_id": story.target.target_id,
         "begin": iso(story.period.begin),

@@ -49,14 +49,24 @@ class Installation:
         return TargetTable(self.client("dynamodb"), self.outputs["TargetsTable"])
 
     @property
+    def samples_kept(self) -> timedelta:
+        """How long the result of every test is kept."""
+        return timedelta(days=int(self.outputs.get("SamplesDays", "30")))
+
+    @property
+    def records_kept(self) -> timedelta:
+        """How long transitions, alerts, notes and totals are kept."""
+        return timedelta(days=int(self.outputs.get("RecordsDays", "400")))
+
+    @property
     def store(self) -> Store:
         """All three tables, to read."""
         tables = Tables(
             self.outputs["TargetsTable"],
             self.outputs["StatusTable"],
             self.outputs["HistoryTable"],
-            samples_kept=timedelta(days=int(self.outputs.get("SamplesDays", "30"))),
-            records_kept=timedelta(days=int(self.outputs.get("RecordsDays", "400"))),
+            samples_kept=self.samples_kept,
+            records_kept=self.records_kept,
         )
         return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC))
 

@@ -137,7 +137,7 @@ def replay(
         parent = Parent(_parent_id(fleet[name], fleet), samples.get(fleet[name].policy.depends_on, ()))
         policies = fleet[name].policy, changed.policy
         found.append(compare(name, samples.get(name, ()), *policies, noise, parent=parent, since=period.begin))
-    missing = _missing(period, now, int(installation.outputs.get("SamplesDays", "30")))
+    missing = _missing(period, now, installation.samples_kept)
     if as_json:
         click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))
     else:
@@ -215,13 +215,11 @@ def _outcome(tick: datetime, sample: Any) -> Outcome:
     return Outcome(tick, Phase.CONNECT, ErrorCode(sample["error"]), str(sample.get("reason", "")))
 
 
-def _missing(period: Period, now: datetime, samples_days: int) -> list[str]:
-    oldest = now - timedelta(days=samples_days)
+def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
+    oldest = now - kept
     if period.begin >= oldest:
         return []
-    return [
-        f"Single tests are kept for {samples_days} days: what happened before {utc(oldest)} cannot be judged again."
-    ]
+    return [f"Single tests are kept for {kept.days} days: what happened before {utc(oldest)} cannot be judged again."]
 
 
 def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from popwatch.fleet_report import (
     unwatched_parts,
 )
 from popwatch.store import Store
-from popwatch.targets import parse_target
+from popwatch.targets import parse_targets
 
 
 @click.command()
@@ -81,7 +81,7 @@ def read_report(
 ) -> FleetReport:
     """Read and make the report. Raises UserError for a group without targets."""
     defaults, items = store.read_targets()
-    fleet = {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+    fleet = parse_targets(items, defaults)
     targets = {name: target for name, target in fleet.items() if group in (None, target.group)}
     if not targets:
         raise UserError(missing_group(group, fleet.values()) if group and fleet else "There are no targets yet.")
@@ -90,8 +90,8 @@ def read_report(
     totals = read_totals(store, mark, period)
     transitions, notes = read_transitions(store, mine, period), read_notes(store, mine, period)
     gaps = read_gaps(store, mark, period, now)
-    kept = timedelta(days=int(installation.outputs.get("RecordsDays", "400")))
-    missing = [*missing_parts(period, now, kept), *unwatched_parts(period, gaps), *removed_parts(fleet, totals)]
+    missing = missing_parts(period, now, installation.records_kept)
+    missing += [*unwatched_parts(period, gaps), *removed_parts(fleet, totals)]
     return make_report(period, targets, Findings(records, transitions, totals, notes, gaps), now, missing)
 
 

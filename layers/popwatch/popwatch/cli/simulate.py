@@ -150,7 +150,7 @@ def _cells(step: Step, audience: Audience | None, began: datetime) -> list[str]:
     test = "passed" if step.passed else f"failed, {step.health.failures} in a row"
     cells = [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
     if audience:
-        names = [f"{found.protocol} {found.address}" for found in _receivers(step, audience)]
+        names = [found.receiver for found in _receivers(step, audience)]
         cells.append(escape(", ".join(names) or "[nobody]") if step.message else "")
     return cells
 
@@ -177,7 +177,7 @@ def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | Non
 
 def _of_audience(audience: Audience, steps: Sequence[Step]) -> list[str]:
     lines = [
-        f"[yellow]{found.protocol} {escape(found.address)} has not confirmed its subscription and receives nothing.[/]"
+        f"[yellow]{escape(found.receiver)} has not confirmed its subscription and receives nothing.[/]"
         for found in audience.subscriptions
         if not found.confirmed
     ]
@@ -213,9 +213,7 @@ def _to_json(
                 "event": step.message.event if step.message else None,
                 "subject": step.message.subject if step.message else None,
                 "sms": step.message.sms if step.message else None,
-                "receivers": [f"{found.protocol} {found.address}" for found in _receivers(step, audience)]
-                if audience
-                else None,
+                "receivers": [found.receiver for found in _receivers(step, audience)] if audience else None,
             }
             for step in steps
         ],

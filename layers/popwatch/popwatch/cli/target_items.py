@@ -72,10 +72,15 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     ]
 
 
+def targets_of(items: Mapping[str, Item]) -> dict[str, Target]:
+    """The targets of a table's items, with its `_defaults` for what they leave out."""
+    defaults = own_fields(items.get(DEFAULTS_ID, {}))
+    return {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+
+
 def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str | None) -> tuple[Target, ...]:
     """The target of an id, or all of a group, as the stack's items have them. Raises UserError if there is none."""
-    defaults = own_fields(items.get(DEFAULTS_ID, {}))
-    targets = {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+    targets = targets_of(items)
     if target_id is not None:
         if target_id not in targets:
             raise UserError(missing_target(target_id, targets))

@@ -74,7 +74,7 @@ def of_operator_topic(found: Topic | None) -> Iterator[Finding]:
 
 def of_subscriptions(found: Sequence[Subscription]) -> Iterator[Finding]:
     """Whether anybody at all receives alerts."""
-    waiting = [_receiver(one) for one in found if not one.confirmed]
+    waiting = [one.receiver for one in found if not one.confirmed]
     if not found:
         yield broken(
             Kind.NO_SUBSCRIPTION,
@@ -94,7 +94,7 @@ def of_subscriptions(found: Sequence[Subscription]) -> Iterator[Finding]:
 
 def of_operators(found: Sequence[Subscription]) -> Iterator[Finding]:
     """Which of the operators have not confirmed; that none has, is a matter of the alarms (see `of_listeners`)."""
-    waiting = [_receiver(one) for one in found if not one.confirmed]
+    waiting = [one.receiver for one in found if not one.confirmed]
     if len(waiting) < len(found):
         yield from _of_waiting(waiting, "alarms of popwatch itself")
 
@@ -172,10 +172,6 @@ def _alarms(names: Sequence[str]) -> str:
 def _is_heard(alarm: Alarm, audiences: Mapping[str, Sequence[Subscription]]) -> bool:
     """Whether an action of the alarm reaches anybody; what is no topic of ours is taken to."""
     return any(action not in audiences or any(one.confirmed for one in audiences[action]) for action in alarm.actions)
-
-
-def _receiver(subscription: Subscription) -> str:
-    return f"{subscription.protocol} {subscription.address}"
 
 
 def _unconditional(topic: Topic) -> list[Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from popwatch.alerts import attributes_of
@@ -11,7 +11,7 @@ from popwatch.health import AlertEvent, State
 from popwatch.outcomes import ErrorCode
 from popwatch.routing import Attributes, Subscription, reaches
 from popwatch.schedule import TICK, longest_notice
-from popwatch.simulation import first_alert, simulate, without_interventions
+from popwatch.simulation import first_alert, simulate, unhindered, without_interventions
 from popwatch.targets import Policy, Target, TlsMode
 from popwatch.tokens import duration
 
@@ -81,9 +81,9 @@ def of_reach(targets: Iterable[Target], subscriptions: Sequence[Subscription]) -
     for one in deaf:
         yield warning(
             Kind.FILTER_BLOCKS_ALL,
-            f"The filter policy of {one.protocol} {one.address} lets no alert of any target through.",
+            f"The filter policy of {one.receiver} lets no alert of any target through.",
             _about_policy(one),
-            [f"{one.protocol} {one.address}"],
+            [one.receiver],
         )
     for found, names in sorted(silent.items(), key=lambda entry: (not entry[0].whole, -len(entry[1]))):
         yield _finding(found, names)
@@ -91,10 +91,7 @@ def of_reach(targets: Iterable[Target], subscriptions: Sequence[Subscription]) -
 
 def course_of(target: Target) -> list[Moment]:
     """Every alert that a target may bring, those of an outage in their order."""
-    policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
-    steps = list(
-        simulate(replace(target, policy=policy, problems=()), _long_enough(target), ErrorCode.TIMED_OUT, START)
-    )
+    steps = list(simulate(unhindered(target), _long_enough(target), ErrorCode.TIMED_OUT, START))
     moments, number = [], 0
     for step in steps if first_alert(steps) else []:
         if step.message and step.message.event == AlertEvent.DOWN:

@@ -8,12 +8,11 @@ from operator import itemgetter
 from threading import Lock
 from typing import Any
 
-from popwatch.archive import Stretch, event_to_json, read_gaps, read_samples
-from popwatch.availability import Period, Span, by_day, spans, times
-from popwatch.fleet_report import PERCENTILES, outage_to_json
-from popwatch.health import Transition
-from popwatch.hours import add_up, rtt_of
-from popwatch.records import from_plain, iso
+from popwatch.archive import Stretch, event_to_json, read_gaps, read_samples, transitions_of
+from popwatch.availability import Period, Span, Times, by_day, spans, times
+from popwatch.fleet_report import outage_to_json
+from popwatch.hours import HourTotals, add_up, rtt_of
+from popwatch.records import iso
 from popwatch.reports import Row, Verdict, row_to_json, verdict
 from popwatch.standing import Standing, read_standing, standing_to_json
 from popwatch.store import Store
@@ -77,8 +76,8 @@ class Readings:
         period = Period(moment.at - TIMELINE, moment.at)
         gaps = read_gaps(self._store, moment.standing.mark, period, moment.at)
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(lambda row: self._spans(row, period, gaps), rows)
-            return {row.target.target_id: _timeline(spans) for row, spans in zip(rows, found, strict=True)}
+            lives = pool.map(lambda row: self._spans(row, period, gaps), rows)
+            return {row.target.target_id: _timeline(it, times(it)) for row, it in zip(rows, lives, strict=True)}
 
     def target(self, target_id: str) -> dict[str, Any] | None:
         """Everything of one target, or None if there is none."""
@@ -90,12 +89,13 @@ class Readings:
         recent = Period(moment.at - RECENT, moment.at)
         events = sorted(self._store.read_events(target_id, whole.begin), key=lambda event: event["tick"], reverse=True)
         gaps = read_gaps(self._store, moment.standing.mark, whole, moment.at)
-        found = spans(_transitions(events), row.health.state, row.health.since, whole, gaps)
+        found = spans(transitions_of(events), row.health.state, row.health.since, whole, gaps)
+        lived = times(found)
         return {
             **row_to_json(row, moment.at),
-            "timeline": _timeline(found),
+            "timeline": _timeline(found, lived),
             "recent": _series(self._recent(moment, target_id, recent), recent),
-            "outages": [outage_to_json(outage) for outage in reversed(times(found).outages)],
+            "outages": [outage_to_json(outage) for outage in reversed(lived.outages)],
             "events": [_without_texts(event_to_json(event)) for event in events[:MOST_EVENTS]],
         }
 
@@ -117,16 +117,11 @@ class Readings:
         since = row.health.since
         changed = since is None or since > period.begin
         events = list(self._store.read_events(row.target.target_id, period.begin, ["transition"])) if changed else []
-        return spans(_transitions(events), row.health.state, since, period, gaps)
+        return spans(transitions_of(events), row.health.state, since, period, gaps)
 
 
-def _transitions(events: Iterable[Mapping[str, Any]]) -> list[Transition]:
-    return [from_plain(Transition, event) for event in events if event["kind"] == "transition"]
-
-
-def _timeline(found: Sequence[Span]) -> dict[str, Any]:
+def _timeline(found: Sequence[Span], whole: Times) -> dict[str, Any]:
     """Availability and outages of the time, and the seconds of each day by what they count as."""
-    whole = times(found)
     return {
         "availability": whole.availability,
         "outage_count": len(whole.outages),
@@ -142,16 +137,16 @@ def _series(samples: Sequence[tuple[datetime, Any]], period: Period) -> dict[str
         if 0 <= position < len(steps):
             steps[position].append(sample)
     rtts = [[rtt for rtt in map(rtt_of, found) if rtt is not None] for found in steps]
-    totals = next(iter(add_up({"": sample} for _, sample in samples).values()), None)
+    totals = add_up({"": sample} for _, sample in samples).get("", HourTotals())
     return {
         "begin": iso(period.begin),
         "step_seconds": STEP.total_seconds(),
         "mean_ms": [round(sum(found) / len(found), 3) if found else None for found in rtts],
         "max_ms": [max(found, default=None) for found in rtts],
         "failed": [len(found) - len(passed) for found, passed in zip(steps, rtts, strict=True)],
-        "tests": totals.tests if totals else 0,
-        "passes": totals.passes if totals else 0,
-        "percentiles_ms": [totals.percentile(share) if totals else None for share in PERCENTILES],
+        "tests": totals.tests,
+        "passes": totals.passes,
+        "percentiles_ms": totals.percentiles_ms,
     }
 
 
