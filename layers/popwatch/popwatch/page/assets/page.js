@@ -379,7 +379,7 @@ function close(id) {
   if (!row) return;
   row.open.setAttribute("aria-expanded", "false");
   row.more?.remove();
-  row.more = row.version = null;
+  row.more = row.version = row.shown = null;
 }
 
 // Details are asked for when something has changed, and once a minute.
@@ -393,7 +393,9 @@ async function showDetails(id) {
     const details = await ask(`api/targets/${encodeURIComponent(id)}`);
     if (view.open !== id) return;
     row.version = version;
-    replaceDetails(row, details);
+    const shown = JSON.stringify(details);
+    if (row.shown !== shown) replaceDetails(row, details); // else what is selected stays so
+    row.shown = shown;
   } catch (error) {
     alarm(`The details of ${target.name} cannot be had (${error.message}).`);
   }
