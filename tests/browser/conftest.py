@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from integration.fleet import page_of
 from integration.world import World, new_world
 
 CHROMIUM = shutil.which("chromium")
@@ -16,6 +18,9 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
+SERVER_ENDS = ("ERR_CONNECTION_", "ERR_SOCKET_NOT_CONNECTED")
+"""What a page says whose server has ended: for the tests that end it."""
+
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -32,10 +37,28 @@ def browser() -> Iterator[Any]:
 
 
 Open = Callable[..., Any]
+Serve = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Open]:
+def servers() -> Iterator[ExitStack]:
+    """What ends after all pages have been closed: a page whose server has gone complains."""
+    with ExitStack() as found:
+        yield found
+
+
+@pytest.fixture
+def serve(servers: ExitStack) -> Serve:
+    """Serve a world as `page_of` does, until the test's pages have been closed."""
+
+    def serve_world(*arguments: Any, **options: Any) -> AbstractContextManager[str]:
+        return nullcontext(servers.enter_context(page_of(*arguments, **options)))
+
+    return serve_world
+
+
+@pytest.fixture
+def open_page(browser: Any, servers: ExitStack) -> Iterator[Open]:  # noqa: ARG001 - ends before them
     """Open an address; at the end nothing may have gone wrong in it, and nothing been asked of another host."""
     contexts: list[Any] = []
     trouble: list[str] = []
@@ -66,8 +89,8 @@ def world() -> Iterator[World]:
 
 
 def complaint(said: Any, allow: tuple[str, ...]) -> list[str]:
-    """What the browser complains of in its console, but for what a test expects and that its server ended."""
-    bad = said.type in ("error", "warning") and not any(word in said.text for word in (*allow, "ERR_CONNECTION_"))
+    """What the browser complains of in its console, but for what a test expects."""
+    bad = said.type in ("error", "warning") and not any(word in said.text for word in allow)
     return [f"{said.type}: {said.text}"] if bad else []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import DESK, PHONE, Open, axe
+from browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
 from integration.fleet import page_of, put_record, put_transition, settle
 from integration.world import World
 from popwatch.guesses import Guesses
@@ -32,10 +32,10 @@ def state_of(page: Any, name: str) -> str:
     return str(row.locator(".state > span").first.text_content())
 
 
-def test_targets_are_shown_worst_first(world: World, open_page: Open) -> None:
+def test_targets_are_shown_worst_first(world: World, open_page: Open, serve: Serve) -> None:
     """State in a word, the error's exact message, certificate, bars of the past, and a sum in the title."""
     settle(world, 5)
-    with page_of(world) as address:
+    with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
         assert names(page) == ["Mail Rome 001", "Mail Oslo 002", "Mail Paris 003", "Mail Berlin 000", "Mail Madrid 004"]
@@ -49,10 +49,12 @@ def test_targets_are_shown_worst_first(world: World, open_page: Open) -> None:
         assert page.locator("#summary").inner_text().startswith("1 of 5 targets down; the last sweep was")
 
 
-def test_a_change_is_shown_without_flicker(world: World, open_page: Open, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_is_shown_without_flicker(
+    world: World, open_page: Open, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The row moves up and says what is new; it is the same element, the focus stays on it, and it is announced."""
     settle(world, 40)
-    with page_of(world) as address:
+    with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector('.target[data-id="mail-athens-009"]')
         page.evaluate("document.querySelector('[data-id=mail-athens-009]').mine = true")
@@ -74,10 +76,10 @@ def test_a_change_is_shown_without_flicker(world: World, open_page: Open, capsys
         assert page.locator("#news").inner_text() == "Mail Athens 009 is now down."
 
 
-def test_details_of_a_target(world: World, open_page: Open) -> None:
+def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> None:
     """Everything of it, by mouse, by keyboard and by its own address; what is selected stays while it is refreshed."""
     settle(world, 5)
-    with page_of(world) as address:
+    with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
         page.get_by_role("button", name="Mail Berlin 000").press("Enter")
@@ -97,10 +99,10 @@ def test_details_of_a_target(world: World, open_page: Open) -> None:
         assert "12 failed" in other.locator(".more").inner_text()
 
 
-def test_finding_targets(world: World, open_page: Open) -> None:
+def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
     """By words, by state and by group, with the keyboard alone."""
     settle(world, 40)
-    with page_of(world) as address:
+    with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
         page.keyboard.press("/")
@@ -117,13 +119,13 @@ def test_finding_targets(world: World, open_page: Open) -> None:
         assert page.locator("#empty").inner_text() == "No target is like that."
 
 
-def test_hostile_words_are_words(world: World, open_page: Open) -> None:
+def test_hostile_words_are_words(world: World, open_page: Open, serve: Serve) -> None:
     """Names, greetings, groups and reasons that hold markup are shown as written, and nothing of them runs."""
     settle(world, 3)
     world.put_target(HOSTILE[:100], name=HOSTILE[:100], host="h.example.net", group=HOSTILE[:90], tags=[HOSTILE[:90]])
     put_transition(world, HOSTILE[:100], 1, State.UP, State.DOWN, world.now - timedelta(minutes=3))
     put_record(world, HOSTILE[:100], State.LOST, world.now, detail=HOSTILE, error=(ErrorCode.PROTOCOL, HOSTILE))
-    with page_of(world) as address:
+    with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
         assert names(page)[0] == HOSTILE[:100]
@@ -139,7 +141,7 @@ def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> Non
     settle(world, 3)
     world.now += timedelta(minutes=30)
     with page_of(world) as address:
-        page = open_page(address)
+        page = open_page(address, allow=SERVER_ENDS)
         page.wait_for_selector("#alarm:visible")
         assert page.locator("#alarm").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
         assert page.title() == "stopped - popwatch"
@@ -150,11 +152,11 @@ def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> Non
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])
-def test_nothing_is_wider_than_the_window(world: World, open_page: Open, width: int) -> None:
+def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: Serve, width: int) -> None:
     """No width has to be scrolled sideways, details and long words included."""
     settle(world, 20)
     world.put_target("long", name="x" * 100, host=f"{'a' * 60}.{'b' * 60}.example.net", group="y" * 90)
-    with page_of(world) as address:
+    with serve(world) as address:
         page = open_page(f"{address}#mail-rome-001", size={"width": width, "height": 800})
         page.wait_for_selector(".more .chart")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -162,10 +164,10 @@ def test_nothing_is_wider_than_the_window(world: World, open_page: Open, width: 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_axe_finds_nothing(world: World, open_page: Open, size: Any, dark: bool) -> None:
+def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: Any, dark: bool) -> None:
     """No violation in the list, in details, or at the door."""
     settle(world, 30)
-    with page_of(world) as address, page_of(world, door_of(world)) as closed:
+    with serve(world) as address, serve(world, door_of(world)) as closed:
         page = open_page(f"{address}#mail-rome-001", size=size, dark=dark)
         page.wait_for_selector(".more .chart")
         assert axe(page) == []
@@ -176,10 +178,10 @@ def door_of(world: World) -> Door:
     return Door(lambda: Secret(PASSWORD, "key"), Guesses(world.dynamodb, "History"), lambda: world.now)
 
 
-def test_signing_in_and_out(world: World, open_page: Open) -> None:
+def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:
     """Nothing is shown before; a wrong password is told; scripts do not reach the cookie; signing out ends it."""
     settle(world, 3)
-    with page_of(world, door_of(world)) as found:
+    with serve(world, door_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
         page = open_page(address, allow=("401",))
         assert page.url == f"{address}sign-in"
@@ -204,10 +206,10 @@ def test_signing_in_and_out(world: World, open_page: Open) -> None:
         assert page.url == f"{address}sign-in"
 
 
-def test_an_ended_session_leads_to_the_door(world: World, open_page: Open) -> None:
+def test_an_ended_session_leads_to_the_door(world: World, open_page: Open, serve: Serve) -> None:
     """A page that is open when its cookie expires asks for the password again."""
     settle(world, 3)
-    with page_of(world, door_of(world)) as found:
+    with serve(world, door_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
         page = open_page(address, allow=("401",))
         page.fill("#password", PASSWORD)
@@ -218,11 +220,11 @@ def test_an_ended_session_leads_to_the_door(world: World, open_page: Open) -> No
 
 
 @pytest.mark.parametrize("count", [5, 500])
-def test_screenshots(world: World, open_page: Open, count: int) -> None:
+def test_screenshots(world: World, open_page: Open, serve: Serve, count: int) -> None:
     """At desk and phone width, light and dark, into .popwatch/screenshots: to be looked at."""
     settle(world, count)
     folder = Path(__file__).parents[2] / ".popwatch" / "screenshots"
-    with page_of(world, refresh_seconds=30) as address:
+    with serve(world, refresh_seconds=30) as address:
         for width, size in (("desk", DESK), ("phone", PHONE)):
             for dark in (False, True):
                 page = open_page(address + ("#mail-rome-001" if dark else ""), size=size, dark=dark)
