@@ -2,9 +2,11 @@
 
 import dataclasses
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from integration.world import MINUTE, NOON, World
 from popwatch.alerts import Message
@@ -14,6 +16,14 @@ from popwatch.items import to_item
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.records import Action, Note, Pending, Record, from_plain, iso
 from popwatch.store import Store, SweepMark, Tables
+
+
+class Body(BytesIO):
+    """The bytes of an answer, as botocore reads them."""
+
+    def stream(self) -> list[bytes]:
+        return [self.read()]
+
 
 FULL = Record(
     "a",
@@ -189,3 +199,16 @@ def test_notes_are_events_of_their_target(world: World) -> None:
     [event] = world.store.read_events("a")
     assert (event["kind"], event["action"], event["tick"]) == ("note", "silenced", NOON)
     assert (event["by"], event["why"]) == ("night-shift", "new disk")
+
+
+@pytest.mark.parametrize("damaged", [b'{"Items": [{"target_id": {"S": "a"', b'{"Items": [], "Count": 0}'])
+def test_a_damaged_answer_is_asked_for_again(world: World, damaged: bytes) -> None:
+    """DynamoDB sends a checksum with each answer; one that is cut off, or is another's, is no table without items."""
+    world.put_target("a")
+    answers = [AWSResponse("http://dynamodb", 200, {"x-amz-crc32": "1"}, Body(damaged))]
+    world.dynamodb.meta.events.register_first(
+        "before-send.dynamodb.Scan", lambda **_: answers.pop() if answers else None
+    )
+    _, items = world.store.read_targets()
+    assert [item["target_id"] for item in items] == ["a"]
+    assert not answers

@@ -12,6 +12,9 @@ Plain = dict[str, Any]
 _BINARY = "(binary data)"
 """What stands for binary data, which no field takes."""
 
+FLOAT_DIGITS = 15
+"""Digits of a number that a float surely keeps."""
+
 _serializer = TypeSerializer()
 
 
@@ -26,7 +29,7 @@ def from_item(item: Mapping[str, Any]) -> Plain:
     Not by boto3, which takes three times as long over a month's report, and raises for a number that DynamoDB writes
     out with over 38 digits (1E+120).
     """
-    return {name: _plain(value) for name, value in item.items()}
+    return {name: value["S"] if "S" in value else _plain(value) for name, value in item.items()}
 
 
 def _decimals(value: object) -> object:
@@ -51,7 +54,7 @@ def _plain(value: Mapping[str, Any]) -> Any:
         case "N":
             return _number(entry)
         case "M":
-            return {name: _plain(part) for name, part in entry.items()}
+            return from_item(entry)
         case "L":
             return [_plain(part) for part in entry]
         case "SS":
@@ -69,5 +72,8 @@ def _plain(value: Mapping[str, Any]) -> Any:
 def _number(text: str) -> int | float:
     if text.isdecimal():
         return int(text)
+    if len(text) <= FLOAT_DIGITS and "E" not in text:
+        short = float(text)
+        return int(short) if short.is_integer() else short
     number = Decimal(text)
     return int(number) if number == number.to_integral_value() else float(number)
