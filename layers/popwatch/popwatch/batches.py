@@ -130,5 +130,4 @@ def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
     return plain | ({"failing_parent": test.failing_parent} if test.failing_parent else {})
 
 
-def _dump(plain: Mapping[str, Any]) -> str:
-    return json.dumps(plain, separators=(",", ":"))
+_dump = json.JSONEncoder(separators=(",", ":")).encode

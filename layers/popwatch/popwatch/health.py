@@ -11,9 +11,10 @@ somebody was told of is never left open: a recovery from an alerted or acknowled
 brings one alert; what else there is to say is said at the next test.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import assert_never
 
 from popwatch.outcomes import ErrorCode, Outcome
@@ -87,6 +88,8 @@ class Health:
 UNTESTED = Health()
 """The health of a target that nothing is known of."""
 
+_but_last_good = attrgetter(*(known.name for known in fields(Health) if not known.name.startswith("last_good_")))
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -138,14 +141,14 @@ def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, faili
         after, event = _pass(awake, outcome, policy, now)
     else:
         after, event = _fail(awake, policy, now, failing_parent)
-    after = replace(after, since=_since(health, after.state, now))
+    since = _since(health, after.state, now)
+    after = after if after.since == since else replace(after, since=since)
     return Judgement(after, _transition(health, after, now, outcome), _alert(event, awake, after, policy, now))
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:
     """Whether a passed test left a health as it was, but for the time and rtt of the last passed test."""
-    last_good = {"last_good_at": before.last_good_at, "last_good_rtt_ms": before.last_good_rtt_ms}
-    return judgement.alert is None and replace(judgement.health, **last_good) == before  # type: ignore[arg-type]
+    return judgement.alert is None and _but_last_good(judgement.health) == _but_last_good(before)
 
 
 def suspend(health: Health, now: datetime) -> Judgement:
@@ -196,12 +199,14 @@ def _fresh(health: Health) -> Health:
 
 def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Health, AlertEvent | None]:
     """The health after a passed test, and what there is to tell of it: the first thing of several."""
-    after = replace(
-        _fresh(before),
+    after = Health(
         state=State.UP,
+        since=before.since,
         last_good_at=now,
         last_good_rtt_ms=outcome.rtt_ms,
         certificate_expires=outcome.certificate_expires,
+        certificate_warned=before.certificate_warned,
+        certificate_warned_of=before.certificate_warned_of,
         changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
         flapping=before.flapping,
         degraded=min(before.degraded + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
@@ -78,23 +79,14 @@ class Record:
 
 def iso(moment: datetime) -> str:
     """A moment as ISO 8601 in UTC, to the second, or finer if it is: `2026-11-23T03:12:00Z`."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
 def to_plain(value: object) -> Any:
     """`value` as maps, lists, texts, numbers and truths; a field that holds its default is left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        plain = ((known, getattr(value, known.name)) for known in fields(value))
-        return {known.name: to_plain(entry) for known, entry in plain if entry != known.default}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_plain(entry) for entry in value]
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value.value if isinstance(value, Enum) else value
+    kind: Any = type(value)
+    return _writer(kind)(value)
 
 
 def from_plain(kind: Any, plain: Any) -> Any:
@@ -104,6 +96,31 @@ def from_plain(kind: Any, plain: Any) -> Any:
     or TypeError for what is no such thing.
     """
     return _reader(kind)(plain)
+
+
+@cache
+def _writer(kind: Any) -> Callable[[Any], Any]:
+    """What makes a `kind` plain; found once, since a tick writes a record for each target."""
+    if is_dataclass(kind):
+        defaults = [(known.name, known.default) for known in fields(kind)]
+        return lambda value: {
+            name: to_plain(entry)
+            for name, default in defaults
+            if (entry := getattr(value, name)) is not default and entry != default
+        }
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): to_plain(entry) for key, entry in value.items()}
+    if issubclass(kind, tuple | list):
+        return lambda value: [to_plain(entry) for entry in value]
+    if issubclass(kind, datetime):
+        return iso
+    if issubclass(kind, timedelta):
+        return timedelta.total_seconds
+    return attrgetter("value") if issubclass(kind, Enum) else _itself
+
+
+def _itself(value: object) -> object:
+    return value
 
 
 @cache
@@ -125,5 +142,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return datetime.fromisoformat
     if kind is timedelta:
         return lambda plain: timedelta(seconds=float(plain))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {member.value: member for member in kind}.__getitem__
     read: Callable[[Any], Any] = kind
     return read

@@ -8,8 +8,8 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 
@@ -86,6 +86,12 @@ class Policy:
         return outage is not None and self.acknowledged is not None and self.acknowledged.outage == outage
 
 
+USUAL = Policy()
+"""The policy of a target that says nothing about it."""
+
+POLICY_FIELDS = frozenset(known.name for known in fields(Policy))
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A POP3 server to watch. `problems` lists fields that cannot be used; such a target is never connected to.
@@ -105,7 +111,7 @@ class Target:
     check_quit: bool = True
     all_addresses: bool = False
     max_test_seconds: float = 10.0
-    policy: Policy = Policy()
+    policy: Policy = USUAL
     group: str = ""
     tags: tuple[str, ...] = ()
     timezone: tzinfo = UTC
@@ -139,7 +145,8 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     defaults = defaults or {}
     own = {name: value for name, value in item.items() if not _is_blank(value)}
     fields = {**defaults, **own}
-    heavy = overweight(own) | (overweight(defaults) - own.keys())
+    own_heavy = overweight(own)
+    heavy = own_heavy | (overweight(defaults) - own.keys())
     values: dict[str, object] = {}
     problems: list[Problem] = []
     for name, value in fields.items():
@@ -157,17 +164,17 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
             Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
         )
     _parse_timed(values, problems)
-    return _build(values, tuple(problems), item)
+    return _build(values, tuple(problems), item, _known(own, own_heavy))
 
 
 def carried(fields: Mapping[str, object]) -> dict[str, object]:
     """The fields of an item, or of the defaults, that travel in a batch message: known, filled, and not too large."""
-    heavy = overweight(fields)
-    return {
-        name: value
-        for name, value in fields.items()
-        if name == "target_id" or (name in FIELDS_BY_NAME and name not in heavy and not _is_blank(value))
-    }
+    filled = {name: value for name, value in fields.items() if not _is_blank(value)}
+    return _known(filled, overweight(filled))
+
+
+def _known(fields: Mapping[str, object], heavy: Set[str]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if name in FIELDS_BY_NAME and name not in heavy}
 
 
 def overweight(fields: Mapping[str, object]) -> set[str]:
@@ -178,7 +185,9 @@ def overweight(fields: Mapping[str, object]) -> set[str]:
     heavy: set[str] = set()
     room = LARGEST_ITEM
     for name, value in fields.items():
-        size = _weigh(value) if name in FIELDS_BY_NAME and name != "target_id" else 0
+        if _is_small(value) or name not in FIELDS_BY_NAME or name == "target_id":
+            continue
+        size = _weigh(value)
         if size > room:
             heavy.add(name)
         else:
@@ -186,15 +195,19 @@ def overweight(fields: Mapping[str, object]) -> set[str]:
     return heavy
 
 
+def _is_small(value: object) -> bool:
+    """Whether a value need not be weighed, as nearly all need not."""
+    if isinstance(value, str):
+        return len(value) <= SMALL
+    if isinstance(value, int):
+        return value.bit_length() <= MOST_BITS
+    return value is None or isinstance(value, float)
+
+
 def _weigh(value: object) -> int:
-    """The characters of a value as JSON; nothing for what is small anyhow, and too many for what JSON cannot hold."""
-    match value:
-        case str():
-            return len(json.dumps(value)) if len(value) > SMALL else 0
-        case int():
-            return LARGEST_ITEM + 1 if value.bit_length() > MOST_BITS else 0
-        case float() | None:
-            return 0
+    """The characters of a value as JSON; too many for what JSON cannot hold."""
+    if isinstance(value, int):
+        return LARGEST_ITEM + 1
     try:
         return len(json.dumps(value, default=str))
     except (ValueError, TypeError, RecursionError):
@@ -217,6 +230,8 @@ def _locate(error: str, name: str, item: Mapping[str, object]) -> str:
 
 def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
     """What holds moments, read last because those without an offset are in the target's own time zone."""
+    if values.keys().isdisjoint(("maintenance", "silence", "acknowledged")):
+        return
     zone = values.get("timezone", UTC)
     assert isinstance(zone, tzinfo)
     windows: list[Window] = []
@@ -244,23 +259,27 @@ def _as_list(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _build(values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object]) -> Target:
-    known = dict(values)
+def _build(
+    values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object], fields: Mapping[str, object]
+) -> Target:
     target_id = item.get("target_id", "")
     target_id = target_id if isinstance(target_id, str) else _quote(target_id)
-    policy = Policy(**{name: known.pop(name) for name in Policy.__slots__ if name in known})  # type: ignore[arg-type]
-    known.setdefault("target_id", target_id)
-    known.setdefault("name", clean(target_id, 100))
-    known.setdefault("host", "")
-    known.setdefault("tls_name", known["host"])
-    if known.get("tls") is TlsMode.IMPLICIT:
-        known.setdefault("port", 995)
+    policy = {name: values.pop(name) for name in POLICY_FIELDS.intersection(values)}
+    host = values.get("host", "")
+    built_in = {
+        "target_id": target_id,
+        "name": values.get("name") or clean(target_id, 100),
+        "host": host,
+        "tls_name": host,
+    }
+    if values.get("tls") is TlsMode.IMPLICIT:
+        built_in["port"] = 995
     return Target(
-        policy=policy,
+        policy=Policy(**policy) if policy else USUAL,  # type: ignore[arg-type]
         problems=problems,
-        unknown_fields=tuple(sorted(str(name) for name in item if name not in FIELDS_BY_NAME)),
-        fields=carried(item),
-        **known,  # type: ignore[arg-type]
+        unknown_fields=tuple(sorted(map(str, item.keys() - FIELDS_BY_NAME.keys()))),
+        fields=fields,
+        **built_in | values,  # type: ignore[arg-type]
     )
 
 
@@ -350,6 +369,8 @@ def _host(value: object) -> str:
     if "://" in text or "/" in text:
         raise ValueError("write only the name or address, without a scheme or path")
     address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if ":" not in address and not address.rpartition(".")[2].isdigit():  # most are names, and to fail as one is dear
+        return _domain_name(address.removesuffix("."))
     try:
         found = str(ipaddress.ip_address(address))
     except ValueError:
