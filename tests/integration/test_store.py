@@ -5,16 +5,20 @@ from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
+import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from integration.world import MINUTE, NOON, World
+from integration.world import MINUTE, NOON, TABLES, World
 from popwatch.alerts import Message
 from popwatch.health import Health, State, Transition
 from popwatch.hours import HourTotals
 from popwatch.items import to_item
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.records import Action, Note, Pending, Record, from_plain, iso
+from popwatch.scans import OPERATIONS
 from popwatch.store import Store, SweepMark, Tables
 
 
@@ -121,7 +125,7 @@ def test_expired_items_are_not_seen(world: World) -> None:
     tables = Tables("Targets", "Status", "History", timedelta(days=30), timedelta(days=400))
     store = Store(world.dynamodb, tables, lambda: world.now)
     store.put_samples(1, 0, NOON, "g", {"a": 1})
-    store.put_hour(1, 0, NOON, {})
+    store.put_hour(1, 0, NOON, {"a": HourTotals()})
     for days, samples, hours in ((29, 1, 1), (31, 0, 1), (399, 0, 1), (401, 0, 0)):
         world.now = NOON + timedelta(days=days)
         assert len(list(store.read_samples(1, 0, NOON, NOON + MINUTE))) == samples
@@ -201,14 +205,72 @@ def test_notes_are_events_of_their_target(world: World) -> None:
     assert (event["by"], event["why"]) == ("night-shift", "new disk")
 
 
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
 @pytest.mark.parametrize("damaged", [b'{"Items": [{"target_id": {"S": "a"', b'{"Items": [], "Count": 0}'])
-def test_a_damaged_answer_is_asked_for_again(world: World, damaged: bytes) -> None:
+def test_a_damaged_answer_is_asked_for_again(world: World, damaged: bytes, mode: Any) -> None:
     """DynamoDB sends a checksum with each answer; one that is cut off, or is another's, is no table without items."""
     world.put_target("a")
-    answers = [AWSResponse("http://dynamodb", 200, {"x-amz-crc32": "1"}, Body(damaged))]
-    world.dynamodb.meta.events.register_first(
-        "before-send.dynamodb.Scan", lambda **_: answers.pop() if answers else None
-    )
-    _, items = world.store.read_targets()
+    answers = [answer(200, damaged, {"x-amz-crc32": "1"})]
+    _, items = answered(world, answers, mode).read_targets()
     assert [item["target_id"] for item in items] == ["a"]
     assert not answers
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+def test_a_throttled_scan_is_asked_for_again(world: World, mode: Any) -> None:
+    """A refusal is botocore's to read and to try anew, as is a server that is out of order."""
+    world.put_target("a")
+    throttled = b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'
+    answers = [
+        answer(400, throttled),
+        answer(503, b""),
+    ]
+    assert len(answered(world, answers, mode).read_targets()[1]) == 1
+    assert not answers
+
+
+def test_a_refused_scan_says_why(world: World) -> None:
+    """What is not tried anew is raised as botocore's own error, with its code."""
+    denied = b'{"__type": "com.amazon.coral.service#AccessDeniedException", "Message": "no"}'
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        answered(world, [answer(400, denied)], "standard").read_targets()
+
+
+def answer(status: int, body: bytes, headers: Any = None) -> Any:
+    """An answer of DynamoDB as botocore gets it."""
+    return AWSResponse("http://dynamodb", status, headers or {}, Body(body))
+
+
+def answered(world: World, answers: list[Any], mode: Any) -> Store:
+    """A store whose first scans are answered so, the last one first."""
+    client: Any = boto3.client("dynamodb", endpoint_url=world.endpoint, config=Config(retries={"mode": mode}))
+    client.meta.events.register_first("before-send.dynamodb.Scan", lambda **_: answers.pop() if answers else None)
+    return Store(client, TABLES, lambda: world.now)
+
+
+def test_items_read_alike_with_and_without_botocores_walk(world: World) -> None:
+    """Every type of DynamoDB, over more than one page, as a botocore without `before-parse` brings it, too."""
+    every: dict[str, Any] = {
+        "text": {"S": "ä\u0000"},
+        "number": {"N": "12.50"},
+        "large": {"N": "12345678901234567890123456789012345678"},
+        "yes": {"BOOL": True},
+        "nothing": {"NULL": True},
+        "bytes": {"B": b"\x00\xff"},
+        "map": {"M": {"list": {"L": [{"N": "1"}, {"M": {}}]}}},
+        "texts": {"SS": ["b", "a"]},
+        "numbers": {"NS": ["2", "1.5"]},
+        "several": {"BS": [b"\x00", b"\x01"]},
+        "long": {"S": "x" * 300_000},
+    }
+    for number in range(5):
+        world.dynamodb.put_item(TableName="Targets", Item={"target_id": {"S": f"t{number}"}, **every})
+    walked = boto3.client("dynamodb", endpoint_url=world.endpoint)
+    slow = Store(walked, TABLES, lambda: world.now)
+    for operation in OPERATIONS:
+        walked.meta.events.unregister(f"before-parse.dynamodb.{operation}", unique_id=f"popwatch-{operation}")
+    found = world.store.read_targets()
+    assert len(found[1]) == 5
+    assert found == slow.read_targets()
+    assert found[1][0]["several"] == ["(binary data)", "(binary data)"]
+    assert slow.capacity == world.store.capacity

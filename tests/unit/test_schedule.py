@@ -13,10 +13,10 @@ from popwatch.schedule import (
     TICK,
     batch_count,
     batch_of,
+    chunks,
     group_name,
     is_due,
     is_stale,
-    largest_chunk,
     longest_notice,
     next_due,
     retest_at,
@@ -143,10 +143,21 @@ def test_group_name_is_of_the_set() -> None:
     assert group_name(["a", "b"]) == group_name(["b", "a"]) != group_name(["a", "c"])
 
 
-@pytest.mark.parametrize(("sizes", "count"), [([], 0), ([5], 1), ([500], 1), ([40, 40, 40], 2), ([50, 50], 2)])
-def test_largest_chunk(sizes: list[int], count: int) -> None:
-    """As many as fit are taken, and one that fits nowhere goes alone."""
-    assert largest_chunk(sizes, 100) == count
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ([], []),
+        ([5], [[5]]),
+        ([500], [[500]]),
+        ([40, 40, 40], [[40, 40], [40]]),
+        ([50, 50], [[50, 50]]),
+        ([1, 500, 99, 1, 1], [[1], [500], [99, 1], [1]]),
+    ],
+)
+def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
+    """As many as fit go together, and one that fits nowhere goes alone; each size is looked at once."""
+    once = iter(sizes)
+    assert [sizes[some] for some in chunks(once, 100)] == parts
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.records import Record, from_plain, iso, to_plain
-from popwatch.schedule import batch_of, largest_chunk
+from popwatch.schedule import batch_of, chunks
 from popwatch.targets import Problem, Target, carried, parse_target
 
 MESSAGE_BYTES = 900_000
@@ -78,11 +78,9 @@ def to_messages(work: Work) -> Iterator[str]:
         "attempt": work.attempt,
         "defaults": carried(work.defaults),
     }
-    room = MESSAGE_BYTES - len(_dump(head))
-    while tests:
-        count = largest_chunk([len(test) + 1 for test in tests], room)
-        yield f'{_dump(head)[:-1]},"tests":[{",".join(tests[:count])}]}}'
-        del tests[:count]
+    begin = _dump(head)[:-1]
+    for some in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
+        yield f'{begin},"tests":[{",".join(tests[some])}]}}'
 
 
 def from_message(body: str) -> Work:

@@ -5,7 +5,7 @@ of its slots lies after the last completed tick and not after this one, so that 
 `delay_up` apart at a phase of the target's own, which spreads the load. A failing target is due when its next test is.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
@@ -99,14 +99,16 @@ def group_name(target_ids: Iterable[str]) -> str:
     return blake2b("\n".join(sorted(target_ids)).encode(), digest_size=4).hexdigest()
 
 
-def largest_chunk(sizes: Collection[int], limit: int) -> int:
-    """How many of the first `sizes` fit together into `limit`; at least 1."""
-    total = 0
-    for count, size in enumerate(sizes):
+def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
+    """Things of such sizes, in stretches that fit into `limit`; one that fits nowhere goes alone."""
+    begin = end = total = 0
+    for end, size in enumerate(sizes, 1):
+        if total + size > limit and begin < end - 1:
+            yield slice(begin, end - 1)
+            begin, total = end - 1, 0
         total += size
-        if total > limit:
-            return max(count, 1)
-    return len(sizes)
+    if begin < end:
+        yield slice(begin, end)
 
 
 def _whole_ticks(delay: int) -> timedelta:

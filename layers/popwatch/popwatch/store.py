@@ -18,11 +18,8 @@ one text: as maps, what botocore takes to read them made the report of a month o
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -30,7 +27,8 @@ from botocore.exceptions import ClientError
 from popwatch.hours import HourTotals
 from popwatch.items import Plain, from_item, to_item
 from popwatch.records import Note, Pending, Record, from_plain, iso, to_plain
-from popwatch.schedule import largest_chunk
+from popwatch.scans import take_as_json
+from popwatch.schedule import chunks
 from popwatch.targets import DEFAULTS_ID
 
 if TYPE_CHECKING:
@@ -105,8 +103,7 @@ class Store:
     def __init__(self, dynamodb: "DynamoDBClient", tables: Tables, clock: Callable[[], datetime]) -> None:
         self._dynamodb, self._tables, self._clock = dynamodb, tables, clock
         self.capacity = Capacity()
-        for operation in ("Scan", "Query"):
-            dynamodb.meta.events.register(f"before-parse.dynamodb.{operation}", _take_as_json, unique_id=operation)
+        take_as_json(dynamodb)
 
     @property
     def oldest_sample(self) -> datetime:
@@ -337,13 +334,9 @@ class Store:
     def _put_totals(self, pk: str, moment: datetime, totals: Mapping[str, HourTotals]) -> None:
         plain = [(target_id, json.dumps(to_plain(found), separators=(",", ":"))) for target_id, found in totals.items()]
         sizes = [len(target_id.encode()) + len(text) for target_id, text in plain]
-        for part in count():
-            taken = largest_chunk(sizes, TOTALS_BYTES)
+        for part, some in enumerate(chunks(sizes, TOTALS_BYTES)):
             key = {"pk": pk, "sk": f"{iso(moment)}#{part}"}
-            self._put_history(key, {"totals": dict(plain[:taken])}, self._tables.records_kept, moment)
-            plain, sizes = plain[taken:], sizes[taken:]
-            if not plain:
-                return
+            self._put_history(key, {"totals": dict(plain[some])}, self._tables.records_kept, moment)
 
     def _read_totals(
         self, pk: str, since: datetime, until: datetime, only: str | None
@@ -379,18 +372,6 @@ class Store:
         for page in pages:
             self.capacity.add(self.capacity.read, page)
             yield from (from_item(item) for item in page["Items"])
-
-
-def _take_as_json(response_dict: Any, customized_response_dict: Any, **_: object) -> None:
-    """Take many items as the JSON that they come as, before botocore walks through each value for its type.
-
-    That took half of a tick. All it changes is binary data, which `from_item` replaces anyhow. Errors, and what is no
-    JSON, stay botocore's.
-    """
-    with suppress(ValueError):
-        if response_dict["status_code"] == HTTPStatus.OK:
-            customized_response_dict |= json.loads(response_dict["body"])
-            response_dict["body"] = b"{}"
 
 
 def _is_usable(target_id: str) -> bool:
