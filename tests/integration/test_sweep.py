@@ -1,6 +1,9 @@
 """Whole sweeps over real table semantics: what is tested, recorded, told, and made good after anything."""
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 from popwatch.batches import HourOfBatch
+from popwatch.health import State
 from popwatch.hours import is_inconclusive
 from popwatch.outcomes import ErrorCode
 
@@ -404,6 +408,41 @@ def test_a_day_is_added_up_from_its_hours(world: World) -> None:
     assert totals["a"]["failures"] == {"timed-out": 1}
 
 
+class CountingFuture(Future[Any]):
+    """Counts how often all of them together are asked whether they are done."""
+
+    asked = 0
+
+    def done(self) -> bool:
+        CountingFuture.asked += 1
+        return super().done()
+
+
+class StuckThreads(Executor):
+    """Begins no task before the end, so that all commits are under way at once."""
+
+    def __init__(self) -> None:
+        self._tasks: list[tuple[CountingFuture, Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CountingFuture:
+        self._tasks.append((CountingFuture(), partial(fn, *args, **kwargs)))
+        return self._tasks[-1][0]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - as in Executor
+        for future, task in self._tasks:
+            future.set_result(task())
+
+
+def test_commits_under_way_are_not_asked_again_and_again(world: World) -> None:
+    """Forty first tests that come in one by one: a look at each commit, not at all of them at each arrival."""
+    for number in range(40):
+        world.put_target(f"t{number}")
+    world.threads = StuckThreads
+    run(world, 1)
+    assert {record.health.state for record in world.store.read_records()[1].values()} == {State.UP}
+    assert CountingFuture.asked <= 40
+
+
 class TestDoubt:
     """Nearly all targets fail at once: it may be the monitor's own network."""
 
@@ -429,6 +468,13 @@ class TestDoubt:
         assert [alert["event"] for alert in fleet.received()].count("down") == 10
         samples = [results["t00"] for _, results in fleet.store.read_samples(1, 0, NOON, NOON + MINUTE * 4)]
         assert [is_inconclusive(sample) for sample in samples] == [False, True, True, False]
+
+    def test_samples_are_looked_at_once_however_many_fail(self, fleet: World) -> None:
+        """Twelve failures that come in one by one: whether they may be put aside is asked of History once."""
+        self.cut_off(fleet)
+        fleet.calls.clear()
+        run(fleet, 1, start=1)
+        assert fleet.calls.count("Query") == 1
 
     def test_a_short_loss_of_the_network_leaves_no_trace_in_states(self, fleet: World) -> None:
         """Back after two ticks, nothing has changed and nobody was woken."""

@@ -8,7 +8,8 @@ the dead invocation raises `Killed`, as if it had never been made.
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from popwatch.schedule import SILENT_AFTER
 from popwatch.store import Capacity, Store, Tables
 from popwatch.sweep import Edges, Report, Sweep
 from popwatch.targets import Target
+from popwatch.testing import commit_threads
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(seconds=60)
@@ -83,6 +85,7 @@ class World:
     queue: list[tuple[datetime, str]] = field(default_factory=list)
     tested: list[tuple[datetime, str]] = field(default_factory=list)
     storm_threshold: int = 10
+    threads: Callable[[], Executor] = commit_threads
     silent_after: timedelta = SILENT_AFTER
     calls: list[str] = field(default_factory=list)
     kill_at: tuple[int, str] | None = None
@@ -172,6 +175,7 @@ class World:
             ScriptedProber(self),
             Notifier(sns, self.topic),
             RecordingDispatcher(self),
+            self.threads,
         )
         settings = Settings(
             "Targets",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from popwatch.health import Health, State
-from popwatch.planning import Plan, plan, runs_in_circle, unknown_fields, without_target
+from popwatch.planning import Plan, in_circles, plan, unknown_fields, without_target
 from popwatch.records import Record
 from popwatch.targets import Target, parse_target
 
@@ -15,6 +15,16 @@ BEFORE = NOON - timedelta(seconds=60)
 
 def targets(*names: str, **fields: object) -> dict[str, Target]:
     return {name: parse_target({"target_id": name, "host": "h", **fields}) for name in names}
+
+
+class Watched(dict[str, Target]):
+    """Counts how often a target is looked up."""
+
+    looks = 0
+
+    def __getitem__(self, name: str) -> Target:
+        self.looks += 1
+        return super().__getitem__(name)
 
 
 def names(found: Plan) -> list[str]:
@@ -105,4 +115,12 @@ class TestDependence:
         fleet = targets("a", depends_on="b") | targets("b", depends_on="a") | targets("c", depends_on="a")
         found = self.parents(fleet, a=State.DOWN, b=State.DOWN, c=State.UNTESTED)
         assert (found["a"], found["b"], found["c"]) == ("", "", "a")
-        assert [runs_in_circle(target, fleet) for target in fleet.values()] == [True, True, False]
+        assert in_circles(fleet) == {"a", "b"}
+
+    def test_a_long_chain_is_walked_once(self) -> None:
+        """A thousand targets, each behind the next: a few looks at each of them, not a thousand."""
+        fleet = Watched(
+            {f"t{n}": target for n in range(1000) for target in targets(f"t{n}", depends_on=f"t{n + 1}").values()}
+        )
+        assert in_circles(fleet) == set()
+        assert fleet.looks <= 2 * len(fleet)

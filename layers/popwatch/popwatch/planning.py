@@ -1,7 +1,7 @@
 """The plan of a sweep: which targets are tested now, which before the next tick, which are switched off. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -39,8 +39,9 @@ def plan(
     largest_batch: int = LARGEST_BATCH,
 ) -> Plan:
     """The plan for `tick`, when `after` was the last tick completed (`None`: there was none)."""
+    circles = in_circles(targets)
     tests = [
-        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records))
+        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, circles))
         for name, target in targets.items()
     ]
     due: dict[datetime, list[PlannedTest]] = {tick: []}
@@ -71,20 +72,27 @@ def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
     return (blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else "", found)
 
 
-def runs_in_circle(target: Target, targets: Mapping[str, Target]) -> bool:
-    """Whether a target depends on itself by way of others; such a dependence holds no alert back."""
+def in_circles(targets: Mapping[str, Target]) -> set[str]:
+    """The targets that depend on themselves by way of others; such a dependence holds no alert back."""
     seen: set[str] = set()
-    name = target.policy.depends_on
-    while name and name not in seen:
-        seen.add(name)
-        name = targets[name].policy.depends_on if name in targets else ""
-    return target.target_id in seen
+    found: set[str] = set()
+    for name in targets:
+        path: list[str] = []
+        while name in targets and name not in seen:
+            seen.add(name)
+            path.append(name)
+            name = targets[name].policy.depends_on  # noqa: PLW2901 - a walk that begins there
+        if name in path:
+            found.update(path[path.index(name) :])
+    return found
 
 
-def _failing_parent(target: Target, targets: Mapping[str, Target], records: Mapping[str, Record]) -> str:
+def _failing_parent(
+    target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], circles: Collection[str]
+) -> str:
     """The target that it depends on, if that fails. One that is off, in maintenance or gone explains nothing."""
     parent = targets.get(target.policy.depends_on)
-    if parent is None or not parent.policy.enabled or runs_in_circle(target, targets):
+    if parent is None or not parent.policy.enabled or target.target_id in circles:
         return ""
     record = records.get(parent.target_id)
     return parent.target_id if record and record.health.state in FAILING else ""

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from queue import SimpleQueue
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -88,6 +89,7 @@ class BatchTester:
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record], PlannedTest] = {}
+        self._committed: SimpleQueue[Future[Record]] = SimpleQueue()
         self._retests: dict[datetime, list[PlannedTest]] = {}
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
@@ -104,7 +106,7 @@ class BatchTester:
                 for target, outcome in arrivals:
                     self._take(self._untested.pop(target.target_id), outcome, pool)
                 self._release(pool)
-                self._collect(future for future in list(self._commits) if future.done())
+                self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + NEAR)
                 self._committer.flush()
             self._release(pool, final=True)
@@ -133,7 +135,7 @@ class BatchTester:
         if verdict is Verdict.OPEN and not final:
             return
         held, self._held = self._held, []
-        if verdict is Verdict.OURS and self._may_put_aside():
+        if verdict is Verdict.OURS and self._may_put_aside:
             self._put_aside(held)
         else:
             for test, outcome in held:
@@ -150,6 +152,7 @@ class BatchTester:
         arrivals = self._prober.run(self._references)
         return any(has_been_reached(outcome) for batch in arrivals for _, outcome in batch)
 
+    @cached_property
     def _may_put_aside(self) -> bool:
         """Whether outcomes were put aside in fewer ticks of late than they may be."""
         batch, since = self._batch, self._batch.tick - timedelta(minutes=LOOKBACK_MINUTES)
@@ -191,6 +194,7 @@ class BatchTester:
         else:
             commit = pool.submit(self._committer.commit, test, outcome, self._batch.tick, self._last_good)
             self._commits[commit] = test
+            commit.add_done_callback(self._committed.put)
 
     def _collect(self, finished: Iterable[Future[Record]]) -> None:
         for future in finished:

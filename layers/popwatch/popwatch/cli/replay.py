@@ -2,7 +2,7 @@
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -24,7 +24,7 @@ from popwatch.cli.target_items import missing_target, own_fields, shown
 from popwatch.health import Alert, AlertEvent
 from popwatch.hours import is_inconclusive, rtt_of
 from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.planning import runs_in_circle
+from popwatch.planning import in_circles
 from popwatch.records import iso
 from popwatch.simulation import rejudge
 from popwatch.targets import DEFAULTS_ID, Policy, Target
@@ -129,12 +129,13 @@ def replay(
     wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
     lead = Period(period.begin - LEAD, period.end)
     samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
+    circles = in_circles(fleet)
     found = []
     for name in chosen:
         changed = with_changes(items[name], defaults, changes)
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
-        parent = Parent(_parent_id(fleet[name], fleet), samples.get(fleet[name].policy.depends_on, ()))
+        parent = Parent(_parent_id(fleet[name], fleet, circles), samples.get(fleet[name].policy.depends_on, ()))
         policies = fleet[name].policy, changed.policy
         found.append(compare(name, samples.get(name, ()), *policies, noise, parent=parent, since=period.begin))
     missing = _missing(period, now, installation.samples_kept)
@@ -148,10 +149,11 @@ def replay(
         click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
-def _parent_id(target: Target, fleet: Mapping[str, Target]) -> str:
+def _parent_id(target: Target, fleet: Mapping[str, Target], circles: Collection[str]) -> str:
     """The target that it depends on, if that is one that holds alerts back."""
     parent = fleet.get(target.policy.depends_on)
-    return "" if parent is None or not parent.policy.enabled or runs_in_circle(target, fleet) else parent.target_id
+    held = parent is not None and parent.policy.enabled and target.target_id not in circles
+    return target.policy.depends_on if held else ""
 
 
 def _is_excused(sample: Any) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from popwatch.diagnosis.findings import Finding, Kind, broken, of_targets, some, warning
 from popwatch.outcomes import clean
-from popwatch.planning import runs_in_circle
+from popwatch.planning import in_circles
 from popwatch.schedule import longest_notice
 from popwatch.targets import DEFAULTS_ID, Policy, Problem, Target
 from popwatch.tokens import TEMPLATES, TOKENS_LISTED, duration, place
@@ -95,7 +95,8 @@ def of_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
             "Write the id of a target into `depends_on`, or remove the field.",
             names,
         )
-    circle = [name for name, target in targets.items() if target.policy.depends_on and runs_in_circle(target, targets)]
+    in_one = in_circles(targets)
+    circle = [name for name in targets if name in in_one]
     if circle:
         yield warning(
             Kind.PARENT_CIRCLE,
