@@ -1,81 +1,120 @@
-"""A whole sweep on the local stack: 1,000 targets, 5 % silent, 5 % refused, `max_test_seconds` 10.
+"""A whole tick of healthy fleets, and of one with 1 % refusing: where its time goes, and how that grows.
 
-The deployed function is invoked for a tick, cuts it into batches, and the queue has them tested. Printed are, for each
-of some ticks: the wall time from the invocation until the samples of all targets lie in History, and of the function's
-processes the CPU per target and the peak memory.
+The real sweep with its store, prober, queue and topic; the local stack's AWS and the stub servers are processes of
+their own, whose time is not counted. Messages are tested one after the other in the one process, while Lambda runs as
+many at once as there are: the wall time is that of a single worker. The fleet has been up before, and every target is
+due at every tick. `read` is reading the tables and the items in them; `queue` is writing messages and reading them
+again, targets and all; `test` is the prober; `judge` health and samples; `write` records, samples, transitions and
+notes of alerts; `alerts` is making and publishing them; `rest` what is left, such as waiting for commits. Shown are the
+middles of the ticks, and of the whole the least and the greatest, too. Ticks with 1 % down are one a size, and an alert
+is due at the first failure. Amazon's DynamoDB Local (.ci/install-npm) stands in for the local stack's tables where it
+is installed: what it takes itself is in the wall time of `read` and `write`.
 """
 
-import os
-import tempfile
-import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
-from e2e.deployed import Deployed
-from stubs import stub
+import dynamodb_local
+from fast_stub import fast_stub
+from sweep_fleet import SweepFleet, Tick, local_aws, middle
 
-TARGETS, TICKS = 1000, 4
-PROJECT = Path(__file__).parents[2]
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PARTS = ("read", "plan", "queue", "test", "judge", "write", "alerts", "rest")
+TICKS: Mapping[int, int] = {100: 7, 1000: 5, 10_000: 3, 50_000: 1}
+"""Ticks of each size after the first, which warms up: fewer where one takes long."""
+
+TICKS_WITHOUT_WARM_UP = 50_000
+LOCAL_TICKS: Mapping[int, int] = {100: 5, 1000: 3, 10_000: 2}
+GOAL_TARGETS, GOAL_SECONDS = 10_000, 60
+NOISE = 1.3
+"""A part's cost per target may grow by so much from size to size and still be called linear; below 5 us none counts."""
+
+LEAST_US = 5.0
 
 
 def main() -> None:
-    """Print the table."""
-    print(f"{TARGETS} targets on the local stack, 5 % silent, 5 % refused, deadline 10 s")
-    print(f"{'tick':<6}{'wall s':>9}{'CPU us/target':>15}{'peak MB':>9}{'processes':>11}{'samples':>9}")
-    with (
-        stub("0.0") as good,
-        stub("silent") as silent,
-        tempfile.TemporaryDirectory() as folder,
-        Deployed.running(PROJECT, Path(folder)) as stack,
-    ):
-        stack.put_targets(
-            {"target_id": "_defaults", "max_test_seconds": 10, "delay_lost": 60},
-            *(
-                {"target_id": f"t{n}", "host": "127.0.0.1", "port": port_of(n, good.ports[0], silent.ports[0])}
-                for n in range(TARGETS)
-            ),
-        )
-        start = datetime.now(UTC).replace(microsecond=0)
-        for number in range(TICKS):
-            measure(stack, number, start + timedelta(minutes=number))
+    """Print the tables and the goals."""
+    with local_aws() as aws, fast_stub() as server:
+        print("The local stack's AWS (MiniStack): CPU microseconds a target, and seconds in all")
+        healthy = rounds(SweepFleet(aws, aws, server.port), TICKS, with_down=True)
+        for line in [*growth(healthy), *goals(healthy)]:
+            print(line)
+        missing = dynamodb_local.missing()
+        if missing:
+            print(f"Tables in DynamoDB Local: not measured, {missing}.")
+            return
+        with dynamodb_local.running() as dynamodb:
+            print("\nThe same with the tables in DynamoDB Local")
+            rounds(SweepFleet(dynamodb, aws, server.port), LOCAL_TICKS)
 
 
-def port_of(number: int, good: int, silent: int) -> int:
-    """Of twenty targets one is silent and one refuses: nobody listens on port 1."""
-    return {0: silent, 1: 1}.get(number % 20, good)
+def rounds(fleet: SweepFleet, sizes: Mapping[int, int], *, with_down: bool = False) -> dict[int, list[Tick]]:
+    """Grow through the sizes, and print rows for each; the healthy ticks."""
+    heading()
+    found: dict[int, list[Tick]] = {}
+    for count, number in sizes.items():
+        fleet.grow(count)
+        warm_up = count < TICKS_WITHOUT_WARM_UP
+        found[count] = fleet.ticks(number + warm_up)[warm_up:]
+        show(f"{count:,}", found[count])
+        if with_down:
+            fleet.set_down()
+            show(f"{count:,}, 1 % down", fleet.ticks(1))
+            fleet.set_up()
+    return found
 
 
-def measure(stack: Deployed, number: int, at: datetime) -> None:
-    """One tick, printed. The first one writes the state of every target, which was untested."""
-    before = cpu_seconds(stack)
-    began = time.monotonic()
-    assert stack.tick(at) is None
-    stack.wait_for("all samples", lambda: count_samples(stack, at) >= TARGETS, seconds=120)
-    wall = time.monotonic() - began
-    cpu = (cpu_seconds(stack) - before) / TARGETS * 1e6
-    processes = stack.process_ids()
-    peak = max(memory_mb(process) for process in processes)
-    samples = count_samples(stack, at)
-    print(f"{number + 1:<6}{wall:>9.2f}{cpu:>15.0f}{peak:>9.1f}{len(processes):>11}{samples:>9}")
+def heading() -> None:
+    """Print the head of a table."""
+    names = "".join(f"{part:>8}" for part in PARTS)
+    print(f"{'targets':<19}{'':<5}{names}{'all: least / middle / greatest':>32}{'peak MB':>9}")
 
 
-def count_samples(stack: Deployed, at: datetime) -> int:
-    """Targets whose result of this tick is in History."""
-    until = at + timedelta(seconds=1)
-    return sum(len(results) for batch in range(2) for _, results in stack.store.read_samples(2, batch, at, until))
+def show(what: str, ticks: Sequence[Tick]) -> None:
+    """Two rows: CPU time, a target; wall time, of the tick."""
+    count = ticks[0].tests
+    done = f"  {len(ticks)} ticks, {ticks[0].messages} messages, {ticks[0].alerts} alerts"
+    rows = (
+        ("CPU", [tick.cpu for tick in ticks], 1e6 / count, 0, f"{max(tick.peak_mb for tick in ticks):>9.0f}{done}"),
+        ("wall", [tick.wall for tick in ticks], 1.0, 2, ""),
+    )
+    for kind, times, factor, digits, end in rows:
+        parts, whole = middle(times), sorted(sum(one.values()) * factor for one in times)
+        cells = "".join(f"{parts[part] * factor:>8.{digits}f}" for part in PARTS)
+        least, mid, greatest = whole[0], whole[len(whole) // 2], whole[-1]
+        shown = f"{least:.{digits}f} / {mid:.{digits}f} / {greatest:.{digits}f}"
+        print(f"{what if kind == 'CPU' else '':<19}{kind:<5}{cells}{shown:>32}{end}", flush=True)
 
 
-def cpu_seconds(stack: Deployed) -> float:
-    """The CPU time of the function's processes so far."""
-    fields = (Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split() for process in stack.process_ids())
-    return sum(int(field[11]) + int(field[12]) for field in fields) / TICKS_PER_SECOND
+def per_target_us(ticks: Sequence[Tick]) -> dict[str, float]:
+    """CPU microseconds a target, by part."""
+    parts = middle([tick.cpu for tick in ticks])
+    return {part: parts[part] / ticks[0].tests * 1e6 for part in PARTS}
 
 
-def memory_mb(process: int) -> float:
-    """The most memory that a process has held."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+def growth(found: Mapping[int, Sequence[Tick]]) -> Iterator[str]:
+    """How the cost of a target grows from each size to the next, and whether any part's does more than the noise."""
+    sizes = list(found)
+    costs = {size: per_target_us(ticks) for size, ticks in found.items()}
+    steep = []
+    yield f"{'CPU a target grows':<24}" + "".join(f"{part:>8}" for part in PARTS)
+    for small, large in zip(sizes, sizes[1:], strict=False):
+        ratios = {part: costs[large][part] / costs[small][part] for part in PARTS if costs[small][part] >= LEAST_US}
+        cells = "".join(f"{f'x {ratios[part]:.2f}' if part in ratios else '-':>8}" for part in PARTS)
+        yield f"{f'{small:,} to {large:,}':<24}{cells}"
+        steep += [f"{part} from {small:,} to {large:,}" for part, ratio in ratios.items() if ratio > NOISE]
+    verdict = f"missed by {', '.join(steep)}" if steep else "met"
+    yield f"Goal, every part at most linear (a target's cost grows less than {NOISE} times): {verdict}."
+
+
+def goals(found: Mapping[int, Sequence[Tick]]) -> Iterator[str]:
+    """What became of the goals for a tick of ten thousand."""
+    ticks = found[GOAL_TARGETS]
+    cpu, wall = middle([tick.cpu for tick in ticks]), sum(middle([tick.wall for tick in ticks]).values())
+    outside = cpu.total() - cpu["test"]
+    yield (
+        f"Goal, a tick of {GOAL_TARGETS:,} within half its minute: "
+        f"{'met' if wall < GOAL_SECONDS / 2 else 'missed'}, {wall:.1f} s by a single worker; "
+        f"{cpu.total():.1f} s of CPU, {outside:.1f} s of them outside of the tests."
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ TITLES = {
     "capacity": "Capacity units of DynamoDB",
     "report": "A month's report",
     "page": "The page",
-    "sweep": "A sweep on the local stack",
+    "sweep": "A sweep, part by part",
+    "profile": "The profile of a sweep, before and after",
+    "stack": "A sweep on the local stack",
 }
 
 

@@ -238,7 +238,8 @@ def test_a_refused_scan_says_why(world: World) -> None:
 
 def answer(status: int, body: bytes, headers: Any = None) -> Any:
     """An answer of DynamoDB as botocore gets it."""
-    return AWSResponse("http://dynamodb", status, headers or {}, Body(body))
+    given: Any = headers or {}
+    return AWSResponse("http://dynamodb", status, given, Body(body))
 
 
 def answered(world: World, answers: list[Any], mode: Any) -> Store:

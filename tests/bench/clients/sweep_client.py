@@ -1,0 +1,156 @@
+"""Ticks of a fleet in a process of its own: `sweep_client.py JOB` prints a line of JSON for each (see SweepJob).
+
+The popwatch that is first on the path does them, so that one commit can be measured beside another. A tick is all of
+it: the plan, and what lies in the queue after it, one message after the other.
+"""
+
+import cProfile
+import io
+import json
+import logging
+import pstats
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+import check_targets
+from parts import Parts
+from popwatch import batches, committer, dispatcher, notifier, store, sweep, testing
+from popwatch.batches import Batch
+from popwatch.config import Settings
+from popwatch.prober import Prober
+from popwatch.sweep import Edges, Sweep
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+FUNCTIONS = 14
+"""Lines of a profile."""
+
+Store = store.Store
+PLACES = {
+    "read": [(Store, "read_targets"), (Store, "read_records"), (sweep, "parse_targets")],
+    "plan": [(sweep, "plan")],
+    "queue": [(dispatcher.Dispatcher, "send"), (batches, "from_message")],
+    "judge": [(testing, "judge"), (committer, "judge"), (testing, "changes_nothing"), (testing, "sample_of")],
+    "write": [(Store, name) for name in ("commit", "mark_sweep", "put_samples", "put_transition", "put_alert")],
+    "alerts": [(notifier.Notifier, "publish"), (committer, "render"), (committer, "summarize")],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepJob:
+    """So many ticks of a fleet of `targets` in the tables at `dynamodb`; the queue and the topic are at `aws`.
+
+    `first` counts the minutes from noon until the first tick. With `profile` one tick is made under cProfile, and its
+    dearest functions are printed.
+    """
+
+    targets: int
+    ticks: int
+    first: int
+    dynamodb: str
+    aws: str
+    queue: str
+    topic: str
+    profile: bool = False
+
+
+def main() -> None:
+    """Make the ticks."""
+    logging.disable(logging.CRITICAL)
+    job = SweepJob(**json.loads(sys.argv[1]))
+    ticks = [NOON + MINUTE * (job.first + number) for number in range(job.ticks)]
+    if job.profile:
+        profiler = cProfile.Profile()
+        profiler.runcall(Ticker(job).tick, ticks[0])
+        print(json.dumps(list(dearest(profiler))))
+        return
+    parts = Parts()
+    parts.watch(PLACES)
+    parts.watch_steps("test", Prober, "run")
+    ticker = Ticker(job)
+    for tick in ticks:
+        parts.cpu.clear()
+        parts.wall.clear()
+        parts.measure(lambda: ticker.tick(tick))  # noqa: B023 - called at once
+        print(json.dumps({"cpu": parts.cpu, "wall": parts.wall, "peak_mb": peak_mb(), **ticker.found}), flush=True)
+
+
+class Ticker:
+    """The function's work, as `check_targets` does it, but for the clock, which stands at the tick."""
+
+    def __init__(self, job: SweepJob) -> None:
+        self._job, self._now, self.found = job, NOON, dict[str, int]()
+        calls = check_targets._CALLS
+        self._sqs: Any = boto3.client("sqs", endpoint_url=job.aws, config=calls)
+        self._settings = Settings("Targets", "Status", "History", job.topic, job.queue)
+        self._edges = Edges(
+            Store(
+                boto3.client("dynamodb", endpoint_url=job.dynamodb, config=calls),
+                store.Tables("Targets", "Status", "History", timedelta(days=36_500), timedelta(days=36_500)),
+                lambda: self._now,
+            ),
+            Prober(allow_local=True),
+            notifier.Notifier(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic),
+            dispatcher.Dispatcher(self._sqs, job.queue),
+        )
+
+    def tick(self, at: datetime) -> None:
+        """The tick and its messages. Raises RuntimeError if not every target was tested."""
+        self._now = at
+        reports = [self._sweep().run_tick(at)]
+        for body in self._bodies():
+            work = batches.from_message(body)
+            if not isinstance(work, Batch):
+                raise TypeError("An hour came to be added up in a bench of ticks.")
+            reports.append(self._sweep().run_batch(work))
+        self.found = {
+            "tests": sum(report.tests for report in reports),
+            "failures": sum(report.failures.total() for report in reports),
+            "alerts": sum(report.alerts.total() for report in reports),
+            "messages": reports[0].messages,
+        }
+        if self.found["tests"] != self._job.targets:
+            raise RuntimeError(f"{self.found['tests']} of {self._job.targets} targets were tested.")
+
+    def _sweep(self) -> Sweep:
+        return Sweep(self._edges, self._settings, writer="bench", end_by=float("inf"), clock=lambda: self._now)
+
+    def _bodies(self) -> Iterator[str]:
+        while found := self._sqs.receive_message(QueueUrl=self._job.queue).get("Messages"):
+            for message in found:
+                self._sqs.delete_message(QueueUrl=self._job.queue, ReceiptHandle=message["ReceiptHandle"])
+                yield message["Body"]
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def dearest(profiler: cProfile.Profile) -> Iterator[tuple[str, int, float]]:
+    """The functions that took most, without what they call: name, calls, seconds."""
+    found: Any = pstats.Stats(profiler, stream=io.StringIO())
+    rows = sorted(found.stats.items(), key=lambda row: -row[1][2])
+    for (file, line, name), (_, calls, own, *_) in rows[:FUNCTIONS]:
+        yield place_of(file, line, name), calls, own
+
+
+def place_of(file: str, line: int, name: str) -> str:
+    """A function's name with the end of its file's path."""
+    if not line:
+        return name
+    with suppress(IndexError):
+        file = file.split("/site-packages/")[1]
+    return f"{'/'.join(Path(file).parts[-2:])}: {name}"
+
+
+if __name__ == "__main__":
+    main()
