@@ -6,12 +6,13 @@ many at once as there are: the wall time is that of a single worker. The fleet h
 due at every tick. `read` is reading the tables and the items in them; `queue` is writing messages and reading them
 again, targets and all; `test` is the prober; `judge` health and samples; `write` records, samples, transitions and
 notes of alerts; `alerts` is making and publishing them; `rest` what is left, such as waiting for commits. Shown are the
-middles of the ticks, and of the whole the least and the greatest, too. Ticks with 1 % down are one a size, and an alert
-is due at the first failure. Amazon's DynamoDB Local (.ci/install-npm) stands in for the local stack's tables where it
+middles of the ticks, and of the whole the least and the greatest, too. A tick with 1 % down is the first
+of its process, which costs some milliseconds, and an alert is due at each first failure. Amazon's DynamoDB Local (.ci/install-npm) stands in for the local stack's tables where it
 is installed: what it takes itself is in the wall time of `read` and `write`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import dynamodb_local
 from fast_stub import fast_stub
@@ -96,7 +97,7 @@ def growth(found: Mapping[int, Sequence[Tick]]) -> Iterator[str]:
     costs = {size: per_target_us(ticks) for size, ticks in found.items()}
     steep = []
     yield f"{'CPU a target grows':<24}" + "".join(f"{part:>8}" for part in PARTS)
-    for small, large in zip(sizes, sizes[1:], strict=False):
+    for small, large in pairwise(sizes):
         ratios = {part: costs[large][part] / costs[small][part] for part in PARTS if costs[small][part] >= LEAST_US}
         cells = "".join(f"{f'x {ratios[part]:.2f}' if part in ratios else '-':>8}" for part in PARTS)
         yield f"{f'{small:,} to {large:,}':<24}{cells}"

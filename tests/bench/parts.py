@@ -5,7 +5,7 @@ A part is some functions of popwatch; what one calls of another part is that one
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -21,8 +21,8 @@ REST = "rest"
 class Parts:
     """Seconds by part: CPU of all threads, and wall of the main one, whose waiting for the others is in `rest`."""
 
-    cpu: Counter[str] = field(default_factory=Counter)
-    wall: Counter[str] = field(default_factory=Counter)
+    cpu: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    wall: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: threading.local = field(default_factory=threading.local)
 

@@ -65,9 +65,10 @@ class SweepFleet:
     def __post_init__(self) -> None:
         calls = Config(parameter_validation=False, max_pool_connections=WRITERS)
         self._tables = boto3.client("dynamodb", endpoint_url=self.dynamodb, config=calls)
-        attributes = {"MaximumMessageSize": str(LARGEST_MESSAGE), "VisibilityTimeout": "600"}
-        sqs, sns = (boto3.client(name, endpoint_url=self.aws) for name in ("sqs", "sns"))
-        self.queue = sqs.create_queue(QueueName=f"batches-{self.port}", Attributes=attributes)["QueueUrl"]
+        sqs, sns = boto3.client("sqs", endpoint_url=self.aws), boto3.client("sns", endpoint_url=self.aws)
+        self.queue = sqs.create_queue(
+            QueueName="batches", Attributes={"MaximumMessageSize": str(LARGEST_MESSAGE), "VisibilityTimeout": "600"}
+        )["QueueUrl"]
         self.topic = sns.create_topic(Name="alerts")["TopicArn"]
         for name, keys in (("Targets", ["target_id"]), ("Status", ["target_id"]), ("History", ["pk", "sk"])):
             self._tables.create_table(

@@ -10,7 +10,7 @@ import json
 import logging
 import pstats
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 
 import check_targets
-from parts import Parts
+from parts import Parts, Place
 from popwatch import batches, committer, dispatcher, notifier, store, sweep, testing
 from popwatch.batches import Batch
 from popwatch.config import Settings
@@ -33,7 +33,7 @@ FUNCTIONS = 14
 """Lines of a profile."""
 
 Store = store.Store
-PLACES = {
+PLACES: Mapping[str, Sequence[Place]] = {
     "read": [(Store, "read_targets"), (Store, "read_records"), (sweep, "parse_targets")],
     "plan": [(sweep, "plan")],
     "queue": [(dispatcher.Dispatcher, "send"), (batches, "from_message")],
