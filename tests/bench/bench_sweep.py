@@ -6,9 +6,10 @@ many at once as there are: the wall time is that of a single worker. The fleet h
 due at every tick. `read` is reading the tables and the items in them; `queue` is writing messages and reading them
 again, targets and all; `test` is the prober; `judge` health and samples; `write` records, samples, transitions and
 notes of alerts; `alerts` is making and publishing them; `rest` what is left, such as waiting for commits. Shown are the
-middles of the ticks, and of the whole the least and the greatest, too. A tick with 1 % down is the first
-of its process, which costs some milliseconds, and an alert is due at each first failure. Amazon's DynamoDB Local (.ci/install-npm) stands in for the local stack's tables where it
-is installed: what it takes itself is in the wall time of `read` and `write`.
+middles of the ticks, and of the whole the least and the greatest, too. A tick with 1 % down is the first of its
+process, which costs some milliseconds, and an alert is due at each first failure. Amazon's DynamoDB Local (.ci/install-
+npm) stands in for the local stack's tables where it is installed: what it takes itself is in the wall time of `read`
+and `write`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

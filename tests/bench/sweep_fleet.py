@@ -23,6 +23,7 @@ from clients.sweep_client import MINUTE, NOON, SweepJob
 from popwatch.cli.local.stack import LocalStack, free_port
 from popwatch.health import Health, State
 from popwatch.items import to_item
+from popwatch.outcomes import Outcome, Phase, RttSource
 from popwatch.records import Record, to_plain
 from popwatch.store import Store, SweepMark, Tables
 
@@ -131,8 +132,19 @@ class SweepFleet:
         }
 
     def _record(self, number: int) -> Item:
-        record = Record(f"mail-{number:05}", 1, NOON, Health(State.UP, NOON, last_good_at=NOON, last_good_rtt_ms=12.5))
-        plain: Item = to_plain(record)
+        health = Health(State.UP, NOON, last_good_at=NOON, last_good_rtt_ms=12.5)
+        found = Outcome(
+            NOON,
+            Phase.QUIT,
+            rtt_ms=12.5,
+            rtt_source=RttSource.KERNEL,
+            connect_ms=6.1,
+            greeting_ms=6.4,
+            quit_ms=6.2,
+            address=str(FIRST + number),
+            greeting="+OK stub POP3 ready",
+        )
+        plain: Item = to_plain(Record(f"mail-{number:05}", 1, NOON, health, found, writer="bench"))
         return plain
 
     def _put(self, table: str, items: Iterable[Item]) -> None:
