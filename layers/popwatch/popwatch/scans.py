@@ -1,9 +1,10 @@
 """Scans and queries as the JSON that they come as, past botocore's walk through each value for its type.
 
-That walk took half of a tick of 10,000 targets. `before-parse` is botocore's own place for this; an older botocore
-without it walks, as if this were not here, and `from_item` reads the same of both. All that differs is binary data,
-which stays text in base64, and which `from_item` replaces anyhow. Retries, checksums and errors are botocore's still:
-the first two see the bytes themselves, and an answer that is an error, or no JSON, is left alone.
+That walk is more than half of what reading the tables takes: 0.9 of 1.6 CPU seconds for 10,000 targets. `before-parse`
+is botocore's own place for this; an older botocore without it walks, as if this were not here, and `from_item` reads
+the same of both. All that differs is binary data, which stays text in base64, and which `from_item` replaces anyhow.
+Retries, checksums and errors are botocore's still: the first two see the bytes themselves, and an answer that is an
+error, or no JSON, is left alone.
 """
 
 import json
