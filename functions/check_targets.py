@@ -27,11 +27,7 @@ RESERVE_SECONDS = 20.0
 """The end of an invocation's time that is kept for commits and alerts, AWS's retries included."""
 
 _CALLS = Config(
-    connect_timeout=2,
-    read_timeout=5,
-    max_pool_connections=16,
-    parameter_validation=False,  # AWS looks at them too, and to look at each sample here costs more than to send it
-    retries={"mode": "standard", "total_max_attempts": 5},
+    connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 5}
 )
 
 logger = Logger()
