@@ -19,7 +19,7 @@ import boto3
 from botocore.config import Config
 
 from clients.job import FIRST
-from clients.sweep_client import MINUTE, NOON, SweepJob
+from clients.sweep_job import MINUTE, NOON, SweepJob
 from popwatch.cli.local.stack import LocalStack, free_port
 from popwatch.health import Health, State
 from popwatch.items import to_item

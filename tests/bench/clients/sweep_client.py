@@ -12,14 +12,14 @@ import pstats
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 
 import check_targets
+from clients.sweep_job import MINUTE, NOON, SweepJob
 from parts import Parts, Place
 from popwatch import batches, committer, dispatcher, notifier, store, sweep, testing
 from popwatch.batches import Batch
@@ -27,8 +27,6 @@ from popwatch.config import Settings
 from popwatch.prober import Prober
 from popwatch.sweep import Edges, Sweep
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 FUNCTIONS = 14
 """Lines of a profile."""
 
@@ -41,24 +39,6 @@ PLACES: Mapping[str, Sequence[Place]] = {
     "write": [(Store, name) for name in ("commit", "mark_sweep", "put_samples", "put_transition", "put_alert")],
     "alerts": [(notifier.Notifier, "publish"), (committer, "render"), (committer, "summarize")],
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SweepJob:
-    """So many ticks of a fleet of `targets` in the tables at `dynamodb`; the queue and the topic are at `aws`.
-
-    `first` counts the minutes from noon until the first tick. With `profile` one tick is made under cProfile, and its
-    dearest functions are printed.
-    """
-
-    targets: int
-    ticks: int
-    first: int
-    dynamodb: str
-    aws: str
-    queue: str
-    topic: str
-    profile: bool = False
 
 
 def main() -> None:
