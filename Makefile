@@ -52,9 +52,9 @@ fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 or 
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(if $(EXECUTIONS),--executions $(EXECUTIONS)) \
 		$(if $(WRITE),--write) $(CHECKS)
 
-mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800)
+mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800 WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/mutants.txt
-	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800)
+	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800) $(if $(WRITE),--write)
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .mutants .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
