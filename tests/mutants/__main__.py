@@ -35,9 +35,9 @@ DOC = COPY / "mutants.md"
 MODULES = ("health", "pop3", "schedule")
 TESTS = ("health", "interventions", "planning", "pop3", "schedule", "simulation", "telling")
 PROCESSES = 2
-METHOD = """mutmut changes one thing at a time in the modules that decide (a comparison, a constant, an argument) and runs their
-unit tests. A mutant is killed when a test fails, and times out when the tests no longer end. Those that no test can
-notice are explained."""
+METHOD = """mutmut changes one thing at a time in the modules that decide (a comparison, a constant, an argument)
+and runs their unit tests. A mutant is killed when a test fails, and times out when the tests no longer end. Those that
+no test can notice are explained."""
 
 CONFIG = f"""
 [tool.pytest.ini_options]
