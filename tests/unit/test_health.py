@@ -219,11 +219,11 @@ def test_transition_says_how_long_the_state_before_lasted_and_what_ended_it() ->
 def test_maintenance_keeps_what_was_before() -> None:
     """A test inside a window tells that the window has begun, when the target last passed, and nothing else."""
     [(_, warn)] = replay([FAILED], MAINTAINED, up())
-    begun = judge(warn.health, PASSED, MAINTAINED, WINDOW.start)
+    begun = judge(warn.health, replace(PASSED, rtt_ms=8.5), MAINTAINED, WINDOW.start)
     within = replace(warn.health, state=State.MAINTENANCE, beneath=State.WARN, since=WINDOW.start, next_test_at=None)
     lasted = WINDOW.start - START
     assert begun == Judgement(
-        replace(within, last_good_at=WINDOW.start, last_good_rtt_ms=12.5),
+        replace(within, last_good_at=WINDOW.start, last_good_rtt_ms=8.5),
         Transition(State.WARN, State.MAINTENANCE, WINDOW.start, lasted),
     )
     assert judge(begun.health, FAILED, MAINTAINED, WINDOW.start + timedelta(minutes=1)) == Judgement(begun.health)
