@@ -7,8 +7,10 @@ test can notice is explained in `equivalent.toml`; any other is a failure, and s
 
 import argparse
 import hashlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -75,10 +77,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write a complete run's result into {TESTS_TESTED.name}")
     asked = parser.parse_args()
     _copy()
-    try:
-        subprocess.run(_mutmut("run", "--max-children", str(PROCESSES)), cwd=COPY, timeout=asked.seconds, check=False)
-    except subprocess.TimeoutExpired:
-        print("\nTime is up: `make mutants` goes on from here.")
+    _run(asked.seconds)
     results = _results()
     survivors = [_change(name) for name in survivors_of(results)]
     explanations = read_explanations(tomllib.loads(EXPLAINED.read_text("utf-8"))["equivalent"])
@@ -131,6 +130,18 @@ def _fingerprint() -> str:
     for path in (*files, COPY / "pyproject.toml"):
         found.update(f"{path.relative_to(COPY)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
+
+
+def _run(seconds: int) -> None:
+    """Run mutmut in a process group of its own: what it forks ends with it, though a mutant may loop."""
+    with subprocess.Popen(_mutmut("run", "--max-children", str(PROCESSES)), cwd=COPY, process_group=0) as running:
+        try:
+            running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            print("\nTime is up: `make mutants` goes on from here.")
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
 
 
 def _mutmut(*arguments: str) -> list[str]:
