@@ -47,13 +47,14 @@ chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated m
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
 
-fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 for each; CHECKS=conversation for one)
+fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 or EXECUTIONS=n for each; CHECKS=conversation for one; WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
-	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(CHECKS)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(if $(EXECUTIONS),--executions $(EXECUTIONS)) \
+		$(if $(WRITE),--write) $(CHECKS)
 
-mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800)
+mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800 WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/mutants.txt
-	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800)
+	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800) $(if $(WRITE),--write)
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .mutants .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

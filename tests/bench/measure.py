@@ -5,12 +5,11 @@ bench's own words are its method.
 """
 
 import ast
-import os
-import platform
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
+
+from measured import where
 
 BENCH = Path(__file__).parent
 PROJECT = BENCH.parents[1]
@@ -56,17 +55,6 @@ def section(name: str, output: str) -> str:
     """A bench's part of the document: how, where and when, and what it printed."""
     method = ast.get_docstring(ast.parse(program(name).read_text()))
     return f"\n## {TITLES[name]}\n\n{method}\n\n{where()}\n\n```\n{output.rstrip()}\n```\n"
-
-
-def where() -> str:
-    """The machine, and the day."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-    system = f"{platform.system()} {platform.release().partition('-')[0]}"
-    return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {model}, {os.cpu_count()} cores, {system}, "
-        f"Python {platform.python_version()}."
-    )
 
 
 def run(name: str, *, write: bool) -> str:

@@ -14,43 +14,67 @@ from popwatch.templates import TemplateError, fill
 
 GREETINGS = (b"READY", b"\xff")
 ENDS = (Finished, Failed)
+SENT = (b"", b"QUIT\r\n", b"STLS\r\n", b"STLS\r\nQUIT\r\n")
+CHOICES = 5
+SIZES = (1, 2, 3, 7, 60, LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1)
+"""Of the pieces that bytes arrive in: what fits into a line, and what does not quite."""
 
 
 def check_conversation(data: bytes) -> None:
-    """The first byte chooses the options, the second the splits: the same events, bounded buffers, one end."""
-    options, step, said = data[:1] or b"\0", data[1:2] or b"\1", data[2:]
-    starttls, check_quit, foreign = bool(options[0] & 1), bool(options[0] & 2), bool(options[0] & 4)
+    """Any bytes, in one piece and in many: the same events and replies, one end, and a line's memory at most.
 
-    def conversation() -> Conversation:
-        greetings = GREETINGS if foreign else ()
-        return Conversation(starttls=starttls, check_quit=check_quit, greetings=greetings)
+    Five bytes choose: the options, the sizes of the pieces, where TLS begins, where a run of one letter is put in, and
+    how long that is, so that short data make long lines. The others are what the server says.
+    """
+    options, sizes, tls_at, run_at, run = data[:CHOICES].ljust(CHOICES, b"\0")
+    said = data[CHOICES:]
+    said = said[:run_at] + b"x" * (6 * max(run - 128, 0)) + said[run_at:]
+    plain, encrypted = said[:tls_at], said[tls_at:]
+    steps = SIZES[sizes % 8], SIZES[sizes // 8 % 8]
 
-    whole, sent = _talk(conversation(), [said])
-    size = step[0] % 64 + 1
-    pieces, sent_in_pieces = _talk(conversation(), [said[at : at + size] for at in range(0, len(said), size)])
-    if not any(isinstance(event, TlsWanted) for event in whole):  # what follows in one piece with it is an injection
-        assert pieces == whole, (whole, pieces)
-        assert sent_in_pieces == sent
-    for events, out in ((whole, sent), (pieces, sent_in_pieces)):
-        assert isinstance(events[-1], ENDS)
-        assert sum(isinstance(event, ENDS) for event in events) == 1
-        assert sum(isinstance(event, Greeted) for event in events) <= 1
-        assert out in (b"", b"QUIT\r\n", b"STLS\r\n", b"STLS\r\nQUIT\r\n")
-        assert all(len(event.line) <= LONGEST_LINE for event in events if not isinstance(event, TlsWanted))
+    events, sent = _talk(_conversation(options), [plain], [encrypted])
+    assert (events, sent) == _talk(_conversation(options), _cut(plain, steps), _cut(encrypted, steps))
+    assert sent in (SENT if options & 1 else SENT[:2])
+    *others, last = events
+    assert isinstance(last, ENDS)
+    assert not any(isinstance(event, ENDS) for event in others)
+    assert sum(isinstance(event, Greeted) for event in others) <= 1
+    assert all(len(event.line) < LONGEST_LINE for event in events if isinstance(event, (Greeted, Finished)))
+    assert all(len(event.line) <= LONGEST_LINE for event in events if isinstance(event, Failed))
 
 
-def _talk(conversation: Conversation, pieces: list[bytes]) -> tuple[list[Event], bytes]:
+def _conversation(options: int) -> Conversation:
+    greetings = GREETINGS if options & 4 else ()
+    return Conversation(starttls=bool(options & 1), check_quit=bool(options & 2), greetings=greetings)
+
+
+def _cut(said: bytes, steps: tuple[int, int]) -> list[bytes]:
+    """In pieces of the two sizes by turns; what is left after some is the last piece."""
+    pieces: list[bytes] = []
+    at, (step, next_step) = 0, steps
+    while at < len(said) and len(pieces) < 15:
+        pieces.append(said[at : at + step])
+        at, step, next_step = at + step, next_step, step
+    return [*pieces, said[at:]]
+
+
+def _talk(conversation: Conversation, plain: list[bytes], encrypted: list[bytes]) -> tuple[list[Event], bytes]:
+    """All events and all that was sent. TLS is established where the plain bytes end, if it was wanted and may be."""
     events: list[Event] = []
     sent = b""
-    for piece in pieces:
-        conversation.receive_data(piece)
-        assert len(conversation._buffer) <= LONGEST_LINE
-        while event := conversation.next_event():
-            events.append(event)
-            if isinstance(event, TlsWanted):
-                conversation.tls_established()
-        sent += conversation.data_to_send()
+    for pieces in (plain, encrypted):
+        for piece in pieces:
+            conversation.receive_data(piece)
+            assert len(conversation._buffer) <= LONGEST_LINE
+            assert b"\n" not in conversation._buffer
+            while event := conversation.next_event():
+                events.append(event)
+            sent += conversation.data_to_send()
+        if events and isinstance(events[-1], TlsWanted):
+            conversation.tls_established()
     conversation.receive_eof()
+    conversation.receive_data(b"+OK\r\n")
+    assert not conversation.in_mid_line
     while event := conversation.next_event():
         events.append(event)
     return events, sent + conversation.data_to_send()
@@ -94,12 +118,19 @@ CHECKS = {"conversation": check_conversation, "item": check_item, "text": check_
 
 SEEDS = {
     "conversation": (
-        b"\0\1+OK ready\r\n+OK bye\r\n",
-        b"\1\5+OK\r\n+OK go\r\n-ERR no\r\n",
-        b"\4\3READY\n+OK\n",
-        b"\0\2220 mail ESMTP\r\n",
-        b"\0\2\x16\3\1\2",
-        b"\2\7" + b"+" * 600,
+        b"\0\0\xff\0\0+OK ready\r\n+OK bye\r\n",
+        b"\1\x0c\x0e\0\0+OK ready\r\n+OK go\r\n+OK bye\r\n",
+        b"\1\1\xff\0\0+OK\n-ERR no\r\n",
+        b"\2\x09\xff\4\xd4+OK \r\n-ERR no\r\n",
+        b"\6\2\xff\0\0READY\r\n+OK\n",
+        b"\0\x1a\xff\0\0-ERR [SYS/TEMP] busy\r\n",
+        b"\0\1\xff\0\x90220 mail ESMTP\r\n",
+        b"\0\2\xff\0\0220 ProFTPD\r\n",
+        b"\0\3\xff\0\0* OK IMAP4rev1\n",
+        b"\0\4\xff\0\0SSH-2.0\r\n",
+        b"\0\5\xff\0\0HTTP/1.1 400\r\n",
+        b"\0\0\xff\0\0+OK \0\r\n",
+        b"\0\0\xff\0\0\x16\3\1\2\0",
     ),
     "item": (
         b'{"target_id": "a", "host": "pop.example.net", "port": "995", "tags": ["x"], "tls": "implicit"}',

@@ -1,4 +1,4 @@
-"""A check under Atheris, in the process of its own that libFuzzer ends: CHECK SECONDS SEED."""
+"""A check under Atheris, in the process of its own that libFuzzer ends: CHECK OPTION... (options of libFuzzer)."""
 
 import sys
 import tempfile
@@ -9,20 +9,14 @@ import atheris
 with atheris.instrument_imports(include=["popwatch"]):
     from fuzz.checks import CHECKS, SEEDS
 
-LONGEST = 2048
-"""Bytes of one try: four times the longest line of POP3."""
+LONGEST = {"conversation": 128}
+"""Bytes of one try: five of the conversation's choose a run of letters that makes lines longer than any limit."""
 
 if __name__ == "__main__":
-    check, seconds, seed = sys.argv[1:]
+    check, *options = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(SEEDS[check]):
             (Path(folder) / str(number)).write_bytes(data)
-        limits = [
-            f"-max_total_time={seconds}",
-            f"-max_len={LONGEST}",
-            f"-seed={seed}",
-            "-timeout=10",
-            f"-artifact_prefix={folder}/",
-        ]
-        atheris.Setup([sys.argv[0], *limits, folder], CHECKS[check])
+        limits = [f"-max_len={LONGEST.get(check, 2048)}", "-timeout=10", f"-artifact_prefix={folder}/"]
+        atheris.Setup([sys.argv[0], *options, *limits, folder], CHECKS[check])
         atheris.Fuzz()

@@ -1,23 +1,45 @@
 """`make mutants`: change the decisions in small ways, one at a time, and see whether a test notices.
 
 mutmut works in a copy (`.mutants`) of the package and of the tests that speak for these modules. `.mutants/mutants.md`
-is written from what it found: how many mutants a test noticed, and what survived, as a difference.
+is written from what it found: how many mutants a test noticed, and what survived, as a difference. A survivor that no
+test can notice is explained in `equivalent.toml`; any other is a failure, and so is an explanation without a survivor.
 """
 
 import argparse
+import hashlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections import Counter
+import tomllib
 from pathlib import Path
 
+from measured import TESTS_TESTED, where, write_section
+from mutants.findings import (
+    UNFINISHED,
+    Change,
+    Explanation,
+    function_of,
+    outdated,
+    read_change,
+    read_explanations,
+    survivors_of,
+    table,
+    unexplained,
+)
+
 PROJECT = Path(__file__).parents[2]
+EXPLAINED = Path(__file__).parent / "equivalent.toml"
 COPY = PROJECT / ".mutants"
 DOC = COPY / "mutants.md"
 MODULES = ("health", "pop3", "schedule")
 TESTS = ("health", "interventions", "planning", "pop3", "schedule", "simulation", "telling")
-KILLED, UNFINISHED = ("killed", "timeout", "suspicious", "segfault"), "not checked"
+PROCESSES = 2
+METHOD = """mutmut changes one thing at a time in the modules that decide (a comparison, a constant, an argument)
+and runs their unit tests. A mutant is killed when a test fails, and times out when the tests no longer end. Those that
+no test can notice are explained."""
 
 CONFIG = f"""
 [tool.pytest.ini_options]
@@ -44,31 +66,82 @@ settings.load_profile("mutants")
 
 
 def main() -> int:
-    """Run mutmut for some time and write what it found; what an earlier run found of the same code is kept."""
+    """Run mutmut for some time and write what it found; what an earlier run found of the same files is kept.
+
+    1 if there is a survivor without an explanation, an explanation without a survivor, or a mutant that was not run.
+    """
     parser = argparse.ArgumentParser(prog="python -m mutants", description="Test the tests of the decisions.")
     parser.add_argument(
         "--seconds", type=int, default=1800, help="after which it stops; another run goes on from there"
     )
+    parser.add_argument("--write", action="store_true", help=f"write a complete run's result into {TESTS_TESTED.name}")
     asked = parser.parse_args()
     _copy()
-    try:
-        subprocess.run(_mutmut("run"), cwd=COPY, timeout=asked.seconds, check=False)
-    except subprocess.TimeoutExpired:
-        print("\nTime is up: `make mutants` goes on from here.")
-    found = _results()
-    DOC.write_text(_document(found), "utf-8")
-    print(f"Written to {DOC.relative_to(PROJECT)}.")
-    return 0
+    _run(asked.seconds)
+    results = _results()
+    survivors = [_change(name) for name in survivors_of(results)]
+    explanations = read_explanations(tomllib.loads(EXPLAINED.read_text("utf-8"))["equivalent"])
+    left = unexplained(survivors, explanations)
+    rows = table(MODULES, results, left)
+    DOC.write_text("\n\n".join(("# Mutants", rows, *(change.markdown for change in left))) + "\n", "utf-8")
+    print(f"\n{rows}\n\nWritten to {DOC.relative_to(PROJECT)}.")
+    complete = bool(results) and UNFINISHED not in results.values()
+    failures = _failures(left, outdated(survivors, explanations), complete=complete)
+    print(*failures, sep="\n", end="\n" if failures else "")
+    if asked.write and not failures:
+        write_section(TESTS_TESTED, "Mutants", _section(rows, explanations))
+    return min(len(failures), 1)
+
+
+def _failures(left: list[Change], old: list[Change], *, complete: bool) -> list[str]:
+    """What stands between this run and a good one, a sentence each."""
+    found = [f"No test notices this, and {EXPLAINED.name} does not explain it:\n{change.markdown}" for change in left]
+    if not complete:
+        return [*found, "Not all mutants have been run: run `make mutants` again."]
+    return found + [f"{EXPLAINED.name} explains what does not survive:\n{change.markdown}" for change in old]
+
+
+def _section(rows: str, explanations: list[Explanation]) -> str:
+    explained = [f"{explanation.change.markdown}\n\n{explanation.reason}" for explanation in explanations]
+    return "\n\n".join((METHOD, where(), rows, "### Explained", *explained)) + "\n"
 
 
 def _copy() -> None:
-    (COPY / "tests" / "unit").mkdir(parents=True, exist_ok=True)
+    """Copy what mutmut needs. Results of other files are dropped: mutmut itself does not see that a test changed."""
+    for name in ("src", "tests"):
+        shutil.rmtree(COPY / name, ignore_errors=True)
+    (COPY / "tests" / "unit").mkdir(parents=True)
     source = PROJECT / "layers" / "popwatch" / "popwatch"
-    shutil.copytree(source, COPY / "src" / "popwatch", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, COPY / "src" / "popwatch", ignore=shutil.ignore_patterns("__pycache__"))
     for name in TESTS:
         shutil.copy2(PROJECT / "tests" / "unit" / f"test_{name}.py", COPY / "tests" / "unit")
     (COPY / "pyproject.toml").write_text(CONFIG, "utf-8")
     (COPY / "tests" / "conftest.py").write_text(CONFTEST, "utf-8")
+    fingerprint, kept = _fingerprint(), COPY / "fingerprint"
+    if not kept.exists() or kept.read_text("ascii") != fingerprint:
+        shutil.rmtree(COPY / "mutants", ignore_errors=True)
+        kept.write_text(fingerprint, "ascii")
+
+
+def _fingerprint() -> str:
+    """Of all files that a result depends on."""
+    files = sorted(path for folder in ("src", "tests") for path in (COPY / folder).rglob("*") if path.is_file())
+    found = hashlib.sha256()
+    for path in (*files, COPY / "pyproject.toml"):
+        found.update(f"{path.relative_to(COPY)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _run(seconds: int) -> None:
+    """Run mutmut in a process group of its own: what it forks ends with it, though a mutant may loop."""
+    with subprocess.Popen(_mutmut("run", "--max-children", str(PROCESSES)), cwd=COPY, process_group=0) as running:
+        try:
+            running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            print("\nTime is up: `make mutants` goes on from here.")
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
 
 
 def _mutmut(*arguments: str) -> list[str]:
@@ -84,38 +157,8 @@ def _results() -> dict[str, str]:
     return dict(re.findall(r"^\s+(\S+): (.+)$", _ask("results", "--all", "true"), re.MULTILINE))
 
 
-def _document(found: dict[str, str]) -> str:
-    lines = [
-        "# Mutants",
-        "",
-        "Written by `make mutants`. mutmut changes one thing at a time in the modules that decide (a comparison, a",
-        "constant, an argument) and runs their unit tests. A mutant that no test notices survives.",
-        "",
-        "| module | mutants | noticed | survived | not run | score |",
-        "|---|---|---|---|---|---|",
-    ]
-    for module in MODULES:
-        results = Counter(result for name, result in found.items() if name.startswith(f"popwatch.{module}."))
-        missed, waiting = results["survived"] + results["no tests"], results[UNFINISHED]
-        noticed = results.total() - missed - waiting
-        score = f"{noticed / (noticed + missed):.1%}" if noticed + missed else "-"
-        lines.append(f"| `{module}` | {results.total()} | {noticed} | {missed} | {waiting} | {score} |")
-    lines += ["", "## Survivors", ""]
-    for name in sorted(name for name, result in found.items() if result in ("survived", "no tests")):
-        lines += [f"`{_function(name)}`", "", "```diff", _difference(name), "```", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _function(name: str) -> str:
-    """`health._pass` of `popwatch.health.x__pass__mutmut_3`; methods are `xǁConversationǁ_fail`."""
-    found = name.removeprefix("popwatch.").rpartition("__mutmut_")[0]
-    return re.sub(r"\.x(_|ǁ)", ".", found, count=1).replace("ǁ", ".")
-
-
-def _difference(name: str) -> str:
-    """The changed lines of a mutant, without the lines about them."""
-    lines = _ask("show", name).splitlines()
-    return "\n".join(line for line in lines if re.match(r"[-+](?![-+])", line))
+def _change(name: str) -> Change:
+    return read_change(function_of(name), _ask("show", name))
 
 
 if __name__ == "__main__":

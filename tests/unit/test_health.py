@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.health import UNTESTED, AlertEvent, Health, Judgement, State, delay_seconds, judge, suspend
+from popwatch.health import (
+    UNTESTED,
+    AlertEvent,
+    Health,
+    Judgement,
+    State,
+    Transition,
+    delay_seconds,
+    forget,
+    judge,
+    suspend,
+)
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.targets import Policy
 from popwatch.windows import OnceWindow
@@ -170,3 +181,100 @@ def test_any_history_keeps_the_promises(passes: list[bool], failures_per_alert: 
         assert (judgement.transition is not None) == changed
         assert judgement.health.since == (now if changed else before.since)
         before = judgement.health
+
+
+def test_failing_target_is_tested_again_after_the_delay_of_its_state() -> None:
+    """Warn, down and, once the last alert has been processed, lost: each has a delay of its own."""
+    policy = replace(REFERENCE, delay_warn=20, delay_down=40, delay_lost=50)
+    found = [judgement.health.next_test_at for _, judgement in replay([FAILED] * 10, policy, up())]
+    seconds = [(moment - START).total_seconds() for moment in found if moment]
+    assert seconds == [20, 40, 80, 120, 160, 200, 240, 280, 330, 380]
+
+
+def test_nothing_is_held_once_an_alert_is_sent() -> None:
+    """The health of a target that is down says all that is known of its outage, and no more."""
+    policy = replace(REFERENCE, failures_per_alert=1)
+    [(_, judgement)] = replay([FAILED], policy, up())
+    assert judgement.health == replace(
+        up(),
+        state=State.DOWN,
+        since=START,
+        failures=1,
+        alerts_sent=1,
+        failing_since=START,
+        next_test_at=START + timedelta(seconds=60),
+        changes=(START,),
+    )
+
+
+def test_transition_says_how_long_the_state_before_lasted_and_what_ended_it() -> None:
+    """The error and the reason are those of the test; of a first test nobody knows what was before."""
+    hour = timedelta(hours=1)
+    failed, passed = replay([FAILED, PASSED], REFERENCE, up())
+    assert failed[1].transition == Transition(State.UP, State.WARN, START, hour, ErrorCode.TIMED_OUT, "no-greeting")
+    assert passed[1].transition == Transition(State.WARN, State.UP, passed[0], timedelta(seconds=30))
+    assert judge(UNTESTED, PASSED, REFERENCE, START).transition == Transition(State.UNTESTED, State.UP, START)
+
+
+def test_maintenance_keeps_what_was_before() -> None:
+    """A test inside a window tells that the window has begun, when the target last passed, and nothing else."""
+    [(_, warn)] = replay([FAILED], MAINTAINED, up())
+    begun = judge(warn.health, replace(PASSED, rtt_ms=8.5), MAINTAINED, WINDOW.start)
+    within = replace(warn.health, state=State.MAINTENANCE, beneath=State.WARN, since=WINDOW.start, next_test_at=None)
+    lasted = WINDOW.start - START
+    assert begun == Judgement(
+        replace(within, last_good_at=WINDOW.start, last_good_rtt_ms=8.5),
+        Transition(State.WARN, State.MAINTENANCE, WINDOW.start, lasted),
+    )
+    assert judge(begun.health, FAILED, MAINTAINED, WINDOW.start + timedelta(minutes=1)) == Judgement(begun.health)
+
+
+def test_maintenance_that_begins_with_a_failed_test_names_its_error() -> None:
+    """The transition into a window carries what the test found, as any other does."""
+    begun = judge(up(), FAILED, MAINTAINED, WINDOW.start)
+    assert begun.transition is not None
+    assert (begun.transition.error, begun.transition.reason) == (ErrorCode.TIMED_OUT, "no-greeting")
+
+
+def test_maintenance_of_a_suspended_target_leads_back_to_untested() -> None:
+    """A target that is switched on within a window starts over behind it."""
+    off = suspend(up(), START).health
+    assert judge(off, FAILED, MAINTAINED, WINDOW.start).health.beneath is State.UNTESTED
+
+
+def test_outage_goes_on_behind_maintenance_where_it_stood() -> None:
+    """A target whose last alert had been processed is lost at its next failure, window or not."""
+    *_, (_, down) = replay([FAILED] * 9, REFERENCE, up())
+    window = OnceWindow(START + timedelta(minutes=10), START + timedelta(minutes=20))
+    policy = replace(REFERENCE, maintenance=(window,))
+    inside = judge(down.health, FAILED, policy, window.start).health
+    after = judge(inside, FAILED, policy, window.end).health
+    assert (after.state, after.failures, after.beneath) == (State.LOST, 10, None)
+
+
+def test_suspension_keeps_the_certificate_only() -> None:
+    """It is a transition, and what a test last saw of the certificate is still known; a second one changes nothing."""
+    expires = START + timedelta(days=90)
+    health = judge(UNTESTED, replace(PASSED, certificate_expires=expires), REFERENCE, START).health
+    later = START + timedelta(minutes=9)
+    off = suspend(health, later)
+    assert off == Judgement(
+        Health(State.SUSPENDED, since=later, certificate_expires=expires),
+        Transition(State.UP, State.SUSPENDED, later, timedelta(minutes=9)),
+    )
+    assert suspend(off.health, later + timedelta(minutes=1)) == Judgement(off.health)
+
+
+def test_first_failure_after_suspension_is_no_change() -> None:
+    """Nothing is known of the time before, so nothing has changed: it does not count as flapping."""
+    off = suspend(up(), START).health
+    assert judge(off, FAILED, REFERENCE, START).health.changes == ()
+
+
+def test_removed_target_is_forgotten() -> None:
+    """Nothing of it is left but the transition, and nothing at all if nothing was known."""
+    there = START + timedelta(minutes=3)
+    assert forget(up(), there) == Judgement(
+        UNTESTED, Transition(State.UP, State.UNTESTED, there, timedelta(hours=1, minutes=3))
+    )
+    assert forget(UNTESTED, there) == Judgement(UNTESTED)

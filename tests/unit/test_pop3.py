@@ -204,3 +204,46 @@ def test_garbage_ends_in_at_most_one_failure(chunks: list[bytes]) -> None:
     conversation.receive_eof()
     ends = [event for event in events_of(conversation) if isinstance(event, Failed | Finished)]
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize(
+    ("chunks", "options", "event"),
+    [
+        ([b"220 mail ESMTP\r\n"], {}, Failed(PROTOCOL, "smtp-greeting", b"220 mail ESMTP")),
+        ([b"+OK re"], {}, Failed(DISCONNECTED, "closed-mid-line", b"+OK re")),
+        ([b"x" * 600], {}, Failed(PROTOCOL, "overlong-line", b"x" * LONGEST_LINE)),
+        ([b"\x16\x03\x01\x02\0"], {}, Failed(PROTOCOL, "tls-on-plain-port", b"\x16\x03\x01")),
+        ([b"\x15\x03\x01\0\x02\n"], {}, Failed(PROTOCOL, "tls-on-plain-port", b"\x15\x03\x01")),
+        ([b"+OK\n", b"+OK\n+OK go\n"], {"starttls": True}, Failed(PROTOCOL, "stls-injection", b"")),
+    ],
+)
+def test_failure_shows_what_was_seen(chunks: list[bytes], options: dict[str, Any], event: Failed) -> None:
+    """The line without its end, cut to 512 octets; of TLS its first bytes; of what may be an attack nothing."""
+    assert talk(*chunks, **options)[0][-1] == event
+
+
+def test_injection_in_a_segment_of_its_own_shows_nothing_either() -> None:
+    """Whether the bytes come with the reply to STLS or after it, the failure is the same."""
+    assert _until_tls(b"+OK\n", b"+OK go\n", b"+OK\n", starttls=True)[0][-1] == Failed(PROTOCOL, "stls-injection", b"")
+
+
+def test_line_is_overlong_once_more_than_512_octets_have_come() -> None:
+    """At 512 without an end the stream may still just break off."""
+    assert failure(b"+OK " + b"x" * (LONGEST_LINE - 4)) == (DISCONNECTED, "closed-mid-line")
+    assert failure(b"+OK " + b"x" * (LONGEST_LINE - 3)) == (PROTOCOL, "overlong-line")
+
+
+def test_empty_line_is_a_line() -> None:
+    """A bare LF is no greeting, and is known to be none at once."""
+    assert talk(b"\n", eof=False)[0] == [Failed(PROTOCOL, "unexpected-greeting", b"")]
+
+
+def test_only_a_greeting_can_be_tls_on_a_plain_port() -> None:
+    """What looks like TLS in a later reply is a line that has not ended."""
+    assert talk(b"+OK\r\n", b"\x16\x03\x01\x02")[0][-1] == Failed(DISCONNECTED, "closed-mid-line", b"\x16\x03\x01\x02")
+
+
+def test_segment_may_be_longer_than_a_line() -> None:
+    """Two long lines in one segment are both read to their ends."""
+    ready, bye = b"+OK " + b"x" * 500, b"+OK " + b"y" * 500
+    assert talk(ready + b"\r\n" + bye + b"\r\n")[0] == [Greeted(ready), Finished(bye)]

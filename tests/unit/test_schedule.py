@@ -19,6 +19,7 @@ from popwatch.schedule import (
     is_stale,
     longest_notice,
     next_due,
+    next_slot,
     retest_at,
 )
 from popwatch.targets import Policy
@@ -173,3 +174,50 @@ def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
 def test_longest_notice(policy: Policy, seconds: int) -> None:
     """The delay while up, those in warn, a tick that comes late in its minute, and the last test's deadline."""
     assert longest_notice(policy, 10) == timedelta(seconds=seconds)
+
+
+def test_update_of_popwatch_moves_nothing() -> None:
+    """Where samples lie, when a target's slots are and how a set is called stay the same from version to version."""
+    assert batch_of("mail.example.net", 1024) == 752
+    assert next_slot("mail.example.net", 86_400, NOON) == datetime(2026, 11, 24, 11, 29, 39, tzinfo=UTC)
+    assert group_name(["mail.example.net", "pop.example.net"]) == "ddd323ea"
+
+
+@pytest.mark.parametrize("delay", [60, 90, 3600])
+def test_slots_lie_a_delay_apart_to_the_second(delay: int) -> None:
+    """The slot after a slot is one delay later, and the one after the moment before it is that slot."""
+    slot = next_slot("t", delay, NOON)
+    assert NOON < slot <= NOON + timedelta(seconds=delay)
+    assert slot.microsecond == 0
+    assert next_slot("t", delay, slot) == slot + timedelta(seconds=delay)
+    assert next_slot("t", delay, slot - timedelta(seconds=1)) == slot
+
+
+def test_id_that_is_no_text_has_a_batch() -> None:
+    """A lone surrogate, which JSON can carry, stops no sweep."""
+    assert batch_of("mail-\ud800", 8) in range(8)
+
+
+def test_up_target_may_be_judged_at_its_own_slots_only() -> None:
+    """A test planned for a tick is judged if the target's own slot lies in that minute, and once."""
+    policy = replace(POLICY, delay_up=300)
+    slots = {name: next_slot(name, 300, NOON) for name in ("a", "b", "c")}
+    for name, slot in slots.items():
+        due = [tick for tick in ticks(5) if is_due(name, UP, policy, None, tick)]
+        assert due == [tick for tick in ticks(5) if tick - TICK < slot <= tick]
+        assert not is_due(name, UP, policy, due[0], due[0])
+    assert len(set(slots.values())) == 3
+
+
+def test_shortened_delay_counts_for_a_test_that_is_to_be_judged() -> None:
+    """As the delay was, the next test would have been tomorrow; as it is, it is now."""
+    health = Health(State.LOST, failures=9, next_test_at=NOON + timedelta(days=1))
+    policy = replace(POLICY, delay_lost=60)
+    assert is_due("t", health, policy, NOON - TICK, NOON)
+
+
+@pytest.mark.parametrize("state", [State.UNTESTED, State.SUSPENDED])
+def test_resumed_target_is_due_at_once_however_lately_it_was_tested(state: State) -> None:
+    """What it was tested as before does not count."""
+    policy = replace(POLICY, delay_up=86_400)
+    assert next_due("t", Health(state), policy, tested=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON

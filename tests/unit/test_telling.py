@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.health import UNTESTED, AlertEvent, Health, Judgement, State, changes_nothing, judge, suspend
+from popwatch.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State, changes_nothing, judge, suspend
 from popwatch.interventions import Acknowledgement
 from popwatch.outcomes import ErrorCode, Outcome, Phase
 from popwatch.targets import Policy
@@ -18,6 +19,7 @@ PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
 FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting")
 HALF = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
 CALM = Policy(flap_per_hour=0)
+FLAPPY = Policy(failures_per_alert=1, flap_per_hour=6)
 
 
 def run(outcomes: Iterable[Outcome], policy: Policy, health: Health = UNTESTED, parent: str = "") -> list[Judgement]:
@@ -36,6 +38,25 @@ def told(judgements: Iterable[Judgement]) -> list[str]:
 
 
 UP = judge(UNTESTED, PASSED, CALM, START - MINUTE).health
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "policy", "event", "number", "outage"),
+    [
+        ([FAILED] * 3, CALM, AlertEvent.DOWN, 1, 2 * MINUTE),
+        ([FAILED] * 3 + [PASSED], CALM, AlertEvent.RECOVERED, 0, 3 * MINUTE),
+        ([FAILED, PASSED] * 3 + [FAILED], FLAPPY, AlertEvent.FLAPPING, 7, timedelta()),
+        ([FAILED, PASSED] * 4 + [PASSED] * 20, FLAPPY, AlertEvent.STEADY, 0, timedelta()),
+        ([FAILED, PASSED] * 3 + [FAILED] * 21, FLAPPY, AlertEvent.STEADY, 0, 20 * MINUTE),
+        ([HALF] * 3, CALM, AlertEvent.DEGRADED, 0, timedelta()),
+        ([HALF] * 3 + [PASSED], CALM, AlertEvent.RESTORED, 0, timedelta()),
+    ],
+)
+def test_alert_says_what_it_counts_when_and_how_long_it_has_failed(
+    outcomes: list[Outcome], policy: Policy, event: AlertEvent, number: int, outage: timedelta
+) -> None:
+    """`down` counts alerts, `flapping` changes, others nothing; the moment is the test's."""
+    assert run(outcomes, policy, UP)[-1].alert == Alert(event, number, START + (len(outcomes) - 1) * MINUTE, outage)
 
 
 class TestDependence:
@@ -100,12 +121,10 @@ class TestAcknowledgement:
 class TestFlapping:
     """Too many changes: one alert, silence, one alert when it is steady."""
 
-    POLICY = Policy(failures_per_alert=1, flap_per_hour=6)
-
     def test_one_alert_instead_of_many_and_one_when_steady(self) -> None:
         """The seventh change within an hour is `flapping`; 20 minutes without one are `steady`."""
         outcomes = [FAILED, PASSED] * 6 + [PASSED] * 30
-        events = told(run(outcomes, self.POLICY, UP))
+        events = told(run(outcomes, FLAPPY, UP))
         assert events[:6] == ["down", "recovered"] * 3
         assert events[6] == "flapping"
         assert [event for event in events[7:] if event != "-"] == ["steady"]
@@ -113,7 +132,7 @@ class TestFlapping:
 
     def test_states_stay_true(self) -> None:
         """Each change of state is a transition, told or not."""
-        judgements = run([FAILED, PASSED] * 8, self.POLICY, UP)
+        judgements = run([FAILED, PASSED] * 8, FLAPPY, UP)
         assert all(judgement.transition for judgement in judgements)
 
     def test_what_was_told_is_closed_though_it_flaps(self) -> None:
@@ -123,16 +142,21 @@ class TestFlapping:
 
     def test_outage_of_a_flapping_target_is_told_once_it_is_steady(self) -> None:
         """It stays down: `steady` says so, and alert 1 follows at the next failed test."""
-        events = told(run([FAILED, PASSED] * 4 + [FAILED] * 30, self.POLICY, UP))
+        events = told(run([FAILED, PASSED] * 4 + [FAILED] * 30, FLAPPY, UP))
         assert [event for event in events[6:] if event != "-"][:3] == ["flapping", "steady", "down"]
+
+    def test_steadiness_leaves_nothing_behind(self) -> None:
+        """A target that is steady again is judged as one that never flapped."""
+        last = run([FAILED, PASSED] * 4 + [PASSED] * 20, FLAPPY, UP)[-1].health
+        assert last == replace(UP, since=START + 7 * MINUTE, last_good_at=START + 27 * MINUTE)
 
     def test_few_changes_are_no_flapping(self) -> None:
         """Six changes in an hour are within the default."""
-        assert "flapping" not in told(run([FAILED, PASSED] * 3 + [PASSED] * 60, self.POLICY, UP))
+        assert "flapping" not in told(run([FAILED, PASSED] * 3 + [PASSED] * 60, FLAPPY, UP))
 
     def test_changes_kept_are_few(self) -> None:
         """A record does not grow with the changes."""
-        last = run([FAILED, PASSED] * 100, self.POLICY, UP)[-1].health
+        last = run([FAILED, PASSED] * 100, FLAPPY, UP)[-1].health
         assert len(last.changes) == 7
 
     def test_zero_never_flaps(self) -> None:
@@ -157,6 +181,29 @@ class TestHalfUp:
     def test_brief_trouble_is_silent(self) -> None:
         """Two half tests and a whole one tell nothing."""
         assert told(run([HALF, HALF, PASSED], CALM, UP)) == ["-"] * 3
+
+    def test_failure_between_starts_the_count_anew(self) -> None:
+        """Three half tests in a row are told, and a failed one in between ends a row."""
+        assert told(run([HALF, HALF, FAILED, HALF, HALF, HALF], CALM, UP)) == ["-"] * 5 + ["degraded"]
+
+    def test_recovery_of_a_whole_host_needs_no_second_word(self) -> None:
+        """Who was told `degraded`, then `down`, is told `recovered` and not `restored` as well."""
+        assert told(run([HALF] * 3 + [FAILED] * 3 + [PASSED] * 2, CALM, UP))[-3:] == ["down", "recovered", "-"]
+
+    def test_recovery_of_half_a_host_leaves_the_other_half_to_be_told(self) -> None:
+        """It is half up again as it was before, so that `restored` follows."""
+        assert told(run([HALF] * 3 + [FAILED] * 3 + [HALF, PASSED], CALM, UP))[-2:] == ["recovered", "restored"]
+
+    def test_restored_leaves_nothing_behind(self) -> None:
+        """A target that is whole again is judged as one that always was."""
+        assert run([HALF] * 3 + [PASSED], CALM, UP)[-1].health == replace(UP, last_good_at=START + 3 * MINUTE)
+
+    def test_silent_change_is_a_change(self) -> None:
+        """A pass from warn is told to nobody, and has to be written all the same."""
+        health = run([FAILED], CALM, UP)[-1].health
+        judgement = judge(health, PASSED, CALM, START + MINUTE)
+        assert judgement.alert is None
+        assert not changes_nothing(health, judgement)
 
     def test_long_trouble_writes_nothing_more(self) -> None:
         """Once told, a further half test changes nothing that would have to be written."""
@@ -193,6 +240,16 @@ class TestCertificates:
         """Servers behind one name show two certificates: the one that expires first is warned of, once a limit."""
         short, long = START + timedelta(days=5), START + timedelta(days=25)
         assert self.warnings([short, long, short, long, short]) == ["0:7", "2:3", "4:1"]
+
+    def test_other_certificate_is_warned_of_once_the_first_has_run_out(self) -> None:
+        """From the very moment at which the one that was warned of expires."""
+        short, long = START + timedelta(days=1), START + timedelta(days=25)
+        assert self.warnings([short, long, long]) == ["0:1", "1:30"]
+
+    def test_day_of_expiry_is_a_limit_too(self) -> None:
+        """Limit 0 warns within the last 24 hours, and says 0."""
+        policy = replace(CALM, certificate_warn_days=(0,))
+        assert self.warnings([START + timedelta(hours=30)] * 2, policy) == ["1:0"]
 
     def test_days_are_the_users(self) -> None:
         """No days, no warnings."""

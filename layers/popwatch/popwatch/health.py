@@ -278,11 +278,10 @@ def _tell_certificate(after: Health, policy: Policy, now: datetime) -> tuple[Hea
 
 
 def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
-    beneath = health.beneath if health.state is State.MAINTENANCE else _wake(health).state
     after = replace(
         health,
         state=State.MAINTENANCE,
-        beneath=beneath,
+        beneath=_wake(health).state,
         since=_since(health, State.MAINTENANCE, now),
         next_test_at=None,
     )

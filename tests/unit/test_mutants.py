@@ -1,0 +1,61 @@
+"""Mutants: which survivors are explained, and which explanations are out of date."""
+
+from mutants.findings import (
+    Change,
+    function_of,
+    outdated,
+    read_change,
+    read_explanations,
+    survivors_of,
+    table,
+    unexplained,
+)
+
+SHOWN = """# popwatch.health.x__wake__mutmut_1: survived
+--- src/popwatch/health.py
++++ src/popwatch/health.py
+@@ -1,3 +1,3 @@
+ match state:
+-    return health.beneath or None
++    return health.beneath and None
+"""
+WAKE = Change("health._wake", ("- return health.beneath or None", "+ return health.beneath and None"))
+ITEM = {"function": "health._wake", "change": SHOWN.partition("@@\n")[2].replace("    ", ""), "reason": "None.\n"}
+OTHER = Change("health._wake", ("- return 1", "+ return 2"))
+RESULTS = {
+    "popwatch.health.x__wake__mutmut_1": "survived",
+    "popwatch.health.x__wake__mutmut_2": "killed",
+    "popwatch.health.x_judge__mutmut_1": "no tests",
+    "popwatch.pop3.xǁConversationǁ_fail__mutmut_1": "timeout",
+    "popwatch.pop3.xǁConversationǁ_fail__mutmut_2": "suspicious",
+    "popwatch.pop3.xǁConversationǁ_fail__mutmut_3": "not checked",
+}
+
+
+def test_change_is_known_by_its_lines_wherever_they_stand() -> None:
+    """The number of the mutant, the lines around and how far the code is indented do not matter."""
+    assert read_change("health._wake", SHOWN) == WAKE == read_explanations([ITEM])[0].change
+
+
+def test_function_is_named_as_in_the_source() -> None:
+    """Functions by module and name, methods with their class."""
+    assert [function_of(name) for name in RESULTS][::3] == ["health._wake", "pop3.Conversation._fail"]
+
+
+def test_mutant_survives_unless_a_test_failed_or_never_ended() -> None:
+    """One that no test runs has survived, and so has one of which nobody knows; one not run yet has not."""
+    assert [name[-8:] for name in survivors_of(RESULTS)] == ["mutmut_1", "mutmut_1", "mutmut_2"]
+
+
+def test_survivors_and_explanations_must_match() -> None:
+    """What is not explained is found, and so is what is explained and does not survive."""
+    explanations = read_explanations([ITEM])
+    assert unexplained([WAKE, OTHER], explanations) == [OTHER]
+    assert outdated([WAKE, OTHER], explanations) == []
+    assert outdated([OTHER], explanations) == [WAKE]
+
+
+def test_table_counts_each_mutant_once() -> None:
+    """Mutants, killed, timed out, explained, unexplained, not run."""
+    rows = table(["health", "pop3"], RESULTS, [OTHER])
+    assert rows.splitlines()[2:] == ["| `health` | 3 | 1 | 0 | 1 | 1 | 0 |", "| `pop3` | 3 | 0 | 1 | 1 | 0 | 1 |"]
