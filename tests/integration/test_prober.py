@@ -15,9 +15,10 @@ from unittest.mock import Mock
 import pytest
 
 from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
-from popwatch.prober import MOST_IN_FLIGHT, Prober, probe
+from popwatch.prober import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.addresses import is_local
 from popwatch.prober.names import Answer, Names, interleave
+from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
 from popwatch.targets import Target, parse_target
 from scripted_pop3 import ScriptedServer
@@ -247,16 +248,21 @@ def test_a_race_waits_for_a_descriptor() -> None:
         probed.abandon()
 
 
-def test_a_report_for_a_descriptors_former_socket_is_no_connection() -> None:
-    """A socket that is reported before it has connected goes on connecting."""
-    with blackhole() as (address, port):
-        loop = Mock(spec=Loop)
-        probed = Probe(target(port, host=address), loop)
-        probed.start()
-        probed.ready(loop.watch.call_args.args[0].fileno())
-        probed.tick(probed.deadline)
-    [outcome] = [call.args[1] for call in loop.finish.call_args_list]
-    assert outcome.reason == "connect-timed-out"
+def test_a_report_for_a_descriptors_former_socket_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that is taken anew, while reports are told, has a report behind it that is not of its socket."""
+    poller, first, second = Mock(), Mock(spec=Probe), Mock(spec=Probe)
+    monkeypatch.setattr("popwatch.prober.make_poller", lambda: poller)
+    loop = _Loop(Mock(), Mock(), 1, allow_local=True, kernel_stamps=False)
+    with socket.socket() as one, socket.socket() as other:
+        loop.watch(one, first)
+        poller.wait.return_value = [(one.fileno(), READABLE), (other.fileno(), READABLE)]
+        first.ready.side_effect = lambda *_: loop.watch(other, second)
+        loop._turn(time.monotonic())
+        assert (first.ready.call_count, second.ready.call_count) == (1, 0)
+        first.ready.side_effect = None
+        loop._turn(time.monotonic())
+        assert (first.ready.call_count, second.ready.call_count) == (2, 1)
+    loop.close()
 
 
 def test_connect_that_nobody_answers() -> None:

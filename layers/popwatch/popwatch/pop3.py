@@ -78,6 +78,10 @@ class _State(Enum):
     DONE = auto()
 
 
+_GREETING, _STLS, _TLS, _QUIT, _DONE = _State
+"""Names of their own: to look a member up in its enumeration takes three times as long, some ten times a test."""
+
+
 class Conversation:
     """One conversation. `greetings` are other accepted beginnings of the greeting, beside `+OK`.
 
@@ -86,17 +90,15 @@ class Conversation:
 
     def __init__(self, *, starttls: bool = False, greetings: Sequence[bytes] = (), check_quit: bool = True) -> None:
         self._starttls, self._greetings, self._check_quit = starttls, tuple(greetings), check_quit
-        self._state = _State.GREETING
-        self._buffer = bytearray()
-        self._ended = False
-        self._out = bytearray()
+        self._state = _GREETING
+        self._buffer = self._out = b""
         self._events: deque[Event] = deque()
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes that have arrived; what follows the end of the conversation is dropped."""
-        if self._state is _State.TLS and data:
+        if self._state is _TLS and data:
             self._fail("stls-injection", b"")  # plain text behind the reply to STLS could pass for encrypted (RFC 2595)
-        while data and self._state is not _State.DONE:
+        while data and self._state is not _DONE:
             room = LONGEST_LINE + 1 - len(self._buffer)
             self._buffer += data[:room]
             data = data[room:]
@@ -105,9 +107,9 @@ class Conversation:
     def receive_eof(self) -> None:
         """Take the end of the stream."""
         reasons = {
-            _State.GREETING: "closed-before-greeting",
-            _State.STLS: "closed-before-stls-reply",
-            _State.QUIT: "closed-before-quit-reply",
+            _GREETING: "closed-before-greeting",
+            _STLS: "closed-before-stls-reply",
+            _QUIT: "closed-before-quit-reply",
         }
         reason = reasons.get(self._state)
         if reason:
@@ -115,7 +117,7 @@ class Conversation:
 
     def tls_established(self) -> None:
         """Go on after the TLS handshake that followed `TlsWanted`; the server greets no second time (RFC 2595)."""
-        if self._state is _State.TLS:
+        if self._state is _TLS:
             self._quit()
 
     def next_event(self) -> Event | None:
@@ -124,8 +126,7 @@ class Conversation:
 
     def data_to_send(self) -> bytes:
         """What is to be sent now; empty if nothing is."""
-        data = bytes(self._out)
-        self._out.clear()
+        data, self._out = self._out, b""
         return data
 
     @property
@@ -134,73 +135,68 @@ class Conversation:
         return bool(self._buffer)
 
     def _read_lines(self) -> None:
-        while self._state not in (_State.DONE, _State.TLS):
-            end = self._buffer.find(b"\n")
-            if end < 0 or end >= LONGEST_LINE:
+        while self._buffer and self._state is not _TLS:
+            line, ended, rest = self._buffer.partition(b"\n")
+            if not ended or len(line) >= LONGEST_LINE:
                 self._check_unfinished()
                 return
-            line = bytes(self._buffer[:end]).removesuffix(b"\r")
-            del self._buffer[: end + 1]
-            self._take(line)
-        if self._state is _State.TLS and self._buffer:
+            self._buffer = rest
+            self._take(line.removesuffix(b"\r"))
+        if self._buffer:
             self._fail("stls-injection", b"")
 
     def _check_unfinished(self) -> None:
-        record = _TLS_RECORD.match(self._buffer) if self._state is _State.GREETING else None
+        record = _TLS_RECORD.match(self._buffer) if self._state is _GREETING else None
         if record:
             self._fail("tls-on-plain-port", record.group())
         elif len(self._buffer) > LONGEST_LINE:
             self._fail("overlong-line", self._seen())
 
     def _take(self, line: bytes) -> None:
-        match self._state:
-            case _State.GREETING:
-                self._take_greeting(line)
-            case _State.STLS if _OK.match(line):
-                self._state = _State.TLS
-                self._events.append(TlsWanted())
-            case _State.STLS:
-                self._fail("stls-refused" if line.startswith(b"-ERR") else "unexpected-reply", line)
-            case _State.QUIT if _OK.match(line):
-                self._end(Finished(line))
-            case _:
-                self._fail("quit-refused" if line.startswith(b"-ERR") else "unexpected-reply", line)
+        if self._state is _GREETING:
+            self._take_greeting(line)
+        elif not _OK.match(line):
+            refused = "stls-refused" if self._state is _STLS else "quit-refused"
+            self._fail(refused if line.startswith(b"-ERR") else "unexpected-reply", line)
+        elif self._state is _STLS:
+            self._state = _TLS
+            self._events.append(TlsWanted())
+        else:
+            self._end(Finished(line))
 
     def _take_greeting(self, line: bytes) -> None:
-        record = _TLS_RECORD.match(line)
-        if record:
-            self._fail("tls-on-plain-port", record.group())
-        elif not (_OK.match(line) or any(line.startswith(prefix) for prefix in self._greetings)):
-            self._fail(_foreign(line), line)
+        if not (_OK.match(line) or line.startswith(self._greetings)):
+            record = _TLS_RECORD.match(line)
+            self._fail(*(("tls-on-plain-port", record.group()) if record else (_foreign(line), line)))
         elif b"\0" in line:
             self._fail("not-text", line)
         else:
             self._events.append(Greeted(line))
             if self._starttls:
-                self._state = _State.STLS
+                self._state = _STLS
                 self._out += b"STLS\r\n"
             else:
                 self._quit()
 
     def _quit(self) -> None:
         self._out += b"QUIT\r\n"
-        self._state = _State.QUIT
+        self._state = _QUIT
         if not self._check_quit:
             self._end(Finished(b""))
 
     def _fail(self, reason: str, line: bytes) -> None:
         """End in a violation; QUIT goes out all the same, since most services know it and take their leave."""
-        if self._state in (_State.GREETING, _State.STLS):
+        if self._state in (_GREETING, _STLS):
             self._out += b"QUIT\r\n"
         self._end(Failed(FailureKind.PROTOCOL, reason, line[:LONGEST_LINE]))
 
     def _end(self, event: Event) -> None:
-        self._state = _State.DONE
-        self._buffer.clear()
+        self._state = _DONE
+        self._buffer = b""
         self._events.append(event)
 
     def _seen(self) -> bytes:
-        return bytes(self._buffer[:LONGEST_LINE])
+        return self._buffer[:LONGEST_LINE]
 
 
 def _foreign(line: bytes) -> str:

@@ -105,6 +105,7 @@ class _Loop:
         self._poller = make_poller()
         self._probes: set[Probe] = set()
         self._by_descriptor: dict[int, Probe] = {}
+        self._fresh: set[int] = set()  # watched since the last wait: what it reports of them is of a closed namesake
         self._moments: list[tuple[float, int, weakref.ref[Probe]]] = []  # a test that is over leaves only its moment
         self._order = count()
         self._waiting: defaultdict[str, list[Probe]] = defaultdict(list)
@@ -141,7 +142,9 @@ class _Loop:
 
     def watch(self, sock: socket.socket, probe: Probe) -> None:
         """Tell `probe` what happens on a socket."""
-        self._by_descriptor[sock.fileno()] = probe
+        descriptor = sock.fileno()
+        self._by_descriptor[descriptor] = probe
+        self._fresh.add(descriptor)
         self._poller.watch(sock)
 
     def connected(self, sock: socket.socket) -> None:
@@ -211,10 +214,11 @@ class _Loop:
     def _turn(self, until: float) -> None:
         if self._moments:
             until = min(until, self._moments[0][0])
-        for descriptor in self._poller.wait(max(0.0, until - time.monotonic())):
+        self._fresh.clear()
+        for descriptor, bits in self._poller.wait(max(0.0, until - time.monotonic())):
             probe = self._by_descriptor.get(descriptor)
-            if probe:
-                probe.ready(descriptor)
+            if probe and descriptor not in self._fresh:
+                probe.ready(descriptor, bits)
         self._take_answers()
         self._take_moments()
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from popwatch.outcomes import DETAIL_SHOWN, Outcome, clean
 from popwatch.targets import Target
@@ -16,6 +17,7 @@ _CARRIERS = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff
 """IPv6 whose last 32 bits are an IPv4 address: compatible, translated (RFC 2765), NAT64 (RFC 6052, RFC 8215)."""
 
 
+@lru_cache(maxsize=16_384)
 def is_local(address: str) -> bool:
     """Whether an address is of the prober's own machine, or of the cloud's services for that machine alone.
 

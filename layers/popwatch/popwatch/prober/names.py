@@ -94,17 +94,22 @@ class Names:
 def is_address(host: str) -> bool:
     """Whether a host is an address already."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
+        if ":" in host:
+            ipaddress.IPv6Address(host)
+        else:
+            socket.inet_pton(socket.AF_INET, host)
+    except (ValueError, OSError):
         return False
     return True
 
 
 def interleave(addresses: tuple[str, ...]) -> list[str]:
     """The addresses with their families in turn, the first one's first (RFC 8305 section 4)."""
+    if len(addresses) < 2:
+        return list(addresses)
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
-    first, second = (six, four) if addresses and ":" in addresses[0] else (four, six)
+    first, second = (six, four) if ":" in addresses[0] else (four, six)
     both = [address for pair in zip(first, second, strict=False) for address in pair]
     longer = first if len(first) > len(second) else second
     return both + longer[min(len(first), len(second)) :]

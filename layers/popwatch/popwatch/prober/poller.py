@@ -1,13 +1,26 @@
 """Waiting for many sockets at once, as directly as the system allows: epoll where there is one, `selectors` elsewhere.
 
 With epoll a socket is registered once, edge-triggered, for reading and writing alike: a test then costs one call to
-register it and none to change its mind. Readers must therefore read until nothing is left.
+register it and none to change its mind. Readers must therefore read until nothing is left: until a read brings less
+than it had room for, or, where the report is doubtful, until there is nothing to read.
 """
 
 import select
 import selectors
 import socket
 from typing import Protocol
+
+READABLE = 0x001
+"""EPOLLIN, and selectors.EVENT_READ: there is something to read."""
+
+DOUBTFUL = 0x008 | 0x010 | 0x2000
+"""EPOLLERR, EPOLLHUP and EPOLLRDHUP, or a system that does not tell: ask the socket what has become of it."""
+
+_EDGES = READABLE | 0x004 | 0x2000 | 1 << 31
+"""EPOLLIN, EPOLLOUT, EPOLLRDHUP and EPOLLET."""
+
+Report = tuple[int, int]
+"""A descriptor, and bits of what has happened on it: READABLE, DOUBTFUL, others."""
 
 
 class Poller(Protocol):
@@ -22,8 +35,8 @@ class Poller(Protocol):
     def unwatch(self, sock: socket.socket) -> None:
         """Forget the socket, which is about to be closed."""
 
-    def wait(self, seconds: float) -> list[int]:
-        """The descriptors that are ready, after `seconds` at the latest."""
+    def wait(self, seconds: float) -> list[Report]:
+        """What has happened, after `seconds` at the latest."""
 
     def close(self) -> None:
         """Give back what the poller holds."""
@@ -37,7 +50,7 @@ class EpollPoller:
 
     def watch(self, sock: socket.socket) -> None:
         """Register once for everything, edge-triggered."""
-        self._epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
+        self._epoll.register(sock.fileno(), _EDGES)
 
     def connected(self, sock: socket.socket) -> None:
         """Nothing to change: an edge is reported once."""
@@ -45,9 +58,9 @@ class EpollPoller:
     def unwatch(self, sock: socket.socket) -> None:
         """Nothing to do: closing a descriptor takes it out."""
 
-    def wait(self, seconds: float) -> list[int]:
-        """The ready descriptors, after `seconds` at the latest."""
-        return [descriptor for descriptor, _ in self._epoll.poll(seconds)]
+    def wait(self, seconds: float) -> list[Report]:
+        """What epoll says."""
+        return self._epoll.poll(seconds)
 
     def close(self) -> None:
         """Close the epoll descriptor."""
@@ -72,9 +85,9 @@ class SelectorPoller:
         """Take the socket out."""
         self._selector.unregister(sock)
 
-    def wait(self, seconds: float) -> list[int]:
-        """The ready descriptors, after `seconds` at the latest."""
-        return [key.fd for key, _ in self._selector.select(seconds)]
+    def wait(self, seconds: float) -> list[Report]:
+        """What the selector says, which does not tell errors from readiness."""
+        return [(key.fd, events | DOUBTFUL) for key, events in self._selector.select(seconds)]
 
     def close(self) -> None:
         """Close the selector."""

@@ -15,6 +15,7 @@ from popwatch.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, 
 from popwatch.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
 from popwatch.prober import stamps
 from popwatch.prober.names import Answer, interleave, is_address, sockaddr
+from popwatch.prober.poller import DOUBTFUL, READABLE
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
 from popwatch.targets import Problem, Target, TlsMode
 
@@ -40,6 +41,9 @@ _CONNECT_REASONS = {
     errno.EACCES: "not-permitted",
     errno.EPERM: "not-permitted",
 }
+
+_OPEN = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+"""A stream socket that never blocks, in one call where the system has it."""
 
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 """What a connect ends in where the server took the connection and broke it off at once; a refusal has its own code."""
@@ -88,11 +92,12 @@ class Loop(Protocol):
         """The probe is over."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attempt:
-    """A connection on its way to one address, and when it began by both clocks."""
+    """A connection on its way to one address, and when it began by both clocks. `stamped` until a stamp has served."""
 
     sock: socket.socket
+    descriptor: int
     address: str
     began: float
     began_real: float
@@ -105,8 +110,8 @@ class Probe:
     def __init__(self, target: Target, loop: Loop, *, kernel_stamps: bool = True, address: str = "") -> None:
         self.target, self._loop, self._kernel_stamps = target, loop, kernel_stamps
         self._only = address or (target.host if is_address(target.host) else "")
-        self._started_at, self._began = datetime.now(UTC), time.monotonic()
-        self.deadline = self._began + target.max_test_seconds
+        self._started_at, self._mark = datetime.now(UTC), time.monotonic()
+        self.deadline = self._mark + target.max_test_seconds
         self._phase = Phase.DNS
         self._addresses: deque[str] = deque()
         self._tried: list[tuple[str, str]] = []
@@ -117,12 +122,12 @@ class Probe:
         self._broken: OSError | None = None
         self._received = 0
         self._stamp: float | None = None
-        self._mark = self._began
+        self._connect_ms = self._tls_ms = 0.0
         self._facts: dict[str, object] = {}
         self._over = self._put_off = False
         self._conversation = Conversation(
             starttls=target.tls is TlsMode.STARTTLS,
-            greetings=[prefix.encode() for prefix in target.greeting],
+            greetings=[prefix.encode() for prefix in target.greeting] if target.greeting else (),
             check_quit=target.check_quit,
         )
 
@@ -149,14 +154,16 @@ class Probe:
             detail = answer.detail or f"{self.target.host} has no address."
             self._end(ErrorCode.NO_ADDRESS, answer.reason, detail)
 
-    def ready(self, descriptor: int) -> None:
-        """Something has happened on one of the probe's sockets."""
+    def ready(self, descriptor: int, bits: int) -> None:
+        """Something has happened on one of the probe's sockets; `bits` are the poller's, which name what."""
         attempt = self._racing.get(descriptor)
         if attempt:
-            self._check_connected(attempt)
+            self._check_connected(attempt, bits)
         if self._won and not self._over:
-            self._send(b"")
-            self._receive()
+            if self._unsent:
+                self._send(b"")
+            if bits & (READABLE | DOUBTFUL):
+                self._receive(to_the_end=bool(bits & DOUBTFUL))
 
     def put_off_deadline(self, seconds: float) -> None:
         """The loop was late by so much; the server gets the time back, once."""
@@ -243,22 +250,24 @@ class Probe:
             self._end_unconnected()
 
     def _connect(self, address: str) -> None:
-        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, _OPEN)
         try:
-            sock.setblocking(False)
+            if _OPEN == socket.SOCK_STREAM:
+                sock.setblocking(False)
             stamped = self._kernel_stamps and stamps.AVAILABLE and stamps.enable(sock)
-            attempt = _Attempt(sock, address, time.monotonic(), time.time(), stamped)
+            attempt = _Attempt(sock, sock.fileno(), address, time.monotonic(), time.time(), stamped)
             code = sock.connect_ex(sockaddr(address, self.target.port))
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, "connect")
         except OSError:
             sock.close()
             raise
-        self._racing[sock.fileno()] = attempt
+        self._racing[attempt.descriptor] = attempt
         self._loop.watch(sock, self)
 
-    def _check_connected(self, attempt: _Attempt) -> None:
-        code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    def _check_connected(self, attempt: _Attempt, bits: int) -> None:
+        """Take a report of a socket that was connecting: it has connected, or says why not if it is asked."""
+        code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if bits & DOUBTFUL else 0
         if code in _RESET:
             self._win(attempt)
             self._end_broken(OSError(code, "the server reset it"))
@@ -266,25 +275,26 @@ class Probe:
             self._lose(attempt)
             self._note_failed(attempt.address, code)
             self._connect_next()
-        elif _has_peer(attempt.sock):
+        else:
             self._win(attempt)
 
     def _win(self, attempt: _Attempt) -> None:
         """The first connection that stands is the one; the others are given up."""
-        del self._racing[attempt.sock.fileno()]
-        for other in list(self._racing.values()):
-            self._lose(other)
+        del self._racing[attempt.descriptor]
+        while self._racing:
+            self._lose(next(iter(self._racing.values())))
         self._won = attempt
         self._loop.connected(attempt.sock)
         self._mark = attempt.began
-        self._facts |= {"connect_ms": self._lap(), "address": attempt.address}
+        self._facts["address"] = attempt.address
+        self._facts["connect_ms"] = self._connect_ms = self._lap()
         if self.target.tls is TlsMode.IMPLICIT:
             self._start_tls()
         else:
             self._phase = Phase.GREETING
 
     def _lose(self, attempt: _Attempt) -> None:
-        del self._racing[attempt.sock.fileno()]
+        del self._racing[attempt.descriptor]
         self._close(attempt)
 
     def _close(self, attempt: _Attempt) -> None:
@@ -326,8 +336,9 @@ class Probe:
                 self._send(engine.data_to_send())
 
     def _take_established(self, engine: TlsEngine) -> None:
+        self._tls_ms = self._lap()
         self._facts |= {
-            "tls_ms": self._lap(),
+            "tls_ms": self._tls_ms,
             "tls_version": engine.version,
             "certificate_expires": engine.certificate_expires,
         }
@@ -338,9 +349,13 @@ class Probe:
         else:
             self._phase = Phase.GREETING
 
-    def _receive(self) -> None:
-        """Read until nothing is left; the poller reports each arrival once."""
-        while not self._over and self._won:
+    def _receive(self, *, to_the_end: bool) -> None:
+        """Read until nothing is left, which a read that was not filled says as well, unless it stopped before an end.
+
+        The poller reports each arrival once. `to_the_end` says that the end of the stream has come, or something worse.
+        """
+        more = True
+        while more and self._won and not self._over:
             try:
                 data, self._stamp = self._read(self._won)
             except BlockingIOError:
@@ -353,6 +368,7 @@ class Probe:
                 self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MOST_BYTES} bytes.")
                 return
             self._take(data)
+            more = to_the_end or len(data) == RECEIVE_SIZE or self._conversation.in_mid_line
 
     def _take(self, data: bytes) -> None:
         """Take what was read: bytes, in plain or for TLS, or the end of the stream."""
@@ -403,15 +419,14 @@ class Probe:
             self._reply()
 
     def _take_greeting(self, line: bytes) -> None:
-        rtt_ms, source = self._rtt()
-        spent = sum(float(str(self._facts.get(name) or 0)) for name in ("connect_ms", "tls_ms"))
-        self._facts |= {
-            "rtt_ms": rtt_ms,
-            "rtt_source": source,
-            "greeting_ms": max(0.0, rtt_ms - spent),
-            "greeting": clean(line, GREETING_SHOWN),
-        }
+        assert self._won  # noqa: S101 - nobody greets before there is a connection
         self._mark = time.monotonic()
+        facts = self._facts
+        facts["rtt_ms"], facts["rtt_source"] = rtt_ms, _ = self._rtt(self._won)
+        facts["connect_ms"] = connect_ms = min(self._connect_ms, rtt_ms)
+        facts["greeting_ms"] = max(0.0, rtt_ms - connect_ms - self._tls_ms)
+        facts["greeting"] = clean(line, GREETING_SHOWN)
+        self._won.stamped = False
         self._phase = Phase.STLS if self.target.tls is TlsMode.STARTTLS else Phase.QUIT
 
     def _take_failure(self, failure: Failed) -> None:
@@ -421,14 +436,12 @@ class Probe:
             self._facts["greeting"] = seen
         self._end(error, failure.reason, f"The server said: {seen}" if seen else "The server said nothing more.")
 
-    def _rtt(self) -> tuple[float, RttSource]:
+    def _rtt(self, won: _Attempt) -> tuple[float, RttSource]:
         """The time from the start of the connect to the arrival of what was read last, and by whose clock."""
-        assert self._won  # noqa: S101 - nobody greets before there is a connection
-        by_loop = (time.monotonic() - self._won.began) * 1000
+        by_loop = (self._mark - won.began) * 1000
         if self._stamp is not None:
-            by_kernel = (self._stamp - self._won.began_real) * 1000
+            by_kernel = (self._stamp - won.began_real) * 1000
             if 0 <= by_kernel <= by_loop + CLOCK_SLACK_MS:
-                self._facts["connect_ms"] = min(float(str(self._facts["connect_ms"])), by_kernel)
                 return by_kernel, RttSource.KERNEL
         return by_loop, RttSource.LOOP
 
@@ -468,12 +481,3 @@ class Probe:
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
         return Outcome(self._started_at, self._phase, error, reason, detail, **self._facts)  # type: ignore[arg-type]
-
-
-def _has_peer(sock: socket.socket) -> bool:
-    """Whether a socket has connected; what a poller reports may still be meant for the descriptor's former socket."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True

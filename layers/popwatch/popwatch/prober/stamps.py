@@ -43,7 +43,7 @@ def receive(sock: socket.socket, size: int) -> tuple[bytes, float | None]:
     """Up to `size` bytes, and when the last of them arrived, in seconds of the realtime clock, if the kernel says."""
     data, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY)
     for level, kind, value in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPING and len(value) >= _TIMESPEC.size:
+        if kind == _SO_TIMESTAMPING and level == socket.SOL_SOCKET and len(value) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(value)
             return data, (seconds + nanoseconds / 1e9) if seconds else None
     return data, None
