@@ -31,6 +31,8 @@ MOST_BYTES = 256 * 1024
 CLOCK_SLACK_MS = 5.0
 """How far a kernel stamp may lie beyond the loop's own time before the realtime clock must have been set."""
 
+_WORTH_READING = READABLE | DOUBTFUL
+
 _CONNECT_REASONS = {
     errno.ECONNREFUSED: "refused",
     errno.EHOSTUNREACH: "unreachable",
@@ -162,7 +164,7 @@ class Probe:
         if self._won and not self._over:
             if self._unsent:
                 self._send(b"")
-            if bits & (READABLE | DOUBTFUL):
+            if bits & _WORTH_READING:
                 self._receive(to_the_end=bool(bits & DOUBTFUL))
 
     def put_off_deadline(self, seconds: float) -> None:
@@ -190,9 +192,10 @@ class Probe:
     def abandon(self) -> None:
         """Close whatever is open; no outcome."""
         self._over = True
-        for attempt in [*self._racing.values(), *([self._won] if self._won else [])]:
-            self._close(attempt)
-        self._racing.clear()
+        while self._racing:
+            self._close(self._racing.popitem()[1])
+        if self._won:
+            self._close(self._won)
 
     def _tls_problems(self) -> tuple[Problem, ...]:
         """A CA that OpenSSL cannot read is a problem of the configuration, like any other bad field."""
@@ -282,7 +285,7 @@ class Probe:
         """The first connection that stands is the one; the others are given up."""
         del self._racing[attempt.descriptor]
         while self._racing:
-            self._lose(next(iter(self._racing.values())))
+            self._close(self._racing.popitem()[1])
         self._won = attempt
         self._loop.connected(attempt.sock)
         self._mark = attempt.began
@@ -447,9 +450,8 @@ class Probe:
 
     def _reply(self) -> None:
         data = self._conversation.data_to_send()
-        if data and self._engine:
-            data = self._engine.encrypt(data)
-        self._send(data)
+        if data:
+            self._send(self._engine.encrypt(data) if self._engine else data)
 
     def _send(self, data: bytes) -> None:
         """Send what there is, the rest when the socket is ready. A broken connection ends once it has been read."""
@@ -477,7 +479,7 @@ class Probe:
                 self._engine.close()
                 self._send(self._engine.data_to_send())
         self.abandon()
-        self._loop.finish(self, self._outcome(error, reason, clean(detail, DETAIL_SHOWN)))
+        self._loop.finish(self, self._outcome(error, reason, clean(detail, DETAIL_SHOWN) if detail else ""))
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
         return Outcome(self._started_at, self._phase, error, reason, detail, **self._facts)  # type: ignore[arg-type]
