@@ -41,6 +41,10 @@ def run(prober: Prober, targets: list[Target], **options: Any) -> dict[str, Outc
     return {tested.target_id: outcome for arrivals in prober.run(targets, **options) for tested, outcome in arrivals}
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def resolver(names: dict[str, list[str]]) -> Callable[[str], list[str]]:
     def resolve(host: str) -> list[str]:
         if host not in names:
@@ -246,6 +250,35 @@ def test_a_race_waits_for_a_descriptor() -> None:
         probed.tick(now)
         assert loop.watch.call_count == 2
         probed.abandon()
+
+
+@pytest.mark.parametrize("moment", ["start", "resolved", "ready", "tick"])
+def test_a_fault_of_the_prober_costs_one_test(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    """A target whose test meets it has no outcome; all others have theirs, and nothing stays open."""
+    tell = getattr(Probe, moment)
+
+    def fail(probed: Probe, *arguments: object) -> None:
+        if probed.target.target_id == "bad":
+            raise RuntimeError("unforeseen")
+        tell(probed, *arguments)
+
+    monkeypatch.setattr(Probe, moment, fail)
+    names = {"good.test": ["127.0.0.1"], "bad.test": ["127.0.0.1"]}
+    script = "silent" if moment == "tick" else "healthy"
+    bad = target(server.listen(script), "bad", host="bad.test", max_test_seconds=1)
+    good = target(server.listen("healthy"), "good", host="good.test")
+    before = descriptors()
+    assert {name: found.passed for name, found in run(Prober(resolve=resolver(names)), [bad, good]).items()} == {
+        "good": True
+    }
+    end = time.monotonic() + 5
+    while descriptors() > before and time.monotonic() < end:  # the server has its own of each connection
+        time.sleep(0.01)
+    assert descriptors() <= before
+    [record] = [record for record in caplog.records if record.name == "popwatch.prober"]
+    assert "'bad'" in record.getMessage()
 
 
 def test_a_report_for_a_descriptors_former_socket_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,14 +612,14 @@ def test_nothing_is_left_open(server: ScriptedServer) -> None:
     targets = [target(port, str(port), max_test_seconds=1) for port in ports]
     prober = Prober()
     run(prober, targets)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     for _ in range(3):
         run(prober, targets)
         broken_off = prober.run(targets)
         next(broken_off)
         broken_off.close()
     time.sleep(0.3)  # the server's own ends of the connections
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert descriptors() <= before
 
 
 def test_run_yields_while_nothing_comes(server: ScriptedServer) -> None:

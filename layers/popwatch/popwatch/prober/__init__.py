@@ -5,12 +5,13 @@ without blocking. Readiness is always looked at before deadlines, so a loop that
 """
 
 import heapq
+import logging
 import resource
 import socket
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -44,6 +45,8 @@ LATE_SECONDS = 0.05
 LONGEST_GRACE_SECONDS = 2.0
 """The most by which a deadline is put off."""
 
+_log = logging.getLogger("popwatch.prober")
+
 Arrivals = list[tuple[Target, Outcome]]
 
 
@@ -72,7 +75,8 @@ class Prober:
     def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[Arrivals, None, None]:
         """Test `targets`, yielding outcomes as they come, and an empty list at least once a second.
 
-        A target whose `max_test_seconds` no longer fit before `end_by`, by the monotonic clock, is left out.
+        A target whose `max_test_seconds` no longer fit before `end_by`, by the monotonic clock, is left out; so is one
+        whose test the prober itself could not make, which is logged.
         """
         loop = _Loop(
             self._names,
@@ -209,7 +213,18 @@ class _Loop:
 
     def _begin(self, probe: Probe) -> None:
         self._probes.add(probe)
-        probe.start()
+        self._tell(probe, probe.start)
+
+    def _tell(self, probe: Probe, what: Callable[..., None], *arguments: object) -> None:
+        """Call on a probe. A fault of the prober's own ends the test that meets it, without an outcome; no other."""
+        try:
+            what(*arguments)
+        except Exception:
+            _log.exception("The test of %r could not be made.", probe.target.target_id)
+            with suppress(KeyError, OSError):
+                probe.abandon()
+            self._probes.discard(probe)
+            self._parties.pop(probe, None)
 
     def _turn(self, until: float) -> None:
         if self._moments:
@@ -218,7 +233,7 @@ class _Loop:
         for descriptor, bits in self._poller.wait(max(0.0, until - time.monotonic())):
             probe = self._by_descriptor.get(descriptor)
             if probe and descriptor not in self._fresh:
-                probe.ready(descriptor, bits)
+                self._tell(probe, probe.ready, descriptor, bits)
         self._take_answers()
         self._take_moments()
 
@@ -231,7 +246,7 @@ class _Loop:
                 answer = self._answers.get_nowait()
                 self._known[answer.host] = answer
                 for probe in self._waiting.pop(answer.host, []):
-                    probe.resolved(answer)
+                    self._tell(probe, probe.resolved, answer)
 
     def _take_moments(self) -> None:
         now = time.monotonic()
@@ -242,7 +257,7 @@ class _Loop:
                 continue
             if now - moment > LATE_SECONDS and moment == probe.deadline:
                 probe.put_off_deadline(min(now - moment, LONGEST_GRACE_SECONDS))
-            probe.tick(now)
+            self._tell(probe, probe.tick, now)
 
     def _deliver(self, answer: Answer) -> None:
         """Called from a thread of the lookups; after the run has ended it rings a bell that is gone."""
