@@ -284,10 +284,10 @@ def refresh(endpoint: str, count: int) -> tuple[float, float]:
 
 def tls_cpu() -> float:
     """CPU seconds that a test with TLS takes beyond a plain one."""
-    with fast_stub() as plain, tls_stub() as (ports, authority):
+    with fast_stub() as plain, tls_stub() as secured:
         took = {
             "plain": prober_cpu({"port": plain.port}),
-            "tls": prober_cpu({"port": ports[0], "tls": "implicit", "ca_pem": authority}),
+            "tls": prober_cpu({"port": secured.ports[0], "tls": "implicit", "ca_pem": secured.authority}),
         }
     return took["tls"] - took["plain"]
 
@@ -306,10 +306,10 @@ def prober_cpu(fields: Mapping[str, object]) -> float:
 
 def sending() -> Inputs:
     """Bytes of IP packets that a test sends, plain and with TLS."""
-    with fast_stub() as plain, tls_stub() as (ports, authority):
+    with fast_stub() as plain, tls_stub() as secured:
         return {
             "bytes_out": bytes_out({"port": plain.port}),
-            "tls_bytes_out": bytes_out({"port": ports[0], "tls": "implicit", "ca_pem": authority}),
+            "tls_bytes_out": bytes_out({"port": secured.ports[0], "tls": "implicit", "ca_pem": secured.authority}),
         }
 
 

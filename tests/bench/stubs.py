@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
@@ -42,22 +43,38 @@ def stub(delay: str, ports: int = 1) -> Iterator[RunningStub]:
             running.process.communicate()
 
 
+@dataclass(frozen=True, slots=True)
+class TlsStub:
+    """A running server with TLS: its ports, and the authority (PEM) that vouches for it as 127.0.0.1."""
+
+    ports: list[int]
+    authority: str
+    process: subprocess.Popen[str]
+
+    def stop(self) -> dict[str, float]:
+        """End it; when it greeted last at each address, in seconds of the realtime clock."""
+        output, _ = self.process.communicate()
+        return {address: float(at) for address, at in (line.split() for line in output.splitlines())}
+
+
 @contextmanager
-def tls_stub(ports: int = 1) -> Iterator[tuple[list[int], str]]:
-    """A stub server with TLS: its ports, and the authority (PEM) that vouches for it as 127.0.0.1."""
+def tls_stub(ports: int = 1, delay_seconds: float = 0.0) -> Iterator[TlsStub]:
+    """A server with TLS on all loopback addresses while the block runs."""
     authority = trustme.CA()
     with tempfile.TemporaryDirectory() as folder:
         certificate = Path(folder) / "server.pem"
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM.with_name("tls_server.py")), str(certificate), str(ports)],
+            [sys.executable, str(PROGRAM.with_name("tls_server.py")), str(certificate), str(ports), str(delay_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert process.stdout
         try:
-            yield [int(port) for port in process.stdout.readline().split()], authority.cert_pem.bytes().decode()
+            found = [int(port) for port in process.stdout.readline().split()]
+            yield TlsStub(found, authority.cert_pem.bytes().decode(), process)
         finally:
-            process.kill()
-            process.communicate()
+            if process.poll() is None:
+                process.kill()
+                process.communicate()

@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 from clients.job import Job
@@ -28,9 +29,10 @@ class TimedSocket(socket.socket):
 def main() -> None:
     """Test, and print a JSON object: address to when it began, rtt_ms, and by whose clock."""
     job, kernel_stamps = Job.given(), sys.argv[2] == "kernel"
+    tls = {"tls": "implicit", "ca_pem": job.authority, "tls_name": "127.0.0.1"} if job.authority else {}
     targets = [
-        parse_target({"target_id": host, "host": host, "port": port, "max_test_seconds": job.deadline})
-        for host, port in job.servers()
+        parse_target({"target_id": host, "host": host, "port": port, "max_test_seconds": job.deadline, **tls})
+        for host, port in replace(job, authority="").servers()
     ]
     prober = Prober(in_flight=max(len(targets), 1), kernel_stamps=kernel_stamps)
     print("ready", flush=True)
