@@ -247,3 +247,24 @@ def test_segment_may_be_longer_than_a_line() -> None:
     """Two long lines in one segment are both read to their ends."""
     ready, bye = b"+OK " + b"x" * 500, b"+OK " + b"y" * 500
     assert talk(ready + b"\r\n" + bye + b"\r\n")[0] == [Greeted(ready), Finished(bye)]
+
+
+@pytest.mark.parametrize("then", ["refused", "established"])
+def test_what_was_not_taken_yet_is_sent_first(then: str) -> None:
+    """A caller that takes what is to be sent only once gets all of it, in order."""
+    conversation = Conversation(starttls=True)
+    conversation.receive_data(b"+OK ready\r\n")
+    if then == "refused":
+        conversation.receive_data(b"-ERR no\r\n")
+    else:
+        conversation.receive_data(b"+OK go ahead\r\n")
+        conversation.tls_established()
+    assert conversation.data_to_send() == b"STLS\r\nQUIT\r\n"
+
+
+def test_nothing_is_unfinished_after_the_end() -> None:
+    """What came with the last line, or behind it, is dropped."""
+    conversation = Conversation()
+    conversation.receive_data(b"+OK ready\r\n+OK bye\r\nand")
+    conversation.receive_data(b"more")
+    assert not conversation.in_mid_line

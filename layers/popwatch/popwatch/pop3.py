@@ -174,7 +174,7 @@ class Conversation:
             self._events.append(Greeted(line))
             if self._starttls:
                 self._state = _STLS
-                self._out += b"STLS\r\n"
+                self._out = b"STLS\r\n"
             else:
                 self._quit()
 
