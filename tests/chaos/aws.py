@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.hooks import HierarchicalEmitter
 
 from chaos.engine import Killed, Process
 from chaos.evidence import Evidence
@@ -97,10 +98,17 @@ class _Exceptions:
     ConditionalCheckFailedException = ClientError
 
 
+class _Meta:
+    """Where hooks are put into a client. None is called here: answers need no parsing."""
+
+    events = HierarchicalEmitter()
+
+
 class DynamoDB:
     """A DynamoDB client."""
 
     exceptions = _Exceptions()
+    meta = _Meta()
 
     def __init__(self, wire: Wire, tables: Tables) -> None:
         self._wire, self._tables = wire, tables

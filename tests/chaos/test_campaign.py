@@ -12,12 +12,12 @@ from chaos.bugs import BUGS
 from chaos.campaign import Plan
 from chaos.versions import code_of
 from chaos.world import Upgrade
+from first_version import FIRST_WHOLE_VERSION
 from popwatch.config import Settings
 from popwatch.schedule import LARGEST_BATCH
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0
-FIRST_WHOLE_VERSION = "cc9a445f4a6f0a5280b800b3f1f82be5d502bf4a"
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])

@@ -1,0 +1,106 @@
+"""A stack that one version deploys after another, from one folder, as its user would."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from e2e.deployed import Deployed
+from first_version import PROJECT, unpack
+from popwatch.cli.installation import find_local
+from popwatch.cli.local.alerts import AlertFeed
+from popwatch.cli.local.stack import LocalStack, free_port
+
+PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
+
+DEPLOY = """
+import sys
+from pathlib import Path
+from popwatch.cli.local.stack import LocalStack
+stack = LocalStack(Path.cwd(), Path(".popwatch").absolute(), int(sys.argv[1]), {"ScheduleState": "DISABLED"})
+stack.build()
+stack.deploy()
+"""
+COMMAND = "from popwatch.cli.main import main; main()"
+
+
+@dataclass(slots=True)
+class Clone:
+    """A user's clone, in which the first whole version or this one is checked out, and the local AWS."""
+
+    folder: Path
+    cloud: LocalStack
+    feed: AlertFeed | None = None
+
+    @classmethod
+    @contextmanager
+    def beside_cloud(cls, folder: Path) -> Iterator[Self]:
+        """An empty clone, and an AWS that goes on as long as the test does."""
+        folder.mkdir()
+        cloud = LocalStack(PROJECT, folder / ".popwatch", port=free_port(0))
+        try:
+            cloud.start()
+            yield cls(folder, cloud)
+        finally:
+            cloud.stop()
+
+    def deploy_first_version(self) -> Deployed:
+        """Check out the first whole version and deploy it."""
+        self._empty()
+        unpack(self.folder, *PARTS)
+        return self._deploy()
+
+    def deploy_this_version(self) -> Deployed:
+        """Check out this version and deploy it."""
+        self._empty()
+        for part in PARTS:
+            if (PROJECT / part).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(PROJECT / part, self.folder / part, ignore=ignored)
+            else:
+                shutil.copy(PROJECT / part, self.folder / part)
+        return self._deploy()
+
+    def popwatch(self, *arguments: str) -> str:
+        """What `popwatch --local` of the checked-out version prints; sweeps of long ago make it exit with 3."""
+        return self._run(COMMAND, "--local", *arguments, codes=(0, 3))
+
+    def _empty(self) -> None:
+        for part in PARTS:
+            path = self.folder / part
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _deploy(self) -> Deployed:
+        self._run(DEPLOY, str(self.cloud.port))
+        outputs = self.cloud.folder / "outputs.json"
+        self.cloud.outputs = dict(json.loads(outputs.read_text())["outputs"])
+        installation = find_local(outputs)
+        self.feed = self.feed or AlertFeed(installation)  # who has subscribed does not do so again after an upgrade
+        return Deployed(self.cloud, installation, self.feed)
+
+    def _run(self, program: str, *arguments: str, codes: Collection[int] = (0,)) -> str:
+        """Run a program with the checked-out version's package, in an empty HOME."""
+        home = self.folder.parent / "home"
+        home.mkdir(exist_ok=True)
+        package = str(self.folder / "layers" / "popwatch")
+        environment = {**os.environ, "HOME": str(home), "PYTHONPATH": package, "COLUMNS": "116"}
+        ended = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert ended.returncode in codes, ended.stdout + ended.stderr
+        return ended.stdout

@@ -1,0 +1,138 @@
+"""template.yaml over a stack of the first whole version: nothing that holds data is removed or made anew.
+
+Which properties CloudFormation makes a resource anew for is read from AWS's own schemas, which cfn-lint brings.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import decode
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
+from first_version import PROJECT, unpack
+
+HOLDS_DATA = {
+    "AWS::DynamoDB::Table",
+    "AWS::Logs::LogGroup",
+    "AWS::SNS::Subscription",  # a new one has to be confirmed again
+    "AWS::SNS::Topic",  # its subscribers
+    "AWS::SQS::Queue",
+}
+
+ALSO_REPLACE = {"AWS::DynamoDB::Table": {"AttributeDefinitions", "LocalSecondaryIndexes"}}
+"""What AWS's schemas leave out: editing an entry of these replaces the table (AWS: aws-resource-dynamodb-table)."""
+
+REMOVED: dict[str, str] = {}
+"""Resources of the first whole version that this one does not have, each with the reason. There are none."""
+
+BEHAVIOUR = ("Condition", "DeletionPolicy", "UpdateReplacePolicy")
+
+Template = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The template of the first whole version."""
+    folder = tmp_path_factory.mktemp("first")
+    unpack(folder, "template.yaml")
+    return read(folder / "template.yaml")
+
+
+@pytest.fixture(scope="module")
+def this() -> Template:
+    """The template as it is."""
+    return read(PROJECT / "template.yaml")
+
+
+def read(path: Path) -> Template:
+    """A template with CloudFormation's short functions written out."""
+    found: Template = decode(str(path))[0]
+    return found
+
+
+def losses(old: Template, new: Template) -> set[str]:
+    """What an update from one template to the other would remove or make anew, and how."""
+    return {
+        f"{name}: {how}"
+        for name, resource in old["Resources"].items()
+        if resource["Type"] in HOLDS_DATA
+        for how in changes(resource, new["Resources"].get(name))
+    }
+
+
+def changes(old: Template, new: Template | None) -> set[str]:
+    """Whatever of a resource that holds data an update may not change."""
+    if new is None:
+        return {"removed"}
+    if new["Type"] != old["Type"]:
+        return {"Type"}
+    properties = {name for name in replacing(old["Type"]) if differs(old["Properties"], new["Properties"], name)}
+    return properties | {name for name in BEHAVIOUR if differs(old, new, name)}
+
+
+def differs(old: Template, new: Template, name: str) -> bool:
+    return bool(old.get(name) != new.get(name))
+
+
+def replacing(kind: str) -> set[str]:
+    """The properties of a kind of resource whose change makes CloudFormation replace it."""
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+    paths = [*schema.get("createOnlyProperties", ()), *schema.get("conditionalCreateOnlyProperties", ())]
+    return {path.split("/")[2] for path in paths} | ALSO_REPLACE.get(kind, set())
+
+
+def test_nothing_that_holds_data_is_lost(first: Template, this: Template) -> None:
+    """Tables, topics, subscriptions, queues and logs stay as they are."""
+    kinds = {resource["Type"] for resource in first["Resources"].values()}
+    assert kinds >= HOLDS_DATA
+    assert losses(first, this) == set()
+
+
+def test_nothing_is_removed_without_a_reason(first: Template, this: Template) -> None:
+    """Every other resource stays too, or is listed."""
+    assert first["Resources"].keys() - this["Resources"].keys() == REMOVED.keys()
+
+
+def test_what_was_answered_and_read_still_is(first: Template, this: Template) -> None:
+    """Parameters are as they were, new ones have defaults, and outputs name what they named."""
+    for name, old in first["Parameters"].items():
+        assert {**this["Parameters"][name], "Description": ""} == {**old, "Description": ""}
+    assert all("Default" in found for found in this["Parameters"].values())
+    assert {name: found["Value"] for name, found in first["Outputs"].items()}.items() <= {
+        name: found["Value"] for name, found in this["Outputs"].items()
+    }.items()
+
+
+def _rename(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda resources: resources.update({f"{name}2": resources.pop(name)})
+
+
+def _set(name: str, field: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda resources: resources[name]["Properties"].update({field: value})
+
+
+def _let_go(resources: dict[str, Any]) -> None:
+    resources["TargetsTable"]["DeletionPolicy"] = "Delete"
+
+
+@pytest.mark.parametrize(
+    ("change", "loss"),
+    [
+        (_rename("StatusTable"), "StatusTable: removed"),
+        (_set("HistoryTable", "KeySchema", [{"AttributeName": "pk", "KeyType": "HASH"}]), "HistoryTable: KeySchema"),
+        (_set("TargetsTable", "TableName", "targets"), "TargetsTable: TableName"),
+        (_set("AlertTopic", "FifoTopic", True), "AlertTopic: FifoTopic"),
+        (_set("BatchQueue", "QueueName", "batches"), "BatchQueue: QueueName"),
+        (_set("AlertEmailSubscription", "Protocol", "email-json"), "AlertEmailSubscription: Protocol"),
+        (_let_go, "TargetsTable: DeletionPolicy"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_loss_is_seen(this: Template, change: Callable[[dict[str, Any]], object], loss: str) -> None:
+    """Each change that would lose data is found."""
+    changed = deepcopy(dict(this))
+    change(changed["Resources"])
+    assert losses(this, changed) == {loss}
