@@ -42,12 +42,12 @@ class Rates:
     target_added: float = 0.006
     server_changed: float = 0.04
     storm: float = 0.004
+    killed_midway: float = 0.0
+    """Between any two instructions; only of a real process (of each of its invocations)."""
 
-    @classmethod
-    def draw(cls, random: Random) -> "Rates":
+    def draw(self, random: Random) -> "Rates":
         """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
-        usual = cls()
-        return cls(**{name: min(0.5, getattr(usual, name) * random.choice(FACTORS)) for name in cls.__slots__})
+        return Rates(**{name: min(0.5, getattr(self, name) * random.choice(FACTORS)) for name in Rates.__slots__})
 
 
 CALM = Rates(**dict.fromkeys(Rates.__slots__, 0.0))

@@ -7,7 +7,7 @@ simulated, and the clients below them.
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -20,6 +20,7 @@ from chaos.aws import DynamoDB, Sns, Sqs, Wire
 from chaos.engine import Engine, Killed, Process, Threads
 from chaos.evidence import Evidence
 from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from chaos.people import Configured, change_mind, draw_policy
 from chaos.tables import Tables
 from popwatch.batches import Work, from_message
 from popwatch.config import Settings
@@ -41,9 +42,6 @@ RESERVE_SECONDS = 20.0
 VISIBILITY_SECONDS = 720.0
 RECEIVES = 3
 """From template.yaml: the function's timeout, the queue's visibility timeout and its `maxReceiveCount`."""
-
-GATEWAY = "mail-0"
-"""What other targets depend on, if they depend on any."""
 
 NAMES = TableNames(
     "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
@@ -80,7 +78,7 @@ class Shape:
             page_bytes=random.choice([1_048_576, 1_048_576, 1500]),
             schedule_second=random.uniform(0, 55),
             latency=random.choice([0.004, 0.004, 0.05, 0.4]),
-            rates=Rates.draw(random),
+            rates=Rates().draw(random),
         )
 
     def under(self, weather: Mapping[str, float]) -> "Shape":
@@ -95,14 +93,6 @@ class Server:
 
     answers: bool = True
     failure: int = 0
-
-
-@dataclass(slots=True)
-class Configured:
-    """A target as its user has written it last."""
-
-    policy: facts.Policy
-    silence: tuple[datetime, datetime] | None = None
 
 
 class SimulatedProber(Prober):
@@ -206,7 +196,7 @@ class World:
         self.calm, self.faults.rates = True, CALM
         self.outages.clear()
         self.engine.run(began + calm_hours * 60 * MINUTE)
-        servers = {name: (self._policy_now(name), self.servers[name].answers) for name in self.configured}
+        servers = {name: (self.configured[name].at(self.now()), self.servers[name].answers) for name in self.configured}
         self.evidence.add(facts.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
         self.calm, self.faults.rates = False, self.shape.rates
 
@@ -225,7 +215,7 @@ class World:
         """The outcome of a test, by what the server does now."""
         server, clock = self.servers[target.target_id], self._clock_of(process)
         known = self.policies[int(target.tags[0])]
-        policy = _at(known, tick)
+        policy = known.at(tick)
         self.evidence.add(
             facts.Tested(
                 self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
@@ -289,22 +279,8 @@ class World:
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
-        delays = [10, 30, 60, 60, 60, 90, 120]
-        flaps, depends = faults.choice([0, 0, 6]), name != GATEWAY and faults.choice([False, False, True])
-        if self.upgrade:  # which knows of neither before it
-            flaps, depends = 0, False
-        policy = facts.Policy(
-            failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
-            max_alerts=faults.choice([1, 2, 3] if flaps else [0, 1, 2, 3, 3]),
-            flap_per_hour=flaps,
-            depends_on=GATEWAY if depends else "",
-            alert_recovery=faults.uniform(0, 1) < 0.9,
-            delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
-            delay_lost=faults.choice([60, 120, 300]),
-            delay_warn=faults.choice(delays),
-            delay_down=faults.choice(delays),
-        )
-        self._configure(name, Configured(policy))
+        plain = self.upgrade is not None  # the older version knows neither flapping nor gateways
+        self._configure(name, Configured(draw_policy(name, faults, plain=plain)))
 
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
@@ -314,27 +290,9 @@ class World:
             table.delete((name, ""), self.engine.now)
 
     def _reconfigure(self, name: str, faults: Faults) -> None:
-        """One change of mind: another threshold, another delay, silence, suspension, an acknowledgement."""
         known = self.configured.get(name)
-        if known is None:
-            return
-        policy, silence = known.policy, known.silence
-        match faults.choice(range(7)):
-            case 0:
-                policy = replace(policy, failures_per_alert=faults.choice([1, 2, 3, 4]))
-            case 1:
-                policy = replace(policy, max_alerts=faults.choice([1, 2, 4] if policy.flap_per_hour else [0, 1, 2, 4]))
-            case 2:
-                policy = replace(policy, delay_up=faults.choice([30, 60, 120, 300]))
-            case 3:
-                policy = replace(policy, delay_warn=faults.choice([10, 30, 60]), delay_lost=faults.choice([60, 120]))
-            case 4:
-                silence = (self.now(), self.now() + timedelta(minutes=faults.choice(range(1, 15))))
-            case 5:
-                policy = replace(policy, enabled=not policy.enabled)
-            case _:
-                policy = replace(policy, acknowledged=self._failing_since(name))
-        self._configure(name, Configured(policy, silence))
+        if known:
+            self._configure(name, change_mind(known, faults, self.now(), lambda: self._failing_since(name)))
 
     def _failing_since(self, name: str) -> datetime | None:
         """What `popwatch ack` would write: the beginning of the outage that the record tells of."""
@@ -343,25 +301,13 @@ class World:
         return datetime.fromisoformat(since["S"]) if since else None
 
     def _configure(self, name: str, known: Configured) -> None:
-        """Write the target as its user would; `tags` number the configuration, so that each test tells which it had."""
+        """Write the target as its user would."""
         self.configured[name] = known
         self.policies.append(known)
-        policy = {key: value for key, value in asdict(known.policy).items() if key not in ("silenced", "acknowledged")}
-        fields: dict[str, object] = {**policy, "host": f"{name}.example.net"}
-        fields["tags"] = [str(len(self.policies) - 1)]
-        if known.silence:
-            fields["silence"] = dict(
-                zip(("from", "until"), (moment.isoformat() for moment in known.silence), strict=True)
-            )
-        if known.policy.acknowledged:
-            fields["acknowledged"] = {"outage": known.policy.acknowledged.isoformat()}
-        item = to_item({"target_id": name, **fields})
+        item = to_item(known.item(name, len(self.policies) - 1, host=f"{name}.example.net"))
         self.tables.by_name["Targets"].put(item, self.engine.now)
         self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy))
-        self._note(0, f"{name} configured: {_differences(known)}")
-
-    def _policy_now(self, name: str) -> facts.Policy:
-        return _at(self.configured[name], self.now())
+        self._note(0, f"{name} configured: {known}")
 
     # ---- invocations
 
@@ -480,17 +426,3 @@ class World:
 
     def _note(self, process: int, what: str) -> None:
         self.trace.append((self.now(), process, what))
-
-
-def _at(known: Configured, moment: datetime) -> facts.Policy:
-    """The policy at a moment: silenced or not."""
-    silenced = known.silence is not None and known.silence[0] <= moment < known.silence[1]
-    return replace(known.policy, silenced=silenced)
-
-
-def _differences(known: Configured) -> str:
-    """What a configuration says beside the defaults."""
-    usual = asdict(facts.Policy())
-    said = [f"{name}={value}" for name, value in asdict(known.policy).items() if value != usual[name]]
-    silence = [f"silent from {known.silence[0]:%H:%M:%S} until {known.silence[1]:%H:%M:%S}"] if known.silence else []
-    return ", ".join([*said, *silence])
