@@ -4,13 +4,15 @@ A finding comes with the seed that shows it again, after the chaos around it has
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Protocol
 
+from chaos.evidence import Evidence
 from chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
-from chaos.faults import CHANGES
+from chaos.faults import CHANGES, Ledger
 from chaos.model import Audit, Finding, Verdict
 from chaos.world import Code, Upgrade, World
 
@@ -48,6 +50,19 @@ class Plan:
         return world, Audit().run(world.evidence.facts)
 
 
+class Ran(Protocol):
+    """What ran, simulated or live, as its figures need it."""
+
+    ticks: int
+    faults: Ledger
+    evidence: Evidence
+    trace: list[tuple[datetime, int, str]]
+
+    @property
+    def invocations(self) -> int:
+        """How many there have been."""
+
+
 @dataclass(slots=True)
 class Figures:
     """What a campaign counted."""
@@ -70,6 +85,11 @@ class Figures:
     def add(self, plan: Plan, world: World, verdict: Verdict) -> None:
         """Count one installation."""
         self.hours += sum(plan.rounds) + CALM_HOURS * len(plan.rounds)
+        self.findings += [(plan, finding) for finding in verdict.findings]
+        self.count(world, verdict)
+
+    def count(self, world: Ran, verdict: Verdict) -> None:
+        """Count what it did, and what came of it."""
         self.installations += 1
         self.ticks += world.ticks
         self.invocations += world.invocations
@@ -81,7 +101,6 @@ class Figures:
         self.alerts_found += verdict.alerts_found
         self.alerts += verdict.alerts
         self.duplicates += verdict.duplicates
-        self.findings += [(plan, finding) for finding in verdict.findings]
 
 
 def plans(seed: str, hours: float) -> Iterator[Plan]:
@@ -102,14 +121,18 @@ def run(seed: str, hours: float, code: Code = USUAL, weather: Mapping[str, float
 
 def report(figures: Figures) -> str:
     """The figures as they are printed."""
-    wrong = Counter(finding.kind for _, finding in figures.findings)
+    first = [("hours simulated", figures.hours), ("seconds of one core", figures.cpu_seconds)]
+    return table([*first, *rows(figures, Counter(finding.kind for _, finding in figures.findings))])
+
+
+def rows(figures: Figures, wrong: Counter[str]) -> list[tuple[str, float]]:
+    """What was counted, and how often each kind of thing went wrong."""
+    wrong = wrong.copy()
     faults = {kind: count for kind, count in figures.faults.items() if kind not in CHANGES}
     changes = {kind: count for kind, count in figures.faults.items() if kind in CHANGES}
     lost = {kind: wrong.pop(kind, 0) for kind in LOST}
     invented = sum(wrong.pop(kind, 0) for kind in INVENTED)
-    rows = [
-        ("hours simulated", figures.hours),
-        ("seconds of one core", figures.cpu_seconds),
+    return [
         ("installations", figures.installations),
         ("ticks", figures.ticks),
         ("invocations", figures.invocations),
@@ -130,7 +153,11 @@ def report(figures: Figures) -> str:
         ("anything else wrong", wrong.total()),
         *((f"  {kind}", count) for kind, count in sorted(wrong.items())),
     ]
-    return "\n".join(f"{name:<55}{value:>12,.0f}" for name, value in rows)
+
+
+def table(named: Iterable[tuple[str, float]]) -> str:
+    """Figures under one another."""
+    return "\n".join(f"{name:<55}{value:>12,.0f}" for name, value in named)
 
 
 # ---- a failure, made smaller
@@ -176,7 +203,7 @@ def _drop_chunks(names: Sequence[str], still_shows: Callable[[Collection[str]], 
         size //= 2
 
 
-def trace(world: World, finding: Finding) -> str:
+def trace(world: Ran, finding: Finding) -> str:
     """What happened around a finding: of its target, and of every invocation that had to do with it."""
     moment = world.evidence.times[min(finding.order, len(world.evidence.times) - 1)]
     of_target = [when for when, _, fact in _facts(world) if finding.target in _targets_of(fact) and when <= moment]
@@ -198,7 +225,7 @@ def trace(world: World, finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def _facts(world: World) -> Iterator[tuple[datetime, int, object]]:
+def _facts(world: Ran) -> Iterator[tuple[datetime, int, object]]:
     for when, fact in zip(world.evidence.times, world.evidence.facts, strict=True):
         yield when, getattr(fact, "invocation", 0), fact
 

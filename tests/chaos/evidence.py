@@ -70,10 +70,13 @@ class Evidence:
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
         """SNS took a message."""
         email = json.loads(request["Message"])["email"]
-        alert = alert_of(email)
-        alerts = (alert,) if alert else tuple(self._lines[line] for line in email.splitlines() if line in self._lines)
-        self.add(facts.Sent(self.order, self.invocation, alerts, answered, summary=alert is None))
+        self.add(facts.Sent(self.order, self.invocation, self.told_by(email), answered, alert_of(email) is None))
         return {"MessageId": f"message-{self.order}"}
+
+    def told_by(self, email: str) -> tuple[facts.AlertId, ...]:
+        """The alerts that an email tells of: one, or those of a summary."""
+        alert = alert_of(email)
+        return (alert,) if alert else tuple(self._lines[line] for line in email.splitlines() if line in self._lines)
 
     def _on_record(self, item: Item, old: Item | None) -> None:
         health, target = item["health"]["M"] if "health" in item else {}, item["target_id"]["S"]

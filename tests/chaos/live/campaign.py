@@ -1,0 +1,76 @@
+"""A campaign over the deployed local stack: rounds of chaos, each with the calm after it, and the verdict on each.
+
+The same seed draws the same faults again, but processes and sockets take their time, so that they strike elsewhere.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+from chaos import campaign
+from chaos.live.installation import Installation, Round
+from chaos.model import Audit, Finding, Verdict
+from e2e.deployed import Deployed
+from scripted_pop3 import ScriptedServer
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CHAOS_SECONDS, CALM_SECONDS = 150.0, 90.0
+"""Of a round; the calm is half an hour by the campaign's clock."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a live campaign counts: beside what a simulated one does, its time and how invocations ended."""
+
+    seconds: float = 0.0
+    ended: Counter[str] = field(default_factory=Counter)
+    counted: campaign.Figures = field(default_factory=campaign.Figures)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, installation: Installation, verdict: Verdict, seconds: float) -> None:
+        """Count one round."""
+        self.seconds += seconds
+        self.counted.hours += seconds * installation.plan.pace.speed / 3600
+        self.ended += Counter(one.over or "running" for one in installation.register.by_number.values())
+        self.counted.count(installation, verdict)
+        self.findings += verdict.findings
+
+
+@contextmanager
+def stack() -> Iterator[Deployed]:
+    """The real template on the local stack; its schedule is off, as the campaign gives the ticks."""
+    with TemporaryDirectory() as folder, Deployed.running(REPOSITORY, Path(folder)) as running:
+        yield running
+
+
+def rounds(seed: str, minutes: float) -> Iterator[Round]:
+    """As many as the minutes take; at least one."""
+    for number in range(max(1, int(minutes * 60 / (CHAOS_SECONDS + CALM_SECONDS)))):
+        yield Round(f"{seed}/{number}", CHAOS_SECONDS, CALM_SECONDS)
+
+
+def run(stack: Deployed, plan: Round, figures: Figures) -> Installation:
+    """One round on a stack, counted into the figures."""
+    began = monotonic()
+    stack.clear()
+    with ScriptedServer() as server, Installation(stack, server, plan).prepared() as installation:
+        installation.run()
+        verdict = Audit().run(installation.witnessed())
+        verdict.findings += installation.findings
+        figures.add(installation, verdict, monotonic() - began)
+    return installation
+
+
+def report(figures: Figures) -> str:
+    """The figures as they are printed."""
+    first = [
+        ("minutes", figures.seconds / 60),
+        ("hours by the function's clock", figures.counted.hours),
+        *((f"invocations that ended {how}", count) for how, count in sorted(figures.ended.items())),
+    ]
+    wrong = Counter(finding.kind for finding in figures.findings)
+    return campaign.table([*first, *campaign.rows(figures.counted, wrong)])

@@ -1,0 +1,128 @@
+"""The deployed handler, within the function's own process, by the campaign's clock and under its eyes.
+
+The function's handler is set to `chaos.live.inside.handler`. What runs is the code that was deployed, or for a planted
+bug a class in the place of one of its own. The campaign hears when an invocation begins and ends, and of each test
+before popwatch does; each call to AWS says whose it is.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from importlib import import_module
+from threading import Lock
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import botocore.endpoint
+
+from chaos.live.calls import HEADER
+from chaos.live.pace import Clock
+
+_GIVEN: dict[str, Any] = json.loads(os.environ["CHAOS"])
+
+
+class Control:
+    """The line to the campaign: what is told is answered."""
+
+    def __init__(self, port: int) -> None:
+        self._lines = socket.create_connection(("127.0.0.1", port)).makefile("rw")
+        self._lock = Lock()
+        self.invocation = 0
+        self.skew = 0.0
+
+    def tell(self, what: str, **more: Any) -> dict[str, Any]:
+        """Tell something; the answer to it."""
+        with self._lock:
+            self._lines.write(json.dumps({"what": what, **more}) + "\n")
+            self._lines.flush()
+            answer: dict[str, Any] = json.loads(self._lines.readline() or "{}")
+            return answer
+
+
+_control = Control(_GIVEN["port"])
+_clock = Clock(**_GIVEN["clock"])
+_control.tell("process", process_id=os.getpid())
+_function: Any = import_module("check_targets")
+
+
+def now() -> datetime:
+    """The time by this invocation's clock."""
+    return _clock.now(_control.skew)
+
+
+class WatchedProber(_function.Prober):  # type: ignore[misc]
+    """The real prober, over real sockets; each outcome is told before it is handed on."""
+
+    def run(self, *targets: Any, **options: Any) -> Iterator[list[tuple[Any, Any]]]:
+        for arrivals in super().run(*targets, **options):
+            at = now()
+            told = [(target.target_id, int(target.tags[0]), outcome.passed) for target, outcome in arrivals]
+            if told:
+                _control.tell("tested", tests=told, at=at.isoformat())
+            yield [(target, replace(outcome, at=at)) for target, outcome in arrivals]
+
+
+def handler(event: Any, context: Any) -> object:
+    """An invocation."""
+    records = event.get("Records", [])
+    begun = _control.tell("begin", body=records[0]["body"] if records else "", tick=event.get("scheduled_time", ""))
+    _control.invocation, _control.skew = begun["invocation"], begun["skew"]
+    try:
+        answer = _function.handler(event, context)
+    except Exception as error:
+        _control.tell("end", how="error", why=f"{type(error).__name__}: {error}")
+        raise
+    failed = isinstance(answer, dict) and answer.get("batchItemFailures")
+    _control.tell("end", how="error" if failed else "well", why="")
+    return answer
+
+
+def _set_up() -> None:
+    _function._clock = now
+    _function.Prober = WatchedProber
+    _function.RESERVE_SECONDS = _GIVEN["reserve"]
+    if _GIVEN["bug"]:
+        _plant(_GIVEN["bug"])
+    settings = _function._settings()
+    settings = replace(settings, largest_batch=_GIVEN["largest_batch"])
+    _function._settings = lambda: settings
+    clock: Any = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / _clock.speed))
+    vars(botocore.endpoint)["time"] = clock  # its pauses between attempts pass as fast as all else
+    boto3.setup_default_session()
+    session: Any = boto3.DEFAULT_SESSION
+    session.events.register("before-send", _sign)
+    session.events.register("before-parameter-build.dynamodb.PutItem", _keep)
+    session.events.register("after-call.dynamodb.PutItem", _tell_refusal)
+    session.events.register("after-call-error.dynamodb.PutItem", _tell_refusal)
+
+
+def _plant(name: str) -> None:
+    code = import_module("chaos.bugs").BUGS[name].code
+    _function.Store, _function.Notifier, _function.Dispatcher = code.store, code.notifier, code.dispatcher
+    _function.Sweep = code.sweep
+
+
+def _sign(request: Any, **_: Any) -> None:
+    request.headers[HEADER] = str(_control.invocation)
+
+
+def _keep(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    context["put"] = params
+
+
+def _tell_refusal(
+    context: dict[str, Any], parsed: Any = None, http_response: Any = None, exception: Any = None, **_: Any
+) -> None:
+    """An item could not be put, whatever was tried: a condition that did not hold is an answer, not a refusal."""
+    refused = exception is not None or http_response.status_code >= 300
+    if refused and "Conditional" not in str(parsed and parsed["Error"]["Code"]):
+        put = context["put"]
+        _control.tell("refused", table=put["TableName"], item={"sk": put["Item"].get("sk", {"S": ""})})
+
+
+_set_up()

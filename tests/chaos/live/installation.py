@@ -1,0 +1,419 @@
+"""The deployed stack of one round, and the chaos around it: of schedule and queue, servers and users, AWS and deaths.
+
+Everything but time is the stack's own: processes, tables, queue, topic, sockets. Between the processes and AWS stands
+the proxy; what passes it is the evidence, and the tables and what a subscriber received must say the same in the end.
+"""
+
+import json
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from math import ceil
+from pathlib import Path
+from random import Random
+from threading import RLock, Timer
+from typing import Any
+
+from chaos import facts
+from chaos.evidence import Evidence
+from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from chaos.live.agenda import Agenda
+from chaos.live.calls import Answer, Call, message_id_of
+from chaos.live.invocations import Invocation, Register
+from chaos.live.pace import Clock, Pace
+from chaos.live.proxy import Proxy
+from chaos.live.servers import Servers
+from chaos.model import Finding
+from chaos.people import Configured, change_mind, draw_policy
+from e2e.deployed import Deployed
+from popwatch.items import from_item
+from scripted_pop3 import ScriptedServer
+
+TESTS = Path(__file__).resolve().parents[2]
+MINUTE = 60.0
+USUAL = Rates(
+    refused=0.03,
+    throttled=0.03,
+    delayed=0.04,
+    answer_lost=0.03,
+    killed_before=0.003,
+    killed_after=0.003,
+    killed_midway=0.02,
+    stale_read=0.1,
+    outage=0.01,
+    tick_lost=0.04,
+    tick_doubled=0.1,
+    tick_late=0.04,
+    message_doubled=0.1,
+    message_late=0.05,
+    clock_skewed=0.2,
+    config_changed=0.03,
+    target_removed=0.004,
+    target_added=0.05,
+    server_changed=0.06,
+    storm=0.02,
+)
+"""Real processes are few, so that each meets more than a simulated one."""
+
+TABLES = {"TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History"}
+"""The tables by the template's outputs, and by their words."""
+
+VISIBILITY_SLACK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What kind of installation it is."""
+
+    targets: int
+    storm_threshold: int
+    largest_batch: int
+    schedule_second: float
+    rates: Rates
+
+    @classmethod
+    def draw(cls, random: Random, targets: int, weather: Mapping[str, float]) -> "Shape":
+        """One of many; `weather` sets some rates."""
+        return cls(
+            targets,
+            storm_threshold=random.choice([1, 3, 10]),
+            largest_batch=random.choice([800, targets // 3]),
+            schedule_second=random.uniform(0, 30),
+            rates=replace(USUAL.draw(random), **weather),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How a stack is treated for a while: real seconds of chaos and of the calm after it.
+
+    `bug` is planted in the function's process. Where targets are `plain`, none flaps or depends on another: what the
+    two hold back is told only after half an hour of calm.
+    """
+
+    seed: str
+    chaos: float
+    calm: float
+    targets: int = 16
+    pace: Pace = field(default_factory=Pace)
+    weather: Mapping[str, float] = field(default_factory=dict)
+    bug: str = ""
+    plain: bool = False
+
+
+class Installation:
+    """One round on a stack, whose tables and queues must be empty. Run it within `prepared`."""
+
+    def __init__(self, stack: Deployed, server: ScriptedServer, plan: Round) -> None:
+        self.stack, self.plan = stack, plan
+        self.shape = Shape.draw(Random(plan.seed), plan.targets, plan.weather)
+        self.lock = RLock()
+        self.clock: Clock = plan.pace.clock()
+        self.faults = Ledger(self.shape.rates)
+        self.evidence = Evidence(self.clock.now)
+        self.findings: list[Finding] = []
+        self.trace: list[tuple[datetime, int, str]] = []
+        self.servers = Servers(server, slack=plan.pace.test + 1.0)
+        self.configured: dict[str, Configured] = {}
+        self.policies: list[Configured] = []
+        self.outages: dict[str, datetime] = {}
+        self.mirror: dict[tuple[str, ...], Mapping[str, Any]] = {}
+        self.message_ids: dict[int, str] = {}
+        self.scopes: Counter[str] = Counter()
+        self.ticks, self.calm, self.began = 0, False, time.monotonic()
+        self._agenda = Agenda()
+        self._tables = {stack.local.outputs[output]: word for output, word in TABLES.items()}
+        self._client = stack.local.client("dynamodb")
+        self._lambda, self._sqs = stack.local.client("lambda"), stack.local.client("sqs")
+        self.register = Register(self.lock, begin=self._begin, told=self._told, ended=self._ended)
+        self.proxy = Proxy(
+            "127.0.0.1",
+            stack.local.port,
+            self.register,
+            refuses=lambda service: self.outages.get(service, self.clock.now()) > self.clock.now(),
+            prepare=self._prepare,
+            took_effect=self._took_effect,
+        )
+
+    @property
+    def invocations(self) -> int:
+        """How many there have been."""
+        return len(self.register.by_number)
+
+    @contextmanager
+    def prepared(self) -> Iterator["Installation"]:
+        """The function set up for the campaign, and as it was at the end."""
+        function, queue = self.stack.local.outputs["CheckTargetsFunction"], self.stack.local.outputs["BatchQueueUrl"]
+        was = self._lambda.get_function_configuration(FunctionName=function)
+        patience = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
+        seconds = str(self.plan.pace.timeout + VISIBILITY_SLACK)
+        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": seconds})
+        self._set_up_function(was["Environment"]["Variables"])
+        try:
+            yield self
+        finally:
+            self.register.close()
+            self.proxy.close()
+            self._lambda.update_function_configuration(
+                FunctionName=function, Handler=was["Handler"], Timeout=was["Timeout"], Environment=was["Environment"]
+            )
+            self._sqs.set_queue_attributes(QueueUrl=queue, Attributes=patience)
+
+    def _set_up_function(self, variables: Mapping[str, str]) -> None:
+        """Point the function to the campaign; processes that run already come to their end."""
+        pace = self.plan.pace
+        given = {
+            "port": self.register.port,
+            "clock": {"began": self.clock.began, "epoch": self.clock.epoch, "speed": self.clock.speed},
+            "reserve": pace.reserve,
+            "largest_batch": self.shape.largest_batch,
+            "bug": self.plan.bug,
+        }
+        own = {
+            "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            "PYTHONPATH": str(TESTS),
+            "CHAOS": json.dumps(given),
+            "FUNCTION_TIMEOUT_SECONDS": str(round(pace.timeout * pace.speed)),
+            "STORM_THRESHOLD": str(self.shape.storm_threshold),
+        }
+        self._lambda.update_function_configuration(
+            FunctionName=self.stack.local.outputs["CheckTargetsFunction"],
+            Handler="chaos.live.inside.handler",
+            Timeout=pace.timeout,
+            Environment={"Variables": {**variables, **own}},
+        )
+
+    # ---- a round
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Chaos, then calm, until the calm is over and nothing runs any more; or until `stop`, asked each minute."""
+        pace = self.plan.pace
+        for number in range(self.shape.targets):
+            self._add_target(f"mail-{number}", self._faults(f"target {number}"))
+        self._agenda.after(self.shape.schedule_second / pace.speed, self._minute)
+        self.began = time.monotonic()
+        while time.monotonic() < self.began + self.plan.chaos and not stop():
+            self._agenda.run(pace.minute)
+        if not stop():
+            self._settle()
+
+    def _settle(self) -> None:
+        with self.lock:
+            began, self.calm, self.faults.rates = self.clock.now(), True, CALM
+            self.outages.clear()
+            self._note(0, "calm from now on")
+        self._agenda.run(self.plan.calm)
+        with self.lock:
+            now = self.clock.now()
+            servers = {
+                name: (known.at(now), self.servers.by_target[name].answers) for name, known in self.configured.items()
+            }
+            self.evidence.add(facts.Calm(self.evidence.order, now, began, servers))
+        end = time.monotonic() + self.plan.pace.timeout
+        while self.register.running and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def witnessed(self) -> list[facts.Fact]:
+        """What happened. Of messages only those that a subscriber received count, with what he read in them."""
+        delivered = {alert.message_id: alert.email for alert in self.stack.feed.receive()}
+        for message_id in delivered.keys() - self.message_ids.values():
+            self._find("alert invented", "", f"nobody published this: {delivered[message_id][:80]}")
+        self._compare_tables()
+        return [told for fact in self.evidence.facts for told in self._as_delivered(fact, delivered)]
+
+    def _as_delivered(self, fact: facts.Fact, delivered: Mapping[str, str]) -> list[facts.Fact]:
+        if not isinstance(fact, facts.Sent):
+            return [fact]
+        email = delivered.get(self.message_ids[fact.order])
+        return [replace(fact, alerts=self.evidence.told_by(email))] if email else []
+
+    def _compare_tables(self) -> None:
+        """What took effect lies in the tables, and nothing else does."""
+        for table, word in self._tables.items():
+            if word == "Targets":
+                continue
+            keys = ("target_id",) if word == "Status" else ("pk", "sk")
+            pages = self._client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+            there = {(word, *(item[key]["S"] for key in keys)): item for page in pages for item in page["Items"]}
+            seen = {key: item for key, item in self.mirror.items() if key[0] == word}
+            for key in there.keys() | seen.keys():
+                if key not in there or key not in seen or from_item(there[key]) != from_item(dict(seen[key])):
+                    self._find("not as written", key[-1], f"{key}: {there.get(key)}, but written was {seen.get(key)}")
+
+    # ---- the schedule
+
+    def _minute(self) -> None:
+        """Once a minute: the tick, and whatever changes in the world."""
+        tick = datetime.fromisoformat(self.clock.began) + timedelta(minutes=self.ticks)
+        self.ticks += 1
+        faults = self._faults(f"minute {tick:%d %H:%M}")
+        due = self.began + self.shape.schedule_second / self.plan.pace.speed + self.ticks * self.plan.pace.minute
+        self._agenda.after(due - time.monotonic(), self._minute)
+        if not self.calm:
+            self._change_world(faults)
+        delay = faults.uniform(0.0, 3.0)
+        if faults.strikes("tick_lost"):
+            self._note(0, f"tick {tick:%H:%M} lost")
+            return
+        if faults.strikes("tick_late"):
+            delay += faults.uniform(10.0, 180.0)
+        self._later(delay, partial(self._invoke, tick))
+        if faults.strikes("tick_doubled"):
+            self._later(delay + faults.uniform(0.0, faults.choice([0.2, 2.0, 20.0, 90.0])), partial(self._invoke, tick))
+
+    def _invoke(self, tick: datetime) -> None:
+        payload = json.dumps({"scheduled_time": tick.isoformat()})
+        function = self.stack.local.outputs["CheckTargetsFunction"]
+        self._lambda.invoke(FunctionName=function, InvocationType="Event", Payload=payload)
+
+    def _change_world(self, faults: Faults) -> None:
+        for name in sorted(self.servers.by_target):
+            if faults.strikes("server_changed"):
+                self._note(0, f"{name} plays {self.servers.change(name, faults)} from now on")
+        if faults.strikes("storm"):
+            answers = faults.uniform(0, 1) < 0.4
+            for name in sorted(self.servers.by_target):
+                self.servers.change(name, faults, answers=answers)
+            self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
+        for service in ("dynamodb", "sns", "sqs"):
+            if faults.strikes("outage"):
+                self.outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
+        for name in sorted(self.configured):
+            moment = faults.uniform(0.0, MINUTE)
+            if faults.strikes("config_changed"):
+                self._later(moment, partial(self._reconfigure, name, faults))
+            if len(self.configured) > 2 and faults.strikes("target_removed"):
+                self._later(moment, partial(self._remove_target, name))
+        for name in sorted(set(self.servers.by_target) - set(self.configured)):
+            if faults.strikes("target_added"):
+                self._add_target(name, faults)
+
+    # ---- users
+
+    def _add_target(self, name: str, faults: Faults) -> None:
+        self._configure(name, Configured(draw_policy(name, faults, plain=self.plan.plain)))
+
+    def _remove_target(self, name: str) -> None:
+        with self.lock:
+            if self.configured.pop(name, None):
+                self._note(0, f"{name} removed")
+                self.evidence.add(facts.Configured(self.evidence.order, name, self.clock.now(), None))
+                self.stack.installation.target_table.write((), delete=[name])
+
+    def _reconfigure(self, name: str, faults: Faults) -> None:
+        known = self.configured.get(name)
+        if known and not self.calm:
+            self._configure(name, change_mind(known, faults, self.clock.now(), lambda: self._failing_since(name)))
+
+    def _failing_since(self, name: str) -> datetime | None:
+        """What `popwatch ack` would write: the beginning of the outage that the record tells of."""
+        return self.stack.store.read_record(name).health.failing_since
+
+    def _configure(self, name: str, known: Configured) -> None:
+        where = {"host": "127.0.0.1", "port": self.servers.port_of(name), "max_test_seconds": self.plan.pace.test}
+        with self.lock:
+            self.configured[name] = known
+            self.policies.append(known)
+            self.stack.put_targets(known.item(name, len(self.policies) - 1, **where))
+            self.evidence.add(facts.Configured(self.evidence.order, name, self.clock.now(), known.policy))
+            self._note(0, f"{name} configured: {known}")
+
+    # ---- invocations
+
+    def _begin(self, number: int, process_id: int, tick: str, body: str) -> Invocation:
+        name = f"message {zlib.crc32(body.encode()):08x}" if body else f"tick {tick}"
+        faults = self._faults(name, number)
+        skew = faults.uniform(-3.0, 3.0) if faults.strikes("clock_skewed") else 0.0
+        begun = Invocation(number, process_id, tick or json.loads(body).get("tick", ""), body, faults, skew)
+        self._note(number, f"{name}: begins in process {process_id}")
+        if faults.strikes("killed_midway"):
+            killer = Timer(faults.uniform(0.0, 1.0) ** 2, lambda: self.register.kill(begun, "midway"))
+            killer.daemon = True
+            killer.start()
+        return begun
+
+    def _told(self, invocation: Invocation, told: dict[str, Any]) -> None:
+        self.evidence.invocation = invocation.number
+        if told["what"] == "refused":
+            self.evidence.on_refused(self._tables[told["table"]], told["item"])
+            return
+        at, tick = datetime.fromisoformat(told["at"]), datetime.fromisoformat(invocation.tick)
+        for name, number, passed in told["tests"]:
+            policy = self.policies[number].at(tick)
+            self.evidence.add(
+                facts.Tested(self.evidence.order, invocation.number, name, tick, at, policy, passed=passed)
+            )
+            if self.servers.contradict(name, passed=passed):
+                self._find("wrong outcome", name, f"passed={passed}, which is not what its server did")
+
+    def _ended(self, invocation: Invocation, why: str) -> None:
+        self._note(invocation.number, f"ended {invocation.over} {why}")
+        self.evidence.add(facts.Ended(self.evidence.order, invocation.number, invocation.over, self.clock.now()))
+
+    # ---- calls
+
+    def _prepare(self, invocation: Invocation, call: Call) -> Call:
+        """A message's delay in real seconds; some come late, some twice."""
+        if call.operation != "SendMessage":
+            return call
+        delay = float(call.request.get("DelaySeconds", 0))
+        if invocation.faults.strikes("message_late"):
+            delay += invocation.faults.uniform(5.0, 180.0)
+        if invocation.faults.strikes("message_doubled"):
+            again = delay + invocation.faults.uniform(0.0, 1.0) ** 3 * 120.0
+            url, body = call.request["QueueUrl"], call.request["MessageBody"]
+            self._sqs.send_message(QueueUrl=url, MessageBody=body, DelaySeconds=self._real(again))
+        request = {**call.request, "DelaySeconds": self._real(delay)}
+        return replace(call, request=request, body=json.dumps(request).encode())
+
+    def _took_effect(self, invocation: Invocation, call: Call, answer: Answer, answered: bool) -> None:
+        self.evidence.invocation = invocation.number
+        match call.operation:
+            case "PutItem":
+                word, item = self._tables[call.request["TableName"]], call.request["Item"]
+                key = _key(word, item)
+                self.evidence.on_put(word, item, self.mirror.get(key))
+                self.mirror[key] = item
+            case "DeleteItem":
+                self.evidence.on_delete(call.request["Key"])
+                self.mirror.pop(("Status", call.request["Key"]["target_id"]["S"]), None)
+            case "SendMessage":
+                self.evidence.on_send(call.request["MessageBody"])
+            case "Publish":
+                self.message_ids[self.evidence.order] = message_id_of(answer)
+                self.evidence.on_publish(call.request, answered)
+
+    # ---- odds and ends
+
+    def time_of(self, seconds: float) -> datetime:
+        """The moment so many seconds after the beginning, by the campaign's clock."""
+        return datetime.fromisoformat(self.clock.began) + timedelta(seconds=seconds)
+
+    def _later(self, seconds: float, do: Callable[[], object]) -> None:
+        self._agenda.after(seconds / self.plan.pace.speed, do)
+
+    def _real(self, seconds: float) -> int:
+        """A delay in whole real seconds, which is what SQS takes."""
+        return ceil(max(0.0, seconds) / self.plan.pace.speed)
+
+    def _faults(self, scope: str, process: int = 0) -> Faults:
+        with self.lock:
+            self.scopes[scope] += 1
+            name = f"{scope}#{self.scopes[scope]}"
+        return Faults(self.faults, name, self.plan.seed, lambda what: self._note(process, f"{scope}: {what}"))
+
+    def _note(self, process: int, what: str) -> None:
+        self.trace.append((self.clock.now(), process, what))
+
+    def _find(self, kind: str, target: str, text: str) -> None:
+        self.findings.append(Finding(kind, len(self.evidence.facts), target, text))
+
+
+def _key(word: str, item: Mapping[str, Any]) -> tuple[str, ...]:
+    names = ("target_id",) if word == "Status" else ("pk", "sk")
+    return (word, *(item[name]["S"] for name in names))
