@@ -64,7 +64,7 @@ class WatchedProber(_function.Prober):  # type: ignore[misc]
             told = [(target.target_id, int(target.tags[0]), outcome.passed) for target, outcome in arrivals]
             if told:
                 _control.tell("tested", tests=told, at=at.isoformat())
-            yield [(target, replace(outcome, at=at)) for target, outcome in arrivals]
+            yield [(target, replace(outcome, started_at=at)) for target, outcome in arrivals]
 
 
 def handler(event: Any, context: Any) -> object:
@@ -75,7 +75,7 @@ def handler(event: Any, context: Any) -> object:
     try:
         answer = _function.handler(event, context)
     except Exception as error:
-        _control.tell("end", how="error", why=f"{type(error).__name__}: {error}")
+        _control.tell("end", how="error", why="".join(str(error).strip().splitlines()[-1:]))
         raise
     failed = isinstance(answer, dict) and answer.get("batchItemFailures")
     _control.tell("end", how="error" if failed else "well", why="")
