@@ -4,7 +4,7 @@ The same seed draws the same faults again, but processes and sockets take their 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,20 @@ def run(stack: Deployed, plan: Round, figures: Figures) -> Installation:
         verdict.findings += installation.findings
         figures.add(installation, verdict, monotonic() - began)
     return installation
+
+
+def shows(stack: Deployed, plan: Round, kinds: Collection[str]) -> bool:
+    """Whether something of these kinds is found in a round, which ends then; not for what may still come later."""
+    stack.clear()
+    with ScriptedServer() as server, Installation(stack, server, plan).prepared() as installation:
+
+        def found() -> bool:
+            with installation.lock:
+                told = list(installation.evidence.facts)
+            return any(finding.kind in kinds for finding in Audit().run(told).findings)
+
+        installation.run(stop=found)
+        return found()
 
 
 def report(figures: Figures) -> str:
