@@ -43,9 +43,9 @@ deploy: build ## deploy to your AWS account, with questions (STACK=name)
 bench: $(VENV)/dev.installed ## measure, all or some (BENCH="prober rtt"); WRITE=1 puts it into docs/measurements.md
 	PYTHONPATH=tests $(BIN)/python tests/bench/measure.py $(BENCH) $(if $(WRITE),--write)
 
-chaos: $(VENV)/dev.installed ## look for lost and invented alerts in months of failures (SEED=word HOURS=n, or LIVE=minutes; WRITE=1)
+chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated months of failures (SEED=word HOURS=n WRITE=1; LIVE=1 MINUTES=n on the stack)
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
-		$(if $(LIVE),--live $(LIVE)) $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
+		$(if $(ONLY),--only "$(ONLY)") $(if $(LIVE),--live) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WRITE),--write)
 
 fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 or EXECUTIONS=n for each; CHECKS=conversation for one; WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."

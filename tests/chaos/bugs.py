@@ -145,6 +145,14 @@ class PublishesFirst(Committer):
         return super()._commit(test, tick, lambda record: (*decide(record)[:2], None))
 
 
+class NotedFirst(Committer):
+    """That an alert was sent is noted before SNS has taken it."""
+
+    def _announce(self, record: Record, pending: Pending, message: Message) -> bool:
+        self._store.put_alert(record.target_id, pending, "unknown", self._clock(), summary=False)
+        return super()._announce(record, pending, message)
+
+
 class NothingSettled(Committer):
     """What a dead invocation owes is left for ever."""
 
@@ -279,6 +287,7 @@ BUGS = {
     "refusal taken for an answer": Bug(Code(notifier=RefusalTakenForAnswer), ("noted unsent", "alert lost")),
     "retests dropped": Bug(Code(dispatcher=RetestsDropped), ("not tested in time",)),
     "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),
+    "noted before SNS answered": Bug(_committing(NotedFirst), ("noted unsent",)),
     "nothing settled": Bug(_committing(NothingSettled), ("alert lost", "transition lost")),
     "settled too soon": Bug(_committing(SettledTooSoon), ("sent twice",), OVERLAPPING),
     "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),

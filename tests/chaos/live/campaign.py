@@ -4,7 +4,7 @@ The same seed draws the same faults again, but processes and sockets take their 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ CHAOS_SECONDS, CALM_SECONDS = 150.0, 90.0
 
 @dataclass(slots=True)
 class Figures:
-    """What a live campaign counted beside what a simulated one does: the time that passed, how invocations ended."""
+    """What a live campaign counts: beside what a simulated one does, its time and how invocations ended."""
 
     seconds: float = 0.0
     ended: Counter[str] = field(default_factory=Counter)
@@ -63,6 +63,20 @@ def run(stack: Deployed, plan: Round, figures: Figures) -> Installation:
         verdict.findings += installation.findings
         figures.add(installation, verdict, monotonic() - began)
     return installation
+
+
+def shows(stack: Deployed, plan: Round, kinds: Collection[str]) -> bool:
+    """Whether something of these kinds is found in a round, which ends then; not for what may still come later."""
+    stack.clear()
+    with ScriptedServer() as server, Installation(stack, server, plan).prepared() as installation:
+
+        def found() -> bool:
+            with installation.lock:
+                told = list(installation.evidence.facts)
+            return any(finding.kind in kinds for finding in Audit().run(told).findings)
+
+        installation.run(stop=found)
+        return found()
 
 
 def report(figures: Figures) -> str:

@@ -75,7 +75,7 @@ def handler(event: Any, context: Any) -> object:
     try:
         answer = _function.handler(event, context)
     except Exception as error:
-        _control.tell("end", how="error", why=f"{type(error).__name__}: {error}")
+        _control.tell("end", how="error", why="".join(str(error).strip().splitlines()[-1:]))
         raise
     failed = isinstance(answer, dict) and answer.get("batchItemFailures")
     _control.tell("end", how="error" if failed else "well", why="")
