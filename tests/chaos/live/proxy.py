@@ -135,7 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:  # who calls has died meanwhile
+            self.close_connection = True
+            return
         call = read_call(dict(self.headers), body)
         answer = self.proxy.exchange(int(self.headers.get(HEADER, 0)), call, self._forward)
         if answer is None:
