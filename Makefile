@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs build deploy bench chaos fuzz mutants clean
+.PHONY: help install run test check docs build deploy bench chaos fuzz mutants sbom audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,14 @@ fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 or 
 mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800 WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/mutants.txt
 	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800) $(if $(WRITE),--write)
+
+sbom: $(VENV)/dev.installed ## write what is deployed into .aws-sam/popwatch.cdx.json (CycloneDX 1.6)
+	@PYTHONPATH=tests $(BIN)/python -m supply.sbom .aws-sam/popwatch.cdx.json
+
+audit: $(VENV)/dev.installed ## ask PyPI's advisories about every pinned package (needs PyPI)
+	@$(PIP) --target .popwatch/audit --requirement requirements/audit.txt
+	@set -e; for file in layers/popwatch/requirements.txt requirements/*.txt; do echo "$$file"; \
+		PYTHONPATH=.popwatch/audit $(BIN)/python -m pip_audit --no-deps --disable-pip --requirement "$$file"; done
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .mutants .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

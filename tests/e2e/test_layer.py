@@ -2,11 +2,13 @@
 
 import subprocess
 from hashlib import sha256
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 from e2e.conftest import PROJECT
+from supply.parts import parts
 
 
 def digest(folder: Path) -> str:
@@ -28,3 +30,7 @@ def test_the_layer_is_the_same_at_every_build(tmp_path: Path) -> None:
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
     assert (tmp_path / "one" / "python" / "popwatch" / "sweep.py").is_file()
     assert not list((tmp_path / "one").rglob("*.pyc"))
+    held = {
+        f"{it.name.replace('_', '-')}=={it.version}" for it in distributions(path=[str(tmp_path / "one" / "python")])
+    }
+    assert held == {f"{part.name.replace('_', '-')}=={part.version}" for part in parts()}

@@ -1,0 +1,58 @@
+"""The bill of materials: valid, the same every time, and what docs/dependencies.md and the requirements say.
+
+With POPWATCH_REWRITE_DOCS=1 in the environment the table of docs/dependencies.md is written anew instead.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from supply.parts import PROJECT, REQUIREMENTS, parts
+from supply.sbom import bill
+
+PAGE = PROJECT / "docs" / "dependencies.md"
+HEAD = "| package | version | licence |\n|---|---|---|\n"
+_ROWS = re.compile(re.escape(HEAD) + r"((?:\|.*\|\n)*)")
+
+
+def test_bill_is_valid() -> None:
+    """By the schema of CycloneDX 1.6, strictly."""
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill(list(parts()))) is None
+
+
+def test_bill_is_the_same_in_every_process() -> None:
+    """The same bytes, whatever the hashes of Python's own."""
+    program = "from supply.parts import parts; from supply.sbom import bill; print(bill(list(parts())))"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(PROJECT / "tests"), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+
+
+def test_every_package_of_the_layer_is_pinned_to_a_hash() -> None:
+    """No line of the requirements is left out of the bill."""
+    lines = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
+    components = json.loads(bill(list(parts())))["components"]
+    assert [line.partition(" ")[0] for line in lines] == [it["bom-ref"] for it in components]
+    assert all(it["hashes"] and it["licenses"] for it in components)
+
+
+def test_page_lists_the_packages() -> None:
+    """Each with its version and licence."""
+    rows = "".join(f"| [{part.name}]({part.source}) | {part.version} | {part.licence} |\n" for part in parts())
+    text = PAGE.read_text()
+    if os.environ.get("POPWATCH_REWRITE_DOCS"):
+        PAGE.write_text(_ROWS.sub(lambda _: HEAD + rows, text))
+        return
+    assert _ROWS.findall(text) == [rows]
