@@ -51,19 +51,21 @@ def main() -> None:
             runs = compare(f"{size:,} healthy", job, list(PEERS))
             if size == GOALS_AT:
                 middles = {name: middle(found, part(job, name)) for name, found in runs.items()}
-        latest = 0.0
+        ends = {}
         for size in SIZES:
             job = Job(size, server.port, server.silent_port, deadline=DEADLINE)
             found = compare(f"{size:,}, 10 % dead", job, [OURS, "asyncio streams"] if size == 1000 else [OURS])
-            latest = max(latest, *(run.wall for run in found[OURS]))
+            ends[size] = max(run.wall for run in found[OURS])
         held = list(memory(server.silent_port))
     with tls_stub() as secured:
         job = Job(300, secured.ports[0], authority=secured.authority)
         compare("300 with TLS", job, [OURS, "asyncio streams", "poplib, 100 threads"])
     for goal in goals(middles):
         print(goal)
+    latest = max(wall for size, wall in ends.items() if size <= GOALS_AT)
     reached = "met" if latest <= DEADLINE + GRACE else "missed"
-    print(f"Goal, dead servers keep no batch beyond {DEADLINE:g} + {GRACE:g} seconds: {reached}, {latest:.2f} at most.")
+    whole = f"{latest:.2f} at most up to {GOALS_AT:,} targets; {ends[SIZES[-1]]:.2f} for {SIZES[-1]:,}, 900 at a time"
+    print(f"Goal, dead servers keep no batch beyond {DEADLINE:g} + {GRACE:g} seconds: {reached}, {whole}.")
     reached = "met" if max(held) <= 1.25 * min(held) else "missed"
     shown = " and ".join(f"{kilobytes:.1f} KB at {size}" for size, kilobytes in zip(AT_ONCE, held, strict=True))
     print(f"Goal, memory of a test in flight is the same however many there are: {reached}, {shown} at once.")

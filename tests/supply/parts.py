@@ -43,4 +43,4 @@ def _source(installed: Distribution) -> str:
     words = ("source", "repository", "github", "homepage")
     named = {label.lower(): url for label, url in urls.items()}
     found = next((url for word in words for label, url in named.items() if word in label), None)
-    return found or (installed.metadata["Home-page"] if "Home-page" in installed.metadata else "")
+    return found or str(installed.metadata.json.get("home_page", ""))

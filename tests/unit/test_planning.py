@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from popwatch.health import Health, State
+from popwatch.outcomes import DETAIL_SHOWN
 from popwatch.planning import Plan, in_circles, plan, unknown_fields, without_target
 from popwatch.records import Record
 from popwatch.targets import Target, parse_target
@@ -78,6 +79,13 @@ def test_unknown_fields_have_a_name_that_changes_with_them() -> None:
     assert name == unknown_fields(targets("b", "a", prot=2).values())[0]
     assert name != unknown_fields(targets("a", prot=1).values())[0]
     assert unknown_fields(targets("a").values()) == ("", [])
+
+
+def test_unknown_fields_are_told_short_and_in_one_line() -> None:
+    """A name may have thousands of letters, and any of them."""
+    _, [told] = unknown_fields(targets("a", **{"po\nrt" + "x" * 100_000: 1}).values())
+    assert told.startswith("a: po rtxxx")
+    assert len(told) == DETAIL_SHOWN
 
 
 class TestDependence:

@@ -9,6 +9,7 @@ from typing import Any
 
 from popwatch.batches import Batch, PlannedTest
 from popwatch.health import FAILING, State
+from popwatch.outcomes import DETAIL_SHOWN, clean
 from popwatch.records import Record
 from popwatch.schedule import LARGEST_BATCH, TICK, batch_count, next_due
 from popwatch.targets import Target
@@ -67,8 +68,10 @@ def without_target(targets: Mapping[str, Target], records: Iterable[Record]) -> 
 
 
 def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
-    """The fields that no target has, as `target: field`, under a short name that changes when they do."""
-    found = sorted(f"{target.target_id}: {name}" for target in targets for name in target.unknown_fields)
+    """The fields that no target has, as `target: field`, each cut, under a short name that changes when they do."""
+    found = sorted(
+        clean(f"{target.target_id}: {name}", DETAIL_SHOWN) for target in targets for name in target.unknown_fields
+    )
     return (blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else "", found)
 
 
