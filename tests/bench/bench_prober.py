@@ -17,9 +17,10 @@ from peers import MissingError, Peer, Run, blackbox, check_pop, limit, python_cl
 from stubs import tls_stub
 
 SIZES, ROUNDS, GOALS_AT = (10, 100, 1000, 10_000), 3, 1000
-OURS = "popwatch"
+OURS, BARE = "popwatch", "bare Python loop"
 PEERS: Mapping[str, Peer] = {
     "C client": limit,
+    BARE: python_client("bare"),
     OURS: python_client("popwatch"),
     "xymonnet": xymonnet,
     "asyncio streams": python_client("asyncio"),
@@ -28,8 +29,8 @@ PEERS: Mapping[str, Peer] = {
     "blackbox_exporter": blackbox,
     "check_pop": check_pop,
 }
-LIMITS = ("C client", "xymonnet")
-"""Written in C, without judgement or TLS: popwatch is not expected to take less."""
+LIMITS = ("C client", "xymonnet", BARE)
+"""In C, or without judgement: popwatch is not expected to take less."""
 
 SLOW = {"check_pop": 300, "blackbox_exporter": 1000}
 """The most tests of a run of what takes a process or a request for each."""
@@ -84,7 +85,9 @@ def goals(middles: Mapping[str, float]) -> Iterator[str]:
     yield f"Goal, less than each of {', '.join(others)}: {f'missed, {ahead} take less' if ahead else 'met'}."
     if LIMITS[0] in middles:
         times = ours / middles[LIMITS[0]]
+        bare = middles[BARE] / middles[LIMITS[0]]
         yield f"Goal, at most 2 times the C client: {'met' if times <= 2 else 'missed'}, it is {times:.1f} times."
+        yield f"The same calls from a bare loop in Python: {bare:.1f} times. The rest is judgement, times and outcomes."
 
 
 def memory(silent_port: int) -> Iterator[float]:
