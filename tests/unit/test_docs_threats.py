@@ -51,9 +51,20 @@ def permissions() -> set[tuple[str, str, str]]:
             title = f"{place}.{statement.get('Sid', 'AssumeRole')}"
             on = [text.removesuffix(".Arn").removesuffix(".Id") for text in texts(statement.get("Resource"))]
             found.add((title, ", ".join(texts(statement["Action"])), ", ".join(on) or "itself"))
-        if "ManagedPolicyArns" in resource.get("Properties", {}):
-            found.add((f"{name}.ManagedPolicyArns", "AWSLambdaVPCAccessExecutionRole", "network interfaces"))
+        managed = [text for text in leaves(resource.get("Properties", {}).get("ManagedPolicyArns")) if "arn:" in text]
+        if managed:
+            names = ", ".join(arn.rpartition("/")[2] for arn in managed)
+            found.add((f"{name}.ManagedPolicyArns", names, "network interfaces"))
     return found
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every text within a value."""
+    if isinstance(value, list):
+        for found in value:
+            yield from leaves(found)
+    elif isinstance(value, str):
+        yield value
 
 
 def test_threats_lists_every_permission() -> None:
@@ -69,3 +80,20 @@ def test_nothing_is_on_everything() -> None:
     """But tracing, which has no resources."""
     assert [title for title, _, on in permissions() if on == "*"] == ["CheckTargetsRole.Trace"]
     assert not [title for title, actions, _ in permissions() if "*" in actions]
+
+
+def test_conditions_are_those_that_threats_reckons_with() -> None:
+    """What narrows a statement: the page writes its own keys only, topics and schedules serve this account."""
+    template = yaml.load((PROJECT / "template.yaml").read_text("utf-8"), Template)
+    found = {
+        f"{place}.{statement.get('Sid', 'AssumeRole')}": statement["Condition"]
+        for name, resource in template["Resources"].items()
+        for place, statement in statements(resource, name)
+        if "Condition" in statement
+    }
+    account = {"StringEquals": {"aws:SourceAccount": "AWS::AccountId"}}
+    assert found == {
+        "OperatorTopicPolicy.AlarmsPublish": account,
+        "ScheduleRole.AssumeRole": account,
+        "ShowReportRole.CountSignIns": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["sign-in#*"]}},
+    }

@@ -83,9 +83,10 @@ def test_unknown_fields_have_a_name_that_changes_with_them() -> None:
 
 def test_unknown_fields_are_told_short_and_in_one_line() -> None:
     """A name may have thousands of letters, and any of them."""
-    _, [told] = unknown_fields(targets("a", **{"po\nrt" + "x" * 100_000: 1}).values())
+    digest, [told] = unknown_fields(targets("a", **{"po\nrt" + "x" * 100_000: 1}).values())
     assert told.startswith("a: po rtxxx")
     assert len(told) == DETAIL_SHOWN
+    assert digest != unknown_fields(targets("a", **{"po\nrt" + "x" * 100_001: 1}).values())[0]
 
 
 class TestDependence:

@@ -69,10 +69,9 @@ def without_target(targets: Mapping[str, Target], records: Iterable[Record]) -> 
 
 def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
     """The fields that no target has, as `target: field`, each cut, under a short name that changes when they do."""
-    found = sorted(
-        clean(f"{target.target_id}: {name}", DETAIL_SHOWN) for target in targets for name in target.unknown_fields
-    )
-    return (blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else "", found)
+    found = sorted(f"{target.target_id}: {name}" for target in targets for name in target.unknown_fields)
+    digest = blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else ""
+    return digest, [clean(told, DETAIL_SHOWN) for told in found]
 
 
 def in_circles(targets: Mapping[str, Target]) -> set[str]:

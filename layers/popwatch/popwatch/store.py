@@ -389,7 +389,8 @@ def _record_of(item: Plain) -> Record:
         record: Record = from_plain(Record, item)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         _log.error(
-            "A record of the Status table cannot be read.", extra={"target_id": item["target_id"], "why": str(error)}
+            "A record of the Status table cannot be read.",
+            extra={"target_id": item["target_id"], "why": str(error)[:200]},
         )
         version = item.get("version")
         return Record(item["target_id"], version=version if isinstance(version, int) else 0)
