@@ -62,7 +62,7 @@ sbom: $(VENV)/dev.installed ## write what is deployed into .aws-sam/popwatch.cdx
 audit: $(VENV)/dev.installed ## ask PyPI's advisories about every pinned package (needs PyPI)
 	@$(PIP) --target .popwatch/audit --requirement requirements/audit.txt
 	@set -e; for file in layers/popwatch/requirements.txt requirements/*.txt; do echo "$$file"; \
-		PYTHONPATH=.popwatch/audit $(BIN)/python -m pip_audit --no-deps --disable-pip --requirement "$$file"; done
+		PYTHONPATH=.popwatch/audit $(BIN)/python -m pip_audit --strict --no-deps --disable-pip --requirement "$$file"; done
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .mutants .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
