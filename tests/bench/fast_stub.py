@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from stubs import stub
+from stubs import greeted, stub
 
 SOURCES = Path(__file__).parent
 BUILT = SOURCES.parents[1] / ".popwatch" / "bench"
@@ -26,8 +26,7 @@ class FastStub:
     def stop(self) -> dict[str, float]:
         """End it; when it greeted last at each address, in seconds of the realtime clock."""
         assert self.process
-        output, _ = self.process.communicate()
-        return {address: float(at) for address, at in (line.split() for line in output.splitlines())}
+        return greeted(self.process)
 
 
 @cache

@@ -53,8 +53,13 @@ class TlsStub:
 
     def stop(self) -> dict[str, float]:
         """End it; when it greeted last at each address, in seconds of the realtime clock."""
-        output, _ = self.process.communicate()
-        return {address: float(at) for address, at in (line.split() for line in output.splitlines())}
+        return greeted(self.process)
+
+
+def greeted(process: "subprocess.Popen[str]") -> dict[str, float]:
+    """What a server that is ended now prints: each address, and when it greeted there last."""
+    output, _ = process.communicate()
+    return {address: float(at) for address, at in (line.split() for line in output.splitlines())}
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """Protocols of asyncio, without streams: as many at once as the prober has."""
 
 import asyncio
+import ssl
 
-from clients.job import Job, report
-
-IN_FLIGHT = 900
+from clients.asyncio_job import do
 
 
 class Talk(asyncio.Protocol):
@@ -38,29 +37,11 @@ class Talk(asyncio.Protocol):
             self.passed.set_result(passed)
 
 
-async def all_of(job: Job) -> int:
-    """How many servers pass."""
-    context, room, loop = job.context(), asyncio.Semaphore(IN_FLIGHT), asyncio.get_running_loop()
-
-    async def talk(host: str, port: int) -> bool:
-        _, talking = await loop.create_connection(Talk, host, port, ssl=context)
-        return await talking.passed
-
-    async def test(host: str, port: int) -> bool:
-        async with room:
-            try:
-                return await asyncio.wait_for(talk(host, port), job.deadline)
-            except (OSError, TimeoutError):
-                return False
-
-    return sum(await asyncio.gather(*(test(host, port) for host, port in job.servers())))
-
-
-def main() -> None:
-    """Test all, and count what passed."""
-    job = Job.given()
-    report(lambda: asyncio.run(all_of(job)))
+async def talk(host: str, port: int, context: ssl.SSLContext | None) -> bool:
+    """Whether a server greets and says goodbye."""
+    _, talking = await asyncio.get_running_loop().create_connection(Talk, host, port, ssl=context)
+    return await talking.passed
 
 
 if __name__ == "__main__":
-    main()
+    do(talk)
