@@ -18,7 +18,7 @@ help: ## list the commands
 install: $(VENV)/run.installed ## install popwatch and what it runs on into .venv
 
 run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AWS account (TARGETS=file.yaml for your own)
-	@exec $(BIN)/python -m popwatch.cli.local $(if $(TARGETS),--targets "$(TARGETS)")
+	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)")
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
 	$(BIN)/pytest -m "not debian and not fresh" -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -26,7 +26,7 @@ test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian p
 check: docs ## lint, types, import rules, template, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy layers/popwatch/popwatch functions tests
+	$(BIN)/mypy layers/popwatch/popwatch cli/popwatch_cli functions tests
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
 	AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
@@ -41,23 +41,23 @@ deploy: build ## deploy to your AWS account, with questions (STACK=name)
 	$(BIN)/sam deploy --guided --stack-name $(STACK)
 
 bench: $(VENV)/dev.installed ## measure, all or some (BENCH="prober rtt"); WRITE=1 puts it into docs/measurements.md
-	PYTHONPATH=tests $(BIN)/python tests/bench/measure.py $(BENCH) $(if $(WRITE),--write)
+	$(BIN)/python -m tests.bench.measure $(BENCH) $(if $(WRITE),--write)
 
 chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated months of failures (SEED=word HOURS=n WRITE=1; LIVE=1 MINUTES=n on the stack)
-	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(LIVE),--live) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WRITE),--write)
 
 fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 or EXECUTIONS=n for each; CHECKS=conversation for one; WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
-	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(if $(EXECUTIONS),--executions $(EXECUTIONS)) \
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(EXECUTIONS),--executions $(EXECUTIONS)) \
 		$(if $(WRITE),--write) $(CHECKS)
 
 mutants: $(VENV)/dev.installed ## change what decides and see whether a test notices; into .mutants/mutants.md (SECONDS=1800 WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/mutants.txt
-	@PYTHONPATH=tests $(BIN)/python -m mutants --seconds $(or $(SECONDS),1800) $(if $(WRITE),--write)
+	@$(BIN)/python -m tests.mutants --seconds $(or $(SECONDS),1800) $(if $(WRITE),--write)
 
 sbom: $(VENV)/dev.installed ## write what is deployed into .aws-sam/popwatch.cdx.json (CycloneDX 1.6)
-	@PYTHONPATH=tests $(BIN)/python -m supply.sbom .aws-sam/popwatch.cdx.json
+	@$(BIN)/python -m tests.supply.sbom .aws-sam/popwatch.cdx.json
 
 audit: $(VENV)/dev.installed ## ask PyPI's advisories about every pinned package (needs PyPI)
 	@$(PIP) --target .popwatch/audit --requirement requirements/audit.txt

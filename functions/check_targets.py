@@ -14,14 +14,14 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from popwatch.batches import HourOfBatch, from_message
+from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
-from popwatch.dispatcher import Dispatcher
-from popwatch.notifier import Notifier
-from popwatch.prober import Prober
-from popwatch.records import to_plain
-from popwatch.store import Store, Tables
-from popwatch.sweep import Edges, Report, Sweep
+from popwatch.decisions.batches import HourOfBatch, from_message
+from popwatch.model.plain import to_plain
+from popwatch.prober.loop import Prober
+from popwatch.sweep.sweep import Edges, Report, Sweep
 
 RESERVE_SECONDS = 20.0
 """The end of an invocation's time that is kept for commits and alerts, AWS's retries included."""

@@ -13,13 +13,13 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
+from popwatch.aws.sign_in_limits import Guesses
+from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
-from popwatch.guesses import Guesses
-from popwatch.page.door import Door, Secret
-from popwatch.page.exchange import Request, Response, cookies_of, query_of
-from popwatch.page.readings import Readings
-from popwatch.page.site import Site
-from popwatch.store import Store, Tables
+from popwatch.web.authentication import Door, Secret
+from popwatch.web.http import Request, Response, cookies_of, query_of
+from popwatch.web.site import Site
+from popwatch.web.views import Readings
 
 REFRESH_SECONDS = 15.0
 SECRET_SECONDS = 60

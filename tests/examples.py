@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from popwatch.alerts import Message, render
-from popwatch.health import AlertEvent, Health, State, judge
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.targets import Target, parse_target
+from popwatch.alerts.rendering import render
+from popwatch.decisions.judging import judge
+from popwatch.model.health import AlertEvent, Health, State
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target, parse_target
 
 START = datetime(2026, 11, 23, 3, 12, tzinfo=UTC)
 FIELDS = {

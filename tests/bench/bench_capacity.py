@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import dynamodb_local
-from integration.world import NOON, new_world
-from popwatch.cli.local.stack import LocalStack, free_port
-from popwatch.store import Capacity
+from popwatch.aws.store import Capacity
+from popwatch_cli.local.stack import LocalStack, free_port
+from tests import dynamodb_local
+from tests.integration.world import NOON, new_world
 
 MINUTES = 120
 WARM_UP = 2

@@ -7,8 +7,8 @@ targets, silent all the time; the page is open all month.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from popwatch.cli.bill import Fleet, bill, rivals
-from popwatch.cli.cost import read_measured, read_prices
+from popwatch_cli.bill import Fleet, bill, rivals
+from popwatch_cli.commands.cost import read_measured, read_prices
 
 SIZES, DELAYS = (10, 100, 1000, 10_000), (60, 300)
 MEMORIES = (128, 256, 512, 1024, 1769)

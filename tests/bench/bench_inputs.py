@@ -25,25 +25,25 @@ from typing import Any
 import boto3
 import yaml
 
-from bench_capacity import engine
-from bench_imports import importing
-from fast_stub import fast_stub
-from integration.fleet import settle
-from integration.world import MINUTE, NOON, TABLES, RecordingDispatcher, World, new_world
-from popwatch.batches import Batch, from_message
-from popwatch.cli.bill import Measured, measured_from
+from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.store import Capacity, Store
 from popwatch.config import Settings
-from popwatch.notifier import Notifier
-from popwatch.outcomes import ErrorCode
-from popwatch.page.exchange import Request
-from popwatch.page.readings import Readings
-from popwatch.page.site import Site
-from popwatch.prober import Prober
-from popwatch.store import Capacity, Store
-from popwatch.sweep import Edges, Sweep
-from popwatch.target_table import TargetTable
-from popwatch.targets import parse_target
-from stubs import tls_stub
+from popwatch.decisions.batches import Batch, from_message
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import parse_target
+from popwatch.prober.loop import Prober
+from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.web.http import Request
+from popwatch.web.site import Site
+from popwatch.web.views import Readings
+from popwatch_cli.bill import Measured, measured_from
+from popwatch_cli.target_table import TargetTable
+from tests.bench.bench_capacity import engine
+from tests.bench.bench_imports import importing
+from tests.bench.fast_stub import fast_stub
+from tests.bench.stubs import tls_stub
+from tests.integration.fleet import settle
+from tests.integration.world import MINUTE, NOON, TABLES, RecordingDispatcher, World, new_world
 
 PROJECT = Path(__file__).parents[2]
 FILE = PROJECT / "layers" / "popwatch" / "popwatch" / "cli" / "measured.json"
@@ -368,7 +368,7 @@ def logging() -> Inputs:
 HANDLER = """
 import json, sys
 from datetime import timedelta
-from integration.world import MINUTE, NOON, TABLES, new_world
+from tests.integration.world import MINUTE, NOON, TABLES, new_world
 from types import SimpleNamespace
 import os
 with new_world() as world:
@@ -396,7 +396,7 @@ def handled(port: int, failing: int) -> list[str]:
         "POWERTOOLS_SERVICE_NAME": "popwatch",
         "POWERTOOLS_METRICS_NAMESPACE": "popwatch",
         "POWERTOOLS_LOG_LEVEL": "INFO",
-        "PYTHONPATH": os.pathsep.join(str(PROJECT / part) for part in ("functions", "tests")),
+        "PYTHONPATH": os.pathsep.join(str(PROJECT / part) for part in ("functions", ".")),
     }
     program = [sys.executable, "-c", HANDLER, str(port), str(failing)]
     ran = subprocess.run(program, env={**os.environ, **variables}, capture_output=True, text=True, check=True)

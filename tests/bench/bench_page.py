@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from bench_capacity import engine
-from integration.fleet import settle
-from integration.world import World, new_world
-from popwatch.page.exchange import Request, Response
-from popwatch.page.readings import Readings
-from popwatch.page.site import Site
+from popwatch.web.http import Request, Response
+from popwatch.web.site import Site
+from popwatch.web.views import Readings
+from tests.bench.bench_capacity import engine
+from tests.integration.fleet import settle
+from tests.integration.world import World, new_world
 
 ROUNDS = 5
 FLEETS = (5, 100, 500, 1000)

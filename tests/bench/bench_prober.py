@@ -11,10 +11,10 @@ import statistics
 import sys
 from collections.abc import Iterator, Mapping
 
-from clients.job import Job
-from fast_stub import fast_stub
-from peers import MissingError, Peer, Run, blackbox, check_pop, limit, python_client, xymonnet
-from stubs import tls_stub
+from tests.bench.clients.job import Job
+from tests.bench.fast_stub import fast_stub
+from tests.bench.peers import MissingError, Peer, Run, blackbox, check_pop, limit, python_client, xymonnet
+from tests.bench.stubs import tls_stub
 
 SIZES, ROUNDS, GOALS_AT = (10, 100, 1000, 10_000), 3, 1000
 OURS, BARE = "popwatch", "bare Python loop"

@@ -14,10 +14,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench_sweep import PARTS
-
-from fast_stub import fast_stub
-from sweep_fleet import PROJECT, SweepFleet, local_aws, middle
+from tests.bench.bench_sweep import PARTS
+from tests.bench.fast_stub import fast_stub
+from tests.bench.sweep_fleet import PROJECT, SweepFleet, local_aws, middle
 
 BEFORE = "666c473"
 """The last commit before the work on sweeps."""

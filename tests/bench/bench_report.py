@@ -21,17 +21,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from bench_capacity import engine
-from integration.world import new_world
-from popwatch.availability import Period
-from popwatch.cli.periods import month_of
-from popwatch.health import Health, State, Transition
-from popwatch.hours import HourTotals, add_up, merge
-from popwatch.outcomes import ErrorCode
-from popwatch.records import Pending, Record, iso
-from popwatch.schedule import batch_count, batch_of
-from popwatch.store import Store, SweepMark
-from popwatch.windows import parse_timezone
+from popwatch.aws.store import Store, SweepMark
+from popwatch.decisions.schedule import batch_count, batch_of
+from popwatch.model.health import Health, State, Transition
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.records import Pending, Record
+from popwatch.model.text import iso
+from popwatch.model.totals import HourTotals
+from popwatch.model.windows import parse_timezone
+from popwatch.reports.availability import Period
+from popwatch.reports.totals import add_up, merge
+from popwatch_cli.options import month_of
+from tests.bench.bench_capacity import engine
+from tests.integration.world import new_world
 
 FLEETS = (200, 1000)
 RUNS = 3
@@ -89,7 +91,7 @@ def measure(endpoint: str, count: int, month: str) -> Sequence[float]:
 
 def run_command(folder: str, month: str, count: int) -> tuple[float, float, float]:
     """One run of the command as its user has it."""
-    program = [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", "report", "--verbose"]
+    program = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "report", "--verbose"]
     began = time.monotonic()
     ended = subprocess.run(
         [*program, "--month", month, "--timezone", ZONE], cwd=folder, capture_output=True, text=True, check=True

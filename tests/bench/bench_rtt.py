@@ -23,16 +23,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from clients.job import Job
-from cpu_slices import slices, way
-from fast_stub import FastStub, built, fast_stub
-from stubs import TlsStub, tls_stub
+from tests.bench.clients.job import Job
+from tests.bench.cpu_slices import slices, way
+from tests.bench.fast_stub import FastStub, built, fast_stub
+from tests.bench.stubs import TlsStub, tls_stub
 
 AT_ONCE, ROUNDS = (1, 50, 500, 1000), 3
 FEW = 20
 """Rounds of a single test, of which one batch tells little."""
 
-CLIENT = Path(__file__).parent / "clients" / "timed_client.py"
+PROJECT = Path(__file__).parents[2]
 CONDITIONS = {"idle": (False, 1.0), "busy": (True, 1.0), "1/3.5": (False, 1 / 3.5), "1/7": (False, 1 / 7)}
 GOAL_MS = 0.5
 DELAY_SECONDS = 0.05
@@ -105,8 +105,8 @@ def errors_of(found: dict[str, tuple[float, float, str]], greeted: dict[str, flo
 @contextmanager
 def waiting_client(job: Job, clock: str) -> Iterator[subprocess.Popen[str]]:
     """A prober's process that waits for a line to begin."""
-    arguments = [sys.executable, str(CLIENT), json.dumps(asdict(job)), clock]
-    variables = {**os.environ, "PYTHONPATH": str(CLIENT.parents[1])}
+    arguments = [sys.executable, "-m", "tests.bench.clients.timed_client", json.dumps(asdict(job)), clock]
+    variables = {**os.environ, "PYTHONPATH": str(PROJECT)}
     client = subprocess.Popen(arguments, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert client.stdout
     client.stdout.readline()

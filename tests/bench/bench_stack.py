@@ -11,8 +11,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from e2e.deployed import Deployed
-from stubs import stub
+from tests.bench.stubs import stub
+from tests.e2e.deployed import Deployed
 
 TARGETS, TICKS = 1000, 4
 PROJECT = Path(__file__).parents[2]

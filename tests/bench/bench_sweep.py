@@ -15,9 +15,9 @@ and `write`.
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-import dynamodb_local
-from fast_stub import fast_stub
-from sweep_fleet import SweepFleet, Tick, local_aws, middle
+from tests import dynamodb_local
+from tests.bench.fast_stub import fast_stub
+from tests.bench.sweep_fleet import SweepFleet, Tick, local_aws, middle
 
 PARTS = ("read", "plan", "queue", "test", "judge", "write", "alerts", "rest")
 TICKS: Mapping[int, int] = {100: 7, 1000: 5, 10_000: 3, 50_000: 2}

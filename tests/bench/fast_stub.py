@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from stubs import greeted, stub
+from tests.bench.stubs import greeted, stub
 
 SOURCES = Path(__file__).parent
 BUILT = SOURCES.parents[1] / ".popwatch" / "bench"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measured import where
+from tests.measured import where
 
 BENCH = Path(__file__).parent
 PROJECT = BENCH.parents[1]

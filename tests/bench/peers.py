@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clients.job import Job
-from fast_stub import built
-from popwatch.cli.local.stack import free_port
+from popwatch_cli.local.stack import free_port
+from tests.bench.clients.job import Job
+from tests.bench.fast_stub import built
 
 BENCH = Path(__file__).parent
 UNPACKED = BENCH.parents[1] / ".popwatch" / "peers"
@@ -62,7 +62,7 @@ def python_client(name: str) -> Peer:
     """A client in Python of the folder `clients`, in a process of its own."""
 
     def run(job: Job) -> Run:
-        return _reported([sys.executable, str(BENCH / "clients" / f"{name}_client.py"), json.dumps(asdict(job))])
+        return _reported([sys.executable, "-m", f"tests.bench.clients.{name}_client", json.dumps(asdict(job))])
 
     return run
 
@@ -76,7 +76,7 @@ def limit(job: Job) -> Run:
 
 
 def _reported(program: list[str]) -> Run:
-    variables = {**os.environ, "PYTHONPATH": str(BENCH)}
+    variables = {**os.environ, "PYTHONPATH": str(BENCH.parents[1])}
     found = subprocess.run(program, env=variables, capture_output=True, text=True, check=True).stdout.split()
     return Run(int(found[0]), float(found[1]), float(found[2]), int(found[3]) / 1024)
 

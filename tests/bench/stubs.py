@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trustme
 
-from stub_server import PORT, STAMP
+from tests.bench.stub_server import PORT, STAMP
 
 PROGRAM = Path(__file__).with_name("stub_server.py")
 

@@ -18,14 +18,15 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from clients.job import FIRST
-from clients.sweep_job import MINUTE, NOON, SweepJob
-from popwatch.cli.local.stack import LocalStack, free_port
-from popwatch.health import Health, State
-from popwatch.items import to_item
-from popwatch.outcomes import Outcome, Phase, RttSource
-from popwatch.records import Record, to_plain
-from popwatch.store import Store, SweepMark, Tables
+from popwatch.aws.items import to_item
+from popwatch.aws.store import Store, SweepMark, Tables
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import Outcome, Phase, RttSource
+from popwatch.model.plain import to_plain
+from popwatch.model.records import Record
+from popwatch_cli.local.stack import LocalStack, free_port
+from tests.bench.clients.job import FIRST
+from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
 
 BENCH = Path(__file__).parent
 PROJECT = BENCH.parents[1]
@@ -113,9 +114,9 @@ class SweepFleet:
             self.count, number, self.minute, self.dynamodb, self.aws, self.queue, self.topic, profile=profile
         )
         self.minute += number
-        trees = [str(tree / "layers" / "popwatch"), str(tree / "functions"), str(BENCH)]
+        trees = [str(tree / "layers" / "popwatch"), str(tree / "functions"), str(PROJECT)]
         return subprocess.run(
-            [sys.executable, str(BENCH / "clients" / "sweep_client.py"), json.dumps(asdict(job))],
+            [sys.executable, "-m", "tests.bench.clients.sweep_client", json.dumps(asdict(job))],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(trees), "POWERTOOLS_METRICS_NAMESPACE": "bench"},
             stdout=subprocess.PIPE,
             text=True,

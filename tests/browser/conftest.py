@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from integration.fleet import page_of
-from integration.world import World, new_world
+from tests.integration.fleet import page_of
+from tests.integration.world import World, new_world
 
 CHROMIUM = shutil.which("chromium")
 AXE = Path(__file__).parents[2] / ".popwatch" / "npm" / "node_modules" / "axe-core" / "axe.min.js"

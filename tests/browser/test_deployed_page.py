@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from browser.conftest import SERVER_ENDS, Open
-from e2e.conftest import PROJECT
-from e2e.deployed import Deployed
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.browser.conftest import SERVER_ENDS, Open
+from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(300)]
 

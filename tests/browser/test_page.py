@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
-from integration.fleet import page_of, put_record, put_transition, settle
-from integration.world import World
-from popwatch.guesses import Guesses
-from popwatch.health import State
-from popwatch.outcomes import ErrorCode
-from popwatch.page.door import COOKIE, Door, Secret
-from popwatch.store import SweepMark
+from popwatch.aws.sign_in_limits import Guesses
+from popwatch.aws.store import SweepMark
+from popwatch.model.health import State
+from popwatch.model.outcomes import ErrorCode
+from popwatch.web.authentication import COOKIE, Door, Secret
+from tests.browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
+from tests.integration.fleet import page_of, put_record, put_transition, settle
+from tests.integration.world import World
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
 

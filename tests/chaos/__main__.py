@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from time import process_time
 
-from chaos import campaign
-from chaos.live import campaign as live
+from tests.chaos import campaign
+from tests.chaos.live import campaign as live
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MEASUREMENTS = REPOSITORY / "docs" / "measurements-chaos.md"

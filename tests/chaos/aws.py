@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.hooks import HierarchicalEmitter
 
-from chaos.engine import Killed, Process
-from chaos.evidence import Evidence
-from chaos.faults import Faults
-from chaos.tables import Tables, pages, refusal
+from tests.chaos.engine import Killed, Process
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import Faults
+from tests.chaos.tables import Tables, pages, refusal
 
 Answer = TypeVar("Answer")
 

@@ -10,19 +10,20 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos.world import Code
-from popwatch.alerts import Message
-from popwatch.batches import PlannedTest, Work
-from popwatch.committer import Committer
+from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.store import Store, SweepMark
 from popwatch.config import Settings
-from popwatch.dispatcher import Dispatcher
-from popwatch.health import Judgement, State
-from popwatch.hours import HourTotals
-from popwatch.notifier import Notifier
-from popwatch.planning import Plan
-from popwatch.records import Pending, Record, to_plain
-from popwatch.store import Store, SweepMark
-from popwatch.sweep import Edges, Report, Sweep
+from popwatch.decisions.batches import PlannedTest, Work
+from popwatch.decisions.planning import Plan
+from popwatch.model.health import Judgement, State
+from popwatch.model.messages import Message
+from popwatch.model.plain import to_plain
+from popwatch.model.records import Pending, Record
+from popwatch.model.totals import HourTotals
+from popwatch.sweep.committer import Committer
+from popwatch.sweep.sweep import Edges, Report, Sweep
+from tests.chaos.world import Code
 
 Decide = Callable[[Record], tuple[Record, Judgement, Message | None]]
 

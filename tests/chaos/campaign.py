@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Protocol
 
-from chaos.evidence import Evidence
-from chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
-from chaos.faults import CHANGES, Ledger
-from chaos.model import Audit, Finding, Verdict
-from chaos.world import Code, Upgrade, World
+from tests.chaos.evidence import Evidence
+from tests.chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
+from tests.chaos.faults import CHANGES, Ledger
+from tests.chaos.model import Audit, Finding, Verdict
+from tests.chaos.world import Code, Upgrade, World
 
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
 SHRINKING_SECONDS = 60.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from chaos import facts
+from tests.chaos import facts
 
 _ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: alerts may arrive")
 

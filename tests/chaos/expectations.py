@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chaos.facts import Judged, Policy, Tested
+from tests.chaos.facts import Judged, Policy, Tested
 
 HOUR = timedelta(hours=1)
 OUTAGE = frozenset({"down", "lost"})

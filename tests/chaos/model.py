@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from chaos.expectations import Belief, Expectation, Gateway, Moment, expect, within
-from chaos.facts import (
+from tests.chaos.expectations import Belief, Expectation, Gateway, Moment, expect, within
+from tests.chaos.facts import (
     MINUTE,
     AlertId,
     Calm,

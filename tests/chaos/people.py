@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from chaos import facts
-from chaos.faults import Faults
+from tests.chaos import facts
+from tests.chaos.faults import Faults
 
 GATEWAY = "mail-0"
 """What other targets depend on, if they depend on any."""

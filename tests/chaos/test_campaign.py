@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from chaos import campaign
-from chaos.bugs import BUGS
-from chaos.campaign import Plan
-from chaos.versions import code_of
-from chaos.world import Upgrade
-from first_version import FIRST_WHOLE_VERSION
 from popwatch.config import Settings
-from popwatch.schedule import LARGEST_BATCH
+from popwatch.decisions.schedule import LARGEST_BATCH
+from tests.chaos import campaign
+from tests.chaos.bugs import BUGS
+from tests.chaos.campaign import Plan
+from tests.chaos.versions import code_of
+from tests.chaos.world import Upgrade
+from tests.first_version import FIRST_WHOLE_VERSION
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0
@@ -53,13 +53,13 @@ def test_failure_is_made_smaller_and_told() -> None:
 
 def test_seed_makes_the_same_campaign_again() -> None:
     """The same seed gives the same facts in another process, whose hashes differ."""
-    say = "from chaos.campaign import Plan; print(hash_of(Plan('again', (2.0,)).run()[0]))"
+    say = "from tests.chaos.campaign import Plan; print(hash_of(Plan('again', (2.0,)).run()[0]))"
     prelude = "import hashlib, logging; logging.disable()\n"
     hash_of = "def hash_of(world): return hashlib.sha256(repr(world.evidence.facts).encode()).hexdigest()\n"
     seen = {
         subprocess.run(
             [sys.executable, "-c", prelude + hash_of + say],
-            env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'layers/popwatch'}", "PYTHONHASHSEED": seed},
+            env={"PYTHONPATH": f"{TESTS.parent}:{TESTS.parent / 'layers/popwatch'}", "PYTHONHASHSEED": seed},
             check=True,
             capture_output=True,
             text=True,

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from chaos.tables import Tables, pages
-from popwatch.items import to_item
+from popwatch.aws.items import to_item
+from tests.chaos.tables import Tables, pages
 
 KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from chaos.world import Code
+from tests.chaos.world import Code
 
 PACKAGE = "layers/popwatch/popwatch"
 _threads: ContextVar[Callable[[], object]] = ContextVar("threads")

@@ -1,7 +1,7 @@
 """One simulated installation: a schedule, a queue, servers and users that change, and popwatch's code.
 
-The code under test is `popwatch.sweep` with all that it uses. Its edges are real but for the prober, whose servers are
-simulated, and the clients below them.
+The code under test is `popwatch.sweep.sweep` with all that it uses. Its edges are real but for the prober, whose
+servers are simulated, and the clients below them.
 """
 
 import zlib
@@ -15,25 +15,25 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos import facts
-from chaos.aws import DynamoDB, Sns, Sqs, Wire
-from chaos.engine import Engine, Killed, Process, Threads
-from chaos.evidence import Evidence
-from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
-from chaos.people import Configured, change_mind, draw_policy
-from chaos.tables import Tables
-from popwatch.batches import Work, from_message
+from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.items import to_item
+from popwatch.aws.store import Store
+from popwatch.aws.store import Tables as TableNames
 from popwatch.config import Settings
-from popwatch.dispatcher import Dispatcher
-from popwatch.items import to_item
-from popwatch.notifier import Notifier
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.prober import Prober
-from popwatch.store import Store
-from popwatch.store import Tables as TableNames
-from popwatch.sweep import Edges, Sweep
-from popwatch.targets import Target
-from popwatch.testing import UnfinishedError
+from popwatch.decisions.batches import Work, from_message
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target
+from popwatch.prober.loop import Prober
+from popwatch.sweep.batch_run import UnfinishedError
+from popwatch.sweep.sweep import Edges, Sweep
+from tests.chaos import facts
+from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire
+from tests.chaos.engine import Engine, Killed, Process, Threads
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from tests.chaos.people import Configured, change_mind, draw_policy
+from tests.chaos.tables import Tables
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 MINUTE = 60.0

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.deployed import Deployed
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.deployed import Deployed
 
 PROJECT = Path(__file__).parents[2]
 

@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import boto3
 
-from popwatch.cli.installation import Installation, find_local
-from popwatch.cli.local.alerts import QUEUE_NAME, AlertFeed
-from popwatch.cli.local.stack import LocalStack, free_port
-from popwatch.records import iso
-from popwatch.store import Store
+from popwatch.aws.store import Store
+from popwatch.model.text import iso
+from popwatch_cli.installation import Installation, find_local
+from popwatch_cli.local.alert_feed import QUEUE_NAME, AlertFeed
+from popwatch_cli.local.stack import LocalStack, free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Deployed:
         folder = self.local.folder.parent
         (folder / ".popwatch").mkdir(exist_ok=True)
         (folder / ".popwatch" / "outputs.json").write_text((self.local.folder / "outputs.json").read_text())
-        return [sys.executable, "-c", "from popwatch.cli.main import main; main()", "--local", *arguments], folder
+        return [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", *arguments], folder
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run `popwatch --local`; its exit code and what it printed."""

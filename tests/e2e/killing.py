@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from e2e.deployed import Deployed
-from popwatch.records import iso
+from popwatch.model.text import iso
+from tests.e2e.deployed import Deployed
 
 
 def kill_during(stack: Deployed, at: datetime, after: float) -> list[datetime]:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import trustme
 
-from popwatch.cli.local.stack import free_port
-from popwatch.prober import probe
-from popwatch.targets import parse_target
+from popwatch.model.targets import parse_target
+from popwatch.prober.loop import probe
+from popwatch_cli.local.stack import free_port
 
 UNPACKED = Path(__file__).parents[2] / ".popwatch" / "debian"
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from e2e.conftest import PROJECT
-from e2e.deployed import Deployed
-from popwatch.alerts import Message
-from popwatch.batches import HourOfBatch, to_messages
-from popwatch.cli.local.alerts import QUEUE_NAME
-from popwatch.cli.main import cli
-from popwatch.records import Pending, Record, iso
-from scripted_pop3 import ScriptedServer
+from popwatch.decisions.batches import HourOfBatch, to_messages
+from popwatch.model.messages import Message
+from popwatch.model.records import Pending, Record
+from popwatch.model.text import iso
+from popwatch_cli.local.alert_feed import QUEUE_NAME
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.main import cli
+from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 

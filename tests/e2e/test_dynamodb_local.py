@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import dynamodb_local
+from tests import dynamodb_local
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(580)]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from e2e.deployed import Deployed
-from escalations import alerts, forwarder, promises
-from popwatch.notifier import Notifier
+from popwatch.aws.alert_topic import Notifier
+from tests.e2e.deployed import Deployed
+from tests.escalations import alerts, forwarder, promises
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from e2e.conftest import PROJECT
-from e2e.deployed import Deployed
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 

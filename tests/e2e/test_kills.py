@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from e2e.deployed import Deployed
-from e2e.killing import complete, kill_during
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.deployed import Deployed
+from tests.e2e.killing import complete, kill_during
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(580)]
 

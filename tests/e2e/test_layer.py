@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import PROJECT
-from supply.parts import parts
+from tests.e2e.conftest import PROJECT
+from tests.supply.parts import parts
 
 
 def digest(folder: Path) -> str:
@@ -28,7 +28,7 @@ def test_the_layer_is_the_same_at_every_build(tmp_path: Path) -> None:
         command = ["make", "-C", str(PROJECT / "layers" / "popwatch"), "build-PopwatchLayer"]
         subprocess.run([*command, f"ARTIFACTS_DIR={tmp_path / name}"], check=True, capture_output=True)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    assert (tmp_path / "one" / "python" / "popwatch" / "sweep.py").is_file()
+    assert (tmp_path / "one" / "python" / "popwatch" / "sweep" / "sweep.py").is_file()
     assert not list((tmp_path / "one").rglob("*.pyc"))
     held = {
         f"{it.name.replace('_', '-')}=={it.version}" for it in distributions(path=[str(tmp_path / "one" / "python")])

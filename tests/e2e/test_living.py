@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from e2e.deployed import Deployed
-from e2e.killing import complete, kill_during
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.deployed import Deployed
+from tests.e2e.killing import complete, kill_during
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
 

@@ -16,12 +16,12 @@ from urllib.request import urlopen
 
 import pytest
 
-from e2e.conftest import PROJECT
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.conftest import PROJECT
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 
-PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "tests/scripted_pop3")
+PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ class Running:
         self.project, self.log = project, project / "output"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "popwatch.cli.local", *arguments],
+                [sys.executable, "-m", "popwatch_cli.local", *arguments],
                 cwd=project,
                 env={**os.environ, "HOME": str(project / "home"), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -117,7 +117,7 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
     with urlopen(f"{address}api/status", timeout=20) as answer:
         assert "demo-healthy" in {found["target_id"] for found in json.load(answer)["targets"]}
     second = subprocess.run(
-        [sys.executable, "-m", "popwatch.cli.local"], cwd=project, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "popwatch_cli.local"], cwd=project, capture_output=True, text=True, check=False
     )
     assert second.returncode == 1
     assert "is running here already" in second.stderr
@@ -157,7 +157,7 @@ def test_a_file_of_targets_that_cannot_be_used(project: Path, name: str, text: s
     if text is not None:
         (project / name).write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "popwatch.cli.local", "--targets", name],
+        [sys.executable, "-m", "popwatch_cli.local", "--targets", name],
         cwd=project,
         capture_output=True,
         text=True,

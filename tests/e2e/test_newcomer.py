@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import PROJECT
+from tests.e2e.conftest import PROJECT
 
 pytestmark = [pytest.mark.fresh, pytest.mark.timeout(900)]
 

@@ -12,10 +12,10 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from e2e.conftest import PROJECT
-from e2e.deployed import Deployed
-from popwatch.guesses import MOST_OF_A_NETWORK
-from popwatch.page.door import COOKIE
+from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK
+from popwatch.web.authentication import COOKIE
+from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 

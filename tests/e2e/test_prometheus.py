@@ -11,13 +11,13 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from integration.fleet import page_of, settle
-from integration.world import World, new_world
-from popwatch.cli.local.stack import free_port
-from popwatch.guesses import Guesses
-from popwatch.page.door import Door, Secret
-from popwatch.page.metrics import to_metrics
-from popwatch.page.readings import Readings
+from popwatch.aws.sign_in_limits import Guesses
+from popwatch.web.authentication import Door, Secret
+from popwatch.web.metrics import to_metrics
+from popwatch.web.views import Readings
+from popwatch_cli.local.stack import free_port
+from tests.integration.fleet import page_of, settle
+from tests.integration.world import World, new_world
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from e2e.real_servers import KINDS, Kind, Running, missing, running, version
-from popwatch.outcomes import ErrorCode, Outcome, RttSource
-from popwatch.prober import Prober, probe
-from popwatch.targets import Target, parse_target
+from popwatch.model.outcomes import ErrorCode, Outcome, RttSource
+from popwatch.model.targets import Target, parse_target
+from popwatch.prober.loop import Prober, probe
+from tests.e2e.real_servers import KINDS, Kind, Running, missing, running, version
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 

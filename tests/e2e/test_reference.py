@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from e2e.deployed import Deployed
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.deployed import Deployed
-from popwatch.cli.main import main
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.main import main
+from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from e2e.conftest import PROJECT
-from e2e.deployed import Deployed
-from e2e.upgraded import Clone
-from popwatch.archive import read_totals
-from popwatch.availability import Period
-from popwatch.health import Health, State
-from popwatch.records import iso
-from scripted_pop3 import ScriptedServer
+from popwatch.model.health import Health, State
+from popwatch.model.text import iso
+from popwatch.queries.history import read_totals
+from popwatch.reports.availability import Period
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import Deployed
+from tests.e2e.upgraded import Clone
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 

@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from e2e.deployed import Deployed
-from first_version import PROJECT, unpack
-from popwatch.cli.installation import find_local
-from popwatch.cli.local.alerts import AlertFeed
-from popwatch.cli.local.stack import LocalStack, free_port
+from popwatch_cli.installation import find_local
+from popwatch_cli.local.alert_feed import AlertFeed
+from popwatch_cli.local.stack import LocalStack, free_port
+from tests.e2e.deployed import Deployed
+from tests.first_version import PROJECT, unpack
 
-PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
+PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "cli")
+FIRST_PARTS = PARTS[:-1]
+"""The first version's command is in its layer."""
 
 DEPLOY = """
 import sys
 from pathlib import Path
-from popwatch.cli.local.stack import LocalStack
+from {cli}.local.stack import LocalStack
 stack = LocalStack(Path.cwd(), Path(".popwatch").absolute(), int(sys.argv[1]), {"ScheduleState": "DISABLED"})
 stack.build()
 stack.deploy()
 """
-COMMAND = "from popwatch.cli.main import main; main()"
+COMMAND = "from {cli}.main import main; main()"
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Clone:
     def deploy_first_version(self) -> Deployed:
         """Check out the first whole version and deploy it."""
         self._empty()
-        unpack(self.folder, *PARTS)
+        unpack(self.folder, *FIRST_PARTS)
         return self._deploy()
 
     def deploy_this_version(self) -> Deployed:
@@ -91,10 +93,11 @@ class Clone:
         """Run a program with the checked-out version's package, in an empty HOME."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
-        package = str(self.folder / "layers" / "popwatch")
-        environment = {**os.environ, "HOME": str(home), "PYTHONPATH": package, "COLUMNS": "116"}
+        packages = os.pathsep.join(str(self.folder / part) for part in ("layers/popwatch", "cli"))
+        cli = "popwatch_cli" if (self.folder / "cli").exists() else "popwatch.cli"
+        environment = {**os.environ, "HOME": str(home), "PYTHONPATH": packages, "COLUMNS": "116"}
         ended = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
+            [sys.executable, "-c", program.replace("{cli}", cli), *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,

@@ -13,13 +13,13 @@ import sys
 import time
 import traceback
 
-from fuzz.checks import CHECKS, SEEDS
-from measured import TESTS_TESTED, where, write_section
+from tests.fuzz.checks import CHECKS, SEEDS
+from tests.measured import TESTS_TESTED, where, write_section
 
 
 def main() -> int:
     """Fuzz, print a line for each check, and return 1 if anything was found; what was found is not written down."""
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz the readers of foreign bytes.")
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the readers of foreign bytes.")
     parser.add_argument("checks", nargs="*", choices=[*CHECKS, []], help="all, if none is named")
     parser.add_argument("--seconds", type=int, default=60, help="for each check")
     parser.add_argument("--executions", type=int, help="of each check, however long they take")
@@ -50,7 +50,7 @@ def _fuzz(check: str, seconds: int, executions: int | None, seed: int) -> tuple[
 
 def _run_guided(check: str, seconds: int, executions: int | None, seed: int) -> tuple[int, str]:
     limit = f"-runs={executions}" if executions else f"-max_total_time={seconds}"
-    command = [sys.executable, "-m", "fuzz.guided", check, limit, f"-seed={seed}"]
+    command = [sys.executable, "-m", "tests.fuzz.guided", check, limit, f"-seed={seed}"]
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     counts = re.findall(r"^(?:#(\d+)\t|Done (\d+) runs)", ended.stderr, re.MULTILINE)
     done = max((int(count or done) for count, done in counts), default=0)

@@ -6,11 +6,12 @@ A check takes any bytes, makes of them what it tests with, and raises AssertionE
 import json
 from contextlib import suppress
 
-from popwatch.items import from_item
-from popwatch.outcomes import DETAIL_SHOWN, clean
-from popwatch.pop3 import LONGEST_LINE, Conversation, Event, Failed, Finished, Greeted, TlsWanted
-from popwatch.targets import parse_target
-from popwatch.templates import TemplateError, fill
+from popwatch.alerts.templates import TemplateError, fill
+from popwatch.aws.items import from_item
+from popwatch.model.outcomes import DETAIL_SHOWN
+from popwatch.model.targets import parse_target
+from popwatch.model.text import clean
+from popwatch.prober.pop3 import LONGEST_LINE, Conversation, Event, Failed, Finished, Greeted, TlsWanted
 
 GREETINGS = (b"READY", b"\xff")
 ENDS = (Finished, Failed)

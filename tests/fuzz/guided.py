@@ -7,7 +7,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["popwatch"]):
-    from fuzz.checks import CHECKS, SEEDS
+    from tests.fuzz.checks import CHECKS, SEEDS
 
 LONGEST = {"conversation": 128}
 """Bytes of one try: five of the conversation's choose a run of letters that makes lines longer than any limit."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from integration.world import World, new_world
-from popwatch.cli.installation import Installation, find_local
-from popwatch.cli.local.stack import LocalStack, free_port, local_client
-from popwatch.cli.main import main
+from popwatch_cli.installation import Installation, find_local, local_client
+from popwatch_cli.local.stack import LocalStack, free_port
+from popwatch_cli.main import main
+from tests.integration.world import World, new_world
 
 
 @dataclass(frozen=True)

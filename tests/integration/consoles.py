@@ -1,6 +1,6 @@
 """The console blocks of the docs: a command behind `$ `, and what it prints, as a reader sees it.
 
-A block is indented by four blanks. A comment before it says when it is run, by the clock of `integration.night`; each
+A block is indented by four blanks. A comment before it says when it is run, by the clock of `night`; each
 page begins a night of its own, and what its commands change holds for those below them.
 
     <!-- at 03:15:30 -->
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from examples import START
+from tests.examples import START
 
 AT = re.compile(r"<!-- at (\d\d):(\d\d)(?::(\d\d))? -->")
 INDENT = "    "

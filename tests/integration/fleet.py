@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from integration.world import World
-from popwatch.cli.serving import served
-from popwatch.health import FAILING, Health, State, Transition
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.page.door import Door
-from popwatch.page.readings import Readings
-from popwatch.page.site import Site
-from popwatch.records import Pending, Record
-from popwatch.schedule import batch_count, batch_of
-from popwatch.store import SweepMark
+from popwatch.aws.store import SweepMark
+from popwatch.decisions.schedule import batch_count, batch_of
+from popwatch.model.health import FAILING, Health, State, Transition
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import Pending, Record
+from popwatch.web.authentication import Door
+from popwatch.web.site import Site
+from popwatch.web.views import Readings
+from popwatch_cli.web_server import served
+from tests.integration.world import World
 
 CITIES = ("Berlin", "Rome", "Oslo", "Paris", "Madrid", "Vienna", "Prague", "Lisbon", "Dublin", "Athens")
 GROUPS = ("customers", "staff", "archive", "partners")

@@ -15,10 +15,10 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from examples import FAILED, START
-from integration.world import MINUTE, World
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.targets import Target
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target
+from tests.examples import FAILED, START
+from tests.integration.world import MINUTE, World
 
 EVENING = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 OUTAGE = (START, START + timedelta(minutes=28))

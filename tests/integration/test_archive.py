@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integration.world import World
-from popwatch.archive import HOUR, read_totals, stretches
-from popwatch.availability import Period
-from popwatch.hours import HourTotals, add_up
-from popwatch.schedule import batch_of
-from popwatch.store import SweepMark
+from popwatch.aws.store import SweepMark
+from popwatch.decisions.schedule import batch_of
+from popwatch.model.totals import HourTotals
+from popwatch.queries.history import HOUR, read_totals, stretches
+from popwatch.reports.availability import Period
+from popwatch.reports.totals import add_up
+from tests.integration.world import World
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

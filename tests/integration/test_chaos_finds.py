@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from integration.world import MINUTE, NOON, World, new_world
-from popwatch.batches import from_message
-from popwatch.outcomes import ErrorCode
-from popwatch.schedule import next_slot
+from popwatch.decisions.batches import from_message
+from popwatch.decisions.schedule import next_slot
+from popwatch.model.outcomes import ErrorCode
+from tests.integration.world import MINUTE, NOON, World, new_world
 
 TEN_SECONDS = timedelta(seconds=10)
 

@@ -12,11 +12,12 @@ import click
 import pytest
 import trustme
 
-from integration.conftest import Run
-from popwatch.cli.local.stack import free_port, local_client
-from popwatch.cli.main import COMMANDS
-from popwatch.target_table import TargetTable
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.installation import local_client
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.local.stack import free_port
+from popwatch_cli.main import COMMANDS
+from popwatch_cli.target_table import TargetTable
+from tests.integration.conftest import Run
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_defects_are_unknown_to_a_monitor(run: Run, monkeypatch: pytest.MonkeyPa
         def invoke(self, ctx: click.Context) -> None:
             raise ZeroDivisionError(ctx.command_path)
 
-    monkeypatch.setitem(COMMANDS, "broken", "integration.test_cli:broken")
+    monkeypatch.setitem(COMMANDS, "broken", "tests.integration.test_cli:broken")
     monkeypatch.setitem(globals(), "broken", Broken("broken"))
     ended = run("broken")
     assert ended.code == 3
@@ -475,7 +476,7 @@ def test_test_starts_without_boto3(server: ScriptedServer) -> None:
     """The one-off test imports nothing of AWS's, so that a monitor can run it each minute."""
     import subprocess  # noqa: PLC0415
 
-    code = "import sys; from popwatch.cli.main import main\ntry: main()\nfinally: print('boto3' in sys.modules)"
+    code = "import sys; from popwatch_cli.main import main\ntry: main()\nfinally: print('boto3' in sys.modules)"
     port = server.listen("healthy")
     done = subprocess.run(
         [sys.executable, "-c", code, "test", "127.0.0.1", "-p", str(port)], capture_output=True, text=True, check=True

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from integration.conftest import Run
-from integration.consoles import Console, comparable, consoles, rewrite
-from integration.night import Night, new_night
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.integration.conftest import Run
+from tests.integration.consoles import Console, comparable, consoles, rewrite
+from tests.integration.night import Night, new_night
 
 PROJECT = Path(__file__).parents[2]
 PAGES = [page for page in (*sorted((PROJECT / "docs").glob("*.md")), PROJECT / "README.md") if consoles(page)]

@@ -8,9 +8,9 @@ import boto3
 import pytest
 import time_machine
 
-from examples import START
-from integration.conftest import Run
-from integration.night import Night, new_night
+from tests.examples import START
+from tests.integration.conftest import Run
+from tests.integration.night import Night, new_night
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text()
 ROWS = dict(

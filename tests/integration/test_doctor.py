@@ -11,16 +11,17 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from ailments import NOW, TICK, UP, target
-from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
-from popwatch.cli.checks import CHECKS
-from popwatch.cli.dead_letters import DeadLetterQueue
-from popwatch.cli.doctor import examine, told
-from popwatch.cli.facts import Facts
-from popwatch.cli.installation import Installation
-from popwatch.diagnosis.findings import exit_code
-from popwatch.diagnosis.letters import Verdict
-from popwatch.records import Record, iso
+from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
+from popwatch.model.records import Record
+from popwatch.model.text import iso
+from popwatch_cli.commands.doctor import examine, told
+from popwatch_cli.doctor.aws_state import Facts
+from popwatch_cli.doctor.checks import CHECKS
+from popwatch_cli.doctor.redrive import DeadLetterQueue
+from popwatch_cli.doctor.rules.dead_letters import Verdict
+from popwatch_cli.doctor.rules.findings import exit_code
+from popwatch_cli.installation import Installation
+from tests.ailments import NOW, TICK, UP, target
 
 OUTPUTS = {
     "TargetsTable": "Targets",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import Run
-from integration.night import new_night
+from tests.integration.conftest import Run
+from tests.integration.night import new_night
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

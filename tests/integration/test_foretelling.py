@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from integration.world import MINUTE, NOON, World
-from popwatch.archive import read_samples_of_all
-from popwatch.availability import Period
-from popwatch.cli.replay import Parent, compare
-from popwatch.health import State
-from popwatch.outcomes import ErrorCode, Outcome
-from popwatch.schedule import longest_notice
-from popwatch.simulation import first_alert, simulate
-from popwatch.targets import Target, parse_target
+from popwatch.decisions.schedule import longest_notice
+from popwatch.model.health import State
+from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.targets import Target, parse_target
+from popwatch.queries.history import read_samples_of_all
+from popwatch.reports.availability import Period
+from popwatch_cli.commands.replay import Parent, compare
+from popwatch_cli.rehearsal.simulation import first_alert, simulate
+from tests.integration.world import MINUTE, NOON, World
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
 SECONDS = st.integers(10, 190)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import check_targets
 import show_report
-from integration.world import new_world
-from popwatch.page.door import LONGEST_PASSWORD
-from popwatch.page.exchange import LARGEST_BODY, MOST_PARAMETERS
+from popwatch.web.authentication import LONGEST_PASSWORD
+from popwatch.web.http import LARGEST_BODY, MOST_PARAMETERS
+from tests.integration.world import new_world
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integration.fleet import page_of, settle
-from integration.test_page import ask
-from integration.world import new_world
+from tests.integration.fleet import page_of, settle
+from tests.integration.test_page import ask
+from tests.integration.world import new_world
 
 BOUNDED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LINES = st.lists(

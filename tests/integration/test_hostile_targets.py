@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from integration.world import MINUTE, NOON, World
-from popwatch.batches import from_message, to_messages
-from popwatch.outcomes import ErrorCode
-from popwatch.planning import plan
-from popwatch.prober import Prober
-from popwatch.targets import FIELDS, parse_target
+from popwatch.decisions.batches import from_message, to_messages
+from popwatch.decisions.planning import plan
+from popwatch.model.fields import FIELDS
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import parse_target
+from popwatch.prober.loop import Prober
+from tests.integration.world import MINUTE, NOON, World
 
 PEM = "-----BEGIN CERTIFICATE-----\n"
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from integration.conftest import Do, Run
-from popwatch.alphabets import SMS_SEPTETS, count_septets
-from popwatch.cli.alert_test import make_test
-from popwatch.cli.installation import Installation
-from popwatch.health import Health, State
-from popwatch.records import Record
-from popwatch.targets import Target, parse_target
+from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets
+from popwatch.model.health import Health, State
+from popwatch.model.records import Record
+from popwatch.model.targets import Target, parse_target
+from popwatch_cli.commands.send_test_alert import make_test
+from popwatch_cli.installation import Installation
+from tests.integration.conftest import Do, Run
 
 SINCE = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
 

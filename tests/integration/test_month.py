@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from integration.world import World, new_world
-from popwatch.cli.installation import Installation
-from popwatch.cli.periods import month_of
-from popwatch.cli.report import read_report
-from popwatch.cli.report_forms import to_csv, to_text
-from popwatch.cli.report_html import to_html
-from popwatch.fleet_report import FleetReport, Line
-from popwatch.outcomes import ErrorCode
+from popwatch.model.outcomes import ErrorCode
+from popwatch.reports.report import FleetReport, Line
+from popwatch_cli.commands.report import read_report
+from popwatch_cli.installation import Installation
+from popwatch_cli.options import month_of
+from popwatch_cli.output.report_html import to_html
+from popwatch_cli.output.report_text import to_csv, to_text
+from tests.integration.world import World, new_world
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -8,9 +8,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from examples import START, outage, target
-from popwatch.alerts import Message, summarize
-from popwatch.notifier import Notifier
+from popwatch.alerts.rendering import summarize
+from popwatch.aws.alert_topic import Notifier
+from popwatch.model.messages import Message
+from tests.examples import START, outage, target
 
 
 class Mailbox:

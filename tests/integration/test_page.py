@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from integration.fleet import page_of, settle
-from integration.world import TABLES, World, new_world
-from popwatch.guesses import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW, Guesses
-from popwatch.items import Plain
-from popwatch.page.exchange import Request
-from popwatch.page.readings import LATEST, Readings
-from popwatch.page.site import Site
-from popwatch.store import Store
+from popwatch.aws.items import Plain
+from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW, Guesses
+from popwatch.aws.store import Store
+from popwatch.web.http import Request
+from popwatch.web.site import Site
+from popwatch.web.views import LATEST, Readings
+from tests.integration.fleet import page_of, settle
+from tests.integration.world import TABLES, World, new_world
 
 
 def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:

@@ -14,14 +14,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
-from popwatch.prober import MOST_IN_FLIGHT, Prober, _Loop, probe
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.model.targets import Target, parse_target
 from popwatch.prober.addresses import is_local
-from popwatch.prober.names import Answer, Names, interleave
+from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
-from popwatch.targets import Target, parse_target
-from scripted_pop3 import ScriptedServer
+from popwatch.prober.resolver import Answer, Names, interleave
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
 
 CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
 TIMED_OUT, DISCONNECTED, PROTOCOL = ErrorCode.TIMED_OUT, ErrorCode.DISCONNECTED, ErrorCode.PROTOCOL
@@ -277,14 +277,14 @@ def test_a_fault_of_the_prober_costs_one_test(
     while descriptors() > before and time.monotonic() < end:  # the server has its own of each connection
         time.sleep(0.01)
     assert descriptors() <= before
-    [record] = [record for record in caplog.records if record.name == "popwatch.prober"]
+    [record] = [record for record in caplog.records if record.name == "popwatch.prober.loop"]
     assert "'bad'" in record.getMessage()
 
 
 def test_a_report_for_a_descriptors_former_socket_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor that is taken anew, while reports are told, has a report behind it that is not of its socket."""
     poller, first, second = Mock(), Mock(spec=Probe), Mock(spec=Probe)
-    monkeypatch.setattr("popwatch.prober.make_poller", lambda: poller)
+    monkeypatch.setattr("popwatch.prober.loop.make_poller", lambda: poller)
     loop = _Loop(Mock(), Mock(), 1, allow_local=True, kernel_stamps=False)
     with socket.socket() as one, socket.socket() as other:
         loop.watch(one, first)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import trustme
 
-from popwatch.outcomes import ErrorCode, Outcome, Phase, RttSource
-from popwatch.prober import Prober, probe
-from popwatch.targets import Target, parse_target
-from scripted_pop3 import ScriptedServer
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.model.targets import Target, parse_target
+from popwatch.prober.loop import Prober, probe
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 AUTHORITY = trustme.CA()

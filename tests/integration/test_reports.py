@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from integration.conftest import Do, Run
-from popwatch.alerts import Message
-from popwatch.cli.installation import Installation
-from popwatch.cli.local.stack import local_client
-from popwatch.health import Health, State, Transition
-from popwatch.hours import add_up
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.records import Action, Note, Pending, Record, iso
-from popwatch.schedule import batch_of
-from popwatch.store import SweepMark
+from popwatch.aws.store import SweepMark
+from popwatch.decisions.schedule import batch_of
+from popwatch.model.health import Health, State, Transition
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import Action, Note, Pending, Record
+from popwatch.model.text import iso
+from popwatch.reports.totals import add_up
+from popwatch_cli.installation import Installation, local_client
+from tests.integration.conftest import Do, Run
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

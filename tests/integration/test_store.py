@@ -11,15 +11,17 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from integration.world import MINUTE, NOON, TABLES, World
-from popwatch.alerts import Message
-from popwatch.health import Health, State, Transition
-from popwatch.hours import HourTotals
-from popwatch.items import to_item
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.records import Action, Note, Pending, Record, from_plain, iso
-from popwatch.scans import OPERATIONS
-from popwatch.store import Store, SweepMark, Tables
+from popwatch.aws.items import to_item
+from popwatch.aws.json_scans import OPERATIONS
+from popwatch.aws.store import Store, SweepMark, Tables
+from popwatch.model.health import Health, State, Transition
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.plain import from_plain
+from popwatch.model.records import Action, Note, Pending, Record
+from popwatch.model.text import iso
+from popwatch.model.totals import HourTotals
+from tests.integration.world import MINUTE, NOON, TABLES, World
 
 
 class Body(BytesIO):

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from integration.world import MINUTE, NOON, World, batch_of_queue, new_world
-from popwatch.batches import HourOfBatch
-from popwatch.health import State
-from popwatch.hours import is_inconclusive
-from popwatch.outcomes import ErrorCode
+from popwatch.decisions.batches import HourOfBatch
+from popwatch.model.health import State
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.samples import is_inconclusive
+from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 
 DOWN_AT_ONCE = {"failures_per_alert": 1, "max_alerts": 3}
 

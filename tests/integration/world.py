@@ -18,18 +18,18 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from popwatch.batches import Batch, HourOfBatch, Work, from_message, to_messages
+from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.items import to_item
+from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
-from popwatch.dispatcher import Dispatcher
-from popwatch.items import to_item
-from popwatch.notifier import Notifier
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.prober import Prober
-from popwatch.schedule import SILENT_AFTER
-from popwatch.store import Capacity, Store, Tables
-from popwatch.sweep import Edges, Report, Sweep
-from popwatch.targets import Target
-from popwatch.testing import commit_threads
+from popwatch.decisions.batches import Batch, HourOfBatch, Work, from_message, to_messages
+from popwatch.decisions.schedule import SILENT_AFTER
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target
+from popwatch.prober.loop import Prober
+from popwatch.sweep.batch_run import commit_threads
+from popwatch.sweep.sweep import Edges, Report, Sweep
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(seconds=60)

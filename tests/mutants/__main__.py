@@ -16,8 +16,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from measured import TESTS_TESTED, where, write_section
-from mutants.findings import (
+from tests.measured import TESTS_TESTED, where, write_section
+from tests.mutants.findings import (
     UNFINISHED,
     Change,
     Explanation,
@@ -70,7 +70,7 @@ def main() -> int:
 
     1 if there is a survivor without an explanation, an explanation without a survivor, or a mutant that was not run.
     """
-    parser = argparse.ArgumentParser(prog="python -m mutants", description="Test the tests of the decisions.")
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Test the tests of the decisions.")
     parser.add_argument(
         "--seconds", type=int, default=1800, help="after which it stops; another run goes on from there"
     )

@@ -12,7 +12,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from popwatch import __version__
-from supply.parts import Part, parts
+from tests.supply.parts import Part, parts
 
 TARGET = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("popwatch.cdx.json")
 

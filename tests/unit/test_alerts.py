@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples import FAILED, START, outage, target
-from popwatch.alerts import EMAIL_LENGTH, Message, summarize
-from popwatch.alphabets import count_septets, is_gsm, to_email, to_sms, to_subject
-from popwatch.outcomes import ErrorCode
-from popwatch.templates import TemplateError, fill
-from popwatch.tokens import TOKENS, duration
+from popwatch.alerts.character_sets import count_septets, is_gsm, to_email, to_sms, to_subject
+from popwatch.alerts.rendering import EMAIL_LENGTH, summarize
+from popwatch.alerts.templates import TemplateError, fill
+from popwatch.alerts.tokens import TOKENS
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.text import duration
+from tests.examples import FAILED, START, outage, target
 
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.availability import Period, Times, spans, times, total
-from popwatch.health import State, Transition
-from popwatch.outcomes import ErrorCode
+from popwatch.model.health import State, Transition
+from popwatch.model.outcomes import ErrorCode
+from popwatch.reports.availability import Period, Times, spans, times, total
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 DAY = Period(START, START + timedelta(hours=24))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.alerts import Message
-from popwatch.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, cut, from_message, to_messages
-from popwatch.health import Health, State, Transition
-from popwatch.records import Pending, Record
-from popwatch.targets import parse_target
+from popwatch.decisions.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, cut, from_message, to_messages
+from popwatch.model.health import Health, State, Transition
+from popwatch.model.messages import Message
+from popwatch.model.records import Pending, Record
+from popwatch.model.targets import parse_target
 
 TICK = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

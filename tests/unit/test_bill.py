@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 import pytest
 
-from popwatch.cli.bill import Charge, Fleet, Line, Measured, Price, bill, mean_tests, rivals
-from popwatch.cli.cost import SHARE, fleet_of, read_measured, read_prices
-from popwatch.cli.errors import UserError
+from popwatch_cli.bill import Charge, Fleet, Line, Measured, Price, bill, mean_tests, rivals
+from popwatch_cli.commands.cost import SHARE, fleet_of, read_measured, read_prices
+from popwatch_cli.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
 MEASURED = Measured(

@@ -4,7 +4,7 @@ import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from popwatch.cli.errors import NEXT_STEPS, UserError, told
+from popwatch_cli.errors import NEXT_STEPS, UserError, told
 
 
 def refused(code: str) -> ClientError:

@@ -10,8 +10,14 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 FOR_PEOPLE = {"click", "jinja2", "rich", "yaml", "tzdata"}
 FOR_OTHERS = {
-    "check_targets": {"popwatch.cli", "popwatch.page", "popwatch.reports", "popwatch.archive", "popwatch.target_table"},
-    "show_report": {"popwatch.cli", "popwatch.sweep", "popwatch.prober", "popwatch.committer", "popwatch.notifier"},
+    "check_targets": {
+        "popwatch_cli",
+        "popwatch.web",
+        "popwatch.reports.report",
+        "popwatch.reports.status",
+        "popwatch.queries",
+    },
+    "show_report": {"popwatch_cli", "popwatch.sweep", "popwatch.prober", "popwatch.aws.alert_topic"},
 }
 
 

@@ -9,7 +9,29 @@ from typing import Any
 
 import pytest
 
-from ailments import (
+from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.health import Health, State
+from popwatch.model.records import Record
+from popwatch.model.text import iso
+from popwatch_cli.doctor.rules import (
+    alert_coverage,
+    batch_queue,
+    dead_letters,
+    stack,
+    subscriptions,
+    sweeps,
+    tables,
+)
+from popwatch_cli.doctor.rules import (
+    overdue as overdue_rules,
+)
+from popwatch_cli.doctor.rules import (
+    targets as target_rules,
+)
+from popwatch_cli.doctor.rules.findings import Checked, Finding, Kind, Severity, exit_code, some, summary, worst_first
+from popwatch_cli.rehearsal.filter_policies import Subscription
+from tests.ailments import (
     ALARM,
     ALERT_TOPIC,
     DEAD_LETTERS,
@@ -36,13 +58,6 @@ from ailments import (
     seen,
     target,
 )
-from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
-from popwatch.diagnosis import batching, due, fleet, hearing, letters, reach, running, sweeps, tables
-from popwatch.diagnosis.findings import Checked, Finding, Kind, Severity, exit_code, some, summary, worst_first
-from popwatch.health import Health, State
-from popwatch.records import Record, iso
-from popwatch.routing import Subscription
-from popwatch.targets import DEFAULTS_ID
 
 MINUTE = timedelta(minutes=1)
 STOPS = {
@@ -79,45 +94,45 @@ def test_each_kind(finding: Finding) -> None:
 
 
 SOUND: dict[str, Iterable[Finding]] = {
-    "schedule": running.of_schedule(SCHEDULE, FUNCTION, NOW),
-    "function": running.of_function(LAMBDA, ENVIRONMENT),
-    "function-asleep": running.of_function(replace(LAMBDA, state="Inactive"), ENVIRONMENT),
-    "function-with-more-variables": running.of_function(
+    "schedule": stack.of_schedule(SCHEDULE, FUNCTION, NOW),
+    "function": stack.of_function(LAMBDA, ENVIRONMENT),
+    "function-asleep": stack.of_function(replace(LAMBDA, state="Inactive"), ENVIRONMENT),
+    "function-with-more-variables": stack.of_function(
         replace(LAMBDA, environment={**ENVIRONMENT, "LOG": "x"}), ENVIRONMENT
     ),
-    "no-reservation": running.of_reserved(FUNCTION, None),
-    "reservation": running.of_reserved(FUNCTION, 5),
-    "figures": running.of_figures(FIGURES),
-    "mapping": batching.of_mapping(MAPPING),
-    "mapping-that-starts": batching.of_mapping(replace(MAPPING, state="Enabling", parallel=None)),
-    "queue": batching.of_queue(QUEUE, 120, DEAD_LETTERS),
-    "dead-letter-queue": batching.of_dead_letter_queue(True),
-    "stack": running.of_stack("popwatch", "UPDATE_COMPLETE"),
+    "no-reservation": stack.of_reserved(FUNCTION, None),
+    "reservation": stack.of_reserved(FUNCTION, 5),
+    "figures": stack.of_figures(FIGURES),
+    "mapping": batch_queue.of_mapping(MAPPING),
+    "mapping-that-starts": batch_queue.of_mapping(replace(MAPPING, state="Enabling", parallel=None)),
+    "queue": batch_queue.of_queue(QUEUE, 120, DEAD_LETTERS),
+    "dead-letter-queue": batch_queue.of_dead_letter_queue(True),
+    "stack": stack.of_stack("popwatch", "UPDATE_COMPLETE"),
     "mark": sweeps.of_mark(TICK, NOW),
     "no-gaps": sweeps.of_gaps([]),
-    "concurrency": batching.of_concurrency(10, None, 10, 1),
-    "concurrency-without-a-limit": batching.of_concurrency(1000, None, None, 64),
-    "clock": running.of_clock(timedelta(seconds=-2)),
+    "concurrency": batch_queue.of_concurrency(10, None, 10, 1),
+    "concurrency-without-a-limit": batch_queue.of_concurrency(1000, None, None, 64),
+    "clock": stack.of_clock(timedelta(seconds=-2)),
     "table": tables.of_table(tables.HISTORY, "h", TABLE[tables.HISTORY]),
     "expiry": tables.of_expiry("h", True, "expires_at"),
     "recovery": tables.of_recovery("t", True),
-    "alert-topic": hearing.of_alert_topic(ALERT_TOPIC),
-    "operator-topic": hearing.of_operator_topic(OPERATOR_TOPIC),
-    "subscriptions": hearing.of_subscriptions([MAIL]),
-    "sandbox": hearing.of_sandbox(False),
-    "spend": hearing.of_spend(1.0, 10.0),
-    "alarms": hearing.of_alarms([ALARM.name], [ALARM]),
-    "alarms-that-are-heard": hearing.of_listeners([ALARM], HEARD),
-    "targets": fleet.of_targets_at_all(by_id(target(enabled=False), target("b"))),
+    "alert-topic": subscriptions.of_alert_topic(ALERT_TOPIC),
+    "operator-topic": subscriptions.of_operator_topic(OPERATOR_TOPIC),
+    "subscriptions": subscriptions.of_subscriptions([MAIL]),
+    "sandbox": subscriptions.of_sandbox(False),
+    "spend": subscriptions.of_spend(1.0, 10.0),
+    "alarms": subscriptions.of_alarms([ALARM.name], [ALARM]),
+    "alarms-that-are-heard": subscriptions.of_listeners([ALARM], HEARD),
+    "targets": target_rules.of_targets_at_all(by_id(target(enabled=False), target("b"))),
     "items": of_items({"target_id": "a", "host": "h", "subject": "{host}"}, {"target_id": DEFAULTS_ID, "port": 995}),
-    "due": due.of_due(seen(target(), tested=["mail-berlin"]), NOW),
-    "suspended": due.of_due(seen(target(enabled=False), health=None), NOW),
-    "parents": fleet.of_parents(by_id(target("a"), target("b", depends_on="a"))),
-    "policies": fleet.of_policies([target(maintenance=[{"from": "02:00", "until": "04:00"}])], NOW),
-    "owed-a-moment-ago": due.of_owed([owing(NOW - 2 * MINUTE)], 2 * MINUTE, NOW),
-    "letters": letters.of_letters(0, []),
-    "reach": reach.of_reach([target(), target("b", max_alerts=1)], [MAIL]),
-    "reach-nobody-subscribes": reach.of_reach([target()], []),
+    "due": overdue_rules.of_due(seen(target(), tested=["mail-berlin"]), NOW),
+    "suspended": overdue_rules.of_due(seen(target(enabled=False), health=None), NOW),
+    "parents": target_rules.of_parents(by_id(target("a"), target("b", depends_on="a"))),
+    "policies": target_rules.of_policies([target(maintenance=[{"from": "02:00", "until": "04:00"}])], NOW),
+    "owed-a-moment-ago": overdue_rules.of_owed([owing(NOW - 2 * MINUTE)], 2 * MINUTE, NOW),
+    "letters": dead_letters.of_letters(0, []),
+    "reach": alert_coverage.of_reach([target(), target("b", max_alerts=1)], [MAIL]),
+    "reach-nobody-subscribes": alert_coverage.of_reach([target()], []),
 }  # fmt: skip
 
 
@@ -132,7 +147,7 @@ def test_all_that_is_wrong_with_a_schedule() -> None:
     wrong = replace(
         SCHEDULE, expression="rate(1 hour)", target="arn:aws:lambda:x:1:function:old", payload="{}", ends=NOW - MINUTE
     )
-    assert whats(running.of_schedule(wrong, FUNCTION, NOW)) == [
+    assert whats(stack.of_schedule(wrong, FUNCTION, NOW)) == [
         "The schedule popwatch-each-minute is rate(1 hour) instead of rate(1 minute).",
         f"The schedule popwatch-each-minute wakes old instead of {FUNCTION}.",
         "The schedule popwatch-each-minute does not hand over <aws.scheduler.scheduled-time>, so each sweep ends in an "
@@ -143,14 +158,14 @@ def test_all_that_is_wrong_with_a_schedule() -> None:
 
 def test_a_function_that_is_being_made() -> None:
     """A minute later it runs."""
-    (found,) = running.of_function(replace(LAMBDA, state="Pending"), ENVIRONMENT)
+    (found,) = stack.of_function(replace(LAMBDA, state="Pending"), ENVIRONMENT)
     assert (found.severity, found.what) == (Severity.WARNING, f"The function {FUNCTION} is being made or updated.")
 
 
 def test_a_mapping_that_changes_what_comes_back() -> None:
     """A failed message must come back alone, and AWS's own word of trouble is passed on."""
     wrong = replace(MAPPING, reports_failures=False, last_result="PROBLEM: Function call failed\x1b[31m")
-    assert whats(batching.of_mapping(wrong)) == [
+    assert whats(batch_queue.of_mapping(wrong)) == [
         "The batch queue's event source mapping does not take back single failed messages (ReportBatchItemFailures).",
         "The batch queue's event source mapping has trouble: PROBLEM: Function call failed?[31m.",
     ]
@@ -158,20 +173,20 @@ def test_a_mapping_that_changes_what_comes_back() -> None:
 
 def test_a_queue_that_keeps_nothing() -> None:
     """What fails must go to the stack's own dead-letter queue."""
-    assert kinds(batching.of_queue(replace(QUEUE, dead_letters_to=""), 120, DEAD_LETTERS)) == [Kind.QUEUE_CHANGED]
-    assert kinds(batching.of_dead_letter_queue(False)) == [Kind.QUEUE_GONE]
+    assert kinds(batch_queue.of_queue(replace(QUEUE, dead_letters_to=""), 120, DEAD_LETTERS)) == [Kind.QUEUE_CHANGED]
+    assert kinds(batch_queue.of_dead_letter_queue(False)) == [Kind.QUEUE_GONE]
 
 
 def test_a_reservation_that_is_too_small() -> None:
     """It counts instead of what the account has left."""
-    (found,) = batching.of_concurrency(1000, 2, 10, 1)
+    (found,) = batch_queue.of_concurrency(1000, 2, 10, 1)
     assert found.what == "The function's reservation lets 2 invocations run at once; popwatch needs 3 for its 1 batch."
-    assert list(batching.of_concurrency(1000, 0, 10, 1)) == [], "a function that is stopped is told of elsewhere"
+    assert list(batch_queue.of_concurrency(1000, 0, 10, 1)) == [], "a function that is stopped is told of elsewhere"
 
 
 def test_sweeps_that_take_long() -> None:
     """The longest lag of the last hour."""
-    (found,) = running.of_figures(replace(FIGURES, lag_seconds=131.4))
+    (found,) = stack.of_figures(replace(FIGURES, lag_seconds=131.4))
     assert (found.kind, found.what) == (Kind.SWEEPS_LATE, "A sweep of the last hour ended 131 s after its tick.")
 
 
@@ -222,35 +237,35 @@ def test_the_witness_is_up_and_tested_often() -> None:
 )
 def test_topic_policies(statement: dict[str, Any], found: list[Kind]) -> None:
     """Only what holds for everybody at all times is sure."""
-    assert kinds(hearing.of_alert_topic(replace(ALERT_TOPIC, statements=(PUBLISH, statement)))) == found
+    assert kinds(subscriptions.of_alert_topic(replace(ALERT_TOPIC, statements=(PUBLISH, statement)))) == found
 
 
 def test_operator_topics() -> None:
     """Alarms must be let publish; its absence is no outage of alerts."""
-    assert kinds(hearing.of_operator_topic(replace(OPERATOR_TOPIC, statements=(PUBLISH,)))) == [Kind.TOPIC_DENIES]
-    (gone,) = hearing.of_operator_topic(None)
+    assert kinds(subscriptions.of_operator_topic(replace(OPERATOR_TOPIC, statements=(PUBLISH,)))) == [Kind.TOPIC_DENIES]
+    (gone,) = subscriptions.of_operator_topic(None)
     assert (gone.kind, gone.severity) == (Kind.TOPIC_GONE, Severity.WARNING)
 
 
 def test_operators_who_have_not_confirmed() -> None:
     """They are named if somebody else has; if nobody has, the alarms are unheard."""
     waiting = replace(MAIL, confirmed=False)
-    assert whats(hearing.of_operators([MAIL, waiting, waiting])) == [
+    assert whats(subscriptions.of_operators([MAIL, waiting, waiting])) == [
         "email o...@example.net, email o...@example.net have not confirmed and receive no alarms of popwatch itself."
     ]
-    assert list(hearing.of_operators([waiting])) == list(hearing.of_operators([])) == []
+    assert list(subscriptions.of_operators([waiting])) == list(subscriptions.of_operators([])) == []
 
 
 def test_an_alarm_that_tells_something_else() -> None:
     """What is no topic is taken to be heard; one heard destination is enough."""
     elsewhere = replace(ALARM, actions=("arn:aws:ssm-incidents::1:response-plan/x", *ALARM.actions))
-    assert list(hearing.of_listeners([elsewhere], {ALARM.actions[0]: []})) == []
+    assert list(subscriptions.of_listeners([elsewhere], {ALARM.actions[0]: []})) == []
 
 
 def test_a_thousand_targets_that_nobody_hears_of_are_one_line() -> None:
     """A count and some names."""
     targets = [target(f"t{number:04}", group=f"g{number % 50}", tags=[f"n{number}"]) for number in range(1000)]
-    found = list(reach.of_reach(targets, [policy(group=["g1", "g2"])]))
+    found = list(alert_coverage.of_reach(targets, [policy(group=["g1", "g2"])]))
     assert whats(found) == ["No alert of an outage of 960 targets (t0000, t0003, t0004 and 957 more) reaches anybody."]
     assert len(found[0].names) == 960
 
@@ -258,14 +273,14 @@ def test_a_thousand_targets_that_nobody_hears_of_are_one_line() -> None:
 def test_maintenance_does_not_hide_what_is_unheard() -> None:
     """Whatever hours a target has off, its outages of other hours are what is asked about."""
     nightly = target(maintenance=[{"days": "daily", "from": "00:00", "until": "02:00"}])
-    found = list(reach.of_reach([nightly], [policy(group=["another"])]))
+    found = list(alert_coverage.of_reach([nightly], [policy(group=["another"])]))
     assert Kind.UNHEARD in kinds(found)
 
 
 def test_an_error_that_nobody_hears_of() -> None:
     """A policy on errors may let all but one through."""
     heard = ["cannot-connect", "no-address", "timed-out", "disconnected", "missing-fields", {"exists": False}]
-    (found,) = reach.of_reach([target(max_alerts=1)], [policy(error=heard)])
+    (found,) = alert_coverage.of_reach([target(max_alerts=1)], [policy(error=heard)])
     assert found.kind is Kind.PARTLY_UNHEARD
     assert "nobody hears of alert 1 (where the error is protocol)" in found.what
 
@@ -273,7 +288,7 @@ def test_an_error_that_nobody_hears_of() -> None:
 def test_events_that_nobody_hears_of() -> None:
     """The end of an outage, a certificate, half up: each is named, for those targets that may have it."""
     plain, rich = target("a", flap_per_hour=0), target("b", flap_per_hour=0, tls="implicit", all_addresses=True)
-    found = list(reach.of_reach([plain, rich], [policy(event=["down"])]))
+    found = list(alert_coverage.of_reach([plain, rich], [policy(event=["down"])]))
     assert [finding.what.partition("; ")[0].rstrip(".") for finding in found] == [
         "Of target a, nobody hears of the recovery",
         "Of target b, nobody hears of the recovery, being half up, being whole again and the certificate's end",
@@ -283,20 +298,20 @@ def test_events_that_nobody_hears_of() -> None:
 def test_a_subscription_for_summaries_or_tests_is_not_deaf() -> None:
     """It is there for what no single target brings."""
     for event in ("summary", "test"):
-        assert Kind.FILTER_BLOCKS_ALL not in kinds(reach.of_reach([target()], [MAIL, policy(event=[event])]))
+        assert Kind.FILTER_BLOCKS_ALL not in kinds(alert_coverage.of_reach([target()], [MAIL, policy(event=[event])]))
 
 
 def test_a_policy_on_the_body_is_deaf() -> None:
     """And what to do about it is something else."""
     deaf = Subscription("sqs", "q", policy={"event": ["down"]}, by_body=True)
-    (found,) = reach.of_reach([target()], [MAIL, deaf])
+    (found,) = alert_coverage.of_reach([target()], [MAIL, deaf])
     assert found.do == "Alerts are texts: set its FilterPolicyScope to MessageAttributes."
 
 
 def test_who_is_told_of_nothing_is_not_missed() -> None:
     """Suspended targets, and those without alerts, reach nobody by their user's will."""
     targets = [target("a", enabled=False), target("b", max_alerts=0)]
-    assert list(reach.of_reach(targets, [policy(group=["another"])])) == []
+    assert list(alert_coverage.of_reach(targets, [policy(group=["another"])])) == []
 
 
 def test_the_same_mistake_is_told_once() -> None:
@@ -321,7 +336,7 @@ def test_the_same_mistake_is_told_once() -> None:
 def test_duplicates_are_compared_as_they_are_connected_to() -> None:
     """Letter case, the final dot, brackets, and a port by default make no other server; another port does."""
     one, other = target("a", host="[2001:db8::1]", tls="implicit"), target("b", host="2001:DB8::1", port=995)
-    assert whats(fleet.of_duplicates([one, other, target("c", host="2001:db8::1")])) == [
+    assert whats(target_rules.of_duplicates([one, other, target("c", host="2001:db8::1")])) == [
         "[2001:db8::1]:995 is watched by 2 targets (a, b): each outage is told 2 times."
     ]
 
@@ -339,26 +354,26 @@ def test_duplicates_are_compared_as_they_are_connected_to() -> None:
 )
 def test_overdue(health: Health, fields: dict[str, Any], overdue: bool) -> None:
     """By the record of a failing target, by the samples of one that is up and tested often."""
-    assert (kinds(due.of_due(seen(target(**fields), health=health), NOW)) == [Kind.OVERDUE]) is overdue
+    assert (kinds(overdue_rules.of_due(seen(target(**fields), health=health), NOW)) == [Kind.OVERDUE]) is overdue
 
 
 def test_nothing_is_overdue_while_there_are_no_sweeps() -> None:
     """That is said once, and not of each target."""
     stopped = replace(seen(target()), swept_at=NOW - 10 * MINUTE)
-    assert list(due.of_due(stopped, NOW)) == []
-    assert list(due.of_due(replace(seen(target(), health=None), swept_at=None), NOW)) == []
+    assert list(overdue_rules.of_due(stopped, NOW)) == []
+    assert list(overdue_rules.of_due(replace(seen(target(), health=None), swept_at=None), NOW)) == []
 
 
 def test_silent_for_ever() -> None:
     """A silence of a month, and windows that leave no gap between them."""
     silence = {"from": "2026-11-01T00:00Z", "until": "2026-12-24T00:00Z"}
     halves = [{"from": "00:00", "until": "12:00"}, {"from": "12:00", "until": "24:00"}]
-    found = fleet.of_policies([target("a", silence=silence), target("b", maintenance=halves)], NOW)
+    found = target_rules.of_policies([target("a", silence=silence), target("b", maintenance=halves)], NOW)
     assert [finding.names for finding in found] == [("a", "b")]
 
 
-def letter(body: str, **attributes: str) -> letters.Letter:
-    return letters.read_letter(body, attributes)
+def letter(body: str, **attributes: str) -> dead_letters.Letter:
+    return dead_letters.read_letter(body, attributes)
 
 
 def batch_of(*delays: int) -> str:
@@ -401,21 +416,21 @@ FROM_LAMBDA = {
 )  # fmt: skip
 def test_where_dead_letters_belong(body: str, attributes: dict[str, str], fate: str, sentence: str) -> None:
     """Ticks were made up for, batches are overtaken or go back, an hour always goes back; all else stays."""
-    verdict = letters.decide(letter(body, **attributes), TICK, NOW)
+    verdict = dead_letters.decide(letter(body, **attributes), TICK, NOW)
     assert verdict.fate == fate
     assert verdict.sentence.startswith(sentence)
 
 
 def test_a_tick_is_kept_until_a_later_one_has_been_completed() -> None:
     """Before the first sweep nothing has made up for it."""
-    assert letters.decide(letter(json.dumps(AT)), None, NOW).fate is letters.Fate.KEEP
+    assert dead_letters.decide(letter(json.dumps(AT)), None, NOW).fate is dead_letters.Fate.KEEP
 
 
 def test_why_letters_died() -> None:
     """Lambda's or Scheduler's word, cleaned; and a count of each kind."""
     dead = [letter(json.dumps(FROM_LAMBDA)), letter(json.dumps(AT), ERROR_MESSAGE="no\x1brole"), letter(batch_of(60))]
     assert [found.why for found in dead] == ["Task timed out", "no?role", ""]
-    (found,) = letters.of_letters(5, dead)
+    (found,) = dead_letters.of_letters(5, dead)
     assert found.what.startswith(
         "5 dead letters: 2 ticks, 1 batch, the oldest of 2026-11-25 02:20:00 UTC. AWS says: Task"
     )

@@ -6,10 +6,11 @@ from textwrap import indent
 
 import pytest
 
-from examples import START, others, outage, target
-from popwatch.alerts import Message, summarize
-from popwatch.health import AlertEvent
-from popwatch.tokens import TOKENS
+from popwatch.alerts.rendering import summarize
+from popwatch.alerts.tokens import TOKENS
+from popwatch.model.health import AlertEvent
+from popwatch.model.messages import Message
+from tests.examples import START, others, outage, target
 
 DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
 LIVING = (Path(__file__).parents[2] / "docs" / "living.md").read_text()

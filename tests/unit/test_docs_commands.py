@@ -13,11 +13,12 @@ import click
 import pytest
 import yaml
 
-from examples import START, target
-from popwatch.cli import outcome_text
-from popwatch.cli.main import cli
-from popwatch.outcomes import Outcome, Phase
-from popwatch.targets import FIELDS, Field, parse_target
+from popwatch.model.fields import FIELDS, Field
+from popwatch.model.outcomes import Outcome, Phase
+from popwatch.model.targets import parse_target
+from popwatch_cli.main import cli
+from popwatch_cli.output import outcome
+from tests.examples import START, target
 
 DOCS = Path(__file__).parents[2] / "docs"
 PROJECT = DOCS.parent
@@ -84,7 +85,7 @@ def test_commands_of_targets_are_documented() -> None:
 def test_names_of_an_outcome_are_documented() -> None:
     """The table of names is what a program gets."""
     documented = re.findall(r"^\| `([a-z_]+)` \|", COMMAND, re.MULTILINE)
-    assert set(documented) == set(outcome_text.to_json(target(), Outcome(START, Phase.DNS)))
+    assert set(documented) == set(outcome.to_json(target(), Outcome(START, Phase.DNS)))
 
 
 REFERENCE = "## Every command and option\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from popwatch.cli.main import cli
+from popwatch_cli.main import cli
 
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 SHOWN = re.findall(r"^    \$ popwatch (cost .*)\n((?:    .*\n|\n)*)", OPERATING, re.MULTILINE)

@@ -6,10 +6,10 @@ from textwrap import indent
 
 import click
 
-from ailments import EXAMPLES
-from popwatch.cli.checks import CHECKS
-from popwatch.cli.doctor import told
-from popwatch.diagnosis.findings import Checked, Kind
+from popwatch_cli.commands.doctor import told
+from popwatch_cli.doctor.checks import CHECKS
+from popwatch_cli.doctor.rules.findings import Checked, Kind
+from tests.ailments import EXAMPLES
 
 DOC = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
 FOUND = {finding.kind: finding for finding in EXAMPLES}

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from escalations import PAGE, Promise, alerts, forwarder, promises
-from popwatch.routing import matches
+from popwatch_cli.rehearsal.filter_policies import matches
+from tests.escalations import PAGE, Promise, alerts, forwarder, promises
 
 
 def test_every_policy_of_the_table_is_read() -> None:

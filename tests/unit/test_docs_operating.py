@@ -8,8 +8,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from popwatch.cli.files import read_entries
-from popwatch.target_table import TargetTable
+from popwatch_cli.files.target_files import read_entries
+from popwatch_cli.target_table import TargetTable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 

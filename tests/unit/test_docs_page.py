@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from popwatch.guesses import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW
-from popwatch.page.door import SESSION
-from popwatch.page.metrics import FAMILIES
-from popwatch.page.readings import MOST_TIMELINES
+from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW
+from popwatch.web.authentication import SESSION
+from popwatch.web.metrics import FAMILIES
+from popwatch.web.views import MOST_TIMELINES
 
 DOC = (Path(__file__).parents[2] / "docs" / "page.md").read_text()
 PROSE = " ".join(DOC.split())

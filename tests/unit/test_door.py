@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.guesses import Guesses, network_of, seconds_left
-from popwatch.page.door import COOKIE, SESSION, Door, Entry, Secret, is_valid, new_token, password_of
-from popwatch.page.exchange import Request, cookies_of
+from popwatch.aws.sign_in_limits import Guesses, network_of, seconds_left
+from popwatch.web.authentication import COOKIE, SESSION, Door, Entry, Secret, is_valid, new_token, password_of
+from popwatch.web.http import Request, cookies_of
 
 NOW = datetime(2026, 11, 25, 3, 4, 5, tzinfo=UTC)
 SECRET = Secret("correct horse", "k" * 64)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.doubt import Doubt, Verdict, has_been_reached, is_of_network, network_of
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.targets import Target
+from popwatch.decisions.own_network import Doubt, Verdict, has_been_reached, is_of_network, network_of
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 PASSED = Outcome(NOW, Phase.QUIT, rtt_ms=1.0)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from popwatch.cli.csv_form import write_csv
-from popwatch.cli.entries import load_json
-from popwatch.cli.files import FileError, read_entries, write_entries
-from popwatch.cli.report_forms import _cell
+from popwatch_cli.files.csv import write_csv
+from popwatch_cli.files.entries import FileError, load_json
+from popwatch_cli.files.target_files import read_entries, write_entries
+from popwatch_cli.output.report_text import _cell
 
 ITEM = {
     "target_id": "mail-berlin",

@@ -9,14 +9,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popwatch.cli.blackbox_form import read_blackbox
-from popwatch.cli.entries import FileError
-from popwatch.cli.files import read_foreign
-from popwatch.cli.foreign import Taken, seconds, split_address
-from popwatch.cli.gatus_form import read_gatus
-from popwatch.cli.nagios_form import read_nagios
-from popwatch.cli.target_items import all_mistakes
-from popwatch.targets import Target, TlsMode, parse_target
+from popwatch.model.fields import TlsMode
+from popwatch.model.targets import Target, parse_target
+from popwatch_cli.files.entries import FileError
+from popwatch_cli.importers.blackbox import read_blackbox
+from popwatch_cli.importers.conversion import Taken, seconds, split_address
+from popwatch_cli.importers.gatus import read_gatus
+from popwatch_cli.importers.monitors import read_foreign
+from popwatch_cli.importers.nagios import read_nagios
+from popwatch_cli.target_items import all_mistakes
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -7,21 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.health import (
-    UNTESTED,
-    AlertEvent,
-    Health,
-    Judgement,
-    State,
-    Transition,
-    delay_seconds,
-    forget,
-    judge,
-    suspend,
-)
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.targets import Policy
-from popwatch.windows import OnceWindow
+from popwatch.decisions.judging import delay_seconds, forget, judge, suspend
+from popwatch.model.health import UNTESTED, AlertEvent, Health, Judgement, State, Transition
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Policy
+from popwatch.model.windows import OnceWindow
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 REFERENCE = Policy(delay_up=30, delay_warn=30, delay_down=60, delay_lost=30, failures_per_alert=3, max_alerts=3)

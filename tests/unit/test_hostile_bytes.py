@@ -9,11 +9,13 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fuzz.__main__ import mixed
-from fuzz.checks import CHECKS, SEEDS, check_conversation, check_fields
-from popwatch.cli.files import FileError, read_entries
-from popwatch.items import from_item, to_item
-from popwatch.targets import FIELDS, parse_target
+from popwatch.aws.items import from_item, to_item
+from popwatch.model.fields import FIELDS
+from popwatch.model.targets import parse_target
+from popwatch_cli.files.entries import FileError
+from popwatch_cli.files.target_files import read_entries
+from tests.fuzz.__main__ import mixed
+from tests.fuzz.checks import CHECKS, SEEDS, check_conversation, check_fields
 
 MANY = settings(max_examples=300, deadline=None)
 FEW = settings(max_examples=100, deadline=None)
@@ -151,7 +153,7 @@ def test_any_file_is_read_or_refused(form: str, text: str, tmp_path_factory: pyt
 )
 def test_any_yaml_is_read_or_refused(value: object) -> None:
     """Well-formed YAML of any shape."""
-    from popwatch.cli.yaml_form import read_yaml  # noqa: PLC0415 - beside what it is tested against
+    from popwatch_cli.files.yaml import read_yaml  # noqa: PLC0415 - beside what it is tested against
 
     with suppress(FileError):
         read_yaml(yaml.safe_dump(value))

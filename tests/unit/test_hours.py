@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.hours import BUCKET_RATIO, HourTotals, add_up, merge, percentile, rtt_of, sample_of
-from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.samples import rtt_of, sample_of
+from popwatch.model.totals import BUCKET_RATIO, HourTotals, percentile
+from popwatch.reports.totals import add_up, merge
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

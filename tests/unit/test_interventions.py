@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.targets import parse_target
+from popwatch.model.targets import parse_target
 
 BASE = {"target_id": "t", "host": "pop.example.net"}
 NOW = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)

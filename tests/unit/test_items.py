@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.items import from_item, to_item
+from popwatch.aws.items import from_item, to_item
 
 PLAIN = st.recursive(
     st.none()

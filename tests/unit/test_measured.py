@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from measured import write_section
+from tests.measured import write_section
 
 
 def test_a_section_takes_the_place_of_the_one_before(tmp_path: Path) -> None:

@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 
-from first_version import PROJECT, unpack
+from tests.first_version import PROJECT, unpack
 
 WRITE = """
 from datetime import UTC, datetime, timedelta
-from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
-from popwatch.health import Health, State, Transition
-from popwatch.records import Pending, Record
-from popwatch.targets import parse_target
+try:
+    from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
+    from popwatch.model.health import Health, State, Transition
+    from popwatch.model.records import Pending, Record
+    from popwatch.model.targets import parse_target
+except ImportError:
+    from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
+    from popwatch.health import Health, State, Transition
+    from popwatch.records import Pending, Record
+    from popwatch.targets import parse_target
 
 tick, minute = datetime(2026, 11, 24, 3, tzinfo=UTC), timedelta(minutes=1)
 health = Health(State.DOWN, tick, 4, 1, failing_since=tick - 2 * minute, next_test_at=tick + minute)
@@ -35,8 +41,12 @@ for work in (Batch(tick, tick + minute, 2, 1, tuple(tests), defaults), HourOfBat
 """
 READ = """
 import json, sys
-from popwatch.batches import HourOfBatch, from_message
-from popwatch.records import to_plain
+try:
+    from popwatch.decisions.batches import HourOfBatch, from_message
+    from popwatch.model.plain import to_plain
+except ImportError:
+    from popwatch.batches import HourOfBatch, from_message
+    from popwatch.records import to_plain
 
 for line in sys.stdin:
     work = from_message(line)

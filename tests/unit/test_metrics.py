@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.health import Health, State
-from popwatch.outcomes import ErrorCode
-from popwatch.page.metrics import OPENMETRICS, TEXT, media_type, to_metrics
-from popwatch.reports import Row
-from popwatch.targets import parse_target
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import parse_target
+from popwatch.reports.status import Row
+from popwatch.web.metrics import OPENMETRICS, TEXT, media_type, to_metrics
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 

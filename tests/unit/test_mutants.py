@@ -1,6 +1,6 @@
 """Mutants: which survivors are explained, and which explanations are out of date."""
 
-from mutants.findings import (
+from tests.mutants.findings import (
     Change,
     function_of,
     outdated,

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from examples import FAILED, PASSED, target
-from popwatch import pop3, prober
-from popwatch.cli.outcome_text import ADVICE, conclusion, to_line
+from popwatch.prober import loop, pop3
+from popwatch_cli.output.outcome import ADVICE, conclusion, to_line
+from tests.examples import FAILED, PASSED, target
 
 
 def test_advice_is_for_reasons_that_exist() -> None:
     """Each reason with advice is one that the prober or the conversation gives."""
-    files = [Path(pop3.__file__), *Path(prober.__file__).parent.glob("*.py")]
+    files = [Path(pop3.__file__), *Path(loop.__file__).parent.glob("*.py")]
     sources = "".join(path.read_text() for path in files)
     assert [reason for reason in ADVICE if f'"{reason}"' not in sources] == []
 

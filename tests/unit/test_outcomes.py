@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.outcomes import ErrorCode, clean
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.text import clean
 
 
 def test_messages_word_for_word() -> None:

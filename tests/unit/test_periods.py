@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from popwatch.cli.errors import UserError
-from popwatch.cli.periods import month_of, period_of
+from popwatch_cli.errors import UserError
+from popwatch_cli.options import month_of, period_of
 
 NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
 KOLKATA = ZoneInfo("Asia/Kolkata")

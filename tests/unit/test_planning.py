@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.health import Health, State
-from popwatch.outcomes import DETAIL_SHOWN
-from popwatch.planning import Plan, in_circles, plan, unknown_fields, without_target
-from popwatch.records import Record
-from popwatch.targets import Target, parse_target
+from popwatch.decisions.planning import Plan, in_circles, plan, unknown_fields, without_target
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import DETAIL_SHOWN
+from popwatch.model.records import Record
+from popwatch.model.targets import Target, parse_target
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BEFORE = NOON - timedelta(seconds=60)

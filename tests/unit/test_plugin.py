@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from examples import START, target
-from popwatch.cli.plugin import Thresholds, verdict
-from popwatch.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch_cli.output.nagios_plugin import Thresholds, verdict
+from tests.examples import START, target
 
 PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.345, greeting="+OK ready")
 MONTH = replace(PASSED, certificate_expires=START + timedelta(days=30, hours=1))

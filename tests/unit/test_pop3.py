@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.pop3 import LONGEST_LINE, Conversation, Event, Failed, FailureKind, Finished, Greeted, TlsWanted
+from popwatch.prober.pop3 import LONGEST_LINE, Conversation, Event, Failed, FailureKind, Finished, Greeted, TlsWanted
 
 PROTOCOL, DISCONNECTED = FailureKind.PROTOCOL, FailureKind.DISCONNECTED
 

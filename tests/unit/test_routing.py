@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from examples import START, others, outage, target
-from popwatch.alerts import summarize
-from popwatch.health import AlertEvent
-from popwatch.routing import Attributes, Subscription, matches, reaches
+from popwatch.alerts.rendering import summarize
+from popwatch.model.health import AlertEvent
+from popwatch.model.messages import Attributes
+from popwatch_cli.rehearsal.filter_policies import Subscription, matches, reaches
+from tests.examples import START, others, outage, target
 
 ATTRIBUTES: Attributes = {
     "event": "down",

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.health import Health, State
-from popwatch.schedule import (
+from popwatch.decisions.schedule import (
     LARGEST_BATCH,
     TICK,
     batch_count,
@@ -22,7 +21,8 @@ from popwatch.schedule import (
     next_slot,
     retest_at,
 )
-from popwatch.targets import Policy
+from popwatch.model.health import Health, State
+from popwatch.model.targets import Policy
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 POLICY = Policy()

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.cli.replay import compare, runs_of
-from popwatch.health import AlertEvent, State
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.schedule import longest_notice
-from popwatch.simulation import first_alert, is_lost, rejudge, simulate
-from popwatch.targets import Policy, Target, parse_target
+from popwatch.decisions.schedule import longest_notice
+from popwatch.model.health import AlertEvent, State
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Policy, Target, parse_target
+from popwatch_cli.commands.replay import compare, runs_of
+from popwatch_cli.rehearsal.simulation import first_alert, is_lost, rejudge, simulate
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

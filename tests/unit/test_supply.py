@@ -12,8 +12,8 @@ import sys
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from supply.parts import PROJECT, REQUIREMENTS, parts
-from supply.sbom import bill
+from tests.supply.parts import PROJECT, REQUIREMENTS, parts
+from tests.supply.sbom import bill
 
 PAGE = PROJECT / "docs" / "dependencies.md"
 HEAD = "| package | version | licence |\n|---|---|---|\n"
@@ -27,11 +27,11 @@ def test_bill_is_valid() -> None:
 
 def test_bill_is_the_same_in_every_process() -> None:
     """The same bytes, whatever the hashes of Python's own."""
-    program = "from supply.parts import parts; from supply.sbom import bill; print(bill(list(parts())))"
+    program = "from tests.supply.parts import parts; from tests.supply.sbom import bill; print(bill(list(parts())))"
     seen = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONPATH": str(PROJECT / "tests"), "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": seed},
             capture_output=True,
             check=True,
         ).stdout

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from popwatch.items import from_item
-from popwatch.target_table import WRITES_AT_ONCE, TargetTable
+from popwatch.aws.items import from_item
+from popwatch_cli.target_table import WRITES_AT_ONCE, TargetTable
 
 
 class SlowDynamoDB:

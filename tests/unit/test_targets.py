@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.targets import FIELDS, FIELDS_BY_NAME, LARGEST_ITEM, Policy, Target, TlsMode, carried, parse_target
+from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, TlsMode
+from popwatch.model.targets import LARGEST_ITEM, Policy, Target, carried, parse_target
 
 
 def parse(**fields: object) -> Target:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State, changes_nothing, judge, suspend
-from popwatch.interventions import Acknowledgement
-from popwatch.outcomes import ErrorCode, Outcome, Phase
-from popwatch.targets import Policy
+from popwatch.decisions.judging import changes_nothing, judge, suspend
+from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State
+from popwatch.model.interventions import Acknowledgement
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Policy
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

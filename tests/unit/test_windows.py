@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.windows import parse_timezone, parse_window
+from popwatch.model.windows import parse_timezone, parse_window
 
 
 def inside(window: object, moment: str) -> bool:

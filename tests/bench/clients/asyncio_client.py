@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 
-from clients.asyncio_job import do
+from tests.bench.clients.asyncio_job import do
 
 
 async def talk(host: str, port: int, context: ssl.SSLContext | None) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 
-from clients.job import Job, report
+from tests.bench.clients.job import Job, report
 
 IN_FLIGHT = 900
 

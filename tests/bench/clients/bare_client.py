@@ -3,7 +3,7 @@
 import select
 import socket
 
-from clients.job import Job, report
+from tests.bench.clients.job import Job, report
 
 IN_FLIGHT, LAUNCHES_PER_TURN = 900, 64
 SO_TIMESTAMPING, RECEIVE_STAMPS = 37, 1 << 3 | 1 << 4

@@ -5,7 +5,7 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from clients.job import Job, report
+from tests.bench.clients.job import Job, report
 
 THREADS = 100
 

@@ -1,8 +1,8 @@
 """A run of popwatch's prober: `popwatch_client.py JOB` (see clients.job)."""
 
-from clients.job import Job, report
-from popwatch.prober import Prober
-from popwatch.targets import parse_target
+from popwatch.model.targets import parse_target
+from popwatch.prober.loop import Prober
+from tests.bench.clients.job import Job, report
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 
-from clients.asyncio_job import do
+from tests.bench.clients.asyncio_job import do
 
 
 class Talk(asyncio.Protocol):

@@ -19,13 +19,15 @@ from typing import Any
 import boto3
 
 import check_targets
-from clients.sweep_job import MINUTE, NOON, SweepJob
-from parts import Parts, Place
-from popwatch import batches, committer, dispatcher, notifier, store, sweep, testing
-from popwatch.batches import Batch
+from popwatch.aws import alert_topic, batch_queue, store
 from popwatch.config import Settings
-from popwatch.prober import Prober
-from popwatch.sweep import Edges, Sweep
+from popwatch.decisions import batches
+from popwatch.decisions.batches import Batch
+from popwatch.prober.loop import Prober
+from popwatch.sweep import batch_run, committer, sweep
+from popwatch.sweep.sweep import Edges, Sweep
+from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
+from tests.bench.parts import Parts, Place
 
 FUNCTIONS = 14
 """Lines of a profile."""
@@ -34,10 +36,10 @@ Store = store.Store
 PLACES: Mapping[str, Sequence[Place]] = {
     "read": [(Store, "read_targets"), (Store, "read_records"), (sweep, "parse_targets")],
     "plan": [(sweep, "plan")],
-    "queue": [(dispatcher.Dispatcher, "send"), (batches, "from_message")],
-    "judge": [(testing, "judge"), (committer, "judge"), (testing, "changes_nothing"), (testing, "sample_of")],
+    "queue": [(batch_queue.Dispatcher, "send"), (batches, "from_message")],
+    "judge": [(batch_run, "judge"), (committer, "judge"), (batch_run, "changes_nothing"), (batch_run, "sample_of")],
     "write": [(Store, name) for name in ("commit", "mark_sweep", "put_samples", "put_transition", "put_alert")],
-    "alerts": [(notifier.Notifier, "publish"), (committer, "render"), (committer, "summarize")],
+    "alerts": [(alert_topic.Notifier, "publish"), (committer, "render"), (committer, "summarize")],
 }
 
 
@@ -77,8 +79,8 @@ class Ticker:
                 lambda: self._now,
             ),
             Prober(allow_local=True),
-            notifier.Notifier(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic),
-            dispatcher.Dispatcher(self._sqs, job.queue),
+            alert_topic.Notifier(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic),
+            batch_queue.Dispatcher(self._sqs, job.queue),
         )
 
     def tick(self, at: datetime) -> None:

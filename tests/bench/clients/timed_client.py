@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from clients.job import Job
-from popwatch.prober import Prober
-from popwatch.targets import parse_target
+from popwatch.model.targets import parse_target
+from popwatch.prober.loop import Prober
+from tests.bench.clients.job import Job
 
 
 class TimedSocket(socket.socket):

@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from chaos import campaign
-from chaos.live.installation import Installation, Round
-from chaos.model import Audit, Finding, Verdict
-from e2e.deployed import Deployed
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.chaos import campaign
+from tests.chaos.live.installation import Installation, Round
+from tests.chaos.model import Audit, Finding, Verdict
+from tests.e2e.deployed import Deployed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CHAOS_SECONDS, CALM_SECONDS = 150.0, 90.0

@@ -1,7 +1,7 @@
 """The deployed handler, within the function's own process, by the campaign's clock and under its eyes.
 
-The function's handler is set to `chaos.live.inside.handler`. What runs is the code that was deployed, or for a planted
-bug a class in the place of one of its own. The campaign hears when an invocation begins and ends, and of each test
+The function's handler is set to `tests.chaos.live.inside.handler`. What runs is the code that was deployed, or for
+a planted bug a class in the place of one of its own. The campaign hears when an invocation begins and ends, and of each test
 before popwatch does; each call to AWS says whose it is.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 import boto3
 import botocore.endpoint
 
-from chaos.live.calls import HEADER
-from chaos.live.pace import Clock
+from tests.chaos.live.calls import HEADER
+from tests.chaos.live.pace import Clock
 
 _GIVEN: dict[str, Any] = json.loads(os.environ["CHAOS"])
 
@@ -102,7 +102,7 @@ def _set_up() -> None:
 
 
 def _plant(name: str) -> None:
-    code = import_module("chaos.bugs").BUGS[name].code
+    code = import_module("tests.chaos.bugs").BUGS[name].code
     _function.Store, _function.Notifier, _function.Dispatcher = code.store, code.notifier, code.dispatcher
     _function.Sweep = code.sweep
 

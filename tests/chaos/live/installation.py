@@ -19,20 +19,20 @@ from random import Random
 from threading import RLock, Timer
 from typing import Any
 
-from chaos import facts
-from chaos.evidence import Evidence
-from chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
-from chaos.live.agenda import Agenda
-from chaos.live.calls import Answer, Call, message_id_of
-from chaos.live.invocations import Invocation, Register
-from chaos.live.pace import Clock, Pace
-from chaos.live.proxy import Proxy
-from chaos.live.servers import Servers
-from chaos.model import Finding
-from chaos.people import Configured, change_mind, draw_policy
-from e2e.deployed import Deployed
-from popwatch.items import from_item
-from scripted_pop3 import ScriptedServer
+from popwatch.aws.items import from_item
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.chaos import facts
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from tests.chaos.live.agenda import Agenda
+from tests.chaos.live.calls import Answer, Call, message_id_of
+from tests.chaos.live.invocations import Invocation, Register
+from tests.chaos.live.pace import Clock, Pace
+from tests.chaos.live.proxy import Proxy
+from tests.chaos.live.servers import Servers
+from tests.chaos.model import Finding
+from tests.chaos.people import Configured, change_mind, draw_policy
+from tests.e2e.deployed import Deployed
 
 TESTS = Path(__file__).resolve().parents[2]
 MINUTE = 60.0
@@ -176,14 +176,14 @@ class Installation:
         }
         own = {
             "AWS_ENDPOINT_URL": self.proxy.endpoint,
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": str(TESTS.parent),
             "CHAOS": json.dumps(given),
             "FUNCTION_TIMEOUT_SECONDS": str(round(pace.timeout * pace.speed)),
             "STORM_THRESHOLD": str(self.shape.storm_threshold),
         }
         self._lambda.update_function_configuration(
             FunctionName=self.stack.local.outputs["CheckTargetsFunction"],
-            Handler="chaos.live.inside.handler",
+            Handler="tests.chaos.live.inside.handler",
             Timeout=pace.timeout,
             Environment={"Variables": {**variables, **own}},
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import RLock, Thread
 from typing import Any
 
-from chaos.faults import Faults
+from tests.chaos.faults import Faults
 
 
 @dataclass(slots=True)

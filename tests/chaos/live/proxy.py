@@ -11,8 +11,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from chaos.live.calls import HEADER, Answer, Call, read_call, refuse
-from chaos.live.invocations import Invocation, Register
+from tests.chaos.live.calls import HEADER, Answer, Call, read_call, refuse
+from tests.chaos.live.invocations import Invocation, Register
 
 DELAY_SECONDS = (0.02, 0.8)
 STALE_SECONDS = (0.02, 0.3)

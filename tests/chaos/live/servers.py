@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from chaos.faults import Faults
-from scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.chaos.faults import Faults
 
 ANSWERING = ("healthy", "healthy", "delay:0.2", "drip:0.005", "two-replies")
 FAILING = ("refused", "refused", "silent", "close", "smtp", "reset", "error", "flood")

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.__main__ import with_section
-from chaos.live import campaign
-from chaos.live.installation import Round
-from e2e.deployed import Deployed
+from tests.chaos.__main__ import with_section
+from tests.chaos.live import campaign
+from tests.chaos.live.installation import Round
+from tests.e2e.deployed import Deployed
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -4,8 +4,9 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from popwatch.outcomes import DETAIL_SHOWN, Outcome, clean
-from popwatch.targets import Target
+from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
+from popwatch.model.targets import Target
+from popwatch.model.text import clean
 
 MOST_ADDRESSES = 16
 """Addresses of one host that are tested; more would let one name use up the descriptors of all."""

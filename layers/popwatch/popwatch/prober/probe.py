@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from popwatch.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource, clean
-from popwatch.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
-from popwatch.prober import stamps
-from popwatch.prober.names import Answer, interleave, is_address, sockaddr
+from popwatch.model.fields import TlsMode
+from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource
+from popwatch.model.targets import Problem, Target
+from popwatch.model.text import clean
+from popwatch.prober import timestamps
 from popwatch.prober.poller import DOUBTFUL, READABLE
+from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
+from popwatch.prober.resolver import Answer, interleave, is_address, sockaddr
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
-from popwatch.targets import Problem, Target, TlsMode
 
 STAGGER_SECONDS = 0.25
 """How long one address may take to connect before the next is tried beside it (RFC 8305 section 5)."""
@@ -257,7 +259,7 @@ class Probe:
         try:
             if _OPEN == socket.SOCK_STREAM:
                 sock.setblocking(False)
-            stamped = self._kernel_stamps and stamps.AVAILABLE and stamps.enable(sock)
+            stamped = self._kernel_stamps and timestamps.AVAILABLE and timestamps.enable(sock)
             attempt = _Attempt(sock, sock.fileno(), address, time.monotonic(), time.time(), stamped)
             code = sock.connect_ex(sockaddr(address, self.target.port))
             if code not in (0, errno.EINPROGRESS):
@@ -388,7 +390,7 @@ class Probe:
 
     def _read(self, attempt: _Attempt) -> tuple[bytes, float | None]:
         if attempt.stamped:
-            return stamps.receive(attempt.sock, RECEIVE_SIZE)
+            return timestamps.receive(attempt.sock, RECEIVE_SIZE)
         return attempt.sock.recv(RECEIVE_SIZE), None
 
     def _hear(self, data: bytes) -> None:

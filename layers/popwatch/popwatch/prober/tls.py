@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import certifi
 
-from popwatch.prober.certificates import expires
+from popwatch.prober.x509 import expires
 
 READ_SIZE = 4096
 

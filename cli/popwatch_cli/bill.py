@@ -1,0 +1,266 @@
+"""The monthly bill of a fleet: every charge a line, from measured inputs and dated prices. Pure.
+
+What is measured comes from `measured.json`, which `make bench WRITE=1` writes, and what AWS asks from `prices.json`.
+What can be neither is assumed, by the constants below, and `popwatch cost` says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, fsum
+from typing import Any
+
+from popwatch.decisions.schedule import TICK, batch_count
+
+DAYS = 30
+TICKS = DAYS * 1440
+HOURS = DAYS * 24
+GB = 1e9
+
+FULL_CORE_MB = 1769
+"""A Lambda function has a core for each so much memory.
+
+docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+
+IDLE_POLLS = 5 * 3
+"""Empty receives a minute: Lambda keeps five pollers, each of which waits 20 seconds for a message."""
+
+REQUEST_BYTES = 65_536
+"""SQS charges a request for each so many bytes of a message."""
+
+SAMPLES_DAYS, RECORDS_DAYS = 30, 400
+
+CALL_SECONDS = 0.01
+"""Assumed: how long a call of DynamoDB or SQS takes from within the region."""
+
+CONVERSATION_SECONDS = 0.4
+"""Assumed: how long the slowest healthy server of a batch takes, from connect to QUIT's reply."""
+
+DEADLINE_SECONDS = 10.0
+"""What a silent server makes its invocation wait: the default of `max_test_seconds`."""
+
+COLD_STARTS = 12 * DAYS
+"""Assumed: how often Lambda makes each execution environment anew in a month."""
+
+OUTAGES, ALERTS_PER_OUTAGE = DAYS, 4
+"""Assumed of each target that is down: an outage a day, of three alerts and a recovery, each to one email address."""
+
+REFRESHES = DAYS * 86_400 // 15
+"""Requests of one page that is open all month."""
+
+PAGE_MB = 512
+"""Memory of the page's function."""
+
+SECRET_CALLS = DAYS * 1440
+"""The page asks for its password again each minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What AWS asks: `usd` for each `per`, and how much a month is always free."""
+
+    usd: float
+    per: float
+    free: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is paid for. `tests` are tests at each tick, `down` is the share of targets that is down, all silent."""
+
+    targets: int
+    tests: float
+    down: float = 0.0
+    tls: float = 0.0
+    page: bool = False
+    memory_mb: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One line of the bill: a month's quantity, and its price in USD without and with the always-free allowances."""
+
+    name: str
+    price: str
+    quantity: float
+    without_free: float
+    with_free: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What grows with a count: so much at all, and so much more for each."""
+
+    fixed: float
+    each: float
+
+    def at(self, count: float) -> float:
+        """The value for a count."""
+        return self.fixed + self.each * count
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What `make bench` found: units, calls and seconds of CPU time of a tick, by the number of targets or of tests.
+
+    `scan_units`, `tick_cpu` and the page's are by targets, `history_reads` and `history_writes` by tests, `test_cpu` by
+    the tests of a batch. `failing_...` is what a target that is lost takes at a tick beyond a healthy one. `hour_bytes`
+    lie in History for each target and hour, `sample_bytes` for each test. `log_bytes` are an invocation's.
+    """
+
+    scan_units: Line
+    mark_units: float
+    history_reads: Line
+    history_writes: Line
+    failing_writes: float
+    failing_reads: float
+    sample_bytes: float
+    hour_bytes: float
+    message_bytes: float
+    tick_cpu: Line
+    test_cpu: Line
+    tls_cpu: float
+    import_cpu: float
+    tick_calls: float
+    batch_calls: float
+    bytes_out: float
+    tls_bytes_out: float
+    log_bytes: float
+    metrics: float
+    failing_metrics: float
+    alarms: float
+    page_cpu: Line
+    page_bytes: Line
+    page_log_bytes: float
+
+
+def measured_from(plain: Mapping[str, Any]) -> Measured:
+    """The inputs as `measured.json` has them. Raises TypeError for one that is missing or unknown."""
+    values: dict[str, Any] = {name: Line(**v) if isinstance(v, dict) else v for name, v in plain.items()}
+    return Measured(**values)
+
+
+def mean_tests(delays: Sequence[int]) -> float:
+    """How many tests a tick makes on average, by the delays of targets that are up."""
+    return fsum(TICK.total_seconds() / delay for delay in delays)
+
+
+def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[Charge]:
+    """The lines of a month of `DAYS` days."""
+    quantities = [*_tables(fleet, measured), *_function(fleet, measured), *_rest(fleet, measured)]
+    if fleet.page:
+        quantities += _page(fleet, measured)
+    return _charges(quantities, prices)
+
+
+def rivals(fleet: Fleet, prices: Mapping[str, Price]) -> dict[str, float]:
+    """What the same fleet costs otherwise, in USD a month, free allowances included."""
+    tests = fleet.tests * TICKS
+    naive = [
+        ("written twice", "dynamodb-write", 2 * tests),
+        ("read twice", "dynamodb-read", tests),
+        ("invocations", "lambda-request", tests),
+    ]
+    return {
+        "Route 53 health checks (a TCP connect each 30 s)": _sum(
+            _charges([("checks", "route53-check", fleet.targets)], prices)
+        ),
+        "CloudWatch Synthetics (a run a test; its Lambda, S3 and logs not counted)": _sum(
+            _charges([("runs", "synthetics-run", tests)], prices)
+        ),
+        "an item and an invocation a test (its duration and logs not counted)": _sum(_charges(naive, prices)),
+    }
+
+
+_Quantities = list[tuple[str, str, float]]
+
+
+def _charges(quantities: _Quantities, prices: Mapping[str, Price]) -> list[Charge]:
+    """Price each quantity; an allowance is used up by the first lines that it is for."""
+    left = {name: price.free for name, price in prices.items()}
+    charges = []
+    for name, price_name, quantity in quantities:
+        price = prices[price_name]
+        free = min(left[price_name], quantity)
+        left[price_name] -= free
+        rate = price.usd / price.per
+        charges.append(Charge(name, price_name, quantity, quantity * rate, (quantity - free) * rate))
+    return charges
+
+
+def _sum(charges: Sequence[Charge]) -> float:
+    return sum(charge.with_free for charge in charges)
+
+
+def _tables(fleet: Fleet, measured: Measured) -> _Quantities:
+    failing = fleet.targets * fleet.down * TICKS
+    writes = (measured.mark_units + measured.history_writes.at(fleet.tests)) * TICKS + measured.failing_writes * failing
+    reads = (measured.scan_units.at(fleet.targets) + measured.history_reads.at(fleet.tests)) * TICKS
+    reads += measured.failing_reads * failing
+    samples = measured.sample_bytes * fleet.tests * 1440 * SAMPLES_DAYS
+    hours = measured.hour_bytes * fleet.targets * 24 * RECORDS_DAYS
+    return [
+        ("DynamoDB write units", "dynamodb-write", writes),
+        ("DynamoDB read units", "dynamodb-read", reads),
+        ("DynamoDB storage, GB", "dynamodb-storage", (samples + hours) / GB),
+    ]
+
+
+def _function(fleet: Fleet, measured: Measured) -> _Quantities:
+    """Lambda: an invocation for each tick and for each message of the queue."""
+    batches = batch_count(fleet.targets)
+    queued = _queued(fleet)
+    cpu = measured.tick_cpu.at(fleet.targets) + batches * measured.test_cpu.at(fleet.tests / batches)
+    cpu += measured.tls_cpu * fleet.tests * fleet.tls
+    starts = COLD_STARTS * (1 + batches if batches > 1 else 1) * measured.import_cpu
+    busy = (cpu * TICKS + starts) / min(1.0, fleet.memory_mb / FULL_CORE_MB)
+    waits = measured.tick_calls + batches * measured.batch_calls
+    waiting = TICKS * (waits * CALL_SECONDS + batches * _longest_test(fleet.targets * fleet.down / batches))
+    return [
+        ("Lambda requests", "lambda-request", TICKS + queued),
+        ("Lambda GB-seconds", "lambda-gb-second", (busy + waiting) * fleet.memory_mb / 1024),
+        ("log, GB", "log", (TICKS + queued) * measured.log_bytes / GB),
+    ]
+
+
+def _longest_test(silent: float) -> float:
+    """What a batch waits for, with so many silent targets in it; less than one is one at times."""
+    return CONVERSATION_SECONDS + min(1.0, silent) * (DEADLINE_SECONDS - CONVERSATION_SECONDS)
+
+
+def _queued(fleet: Fleet) -> float:
+    """Messages of a month."""
+    batches = batch_count(fleet.targets)
+    return batches * (TICKS + HOURS) if batches > 1 else 0.0
+
+
+def _rest(fleet: Fleet, measured: Measured) -> _Quantities:
+    batches, queued = batch_count(fleet.targets), _queued(fleet)
+    parts = ceil(fleet.tests / batches * measured.message_bytes / REQUEST_BYTES) if queued else 0
+    requests = 2 * (batches * TICKS * parts + batches * HOURS) + queued if queued else 0.0
+    alerts = fleet.targets * fleet.down * OUTAGES * ALERTS_PER_OUTAGE
+    sent = measured.bytes_out + fleet.tls * (measured.tls_bytes_out - measured.bytes_out)
+    return [
+        ("Scheduler invocations", "scheduler", TICKS),
+        ("SQS requests with messages", "sqs-request", requests),
+        ("SQS idle polls", "sqs-request", IDLE_POLLS * TICKS),
+        ("SNS publishes", "sns-publish", alerts),
+        ("SNS emails", "sns-email", alerts),
+        ("custom metrics", "metric", measured.metrics + (measured.failing_metrics if fleet.down else 0)),
+        ("alarms", "alarm", measured.alarms),
+        ("data out, GB", "data-out", fleet.tests * TICKS * sent / GB),
+    ]
+
+
+def _page(fleet: Fleet, measured: Measured) -> _Quantities:
+    """One page, open all month."""
+    seconds = measured.page_cpu.at(fleet.targets) / (PAGE_MB / FULL_CORE_MB) + 2 * CALL_SECONDS
+    return [
+        ("page: Lambda requests", "lambda-request", REFRESHES),
+        ("page: Lambda GB-seconds", "lambda-gb-second", REFRESHES * seconds * PAGE_MB / 1024),
+        ("page: DynamoDB read units", "dynamodb-read", REFRESHES * measured.scan_units.at(fleet.targets)),
+        ("page: log, GB", "log", REFRESHES * measured.page_log_bytes / GB),
+        ("page: data out, GB", "data-out", REFRESHES * measured.page_bytes.at(fleet.targets) / GB),
+        ("page: secret", "secret", 1),
+        ("page: calls for the secret", "secret-call", SECRET_CALLS),
+    ]

@@ -1,0 +1,126 @@
+"""`popwatch doctor`: everything that can be wrong with an installation, each with what to do about it."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from popwatch.model.text import clean, iso
+from popwatch_cli.doctor.aws_state import Facts
+from popwatch_cli.doctor.checks import CHECKS, Check, dead_letters_of
+from popwatch_cli.doctor.rules import dead_letters
+from popwatch_cli.doctor.rules.findings import Checked, Severity, exit_code, summary, worst_first
+from popwatch_cli.doctor.table_state import NotKnownError
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import find
+
+SHOWN = 1000
+"""Characters of a sentence that are shown: AWS's and users' own words are in it."""
+
+LOOK = {Severity.BROKEN: ("BROKEN", "red"), Severity.WARNING: ("WARNING", "yellow")}
+UNKNOWN = "NOT KNOWN"
+VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
+
+
+@click.command()
+@click.option("--redrive", is_flag=True, help="Put dead letters where they belong, and do nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
+    """Find everything that is wrong with an installation, and say what to do about it, worst first.
+
+    Exit code 0 if all is well, 1 for warnings, 2 if something keeps alerts from being sent or targets from being
+    watched, 3 if nothing could be found out. With --redrive: 0 if no dead letter is left, 1 if some stay.
+
+    \b
+    Examples:
+      popwatch doctor
+      popwatch doctor --json
+      popwatch doctor --redrive
+    """
+    if redrive and as_json:
+        raise UserError("`--redrive` says what it does in lines: leave `--json` out.")
+    facts = Facts(find(choice), datetime.now(UTC))
+    if redrive:
+        sys.exit(_redrive(facts))
+    checks = examine(facts)
+    if as_json:
+        click.echo(json.dumps(_to_json(checks, facts.now)))
+    else:
+        for line in told(checks):
+            click.echo(line)
+    sys.exit(exit_code(checks))
+
+
+def examine(facts: Facts) -> list[Checked]:
+    """Make every check."""
+    return [_check(title, check, facts) for title, check in CHECKS.items()]
+
+
+def told(checks: Sequence[Checked]) -> Iterator[str]:
+    """What people read: the worst first, two lines a finding; what is not known; a line that sums up."""
+    for finding in worst_first(checks):
+        word, colour = LOOK[finding.severity]
+        yield f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean(finding.what, SHOWN)}"
+        yield f"{'':<10} {clean(finding.do, SHOWN)}"
+    for check in checks:
+        if check.unknown:
+            yield f"{click.style(f'{UNKNOWN:<10}', dim=True)} {check.title}: {check.unknown}."
+    yield summary(checks)
+
+
+def _check(title: str, check: Check, facts: Facts) -> Checked:
+    """Make one check; what AWS refuses makes it unknown, and leaves the others alone."""
+    try:
+        return Checked(title, tuple(check(facts)))
+    except ClientError as error:
+        return Checked(title, unknown=f"AWS answers {error.response['Error']['Code']} to {error.operation_name}")
+    except BotoCoreError as error:
+        return Checked(title, unknown=clean(str(error), SHOWN).rstrip("."))
+    except NotKnownError as error:
+        return Checked(title, unknown=str(error))
+    except KeyError as error:
+        return Checked(title, unknown=f"AWS's answer has no {error.args[0]}")
+
+
+def _redrive(facts: Facts) -> int:
+    """Empty the dead-letter queue, a line a message; 1 if some stay."""
+    told: list[str] = []
+
+    def tell(verdict: dead_letters.Verdict) -> None:
+        told.append(verdict.sentence)
+        click.echo(verdict.sentence)
+
+    kept = dead_letters_of(facts).redrive(facts.contents.status[0].tick, facts.now, tell)
+    if not told:
+        click.echo("There are no dead letters.")
+    return 1 if kept else 0
+
+
+def _to_json(checks: Sequence[Checked], now: datetime) -> dict[str, Any]:
+    return {
+        "at": iso(now),
+        "verdict": VERDICTS[exit_code(checks)],
+        "checks": [
+            {
+                "title": check.title,
+                "well": not (check.findings or check.unknown),
+                "unknown": check.unknown or None,
+                "findings": [
+                    {
+                        "kind": finding.kind.value,
+                        "severity": finding.severity.name.lower(),
+                        "what": finding.what,
+                        "do": finding.do,
+                        "names": list(finding.names),
+                    }
+                    for finding in check.findings
+                ],
+            }
+            for check in checks
+        ],
+    }

@@ -1,0 +1,75 @@
+"""`popwatch test --file`: many targets, each outcome as it arrives."""
+
+import json
+import resource
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.targets import Target, parse_target
+from popwatch.prober.loop import DESCRIPTOR_RESERVE, Prober
+from popwatch_cli.errors import UserError
+from popwatch_cli.files.entries import FileError
+from popwatch_cli.files.target_files import parse_lines
+from popwatch_cli.output.outcome import summary, to_json, to_line
+from popwatch_cli.target_items import own_fields
+
+FAILED_CODE = 2
+DESCRIPTORS_PER_TEST = 2
+"""A second address may be tried while the first is on its way."""
+
+
+def test_file(lines: Iterable[str], in_flight: int | None, *, as_json: bool) -> int:
+    """Test the targets of JSON lines; the exit code. Raises FileError for a line that is no target."""
+    targets = list(_targets(lines))
+    if not targets:
+        raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
+    if in_flight:
+        _allow_descriptors(in_flight)
+    results: Counter[bool] = Counter()
+    with _progress(len(targets)) as advance:
+        for arrivals in Prober(in_flight=in_flight).run(targets):
+            for target, outcome in arrivals:
+                results[outcome.passed] += 1
+                click.echo(json.dumps(to_json(target, outcome)) if as_json else to_line(target, outcome))
+            advance(len(arrivals))
+    if not as_json:
+        click.echo(summary(passed=results[True], failed=results[False]))
+    return FAILED_CODE if results[False] else 0
+
+
+def _targets(lines: Iterable[str]) -> Iterator[Target]:
+    """The targets; one without an id goes by the number of its line, and `_defaults` holds for all of them."""
+    entries = list(parse_lines(lines))
+    defaults = next((entry.fields for entry in entries if entry.fields.get("target_id") == DEFAULTS_ID), {})
+    for entry in entries:
+        target_id = entry.fields.get("target_id")
+        if target_id != DEFAULTS_ID:
+            named = {**entry.fields, "target_id": str(entry.line) if target_id is None else target_id}
+            yield parse_target(named, own_fields(defaults))
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(range(count), label="Testing", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _allow_descriptors(in_flight: int) -> None:
+    """Let this process have the descriptors for so many tests at once. Raises UserError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = in_flight * DESCRIPTORS_PER_TEST + DESCRIPTOR_RESERVE
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard not in (resource.RLIM_INFINITY,) and hard < needed:
+        most = (hard - DESCRIPTOR_RESERVE) // DESCRIPTORS_PER_TEST
+        raise UserError(f"This process may open {hard} files: use --in-flight {most} or less, or raise `ulimit -Hn`.")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,197 @@
+"""`popwatch test`: tests made from here, now, without AWS, by the function's own prober."""
+
+import ipaddress
+import json
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from popwatch import __version__
+from popwatch.model.outcomes import Outcome
+from popwatch.model.targets import Problem, Target, parse_target
+from popwatch.prober.loop import Prober, probe
+from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
+from popwatch_cli.output.nagios_plugin import Thresholds, verdict
+from popwatch_cli.output.outcome import conclusion, steps, to_json
+
+OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout"}
+"""The options that are named otherwise than the fields they set."""
+
+FOR_FILES = {"file", "as_json", "in_flight"}
+FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "verbose"}
+
+EXAMPLES = """\b
+Examples:
+  popwatch test pop.example.net
+  popwatch test pop.example.net --tls implicit --json
+  popwatch test 192.0.2.7 --tls starttls --tls-name pop.example.net
+  popwatch test --plugin -H pop.example.net -S -w 1 -c 5 -D 30,14
+  popwatch test --file targets.jsonl --json > outcomes.jsonl"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("host", required=False)
+@click.option("-H", "--hostname", metavar="HOST", help="The server; the same as the argument.")
+@click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
+@click.option("--tls", type=click.Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")
+@click.option("-S", "--ssl", is_flag=True, help="The same as --tls implicit.")
+@click.option("--no-verify", is_flag=True, help="Do not check the certificate's chain, dates and name.")
+@click.option("--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given.")
+@click.option(
+    "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of your own authorities."
+)
+@click.option(
+    "--greeting", multiple=True, metavar="TEXT", help="Another beginning of a greeting to accept; repeatable."
+)
+@click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
+@click.option("-t", "--timeout", type=float, default=10, show_default=True, help="Seconds for the whole test, 1 to 60.")
+@click.option("-4", "family", flag_value="4", help="Use IPv4 only.")
+@click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as a line of JSON.")
+@click.option(
+    "--file",
+    "file",
+    type=click.File(encoding="utf-8"),
+    help="Test the targets of a file of JSON lines; - reads them from the input.",
+)
+@click.option("--in-flight", type=click.IntRange(1), metavar="N", help="With --file: tests at once.")
+@click.option("--plugin", is_flag=True, help="Answer as check_pop of monitoring-plugins: one line, exit code 0 to 3.")
+@click.option("-w", "--warning", type=float, metavar="SECONDS", help="With --plugin: slower than this is a warning.")
+@click.option("-c", "--critical", type=float, metavar="SECONDS", help="With --plugin: slower than this is critical.")
+@click.option(
+    "-D",
+    "--certificate",
+    metavar="WARN[,CRIT]",
+    help="With --plugin: days that the certificate has to last; implies -S unless --tls says otherwise.",
+)
+@click.option(
+    "-r",
+    "--refuse",
+    type=click.Choice(["ok", "warn", "crit"]),
+    default="crit",
+    show_default=True,
+    help="With --plugin: what a refused connection is.",
+)
+@click.option(
+    "-M",
+    "--mismatch",
+    type=click.Choice(["ok", "warn", "crit"]),
+    default="crit",
+    show_default=True,
+    help="With --plugin: what a wrong greeting is.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="With --plugin: print each step on the standard error.")
+@click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
+@click.pass_context
+def test(
+    context: click.Context, /, file: Any, in_flight: int | None, plugin: bool, as_json: bool, **options: Any
+) -> None:
+    """Test a POP3 server from here, now: connect, TLS, greeting, QUIT.
+
+    Exit codes: 0 passed, 2 failed, 3 the command has a mistake. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    """
+    _refuse_idle_options(context)
+    if file:
+        sys.exit(test_file(file, in_flight, as_json=as_json))
+    target, thresholds = _target(options), _thresholds(options)
+    outcome = probe(target, Prober(resolve=_resolver(options["family"], target.host)))
+    now = datetime.now(UTC)
+    if plugin:
+        found = verdict(target, outcome, thresholds, now)
+        click.echo(found.line)
+        if options["verbose"]:
+            click.echo(_for_people(target, outcome, now), err=True)
+        sys.exit(found.code)
+    click.echo(json.dumps(to_json(target, outcome)) if as_json else _for_people(target, outcome, now))
+    sys.exit(0 if outcome.passed else FAILED_CODE)
+
+
+def _refuse_idle_options(context: click.Context) -> None:
+    """Refuse options that the others leave without effect. Raises click.UsageError."""
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if "file" in given:
+        idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
+    elif "plugin" in given:
+        idle, why = given & (FOR_FILES - {"file"}), "with --plugin"
+    else:
+        idle, why = given & (FOR_PLUGINS | {"in_flight"}), "alone: add --plugin, or --file for --in-flight"
+    first = next((option for option in context.command.params if option.name in idle), None)
+    if first:
+        raise click.UsageError(f"{first.opts[-1]} does nothing {why}.")
+
+
+def _target(options: dict[str, Any]) -> Target:
+    """The target that the options describe. Raises click.UsageError."""
+    hosts = {host for host in (options["host"], options["hostname"]) if host}
+    if len(hosts) > 1:
+        raise click.UsageError("Name one server, as the argument or with -H; --file tests many.")
+    host = next(iter(hosts), "")
+    if not host:
+        raise click.UsageError("Name the server to test: popwatch test pop.example.net")
+    wants_tls = options["ssl"] or (options["certificate"] and not options["tls"])
+    fields = {
+        "target_id": host,
+        "host": host,
+        "port": options["port"],
+        "tls": options["tls"] or ("implicit" if wants_tls else "none"),
+        "verify_tls": not options["no_verify"],
+        "tls_name": options["tls_name"],
+        "ca_pem": options["ca"].read_text(errors="replace") if options["ca"] else None,
+        "greeting": list(options["greeting"]),
+        "check_quit": not options["no_quit"],
+        "max_test_seconds": options["timeout"],
+    }
+    target = parse_target({name: value for name, value in fields.items() if value is not None})
+    if target.problems:
+        raise click.UsageError(" ".join(_of_option(problem) for problem in target.problems))
+    return target
+
+
+def _of_option(problem: Problem) -> str:
+    """What is wrong with a field, in the words of the command."""
+    option = OPTION_OF.get(problem.field, f"--{problem.field.replace('_', '-')}")
+    return problem.explanation.replace(f"The field `{problem.field}`", option)
+
+
+def _thresholds(options: dict[str, Any]) -> Thresholds:
+    days = [part.strip() for part in (options["certificate"] or "").split(",") if part.strip()]
+    if not all(day.isdecimal() for day in days) or len(days) > 2:
+        raise click.UsageError("-D takes days as WARN or WARN,CRIT, such as 30,14.")
+    return Thresholds(
+        warning_seconds=options["warning"],
+        critical_seconds=options["critical"],
+        warning_days=int(days[0]) if days else None,
+        critical_days=int(days[1]) if len(days) > 1 else 0,
+        refused=options["refuse"],
+        mismatch=options["mismatch"],
+    )
+
+
+def _resolver(family: str | None, host: str) -> Callable[[str], list[str]]:
+    """Addresses of the wished family only. Raises click.UsageError for an address of the other."""
+    families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: socket.AF_UNSPEC}
+    try:
+        version = str(ipaddress.ip_address(host).version)
+    except ValueError:
+        version = family or ""
+    if family and version != family:
+        raise click.UsageError(f"{host} is no IPv{family} address: leave -{family} out.")
+
+    def resolve(name: str) -> list[str]:
+        found = socket.getaddrinfo(name, None, families[family], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    return resolve
+
+
+def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:
+    colour = "green" if outcome.passed else "red"
+    lines = [f"  {name:<9}{spent:>9}  {seen}".rstrip() for name, spent, seen in steps(target, outcome, now)]
+    first, *rest = conclusion(target, outcome)
+    return "\n".join([*lines, click.style(first, fg=colour, bold=True), *rest])

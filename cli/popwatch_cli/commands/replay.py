@@ -1,0 +1,272 @@
+"""`popwatch replay`: what really happened, judged again under other settings."""
+
+import json
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from popwatch.decisions.planning import in_circles
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.health import Alert, AlertEvent
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.samples import is_inconclusive, rtt_of
+from popwatch.model.targets import Policy, Target
+from popwatch.model.text import duration, iso, utc
+from popwatch.queries.history import read_samples_of_all
+from popwatch.reports.availability import Period
+from popwatch_cli.commands.simulate import with_changes
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import find
+from popwatch_cli.options import SINCE, SPAN, period_of
+from popwatch_cli.rehearsal.simulation import rejudge
+from popwatch_cli.target_items import missing_target, own_fields, shown
+
+Samples = Sequence[tuple[datetime, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy makes of a target's samples: alerts, those that were noise, how late each outage was noticed."""
+
+    alerts: int
+    noise: int
+    noticed: tuple[timedelta | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A target's outages, under the present and the changed policy."""
+
+    target_id: str
+    outages: tuple[Period, ...]
+    before: Verdict
+    after: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The target that another depends on, and its samples; without an id there is none."""
+
+    target_id: str = ""
+    samples: Samples = ()
+
+    def failing(self, at: datetime) -> str:
+        """Its id, if it was failing when a test of `at` was planned: at the beginning of the minute, before its own."""
+        before = bisect_left(self.samples, at.replace(second=0, microsecond=0), key=itemgetter(0))
+        judged = (sample for _, sample in reversed(self.samples[:before]) if not is_inconclusive(sample))
+        last = next(judged, None)
+        return self.target_id if last is not None and rtt_of(last) is None and not _is_excused(last) else ""
+
+
+NO_PARENT = Parent()
+
+LEAD = timedelta(hours=1)
+"""Samples before the period that are judged too: an outage or flapping that goes on at its begin is known then."""
+
+
+@click.command()
+@click.argument("target_id", required=False)
+@click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
+@click.option("--until", metavar="WHEN", help="The same; now unless given.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    required=True,
+    metavar="FIELD=VALUE",
+    help="Another value of a field; may be repeated.",
+)
+@click.option(
+    "--noise",
+    type=SPAN,
+    default="5m",
+    show_default=True,
+    metavar="SPAN",
+    help="Failures shorter than this are no true outage.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--verbose", is_flag=True, help="Say what was read.")
+@click.pass_obj
+def replay(
+    choice: Any,
+    *,
+    target_id: str | None,
+    since: str,
+    until: str | None,
+    changes: tuple[str, ...],
+    noise: timedelta,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Judge the real tests of a target, or of all, again under other settings: alerts, noise, and how late.
+
+    The tests stay where they were: other delays do not make other tests. docs/reports.md says what tests do not tell.
+
+    \b
+    Examples:
+      popwatch replay mail-berlin --since 30d --set failures_per_alert=2
+      popwatch replay --since 7d --set failures_per_alert=5 --set flap_per_hour=4 --noise 10m
+    """
+    now = datetime.now(UTC)
+    period = period_of(since, until, UTC, now)
+    installation = find(choice)
+    items = installation.target_table.read()
+    defaults = own_fields(items.pop(DEFAULTS_ID, {}))
+    if target_id is not None and target_id not in items:
+        raise UserError(missing_target(target_id, items))
+    store = installation.store
+    fleet = {name: with_changes(item, defaults, ()) for name, item in items.items()}
+    chosen = [target_id] if target_id is not None else sorted(items)
+    wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
+    lead = Period(period.begin - LEAD, period.end)
+    samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
+    circles = in_circles(fleet)
+    found = []
+    for name in chosen:
+        changed = with_changes(items[name], defaults, changes)
+        if changed.problems and not fleet[name].problems:
+            raise UserError("\n".join(problem.explanation for problem in changed.problems))
+        parent = Parent(_parent_id(fleet[name], fleet, circles), samples.get(fleet[name].policy.depends_on, ()))
+        policies = fleet[name].policy, changed.policy
+        found.append(compare(name, samples.get(name, ()), *policies, noise, parent=parent, since=period.begin))
+    missing = _missing(period, now, installation.samples_kept)
+    if as_json:
+        click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))
+    else:
+        _show(Console(), found, missing, noise)
+    if verbose:
+        count = sum(map(len, samples.values()))
+        units = sum(store.capacity.read.values())
+        click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)
+
+
+def _parent_id(target: Target, fleet: Mapping[str, Target], circles: Collection[str]) -> str:
+    """The target that it depends on, if that is one that holds alerts back."""
+    parent = fleet.get(target.policy.depends_on)
+    held = parent is not None and parent.policy.enabled and target.target_id not in circles
+    return target.policy.depends_on if held else ""
+
+
+def _is_excused(sample: Any) -> bool:
+    """Whether a sample is of a test that failed in maintenance, or under a silence."""
+    return isinstance(sample, Mapping) and bool(sample.get("maintenance"))
+
+
+def compare(
+    name: str,
+    samples: Samples,
+    present: Policy,
+    changed: Policy,
+    noise: timedelta,
+    *,
+    parent: Parent = NO_PARENT,
+    since: datetime | None = None,
+) -> Comparison:
+    """What two policies make of a target's samples; runs of failures shorter than `noise` are no outage.
+
+    Samples before `since` are judged, so that what goes on then is known, but not counted. What failed in maintenance
+    or under a silence, or was put aside, is not judged now either.
+    """
+    outcomes = [
+        _outcome(tick, sample) for tick, sample in samples if not (is_inconclusive(sample) or _is_excused(sample))
+    ]
+    runs = [run for run in runs_of(outcomes) if since is None or run.end >= since]
+    outages = tuple(run for run in runs if run.length >= noise)
+
+    def judged(policy: Policy) -> Verdict:
+        told = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, parent.failing)
+        return _verdict([(at, alert) for at, alert in told if since is None or at >= since], outages)
+
+    return Comparison(name, outages, judged(present), judged(changed))
+
+
+def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
+    """The runs of failed tests, each from the first until the first passed one, or the last known."""
+    runs: list[Period] = []
+    begin: datetime | None = None
+    for outcome in outcomes:
+        if not outcome.passed:
+            begin = begin or outcome.started_at
+        elif begin:
+            runs.append(Period(begin, outcome.started_at))
+            begin = None
+    return [*runs, Period(begin, outcomes[-1].started_at)] if begin else runs
+
+
+def _verdict(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Period]) -> Verdict:
+    downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
+    noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
+    noticed = [next((at - run.begin for at in downs if run.begin <= at <= run.end), None) for run in outages]
+    return Verdict(len(alerts), noise, tuple(noticed))
+
+
+def _outcome(tick: datetime, sample: Any) -> Outcome:
+    rtt_ms = rtt_of(sample)
+    if rtt_ms is not None:
+        half = sample.get("degraded", 0) if isinstance(sample, Mapping) else 0
+        return Outcome(tick, Phase.QUIT, rtt_ms=rtt_ms, failed_addresses=("?",) * int(half))
+    return Outcome(tick, Phase.CONNECT, ErrorCode(sample["error"]), str(sample.get("reason", "")))
+
+
+def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
+    oldest = now - kept
+    if period.begin >= oldest:
+        return []
+    return [f"Single tests are kept for {kept.days} days: what happened before {utc(oldest)} cannot be judged again."]
+
+
+def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:
+    for sentence in missing:
+        console.print(f"[yellow]{sentence}[/]", highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("Target", "Outages", "Alerts now", "then", "Noise now", "then", "Noticed after now", "then"):
+        table.add_column(title, justify="left" if title == "Target" else "right")
+    eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
+    for it in eventful:
+        table.add_row(
+            escape(shown(it.target_id)),
+            str(len(it.outages)),
+            *(str(count) for count in (it.before.alerts, it.after.alerts, it.before.noise, it.after.noise)),
+            _typical(it.before),
+            _typical(it.after),
+        )
+    if eventful:
+        console.print(table)
+    quiet = len(found) - len(eventful)
+    if quiet:
+        console.print(f"{quiet} targets had neither an outage nor an alert.", highlight=False)
+    console.print(
+        f"An outage is a run of failures of at least {duration(noise)}; an alert of a shorter one is noise. "
+        "Noticed after: the latest of the outages, and how many were not noticed at all.",
+        highlight=False,
+    )
+
+
+def _typical(verdict: Verdict) -> str:
+    times = [length for length in verdict.noticed if length is not None]
+    missed = len(verdict.noticed) - len(times)
+    return ", ".join(
+        part for part in (duration(max(times)) if times else "", f"{missed} never" if missed else "") if part
+    )
+
+
+def _to_json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "target_id": comparison.target_id,
+        "outages": [{"begin": iso(run.begin), "end": iso(run.end)} for run in comparison.outages],
+        "before": _verdict_to_json(comparison.before),
+        "after": _verdict_to_json(comparison.after),
+    }
+
+
+def _verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    noticed = [None if length is None else length.total_seconds() for length in verdict.noticed]
+    return {"alerts": verdict.alerts, "noise": verdict.noise, "noticed_after_seconds": noticed}

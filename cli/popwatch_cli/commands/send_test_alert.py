@@ -1,0 +1,104 @@
+"""`popwatch alert-test`: a marked alert through the real topic, to know before an outage that it reaches somebody."""
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from popwatch.alerts.character_sets import to_sms, to_subject
+from popwatch.aws.alert_topic import Notifier
+from popwatch.decisions.schedule import TICK
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import Target
+from popwatch.model.text import utc
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import Installation, find
+from popwatch_cli.rehearsal.filter_policies import reaches
+from popwatch_cli.rehearsal.simulation import first_alert, simulate, unhindered
+from popwatch_cli.subscriptions import Audience, read_audience
+from popwatch_cli.target_items import chosen_targets, shown
+
+UNHEARD_CODE = 2
+
+
+@click.command("alert-test")
+@click.argument("target_id", required=False)
+@click.option("--group", metavar="NAME", help="One test alert for each target of a group.")
+@click.option(
+    "--as",
+    "event",
+    type=click.Choice(["test", "down"]),
+    default="test",
+    show_default=True,
+    help="The attributes that filter policies see: of a test, or of a first `down` alert.",
+)
+@click.pass_obj
+def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: str) -> None:
+    """Publish a test alert, marked TEST, and say what SNS accepted and whom it reaches.
+
+    Exit code 2 if it reaches nobody.
+
+    \b
+    Examples:
+      popwatch alert-test mail-berlin
+      popwatch alert-test --group customers --as down
+    """
+    if (target_id is None) == (group is None):
+        raise UserError("Name one target, or a group with --group NAME.")
+    installation = find(choice)
+    targets = chosen_targets(installation.target_table.read(), target_id, group)
+    audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
+    heard = [_publish(installation, audience, make_test(target, event, datetime.now(UTC))) for target in targets]
+    for sentence in audience.obstacles:
+        click.echo(sentence)
+    for sentence in audience.unknown:
+        click.echo(f"Not known: {sentence}")
+    sys.exit(0 if all(heard) else UNHEARD_CODE)
+
+
+def make_test(target: Target, event: str, now: datetime) -> Message:
+    """The test alert of a target: its texts say TEST, whatever its attributes say."""
+    start = now.replace(second=0, microsecond=0)
+    sound = unhindered(target)
+    told = replace(sound, policy=replace(sound.policy, max_alerts=max(1, sound.policy.max_alerts)))
+    steps = simulate(told, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK)
+    step = first_alert(steps)
+    if step is None or step.message is None:
+        raise UserError(
+            f"{shown(target.target_id)} has no alert to test: its delays leave no room for one within two weeks."
+        )
+    down = step.message
+    body = (
+        f"This is a TEST by popwatch at {utc(now)}. Nothing has happened.\n\n"
+        f"An alert of {target.name} would take the same way, and look like this:\n\n{down.email}"
+    )
+    attributes = dict(down.attributes)
+    if event == "test":
+        attributes = {name: value for name, value in attributes.items() if name in ("target_id", "group", "tags")}
+        attributes["event"] = "test"
+    return replace(
+        down,
+        subject=to_subject(f"TEST: {down.subject}"),
+        email=body,
+        sms=to_sms(f"TEST: {down.sms}"),
+        attributes=attributes,
+    )
+
+
+def _publish(installation: Installation, audience: Audience, message: Message) -> bool:
+    """Publish one, and say what came of it; whether it reaches anybody."""
+    notifier = Notifier(installation.client("sns"), installation.outputs["AlertTopicArn"])
+    message_id = notifier.publish(message)
+    click.echo(f"{shown(message.target_id)}: SNS has accepted {message.subject!r} as {message_id}.")
+    heard = False
+    for found in audience.subscriptions:
+        reached = reaches(found, message.attributes)
+        heard = heard or reached
+        why = "" if found.confirmed else " (not confirmed)"
+        click.echo(f"  {'reaches' if reached else 'does not reach'} {found.receiver}{why}")
+    if not heard:
+        click.echo("  It reaches nobody: subscribe to the topic, confirm, or widen a filter policy.")
+    return heard

@@ -1,0 +1,220 @@
+"""`popwatch simulate`: an outage played to a target by the code that would judge a real one."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from popwatch.decisions.schedule import TICK, longest_notice
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import Target, parse_target
+from popwatch.model.text import duration, iso
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import find
+from popwatch_cli.options import SPAN
+from popwatch_cli.output.status_table import COLOURS
+from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
+from popwatch_cli.rehearsal.simulation import Step, first_alert, is_lost, simulate, without_interventions
+from popwatch_cli.subscriptions import Audience, read_audience
+from popwatch_cli.target_items import assigned, missing_target, own_fields
+
+EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
+LATE_CODE = 2
+LONGEST = timedelta(days=7)
+
+
+@click.command("simulate")
+@click.argument("target_id", required=False)
+@click.option(
+    "--outage", type=SPAN, default="1h", show_default=True, metavar="SPAN", help="How long it lasts: 20m, 2h, 1d."
+)
+@click.option(
+    "--after", type=SPAN, metavar="SPAN", help="Begin so long after a passed test; right after it unless given."
+)
+@click.option("--error", type=click.Choice([*ErrorCode]), default=ErrorCode.TIMED_OUT, show_default=True)
+@click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Try another value of a field; may be repeated."
+)
+@click.option(
+    "--reaching", type=SPAN, metavar="SPAN", help="Exit code 2 unless an alert reaches somebody within this time."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def simulate_outage(
+    choice: Any,
+    *,
+    target_id: str | None,
+    outage: timedelta,
+    after: timedelta | None,
+    error: str,
+    changes: tuple[str, ...],
+    reaching: timedelta | None,
+    as_json: bool,
+) -> None:
+    """Play an outage to a target: each test, state and alert, and who would receive it. Nothing is sent.
+
+    Without TARGET_ID, any policy can be tried with --set, and no stack is needed.
+
+    \b
+    Examples:
+      popwatch simulate mail-berlin --outage 2h
+      popwatch simulate mail-berlin --outage 30m --reaching 10m
+      popwatch simulate --set failures_per_alert=2 --set delay_warn=20
+    """
+    target, audience = _target(choice, target_id, changes)
+    start = datetime.now(UTC).replace(second=0, microsecond=0) + TICK
+    begins_after = after or timedelta()
+    if begins_after + outage > LONGEST:
+        raise UserError(f"That is longer than can be played: {duration(LONGEST)} at most, --after included.")
+    steps = list(simulate(without_interventions(target), outage, ErrorCode(error), start, begins_after=begins_after))
+    began = start + begins_after
+    notice = _notice(steps, audience, began, target)
+    if as_json:
+        click.echo(json.dumps(_to_json(steps, audience, began, notice)))
+    else:
+        _show(Console(), target, steps, audience, began)
+    if reaching is not None:
+        in_time = notice is not None and notice <= reaching
+        if not as_json:
+            click.echo(_told_in_time(notice, reaching))
+        sys.exit(0 if in_time else LATE_CODE)
+
+
+def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Audience | None]:
+    """The target with the changes, and who hears of it. Raises UserError."""
+    item, defaults, audience = dict(EXAMPLE), {}, None
+    if target_id is not None:
+        installation = find(choice)
+        items = installation.target_table.read()
+        if target_id not in items:
+            raise UserError(missing_target(target_id, items))
+        item, defaults = items[target_id], own_fields(items.get(DEFAULTS_ID, {}))
+        audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
+    target = with_changes(item, defaults, changes)
+    if target.problems:
+        raise UserError("\n".join(problem.explanation for problem in target.problems))
+    return target, audience
+
+
+def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> Target:
+    """The target of an item with other values of some fields. Raises UserError for what is none of its fields."""
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise UserError(f"{change} is no assignment: write FIELD=VALUE, such as failures_per_alert=2.")
+        item = assigned(item, name.strip(), value)
+    target = parse_target(item, defaults)
+    unknown = [
+        name for name in target.unknown_fields if any(change.partition("=")[0].strip() == name for change in changes)
+    ]
+    if unknown:
+        raise UserError(f"There is no field {unknown[0]}: docs/targets.md lists those that there are.")
+    return target
+
+
+def _notice(steps: Sequence[Step], audience: Audience | None, began: datetime, target: Target) -> timedelta | None:
+    """The time until the first alert that reaches somebody; without a stack, until the first alert."""
+    for step in steps:
+        if step.message and (audience is None or _receivers(step, audience)):
+            return step.at - began + timedelta(seconds=target.max_test_seconds)
+    return None
+
+
+def _receivers(step: Step, audience: Audience) -> list[Subscription]:
+    return [found for found in audience.subscriptions if step.message and reaches(found, step.message.attributes)]
+
+
+def _show(console: Console, target: Target, steps: Sequence[Step], audience: Audience | None, began: datetime) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title, justify in (("Outage", "right"), ("Test", "left"), ("State", "left"), ("Alert", "left")):
+        table.add_column(title, justify=justify, no_wrap=title != "Alert")  # type: ignore[arg-type]
+    if audience:
+        table.add_column("Who receives it")
+    for step in steps:
+        table.add_row(*_cells(step, audience, began))
+    console.print(table)
+    for line in _conclusions(target, steps, audience, began):
+        console.print(line, highlight=False)
+
+
+def _cells(step: Step, audience: Audience | None, began: datetime) -> list[str]:
+    state = step.health.state
+    elapsed = duration(step.at - began) if step.at > began else ""
+    test = "passed" if step.passed else f"failed, {step.health.failures} in a row"
+    cells = [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
+    if audience:
+        names = [found.receiver for found in _receivers(step, audience)]
+        cells.append(escape(", ".join(names) or "[nobody]") if step.message else "")
+    return cells
+
+
+def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | None, began: datetime) -> list[str]:
+    """What the table comes to, a sentence a line."""
+    first, alerts = first_alert(steps), sum(step.message is not None for step in steps)
+    longest = duration(longest_notice(target.policy, target.max_test_seconds))
+    lines = [""]
+    if first:
+        took = duration(first.at - began + timedelta(seconds=target.max_test_seconds))
+        lines.append(
+            f"First alert {took} after the outage began, the last test's deadline included; at worst {longest}."
+        )
+    else:
+        lines.append("No alert: the outage is over before enough tests have failed, or `max_alerts` is 0.")
+    lines.append(
+        f"{alerts} alerts in all.{' The target is lost on the way: nobody is told more.' if is_lost(steps) else ''}"
+    )
+    if audience:
+        lines += _of_audience(audience, steps)
+    return lines
+
+
+def _of_audience(audience: Audience, steps: Sequence[Step]) -> list[str]:
+    lines = [
+        f"[yellow]{escape(found.receiver)} has not confirmed its subscription and receives nothing.[/]"
+        for found in audience.subscriptions
+        if not found.confirmed
+    ]
+    silent = [step for step in steps if step.message and not _receivers(step, audience)]
+    if silent:
+        lines.append(
+            f"[red]{len(silent)} of the alerts reach nobody: subscribe to the topic, or widen a filter policy.[/]"
+        )
+    lines += [f"[yellow]{escape(sentence)}[/]" for sentence in audience.obstacles]
+    return lines + [f"[dim]Not known: {escape(sentence)}[/]" for sentence in audience.unknown]
+
+
+def _told_in_time(notice: timedelta | None, reaching: timedelta) -> str:
+    if notice is None:
+        return "Nobody is told."
+    word = "within" if notice <= reaching else "later than"
+    return f"Somebody is told after {duration(notice)}, {word} {duration(reaching)}."
+
+
+def _to_json(
+    steps: Sequence[Step], audience: Audience | None, began: datetime, notice: timedelta | None
+) -> dict[str, Any]:
+    return {
+        "outage_began": iso(began),
+        "notice_seconds": None if notice is None else notice.total_seconds(),
+        "steps": [
+            {
+                "at": iso(step.at),
+                "elapsed_seconds": (step.at - began).total_seconds(),
+                "result": "passed" if step.passed else "failed",
+                "state": step.health.state.value,
+                "failures": step.health.failures,
+                "event": step.message.event if step.message else None,
+                "subject": step.message.subject if step.message else None,
+                "sms": step.message.sms if step.message else None,
+                "receivers": [found.receiver for found in _receivers(step, audience)] if audience else None,
+            }
+            for step in steps
+        ],
+    }

@@ -1,0 +1,84 @@
+"""`popwatch status`: how every target stands now, worst first."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from popwatch.model.health import State
+from popwatch.queries.status import Standing, read_standing, standing_to_json
+from popwatch.reports.status import Verdict, verdict
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import find
+from popwatch_cli.output.live_view import View
+from popwatch_cli.output.status_table import alarm, headline, table_of
+from popwatch_cli.target_items import missing_group
+
+LOOK_SECONDS = 5.0
+"""Time between two looks of `--watch`."""
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Go on showing, until Ctrl-C.")
+@click.option("--group", metavar="NAME", help="Only the targets of a group.")
+@click.option("--state", "states", multiple=True, type=click.Choice([*State]), help="Only this state; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ...], as_json: bool) -> None:
+    """Show how every target stands, worst first.
+
+    Exit code 0 if all that is shown is well, 1 if a target is in warn (or down and acknowledged), 2 if one is down or
+    lost, 3 if there is none, or if popwatch itself has stopped.
+
+    \b
+    Examples:
+      popwatch status
+      popwatch status --watch --group customers
+      popwatch status --state down --state lost --json
+    """
+    installation = find(choice)
+    store = installation.store
+
+    def chosen(found: Standing) -> Standing:
+        rows = [row for row in found.rows if group in (None, row.target.group) and (not states or row.state in states)]
+        return replace(found, rows=rows)
+
+    if watch:
+        _watch(lambda now: chosen(read_standing(store, now)), installation.name)
+        return
+    now = datetime.now(UTC)
+    whole = read_standing(store, now)
+    standing = chosen(whole)
+    if group is not None and whole.rows and not any(row.target.group == group for row in whole.rows):
+        raise UserError(missing_group(group, [row.target for row in whole.rows]))
+    outcome = verdict(standing.rows, standing.swept_at, now) if whole.rows else Verdict.UNKNOWN
+    if as_json:
+        click.echo(json.dumps(standing_to_json(standing, outcome, now)))
+    else:
+        show(Console(), standing, now)
+    sys.exit(outcome)
+
+
+def show(console: Console, standing: Standing, now: datetime) -> None:
+    """The table and the line that sums up, with a loud one before it if popwatch has stopped."""
+    if standing.rows:
+        console.print(table_of(standing, now, console.width))
+    stopped = alarm(standing, now)
+    if stopped:
+        console.print(stopped)
+    console.print(escape(headline(standing, now)), highlight=False)
+
+
+def _watch(look: Callable[[datetime], Standing], name: str) -> None:
+    with View(Console(), f"popwatch, {name}") as view:
+        while True:
+            now = datetime.now(UTC)
+            view.show(look(now), now, loud=True)
+            time.sleep(LOOK_SECONDS)

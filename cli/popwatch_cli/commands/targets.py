@@ -1,0 +1,266 @@
+"""`popwatch targets`: list, show, put, remove, import, export and check the targets of a stack."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from popwatch.decisions.schedule import longest_notice
+from popwatch.model.fields import DEFAULTS_ID, FIELDS
+from popwatch.model.targets import Target, parse_target, place
+from popwatch.model.text import duration
+from popwatch_cli.errors import UserError
+from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.files.target_files import read_entries, write_entries
+from popwatch_cli.importers.monitors import MONITORS, read_foreign
+from popwatch_cli.installation import find
+from popwatch_cli.target_items import (
+    Item,
+    all_mistakes,
+    assigned,
+    compare,
+    effective,
+    missing_target,
+    mistakes_of,
+    own_fields,
+    shown,
+    typed_item,
+    unknown_fields,
+)
+
+NEVER = "Nobody is ever alerted: max_alerts is 0."
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def targets() -> None:
+    """The servers that a stack watches: items of its Targets table.
+
+    \b
+    Examples:
+      popwatch targets put mail-berlin host=pop.example.net tls=implicit
+      popwatch targets import targets.yaml
+      popwatch --local targets list
+    """
+
+
+@targets.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print each item as a line of JSON.")
+@click.pass_obj
+def list_targets(choice: Any, as_json: bool) -> None:
+    """List all targets, by id.
+
+    \b
+    Examples:
+      popwatch targets list
+      popwatch targets list --json | jq -r .host
+    """
+    items = find(choice).target_table.read()
+    if as_json:
+        for name in sorted(items):
+            click.echo(json.dumps(items[name]))
+        return
+    defaults = items.pop(DEFAULTS_ID, {})
+    if not items:
+        click.echo("There are no targets yet: popwatch targets put mail-berlin host=pop.example.net")
+    rows = [_row(parse_target(items[name], own_fields(defaults))) for name in sorted(items)]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@targets.command()
+@click.argument("target_id")
+@click.option("--json", "as_json", is_flag=True, help="Print the item as it is written, as JSON.")
+@click.pass_obj
+def show(choice: Any, target_id: str, as_json: bool) -> None:
+    """Show a target: every field, and where its value comes from.
+
+    \b
+    Examples:
+      popwatch targets show mail-berlin
+      popwatch targets show _defaults --json
+    """
+    table = find(choice).target_table
+    item = table.get(target_id)
+    if item is None:
+        raise UserError(missing_target(target_id, table.read()))
+    if as_json:
+        click.echo(json.dumps(item))
+        return
+    defaults = table.get(DEFAULTS_ID) or {}
+    for field in FIELDS:
+        value, origin = effective(field.name, item, defaults)
+        click.echo(f"{field.name:<22}{value:<40} {origin}".rstrip())
+    if target_id != DEFAULTS_ID:
+        parsed = parse_target(item, own_fields(defaults))
+        longest = duration(longest_notice(parsed.policy, parsed.max_test_seconds))
+        told = f"First alert at most {longest} after an outage begins." if parsed.policy.max_alerts else NEVER
+        click.echo(told)
+    for problem in mistakes_of(item, defaults):
+        click.secho(problem.explanation, fg="red", err=True)
+
+
+@targets.command()
+@click.argument("target_id")
+@click.argument("assignments", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@click.pass_obj
+def put(choice: Any, target_id: str, assignments: tuple[str, ...]) -> None:
+    """Add a target, or change fields of one; FIELD= takes a field out.
+
+    \b
+    Examples:
+      popwatch targets put mail-berlin host=pop.example.net tls=implicit
+      popwatch targets put mail-berlin failures_per_alert=2 'tags=["berlin"]'
+      popwatch targets put _defaults delay_up=300
+    """
+    table = find(choice).target_table
+    item: Item = {**(table.get(target_id) or {}), "target_id": target_id}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"{assignment} is no assignment: write FIELD=VALUE, such as host=pop.example.net.")
+        item = assigned(item, name.strip(), value)
+    found = mistakes_of(item, table.get(DEFAULTS_ID) or {})
+    if found:
+        raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
+    _warn_of_unknown_fields([item])
+    table.write([item])
+    click.echo(f"{target_id} is written; the next sweep sees it.")
+
+
+@targets.command()
+@click.argument("target_ids", nargs=-1, required=True)
+@click.pass_obj
+def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
+    """Remove targets. Their state is forgotten at the next sweep; their history stays until it expires.
+
+    \b
+    Examples:
+      popwatch targets remove mail-berlin mail-rome
+    """
+    table = find(choice).target_table
+    items = table.read()
+    missing = [name for name in target_ids if name not in items]
+    if missing:
+        raise UserError(f"{missing_target(missing[0], items)} Nothing was removed.")
+    table.write([], dict.fromkeys(target_ids))
+    click.echo(f"Removed: {', '.join(target_ids)}.")
+
+
+@targets.command("import")
+@click.argument("file", type=FILE)
+@click.option("--replace", is_flag=True, help="Also remove the targets that the file does not have.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
+@click.option("--from", "monitor", type=click.Choice(MONITORS), help="The file is another monitor's configuration.")
+@click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
+@click.pass_obj
+def import_targets(
+    choice: Any, *, file: Path, replace: bool, yes: bool, monitor: str | None, modules: Path | None
+) -> None:
+    """Write the targets of a file (.yaml, .csv, .jsonl), after showing what will change.
+
+    A target of the file replaces the one of its id, whole. If any field is wrong, nothing is written. With --from, what
+    of another monitor's file is not taken is named with its lines.
+
+    \b
+    Examples:
+      popwatch targets import targets.yaml
+      popwatch targets import targets.csv --replace --yes
+      popwatch targets import --from nagios services.cfg
+      popwatch targets import --from blackbox prometheus.yml --modules blackbox.yml
+    """
+    entries = _entries_of(file, monitor, modules)
+    table = find(choice).target_table
+    there = table.read()
+    mistakes = all_mistakes(entries, there.get(DEFAULTS_ID, {}))
+    if mistakes:
+        raise FileError([*mistakes, "Nothing was written."])
+    wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
+    _warn_of_unknown_fields(wanted.values())
+    change = compare(there, wanted, replace=replace)
+    for line in change.lines:
+        click.echo(line)
+    if not change:
+        click.echo("Nothing to change.")
+        return
+    if not yes and not _confirm():
+        raise UserError("Nothing was written.")
+    table.write(change.put, change.delete)
+    click.echo(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
+
+
+@targets.command("export")
+@click.argument("file", type=FILE)
+@click.pass_obj
+def export_targets(choice: Any, file: Path) -> None:
+    """Write all targets into a file (.yaml, .csv, .jsonl) that `import` reads again.
+
+    \b
+    Examples:
+      popwatch targets export targets.yaml
+    """
+    items = find(choice).target_table.read()
+    write_entries(file, [items[name] for name in sorted(items)])
+    click.echo(f"{len(items)} items are in {file}.")
+
+
+@targets.command()
+@click.argument("file", type=FILE, required=False)
+@click.pass_obj
+def check(choice: Any, file: Path | None) -> None:
+    """Check the targets of a file, or of the stack: every field, every alert text. Exit code 2 if any is wrong.
+
+    \b
+    Examples:
+      popwatch targets check targets.yaml
+      popwatch --stack popwatch targets check
+    """
+    items = {} if file else find(choice).target_table.read()
+    entries = read_entries(file) if file else [Entry(0, item) for item in items.values()]
+    _warn_of_unknown_fields(entry.fields for entry in entries)
+    found = all_mistakes(entries, {})
+    for mistake in found:
+        click.secho(mistake, fg="red")
+    click.echo(f"{len(entries)} items, {len(found)} mistakes.")
+    sys.exit(2 if found else 0)
+
+
+def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequence[Entry]:
+    """The entries of a file of popwatch's or of another monitor's, after saying what is left of that."""
+    if modules is not None and monitor != "blackbox":
+        raise UserError("--modules does nothing without --from blackbox: leave it out.")
+    if monitor is None:
+        return read_entries(file)
+    taken = read_foreign(file, monitor, modules)
+    for note in taken.notes:
+        click.echo(note, err=True)
+    if not taken.entries:
+        raise UserError(f"{file} has no POP3 server that popwatch could take.")
+    return taken.entries
+
+
+def _row(target: Target) -> tuple[str, str, str, str]:
+    wrong = f"wrong: {', '.join(problem.field for problem in target.problems)}" if target.problems else ""
+    off = "" if target.policy.enabled else "suspended"
+    return (
+        shown(target.target_id),
+        place(target),
+        target.tls.value,
+        ", ".join(part for part in (target.group, off, wrong) if part),
+    )
+
+
+def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
+    for warning in unknown_fields(items):
+        click.echo(warning, err=True)
+
+
+def _confirm() -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("There is no terminal to ask on: add --yes to write. Nothing was written.")
+    return click.confirm("Write this?")

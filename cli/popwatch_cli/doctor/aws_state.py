@@ -1,0 +1,230 @@
+"""What AWS says of an installation, asked for when a check wants it, as the facts that `diagnosis` judges.
+
+What is gone is None. Whatever else AWS refuses is raised as botocore raises it: the check that asked is not known then.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from popwatch_cli.doctor.rules.batch_queue import BatchMapping, Queue
+from popwatch_cli.doctor.rules.stack import Function, Schedule
+from popwatch_cli.doctor.rules.subscriptions import Alarm, Topic
+from popwatch_cli.doctor.rules.tables import Table
+from popwatch_cli.doctor.table_state import Contents
+from popwatch_cli.installation import Installation
+from popwatch_cli.rehearsal.filter_policies import Subscription
+from popwatch_cli.subscriptions import read_audience
+
+GONE = {
+    "ResourceNotFoundException",
+    "NotFound",
+    "NotFoundException",
+    "QueueDoesNotExist",
+    "AWS.SimpleQueueService.NonExistentQueue",
+}
+ALARMS_AT_ONCE = 100
+ENVIRONMENT = {
+    "TARGETS_TABLE": "TargetsTable",
+    "STATUS_TABLE": "StatusTable",
+    "HISTORY_TABLE": "HistoryTable",
+    "ALERT_TOPIC_ARN": "AlertTopicArn",
+    "BATCH_QUEUE_URL": "BatchQueueUrl",
+    "SAMPLES_DAYS": "SamplesDays",
+    "RECORDS_DAYS": "RecordsDays",
+}
+"""The function's variables that must be the stack's outputs."""
+
+
+class Facts:
+    """The facts of one installation at one moment. Each is asked for once, and again only if AWS refused it."""
+
+    def __init__(self, installation: Installation, now: datetime) -> None:
+        self.installation, self.outputs, self.now = installation, installation.outputs, now
+        self.contents = Contents(installation, now)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """A client, made once."""
+        if service not in self._clients:
+            self._clients[service] = self.installation.client(service)
+        return self._clients[service]
+
+    @cached_property
+    def resources(self) -> Mapping[str, tuple[str, str]]:
+        """The stack's resources: logical id -> type and physical id."""
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        return {
+            found["LogicalResourceId"]: (found["ResourceType"], found.get("PhysicalResourceId", ""))
+            for page in pages.paginate(StackName=self.installation.stack)
+            for found in page["StackResourceSummaries"]
+        }
+
+    def of_type(self, kind: str) -> list[str]:
+        """The physical ids of the stack's resources of a type."""
+        return [name for found, name in self.resources.values() if found == kind]
+
+    @cached_property
+    def stack(self) -> tuple[str, timedelta]:
+        """The stack's status, and how far this machine's clock is ahead of AWS's."""
+        before = datetime.now(UTC)
+        answer = self.client("cloudformation").describe_stacks(StackName=self.installation.stack)
+        here = before + (datetime.now(UTC) - before) / 2
+        there = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return answer["Stacks"][0]["StackStatus"], here - there
+
+    @cached_property
+    def schedule(self) -> Schedule | None:
+        """The schedule that wakes the function."""
+        name = self.resources.get("CheckTargetsFunctionEachMinute", ("", ""))[1]
+        found = name and _unless_gone(lambda: self.client("scheduler").get_schedule(Name=name))
+        if not found:
+            return None
+        target = found["Target"]
+        return Schedule(
+            found["Name"],
+            found["State"],
+            found["ScheduleExpression"],
+            target["Arn"],
+            target.get("Input", ""),
+            found.get("EndDate"),
+        )
+
+    @cached_property
+    def function(self) -> Function | None:
+        """The function that tests."""
+        name = self.outputs["CheckTargetsFunction"]
+        found = _unless_gone(lambda: self.client("lambda").get_function_configuration(FunctionName=name))
+        if not found:
+            return None
+        return Function(
+            name,
+            found.get("State", "Active"),
+            found.get("LastUpdateStatus", "Successful"),
+            found.get("StateReason") or found.get("LastUpdateStatusReason") or "",
+            found["Timeout"],
+            found.get("Environment", {}).get("Variables", {}),
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the function's environment must hold."""
+        return {name: self.outputs[output] for name, output in ENVIRONMENT.items() if output in self.outputs}
+
+    @cached_property
+    def reserved(self) -> int | None:
+        """The function's reserved concurrency; one that is gone has none."""
+        name = self.outputs["CheckTargetsFunction"]
+        found = _unless_gone(lambda: self.client("lambda").get_function_concurrency(FunctionName=name))
+        reserved: int | None = (found or {}).get("ReservedConcurrentExecutions")
+        return reserved
+
+    @cached_property
+    def unreserved(self) -> int:
+        """The invocations at once that the account leaves to functions without a reservation."""
+        limit: int = self.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+        return limit
+
+    @cached_property
+    def mapping(self) -> BatchMapping | None:
+        """The mapping of the batch queue."""
+        queue = _last(self.outputs["BatchQueueUrl"], "/")
+        name = self.outputs["CheckTargetsFunction"]
+        answer = _unless_gone(lambda: self.client("lambda").list_event_source_mappings(FunctionName=name)) or {}
+        for found in answer.get("EventSourceMappings", []):
+            if _last(found["EventSourceArn"]) == queue:
+                return BatchMapping(
+                    found["UUID"],
+                    found["State"],
+                    found["BatchSize"],
+                    "ReportBatchItemFailures" in found.get("FunctionResponseTypes", []),
+                    found.get("ScalingConfig", {}).get("MaximumConcurrency"),
+                    found.get("LastProcessingResult") or "",
+                )
+        return None
+
+    @cached_property
+    def batch_queue(self) -> Queue | None:
+        """The batch queue."""
+        found = self.queue_attributes("BatchQueueUrl")
+        if found is None:
+            return None
+        redrive = json.loads(found.get("RedrivePolicy", "{}"))
+        name = _last(self.outputs["BatchQueueUrl"], "/")
+        return Queue(name, int(found["VisibilityTimeout"]), redrive.get("deadLetterTargetArn", ""))
+
+    def queue_attributes(self, output: str) -> Mapping[str, str] | None:
+        """All attributes of the queue that an output names."""
+        ask = self.client("sqs").get_queue_attributes
+        found = _unless_gone(lambda: ask(QueueUrl=self.outputs[output], AttributeNames=["All"]))
+        return found["Attributes"] if found else None
+
+    def table(self, output: str) -> Table | None:
+        """The table that an output names."""
+        name = self.outputs[output]
+        found = _unless_gone(lambda: self.client("dynamodb").describe_table(TableName=name))
+        if not found:
+            return None
+        keys = sorted(found["Table"]["KeySchema"], key=lambda key: key["KeyType"])  # HASH before RANGE
+        return Table(name, found["Table"]["TableStatus"], tuple(key["AttributeName"] for key in keys))
+
+    def topic(self, output: str) -> Topic | None:
+        """The topic that an output names."""
+        arn = self.outputs[output]
+        found = _unless_gone(lambda: self.client("sns").get_topic_attributes(TopicArn=arn))
+        if not found:
+            return None
+        attributes = found["Attributes"]
+        statements = json.loads(attributes.get("Policy") or "{}").get("Statement", [])
+        statements = [statements] if isinstance(statements, dict) else statements
+        return Topic(_last(arn), tuple(statements), attributes.get("KmsMasterKeyId", ""))
+
+    @cached_property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Who subscribes to the alert topic; nobody, if it is gone."""
+        return self.subscribers_of(self.outputs["AlertTopicArn"])
+
+    def subscribers_of(self, topic_arn: str) -> Sequence[Subscription]:
+        """Who subscribes to a topic."""
+        audience = _unless_gone(lambda: read_audience(self.client("sns"), topic_arn))
+        return audience.subscriptions if audience else ()
+
+    @cached_property
+    def alarm_names(self) -> list[str]:
+        """The stack's alarms."""
+        return self.of_type("AWS::CloudWatch::Alarm")
+
+    @cached_property
+    def alarms(self) -> list[Alarm]:
+        """Those of the stack's alarms that there are."""
+        ask = self.client("cloudwatch").describe_alarms
+        found = ask(AlarmNames=self.alarm_names[:ALARMS_AT_ONCE])["MetricAlarms"] if self.alarm_names else []
+        return [
+            Alarm(
+                it["AlarmName"],
+                it["StateValue"],
+                it.get("AlarmDescription", ""),
+                it.get("ActionsEnabled", True),
+                tuple(it.get("AlarmActions", ())),
+            )
+            for it in found
+        ]
+
+
+def _unless_gone(ask: Callable[[], Any]) -> Any:
+    """What AWS answers, or None if it answers that there is no such thing."""
+    try:
+        return ask()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in GONE:
+            return None
+        raise
+
+
+def _last(text: str, separator: str = ":") -> str:
+    return text.rsplit(separator, 1)[-1]

@@ -1,0 +1,1 @@
+"""Targets in files: YAML, CSV, JSON lines."""

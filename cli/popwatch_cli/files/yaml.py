@@ -1,0 +1,161 @@
+"""Targets as YAML: data only, and only what YAML 1.2 calls numbers and truths.
+
+No tags, and no aliases, which could unfold to any size. `from: 22:00` is a time of day and not 1320, `tls: no` a text.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from popwatch_cli.files.entries import Entry, FileError, to_number
+
+_INT = "tag:yaml.org,2002:int"
+_FLOAT = "tag:yaml.org,2002:float"
+
+
+def read_yaml(text: str) -> list[Entry]:
+    """The entries of a list of targets, or of a map of ids to their fields. Raises FileError."""
+    with _told():
+        loader = _Loader(text)
+        return _entries(loader, loader.get_single_node())
+
+
+class Block(dict[str, Any]):
+    """A map of a YAML file that knows its lines."""
+
+    def __init__(self, values: Mapping[str, Any], line: int, lines: Mapping[str, int]) -> None:
+        super().__init__(values)
+        self.line, self.lines = line, lines
+
+    def line_of(self, name: str) -> int:
+        """The line of a name, or of the whole map for a name that it does not have."""
+        return self.lines.get(name, self.line)
+
+
+def read_blocks(text: str) -> Any:
+    """A whole YAML file as lists, values and, for its maps, blocks. Raises FileError."""
+    with _told():
+        loader = _Loader(text)
+        return _plain(loader, loader.get_single_node())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What PyYAML finds wrong, as FileError."""
+    try:
+        yield
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise FileError([f"Line {line}: {error.problem}."]) from None
+    except yaml.YAMLError as error:
+        raise FileError([f"The file is not YAML: {' '.join(str(error).split())}."]) from None
+    except RecursionError:
+        raise FileError(["The file is nested too deeply to be a list of targets."]) from None
+
+
+def write_yaml(items: Iterable[Mapping[str, Any]]) -> str:
+    """A list of targets that `read_yaml` reads again."""
+    return yaml.dump(list(items), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as people would write it: texts of several lines as such."""
+
+    def represent_text(self, text: str) -> Any:
+        """A text; PyYAML would write YAML 1.1's other line breaks bare, and read them back as blanks."""
+        odd = any(character in text for character in "\x85\u2028\u2029\ufeff")
+        return self.represent_scalar("tag:yaml.org,2002:str", text, '"' if odd else "|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without tags, without aliases and without the surprises of YAML 1.1."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse aliases (nine lines of them unfold to gigabytes) and tags."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refusal("aliases (*name) are not taken; write the value again", event)
+        if event.tag is not None:
+            raise _refusal(f"tags ({event.tag}) are not taken; write the value alone", event)
+        return super().compose_node(parent, index)
+
+    def construct_number(self, node: Any) -> int | float | str:
+        """The number, or the text if it is too large for a table."""
+        return to_number(node.value)
+
+
+def _refusal(problem: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(_FLOAT, re.compile(r"^[-+]?(?:0|[1-9][0-9]*)\.[0-9]+$"), list("-+0123456789"))
+_Loader.add_constructor(_INT, _Loader.construct_number)
+_Loader.add_constructor(_FLOAT, _Loader.construct_number)
+
+
+def _entries(loader: _Loader, root: Any) -> list[Entry]:
+    match root:
+        case None:
+            return []
+        case yaml.SequenceNode():
+            return [_entry(loader, node, node.start_mark.line + 1) for node in root.value]
+        case yaml.MappingNode():
+            return [_named_entry(loader, key, node) for key, node in root.value]
+        case _:
+            raise FileError(["The file is no list of targets: write one `- target_id: ...` for each."])
+
+
+def _named_entry(loader: _Loader, key: Any, node: Any) -> Entry:
+    """An entry of a map of ids to fields."""
+    line = key.start_mark.line + 1
+    if not isinstance(key, yaml.ScalarNode):
+        raise FileError([f"Line {line}: an id is a word, not a list or a map."])
+    entry = _entry(loader, node, line)
+    return Entry(line, {"target_id": str(key.value), **entry.fields}, entry.lines)
+
+
+def _entry(loader: _Loader, node: Any, line: int) -> Entry:
+    if not isinstance(node, yaml.MappingNode):
+        raise FileError([f"Line {line} is not a target: write fields such as `host: pop.example.net`."])
+    lines = _lines(node)
+    values = loader.construct_mapping(node, deep=True)
+    return Entry(line, {str(name): value for name, value in values.items()}, lines)
+
+
+def _lines(node: Any) -> dict[str, int]:
+    """The line of each name of a map. Raises FileError for a name that is there twice."""
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    twice = [name for name, count in Counter(str(key.value) for key, _ in node.value).items() if count > 1]
+    if twice:
+        raise FileError([f"Line {lines[twice[0]]}: the field `{twice[0]}` is there twice."])
+    return lines
+
+
+def _plain(loader: _Loader, node: Any) -> Any:
+    match node:
+        case yaml.MappingNode():
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise _refusal("a name is a word, not a list or a map", key)
+            values = {str(key.value): _plain(loader, value) for key, value in node.value}
+            return Block(values, node.start_mark.line + 1, _lines(node))
+        case yaml.SequenceNode():
+            return [_plain(loader, value) for value in node.value]
+        case None:
+            return None
+        case _:
+            return loader.construct_object(node)

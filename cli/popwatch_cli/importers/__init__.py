@@ -1,0 +1,1 @@
+"""Targets from the configuration of other monitors."""

@@ -1,0 +1,199 @@
+"""What Prometheus has blackbox_exporter probe, as targets: the jobs of a prometheus.yml, or a file of file_sd.
+
+A job is POP3's if the name of its module says so, or a target if its port does. What the module does is read from a
+blackbox.yml, where one is given. Reference: https://github.com/prometheus/blackbox_exporter, CONFIGURATION.md.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from popwatch.model.fields import TlsMode
+from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.files.yaml import Block, read_blocks
+from popwatch_cli.importers.conversion import (
+    POP3_PORTS,
+    TEST_SECONDS,
+    Notes,
+    Taken,
+    bounded,
+    delays,
+    seconds,
+    slug,
+    split_address,
+)
+from popwatch_cli.target_items import shown
+
+TAKEN_OF_JOB = {"job_name", "params", "static_configs", "scrape_interval", "metrics_path", "scheme"}
+"""What is taken of a job, or says how the exporter itself is reached."""
+
+TAKEN_OF_MODULE = {
+    "prober",
+    "timeout",
+    "tcp",
+    "tcp.query_response",
+    "tcp.tls",
+    "tcp.tls_config",
+    "tcp.tls_config.insecure_skip_verify",
+    "tcp.tls_config.server_name",
+}
+
+USUAL_LABELS = {"__param_target", "instance", "__address__"}
+"""What the relabelling that blackbox_exporter's own README shows writes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """What is known of a module of blackbox_exporter."""
+
+    name: str = ""
+    tls: TlsMode | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    is_pop3: bool = False
+    left: Sequence[str] = ()
+
+
+def read_blackbox(text: str, modules_text: str | None = None) -> Taken:
+    """The POP3 targets of a prometheus.yml or of a file of file_sd. Raises FileError."""
+    notes = Notes()
+    modules = read_modules(modules_text, notes) if modules_text is not None else None
+    root = read_blocks(text)
+    if isinstance(root, list):
+        return Taken(list(_groups(root, Module(), "", {}, notes)), notes)
+    if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
+        raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list of file_sd."])
+    shared = root.get("global")
+    settings = shared if isinstance(shared, Block) else Block({}, 0, {})
+    for block, taken in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
+        for name in block.keys() - taken:
+            notes.add(block.line_of(name), f"`{shown(name)}` is not taken: only jobs are.")
+    entries = [entry for job in root["scrape_configs"] for entry in _job(job, settings, modules, notes)]
+    return Taken(entries, notes)
+
+
+def read_modules(text: str, notes: Notes) -> dict[str, Module]:
+    """The modules of a blackbox.yml that speak POP3 or might. Raises FileError."""
+    root = read_blocks(text)
+    found = root.get("modules") if isinstance(root, Block) else None
+    if not isinstance(found, Block):
+        raise FileError(["The file of modules is no blackbox.yml: it has no map `modules`."])
+    return {name: _module(name, body, notes) for name, body in found.items() if isinstance(body, Block)}
+
+
+def _module(name: str, body: Block, notes: Notes) -> Module:
+    tcp = body.get("tcp")
+    if body.get("prober") != "tcp" or not isinstance(tcp, Block):
+        return Module(name)
+    steps = [step for step in tcp.get("query_response") or [] if isinstance(step, Block)]
+    expected = " ".join(str(step.get("expect", "")) for step in steps)
+    starttls = any(step.get("starttls") is True for step in steps)
+    tls = TlsMode.STARTTLS if starttls else TlsMode.IMPLICIT if tcp.get("tls") is True else TlsMode.NONE
+    fields: dict[str, object] = {}
+    if "timeout" in body:
+        line = body.line_of("timeout")
+        fields["max_test_seconds"] = bounded(
+            seconds(body["timeout"], line, "timeout"), TEST_SECONDS, line, "timeout", notes
+        )
+    config = tcp.get("tls_config")
+    if isinstance(config, Block):
+        if config.get("insecure_skip_verify") is True:
+            fields["verify_tls"] = False
+        if config.get("server_name"):
+            fields["tls_name"] = str(config["server_name"])
+    left = sorted(_names_of(body) - TAKEN_OF_MODULE)
+    return Module(name, tls, fields, "OK" in expected or _says_pop3(name), left)
+
+
+def _names_of(block: Block, prefix: str = "") -> set[str]:
+    """The names of a block and of the blocks in it, as paths."""
+    inner = (_names_of(value, f"{prefix}{name}.") for name, value in block.items() if isinstance(value, Block))
+    return {f"{prefix}{name}" for name in block}.union(*inner)
+
+
+def _says_pop3(name: str) -> bool:
+    return "pop3" in name.lower()
+
+
+def _job(job: object, settings: Block, modules: Mapping[str, Module] | None, notes: Notes) -> Iterator[Entry]:
+    if not isinstance(job, Block):
+        raise FileError(["Each of `scrape_configs` is a map with `job_name`."])
+    name = str(job.get("job_name") or "")
+    module = _module_of(job, modules)
+    if module is None:
+        notes.add(job.line, f"The job {shown(name)} is not taken: it has no module for POP3.")
+        return
+    if modules is None:
+        notes.add(
+            job.line, f"What the module {shown(module.name)} does is not known: give blackbox.yml with --modules."
+        )
+    for path in module.left:
+        notes.add(job.line, f"`{shown(path)}` of the module {shown(module.name)} has no equivalent.")
+    _note_what_is_left(job, notes)
+    fields = dict(module.fields)
+    for source in (job, settings):
+        if "scrape_interval" in source:
+            line = source.line_of("scrape_interval")
+            interval = seconds(source["scrape_interval"], line, "scrape_interval")
+            fields |= delays(interval, line, "scrape_interval", notes)
+            break
+    groups = job.get("static_configs")
+    yield from _groups(groups if isinstance(groups, list) else [], module, name, fields, notes)
+
+
+def _module_of(job: Block, modules: Mapping[str, Module] | None) -> Module | None:
+    """The module of a job, or None if it is not POP3's."""
+    parameters = job.get("params")
+    names = parameters.get("module") if isinstance(parameters, Block) else None
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    module = Module(name, is_pop3=_says_pop3(name)) if modules is None else modules.get(name, Module(name))
+    return module if module.is_pop3 else None
+
+
+def _note_what_is_left(job: Block, notes: Notes) -> None:
+    parameters = job["params"]
+    for name in parameters.keys() - {"module"}:
+        notes.add(parameters.line_of(name), f"The parameter `{shown(name)}` has no equivalent.")
+    for name in job.keys() - TAKEN_OF_JOB:
+        line = job.line_of(name)
+        if name == "relabel_configs":
+            rules = job[name] if isinstance(job[name], list) else []
+            written = {str(rule.get("target_label")) for rule in rules if isinstance(rule, Block)}
+            if not written <= USUAL_LABELS:
+                notes.add(line, "`relabel_configs` are not applied: check names and groups of what is taken.")
+        elif name.endswith("_sd_configs"):
+            notes.add(line, f"`{shown(name)}` is not taken: import each file of file_sd by itself.")
+        else:
+            notes.add(line, f"`{shown(name)}` has no equivalent.")
+
+
+def _groups(groups: list[Any], module: Module, job: str, fields: Mapping[str, object], notes: Notes) -> Iterator[Entry]:
+    """The targets of groups as static_configs and file_sd have them."""
+    for group in groups:
+        if not isinstance(group, Block) or not isinstance(group.get("targets"), list):
+            raise FileError([f"Line {_line(group)}: a group of targets is a map with a list `targets`."])
+        labels = group.get("labels")
+        labels = labels if isinstance(labels, Block) else Block({}, 0, {})
+        for name in labels:
+            if name.startswith("__"):
+                notes.add(labels.line_of(name), f"The label `{shown(name)}` has no equivalent.")
+        for address in group["targets"]:
+            entry = _target(str(address), group, module, fields, notes)
+            if entry:
+                tags = [f"{name}={value}" for name, value in labels.items() if not name.startswith("__")]
+                extra = ({"group": job} if job else {}) | ({"tags": tags} if tags else {})
+                yield Entry(entry.line, {**entry.fields, **extra}, entry.lines)
+
+
+def _target(address: str, group: Block, module: Module, fields: Mapping[str, object], notes: Notes) -> Entry | None:
+    line = group.line_of("targets")
+    host, port = split_address(address)
+    if not module.is_pop3 and port not in POP3_PORTS:
+        notes.add(line, f"{shown(address)} is not taken: POP3 is at port 110 or 995.")
+        return None
+    tls = module.tls or POP3_PORTS.get(port or 110, TlsMode.NONE)
+    place = {"host": host, "port": port or (995 if tls is TlsMode.IMPLICIT else 110), "tls": tls.value}
+    return Entry(line, {"target_id": slug(address), "name": address, **place, **fields})
+
+
+def _line(value: object) -> int:
+    return value.line if isinstance(value, Block) else 1

@@ -1,0 +1,281 @@
+"""Services of Nagios as targets: those that check_pop, check_spop or check_tcp tests as POP3.
+
+A command is what the file's own `define command` says, or else what the definitions that come with Nagios and with the
+plugins say. Intervals are in units of 60 seconds, Nagios's own `interval_length`.
+"""
+
+import getopt
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from popwatch.model.fields import TlsMode
+from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.importers.conversion import (
+    DELAYS,
+    MOST_TARGETS,
+    POP3_PORTS,
+    TEST_SECONDS,
+    Notes,
+    Taken,
+    bounded,
+    slug,
+)
+from popwatch_cli.importers.nagios_objects import Definition, members, read_objects
+from popwatch_cli.target_items import shown
+
+UNIT_SECONDS = 60
+USUAL_COMMANDS = {
+    "check_pop": "check_pop -H $HOSTADDRESS$ $ARG1$ $ARG2$ $ARG3$ $ARG4$",
+    "check_spop": "check_spop -H $HOSTADDRESS$ $ARG1$ $ARG2$ $ARG3$ $ARG4$",
+    "check_tcp": "check_tcp -H $HOSTADDRESS$ -p $ARG1$ $ARG2$ $ARG3$ $ARG4$",
+}
+PLUGINS = set(USUAL_COMMANDS)
+
+SHORT = "H:p:w:c:t:46SD:e:Es:q:r:M:m:d:jvAVh"
+LONG = {
+    "hostname=": "H", "port=": "p", "warning=": "w", "critical=": "c", "timeout=": "t", "use-ipv4": "4",
+    "use-ipv6": "6", "ssl": "S", "certificate=": "D", "expect=": "e", "send=": "s", "quit=": "q", "refuse=": "r",
+    "mismatch=": "M", "maxbytes=": "m", "delay=": "d", "hide-output": "j", "verbose": "v", "all": "A",
+    "sni=": "sni", "escape": "E",
+}  # fmt: skip
+"""The options of check_tcp (monitoring-plugins 2.4); the long ones by the letter of the short."""
+
+IDENTITY = {"host_name", "use", "name", "register", "display_name", "contact_groups"}
+TAKEN_OF_HOST = IDENTITY | {"address", "alias", "hostgroups"}
+TAKEN_OF_SERVICE = IDENTITY | {
+    "hostgroup_name", "service_description", "check_command", "check_interval", "normal_check_interval",
+    "retry_interval", "retry_check_interval", "max_check_attempts", "notification_interval", "notification_options",
+    "notifications_enabled", "active_checks_enabled", "flap_detection_enabled",
+}  # fmt: skip
+"""Directives that are taken, or that say how the file is written."""
+
+EQUIVALENTS = {
+    "contacts": "people subscribe to the alert topic themselves; see docs/escalation.md.",
+    "parents": "set `depends_on` to the target that stands before it.",
+    "check_period": "popwatch tests at all hours; see `maintenance`.",
+    "notification_period": "popwatch alerts at all hours; see `maintenance`.",
+    "first_notification_delay": "see `failures_per_alert`.",
+    "low_flap_threshold": "see `flap_per_hour`.",
+    "high_flap_threshold": "see `flap_per_hour`.",
+    "event_handler": "subscribe a function to the alert topic.",
+}
+TELLING_OF_FAILURE = {"w", "u", "c", "all", "warning", "unknown", "critical"}
+TELLING_OF_RECOVERY = {"r", "all", "recovery"}
+"""Notification options of a service."""
+
+ALWAYS = "24x7"
+"""The period, of those that come with Nagios, that needs no equivalent."""
+
+_MACRO = re.compile(r"\$(\w+)\$")
+
+
+def read_nagios(text: str) -> Taken:
+    """The POP3 services of Nagios's object configuration. Raises FileError."""
+    objects = read_objects(text)
+    return Services(objects).taken()
+
+
+class Services:
+    """The services of a file, each for each of its hosts."""
+
+    def __init__(self, objects: Sequence[Definition]) -> None:
+        self._objects = objects
+        self._hosts = {host.values["host_name"]: host for host in self._of("host") if "host_name" in host.values}
+        self._groups = members(self._of("hostgroup"), self._of("host"))
+        self._commands = USUAL_COMMANDS | {
+            command.values["command_name"]: command.values.get("command_line", "")
+            for command in self._of("command")
+            if "command_name" in command.values
+        }
+        self._notes = Notes()
+        self._pairs = 0
+
+    def taken(self) -> Taken:
+        """The targets, and what was left."""
+        entries = [entry for service in self._of("service") for entry in self._entries(service)]
+        for other in self._objects:
+            if other.kind not in ("host", "hostgroup", "service", "command"):
+                self._notes.add(other.line, f"`define {shown(other.kind)}` is not taken: only services are.")
+        return Taken(entries, self._notes)
+
+    def _of(self, kind: str) -> list[Definition]:
+        return [found for found in self._objects if found.kind == kind]
+
+    def _entries(self, service: Definition) -> Iterator[Entry]:
+        for name in self._hosts_of(service):
+            self._pairs += 1
+            if self._pairs > MOST_TARGETS:
+                raise FileError([f"The file has services on more than {MOST_TARGETS:,} hosts in all: split it."])
+            host = self._hosts.get(name)
+            if host is None:
+                self._notes.add(service.line_of("host_name"), f"There is no host {shown(name)} in this file.")
+                continue
+            test = self._test(service, host)
+            if test is not None:
+                yield self._entry(service, host, test)
+
+    def _hosts_of(self, service: Definition) -> list[str]:
+        names = service.names("host_name")
+        for group in service.names("hostgroup_name"):
+            if group not in self._groups and not group.startswith("!"):
+                self._notes.add(
+                    service.line_of("hostgroup_name"), f"There is no host group {shown(group)} in this file."
+                )
+            names += self._groups.get(group, [])
+        if "*" in names:
+            names = [*self._hosts, *names]
+        for group in service.names("hostgroup_name"):
+            names += [f"!{name}" for name in self._groups.get(group[1:], []) if group.startswith("!")]
+        excluded = {name[1:] for name in names if name.startswith("!")}
+        return [name for name in dict.fromkeys(names) if name != "*" and name not in excluded and name[:1] != "!"]
+
+    def _test(self, service: Definition, host: Definition) -> dict[str, object] | None:
+        """What the service's command tests, as fields of a target; None, with a note, if that is not POP3."""
+        line, written = service.line_of("check_command"), service.values.get("check_command", "")
+        name, *arguments = re.split(r"(?<!\\)!", written)
+        command = self._commands.get(name.strip())
+        try:
+            words = shlex.split(_with_values(command or name, _macros(service, host, arguments)))
+            plugin = words[0].rpartition("/")[2] if words else ""
+            if plugin not in PLUGINS:
+                self._notes.add(
+                    line, f"{shown(written)} is not taken: it runs none of check_pop, check_spop, check_tcp."
+                )
+                return None
+            options, rest = getopt.gnu_getopt(words[1:], SHORT, [*LONG])
+        except (ValueError, getopt.GetoptError) as error:
+            self._notes.add(line, f"{shown(written)} is not taken: {shown(str(error))}.")
+            return None
+        return self._fields(plugin, [(_letter(option), value) for option, value in options], rest, line)
+
+    def _fields(
+        self, plugin: str, options: Sequence[tuple[str, str]], rest: Sequence[str], line: int
+    ) -> dict[str, object] | None:
+        given = dict(options)
+        expected = [value for letter, value in options if letter == "e"]
+        secure = plugin == "check_spop" or not {"S", "D", "sni"}.isdisjoint(given)
+        port = given.get("p", "") or ("" if plugin == "check_tcp" else "995" if secure else "110")
+        says_pop3 = plugin != "check_tcp" or any("+OK" in text for text in expected)
+        if not says_pop3 and port not in map(str, POP3_PORTS):
+            self._notes.add(line, f"check_tcp at port {shown(port)} is not taken: POP3 is at port 110 or 995.")
+            return None
+        if port == "995" and not secure:
+            secure = True
+            self._notes.add(line, "A test of port 995 becomes one with TLS, which POP3 has there.")
+        fields: dict[str, object] = {"host": given.get("H") or (rest[0] if rest else ""), "port": port}
+        if secure:
+            fields["tls"] = TlsMode.IMPLICIT.value
+            self._notes.add(
+                line, "The certificate is verified, which the plugin does not do; `verify_tls: false` ends that."
+            )
+        if "t" in given:
+            fields["max_test_seconds"] = self._seconds(given["t"], line)
+        if "D" in given:
+            fields["certificate_warn_days"] = [days for days in given["D"].split(",") if days]
+        if "sni" in given:
+            fields["tls_name"] = given["sni"]
+        if greetings := [text for text in expected if "+OK" not in text]:
+            fields["greeting"] = greetings
+        for letter in given.keys() & set("wcsqrMmd46"):
+            self._notes.add(line, f"The option -{letter} has no equivalent.")
+        return fields
+
+    def _seconds(self, text: str, line: int) -> object:
+        try:
+            return bounded(float(text), TEST_SECONDS, line, "-t", self._notes)
+        except ValueError:
+            return text
+
+    def _entry(self, service: Definition, host: Definition, test: Mapping[str, object]) -> Entry:
+        self._note_what_is_left(host, TAKEN_OF_HOST)
+        self._note_what_is_left(service, TAKEN_OF_SERVICE)
+        host_name, description = host.values["host_name"], service.values.get("service_description", "")
+        shown_as = service.values.get("display_name", description)
+        fields: dict[str, object] = {
+            "target_id": f"{slug(host_name)}-{slug(description)}".strip("-"),
+            "name": f"{host.values.get('alias') or host_name} {shown_as}".strip(),
+            **test,
+            **self._policy(service),
+        }
+        groups = service.names("contact_groups") or host.names("contact_groups")
+        if groups:
+            fields["group"] = groups[0]
+        if len(groups) > 1:
+            self._notes.add(
+                service.line_of("contact_groups"), f"Of `contact_groups` only {shown(groups[0])} is taken, as `group`."
+            )
+        if tags := host.names("hostgroups"):
+            fields["tags"] = tags
+        lines = {field: service.line_of("check_command") for field in ("port", "tls", *test)}
+        lines["host"] = host.line_of("address")
+        return Entry(service.line, fields, lines)
+
+    def _note_what_is_left(self, definition: Definition, taken: set[str]) -> None:
+        for name in definition.values.keys() - taken:
+            if not name.startswith("_") and definition.values[name] != ALWAYS:
+                of_check = definition.kind == "host" and name in TAKEN_OF_SERVICE
+                usual = "it is of the host's own check." if of_check else "it has no equivalent."
+                sentence = f"`{shown(name)}` is not taken: {EQUIVALENTS.get(name, usual)}"
+                self._notes.add(definition.line_of(name), sentence)
+
+    def _policy(self, service: Definition) -> dict[str, object]:
+        """When it is tested and people are told."""
+        values, fields = service.values, dict[str, object]()
+        usual = self._interval(service, ("check_interval", "normal_check_interval"))
+        retry = self._interval(service, ("retry_interval", "retry_check_interval"))
+        fields |= {} if usual is None else {"delay_up": usual, "delay_down": usual}
+        fields |= {} if retry is None else {"delay_warn": retry}
+        if "max_check_attempts" in values:
+            fields["failures_per_alert"] = values["max_check_attempts"]
+        if values.get("notification_interval") == "0":
+            fields["max_alerts"] = 1
+        elif "notification_interval" in values:
+            self._notes.add(
+                service.line_of("notification_interval"),
+                "`notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
+            )
+        options = set(service.names("notification_options"))
+        if values.get("notifications_enabled") == "0" or (options and not options & TELLING_OF_FAILURE):
+            fields["max_alerts"] = 0
+        if options and not options & TELLING_OF_RECOVERY:
+            fields["alert_recovery"] = False
+        if values.get("active_checks_enabled") == "0":
+            fields["enabled"] = False
+        if values.get("flap_detection_enabled") == "0":
+            fields["flap_per_hour"] = 0
+        return fields
+
+    def _interval(self, service: Definition, names: Sequence[str]) -> Any:
+        """Seconds of an interval, the text itself if it is no number, or None if there is none."""
+        for name in names:
+            if name in service.values:
+                text, line = service.values[name], service.line_of(name)
+                try:
+                    return round(bounded(float(text) * UNIT_SECONDS, DELAYS, line, name, self._notes))
+                except ValueError:
+                    return text
+        return None
+
+
+def _macros(service: Definition, host: Definition, arguments: Sequence[str]) -> dict[str, str]:
+    """The macros of a command that the file gives values to."""
+    name = host.values["host_name"]
+    return (
+        {f"ARG{number}": argument for number, argument in enumerate(arguments, start=1)}
+        | {"HOSTADDRESS": host.values.get("address", name), "HOSTNAME": name}
+        | {f"_HOST{key[1:].upper()}": value for key, value in host.values.items() if key.startswith("_")}
+        | {f"_SERVICE{key[1:].upper()}": value for key, value in service.values.items() if key.startswith("_")}
+    )
+
+
+def _with_values(command: str, values: Mapping[str, str]) -> str:
+    """A command line with its macros; arguments that were not given are nothing, paths of the plugins too."""
+    return _MACRO.sub(lambda macro: values.get(macro[1].upper(), ""), command)
+
+
+def _letter(option: str) -> str:
+    """An option by its letter, whether it was written so or not."""
+    long = option.removeprefix("--")
+    return LONG.get(f"{long}=") or LONG.get(long) or option[1:]

@@ -1,0 +1,131 @@
+"""The object configuration of Nagios: definitions with their lines, templates resolved.
+
+Reference: https://assets.nagios.com/downloads/nagioscore/docs/nagioscore/4/en/objectdefinitions.html and
+objectinheritance.html. A definition is a block of directives, each a word and the rest of its line.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from popwatch_cli.files.entries import FileError
+from popwatch_cli.target_items import shown
+
+_DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*")
+_COMMENT = re.compile(r"(?<!\\);.*")
+DEEPEST = 20
+"""Templates of templates; a circle of them ends here."""
+
+NOT_INHERITED = {"use", "name", "register"}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """An object: its kind, where it begins, its directives, and the line of each."""
+
+    kind: str
+    line: int
+    values: Mapping[str, str] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def names(self, directive: str) -> list[str]:
+        """The names of a directive that lists them."""
+        return [name.strip() for name in self.values.get(directive, "").split(",") if name.strip()]
+
+    def line_of(self, directive: str) -> int:
+        """The line of a directive, a template's too; of the definition for one that it does not have."""
+        return self.lines.get(directive, self.line)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is an object, and not only a template."""
+        return self.values.get("register", "1") != "0"
+
+
+def read_objects(text: str) -> list[Definition]:
+    """All registered objects of a file, with what their templates give them. Raises FileError."""
+    definitions = _definitions(text)
+    templates = Templates(definitions)
+    return [_finished(templates.resolve(definition)) for definition in definitions if definition.is_registered]
+
+
+class Templates:
+    """The templates of a file, each resolved once."""
+
+    def __init__(self, definitions: Iterable[Definition]) -> None:
+        self._named = {(found.kind, found.values["name"]): found for found in definitions if "name" in found.values}
+        self._resolved: dict[tuple[str, str], Definition] = {}
+
+    def resolve(self, definition: Definition, depth: int = 0) -> Definition:
+        """The definition with the directives of its templates; the first template that has one gives it."""
+        if depth > DEEPEST:
+            raise FileError([f"Line {definition.line}: its templates use each other in a circle."])
+        values, lines = dict(definition.values), dict(definition.lines)
+        for name in definition.names("use"):
+            parent = self._template(definition, name, depth)
+            for directive in parent.values.keys() - NOT_INHERITED:
+                values[directive] = _joined(values.get(directive), parent.values[directive])
+                lines.setdefault(directive, parent.lines[directive])
+        return Definition(definition.kind, definition.line, values, lines)
+
+    def _template(self, definition: Definition, name: str, depth: int) -> Definition:
+        key = (definition.kind, name)
+        if key not in self._named:
+            raise FileError([f"Line {definition.line_of('use')}: there is no template {shown(name)} in this file."])
+        if key not in self._resolved:
+            self._resolved[key] = self.resolve(self._named[key], depth + 1)
+        return self._resolved[key]
+
+
+def _finished(definition: Definition) -> Definition:
+    """The definition without the marks of inheritance: `null` takes a directive away, `+` adds to it."""
+    values = {name: value.removeprefix("+") for name, value in definition.values.items() if value != "null"}
+    return Definition(definition.kind, definition.line, values, definition.lines)
+
+
+def _definitions(text: str) -> list[Definition]:
+    found: list[Definition] = []
+    current: tuple[str, int] | None = None
+    values: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        content = "" if line.lstrip().startswith("#") else _COMMENT.sub("", line).strip()
+        if not content:
+            continue
+        if current is None:
+            current, values, lines = (_begin(content, number), number), {}, {}
+        elif content == "}":
+            found.append(Definition(*current, values, lines))
+            current = None
+        elif content != "{":
+            name, _, value = content.replace("\t", " ").partition(" ")
+            values[name], lines[name] = value.strip().replace("\\;", ";"), number
+    if current is not None:
+        raise FileError([f"Line {current[1]}: the definition does not end; close it with a line `}}`."])
+    return found
+
+
+def _begin(content: str, number: int) -> str:
+    match = _DEFINE.fullmatch(content)
+    if match is None:
+        hint = "; give the files that define objects, not nagios.cfg" if "=" in content else ""
+        raise FileError([f"Line {number} begins no definition such as `define service {{`: {shown(content)}{hint}."])
+    return match[1].lower()
+
+
+def _joined(own: str | None, inherited: str) -> str:
+    """A directive's value where a template has one too: `+` in front adds to what is inherited."""
+    if own is None:
+        return inherited
+    return f"{inherited.rstrip(',')},{own[1:]}" if own.startswith("+") else own
+
+
+def members(groups: Iterable[Definition], hosts: Iterable[Definition]) -> dict[str, list[str]]:
+    """The hosts of each host group, by the groups' own lists and by the hosts'."""
+    found = {
+        group.values["hostgroup_name"]: group.names("members") for group in groups if "hostgroup_name" in group.values
+    }
+    for host in hosts:
+        for name in host.names("hostgroups") if "host_name" in host.values else ():
+            found.setdefault(name, []).append(host.values["host_name"])
+    return found

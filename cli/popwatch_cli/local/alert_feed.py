@@ -1,0 +1,54 @@
+"""The alerts as SNS sends them, caught by a queue that subscribes to the topic as an address would."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from popwatch.aws.store import Store
+from popwatch_cli.installation import Installation
+from popwatch_cli.output.live_view import SentAlert
+
+QUEUE_NAME = "popwatch-local-alerts"
+
+
+class AlertFeed:
+    """Receives what the alert topic of a local stack publishes."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._sqs, self._store = installation.client("sqs"), installation.store
+        self._queue_url = self._sqs.create_queue(QueueName=QUEUE_NAME)["QueueUrl"]
+        attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
+        queue, topic = attributes["Attributes"]["QueueArn"], installation.outputs["AlertTopicArn"]
+        policy = json.dumps(_let_publish(topic, queue))
+        self._sqs.set_queue_attributes(QueueUrl=self._queue_url, Attributes={"Policy": policy})
+        installation.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+
+    def receive(self) -> list[SentAlert]:
+        """The alerts since the last call, oldest first."""
+        found: list[SentAlert] = []
+        while messages := self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                found.append(_read(json.loads(message["Body"]), self._store))
+                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+
+def _let_publish(topic: str, queue: str) -> dict[str, Any]:
+    """The policy of a queue that a topic may send to."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _read(body: dict[str, Any], store: Store) -> SentAlert:
+    """SNS gives each subscriber its own text; that of the SMS is in the History of the target."""
+    target_id = body["MessageAttributes"]["target_id"]
+    notes = store.read_events(target_id["Value"]) if target_id["Type"] == "String" else ()
+    sms = next((str(note["sms"]) for note in notes if note.get("message_id") == body["MessageId"]), "")
+    published_at = datetime.fromisoformat(body["Timestamp"])
+    return SentAlert(body["MessageId"], published_at, body["Subject"], body["Message"], sms)

@@ -1,0 +1,82 @@
+"""The local AWS: MiniStack, in a process of its own that ends with its parent.
+
+`python -m popwatch_cli.local.ministack`, set up by the environment that `stack` gives it. Three things are added to
+MiniStack. It hands on a schedule's input as written, while EventBridge Scheduler fills in the context attributes, of
+which popwatch needs the scheduled time (AWS: managing-schedule-context-attributes). It leaves a template's parameters
+of type Number texts, while CloudFormation makes numbers of them where a property is one. And it makes a template's
+tables without their expiry and point-in-time recovery.
+"""
+
+import os
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from ministack import app
+from ministack.services import dynamodb, eventbridge, lambda_svc
+from ministack.services.cloudformation import provisioners
+
+
+def fill_context(text: str, at: datetime) -> str:
+    """A schedule's input with Scheduler's context attributes filled in, for a schedule that fires at `at`."""
+    attributes = {
+        "scheduled-time": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "execution-id": str(uuid4()),
+        "attempt-number": "1",
+    }
+    for name, value in attributes.items():
+        text = text.replace(f"<aws.scheduler.{name}>", value)
+    return text
+
+
+def with_whole_numbers(mapping: dict[str, Any]) -> dict[str, Any]:
+    """An event source mapping whose concurrency is a number, though a parameter's text brought it."""
+    scaling = mapping.get("ScalingConfig") or {}
+    return {**mapping, "ScalingConfig": {name: int(value) for name, value in scaling.items()}}
+
+
+def set_up_table(name: str, properties: dict[str, Any]) -> None:
+    """What a template says of a table beside its key: when its items expire, and whether it can be restored."""
+    if expiry := properties.get("TimeToLiveSpecification"):
+        dynamodb._update_ttl({"TableName": name, "TimeToLiveSpecification": expiry})
+    if recovery := properties.get("PointInTimeRecoverySpecification"):
+        dynamodb._update_continuous_backups({"TableName": name, "PointInTimeRecoverySpecification": recovery})
+
+
+def main() -> None:
+    """Run until a signal comes, or until the parent has gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    invoke, limit = eventbridge._invoke_target, lambda_svc._sqs_esm_concurrency
+    tables = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
+    create = tables["create"]
+
+    def invoke_with_context(target: dict[str, Any], event: dict[str, Any], rule: Any, view: Any = None) -> None:
+        if event.get("Source") == "aws.scheduler" and "Input" in target:
+            at = datetime.fromtimestamp(event["Time"], UTC)
+            target = {**target, "Input": fill_context(target["Input"], at)}
+        invoke(target, event, rule, view)
+
+    def create_with_settings(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+        name, attributes = create(logical_id, properties, stack)
+        set_up_table(name, properties)
+        return name, attributes
+
+    eventbridge._invoke_target = invoke_with_context
+    tables["create"] = create_with_settings
+    lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
+    sys.argv = sys.argv[:1]
+    app.main()
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of the standard input: when it dies, however it dies, all of this ends."""
+    while os.read(0, 1024):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

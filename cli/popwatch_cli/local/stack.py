@@ -1,0 +1,196 @@
+"""Starting and stopping the local stack: MiniStack, `sam build`, `sam deploy`, `outputs.json`.
+
+Everything is in one folder (`.popwatch`), everything listens on 127.0.0.1 only, and nobody's AWS account or
+configuration is read.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from popwatch_cli.installation import STACK_NAME, local_client
+
+REGION = "us-east-1"
+USUAL_PORT = 4566
+"""MiniStack's own default; another is taken when it is in use."""
+
+START_SECONDS = 60.0
+
+LOCAL_PARAMETERS = {"AllowLocalTargets": "true"}
+"""What the template is deployed with here: the demo's servers are on this machine."""
+
+
+class LocalStackError(Exception):
+    """The local stack cannot be had; the text says why and what to do."""
+
+
+@dataclass(slots=True)
+class LocalStack:
+    """A local AWS with the template of `project` deployed to it; state and logs lie in `folder`.
+
+    `parameters` override the template's own, `settings` are more environment for MiniStack (`AUTH`: "true" makes it
+    enforce IAM).
+    """
+
+    project: Path
+    folder: Path
+    port: int = 0
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def endpoint(self) -> str:
+        """The address of every AWS service here."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the local AWS; `deploy` next. Raises LocalStackError."""
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        self.port = self.port or free_port(USUAL_PORT)
+        with (self.folder / "aws.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "popwatch_cli.local.ministack"],
+                env=self._environment() | self._aws_settings(),
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_until_ready(self._process)
+
+    def build(self) -> None:
+        """`sam build`. Raises LocalStackError."""
+        self._sam("build", "--cached", "--cache-dir", str(self.folder / "cache"), "--build-dir", str(self._built))
+
+    def deploy(self) -> None:
+        """`sam deploy` what was built, and write `outputs.json`. Raises LocalStackError."""
+        parameters = LOCAL_PARAMETERS | dict(self.parameters)
+        overrides = [f"{name}={value}" for name, value in parameters.items()]
+        self._sam(
+            "deploy",
+            *("--template-file", str(self._built / "template.yaml"), "--stack-name", STACK_NAME, "--region", REGION),
+            *("--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
+            *("--parameter-overrides", *overrides),
+        )
+        stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+        found = {"endpoint": self.endpoint, "region": REGION, "process": os.getpid(), "outputs": self.outputs}
+        self._outputs_file.write_text(json.dumps(found, indent=2) + "\n")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of a service of the local AWS."""
+        return local_client(service, self.endpoint, REGION)
+
+    def stop(self) -> None:
+        """End the local AWS and every function that it runs."""
+        self._outputs_file.unlink(missing_ok=True)
+        process, self._process = self._process, None
+        if process:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdin:
+                process.stdin.close()
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+
+    @property
+    def process_id(self) -> int:
+        """The process of the local AWS; the functions that it runs are its children."""
+        if self._process is None:
+            raise LocalStackError("The local stack has not been started.")
+        return self._process.pid
+
+    @property
+    def _built(self) -> Path:
+        return self.folder / "build"
+
+    @property
+    def _outputs_file(self) -> Path:
+        return self.folder / "outputs.json"
+
+    def _environment(self) -> dict[str, str]:
+        """The caller's environment without its AWS account, and with credentials that open nothing but this."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_"))}
+        binaries = str(Path(sys.executable).parent)
+        return kept | {
+            "PATH": f"{binaries}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAM_CLI_TELEMETRY": "0",
+            "TMPDIR": str(self.folder / "tmp"),
+        }
+
+    def _aws_settings(self) -> dict[str, str]:
+        return {
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "S3_DATA_DIR": str(self.folder / "tmp" / "s3"),
+            **self.settings,
+        }
+
+    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and process.poll() is None:
+            with suppress(URLError, OSError), urlopen(f"{self.endpoint}/_ministack/health", timeout=1):  # noqa: S310 - our own address
+                time.sleep(0.2)  # whoever answers may be another: ours then ends, since the port is taken
+                if process.poll() is None:
+                    return
+            time.sleep(0.1)
+        self.stop()
+        raise LocalStackError(f"The local AWS did not start. Its log is {self.folder / 'aws.log'}.")
+
+    def _sam(self, command: str, *options: str) -> None:
+        """Run a command of SAM with its output in a log, which is shown if it fails."""
+        log = self.folder / f"sam-{command}.log"
+        with log.open("wb") as output:
+            done = subprocess.run(
+                [str(Path(sys.executable).parent / "sam"), command, *options],
+                env=self._environment(),
+                cwd=self.project,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        if done.returncode:
+            said = _last_lines(log.read_text(errors="replace"))
+            hint = " Building needs PyPI, or your mirror of it, once." if command == "build" else ""
+            raise LocalStackError(f"`sam {command}` failed.{hint} Its log is {log}; it ends:\n\n{said}")
+
+
+def free_port(wished: int) -> int:
+    """A port of 127.0.0.1 that is free: the wished one if it is."""
+    for port in (wished, 0):
+        with socket.socket() as sock, suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            return int(sock.getsockname()[1])
+    raise LocalStackError("No port of 127.0.0.1 is free.")
+
+
+def _last_lines(text: str, count: int = 15) -> str:
+    lines: Sequence[str] = text.rstrip().splitlines()
+    return "\n".join(lines[-count:])

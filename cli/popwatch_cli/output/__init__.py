@@ -1,0 +1,1 @@
+"""What commands print: tables, plots, reports, the plugin's line."""

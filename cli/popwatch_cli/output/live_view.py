@@ -1,0 +1,81 @@
+"""The live view: the targets in place on a terminal, plain lines elsewhere, and every alert with its whole text."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from textwrap import indent
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from popwatch.queries.status import Standing
+from popwatch_cli.output.status_table import alarm, cells, headline, table_of
+
+
+@dataclass(frozen=True, slots=True)
+class SentAlert:
+    """An alert that a subscriber received; `sms` is empty for a summary, whose SMS is kept nowhere."""
+
+    message_id: str
+    published_at: datetime
+    subject: str
+    email: str
+    sms: str
+
+
+class View:
+    """Shows a standing again and again, and what happens in between once."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title = console, title
+        self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self._shown: dict[str, str] = {}
+
+    def __enter__(self) -> "View":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, standing: Standing, now: datetime, *, loud: bool = False) -> None:
+        """Show how things stand; without a terminal, what has changed since the last time. If `loud`, say it where
+        popwatch itself has stopped."""
+        if self._live:
+            lines = [f"\n[bold]{self._title}[/]  {headline(standing, now)}", alarm(standing, now) if loud else ""]
+            head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
+            self._live.update(Group(head, table_of(standing, now, self._console.width)), refresh=True)
+        else:
+            if loud and alarm(standing, now):
+                self._console.print(alarm(standing, now), highlight=False)
+            self._print_changes(standing, now)
+
+    def tell(self, text: str) -> None:
+        """Say something once."""
+        self._console.print(f"[dim]{_clock()}[/] {escape(text)}", highlight=False)
+
+    def tell_alert(self, alert: SentAlert) -> None:
+        """Show an alert with its texts."""
+        self._console.print(f"[dim]{_clock()}[/] [bold]ALERT  {escape(alert.subject)}[/]", highlight=False)
+        self._console.print(escape(indent(alert.email.rstrip(), "         | ", lambda _: True)), highlight=False)
+        if alert.sms:
+            self._console.print(f"         | SMS: {escape(alert.sms)}", highlight=False)
+
+    def _print_changes(self, standing: Standing, now: datetime) -> None:
+        for row in standing.rows:
+            state, name, server, _, result, failures, alerts, _ = cells(row, now)
+            fresh = f"{row.tested_at} {row.state}"
+            if self._shown.get(row.target.target_id) != fresh and row.tested_at:
+                self._shown[row.target.target_id] = fresh
+                counts = f" failures {failures}" if failures else ""
+                counts += f" alerts {alerts}" if alerts else ""
+                self._console.print(
+                    f"{_clock()} {state} {name} {server} {result}{counts}", highlight=False, soft_wrap=True
+                )
+
+
+def _clock() -> str:
+    return datetime.now(UTC).strftime("%H:%M:%SZ")

@@ -1,0 +1,107 @@
+"""The voice of a monitoring plugin: check_pop's exit codes and its one line, without its faults. Pure.
+
+The form is that of monitoring-plugins 2.x (plugins/check_tcp.c). Unlike there a wrong greeting is critical unless told
+otherwise, QUIT's answer counts, and certificates are verified.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from popwatch.model.fields import TlsMode
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target
+
+LEVELS = {"ok": 0, "warn": 1, "crit": 2}
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+UNKNOWN_CODE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the plugin's options ask for: seconds (`-w`, `-c`), days of the certificate (`-D`), levels (`-r`, `-M`)."""
+
+    warning_seconds: float | None = None
+    critical_seconds: float | None = None
+    warning_days: int | None = None
+    critical_days: int = 0
+    refused: str = "crit"
+    mismatch: str = "crit"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An exit code and a line."""
+
+    code: int
+    line: str
+
+
+def verdict(target: Target, outcome: Outcome, thresholds: Thresholds, now: datetime) -> Verdict:
+    """What a plugin says of an outcome."""
+    name = "SPOP" if target.tls is TlsMode.IMPLICIT else "POP"
+    code, text = _judge(target, outcome, thresholds, now)
+    figures = _figures(target, outcome, thresholds, now)
+    line = f"{name} {WORDS[code]} - {_one_line(text)}"
+    return Verdict(code, f"{line}|{' '.join(figures)}" if figures else line)
+
+
+def unknown(text: str) -> str:
+    """The line when nothing could be found out; its exit code is `UNKNOWN_CODE`."""
+    return f"POP {WORDS[UNKNOWN_CODE]} - {_one_line(text)}"
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks, and without the bar that begins a plugin's figures."""
+    return " ".join(text.split()).replace("|", "/")
+
+
+def _judge(target: Target, outcome: Outcome, thresholds: Thresholds, now: datetime) -> tuple[int, str]:
+    where = f"on {target.host} port {target.port}"
+    if outcome.error is None:
+        shown = f" [{outcome.greeting}]" if outcome.greeting else ""
+        slow = _by_time((outcome.rtt_ms or 0.0) / 1000, thresholds)
+        days, about_days = _by_days(outcome, thresholds, now)
+        text = f"{(outcome.rtt_ms or 0.0) / 1000:.3f} second response time {where}{shown}"
+        return max(slow, days), f"{text}{about_days if days else ''}"
+    if outcome.error is ErrorCode.MISSING_FIELDS:
+        return UNKNOWN_CODE, outcome.detail
+    if outcome.error is ErrorCode.PROTOCOL and outcome.phase is Phase.GREETING:
+        return LEVELS[
+            thresholds.mismatch
+        ], f"Unexpected response from host/socket: {outcome.greeting} ({outcome.reason})"
+    code = LEVELS[thresholds.refused] if outcome.reason == "refused" else LEVELS["crit"]
+    return code, f"{outcome.message} ({outcome.reason}) {where}"
+
+
+def _by_time(seconds: float, thresholds: Thresholds) -> int:
+    """Strictly greater, as check_tcp compares."""
+    if thresholds.critical_seconds is not None and seconds > thresholds.critical_seconds:
+        return 2
+    return int(thresholds.warning_seconds is not None and seconds > thresholds.warning_seconds)
+
+
+def _by_days(outcome: Outcome, thresholds: Thresholds, now: datetime) -> tuple[int, str]:
+    if thresholds.warning_days is None:
+        return 0, ""
+    if outcome.certificate_expires is None:
+        return 2, ", no certificate was seen"
+    days = _days_left(outcome.certificate_expires, now)
+    code = 2 if days <= thresholds.critical_days else int(days <= thresholds.warning_days)
+    return code, f", the certificate expires in {days} days"
+
+
+def _figures(target: Target, outcome: Outcome, thresholds: Thresholds, now: datetime) -> Sequence[str]:
+    figures: list[str] = []
+    if outcome.rtt_ms is not None:
+        limits = (thresholds.warning_seconds, thresholds.critical_seconds)
+        shown = ";".join("" if limit is None else f"{limit:.6f}" for limit in limits)
+        figures.append(f"time={outcome.rtt_ms / 1000:.6f}s;{shown};0.000000;{target.max_test_seconds:.6f}")
+    if thresholds.warning_days is not None and outcome.certificate_expires:
+        days = _days_left(outcome.certificate_expires, now)
+        figures.append(f"cert_days={days};{thresholds.warning_days};{thresholds.critical_days}")
+    return figures
+
+
+def _days_left(expires: datetime, now: datetime) -> int:
+    return (expires - now) // timedelta(days=1)

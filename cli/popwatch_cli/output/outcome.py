@@ -1,0 +1,122 @@
+"""An outcome as a program reads it (JSON) and as a person does (step by step, with advice). Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from popwatch.model.fields import TlsMode
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
+from popwatch.model.targets import Target, place
+from popwatch.model.text import clean, iso, milliseconds
+
+TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
+
+NAME_SHOWN = 128
+"""Characters of a target's id."""
+
+ADVICE = {
+    "refused": "Nothing listens on this port, or a firewall rejects it. POP3 and STLS use 110, implicit TLS uses 995.",
+    "connect-timed-out": "A firewall may drop the packets, or the address is not in use.",
+    "unreachable": "There is no route to the address from here.",
+    "forbidden-address": "Give the server's own address; on a laptop, deploy with AllowLocalTargets=true.",
+    "no-ipv6-route": "Give the server an IPv4 address, or test from a network with IPv6.",
+    "no-such-name": "Check the spelling of the name.",
+    "no-address-record": "The name exists, but has no A or AAAA record.",
+    "dns-failure": "The name server did not answer: try again, or ask another one.",
+    "dns-timed-out": "The name server did not answer within the test's time.",
+    "no-greeting": "A TLS server waits for the client: is this a port for implicit TLS (--tls implicit)?",
+    "tls-on-plain-port": "This is a TLS server: use --tls implicit.",
+    "plain-text-on-tls-port": "This server speaks plain text: use --tls starttls or --tls none.",
+    "smtp-greeting": "This is a mail submission or transfer port. POP3 uses 110 or 995.",
+    "ftp-greeting": "This is an FTP port. POP3 uses 110 or 995.",
+    "smtp-or-ftp-greeting": "This is a mail transfer or FTP port. POP3 uses 110 or 995.",
+    "imap-greeting": "This is an IMAP port. POP3 uses 110 or 995.",
+    "ssh-greeting": "This is an SSH port. POP3 uses 110 or 995.",
+    "http-greeting": "This is a web server's port. POP3 uses 110 or 995.",
+    "unexpected-greeting": "If that is how this server greets, accept it with --greeting.",
+    "closed-before-greeting": "The server may refuse this client, or have too many connections: look into its log.",
+    "no-tls-answer": "Is this a port for plain text (--tls none) or STLS (--tls starttls)?",
+    "tls-handshake-failed": "There may be no TLS version or cipher that both sides have.",
+    "no-quit-reply": "If this server never answers QUIT, leave that out with --no-quit.",
+    "stls-refused": "The server does not offer STLS here: use --tls implicit on port 995.",
+    "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
+    "service-unavailable": "The server is there and says that it cannot serve now.",
+    "tls-certificate-expired": "Renew the certificate, or see past it with --no-verify.",
+    "tls-name-mismatch": "The certificate is for another name: give that one with --tls-name.",
+    "tls-untrusted": "The certificate's authority is unknown: give your own with --ca, or use --no-verify.",
+}
+"""What to do, by reason, where it is not plain already."""
+
+
+def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
+    """The outcome under the names of `docs/command.md`; times in ms, moments in ISO 8601, None where unknown."""
+    return {
+        "target_id": target.target_id,
+        "result": "passed" if outcome.passed else "failed",
+        "error": outcome.error,
+        "message": outcome.message,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "phase": outcome.phase,
+        "rtt_source": outcome.rtt_source,
+        **{name: _rounded(getattr(outcome, name)) for name in TIMES},
+        "address": outcome.address,
+        "greeting": outcome.greeting,
+        "tls_version": outcome.tls_version,
+        "certificate_expires": iso(outcome.certificate_expires) if outcome.certificate_expires else None,
+        "started_at": iso(outcome.started_at),
+    }
+
+
+def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str, str, str]]:
+    """Each step of the test that was made, in their order: its name, its time, what was seen."""
+    seen = {
+        "dns": "",
+        "connect": outcome.address,
+        "tls": ", ".join(part for part in (outcome.tls_version, _certificate(outcome, now)) if part),
+        "greeting": outcome.greeting,
+        "quit": "",
+    }
+    between = ("greeting", "tls") if target.tls is TlsMode.STARTTLS else ("tls", "greeting")
+    for name in ("dns", "connect", *between, "quit"):
+        what, spent = seen[name], getattr(outcome, f"{name}_ms")
+        if spent is not None:
+            yield name, f"{milliseconds(spent)} ms", what
+    if outcome.error and outcome.phase is not Phase.CONFIGURATION:
+        yield outcome.phase.value, "failed", outcome.reason
+
+
+def conclusion(target: Target, outcome: Outcome) -> list[str]:
+    """The lines that sum up."""
+    if outcome.passed:
+        clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
+        return [f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"]
+    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}"]
+    advice = ADVICE.get(outcome.reason)
+    if outcome.error is ErrorCode.MISSING_FIELDS or advice is None:
+        return lines
+    return [*lines, f"        {advice}"]
+
+
+def to_line(target: Target, outcome: Outcome) -> str:
+    """One line among those of many targets."""
+    name = clean(target.target_id, NAME_SHOWN)
+    if outcome.passed:
+        return f"passed  {name}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms"
+    return f"failed  {name}  {place(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}"
+
+
+def summary(*, passed: int, failed: int) -> str:
+    """The line below those of many targets."""
+    return f"{passed + failed} targets: {passed} passed, {failed} failed."
+
+
+def _certificate(outcome: Outcome, now: datetime) -> str:
+    if outcome.certificate_expires is None:
+        return ""
+    days = (outcome.certificate_expires - now) // timedelta(days=1)
+    return f"certificate valid for {days} days, until {outcome.certificate_expires:%Y-%m-%d}"
+
+
+def _rounded(time: float | None) -> float | None:
+    return None if time is None else round(time, 3)

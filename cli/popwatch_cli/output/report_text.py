@@ -1,0 +1,158 @@
+"""A report as text for terminals and as CSV for spreadsheets. Pure."""
+
+import csv
+import io
+from collections.abc import Mapping
+from datetime import datetime, timedelta, tzinfo
+
+from popwatch.model.interventions import WHY_LENGTH
+from popwatch.model.records import Note
+from popwatch.model.text import clean, duration, milliseconds
+from popwatch.reports.report import FleetReport, Line, line_to_json
+from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
+
+NAME_SHOWN = 29
+
+APART = ("maintenance", "untested", "suspended", "inconclusive")
+"""The times of a target that count neither as up nor as down."""
+
+
+def to_text(report: FleetReport, zone: tzinfo) -> str:
+    """The report in lines of at most 120 characters, but for what people wrote."""
+    lines = [
+        f"Availability from {moment(report.period.begin, zone)} to {moment(report.period.end, zone)}",
+        f"{report.whole.targets} targets, {_outages(report.whole)}; times are by {zone}",
+        *report.missing,
+        "",
+        _row("", "availability", "outages", "down", "MTTR", "MTBF", "p50", "p95", "p99 ms"),
+        *(_line(line) for line in report.targets),
+    ]
+    if report.groups:
+        lines += ["", "Groups", *(_line(line) for line in report.groups)]
+    lines += ["", _line(report.whole, "All"), *_apart(report.whole), *_failures(report.whole)]
+    for title, found in (
+        ("Failed tests", _failed(report)),
+        ("Certificates", certificates(report)),
+        ("What people did", [f"{moment(note.at, zone)}  {told}" for note, told in deeds(report, zone)]),
+    ):
+        lines += ["", title, *found] if found else []
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(report: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - moments are UTC for spreadsheets
+    """A line for each target, with a heading; no cell is taken for a formula."""
+    written = io.StringIO()
+    rows = [line_to_json(line) for line in report.targets]
+    for row in rows:
+        row["failures"] = "; ".join(f"{error}: {count}" for error, count in sorted(row["failures"].items()))
+    names = list(line_to_json(report.whole))
+    writer = csv.writer(written)
+    writer.writerow(["begin", "end", *names])
+    for row in rows:
+        begin, end = report.period.begin.isoformat(), report.period.end.isoformat()
+        writer.writerow([begin, end, *(_cell(row[name]) for name in names)])
+    for sentence in report.missing:
+        writer.writerow([_cell(sentence)])
+    return written.getvalue()
+
+
+def moment(when: datetime, zone: tzinfo) -> str:
+    """A moment to the minute by the wall clock of a zone."""
+    return f"{when.astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def share(value: float | None) -> str:
+    """An availability in percent, to three digits behind the point, and never rounded up to 100."""
+    if value is None:
+        return "-"
+    return "100 %" if value == 1 else f"{min(round(value * 100_000), 99_999) / 1000:.3f} %"
+
+
+def span(length: timedelta | None) -> str:
+    """A length of time, or `-` for none."""
+    return duration(length) if length else "-"
+
+
+def deeds(report: FleetReport, zone: tzinfo) -> list[tuple[Note, str]]:
+    """What people did, oldest first, each in words: who, what, why."""
+    found = [(note, clean(line.name, NAME_SHOWN)) for line in report.targets for note in line.notes]
+    return [(note, f"{name}: {deed(note, zone)}") for note, name in sorted(found, key=lambda it: it[0].at)]
+
+
+def deed(note: Note, zone: tzinfo) -> str:
+    """What somebody did, in words: `silenced until 2026-11-24 22:00 by night-shift: new disk`."""
+    until = f" until {moment(note.until, zone)}" if note.until else ""
+    by = f" by {clean(note.by, WHY_LENGTH)}" if note.by else ""
+    return f"{note.action}{until}{by}{f': {clean(note.why, WHY_LENGTH)}' if note.why else ''}"
+
+
+def _failed(report: FleetReport) -> list[str]:
+    """The targets that had failed tests, with their errors."""
+    found = [line for line in report.targets if line.totals.failures]
+    return [
+        f"{clean(line.name, NAME_SHOWN):<{NAME_SHOWN}} {sum(line.totals.failures.values())} of {line.totals.tests}: "
+        + _by_error(line.totals.failures)
+        for line in found
+    ]
+
+
+def certificates(report: FleetReport) -> list[str]:
+    """The certificates that people are warned of."""
+    near = [line for line in report.targets if line.certificate_is_near and line.certificate_days is not None]
+    return [
+        f"{clean(line.name, NAME_SHOWN)}: {certificate(line.certificate_days or 0)}"
+        for line in sorted(near, key=lambda line: line.certificate_days or 0)
+    ]
+
+
+def certificate(days: int) -> str:
+    """What is left of a certificate."""
+    return "expired" if days < 0 else f"{days} {'day' if days == 1 else 'days'} left"
+
+
+def _line(line: Line, name: str = "") -> str:
+    found = line.times
+    shown = clean(name or line.name, NAME_SHOWN)
+    figures = [milliseconds(value) for value in line.rtt_ms]
+    lengths = [span(length) for length in (found.down, found.mttr, found.mtbf)]
+    return _row(shown, share(found.availability), str(len(found.outages) or "-"), *lengths, *figures)
+
+
+def _row(name: str, *cells: str) -> str:
+    widths = (12, 8, 14, 14, 14, 7, 7, 7)
+    return f"{name:<{NAME_SHOWN}}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _outages(line: Line) -> str:
+    count = len(line.times.outages)
+    return "no outages" if count == 0 else "1 outage" if count == 1 else f"{count} outages"
+
+
+def _apart(line: Line) -> list[str]:
+    """What counts neither as up nor as down, and the brief failures."""
+    found = line.times
+    apart = [f"{duration(length)} {name}" for name in APART if (length := getattr(found, name))]
+    lines = [f"Counted neither as up nor as down: {', '.join(apart)}."] if apart else []
+    if found.brief_runs:
+        brief = f"{found.brief_runs} times, {duration(found.brief)} in all"
+        lines.append(f"Failed without going down: {brief}, counted as up.")
+    return lines
+
+
+def _failures(line: Line) -> list[str]:
+    totals = line.totals
+    by_error = _by_error(totals.failures)
+    return [f"{totals.tests} tests, {totals.passes} passed{f'; failed: {by_error}' if by_error else ''}."]
+
+
+def _by_error(failures: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {error}" for error, count in sorted(failures.items()))
+
+
+def _cell(value: object) -> object:
+    """A value for a spreadsheet: a text that begins like a formula gets an apostrophe before it, and hides none."""
+    if isinstance(value, str):
+        text = clean(value, 1000)
+        text = text.replace(";", ",") if HIDDEN_FORMULA.search(text) else text
+        return f"'{text}" if text.startswith(FORMULA) else text
+    return "" if value is None else value

@@ -1,0 +1,106 @@
+"""How a stack's targets stand now, as a table for people at a terminal."""
+
+from datetime import datetime
+
+from rich.markup import escape
+from rich.table import Table
+
+from popwatch.model.health import State
+from popwatch.model.targets import place
+from popwatch.model.text import duration, milliseconds
+from popwatch.queries.status import Standing
+from popwatch.reports.status import Row, has_stopped
+
+NARROW = 110
+"""Characters of a terminal, under which a row does not fit with all of its columns."""
+
+COLOURS = {
+    State.LOST: "bold red",
+    State.DOWN: "red",
+    State.WARN: "yellow",
+    State.UNTESTED: "dim",
+    State.MAINTENANCE: "blue",
+    State.SUSPENDED: "dim",
+    State.UP: "green",
+}
+
+
+def alarm(standing: Standing, now: datetime) -> str:
+    """A loud line if popwatch itself has stopped, as rich markup."""
+    if not has_stopped(standing.swept_at, now):
+        return ""
+    swept_at = standing.swept_at
+    last = f"the last sweep was {duration(now - swept_at)} ago" if swept_at else "there was no sweep yet"
+    return f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why."
+
+
+def headline(standing: Standing, now: datetime) -> str:
+    """One line that sums up: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
+    counts = {state: sum(row.state is state for row in standing.rows) for state in COLOURS}
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"
+    swept = f"last sweep {duration(now - standing.swept_at)} ago" if standing.swept_at else "no sweep yet"
+    return f"{len(standing.rows)} targets: {states}; {swept}"
+
+
+def table_of(standing: Standing, now: datetime, width: int) -> Table:
+    """The targets as a table; in a terminal under `NARROW` characters some of a row goes below its last test."""
+    certificates = any(row.certificate_days(now) is not None for row in standing.rows)
+    wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
+    narrow = width < NARROW
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    for title in ("State", "Target") if narrow else ("State", "Target", "Server"):
+        table.add_column(title, no_wrap=True, max_width=22 if narrow else NARROW // 4)
+    table.add_column("Since", justify="right", no_wrap=True)
+    table.add_column("Last test", ratio=1, min_width=NARROW // 5)
+    for title in ("Next test",) if narrow else wide:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in standing.rows:
+        style = "dim" if row.state is State.SUSPENDED else None
+        table.add_row(
+            *(
+                _narrow_cells(row, now)
+                if narrow
+                else [*cells(row, now), *([_certificate(row, now)] if certificates else [])]
+            ),
+            style=style,
+        )
+    return table
+
+
+def _narrow_cells(row: Row, now: datetime) -> list[str]:
+    """The cells of a row where some have gone below the test."""
+    state, target, _, since, test, failures, alerts, next_test = cells(row, now)
+    certificate = "" if "certificate" in test else _certificate(row, now)
+    below = [("failures", failures), ("alerts", alerts), ("certificate", certificate)]
+    more = ", ".join(f"{name} {value}" for name, value in below if value)
+    return [state, target, since, f"{test}\n[dim]{more}[/]" if more else test, next_test]
+
+
+def _certificate(row: Row, now: datetime) -> str:
+    """The days that its certificate has left."""
+    days = row.certificate_days(now)
+    return "" if days is None else f"{days} d"
+
+
+def cells(row: Row, now: datetime) -> list[str]:
+    """What a row of the table says, as rich markup."""
+    policy, health = row.target.policy, row.health
+    colour = COLOURS[row.state]
+    wait = max(row.next_test_at - now, now - now) if row.next_test_at else None
+    return [
+        f"[{colour}]{row.state.upper()}[/]",
+        escape(row.target.name),
+        escape(place(row.target)),
+        duration(now - health.since) if health.since else "",
+        "\n".join([last_test(row), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))]),
+        str(health.failures or ""),
+        f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",
+        f"in {duration(wait)}" if wait is not None else "",
+    ]
+
+
+def last_test(row: Row) -> str:
+    """The last test's result, as rich markup: its round-trip time, or its error's exact message and the reason."""
+    if row.error:
+        return f"{escape(row.error.message)} [dim]({escape(row.reason)})[/]"
+    return "" if row.tested_at is None else f"{milliseconds(row.rtt_ms)} ms"

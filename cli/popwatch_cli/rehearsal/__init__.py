@@ -1,0 +1,1 @@
+"""What would happen: simulated outages, and whom an alert would reach."""

@@ -1,0 +1,107 @@
+"""What would happen: the real schedule, judgement and texts, run over time by a clock of our own. Pure.
+
+`simulate` plays an outage to a target. `rejudge` plays what really happened to it again, under another policy.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from popwatch.alerts.rendering import render
+from popwatch.decisions.judging import judge
+from popwatch.decisions.schedule import TICK, next_due, retest_at
+from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, State
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Policy, Target
+
+RTT_MS = 50.0
+"""The round-trip time of a simulated server."""
+
+MOST_TICKS = 60 * 24 * 14
+"""The longest simulation: two weeks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One simulated test: when it was due, whether it passed, the health after it, and the alert it brought."""
+
+    at: datetime
+    passed: bool
+    health: Health
+    message: Message | None = None
+
+
+def simulate(
+    target: Target, outage: timedelta, error: ErrorCode, start: datetime, *, begins_after: timedelta = timedelta()
+) -> Iterator[Step]:
+    """Each test from `start`, a tick at which the target passes, until it has passed again after an outage.
+
+    The outage begins `begins_after` that first test, and lasts for `outage`.
+    """
+    health, tested = judge(UNTESTED, _passed(start), target.policy, start).health, start
+    began, ended = start + begins_after, start + begins_after + outage
+    yield Step(start, True, health)
+    due = retest_at(health, target.policy, start, start + TICK)
+    for number in range(MOST_TICKS):
+        tick = start + number * TICK
+        if number:
+            due = next_due(target.target_id, health, target.policy, tested=tested, after=tick - TICK, tick=tick)
+        while due is not None:
+            outcome = _failed(due, error) if began < due < ended else _passed(due)
+            step = _step(target, health, outcome, due)
+            yield step
+            health, tested = step.health, due
+            if due >= ended and outcome.passed:
+                return
+            due = retest_at(health, target.policy, due, tick + TICK)
+
+
+def rejudge(
+    policy: Policy, outcomes: Iterable[Outcome], failing_parent: Callable[[datetime], str] = lambda _: ""
+) -> Iterator[tuple[datetime, Alert]]:
+    """The alerts that these outcomes, each of the tick it `started_at`, bring under a policy.
+
+    `failing_parent` tells which target that this one depends on was failing when a test was planned.
+    """
+    health = UNTESTED
+    for outcome in outcomes:
+        judgement = judge(health, outcome, policy, outcome.started_at, failing_parent(outcome.started_at))
+        health = judgement.health
+        if judgement.alert:
+            yield outcome.started_at, judgement.alert
+
+
+def first_alert(steps: Iterable[Step]) -> Step | None:
+    """The step of the first `down` alert."""
+    return next((step for step in steps if step.message and step.message.event == AlertEvent.DOWN), None)
+
+
+def _step(target: Target, health: Health, outcome: Outcome, now: datetime) -> Step:
+    judgement = judge(health, outcome, target.policy, now)
+    message = render(target, health, judgement, outcome, now) if judgement.alert else None
+    return Step(now, outcome.passed, judgement.health, message)
+
+
+def _passed(now: datetime) -> Outcome:
+    return Outcome(now, Phase.QUIT, rtt_ms=RTT_MS, greeting="+OK")
+
+
+def _failed(now: datetime, error: ErrorCode) -> Outcome:
+    return Outcome(now, Phase.CONNECT, error, "simulated", "This is a simulation.")
+
+
+def without_interventions(target: Target) -> Target:
+    """The target as its policy has it, without a silence or an acknowledgement of the moment, and enabled."""
+    return replace(target, policy=replace(target.policy, silence=None, acknowledged=None, enabled=True))
+
+
+def unhindered(target: Target) -> Target:
+    """The target with nothing that may keep its alerts back: a bad field, maintenance, a gateway, an intervention."""
+    policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
+    return replace(target, policy=policy, problems=())
+
+
+def is_lost(steps: Iterable[Step]) -> bool:
+    """Whether the target was lost on the way: nobody was told more."""
+    return any(step.health.state is State.LOST for step in steps)

@@ -1,0 +1,78 @@
+"""Who subscribes to a topic, and what keeps SMS from them, as SNS tells it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from popwatch_cli.rehearsal.filter_policies import Subscription
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The subscriptions of a topic; sentences about what stands between them and an alert, and what is not known."""
+
+    subscriptions: tuple[Subscription, ...]
+    obstacles: tuple[str, ...] = field(default=())
+    unknown: tuple[str, ...] = field(default=())
+
+
+def read_audience(sns: "SNSClient", topic_arn: str) -> Audience:
+    """The audience of a topic. Raises what botocore raises if the subscriptions themselves cannot be read."""
+    subscriptions = tuple(_subscriptions(sns, topic_arn))
+    if not any(subscription.protocol == "sms" for subscription in subscriptions):
+        return Audience(subscriptions)
+    obstacles: list[str] = []
+    unknown: list[str] = []
+    try:
+        if sns.get_sms_sandbox_account_status()["IsInSandbox"]:
+            obstacles.append(
+                "The account is in the SMS sandbox: only phone numbers that have been verified receive SMS. "
+                "Ask AWS to move it out."
+            )
+    except (ClientError, KeyError) as error:
+        unknown.append(f"Whether the account is in the SMS sandbox: {_why(error)}.")
+    try:
+        limit = sns.get_sms_attributes(attributes=["MonthlySpendLimit"])["attributes"].get("MonthlySpendLimit", "1")
+        obstacles.append(f"SMS end for the month when they have cost {limit} US dollars (MonthlySpendLimit).")
+    except (ClientError, KeyError) as error:
+        unknown.append(f"The monthly limit of the cost of SMS: {_why(error)}.")
+    return Audience(subscriptions, tuple(obstacles), tuple(unknown))
+
+
+def _subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
+    for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn):
+        for found in page["Subscriptions"]:
+            arn = found["SubscriptionArn"]
+            address = masked(found["Protocol"], found["Endpoint"])
+            if not arn.startswith("arn:"):
+                yield Subscription(found["Protocol"], address, confirmed=False)
+                continue
+            attributes: Any = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+            policy = json.loads(attributes.get("FilterPolicy") or "{}")
+            by_body = attributes.get("FilterPolicyScope") == "MessageBody"
+            confirmed = attributes.get("PendingConfirmation", "false") != "true"
+            yield Subscription(found["Protocol"], address, confirmed, policy or None, by_body)
+
+
+def masked(protocol: str, endpoint: str) -> str:
+    """An endpoint as it may be shown: enough to know it by, not enough to write to it."""
+    match protocol:
+        case "email" | "email-json":
+            name, _, host = endpoint.partition("@")
+            return f"{name[:1]}...@{host}"
+        case "sms":
+            return f"{endpoint[:3]}...{endpoint[-2:]}"
+        case "http" | "https":
+            return f"{'/'.join(endpoint.split('/')[:3])}/..."
+        case _:
+            return endpoint.rsplit(":", 1)[-1]
+
+
+def _why(error: Exception) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else "AWS does not say"

@@ -1,0 +1,189 @@
+"""Items of the Targets table as people write, check and compare them. Pure.
+
+What is shown of an item is cleaned: anyone who may write to the table could else write to a colleague's terminal.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
+from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
+from popwatch.model.targets import Problem, Target, parse_target
+from popwatch.model.text import clean
+from popwatch_cli.errors import UserError
+from popwatch_cli.files.entries import Entry, load_json
+
+Item = dict[str, Any]
+SHOWN = 60
+"""Characters of a value that are shown on a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an import would do, and how it is shown."""
+
+    put: Sequence[Item]
+    delete: Sequence[str]
+    lines: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.delete)
+
+
+def compare(there: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
+    """The difference between the table and a file; a number written as a text is no difference."""
+    before = {name: typed_item(item) for name, item in there.items()}
+    changed = [item for name, item in wanted.items() if before.get(name) != item]
+    delete = sorted(name for name in there if name not in wanted) if replace else []
+    lines = [_change_line(item, before.get(item["target_id"])) for item in changed]
+    return Change(changed, delete, lines + [f"- {shown(name)}" for name in delete])
+
+
+def _change_line(after: Item, before: Item | None) -> str:
+    name = shown(after["target_id"])
+    if before is None:
+        return f"+ {name}  {shown(after.get('host', ''))}".rstrip()
+    fields = [*after, *(field for field in before if field not in after)]
+    changes = [
+        f"{shown(field)}: {shown(before.get(field, 'nothing'))} -> {shown(after.get(field, 'nothing'))}"
+        for field in fields
+        if before.get(field) != after.get(field)
+    ]
+    return f"~ {name}  {', '.join(changes)}"
+
+
+def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with an item's own fields; `_defaults` is checked as the fields of any target.
+
+    What is wrong with `defaults` is not this item's mistake, and is not repeated for each.
+    """
+    if item["target_id"] == DEFAULTS_ID:
+        found = parse_target({"host": "any.example", **item, "target_id": "any"}).problems
+    else:
+        found = parse_target(item, own_fields(defaults)).problems
+    own = [problem for problem in found if problem.field in item or problem.field not in defaults]
+    faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
+    return own + [
+        Problem(name, f"The field `{name}` cannot be used: {fault}; {TOKENS_LISTED}.")
+        for name, fault in faults
+        if fault
+    ]
+
+
+def targets_of(items: Mapping[str, Item]) -> dict[str, Target]:
+    """The targets of a table's items, with its `_defaults` for what they leave out."""
+    defaults = own_fields(items.get(DEFAULTS_ID, {}))
+    return {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+
+
+def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str | None) -> tuple[Target, ...]:
+    """The target of an id, or all of a group, as the stack's items have them. Raises UserError if there is none."""
+    targets = targets_of(items)
+    if target_id is not None:
+        if target_id not in targets:
+            raise UserError(missing_target(target_id, targets))
+        return (targets[target_id],)
+    found = tuple(target for target in targets.values() if target.group == group)
+    if not found:
+        raise UserError(missing_group(str(group), targets.values()))
+    return found
+
+
+def missing_group(group: str, targets: Iterable[Target]) -> str:
+    """What to say where no target is in a group."""
+    groups = ", ".join(sorted({target.group for target in targets if target.group})) or "none"
+    return f"There is no target in a group {shown(group)}. The groups are: {shown(groups)}."
+
+
+def missing_target(target_id: str, items: Iterable[str]) -> str:
+    """What to say where there is no target of an id: the one that may have been meant."""
+    close = difflib.get_close_matches(target_id, list(items), n=1)
+    hint = f"Did you mean {shown(close[0])}?" if close else "`popwatch targets list` shows those that there are."
+    return f"There is no target {shown(target_id)}. {hint}"
+
+
+def all_mistakes(entries: Iterable[Entry], defaults: Mapping[str, Any]) -> list[str]:
+    """The mistakes of many targets, each with its line; `defaults` hold unless one of the entries sets them."""
+    entries = list(entries)
+    own = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), defaults)
+    return [
+        f"{_line(entry, problem)}{shown(entry.fields['target_id'])}: {problem.explanation}"
+        for entry in entries
+        for problem in mistakes_of(entry.fields, own)
+    ]
+
+
+def _line(entry: Entry, problem: Problem) -> str:
+    line = entry.line_of(problem.field)
+    return f"Line {line}, " if line else ""
+
+
+def unknown_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A warning for each field that popwatch does not know, with who has it and what may have been meant."""
+    owners: dict[str, list[str]] = {}
+    for item in items:
+        for name in item.keys() - FIELDS_BY_NAME.keys():
+            owners.setdefault(name, []).append(item["target_id"])
+    return [_unknown_field(name, owners[name]) for name in sorted(owners)]
+
+
+def _unknown_field(name: str, owners: Sequence[str]) -> str:
+    others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
+    close = difflib.get_close_matches(name, FIELDS_BY_NAME, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    return f"{shown(owners[0])}{others}: popwatch knows no field `{shown(name)}`; it is kept, and does nothing.{hint}"
+
+
+def assigned(item: Item, name: str, text: str) -> Item:
+    """The item with a field set from the command line, or without it if the text is empty."""
+    others = {field: value for field, value in item.items() if field != name}
+    return {**others, name: _typed(name, _from_text(name, text))} if text else others
+
+
+def typed_item(fields: Mapping[str, Any]) -> Item:
+    """An item to write: numbers and truths as such, without empty fields."""
+    return {name: _typed(name, value) for name, value in fields.items() if value not in (None, "")}
+
+
+def own_fields(item: Mapping[str, Any]) -> Item:
+    """The item without its key, as the defaults of others."""
+    return {name: value for name, value in item.items() if name != "target_id"}
+
+
+def effective(name: str, item: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, str]:
+    """A field's value as it holds for a target, and where it comes from (nothing: the target itself)."""
+    if item.get(name) not in (None, ""):
+        return shown(item[name]), ""
+    if name != "target_id" and defaults.get(name) not in (None, ""):
+        return shown(defaults[name]), f"from {DEFAULTS_ID}"
+    return FIELDS_BY_NAME[name].default, "default"
+
+
+def shown(value: Any) -> str:
+    """A value on one line, cleaned and cut."""
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), SHOWN)
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A number or a truth that was written as a text, as what it is; anything else as it is."""
+    field = FIELDS_BY_NAME.get(name)
+    if field is None or field.kind not in ("number", "truth"):
+        return value
+    try:
+        return field.parse(value)
+    except ValueError:
+        return value
+
+
+def _from_text(name: str, text: str) -> Any:
+    """What a text of the command line says: JSON for lists and for fields that popwatch does not know."""
+    field = FIELDS_BY_NAME.get(name)
+    if field and "list" not in field.kind:
+        return text
+    try:
+        return load_json(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,141 @@
+"""The tokens of alert texts: what each means and how its value is made. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from popwatch.alerts.templates import TemplateError, fill
+from popwatch.decisions.judging import delay_seconds
+from popwatch.model.health import Alert, AlertEvent, Health, Judgement
+from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
+from popwatch.model.targets import Target
+from popwatch.model.text import UNKNOWN, clean, duration, milliseconds, utc
+
+TEMPLATES = ("subject", "email", "sms")
+"""The fields of a target that hold texts with tokens."""
+
+TOKENS_LISTED = "docs/alerts.md lists the tokens"
+"""What a problem with such a text ends in."""
+
+TAGS_SHOWN = 200
+"""Characters of a target's tags, all together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Everything that an alert can tell: the target, what was found, and what it changed."""
+
+    target: Target
+    before: Health
+    judgement: Judgement
+    outcome: Outcome
+    now: datetime
+
+    @property
+    def alert(self) -> Alert:
+        """The alert itself; raises ValueError where the judgement brought none."""
+        if self.judgement.alert is None:
+            raise ValueError("the judgement has no alert to render")
+        return self.judgement.alert
+
+    @property
+    def outage(self) -> Health:
+        """The health that tells of the outage: a recovery's is the one before it."""
+        return self.before if self.alert.event is AlertEvent.RECOVERED else self.judgement.health
+
+    @property
+    def next_test_at(self) -> datetime:
+        """When the target is tested again, at the latest."""
+        health = self.judgement.health
+        return health.next_test_at or self.now + timedelta(seconds=delay_seconds(health, self.target.policy))
+
+    @property
+    def alert_id(self) -> str:
+        """What names this alert for good: a second message with the same id is a repeat."""
+        outage, alert = self.outage, self.alert
+        return f"{self.target.target_id}/{alert.event}/{outage.alerts_sent}/{utc(outage.failing_since or self.now)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as `docs/alerts.md` lists it."""
+
+    name: str
+    meaning: str
+    value: Callable[[Occasion], str]
+
+
+def _moment(moment: datetime | None) -> str:
+    return utc(moment) if moment else UNKNOWN
+
+
+def _local_time(occasion: Occasion) -> str:
+    return occasion.now.astimezone(occasion.target.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _certificate_days(occasion: Occasion) -> str:
+    expires = occasion.outcome.certificate_expires
+    return str((expires - occasion.now) // timedelta(days=1)) if expires else UNKNOWN
+
+
+def _acknowledged_by(occasion: Occasion) -> str:
+    policy = occasion.target.policy
+    known = policy.acknowledged if policy.knows_of(occasion.outage.failing_since) else None
+    return (known.by or "somebody") if known else UNKNOWN
+
+
+def _tags(occasion: Occasion) -> str:
+    return clean(", ".join(occasion.target.tags), TAGS_SHOWN)
+
+
+TOKENS = (
+    Token("name", "the target's name", lambda it: it.target.name),
+    Token("target_id", "its id", lambda it: it.target.target_id),
+    Token("host", "its host", lambda it: it.target.host),
+    Token("port", "its port", lambda it: str(it.target.port)),
+    Token("tls", "none, implicit or starttls", lambda it: it.target.tls.value),
+    Token("group", "its group", lambda it: it.target.group),
+    Token("tags", "its tags", _tags),
+    Token("event", "down or recovered", lambda it: it.alert.event.value),
+    Token("state", "the state it is in now", lambda it: it.judgement.health.state.value),
+    Token("previous_state", "the state before this test", lambda it: it.before.state.value),
+    Token("error", "the error's code", lambda it: it.outcome.error.value if it.outcome.error else ""),
+    Token("message", "the error's fixed message", lambda it: it.outcome.message),
+    Token("reason", "the finer reason", lambda it: clean(it.outcome.reason, DETAIL_SHOWN)),
+    Token("detail", "what was seen, as a sentence", lambda it: clean(it.outcome.detail, DETAIL_SHOWN)),
+    Token("greeting", "the server's greeting", lambda it: clean(it.outcome.greeting, DETAIL_SHOWN)),
+    Token("address", "the address that was tested", lambda it: it.outcome.address),
+    Token("phase", "where the test ended: dns, connect, tls, greeting, stls, quit", lambda it: it.outcome.phase.value),
+    Token("rtt_ms", "this test's round-trip time in ms", lambda it: milliseconds(it.outcome.rtt_ms)),
+    Token("failures", "failed tests in a row", lambda it: str(it.outage.failures)),
+    Token("failures_per_alert", "failures in a row for each alert", lambda it: str(it.target.policy.failures_per_alert)),
+    Token("alert_number", "which alert of this outage it is, or how many there were", lambda it: str(it.outage.alerts_sent)),
+    Token("max_alerts", "alerts per outage at most", lambda it: str(it.target.policy.max_alerts)),
+    Token("since", "since when it is in its state", lambda it: _moment(it.judgement.health.since)),
+    Token("failing_since", "the first failed test of the outage", lambda it: _moment(it.outage.failing_since)),
+    Token("outage", "how long the outage has lasted", lambda it: duration(it.alert.outage)),
+    Token("time", "the time of this test, UTC", lambda it: utc(it.now)),
+    Token("local_time", "the same in the target's `timezone`", _local_time),
+    Token("last_good", "the last passed test before the outage", lambda it: _moment(it.outage.last_good_at)),
+    Token("last_good_rtt_ms", "its round-trip time in ms", lambda it: milliseconds(it.outage.last_good_rtt_ms)),
+    Token("next_test", "when it is tested again, at the latest", lambda it: utc(it.next_test_at)),
+    Token("certificate_days", "days until the certificate expires", _certificate_days),
+    Token("depends_on", "the target that it depends on", lambda it: it.target.policy.depends_on),
+    Token("acknowledged_by", "who acknowledged the outage", _acknowledged_by),
+    Token("alert_id", "names the alert: the same id is the same alert", lambda it: it.alert_id),
+)  # fmt: skip
+"""Every token; `docs/alerts.md` is checked against it."""
+
+
+def values_of(occasion: Occasion) -> dict[str, str]:
+    """The value of every token."""
+    return {token.name: token.value(occasion) for token in TOKENS}
+
+
+def template_fault(template: str) -> str:
+    """What is wrong with a text of the user's own, or nothing."""
+    try:
+        fill(template, {token.name: "" for token in TOKENS}, len(template))
+    except TemplateError as error:
+        return str(error)
+    return ""

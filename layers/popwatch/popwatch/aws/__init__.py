@@ -1,0 +1,1 @@
+"""The edges to AWS: DynamoDB, SNS, SQS."""

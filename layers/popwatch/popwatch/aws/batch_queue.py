@@ -1,0 +1,23 @@
+"""The queue of batches: work that another invocation of the same function does, now or up to 15 minutes later."""
+
+from typing import TYPE_CHECKING
+
+from popwatch.decisions.batches import Work, to_messages
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+class Dispatcher:
+    """Sends work to the queue over an SQS client; raises what botocore raises once its retries are used up."""
+
+    def __init__(self, sqs: "SQSClient", queue_url: str) -> None:
+        self._sqs, self._queue_url = sqs, queue_url
+
+    def send(self, work: Work, delay_seconds: int = 0) -> int:
+        """Send `work`, to be received after `delay_seconds` (0 to 900); returns the number of messages."""
+        sent = 0
+        for body in to_messages(work):
+            self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=delay_seconds)
+            sent += 1
+        return sent

@@ -1,0 +1,133 @@
+"""A batch: the tests that one invocation makes, and how it is written into messages. No I/O."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from popwatch.decisions.schedule import batch_of, chunks
+from popwatch.model.plain import from_plain, to_plain
+from popwatch.model.records import Record
+from popwatch.model.targets import Problem, Target, carried, parse_target
+from popwatch.model.text import iso
+
+MESSAGE_BYTES = 900_000
+"""The most that one message carries; SQS takes 1,048,576 bytes, attributes and all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTest:
+    """A target that is due, and its record as the plan found it.
+
+    `failing_parent` is the target that it depends on, if that was failing then.
+    """
+
+    target: Target
+    record: Record
+    failing_parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tests planned for one `tick`, all of batch `number` of `batches`.
+
+    `horizon` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
+    counts how often tests were handed back to the queue because an invocation could not finish them.
+    """
+
+    tick: datetime
+    horizon: datetime
+    batches: int
+    number: int
+    tests: tuple[PlannedTest, ...]
+    defaults: Mapping[str, Any]
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfBatch:
+    """An hour of a batch whose samples are to be added up."""
+
+    hour: datetime
+    batches: int
+    number: int
+
+
+Work = Batch | HourOfBatch
+
+
+def cut(batch: Batch) -> dict[int, Batch]:
+    """The batch's tests by the batch that each target belongs to."""
+    parts: dict[int, list[PlannedTest]] = defaultdict(list)
+    for test in batch.tests:
+        parts[batch_of(test.target.target_id, batch.batches)].append(test)
+    return {number: replace(batch, number=number, tests=tuple(tests)) for number, tests in sorted(parts.items())}
+
+
+def to_messages(work: Work) -> Iterator[str]:
+    """The bodies of the messages that carry `work`: as many as its size needs."""
+    if isinstance(work, HourOfBatch):
+        yield json.dumps({"hour": iso(work.hour), "batches": work.batches, "batch": work.number})
+        return
+    tests = [_dump(_test_to_plain(test)) for test in work.tests]
+    head = {
+        "tick": iso(work.tick),
+        "horizon": iso(work.horizon),
+        "batches": work.batches,
+        "batch": work.number,
+        "attempt": work.attempt,
+        "defaults": carried(work.defaults),
+    }
+    begin = _dump(head)[:-1]
+    for some in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
+        yield f'{begin},"tests":[{",".join(tests[some])}]}}'
+
+
+def from_message(body: str) -> Work:
+    """The work that a message carries. Raises ValueError for a body that is none of ours."""
+    try:
+        return _work_from_plain(json.loads(body))
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"The message is not a batch of popwatch: {type(error).__name__}: {error}") from error
+
+
+def _work_from_plain(plain: Any) -> Work:
+    batches, number = int(plain["batches"]), int(plain["batch"])
+    if "hour" in plain:
+        return HourOfBatch(_moment(plain["hour"]), batches, number)
+    return Batch(
+        tick=_moment(plain["tick"]),
+        horizon=_moment(plain["horizon"]),
+        batches=batches,
+        number=number,
+        tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
+        defaults=plain["defaults"],
+        attempt=int(plain["attempt"]),
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no offset from UTC")
+    return moment
+
+
+def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
+    for test in tests:
+        target = parse_target(test["item"], defaults)
+        if "problems" in test:  # what was wrong with a field that is too large to travel would be missed here
+            target = replace(target, problems=from_plain(tuple[Problem, ...], test["problems"]))
+        yield PlannedTest(target, from_plain(Record, test["record"]), str(test.get("failing_parent", "")))
+
+
+def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
+    plain = {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
+    if test.target.problems:
+        plain["problems"] = to_plain(test.target.problems)
+    return plain | ({"failing_parent": test.failing_parent} if test.failing_parent else {})
+
+
+_dump = json.JSONEncoder(separators=(",", ":")).encode

@@ -1,0 +1,223 @@
+"""What popwatch believes about a target, and the one function that changes it: `judge`. Pure; the clock is an argument.
+
+A target is `untested` until its first test. A passed test makes it `up`. Failed tests make it `warn`, and from
+`failures_per_alert` in a row `down`, with an alert at each multiple; once `max_alerts` have been processed the next
+failure makes it `lost`, and nobody is told more until it recovers. During maintenance the state beneath is kept as it
+was; a suspended target starts over as `untested`.
+
+States are always true; what people are told may be less. While the target that it depends on fails, or while it flaps,
+a `down` alert is held, and sent at the next failed test after that. An acknowledged outage has no more of them. What
+somebody was told of is never left open: a recovery from an alerted or acknowledged outage is always sent. One judgement
+brings one alert; what else there is to say is said at the next test.
+"""
+
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import assert_never
+
+from popwatch.decisions.early_warnings import are_too_many, is_steady, warning_days, with_change
+from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State, Transition
+from popwatch.model.outcomes import Outcome
+from popwatch.model.targets import Policy
+
+_but_last_good = attrgetter(*(known.name for known in fields(Health) if not known.name.startswith("last_good_")))
+
+
+def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, failing_parent: str = "") -> Judgement:
+    """What `outcome`, of a test planned for `now`, makes of `health` under `policy`.
+
+    `failing_parent` is the target that this one depends on, if that was failing when the test was planned.
+    """
+    if policy.in_maintenance(now):
+        return _maintain(health, outcome, now)
+    awake = _wake(health)
+    if outcome.passed:
+        after, event = _pass(awake, outcome, policy, now)
+    else:
+        after, event = _fail(awake, policy, now, failing_parent)
+    since = _since(health, after.state, now)
+    after = after if after.since == since else replace(after, since=since)
+    return Judgement(after, _transition(health, after, now, outcome), _alert(event, awake, after, policy, now))
+
+
+def changes_nothing(before: Health, judgement: Judgement) -> bool:
+    """Whether a passed test left a health as it was, but for the time and rtt of the last passed test."""
+    return judgement.alert is None and _but_last_good(judgement.health) == _but_last_good(before)
+
+
+def suspend(health: Health, now: datetime) -> Judgement:
+    """A target that its user switched off: not tested, its run of failures forgotten, nobody told."""
+    after = replace(_fresh(health), state=State.SUSPENDED, since=_since(health, State.SUSPENDED, now))
+    return Judgement(after, _transition(health, after, now))
+
+
+def forget(health: Health, now: datetime) -> Judgement:
+    """A target that its user has removed: as if it had never been tested, nobody told."""
+    return Judgement(UNTESTED, _transition(health, UNTESTED, now))
+
+
+def delay_seconds(health: Health, policy: Policy) -> int:
+    """Seconds from a test to the next in this health; the last alert processed, a down target waits as a lost one."""
+    match health.state:
+        case State.UNTESTED | State.UP | State.SUSPENDED | State.MAINTENANCE:
+            return policy.delay_up
+        case State.WARN:
+            return policy.delay_warn
+        case State.DOWN:
+            return policy.delay_lost if health.alerts_sent >= policy.max_alerts else policy.delay_down
+        case State.LOST:
+            return policy.delay_lost
+        case unknown:
+            assert_never(unknown)
+
+
+def _wake(health: Health) -> Health:
+    """The health that a test outside maintenance is judged on."""
+    match health.state:
+        case State.MAINTENANCE:
+            return replace(health, state=health.beneath or State.UNTESTED, beneath=None)
+        case State.SUSPENDED:
+            return _fresh(health)
+        case _:
+            return health
+
+
+def _fresh(health: Health) -> Health:
+    """The health of a target that starts over; what is known of its certificate, and was told of it, stays."""
+    return Health(
+        certificate_expires=health.certificate_expires,
+        certificate_warned=health.certificate_warned,
+        certificate_warned_of=health.certificate_warned_of,
+    )
+
+
+def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Health, AlertEvent | None]:
+    """The health after a passed test, and what there is to tell of it: the first thing of several."""
+    after = Health(
+        state=State.UP,
+        since=before.since,
+        last_good_at=now,
+        last_good_rtt_ms=outcome.rtt_ms,
+        certificate_expires=outcome.certificate_expires,
+        certificate_warned=before.certificate_warned,
+        certificate_warned_of=before.certificate_warned_of,
+        changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
+        flapping=before.flapping,
+        degraded=min(before.degraded + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
+        half_up=before.half_up,
+    )
+    if before.alerts_sent or policy.knows_of(before.failing_since):
+        return replace(after, half_up=before.half_up and after.degraded > 0), AlertEvent.RECOVERED
+    told = _tell_flapping(after, policy, now) or _tell_degraded(after, policy) or _tell_certificate(after, policy, now)
+    return told or (after, None)
+
+
+def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) -> tuple[Health, AlertEvent | None]:
+    """The health after a failed test, and what there is to tell of it."""
+    first = not before.failures and before.state is not State.UNTESTED
+    after = replace(
+        before,
+        failures=before.failures + 1,
+        failing_since=before.failing_since or now,
+        caused_by=failing_parent,
+        changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
+        degraded=0,
+    )
+    told = _tell_flapping(after, policy, now)
+    after, event = told or (after, None)
+    due = after.held or after.failures % policy.failures_per_alert == 0
+    exhausted = before.alerts_sent >= policy.max_alerts
+    if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
+        after = replace(after, state=State.WARN)
+    elif exhausted and before.state in (State.DOWN, State.LOST):
+        after = replace(after, state=State.LOST)
+    elif not due or exhausted or policy.knows_of(after.failing_since):
+        after = replace(after, state=State.DOWN)
+    elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
+        after = replace(after, state=State.DOWN, held=True)
+    else:
+        after, event = replace(after, state=State.DOWN, held=False, alerts_sent=after.alerts_sent + 1), AlertEvent.DOWN
+    return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
+
+
+def _tell_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
+    if after.flapping and is_steady(after.changes, now, policy.flap_per_hour):
+        return replace(after, flapping=False, changes=()), AlertEvent.STEADY
+    if not after.flapping and are_too_many(after.changes, now, policy.flap_per_hour):
+        return replace(after, flapping=True), AlertEvent.FLAPPING
+    return None
+
+
+def _tell_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+    if after.half_up and not after.degraded:
+        return replace(after, half_up=False), AlertEvent.RESTORED
+    if not after.half_up and after.degraded >= policy.failures_per_alert:
+        return replace(after, half_up=True), AlertEvent.DEGRADED
+    return None
+
+
+def _tell_certificate(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
+    """A warning once for each of the days and each certificate.
+
+    A host may show several certificates in turn. One that lasts longer than the one warned of is not warned of while
+    that one is valid, or each test would bring a warning.
+    """
+    expires, warned_of = after.certificate_expires, after.certificate_warned_of
+    days = warning_days(expires, policy.certificate_warn_days, now) if expires else None
+    if expires is None or days is None or (warned_of and now < warned_of < expires):
+        return None
+    if expires == warned_of and after.certificate_warned is not None and days >= after.certificate_warned:
+        return None
+    return replace(after, certificate_warned=days, certificate_warned_of=expires), AlertEvent.CERTIFICATE
+
+
+def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
+    after = replace(
+        health,
+        state=State.MAINTENANCE,
+        beneath=_wake(health).state,
+        since=_since(health, State.MAINTENANCE, now),
+        next_test_at=None,
+    )
+    if outcome.passed:
+        after = replace(after, last_good_at=now, last_good_rtt_ms=outcome.rtt_ms)
+    return Judgement(after, _transition(health, after, now, outcome))
+
+
+def _since(before: Health, state: State, now: datetime) -> datetime:
+    return before.since if before.state is state and before.since else now
+
+
+def _transition(before: Health, after: Health, now: datetime, outcome: Outcome | None = None) -> Transition | None:
+    if before.state is after.state:
+        return None
+    lasted = now - before.since if before.since else None
+    if outcome is None:
+        return Transition(before.state, after.state, now, lasted)
+    return Transition(before.state, after.state, now, lasted, outcome.error, outcome.reason)
+
+
+def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Policy, now: datetime) -> Alert | None:
+    """The alert of an event, if the policy has people told of it at all."""
+    match event:
+        case None:
+            return None
+        case AlertEvent.DOWN:
+            return Alert(event, after.alerts_sent, now, _outage(after, now))
+        case AlertEvent.RECOVERED:
+            told = policy.alert_recovery and (policy.max_alerts or before.alerts_sent)
+            return Alert(event, 0, now, _outage(before, now)) if told else None
+        case AlertEvent.FLAPPING:
+            number = len(after.changes)
+        case AlertEvent.CERTIFICATE:
+            number = after.certificate_warned or 0
+        case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED:
+            number = 0
+        case unknown:
+            assert_never(unknown)
+    return Alert(event, number, now, _outage(after, now)) if policy.max_alerts else None
+
+
+def _outage(health: Health, now: datetime) -> timedelta:
+    return now - health.failing_since if health.failing_since else timedelta()

@@ -1,0 +1,97 @@
+"""Whether the monitor's own network is to blame when nearly all tests of a batch fail at once. Pure.
+
+A monitor that has lost its way to the network sees every server fail. When nearly all targets that passed before fail
+in one tick for reasons of the network, in several networks, or hosts that serve as reference cannot be reached either,
+the outcomes prove nothing about the servers. They are in doubt as long as that may still turn out to be so.
+"""
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.targets import Target
+
+LEAST_TARGETS = 10
+LEAST_NETWORKS = 3
+NEARLY_ALL = 0.9
+
+MOST_TICKS = 2
+"""Ticks in `LOOKBACK_MINUTES` whose outcomes may be put aside; what fails after that is judged."""
+
+LOOKBACK_MINUTES = 15
+
+_REASONS = {
+    ErrorCode.NO_ADDRESS: {"dns-timed-out", "dns-failure", "dns-error"},
+    ErrorCode.CANNOT_CONNECT: {
+        "unreachable",
+        "connect-timed-out",
+        "not-permitted",
+        "no-ipv6-route",
+        "out-of-descriptors",
+    },
+}
+"""Failures in which no server had a part. A refusal is a server's answer."""
+
+
+class Verdict(StrEnum):
+    """Whose failure it is, if that can be said yet."""
+
+    OPEN = "open"
+    OURS = "ours"
+    THEIRS = "theirs"
+
+
+@dataclass(slots=True)
+class Doubt:
+    """What has come in of the `expected` targets of a batch that passed before.
+
+    `references` tells whether any reference host could be reached; None while that is not known, or there is none.
+    """
+
+    expected: int
+    awaits_references: bool = False
+    references: bool | None = None
+    failed: int = 0
+    others: int = 0
+    networks: set[str] = field(default_factory=set)
+
+    def take(self, target: Target, outcome: Outcome) -> None:
+        """Count the outcome of a target that passed before."""
+        if is_of_network(outcome):
+            self.failed += 1
+            self.networks.add(network_of(target, outcome))
+        else:
+            self.others += 1
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whose failure it is, by what has come in."""
+        if self.references is False:
+            return Verdict.OURS
+        nearly_all = NEARLY_ALL * self.expected
+        if self.expected >= LEAST_TARGETS and self.failed >= nearly_all and len(self.networks) >= LEAST_NETWORKS:
+            return Verdict.OURS
+        possible = self.expected >= LEAST_TARGETS and self.expected - self.others >= nearly_all
+        asking = self.awaits_references and self.references is None and self.failed > 0
+        return Verdict.OPEN if possible or asking else Verdict.THEIRS
+
+
+def is_of_network(outcome: Outcome) -> bool:
+    """Whether a test failed before any server could have had a part in it."""
+    return outcome.error is not None and outcome.reason in _REASONS.get(outcome.error, ())
+
+
+def has_been_reached(outcome: Outcome) -> bool:
+    """Whether the test of a reference host got as far as the host, whatever it said."""
+    return outcome.phase not in (Phase.DNS, Phase.CONNECT) or outcome.reason == "refused"
+
+
+def network_of(target: Target, outcome: Outcome) -> str:
+    """The network of a target: the /24 or /48 of its address, or the last two labels of its name."""
+    address = (outcome.address or target.host).partition("%")[0]
+    try:
+        version = ipaddress.ip_address(address).version
+    except ValueError:
+        return ".".join(target.host.split(".")[-2:])
+    return str(ipaddress.ip_network((address, 24 if version == 4 else 48), strict=False))

@@ -1,0 +1,126 @@
+"""What is due, and how a sweep is cut into batches. Pure; moments come in as arguments.
+
+A tick comes once a minute and answers for the time until the next one, its horizon. A target that is up is due when one
+of its slots lies after the last completed tick and not after this one, so that a missed tick is made up for. Slots lie
+`delay_up` apart at a phase of the target's own, which spreads the load. A failing target is due when its next test is.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+from popwatch.decisions.judging import delay_seconds
+from popwatch.model.health import Health, State
+from popwatch.model.targets import Policy
+
+TICK = timedelta(seconds=60)
+"""The time between two ticks: the least that EventBridge Scheduler's `rate` takes."""
+
+SILENT_AFTER = timedelta(minutes=5)
+"""A last sweep older than this means that popwatch itself has stopped."""
+
+LARGEST_BATCH = 800
+"""Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
+small ones; a Lambda's 1,024 descriptors are the ceiling."""
+
+
+def next_due(
+    target_id: str, health: Health, policy: Policy, *, tested: datetime | None, after: datetime, tick: datetime
+) -> datetime | None:
+    """When a target is to be tested: at `tick`, at a moment before the next tick, or (`None`) at neither.
+
+    `after` is the last completed tick, `tested` the tick of the last judged test. Delays count as the policy has them
+    now: one that was shortened takes effect at once.
+    """
+    if not policy.enabled:
+        return None
+    match health.state:
+        case State.UNTESTED | State.SUSPENDED:
+            return tick
+        case State.UP | State.MAINTENANCE:
+            return tick if next_slot(target_id, policy.delay_up, after) <= tick else None
+        case _:
+            planned = _planned(health, policy, tested) or tick
+            return max(planned, tick) if planned < tick + TICK else None
+
+
+def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
+    """The first slot after a moment of a target that is up; slots lie `delay` seconds apart, to the second."""
+    phase = _hash(target_id, b"phase") % delay
+    passed = int(after.timestamp()) - phase
+    return datetime.fromtimestamp((passed // delay + 1) * delay + phase, UTC)
+
+
+def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | None, tick: datetime) -> bool:
+    """Whether a test planned for `tick` may still be judged on this health, which another sweep has changed since."""
+    if tested is not None and tested >= tick:
+        return False
+    return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
+
+
+def retest_at(health: Health, policy: Policy, tick: datetime, horizon: datetime) -> datetime | None:
+    """When a target that was tested at `tick` is due again, if that is before the next tick plans anew."""
+    due = tick + timedelta(seconds=delay_seconds(health, policy))
+    return due if policy.enabled and due < horizon else None
+
+
+def longest_notice(policy: Policy, max_test_seconds: float) -> timedelta:
+    """The longest time from the beginning of an outage to its first alert.
+
+    The outage begins right after a passed test; a tick comes up to a minute after it is due, as EventBridge Scheduler
+    fires anywhere within its minute; delays of a minute and more end at a tick; the last test takes its whole deadline.
+    """
+    short = policy.delay_warn < TICK.total_seconds()
+    warned = timedelta(seconds=policy.delay_warn) if short else _whole_ticks(policy.delay_warn)
+    failures = max(policy.failures_per_alert, 2 if policy.depends_on else 1)
+    wait = _whole_ticks(policy.delay_up) + (failures - 1) * warned
+    return wait + TICK + timedelta(seconds=max_test_seconds)
+
+
+def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> bool:
+    """Whether a test planned for `tick` comes so late that later ticks have taken its place."""
+    return now >= tick + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
+
+
+def batch_count(targets: int, largest: int = LARGEST_BATCH) -> int:
+    """The number of batches for so many targets: a power of two that leaves at most `largest` in each."""
+    count = 1
+    while targets > count * largest:
+        count *= 2
+    return count
+
+
+def batch_of(target_id: str, batches: int) -> int:
+    """The batch, from 0, that a target belongs to."""
+    return _hash(target_id, b"batch") % batches
+
+
+def group_name(target_ids: Iterable[str]) -> str:
+    """A short name for a set of targets: the same for the same set, whatever its order."""
+    return blake2b("\n".join(sorted(target_ids)).encode(), digest_size=4).hexdigest()
+
+
+def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
+    """Things of such sizes, in stretches that fit into `limit`; one that fits nowhere goes alone."""
+    begin = end = total = 0
+    for end, size in enumerate(sizes, 1):
+        if total + size > limit and begin < end - 1:
+            yield slice(begin, end - 1)
+            begin, total = end - 1, 0
+        total += size
+    if begin < end:
+        yield slice(begin, end)
+
+
+def _whole_ticks(delay: int) -> timedelta:
+    return -(-delay // int(TICK.total_seconds())) * TICK
+
+
+def _planned(health: Health, policy: Policy, tested: datetime | None) -> datetime | None:
+    if tested is None:
+        return health.next_test_at
+    return tested + timedelta(seconds=delay_seconds(health, policy))
+
+
+def _hash(target_id: str, person: bytes) -> int:
+    return int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=person).digest())

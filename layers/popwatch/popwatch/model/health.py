@@ -1,0 +1,115 @@
+"""What popwatch believes about a target: its state, its health, and what changes them. No I/O and no decisions."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from popwatch.model.outcomes import ErrorCode
+
+Changes = tuple[datetime, ...]
+"""Moments at which a target went from passed to failed or back, oldest first."""
+
+
+class State(StrEnum):
+    """What a target is believed to be in."""
+
+    UNTESTED = "untested"
+    UP = "up"
+    WARN = "warn"
+    DOWN = "down"
+    LOST = "lost"
+    SUSPENDED = "suspended"
+    MAINTENANCE = "maintenance"
+
+
+FAILING = (State.WARN, State.DOWN, State.LOST)
+"""The states of a target whose last judged test failed."""
+
+
+class AlertEvent(StrEnum):
+    """What an alert tells people."""
+
+    DOWN = "down"
+    RECOVERED = "recovered"
+    FLAPPING = "flapping"
+    STEADY = "steady"
+    DEGRADED = "degraded"
+    RESTORED = "restored"
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What popwatch believes about one target.
+
+    `failures` counts failed tests in a row and `failing_since` is the first of them; `alerts_sent` counts this
+    outage's `down` alerts. `next_test_at` is `None` where the target's own slots decide (see `schedule`). `beneath` is
+    the state to come back to when maintenance ends.
+
+    `held` says that a `down` alert is owed once nothing holds it back; `caused_by` is the target whose failure does.
+    `changes` are the last changes between passed and failed, and `flapping` that people were told of too many.
+    `degraded` counts tests in a row, up to `failures_per_alert`, in which some addresses failed, and `half_up` that
+    people were told so. `certificate_expires` is that of the last passed test; people were warned `certificate_warned`
+    days before `certificate_warned_of`.
+    """
+
+    state: State = State.UNTESTED
+    since: datetime | None = None
+    failures: int = 0
+    alerts_sent: int = 0
+    failing_since: datetime | None = None
+    next_test_at: datetime | None = None
+    last_good_at: datetime | None = None
+    last_good_rtt_ms: float | None = None
+    beneath: State | None = None
+    held: bool = False
+    caused_by: str = ""
+    changes: Changes = ()
+    flapping: bool = False
+    degraded: int = 0
+    half_up: bool = False
+    certificate_expires: datetime | None = None
+    certificate_warned: int | None = None
+    certificate_warned_of: datetime | None = None
+
+
+UNTESTED = Health()
+"""The health of a target that nothing is known of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state; `lasted` is how long the previous state had lasted, if that is known.
+
+    `error` and `reason` are those of the failed test that brought it.
+    """
+
+    previous: State
+    state: State
+    at: datetime
+    lasted: timedelta | None = None
+    error: ErrorCode | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something to tell people: the `number`-th `down` of an outage, or that it is over.
+
+    `number` is also the changes of a flapping target, or the days within which a certificate expires; else 0. `outage`
+    is the time from the first failed test until now.
+    """
+
+    event: AlertEvent
+    number: int
+    at: datetime
+    outage: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one outcome means: the new health, and what changed, if anything did."""
+
+    health: Health
+    transition: Transition | None = None
+    alert: Alert | None = None

@@ -1,0 +1,77 @@
+"""Dataclasses as maps of texts, numbers, truth values and lists, as JSON and DynamoDB take them, and back. No I/O."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import cache
+from operator import attrgetter
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from popwatch.model.text import iso
+
+
+def to_plain(value: object) -> Any:
+    """`value` as maps, lists, texts, numbers and truths; a field that holds its default is left out."""
+    kind: Any = type(value)
+    return _writer(kind)(value)
+
+
+def from_plain(kind: Any, plain: Any) -> Any:
+    """The `kind` (a dataclass, or a type of one of its fields) that `to_plain` made `plain` of.
+
+    Unknown names are passed over, so that a record written by a newer version can be read. Raises ValueError, KeyError
+    or TypeError for what is no such thing.
+    """
+    return _reader(kind)(plain)
+
+
+@cache
+def _writer(kind: Any) -> Callable[[Any], Any]:
+    """What makes a `kind` plain; found once, since a tick writes a record for each target."""
+    if is_dataclass(kind):
+        defaults = [(known.name, known.default) for known in fields(kind)]
+        return lambda value: {
+            name: to_plain(entry)
+            for name, default in defaults
+            if (entry := getattr(value, name)) is not default and entry != default
+        }
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): to_plain(entry) for key, entry in value.items()}
+    if issubclass(kind, tuple | list):
+        return lambda value: [to_plain(entry) for entry in value]
+    if issubclass(kind, datetime):
+        return iso
+    if issubclass(kind, timedelta):
+        return timedelta.total_seconds
+    return attrgetter("value") if issubclass(kind, Enum) else _itself
+
+
+def _itself(value: object) -> object:
+    return value
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads a `kind`; found once, since a report reads tens of thousands of totals."""
+    if isinstance(kind, UnionType):
+        return _reader(next(choice for choice in get_args(kind) if choice is not type(None)))
+    origin = get_origin(kind)
+    if origin is tuple:
+        read_entry = _reader(get_args(kind)[0])
+        return lambda plain: tuple(read_entry(entry) for entry in plain)
+    if origin is not None:
+        return lambda plain: {name: tuple(it) if isinstance(it, list) else it for name, it in plain.items()}
+    if is_dataclass(kind):
+        make: Any = kind
+        readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+        return lambda plain: make(**{name: readers[name](it) for name, it in plain.items() if name in readers})
+    if kind is datetime:
+        return datetime.fromisoformat
+    if kind is timedelta:
+        return lambda plain: timedelta(seconds=float(plain))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {member.value: member for member in kind}.__getitem__
+    read: Callable[[Any], Any] = kind
+    return read

@@ -1,0 +1,250 @@
+"""What the user configures: a `Target`, its fields, their defaults and their checks. Words, no I/O.
+
+A target comes from an item that somebody wrote by hand, so `parse_target` never raises: it takes numbers written as
+strings and words in any letter case, and what it cannot take becomes a `Problem` of that target.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, tzinfo
+
+from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME, TlsMode, as_list, is_blank, quote
+from popwatch.model.interventions import Acknowledgement, Silence, parse_acknowledgement, parse_silence
+from popwatch.model.text import clean
+from popwatch.model.windows import Window, parse_window
+
+LARGEST_ITEM = 350_000
+"""Characters that the fields of an item have together, as JSON.
+
+An item, the defaults and a record travel in one message of at most 1 MiB. Certificates and an email of full length fit.
+"""
+
+SMALL = 200
+"""Characters of a text that is not weighed: all fields of that length fit."""
+
+MOST_BITS = 1000
+"""Bits of a whole number; DynamoDB keeps no greater ones, and above 1,024 there is no float for it."""
+
+EXPLAINED = 300
+"""Characters of an explanation, since it may quote what somebody wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A field that cannot be used as written, or is missing: its name, and a sentence that says what to write."""
+
+    field: str
+    explanation: str
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a target's outcomes are judged: delays in seconds to the next test by state, and when people are told."""
+
+    delay_up: int = 60
+    delay_warn: int = 60
+    delay_down: int = 60
+    delay_lost: int = 300
+    failures_per_alert: int = 3
+    max_alerts: int = 3
+    alert_recovery: bool = True
+    enabled: bool = True
+    maintenance: tuple[Window, ...] = ()
+    silence: Silence | None = None
+    acknowledged: Acknowledgement | None = None
+    depends_on: str = ""
+    flap_per_hour: int = 6
+    certificate_warn_days: tuple[int, ...] = (30, 14, 7, 3, 1)
+
+    def in_maintenance(self, now: datetime) -> bool:
+        """Whether `now` lies in one of the windows, or in a silence."""
+        silenced = self.silence is not None and self.silence.window.contains(now)
+        return silenced or any(window.contains(now) for window in self.maintenance)
+
+    def knows_of(self, outage: datetime | None) -> bool:
+        """Whether somebody has acknowledged the outage that began at `outage`."""
+        return outage is not None and self.acknowledged is not None and self.acknowledged.outage == outage
+
+
+USUAL = Policy()
+"""The policy of a target that says nothing about it."""
+
+POLICY_FIELDS = frozenset(known.name for known in fields(Policy))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A POP3 server to watch. `problems` lists fields that cannot be used; such a target is never connected to.
+
+    `fields` are the item's own known fields as written, which is what travels in a batch message.
+    """
+
+    target_id: str
+    name: str
+    host: str
+    port: int = 110
+    tls: TlsMode = TlsMode.NONE
+    verify_tls: bool = True
+    tls_name: str = ""
+    ca_pem: str = field(default="", repr=False)
+    greeting: tuple[str, ...] = ()
+    check_quit: bool = True
+    all_addresses: bool = False
+    max_test_seconds: float = 10.0
+    policy: Policy = USUAL
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    timezone: tzinfo = UTC
+    subject: str = ""
+    email: str = ""
+    sms: str = ""
+    problems: tuple[Problem, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
+    fields: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+
+def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Target:
+    """The target that `item` describes, with the user's own `defaults` for what it leaves out.
+
+    Never raises: whatever cannot be used becomes one of `Target.problems`, and whatever is not a field of a target is
+    listed in `Target.unknown_fields`.
+    """
+    defaults = defaults or {}
+    own = {name: value for name, value in item.items() if not is_blank(value)}
+    fields = {**defaults, **own}
+    own_heavy = overweight(own)
+    heavy = own_heavy | (overweight(defaults) - own.keys())
+    values: dict[str, object] = {}
+    problems: list[Problem] = []
+    for name, value in fields.items():
+        known = FIELDS_BY_NAME.get(name)
+        if known is None or is_blank(value):
+            continue
+        try:
+            if name in heavy:
+                raise ValueError("it is too large, or nested too deeply")
+            values[name] = known.parse(value)
+        except ValueError as error:
+            problems.append(Problem(name, _locate(str(error), name, own)))
+    if "host" not in values and not any(problem.field == "host" for problem in problems):
+        problems.append(
+            Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
+        )
+    _parse_timed(values, problems)
+    return _build(values, tuple(problems), item, _known(own, own_heavy))
+
+
+def carried(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields of an item, or of the defaults, that travel in a batch message: known, filled, and not too large."""
+    filled = {name: value for name, value in fields.items() if not is_blank(value)}
+    return _known(filled, overweight(filled))
+
+
+def _known(fields: Mapping[str, object], heavy: Set[str]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if name in FIELDS_BY_NAME and name not in heavy}
+
+
+def overweight(fields: Mapping[str, object]) -> set[str]:
+    """The known fields that do not fit into `LARGEST_ITEM` beside those before them, or that no JSON can hold.
+
+    The id is none of them: as a key it has at most 2,048 bytes.
+    """
+    heavy: set[str] = set()
+    room = LARGEST_ITEM
+    for name, value in fields.items():
+        if _is_small(value) or name not in FIELDS_BY_NAME or name == "target_id":
+            continue
+        size = _weigh(value)
+        if size > room:
+            heavy.add(name)
+        else:
+            room -= size
+    return heavy
+
+
+def _is_small(value: object) -> bool:
+    """Whether a value need not be weighed, as nearly all need not."""
+    if isinstance(value, str):
+        return len(value) <= SMALL
+    if isinstance(value, int):
+        return value.bit_length() <= MOST_BITS
+    return value is None or isinstance(value, float)
+
+
+def _weigh(value: object) -> int:
+    """The characters of a value as JSON; too many for what JSON cannot hold."""
+    if isinstance(value, int):
+        return LARGEST_ITEM + 1
+    try:
+        return len(json.dumps(value, default=str))
+    except (ValueError, TypeError, RecursionError):
+        return LARGEST_ITEM + 1
+
+
+def parse_targets(items: Iterable[Mapping[str, object]], defaults: Mapping[str, object]) -> dict[str, Target]:
+    """The targets that those items describe, by their ids."""
+    return {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+
+
+def _locate(error: str, name: str, item: Mapping[str, object]) -> str:
+    place = "" if name in item else f" of the item `{DEFAULTS_ID}`"
+    return f"The field `{name}`{place} cannot be used: {clean(error, EXPLAINED)}."
+
+
+def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
+    """What holds moments, read last because those without an offset are in the target's own time zone."""
+    if values.keys().isdisjoint(("maintenance", "silence", "acknowledged")):
+        return
+    zone = values.get("timezone", UTC)
+    assert isinstance(zone, tzinfo)
+    windows: list[Window] = []
+    for position, window in enumerate(as_list(values.get("maintenance", ())), start=1):
+        try:
+            windows.append(parse_window(window, zone))
+        except ValueError as error:
+            why = clean(str(error), EXPLAINED)
+            problems.append(
+                Problem("maintenance", f"The field `maintenance` cannot be used: window {position}: {why}.")
+            )
+            break  # a list of 400 KB has ten thousand windows, and would have as many problems
+    values["maintenance"] = tuple(windows)
+    for name, parse in (("silence", parse_silence), ("acknowledged", parse_acknowledgement)):
+        try:
+            if name in values:
+                values[name] = parse(values[name], zone)
+        except ValueError as error:
+            values.pop(name)
+            why = clean(str(error), EXPLAINED)
+            problems.append(Problem(name, f"The field `{name}` cannot be used: {why}."))
+
+
+def _build(
+    values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object], fields: Mapping[str, object]
+) -> Target:
+    target_id = item.get("target_id", "")
+    target_id = target_id if isinstance(target_id, str) else quote(target_id)
+    policy = {name: values.pop(name) for name in POLICY_FIELDS.intersection(values)}
+    host = values.get("host", "")
+    built_in = {
+        "target_id": target_id,
+        "name": values.get("name") or clean(target_id, 100),
+        "host": host,
+        "tls_name": host,
+    }
+    if values.get("tls") is TlsMode.IMPLICIT:
+        built_in["port"] = 995
+    return Target(
+        policy=Policy(**policy) if policy else USUAL,  # type: ignore[arg-type]
+        problems=problems,
+        unknown_fields=tuple(sorted(map(str, item.keys() - FIELDS_BY_NAME.keys()))),
+        fields=fields,
+        **built_in | values,  # type: ignore[arg-type]
+    )
+
+
+def place(target: Target) -> str:
+    """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f"{host}:{target.port}"

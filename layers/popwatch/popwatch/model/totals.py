@@ -1,0 +1,55 @@
+"""Totals: what the tests of a target in an hour, a day or a month add up to. No I/O."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+BUCKET_RATIO = 1.1
+"""A bucket of round-trip times is a tenth wider than the one below, so a percentile read from them is within 5 %."""
+
+PERCENTILES = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class HourTotals:
+    """What the tests of one target in one hour, or one day, add up to.
+
+    `failures` counts by error code. `inconclusive` tests were not judged, and those `in_maintenance` failed where that
+    does not count: neither is a pass or a failure. `degraded` counts passes in which some addresses failed. Round-trip
+    times are milliseconds; `buckets` counts them by `floor(log(rtt_ms, BUCKET_RATIO))`, which hours of a month can be
+    added up from.
+    """
+
+    tests: int = 0
+    passes: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    inconclusive: int = 0
+    in_maintenance: int = 0
+    degraded: int = 0
+    rtt_min_ms: float | None = None
+    rtt_mean_ms: float | None = None
+    rtt_max_ms: float | None = None
+    rtt_p95_ms: float | None = None
+    buckets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def percentiles_ms(self) -> tuple[float | None, ...]:
+        """The p50, p95 and p99 of its round-trip times, each within 5 %."""
+        return tuple(self.percentile(share) for share in PERCENTILES)
+
+    def percentile(self, share: float) -> float | None:
+        """The rtt in ms below which `share` of the passes lie, within 5 %, and within the least and the greatest."""
+        found = percentile(self.buckets, share)
+        if found is None or self.rtt_min_ms is None or self.rtt_max_ms is None:
+            return found
+        return min(max(found, self.rtt_min_ms), self.rtt_max_ms)
+
+
+def percentile(buckets: Mapping[str, int], share: float) -> float | None:
+    """The rtt in ms below which `share` of the passes lie, within 5 %; None where there was no pass."""
+    rank = math.ceil(share * sum(buckets.values()))
+    for bucket in sorted(map(int, buckets)):
+        rank -= buckets[str(bucket)]
+        if rank <= 0:
+            return float(f"{BUCKET_RATIO ** (bucket + 0.5):.3g}")
+    return None

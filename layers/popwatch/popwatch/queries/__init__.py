@@ -1,0 +1,1 @@
+"""Reading what is stored, for the page and the command."""

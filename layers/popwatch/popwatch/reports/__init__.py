@@ -1,0 +1,1 @@
+"""The arithmetic of status and reports: pure functions over what was read."""

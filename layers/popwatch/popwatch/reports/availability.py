@@ -1,0 +1,236 @@
+"""The arithmetic of reports: how long a target was in what, and its outages. Pure; docs/reports.md defines the words.
+
+A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
+that reached `down`: it begins with the first failed test. Maintenance inside a run neither ends it nor counts as down.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from popwatch.model.health import FAILING, State, Transition
+
+NOTHING, DAY = timedelta(), timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A stretch of time, such as that of a report: `begin <= moment < end`."""
+
+    begin: datetime
+    end: datetime
+
+    @property
+    def length(self) -> timedelta:
+        """From its begin to its end."""
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in one state, cut at the edges of its period; `why` is the transition that began it, if it lies inside."""
+
+    begin: datetime
+    end: datetime
+    state: State
+    why: Transition | None = None
+
+    @property
+    def length(self) -> timedelta:
+        """From its begin to its end."""
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A run of failed tests that reached `down`, cut at the edges of the period.
+
+    `down` is its length without the maintenance in it. `begun_before` and `goes_on` say which edges are the period's.
+    `error` and `reason` are those of the test that made it `down`, if that lies inside.
+    """
+
+    begin: datetime
+    end: datetime
+    down: timedelta
+    begun_before: bool = False
+    goes_on: bool = False
+    error: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long a target was in what; together they are the period's length.
+
+    `brief` is the part of `up` in which tests failed that never reached `down`, in so many `brief_runs`.
+    """
+
+    up: timedelta = NOTHING
+    down: timedelta = NOTHING
+    maintenance: timedelta = NOTHING
+    untested: timedelta = NOTHING
+    suspended: timedelta = NOTHING
+    inconclusive: timedelta = NOTHING
+    brief: timedelta = NOTHING
+    brief_runs: int = 0
+    outages: tuple[Outage, ...] = field(default=())
+
+    @property
+    def availability(self) -> float | None:
+        """The share of up in up and down, or None where there is neither."""
+        judged = self.up + self.down
+        return self.up / judged if judged else None
+
+    @property
+    def mttr(self) -> timedelta | None:
+        """The mean time to recovery: down time by outages."""
+        return self.down / len(self.outages) if self.outages else None
+
+    @property
+    def mtbf(self) -> timedelta | None:
+        """The mean time between failures: up time by outages."""
+        return self.up / len(self.outages) if self.outages else None
+
+
+def spans(
+    transitions: Iterable[Transition],
+    state: State,
+    since: datetime | None,
+    period: Period,
+    unwatched: Sequence[tuple[datetime, datetime]] = (),
+) -> list[Span]:
+    """The spans of a period, from the transitions in it or after it, and the present `state` with its beginning.
+
+    What is not known is `untested`: the time before the oldest transition's previous state began, and what would have
+    been up while popwatch itself was `unwatched`: nobody looked. A failing target counts as failing through that.
+    """
+    known = sorted((change for change in transitions if change.at >= period.begin), key=lambda change: change.at)
+    found: list[Span] = []
+    moment, why = period.begin, None
+    for change in known:
+        began = max(change.at - change.lasted, moment) if change.lasted is not None else moment
+        _add(found, period, Span(moment, began, State.UNTESTED))
+        _add(found, period, Span(began, change.at, change.previous, why if began == moment else None))
+        moment, why = change.at, change
+    began = moment if known else max(since or period.end, moment)
+    _add(found, period, Span(moment, began, State.UNTESTED))
+    lasting = known[-1].state if known and since is not None else state
+    _add(found, period, Span(began, period.end, lasting, why))
+    return [piece for span in found for piece in _cut(span, unwatched)]
+
+
+def _add(found: list[Span], period: Period, span: Span) -> None:
+    """Add the part of a span that lies in the period, if any of it does."""
+    cut = replace(span, begin=max(span.begin, period.begin), end=min(span.end, period.end))
+    if cut.begin < cut.end:
+        found.append(cut)
+
+
+def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator[Span]:
+    """A span up, with the times out of it in which nobody looked; any other as it is."""
+    left = span
+    for begin, end in sorted(unwatched) if span.state is State.UP else ():
+        if begin < left.end and end > left.begin:
+            first, last = max(begin, left.begin), min(end, left.end)
+            if left.begin < first:
+                yield replace(left, end=first)
+            yield Span(first, last, State.UNTESTED)
+            left = replace(left, begin=last)
+    if left.begin < left.end:
+        yield left
+
+
+def times(found: Sequence[Span], inconclusive: timedelta = NOTHING) -> Times:
+    """How long those spans were what; `inconclusive` is taken from the time up."""
+    runs = _runs(found)
+    outages = tuple(outage for run in runs if (outage := _outage(run, found)))
+    brief = [run for run in runs if not any(_is_down(span) for span in run)]
+    down = sum((outage.down for outage in outages), NOTHING)
+    briefly = sum((span.length for run in brief for span in run if span.state in FAILING), NOTHING)
+    up = _time_in(found, State.UP) + briefly
+    return Times(
+        up=up - min(inconclusive, up),
+        down=down,
+        maintenance=_time_in(found, State.MAINTENANCE),
+        untested=_time_in(found, State.UNTESTED),
+        suspended=_time_in(found, State.SUSPENDED),
+        inconclusive=min(inconclusive, up),
+        brief=briefly,
+        brief_runs=len(brief),
+        outages=outages,
+    )
+
+
+def by_day(found: Sequence[Span]) -> list[tuple[datetime, dict[str, float]]]:
+    """Each day (UTC) that those spans touch, with its seconds of `up`, `down`, `maintenance` and so on.
+
+    A failing span counts as `down` if it belongs to an outage, else as `up`.
+    """
+    down = {id(span) for run in _runs(found) if any(map(_is_down, run)) for span in run if span.state in FAILING}
+    days: dict[datetime, dict[str, float]] = {}
+    for span in found:
+        kind = "down" if id(span) in down else "up" if span.state in FAILING else span.state.value
+        begin = span.begin
+        while begin < span.end:
+            day = begin.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            end = min(span.end, day + DAY)
+            seconds = days.setdefault(day, {})
+            seconds[kind] = seconds.get(kind, 0.0) + (end - begin).total_seconds()
+            begin = end
+    return sorted(days.items())
+
+
+def total(parts: Sequence[Times]) -> Times:
+    """The times of several targets together."""
+
+    def add(name: str) -> timedelta:
+        return sum((getattr(part, name) for part in parts), NOTHING)
+
+    return Times(
+        up=add("up"),
+        down=add("down"),
+        maintenance=add("maintenance"),
+        untested=add("untested"),
+        suspended=add("suspended"),
+        inconclusive=add("inconclusive"),
+        brief=add("brief"),
+        brief_runs=sum(part.brief_runs for part in parts),
+        outages=tuple(outage for part in parts for outage in part.outages),
+    )
+
+
+def _runs(found: Sequence[Span]) -> list[list[Span]]:
+    """Runs of failing spans, with the maintenance between or behind them."""
+    runs: list[list[Span]] = []
+    open_run: list[Span] = []
+    for span in found:
+        if span.state in FAILING or (span.state is State.MAINTENANCE and open_run):
+            open_run.append(span)
+        elif open_run:
+            runs.append(open_run)
+            open_run = []
+    return [*runs, open_run] if open_run else runs
+
+
+def _outage(run: list[Span], found: Sequence[Span]) -> Outage | None:
+    """The outage that a run is, if it reached down."""
+    first = next((span for span in run if _is_down(span)), None)
+    if first is None:
+        return None
+    return Outage(
+        begin=run[0].begin,
+        end=run[-1].end,
+        down=sum((span.length for span in run if span.state in FAILING), NOTHING),
+        begun_before=run[0] is found[0] and run[0].why is None,
+        goes_on=run[-1] is found[-1],
+        error=str(first.why.error or "") if first.why else "",
+        reason=first.why.reason if first.why else "",
+    )
+
+
+def _is_down(span: Span) -> bool:
+    return span.state in (State.DOWN, State.LOST)
+
+
+def _time_in(found: Sequence[Span], state: State) -> timedelta:
+    return sum((span.length for span in found if span.state is state), NOTHING)

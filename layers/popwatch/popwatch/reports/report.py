@@ -1,0 +1,233 @@
+"""A report of a period: availability, outages and round-trip times per target, per group and in all. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from popwatch.decisions.schedule import TICK
+from popwatch.model.health import Transition
+from popwatch.model.records import Note, Record
+from popwatch.model.targets import Target
+from popwatch.model.text import clean, duration, iso
+from popwatch.model.totals import HourTotals
+from popwatch.reports.availability import Outage, Period, Span, Times, spans, times, total
+from popwatch.reports.totals import merge
+
+GONE_NAMED = 20
+"""Removed targets that a report names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is reported of a target, of a group, or of all: `name` says of which, and `targets` of how many.
+
+    Only a target has `spans`, `notes` of what people did about it, and days until its certificate expires, counted from
+    when the report was made; `certificate_is_near` says that people are warned of it by now.
+    """
+
+    name: str
+    group: str
+    targets: int
+    times: Times
+    totals: HourTotals
+    target_id: str = ""
+    spans: Sequence[Span] = ()
+    notes: Sequence[Note] = ()
+    certificate_days: int | None = None
+    certificate_is_near: bool = False
+
+    @property
+    def rtt_ms(self) -> tuple[float | None, ...]:
+        """The p50, p95 and p99 of its round-trip times, each within 5 %."""
+        return self.totals.percentiles_ms
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """A line for each target, the least available first, one for each group, and one for all.
+
+    `missing` says in sentences what History has lost of the period, by retention or because it did not exist yet.
+    """
+
+    period: Period
+    made_at: datetime
+    targets: Sequence[Line]
+    groups: Sequence[Line]
+    whole: Line
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the tables hold of a period, by target: `transitions` are those since its begin of targets that had any.
+
+    `gaps` are the times in which popwatch itself had stopped.
+    """
+
+    records: Mapping[str, Record]
+    transitions: Mapping[str, Sequence[Transition]]
+    totals: Mapping[str, HourTotals]
+    notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)
+    gaps: Sequence[tuple[datetime, datetime]] = ()
+
+
+def make_report(
+    period: Period, targets: Mapping[str, Target], findings: Findings, now: datetime, missing: Sequence[str] = ()
+) -> FleetReport:
+    """The report of those targets."""
+    lines = [_line(target, findings, period, now) for target in targets.values()]
+    lines.sort(key=lambda line: (_availability_or_one(line.times), line.group, line.name))
+    names = sorted({line.group for line in lines} - {""})
+    groups = [_sum([line for line in lines if line.group == name], name) for name in names]
+    return FleetReport(period, now, lines, groups, _sum(lines, ""), missing)
+
+
+def missing_parts(period: Period, now: datetime, records_kept: timedelta) -> list[str]:
+    """What retention has taken from a period."""
+    oldest = now - records_kept
+    if period.begin >= oldest:
+        return []
+    return [
+        f"Transitions and totals are kept for {records_kept.days} days. Of the time before {oldest:%Y-%m-%d %H:%M} UTC "
+        "only the state is known that still lasted then; what is not known counts as untested."
+    ]
+
+
+def unwatched_parts(period: Period, gaps: Sequence[tuple[datetime, datetime]]) -> list[str]:
+    """What popwatch itself missed of a period."""
+    parts = [min(end, period.end) - max(begin, period.begin) for begin, end in gaps]
+    if not parts:
+        return []
+    return [
+        f"popwatch itself had stopped for {duration(sum(parts, timedelta()))} of this period: nothing was tested, and "
+        "what would have been up counts as untested."
+    ]
+
+
+def removed_parts(target_ids: Iterable[str], tested: Iterable[str]) -> list[str]:
+    """The targets that were `tested` in a period and are none of the present ones any more."""
+    gone = sorted(set(tested).difference(target_ids))
+    if not gone:
+        return []
+    names = ", ".join(clean(name, 40) for name in gone[:GONE_NAMED])
+    more = f" and {len(gone) - GONE_NAMED} more" if len(gone) > GONE_NAMED else ""
+    return [
+        f"Tested in this period, but removed since, and in none of its figures: {names}{more}. "
+        "`popwatch history ID` tells of each."
+    ]
+
+
+def report_to_json(report: FleetReport) -> dict[str, Any]:
+    """The report as programs get it: seconds, milliseconds, shares from 0 to 1, null for what there is not."""
+    return {
+        "begin": iso(report.period.begin),
+        "end": iso(report.period.end),
+        "made_at": iso(report.made_at),
+        "missing": list(report.missing),
+        "whole": line_to_json(report.whole),
+        "groups": [line_to_json(line) for line in report.groups],
+        "targets": [
+            line_to_json(line)
+            | {"outages": [outage_to_json(outage) for outage in line.times.outages]}
+            | {"notes": [note_to_json(note) for note in line.notes]}
+            for line in report.targets
+        ],
+    }
+
+
+def line_to_json(line: Line) -> dict[str, Any]:
+    """One line's figures."""
+    p50, p95, p99 = line.rtt_ms
+    found, totals = line.times, line.totals
+    return {
+        "target_id": line.target_id or None,
+        "name": line.name or None,
+        "group": line.group or None,
+        "targets": line.targets,
+        "availability": found.availability,
+        "up_seconds": found.up.total_seconds(),
+        "down_seconds": found.down.total_seconds(),
+        "maintenance_seconds": found.maintenance.total_seconds(),
+        "untested_seconds": found.untested.total_seconds(),
+        "suspended_seconds": found.suspended.total_seconds(),
+        "inconclusive_seconds": found.inconclusive.total_seconds(),
+        "outage_count": len(found.outages),
+        "mttr_seconds": _seconds(found.mttr),
+        "mtbf_seconds": _seconds(found.mtbf),
+        "brief_failures": found.brief_runs,
+        "brief_seconds": found.brief.total_seconds(),
+        "tests": totals.tests,
+        "passes": totals.passes,
+        "failures": dict(totals.failures),
+        "failed_in_maintenance": totals.in_maintenance,
+        "inconclusive": totals.inconclusive,
+        "half_up": totals.degraded,
+        "rtt_p50_ms": p50,
+        "rtt_p95_ms": p95,
+        "rtt_p99_ms": p99,
+        "rtt_mean_ms": totals.rtt_mean_ms,
+        "rtt_max_ms": totals.rtt_max_ms,
+        "certificate_days": line.certificate_days,
+    }
+
+
+def outage_to_json(outage: Outage) -> dict[str, Any]:
+    """One outage."""
+    return {
+        "begin": iso(outage.begin),
+        "end": None if outage.goes_on else iso(outage.end),
+        "down_seconds": outage.down.total_seconds(),
+        "begun_before": outage.begun_before,
+        "goes_on": outage.goes_on,
+        "error": outage.error or None,
+        "reason": outage.reason or None,
+    }
+
+
+def note_to_json(note: Note) -> dict[str, Any]:
+    """What somebody did."""
+    return {
+        "action": note.action.value,
+        "at": iso(note.at),
+        "by": note.by or None,
+        "why": note.why or None,
+        "until": iso(note.until) if note.until else None,
+    }
+
+
+def put_aside(totals: HourTotals) -> timedelta:
+    """How long tests were not judged: what is put aside at a tick is tested again at the next."""
+    return totals.inconclusive * TICK
+
+
+def _line(target: Target, findings: Findings, period: Period, now: datetime) -> Line:
+    name = target.target_id
+    health = findings.records.get(name, Record(name)).health
+    totals = findings.totals.get(name, HourTotals())
+    found = spans(findings.transitions.get(name, ()), health.state, health.since, period, findings.gaps)
+    left = (health.certificate_expires - now) // timedelta(days=1) if health.certificate_expires else None
+    return Line(
+        name=target.name,
+        group=target.group,
+        targets=1,
+        times=times(found, put_aside(totals)),
+        totals=totals,
+        target_id=name,
+        spans=found,
+        notes=[note for note in findings.notes.get(name, ()) if note.at < period.end],
+        certificate_days=left,
+        certificate_is_near=left is not None and left <= max(target.policy.certificate_warn_days, default=-1),
+    )
+
+
+def _sum(lines: Sequence[Line], name: str) -> Line:
+    return Line(name, name, len(lines), total([line.times for line in lines]), merge(line.totals for line in lines))
+
+
+def _availability_or_one(found: Times) -> float:
+    return 1.0 if found.availability is None else found.availability
+
+
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()

@@ -1,0 +1,251 @@
+"""The use case: at a tick, plan what is due, test it or send it to the queue, and note how far sweeps have come.
+
+Everything may happen twice or be cut off at any point: a tick is marked only when all of it has been tested or lies in
+the queue, and what an interrupted sweep left behind is the next one's first work.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.store import Store, SweepMark
+from popwatch.config import Settings
+from popwatch.decisions.batches import Batch, HourOfBatch, cut
+from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
+from popwatch.decisions.schedule import SILENT_AFTER, is_stale
+from popwatch.model.health import State
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.plain import from_plain
+from popwatch.model.records import Record
+from popwatch.model.targets import Target, parse_targets
+from popwatch.model.text import iso
+from popwatch.model.totals import HourTotals
+from popwatch.prober.loop import Prober
+from popwatch.reports.totals import add_up, merge_by_target
+from popwatch.sweep.batch_run import BatchTester, Results, commit_threads
+from popwatch.sweep.committer import Committer
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+HOUR_GRACE = timedelta(minutes=5)
+"""How long after its end an hour is added up, so that its last samples have been written."""
+
+HOURS_AT_ONCE = 6
+"""Hours that one sweep adds up after popwatch itself has paused; the next sweeps do the rest."""
+
+LAST_HOUR = 23
+"""Of a day."""
+
+REFERENCE_SECONDS = 3.0
+"""How long a reference host may take to be reached."""
+
+LARGEST_REPORT = 50
+"""Unknown fields that one log line names."""
+
+_log = logging.getLogger("popwatch.sweep.sweep")
+
+
+@dataclass(slots=True)
+class Report:
+    """What one invocation did: what is logged and counted of it.
+
+    `lag_seconds` is the time from the tick to the end. `states` counts all targets as the plan found them; a batch from
+    the queue has none. `inconclusive` tests were put aside, since the monitor's own network may be to blame. `owed`
+    counts what AWS refused and a later sweep makes good.
+    """
+
+    tick: datetime
+    tests: int = 0
+    failures: Counter[ErrorCode] = field(default_factory=Counter)
+    transitions: Counter[State] = field(default_factory=Counter)
+    alerts: Counter[str] = field(default_factory=Counter)
+    states: Mapping[State, int] = field(default_factory=dict)
+    messages: int = 0
+    handed_back: int = 0
+    inconclusive: int = 0
+    owed: int = 0
+    lag_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What a sweep works with; `threads` makes those that commit a batch's outcomes."""
+
+    store: Store
+    prober: Prober
+    notifier: Notifier
+    dispatcher: Dispatcher
+    threads: Callable[[], Executor] = commit_threads
+
+
+class Sweep:
+    """One invocation's work. `writer` names it; `end_by`, by the monotonic clock, is when its tests must have ended.
+
+    A sweep that comes more than `silent_after` after the last one notes that popwatch itself had stopped.
+    """
+
+    def __init__(
+        self,
+        edges: Edges,
+        settings: Settings,
+        *,
+        writer: str,
+        end_by: float,
+        clock: Callable[[], datetime],
+        silent_after: timedelta = SILENT_AFTER,
+    ) -> None:
+        self._edges, self._store, self._settings = edges, edges.store, settings
+        self._end_by, self._clock, self._silent_after = end_by, clock, silent_after
+        self._committer = Committer(
+            edges.store, edges.notifier, storm_threshold=settings.storm_threshold, writer=writer, clock=clock
+        )
+
+    def run_tick(self, tick: datetime) -> Report:
+        """Do all that is due at `tick`; nothing, if it or a later tick has been completed."""
+        mark, records = self._store.read_records()
+        if mark.tick and mark.tick >= tick:
+            _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
+            return Report(tick)
+        defaults, items = self._store.read_targets()
+        targets = parse_targets(items, defaults)
+        records = self._settle_left_behind(targets, records, tick)
+        planned = plan(tick, mark.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
+        for test in planned.to_suspend:
+            self._committer.suspend(test, tick)
+        report = self._run_plan(planned)
+        if mark.tick and tick - mark.tick > self._silent_after:
+            self._store.put_gap(mark.tick, tick)
+        self._store.mark_sweep(self._advance(mark, planned, targets.values()))
+        return report
+
+    def run_batch(self, batch: Batch) -> Report:
+        """Make the tests of a message, but for those whose time has passed."""
+        now = self._clock()
+        fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, batch.tick, now)]
+        return self._report(batch.tick, self._test(replace(batch, tests=tuple(fresh))))
+
+    def run_hour(self, work: HourOfBatch) -> None:
+        """Add up one hour of one batch, and its day if that ends with it, or lacks it because the hour is late."""
+        until = work.hour + HOUR
+        samples = [results for _, results in self._store.read_samples(work.batches, work.number, work.hour, until)]
+        if samples:
+            self._store.put_hour(work.batches, work.number, work.hour, add_up(samples))
+        day = work.hour.replace(hour=0)
+        late = any(self._store.read_days(work.batches, work.number, day, day + DAY))
+        if until.hour == 0 or late:
+            self._add_up_day(work.batches, work.number, day)
+
+    def _add_up_day(self, batches: int, number: int, day: datetime) -> None:
+        hours = self._store.read_hours(batches, number, day, day + DAY)
+        totals = merge_by_target(
+            {name: from_plain(HourTotals, found) for name, found in part.items()} for _, part in hours
+        )
+        if totals:
+            self._store.put_day(batches, number, day, totals)
+
+    def _settle_left_behind(
+        self, targets: Mapping[str, Target], records: Mapping[str, Record], tick: datetime
+    ) -> dict[str, Record]:
+        """Send what dead invocations owed, forget targets that are gone; the records as they are after it."""
+        dead_since = self._clock() - timedelta(seconds=self._settings.function_timeout_seconds)
+        settled = {name: self._committer.settle(record, dead_since) for name, record in records.items()}
+        self._committer.flush(final=True)
+        for record in without_target(targets, settled.values()):
+            if not record.pending:
+                self._committer.forget(record, tick)
+        return settled
+
+    def _run_plan(self, planned: Plan) -> Report:
+        """Test the one batch here, or send each of several to the queue; later tests go there in any case."""
+        report = Report(planned.now.tick)
+        for later in planned.later:
+            delay = max(0, round((later.tick - self._clock()).total_seconds()))
+            report.messages += sum(self._edges.dispatcher.send(batch, delay) for batch in cut(later).values())
+        if planned.batches == 1:
+            report = self._report(planned.now.tick, self._test(planned.now), messages=report.messages)
+        else:
+            report.messages += sum(self._edges.dispatcher.send(batch) for batch in cut(planned.now).values())
+            report = self._report(planned.now.tick, Results(), messages=report.messages)
+        report.states = planned.states
+        return report
+
+    def _test(self, batch: Batch) -> Results:
+        tester = BatchTester(
+            batch,
+            store=self._store,
+            prober=self._edges.prober,
+            committer=self._committer,
+            dispatcher=self._edges.dispatcher,
+            end_by=self._end_by,
+            clock=self._clock,
+            references=_reference_targets(self._settings),
+            threads=self._edges.threads,
+        )
+        return tester.run()
+
+    def _report(self, tick: datetime, results: Results, messages: int = 0) -> Report:
+        tally = self._committer.tally
+        return Report(
+            tick=tick,
+            tests=len(results.samples),
+            failures=results.failures,
+            transitions=tally.transitions,
+            alerts=tally.alerts,
+            messages=messages,
+            handed_back=results.handed_back,
+            inconclusive=results.inconclusive,
+            owed=tally.unsent,
+            lag_seconds=(self._clock() - tick).total_seconds(),
+        )
+
+    def _advance(self, mark: SweepMark, planned: Plan, targets: Iterable[Target]) -> SweepMark:
+        """How far sweeps have come with this one."""
+        tick, digest, found = planned.now.tick, *unknown_fields(targets)
+        if found and digest != mark.unknown_fields:
+            _log.warning("Some targets have unknown fields.", extra={"unknown_fields": found[:LARGEST_REPORT]})
+        layouts = {**mark.layouts, str(planned.batches): iso(tick)}
+        last = _last_whole_hour(tick)
+        hours = _of_one_day(_hours_between(mark.hour or last, last)[:HOURS_AT_ONCE])
+        for hour in hours:
+            self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], planned.batches)
+        done = hours[-1] if hours else mark.hour or last
+        return SweepMark(tick, done, layouts, digest)
+
+    def _add_up(self, hour: datetime, layouts: Iterable[int], batches: int) -> None:
+        """Add up an hour, here if the fleet is one batch and else by the queue."""
+        for count in layouts:
+            for number in range(count):
+                work = HourOfBatch(hour, count, number)
+                if batches == 1:
+                    self.run_hour(work)
+                else:
+                    self._edges.dispatcher.send(work)
+
+
+def _reference_targets(settings: Settings) -> list[Target]:
+    """Hosts that tell whether the network works, as targets: any answer at all will do."""
+    return [
+        Target(f"{host}:{port}", host, host, port, max_test_seconds=REFERENCE_SECONDS)
+        for host, port in settings.reference_hosts
+    ]
+
+
+def _last_whole_hour(tick: datetime) -> datetime:
+    """The last hour that is over, grace included, by `tick`: its beginning."""
+    return (tick - HOUR_GRACE).replace(minute=0, second=0, microsecond=0) - HOUR
+
+
+def _of_one_day(hours: list[datetime]) -> list[datetime]:
+    """The first of some hours in a row. A day's last hour comes alone, as the day is added up with it: messages run in
+    any order, and the other hours of the day must be there by then."""
+    last = next((position for position, hour in enumerate(hours) if hour.hour == LAST_HOUR), len(hours))
+    return hours[: max(last, 1)]
+
+
+def _hours_between(done: datetime, last: datetime) -> list[datetime]:
+    return [done + HOUR * step for step in range(1, int((last - done) / HOUR) + 1)]
