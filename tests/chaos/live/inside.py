@@ -1,8 +1,8 @@
 """The deployed handler, within the function's own process, by the campaign's clock and under its eyes.
 
-The function's handler is set to `tests.chaos.live.inside.handler`. What runs is the code that was deployed, or for
-a planted bug a class in the place of one of its own. The campaign hears when an invocation begins and ends, and of each test
-before popwatch does; each call to AWS says whose it is.
+The function's handler is set to `tests.chaos.live.inside.handler`. What runs is the code that was deployed, or for a
+planted bug a class in the place of one of its own. The campaign hears when an invocation begins and ends, and of each
+test before popwatch does; each call to AWS says whose it is.
 """
 
 import json
