@@ -14,8 +14,8 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from popwatch.aws.alert_topic import Notifier
-from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
 from popwatch.decisions.batches import HourOfBatch, from_message
@@ -120,6 +120,6 @@ def _edges() -> Edges:
     return Edges(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
         prober=Prober(allow_local=settings.allow_local_targets),
-        notifier=Notifier(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
-        dispatcher=Dispatcher(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
+        notifier=AlertTopic(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
+        dispatcher=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
     )

@@ -13,13 +13,13 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from popwatch.aws.sign_in_limits import Guesses
+from popwatch.aws.sign_in_limits import SignInLimits
 from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
 from popwatch.web.authentication import Door, Secret
 from popwatch.web.http import Request, Response, cookies_of, query_of
 from popwatch.web.site import Site
-from popwatch.web.views import Readings
+from popwatch.web.views import Views
 
 REFRESH_SECONDS = 15.0
 SECRET_SECONDS = 60
@@ -96,7 +96,9 @@ def _site() -> Site:
         return Secret(found["password"], found["key"])
 
     tables = Tables(settings.targets_table, settings.status_table, settings.history_table)
-    readings = Readings(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
+    readings = Views(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
     return Site(
-        readings, Door(read_secret, Guesses(dynamodb, settings.history_table), _clock), refresh_seconds=REFRESH_SECONDS
+        readings,
+        Door(read_secret, SignInLimits(dynamodb, settings.history_table), _clock),
+        refresh_seconds=REFRESH_SECONDS,
     )

@@ -8,7 +8,7 @@ from typing import Any
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Health, State
 from popwatch.model.messages import Message
-from popwatch.model.records import Pending, Record
+from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.doctor.rules import (
     alert_coverage,
@@ -95,7 +95,7 @@ def of_items(*items: dict[str, Any]) -> list[Finding]:
 def owing(committed_at: datetime) -> Record:
     """A record that still owes an alert."""
     message = Message("mail-berlin", "DOWN 1/3", "text", "text", "line", {"event": "down"})
-    return Record("mail-berlin", 7, pending=(Pending(7, TICK, committed_at, message=message),))
+    return Record("mail-berlin", 7, outbox=(OutboxEntry(7, TICK, committed_at, message=message),))
 
 
 def tick_letter(at: datetime = TICK - timedelta(minutes=40)) -> dead_letters.Letter:

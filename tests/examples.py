@@ -57,8 +57,8 @@ def others(watched: Target) -> dict[AlertEvent, Message]:
     occasions: dict[AlertEvent, tuple[Health, Outcome]] = {
         AlertEvent.FLAPPING: (replace(HEALTHY, changes=changes), FAILED),
         AlertEvent.STEADY: (flapping, PASSED),
-        AlertEvent.DEGRADED: (replace(HEALTHY, degraded=2), half),
-        AlertEvent.RESTORED: (replace(HEALTHY, degraded=3, half_up=True), PASSED),
+        AlertEvent.DEGRADED: (replace(HEALTHY, degraded_tests=2), half),
+        AlertEvent.RESTORED: (replace(HEALTHY, degraded_tests=3, degraded_alerted=True), PASSED),
         AlertEvent.CERTIFICATE: (HEALTHY, tls),
     }
     found = {}

@@ -25,7 +25,7 @@ from typing import Any
 import boto3
 import yaml
 
-from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.store import Capacity, Store
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, from_message
@@ -35,7 +35,7 @@ from popwatch.prober.loop import Prober
 from popwatch.sweep.sweep import Edges, Sweep
 from popwatch.web.http import Request
 from popwatch.web.site import Site
-from popwatch.web.views import Readings
+from popwatch.web.views import Views
 from popwatch_cli.bill import Measured, measured_from
 from popwatch_cli.target_table import TargetTable
 from tests.bench.bench_capacity import engine
@@ -220,7 +220,7 @@ def sweep_of(world: World, counted: list[str]) -> Sweep:
     client = boto3.client("dynamodb", endpoint_url=world.endpoint)
     client.meta.events.register("before-call.*", lambda model, **_: counted.append(model.name))
     store = Store(client, TABLES, lambda: world.now)
-    edges = Edges(store, Prober(), Notifier(world.sns, world.topic), RecordingDispatcher(world))
+    edges = Edges(store, Prober(), AlertTopic(world.sns, world.topic), RecordingDispatcher(world))
     settings = Settings("Targets", "Status", "History", world.topic, "queue")
     return Sweep(edges, settings, writer="bench", end_by=time.monotonic() + 600, clock=lambda: world.now)
 
@@ -273,7 +273,7 @@ def refresh(endpoint: str, count: int) -> tuple[float, float]:
     """CPU seconds and packed bytes of the states of so many targets."""
     with new_world(endpoint=endpoint) as world:
         settle(world, count)
-        site = Site(Readings(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
+        site = Site(Views(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
         rounds = []
         for _ in range(ROUNDS):
             before = time.process_time()

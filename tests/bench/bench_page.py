@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from popwatch.web.http import Request, Response
 from popwatch.web.site import Site
-from popwatch.web.views import Readings
+from popwatch.web.views import Views
 from tests.bench.bench_capacity import engine
 from tests.integration.fleet import settle
 from tests.integration.world import World, new_world
@@ -40,7 +40,7 @@ def main() -> None:
 
 def measure(world: World, count: int) -> None:
     """Print the rows of a fleet, and what a page costs that is open all month."""
-    site = Site(Readings(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
+    site = Site(Views(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
     names = [f"id=mail-berlin-{number:03}" for number in range(0, min(10 * IN_SIGHT, count), 10)]
     units = show(world, count, "status", lambda: site.answer(Request("GET", "/api/status")))
     query = {"id": [name.removeprefix("id=") for name in names]}

@@ -25,9 +25,9 @@ from popwatch.aws.store import Store, SweepMark
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.records import Pending, Record
+from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.text import iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up, merge
@@ -123,7 +123,7 @@ def write_month(store: Store, names: Sequence[str], period: Period, now: datetim
         write_record(store, name, [period.begin + period.length * chance.random() for _ in range(outages)], period)
 
 
-def hour_of(chance: random.Random) -> HourTotals:
+def hour_of(chance: random.Random) -> Totals:
     """An hour of a server some milliseconds away, now and then slow or failing."""
     middle = chance.uniform(5, 80)
     rtts = [float(f"{middle * chance.lognormvariate(0, 0.2):.3g}") for _ in range(60)]
@@ -143,7 +143,7 @@ def write_record(store: Store, name: str, outages: Sequence[datetime], period: P
             changed = Transition(previous, state, at, at - since, ErrorCode.TIMED_OUT, "no-greeting")
             if state is State.UP:
                 changed = replace(changed, error=None, reason="")
-            store.put_transition(name, Pending(version * 3 + step, at, at, changed))
+            store.put_transition(name, OutboxEntry(version * 3 + step, at, at, changed))
             since = at
     store.commit(Record(name, 1, since, Health(State.UP, since)), 0)
 

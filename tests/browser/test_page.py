@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.sign_in_limits import Guesses
+from popwatch.aws.sign_in_limits import SignInLimits
 from popwatch.aws.store import SweepMark
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
@@ -175,7 +175,7 @@ def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: An
 
 
 def door_of(world: World) -> Door:
-    return Door(lambda: Secret(PASSWORD, "key"), Guesses(world.dynamodb, "History"), lambda: world.now)
+    return Door(lambda: Secret(PASSWORD, "key"), SignInLimits(world.dynamodb, "History"), lambda: world.now)
 
 
 def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.alert_topic import Notifier
-from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepMark
 from popwatch.config import Settings
 from popwatch.decisions.batches import PlannedTest, Work
@@ -19,8 +19,8 @@ from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
 from popwatch.model.messages import Message
 from popwatch.model.plain import to_plain
-from popwatch.model.records import Pending, Record
-from popwatch.model.totals import HourTotals
+from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.totals import Totals
 from popwatch.sweep.committer import Committer
 from popwatch.sweep.sweep import Edges, Report, Sweep
 from tests.chaos.world import Code
@@ -57,14 +57,14 @@ class PendingForgotten(Store):
     """What a commit owes is not in its record."""
 
     def commit(self, record: Record, expected: int) -> Record | None:
-        return super().commit(replace(record, pending=()), expected)
+        return super().commit(replace(record, outbox=()), expected)
 
 
 class HeldForgotten(Store):
     """That an alert was held is not in the record."""
 
     def commit(self, record: Record, expected: int) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, held=False)), expected)
+        return super().commit(replace(record, health=replace(record.health, alert_held=False)), expected)
 
 
 class FlappingForgotten(Store):
@@ -77,14 +77,14 @@ class FlappingForgotten(Store):
 class NoteNotLookedFor(Store):
     """Whether an alert was sent already is never asked."""
 
-    def has_alert(self, target_id: str, pending: Pending) -> bool:  # noqa: ARG002 - that is the bug
+    def has_alert(self, target_id: str, pending: OutboxEntry) -> bool:  # noqa: ARG002 - that is the bug
         return False
 
 
 class TransitionDropped(Store):
     """A transition to lost is not put into History."""
 
-    def put_transition(self, target_id: str, pending: Pending) -> None:
+    def put_transition(self, target_id: str, pending: OutboxEntry) -> None:
         if pending.transition and pending.transition.state is not State.LOST:
             super().put_transition(target_id, pending)
 
@@ -92,7 +92,7 @@ class TransitionDropped(Store):
 class TransitionKeyedByClock(Store):
     """A transition's key is not its own, so that a repeat is a second one."""
 
-    def put_transition(self, target_id: str, pending: Pending) -> None:
+    def put_transition(self, target_id: str, pending: OutboxEntry) -> None:
         super().put_transition(target_id, replace(pending, version=pending.version + int(self._clock().second > 30)))
 
 
@@ -107,19 +107,19 @@ class FailuresNotSampled(Store):
 class HourCut(Store):
     """An hour's totals lack a target."""
 
-    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, Totals]) -> None:
         super().put_hour(batches, batch, hour, dict(list(totals.items())[1:]))
 
 
 class HourSkipped(Store):
     """Every second hour is not added up."""
 
-    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, Totals]) -> None:
         if hour.hour % 2:
             super().put_hour(batches, batch, hour, totals)
 
 
-class RefusalTakenForAnswer(Notifier):
+class RefusalTakenForAnswer(AlertTopic):
     """An alert that SNS refused counts as sent."""
 
     def publish(self, message: Message) -> str:
@@ -129,7 +129,7 @@ class RefusalTakenForAnswer(Notifier):
             return "sent"
 
 
-class RetestsDropped(Dispatcher):
+class RetestsDropped(BatchQueue):
     """Work for later is not sent to the queue."""
 
     def send(self, work: Work, delay_seconds: int = 0) -> int:
@@ -149,7 +149,7 @@ class PublishesFirst(Committer):
 class NotedFirst(Committer):
     """That an alert was sent is noted before SNS has taken it."""
 
-    def _announce(self, record: Record, pending: Pending, message: Message) -> bool:
+    def _announce(self, record: Record, pending: OutboxEntry, message: Message) -> bool:
         self._store.put_alert(record.target_id, pending, "unknown", self._clock(), summary=False)
         return super()._announce(record, pending, message)
 
@@ -171,14 +171,14 @@ class SettledTooSoon(Committer):
 class NothingClaimed(Committer):
     """Sweeps that run at once all send what was left behind."""
 
-    def _claim(self, record: Record, owed: Sequence[Pending]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
+    def _claim(self, record: Record, owed: Sequence[OutboxEntry]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
         return record, True
 
 
 class SummaryTakenForSent(Committer):
     """An alert that is held for a summary counts as sent."""
 
-    def _announce(self, record: Record, pending: Pending, message: Message) -> bool:
+    def _announce(self, record: Record, pending: OutboxEntry, message: Message) -> bool:
         super()._announce(record, pending, message)
         return True
 

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.alert_topic import Notifier
-from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Store
 from popwatch.aws.store import Tables as TableNames
@@ -123,8 +123,8 @@ class Code:
     """The code under test; a test plants its bugs here, or an older version's classes (see `versions`)."""
 
     store: type[Store] = Store
-    notifier: type[Notifier] = Notifier
-    dispatcher: type[Dispatcher] = Dispatcher
+    notifier: type[AlertTopic] = AlertTopic
+    dispatcher: type[BatchQueue] = BatchQueue
     sweep: type[Sweep] = Sweep
     edges: Callable[..., Edges] = Edges
     settings: Callable[..., Settings] = Settings

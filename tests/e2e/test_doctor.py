@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from popwatch.decisions.batches import HourOfBatch, to_messages
 from popwatch.model.messages import Message
-from popwatch.model.records import Pending, Record
+from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.text import iso
 from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -261,8 +261,8 @@ def silenced_for_ever(stack: Deployed) -> Iterator[None]:
 def alert_owed(stack: Deployed) -> Iterator[None]:
     committed_at = datetime.now(UTC) - 10 * MINUTE
     message = Message("owing", "DOWN 1/3", "text", "text", "line", {"event": "down"})
-    pending = Pending(1, committed_at, committed_at, message=message)
-    stack.store.commit(Record("owing", 1, pending=(pending,)), 0)
+    pending = OutboxEntry(1, committed_at, committed_at, message=message)
+    stack.store.commit(Record("owing", 1, outbox=(pending,)), 0)
     yield
     stack.store.delete_record(Record("owing", 1))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.alert_topic import AlertTopic
 from tests.e2e.deployed import Deployed
 from tests.escalations import alerts, forwarder, promises
 
@@ -73,7 +73,7 @@ def received(stack: Deployed, url: str) -> list[dict[str, Any]]:
 
 
 def publish_all(stack: Deployed) -> None:
-    notifier = Notifier(stack.local.client("sns"), stack.local.outputs["AlertTopicArn"])
+    notifier = AlertTopic(stack.local.client("sns"), stack.local.outputs["AlertTopicArn"])
     for alert in alerts():
         notifier.publish(alert)
 

@@ -100,7 +100,7 @@ def compare(stack: Deployed, truth: dict[str, list[bool]], killed_at: list[datet
         report["alerts lost"] += (wanted - got).total()
         report["alerts invented"] += sum(count for subject, count in got.items() if subject not in wanted)
         report["alerts repeated"] += sum((got - wanted).values())
-        assert not stack.store.read_records()[1][name].pending
+        assert not stack.store.read_records()[1][name].outbox
     return {key: report[key] for key in sorted({*report, *KINDS})}
 
 

@@ -11,10 +11,10 @@ from popwatch.aws.store import SweepMark
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Pending, Record
+from popwatch.model.records import OutboxEntry, Record
 from popwatch.web.authentication import Door
 from popwatch.web.site import Site
-from popwatch.web.views import Readings
+from popwatch.web.views import Views
 from popwatch_cli.web_server import served
 from tests.integration.world import World
 
@@ -44,7 +44,7 @@ def settle(world: World, count: int, seed: int = 7) -> None:
 @contextmanager
 def page_of(world: World, door: Door | None = None, refresh_seconds: float = 0.5) -> Iterator[str]:
     """The page of a world while the block runs; its address."""
-    readings = Readings(world.store, lambda: world.now, fresh=timedelta())
+    readings = Views(world.store, lambda: world.now, fresh=timedelta())
     with served(Site(readings, door, refresh_seconds=refresh_seconds), 0) as address:
         yield address
 
@@ -69,7 +69,7 @@ def put_transition(world: World, name: str, version: int, previous: State, state
     """Write a transition into History."""
     error, reason = ERRORS[version % len(ERRORS)] if state in FAILING else (None, "")
     transition = Transition(previous, state, at, None, error, reason)
-    world.store.put_transition(name, Pending(version, at, at, transition))
+    world.store.put_transition(name, OutboxEntry(version, at, at, transition))
 
 
 def _put_target(world: World, name: str, number: int) -> None:

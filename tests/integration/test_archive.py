@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from popwatch.aws.store import SweepMark
 from popwatch.decisions.schedule import batch_of
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.queries.history import HOUR, read_totals, stretches
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up
@@ -26,7 +26,7 @@ def marked(hour: datetime, *layouts: int) -> SweepMark:
 
 
 def count_tests(world: World, period: Period, *layouts: int) -> int:
-    return read_totals(world.store, marked(FIRST + 9 * DAY, *layouts), period).get("t", HourTotals()).tests
+    return read_totals(world.store, marked(FIRST + 9 * DAY, *layouts), period).get("t", Totals()).tests
 
 
 @given(MINUTES, MINUTES, MINUTES)
@@ -61,7 +61,7 @@ def test_a_fleet_that_grew_during_the_period(world: World) -> None:
         world.store.put_hour(1, 0, FIRST + HOUR * hour, {"t": ONE})
     for hour in range(12, 24):
         world.store.put_hour(2, batch_of("t", 2), FIRST + HOUR * hour, {"t": ONE})
-    world.store.put_day(2, batch_of("t", 2), FIRST, {"t": HourTotals(tests=12, passes=12)})
+    world.store.put_day(2, batch_of("t", 2), FIRST, {"t": Totals(tests=12, passes=12)})
     assert count_tests(world, Period(FIRST, FIRST + DAY), 1, 2) == 24
 
 
@@ -80,6 +80,6 @@ def test_edges_are_exact_while_samples_are_kept(world: World, minutes: tuple[int
     for minute in range(120):
         world.store.put_samples(1, 0, FIRST + timedelta(minutes=minute), "g", {"t": 12.5})
     for hour in range(2):
-        world.store.put_hour(1, 0, FIRST + HOUR * hour, {"t": HourTotals(tests=60, passes=60)})
+        world.store.put_hour(1, 0, FIRST + HOUR * hour, {"t": Totals(tests=60, passes=60)})
     begin, end = (FIRST + timedelta(minutes=minute) for minute in minutes)
     assert count_tests(world, Period(begin, end), 1) == tests

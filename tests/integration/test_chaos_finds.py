@@ -67,7 +67,7 @@ def test_missed_slot_is_judged_though_an_alert_was_taken_off_meanwhile() -> None
         publishing = len(rehearsal.calls) - rehearsal.calls[::-1].index("Publish")
     with new_world(storm_threshold=0, kill_at=(publishing, "before")) as world:
         recover(world)
-        assert world.store.read_record("a").pending
+        assert world.store.read_record("a").outbox
         world.failing["a"] = ErrorCode.TIMED_OUT
         slot = next_slot("a", 300, NOON + MINUTE)
         world.tick(slot.replace(second=0) + 3 * MINUTE)

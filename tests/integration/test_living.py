@@ -78,11 +78,16 @@ def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> No
 
 def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
     """The outage goes on beneath the maintenance, and can be acknowledged; one that began in none cannot."""
-    health = Health(State.MAINTENANCE, SINCE, 3, 1, SINCE, beneath=State.DOWN)
+    health = Health(State.MAINTENANCE, SINCE, 3, 1, SINCE, state_before_maintenance=State.DOWN)
     assert stack.store.commit(Record("a", 1, SINCE, health), 0) is None
     do("ack", "a")
     assert target(stack, "a").policy.knows_of(SINCE)
-    assert stack.store.commit(Record("b", 1, SINCE, Health(State.MAINTENANCE, SINCE, beneath=State.UP)), 0) is None
+    assert (
+        stack.store.commit(
+            Record("b", 1, SINCE, Health(State.MAINTENANCE, SINCE, state_before_maintenance=State.UP)), 0
+        )
+        is None
+    )
     assert "there is no outage to acknowledge" in do("ack", "b", code=3)
 
 

@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 
 from popwatch.alerts.rendering import summarize
-from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.alert_topic import AlertTopic
 from popwatch.model.messages import Message
 from tests.examples import START, outage, target
 
@@ -44,7 +44,7 @@ def topic() -> Iterator[str]:
 
 
 def publish(topic: str, messages: list[Message]) -> list[str]:
-    notifier = Notifier(boto3.client("sns"), topic)
+    notifier = AlertTopic(boto3.client("sns"), topic)
     return [notifier.publish(message) for message in messages]
 
 

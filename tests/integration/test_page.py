@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from popwatch.aws.items import Plain
-from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW, Guesses
+from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW, SignInLimits
 from popwatch.aws.store import Store
 from popwatch.web.http import Request
 from popwatch.web.site import Site
-from popwatch.web.views import LATEST, Readings
+from popwatch.web.views import LATEST, Views
 from tests.integration.fleet import page_of, settle
 from tests.integration.world import TABLES, World, new_world
 
@@ -30,7 +30,7 @@ def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[i
 
 
 def site(world: World, fresh: timedelta = timedelta()) -> Site:
-    return Site(Readings(world.store, lambda: world.now, fresh=fresh), None, refresh_seconds=5)
+    return Site(Views(world.store, lambda: world.now, fresh=fresh), None, refresh_seconds=5)
 
 
 def test_the_server_answers_its_own_name_only(world: World) -> None:
@@ -110,7 +110,7 @@ def test_samples_are_read_once(world: World) -> None:
     settle(world, 3)
     asked_since.clear()
     store = RecordingStore(world.dynamodb, TABLES, lambda: world.now)
-    found = Site(Readings(store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=5)
+    found = Site(Views(store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=5)
     for _ in range(2):
         found.answer(Request("GET", "/api/targets/mail-berlin-000"))
     newest = world.now - timedelta(seconds=20)
@@ -136,7 +136,7 @@ def test_many_that_look_read_once(world: World) -> None:
 def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
     """Fifty attempts at once get no more than the limit; the next window starts over; another network is not barred."""
     world = true_world
-    guesses = Guesses(world.dynamodb, "History")
+    guesses = SignInLimits(world.dynamodb, "History")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: guesses.admit("192.0.2.1", world.now), range(50)))
     assert sum(found) == MOST_OF_A_NETWORK
@@ -148,7 +148,7 @@ def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
 
 def test_guesses_of_many_networks_are_few(world: World) -> None:
     """Once all of them together have been wrong too often, nobody is admitted until the next window."""
-    guesses = Guesses(world.dynamodb, "History")
+    guesses = SignInLimits(world.dynamodb, "History")
     for _ in range(MOST_OF_ALL):
         guesses.note_wrong(world.now)
     assert not guesses.admit("192.0.2.9", world.now)

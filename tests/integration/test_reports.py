@@ -13,7 +13,7 @@ from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Action, Note, Pending, Record
+from popwatch.model.records import Action, Note, OutboxEntry, Record
 from popwatch.model.text import iso
 from popwatch.reports.totals import add_up
 from popwatch_cli.installation import Installation, local_client
@@ -34,7 +34,7 @@ def fail(stack: Installation, name: str, since: datetime, **health: Any) -> None
     found = Health(State.DOWN, since, 3, 1, since, **health)
     assert stack.store.commit(Record(name, 1, since, found, REFUSED), 0) is None
     change = Transition(State.UP, State.DOWN, since, DAY, ErrorCode.CANNOT_CONNECT, "refused")
-    stack.store.put_transition(name, Pending(1, since, since, change))
+    stack.store.put_transition(name, OutboxEntry(1, since, since, change))
 
 
 def up(stack: Installation, name: str, since: datetime) -> None:
@@ -85,7 +85,7 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     since = NOW - 3 * HOUR
     fail(stack, "a", since)
     message = message_of("DOWN 1/3: a")
-    stack.store.put_alert("a", Pending(1, since, since, None, message), "id", since, summary=False)
+    stack.store.put_alert("a", OutboxEntry(1, since, since, None, message), "id", since, summary=False)
     do("ack", "a", "--why", "on my way", "--by", "night-shift")
     said = " ".join(do("history", "a", "--since", "24h").split())
     assert "goes on 3 h" in said
@@ -121,7 +121,7 @@ def test_history_of_a_removed_target(do: Do, stack: Installation) -> None:
     """It stays readable, says that the target is gone, and counts nothing up from there on."""
     swept(stack)
     gone = Transition(State.UP, State.UNTESTED, NOW - 20 * HOUR, 4 * HOUR)
-    stack.store.put_transition("old", Pending(1, NOW - 20 * HOUR, NOW, gone))
+    stack.store.put_transition("old", OutboxEntry(1, NOW - 20 * HOUR, NOW, gone))
     found = json.loads(do("history", "old", "--since", "48h", "--json"))
     assert found["missing"][0] == "It has been removed, and is not watched any more."
     up_spans = [span for span in found["spans"] if span["state"] == "up"]
@@ -235,8 +235,8 @@ def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: t
         fail(stack, name, NOW - HOUR, caused_by=EVIL)
         stack.store.put_note(name, Note(Action.SILENCED, NOW - HOUR, EVIL, EVIL + long))
         change = Transition(State.WARN, State.DOWN, NOW - HOUR, HOUR, ErrorCode.TIMED_OUT, EVIL)
-        stack.store.put_transition(name, Pending(2, NOW - HOUR, NOW, change))
-        stack.store.put_alert(name, Pending(3, NOW, NOW, None, message_of(EVIL)), EVIL, NOW, summary=False)
+        stack.store.put_transition(name, OutboxEntry(2, NOW - HOUR, NOW, change))
+        stack.store.put_alert(name, OutboxEntry(3, NOW, NOW, None, message_of(EVIL)), EVIL, NOW, summary=False)
     stack.store.put_samples(1, 0, NOW - MINUTE, "g", {EVIL: {"error": "protocol", "reason": EVIL}, "gone" + EVIL: 1.5})
     ended = run("--local", *arguments)
     said = ended.out + ended.err

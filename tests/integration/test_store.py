@@ -18,9 +18,9 @@ from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.plain import from_plain
-from popwatch.model.records import Action, Note, Pending, Record
+from popwatch.model.records import Action, Note, OutboxEntry, Record
 from popwatch.model.text import iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from tests.integration.world import MINUTE, NOON, TABLES, World
 
 
@@ -37,8 +37,8 @@ FULL = Record(
     tick=NOON,
     health=Health(State.DOWN, NOON, 3, 1, NOON - MINUTE, NOON + MINUTE, NOON - MINUTE * 2, 12.5),
     outcome=Outcome(NOON, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting", "It said nothing.", connect_ms=1.25),
-    pending=(
-        Pending(
+    outbox=(
+        OutboxEntry(
             version=1,
             tick=NOON,
             committed_at=NOON,
@@ -92,12 +92,12 @@ def test_the_mark_never_goes_back(world: World) -> None:
 
 def test_history_written_twice_is_there_once(world: World) -> None:
     """Transitions, alerts, samples and hours have keys of their own."""
-    [pending] = FULL.pending
+    [pending] = FULL.outbox
     for _ in range(2):
         world.store.put_transition("a", pending)
         world.store.put_alert("a", pending, "id-1", NOON, summary=False)
         world.store.put_samples(1, 0, NOON, "g", {"a": 12.5})
-        world.store.put_hour(1, 0, NOON, {"a": HourTotals(1, 1)})
+        world.store.put_hour(1, 0, NOON, {"a": Totals(1, 1)})
     assert [event["kind"] for event in world.store.read_events("a")] == ["transition", "alert"]
     assert len(list(world.store.read_samples(1, 0, NOON, NOON + MINUTE))) == 1
     assert len(list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))) == 1
@@ -105,7 +105,7 @@ def test_history_written_twice_is_there_once(world: World) -> None:
 
 def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
     """By target, tick and version: that of another version is another alert."""
-    [pending] = FULL.pending
+    [pending] = FULL.outbox
     assert not world.store.has_alert("a", pending)
     world.store.put_alert("a", pending, "id-1", NOON, summary=False)
     assert world.store.has_alert("a", pending)
@@ -127,7 +127,7 @@ def test_expired_items_are_not_seen(world: World) -> None:
     tables = Tables("Targets", "Status", "History", timedelta(days=30), timedelta(days=400))
     store = Store(world.dynamodb, tables, lambda: world.now)
     store.put_samples(1, 0, NOON, "g", {"a": 1})
-    store.put_hour(1, 0, NOON, {"a": HourTotals()})
+    store.put_hour(1, 0, NOON, {"a": Totals()})
     for days, samples, hours in ((29, 1, 1), (31, 0, 1), (399, 0, 1), (401, 0, 0)):
         world.now = NOON + timedelta(days=days)
         assert len(list(store.read_samples(1, 0, NOON, NOON + MINUTE))) == samples
@@ -182,13 +182,13 @@ def test_hours_of_the_first_form_are_read(world: World) -> None:
     item = {"pk": "hours#1#0", "sk": f"{iso(NOON)}#0", "totals": {"a": {"tests": 3, "passes": 2}}, "expires_at": 2**40}
     world.dynamodb.put_item(TableName="History", Item=to_item(item))
     [(hour, totals)] = world.store.read_hours(1, 0, NOON, NOON + MINUTE)
-    assert (hour, from_plain(HourTotals, totals["a"])) == (NOON, HourTotals(3, 2))
+    assert (hour, from_plain(Totals, totals["a"])) == (NOON, Totals(3, 2))
 
 
 def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
     """800 targets with as many different round-trip times as tests do not fit into DynamoDB's 400 KB."""
     totals = {
-        f"a-server-with-a-long-name-{number}": HourTotals(60, 60, {}, buckets={str(bucket): 1 for bucket in range(60)})
+        f"a-server-with-a-long-name-{number}": Totals(60, 60, {}, buckets={str(bucket): 1 for bucket in range(60)})
         for number in range(800)
     }
     world.store.put_hour(1, 0, NOON, totals)

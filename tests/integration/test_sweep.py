@@ -57,7 +57,7 @@ def test_outage_from_warn_to_recovered(world: World) -> None:
     assert [alert["event"] for alert in told] == ["down", "down", "down", "recovered"]
     assert [alert["alert_number"] for alert in told[:3]] == ["1", "2", "3"]
     assert world.alerts_noted("a") == ["down", "down", "down", "recovered"]
-    assert not world.store.read_records()[1]["a"].pending
+    assert not world.store.read_records()[1]["a"].outbox
 
 
 def test_last_good_is_known_from_samples(world: World) -> None:
@@ -175,7 +175,7 @@ def test_storm_goes_out_as_one_summary(world: World) -> None:
     told = world.received()
     assert sorted(alert["event"] for alert in told) == ['["summary", "down"]'] + ["down"] * 3
     assert all(world.alerts_noted(f"t{n:02}") == ["down"] for n in range(12))
-    assert not any(record.pending for record in world.store.read_records()[1].values())
+    assert not any(record.outbox for record in world.store.read_records()[1].values())
     run(world, 4, start=2)
     assert sum("summary" in alert["event"] for alert in world.received()) == 2
 
@@ -201,7 +201,7 @@ def test_a_note_that_is_refused_costs_the_others_nothing(world: World) -> None:
     run(world, 1, start=1)
     events.unregister("provide-client-params.dynamodb.PutItem", refuse)
     noted = {f"t{n:02}" for n in range(12) if world.alerts_noted(f"t{n:02}")}
-    owed = {name for name, record in world.store.read_records()[1].items() if record.pending}
+    owed = {name for name, record in world.store.read_records()[1].items() if record.outbox}
     assert (owed, noted) == ({"t07"}, {f"t{n:02}" for n in range(12)} - owed)
     samples = [results for _, results in world.store.read_samples(1, 0, NOON + MINUTE, NOON + 2 * MINUTE)]
     assert {name for results in samples for name in results} == {f"t{n:02}" for n in range(12)}
@@ -388,7 +388,7 @@ def check_nothing_lost(world: World, where: str) -> None:
     assert world.alerts_noted("a")[0] == "down", where
     assert world.alerts_noted("a")[-1] == "recovered", where
     record = world.store.read_records()[1]["a"]
-    assert not record.pending, where
+    assert not record.outbox, where
     assert (str(record.health.state), world.state("b")) == ("up", "up"), where
 
 

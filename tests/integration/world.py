@@ -18,8 +18,8 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from popwatch.aws.alert_topic import Notifier
-from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
@@ -60,7 +60,7 @@ class ScriptedProber(Prober):
                 yield [(target, self._world.outcome(target))]
 
 
-class RecordingDispatcher(Dispatcher):
+class RecordingDispatcher(BatchQueue):
     """Keeps messages in memory, with the moment at which each is to be received."""
 
     def __init__(self, world: "World") -> None:
@@ -173,7 +173,7 @@ class World:
         edges = Edges(
             store,
             ScriptedProber(self),
-            Notifier(sns, self.topic),
+            AlertTopic(sns, self.topic),
             RecordingDispatcher(self),
             self.threads,
         )

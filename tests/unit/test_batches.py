@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from popwatch.decisions.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, cut, from_message, to_messages
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
-from popwatch.model.records import Pending, Record
+from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.targets import parse_target
 
 TICK = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -30,9 +30,9 @@ def batch(*tests: PlannedTest, batches: int = 1) -> Batch:
 def test_batch_survives_its_message() -> None:
     """What the worker reads is what the planner wrote: targets, defaults, records and what they owe."""
     message = Message("a", "subject", "email", "", "line", {"event": "down", "alert_number": 2, "group": ("x", "y")})
-    owing = Pending(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
+    owing = OutboxEntry(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
     test = planned("a", maintenance=[{"from": "02:00", "until": "04:00"}], tags=["x"], port="995")
-    test = replace(test, record=replace(test.record, pending=(owing,)))
+    test = replace(test, record=replace(test.record, outbox=(owing,)))
     [body] = to_messages(batch(test))
     assert from_message(body) == batch(test)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.aws.sign_in_limits import Guesses, network_of, seconds_left
+from popwatch.aws.sign_in_limits import SignInLimits, network_of, seconds_left
 from popwatch.web.authentication import COOKIE, SESSION, Door, Entry, Secret, is_valid, new_token, password_of
 from popwatch.web.http import Request, cookies_of
 
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
 
 
 @dataclass
-class FewGuesses(Guesses):
+class FewGuesses(SignInLimits):
     """A brake that lets so many attempts pass."""
 
     left: int = 3

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.decisions.own_network import Doubt, Verdict, has_been_reached, is_of_network, network_of
+from popwatch.decisions.own_network import NetworkFaultDetector, Verdict, has_been_reached, is_of_network, network_of
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 
@@ -19,9 +19,9 @@ def target(number: int) -> Target:
     return Target(f"t{number}", f"t{number}", f"192.0.{number % 4}.{number + 1}")
 
 
-def after(passed: int, lost: int, expected: int | None = None) -> Doubt:
+def after(passed: int, lost: int, expected: int | None = None) -> NetworkFaultDetector:
     """What is known after so many outcomes of targets that passed before."""
-    doubt = Doubt(passed + lost if expected is None else expected)
+    doubt = NetworkFaultDetector(passed + lost if expected is None else expected)
     for number in range(passed + lost):
         doubt.take(target(number), PASSED if number < passed else LOST)
     return doubt
@@ -48,7 +48,7 @@ def test_nearly_all_of_at_least_ten(passed: int, lost: int, expected: int, verdi
 
 def test_one_network_is_theirs() -> None:
     """Servers of two networks may well fail together."""
-    doubt = Doubt(10)
+    doubt = NetworkFaultDetector(10)
     for number in range(10):
         doubt.take(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
     assert doubt.verdict is not Verdict.OURS
@@ -56,7 +56,7 @@ def test_one_network_is_theirs() -> None:
 
 def test_answers_of_servers_are_no_failures_of_the_network() -> None:
     """Ten servers that refuse are reached."""
-    doubt = Doubt(10)
+    doubt = NetworkFaultDetector(10)
     for number in range(10):
         doubt.take(target(number), REFUSED)
     assert doubt.verdict is Verdict.THEIRS
@@ -65,7 +65,7 @@ def test_answers_of_servers_are_no_failures_of_the_network() -> None:
 @pytest.mark.parametrize(("reached", "verdict"), [(False, Verdict.OURS), (True, Verdict.THEIRS), (None, Verdict.OPEN)])
 def test_reference_hosts_decide_for_small_fleets(reached: bool | None, verdict: Verdict) -> None:
     """One failing target is in doubt until a reference host has answered."""
-    doubt = Doubt(1, awaits_references=True, references=reached)
+    doubt = NetworkFaultDetector(1, awaits_references=True, references=reached)
     doubt.take(target(1), LOST)
     assert doubt.verdict is verdict
 

@@ -13,7 +13,7 @@ from popwatch.model.fields import TlsMode
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.importers.blackbox import read_blackbox
-from popwatch_cli.importers.conversion import Taken, seconds, split_address
+from popwatch_cli.importers.conversion import Imported, seconds, split_address
 from popwatch_cli.importers.gatus import read_gatus
 from popwatch_cli.importers.monitors import read_foreign
 from popwatch_cli.importers.nagios import read_nagios
@@ -22,7 +22,7 @@ from popwatch_cli.target_items import all_mistakes
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def targets(taken: Taken) -> dict[str, Target]:
+def targets(taken: Imported) -> dict[str, Target]:
     """The targets, of which none has a mistake."""
     assert all_mistakes(taken.entries, {}) == []
     return {str(entry.fields["target_id"]): parse_target(entry.fields) for entry in taken.entries}

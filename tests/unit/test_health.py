@@ -210,7 +210,9 @@ def test_maintenance_keeps_what_was_before() -> None:
     """A test inside a window tells that the window has begun, when the target last passed, and nothing else."""
     [(_, warn)] = replay([FAILED], MAINTAINED, up())
     begun = judge(warn.health, replace(PASSED, rtt_ms=8.5), MAINTAINED, WINDOW.start)
-    within = replace(warn.health, state=State.MAINTENANCE, beneath=State.WARN, since=WINDOW.start, next_test_at=None)
+    within = replace(
+        warn.health, state=State.MAINTENANCE, state_before_maintenance=State.WARN, since=WINDOW.start, next_test_at=None
+    )
     lasted = WINDOW.start - START
     assert begun == Judgement(
         replace(within, last_good_at=WINDOW.start, last_good_rtt_ms=8.5),
@@ -229,7 +231,7 @@ def test_maintenance_that_begins_with_a_failed_test_names_its_error() -> None:
 def test_maintenance_of_a_suspended_target_leads_back_to_untested() -> None:
     """A target that is switched on within a window starts over behind it."""
     off = suspend(up(), START).health
-    assert judge(off, FAILED, MAINTAINED, WINDOW.start).health.beneath is State.UNTESTED
+    assert judge(off, FAILED, MAINTAINED, WINDOW.start).health.state_before_maintenance is State.UNTESTED
 
 
 def test_outage_goes_on_behind_maintenance_where_it_stood() -> None:
@@ -239,7 +241,7 @@ def test_outage_goes_on_behind_maintenance_where_it_stood() -> None:
     policy = replace(REFERENCE, maintenance=(window,))
     inside = judge(down.health, FAILED, policy, window.start).health
     after = judge(inside, FAILED, policy, window.end).health
-    assert (after.state, after.failures, after.beneath) == (State.LOST, 10, None)
+    assert (after.state, after.failures, after.state_before_maintenance) == (State.LOST, 10, None)
 
 
 def test_suspension_keeps_the_certificate_only() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.samples import rtt_of, sample_of
-from popwatch.model.totals import BUCKET_RATIO, HourTotals, percentile
+from popwatch.model.totals import BUCKET_RATIO, Totals, percentile
 from popwatch.reports.totals import add_up, merge
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -52,7 +52,7 @@ def test_hours_make_days() -> None:
 
 def test_nothing_merges_to_nothing() -> None:
     """No hours, no figures."""
-    assert merge([]) == HourTotals()
+    assert merge([]) == Totals()
     assert percentile({}, 0.5) is None
 
 
@@ -85,4 +85,4 @@ def test_no_percentile_lies_beyond_what_was_measured() -> None:
     """A bucket's middle may; the least and the greatest are known exactly."""
     totals = merge(add_up([{"t": 23.5}, {"t": 23.4}]).values())
     assert totals.percentile(0.99) == 23.5
-    assert HourTotals().percentile(0.5) is None
+    assert Totals().percentile(0.5) is None

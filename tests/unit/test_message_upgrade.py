@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 try:
     from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
     from popwatch.model.health import Health, State, Transition
-    from popwatch.model.records import Pending, Record
+    from popwatch.model.records import OutboxEntry as Pending
+    from popwatch.model.records import Record
     from popwatch.model.targets import parse_target
 except ImportError:
     from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import parse_target
-from popwatch.reports.status import Row
+from popwatch.reports.status import TargetStatus
 from popwatch.web.metrics import OPENMETRICS, TEXT, media_type, to_metrics
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
 
-def row(health: Health, **fields: object) -> Row:
+def row(health: Health, **fields: object) -> TargetStatus:
     target = parse_target({"target_id": "mail-berlin", "host": "pop.example.net", "group": "customers", **fields})
-    return Row(target, health, NOW, 12.5)
+    return TargetStatus(target, health, NOW, 12.5)
 
 
 def values(text: str) -> dict[str, float]:
@@ -43,7 +43,7 @@ def test_a_target_that_is_up() -> None:
 
 def test_a_target_that_is_down() -> None:
     """No duration, no success, its error set."""
-    failed = Row(row(Health()).target, Health(State.DOWN, failures=3), NOW, None, ErrorCode.TIMED_OUT)
+    failed = TargetStatus(row(Health()).target, Health(State.DOWN, failures=3), NOW, None, ErrorCode.TIMED_OUT)
     found = values(to_metrics([failed], NOW))
     assert found["probe_success"] == 0
     assert "probe_duration_seconds" not in found
@@ -53,7 +53,7 @@ def test_a_target_that_is_down() -> None:
 
 def test_targets_that_are_not_tested_have_no_probe() -> None:
     """Neither an untested target nor one that is switched off has passed or failed."""
-    untested = Row(row(Health()).target, Health())
+    untested = TargetStatus(row(Health()).target, Health())
     off = row(Health(State.UP), enabled=False)
     assert "probe_" not in to_metrics([untested, off], None)
 
@@ -72,7 +72,7 @@ def test_no_name_breaks_a_line(name: str) -> None:
     """Whatever it holds, a sample is one line, and what it holds comes back."""
     target = parse_target({"target_id": "t", "host": "h"})
     object.__setattr__(target, "name", name)
-    text = to_metrics([Row(target, Health(State.UP), NOW, 1.0)], NOW)
+    text = to_metrics([TargetStatus(target, Health(State.UP), NOW, 1.0)], NOW)
     [line] = [line for line in text.split("\n") if line.startswith("probe_success{")]
     written = line.split('name="', 1)[1].rsplit('",group=', 1)[0]
     back = written.replace(r"\\", "\0").replace(r"\n", "\n").replace(r"\"", '"').replace("\0", "\\")

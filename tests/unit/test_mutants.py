@@ -16,10 +16,13 @@ SHOWN = """# popwatch.health.x__wake__mutmut_1: survived
 +++ src/popwatch/health.py
 @@ -1,3 +1,3 @@
  match state:
--    return health.beneath or None
-+    return health.beneath and None
+-    return health.state_before_maintenance or None
++    return health.state_before_maintenance and None
 """
-WAKE = Change("health._wake", ("- return health.beneath or None", "+ return health.beneath and None"))
+WAKE = Change(
+    "health._wake",
+    ("- return health.state_before_maintenance or None", "+ return health.state_before_maintenance and None"),
+)
 ITEM = {"function": "health._wake", "change": SHOWN.partition("@@\n")[2].replace("    ", ""), "reason": "None.\n"}
 OTHER = Change("health._wake", ("- return 1", "+ return 2"))
 RESULTS = {

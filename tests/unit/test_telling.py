@@ -70,7 +70,7 @@ class TestDependence:
         judgements = run([FAILED] * 12, self.CHILD, UP, parent="gateway")
         last = judgements[-1].health
         assert told(judgements) == ["-"] * 12
-        assert (last.state, last.caused_by, last.alerts_sent, last.held) == (State.DOWN, "gateway", 0, True)
+        assert (last.state, last.caused_by, last.alerts_sent, last.alert_held) == (State.DOWN, "gateway", 0, True)
 
     def test_child_that_still_fails_is_told_of_at_its_next_test(self) -> None:
         """The parent is back, the child is not: alert 1 comes at once, further ones as usual."""

@@ -22,11 +22,11 @@ from popwatch.model.records import Note
 from popwatch.model.samples import rtt_of
 from popwatch.model.targets import Target, parse_target, place
 from popwatch.model.text import clean, duration, iso, milliseconds
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.queries.history import event_to_json, read_gaps, read_samples, read_steps, transitions_of
 from popwatch.reports.availability import Period, Span, Times, spans, times
-from popwatch.reports.report import missing_parts, outage_to_json, put_aside, unwatched_parts
-from popwatch.reports.status import Row, row_to_json, stand
+from popwatch.reports.report import inconclusive_time, missing_parts, outage_to_json, unwatched_parts
+from popwatch.reports.status import TargetStatus, row_to_json, stand
 from popwatch.reports.totals import add_up, merge
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
@@ -58,11 +58,11 @@ class Story:
     target: Target
     period: Period
     read_at: datetime
-    row: Row | None
+    row: TargetStatus | None
     spans: Sequence[Span]
     times: Times
     events: Sequence[Mapping[str, Any]]
-    totals: HourTotals
+    totals: Totals
     points: Sequence[Point]
     missing: Sequence[str]
     audience: Audience | None
@@ -112,7 +112,7 @@ def read_story(installation: Installation, target_id: str, period: Period, now: 
         now,
         stand({target_id: target}, {target_id: record}, {}, now)[0] if target_id in items else None,
         found,
-        times(found, put_aside(totals)),
+        times(found, inconclusive_time(totals)),
         inside,
         totals,
         points,
@@ -126,11 +126,11 @@ def read_story(installation: Installation, target_id: str, period: Period, now: 
     )
 
 
-def _read_tests(store: Store, mark: SweepMark, target_id: str, period: Period) -> tuple[HourTotals, Sequence[Point]]:
+def _read_tests(store: Store, mark: SweepMark, target_id: str, period: Period) -> tuple[Totals, Sequence[Point]]:
     """What the tests of a period add up to, and what is drawn of them."""
     if period.length <= LONGEST_BY_TEST and period.begin >= store.oldest_sample:
         samples = read_samples(store, mark, target_id, period)
-        totals = add_up({target_id: sample} for _, sample in samples).get(target_id, HourTotals())
+        totals = add_up({target_id: sample} for _, sample in samples).get(target_id, Totals())
         return totals, [(tick, rtt_of(sample)) for tick, sample in samples]
     steps = read_steps(store, mark, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
     drawn = [(moment, step.rtt_mean_ms) for moment, step in steps if step.rtt_mean_ms is not None or step.failures]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from popwatch.web.site import Site
-from popwatch.web.views import Readings
+from popwatch.web.views import Views
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.web_server import served
 
@@ -47,6 +47,6 @@ def page_of(installation: Installation, port: int) -> Iterator[str]:
     """The page of a stack while the block runs; its address. Raises UserError."""
     seconds = LOCAL_REFRESH_SECONDS if installation.endpoint else REFRESH_SECONDS
     fresh = timedelta(seconds=seconds / 2)
-    readings = Readings(installation.store, lambda: datetime.now(UTC), fresh=fresh)
+    readings = Views(installation.store, lambda: datetime.now(UTC), fresh=fresh)
     with served(Site(readings, None, refresh_seconds=seconds), port) as address:
         yield address

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from popwatch.alerts.character_sets import to_sms, to_subject
-from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.alert_topic import AlertTopic
 from popwatch.decisions.schedule import TICK
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode
@@ -90,7 +90,7 @@ def make_test(target: Target, event: str, now: datetime) -> Message:
 
 def _publish(installation: Installation, audience: Audience, message: Message) -> bool:
     """Publish one, and say what came of it; whether it reaches anybody."""
-    notifier = Notifier(installation.client("sns"), installation.outputs["AlertTopicArn"])
+    notifier = AlertTopic(installation.client("sns"), installation.outputs["AlertTopicArn"])
     message_id = notifier.publish(message)
     click.echo(f"{shown(message.target_id)}: SNS has accepted {message.subject!r} as {message_id}.")
     heard = False

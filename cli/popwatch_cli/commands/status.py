@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from popwatch.model.health import State
-from popwatch.queries.status import Standing, read_standing, standing_to_json
+from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
 from popwatch.reports.status import Verdict, verdict
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
@@ -46,37 +46,37 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     installation = find(choice)
     store = installation.store
 
-    def chosen(found: Standing) -> Standing:
+    def chosen(found: FleetStatus) -> FleetStatus:
         rows = [row for row in found.rows if group in (None, row.target.group) and (not states or row.state in states)]
         return replace(found, rows=rows)
 
     if watch:
-        _watch(lambda now: chosen(read_standing(store, now)), installation.name)
+        _watch(lambda now: chosen(read_fleet_status(store, now)), installation.name)
         return
     now = datetime.now(UTC)
-    whole = read_standing(store, now)
-    standing = chosen(whole)
+    whole = read_fleet_status(store, now)
+    fleet_status = chosen(whole)
     if group is not None and whole.rows and not any(row.target.group == group for row in whole.rows):
         raise UserError(missing_group(group, [row.target for row in whole.rows]))
-    outcome = verdict(standing.rows, standing.swept_at, now) if whole.rows else Verdict.UNKNOWN
+    outcome = verdict(fleet_status.rows, fleet_status.swept_at, now) if whole.rows else Verdict.UNKNOWN
     if as_json:
-        click.echo(json.dumps(standing_to_json(standing, outcome, now)))
+        click.echo(json.dumps(fleet_status_to_json(fleet_status, outcome, now)))
     else:
-        show(Console(), standing, now)
+        show(Console(), fleet_status, now)
     sys.exit(outcome)
 
 
-def show(console: Console, standing: Standing, now: datetime) -> None:
+def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
     """The table and the line that sums up, with a loud one before it if popwatch has stopped."""
-    if standing.rows:
-        console.print(table_of(standing, now, console.width))
-    stopped = alarm(standing, now)
+    if fleet_status.rows:
+        console.print(table_of(fleet_status, now, console.width))
+    stopped = alarm(fleet_status, now)
     if stopped:
         console.print(stopped)
-    console.print(escape(headline(standing, now)), highlight=False)
+    console.print(escape(headline(fleet_status, now)), highlight=False)
 
 
-def _watch(look: Callable[[datetime], Standing], name: str) -> None:
+def _watch(look: Callable[[datetime], FleetStatus], name: str) -> None:
     with View(Console(), f"popwatch, {name}") as view:
         while True:
             now = datetime.now(UTC)

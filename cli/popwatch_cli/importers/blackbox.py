@@ -14,8 +14,8 @@ from popwatch_cli.files.yaml import Block, read_blocks
 from popwatch_cli.importers.conversion import (
     POP3_PORTS,
     TEST_SECONDS,
+    Imported,
     Notes,
-    Taken,
     bounded,
     delays,
     seconds,
@@ -53,13 +53,13 @@ class Module:
     left: Sequence[str] = ()
 
 
-def read_blackbox(text: str, modules_text: str | None = None) -> Taken:
+def read_blackbox(text: str, modules_text: str | None = None) -> Imported:
     """The POP3 targets of a prometheus.yml or of a file of file_sd. Raises FileError."""
     notes = Notes()
     modules = read_modules(modules_text, notes) if modules_text is not None else None
     root = read_blocks(text)
     if isinstance(root, list):
-        return Taken(list(_groups(root, Module(), "", {}, notes)), notes)
+        return Imported(list(_groups(root, Module(), "", {}, notes)), notes)
     if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
         raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list of file_sd."])
     shared = root.get("global")
@@ -68,7 +68,7 @@ def read_blackbox(text: str, modules_text: str | None = None) -> Taken:
         for name in block.keys() - taken:
             notes.add(block.line_of(name), f"`{shown(name)}` is not taken: only jobs are.")
     entries = [entry for job in root["scrape_configs"] for entry in _job(job, settings, modules, notes)]
-    return Taken(entries, notes)
+    return Imported(entries, notes)
 
 
 def read_modules(text: str, notes: Notes) -> dict[str, Module]:

@@ -43,7 +43,7 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Imported:
     """What a file of another monitor's came to."""
 
     entries: Sequence[Entry]

@@ -15,8 +15,8 @@ from popwatch_cli.files.yaml import Block, read_blocks
 from popwatch_cli.importers.conversion import (
     POP3_PORTS,
     TEST_SECONDS,
+    Imported,
     Notes,
-    Taken,
     bounded,
     delays,
     seconds,
@@ -40,7 +40,7 @@ _CERTIFICATE = re.compile(r"\[CERTIFICATE_EXPIRATION\]\s*>=?\s*(\S+)")
 _IMPLIED = (re.compile(r"\[CONNECTED\]\s*==\s*true"), re.compile(r"\[BODY\].*OK"))
 
 
-def read_gatus(text: str) -> Taken:
+def read_gatus(text: str) -> Imported:
     """The POP3 endpoints of a Gatus configuration. Raises FileError."""
     root = read_blocks(text)
     if not isinstance(root, Block) or not isinstance(root.get("endpoints"), list):
@@ -52,7 +52,7 @@ def read_gatus(text: str) -> Taken:
         notes.add(root.line_of("alerting"), "Of `alerting` only each `default-alert` is taken; see docs/escalation.md.")
     shared = Endpoints(_block(root, "alerting"), _windows(root.get("maintenance"), notes), notes)
     found = [shared.entry(endpoint, root.line_of("endpoints")) for endpoint in root["endpoints"]]
-    return Taken([entry for entry in found if entry], notes)
+    return Imported([entry for entry in found if entry], notes)
 
 
 class Endpoints:

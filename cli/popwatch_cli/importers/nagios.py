@@ -17,8 +17,8 @@ from popwatch_cli.importers.conversion import (
     MOST_TARGETS,
     POP3_PORTS,
     TEST_SECONDS,
+    Imported,
     Notes,
-    Taken,
     bounded,
     slug,
 )
@@ -71,7 +71,7 @@ ALWAYS = "24x7"
 _MACRO = re.compile(r"\$(\w+)\$")
 
 
-def read_nagios(text: str) -> Taken:
+def read_nagios(text: str) -> Imported:
     """The POP3 services of Nagios's object configuration. Raises FileError."""
     objects = read_objects(text)
     return Services(objects).taken()
@@ -92,13 +92,13 @@ class Services:
         self._notes = Notes()
         self._pairs = 0
 
-    def taken(self) -> Taken:
+    def taken(self) -> Imported:
         """The targets, and what was left."""
         entries = [entry for service in self._of("service") for entry in self._entries(service)]
         for other in self._objects:
             if other.kind not in ("host", "hostgroup", "service", "command"):
                 self._notes.add(other.line, f"`define {shown(other.kind)}` is not taken: only services are.")
-        return Taken(entries, self._notes)
+        return Imported(entries, self._notes)
 
     def _of(self, kind: str) -> list[Definition]:
         return [found for found in self._objects if found.kind == kind]

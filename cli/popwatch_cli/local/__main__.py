@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from popwatch.model.targets import parse_target
-from popwatch.queries.status import read_standing
+from popwatch.queries.status import read_fleet_status
 from popwatch_cli.commands.page import USUAL_PORT as USUAL_PAGE_PORT
 from popwatch_cli.commands.page import page_of
 from popwatch_cli.errors import UserError
@@ -108,7 +108,7 @@ def _watch(console: Console, installation: Installation, feed: AlertFeed, play: 
             for alert in feed.receive():
                 view.tell_alert(alert)
             now = datetime.now(UTC)
-            view.show(read_standing(store, now), now)
+            view.show(read_fleet_status(store, now), now)
             time.sleep(LOOK_SECONDS)
 
 

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from popwatch.queries.status import Standing
+from popwatch.queries.status import FleetStatus
 from popwatch_cli.output.status_table import alarm, cells, headline, table_of
 
 
@@ -25,7 +25,7 @@ class SentAlert:
 
 
 class View:
-    """Shows a standing again and again, and what happens in between once."""
+    """Shows a fleet_status again and again, and what happens in between once."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
@@ -41,17 +41,20 @@ class View:
         if self._live:
             self._live.stop()
 
-    def show(self, standing: Standing, now: datetime, *, loud: bool = False) -> None:
+    def show(self, fleet_status: FleetStatus, now: datetime, *, loud: bool = False) -> None:
         """Show how things stand; without a terminal, what has changed since the last time. If `loud`, say it where
         popwatch itself has stopped."""
         if self._live:
-            lines = [f"\n[bold]{self._title}[/]  {headline(standing, now)}", alarm(standing, now) if loud else ""]
+            lines = [
+                f"\n[bold]{self._title}[/]  {headline(fleet_status, now)}",
+                alarm(fleet_status, now) if loud else "",
+            ]
             head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
-            self._live.update(Group(head, table_of(standing, now, self._console.width)), refresh=True)
+            self._live.update(Group(head, table_of(fleet_status, now, self._console.width)), refresh=True)
         else:
-            if loud and alarm(standing, now):
-                self._console.print(alarm(standing, now), highlight=False)
-            self._print_changes(standing, now)
+            if loud and alarm(fleet_status, now):
+                self._console.print(alarm(fleet_status, now), highlight=False)
+            self._print_changes(fleet_status, now)
 
     def tell(self, text: str) -> None:
         """Say something once."""
@@ -64,8 +67,8 @@ class View:
         if alert.sms:
             self._console.print(f"         | SMS: {escape(alert.sms)}", highlight=False)
 
-    def _print_changes(self, standing: Standing, now: datetime) -> None:
-        for row in standing.rows:
+    def _print_changes(self, fleet_status: FleetStatus, now: datetime) -> None:
+        for row in fleet_status.rows:
             state, name, server, _, result, failures, alerts, _ = cells(row, now)
             fresh = f"{row.tested_at} {row.state}"
             if self._shown.get(row.target.target_id) != fresh and row.tested_at:

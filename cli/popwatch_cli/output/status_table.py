@@ -8,8 +8,8 @@ from rich.table import Table
 from popwatch.model.health import State
 from popwatch.model.targets import place
 from popwatch.model.text import duration, milliseconds
-from popwatch.queries.status import Standing
-from popwatch.reports.status import Row, has_stopped
+from popwatch.queries.status import FleetStatus
+from popwatch.reports.status import TargetStatus, has_stopped
 
 NARROW = 110
 """Characters of a terminal, under which a row does not fit with all of its columns."""
@@ -25,26 +25,26 @@ COLOURS = {
 }
 
 
-def alarm(standing: Standing, now: datetime) -> str:
+def alarm(fleet_status: FleetStatus, now: datetime) -> str:
     """A loud line if popwatch itself has stopped, as rich markup."""
-    if not has_stopped(standing.swept_at, now):
+    if not has_stopped(fleet_status.swept_at, now):
         return ""
-    swept_at = standing.swept_at
+    swept_at = fleet_status.swept_at
     last = f"the last sweep was {duration(now - swept_at)} ago" if swept_at else "there was no sweep yet"
     return f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why."
 
 
-def headline(standing: Standing, now: datetime) -> str:
+def headline(fleet_status: FleetStatus, now: datetime) -> str:
     """One line that sums up: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
-    counts = {state: sum(row.state is state for row in standing.rows) for state in COLOURS}
+    counts = {state: sum(row.state is state for row in fleet_status.rows) for state in COLOURS}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"
-    swept = f"last sweep {duration(now - standing.swept_at)} ago" if standing.swept_at else "no sweep yet"
-    return f"{len(standing.rows)} targets: {states}; {swept}"
+    swept = f"last sweep {duration(now - fleet_status.swept_at)} ago" if fleet_status.swept_at else "no sweep yet"
+    return f"{len(fleet_status.rows)} targets: {states}; {swept}"
 
 
-def table_of(standing: Standing, now: datetime, width: int) -> Table:
+def table_of(fleet_status: FleetStatus, now: datetime, width: int) -> Table:
     """The targets as a table; in a terminal under `NARROW` characters some of a row goes below its last test."""
-    certificates = any(row.certificate_days(now) is not None for row in standing.rows)
+    certificates = any(row.certificate_days(now) is not None for row in fleet_status.rows)
     wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
     narrow = width < NARROW
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
@@ -54,7 +54,7 @@ def table_of(standing: Standing, now: datetime, width: int) -> Table:
     table.add_column("Last test", ratio=1, min_width=NARROW // 5)
     for title in ("Next test",) if narrow else wide:
         table.add_column(title, justify="right", no_wrap=True)
-    for row in standing.rows:
+    for row in fleet_status.rows:
         style = "dim" if row.state is State.SUSPENDED else None
         table.add_row(
             *(
@@ -67,7 +67,7 @@ def table_of(standing: Standing, now: datetime, width: int) -> Table:
     return table
 
 
-def _narrow_cells(row: Row, now: datetime) -> list[str]:
+def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
     """The cells of a row where some have gone below the test."""
     state, target, _, since, test, failures, alerts, next_test = cells(row, now)
     certificate = "" if "certificate" in test else _certificate(row, now)
@@ -76,13 +76,13 @@ def _narrow_cells(row: Row, now: datetime) -> list[str]:
     return [state, target, since, f"{test}\n[dim]{more}[/]" if more else test, next_test]
 
 
-def _certificate(row: Row, now: datetime) -> str:
+def _certificate(row: TargetStatus, now: datetime) -> str:
     """The days that its certificate has left."""
     days = row.certificate_days(now)
     return "" if days is None else f"{days} d"
 
 
-def cells(row: Row, now: datetime) -> list[str]:
+def cells(row: TargetStatus, now: datetime) -> list[str]:
     """What a row of the table says, as rich markup."""
     policy, health = row.target.policy, row.health
     colour = COLOURS[row.state]
@@ -99,7 +99,7 @@ def cells(row: Row, now: datetime) -> list[str]:
     ]
 
 
-def last_test(row: Row) -> str:
+def last_test(row: TargetStatus) -> str:
     """The last test's result, as rich markup: its round-trip time, or its error's exact message and the reason."""
     if row.error:
         return f"{escape(row.error.message)} [dim]({escape(row.reason)})[/]"

@@ -36,10 +36,10 @@ Store = store.Store
 PLACES: Mapping[str, Sequence[Place]] = {
     "read": [(Store, "read_targets"), (Store, "read_records"), (sweep, "parse_targets")],
     "plan": [(sweep, "plan")],
-    "queue": [(batch_queue.Dispatcher, "send"), (batches, "from_message")],
+    "queue": [(batch_queue.BatchQueue, "send"), (batches, "from_message")],
     "judge": [(batch_run, "judge"), (committer, "judge"), (batch_run, "changes_nothing"), (batch_run, "sample_of")],
     "write": [(Store, name) for name in ("commit", "mark_sweep", "put_samples", "put_transition", "put_alert")],
-    "alerts": [(alert_topic.Notifier, "publish"), (committer, "render"), (committer, "summarize")],
+    "alerts": [(alert_topic.AlertTopic, "publish"), (committer, "render"), (committer, "summarize")],
 }
 
 
@@ -79,8 +79,8 @@ class Ticker:
                 lambda: self._now,
             ),
             Prober(allow_local=True),
-            alert_topic.Notifier(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic),
-            batch_queue.Dispatcher(self._sqs, job.queue),
+            alert_topic.AlertTopic(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic),
+            batch_queue.BatchQueue(self._sqs, job.queue),
         )
 
     def tick(self, at: datetime) -> None:

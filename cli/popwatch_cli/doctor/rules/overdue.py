@@ -56,9 +56,9 @@ def of_owed(records: Iterable[Record], timeout: timedelta, now: datetime) -> Ite
     """Alerts that were committed and not told in the function's time and two ticks more, which would make them good."""
     since = now - timeout - 2 * TICK
     late = {
-        record.target_id: min(entry.committed_at for entry in record.pending)
+        record.target_id: min(entry.committed_at for entry in record.outbox)
         for record in records
-        if any(entry.message and entry.committed_at < since for entry in record.pending)
+        if any(entry.message and entry.committed_at < since for entry in record.outbox)
     }
     if late:
         names = sorted(late)

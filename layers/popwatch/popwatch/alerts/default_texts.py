@@ -6,7 +6,7 @@ from textwrap import fill as wrap
 from typing import assert_never
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
-from popwatch.alerts.tokens import Occasion, values_of
+from popwatch.alerts.tokens import AlertContext, values_of
 from popwatch.decisions.early_warnings import HOUR, QUIET_SPANS
 from popwatch.model.health import AlertEvent
 from popwatch.model.outcomes import ErrorCode, Outcome
@@ -27,7 +27,7 @@ _SHORT = {
 """The errors in an SMS, where the fixed messages have no room."""
 
 
-def subject(occasion: Occasion) -> str:
+def subject(occasion: AlertContext) -> str:
     """What it is, of which server; a recovery tells how long it was down."""
     target = occasion.target
     ending = f", was down {duration(occasion.alert.outage)}" if occasion.alert.event is AlertEvent.RECOVERED else ""
@@ -36,7 +36,7 @@ def subject(occasion: Occasion) -> str:
     return f"{_headline(occasion)}: {cut(target.name, max(20, room - len(where)))} ({where}){ending}"
 
 
-def _headline(occasion: Occasion) -> str:
+def _headline(occasion: AlertContext) -> str:
     match occasion.alert.event:
         case AlertEvent.DOWN:
             return f"DOWN {occasion.alert.number}/{occasion.target.policy.max_alerts}"
@@ -56,7 +56,7 @@ def _headline(occasion: Occasion) -> str:
             assert_never(unknown)
 
 
-def sms(occasion: Occasion) -> str:
+def sms(occasion: AlertContext) -> str:
     """The whole story in one part: where it does not fit, first the name is cut, then the host."""
     target, story = occasion.target, _story(occasion)
     name, where = to_sms(target.name), to_sms(place(target))
@@ -67,7 +67,7 @@ def sms(occasion: Occasion) -> str:
     return f"{_headline(occasion)} {where if same else f'{name} {where}'} {story}"
 
 
-def _story(occasion: Occasion) -> str:
+def _story(occasion: AlertContext) -> str:
     outcome, alert = occasion.outcome, occasion.alert
     match alert.event:
         case AlertEvent.DOWN:
@@ -89,7 +89,7 @@ def _story(occasion: Occasion) -> str:
             assert_never(unknown)
 
 
-def _expiry(occasion: Occasion) -> str:
+def _expiry(occasion: AlertContext) -> str:
     """When the certificate expires, in days: `expires in 13 days`, `expires today`, `expired 2 days ago`."""
     days = ((occasion.outcome.certificate_expires or occasion.now) - occasion.now) // timedelta(days=1)
     if days < 0:
@@ -109,20 +109,20 @@ def _clock(moment: datetime, now: datetime, zone: tzinfo) -> str:
     return f"{day}{local:%H:%M}{'Z' if zone is UTC or str(zone) == 'UTC' else f' {local:%Z}'}"
 
 
-def line(occasion: Occasion) -> str:
+def line(occasion: AlertContext) -> str:
     """The alert in one line, for a summary."""
     target = occasion.target
     return f"{_headline(occasion)} {target.name} ({place(target)}): {_story(occasion)}"
 
 
-def email(occasion: Occasion) -> str:
+def email(occasion: AlertContext) -> str:
     """What happened, what was seen, since when, what comes next, which server."""
     blocks = [_what(occasion), _seen(occasion), _when(occasion), _next(occasion), _who(occasion)]
     note = f"Alert {occasion.alert_id}: alerts may arrive twice, and one with the same id is the same."
     return "\n\n".join("\n".join(block) for block in [*blocks, [wrap(note, WIDTH)]] if block) + "\n"
 
 
-def _what(occasion: Occasion) -> list[str]:
+def _what(occasion: AlertContext) -> list[str]:
     name, alert, state = occasion.target.name, occasion.alert, occasion.judgement.health.state
     match alert.event:
         case AlertEvent.DOWN:
@@ -147,7 +147,7 @@ def _what(occasion: Occasion) -> list[str]:
             assert_never(unknown)
 
 
-def _seen(occasion: Occasion) -> list[str]:
+def _seen(occasion: AlertContext) -> list[str]:
     """What the test saw; a passed one has nothing to add but the addresses that failed."""
     outcome = occasion.outcome
     if outcome.error:
@@ -155,7 +155,7 @@ def _seen(occasion: Occasion) -> list[str]:
     return [f"Fails: {failed}" for failed in outcome.failed_addresses]
 
 
-def _when(occasion: Occasion) -> list[str]:
+def _when(occasion: AlertContext) -> list[str]:
     outage, zone = occasion.outage, occasion.target.timezone
     match occasion.alert.event:
         case AlertEvent.DOWN:
@@ -183,7 +183,7 @@ def _failures(count: int) -> str:
     return "1 failed test" if count == 1 else f"{count} failed tests in a row"
 
 
-def _acknowledged(occasion: Occasion) -> str:
+def _acknowledged(occasion: AlertContext) -> str:
     """Who knew of the outage, and what they said."""
     known, policy = occasion.target.policy.acknowledged, occasion.target.policy
     if known is None or not policy.knows_of(occasion.outage.failing_since):
@@ -197,7 +197,7 @@ def _both(moment: datetime, zone: tzinfo) -> str:
     return utc(moment) + (f" ({local:%H:%M %Z})" if local.utcoffset() else "")
 
 
-def _next(occasion: Occasion) -> list[str]:
+def _next(occasion: AlertContext) -> list[str]:
     policy, wait = occasion.target.policy, occasion.next_test_at - occasion.now
     match occasion.alert.event:
         case AlertEvent.DOWN:
@@ -226,7 +226,7 @@ def _next(occasion: Occasion) -> list[str]:
     return [wrap(text, WIDTH)]
 
 
-def _outlook(occasion: Occasion, wait: timedelta) -> str:
+def _outlook(occasion: AlertContext, wait: timedelta) -> str:
     policy, number = occasion.target.policy, occasion.alert.number
     if number >= policy.max_alerts:
         until = "it recovers" if policy.alert_recovery else "it has recovered and fails anew"
@@ -235,7 +235,7 @@ def _outlook(occasion: Occasion, wait: timedelta) -> str:
     return f"Alert {number + 1} of {policy.max_alerts} follows in about {duration(wait * more)} if it goes on failing."
 
 
-def _who(occasion: Occasion) -> list[str]:
+def _who(occasion: AlertContext) -> list[str]:
     target, outcome = occasion.target, occasion.outcome
     tls = {"none": "no TLS", "implicit": "TLS", "starttls": "STLS"}[target.tls.value]
     address = f", address {outcome.address}" if outcome.address not in ("", target.host) else ""

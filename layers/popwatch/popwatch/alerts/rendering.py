@@ -13,7 +13,7 @@ from popwatch.alerts import default_texts
 from popwatch.alerts.character_sets import to_email, to_sms, to_subject
 from popwatch.alerts.default_texts import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
-from popwatch.alerts.tokens import Occasion, values_of
+from popwatch.alerts.tokens import AlertContext, values_of
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import Attributes, Message
 from popwatch.model.outcomes import ErrorCode, Outcome
@@ -45,7 +45,7 @@ _COUNTED = {
 
 def render(target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime) -> Message:
     """The message of `judgement.alert`, which must be there; `before` is the health that was judged."""
-    occasion = Occasion(target, before, judgement, outcome, now)
+    occasion = AlertContext(target, before, judgement, outcome, now)
     values = values_of(occasion)
     faults: list[str] = []
 
@@ -111,7 +111,7 @@ def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorC
     return {name: value for name, value in found.items() if value}
 
 
-def _attributes(occasion: Occasion) -> Attributes:
+def _attributes(occasion: AlertContext) -> Attributes:
     state, error = occasion.judgement.health.state, occasion.outcome.error
     return attributes_of(occasion.target, occasion.alert.event, state, error, occasion.outage.alerts_sent)
 

@@ -22,7 +22,7 @@ TAGS_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class AlertContext:
     """Everything that an alert can tell: the target, what was found, and what it changed."""
 
     target: Target
@@ -62,29 +62,29 @@ class Token:
 
     name: str
     meaning: str
-    value: Callable[[Occasion], str]
+    value: Callable[[AlertContext], str]
 
 
 def _moment(moment: datetime | None) -> str:
     return utc(moment) if moment else UNKNOWN
 
 
-def _local_time(occasion: Occasion) -> str:
+def _local_time(occasion: AlertContext) -> str:
     return occasion.now.astimezone(occasion.target.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def _certificate_days(occasion: Occasion) -> str:
+def _certificate_days(occasion: AlertContext) -> str:
     expires = occasion.outcome.certificate_expires
     return str((expires - occasion.now) // timedelta(days=1)) if expires else UNKNOWN
 
 
-def _acknowledged_by(occasion: Occasion) -> str:
+def _acknowledged_by(occasion: AlertContext) -> str:
     policy = occasion.target.policy
     known = policy.acknowledged if policy.knows_of(occasion.outage.failing_since) else None
     return (known.by or "somebody") if known else UNKNOWN
 
 
-def _tags(occasion: Occasion) -> str:
+def _tags(occasion: AlertContext) -> str:
     return clean(", ".join(occasion.target.tags), TAGS_SHOWN)
 
 
@@ -127,7 +127,7 @@ TOKENS = (
 """Every token; `docs/alerts.md` is checked against it."""
 
 
-def values_of(occasion: Occasion) -> dict[str, str]:
+def values_of(occasion: AlertContext) -> dict[str, str]:
     """The value of every token."""
     return {token.name: token.value(occasion) for token in TOKENS}
 

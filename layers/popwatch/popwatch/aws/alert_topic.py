@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 
-class Notifier:
+class AlertTopic:
     """Publishes over an SNS client to one topic."""
 
     def __init__(self, sns: "SNSClient", topic_arn: str) -> None:

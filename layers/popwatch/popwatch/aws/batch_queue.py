@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Dispatcher:
+class BatchQueue:
     """Sends work to the queue over an SQS client; raises what botocore raises once its retries are used up."""
 
     def __init__(self, sqs: "SQSClient", queue_url: str) -> None:

@@ -24,7 +24,7 @@ MOST_OF_ALL = 500
 """Wrong attempts in a window, by a network and by everybody, after which nobody is let in before the next window."""
 
 
-class Guesses:
+class SignInLimits:
     """Attempts over a DynamoDB client. Raises what botocore raises once its retries are used up."""
 
     def __init__(self, dynamodb: "DynamoDBClient", history_table: str) -> None:

@@ -29,9 +29,9 @@ from popwatch.aws.json_scans import take_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.plain import from_plain, to_plain
-from popwatch.model.records import Note, Pending, Record
+from popwatch.model.records import Note, OutboxEntry, Record
 from popwatch.model.text import iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -183,18 +183,20 @@ class Store:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return
 
-    def put_transition(self, target_id: str, pending: Pending) -> None:
+    def put_transition(self, target_id: str, pending: OutboxEntry) -> None:
         """Write the history of a transition that a commit owes."""
         self._put_history(
             _record_key(target_id, "transition", pending), to_plain(pending.transition), self._tables.records_kept
         )
 
-    def put_alert(self, target_id: str, pending: Pending, message_id: str, sent_at: datetime, *, summary: bool) -> None:
+    def put_alert(
+        self, target_id: str, pending: OutboxEntry, message_id: str, sent_at: datetime, *, summary: bool
+    ) -> None:
         """Note that SNS accepted an alert, with its texts; from here on it is not sent again."""
         note = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **to_plain(pending.message)}
         self._put_history(_record_key(target_id, "alert", pending), note, self._tables.records_kept)
 
-    def has_alert(self, target_id: str, pending: Pending) -> bool:
+    def has_alert(self, target_id: str, pending: OutboxEntry) -> bool:
         """Whether SNS is known to have accepted this alert."""
         answer = self._dynamodb.get_item(
             TableName=self._tables.history,
@@ -247,7 +249,7 @@ class Store:
         )
         return ((_tick_of(item), item["results"]) for item in self._items(pages))
 
-    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, HourTotals]) -> None:
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, Totals]) -> None:
         """Write an hour of a batch, added up by target."""
         self._put_totals(f"hours#{batches}#{batch}", hour, totals)
 
@@ -260,7 +262,7 @@ class Store:
         """
         return self._read_totals(f"hours#{batches}#{batch}", since, until, only)
 
-    def put_day(self, batches: int, batch: int, day: datetime, totals: Mapping[str, HourTotals]) -> None:
+    def put_day(self, batches: int, batch: int, day: datetime, totals: Mapping[str, Totals]) -> None:
         """Write a day (UTC) of a batch, added up by target."""
         self._put_totals(f"days#{batches}#{batch}", day, totals)
 
@@ -333,7 +335,7 @@ class Store:
         )
         self.capacity.add(self.capacity.write, answer)
 
-    def _put_totals(self, pk: str, moment: datetime, totals: Mapping[str, HourTotals]) -> None:
+    def _put_totals(self, pk: str, moment: datetime, totals: Mapping[str, Totals]) -> None:
         plain = [(target_id, json.dumps(to_plain(found), separators=(",", ":"))) for target_id, found in totals.items()]
         sizes = [len(target_id.encode()) + len(text) for target_id, text in plain]
         for part, some in enumerate(chunks(sizes, TOTALS_BYTES)):
@@ -404,7 +406,7 @@ def _unpacked(totals: Any) -> Any:
     return json.loads(totals) if isinstance(totals, str) else totals
 
 
-def _record_key(target_id: str, kind: str, pending: Pending) -> Plain:
+def _record_key(target_id: str, kind: str, pending: OutboxEntry) -> Plain:
     return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(pending.tick)}#{pending.version}"}
 
 

@@ -76,7 +76,9 @@ def _wake(health: Health) -> Health:
     """The health that a test outside maintenance is judged on."""
     match health.state:
         case State.MAINTENANCE:
-            return replace(health, state=health.beneath or State.UNTESTED, beneath=None)
+            return replace(
+                health, state=health.state_before_maintenance or State.UNTESTED, state_before_maintenance=None
+            )
         case State.SUSPENDED:
             return _fresh(health)
         case _:
@@ -104,11 +106,13 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
         certificate_warned_of=before.certificate_warned_of,
         changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
         flapping=before.flapping,
-        degraded=min(before.degraded + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
-        half_up=before.half_up,
+        degraded_tests=min(before.degraded_tests + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
+        degraded_alerted=before.degraded_alerted,
     )
     if before.alerts_sent or policy.knows_of(before.failing_since):
-        return replace(after, half_up=before.half_up and after.degraded > 0), AlertEvent.RECOVERED
+        return replace(
+            after, degraded_alerted=before.degraded_alerted and after.degraded_tests > 0
+        ), AlertEvent.RECOVERED
     told = _tell_flapping(after, policy, now) or _tell_degraded(after, policy) or _tell_certificate(after, policy, now)
     return told or (after, None)
 
@@ -122,11 +126,11 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
         failing_since=before.failing_since or now,
         caused_by=failing_parent,
         changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
-        degraded=0,
+        degraded_tests=0,
     )
     told = _tell_flapping(after, policy, now)
     after, event = told or (after, None)
-    due = after.held or after.failures % policy.failures_per_alert == 0
+    due = after.alert_held or after.failures % policy.failures_per_alert == 0
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
         after = replace(after, state=State.WARN)
@@ -135,9 +139,12 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
     elif not due or exhausted or policy.knows_of(after.failing_since):
         after = replace(after, state=State.DOWN)
     elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
-        after = replace(after, state=State.DOWN, held=True)
+        after = replace(after, state=State.DOWN, alert_held=True)
     else:
-        after, event = replace(after, state=State.DOWN, held=False, alerts_sent=after.alerts_sent + 1), AlertEvent.DOWN
+        after, event = (
+            replace(after, state=State.DOWN, alert_held=False, alerts_sent=after.alerts_sent + 1),
+            AlertEvent.DOWN,
+        )
     return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
 
 
@@ -150,10 +157,10 @@ def _tell_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health
 
 
 def _tell_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
-    if after.half_up and not after.degraded:
-        return replace(after, half_up=False), AlertEvent.RESTORED
-    if not after.half_up and after.degraded >= policy.failures_per_alert:
-        return replace(after, half_up=True), AlertEvent.DEGRADED
+    if after.degraded_alerted and not after.degraded_tests:
+        return replace(after, degraded_alerted=False), AlertEvent.RESTORED
+    if not after.degraded_alerted and after.degraded_tests >= policy.failures_per_alert:
+        return replace(after, degraded_alerted=True), AlertEvent.DEGRADED
     return None
 
 
@@ -176,7 +183,7 @@ def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
     after = replace(
         health,
         state=State.MAINTENANCE,
-        beneath=_wake(health).state,
+        state_before_maintenance=_wake(health).state,
         since=_since(health, State.MAINTENANCE, now),
         next_test_at=None,
     )

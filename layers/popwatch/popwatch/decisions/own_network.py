@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(slots=True)
-class Doubt:
+class NetworkFaultDetector:
     """What has come in of the `expected` targets of a batch that passed before.
 
     `references` tells whether any reference host could be reached; None while that is not known, or there is none.

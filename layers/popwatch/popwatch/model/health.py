@@ -1,10 +1,11 @@
 """What popwatch believes about a target: its state, its health, and what changes them. No I/O and no decisions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.plain import stored_as
 
 Changes = tuple[datetime, ...]
 """Moments at which a target went from passed to failed or back, oldest first."""
@@ -43,14 +44,14 @@ class Health:
     """What popwatch believes about one target.
 
     `failures` counts failed tests in a row and `failing_since` is the first of them; `alerts_sent` counts this
-    outage's `down` alerts. `next_test_at` is `None` where the target's own slots decide (see `schedule`). `beneath` is
-    the state to come back to when maintenance ends.
+    outage's `down` alerts. `next_test_at` is `None` where the target's own slots decide (see `schedule`).
+    `state_before_maintenance` is the state to come back to when maintenance ends.
 
-    `held` says that a `down` alert is owed once nothing holds it back; `caused_by` is the target whose failure does.
-    `changes` are the last changes between passed and failed, and `flapping` that people were told of too many.
-    `degraded` counts tests in a row, up to `failures_per_alert`, in which some addresses failed, and `half_up` that
-    people were told so. `certificate_expires` is that of the last passed test; people were warned `certificate_warned`
-    days before `certificate_warned_of`.
+    `alert_held` says that a `down` alert is sent once nothing holds it back; `caused_by` is the target whose
+    failure does. `changes` are the last changes between passed and failed, and `flapping` that people were told of
+    too many. `degraded_tests` counts tests in a row, up to `failures_per_alert`, in which some addresses failed,
+    and `degraded_alerted` that people were told so. `certificate_expires` is that of the last passed test; people
+    were warned `certificate_warned` days before `certificate_warned_of`.
     """
 
     state: State = State.UNTESTED
@@ -61,13 +62,13 @@ class Health:
     next_test_at: datetime | None = None
     last_good_at: datetime | None = None
     last_good_rtt_ms: float | None = None
-    beneath: State | None = None
-    held: bool = False
+    state_before_maintenance: State | None = field(default=None, metadata=stored_as("beneath"))
+    alert_held: bool = field(default=False, metadata=stored_as("held"))
     caused_by: str = ""
     changes: Changes = ()
     flapping: bool = False
-    degraded: int = 0
-    half_up: bool = False
+    degraded_tests: int = field(default=0, metadata=stored_as("degraded"))
+    degraded_alerted: bool = field(default=False, metadata=stored_as("half_up"))
     certificate_expires: datetime | None = None
     certificate_warned: int | None = None
     certificate_warned_of: datetime | None = None

@@ -1,7 +1,7 @@
 """Dataclasses as maps of texts, numbers, truth values and lists, as JSON and DynamoDB take them, and back. No I/O."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
@@ -10,6 +10,17 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from popwatch.model.text import iso
+
+_STORED_AS = "stored_as"
+
+
+def stored_as(name: str) -> Mapping[str, str]:
+    """The metadata of a dataclass field that is stored under another name than its own.
+
+    A field may be renamed in the code, but never where it is stored: an older version reads the same items and messages
+    during an upgrade, and a newer one what the older has left.
+    """
+    return {_STORED_AS: name}
 
 
 def to_plain(value: object) -> Any:
@@ -31,10 +42,10 @@ def from_plain(kind: Any, plain: Any) -> Any:
 def _writer(kind: Any) -> Callable[[Any], Any]:
     """What makes a `kind` plain; found once, since a tick writes a record for each target."""
     if is_dataclass(kind):
-        defaults = [(known.name, known.default) for known in fields(kind)]
+        known_fields = [(known.name, _stored_name(known), known.default) for known in fields(kind)]
         return lambda value: {
-            name: to_plain(entry)
-            for name, default in defaults
+            stored: to_plain(entry)
+            for name, stored, default in known_fields
             if (entry := getattr(value, name)) is not default and entry != default
         }
     if issubclass(kind, Mapping):
@@ -46,6 +57,10 @@ def _writer(kind: Any) -> Callable[[Any], Any]:
     if issubclass(kind, timedelta):
         return timedelta.total_seconds
     return attrgetter("value") if issubclass(kind, Enum) else _itself
+
+
+def _stored_name(known: "Field[Any]") -> str:
+    return str(known.metadata.get(_STORED_AS, known.name))
 
 
 def _itself(value: object) -> object:
@@ -65,8 +80,18 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return lambda plain: {name: tuple(it) if isinstance(it, list) else it for name, it in plain.items()}
     if is_dataclass(kind):
         make: Any = kind
-        readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
-        return lambda plain: make(**{name: readers[name](it) for name, it in plain.items() if name in readers})
+        hints = get_type_hints(kind)
+        readers = {_stored_name(known): (known.name, _reader(hints[known.name])) for known in fields(kind)}
+
+        def read_dataclass(plain: Any) -> Any:
+            found = {}
+            for stored, entry in plain.items():
+                if stored in readers:
+                    name, read = readers[stored]
+                    found[name] = read(entry)
+            return make(**found)
+
+        return read_dataclass
     if kind is datetime:
         return datetime.fromisoformat
     if kind is timedelta:

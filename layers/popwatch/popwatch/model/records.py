@@ -4,7 +4,7 @@
 both take them, with moments in ISO 8601 (UTC).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -12,10 +12,11 @@ from typing import Self
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
+from popwatch.model.plain import stored_as
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class OutboxEntry:
     """What a commit still owes: the history of a transition, an alert to send.
 
     `version` is the version of the record that brought it: with the target it names what is owed for good, so that
@@ -64,10 +65,10 @@ class Record:
     tick: datetime | None = None
     health: Health = UNTESTED
     outcome: Outcome | None = None
-    pending: tuple[Pending, ...] = ()
+    outbox: tuple[OutboxEntry, ...] = field(default=(), metadata=stored_as("pending"))
     writer: str = ""
 
-    def without_pending(self, settled: set[int]) -> Self:
-        """The record once the pending entries of these versions have been settled, one version on."""
-        left = tuple(entry for entry in self.pending if entry.version not in settled)
-        return replace(self, version=self.version + 1, pending=left)
+    def without(self, delivered: set[int]) -> Self:
+        """The record once the outbox entries of these versions have been delivered, one version on."""
+        left = tuple(entry for entry in self.outbox if entry.version not in delivered)
+        return replace(self, version=self.version + 1, outbox=left)

@@ -11,7 +11,7 @@ PERCENTILES = (0.5, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
-class HourTotals:
+class Totals:
     """What the tests of one target in one hour, or one day, add up to.
 
     `failures` counts by error code. `inconclusive` tests were not judged, and those `in_maintenance` failed where that

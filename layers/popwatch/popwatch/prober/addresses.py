@@ -42,7 +42,7 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 @dataclass(slots=True)
-class Party:
+class AddressGroup:
     """The tests of one host's addresses that are still under way, and what the others found, by address."""
 
     target: Target

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target
 from popwatch.prober import resolver, timestamps
-from popwatch.prober.addresses import MOST_ADDRESSES, Party, is_local
+from popwatch.prober.addresses import MOST_ADDRESSES, AddressGroup, is_local
 from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe
 from popwatch.prober.resolver import Answer, HasRoute, Names, Resolve
@@ -116,8 +116,8 @@ class _Loop:
         self._known: dict[str, Answer] = {}
         self._answers: SimpleQueue[Answer] = SimpleQueue()
         self._arrivals: Arrivals = []
-        self._parties: dict[Probe, Party] = {}
-        self._postponed: deque[tuple[str, Party]] = deque()
+        self._parties: dict[Probe, AddressGroup] = {}
+        self._postponed: deque[tuple[str, AddressGroup]] = deque()
         self._keeper = timestamps.keeper() if kernel_stamps else None
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
@@ -184,7 +184,7 @@ class _Loop:
     def spread(self, probe: Probe, addresses: tuple[str, ...]) -> None:
         """Test a host's further addresses, as soon as there are descriptors for them."""
         others = addresses[: MOST_ADDRESSES - 1]
-        party = self._parties[probe] = Party(probe.target, 1 + len(others))
+        party = self._parties[probe] = AddressGroup(probe.target, 1 + len(others))
         self._postponed.extend((address, party) for address in others)
 
     def finish(self, probe: Probe, outcome: Outcome) -> None:

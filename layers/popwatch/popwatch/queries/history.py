@@ -17,7 +17,7 @@ from popwatch.model.health import State, Transition
 from popwatch.model.plain import from_plain
 from popwatch.model.records import Note, Record
 from popwatch.model.text import iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up, merge_by_target
 
@@ -25,12 +25,12 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 THREADS = 16
 """Reads under way at once."""
 
-Totals = Mapping[str, HourTotals]
+TotalsByTarget = Mapping[str, Totals]
 Stretch = tuple[datetime, datetime]
 Read = Callable[[int, int, datetime, datetime], Iterable[tuple[datetime, Any]]]
 
 
-def read_totals(store: Store, mark: SweepMark, period: Period) -> Totals:
+def read_totals(store: Store, mark: SweepMark, period: Period) -> TotalsByTarget:
     """What the tests of each target in a period add up to."""
     days, hours, samples = stretches(mark, period, store.oldest_sample)
     batches = _all_batches(mark)
@@ -38,7 +38,7 @@ def read_totals(store: Store, mark: SweepMark, period: Period) -> Totals:
         of_batches = [pool.submit(_read_batch, store, batch, days, hours) for batch in batches]
         of_samples = _read_stretches(pool, batches, store.read_samples, samples)
         parts = [part for found in of_batches for part in found.result()]
-    return merge_by_target([*map(_totals, parts), add_up(results for _, results in of_samples)])
+    return merge_by_target([*map(_totals_by_target, parts), add_up(results for _, results in of_samples)])
 
 
 def _read_batch(
@@ -101,7 +101,7 @@ def read_samples_of_all(
 
 def read_steps(
     store: Store, mark: SweepMark, target_id: str, period: Period, *, by_day: bool
-) -> list[tuple[datetime, HourTotals]]:
+) -> list[tuple[datetime, Totals]]:
     """What the tests of one target add up to in each hour of a period, or in each day, with the middle of it.
 
     What has not been added up yet is one more step, of its samples.
@@ -122,14 +122,14 @@ def _read_steps(
     parts: tuple[Sequence[Stretch], Sequence[Stretch], Sequence[Stretch]],
     *,
     by_day: bool,
-) -> list[tuple[datetime, HourTotals]]:
+) -> list[tuple[datetime, Totals]]:
     days, hours, samples = parts
     whole = _read_one(store.read_days, batch, target_id, days) if by_day else []
     found = {day for day, _ in whole}
     missing = [stretch for stretch in days for stretch in _without(stretch, found)]
-    steps = [(day + DAY / 2, from_plain(HourTotals, totals)) for day, totals in whole]
+    steps = [(day + DAY / 2, from_plain(Totals, totals)) for day, totals in whole]
     by_hour = _read_one(store.read_hours, batch, target_id, [*hours, *missing])
-    steps += [(hour + HOUR / 2, from_plain(HourTotals, totals)) for hour, totals in by_hour]
+    steps += [(hour + HOUR / 2, from_plain(Totals, totals)) for hour, totals in by_hour]
     for begin, end in samples:
         results = [{target_id: sample} for _, sample in _read_one(store.read_samples, batch, target_id, [(begin, end)])]
         steps += [(begin + (end - begin) / 2, totals) for totals in add_up(results).values()]
@@ -228,8 +228,8 @@ def stretches(
     return [(first, last)], hours, samples
 
 
-def _totals(plain: Mapping[str, Any]) -> Totals:
-    return {target_id: from_plain(HourTotals, found) for target_id, found in plain.items()}
+def _totals_by_target(plain: Mapping[str, Any]) -> TotalsByTarget:
+    return {target_id: from_plain(Totals, found) for target_id, found in plain.items()}
 
 
 def _ceil(moment: datetime, step: timedelta) -> datetime:

@@ -9,17 +9,17 @@ from popwatch.aws.store import Store, SweepMark
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
-from popwatch.reports.status import Row, Sample, Verdict, has_stopped, row_to_json, stand
+from popwatch.reports.status import Sample, TargetStatus, Verdict, has_stopped, row_to_json, stand
 
 LATE = timedelta(minutes=2)
 """How much later than its delay a target's last test may lie back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FleetStatus:
     """Targets, worst first, and how far sweeps have come."""
 
-    rows: Sequence[Row]
+    rows: Sequence[TargetStatus]
     mark: SweepMark
 
     @property
@@ -28,12 +28,12 @@ class Standing:
         return self.mark.tick
 
 
-def read_standing(store: Store, now: datetime) -> Standing:
+def read_fleet_status(store: Store, now: datetime) -> FleetStatus:
     """Read the tables: two scans, and the newest samples of each batch."""
     defaults, items = store.read_targets()
     mark, records = store.read_records()
     targets = parse_targets(items, defaults)
-    return Standing(stand(targets, records, _newest_samples(store, batches_of(mark), targets, now), now), mark)
+    return FleetStatus(stand(targets, records, _newest_samples(store, batches_of(mark), targets, now), now), mark)
 
 
 def batches_of(mark: SweepMark) -> int:
@@ -59,12 +59,12 @@ def _newest_samples(store: Store, batches: int, targets: Mapping[str, Target], n
     return found
 
 
-def standing_to_json(standing: Standing, found: Verdict, now: datetime) -> dict[str, Any]:
-    """A standing as programs get it; `found` is what its targets come to."""
+def fleet_status_to_json(fleet_status: FleetStatus, found: Verdict, now: datetime) -> dict[str, Any]:
+    """A fleet_status as programs get it; `found` is what its targets come to."""
     return {
         "at": iso(now),
         "verdict": found.name.lower(),
-        "last_sweep": iso(standing.swept_at) if standing.swept_at else None,
-        "stopped": has_stopped(standing.swept_at, now),
-        "targets": [row_to_json(row, now) for row in standing.rows],
+        "last_sweep": iso(fleet_status.swept_at) if fleet_status.swept_at else None,
+        "stopped": has_stopped(fleet_status.swept_at, now),
+        "targets": [row_to_json(row, now) for row in fleet_status.rows],
     }

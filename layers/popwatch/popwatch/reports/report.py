@@ -10,7 +10,7 @@ from popwatch.model.health import Transition
 from popwatch.model.records import Note, Record
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.reports.availability import Outage, Period, Span, Times, spans, times, total
 from popwatch.reports.totals import merge
 
@@ -30,7 +30,7 @@ class Line:
     group: str
     targets: int
     times: Times
-    totals: HourTotals
+    totals: Totals
     target_id: str = ""
     spans: Sequence[Span] = ()
     notes: Sequence[Note] = ()
@@ -67,7 +67,7 @@ class Findings:
 
     records: Mapping[str, Record]
     transitions: Mapping[str, Sequence[Transition]]
-    totals: Mapping[str, HourTotals]
+    totals: Mapping[str, Totals]
     notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)
     gaps: Sequence[tuple[datetime, datetime]] = ()
 
@@ -196,7 +196,7 @@ def note_to_json(note: Note) -> dict[str, Any]:
     }
 
 
-def put_aside(totals: HourTotals) -> timedelta:
+def inconclusive_time(totals: Totals) -> timedelta:
     """How long tests were not judged: what is put aside at a tick is tested again at the next."""
     return totals.inconclusive * TICK
 
@@ -204,14 +204,14 @@ def put_aside(totals: HourTotals) -> timedelta:
 def _line(target: Target, findings: Findings, period: Period, now: datetime) -> Line:
     name = target.target_id
     health = findings.records.get(name, Record(name)).health
-    totals = findings.totals.get(name, HourTotals())
+    totals = findings.totals.get(name, Totals())
     found = spans(findings.transitions.get(name, ()), health.state, health.since, period, findings.gaps)
     left = (health.certificate_expires - now) // timedelta(days=1) if health.certificate_expires else None
     return Line(
         name=target.name,
         group=target.group,
         targets=1,
-        times=times(found, put_aside(totals)),
+        times=times(found, inconclusive_time(totals)),
         totals=totals,
         target_id=name,
         spans=found,

@@ -23,7 +23,7 @@ Sample = tuple[datetime, Any]
 
 
 class Verdict(IntEnum):
-    """What a standing comes to: the exit code of commands, as monitoring plugins have it."""
+    """What a fleet_status comes to: the exit code of commands, as monitoring plugins have it."""
 
     WELL = 0
     WARN = 1
@@ -32,7 +32,7 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TargetStatus:
     """A target as it stands: its health, and its last test, which failed if it has an `error`.
 
     An `inconclusive` test failed, perhaps because of the monitor's own network, and was not judged.
@@ -89,14 +89,14 @@ class Row:
             f"acknowledged{_told(known.by, known.why)}" if known else "",
             f"silenced until {utc(silence.window.end)}{_told(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
-            "half up" if health.degraded else "",
+            "half up" if health.degraded_tests else "",
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
             _of_certificate(days) if days is not None and days <= warn_from else "",
         ]
         return [remark for remark in found if remark]
 
 
-def verdict(rows: Sequence[Row], swept_at: datetime | None, now: datetime) -> Verdict:
+def verdict(rows: Sequence[TargetStatus], swept_at: datetime | None, now: datetime) -> Verdict:
     """What all of them come to; unknown if popwatch itself has stopped."""
     if has_stopped(swept_at, now):
         return Verdict.UNKNOWN
@@ -108,7 +108,7 @@ def has_stopped(swept_at: datetime | None, now: datetime) -> bool:
     return swept_at is None or now - swept_at > SILENT_AFTER
 
 
-def row_to_json(row: Row, now: datetime) -> dict[str, Any]:
+def row_to_json(row: TargetStatus, now: datetime) -> dict[str, Any]:
     """A row as programs get it: texts, numbers, truths, moments in ISO 8601 (UTC), and null for what there is not."""
     target, health, policy = row.target, row.health, row.target.policy
     silence, known = row.silence(now), row.acknowledgement
@@ -140,7 +140,7 @@ def row_to_json(row: Row, now: datetime) -> dict[str, Any]:
         "certificate_days": row.certificate_days(now),
         "caused_by": health.caused_by or None,
         "flapping": health.flapping,
-        "half_up": health.degraded > 0,
+        "half_up": health.degraded_tests > 0,
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
         "silenced_why": silence.why if silence else None,
@@ -167,29 +167,31 @@ def _told(by: str, why: str) -> str:
 
 def stand(
     targets: Mapping[str, Target], records: Mapping[str, Record], samples: Mapping[str, Sample], now: datetime
-) -> list[Row]:
+) -> list[TargetStatus]:
     """A row for each target; `samples` are the newest of each, which may be newer than its record."""
     rows = [_row(target, records.get(name) or Record(name), samples.get(name), now) for name, target in targets.items()]
     return sorted(rows, key=lambda row: (SEVERITY.index(row.state), row.target.group, row.target.name))
 
 
-def _row(target: Target, record: Record, sample: Sample | None, now: datetime) -> Row:
+def _row(target: Target, record: Record, sample: Sample | None, now: datetime) -> TargetStatus:
     health, outcome = record.health, record.outcome
     next_test_at = _next_test_at(target, health, now)
     if sample and (record.tick is None or sample[0] > record.tick or outcome is None):
         return _row_of_sample(target, health, sample, next_test_at)
     if outcome is None:
-        return Row(target, health, next_test_at=next_test_at)
-    return Row(target, health, record.tick, outcome.rtt_ms, outcome.error, outcome.reason, outcome.detail, next_test_at)
+        return TargetStatus(target, health, next_test_at=next_test_at)
+    return TargetStatus(
+        target, health, record.tick, outcome.rtt_ms, outcome.error, outcome.reason, outcome.detail, next_test_at
+    )
 
 
-def _row_of_sample(target: Target, health: Health, sample: Sample, next_test_at: datetime | None) -> Row:
+def _row_of_sample(target: Target, health: Health, sample: Sample, next_test_at: datetime | None) -> TargetStatus:
     tested_at, found = sample
     rtt_ms = rtt_of(found)
     if rtt_ms is not None:
-        return Row(target, health, tested_at, rtt_ms, next_test_at=next_test_at)
+        return TargetStatus(target, health, tested_at, rtt_ms, next_test_at=next_test_at)
     error, reason = ErrorCode(found["error"]), clean(str(found.get("reason", "")), DETAIL_SHOWN)
-    return Row(target, health, tested_at, None, error, reason, "", next_test_at, is_inconclusive(found))
+    return TargetStatus(target, health, tested_at, None, error, reason, "", next_test_at, is_inconclusive(found))
 
 
 def _next_test_at(target: Target, health: Health, now: datetime) -> datetime | None:

@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from popwatch.model.samples import is_inconclusive, rtt_of
-from popwatch.model.totals import BUCKET_RATIO, HourTotals, percentile
+from popwatch.model.totals import BUCKET_RATIO, Totals, percentile
 
 
-def add_up(samples: Iterable[Mapping[str, Any]]) -> dict[str, HourTotals]:
+def add_up(samples: Iterable[Mapping[str, Any]]) -> dict[str, Totals]:
     """The totals by target of samples items' results."""
     return {target_id: _total(found) for target_id, found in _by_target(samples).items()}
 
 
-def merge(totals: Iterable[HourTotals]) -> HourTotals:
+def merge(totals: Iterable[Totals]) -> Totals:
     """Totals of hours, or days, as one; its p95 is read from the buckets."""
     found = list(totals)
     failures: Counter[str] = Counter()
@@ -25,7 +25,7 @@ def merge(totals: Iterable[HourTotals]) -> HourTotals:
         buckets.update(part.buckets)
     passes = sum(part.passes for part in found)
     mean = sum((part.rtt_mean_ms or 0.0) * part.passes for part in found) / passes if passes else None
-    return HourTotals(
+    return Totals(
         tests=sum(part.tests for part in found),
         passes=passes,
         failures=dict(failures),
@@ -40,7 +40,7 @@ def merge(totals: Iterable[HourTotals]) -> HourTotals:
     )
 
 
-def merge_by_target(hours: Iterable[Mapping[str, HourTotals]]) -> dict[str, HourTotals]:
+def merge_by_target(hours: Iterable[Mapping[str, Totals]]) -> dict[str, Totals]:
     """The totals by target of several hours."""
     return {target_id: merge(found) for target_id, found in _by_target(hours).items()}
 
@@ -53,12 +53,12 @@ def _by_target(parts: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return found
 
 
-def _total(samples: list[Any]) -> HourTotals:
+def _total(samples: list[Any]) -> Totals:
     rtts = sorted(rtt for rtt in map(rtt_of, samples) if rtt is not None)
     maps = [sample for sample in samples if isinstance(sample, Mapping)]
     failed = [sample for sample in maps if "error" in sample]
     counted = [sample for sample in failed if not (sample.get("maintenance") or sample.get("inconclusive"))]
-    totals = HourTotals(
+    totals = Totals(
         tests=len(samples),
         passes=len(rtts),
         failures=dict(Counter(str(sample["error"]) for sample in counted)),

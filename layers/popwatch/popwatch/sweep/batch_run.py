@@ -18,11 +18,18 @@ from queue import SimpleQueue
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest
 from popwatch.decisions.judging import changes_nothing, judge
-from popwatch.decisions.own_network import LOOKBACK_MINUTES, MOST_TICKS, Doubt, Verdict, has_been_reached, is_of_network
+from popwatch.decisions.own_network import (
+    LOOKBACK_MINUTES,
+    MOST_TICKS,
+    NetworkFaultDetector,
+    Verdict,
+    has_been_reached,
+    is_of_network,
+)
 from popwatch.decisions.schedule import TICK, group_name, next_due, retest_at
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, Outcome
@@ -79,7 +86,7 @@ class BatchTester:
         store: Store,
         prober: Prober,
         committer: Committer,
-        dispatcher: Dispatcher,
+        dispatcher: BatchQueue,
         end_by: float,
         clock: Callable[[], datetime],
         references: Sequence[Target] = (),
@@ -94,7 +101,7 @@ class BatchTester:
         self._retests: dict[datetime, list[PlannedTest]] = {}
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
-        self._doubt = Doubt(passed_before, awaits_references=bool(references))
+        self._doubt = NetworkFaultDetector(passed_before, awaits_references=bool(references))
         self._references, self._threads = references, threads
         self._asked: Future[bool] | None = None
         self._held: list[tuple[PlannedTest, Outcome]] = []

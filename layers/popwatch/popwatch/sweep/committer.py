@@ -20,7 +20,7 @@ from threading import Lock
 from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.alerts.rendering import render, summarize
-from popwatch.aws.alert_topic import Notifier
+from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
@@ -28,7 +28,7 @@ from popwatch.decisions.schedule import is_due
 from popwatch.model.health import Health, Judgement, State
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
-from popwatch.model.records import Pending, Record
+from popwatch.model.records import OutboxEntry, Record
 
 COLLISIONS = 5
 """How often a commit is tried anew on a record that others keep changing."""
@@ -63,11 +63,11 @@ class Committer:
     """
 
     def __init__(
-        self, store: Store, notifier: Notifier, *, storm_threshold: int, writer: str, clock: Callable[[], datetime]
+        self, store: Store, notifier: AlertTopic, *, storm_threshold: int, writer: str, clock: Callable[[], datetime]
     ) -> None:
         self._store, self._notifier, self._clock = store, notifier, clock
         self._threshold, self._writer = storm_threshold, writer
-        self._held: list[tuple[Record, Pending]] = []
+        self._held: list[tuple[Record, OutboxEntry]] = []
         self._held_since: datetime | None = None
         self._announced = 0
         self._lock = Lock()
@@ -103,8 +103,8 @@ class Committer:
             after = self._advance(record, judgement, None, tick)
             if self._store.commit(after, record.version) is not None:
                 return
-            record = self._see_through(after, after.pending)
-        if not record.pending:
+            record = self._see_through(after, after.outbox)
+        if not record.outbox:
             self._store.delete_record(record)
 
     def settle(self, record: Record, dead_since: datetime) -> Record:
@@ -114,7 +114,7 @@ class Committer:
         when a tick comes twice, only one publishes. A claim is as good as a commit: should its owner die too, another
         sweep claims it anew.
         """
-        owed = [pending for pending in record.pending if pending.committed_at < dead_since]
+        owed = [pending for pending in record.outbox if pending.committed_at < dead_since]
         if not owed:
             return record
         try:
@@ -153,7 +153,7 @@ class Committer:
             there = self._store.commit(after, record.version)
             if there is None:
                 self._note_transition(after, judgement)
-                return self._see_through(after, [owed for owed in after.pending if owed.version == after.version])
+                return self._see_through(after, [owed for owed in after.outbox if owed.version == after.version])
             judged = there.tick != record.tick
             if judged and not is_due(there.target_id, there.health, test.target.policy, there.tick, tick):
                 return there
@@ -161,12 +161,10 @@ class Committer:
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
 
     def _advance(self, record: Record, judgement: Judgement, message: Message | None, tick: datetime) -> Record:
-        version, pending = record.version + 1, record.pending
+        version, pending = record.version + 1, record.outbox
         if judgement.transition or message:
-            pending = (*pending, Pending(version, tick, self._clock(), judgement.transition, message))
-        return replace(
-            record, version=version, tick=tick, health=judgement.health, pending=pending, writer=self._writer
-        )
+            pending = (*pending, OutboxEntry(version, tick, self._clock(), judgement.transition, message))
+        return replace(record, version=version, tick=tick, health=judgement.health, outbox=pending, writer=self._writer)
 
     def _note_transition(self, record: Record, judgement: Judgement) -> None:
         if judgement.transition:
@@ -174,7 +172,7 @@ class Committer:
                 self.tally.transitions[judgement.transition.state] += 1
             _log.info("A target changed its state.", extra=_facts(record, judgement))
 
-    def _see_through(self, record: Record, owed: Sequence[Pending], *, left_behind: bool = False) -> Record:
+    def _see_through(self, record: Record, owed: Sequence[OutboxEntry], *, left_behind: bool = False) -> Record:
         """Do what a committed record owes; where AWS refuses, it stays owed and a later sweep does it."""
         try:
             return self._settle(record, owed, left_behind=left_behind)
@@ -187,17 +185,17 @@ class Committer:
         with self._lock:
             self.tally.unsent += 1
 
-    def _claim(self, record: Record, owed: Sequence[Pending]) -> tuple[Record, bool]:
+    def _claim(self, record: Record, owed: Sequence[OutboxEntry]) -> tuple[Record, bool]:
         """The record with what is owed as of now, or as another has changed it; and whether this sweep may do it."""
         if not any(pending.message for pending in owed):
             return record, True
         now = self._clock()
-        pending = tuple(replace(entry, committed_at=now) if entry in owed else entry for entry in record.pending)
-        claimed = replace(record, version=record.version + 1, pending=pending, writer=self._writer)
+        pending = tuple(replace(entry, committed_at=now) if entry in owed else entry for entry in record.outbox)
+        claimed = replace(record, version=record.version + 1, outbox=pending, writer=self._writer)
         there = self._store.commit(claimed, record.version)
         return (claimed, True) if there is None else (there, False)
 
-    def _settle(self, record: Record, owed: Sequence[Pending], *, left_behind: bool) -> Record:
+    def _settle(self, record: Record, owed: Sequence[OutboxEntry], *, left_behind: bool) -> Record:
         settled: set[int] = set()
         for pending in owed:
             if pending.transition:
@@ -207,7 +205,7 @@ class Committer:
                 settled.add(pending.version)
         return self._take_off(record, settled) if settled else record
 
-    def _announce(self, record: Record, pending: Pending, message: Message) -> bool:
+    def _announce(self, record: Record, pending: OutboxEntry, message: Message) -> bool:
         """Send an alert, or hold it for the summary; whether it was sent."""
         with self._lock:
             self._announced += 1
@@ -235,7 +233,7 @@ class Committer:
 
     def _take_off(self, record: Record, settled: set[int]) -> Record:
         """The record without what is settled; where another changed it first, a later sweep takes it off."""
-        after = replace(record.without_pending(settled), writer=self._writer)
+        after = replace(record.without(settled), writer=self._writer)
         return self._store.commit(after, record.version) or after
 
 

@@ -11,8 +11,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from popwatch.aws.alert_topic import Notifier
-from popwatch.aws.batch_queue import Dispatcher
+from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepMark
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, HourOfBatch, cut
@@ -24,7 +24,7 @@ from popwatch.model.plain import from_plain
 from popwatch.model.records import Record
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
 from popwatch.sweep.batch_run import BatchTester, Results, commit_threads
@@ -78,8 +78,8 @@ class Edges:
 
     store: Store
     prober: Prober
-    notifier: Notifier
-    dispatcher: Dispatcher
+    notifier: AlertTopic
+    dispatcher: BatchQueue
     threads: Callable[[], Executor] = commit_threads
 
 
@@ -142,9 +142,7 @@ class Sweep:
 
     def _add_up_day(self, batches: int, number: int, day: datetime) -> None:
         hours = self._store.read_hours(batches, number, day, day + DAY)
-        totals = merge_by_target(
-            {name: from_plain(HourTotals, found) for name, found in part.items()} for _, part in hours
-        )
+        totals = merge_by_target({name: from_plain(Totals, found) for name, found in part.items()} for _, part in hours)
         if totals:
             self._store.put_day(batches, number, day, totals)
 
@@ -156,7 +154,7 @@ class Sweep:
         settled = {name: self._committer.settle(record, dead_since) for name, record in records.items()}
         self._committer.flush(final=True)
         for record in without_target(targets, settled.values()):
-            if not record.pending:
+            if not record.outbox:
                 self._committer.forget(record, tick)
         return settled
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from hashlib import sha256
 
-from popwatch.aws.sign_in_limits import Guesses, seconds_left
+from popwatch.aws.sign_in_limits import SignInLimits, seconds_left
 from popwatch.web.http import Request, Response
 
 COOKIE = "__Host-popwatch"
@@ -41,7 +41,7 @@ class Entry(Enum):
 class Door:
     """The door of a page that the whole internet can reach."""
 
-    def __init__(self, read_secret: Callable[[], Secret], guesses: Guesses, clock: Callable[[], datetime]) -> None:
+    def __init__(self, read_secret: Callable[[], Secret], guesses: SignInLimits, clock: Callable[[], datetime]) -> None:
         self._read_secret, self._guesses, self._clock = read_secret, guesses, clock
 
     def admit(self, request: Request) -> Entry:

@@ -11,7 +11,7 @@ from datetime import datetime
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import place
-from popwatch.reports.status import Row
+from popwatch.reports.status import TargetStatus
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,7 +51,7 @@ FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, SWEP
 """All of them; docs/page.md is checked against it."""
 
 
-def to_metrics(rows: Iterable[Row], swept_at: datetime | None) -> str:
+def to_metrics(rows: Iterable[TargetStatus], swept_at: datetime | None) -> str:
     """The metrics of all targets. One that is off or was never tested has no `probe_` metrics."""
     known = [(labels_of(row), row) for row in rows]
     tested = [(labels, row) for labels, row in known if row.tested_at and row.state is not State.SUSPENDED]
@@ -79,7 +79,7 @@ def media_type(accept: str) -> str:
     return OPENMETRICS if "application/openmetrics-text" in accept else TEXT
 
 
-def labels_of(row: Row) -> dict[str, str]:
+def labels_of(row: TargetStatus) -> dict[str, str]:
     """What tells a target from others; `group` is empty for a target without one."""
     target = row.target
     return {"target_id": target.target_id, "name": target.name, "group": target.group, "server": place(target)}

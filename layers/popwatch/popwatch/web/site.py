@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from popwatch.web.authentication import Door, Entry
 from popwatch.web.http import LARGEST_BODY, Request, Response, query_of
 from popwatch.web.metrics import media_type, to_metrics
-from popwatch.web.views import Readings
+from popwatch.web.views import Views
 
 ASSETS: Mapping[str, tuple[str, str]] = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -31,7 +31,7 @@ PAGE_HEADER = "x-popwatch-page"
 class Site:
     """The answers to requests: behind a door, or (`door` None) open to whoever can reach it."""
 
-    def __init__(self, readings: Readings, door: Door | None, *, refresh_seconds: float) -> None:
+    def __init__(self, readings: Views, door: Door | None, *, refresh_seconds: float) -> None:
         self._readings, self._door, self._refresh_seconds = readings, door, refresh_seconds
 
     def answer(self, request: Request) -> Response:
@@ -67,7 +67,7 @@ class Site:
                 return Response.of_json(found) if found else _missing("There is no target of this id.")
             case ["metrics"]:
                 moment = self._readings.now()
-                text = to_metrics(moment.standing.rows, moment.standing.swept_at)
+                text = to_metrics(moment.fleet_status.rows, moment.fleet_status.swept_at)
                 return Response(200, text.encode(), media_type(request.headers.get("accept", "")))
             case _:
                 return _missing("There is nothing here: the page is at /, its API at /api/status.")

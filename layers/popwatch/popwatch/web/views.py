@@ -11,12 +11,12 @@ from typing import Any
 from popwatch.aws.store import Store
 from popwatch.model.samples import rtt_of
 from popwatch.model.text import iso
-from popwatch.model.totals import HourTotals
+from popwatch.model.totals import Totals
 from popwatch.queries.history import Stretch, event_to_json, read_gaps, read_samples, transitions_of
-from popwatch.queries.status import Standing, read_standing, standing_to_json
+from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
 from popwatch.reports.availability import Period, Span, Times, by_day, spans, times
 from popwatch.reports.report import outage_to_json
-from popwatch.reports.status import Row, Verdict, row_to_json, verdict
+from popwatch.reports.status import TargetStatus, Verdict, row_to_json, verdict
 from popwatch.reports.totals import add_up
 
 TIMELINE = timedelta(days=90)
@@ -40,14 +40,14 @@ TEXTS = ("email", "sms", "attributes", "line", "message_id", "target_id")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A standing, and when it was read."""
+    """A fleet_status, and when it was read."""
 
     at: datetime
-    standing: Standing
+    fleet_status: FleetStatus
 
 
-class Readings:
-    """A store as the page reads it. The standing is read at most once in `fresh`, however many look at it."""
+class Views:
+    """A store as the page reads it. The fleet_status is read at most once in `fresh`, however many look at it."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime], *, fresh: timedelta) -> None:
         self._store, self._clock, self._fresh = store, clock, fresh
@@ -60,23 +60,23 @@ class Readings:
         with self._lock:
             now = self._clock()
             if self._last is None or now - self._last.at >= self._fresh:
-                self._last = Moment(now, read_standing(self._store, now))
+                self._last = Moment(now, read_fleet_status(self._store, now))
             return self._last
 
     def status(self) -> dict[str, Any]:
         """All targets, worst first, and what they come to."""
         moment = self.now()
-        rows, swept_at = moment.standing.rows, moment.standing.swept_at
+        rows, swept_at = moment.fleet_status.rows, moment.fleet_status.swept_at
         found = verdict(rows, swept_at, moment.at) if rows else Verdict.UNKNOWN
-        return standing_to_json(moment.standing, found, moment.at)
+        return fleet_status_to_json(moment.fleet_status, found, moment.at)
 
     def timelines(self, target_ids: Iterable[str]) -> dict[str, Any]:
         """The last 90 days of some targets, day by day; of no more than `MOST_TIMELINES`."""
         moment = self.now()
         wanted = set(list(target_ids)[:MOST_TIMELINES])
-        rows = [row for row in moment.standing.rows if row.target.target_id in wanted]
+        rows = [row for row in moment.fleet_status.rows if row.target.target_id in wanted]
         period = Period(moment.at - TIMELINE, moment.at)
-        gaps = read_gaps(self._store, moment.standing.mark, period, moment.at)
+        gaps = read_gaps(self._store, moment.fleet_status.mark, period, moment.at)
         with ThreadPoolExecutor(THREADS) as pool:
             lives = pool.map(lambda row: self._spans(row, period, gaps), rows)
             return {row.target.target_id: _timeline(it, times(it)) for row, it in zip(rows, lives, strict=True)}
@@ -84,13 +84,13 @@ class Readings:
     def target(self, target_id: str) -> dict[str, Any] | None:
         """Everything of one target, or None if there is none."""
         moment = self.now()
-        row = next((row for row in moment.standing.rows if row.target.target_id == target_id), None)
+        row = next((row for row in moment.fleet_status.rows if row.target.target_id == target_id), None)
         if row is None:
             return None
         whole = Period(moment.at - TIMELINE, moment.at)
         recent = Period(moment.at - RECENT, moment.at)
         events = sorted(self._store.read_events(target_id, whole.begin), key=lambda event: event["tick"], reverse=True)
-        gaps = read_gaps(self._store, moment.standing.mark, whole, moment.at)
+        gaps = read_gaps(self._store, moment.fleet_status.mark, whole, moment.at)
         found = spans(transitions_of(events), row.health.state, row.health.since, whole, gaps)
         lived = times(found)
         return {
@@ -107,14 +107,14 @@ class Readings:
             known = self._samples.pop(target_id, {})
         kept = {tick: sample for tick, sample in known.items() if tick >= period.begin}
         begin = max(kept) - LATEST if kept else period.begin
-        kept |= dict(read_samples(self._store, moment.standing.mark, target_id, Period(begin, period.end)))
+        kept |= dict(read_samples(self._store, moment.fleet_status.mark, target_id, Period(begin, period.end)))
         with self._lock:
             self._samples[target_id] = kept
             while len(self._samples) > MOST_KEPT:
                 del self._samples[next(iter(self._samples))]
         return sorted(kept.items(), key=itemgetter(0))
 
-    def _spans(self, row: Row, period: Period, gaps: Sequence[Stretch]) -> list[Span]:
+    def _spans(self, row: TargetStatus, period: Period, gaps: Sequence[Stretch]) -> list[Span]:
         """The spans of a target in a period; one that has not changed since before it has no transitions to read."""
         since = row.health.since
         changed = since is None or since > period.begin
@@ -139,7 +139,7 @@ def _series(samples: Sequence[tuple[datetime, Any]], period: Period) -> dict[str
         if 0 <= position < len(steps):
             steps[position].append(sample)
     rtts = [[rtt for rtt in map(rtt_of, found) if rtt is not None] for found in steps]
-    totals = add_up({"": sample} for _, sample in samples).get("", HourTotals())
+    totals = add_up({"": sample} for _, sample in samples).get("", Totals())
     return {
         "begin": iso(period.begin),
         "step_seconds": STEP.total_seconds(),
