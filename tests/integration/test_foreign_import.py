@@ -14,10 +14,10 @@ SAMPLES = Path(__file__).parents[1] / "samples"
     ("arguments", "said"),
     [
         (["targets.yaml", "--modules", "blackbox.yml"], "--modules does nothing without --from blackbox"),
-        (["--from", "gatus", "gatus.yaml", "--modules", "blackbox.yml"], "--modules does nothing without"),
-        (["--from", "zabbix", "gatus.yaml"], "is not one of 'nagios', 'blackbox', 'gatus'"),
-        (["--from", "nagios", "gatus.yaml"], "Line 1 begins no definition"),
-        (["--from", "gatus", "none.yaml"], "none.yaml cannot be read"),
+        (["--from", "nagios", "nagios.cfg", "--modules", "blackbox.yml"], "--modules does nothing without"),
+        (["--from", "zabbix", "nagios.cfg"], "is not one of 'nagios', 'blackbox'"),
+        (["--from", "nagios", "targets.yaml"], "Line 1 begins no definition"),
+        (["--from", "blackbox", "none.yaml"], "none.yaml cannot be read"),
         (["--from", "blackbox", "prometheus.yml", "--modules", "none.yml"], "none.yml cannot be read"),
     ],
 )
@@ -32,25 +32,27 @@ def test_mistakes_end_before_anything_is_asked(
 
 
 def test_a_file_without_pop3_is_told(run: Run, tmp_path: Path) -> None:
-    """What was left is named, and that nothing is."""
-    path = tmp_path / "config.yaml"
-    path.write_text("endpoints:\n- {name: a, url: 'https://www.example.net'}\n")
-    ended = run("targets", "import", "--from", "gatus", path)
+    """Each target that was left is listed, and the command ends with an error."""
+    path = tmp_path / "file_sd.yml"
+    path.write_text("- targets: ['www.example.net:443']\n")
+    ended = run("targets", "import", "--from", "blackbox", path)
     assert ended.code == 3
     assert ended.err.splitlines() == [
-        "Line 2: https://www.example.net is not taken: POP3 is tcp:// or tls:// at port 110 or 995.",
+        "Line 1: www.example.net:443 is not taken: POP3 is at port 110 or 995.",
         f"{path} has no POP3 server that popwatch could take.",
     ]
 
 
 def test_one_bad_value_writes_nothing(run: Run, tmp_path: Path) -> None:
-    """The checks of all imports hold: a mistake is named with its line, and the table stays as it was."""
-    path = tmp_path / "config.yaml"
-    path.write_text("endpoints:\n- name: a\n  url: 'tcp://${HOST}:110'\n- {name: b, url: 'tcp://b.example:110'}\n")
+    """The checks of all imports hold: a mistake is named with its line, and the table is unchanged."""
+    path = tmp_path / "file_sd.yml"
+    path.write_text("- labels: {}\n  targets: ['${HOST}:110', 'b.example:110']\n")
     with new_night() as night:
         before = night.dynamodb.scan(TableName="Targets")["Count"]
-        ended = run("targets", "import", "--from", "gatus", path, "--yes")
+        ended = run("targets", "import", "--from", "blackbox", path, "--yes")
         assert night.dynamodb.scan(TableName="Targets")["Count"] == before
     assert ended.code == 3
-    assert "Line 3, a: The field `host` cannot be used: `${HOST}` is neither a domain name nor an IP" in ended.err
+    assert (
+        "Line 2, host-110: The field `host` cannot be used: `${HOST}` is neither a domain name nor an IP" in ended.err
+    )
     assert "Nothing was written." in ended.err

@@ -14,8 +14,7 @@ from popwatch.model.targets import Target, parse_target
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.importers.blackbox import read_blackbox
 from popwatch_cli.importers.conversion import Imported, seconds, split_address
-from popwatch_cli.importers.gatus import read_gatus
-from popwatch_cli.importers.monitors import read_foreign
+from popwatch_cli.importers.monitors import read_monitor_file
 from popwatch_cli.importers.nagios import read_nagios
 from popwatch_cli.target_items import all_mistakes
 
@@ -52,7 +51,7 @@ class TestNagios:
 
     def test_sample(self) -> None:
         """Services of hosts and of host groups, with what their templates and commands say."""
-        taken = read_foreign(SAMPLES / "nagios.cfg", "nagios")
+        taken = read_monitor_file(SAMPLES / "nagios.cfg", "nagios")
         found = targets(taken)
         assert set(found) == {"mail1-pop3", "mail2-pop3", "mail1-pop3s", "mail2-pop3-port"}
         plain, secure, port = found["mail1-pop3"], found["mail1-pop3s"], found["mail2-pop3-port"]
@@ -65,7 +64,7 @@ class TestNagios:
 
     def test_sample_names_what_is_left(self) -> None:
         """Each directive, option and service without an equivalent, with its line."""
-        assert list(read_foreign(SAMPLES / "nagios.cfg", "nagios").notes) == [
+        assert list(read_monitor_file(SAMPLES / "nagios.cfg", "nagios").notes) == [
             "Line 7: `notifications_enabled` is not taken: it is of the host's own check.",
             "Line 18: `parents` is not taken: set `depends_on` to the target that stands before it.",
             "Line 37: `notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
@@ -228,7 +227,7 @@ class TestBlackbox:
 
     def test_sample_with_its_modules(self) -> None:
         """TLS, verification and time limit are the modules'."""
-        taken = read_foreign(SAMPLES / "prometheus.yml", "blackbox", SAMPLES / "blackbox.yml")
+        taken = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox", SAMPLES / "blackbox.yml")
         found = targets(taken)
         plain, secure = found["pop.example.org"], found["mail.example.net-995"]
         assert (plain.port, plain.tls, plain.max_test_seconds) == (110, TlsMode.STARTTLS, 5)
@@ -247,7 +246,7 @@ class TestBlackbox:
 
     def test_sample_without_its_modules(self) -> None:
         """A module is POP3's by its name, TLS by the port; both are said."""
-        taken = read_foreign(SAMPLES / "prometheus.yml", "blackbox")
+        taken = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox")
         assert {name: found.tls for name, found in targets(taken).items()} == {
             "mail.example.net-110": TlsMode.NONE,
             "pop.example.org": TlsMode.NONE,
@@ -280,6 +279,10 @@ class TestBlackbox:
                 "scrape_configs:\n- {job_name: a, params: {module: [pop3]}, scrape_interval: often}\n",
                 "Line 2: `scrape_interval` is no length of time: often",
             ),
+            ("- &a {targets: []}\n- *a\n", "aliases"),
+            ("- targets: []\n  targets: []\n", "Line 2: the field `targets` is there twice"),
+            ("[" * 5000, "nested too deeply"),
+            ("a: !!python/object:os.system x\n", "Line 1: tags"),
         ],
     )
     def test_mistakes(self, text: str, said: str) -> None:
@@ -303,89 +306,7 @@ class TestBlackbox:
             read_blackbox("scrape_configs: []", "a: b")
 
 
-class TestGatus:
-    """Endpoints."""
-
-    def test_sample(self) -> None:
-        """POP3 endpoints by scheme and port, with the provider's default alert."""
-        found = targets(read_foreign(SAMPLES / "gatus.yaml", "gatus"))
-        assert set(found) == {"core_mail-berlin", "mail-rome", "mail-oslo"}
-        berlin, rome, oslo = found["core_mail-berlin"], found["mail-rome"], found["mail-oslo"]
-        assert (berlin.name, berlin.group, berlin.host, berlin.port) == ("Mail Berlin", "core", "pop.example.net", 995)
-        assert (berlin.tls, berlin.verify_tls, berlin.max_test_seconds) == (TlsMode.IMPLICIT, False, 3)
-        assert (berlin.policy.delay_up, berlin.policy.certificate_warn_days) == (300, (2,))
-        assert (berlin.policy.failures_per_alert, berlin.policy.max_alerts, berlin.policy.alert_recovery) == (
-            5,
-            1,
-            True,
-        )
-        assert (rome.policy.failures_per_alert, rome.policy.max_alerts, rome.policy.alert_recovery) == (2, 3, False)
-        assert (oslo.policy.enabled, oslo.policy.max_alerts) == (False, 0)
-        assert len(berlin.policy.maintenance) == 1
-
-    def test_sample_names_what_is_left(self) -> None:
-        """Each endpoint and condition without an equivalent, with its line."""
-        assert list(read_foreign(SAMPLES / "gatus.yaml", "gatus").notes) == [
-            "Line 1: `metrics` is not taken: only endpoints are.",
-            "Line 2: Of `alerting` only each `default-alert` is taken; see docs/escalation.md.",
-            "Line 23: [CERTIFICATE_EXPIRATION] becomes a warning: it is no failed test in popwatch.",
-            "Line 28: `description` of an alert has no equivalent.",
-            "Line 32: `interval` of 5 s becomes 10 s: popwatch takes 10 to 86400 s.",
-            "Line 34: [RESPONSE_TIME] is not taken: a slow greeting is no failed test in popwatch.",
-            "Line 38: Of the thresholds [2, 3] the first is taken; docs/escalation.md does the rest.",
-            "Line 38: `minimum-reminder-interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
-            "Line 38: `success-threshold` is not taken: one passed test ends an outage; see `flap_per_hour`.",
-            "Line 47: https://www.example.net/ is not taken: POP3 is tcp:// or tls:// at port 110 or 995.",
-            "Line 51: It has no alerts in Gatus, so it is taken with `max_alerts: 0`.",
-            "Line 53: tcp:// at port 995 becomes a test with TLS, which POP3 has there.",
-        ]
-
-    @pytest.mark.parametrize(
-        ("text", "said"),
-        [
-            ("web: {}\n", "no list `endpoints`"),
-            ("endpoints: [x]\n", "Line 1: each of `endpoints` is a map"),
-            ("endpoints:\n- &a {name: a}\n- *a\n", "aliases"),
-            (
-                "endpoints:\n- {name: a, url: 'tcp://a:110', interval: 5}\n",
-                "Line 2: `interval` is no length of time: 5",
-            ),
-            (
-                "endpoints:\n- {name: a, url: 'tcp://a:110', alerts: [{failure-threshold: x}]}\n",
-                "Line 2: x is no number",
-            ),
-            ("endpoints:\n- {name: a, url: 'tcp://a:110', alerts: [email]}\n", "Line 2: each of `alerts` is a map"),
-            ("endpoints:\n- name: a\n  name: b\n", "Line 3: the field `name` is there twice"),
-            ("[" * 5000, "nested too deeply"),
-            ("a: !!python/object:os.system x\n", "Line 1: tags"),
-        ],
-    )
-    def test_mistakes(self, text: str, said: str) -> None:
-        """A sentence, with its line."""
-        assert said in mistakes(read_gatus, text)
-
-    @pytest.mark.parametrize(
-        ("window", "left"),
-        [
-            ("{start: late, duration: 1h}", "write HH:MM"),
-            ("{start: '01:00', duration: 25h}", "a day or more"),
-            ("{start: '01:00', duration: 1h, enabled: false}", ""),
-        ],
-    )
-    def test_windows_that_are_left(self, window: str, left: str) -> None:
-        """A maintenance that cannot be written here is said; one that is off is not there."""
-        taken = read_gatus(f"maintenance: {window}\nendpoints:\n- {{name: a, url: 'tcp://a:110'}}\n")
-        assert not targets(taken)["a"].policy.maintenance
-        assert [note for note in taken.notes if left in note] if left else len(list(taken.notes)) == 1
-
-
-def test_ids_are_gatus_own_keys() -> None:
-    """As its badges have them, so that scripts which know them go on."""
-    taken = read_gatus("endpoints:\n- {name: Pop.Example_Net, group: a b, url: 'tcp://a.example:110'}\n")
-    assert set(targets(taken)) == {"a-b_pop-example-net"}
-
-
-@pytest.mark.parametrize("monitor", ["nagios", "blackbox", "gatus"])
+@pytest.mark.parametrize("monitor", ["nagios", "blackbox"])
 @pytest.mark.parametrize("content", [b"\x7fELF\x00\xff", b"\x00" * 1000, b"", b"{{{", b"\xef\xbb\xbf---\n"])
 def test_files_that_are_something_else(tmp_path: Path, monitor: str, content: bytes) -> None:
     """A binary or empty file ends in a sentence, or has no targets."""
@@ -393,16 +314,16 @@ def test_files_that_are_something_else(tmp_path: Path, monitor: str, content: by
     path.write_bytes(content)
     found: list[object] = []
     with suppress(FileError):
-        found.extend(read_foreign(path, monitor).entries)
+        found.extend(read_monitor_file(path, monitor).entries)
     assert found == []
 
 
 def test_ids_must_differ(tmp_path: Path) -> None:
-    """Two endpoints of one name are two lines of one sentence."""
-    path = tmp_path / "config.yaml"
-    path.write_text("endpoints:\n" + "- {name: a, url: 'tcp://a.example:110'}\n" * 2)
-    with pytest.raises(FileError, match="Line 3: `a` is also on line 2"):
-        read_foreign(path, "gatus")
+    """An address that is listed twice is one mistake, with both lines."""
+    path = tmp_path / "file_sd.yml"
+    path.write_text("- targets: ['a.example:110']\n" * 2)
+    with pytest.raises(FileError, match=r"Line 2: `a\.example-110` is also on line 1"):
+        read_monitor_file(path, "blackbox")
 
 
 @pytest.mark.parametrize(
@@ -455,14 +376,13 @@ def with_one_changed(data: st.DataObject, value: Any) -> Any:
     return data.draw(ANYTHING)
 
 
-@pytest.mark.parametrize(("name", "read"), [("gatus.yaml", read_gatus), ("prometheus.yml", read_blackbox)])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_anything_anywhere_is_taken_or_named(name: str, read: Any, data: st.DataObject) -> None:
+def test_anything_anywhere_is_taken_or_named(data: st.DataObject) -> None:
     """Whatever stands in a place of a file, reading ends in targets that can be checked, or in FileError."""
-    changed = with_one_changed(data, yaml.safe_load((SAMPLES / name).read_text()))
+    changed = with_one_changed(data, yaml.safe_load((SAMPLES / "prometheus.yml").read_text()))
     try:
-        taken = read(yaml.safe_dump(changed))
+        taken = read_blackbox(yaml.safe_dump(changed))
     except FileError:
         return
     all_mistakes([*taken.entries], {})

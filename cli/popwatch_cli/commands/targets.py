@@ -15,7 +15,7 @@ from popwatch.model.text import duration
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import Entry, FileError
 from popwatch_cli.files.target_files import read_entries, write_entries
-from popwatch_cli.importers.monitors import MONITORS, read_foreign
+from popwatch_cli.importers.monitors import MONITORS, read_monitor_file
 from popwatch_cli.installation import find
 from popwatch_cli.target_items import (
     Item,
@@ -236,7 +236,7 @@ def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequen
         raise UserError("--modules does nothing without --from blackbox: leave it out.")
     if monitor is None:
         return read_entries(file)
-    taken = read_foreign(file, monitor, modules)
+    taken = read_monitor_file(file, monitor, modules)
     for note in taken.notes:
         click.echo(note, err=True)
     if not taken.entries:
