@@ -4,20 +4,27 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import boto3
 
+from popwatch.aws.items import from_item
 from popwatch.aws.store import Store
+from popwatch.model.plain import from_plain
+from popwatch.model.records import Record
 from popwatch.model.text import iso
 from popwatch_cli.installation import Installation, find_local
 from popwatch_cli.local.alert_feed import QUEUE_NAME, AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
+from tests.fast_clock import Clock
+
+PROJECT = Path(__file__).parents[2]
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,35 @@ class Deployed:
         there = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         self.original.update({key: there[key] for key in variables if key not in self.original})
         client.update_function_configuration(FunctionName=name, Environment={"Variables": {**there, **variables}})
+
+    @contextmanager
+    def handled_by(self, module: str, variables: Mapping[str, str], timeout: int = 120) -> Iterator[None]:
+        """A module of the tests handles the function's invocations, which it may hand on to the deployed handler.
+
+        Processes that run already come to their end.
+        """
+        client, name = self.local.client("lambda"), self.local.outputs["CheckTargetsFunction"]
+        was = client.get_function_configuration(FunctionName=name)
+        own = {**was["Environment"]["Variables"], **variables, "PYTHONPATH": str(PROJECT)}
+        client.update_function_configuration(
+            FunctionName=name, Handler=f"{module}.handler", Timeout=timeout, Environment={"Variables": own}
+        )
+        try:
+            yield
+        finally:
+            client.update_function_configuration(
+                FunctionName=name, Handler=was["Handler"], Timeout=was["Timeout"], Environment=was["Environment"]
+            )
+
+    @contextmanager
+    def by_fast_clock(self, speed: float) -> Iterator["FastStack"]:
+        """The function by a clock of `speed`, which shows the true time now."""
+        fast = FastStack(self, Clock.starting(datetime.now(UTC).replace(microsecond=0), speed))
+        fast.journal.unlink(missing_ok=True)
+        given = {"clock": asdict(fast.clock), "journal": str(fast.journal)}
+        variables = {"FAST_CLOCK": json.dumps(given), "FUNCTION_TIMEOUT_SECONDS": str(round(120 * speed))}
+        with self.handled_by("tests.fast_function", variables):
+            yield fast
 
     def process_ids(self) -> list[int]:
         """The processes of the function that run now."""
@@ -164,3 +200,58 @@ class Deployed:
         for found in sns.list_subscriptions_by_topic(TopicArn=self.local.outputs["AlertTopicArn"])["Subscriptions"]:
             if not found["Endpoint"].endswith(f":{QUEUE_NAME}"):
                 sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
+
+
+@dataclass(frozen=True, slots=True)
+class FastStack:
+    """The stack whose function goes by a fast clock."""
+
+    stack: Deployed
+    clock: Clock
+
+    @property
+    def journal(self) -> Path:
+        """The file to which the function adds each record of Status that it has written."""
+        return self.stack.local.folder / "journal"
+
+    @property
+    def start(self) -> datetime:
+        """The first tick."""
+        return datetime.fromisoformat(self.clock.began)
+
+    def records(self, target_id: str) -> dict[float, Record]:
+        """The first record of each tick that judged a target, by the seconds from the first tick to it."""
+        found: dict[float, Record] = {}
+        for line in self.journal.read_text().splitlines() if self.journal.exists() else ():
+            item = from_item(json.loads(line))
+            record = from_plain(Record, item) if item["target_id"] == target_id else None
+            if record and record.tick:
+                found.setdefault((record.tick - self.start).total_seconds(), record)
+        return found
+
+    def run(
+        self, target_id: str, until: Sequence[float], before: Callable[[timedelta], None] = lambda _: None
+    ) -> dict[float, Record]:
+        """A tick each minute until a target has been judged at all of these seconds; `before` is called before each.
+
+        A tick waits a while for the tests that are due before it: on a busy machine a message may come later.
+        """
+        elapsed = timedelta()
+
+        def advance() -> bool:
+            nonlocal elapsed
+            late = self.clock.now() - (self.start + elapsed)
+            seen = self.records(target_id)
+            awaited = {second for second in until if second < elapsed.total_seconds()}
+            if late >= PATIENCE or (late >= timedelta() and awaited <= seen.keys()):
+                before(elapsed)
+                assert self.stack.tick(self.start + elapsed) is None
+                elapsed += MINUTE
+            return until[-1] in seen
+
+        self.stack.wait_for(f"the test at {until[-1]:.0f} s", advance, seconds=60)
+        return self.records(target_id)
+
+
+PATIENCE = timedelta(seconds=50)
+"""By the fast clock. Later than a minute, and tests of the tick before would be stale."""

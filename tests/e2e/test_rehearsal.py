@@ -1,7 +1,7 @@
 """`popwatch simulate` against what the deployed stack then really does, row by row, and `alert-test` to its topic."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -11,6 +11,8 @@ from tests.e2e.deployed import Deployed
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
 
 FIELDS = {"delay_warn": 10, "delay_down": 30, "delay_lost": 60, "failures_per_alert": 2, "max_alerts": 2}
+SPEED = 10
+"""Of the stack's clock: the shortest delay is a second, which is the least that SQS takes."""
 
 
 def test_what_was_simulated_happens(
@@ -23,25 +25,14 @@ def test_what_was_simulated_happens(
     predicted = json.loads(printed)["steps"]
     assert code == 0
     assert all(step["receivers"] == ["sqs popwatch-local-alerts"] for step in predicted if step["event"])
-    start = next_tick = datetime.now(UTC).replace(microsecond=0)
-    seen: dict[float, tuple[str, int]] = {}
-    ends = predicted[-1]["elapsed_seconds"]
+    outage = timedelta(minutes=3)
 
-    def advance() -> bool:
-        nonlocal next_tick
-        now = datetime.now(UTC)
-        if now >= next_tick:
-            server.play(port, "refused" if start < next_tick < start + timedelta(minutes=3) else "healthy")
-            assert stack.tick(next_tick) is None
-            if next_tick == start:
-                server.play(port, "refused")
-            next_tick += timedelta(seconds=60)
-        record = stack.store.read_records()[1].get("a")
-        if record and record.tick:
-            seen.setdefault((record.tick - start).total_seconds(), (str(record.health.state), record.health.failures))
-        return ends in seen
+    def play(elapsed: timedelta) -> None:
+        server.play(port, "refused" if timedelta() < elapsed < outage else "healthy")
 
-    stack.wait_for("the recovery", advance, seconds=300)
+    with stack.by_fast_clock(SPEED) as fast:
+        records = fast.run("a", [step["elapsed_seconds"] for step in predicted], play)
+    seen = {elapsed: (str(record.health.state), record.health.failures) for elapsed, record in records.items()}
     rows = [(step["elapsed_seconds"], (step["state"], step["failures"])) for step in predicted]
     with capsys.disabled():
         print("\nelapsed  predicted        happened")

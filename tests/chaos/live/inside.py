@@ -21,7 +21,7 @@ import boto3
 import botocore.endpoint
 
 from tests.chaos.live.calls import HEADER
-from tests.chaos.live.pace import Clock
+from tests.fast_clock import Clock
 
 _GIVEN: dict[str, Any] = json.loads(os.environ["CHAOS"])
 

@@ -9,12 +9,11 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
-from pathlib import Path
 from random import Random
 from threading import RLock, Timer
 from typing import Any
@@ -27,14 +26,14 @@ from tests.chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
 from tests.chaos.live.agenda import Agenda
 from tests.chaos.live.calls import Answer, Call, message_id_of
 from tests.chaos.live.invocations import Invocation, Register
-from tests.chaos.live.pace import Clock, Pace
+from tests.chaos.live.pace import Pace
 from tests.chaos.live.proxy import Proxy
 from tests.chaos.live.servers import Servers
 from tests.chaos.model import Finding
 from tests.chaos.people import Configured, change_mind, draw_policy
 from tests.e2e.deployed import Deployed
+from tests.fast_clock import Clock
 
-TESTS = Path(__file__).resolve().parents[2]
 MINUTE = 60.0
 USUAL = Rates(
     refused=0.03,
@@ -148,23 +147,19 @@ class Installation:
     @contextmanager
     def prepared(self) -> Iterator["Installation"]:
         """The function set up for the campaign, and as it was at the end."""
-        function, queue = self.stack.local.outputs["CheckTargetsFunction"], self.stack.local.outputs["BatchQueueUrl"]
-        was = self._lambda.get_function_configuration(FunctionName=function)
+        queue = self.stack.local.outputs["BatchQueueUrl"]
         patience = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
         seconds = str(self.plan.pace.timeout + VISIBILITY_SLACK)
         self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": seconds})
-        self._set_up_function(was["Environment"]["Variables"])
         try:
-            yield self
+            with self._function_set_up():
+                yield self
         finally:
             self.register.close()
             self.proxy.close()
-            self._lambda.update_function_configuration(
-                FunctionName=function, Handler=was["Handler"], Timeout=was["Timeout"], Environment=was["Environment"]
-            )
             self._sqs.set_queue_attributes(QueueUrl=queue, Attributes=patience)
 
-    def _set_up_function(self, variables: Mapping[str, str]) -> None:
+    def _function_set_up(self) -> AbstractContextManager[None]:
         """Point the function to the campaign; processes that run already come to their end."""
         pace = self.plan.pace
         given = {
@@ -176,17 +171,11 @@ class Installation:
         }
         own = {
             "AWS_ENDPOINT_URL": self.proxy.endpoint,
-            "PYTHONPATH": str(TESTS.parent),
             "CHAOS": json.dumps(given),
             "FUNCTION_TIMEOUT_SECONDS": str(round(pace.timeout * pace.speed)),
             "STORM_THRESHOLD": str(self.shape.storm_threshold),
         }
-        self._lambda.update_function_configuration(
-            FunctionName=self.stack.local.outputs["CheckTargetsFunction"],
-            Handler="tests.chaos.live.inside.handler",
-            Timeout=pace.timeout,
-            Environment={"Variables": {**variables, **own}},
-        )
+        return self.stack.handled_by("tests.chaos.live.inside", own, timeout=pace.timeout)
 
     # ---- a round
 

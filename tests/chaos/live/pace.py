@@ -1,22 +1,9 @@
 """Time that passes fast: a minute of the schedule takes some seconds, for popwatch and for the campaign alike."""
 
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """A clock that showed `began` at `epoch` (seconds since 1970) and goes `speed` times as fast as the real one."""
-
-    began: str
-    epoch: float
-    speed: float
-
-    def now(self, skew: float = 0.0) -> datetime:
-        """What it shows, or one beside it that is wrong by `skew` seconds."""
-        seconds = (time.time() - self.epoch) * self.speed + skew
-        return datetime.fromisoformat(self.began) + timedelta(seconds=round(seconds, 3))
+from tests.fast_clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +26,4 @@ class Pace:
     def clock(self) -> Clock:
         """A clock that begins now, a quarter of an hour before an hour is over."""
         now = datetime.now(UTC).replace(minute=45, second=0, microsecond=0)
-        return Clock(now.isoformat(), time.time(), self.speed)
+        return Clock.starting(now, self.speed)
