@@ -158,7 +158,7 @@ def test_all_that_is_wrong_with_a_schedule() -> None:
 
 def test_a_function_that_is_being_made() -> None:
     """A minute later it runs."""
-    (found,) = stack.of_function(replace(LAMBDA, state="OutboxEntry"), ENVIRONMENT)
+    (found,) = stack.of_function(replace(LAMBDA, state="Pending"), ENVIRONMENT)
     assert (found.severity, found.what) == (Severity.WARNING, f"The function {FUNCTION} is being made or updated.")
 
 

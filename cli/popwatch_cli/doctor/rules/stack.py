@@ -91,7 +91,7 @@ def of_function(found: Function | None, wanted: Mapping[str, str]) -> Iterator[F
     if found is None:
         yield broken(Kind.FUNCTION_GONE, "The function that tests is gone: nothing is tested.", BRING_BACK)
         return
-    if found.state == "OutboxEntry":
+    if found.state == "Pending":
         yield warning(
             Kind.FUNCTION_NOT_ACTIVE,
             f"The function {found.name} is being made or updated{_because(found.why)}.",
