@@ -14,7 +14,7 @@ from tests.chaos.bugs import BUGS
 from tests.chaos.campaign import Plan
 from tests.chaos.versions import code_of
 from tests.chaos.world import Upgrade
-from tests.first_version import FIRST_WHOLE_VERSION
+from tests.older_versions import FIRST_WHOLE_VERSION
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0

@@ -15,7 +15,7 @@ from popwatch_cli.installation import find_local
 from popwatch_cli.local.alert_feed import AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.e2e.deployed import Deployed
-from tests.first_version import PROJECT, unpack
+from tests.older_versions import PROJECT, unpack
 
 PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "cli")
 FIRST_PARTS = PARTS[:-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.first_version import PROJECT, unpack
+from tests.older_versions import PROJECT, unpack
 
 WRITE = """
 from datetime import UTC, datetime, timedelta

@@ -12,7 +12,7 @@ import pytest
 from cfnlint.decode import decode
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-from tests.first_version import PROJECT, unpack
+from tests.older_versions import PROJECT, unpack
 
 HOLDS_DATA = {
     "AWS::DynamoDB::Table",
