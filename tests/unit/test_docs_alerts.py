@@ -13,7 +13,7 @@ from popwatch.model.messages import Message
 from tests.examples import START, others, outage, target
 
 DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
-LIVING = (Path(__file__).parents[2] / "docs" / "living.md").read_text()
+INTERVENTIONS = (Path(__file__).parents[2] / "docs" / "interventions.md").read_text()
 FIRST, *_, RECOVERED = outage(target())
 
 
@@ -35,10 +35,10 @@ def test_texts_are_shown_as_they_are(message: Message) -> None:
 
 @pytest.mark.parametrize(("event", "message"), others(target()).items())
 def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: Message) -> None:
-    """Living with it shows each subject, and the email of those that say most."""
-    assert f"`{message.subject}`" in LIVING
+    """docs/interventions.md shows each subject, and the email of those that say most."""
+    assert f"`{message.subject}`" in INTERVENTIONS
     if event in (AlertEvent.FLAPPING, AlertEvent.DEGRADED, AlertEvent.CERTIFICATE):
-        assert indent(message.email.rstrip(), "    ") in LIVING
+        assert indent(message.email.rstrip(), "    ") in INTERVENTIONS
 
 
 def test_summary_is_shown_as_it_is() -> None:
