@@ -67,7 +67,7 @@ def within(moment: datetime | None, span: Moment | None) -> bool:
 
 
 def expect(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
-    """What a test may lead to: design, "Health: four states"; docs/interventions.md, "Silence", "Acknowledge", "Suspend".
+    """What a test may cause: design, "Health: four states"; docs/interventions.md, "Silence", "Acknowledge", "Suspend".
 
     There is more than one where `max_alerts` was raised for a lost target: one sentence has no more alerts until it
     recovers, another one while fewer than `max_alerts` have been sent. And where a run of failures was acknowledged
@@ -145,7 +145,7 @@ def _silently(belief: Belief, policy: Policy, failures: int, acknowledged: bool)
 
 
 def _of_flapping(expectation: Expectation, tested: Tested) -> list[Expectation]:
-    """That it flaps, or is steady again, told instead: docs/interventions.md, "Flapping". A recovery is always told itself."""
+    """`flapping` or `steady` instead: docs/interventions.md, "Flapping". A recovery always has its own alert."""
     after, limit = expectation.after, tested.policy.flap_per_hour
     if not limit or expectation.event == "recovered":
         return []

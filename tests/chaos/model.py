@@ -227,7 +227,7 @@ class Audit:
         return replace(expected.after, state=fact.state)
 
     def _gateway_of(self, test: Tested) -> Gateway:
-        """docs/interventions.md, "Targets behind a gateway": one that is off, in maintenance or gone holds nobody's alerts."""
+        """docs/interventions.md, "Targets behind a gateway": a gateway off, in maintenance or gone holds no alerts."""
         parent = test.policy.depends_on
         known, belief = self.configured.get(parent), self.beliefs.get(parent, Belief())
         if not parent or known is None:
