@@ -1,4 +1,4 @@
-"""An outage as the docs tell it: the same target, moments and outcomes in `docs/alerts.md` and in the tests."""
+"""The alerts that the docs show: the same target, times and outcomes in `docs/alerts.md` and in the tests."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from popwatch.alerts.rendering import render
 from popwatch.decisions.judging import judge
+from popwatch.model.fields import TlsMode
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
@@ -38,7 +39,7 @@ def target(**fields: object) -> Target:
 
 
 def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Iterator[Message]:
-    """The alerts of an outage of so many failed tests and of its end."""
+    """The alerts of an outage of so many failed tests, the recovery last."""
     health, now = HEALTHY, START
     for outcome in [failed] * failures + [PASSED]:
         judgement = judge(health, outcome, watched.policy, now)
@@ -49,22 +50,23 @@ def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Ite
 
 
 def others(watched: Target) -> dict[AlertEvent, Message]:
-    """An alert of each kind but `down` and `recovered`, of the same target."""
-    half = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
-    tls = replace(PASSED, certificate_expires=START + timedelta(days=13, hours=6))
+    """An alert of each event but `down` and `recovered`."""
+    partly_failed = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
+    with_certificate = replace(PASSED, certificate_expires=START + timedelta(days=13, hours=6))
     changes = tuple(START - timedelta(minutes=8 * number) for number in range(6, 0, -1))
     flapping = Health(State.UP, START, flapping=True, changes=(START - timedelta(minutes=20),))
-    occasions: dict[AlertEvent, tuple[Health, Outcome]] = {
-        AlertEvent.FLAPPING: (replace(HEALTHY, changes=changes), FAILED),
-        AlertEvent.STEADY: (flapping, PASSED),
-        AlertEvent.DEGRADED: (replace(HEALTHY, degraded_tests=2), half),
-        AlertEvent.RESTORED: (replace(HEALTHY, degraded_tests=3, degraded_alerted=True), PASSED),
-        AlertEvent.CERTIFICATE: (HEALTHY, tls),
+    with_tls = replace(watched, tls=TlsMode.STARTTLS)
+    cases: dict[AlertEvent, tuple[Target, Health, Outcome]] = {
+        AlertEvent.FLAPPING: (watched, replace(HEALTHY, changes=changes), FAILED),
+        AlertEvent.STEADY: (watched, flapping, PASSED),
+        AlertEvent.DEGRADED: (watched, replace(HEALTHY, degraded_tests=2), partly_failed),
+        AlertEvent.RESTORED: (watched, replace(HEALTHY, degraded_tests=3, degraded_alerted=True), PASSED),
+        AlertEvent.CERTIFICATE: (with_tls, HEALTHY, with_certificate),
     }
-    found = {}
-    for event, (health, outcome) in occasions.items():
-        judgement = judge(health, outcome, watched.policy, START)
+    messages = {}
+    for event, (tested, health, outcome) in cases.items():
+        judgement = judge(health, outcome, tested.policy, START)
         assert judgement.alert is not None
         assert judgement.alert.event is event
-        found[event] = render(watched, health, judgement, outcome, START)
-    return found
+        messages[event] = render(tested, health, judgement, outcome, START)
+    return messages

@@ -59,7 +59,7 @@ def test_ack_names_the_outage(do: Do, stack: Installation) -> None:
     """The acknowledgement holds for the outage that there is, and says so."""
     fail(stack, "a")
     said = do("ack", "a", "--why", "on my way", "--by", "night-shift")
-    assert target(stack, "a").policy.knows_of(SINCE)
+    assert target(stack, "a").policy.acknowledgement_of(SINCE)
     assert notes(stack, "a") == [("acknowledged", "night-shift", "on my way")]
     assert said == (
         "a: the outage since 2026-11-24 03:12:00 UTC is acknowledged by night-shift. "
@@ -73,7 +73,7 @@ def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> No
     fail(stack, "b")
     do("ack", "--group", "g")
     assert target(stack, "a").policy.acknowledged is None
-    assert target(stack, "b").policy.knows_of(SINCE)
+    assert target(stack, "b").policy.acknowledgement_of(SINCE)
 
 
 def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
@@ -81,7 +81,7 @@ def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
     health = Health(State.MAINTENANCE, SINCE, 3, 1, SINCE, state_before_maintenance=State.DOWN)
     assert stack.store.commit(Record("a", 1, SINCE, health), 0) is None
     do("ack", "a")
-    assert target(stack, "a").policy.knows_of(SINCE)
+    assert target(stack, "a").policy.acknowledgement_of(SINCE)
     assert (
         stack.store.commit(
             Record("b", 1, SINCE, Health(State.MAINTENANCE, SINCE, state_before_maintenance=State.UP)), 0

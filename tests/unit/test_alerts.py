@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popwatch.alerts.character_sets import count_septets, is_gsm, to_email, to_sms, to_subject
-from popwatch.alerts.rendering import EMAIL_LENGTH, summarize
+from popwatch.alerts.default_texts import TEXTS
+from popwatch.alerts.rendering import EMAIL_LENGTH, render, summarize
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import TOKENS
+from popwatch.decisions.judging import judge
+from popwatch.model.health import AlertEvent
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import duration
-from tests.examples import FAILED, START, outage, target
+from tests.examples import FAILED, HEALTHY, PASSED, START, others, outage, target
 
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
@@ -34,7 +37,53 @@ def check_fits(message: Message) -> None:
     assert all(value for value in message.attributes.values())
 
 
-def test_an_outage_is_told_from_first_alert_to_recovery() -> None:
+SUBJECT, SMS = "Mail Berlin (pop.example.net:110)", "Mail Berlin pop.example.net:110"
+EVENTS = {
+    AlertEvent.DOWN: (f"DOWN 1/3: {SUBJECT}", f"DOWN 1/3 {SMS} since 04:12 CET: timed out, no-greeting"),
+    AlertEvent.RECOVERED: (f"UP again: {SUBJECT}, was down 28 min", f"UP again {SMS} after 28 min, rtt 12.5 ms"),
+    AlertEvent.FLAPPING: (f"FLAPPING: {SUBJECT}", f"FLAPPING {SMS} 7 changes in an hour, now warn"),
+    AlertEvent.STEADY: (f"STEADY again: {SUBJECT}", f"STEADY again {SMS} now up"),
+    AlertEvent.DEGRADED: (f"DEGRADED: {SUBJECT}", f"DEGRADED {SMS} fails: 192.0.2.8: refused"),
+    AlertEvent.RESTORED: (f"RESTORED: {SUBJECT}", f"RESTORED {SMS} all addresses pass"),
+    AlertEvent.CERTIFICATE: (f"CERTIFICATE: {SUBJECT}", f"CERTIFICATE {SMS} expires in 13 days"),
+}
+
+
+def test_every_event_has_texts() -> None:
+    """A new event needs an entry in `TEXTS`, and one here."""
+    assert set(TEXTS) == set(AlertEvent) == set(EVENTS)
+
+
+@pytest.mark.parametrize(("event", "texts"), EVENTS.items())
+def test_subject_and_sms_of_each_event(event: AlertEvent, texts: tuple[str, str]) -> None:
+    """Word for word."""
+    first, *_, recovered = outage(target())
+    message = {AlertEvent.DOWN: first, AlertEvent.RECOVERED: recovered, **others(target())}[event]
+    assert (message.subject, message.sms) == texts
+    check_fits(message)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (timedelta(days=13, hours=6), "expires in 13 days. | The next warning comes 7 days before it expires."),
+        (timedelta(days=2), "expires in 2 days. | The next warning comes 1 day before it expires."),
+        (timedelta(days=1), "expires in 1 day. | The next warning comes less than a day before it expires."),
+        (timedelta(hours=6), "expires within a day. | This was the last warning."),
+        (timedelta(hours=-6), "has expired. | This was the last warning."),
+    ],
+)
+def test_certificate_warnings_say_when(left: timedelta, said: str) -> None:
+    """Days in the singular and the plural, and what comes after."""
+    watched = target(tls="implicit", certificate_warn_days=[30, 14, 7, 3, 1, 0])
+    outcome = replace(PASSED, certificate_expires=START + left)
+    message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
+    opening, _, what_next, *_ = message.email.split("\n\n")
+    found = f"{opening} | {what_next}".replace("\n", " ")
+    assert found == f"The certificate of Mail Berlin {said} Once it has expired, tests fail."
+
+
+def test_an_outage_is_alerted_from_first_failure_to_recovery() -> None:
     """Three alerts, numbered, the last of which says so, and the recovery with the outage's length."""
     first, second, third, recovered = outage(target())
     assert [message.subject for message in (first, second, third)] == [
@@ -42,15 +91,16 @@ def test_an_outage_is_told_from_first_alert_to_recovery() -> None:
     ]
     assert recovered.subject == "UP again: Mail Berlin (pop.example.net:110), was down 28 min"
     assert "Alert 2 of 3 follows in about 3 min" in first.email.replace("\n", " ")
-    assert "last alert of this outage" in third.email.replace("\n", " ")
+    last = "This was the last alert of this outage. Tests continue; no further alerts until it recovers."
+    assert last in third.email.replace("\n", " ")
     assert "It was down for 28 min." in recovered.email
     assert "12 failed tests in a row, 3 alerts" in recovered.email
 
 
 def test_a_down_email_says_all_that_is_known() -> None:
-    """The exact message, the reason, what was seen, since when by both clocks, the last good test, what comes next."""
+    """The exact message, the reason, what was seen, since when in both zones, the last good test, what comes next."""
     email = next(outage(target())).email
-    for said in (
+    for words in (
         "The remote device timed out before sending a response.",
         "The server accepted the connection and said nothing.",
         "Reason: no-greeting",
@@ -63,7 +113,7 @@ def test_a_down_email_says_all_that_is_known() -> None:
         "berlin, dovecot",
         "mail-berlin/down/1/2026-11-23 03:12:00 UTC",
     ):
-        assert said in email
+        assert words in email
 
 
 @pytest.mark.parametrize("error", list(ErrorCode))
@@ -158,6 +208,9 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     check_fits(summary)
     assert summary.event == "summary"
     assert summary.subject == "3 alerts at once: 2 down, 1 up again"
+    assert summarize(list(others(target()).values()), START).line == (
+        "5 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 certificate warning"
+    )
     assert all(message.line in summary.email for message in (first, other, recovered))
     assert summary.attributes["event"] == ("summary", "down", "recovered")
     assert summary.attributes["group"] == ("customers", "own")
@@ -187,7 +240,7 @@ def test_summary_of_thousands_is_bounded() -> None:
     ],
 )
 def test_alphabets(text: str, subject: str, sms: str) -> None:
-    """What an alphabet lacks is written with what it has."""
+    """A character that the set lacks is replaced by a similar one."""
     assert (to_subject(text), to_sms(text)) == (subject, sms)
 
 

@@ -30,9 +30,9 @@ def test_moments_without_offset_are_the_targets_own() -> None:
 def test_acknowledgement_is_of_one_outage() -> None:
     """The moment of the first failure names it."""
     policy = parse_target(BASE | {"acknowledged": {"outage": "2026-11-24T21:00Z", "by": "night-shift"}}).policy
-    assert policy.knows_of(NOW)
-    assert not policy.knows_of(NOW.replace(minute=1))
-    assert not policy.knows_of(None)
+    assert policy.acknowledgement_of(NOW)
+    assert not policy.acknowledgement_of(NOW.replace(minute=1))
+    assert not policy.acknowledgement_of(None)
 
 
 @pytest.mark.parametrize(

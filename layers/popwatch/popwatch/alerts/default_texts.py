@@ -1,22 +1,28 @@
-"""The built-in texts of alerts: to be read at 3 a.m. on a phone. Pure."""
+"""The built-in texts of alerts: to be read at 3 a.m. on a phone. Pure.
 
-from collections.abc import Sequence
+`TEXTS` has one entry for each `AlertEvent`; a new event needs one there. What all events share is below it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from textwrap import fill as wrap
-from typing import assert_never
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.tokens import AlertContext, values_of
 from popwatch.decisions.early_warnings import HOUR, QUIET_SPANS
 from popwatch.model.health import AlertEvent
-from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import place
-from popwatch.model.text import cut, duration, milliseconds, utc
+from popwatch.model.text import counted, cut, duration, milliseconds, utc
 
 WIDTH = 76
 """Characters of a line of an email."""
 
-_SHORT = {
+Rows = Sequence[tuple[str, str]]
+"""Labels and their values; a row without a value is left out."""
+
+_SHORT_ERRORS = {
     ErrorCode.MISSING_FIELDS: "bad configuration",
     ErrorCode.CANNOT_CONNECT: "cannot connect",
     ErrorCode.NO_ADDRESS: "no address",
@@ -24,231 +30,301 @@ _SHORT = {
     ErrorCode.DISCONNECTED: "disconnected",
     ErrorCode.PROTOCOL: "protocol error",
 }
-"""The errors in an SMS, where the fixed messages have no room."""
+"""The errors in an SMS, which has no room for the fixed messages."""
 
 
-def subject(occasion: AlertContext) -> str:
-    """What it is, of which server; a recovery tells how long it was down."""
-    target = occasion.target
-    ending = f", was down {duration(occasion.alert.outage)}" if occasion.alert.event is AlertEvent.RECOVERED else ""
-    room = 90 - len(_headline(occasion)) - len(ending)
+@dataclass(frozen=True, slots=True)
+class EventTexts:
+    """The texts of the alerts of one event.
+
+    `headline` begins subject and SMS, and `sms` ends the SMS. `opening` is the first sentence of the email, `times` the
+    table of when it happened, `what_next` the paragraph on what follows (empty: none). `counted` is an alert of this
+    event in a summary: `3 down`.
+    """
+
+    headline: Callable[[AlertContext], str]
+    sms: Callable[[AlertContext], str]
+    opening: Callable[[AlertContext], str]
+    times: Callable[[AlertContext], Rows]
+    what_next: Callable[[AlertContext], str]
+    counted: Callable[[int], str]
+
+
+def subject(context: AlertContext) -> str:
+    """What happened to which server; of a recovery also how long it was down."""
+    target = context.target
+    headline = _headline(context)
+    ending = f", was down {duration(context.alert.outage)}" if context.alert.event is AlertEvent.RECOVERED else ""
+    room = 90 - len(headline) - len(ending)
     where = cut(place(target), max(20, room - len(target.name)))
-    return f"{_headline(occasion)}: {cut(target.name, max(20, room - len(where)))} ({where}){ending}"
+    return f"{headline}: {cut(target.name, max(20, room - len(where)))} ({where}){ending}"
 
 
-def _headline(occasion: AlertContext) -> str:
-    match occasion.alert.event:
-        case AlertEvent.DOWN:
-            return f"DOWN {occasion.alert.number}/{occasion.target.policy.max_alerts}"
-        case AlertEvent.RECOVERED:
-            return "UP again"
-        case AlertEvent.FLAPPING:
-            return "FLAPPING"
-        case AlertEvent.STEADY:
-            return "STEADY again"
-        case AlertEvent.DEGRADED:
-            return "HALF UP"
-        case AlertEvent.RESTORED:
-            return "WHOLE again"
-        case AlertEvent.CERTIFICATE:
-            return "CERTIFICATE"
-        case unknown:
-            assert_never(unknown)
-
-
-def sms(occasion: AlertContext) -> str:
-    """The whole story in one part: where it does not fit, first the name is cut, then the host."""
-    target, story = occasion.target, _story(occasion)
+def sms(context: AlertContext) -> str:
+    """The alert as one part of an SMS: if it does not fit, the name is cut first, then the host."""
+    target, headline, story = context.target, _headline(context), _sms_story(context)
     name, where = to_sms(target.name), to_sms(place(target))
-    room = SMS_SEPTETS - count_septets(to_sms(f"{_headline(occasion)}: : {story}"))
+    room = SMS_SEPTETS - count_septets(to_sms(f"{headline}: : {story}"))
     name = to_sms(name, max(20, room - count_septets(where)))
     where = to_sms(where, max(20, room - count_septets(name)))
-    same = target.name == target.host
-    return f"{_headline(occasion)} {where if same else f'{name} {where}'} {story}"
+    server = where if target.name == target.host else f"{name} {where}"
+    return f"{headline} {server} {story}"
 
 
-def _story(occasion: AlertContext) -> str:
-    outcome, alert = occasion.outcome, occasion.alert
-    match alert.event:
-        case AlertEvent.DOWN:
-            since = occasion.outage.failing_since or occasion.now
-            return f"since {_clock(since, occasion.now, occasion.target.timezone)}: {_why(outcome)}"
-        case AlertEvent.RECOVERED:
-            return f"after {duration(alert.outage)}, rtt {milliseconds(outcome.rtt_ms)} ms"
-        case AlertEvent.FLAPPING:
-            return f"{alert.number} changes in an hour, now {occasion.judgement.health.state}"
-        case AlertEvent.STEADY:
-            return f"now {occasion.judgement.health.state}"
-        case AlertEvent.DEGRADED:
-            return f"fails: {cut(', '.join(outcome.failed_addresses), 80)}"
-        case AlertEvent.RESTORED:
-            return "all addresses pass"
-        case AlertEvent.CERTIFICATE:
-            return _expiry(occasion)
-        case unknown:
-            assert_never(unknown)
+def line(context: AlertContext) -> str:
+    """The alert in one line, for a summary."""
+    target = context.target
+    return f"{_headline(context)} {target.name} ({place(target)}): {_sms_story(context)}"
 
 
-def _expiry(occasion: AlertContext) -> str:
-    """When the certificate expires, in days: `expires in 13 days`, `expires today`, `expired 2 days ago`."""
-    days = ((occasion.outcome.certificate_expires or occasion.now) - occasion.now) // timedelta(days=1)
+def email(context: AlertContext) -> str:
+    """What happened, what the test found, since when, what comes next, which server."""
+    texts = TEXTS[context.alert.event]
+    blocks = [
+        _paragraph(texts.opening(context)),
+        _findings(context),
+        _table(texts.times(context)),
+        _paragraph(texts.what_next(context)),
+        _table(_server(context)),
+        _paragraph(f"Alert {context.alert_id}: an alert may arrive twice; a copy has the same id."),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """How many alerts there are of each event, for a summary: `2 down, 1 up again`."""
+    return ", ".join(texts.counted(numbers[event]) for event, texts in TEXTS.items() if numbers.get(event))
+
+
+def _headline(context: AlertContext) -> str:
+    return TEXTS[context.alert.event].headline(context)
+
+
+def _sms_story(context: AlertContext) -> str:
+    return TEXTS[context.alert.event].sms(context)
+
+
+def _constant(text: str) -> Callable[[AlertContext], str]:
+    return lambda _: text
+
+
+def _number(words: str) -> Callable[[int], str]:
+    return lambda count: f"{count} {words}"
+
+
+# DOWN
+
+
+def _down_sms(context: AlertContext) -> str:
+    outcome = context.outcome
+    since = context.outage.failing_since or context.now
+    why = [_SHORT_ERRORS[outcome.error] if outcome.error else "", cut(outcome.reason, 60)]
+    return f"since {_time_of_day(since, context.now, context.target.timezone)}: {', '.join(filter(None, why))}"
+
+
+def _down_times(context: AlertContext) -> Rows:
+    failing_for = f"{duration(context.alert.outage)}, {_failures(context.outage.failures)}"
+    return [_failing_since(context), ("Failing for", failing_for), _last_good(context)]
+
+
+def _down_next(context: AlertContext) -> str:
+    policy, number = context.target.policy, context.alert.number
+    wait = context.next_test_at - context.now
+    next_test = f"Next test in {duration(wait)}, at {context.next_test_at.astimezone(UTC):%H:%M:%S} UTC."
+    if number >= policy.max_alerts:
+        until = "it recovers" if policy.alert_recovery else "it has recovered and fails again"
+        return f"{next_test} This was the last alert of this outage. Tests continue; no further alerts until {until}."
+    interval = duration(wait * policy.failures_per_alert)
+    return f"{next_test} Alert {number + 1} of {policy.max_alerts} follows in about {interval} if it goes on failing."
+
+
+# RECOVERED
+
+
+def _recovered_times(context: AlertContext) -> Rows:
+    outage = context.outage
+    return [
+        _failing_since(context),
+        ("Passed at", _utc_and_local(context.now, context.target.timezone)),
+        ("Round trip", f"{milliseconds(context.outcome.rtt_ms)} ms"),
+        ("Greeting", context.outcome.greeting),
+        ("Outage", f"{_failures(outage.failures)}, {counted(outage.alerts_sent, 'alert')}"),
+        ("Acknowledged", _acknowledged(context)),
+        _last_good(context),
+    ]
+
+
+def _acknowledged(context: AlertContext) -> str:
+    """Who acknowledged the outage, and why."""
+    acknowledgement = context.acknowledgement
+    if acknowledgement is None:
+        return ""
+    return ": ".join(part for part in (acknowledgement.by, acknowledgement.why) if part) or "yes"
+
+
+# FLAPPING
+
+
+def _flapping_next(context: AlertContext) -> str:
+    per_hour = context.target.policy.flap_per_hour
+    quiet = duration(QUIET_SPANS * HOUR / per_hour) if per_hour else "a while"
+    return (
+        "Tests continue, and every result is recorded. Alerts that it is down are held back until it has not changed "
+        f"for {quiet}; then you receive an alert that it is steady again."
+    )
+
+
+# CERTIFICATE
+
+
+def _expiry(context: AlertContext) -> str:
+    """When the certificate expires: `expires in 13 days`, `expires within a day`, `has expired`."""
+    days = ((context.outcome.certificate_expires or context.now) - context.now) // timedelta(days=1)
     if days < 0:
         return "has expired"
-    return "expires within a day" if days == 0 else f"expires in {days} {'day' if days == 1 else 'days'}"
+    return f"expires in {counted(days, 'day')}" if days else "expires within a day"
 
 
-def _why(outcome: Outcome) -> str:
-    short = _SHORT[outcome.error] if outcome.error else ""
-    return f"{short}, {cut(outcome.reason, 60)}" if outcome.reason else short
+def _certificate_times(context: AlertContext) -> Rows:
+    return [("Expires", _utc_and_local(context.outcome.certificate_expires or context.now, context.target.timezone))]
 
 
-def _clock(moment: datetime, now: datetime, zone: tzinfo) -> str:
-    """The time of day in the zone, with the day if that was another: `03:12Z`, `04:12 CET`, `11-22 04:12 CET`."""
-    local = moment.astimezone(zone)
-    day = "" if local.date() == now.astimezone(zone).date() else f"{local:%m-%d} "
-    return f"{day}{local:%H:%M}{'Z' if zone is UTC or str(zone) == 'UTC' else f' {local:%Z}'}"
+def _certificate_next(context: AlertContext) -> str:
+    limits = context.target.policy.certificate_warn_days  # greatest first
+    later = next((days for days in limits if days < context.alert.number), None)
+    if later is None:
+        warning = "This was the last warning."
+    else:
+        when = f"{counted(later, 'day')}" if later else "less than a day"
+        warning = f"The next warning comes {when} before it expires."
+    return f"{warning} Once it has expired, tests fail." if context.target.verify_tls else warning
 
 
-def line(occasion: AlertContext) -> str:
-    """The alert in one line, for a summary."""
-    target = occasion.target
-    return f"{_headline(occasion)} {target.name} ({place(target)}): {_story(occasion)}"
+# What events have in common
 
 
-def email(occasion: AlertContext) -> str:
-    """What happened, what was seen, since when, what comes next, which server."""
-    blocks = [_what(occasion), _seen(occasion), _when(occasion), _next(occasion), _who(occasion)]
-    note = f"Alert {occasion.alert_id}: alerts may arrive twice, and one with the same id is the same."
-    return "\n\n".join("\n".join(block) for block in [*blocks, [wrap(note, WIDTH)]] if block) + "\n"
+def _tested_at(context: AlertContext) -> Rows:
+    return [("Tested at", _utc_and_local(context.now, context.target.timezone))]
 
 
-def _what(occasion: AlertContext) -> list[str]:
-    name, alert, state = occasion.target.name, occasion.alert, occasion.judgement.health.state
-    match alert.event:
-        case AlertEvent.DOWN:
-            return [f"{name} is DOWN (alert {alert.number} of {occasion.target.policy.max_alerts})."]
-        case AlertEvent.RECOVERED:
-            return [f"{name} is UP again. It was down for {duration(alert.outage)}."]
-        case AlertEvent.FLAPPING:
-            return [
-                wrap(
-                    f"{name} is flapping: it went from passed to failed or back {alert.number} times in an hour.", WIDTH
-                )
-            ]
-        case AlertEvent.STEADY:
-            return [f"{name} is steady again: it is {state}."]
-        case AlertEvent.DEGRADED:
-            return [wrap(f"{name} is half up: it passes, but some of its addresses fail.", WIDTH)]
-        case AlertEvent.RESTORED:
-            return [f"{name} is whole again: all of its addresses pass."]
-        case AlertEvent.CERTIFICATE:
-            return [f"The certificate of {name} {_expiry(occasion)}."]
-        case unknown:
-            assert_never(unknown)
+def _failing_since(context: AlertContext) -> tuple[str, str]:
+    since = context.outage.failing_since or context.now
+    return "Failing since", _utc_and_local(since, context.target.timezone)
 
 
-def _seen(occasion: AlertContext) -> list[str]:
-    """What the test saw; a passed one has nothing to add but the addresses that failed."""
-    outcome = occasion.outcome
-    if outcome.error:
-        return [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
-    return [f"Fails: {failed}" for failed in outcome.failed_addresses]
-
-
-def _when(occasion: AlertContext) -> list[str]:
-    outage, zone = occasion.outage, occasion.target.timezone
-    match occasion.alert.event:
-        case AlertEvent.DOWN:
-            failing_for = f"{duration(occasion.alert.outage)}, {_failures(outage.failures)}"
-            rows = [("Failing since", _both(outage.failing_since or occasion.now, zone)), ("Failing for", failing_for)]
-        case AlertEvent.RECOVERED:
-            rows = [
-                ("Failing since", _both(outage.failing_since or occasion.now, zone)),
-                ("Passed at", _both(occasion.now, zone)),
-                ("Round trip", f"{milliseconds(occasion.outcome.rtt_ms)} ms"),
-                ("Greeting", occasion.outcome.greeting),
-                ("Outage", f"{_failures(outage.failures)}, {_alerts(outage.alerts_sent)}"),
-                ("Acknowledged", _acknowledged(occasion)),
-            ]
-        case AlertEvent.CERTIFICATE:
-            return _table([("Expires", _both(occasion.outcome.certificate_expires or occasion.now, zone))])
-        case _:
-            return _table([("Tested at", _both(occasion.now, zone))])
-    if outage.last_good_at:
-        rows.append(("Last good", f"{utc(outage.last_good_at)}, {milliseconds(outage.last_good_rtt_ms)} ms"))
-    return _table(rows)
+def _last_good(context: AlertContext) -> tuple[str, str]:
+    outage = context.outage
+    if outage.last_good_at is None:
+        return "Last good", ""
+    return "Last good", f"{utc(outage.last_good_at)}, {milliseconds(outage.last_good_rtt_ms)} ms"
 
 
 def _failures(count: int) -> str:
     return "1 failed test" if count == 1 else f"{count} failed tests in a row"
 
 
-def _acknowledged(occasion: AlertContext) -> str:
-    """Who knew of the outage, and what they said."""
-    known, policy = occasion.target.policy.acknowledged, occasion.target.policy
-    if known is None or not policy.knows_of(occasion.outage.failing_since):
-        return ""
-    return ": ".join(part for part in (known.by, known.why) if part) or "yes"
+def _findings(context: AlertContext) -> list[str]:
+    """What the test found; a passed one has nothing to add but the addresses that failed."""
+    outcome = context.outcome
+    if outcome.error:
+        return [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
+    return [f"Fails: {address}" for address in outcome.failed_addresses]
 
 
-def _both(moment: datetime, zone: tzinfo) -> str:
-    """A moment in UTC, and in the target's zone if that is another."""
-    local = moment.astimezone(zone)
-    return utc(moment) + (f" ({local:%H:%M %Z})" if local.utcoffset() else "")
-
-
-def _next(occasion: AlertContext) -> list[str]:
-    policy, wait = occasion.target.policy, occasion.next_test_at - occasion.now
-    match occasion.alert.event:
-        case AlertEvent.DOWN:
-            first = f"Next test in {duration(wait)}, at {occasion.next_test_at.astimezone(UTC):%H:%M:%S} UTC."
-            text = f"{first} {_outlook(occasion, wait)}"
-        case AlertEvent.RECOVERED:
-            text = f"Next test within {duration(wait)}."
-        case AlertEvent.FLAPPING:
-            quiet = duration(QUIET_SPANS * HOUR / policy.flap_per_hour) if policy.flap_per_hour else "a while"
-            text = (
-                "Its tests go on, and all is recorded. Alerts that it is down are held until it has not changed for "
-                f"{quiet}; then you hear that it is steady."
-            )
-        case AlertEvent.STEADY:
-            text = "Alerts are sent as usual again."
-        case AlertEvent.DEGRADED:
-            text = "It counts as up. You hear when all of its addresses pass again, or when all fail."
-        case AlertEvent.RESTORED:
-            return []
-        case AlertEvent.CERTIFICATE:
-            later = [str(days) for days in policy.certificate_warn_days if days < occasion.alert.number]
-            coming = f"The next warning comes at {later[0]} days." if later else "This was the last warning."
-            text = f"{coming} Once it has expired, tests fail." if occasion.target.verify_tls else coming
-        case unknown:
-            assert_never(unknown)
-    return [wrap(text, WIDTH)]
-
-
-def _outlook(occasion: AlertContext, wait: timedelta) -> str:
-    policy, number = occasion.target.policy, occasion.alert.number
-    if number >= policy.max_alerts:
-        until = "it recovers" if policy.alert_recovery else "it has recovered and fails anew"
-        return f"This was the last alert of this outage: popwatch goes on testing and stays quiet until {until}."
-    more = policy.failures_per_alert
-    return f"Alert {number + 1} of {policy.max_alerts} follows in about {duration(wait * more)} if it goes on failing."
-
-
-def _who(occasion: AlertContext) -> list[str]:
-    target, outcome = occasion.target, occasion.outcome
+def _server(context: AlertContext) -> Rows:
+    target, outcome = context.target, context.outcome
     tls = {"none": "no TLS", "implicit": "TLS", "starttls": "STLS"}[target.tls.value]
     address = f", address {outcome.address}" if outcome.address not in ("", target.host) else ""
-    values = values_of(occasion)
-    rows = [("Server", f"{place(target)}, {tls}{address}"), ("Group", target.group), ("Tags", values["tags"])]
-    if outcome.certificate_expires:
-        rows.append(("Certificate", f"{values['certificate_days']} days left"))
-    return _table([*rows, ("Id", target.target_id)])
+    return [
+        ("Server", f"{place(target)}, {tls}{address}"),
+        ("Group", target.group),
+        ("Tags", values_of(context)["tags"]),
+        ("Certificate", _expiry(context) if outcome.certificate_expires else ""),
+        ("Id", target.target_id),
+    ]
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+def _utc_and_local(time: datetime, zone: tzinfo) -> str:
+    """A time in UTC, and in the target's zone if that differs: `2026-11-23 03:12:00 UTC (04:12 CET)`."""
+    local = time.astimezone(zone)
+    return utc(time) + (f" ({local:%H:%M %Z})" if local.utcoffset() else "")
+
+
+def _time_of_day(time: datetime, now: datetime, zone: tzinfo) -> str:
+    """The time of day in the zone, with the date unless it is today: `03:12Z`, `04:12 CET`, `11-22 04:12 CET`."""
+    local = time.astimezone(zone)
+    date = "" if local.date() == now.astimezone(zone).date() else f"{local:%m-%d} "
+    return f"{date}{local:%H:%M}{'Z' if str(zone) == 'UTC' else f' {local:%Z}'}"
+
+
+def _paragraph(text: str) -> list[str]:
+    return [wrap(text, WIDTH)] if text else []
+
+
+def _table(rows: Rows) -> list[str]:
     return [f"{label:<14}{value}" for label, value in rows if value]
 
 
-def _alerts(count: int) -> str:
-    return "1 alert" if count == 1 else f"{count} alerts"
+TEXTS: Mapping[str, EventTexts] = {
+    AlertEvent.DOWN: EventTexts(
+        headline=lambda it: f"DOWN {it.alert.number}/{it.target.policy.max_alerts}",
+        sms=_down_sms,
+        opening=lambda it: f"{it.target.name} is DOWN (alert {it.alert.number} of {it.target.policy.max_alerts}).",
+        times=_down_times,
+        what_next=_down_next,
+        counted=_number("down"),
+    ),
+    AlertEvent.RECOVERED: EventTexts(
+        headline=_constant("UP again"),
+        sms=lambda it: f"after {duration(it.alert.outage)}, rtt {milliseconds(it.outcome.rtt_ms)} ms",
+        opening=lambda it: f"{it.target.name} is UP again. It was down for {duration(it.alert.outage)}.",
+        times=_recovered_times,
+        what_next=lambda it: f"Next test within {duration(it.next_test_at - it.now)}.",
+        counted=_number("up again"),
+    ),
+    AlertEvent.FLAPPING: EventTexts(
+        headline=_constant("FLAPPING"),
+        sms=lambda it: f"{it.alert.number} changes in an hour, now {it.judgement.health.state}",
+        opening=lambda it: (
+            f"{it.target.name} is flapping: it went from passed to failed or back {it.alert.number} times in an hour."
+        ),
+        times=_tested_at,
+        what_next=_flapping_next,
+        counted=_number("flapping"),
+    ),
+    AlertEvent.STEADY: EventTexts(
+        headline=_constant("STEADY again"),
+        sms=lambda it: f"now {it.judgement.health.state}",
+        opening=lambda it: f"{it.target.name} is steady again: it is {it.judgement.health.state}.",
+        times=_tested_at,
+        what_next=_constant("Alerts are sent as usual again."),
+        counted=_number("steady again"),
+    ),
+    AlertEvent.DEGRADED: EventTexts(
+        headline=_constant("DEGRADED"),
+        sms=lambda it: f"fails: {cut(', '.join(it.outcome.failed_addresses), 80)}",
+        opening=lambda it: f"{it.target.name} is degraded: it passes, but some of its addresses fail.",
+        times=_tested_at,
+        what_next=_constant(
+            "It counts as up. The next alert comes when all of its addresses pass again, or when all of them fail."
+        ),
+        counted=_number("degraded"),
+    ),
+    AlertEvent.RESTORED: EventTexts(
+        headline=_constant("RESTORED"),
+        sms=_constant("all addresses pass"),
+        opening=lambda it: f"{it.target.name} is restored: all of its addresses pass.",
+        times=_tested_at,
+        what_next=_constant(""),
+        counted=_number("restored"),
+    ),
+    AlertEvent.CERTIFICATE: EventTexts(
+        headline=_constant("CERTIFICATE"),
+        sms=_expiry,
+        opening=lambda it: f"The certificate of {it.target.name} {_expiry(it)}.",
+        times=_certificate_times,
+        what_next=_certificate_next,
+        counted=lambda count: counted(count, "certificate warning"),
+    ),
+}
+"""The texts of each event, in the order in which a summary counts them."""

@@ -1,7 +1,7 @@
 """Texts with tokens: `{name}` stands for a value, `{{` and `}}` for braces. Pure.
 
-Nothing else is understood: no attributes, no formats, no conditions. A template is somebody's configuration and the
-values come from servers, so neither can reach anything but the values given here.
+Nothing else is understood: no attributes, no formats, no conditions (so not `str.format`, which has them). A template
+is configuration and the values come from servers; neither can reach anything but the values given here.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from popwatch.model.text import cut
 
 _PART = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}|[{}]")
+"""A doubled brace, a token, or a brace that is neither: a mistake. The order matters: the first that matches counts."""
 
 
 class TemplateError(ValueError):
@@ -17,10 +18,10 @@ class TemplateError(ValueError):
 
 
 def fill(template: str, values: Mapping[str, str], limit: int) -> str:
-    """The template with its tokens replaced, at most `limit` characters. Raises TemplateError.
+    """The template with its tokens replaced, cut to `limit` characters. Raises TemplateError.
 
-    Values are put in as they are: a token that a server smuggles into one is not replaced. What lies beyond the limit
-    is looked at for mistakes, but not put together: a thousand tokens with long values must not fill the memory.
+    One pass from left to right: a token inside a value, which a server may have sent, is not replaced. Beyond the limit
+    the template is still checked but no text is kept, or a thousand tokens with long values would fill the memory.
     """
     pieces: list[str] = []
     length = begin = 0
@@ -34,11 +35,11 @@ def fill(template: str, values: Mapping[str, str], limit: int) -> str:
 
 
 def _replacement(part: re.Match[str], values: Mapping[str, str]) -> str:
-    found, token = part.group(), part.group(1)
+    written, token = part.group(), part.group(1)
     if token is not None:
         if token not in values:
-            raise TemplateError(f"there is no token {found}")
+            raise TemplateError(f"there is no token {written}")
         return values[token]
-    if len(found) == 1:
+    if len(written) == 1:
         raise TemplateError(f"the brace at character {part.start() + 1} is not part of a token; write it twice")
-    return found[0]
+    return written[0]

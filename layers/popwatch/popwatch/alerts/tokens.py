@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.decisions.judging import delay_seconds
 from popwatch.model.health import Alert, AlertEvent, Health, Judgement
+from popwatch.model.interventions import Acknowledgement
 from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
 from popwatch.model.targets import Target
 from popwatch.model.text import UNKNOWN, clean, duration, milliseconds, utc
 
 TEMPLATES = ("subject", "email", "sms")
-"""The fields of a target that hold texts with tokens."""
+"""The fields of a target that hold templates: texts with tokens."""
 
 TOKENS_LISTED = "docs/alerts.md lists the tokens"
-"""What a problem with such a text ends in."""
+"""The end of every problem with a template."""
 
 TAGS_SHOWN = 200
 """Characters of a target's tags, all together."""
@@ -23,7 +24,7 @@ TAGS_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class AlertContext:
-    """Everything that an alert can tell: the target, what was found, and what it changed."""
+    """What the texts of an alert are made of: the target, its health before the test, the outcome, the judgement."""
 
     target: Target
     before: Health
@@ -33,15 +34,20 @@ class AlertContext:
 
     @property
     def alert(self) -> Alert:
-        """The alert itself; raises ValueError where the judgement brought none."""
+        """The alert itself; raises ValueError if the judgement has none."""
         if self.judgement.alert is None:
             raise ValueError("the judgement has no alert to render")
         return self.judgement.alert
 
     @property
     def outage(self) -> Health:
-        """The health that tells of the outage: a recovery's is the one before it."""
+        """The health that describes the outage: a recovery has reset it, so then it is the health before."""
         return self.before if self.alert.event is AlertEvent.RECOVERED else self.judgement.health
+
+    @property
+    def acknowledgement(self) -> Acknowledgement | None:
+        """The acknowledgement of this outage, if there is one."""
+        return self.target.policy.acknowledgement_of(self.outage.failing_since)
 
     @property
     def next_test_at(self) -> datetime:
@@ -51,7 +57,7 @@ class AlertContext:
 
     @property
     def alert_id(self) -> str:
-        """What names this alert for good: a second message with the same id is a repeat."""
+        """Identifies this alert: a second message with the same id is a copy."""
         outage, alert = self.outage, self.alert
         return f"{self.target.target_id}/{alert.event}/{outage.alerts_sent}/{utc(outage.failing_since or self.now)}"
 
@@ -65,27 +71,40 @@ class Token:
     value: Callable[[AlertContext], str]
 
 
-def _moment(moment: datetime | None) -> str:
-    return utc(moment) if moment else UNKNOWN
+def values_of(context: AlertContext) -> dict[str, str]:
+    """The value of every token."""
+    return {token.name: token.value(context) for token in TOKENS}
 
 
-def _local_time(occasion: AlertContext) -> str:
-    return occasion.now.astimezone(occasion.target.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
+def template_fault(template: str) -> str:
+    """What is wrong with a template, or an empty text."""
+    try:
+        fill(template, {token.name: "" for token in TOKENS}, len(template))
+    except TemplateError as error:
+        return str(error)
+    return ""
 
 
-def _certificate_days(occasion: AlertContext) -> str:
-    expires = occasion.outcome.certificate_expires
-    return str((expires - occasion.now) // timedelta(days=1)) if expires else UNKNOWN
+def _time(time: datetime | None) -> str:
+    return utc(time) if time else UNKNOWN
 
 
-def _acknowledged_by(occasion: AlertContext) -> str:
-    policy = occasion.target.policy
-    known = policy.acknowledged if policy.knows_of(occasion.outage.failing_since) else None
-    return (known.by or "somebody") if known else UNKNOWN
+def _local_time(context: AlertContext) -> str:
+    return context.now.astimezone(context.target.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def _tags(occasion: AlertContext) -> str:
-    return clean(", ".join(occasion.target.tags), TAGS_SHOWN)
+def _certificate_days(context: AlertContext) -> str:
+    expires = context.outcome.certificate_expires
+    return str((expires - context.now) // timedelta(days=1)) if expires else UNKNOWN
+
+
+def _acknowledged_by(context: AlertContext) -> str:
+    acknowledgement = context.acknowledgement
+    return (acknowledgement.by or "somebody") if acknowledgement else UNKNOWN
+
+
+def _tags(context: AlertContext) -> str:
+    return clean(", ".join(context.target.tags), TAGS_SHOWN)
 
 
 TOKENS = (
@@ -97,11 +116,11 @@ TOKENS = (
     Token("group", "its group", lambda it: it.target.group),
     Token("tags", "its tags", _tags),
     Token("event", "down or recovered", lambda it: it.alert.event.value),
-    Token("state", "the state it is in now", lambda it: it.judgement.health.state.value),
+    Token("state", "the state now", lambda it: it.judgement.health.state.value),
     Token("previous_state", "the state before this test", lambda it: it.before.state.value),
     Token("error", "the error's code", lambda it: it.outcome.error.value if it.outcome.error else ""),
     Token("message", "the error's fixed message", lambda it: it.outcome.message),
-    Token("reason", "the finer reason", lambda it: clean(it.outcome.reason, DETAIL_SHOWN)),
+    Token("reason", "the reason, finer than the error", lambda it: clean(it.outcome.reason, DETAIL_SHOWN)),
     Token("detail", "what was seen, as a sentence", lambda it: clean(it.outcome.detail, DETAIL_SHOWN)),
     Token("greeting", "the server's greeting", lambda it: clean(it.outcome.greeting, DETAIL_SHOWN)),
     Token("address", "the address that was tested", lambda it: it.outcome.address),
@@ -109,33 +128,19 @@ TOKENS = (
     Token("rtt_ms", "this test's round-trip time in ms", lambda it: milliseconds(it.outcome.rtt_ms)),
     Token("failures", "failed tests in a row", lambda it: str(it.outage.failures)),
     Token("failures_per_alert", "failures in a row for each alert", lambda it: str(it.target.policy.failures_per_alert)),
-    Token("alert_number", "which alert of this outage it is, or how many there were", lambda it: str(it.outage.alerts_sent)),
+    Token("alert_number", "the number of this alert in the outage; of a recovery, how many there were", lambda it: str(it.outage.alerts_sent)),
     Token("max_alerts", "alerts per outage at most", lambda it: str(it.target.policy.max_alerts)),
-    Token("since", "since when it is in its state", lambda it: _moment(it.judgement.health.since)),
-    Token("failing_since", "the first failed test of the outage", lambda it: _moment(it.outage.failing_since)),
+    Token("since", "when the state now began", lambda it: _time(it.judgement.health.since)),
+    Token("failing_since", "the first failed test of the outage", lambda it: _time(it.outage.failing_since)),
     Token("outage", "how long the outage has lasted", lambda it: duration(it.alert.outage)),
     Token("time", "the time of this test, UTC", lambda it: utc(it.now)),
     Token("local_time", "the same in the target's `timezone`", _local_time),
-    Token("last_good", "the last passed test before the outage", lambda it: _moment(it.outage.last_good_at)),
+    Token("last_good", "the last passed test before the outage", lambda it: _time(it.outage.last_good_at)),
     Token("last_good_rtt_ms", "its round-trip time in ms", lambda it: milliseconds(it.outage.last_good_rtt_ms)),
     Token("next_test", "when it is tested again, at the latest", lambda it: utc(it.next_test_at)),
     Token("certificate_days", "days until the certificate expires", _certificate_days),
     Token("depends_on", "the target that it depends on", lambda it: it.target.policy.depends_on),
     Token("acknowledged_by", "who acknowledged the outage", _acknowledged_by),
-    Token("alert_id", "names the alert: the same id is the same alert", lambda it: it.alert_id),
+    Token("alert_id", "identifies the alert; a copy has the same id", lambda it: it.alert_id),
 )  # fmt: skip
 """Every token; `docs/alerts.md` is checked against it."""
-
-
-def values_of(occasion: AlertContext) -> dict[str, str]:
-    """The value of every token."""
-    return {token.name: token.value(occasion) for token in TOKENS}
-
-
-def template_fault(template: str) -> str:
-    """What is wrong with a text of the user's own, or nothing."""
-    try:
-        fill(template, {token.name: "" for token in TOKENS}, len(template))
-    except TemplateError as error:
-        return str(error)
-    return ""

@@ -109,7 +109,7 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
         degraded_tests=min(before.degraded_tests + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
         degraded_alerted=before.degraded_alerted,
     )
-    if before.alerts_sent or policy.knows_of(before.failing_since):
+    if before.alerts_sent or policy.acknowledgement_of(before.failing_since):
         return replace(
             after, degraded_alerted=before.degraded_alerted and after.degraded_tests > 0
         ), AlertEvent.RECOVERED
@@ -136,7 +136,7 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
         after = replace(after, state=State.WARN)
     elif exhausted and before.state in (State.DOWN, State.LOST):
         after = replace(after, state=State.LOST)
-    elif not due or exhausted or policy.knows_of(after.failing_since):
+    elif not due or exhausted or policy.acknowledgement_of(after.failing_since):
         after = replace(after, state=State.DOWN)
     elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
         after = replace(after, state=State.DOWN, alert_held=True)

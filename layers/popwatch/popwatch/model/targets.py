@@ -63,9 +63,10 @@ class Policy:
         silenced = self.silence is not None and self.silence.window.contains(now)
         return silenced or any(window.contains(now) for window in self.maintenance)
 
-    def knows_of(self, outage: datetime | None) -> bool:
-        """Whether somebody has acknowledged the outage that began at `outage`."""
-        return outage is not None and self.acknowledged is not None and self.acknowledged.outage == outage
+    def acknowledgement_of(self, outage: datetime | None) -> Acknowledgement | None:
+        """The acknowledgement of the outage whose first failed test was at `outage`, if there is one."""
+        known = self.acknowledged
+        return known if known and outage is not None and known.outage == outage else None
 
 
 USUAL = Policy()

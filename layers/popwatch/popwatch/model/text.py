@@ -1,68 +1,74 @@
-"""Texts: times and lengths of time as people read them, and what a server said made safe to show. No I/O."""
+"""How values are written for people: times, durations, counts, and text from outside made safe to show. No I/O."""
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
 UNKNOWN = "-"
-"""What stands for a value that there is none of."""
+"""Written in place of a value that is not known."""
+
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def iso(moment: datetime) -> str:
-    """A moment as ISO 8601 in UTC, to the second, or finer if it is: `2026-11-23T03:12:00Z`."""
-    moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return moment.isoformat().removesuffix("+00:00") + "Z"
+def iso(time: datetime) -> str:
+    """A time as ISO 8601 in UTC, with a fraction of a second only if it has one: `2026-11-23T03:12:00Z`."""
+    time = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return time.isoformat().removesuffix("+00:00") + "Z"
 
 
-def utc(moment: datetime) -> str:
-    """A moment in UTC, to the second: `2026-11-23 03:12:00 UTC`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def utc(time: datetime) -> str:
+    """A time in UTC, to the second: `2026-11-23 03:12:00 UTC`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def duration(time: timedelta) -> str:
-    """A length of time in its two largest units: `2 h 5 min`."""
-    seconds = max(0, round(time.total_seconds()))
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    first = next((index for index, (_, size) in enumerate(units) if seconds >= size), len(units) - 1)
+def duration(length: timedelta) -> str:
+    """A duration in its two largest units: `2 h 5 min`."""
+    seconds = max(0, round(length.total_seconds()))
+    largest = next((index for index, (_, size) in enumerate(_UNITS) if seconds >= size), len(_UNITS) - 1)
     parts: list[str] = []
-    for word, size in units[first : first + 2]:
+    for unit, size in _UNITS[largest : largest + 2]:
         count, seconds = divmod(seconds, size)
         if count or not parts:
-            parts.append(f"{count} {word}")
+            parts.append(f"{count} {unit}")
     return " ".join(parts)
 
 
-def milliseconds(time: float | None) -> str:
-    """A time in ms to three digits, without the unit: `12.5`."""
-    return UNKNOWN if time is None else f"{time:.0f}" if time >= 100 else f"{time:.3g}"
+def milliseconds(number: float | None) -> str:
+    """A number of ms to three digits, without the unit: `12.5`."""
+    if number is None:
+        return UNKNOWN
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def clean(said: bytes | str, limit: int) -> str:
-    """What a server said, fit for a log, a terminal, an email or a page: one line, no control characters, cut.
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 target`, `3 targets`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
-    Format, bidi and surrogate characters go too. Bytes are read as UTF-8, else as latin-1. What is replaced shows as
-    `?`; what is cut ends in `...`.
-    """
-    text = said if isinstance(said, str) else _decode(said)
-    text = text[: limit * 4]
-    if not text.isprintable():  # most is, and looking at each character costs a tenth of a test
-        text = "".join(map(_visible, text))
-    text = " ".join(text.split())
+
+def cut(text: str, limit: int) -> str:
+    """The text if it has at most `limit` characters, else its beginning, ending in `...`."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _decode(said: bytes) -> str:
+def clean(untrusted: bytes | str, limit: int) -> str:
+    """Text from a server or a user, safe for a log, a terminal, an email or a page: one line, cut to `limit`.
+
+    Bytes are read as UTF-8, else as latin-1. Control, format (bidi), surrogate and unassigned characters become `?`.
+    """
+    text = untrusted if isinstance(untrusted, str) else _decode(untrusted)
+    text = text[: limit * 4]  # a bound on the work; room for runs of blanks, which become one
+    if not text.isprintable():  # fast path: a look at each character would take a tenth of the CPU time of a test
+        text = "".join(map(_visible, text))
+    return cut(" ".join(text.split()), limit)
+
+
+def _decode(data: bytes) -> str:
     try:
-        return said.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        return said.decode("latin-1")
+        return data.decode("latin-1")
 
 
 def _visible(character: str) -> str:
     if character.isspace():
         return " "
     return "?" if unicodedata.category(character)[0] == "C" else character
-
-
-def cut(text: str, limit: int) -> str:
-    """The text if it has at most `limit` characters, else its beginning, ending in `...`."""
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -56,8 +56,7 @@ class TargetStatus:
     @property
     def acknowledgement(self) -> Acknowledgement | None:
         """Who knows of the present outage, if anybody does."""
-        policy = self.target.policy
-        return policy.acknowledged if policy.knows_of(self.health.failing_since) else None
+        return self.target.policy.acknowledgement_of(self.health.failing_since)
 
     def silence(self, now: datetime) -> Silence | None:
         """The silence that it is under, if it is."""
