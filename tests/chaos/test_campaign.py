@@ -14,7 +14,7 @@ from tests.chaos.bugs import BUGS
 from tests.chaos.campaign import Plan
 from tests.chaos.versions import code_of
 from tests.chaos.world import Upgrade
-from tests.older_versions import FIRST_WHOLE_VERSION
+from tests.older_versions import FIRST_WHOLE_VERSION, FLAT_VERSION
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0
@@ -85,14 +85,24 @@ def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
 
 
 def test_upgrade_in_the_middle_of_chaos(tmp_path: Path) -> None:
-    """The first version that was whole, then both at once for half an hour, then this one: nothing is lost."""
+    """The first whole version, then both at once for half an hour, then this one: nothing is lost."""
+    upgrade_from(FIRST_WHOLE_VERSION, tmp_path)
+
+
+def test_upgrade_from_the_version_before_in_the_middle_of_chaos(tmp_path: Path) -> None:
+    """The last version with the old names, then both at once for half an hour, then this one: nothing is lost."""
+    upgrade_from(FLAT_VERSION, tmp_path)
+
+
+def upgrade_from(older: str, folder: Path) -> None:
+    """Run an older version, then both at once, then this one; fails if a promise is broken."""
     try:
-        old = code_of(FIRST_WHOLE_VERSION, TESTS.parent, tmp_path)
+        code = code_of(older, TESTS.parent, folder)
     except (subprocess.CalledProcessError, FileNotFoundError):
-        pytest.skip("this copy of the repository has no history")
+        pytest.skip(f"This clone does not have commit {older[:7]}: it is shallow, or not a clone.")
     for number in range(4):
-        plan = Plan(f"upgrade/{number}", (3.0,), weather={"config_changed": 0.0}, upgrade=Upgrade(old, 1.0, 1.5))
+        plan = Plan(f"upgrade/{number}", (3.0,), weather={"config_changed": 0.0}, upgrade=Upgrade(code, 1.0, 1.5))
         world, verdict = plan.run()
         assert not verdict.findings, f"{plan.seed}: {verdict.findings[0]}"
-        older = sum(what.endswith("by the older version") for _, _, what in world.trace)
-        assert world.invocations * 0.2 < older < world.invocations * 0.8
+        by_older = sum(what.endswith("by the older version") for _, _, what in world.trace)
+        assert world.invocations * 0.2 < by_older < world.invocations * 0.8

@@ -1,6 +1,7 @@
-"""An older version of popwatch beside this one, in one process: its modules are imported from a commit under no name.
+"""An older version of popwatch beside this one, in one process: its modules come from a commit.
 
-So records, messages and History that it wrote are read by this version, and the other way round, as in an upgrade.
+So records, messages and History that it wrote are read by this version, and the other way round, as in an upgrade. The
+older versions have all their modules in one package; the oldest takes neither threads nor the size of a batch.
 """
 
 import importlib
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +22,7 @@ _threads: ContextVar[Callable[[], object]] = ContextVar("threads")
 
 
 def code_of(revision: str, repository: Path, folder: Path) -> Code:
-    """The classes of a revision; raises CalledProcessError where the repository does not have it."""
+    """The classes of a commit; raises CalledProcessError where the repository does not have it."""
     archive = subprocess.run(
         ["git", "archive", revision, PACKAGE], cwd=repository, check=True, capture_output=True
     ).stdout
@@ -32,14 +34,19 @@ def code_of(revision: str, repository: Path, folder: Path) -> Code:
 def _code(load: Callable[[str], ModuleType]) -> Code:
     modules = {name: load(f"popwatch.{name}") for name in ("store", "notifier", "dispatcher", "sweep", "config")}
     batches, testing = load("popwatch.batches"), load("popwatch.testing")
-    vars(testing)["ThreadPoolExecutor"] = lambda _: _threads.get()()
+    make_edges, make_settings = modules["sweep"].Edges, modules["config"].Settings
+    if not _has_field(make_edges, "threads"):
+        vars(testing)["ThreadPoolExecutor"] = lambda _: _threads.get()()
 
-    def edges(store: Any, prober: Any, notifier: Any, dispatcher: Any, threads: Callable[[], object]) -> Any:
+    def edges(*clients: Any, threads: Callable[[], object]) -> Any:
+        if _has_field(make_edges, "threads"):
+            return make_edges(*clients, threads=threads)
         _threads.set(threads)
-        return modules["sweep"].Edges(store, prober, notifier, dispatcher)
+        return make_edges(*clients)
 
-    def settings(*names: str, largest_batch: int, **rest: Any) -> Any:  # noqa: ARG001 - it knows one size only
-        return modules["config"].Settings(*names, **rest)
+    def settings(*names: str, largest_batch: int, **rest: Any) -> Any:
+        size = {"largest_batch": largest_batch} if _has_field(make_settings, "largest_batch") else {}
+        return make_settings(*names, **size, **rest)
 
     return Code(
         modules["store"].Store,
@@ -51,6 +58,10 @@ def _code(load: Callable[[str], ModuleType]) -> Code:
         batches.from_message,
         testing.UnfinishedError,
     )
+
+
+def _has_field(kind: Any, name: str) -> bool:
+    return name in {known.name for known in fields(kind)}
 
 
 @contextmanager

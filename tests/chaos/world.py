@@ -396,7 +396,7 @@ class World:
             SimulatedProber(self, process, lambda: told[-1]),
             code.notifier(cast(Any, Sns(wire)), "topic"),
             code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
-            lambda: Threads(process),
+            threads=lambda: Threads(process),
         )
         settings = code.settings(
             "Targets",
