@@ -1,4 +1,4 @@
-"""The function behind the schedule and the batch queue: a tick, or a batch of one, is tested, committed and told."""
+"""The function behind the schedule and the batch queue: does the work of a tick, or of one message of the queue."""
 
 import time
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from popwatch.prober.loop import Prober
 from popwatch.sweep.sweep import Edges, Report, Sweep
 
 RESERVE_SECONDS = 20.0
-"""The end of an invocation's time that is kept for commits and alerts, AWS's retries included."""
+"""Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
 
 _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 5}
@@ -35,33 +35,36 @@ metrics = Metrics()
 _processor = BatchProcessor(event_type=EventType.SQS)
 
 
-class OwedError(Exception):
-    """AWS refused something that is still owed; a later sweep makes it good, and the operator should know."""
+class UndeliveredError(Exception):
+    """AWS refused alerts or records. They stay in the outboxes, and a later sweep delivers them.
+
+    Raised so that Lambda counts an error: the operator should know.
+    """
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> object:
     """Do the work of a tick of the schedule, or of a message of the batch queue."""
     if isinstance(event, dict) and "Records" in event:
-        do = partial(_do_message, context=context)
-        return process_partial_response(event=event, record_handler=do, processor=_processor)
+        handle = partial(_handle_message, context=context)
+        return process_partial_response(event=event, record_handler=handle, processor=_processor)
     report = _sweep(context).run_tick(_tick_of(event))
     metrics.add_metric("SweepLag", MetricUnit.Seconds, report.lag_seconds)
-    _tell("A sweep has been done.", report)
+    _publish_report("A sweep has ended.", report)
     return None
 
 
-def _do_message(record: SQSRecord, context: LambdaContext) -> None:
+def _handle_message(record: SQSRecord, context: LambdaContext) -> None:
     work = from_message(record.body)
     sweep = _sweep(context)
     if isinstance(work, HourOfBatch):
         sweep.run_hour(work)
     else:
-        _tell("A batch has been done.", sweep.run_batch(work))
+        _publish_report("A batch has ended.", sweep.run_batch(work))
 
 
 def _tick_of(event: Mapping[str, Any]) -> datetime:
-    """The moment for which the schedule fired, never the clock: Scheduler fires anywhere within its minute."""
+    """The time for which the schedule fired, never the clock: Scheduler fires anywhere within its minute."""
     try:
         return datetime.fromisoformat(event["scheduled_time"]).astimezone(UTC).replace(microsecond=0)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -75,9 +78,9 @@ def _sweep(context: LambdaContext) -> Sweep:
     return Sweep(_edges(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
 
 
-def _tell(what: str, report: Report) -> None:
-    """Log and count what was done; raises OwedError if AWS refused some of it."""
-    logger.info(what, extra=to_plain(report))
+def _publish_report(headline: str, report: Report) -> None:
+    """Log a report and publish its metrics; raises UndeliveredError if AWS refused a delivery."""
+    logger.info(headline, extra=to_plain(report))
     metrics.add_metric("Tests", MetricUnit.Count, report.tests)
     if report.alerts:
         metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())
@@ -86,8 +89,10 @@ def _tell(what: str, report: Report) -> None:
     metrics.flush_metrics()
     _count_by("Failures", "error", report.failures)
     _count_by("Targets", "state", report.states)
-    if report.owed:
-        raise OwedError(f"{report.owed} alerts or records are still owed; a later sweep makes them good.")
+    if report.undelivered:
+        raise UndeliveredError(
+            f"AWS refused {report.undelivered} alerts or records. A later sweep delivers them from the outbox."
+        )
 
 
 def _count_by(name: str, dimension: str, counts: Mapping[Any, int]) -> None:
@@ -120,6 +125,6 @@ def _edges() -> Edges:
     return Edges(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
         prober=Prober(allow_local=settings.allow_local_targets),
-        notifier=AlertTopic(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
-        dispatcher=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
+        alert_topic=AlertTopic(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
+        batch_queue=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
     )

@@ -15,13 +15,16 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepMark
 from popwatch.config import Settings
 from popwatch.decisions.batches import PlannedTest, Work
+from popwatch.decisions.judging import judge
 from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
 from popwatch.model.messages import Message
+from popwatch.model.outcomes import Outcome
 from popwatch.model.plain import to_plain
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.totals import Totals
-from popwatch.sweep.committer import Committer
+from popwatch.sweep.batch_run import Results
+from popwatch.sweep.committer import Committer, LastGood
 from popwatch.sweep.sweep import Edges, Report, Sweep
 from tests.chaos.world import Code
 
@@ -149,90 +152,98 @@ class PublishesFirst(Committer):
 class NotedFirst(Committer):
     """That an alert was sent is noted before SNS has taken it."""
 
-    def _announce(self, record: Record, pending: OutboxEntry, message: Message) -> bool:
-        self._store.put_alert(record.target_id, pending, "unknown", self._clock(), summary=False)
-        return super()._announce(record, pending, message)
+    def _send_or_hold(self, record: Record, entry: OutboxEntry, message: Message) -> bool:
+        self._store.put_alert(record.target_id, entry, "unknown", self._clock(), summary=False)
+        return super()._send_or_hold(record, entry, message)
 
 
 class NothingSettled(Committer):
     """What a dead invocation owes is left for ever."""
 
-    def settle(self, record: Record, dead_since: datetime) -> Record:  # noqa: ARG002 - that is the bug
+    def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:  # noqa: ARG002 - that is the bug
         return record
 
 
 class SettledTooSoon(Committer):
     """What is owed counts as left behind at once."""
 
-    def settle(self, record: Record, dead_since: datetime) -> Record:
-        return super().settle(record, dead_since + timedelta(minutes=2))
+    def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:
+        return super().deliver_left_behind(record, dead_since + timedelta(minutes=2))
 
 
 class NothingClaimed(Committer):
     """Sweeps that run at once all send what was left behind."""
 
-    def _claim(self, record: Record, owed: Sequence[OutboxEntry]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
+    def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
         return record, True
 
 
 class SummaryTakenForSent(Committer):
     """An alert that is held for a summary counts as sent."""
 
-    def _announce(self, record: Record, pending: OutboxEntry, message: Message) -> bool:
-        super()._announce(record, pending, message)
+    def _send_or_hold(self, record: Record, entry: OutboxEntry, message: Message) -> bool:
+        super()._send_or_hold(record, entry, message)
         return True
 
 
-class Miscounted(Committer):
+class JudgedOtherwise(Committer):
+    """A test is judged as if it, or its target, were another."""
+
+    def commit(
+        self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
+    ) -> Record:
+        other = self._other(test)
+        judgement = judge(other.record.health, outcome, other.target.policy, tick, other.failing_parent)
+        return super().commit(other, outcome, judgement, tick, last_good)
+
+    def _other(self, test: PlannedTest) -> PlannedTest:
+        raise NotImplementedError
+
+
+class Miscounted(JudgedOtherwise):
     """Alerts come one failure late."""
 
-    def commit(self, test: PlannedTest, *rest: Any) -> Record:
+    def _other(self, test: PlannedTest) -> PlannedTest:
         policy = replace(test.target.policy, failures_per_alert=test.target.policy.failures_per_alert + 1)
-        return super().commit(replace(test, target=replace(test.target, policy=policy)), *rest)
+        return replace(test, target=replace(test.target, policy=policy))
 
 
-class RecoveryUntold(Committer):
+class RecoveryUntold(JudgedOtherwise):
     """Nobody hears that an outage is over."""
 
-    def commit(self, test: PlannedTest, *rest: Any) -> Record:
-        policy = replace(test.target.policy, alert_recovery=False)
-        return super().commit(replace(test, target=replace(test.target, policy=policy)), *rest)
+    def _other(self, test: PlannedTest) -> PlannedTest:
+        return replace(test, target=replace(test.target, policy=replace(test.target.policy, alert_recovery=False)))
 
 
-class GatewayUnheeded(Committer):
+class GatewayUnheeded(JudgedOtherwise):
     """A target's alerts are not held while the one that it depends on fails."""
 
-    def commit(self, test: PlannedTest, *rest: Any) -> Record:
-        return super().commit(replace(test, failing_parent=""), *rest)
+    def _other(self, test: PlannedTest) -> PlannedTest:
+        return replace(test, failing_parent="")
 
 
 class ForgottenWithDebts(Sweep):
     """A removed target is forgotten before what was owed for it has been sent."""
 
-    def _settle_left_behind(
-        self, targets: Mapping[str, Any], records: Mapping[str, Record], tick: datetime
-    ) -> dict[str, Record]:
+    def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
+        targets = {item["target_id"] for item in self._store.read_targets()[1]}
         for name, record in records.items():
             if name not in targets:
                 self._store.delete_record(record)
-        kept = {name: one for name, one in records.items() if name in targets}
-        return super()._settle_left_behind(targets, kept, tick)
+        return super()._deliver_left_behind({name: one for name, one in records.items() if name in targets})
 
 
 class RemovedNotForgotten(Sweep):
     """A removed target's record stays."""
 
-    def _settle_left_behind(
-        self, targets: Mapping[str, Any], records: Mapping[str, Record], tick: datetime
-    ) -> dict[str, Record]:
-        kept = {name: one for name, one in records.items() if name in targets}
-        return super()._settle_left_behind(targets, kept, tick)
+    def _forget_removed(self, targets: Mapping[str, Any], records: Mapping[str, Record], tick: datetime) -> None:
+        pass
 
 
 class MarkedTooSoon(Sweep):
     """A tick counts as completed before its tests have been made."""
 
-    def _run_plan(self, planned: Plan) -> Report:
+    def _run_plan(self, planned: Plan) -> tuple[int, Results]:
         self._store.mark_sweep(SweepMark(planned.now.tick, planned.now.tick.replace(minute=0)))
         return super()._run_plan(planned)
 
@@ -260,7 +271,9 @@ def _committing(kind: type[Committer]) -> Code:
         def __init__(self, edges: Edges, settings: Settings, *, writer: str, clock: Any, **rest: Any) -> None:
             super().__init__(edges, settings, writer=writer, clock=clock, **rest)
             threshold = settings.storm_threshold
-            self._committer = kind(edges.store, edges.notifier, storm_threshold=threshold, writer=writer, clock=clock)
+            self._committer = kind(
+                edges.store, edges.alert_topic, storm_threshold=threshold, writer=writer, clock=clock
+            )
 
     return Code(sweep=WithCommitter)
 

@@ -546,6 +546,6 @@ def test_ids_in_the_way_of_our_own_keys_are_no_targets(world: World) -> None:
     for minute in range(3):
         report = world.tick(NOON + MINUTE * minute)
         assert report is not None
-        assert (report.tests, report.owed, report.handed_back) == (1, 0, 0)
+        assert (report.tests, report.undelivered, report.handed_back) == (1, 0, 0)
     assert set(world.store.read_records()[1]) == {"good"}
     assert world.store.read_records()[0].tick == NOON + MINUTE * 2

@@ -1,11 +1,11 @@
-"""When the failures of a batch prove nothing, and when they do."""
+"""Whose fault it is when nearly all tests of a batch fail: the monitor's own network's, or the servers'."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.decisions.own_network import NetworkFaultDetector, Verdict, has_been_reached, is_of_network, network_of
+from popwatch.decisions.own_network import FaultOwner, NetworkFaultDetector, has_been_reached, is_of_network, network_of
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 
@@ -20,54 +20,56 @@ def target(number: int) -> Target:
 
 
 def after(passed: int, lost: int, expected: int | None = None) -> NetworkFaultDetector:
-    """What is known after so many outcomes of targets that passed before."""
-    doubt = NetworkFaultDetector(passed + lost if expected is None else expected)
+    """The detector after so many outcomes of targets that passed before."""
+    detector = NetworkFaultDetector(passed + lost if expected is None else expected)
     for number in range(passed + lost):
-        doubt.take(target(number), PASSED if number < passed else LOST)
-    return doubt
+        detector.take(target(number), PASSED if number < passed else LOST)
+    return detector
 
 
 @pytest.mark.parametrize(
-    ("passed", "lost", "expected", "verdict"),
+    ("passed", "lost", "expected", "owner"),
     [
-        (0, 10, 10, Verdict.OURS),
-        (1, 9, 10, Verdict.OURS),
-        (2, 8, 10, Verdict.THEIRS),
-        (0, 9, 9, Verdict.THEIRS),
-        (0, 5, 10, Verdict.OPEN),
-        (1, 5, 10, Verdict.OPEN),
-        (2, 0, 10, Verdict.THEIRS),
-        (0, 0, 500, Verdict.OPEN),
-        (51, 400, 500, Verdict.THEIRS),
+        (0, 10, 10, FaultOwner.OURS),
+        (1, 9, 10, FaultOwner.OURS),
+        (2, 8, 10, FaultOwner.THEIRS),
+        (0, 9, 9, FaultOwner.THEIRS),
+        (0, 5, 10, FaultOwner.UNDECIDED),
+        (1, 5, 10, FaultOwner.UNDECIDED),
+        (2, 0, 10, FaultOwner.THEIRS),
+        (0, 0, 500, FaultOwner.UNDECIDED),
+        (51, 400, 500, FaultOwner.THEIRS),
     ],
 )
-def test_nearly_all_of_at_least_ten(passed: int, lost: int, expected: int, verdict: Verdict) -> None:
-    """Nine tenths of ten or more targets decide; as long as they still may, nothing is decided."""
-    assert after(passed, lost, expected).verdict is verdict
+def test_nearly_all_of_at_least_ten(passed: int, lost: int, expected: int, owner: FaultOwner) -> None:
+    """Nine tenths of ten or more targets decide; as long as they still can, nothing is decided."""
+    assert after(passed, lost, expected).owner is owner
 
 
 def test_one_network_is_theirs() -> None:
     """Servers of two networks may well fail together."""
-    doubt = NetworkFaultDetector(10)
+    detector = NetworkFaultDetector(10)
     for number in range(10):
-        doubt.take(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
-    assert doubt.verdict is not Verdict.OURS
+        detector.take(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
+    assert detector.owner is not FaultOwner.OURS
 
 
 def test_answers_of_servers_are_no_failures_of_the_network() -> None:
     """Ten servers that refuse are reached."""
-    doubt = NetworkFaultDetector(10)
+    detector = NetworkFaultDetector(10)
     for number in range(10):
-        doubt.take(target(number), REFUSED)
-    assert doubt.verdict is Verdict.THEIRS
+        detector.take(target(number), REFUSED)
+    assert detector.owner is FaultOwner.THEIRS
 
 
-@pytest.mark.parametrize(("reached", "verdict"), [(False, Verdict.OURS), (True, Verdict.THEIRS), (None, Verdict.OPEN)])
-def test_reference_hosts_decide_for_small_fleets(reached: bool | None, verdict: Verdict) -> None:
-    """One failing target is in doubt until a reference host has answered."""
-    doubt = NetworkFaultDetector(1, awaits_references=True, references=reached)
-    doubt.take(target(1), LOST)
-    assert doubt.verdict is verdict
+@pytest.mark.parametrize(
+    ("reached", "owner"), [(False, FaultOwner.OURS), (True, FaultOwner.THEIRS), (None, FaultOwner.UNDECIDED)]
+)
+def test_reference_hosts_decide_for_small_fleets(reached: bool | None, owner: FaultOwner) -> None:
+    """With one failing target nothing is decided until a reference host has answered."""
+    detector = NetworkFaultDetector(1, awaits_references=True, references=reached)
+    detector.take(target(1), LOST)
+    assert detector.owner is owner
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_reference_hosts_decide_for_small_fleets(reached: bool | None, verdict: 
     ],
 )
 def test_reasons_of_the_network(outcome: Outcome, expected: bool) -> None:
-    """Only failures without any server's part count."""
+    """Only failures in which no server took part count."""
     assert is_of_network(outcome) is expected
 
 

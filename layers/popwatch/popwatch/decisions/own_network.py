@@ -1,8 +1,8 @@
 """Whether the monitor's own network is to blame when nearly all tests of a batch fail at once. Pure.
 
-A monitor that has lost its way to the network sees every server fail. When nearly all targets that passed before fail
-in one tick for reasons of the network, in several networks, or hosts that serve as reference cannot be reached either,
-the outcomes prove nothing about the servers. They are in doubt as long as that may still turn out to be so.
+A monitor that has lost its network sees every server fail. When nearly all targets that passed before fail in one tick
+for reasons of the network, in several networks, or when no reference host can be reached either, the outcomes prove
+nothing about the servers. As long as that is still possible, the owner of the fault is undecided.
 """
 
 import ipaddress
@@ -13,11 +13,16 @@ from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 
 LEAST_TARGETS = 10
+"""Targets that passed before: of fewer, all may well fail at once for reasons of their own."""
+
 LEAST_NETWORKS = 3
+"""Networks in which tests failed: servers of one or two may share a fault of their own."""
+
 NEARLY_ALL = 0.9
+"""The share of the targets that passed before which must fail."""
 
 MOST_TICKS = 2
-"""Ticks in `LOOKBACK_MINUTES` whose outcomes may be put aside; what fails after that is judged."""
+"""Ticks in `LOOKBACK_MINUTES` whose outcomes may be inconclusive; what fails after that is judged."""
 
 LOOKBACK_MINUTES = 15
 
@@ -31,22 +36,22 @@ _REASONS = {
         "out-of-descriptors",
     },
 }
-"""Failures in which no server had a part. A refusal is a server's answer."""
+"""Failures in which no server took part. A refusal is a server's answer."""
 
 
-class Verdict(StrEnum):
-    """Whose failure it is, if that can be said yet."""
+class FaultOwner(StrEnum):
+    """Whose fault the failures are: ours (the monitor's network), theirs (the servers'), or not decided yet."""
 
-    OPEN = "open"
+    UNDECIDED = "undecided"
     OURS = "ours"
     THEIRS = "theirs"
 
 
 @dataclass(slots=True)
 class NetworkFaultDetector:
-    """What has come in of the `expected` targets of a batch that passed before.
+    """Counts the outcomes of the `expected` targets of a batch that passed before, as they arrive.
 
-    `references` tells whether any reference host could be reached; None while that is not known, or there is none.
+    `references` is whether any reference host could be reached; None while that is not known, or there is none.
     """
 
     expected: int
@@ -65,20 +70,21 @@ class NetworkFaultDetector:
             self.others += 1
 
     @property
-    def verdict(self) -> Verdict:
-        """Whose failure it is, by what has come in."""
+    def owner(self) -> FaultOwner:
+        """Whose fault the failures are, by the outcomes that have arrived."""
         if self.references is False:
-            return Verdict.OURS
+            return FaultOwner.OURS
+        enough = self.expected >= LEAST_TARGETS
         nearly_all = NEARLY_ALL * self.expected
-        if self.expected >= LEAST_TARGETS and self.failed >= nearly_all and len(self.networks) >= LEAST_NETWORKS:
-            return Verdict.OURS
-        possible = self.expected >= LEAST_TARGETS and self.expected - self.others >= nearly_all
-        asking = self.awaits_references and self.references is None and self.failed > 0
-        return Verdict.OPEN if possible or asking else Verdict.THEIRS
+        if enough and self.failed >= nearly_all and len(self.networks) >= LEAST_NETWORKS:
+            return FaultOwner.OURS
+        still_possible = enough and self.expected - self.others >= nearly_all
+        awaits_references = self.awaits_references and self.references is None and self.failed > 0
+        return FaultOwner.UNDECIDED if still_possible or awaits_references else FaultOwner.THEIRS
 
 
 def is_of_network(outcome: Outcome) -> bool:
-    """Whether a test failed before any server could have had a part in it."""
+    """Whether a test failed before any server could take part in it."""
     return outcome.error is not None and outcome.reason in _REASONS.get(outcome.error, ())
 
 

@@ -1,14 +1,14 @@
-"""Testing one batch: run the prober, commit what it finds as it finds it, see to the tests that come after.
+"""Testing one batch: run the prober, commit what it finds as it finds it, and schedule the retests.
 
 An outcome is committed by a thread of its own while the prober's loop goes on, so an alert never waits for the slowest
 target. What this invocation cannot finish goes back to the queue.
 
-While it may still be the monitor's own network that fails (see `doubt`), failures of the network are held, not judged.
-In a sound network the first passes end that doubt within milliseconds.
+As long as the monitor's own network may be to blame (see `own_network`), failures of the network are held, not judged.
+In a sound network the first passed tests settle that within milliseconds.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,8 +25,8 @@ from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
     MOST_TICKS,
+    FaultOwner,
     NetworkFaultDetector,
-    Verdict,
     has_been_reached,
     is_of_network,
 )
@@ -59,13 +59,18 @@ def commit_threads() -> Executor:
     return ThreadPoolExecutor(COMMIT_THREADS)
 
 
+def seconds_until(due: datetime, now: datetime) -> int:
+    """Whole seconds from `now` to `due`, as the queue takes a delay; 0 if `due` has passed."""
+    return max(0, round((due - now).total_seconds()))
+
+
 class UnfinishedError(Exception):
     """Tests were handed back to the queue too often."""
 
 
 @dataclass(slots=True)
 class Results:
-    """What the tests of a batch found: samples by target, failures by error, the tests handed back or put aside."""
+    """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests."""
 
     samples: dict[str, object] = field(default_factory=dict)
     failures: Counter[ErrorCode] = field(default_factory=Counter)
@@ -86,38 +91,40 @@ class BatchTester:
         store: Store,
         prober: Prober,
         committer: Committer,
-        dispatcher: BatchQueue,
+        batch_queue: BatchQueue,
         end_by: float,
         clock: Callable[[], datetime],
         references: Sequence[Target] = (),
         threads: Callable[[], Executor] = commit_threads,
     ) -> None:
         self._batch, self._end_by, self._clock = batch, end_by, clock
-        self._store, self._prober, self._committer, self._dispatcher = store, prober, committer, dispatcher
+        self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record]] = SimpleQueue()
-        self._retests: dict[datetime, list[PlannedTest]] = {}
+        self._retests: defaultdict[datetime, list[PlannedTest]] = defaultdict(list)
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
-        self._doubt = NetworkFaultDetector(passed_before, awaits_references=bool(references))
+        self._detector = NetworkFaultDetector(passed_before, awaits_references=bool(references))
         self._references, self._threads = references, threads
-        self._asked: Future[bool] | None = None
+        self._reference_check: Future[bool] | None = None
         self._held: list[tuple[PlannedTest, Outcome]] = []
 
     def run(self) -> Results:
-        """Make all tests and see them through."""
+        """Make all tests, commit their outcomes, and pass on what is left to do."""
         targets = [test.target for test in self._batch.tests]
         with self._threads() as pool:
             for arrivals in self._prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
-                    self._take(self._untested.pop(target.target_id), outcome, pool)
-                self._release(pool)
+                    self._receive(self._untested.pop(target.target_id), outcome, pool)
+                self._decide_held(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + NEAR)
                 self._committer.flush()
-            self._release(pool, final=True)
+            self._decide_held(pool, final=True)
+        # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
+        # not wait for a later sweep; samples come last, when it is known which tests were handed back.
         self._collect(list(self._commits))
         self._committer.flush(final=True)
         self._send_retests(self._batch.horizon)
@@ -125,51 +132,56 @@ class BatchTester:
         self._put_samples()
         return self._results
 
-    def _take(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
-        """An outcome has arrived: hold it if it may be the monitor's own failure, else judge it."""
+    def _receive(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
+        """An outcome has arrived: hold it if the monitor's own network may be to blame, else judge it.
+
+        Only targets that passed before say anything about our network. What failed before may be held all the same: if
+        our network is to blame, this failure proves nothing either. Outcomes in which a server had a part (passed, a
+        refusal, a wrong greeting) are never held, so early results are judged while the fault's owner is undecided.
+        """
         if test.record.health.state is State.UP:
-            self._doubt.take(test.target, outcome)
+            self._detector.take(test.target, outcome)
         if is_of_network(outcome):
             self._held.append((test, outcome))
         else:
             self._judge(test, outcome, pool)
 
-    def _release(self, pool: Executor, *, final: bool = False) -> None:
-        """Judge what is held, or put it aside, once it is clear whose failure it is; at the end it must be."""
+    def _decide_held(self, pool: Executor, *, final: bool = False) -> None:
+        """Judge what is held, or record it as inconclusive, once it is clear whose failure it is or the batch ends."""
         if not self._held:
             return
-        self._ask_references(pool, final=final)
-        verdict = self._doubt.verdict
-        if verdict is Verdict.OPEN and not final:
+        self._check_references(pool, final=final)
+        owner = self._detector.owner
+        if owner is FaultOwner.UNDECIDED and not final:
             return
         held, self._held = self._held, []
-        if verdict is Verdict.OURS and self._may_put_aside:
-            self._put_aside(held)
+        if owner is FaultOwner.OURS and self._may_be_inconclusive:
+            self._record_inconclusive(held)
         else:
             for test, outcome in held:
                 self._judge(test, outcome, pool)
 
-    def _ask_references(self, pool: Executor, *, final: bool) -> None:
-        """Try the reference hosts once a target that passed before has failed; take their answer when it is there."""
-        if self._references and self._doubt.failed and self._asked is None:
-            self._asked = pool.submit(self._reaches_references)
-        if self._asked and (final or self._asked.done()):
-            self._doubt.references = self._asked.result()
+    def _check_references(self, pool: Executor, *, final: bool) -> None:
+        """Try the reference hosts once a target that passed before has failed; take the result when it is there."""
+        if self._references and self._detector.failed and self._reference_check is None:
+            self._reference_check = pool.submit(self._reaches_references)
+        if self._reference_check and (final or self._reference_check.done()):
+            self._detector.references = self._reference_check.result()
 
     def _reaches_references(self) -> bool:
         arrivals = self._prober.run(self._references)
         return any(has_been_reached(outcome) for batch in arrivals for _, outcome in batch)
 
     @cached_property
-    def _may_put_aside(self) -> bool:
-        """Whether outcomes were put aside in fewer ticks of late than they may be."""
+    def _may_be_inconclusive(self) -> bool:
+        """Whether fewer than `MOST_TICKS` recent ticks were inconclusive: a real outage must not stay unreported."""
         batch, since = self._batch, self._batch.tick - timedelta(minutes=LOOKBACK_MINUTES)
         samples = self._store.read_samples(batch.batches, batch.number, since, batch.tick)
         minutes = {tick.replace(second=0) for tick, results in samples if any(map(is_inconclusive, results.values()))}
         return len(minutes) < MOST_TICKS
 
-    def _put_aside(self, held: list[tuple[PlannedTest, Outcome]]) -> None:
-        """Record outcomes that prove nothing, and see that what is not due at the next tick is tested then too."""
+    def _record_inconclusive(self, held: list[tuple[PlannedTest, Outcome]]) -> None:
+        """Record outcomes that prove nothing, and test again at the next tick what would not be due then."""
         again: list[PlannedTest] = []
         for test, outcome in held:
             self._results.samples[test.target.target_id] = sample_of(outcome, inconclusive=True)
@@ -184,61 +196,78 @@ class BatchTester:
             if due is None:
                 again.append(test)
         self._results.inconclusive += len(held)
-        _log.error("Nearly all tests fail for reasons of the network, perhaps our own: they are not judged.")
+        _log.error("Nearly all tests failed at the network, perhaps our own. They are not counted as failures.")
         if again:
             horizon = self._batch.horizon
             batch = replace(self._batch, tick=horizon, horizon=horizon + TICK, tests=tuple(again), attempt=0)
-            self._dispatcher.send(batch, max(0, round((horizon - self._clock()).total_seconds())))
+            self._batch_queue.send(batch, seconds_until(horizon, self._clock()))
 
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
-        """Count an outcome, and commit it if it changes anything."""
-        in_maintenance = test.target.policy.in_maintenance(self._batch.tick)
-        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=in_maintenance)
+        """Judge an outcome, and commit it if it changes anything."""
+        tick, policy = self._batch.tick, test.target.policy
+        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(tick))
         if outcome.error:
             self._results.failures[outcome.error] += 1
-        judgement = judge(test.record.health, outcome, test.target.policy, self._batch.tick, test.failing_parent)
+        judgement = judge(test.record.health, outcome, policy, tick, test.failing_parent)
+        # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         if outcome.passed and changes_nothing(test.record.health, judgement):
             self._plan_retest(test, test.record)
         else:
-            commit = pool.submit(self._committer.commit, test, outcome, self._batch.tick, self._last_good)
+            commit = pool.submit(self._committer.commit, test, outcome, judgement, tick, self._last_good)
             self._commits[commit] = test
             commit.add_done_callback(self._committed.put)
 
     def _collect(self, finished: Iterable[Future[Record]]) -> None:
+        """Plan what follows commits that have ended; one that failed has its test handed back."""
         for future in finished:
             test = self._commits.pop(future)
             try:
                 record = future.result()
             except (CommitError, BotoCoreError, ClientError) as error:
-                _log.error("An outcome could not be committed.", extra=_facts(test, error))
+                _log.error("An outcome could not be committed.", extra=_log_fields(test, error))
                 self._uncommitted.append(test)
             else:
-                if record.tick == self._batch.tick:  # another tick's judge has planned what comes after it
+                if record.tick == self._batch.tick:  # else a later tick judged this target and planned its next test
                     self._plan_retest(test, record)
 
     def _plan_retest(self, test: PlannedTest, record: Record) -> None:
         due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.horizon)
         if due:
-            self._retests.setdefault(due, []).append(replace(test, record=record))
+            self._retests[due].append(replace(test, record=record))
 
     def _send_retests(self, until: datetime) -> None:
-        if self._clock() >= self._batch.horizon:
-            self._retests.clear()  # the next tick has planned them anew
-        for due in [due for due in self._retests if due <= until]:
-            delay = max(0, round((due - self._clock()).total_seconds()))
-            self._dispatcher.send(replace(self._batch, tick=due, tests=tuple(self._retests.pop(due)), attempt=0), delay)
+        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`.
 
-    def _hand_back(self, left: list[PlannedTest]) -> None:
-        if not left:
+        A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
+        horizon: that tick reads the tables and plans anew, and Lambda stops a function that keeps feeding itself.
+        """
+        if self._clock() >= self._batch.horizon:
+            self._retests.clear()  # the next tick has planned them, from the records as they are
+        for due in [due for due in self._retests if due <= until]:
+            batch = replace(self._batch, tick=due, tests=tuple(self._retests.pop(due)), attempt=0)
+            self._batch_queue.send(batch, seconds_until(due, self._clock()))
+
+    def _hand_back(self, unfinished: list[PlannedTest]) -> None:
+        """Send back to the queue what was not tested in time or not committed, for another invocation.
+
+        It is still the same tick, so a test that was committed after all is not judged again. After `HANDBACKS` the
+        error fails the invocation, and the message ends in the dead-letter queue, which has an alarm.
+        """
+        if not unfinished:
             return
         if self._batch.attempt >= HANDBACKS:
-            raise UnfinishedError(f"{len(left)} tests could not be finished in {HANDBACKS + 1} invocations.")
-        self._dispatcher.send(replace(self._batch, tests=tuple(left), attempt=self._batch.attempt + 1))
-        self._results.handed_back = len(left)
-        for test in left:
+            raise UnfinishedError(f"{len(unfinished)} tests could not be finished in {HANDBACKS + 1} invocations.")
+        self._batch_queue.send(replace(self._batch, tests=tuple(unfinished), attempt=self._batch.attempt + 1))
+        self._results.handed_back = len(unfinished)
+        for test in unfinished:
             self._results.samples.pop(test.target.target_id, None)
 
     def _put_samples(self) -> None:
+        """Write the batch's samples as one item.
+
+        Its key names the tick and the set of targets. An invocation that is repeated with the same tests replaces the
+        item, and tests that were handed back get an item of their own.
+        """
         samples, batch = self._results.samples, self._batch
         if samples:
             self._store.put_samples(batch.batches, batch.number, batch.tick, group_name(samples), samples)
@@ -255,5 +284,5 @@ class BatchTester:
         return list(self._store.read_newest_samples(self._batch.batches, self._batch.number, NEWEST_SAMPLES))
 
 
-def _facts(test: PlannedTest, error: Exception) -> dict[str, str]:
+def _log_fields(test: PlannedTest, error: Exception) -> dict[str, str]:
     return {"target_id": test.target.target_id, "why": f"{type(error).__name__}: {error}"}

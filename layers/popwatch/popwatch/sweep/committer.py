@@ -1,13 +1,14 @@
-"""Making an outcome true: judge it, commit the record, then do what the record owes. The order is what keeps promises.
+"""Committing an outcome: write the judged record, then deliver its outbox. Their order is why nothing is lost.
 
-1. Judge, and put the new record on condition that nobody else has; state, transition and alert are in that one item.
+1. Judge, and put the new record on condition that no one else has changed it; state, transition and alert are in that
+   one item.
 2. Put the transition into History.
 3. Publish the alert.
 4. Note in History that SNS accepted it.
-5. Take what is settled off the record.
+5. Remove what has been delivered from the record's outbox.
 
-A process that dies after 1 leaves the rest in `pending`, and a later sweep does it. One that dies between 3 and 4 has
-the alert sent twice.
+A process that dies after 1 leaves the rest in the outbox, and a later sweep delivers it. One that dies between 3 and 4
+has the alert sent twice: SNS has no token by which it would know a repeated message.
 """
 
 import logging
@@ -25,66 +26,73 @@ from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
 from popwatch.decisions.schedule import is_due
-from popwatch.model.health import Health, Judgement, State
+from popwatch.model.health import Judgement, State
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import OutboxEntry, Record
 
 COLLISIONS = 5
-"""How often a commit is tried anew on a record that others keep changing."""
+"""How often a commit is tried again when other writers keep changing the record."""
 
 STORM_PATIENCE = timedelta(seconds=10)
 """How long an alert above the threshold waits for the summary that lists it."""
 
 LastGood = Callable[[str], tuple[datetime, float] | None]
-"""When a target last passed and its rtt_ms then, by the samples, if they know."""
+"""When a target last passed and its rtt_ms then, if recent samples hold it."""
+
+Decision = tuple[Record, Judgement, Message | None]
+"""The record that was judged, the judgement, and the message of its alert."""
 
 _log = logging.getLogger("popwatch.sweep.committer")
 
 
 class CommitError(Exception):
-    """A record could not be written because others kept changing it."""
+    """A record could not be written because other writers kept changing it."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a committer did: transitions by new state, alerts by event, and how much AWS refused and stays owed."""
+    """What a committer did: transitions by new state, alerts by event, and how many deliveries AWS refused."""
 
     transitions: Counter[State] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
-    unsent: int = 0
+    undelivered: int = 0
 
 
 class Committer:
     """Commits the outcomes of one batch; several threads may use it at once.
 
-    `writer` names this invocation. The first `storm_threshold` alerts go out one by one, the rest together in a summary
-    that `flush` sends.
+    `writer` names this invocation. The first `storm_threshold` alerts are sent one by one, the rest together in a
+    summary that `flush` sends.
     """
 
     def __init__(
-        self, store: Store, notifier: AlertTopic, *, storm_threshold: int, writer: str, clock: Callable[[], datetime]
+        self, store: Store, alert_topic: AlertTopic, *, storm_threshold: int, writer: str, clock: Callable[[], datetime]
     ) -> None:
-        self._store, self._notifier, self._clock = store, notifier, clock
+        self._store, self._alert_topic, self._clock = store, alert_topic, clock
         self._threshold, self._writer = storm_threshold, writer
         self._held: list[tuple[Record, OutboxEntry]] = []
         self._held_since: datetime | None = None
-        self._announced = 0
+        self._alerts = 0
         self._lock = Lock()
         self.tally = Tally()
 
-    def commit(self, test: PlannedTest, outcome: Outcome, tick: datetime, last_good: LastGood) -> Record:
-        """Judge the outcome of a test planned for `tick` and see it through; the target's record as it now is.
+    def commit(
+        self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
+    ) -> Record:
+        """Commit the outcome of a test planned for `tick`, and deliver what it brings; the target's record after that.
 
-        Changes nothing where the tick, or a later one, has been judged already.
+        `judgement` is that of `test.record`. Changes nothing where the tick, or a later one, has been judged already.
         """
-        policy, target = test.target.policy, test.target
+        target = test.target
 
-        def decide(record: Record) -> tuple[Record, Judgement, Message | None]:
-            health = _with_last_good(record, last_good)
-            judgement = judge(health, outcome, policy, tick, test.failing_parent)
-            message = render(target, health, judgement, outcome, tick) if judgement.alert else None
-            return replace(record, outcome=outcome), judgement, message
+        def decide(record: Record) -> Decision:
+            found = judgement
+            if record is not test.record:  # another writer came first: what the outcome means depends on its record
+                found = judge(record.health, outcome, target.policy, tick, test.failing_parent)
+            before, found = _with_last_good(record, found, outcome, last_good)
+            message = render(target, before.health, found, outcome, tick) if found.alert else None
+            return replace(before, outcome=outcome), found, message
 
         return self._commit(test, tick, decide)
 
@@ -93,159 +101,197 @@ class Committer:
         return self._commit(test, tick, lambda record: (record, suspend(record.health, tick), None))
 
     def forget(self, record: Record, tick: datetime) -> None:
-        """Delete the record of a target that its user has removed, once History says that no more is known of it.
+        """Delete the record of a target that its user has removed, once its transition to untested is in History.
 
-        Without that its last state would count until it is added again. Where another changed the record first, or AWS
-        refuses, the next sweep does it.
+        Without that transition reports would go on counting its last state until the target is added again. Where
+        another writer changed the record first, or AWS refuses, the next sweep does it.
         """
         judgement = forget(record.health, tick)
         if judgement.transition:
-            after = self._advance(record, judgement, None, tick)
+            after = self._next_version(record, judgement, None, tick)
             if self._store.commit(after, record.version) is not None:
                 return
-            record = self._see_through(after, after.outbox)
+            record = self._try_to_deliver(after, after.outbox)
         if not record.outbox:
             self._store.delete_record(record)
 
-    def settle(self, record: Record, dead_since: datetime) -> Record:
-        """Do what the record has owed since before `dead_since`, its committer being dead; the record as it is then.
+    def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:
+        """Deliver what a dead invocation left in the outbox; the record after that.
 
-        An alert is claimed first, by a write that only one of several sweeps succeeds in: of two that run at once, as
-        when a tick comes twice, only one publishes. A claim is as good as a commit: should its owner die too, another
-        sweep claims it anew.
+        What was committed before `dead_since` counts as left behind: no invocation lives that long, so the one that
+        committed it cannot deliver it any more, and nothing is sent by two at once.
         """
-        owed = [pending for pending in record.outbox if pending.committed_at < dead_since]
-        if not owed:
+        left = [entry for entry in record.outbox if entry.committed_at < dead_since]
+        if not left:
             return record
         try:
-            claimed, mine = self._claim(record, owed)
+            claimed, ours = self._claim(record, left)
         except (BotoCoreError, ClientError):
-            self._stays_owed(record)
+            self._note_undelivered(record)
             return record
-        return self._see_through(claimed, owed, left_behind=True) if mine else claimed
+        return self._try_to_deliver(claimed, left, left_behind=True) if ours else claimed
 
     def flush(self, *, final: bool = False) -> None:
-        """Send the summary of the alerts that are held, once they have waited long enough or it is the end."""
+        """Send the summary of the alerts that are held, once they have waited long enough or the batch has ended.
+
+        The alerts stay in their records' outboxes until SNS has accepted the summary. If the process dies first, a
+        later sweep finds them there and sends them.
+        """
         with self._lock:
             waited = self._clock() - self._held_since if self._held_since else timedelta()
             if not self._held or not (final or waited >= STORM_PATIENCE):
                 return
+            # Taken over under the lock: what other threads hold from here on goes into the next summary.
             held, self._held, self._held_since = self._held, [], None
-        messages = [pending.message for _, pending in held if pending.message]
-        summary = messages[0] if len(messages) == 1 else summarize(messages, self._clock())
-        message_id = self._publish(summary)
-        for record, pending in held if message_id else ():
+        messages = [entry.message for _, entry in held if entry.message]
+        message_id = self._publish(messages[0] if len(messages) == 1 else summarize(messages, self._clock()))
+        if not message_id:
+            return
+        for record, entry in held:
+            # A refusal for one alert must not keep the others from being noted, nor the batch's samples from being
+            # written: the notes say that no later sweep needs to send these alerts again.
             try:
-                self._store.put_alert(record.target_id, pending, message_id, self._clock(), summary=len(messages) > 1)
-                self._take_off(record, {pending.version})
-            except (BotoCoreError, ClientError):  # the others' notes, and the batch's samples, must not go with it
-                self._stays_owed(record)
+                self._store.put_alert(record.target_id, entry, message_id, self._clock(), summary=len(messages) > 1)
+                self._remove(record, {entry.version})
+            except (BotoCoreError, ClientError):
+                self._note_undelivered(record)
 
-    def _commit(
-        self, test: PlannedTest, tick: datetime, decide: Callable[[Record], tuple[Record, Judgement, Message | None]]
-    ) -> Record:
+    def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision]) -> Record:
+        """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record."""
         record = test.record
+        # SQS and Scheduler deliver at least once. The tick in the record keeps a repeated message from counting one
+        # failure twice.
         if record.tick is not None and record.tick >= tick:
             return record
         for _ in range(COLLISIONS):
             base, judgement, message = decide(record)
-            after = self._advance(base, judgement, message, tick)
-            there = self._store.commit(after, record.version)
-            if there is None:
+            after = self._next_version(base, judgement, message, tick)
+            newer = self._store.commit(after, record.version)
+            if newer is None:
+                # Committed. From here on a death loses nothing: the outbox in the record says what is left to do.
+                # Older entries of the outbox belong to whoever committed them, or to `deliver_left_behind`.
                 self._note_transition(after, judgement)
-                return self._see_through(after, [owed for owed in after.outbox if owed.version == after.version])
-            judged = there.tick != record.tick
-            if judged and not is_due(there.target_id, there.health, test.target.policy, there.tick, tick):
-                return there
-            record = there
+                return self._try_to_deliver(after, [entry for entry in after.outbox if entry.version == after.version])
+            # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
+            # If another test has been judged meanwhile, this one may no longer be due.
+            judged = newer.tick != record.tick
+            if judged and not is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick):
+                return newer
+            record = newer
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
 
-    def _advance(self, record: Record, judgement: Judgement, message: Message | None, tick: datetime) -> Record:
-        version, pending = record.version + 1, record.outbox
+    def _next_version(self, record: Record, judgement: Judgement, message: Message | None, tick: datetime) -> Record:
+        """The record with the judgement's health, and what there is to deliver of it in the outbox."""
+        version, outbox = record.version + 1, record.outbox
         if judgement.transition or message:
-            pending = (*pending, OutboxEntry(version, tick, self._clock(), judgement.transition, message))
-        return replace(record, version=version, tick=tick, health=judgement.health, outbox=pending, writer=self._writer)
+            outbox = (*outbox, OutboxEntry(version, tick, self._clock(), judgement.transition, message))
+        return replace(record, version=version, tick=tick, health=judgement.health, outbox=outbox, writer=self._writer)
 
     def _note_transition(self, record: Record, judgement: Judgement) -> None:
         if judgement.transition:
             with self._lock:
                 self.tally.transitions[judgement.transition.state] += 1
-            _log.info("A target changed its state.", extra=_facts(record, judgement))
+            _log.info("A target changed its state.", extra=_log_fields(record, judgement))
 
-    def _see_through(self, record: Record, owed: Sequence[OutboxEntry], *, left_behind: bool = False) -> Record:
-        """Do what a committed record owes; where AWS refuses, it stays owed and a later sweep does it."""
+    def _try_to_deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool = False) -> Record:
+        """Deliver entries of a committed record; where AWS refuses, they stay in the outbox for a later sweep."""
         try:
-            return self._settle(record, owed, left_behind=left_behind)
+            return self._deliver(record, entries, left_behind=left_behind)
         except (BotoCoreError, ClientError):
-            self._stays_owed(record)
+            self._note_undelivered(record)
             return record
 
-    def _stays_owed(self, record: Record) -> None:
-        _log.exception("What a record owes stays owed.", extra={"target_id": record.target_id})
+    def _note_undelivered(self, record: Record) -> None:
+        _log.exception(
+            "AWS refused a delivery: it stays in the outbox, and a later sweep tries again.",
+            extra={"target_id": record.target_id},
+        )
         with self._lock:
-            self.tally.unsent += 1
+            self.tally.undelivered += 1
 
-    def _claim(self, record: Record, owed: Sequence[OutboxEntry]) -> tuple[Record, bool]:
-        """The record with what is owed as of now, or as another has changed it; and whether this sweep may do it."""
-        if not any(pending.message for pending in owed):
+    def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:
+        """The record with the entries committed anew by this invocation, and whether it may deliver them.
+
+        A claim is a conditional write, so that of two sweeps that run at once, as when a tick comes twice, only one
+        publishes. It renews `committed_at`: other sweeps leave the entries alone until this invocation, too, must be
+        dead. Transitions need no claim: to write one again changes nothing.
+        """
+        if not any(entry.message for entry in left):
             return record, True
         now = self._clock()
-        pending = tuple(replace(entry, committed_at=now) if entry in owed else entry for entry in record.outbox)
-        claimed = replace(record, version=record.version + 1, outbox=pending, writer=self._writer)
-        there = self._store.commit(claimed, record.version)
-        return (claimed, True) if there is None else (there, False)
+        outbox = tuple(replace(entry, committed_at=now) if entry in left else entry for entry in record.outbox)
+        claimed = replace(record, version=record.version + 1, outbox=outbox, writer=self._writer)
+        newer = self._store.commit(claimed, record.version)
+        return (claimed, True) if newer is None else (newer, False)
 
-    def _settle(self, record: Record, owed: Sequence[OutboxEntry], *, left_behind: bool) -> Record:
-        settled: set[int] = set()
-        for pending in owed:
-            if pending.transition:
-                self._store.put_transition(record.target_id, pending)
-            known = left_behind and pending.message and self._store.has_alert(record.target_id, pending)
-            if pending.message is None or known or self._announce(record, pending, pending.message):
-                settled.add(pending.version)
-        return self._take_off(record, settled) if settled else record
+    def _deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool) -> Record:
+        delivered: set[int] = set()
+        for entry in entries:
+            # The transition first, under a key that names the record's version: a repeat writes the same item again.
+            if entry.transition:
+                self._store.put_transition(record.target_id, entry)
+            # A dead invocation may have published before it died. Its note in History says so; without the note the
+            # alert is sent again, since "at least once" is promised.
+            sent = left_behind and entry.message and self._store.has_alert(record.target_id, entry)
+            if entry.message is None or sent or self._send_or_hold(record, entry, entry.message):
+                delivered.add(entry.version)
+        return self._remove(record, delivered) if delivered else record
 
-    def _announce(self, record: Record, pending: OutboxEntry, message: Message) -> bool:
+    def _send_or_hold(self, record: Record, entry: OutboxEntry, message: Message) -> bool:
         """Send an alert, or hold it for the summary; whether it was sent."""
         with self._lock:
-            self._announced += 1
-            if self._announced > self._threshold:
-                self._held.append((record, pending))
+            self._alerts += 1
+            if self._alerts > self._threshold:
+                self._held.append((record, entry))
                 self._held_since = self._held_since or self._clock()
                 return False
         message_id = self._publish(message)
         if message_id:
-            self._store.put_alert(record.target_id, pending, message_id, self._clock(), summary=False)
+            self._store.put_alert(record.target_id, entry, message_id, self._clock(), summary=False)
         return bool(message_id)
 
     def _publish(self, message: Message) -> str:
-        """Publish; the id that SNS gave, or nothing if it did not take the message."""
+        """Publish; the id that SNS gave, or nothing if it refused the message."""
         try:
-            message_id = self._notifier.publish(message)
+            message_id = self._alert_topic.publish(message)
         except (BotoCoreError, ClientError):
-            _log.exception("SNS did not take an alert.", extra={"target_id": message.target_id})
+            _log.exception("SNS refused an alert.", extra={"target_id": message.target_id})
             with self._lock:
-                self.tally.unsent += 1
+                self.tally.undelivered += 1
             return ""
         with self._lock:
             self.tally.alerts[message.event] += 1
         return message_id
 
-    def _take_off(self, record: Record, settled: set[int]) -> Record:
-        """The record without what is settled; where another changed it first, a later sweep takes it off."""
-        after = replace(record.without(settled), writer=self._writer)
+    def _remove(self, record: Record, delivered: set[int]) -> Record:
+        """The record without the entries of these versions; where another changed it first, a later sweep removes them.
+
+        That sweep finds their notes in History, so it sends nothing twice.
+        """
+        after = replace(record.without(delivered), writer=self._writer)
         return self._store.commit(after, record.version) or after
 
 
-def _with_last_good(record: Record, last_good: LastGood) -> Health:
-    """The health with what samples know of the last passed test, which an up target's record does not hold."""
+def _with_last_good(
+    record: Record, judgement: Judgement, outcome: Outcome, last_good: LastGood
+) -> tuple[Record, Judgement]:
+    """Both with the time and rtt of the last passed test, which only the samples hold of an up target.
+
+    Its record is not written at each pass. `judge` passes both figures on through a failed test, and decides nothing by
+    them, so they may be added after it; a passed test sets them itself.
+    """
     found = last_good(record.target_id) if record.health.state is State.UP else None
     if found is None:
-        return record.health
-    return replace(record.health, last_good_at=found[0], last_good_rtt_ms=found[1])
+        return record, judgement
+    passed_at, rtt_ms = found
+    before = replace(record, health=replace(record.health, last_good_at=passed_at, last_good_rtt_ms=rtt_ms))
+    if outcome.passed:
+        return before, judgement
+    after = replace(judgement.health, last_good_at=passed_at, last_good_rtt_ms=rtt_ms)
+    return before, replace(judgement, health=after)
 
 
-def _facts(record: Record, judgement: Judgement) -> dict[str, object]:
+def _log_fields(record: Record, judgement: Judgement) -> dict[str, object]:
     outcome = record.outcome
     return {
         "target_id": record.target_id,

@@ -1,7 +1,7 @@
-"""The use case: at a tick, plan what is due, test it or send it to the queue, and note how far sweeps have come.
+"""One invocation: at a tick, plan what is due, test it or send it to the queue, and note how far sweeps have come.
 
-Everything may happen twice or be cut off at any point: a tick is marked only when all of it has been tested or lies in
-the queue, and what an interrupted sweep left behind is the next one's first work.
+Everything may happen twice or be cut off at any point. So a tick is marked only when all of it has been tested or is in
+the queue, and a sweep begins by delivering what an interrupted one left in the outboxes.
 """
 
 import logging
@@ -27,7 +27,7 @@ from popwatch.model.text import iso
 from popwatch.model.totals import Totals
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
-from popwatch.sweep.batch_run import BatchTester, Results, commit_threads
+from popwatch.sweep.batch_run import BatchTester, Results, commit_threads, seconds_until
 from popwatch.sweep.committer import Committer
 
 HOUR = timedelta(hours=1)
@@ -36,7 +36,7 @@ HOUR_GRACE = timedelta(minutes=5)
 """How long after its end an hour is added up, so that its last samples have been written."""
 
 HOURS_AT_ONCE = 6
-"""Hours that one sweep adds up after popwatch itself has paused; the next sweeps do the rest."""
+"""Hours that one sweep adds up after popwatch itself had stopped; the next sweeps do the rest."""
 
 LAST_HOUR = 23
 """Of a day."""
@@ -52,11 +52,11 @@ _log = logging.getLogger("popwatch.sweep.sweep")
 
 @dataclass(slots=True)
 class Report:
-    """What one invocation did: what is logged and counted of it.
+    """What one invocation did, as it is logged and counted in metrics.
 
-    `lag_seconds` is the time from the tick to the end. `states` counts all targets as the plan found them; a batch from
-    the queue has none. `inconclusive` tests were put aside, since the monitor's own network may be to blame. `owed`
-    counts what AWS refused and a later sweep makes good.
+    `lag_seconds` is the time from the tick until its tests have ended. `states` counts all targets as the plan found
+    them; a batch from the queue has none. `inconclusive` tests were not judged, since the monitor's own network may be
+    to blame. `undelivered` counts deliveries that AWS refused and a later sweep repeats.
     """
 
     tick: datetime
@@ -68,18 +68,18 @@ class Report:
     messages: int = 0
     handed_back: int = 0
     inconclusive: int = 0
-    owed: int = 0
+    undelivered: int = 0
     lag_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What a sweep works with; `threads` makes those that commit a batch's outcomes."""
+    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes."""
 
     store: Store
     prober: Prober
-    notifier: AlertTopic
-    dispatcher: BatchQueue
+    alert_topic: AlertTopic
+    batch_queue: BatchQueue
     threads: Callable[[], Executor] = commit_threads
 
 
@@ -102,7 +102,7 @@ class Sweep:
         self._edges, self._store, self._settings = edges, edges.store, settings
         self._end_by, self._clock, self._silent_after = end_by, clock, silent_after
         self._committer = Committer(
-            edges.store, edges.notifier, storm_threshold=settings.storm_threshold, writer=writer, clock=clock
+            edges.store, edges.alert_topic, storm_threshold=settings.storm_threshold, writer=writer, clock=clock
         )
 
     def run_tick(self, tick: datetime) -> Report:
@@ -113,24 +113,30 @@ class Sweep:
             return Report(tick)
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults)
-        records = self._settle_left_behind(targets, records, tick)
+        records = self._deliver_left_behind(records)
+        self._forget_removed(targets, records, tick)
         planned = plan(tick, mark.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
-        report = self._run_plan(planned)
+        messages, results = self._run_plan(planned)
+        report = self._report(tick, results, messages, planned.states)
         if mark.tick and tick - mark.tick > self._silent_after:
             self._store.put_gap(mark.tick, tick)
-        self._store.mark_sweep(self._advance(mark, planned, targets.values()))
+        layouts = {**mark.layouts, str(planned.batches): iso(tick)}
+        unknown = self._log_unknown_fields(targets.values(), mark.unknown_fields)
+        hour = self._add_up_hours(tick, mark.hour, layouts, planned.batches)
+        # Last of all: whatever was cut off before this, the next sweep plans it again from the older mark.
+        self._store.mark_sweep(SweepMark(tick, hour, layouts, unknown))
         return report
 
     def run_batch(self, batch: Batch) -> Report:
-        """Make the tests of a message, but for those whose time has passed."""
+        """Make the tests of a message, except those that come so late that a later tick has taken their place."""
         now = self._clock()
         fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, batch.tick, now)]
-        return self._report(batch.tick, self._test(replace(batch, tests=tuple(fresh))))
+        return self._report(batch.tick, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
 
     def run_hour(self, work: HourOfBatch) -> None:
-        """Add up one hour of one batch, and its day if that ends with it, or lacks it because the hour is late."""
+        """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
         until = work.hour + HOUR
         samples = [results for _, results in self._store.read_samples(work.batches, work.number, work.hour, until)]
         if samples:
@@ -146,31 +152,34 @@ class Sweep:
         if totals:
             self._store.put_day(batches, number, day, totals)
 
-    def _settle_left_behind(
-        self, targets: Mapping[str, Target], records: Mapping[str, Record], tick: datetime
-    ) -> dict[str, Record]:
-        """Send what dead invocations owed, forget targets that are gone; the records as they are after it."""
+    def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
+        """Deliver what dead invocations left in the outboxes; the records as they are after it."""
         dead_since = self._clock() - timedelta(seconds=self._settings.function_timeout_seconds)
-        settled = {name: self._committer.settle(record, dead_since) for name, record in records.items()}
+        after = {name: self._committer.deliver_left_behind(record, dead_since) for name, record in records.items()}
         self._committer.flush(final=True)
-        for record in without_target(targets, settled.values()):
+        return after
+
+    def _forget_removed(self, targets: Mapping[str, Target], records: Mapping[str, Record], tick: datetime) -> None:
+        """Forget the targets that their user has removed, once their outboxes are empty."""
+        for record in without_target(targets, records.values()):
             if not record.outbox:
                 self._committer.forget(record, tick)
-        return settled
 
-    def _run_plan(self, planned: Plan) -> Report:
-        """Test the one batch here, or send each of several to the queue; later tests go there in any case."""
-        report = Report(planned.now.tick)
+    def _run_plan(self, planned: Plan) -> tuple[int, Results]:
+        """Test the one batch here, or send each of several to the queue; tests for later go to the queue in any case.
+
+        Returns the number of messages sent, and what was found here.
+        """
+        messages = 0
         for later in planned.later:
-            delay = max(0, round((later.tick - self._clock()).total_seconds()))
-            report.messages += sum(self._edges.dispatcher.send(batch, delay) for batch in cut(later).values())
+            messages += self._send(later, seconds_until(later.tick, self._clock()))
         if planned.batches == 1:
-            report = self._report(planned.now.tick, self._test(planned.now), messages=report.messages)
-        else:
-            report.messages += sum(self._edges.dispatcher.send(batch) for batch in cut(planned.now).values())
-            report = self._report(planned.now.tick, Results(), messages=report.messages)
-        report.states = planned.states
-        return report
+            return messages, self._test(planned.now)
+        return messages + self._send(planned.now), Results()
+
+    def _send(self, batch: Batch, delay_seconds: int = 0) -> int:
+        """Send tests to the queue, by batches; the number of messages."""
+        return sum(self._edges.batch_queue.send(part, delay_seconds) for part in cut(batch).values())
 
     def _test(self, batch: Batch) -> Results:
         tester = BatchTester(
@@ -178,7 +187,7 @@ class Sweep:
             store=self._store,
             prober=self._edges.prober,
             committer=self._committer,
-            dispatcher=self._edges.dispatcher,
+            batch_queue=self._edges.batch_queue,
             end_by=self._end_by,
             clock=self._clock,
             references=_reference_targets(self._settings),
@@ -186,7 +195,7 @@ class Sweep:
         )
         return tester.run()
 
-    def _report(self, tick: datetime, results: Results, messages: int = 0) -> Report:
+    def _report(self, tick: datetime, results: Results, messages: int, states: Mapping[State, int]) -> Report:
         tally = self._committer.tally
         return Report(
             tick=tick,
@@ -194,25 +203,33 @@ class Sweep:
             failures=results.failures,
             transitions=tally.transitions,
             alerts=tally.alerts,
+            states=states,
             messages=messages,
             handed_back=results.handed_back,
             inconclusive=results.inconclusive,
-            owed=tally.unsent,
+            undelivered=tally.undelivered,
             lag_seconds=(self._clock() - tick).total_seconds(),
         )
 
-    def _advance(self, mark: SweepMark, planned: Plan, targets: Iterable[Target]) -> SweepMark:
-        """How far sweeps have come with this one."""
-        tick, digest, found = planned.now.tick, *unknown_fields(targets)
-        if found and digest != mark.unknown_fields:
+    def _log_unknown_fields(self, targets: Iterable[Target], logged: str) -> str:
+        """Log the targets' unknown fields unless `logged` names the same ones; the name of those that there are."""
+        digest, found = unknown_fields(targets)
+        if found and digest != logged:
             _log.warning("Some targets have unknown fields.", extra={"unknown_fields": found[:LARGEST_REPORT]})
-        layouts = {**mark.layouts, str(planned.batches): iso(tick)}
+        return digest
+
+    def _add_up_hours(
+        self, tick: datetime, done: datetime | None, layouts: Mapping[str, str], batches: int
+    ) -> datetime:
+        """Add up the hours that have ended since `done`; the last hour that is done by now.
+
+        An hour's samples may be kept under any number of batches in use during it: `layouts` says until when each was.
+        """
         last = _last_whole_hour(tick)
-        hours = _of_one_day(_hours_between(mark.hour or last, last)[:HOURS_AT_ONCE])
+        hours = _of_one_day(_hours_between(done or last, last)[:HOURS_AT_ONCE])
         for hour in hours:
-            self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], planned.batches)
-        done = hours[-1] if hours else mark.hour or last
-        return SweepMark(tick, done, layouts, digest)
+            self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], batches)
+        return hours[-1] if hours else done or last
 
     def _add_up(self, hour: datetime, layouts: Iterable[int], batches: int) -> None:
         """Add up an hour, here if the fleet is one batch and else by the queue."""
@@ -222,11 +239,11 @@ class Sweep:
                 if batches == 1:
                     self.run_hour(work)
                 else:
-                    self._edges.dispatcher.send(work)
+                    self._edges.batch_queue.send(work)
 
 
 def _reference_targets(settings: Settings) -> list[Target]:
-    """Hosts that tell whether the network works, as targets: any answer at all will do."""
+    """The hosts whose reachability shows that the network works, as targets: any answer at all will do."""
     return [
         Target(f"{host}:{port}", host, host, port, max_test_seconds=REFERENCE_SECONDS)
         for host, port in settings.reference_hosts
@@ -234,13 +251,16 @@ def _reference_targets(settings: Settings) -> list[Target]:
 
 
 def _last_whole_hour(tick: datetime) -> datetime:
-    """The last hour that is over, grace included, by `tick`: its beginning."""
+    """The beginning of the last hour that is over, grace included, at `tick`."""
     return (tick - HOUR_GRACE).replace(minute=0, second=0, microsecond=0) - HOUR
 
 
 def _of_one_day(hours: list[datetime]) -> list[datetime]:
-    """The first of some hours in a row. A day's last hour comes alone, as the day is added up with it: messages run in
-    any order, and the other hours of the day must be there by then."""
+    """The first of consecutive hours, up to a day's last one, which comes alone.
+
+    The day is added up with its last hour. Messages run in any order, so the other hours must have been sent by an
+    earlier sweep.
+    """
     last = next((position for position, hour in enumerate(hours) if hour.hour == LAST_HOUR), len(hours))
     return hours[: max(last, 1)]
 
