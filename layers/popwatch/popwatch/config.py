@@ -9,12 +9,12 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the stack tells the function.
+    """The settings that the stack gives the function that tests.
 
     `samples_days` and `records_days` are how long History keeps samples, and transitions, alerts and hours. Above
-    `storm_threshold` alerts in one batch the rest go out as one summary. `reference_hosts` are hosts and TCP ports
-    that tell whether the network works. With `allow_local_targets` targets may be at addresses of the function's own
-    machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
+    `storm_threshold` alerts in one batch the rest are sent as one summary. `reference_hosts` are hosts and TCP ports
+    whose reachability shows that the network works. With `allow_local_targets` targets may have addresses of the
+    function's own machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
     """
 
     targets_table: str
@@ -41,13 +41,13 @@ class Settings:
             batch_queue_url=_text(environment, "BATCH_QUEUE_URL"),
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
-            **{name: _whole(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
+            **{name: _integer(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """What the stack tells the function behind the page's URL."""
+    """The settings that the stack gives the function behind the page's URL."""
 
     targets_table: str
     status_table: str
@@ -62,8 +62,6 @@ class PageSettings:
 
 
 _NUMBERS = ("samples_days", "records_days", "storm_threshold", "function_timeout_seconds")
-
-
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(\d{1,5})")
 
 
@@ -82,7 +80,7 @@ def _endpoints(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((match[1].strip("[]"), int(match[2])) for match in found if match)
 
 
-def _whole(environment: Mapping[str, str], name: str) -> int:
+def _integer(environment: Mapping[str, str], name: str) -> int:
     text = environment[name]
     if not text.isdecimal():
         raise ValueError(f"The environment variable {name} must be a whole number, not {text!r}.")

@@ -1,4 +1,4 @@
-"""The alert topic: SNS takes a message once and hands it to everybody who subscribed."""
+"""The alert topic: SNS takes a message once and delivers it to each of its subscriptions."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class AlertTopic:
-    """Publishes over an SNS client to one topic."""
+    """Publishes to one topic, over an SNS client."""
 
     def __init__(self, sns: "SNSClient", topic_arn: str) -> None:
         self._sns, self._topic_arn = sns, topic_arn
 
     def publish(self, message: Message) -> str:
-        """Publish, with a text for each kind of subscriber; the id that SNS gave.
+        """Publish a message with a text for each kind of receiver; returns the id that SNS gave it.
 
         Raises what botocore raises once its retries are used up.
         """

@@ -1,4 +1,4 @@
-"""What popwatch believes about a target: its state, its health, and what changes them. No I/O and no decisions."""
+"""What popwatch believes about a target: its state and health, and what a test changes. No I/O and no decisions."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,11 +8,11 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.plain import stored_as
 
 Changes = tuple[datetime, ...]
-"""Moments at which a target went from passed to failed or back, oldest first."""
+"""Times at which a target went from passed to failed or back, oldest first."""
 
 
 class State(StrEnum):
-    """What a target is believed to be in."""
+    """The state that popwatch believes a target to be in."""
 
     UNTESTED = "untested"
     UP = "up"
@@ -28,7 +28,7 @@ FAILING = (State.WARN, State.DOWN, State.LOST)
 
 
 class AlertEvent(StrEnum):
-    """What an alert tells people."""
+    """What an alert reports."""
 
     DOWN = "down"
     RECOVERED = "recovered"
@@ -44,14 +44,15 @@ class Health:
     """What popwatch believes about one target.
 
     `failures` counts failed tests in a row and `failing_since` is the first of them; `alerts_sent` counts this
-    outage's `down` alerts. `next_test_at` is `None` where the target's own slots decide (see `schedule`).
+    outage's `down` alerts. `next_test_at` is `None` while the target is tested at its own slots (see `schedule`).
     `state_before_maintenance` is the state to come back to when maintenance ends.
 
-    `alert_held` says that a `down` alert is sent once nothing holds it back; `caused_by` is the target whose
-    failure does. `changes` are the last changes between passed and failed, and `flapping` that people were told of
-    too many. `degraded_tests` counts tests in a row, up to `failures_per_alert`, in which some addresses failed,
-    and `degraded_alerted` that people were told so. `certificate_expires` is that of the last passed test; people
-    were warned `certificate_warned` days before `certificate_warned_of`.
+    `alert_held` says that a `down` alert is due and will be sent once nothing holds it back; `caused_by` is the failing
+    target that holds it back. `changes` are the last changes between passed and failed; `flapping` says that an alert
+    reported too many of them. `degraded_tests` counts tests in a row, up to `failures_per_alert`, in which some
+    addresses failed; `degraded_alerted` says that an alert reported it. `certificate_expires` is that of the last
+    passed test. The last certificate warning was for the one that expires at `certificate_warned_of`, and named
+    `certificate_warned` days.
     """
 
     state: State = State.UNTESTED
@@ -75,14 +76,14 @@ class Health:
 
 
 UNTESTED = Health()
-"""The health of a target that nothing is known of."""
+"""The health of a target of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of state; `lasted` is how long the previous state had lasted, if that is known.
 
-    `error` and `reason` are those of the failed test that brought it.
+    `error` and `reason` are those of the failed test that caused it.
     """
 
     previous: State
@@ -95,10 +96,10 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something to tell people: the `number`-th `down` of an outage, or that it is over.
+    """An alert to be sent.
 
-    `number` is also the changes of a flapping target, or the days within which a certificate expires; else 0. `outage`
-    is the time from the first failed test until now.
+    `number` counts an outage's `down` alerts, a flapping target's changes, or the days within which a certificate
+    expires; else it is 0. `outage` is the time from the first failed test until now.
     """
 
     event: AlertEvent
@@ -109,7 +110,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one outcome means: the new health, and what changed, if anything did."""
+    """What one outcome means: the new health, the transition if the state changed, and the alert if there is one."""
 
     health: Health
     transition: Transition | None = None
