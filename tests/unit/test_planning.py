@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.decisions.planning import Plan, in_circles, plan, unknown_fields, without_target
+from popwatch.decisions.planning import Plan, in_cycles, plan, unknown_fields, without_target
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
@@ -119,17 +119,17 @@ class TestDependence:
         fleet = targets("gateway", enabled=False) | targets("child", depends_on="gateway")
         assert self.parents(fleet, gateway=State.DOWN)["child"] == ""
 
-    def test_a_circle_explains_nothing(self) -> None:
+    def test_a_cycle_explains_nothing(self) -> None:
         """Two targets that depend on each other would otherwise hold each other's alerts for good."""
         fleet = targets("a", depends_on="b") | targets("b", depends_on="a") | targets("c", depends_on="a")
         found = self.parents(fleet, a=State.DOWN, b=State.DOWN, c=State.UNTESTED)
         assert (found["a"], found["b"], found["c"]) == ("", "", "a")
-        assert in_circles(fleet) == {"a", "b"}
+        assert in_cycles(fleet) == {"a", "b"}
 
     def test_a_long_chain_is_walked_once(self) -> None:
         """A thousand targets, each behind the next: a few looks at each of them, not a thousand."""
         fleet = Watched(
             {f"t{n}": target for n in range(1000) for target in targets(f"t{n}", depends_on=f"t{n + 1}").values()}
         )
-        assert in_circles(fleet) == set()
+        assert in_cycles(fleet) == set()
         assert fleet.looks <= 2 * len(fleet)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.decisions.planning import in_circles
+from popwatch.decisions.planning import in_cycles
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Alert, AlertEvent
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
@@ -128,7 +128,7 @@ def replay(
     wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
     lead = Period(period.begin - LEAD, period.end)
     samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
-    circles = in_circles(fleet)
+    circles = in_cycles(fleet)
     found = []
     for name in chosen:
         changed = with_changes(items[name], defaults, changes)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
-from popwatch.decisions.planning import in_circles
+from popwatch.decisions.planning import in_cycles
 from popwatch.decisions.schedule import longest_notice
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Policy, Problem, Target, place
@@ -96,7 +96,7 @@ def of_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
             "Write the id of a target into `depends_on`, or remove the field.",
             names,
         )
-    in_one = in_circles(targets)
+    in_one = in_cycles(targets)
     circle = [name for name in targets if name in in_one]
     if circle:
         yield warning(

@@ -1,4 +1,4 @@
-"""A batch: the tests that one invocation makes, and how it is written into messages. No I/O."""
+"""A batch: the tests that one invocation makes, and how messages of the queue carry it. No I/O."""
 
 import json
 from collections import defaultdict
@@ -14,14 +14,14 @@ from popwatch.model.targets import Problem, Target, carried, parse_target
 from popwatch.model.text import iso
 
 MESSAGE_BYTES = 900_000
-"""The most that one message carries; SQS takes 1,048,576 bytes, attributes and all."""
+"""The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTest:
     """A target that is due, and its record as the plan found it.
 
-    `failing_parent` is the target that it depends on, if that was failing then.
+    `failing_parent` is the target that it depends on, if that one was failing then.
     """
 
     target: Target
@@ -86,7 +86,7 @@ def to_messages(work: Work) -> Iterator[str]:
 
 
 def from_message(body: str) -> Work:
-    """The work that a message carries. Raises ValueError for a body that is none of ours."""
+    """The work that a message carries. Raises ValueError for a body that popwatch did not write."""
     try:
         return _work_from_plain(json.loads(body))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
@@ -96,10 +96,10 @@ def from_message(body: str) -> Work:
 def _work_from_plain(plain: Any) -> Work:
     batches, number = int(plain["batches"]), int(plain["batch"])
     if "hour" in plain:
-        return HourOfBatch(_moment(plain["hour"]), batches, number)
+        return HourOfBatch(_time(plain["hour"]), batches, number)
     return Batch(
-        tick=_moment(plain["tick"]),
-        horizon=_moment(plain["horizon"]),
+        tick=_time(plain["tick"]),
+        horizon=_time(plain["horizon"]),
         batches=batches,
         number=number,
         tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
@@ -108,26 +108,29 @@ def _work_from_plain(plain: Any) -> Work:
     )
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
         raise ValueError(f"{text} has no offset from UTC")
-    return moment
+    return time
 
 
 def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
     for test in tests:
         target = parse_target(test["item"], defaults)
-        if "problems" in test:  # what was wrong with a field that is too large to travel would be missed here
+        if "problems" in test:  # a field that is too large to be carried had a problem that parsing cannot find here
             target = replace(target, problems=from_plain(tuple[Problem, ...], test["problems"]))
         yield PlannedTest(target, from_plain(Record, test["record"]), str(test.get("failing_parent", "")))
 
 
 def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
+    # No decision needs the last outcome, and it is the largest part of a record.
     plain = {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
     if test.target.problems:
         plain["problems"] = to_plain(test.target.problems)
-    return plain | ({"failing_parent": test.failing_parent} if test.failing_parent else {})
+    if test.failing_parent:
+        plain["failing_parent"] = test.failing_parent
+    return plain
 
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode

@@ -1,14 +1,14 @@
-"""What popwatch believes about a target, and the one function that changes it: `judge`. Pure; the clock is an argument.
+"""`judge`: what the outcome of a test makes of a target's health. Pure; the clock is an argument.
 
 A target is `untested` until its first test. A passed test makes it `up`. Failed tests make it `warn`, and from
 `failures_per_alert` in a row `down`, with an alert at each multiple; once `max_alerts` have been processed the next
-failure makes it `lost`, and nobody is told more until it recovers. During maintenance the state beneath is kept as it
-was; a suspended target starts over as `untested`.
+failure makes it `lost`, without further alerts until it recovers. During maintenance the state before it is kept; a
+suspended target starts over as `untested`.
 
-States are always true; what people are told may be less. While the target that it depends on fails, or while it flaps,
-a `down` alert is held, and sent at the next failed test after that. An acknowledged outage has no more of them. What
-somebody was told of is never left open: a recovery from an alerted or acknowledged outage is always sent. One judgement
-brings one alert; what else there is to say is said at the next test.
+States are always true; alerts may be fewer. While the target that it depends on fails, or while it flaps, a `down`
+alert is held, and sent at the first failed test after that. An acknowledged outage brings no more `down` alerts. No
+alerted outage is left open: a recovery from an alerted or acknowledged outage is always sent. One judgement brings one
+alert at most; a second one that is due is sent at the next test.
 """
 
 from dataclasses import fields, replace
@@ -21,44 +21,45 @@ from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Policy
 
-_but_last_good = attrgetter(*(known.name for known in fields(Health) if not known.name.startswith("last_good_")))
+_all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
 
 
 def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, failing_parent: str = "") -> Judgement:
-    """What `outcome`, of a test planned for `now`, makes of `health` under `policy`.
+    """The judgement of `outcome`, of a test planned for `now`, on `health` under `policy`.
 
     `failing_parent` is the target that this one depends on, if that was failing when the test was planned.
     """
     if policy.in_maintenance(now):
         return _maintain(health, outcome, now)
-    awake = _wake(health)
+    before = _in_service(health)
     if outcome.passed:
-        after, event = _pass(awake, outcome, policy, now)
+        after, event = _pass(before, outcome, policy, now)
     else:
-        after, event = _fail(awake, policy, now, failing_parent)
+        after, event = _fail(before, policy, now, failing_parent)
     since = _since(health, after.state, now)
-    after = after if after.since == since else replace(after, since=since)
-    return Judgement(after, _transition(health, after, now, outcome), _alert(event, awake, after, policy, now))
+    if after.since != since:  # each test of each target comes by here, and `replace` costs microseconds
+        after = replace(after, since=since)
+    return Judgement(after, _transition(health, after, now, outcome), _alert(event, before, after, policy, now))
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:
-    """Whether a passed test left a health as it was, but for the time and rtt of the last passed test."""
-    return judgement.alert is None and _but_last_good(judgement.health) == _but_last_good(before)
+    """Whether a passed test changed nothing but the time and rtt of the last passed test, and brings no alert."""
+    return judgement.alert is None and _all_but_last_good(judgement.health) == _all_but_last_good(before)
 
 
 def suspend(health: Health, now: datetime) -> Judgement:
-    """A target that its user switched off: not tested, its run of failures forgotten, nobody told."""
+    """A target that its user switched off: it is not tested, its failures are forgotten, and no alert is sent."""
     after = replace(_fresh(health), state=State.SUSPENDED, since=_since(health, State.SUSPENDED, now))
     return Judgement(after, _transition(health, after, now))
 
 
 def forget(health: Health, now: datetime) -> Judgement:
-    """A target that its user has removed: as if it had never been tested, nobody told."""
+    """A target that its user removed: as if it had never been tested; no alert is sent."""
     return Judgement(UNTESTED, _transition(health, UNTESTED, now))
 
 
 def delay_seconds(health: Health, policy: Policy) -> int:
-    """Seconds from a test to the next in this health; the last alert processed, a down target waits as a lost one."""
+    """Seconds from a test to the next; once the last alert has been processed, a down target waits as a lost one."""
     match health.state:
         case State.UNTESTED | State.UP | State.SUSPENDED | State.MAINTENANCE:
             return policy.delay_up
@@ -72,8 +73,8 @@ def delay_seconds(health: Health, policy: Policy) -> int:
             assert_never(unknown)
 
 
-def _wake(health: Health) -> Health:
-    """The health that a test outside maintenance is judged on."""
+def _in_service(health: Health) -> Health:
+    """The health that a test outside maintenance is judged on: maintenance and suspension have ended by then."""
     match health.state:
         case State.MAINTENANCE:
             return replace(
@@ -86,7 +87,7 @@ def _wake(health: Health) -> Health:
 
 
 def _fresh(health: Health) -> Health:
-    """The health of a target that starts over; what is known of its certificate, and was told of it, stays."""
+    """The health of a target that starts over: all that stays is the certificate and what it was last warned of."""
     return Health(
         certificate_expires=health.certificate_expires,
         certificate_warned=health.certificate_warned,
@@ -95,7 +96,7 @@ def _fresh(health: Health) -> Health:
 
 
 def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Health, AlertEvent | None]:
-    """The health after a passed test, and what there is to tell of it: the first thing of several."""
+    """The health after a passed test, and the event to alert, if any. Of several the first is reported now."""
     after = Health(
         state=State.UP,
         since=before.since,
@@ -110,15 +111,19 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
         degraded_alerted=before.degraded_alerted,
     )
     if before.alerts_sent or policy.acknowledgement_of(before.failing_since):
-        return replace(
-            after, degraded_alerted=before.degraded_alerted and after.degraded_tests > 0
-        ), AlertEvent.RECOVERED
-    told = _tell_flapping(after, policy, now) or _tell_degraded(after, policy) or _tell_certificate(after, policy, now)
-    return told or (after, None)
+        # A recovery with all addresses says that the host is restored too; one with some of them leaves that to come.
+        still_degraded = before.degraded_alerted and after.degraded_tests > 0
+        return replace(after, degraded_alerted=still_degraded), AlertEvent.RECOVERED
+    return (
+        _report_flapping(after, policy, now)
+        or _report_degraded(after, policy)
+        or _report_certificate(after, policy, now)
+        or (after, None)
+    )
 
 
 def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) -> tuple[Health, AlertEvent | None]:
-    """The health after a failed test, and what there is to tell of it."""
+    """The health after a failed test, and the event to alert, if any."""
     first = not before.failures and before.state is not State.UNTESTED
     after = replace(
         before,
@@ -128,8 +133,7 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
         changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
         degraded_tests=0,
     )
-    told = _tell_flapping(after, policy, now)
-    after, event = told or (after, None)
+    after, event = _report_flapping(after, policy, now) or (after, None)
     due = after.alert_held or after.failures % policy.failures_per_alert == 0
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
@@ -138,17 +142,16 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
         after = replace(after, state=State.LOST)
     elif not due or exhausted or policy.acknowledgement_of(after.failing_since):
         after = replace(after, state=State.DOWN)
+    # At the first failure of a target that depends on another, that one may fail too and not have been tested yet.
     elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
         after = replace(after, state=State.DOWN, alert_held=True)
     else:
-        after, event = (
-            replace(after, state=State.DOWN, alert_held=False, alerts_sent=after.alerts_sent + 1),
-            AlertEvent.DOWN,
-        )
+        after = replace(after, state=State.DOWN, alert_held=False, alerts_sent=after.alerts_sent + 1)
+        event = AlertEvent.DOWN
     return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
 
 
-def _tell_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
+def _report_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
     if after.flapping and is_steady(after.changes, now, policy.flap_per_hour):
         return replace(after, flapping=False, changes=()), AlertEvent.STEADY
     if not after.flapping and are_too_many(after.changes, now, policy.flap_per_hour):
@@ -156,7 +159,7 @@ def _tell_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health
     return None
 
 
-def _tell_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+def _report_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
     if after.degraded_alerted and not after.degraded_tests:
         return replace(after, degraded_alerted=False), AlertEvent.RESTORED
     if not after.degraded_alerted and after.degraded_tests >= policy.failures_per_alert:
@@ -164,11 +167,11 @@ def _tell_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] |
     return None
 
 
-def _tell_certificate(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
-    """A warning once for each of the days and each certificate.
+def _report_certificate(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
+    """One warning for each limit of `certificate_warn_days` and each certificate.
 
-    A host may show several certificates in turn. One that lasts longer than the one warned of is not warned of while
-    that one is valid, or each test would bring a warning.
+    A host may show several certificates in turn. While the one that was warned of is valid, one that lasts longer is
+    not warned of, or each test would bring a warning.
     """
     expires, warned_of = after.certificate_expires, after.certificate_warned_of
     days = warning_days(expires, policy.certificate_warn_days, now) if expires else None
@@ -183,7 +186,7 @@ def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
     after = replace(
         health,
         state=State.MAINTENANCE,
-        state_before_maintenance=_wake(health).state,
+        state_before_maintenance=_in_service(health).state,
         since=_since(health, State.MAINTENANCE, now),
         next_test_at=None,
     )
@@ -206,15 +209,15 @@ def _transition(before: Health, after: Health, now: datetime, outcome: Outcome |
 
 
 def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Policy, now: datetime) -> Alert | None:
-    """The alert of an event, if the policy has people told of it at all."""
+    """The alert of an event, if the policy sends alerts of it at all."""
     match event:
         case None:
             return None
         case AlertEvent.DOWN:
             return Alert(event, after.alerts_sent, now, _outage(after, now))
         case AlertEvent.RECOVERED:
-            told = policy.alert_recovery and (policy.max_alerts or before.alerts_sent)
-            return Alert(event, 0, now, _outage(before, now)) if told else None
+            sent = policy.alert_recovery and (policy.max_alerts or before.alerts_sent)
+            return Alert(event, 0, now, _outage(before, now)) if sent else None
         case AlertEvent.FLAPPING:
             number = len(after.changes)
         case AlertEvent.CERTIFICATE:

@@ -1,6 +1,6 @@
 """The plan of a sweep: which targets are tested now, which before the next tick, which are switched off. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from popwatch.model.text import clean
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a tick asks for. `now` and `later` are batches still to be cut by the number of each target's batch."""
+    """What is to be done at a tick. `now` and `later` are not yet cut into the batches that the targets belong to."""
 
     now: Batch
     later: tuple[Batch, ...]
@@ -27,7 +27,7 @@ class Plan:
 
     @property
     def batches(self) -> int:
-        """The number of batches that the fleet is cut into."""
+        """The number of batches into which the fleet is cut."""
         return self.now.batches
 
 
@@ -40,23 +40,23 @@ def plan(
     *,
     largest_batch: int = LARGEST_BATCH,
 ) -> Plan:
-    """The plan for `tick`, when `after` was the last tick completed (`None`: there was none)."""
-    circles = in_circles(targets)
+    """The plan for `tick`; `after` is the last completed tick, or None if there was none."""
+    cyclic = in_cycles(targets)
     tests = [
-        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, circles))
+        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, cyclic))
         for name, target in targets.items()
     ]
-    due: dict[datetime, list[PlannedTest]] = {tick: []}
+    due: defaultdict[datetime, list[PlannedTest]] = defaultdict(list, {tick: []})
     for test in tests:
-        moment = _due(test, after or tick - TICK, tick)
-        if moment:
-            due.setdefault(moment, []).append(test)
+        due_at = _due(test, after or tick - TICK, tick)
+        if due_at:
+            due[due_at].append(test)
     count = batch_count(sum(test.target.policy.enabled for test in tests), largest_batch)
-    batches = [Batch(moment, tick + TICK, count, 0, tuple(found), defaults) for moment, found in sorted(due.items())]
+    batches = [Batch(due_at, tick + TICK, count, 0, tuple(found), defaults) for due_at, found in sorted(due.items())]
     return Plan(
         now=batches[0],
         later=tuple(batches[1:]),
-        to_suspend=tuple(test for test in tests if _is_newly_off(test)),
+        to_suspend=tuple(test for test in tests if _is_newly_suspended(test)),
         states=Counter(
             State.SUSPENDED if not test.target.policy.enabled else test.record.health.state for test in tests
         ),
@@ -64,38 +64,43 @@ def plan(
 
 
 def without_target(targets: Mapping[str, Target], records: Iterable[Record]) -> list[Record]:
-    """The records whose targets their user has removed."""
+    """The records whose targets the user has removed."""
     return [record for record in records if record.target_id not in targets]
 
 
 def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
-    """The fields that no target has, as `target: field`, each cut, under a short name that changes when they do."""
+    """A digest of all unknown fields, empty if there are none, and the fields as `target: field`, each cut."""
     found = sorted(f"{target.target_id}: {name}" for target in targets for name in target.unknown_fields)
     digest = blake2b("\n".join(found).encode("utf-8", "replace"), digest_size=8).hexdigest() if found else ""
-    return digest, [clean(told, DETAIL_SHOWN) for told in found]
+    return digest, [clean(name, DETAIL_SHOWN) for name in found]
 
 
-def in_circles(targets: Mapping[str, Target]) -> set[str]:
-    """The targets that depend on themselves by way of others; such a dependence holds no alert back."""
+def in_cycles(targets: Mapping[str, Target]) -> set[str]:
+    """The targets that depend on themselves, directly or by way of others: each would hold back the others' alerts."""
     seen: set[str] = set()
-    found: set[str] = set()
-    for name in targets:
+    cyclic: set[str] = set()
+    for start in targets:
         path: list[str] = []
+        name = start
+        # A target has one parent at most, so a walk up that stops at targets seen before visits each target once.
         while name in targets and name not in seen:
             seen.add(name)
             path.append(name)
-            name = targets[name].policy.depends_on  # noqa: PLW2901 - a walk that begins there
+            name = targets[name].policy.depends_on
         if name in path:
-            found.update(path[path.index(name) :])
-    return found
+            cyclic.update(path[path.index(name) :])
+    return cyclic
 
 
 def _failing_parent(
-    target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], circles: Collection[str]
+    target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], cyclic: Collection[str]
 ) -> str:
-    """The target that it depends on, if that fails. One that is off, in maintenance or gone explains nothing."""
+    """The target that it depends on, if that one is failing.
+
+    One that is suspended, in maintenance or removed explains no failure, and neither does a cycle.
+    """
     parent = targets.get(target.policy.depends_on)
-    if parent is None or not parent.policy.enabled or target.target_id in circles:
+    if parent is None or not parent.policy.enabled or target.target_id in cyclic:
         return ""
     record = records.get(parent.target_id)
     return parent.target_id if record and record.health.state in FAILING else ""
@@ -106,5 +111,5 @@ def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
     return next_due(record.target_id, record.health, test.target.policy, tested=record.tick, after=after, tick=tick)
 
 
-def _is_newly_off(test: PlannedTest) -> bool:
+def _is_newly_suspended(test: PlannedTest) -> bool:
     return not test.target.policy.enabled and test.record.health.state is not State.SUSPENDED

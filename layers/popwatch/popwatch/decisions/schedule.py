@@ -1,20 +1,22 @@
-"""What is due, and how a sweep is cut into batches. Pure; moments come in as arguments.
+"""When targets are due, and how a sweep is cut into batches. Pure; times are arguments.
 
-A tick comes once a minute and answers for the time until the next one, its horizon. A target that is up is due when one
-of its slots lies after the last completed tick and not after this one, so that a missed tick is made up for. Slots lie
-`delay_up` apart at a phase of the target's own, which spreads the load. A failing target is due when its next test is.
+A tick comes once a minute and is responsible for the time until the next one, its horizon. A target that is up is due
+when one of its slots lies after the last completed tick and not after this one, so that what a missed tick left out is
+tested at the next. Slots lie `delay_up` apart, at a phase of the target's own, which spreads the load. A failing target
+is due at its own next test.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from math import ceil
 
 from popwatch.decisions.judging import delay_seconds
 from popwatch.model.health import Health, State
 from popwatch.model.targets import Policy
 
 TICK = timedelta(seconds=60)
-"""The time between two ticks: the least that EventBridge Scheduler's `rate` takes."""
+"""The time between two ticks: the shortest that EventBridge Scheduler's `rate` takes."""
 
 SILENT_AFTER = timedelta(minutes=5)
 """A last sweep older than this means that popwatch itself has stopped."""
@@ -27,9 +29,9 @@ small ones; a Lambda's 1,024 descriptors are the ceiling."""
 def next_due(
     target_id: str, health: Health, policy: Policy, *, tested: datetime | None, after: datetime, tick: datetime
 ) -> datetime | None:
-    """When a target is to be tested: at `tick`, at a moment before the next tick, or (`None`) at neither.
+    """When a target is to be tested: at `tick`, at a time before the next tick, or (`None`) at neither.
 
-    `after` is the last completed tick, `tested` the tick of the last judged test. Delays count as the policy has them
+    `after` is the last completed tick, `tested` the tick of the last judged test. The delays are those of the policy
     now: one that was shortened takes effect at once.
     """
     if not policy.enabled:
@@ -45,14 +47,14 @@ def next_due(
 
 
 def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
-    """The first slot after a moment of a target that is up; slots lie `delay` seconds apart, to the second."""
+    """The first slot after a time, of a target that is up; slots lie `delay` seconds apart, at whole seconds."""
     phase = _hash(target_id, b"phase") % delay
     passed = int(after.timestamp()) - phase
     return datetime.fromtimestamp((passed // delay + 1) * delay + phase, UTC)
 
 
 def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | None, tick: datetime) -> bool:
-    """Whether a test planned for `tick` may still be judged on this health, which another sweep has changed since."""
+    """Whether a test planned for `tick` may still be judged on a health that another sweep has changed since."""
     if tested is not None and tested >= tick:
         return False
     return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
@@ -67,13 +69,14 @@ def retest_at(health: Health, policy: Policy, tick: datetime, horizon: datetime)
 def longest_notice(policy: Policy, max_test_seconds: float) -> timedelta:
     """The longest time from the beginning of an outage to its first alert.
 
-    The outage begins right after a passed test; a tick comes up to a minute after it is due, as EventBridge Scheduler
-    fires anywhere within its minute; delays of a minute and more end at a tick; the last test takes its whole deadline.
+    In the worst case the outage begins right after a passed test, a tick comes a minute after it is due, as EventBridge
+    Scheduler fires anywhere within its minute, and the last test takes its whole deadline. Delays of a minute and more
+    end at a tick.
     """
     short = policy.delay_warn < TICK.total_seconds()
-    warned = timedelta(seconds=policy.delay_warn) if short else _whole_ticks(policy.delay_warn)
+    between_failures = timedelta(seconds=policy.delay_warn) if short else _whole_ticks(policy.delay_warn)
     failures = max(policy.failures_per_alert, 2 if policy.depends_on else 1)
-    wait = _whole_ticks(policy.delay_up) + (failures - 1) * warned
+    wait = _whole_ticks(policy.delay_up) + (failures - 1) * between_failures
     return wait + TICK + timedelta(seconds=max_test_seconds)
 
 
@@ -83,7 +86,7 @@ def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> b
 
 
 def batch_count(targets: int, largest: int = LARGEST_BATCH) -> int:
-    """The number of batches for so many targets: a power of two that leaves at most `largest` in each."""
+    """The number of batches for this many targets: a power of two that leaves `largest` in each on average, at most."""
     count = 1
     while targets > count * largest:
         count *= 2
@@ -101,7 +104,7 @@ def group_name(target_ids: Iterable[str]) -> str:
 
 
 def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
-    """Things of such sizes, in stretches that fit into `limit`; one that fits nowhere goes alone."""
+    """Slices of consecutive items of these sizes, each within `limit` together; an item above it comes alone."""
     begin = end = total = 0
     for end, size in enumerate(sizes, 1):
         if total + size > limit and begin < end - 1:
@@ -113,7 +116,7 @@ def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
 
 
 def _whole_ticks(delay: int) -> timedelta:
-    return -(-delay // int(TICK.total_seconds())) * TICK
+    return ceil(delay / TICK.total_seconds()) * TICK
 
 
 def _planned(health: Health, policy: Policy, tested: datetime | None) -> datetime | None:
