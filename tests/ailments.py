@@ -1,4 +1,4 @@
-"""A finding of each kind, made from facts as AWS might give them: what docs/doctor.md shows and the tests expect."""
+"""A finding of each kind, made from what AWS might answer: docs/doctor.md shows them and the tests expect them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -47,7 +47,7 @@ QUEUE = batch_queue.Queue(
     "popwatch-BatchQueue-1A2B", 720, "arn:aws:sqs:eu-central-1:111122223333:popwatch-DeadLetters-1A2B"
 )
 DEAD_LETTERS = "popwatch-DeadLetters-1A2B"
-FIGURES = stack.Figures(FUNCTION, 0, 0, 12.0)
+METRICS = stack.FunctionMetrics(FUNCTION, 0, 0, 12.0)
 PUBLISH = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:role/r"}, "Action": "sns:Publish"}
 ALERT_TOPIC = subscriptions.Topic("popwatch-AlertTopic-1A2B", (PUBLISH,), "alias/aws/sns")
 ALARMS_PUBLISH = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Action": "sns:Publish"}
@@ -57,7 +57,7 @@ MAIL = Subscription("email", "o...@example.net")
 ALARM = subscriptions.Alarm(
     "popwatch-NoSweepAlarm-1A2B", "OK", "popwatch has finished no sweep.", True, (OPERATOR_ARN,)
 )
-HEARD = {OPERATOR_ARN: [MAIL]}
+RECEIVED = {OPERATOR_ARN: [MAIL]}
 TABLE = {
     role: tables.Table(f"popwatch-{role}Table-1A2B", "ACTIVE", key) for role, key in tables.KEYS.items()
 }  # fmt: skip
@@ -79,95 +79,99 @@ def policy(**conditions: Any) -> Subscription:
     return replace(MAIL, policy={name: list(found) for name, found in conditions.items()})
 
 
-def seen(*targets: Target, tested: Iterable[str] = (), health: Health | None = UP) -> overdue_rules.Fleet:
-    """A fleet that was swept a moment ago."""
+def seen(*targets: Target, tested: Iterable[str] = (), health: Health | None = UP) -> overdue_rules.TestedFleet:
+    """A fleet that was swept at the last tick."""
     records = {found.target_id: Record(found.target_id, 1, TICK, health) for found in targets if health}
-    return overdue_rules.Fleet(by_id(*targets), records, dict.fromkeys(tested, TICK), TICK)
+    return overdue_rules.TestedFleet(by_id(*targets), records, dict.fromkeys(tested, TICK), TICK)
 
 
 def of_items(*items: dict[str, Any]) -> list[Finding]:
-    """What is found of items as their user wrote them."""
+    """The findings about items as their user wrote them."""
     defaults = next((item for item in items if item["target_id"] == DEFAULTS_ID), {})
     targets = by_id(*(parse_target(item) for item in items if item["target_id"] != DEFAULTS_ID))
-    return list(target_rules.of_items({item["target_id"]: mistakes_of(item, defaults) for item in items}, targets))
+    return list(target_rules.check_items({item["target_id"]: mistakes_of(item, defaults) for item in items}, targets))
 
 
-def owing(committed_at: datetime) -> Record:
-    """A record that still owes an alert."""
+def with_pending_alert(committed_at: datetime) -> Record:
+    """A record with an alert in its outbox."""
     message = Message("mail-berlin", "DOWN 1/3", "text", "text", "line", {"event": "down"})
     return Record("mail-berlin", 7, outbox=(OutboxEntry(7, TICK, committed_at, message=message),))
 
 
-def tick_letter(at: datetime = TICK - timedelta(minutes=40)) -> dead_letters.Letter:
-    """A tick that Lambda could not do."""
-    return dead_letters.Letter(dead_letters.What.TICK, at, "Task timed out after 120.00 seconds")
+def dead_tick(at: datetime = TICK - timedelta(minutes=40)) -> dead_letters.DeadLetter:
+    """A tick on which the function failed."""
+    return dead_letters.DeadLetter(dead_letters.DeadLetterKind.TICK, at, "Task timed out after 120.00 seconds")
 
 
 MINUTES = [TICK - timedelta(minutes=age) for age in range(60) if not 20 < age < 41]
 
 _FOUND: list[Iterable[Finding]] = [
-    stack.of_schedule(None, FUNCTION, NOW),
-    stack.of_schedule(replace(SCHEDULE, state="DISABLED"), FUNCTION, NOW),
-    stack.of_schedule(replace(SCHEDULE, expression="rate(5 minutes)"), FUNCTION, NOW),
-    stack.of_function(None, ENVIRONMENT),
-    stack.of_function(replace(LAMBDA, state="Failed", why="The subnet is gone."), ENVIRONMENT),
-    stack.of_function(replace(LAMBDA, update="Failed"), ENVIRONMENT),
-    stack.of_function(replace(LAMBDA, environment={**ENVIRONMENT, "TARGETS_TABLE": "old"}), ENVIRONMENT),
-    stack.of_reserved(FUNCTION, 0),
-    stack.of_figures(replace(FIGURES, errors=3)),
-    stack.of_figures(replace(FIGURES, throttles=12)),
-    batch_queue.of_mapping(None),
-    batch_queue.of_mapping(replace(MAPPING, state="Disabled")),
-    batch_queue.of_mapping(replace(MAPPING, batch_size=10)),
-    batch_queue.of_queue(None, 120, DEAD_LETTERS),
-    batch_queue.of_queue(replace(QUEUE, visibility_seconds=30), 120, DEAD_LETTERS),
-    stack.of_stack("popwatch", "UPDATE_ROLLBACK_FAILED"),
-    sweeps.of_mark(None, NOW),
-    sweeps.of_mark(NOW - timedelta(minutes=7), NOW),
-    sweeps.of_mark(NOW + timedelta(days=2), NOW),
-    sweeps.of_mark(NOW - timedelta(minutes=3), NOW),
-    sweeps.of_gaps(sweeps.gaps_between(MINUTES, 60, TICK - timedelta(hours=1), TICK)),
-    batch_queue.of_concurrency(10, None, 20, 16),
-    batch_queue.of_concurrency(1000, None, 10, 16),
-    stack.of_clock(timedelta(minutes=4)),
-    tables.of_table(tables.STATUS, "popwatch-StatusTable-1A2B", None),
-    tables.of_table(tables.TARGETS, "t", replace(TABLE[tables.TARGETS], status="DELETING")),
-    tables.of_table(tables.HISTORY, "t", replace(TABLE[tables.HISTORY], name="history", key=("id",))),
-    tables.of_expiry("popwatch-HistoryTable-1A2B", False, ""),
-    tables.of_recovery("popwatch-TargetsTable-1A2B", False),
-    subscriptions.of_alert_topic(None),
-    subscriptions.of_alert_topic(replace(ALERT_TOPIC, statements=({**PUBLISH, "Effect": "Deny", "Principal": "*"},))),
-    subscriptions.of_alert_topic(replace(ALERT_TOPIC, statements=({**PUBLISH, "Principal": {"AWS": "*"}},))),
-    subscriptions.of_subscriptions([]),
-    subscriptions.of_subscriptions([replace(MAIL, confirmed=False)]),
-    subscriptions.of_subscriptions([MAIL, Subscription("email", "n...@example.net", confirmed=False)]),
-    alert_coverage.of_reach([target()], [MAIL, policy(group=["customer"])]),
-    alert_coverage.of_reach([target(), target("rome", group="customers")], [policy(group=["customers"])]),
-    alert_coverage.of_reach([target(flap_per_hour=0)], [policy(alert_number=[{"numeric": [">=", 2]}])]),
-    subscriptions.of_sandbox(True),
-    subscriptions.of_spend(10.0, 10.0),
-    subscriptions.of_spend(8.5, 10.0),
-    subscriptions.of_alarms([ALARM.name], []),
-    subscriptions.of_alarms([ALARM.name], [replace(ALARM, enabled=False)]),
-    subscriptions.of_alarms([ALARM.name], [replace(ALARM, actions=())]),
-    subscriptions.of_listeners([ALARM], {OPERATOR_ARN: []}),
-    subscriptions.of_operator_topic(replace(OPERATOR_TOPIC, key="alias/aws/sns")),
-    subscriptions.of_alarms([ALARM.name], [replace(ALARM, state="ALARM")]),
-    target_rules.of_targets_at_all({}),
-    target_rules.of_targets_at_all(by_id(target(enabled=False), target("rome", enabled=False))),
+    stack.check_schedule(None, FUNCTION, NOW),
+    stack.check_schedule(replace(SCHEDULE, state="DISABLED"), FUNCTION, NOW),
+    stack.check_schedule(replace(SCHEDULE, expression="rate(5 minutes)"), FUNCTION, NOW),
+    stack.check_function(None, ENVIRONMENT),
+    stack.check_function(replace(LAMBDA, state="Failed", why="The subnet is gone."), ENVIRONMENT),
+    stack.check_function(replace(LAMBDA, update="Failed"), ENVIRONMENT),
+    stack.check_function(replace(LAMBDA, environment={**ENVIRONMENT, "TARGETS_TABLE": "old"}), ENVIRONMENT),
+    stack.check_reserved(FUNCTION, 0),
+    stack.check_metrics(replace(METRICS, errors=3)),
+    stack.check_metrics(replace(METRICS, throttles=12)),
+    batch_queue.check_mapping(None),
+    batch_queue.check_mapping(replace(MAPPING, state="Disabled")),
+    batch_queue.check_mapping(replace(MAPPING, batch_size=10)),
+    batch_queue.check_queue(None, 120, DEAD_LETTERS),
+    batch_queue.check_queue(replace(QUEUE, visibility_seconds=30), 120, DEAD_LETTERS),
+    stack.check_stack("popwatch", "UPDATE_ROLLBACK_FAILED"),
+    sweeps.check_mark(None, NOW),
+    sweeps.check_mark(NOW - timedelta(minutes=7), NOW),
+    sweeps.check_mark(NOW + timedelta(days=2), NOW),
+    sweeps.check_mark(NOW - timedelta(minutes=3), NOW),
+    sweeps.check_gaps(sweeps.gaps_between(MINUTES, 60, TICK - timedelta(hours=1), TICK)),
+    batch_queue.check_concurrency(10, None, 20, 16),
+    batch_queue.check_concurrency(1000, None, 10, 16),
+    stack.check_clock(timedelta(minutes=4)),
+    tables.check_table(tables.STATUS, "popwatch-StatusTable-1A2B", None),
+    tables.check_table(tables.TARGETS, "t", replace(TABLE[tables.TARGETS], status="DELETING")),
+    tables.check_table(tables.HISTORY, "t", replace(TABLE[tables.HISTORY], name="history", key=("id",))),
+    tables.check_expiry("popwatch-HistoryTable-1A2B", False, ""),
+    tables.check_recovery("popwatch-TargetsTable-1A2B", False),
+    subscriptions.check_alert_topic(None),
+    subscriptions.check_alert_topic(
+        replace(ALERT_TOPIC, statements=({**PUBLISH, "Effect": "Deny", "Principal": "*"},))
+    ),
+    subscriptions.check_alert_topic(replace(ALERT_TOPIC, statements=({**PUBLISH, "Principal": {"AWS": "*"}},))),
+    subscriptions.check_subscriptions([]),
+    subscriptions.check_subscriptions([replace(MAIL, confirmed=False)]),
+    subscriptions.check_subscriptions([MAIL, Subscription("email", "n...@example.net", confirmed=False)]),
+    alert_coverage.check_coverage([target()], [MAIL, policy(group=["customer"])]),
+    alert_coverage.check_coverage([target(), target("rome", group="customers")], [policy(group=["customers"])]),
+    alert_coverage.check_coverage([target(flap_per_hour=0)], [policy(alert_number=[{"numeric": [">=", 2]}])]),
+    subscriptions.check_sandbox(True),
+    subscriptions.check_spend(10.0, 10.0),
+    subscriptions.check_spend(8.5, 10.0),
+    subscriptions.check_alarms([ALARM.name], []),
+    subscriptions.check_alarms([ALARM.name], [replace(ALARM, enabled=False)]),
+    subscriptions.check_alarms([ALARM.name], [replace(ALARM, actions=())]),
+    subscriptions.check_alarm_receivers([ALARM], {OPERATOR_ARN: []}),
+    subscriptions.check_operator_topic(replace(OPERATOR_TOPIC, key="alias/aws/sns")),
+    subscriptions.check_alarms([ALARM.name], [replace(ALARM, state="ALARM")]),
+    target_rules.check_any_targets({}),
+    target_rules.check_any_targets(by_id(target(enabled=False), target("rome", enabled=False))),
     of_items({"target_id": "mail-berlin", "host": "h", "port": "70000"}),
     of_items({"target_id": "mail-berlin", "host": "h", "subject": "{hosst} is down"}),
-    target_rules.of_unknown_fields(unknown_fields([{"target_id": "mail-berlin", "host": "h", "prot": 995}])),
-    target_rules.of_duplicates([target("a", host="POP.example.net"), target("b", host="pop.example.net.", port=110)]),
-    overdue_rules.of_due(seen(target(), health=None), NOW),
-    overdue_rules.of_due(seen(target()), NOW),
-    target_rules.of_parents(by_id(target(depends_on="gateway"))),
-    target_rules.of_parents(by_id(target("a", depends_on="b"), target("b", depends_on="a"))),
-    target_rules.of_policies([target(maintenance=[{"days": "daily", "from": "00:00", "until": "24:00"}])], NOW),
-    target_rules.of_policies([target(max_alerts=0)], NOW),
-    target_rules.of_policies([target(delay_up=86_400)], NOW),
-    overdue_rules.of_owed([owing(NOW - timedelta(minutes=9))], timedelta(seconds=120), NOW),
-    dead_letters.of_letters(2, [tick_letter(), tick_letter(TICK)]),
+    target_rules.check_unknown_fields(unknown_fields([{"target_id": "mail-berlin", "host": "h", "prot": 995}])),
+    target_rules.check_duplicates(
+        [target("a", host="POP.example.net"), target("b", host="pop.example.net.", port=110)]
+    ),
+    overdue_rules.check_targets(seen(target(), health=None), NOW),
+    overdue_rules.check_targets(seen(target()), NOW),
+    target_rules.check_parents(by_id(target(depends_on="gateway"))),
+    target_rules.check_parents(by_id(target("a", depends_on="b"), target("b", depends_on="a"))),
+    target_rules.check_policies([target(maintenance=[{"days": "daily", "from": "00:00", "until": "24:00"}])], NOW),
+    target_rules.check_policies([target(max_alerts=0)], NOW),
+    target_rules.check_policies([target(delay_up=86_400)], NOW),
+    overdue_rules.check_pending_alerts([with_pending_alert(NOW - timedelta(minutes=9))], timedelta(seconds=120), NOW),
+    dead_letters.check_dead_letters(2, [dead_tick(), dead_tick(TICK)]),
 ]
 
 EXAMPLES: list[Finding] = [finding for found in _FOUND for finding in found]

@@ -49,7 +49,7 @@ def ailment(code: int, says: str) -> Callable[[Callable[[Deployed], Iterator[Non
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A stack of its own that is well: woken each minute, swept, its operators listening."""
+    """A sound stack of its own: invoked each minute, swept, with a subscribed operator."""
     with (
         Deployed.running(PROJECT, tmp_path_factory.mktemp("doctor"), ScheduleState="ENABLED") as stack,
         ScriptedServer() as server,
@@ -79,7 +79,7 @@ def test_all_is_well(sound: Deployed, capsys: pytest.CaptureFixture[str]) -> Non
     code, said = sound.command("doctor")
     with capsys.disabled():
         print(f"\n--- a sound stack: exit code {code}\n{said}")
-    assert (code, said) == (0, "34 checks: 34 well.\n")
+    assert (code, said) == (0, "34 checks: 34 passed.\n")
 
 
 def doctor(stack: Deployed, *options: str) -> tuple[int, str]:
@@ -97,7 +97,7 @@ def test_json(sound: Deployed) -> None:
     assert all(check["well"] for check in found["checks"])
 
 
-@ailment(2, "The schedule CheckTargetsFunctionEachMinute is off: nothing is tested.")
+@ailment(2, "The schedule CheckTargetsFunctionEachMinute is disabled: nothing is tested.")
 def schedule_off(stack: Deployed) -> Iterator[None]:
     scheduler = stack.local.client("scheduler")
     there = scheduler.get_schedule(Name="CheckTargetsFunctionEachMinute")
@@ -115,7 +115,7 @@ def mapping_off(stack: Deployed) -> Iterator[None]:
     client.update_event_source_mapping(UUID=name, Enabled=True)
 
 
-@ailment(2, "The environment of the function {} is not that of the stack: ALERT_TOPIC_ARN differs.")
+@ailment(2, "The environment of the function {} does not match the stack: ALERT_TOPIC_ARN differs.")
 def function_drifted(stack: Deployed) -> Iterator[None]:
     updated = stack.local.client("lambda").get_waiter("function_active_v2")
     stack.configure(ALERT_TOPIC_ARN="arn:aws:sns:us-east-1:000000000000:another")
@@ -125,7 +125,7 @@ def function_drifted(stack: Deployed) -> Iterator[None]:
     updated.wait(FunctionName=stack.local.outputs["CheckTargetsFunction"])
 
 
-@ailment(1, "The expiry of the History table {} is off: it grows for ever, and so does what it costs.")
+@ailment(1, "Expiry of the History table {} is off: the table grows forever, and so does its cost.")
 def expiry_off(stack: Deployed) -> Iterator[None]:
     client, table = stack.local.client("dynamodb"), stack.local.outputs["HistoryTable"]
     setting: dict[str, Any] = {"AttributeName": "expires_at", "Enabled": False}
@@ -134,7 +134,7 @@ def expiry_off(stack: Deployed) -> Iterator[None]:
     client.update_time_to_live(TableName=table, TimeToLiveSpecification={**setting, "Enabled": True})
 
 
-@ailment(1, "The point-in-time recovery of the Targets table {} is off: a mistake there cannot be undone.")
+@ailment(1, "Point-in-time recovery of the Targets table {} is off: a mistake there cannot be undone.")
 def recovery_off(stack: Deployed) -> Iterator[None]:
     change, table = stack.local.client("dynamodb").update_continuous_backups, stack.local.outputs["TargetsTable"]
     change(TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False})
@@ -158,16 +158,14 @@ def unsubscribed(stack: Deployed) -> Iterator[None]:
     client.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
 
 
-@ailment(2, "Nobody subscribes to the alert topic: no alert reaches anybody.")
-def nobody_subscribes(stack: Deployed) -> Iterator[None]:
+@ailment(2, "The alert topic has no subscription: no one receives alerts.")
+def no_subscription(stack: Deployed) -> Iterator[None]:
     with unsubscribed(stack):
         yield
 
 
-@ailment(
-    2, "No subscription to the alert topic is confirmed (https https://127.0.0.1:9/...): no alert reaches anybody."
-)
-def nobody_confirmed(stack: Deployed) -> Iterator[None]:
+@ailment(2, "No subscription to the alert topic is confirmed (https https://127.0.0.1:9/...): no one receives alerts.")
+def none_confirmed(stack: Deployed) -> Iterator[None]:
     client, topic = stack.local.client("sns"), stack.local.outputs["AlertTopicArn"]
     with unsubscribed(stack):
         client.subscribe(TopicArn=topic, Protocol="https", Endpoint="https://127.0.0.1:9/alerts")
@@ -184,22 +182,24 @@ def filtered(stack: Deployed, policy: dict[str, Any]) -> Iterator[None]:
     change(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue="{}")
 
 
-@ailment(2, "No alert of an outage of target mail reaches anybody.")
+@ailment(2, "No alert about an outage of target mail reaches anyone.")
 def filter_lets_nothing_through(stack: Deployed) -> Iterator[None]:
     with filtered(stack, {"group": ["another"]}):
         yield
 
 
 @ailment(
-    1, "Of target mail, nobody hears of alert 1, flapping and being steady again; an outage is first heard of after"
+    1,
+    "No one receives these alerts of target mail: alert 1, flapping, end of flapping; an outage is first "
+    "reported after",
 )
 def filter_lets_late_alerts_through(stack: Deployed) -> Iterator[None]:
     with filtered(stack, {"alert_number": [{"numeric": [">=", 2]}]}):
         yield
 
 
-@ailment(1, "Alarm {} is without a destination: nobody is told.")
-def alarm_without_destination(stack: Deployed) -> Iterator[None]:
+@ailment(1, "Alarm {} has no action: no one is notified of such a problem.")
+def alarm_without_action(stack: Deployed) -> Iterator[None]:
     client, name = stack.local.client("cloudwatch"), physical(stack, "ThrottlesAlarm")
     (there,) = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
     names = ("MetricName", "Namespace", "Statistic", "Dimensions", "Period", "EvaluationPeriods", "Threshold")
@@ -209,8 +209,8 @@ def alarm_without_destination(stack: Deployed) -> Iterator[None]:
     client.put_metric_alarm(**kept, AlarmActions=there["AlarmActions"])
 
 
-@ailment(1, "The alarm {} rings: ")
-def alarm_rings(stack: Deployed) -> Iterator[None]:
+@ailment(1, "The alarm {} is in state ALARM: ")
+def alarm_fires(stack: Deployed) -> Iterator[None]:
     client, name = stack.local.client("cloudwatch"), physical(stack, "OldestBatchAlarm")
     client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
     yield
@@ -243,13 +243,13 @@ def unknown_field(stack: Deployed) -> Iterator[None]:
         yield
 
 
-@ailment(1, "2 targets (a, b) depend on one another in a circle: no alert is held back.")
-def circle(stack: Deployed) -> Iterator[None]:
+@ailment(1, "2 targets (a, b) depend on one another in a cycle: no alert is held back.")
+def cycle(stack: Deployed) -> Iterator[None]:
     with with_targets(stack, {"target_id": "a", "depends_on": "b"}, {"target_id": "b", "depends_on": "a"}):
         yield
 
 
-@ailment(1, "Target mail is in maintenance without a break for the next 8 d: nobody is told of outages.")
+@ailment(1, "Target mail is in maintenance without a break for the next 8 d: no one is notified of outages.")
 def silenced_for_ever(stack: Deployed) -> Iterator[None]:
     window = [{"days": "daily", "from": "00:00", "until": "24:00"}]
     stack.installation.target_table.change("mail", {"maintenance": window})
@@ -257,14 +257,14 @@ def silenced_for_ever(stack: Deployed) -> Iterator[None]:
     stack.installation.target_table.change("mail", {}, ["maintenance"])
 
 
-@ailment(2, "Target owing has an alert that is owed since ")
-def alert_owed(stack: Deployed) -> Iterator[None]:
+@ailment(2, "Target mail-2 has an alert pending since ")
+def alert_pending(stack: Deployed) -> Iterator[None]:
     committed_at = datetime.now(UTC) - 10 * MINUTE
-    message = Message("owing", "DOWN 1/3", "text", "text", "line", {"event": "down"})
+    message = Message("mail-2", "DOWN 1/3", "text", "text", "line", {"event": "down"})
     pending = OutboxEntry(1, committed_at, committed_at, message=message)
-    stack.store.commit(Record("owing", 1, outbox=(pending,)), 0)
+    stack.store.commit(Record("mail-2", 1, outbox=(pending,)), 0)
     yield
-    stack.store.delete_record(Record("owing", 1))
+    stack.store.delete_record(Record("mail-2", 1))
 
 
 @ailment(1, "2 dead letters: 1 tick, 1 hour, the oldest of ")
@@ -277,14 +277,14 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
     code, said = doctor(stack, "--redrive")
     assert code == 0
     assert sorted(said.splitlines()) == [
-        f"The hour of {hour:%Y-%m-%d %H:%M:%S} UTC, to be added up, goes back to the batch queue.",
-        f"The tick of {hour:%Y-%m-%d %H:%M:%S} UTC is dropped: later ticks have made up for it.",
+        f"The hour of {hour:%Y-%m-%d %H:%M:%S} UTC returns to the batch queue: its samples will be added up.",
+        f"The tick of {hour:%Y-%m-%d %H:%M:%S} UTC is dropped: later ticks have caught up.",
     ]
     left = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}
 
 
-@ailment(2, " from now: until then every sweep takes itself for a repeat and tests nothing.")
+@ailment(2, " from now: until then every sweep counts as a repeat and tests nothing.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     mark = stack.store.read_records()[0]
     stack.store.mark_sweep(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))
@@ -314,34 +314,34 @@ def function_stopped(stack: Deployed) -> Iterator[None]:
     client.delete_function_concurrency(FunctionName=name)
 
 
-@ailment(1, "NOT KNOWN  the SMS sandbox: AWS answers InvalidAction to GetSMSSandboxAccountStatus.")
+@ailment(1, "UNKNOWN    the SMS sandbox: AWS answers InvalidAction to GetSMSSandboxAccountStatus.")
 def sms_and_errors(stack: Deployed) -> Iterator[None]:
-    """What the local AWS does not know is said to be unknown; errors stay for a day, so none of this is mended."""
+    """What the local AWS cannot answer is unknown; errors stay for a day, so this is not repaired."""
     name, topic = stack.local.outputs["CheckTargetsFunction"], stack.local.outputs["AlertTopicArn"]
     stack.local.client("lambda").invoke(FunctionName=name, Payload=b"{}")
     stack.local.client("sns").subscribe(TopicArn=topic, Protocol="sms", Endpoint="+4930123456")
     yield
 
 
-@ailment(2, "The Status table {} is gone: every sweep fails.")
+@ailment(2, "The Status table {} does not exist: every sweep fails.")
 def table_gone(stack: Deployed) -> Iterator[None]:
-    """What needs the table is unknown then, and everything else is found out as before."""
+    """Checks that need the table are unknown then, and all others are made as before."""
     stack.local.client("dynamodb").delete_table(TableName=stack.local.outputs["StatusTable"])
     yield
 
 
 @pytest.mark.parametrize("name", AILMENTS)
-def test_what_is_broken_is_told(sound: Deployed, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_broken_is_found(sound: Deployed, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The exact sentence, and the exit code."""
     ailment = AILMENTS[name]
     before, _, after = ailment.says.partition("{}")
     for _ in range(2):  # a sweep in between may heal what it can
         with ailment.breaks(sound):
             code, said = doctor(sound)
-        is_told = any(before in line and after in line for line in said.splitlines())
-        if is_told:
+        is_found = any(before in line and after in line for line in said.splitlines())
+        if is_found:
             break
     with capsys.disabled():
         print(f"\n--- {name}: exit code {code}\n{said}")
-    assert is_told, said
+    assert is_found, said
     assert code == ailment.code

@@ -1,4 +1,4 @@
-"""`popwatch doctor` where AWS refuses, and where its dead letters lie in a real queue."""
+"""`popwatch doctor` if AWS refuses requests, and its dead letters in a real queue."""
 
 import json
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from moto import mock_aws
 from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
 from popwatch.model.records import Record
 from popwatch.model.text import iso
-from popwatch_cli.commands.doctor import examine, told
-from popwatch_cli.doctor.aws_state import Facts
+from popwatch_cli.commands.doctor import examine, report_lines
+from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS
 from popwatch_cli.doctor.redrive import DeadLetterQueue
-from popwatch_cli.doctor.rules.dead_letters import Verdict
+from popwatch_cli.doctor.rules.dead_letters import Redrive
 from popwatch_cli.doctor.rules.findings import exit_code
 from popwatch_cli.installation import Installation
 from tests.ailments import NOW, TICK, UP, target
@@ -56,16 +56,16 @@ class Refusing(Installation):
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, model.name)
 
 
-def refusing(error: Exception | None = None, allowed: tuple[str, ...] = ()) -> Facts:
-    return Facts(Refusing("popwatch", OUTPUTS, error=error, allowed=allowed), NOW)
+def refusing(error: Exception | None = None, allowed: tuple[str, ...] = ()) -> AwsState:
+    return AwsState(Refusing("popwatch", OUTPUTS, error=error, allowed=allowed), NOW)
 
 
 def test_where_nothing_can_be_found_out() -> None:
-    """Every check says why, none is well, and the exit code says that nothing is known."""
+    """Every check says why, none passes, and the exit code says that all is unknown."""
     checks = examine(refusing())
     assert {check.unknown.rpartition(" ")[0] for check in checks} == {"AWS answers AccessDenied to"}
     assert exit_code(checks) == 3
-    assert list(told(checks))[-1] == f"{len(CHECKS)} checks: 0 well, {len(CHECKS)} not known."
+    assert list(report_lines(checks))[-1] == f"{len(CHECKS)} checks: 0 passed, {len(CHECKS)} unknown."
 
 
 def test_without_a_network() -> None:
@@ -76,10 +76,10 @@ def test_without_a_network() -> None:
 
 @mock_aws
 def test_what_is_allowed_is_found_out() -> None:
-    """A refusal of one service leaves the findings about others as they are."""
+    """If one service refuses, the findings about the others are the same."""
     checks = {check.title: check for check in examine(refusing(allowed=("dynamodb", "sqs")))}
     assert [finding.what for finding in checks["the Status table"].findings] == [
-        "The Status table Status is gone: every sweep fails."
+        "The Status table Status does not exist: every sweep fails."
     ]
     assert [finding.kind for finding in checks["dead letters"].findings] == ["queue-gone"]
     assert checks["the schedule"].unknown == "AWS answers AccessDenied to ListStackResources"
@@ -87,9 +87,9 @@ def test_what_is_allowed_is_found_out() -> None:
 
 
 @pytest.mark.usefixtures("sqs")
-def test_who_may_not_look_at_dead_letters_is_told_their_number() -> None:
-    """Counting them takes less of a permission than receiving them."""
-    (found,) = CHECKS["dead letters"](Facts(Refusing("popwatch", OUTPUTS, denied="ReceiveMessage"), NOW))
+def test_who_may_not_look_at_dead_letters_sees_their_number() -> None:
+    """Counting them needs fewer permissions than receiving them."""
+    (found,) = CHECKS["dead letters"](AwsState(Refusing("popwatch", OUTPUTS, denied="ReceiveMessage"), NOW))
     assert found.what == "4 dead letters."
 
 
@@ -122,19 +122,19 @@ def queue_of(client: Any) -> DeadLetterQueue:
 
 
 def test_looking_takes_nothing_out(sqs: Any) -> None:
-    """And leaves every message where the next look finds it."""
+    """The next look finds every message again."""
     for _ in range(2):
-        assert sorted(letter.what for letter in queue_of(sqs).look()) == ["batch", "hour", "tick", "unknown message"]
+        assert sorted(letter.kind for letter in queue_of(sqs).look()) == ["batch", "hour", "tick", "unknown message"]
     assert (count(sqs, "DeadLetterQueueUrl"), count(sqs, "BatchQueueUrl")) == (4, 0)
 
 
 def test_redrive(sqs: Any) -> None:
-    """Batch and hour go back, the tick is dropped, what nobody knows stays."""
-    verdicts: list[Verdict] = []
-    assert queue_of(sqs).redrive(TICK, NOW, verdicts.append) == 1
-    assert sorted(verdict.fate for verdict in verdicts) == ["drop", "keep", "send", "send"]
+    """Batch and hour return, the tick is dropped, an unknown message is kept."""
+    redrives: list[Redrive] = []
+    assert queue_of(sqs).redrive(TICK, NOW, redrives.append) == 1
+    assert sorted(redrive.action for redrive in redrives) == ["drop", "keep", "send", "send"]
     assert (count(sqs, "DeadLetterQueueUrl"), count(sqs, "BatchQueueUrl")) == (1, 2)
-    assert [letter.what for letter in queue_of(sqs).look()] == ["unknown message"]
+    assert [letter.kind for letter in queue_of(sqs).look()] == ["unknown message"]
 
 
 @pytest.mark.parametrize("call", ["SendMessage", "DeleteMessage"])

@@ -1,4 +1,4 @@
-"""docs/doctor.md keeps step with the code: every finding word for word, and how the command prints them."""
+"""docs/doctor.md agrees with the code: every finding word for word, and how the command prints them."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,9 @@ from textwrap import indent
 
 import click
 
-from popwatch_cli.commands.doctor import told
+from popwatch_cli.commands.doctor import report_lines
 from popwatch_cli.doctor.checks import CHECKS
-from popwatch_cli.doctor.rules.findings import Checked, Kind
+from popwatch_cli.doctor.rules.findings import CheckResult, Kind
 from tests.ailments import EXAMPLES
 
 DOC = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
@@ -24,11 +24,13 @@ def test_every_finding_is_documented_as_it_is() -> None:
 def test_the_output_is_shown_as_it_is() -> None:
     """The example is what the command prints of such findings."""
     found = {
-        "the schedule": Checked("the schedule", (FOUND[Kind.SCHEDULE_OFF],)),
-        "the function's errors": Checked("the function's errors", unknown="AWS answers AccessDenied to GetMetricData"),
-        "whom each alert reaches": Checked("whom each alert reaches", (FOUND[Kind.PARTLY_UNHEARD],)),
-        "targets watched twice": Checked("targets watched twice", (FOUND[Kind.DUPLICATE],)),
+        "the schedule": CheckResult("the schedule", (FOUND[Kind.SCHEDULE_OFF],)),
+        "the function's errors": CheckResult(
+            "the function's errors", unknown="AWS answers AccessDenied to GetMetricData"
+        ),
+        "who receives each alert": CheckResult("who receives each alert", (FOUND[Kind.PARTLY_UNREPORTED],)),
+        "targets watched twice": CheckResult("targets watched twice", (FOUND[Kind.DUPLICATE],)),
     }
-    printed = click.unstyle("\n".join(told([found.get(title, Checked(title)) for title in CHECKS])))
+    printed = click.unstyle("\n".join(report_lines([found.get(title, CheckResult(title)) for title in CHECKS])))
     assert found.keys() <= CHECKS.keys()
     assert indent(printed, "    ") in DOC

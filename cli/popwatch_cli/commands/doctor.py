@@ -1,4 +1,4 @@
-"""`popwatch doctor`: everything that can be wrong with an installation, each with what to do about it."""
+"""`popwatch doctor`: everything that can be wrong with an installation, and what to do about it."""
 
 import json
 import sys
@@ -10,19 +10,19 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.model.text import clean, iso
-from popwatch_cli.doctor.aws_state import Facts
+from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS, Check, dead_letters_of
 from popwatch_cli.doctor.rules import dead_letters
-from popwatch_cli.doctor.rules.findings import Checked, Severity, exit_code, summary, worst_first
+from popwatch_cli.doctor.rules.findings import CheckResult, Severity, exit_code, summary, worst_first
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 
 SHOWN = 1000
-"""Characters of a sentence that are shown: AWS's and users' own words are in it."""
+"""Characters of a sentence that are shown: it may quote AWS and users."""
 
 LOOK = {Severity.BROKEN: ("BROKEN", "red"), Severity.WARNING: ("WARNING", "yellow")}
-UNKNOWN = "NOT KNOWN"
+UNKNOWN = "UNKNOWN"
 VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
 
 
@@ -44,25 +44,25 @@ def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
     """
     if redrive and as_json:
         raise UserError("`--redrive` says what it does in lines: leave `--json` out.")
-    facts = Facts(find(choice), datetime.now(UTC))
+    aws = AwsState(find(choice), datetime.now(UTC))
     if redrive:
-        sys.exit(_redrive(facts))
-    checks = examine(facts)
+        sys.exit(_redrive(aws))
+    checks = examine(aws)
     if as_json:
-        click.echo(json.dumps(_to_json(checks, facts.now)))
+        click.echo(json.dumps(_to_json(checks, aws.now)))
     else:
-        for line in told(checks):
+        for line in report_lines(checks):
             click.echo(line)
     sys.exit(exit_code(checks))
 
 
-def examine(facts: Facts) -> list[Checked]:
+def examine(aws: AwsState) -> list[CheckResult]:
     """Make every check."""
-    return [_check(title, check, facts) for title, check in CHECKS.items()]
+    return [_check(title, check, aws) for title, check in CHECKS.items()]
 
 
-def told(checks: Sequence[Checked]) -> Iterator[str]:
-    """What people read: the worst first, two lines a finding; what is not known; a line that sums up."""
+def report_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
+    """The report for people: findings in two lines each, the worst first; what is unknown; a line that sums up."""
     for finding in worst_first(checks):
         word, colour = LOOK[finding.severity]
         yield f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean(finding.what, SHOWN)}"
@@ -73,35 +73,35 @@ def told(checks: Sequence[Checked]) -> Iterator[str]:
     yield summary(checks)
 
 
-def _check(title: str, check: Check, facts: Facts) -> Checked:
-    """Make one check; what AWS refuses makes it unknown, and leaves the others alone."""
+def _check(title: str, check: Check, aws: AwsState) -> CheckResult:
+    """Make one check; if AWS refuses a request, its result is unknown, and the other checks go on."""
     try:
-        return Checked(title, tuple(check(facts)))
+        return CheckResult(title, tuple(check(aws)))
     except ClientError as error:
-        return Checked(title, unknown=f"AWS answers {error.response['Error']['Code']} to {error.operation_name}")
+        return CheckResult(title, unknown=f"AWS answers {error.response['Error']['Code']} to {error.operation_name}")
     except BotoCoreError as error:
-        return Checked(title, unknown=clean(str(error), SHOWN).rstrip("."))
+        return CheckResult(title, unknown=clean(str(error), SHOWN).rstrip("."))
     except NotKnownError as error:
-        return Checked(title, unknown=str(error))
+        return CheckResult(title, unknown=str(error))
     except KeyError as error:
-        return Checked(title, unknown=f"AWS's answer has no {error.args[0]}")
+        return CheckResult(title, unknown=f"AWS's answer has no {error.args[0]}")
 
 
-def _redrive(facts: Facts) -> int:
-    """Empty the dead-letter queue, a line a message; 1 if some stay."""
-    told: list[str] = []
+def _redrive(aws: AwsState) -> int:
+    """Empty the dead-letter queue, with a line for each message; 1 if some stay."""
+    redrives: list[dead_letters.Redrive] = []
 
-    def tell(verdict: dead_letters.Verdict) -> None:
-        told.append(verdict.sentence)
-        click.echo(verdict.sentence)
+    def report(redrive: dead_letters.Redrive) -> None:
+        redrives.append(redrive)
+        click.echo(redrive.sentence)
 
-    kept = dead_letters_of(facts).redrive(facts.contents.status[0].tick, facts.now, tell)
-    if not told:
+    kept = dead_letters_of(aws).redrive(aws.tables.status[0].tick, aws.now, report)
+    if not redrives:
         click.echo("There are no dead letters.")
     return 1 if kept else 0
 
 
-def _to_json(checks: Sequence[Checked], now: datetime) -> dict[str, Any]:
+def _to_json(checks: Sequence[CheckResult], now: datetime) -> dict[str, Any]:
     return {
         "at": iso(now),
         "verdict": VERDICTS[exit_code(checks)],

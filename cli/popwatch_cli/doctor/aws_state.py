@@ -1,6 +1,6 @@
-"""What AWS says of an installation, asked for when a check wants it, as the facts that `diagnosis` judges.
+"""What AWS answers about an installation, asked for when a check needs it, in the plain types of the rules.
 
-What is gone is None. Whatever else AWS refuses is raised as botocore raises it: the check that asked is not known then.
+A resource that does not exist is None. Any other refusal is raised as botocore raises it: that check is unknown then.
 """
 
 import json
@@ -16,7 +16,7 @@ from popwatch_cli.doctor.rules.batch_queue import BatchMapping, Queue
 from popwatch_cli.doctor.rules.stack import Function, Schedule
 from popwatch_cli.doctor.rules.subscriptions import Alarm, Topic
 from popwatch_cli.doctor.rules.tables import Table
-from popwatch_cli.doctor.table_state import Contents
+from popwatch_cli.doctor.table_state import TableState
 from popwatch_cli.installation import Installation
 from popwatch_cli.rehearsal.filter_policies import Subscription
 from popwatch_cli.subscriptions import read_audience
@@ -38,15 +38,15 @@ ENVIRONMENT = {
     "SAMPLES_DAYS": "SamplesDays",
     "RECORDS_DAYS": "RecordsDays",
 }
-"""The function's variables that must be the stack's outputs."""
+"""The function's environment variables, and the stack's outputs that they must equal."""
 
 
-class Facts:
-    """The facts of one installation at one moment. Each is asked for once, and again only if AWS refused it."""
+class AwsState:
+    """The state of one installation at one time. Each part is asked for once, and again only if AWS refused it."""
 
     def __init__(self, installation: Installation, now: datetime) -> None:
         self.installation, self.outputs, self.now = installation, installation.outputs, now
-        self.contents = Contents(installation, now)
+        self.tables = TableState(installation, now)
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
@@ -60,29 +60,32 @@ class Facts:
         """The stack's resources: logical id -> type and physical id."""
         pages = self.client("cloudformation").get_paginator("list_stack_resources")
         return {
-            found["LogicalResourceId"]: (found["ResourceType"], found.get("PhysicalResourceId", ""))
+            summary["LogicalResourceId"]: (summary["ResourceType"], summary.get("PhysicalResourceId", ""))
             for page in pages.paginate(StackName=self.installation.stack)
-            for found in page["StackResourceSummaries"]
+            for summary in page["StackResourceSummaries"]
         }
 
-    def of_type(self, kind: str) -> list[str]:
+    def of_type(self, resource_type: str) -> list[str]:
         """The physical ids of the stack's resources of a type."""
-        return [name for found, name in self.resources.values() if found == kind]
+        return [name for one_type, name in self.resources.values() if one_type == resource_type]
 
     @cached_property
     def stack(self) -> tuple[str, timedelta]:
         """The stack's status, and how far this machine's clock is ahead of AWS's."""
         before = datetime.now(UTC)
         answer = self.client("cloudformation").describe_stacks(StackName=self.installation.stack)
-        here = before + (datetime.now(UTC) - before) / 2
-        there = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return answer["Stacks"][0]["StackStatus"], here - there
+        # AWS wrote its time while the request was under way: half-way is the best guess, as in NTP
+        local_time = before + (datetime.now(UTC) - before) / 2
+        aws_time = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return answer["Stacks"][0]["StackStatus"], local_time - aws_time
 
     @cached_property
     def schedule(self) -> Schedule | None:
-        """The schedule that wakes the function."""
+        """The schedule that invokes the function."""
         name = self.resources.get("CheckTargetsFunctionEachMinute", ("", ""))[1]
-        found = name and _unless_gone(lambda: self.client("scheduler").get_schedule(Name=name))
+        if not name:
+            return None
+        found = _unless_gone(lambda: self.client("scheduler").get_schedule(Name=name))
         if not found:
             return None
         target = found["Target"]
@@ -113,12 +116,12 @@ class Facts:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the function's environment must hold."""
+        """The environment that the function must have."""
         return {name: self.outputs[output] for name, output in ENVIRONMENT.items() if output in self.outputs}
 
     @cached_property
     def reserved(self) -> int | None:
-        """The function's reserved concurrency; one that is gone has none."""
+        """The function's reserved concurrency, if it has one."""
         name = self.outputs["CheckTargetsFunction"]
         found = _unless_gone(lambda: self.client("lambda").get_function_concurrency(FunctionName=name))
         reserved: int | None = (found or {}).get("ReservedConcurrentExecutions")
@@ -126,13 +129,13 @@ class Facts:
 
     @cached_property
     def unreserved(self) -> int:
-        """The invocations at once that the account leaves to functions without a reservation."""
+        """The number of concurrent invocations that the account leaves to functions without a reservation."""
         limit: int = self.client("lambda").get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
         return limit
 
     @cached_property
     def mapping(self) -> BatchMapping | None:
-        """The mapping of the batch queue."""
+        """The event source mapping of the batch queue."""
         queue = _last(self.outputs["BatchQueueUrl"], "/")
         name = self.outputs["CheckTargetsFunction"]
         answer = _unless_gone(lambda: self.client("lambda").list_event_source_mappings(FunctionName=name)) or {}
@@ -186,38 +189,38 @@ class Facts:
 
     @cached_property
     def subscriptions(self) -> Sequence[Subscription]:
-        """Who subscribes to the alert topic; nobody, if it is gone."""
-        return self.subscribers_of(self.outputs["AlertTopicArn"])
+        """The subscriptions of the alert topic; none, if it does not exist."""
+        return self.subscriptions_of(self.outputs["AlertTopicArn"])
 
-    def subscribers_of(self, topic_arn: str) -> Sequence[Subscription]:
-        """Who subscribes to a topic."""
+    def subscriptions_of(self, topic_arn: str) -> Sequence[Subscription]:
+        """The subscriptions of a topic."""
         audience = _unless_gone(lambda: read_audience(self.client("sns"), topic_arn))
         return audience.subscriptions if audience else ()
 
     @cached_property
     def alarm_names(self) -> list[str]:
-        """The stack's alarms."""
+        """The names of the stack's alarms."""
         return self.of_type("AWS::CloudWatch::Alarm")
 
     @cached_property
     def alarms(self) -> list[Alarm]:
-        """Those of the stack's alarms that there are."""
+        """Those of the stack's alarms that exist."""
         ask = self.client("cloudwatch").describe_alarms
         found = ask(AlarmNames=self.alarm_names[:ALARMS_AT_ONCE])["MetricAlarms"] if self.alarm_names else []
         return [
             Alarm(
-                it["AlarmName"],
-                it["StateValue"],
-                it.get("AlarmDescription", ""),
-                it.get("ActionsEnabled", True),
-                tuple(it.get("AlarmActions", ())),
+                alarm["AlarmName"],
+                alarm["StateValue"],
+                alarm.get("AlarmDescription", ""),
+                alarm.get("ActionsEnabled", True),
+                tuple(alarm.get("AlarmActions", ())),
             )
-            for it in found
+            for alarm in found
         ]
 
 
 def _unless_gone(ask: Callable[[], Any]) -> Any:
-    """What AWS answers, or None if it answers that there is no such thing."""
+    """What AWS answers, or None if it answers that there is no such resource."""
     try:
         return ask()
     except ClientError as error:

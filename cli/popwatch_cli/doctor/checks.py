@@ -1,6 +1,6 @@
-"""The checks of `popwatch doctor`: each asks for the facts that it needs and has `diagnosis` judge them.
+"""The checks of `popwatch doctor`: each asks AWS for what it needs, and has one of the `rules` judge that.
 
-What AWS refuses is raised as it comes.
+What AWS refuses is raised as botocore raises it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,8 +9,8 @@ from datetime import timedelta
 from botocore.exceptions import ClientError
 
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch_cli.doctor.aws_state import Facts
-from popwatch_cli.doctor.metrics import read_figures, read_spend
+from popwatch_cli.doctor.aws_state import AwsState
+from popwatch_cli.doctor.metrics import read_function_metrics, read_spend
 from popwatch_cli.doctor.redrive import DeadLetterQueue
 from popwatch_cli.doctor.rules import (
     alert_coverage,
@@ -27,139 +27,139 @@ from popwatch_cli.doctor.rules.findings import Finding
 from popwatch_cli.target_items import mistakes_of, unknown_fields
 
 USUAL_TIMEOUT = 120
-"""The function's timeout in seconds, where there is no function to ask."""
+"""The function's timeout in seconds, assumed if the function does not exist."""
 
-Check = Callable[[Facts], Iterable[Finding]]
-
-
-def _errors(facts: Facts) -> Iterator[Finding]:
-    for figures in read_figures(facts):
-        yield from stack.of_figures(figures)
+Check = Callable[[AwsState], Iterable[Finding]]
 
 
-def _concurrency(facts: Facts) -> Iterator[Finding]:
-    parallel = facts.mapping.parallel if facts.mapping else None
-    yield from batch_queue.of_concurrency(facts.unreserved, facts.reserved, parallel, facts.contents.batches)
+def _function_metrics(aws: AwsState) -> Iterator[Finding]:
+    for metrics in read_function_metrics(aws):
+        yield from stack.check_metrics(metrics)
 
 
-def _batch_queue(facts: Facts) -> Iterator[Finding]:
-    timeout = facts.function.timeout_seconds if facts.function else USUAL_TIMEOUT
-    dead_letters_to = facts.outputs["DeadLetterQueueUrl"].rsplit("/", 1)[-1]
-    yield from batch_queue.of_queue(facts.batch_queue, timeout, dead_letters_to)
+def _concurrency(aws: AwsState) -> Iterator[Finding]:
+    parallel = aws.mapping.parallel if aws.mapping else None
+    yield from batch_queue.check_concurrency(aws.unreserved, aws.reserved, parallel, aws.tables.batches)
+
+
+def _batch_queue(aws: AwsState) -> Iterator[Finding]:
+    timeout = aws.function.timeout_seconds if aws.function else USUAL_TIMEOUT
+    dead_letters_to = aws.outputs["DeadLetterQueueUrl"].rsplit("/", 1)[-1]
+    yield from batch_queue.check_queue(aws.batch_queue, timeout, dead_letters_to)
 
 
 def _table(role: str) -> Check:
     output = f"{role}Table"
-    return lambda facts: tables.of_table(role, facts.outputs[output], facts.table(output))
+    return lambda aws: tables.check_table(role, aws.outputs[output], aws.table(output))
 
 
-def _expiry(facts: Facts) -> Iterator[Finding]:
-    name = facts.outputs["HistoryTable"]
-    found = facts.client("dynamodb").describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+def _expiry(aws: AwsState) -> Iterator[Finding]:
+    name = aws.outputs["HistoryTable"]
+    found = aws.client("dynamodb").describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     is_on = found["TimeToLiveStatus"] in ("ENABLED", "ENABLING")
-    yield from tables.of_expiry(name, is_on, found.get("AttributeName", ""))
+    yield from tables.check_expiry(name, is_on, found.get("AttributeName", ""))
 
 
-def _recovery(facts: Facts) -> Iterator[Finding]:
-    name = facts.outputs["TargetsTable"]
-    found = facts.client("dynamodb").describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+def _recovery(aws: AwsState) -> Iterator[Finding]:
+    name = aws.outputs["TargetsTable"]
+    found = aws.client("dynamodb").describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     status = found.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
-    yield from tables.of_recovery(name, status == "ENABLED")
+    yield from tables.check_recovery(name, status == "ENABLED")
 
 
-def _receives_sms(facts: Facts) -> bool:
-    return any(subscription.protocol == "sms" for subscription in facts.subscriptions)
+def _receives_sms(aws: AwsState) -> bool:
+    return any(subscription.protocol == "sms" for subscription in aws.subscriptions)
 
 
-def _sandbox(facts: Facts) -> Iterator[Finding]:
-    if _receives_sms(facts):
-        yield from subscriptions.of_sandbox(facts.client("sns").get_sms_sandbox_account_status()["IsInSandbox"])
+def _sandbox(aws: AwsState) -> Iterator[Finding]:
+    if _receives_sms(aws):
+        yield from subscriptions.check_sandbox(aws.client("sns").get_sms_sandbox_account_status()["IsInSandbox"])
 
 
-def _spend(facts: Facts) -> Iterator[Finding]:
-    if _receives_sms(facts):
-        yield from subscriptions.of_spend(*read_spend(facts))
+def _spend(aws: AwsState) -> Iterator[Finding]:
+    if _receives_sms(aws):
+        yield from subscriptions.check_spend(*read_spend(aws))
 
 
-def _listeners(facts: Facts) -> Iterator[Finding]:
-    topics = {action for alarm in facts.alarms for action in alarm.actions if ":sns:" in action}
-    audiences = {topic: facts.subscribers_of(topic) for topic in topics}
-    yield from subscriptions.of_listeners(facts.alarms, audiences)
+def _alarm_receivers(aws: AwsState) -> Iterator[Finding]:
+    topics = {action for alarm in aws.alarms for action in alarm.actions if ":sns:" in action}
+    by_topic = {topic: aws.subscriptions_of(topic) for topic in topics}
+    yield from subscriptions.check_alarm_receivers(aws.alarms, by_topic)
 
 
-def _items(facts: Facts) -> Iterator[Finding]:
-    defaults = facts.contents.items.get(DEFAULTS_ID, {})
-    mistakes = {name: mistakes_of(item, defaults) for name, item in facts.contents.items.items()}
-    yield from targets.of_items(mistakes, facts.contents.targets)
+def _items(aws: AwsState) -> Iterator[Finding]:
+    defaults = aws.tables.items.get(DEFAULTS_ID, {})
+    mistakes = {name: mistakes_of(item, defaults) for name, item in aws.tables.items.items()}
+    yield from targets.check_items(mistakes, aws.tables.targets)
 
 
-def _owed(facts: Facts) -> Iterator[Finding]:
-    seconds = facts.function.timeout_seconds if facts.function else USUAL_TIMEOUT
-    yield from overdue.of_owed(facts.contents.status[1].values(), timedelta(seconds=seconds), facts.now)
+def _pending_alerts(aws: AwsState) -> Iterator[Finding]:
+    seconds = aws.function.timeout_seconds if aws.function else USUAL_TIMEOUT
+    yield from overdue.check_pending_alerts(aws.tables.status[1].values(), timedelta(seconds=seconds), aws.now)
 
 
-def _letters(facts: Facts) -> Iterator[Finding]:
-    attributes = facts.queue_attributes("DeadLetterQueueUrl")
+def _dead_letters(aws: AwsState) -> Iterator[Finding]:
+    attributes = aws.queue_attributes("DeadLetterQueueUrl")
     if attributes is None:
-        yield from batch_queue.of_dead_letter_queue(False)
+        yield from batch_queue.check_dead_letter_queue(False)
         return
     count = int(attributes["ApproximateNumberOfMessages"])
-    yield from dead_letters.of_letters(count, _look(facts) if count else ())
+    yield from dead_letters.check_dead_letters(count, _look(aws) if count else ())
 
 
-def _look(facts: Facts) -> Sequence[dead_letters.Letter]:
-    """The letters, or none if the caller may count them only."""
+def _look(aws: AwsState) -> Sequence[dead_letters.DeadLetter]:
+    """The dead letters, or none if the caller may only count them."""
     try:
-        return dead_letters_of(facts).look()
+        return dead_letters_of(aws).look()
     except ClientError:
         return ()
 
 
-def dead_letters_of(facts: Facts) -> DeadLetterQueue:
+def dead_letters_of(aws: AwsState) -> DeadLetterQueue:
     """The stack's dead-letter queue."""
-    return DeadLetterQueue(facts.client("sqs"), facts.outputs["DeadLetterQueueUrl"], facts.outputs["BatchQueueUrl"])
+    return DeadLetterQueue(aws.client("sqs"), aws.outputs["DeadLetterQueueUrl"], aws.outputs["BatchQueueUrl"])
 
 
 CHECKS: dict[str, Check] = {
-    "the stack": lambda facts: stack.of_stack(facts.installation.stack, facts.stack[0]),
-    "the schedule": lambda facts: stack.of_schedule(facts.schedule, facts.outputs["CheckTargetsFunction"], facts.now),
-    "the function": lambda facts: stack.of_function(facts.function, facts.environment),
-    "the function's reserved concurrency": lambda facts: stack.of_reserved(
-        facts.outputs["CheckTargetsFunction"], facts.reserved
+    "the stack": lambda aws: stack.check_stack(aws.installation.stack, aws.stack[0]),
+    "the schedule": lambda aws: stack.check_schedule(aws.schedule, aws.outputs["CheckTargetsFunction"], aws.now),
+    "the function": lambda aws: stack.check_function(aws.function, aws.environment),
+    "the function's reserved concurrency": lambda aws: stack.check_reserved(
+        aws.outputs["CheckTargetsFunction"], aws.reserved
     ),
-    "the function's errors": _errors,
-    "the last sweep": lambda facts: sweeps.of_mark(facts.contents.status[0].tick, facts.now),
-    "gaps between sweeps": lambda facts: sweeps.of_gaps(facts.contents.gaps),
+    "the function's errors": _function_metrics,
+    "the last sweep": lambda aws: sweeps.check_mark(aws.tables.status[0].tick, aws.now),
+    "gaps between sweeps": lambda aws: sweeps.check_gaps(aws.tables.gaps),
     "the batch queue": _batch_queue,
-    "the batch queue's mapping": lambda facts: batch_queue.of_mapping(facts.mapping),
+    "the batch queue's mapping": lambda aws: batch_queue.check_mapping(aws.mapping),
     "the account's concurrency": _concurrency,
     "the Targets table": _table(tables.TARGETS),
     "the Status table": _table(tables.STATUS),
     "the History table": _table(tables.HISTORY),
     "History's expiry": _expiry,
     "Targets' point-in-time recovery": _recovery,
-    "the alert topic": lambda facts: subscriptions.of_alert_topic(facts.topic("AlertTopicArn")),
-    "subscriptions to alerts": lambda facts: subscriptions.of_subscriptions(facts.subscriptions),
-    "whom each alert reaches": lambda facts: alert_coverage.of_reach(
-        facts.contents.targets.values(), facts.subscriptions
+    "the alert topic": lambda aws: subscriptions.check_alert_topic(aws.topic("AlertTopicArn")),
+    "subscriptions to alerts": lambda aws: subscriptions.check_subscriptions(aws.subscriptions),
+    "who receives each alert": lambda aws: alert_coverage.check_coverage(
+        aws.tables.targets.values(), aws.subscriptions
     ),
     "the SMS sandbox": _sandbox,
-    "what SMS cost": _spend,
-    "the operator topic": lambda facts: subscriptions.of_operator_topic(facts.topic("OperatorTopicArn")),
-    "subscriptions to alarms": lambda facts: subscriptions.of_operators(
-        facts.subscribers_of(facts.outputs["OperatorTopicArn"])
+    "the cost of SMS": _spend,
+    "the operator topic": lambda aws: subscriptions.check_operator_topic(aws.topic("OperatorTopicArn")),
+    "subscriptions to alarms": lambda aws: subscriptions.check_operators(
+        aws.subscriptions_of(aws.outputs["OperatorTopicArn"])
     ),
-    "the alarms": lambda facts: subscriptions.of_alarms(facts.alarm_names, facts.alarms),
-    "who hears the alarms": _listeners,
-    "the targets": lambda facts: targets.of_targets_at_all(facts.contents.targets),
+    "the alarms": lambda aws: subscriptions.check_alarms(aws.alarm_names, aws.alarms),
+    "who receives the alarms": _alarm_receivers,
+    "the targets": lambda aws: targets.check_any_targets(aws.tables.targets),
     "fields of targets": _items,
-    "unknown fields": lambda facts: targets.of_unknown_fields(unknown_fields(facts.contents.items.values())),
-    "targets watched twice": lambda facts: targets.of_duplicates(facts.contents.targets.values()),
-    "dependence": lambda facts: targets.of_parents(facts.contents.targets),
-    "policies": lambda facts: targets.of_policies(facts.contents.targets.values(), facts.now),
-    "targets that are due": lambda facts: overdue.of_due(facts.contents.fleet, facts.now),
-    "alerts owed": _owed,
-    "dead letters": _letters,
-    "this machine's clock": lambda facts: stack.of_clock(facts.stack[1]),
+    "unknown fields": lambda aws: targets.check_unknown_fields(unknown_fields(aws.tables.items.values())),
+    "targets watched twice": lambda aws: targets.check_duplicates(aws.tables.targets.values()),
+    "dependencies": lambda aws: targets.check_parents(aws.tables.targets),
+    "policies": lambda aws: targets.check_policies(aws.tables.targets.values(), aws.now),
+    "overdue targets": lambda aws: overdue.check_targets(aws.tables.fleet, aws.now),
+    "pending alerts": _pending_alerts,
+    "dead letters": _dead_letters,
+    "this machine's clock": lambda aws: stack.check_clock(aws.stack[1]),
 }
-"""Every check by what it is about. None needs what another has found."""
+"""Every check by its title. None depends on the result of another."""

@@ -1,17 +1,17 @@
-"""The dead-letter queue: looked at without taking anything out, or emptied into where its messages belong."""
+"""The dead-letter queue: looked at without taking anything out, or emptied."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from popwatch_cli.doctor.rules.dead_letters import Fate, Letter, Verdict, decide, read_letter
+from popwatch_cli.doctor.rules.dead_letters import DeadLetter, Redrive, RedriveAction, plan_redrive, read_dead_letter
 
-HELD_SECONDS = 60
-"""How long a message is hidden from others while it is looked at."""
+HIDDEN_SECONDS = 60
+"""How long a message is hidden from other receivers while it is looked at."""
 
 MOST = 500
-"""Messages that are looked at in one go."""
+"""Messages that are looked at in one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Received:
 
     receipt: str
     body: str
-    letter: Letter
+    letter: DeadLetter
 
 
 class DeadLetterQueue:
@@ -29,29 +29,29 @@ class DeadLetterQueue:
     def __init__(self, sqs: Any, url: str, batch_url: str) -> None:
         self._sqs, self._url, self._batch_url = sqs, url, batch_url
 
-    def look(self) -> list[Letter]:
-        """What lies in it; all of it is given back."""
-        found = list(self._receive())
-        for received in found:
+    def look(self) -> list[DeadLetter]:
+        """The queue's messages; all of them stay in it."""
+        messages = list(self._receive())
+        for received in messages:
             self._give_back(received)
-        return [received.letter for received in found]
+        return [received.letter for received in messages]
 
-    def redrive(self, swept_at: datetime | None, now: datetime, tell: Callable[[Verdict], None]) -> int:
-        """Put each message where it belongs, and tell of each; the number of those that stay.
+    def redrive(self, swept_at: datetime | None, now: datetime, report: Callable[[Redrive], None]) -> int:
+        """Send, drop or keep each message, and report it; returns the number of those that were kept.
 
-        A message is sent before it is deleted: whatever happens in between, it is there at least once.
+        A message is sent before it is deleted: if the process dies in between, it is in both queues, but never lost.
         """
         kept = []
         for received in self._receive():
-            verdict = decide(received.letter, swept_at, now)
-            if verdict.fate is Fate.SEND:
+            redrive = plan_redrive(received.letter, swept_at, now)
+            if redrive.action is RedriveAction.SEND:
                 self._sqs.send_message(QueueUrl=self._batch_url, MessageBody=received.body)
-            if verdict.fate is Fate.KEEP:
+            if redrive.action is RedriveAction.KEEP:
                 kept.append(received)
             else:
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=received.receipt)
-            tell(verdict)
-        for received in kept:
+            report(redrive)
+        for received in kept:  # only now, or the next request would receive them again
             self._give_back(received)
         return len(kept)
 
@@ -60,7 +60,7 @@ class DeadLetterQueue:
             answer = self._sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=10,
-                VisibilityTimeout=HELD_SECONDS,
+                VisibilityTimeout=HIDDEN_SECONDS,
                 WaitTimeSeconds=1,
                 MessageAttributeNames=["All"],
             )
@@ -70,7 +70,7 @@ class DeadLetterQueue:
             for message in messages:
                 attributes = message.get("MessageAttributes", {}).items()
                 texts = {name: str(value.get("StringValue", "")) for name, value in attributes}
-                yield Received(message["ReceiptHandle"], message["Body"], read_letter(message["Body"], texts))
+                yield Received(message["ReceiptHandle"], message["Body"], read_dead_letter(message["Body"], texts))
 
     def _give_back(self, received: Received) -> None:
         self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=received.receipt, VisibilityTimeout=0)

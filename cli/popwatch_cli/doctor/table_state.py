@@ -1,4 +1,4 @@
-"""What an installation's tables hold, as the doctor asks: targets, records, the samples of the last hours."""
+"""What the checks need from an installation's tables: targets, records, the samples of the last hours."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -10,18 +10,18 @@ from popwatch.model.records import Record
 from popwatch.model.targets import Target
 from popwatch.model.text import iso
 from popwatch.queries.status import batches_of
-from popwatch_cli.doctor.rules.overdue import LOOKED_BACK, Fleet
+from popwatch_cli.doctor.rules.overdue import SAMPLES_READ, TestedFleet
 from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, gaps_between, witness
 from popwatch_cli.installation import Installation
 from popwatch_cli.target_items import Item, targets_of
 
 
 class NotKnownError(Exception):
-    """There is nothing to know a thing by; the text says why, as the end of `not known: ...`."""
+    """A check has nothing to go by; the text says why, as the end of `UNKNOWN ...: ...`."""
 
 
-class Contents:
-    """The contents at one moment. Each is asked for once, and again only if AWS refused it."""
+class TableState:
+    """What the tables hold at one time. Each part is read once, and again only if AWS refused it."""
 
     def __init__(self, installation: Installation, now: datetime) -> None:
         self._installation, self._now = installation, now
@@ -33,7 +33,7 @@ class Contents:
 
     @cached_property
     def items(self) -> Mapping[str, Item]:
-        """The items of the Targets table, `_defaults` among them."""
+        """The items of the Targets table, `_defaults` included."""
         return self._installation.target_table.read()
 
     @cached_property
@@ -43,19 +43,19 @@ class Contents:
 
     @property
     def batches(self) -> int:
-        """The number of batches that the fleet is cut into."""
+        """The number of batches that the fleet is split into."""
         return batch_count(sum(target.policy.enabled for target in self.targets.values()))
 
     @cached_property
     def status(self) -> tuple[SweepMark, Mapping[str, Record]]:
-        """The sweep's mark, and the targets' records."""
+        """The mark of the last sweep, and the targets' records."""
         return self._store.read_records()
 
     @cached_property
-    def fleet(self) -> Fleet:
-        """The targets with what is known of their tests."""
+    def fleet(self) -> TestedFleet:
+        """The targets, with their records and last tests."""
         mark, records = self.status
-        since, until = self._now - LOOKED_BACK, self._now + timedelta(minutes=1)
+        since, until = self._now - SAMPLES_READ, self._now + timedelta(minutes=1)
         layouts = {int(count) for count, used in mark.layouts.items() if used >= iso(since)} | {batches_of(mark)}
         tested = {
             name: tick
@@ -64,7 +64,7 @@ class Contents:
             for tick, results in self._store.read_samples(count, number, since, until)
             for name in results
         }
-        return Fleet(self.targets, records, tested, mark.tick)
+        return TestedFleet(self.targets, records, tested, mark.tick)
 
     @property
     def gaps(self) -> list[Gap]:
@@ -72,7 +72,7 @@ class Contents:
         mark, records = self.status
         seen = witness(self.targets.values(), records)
         if seen is None or mark.tick is None:
-            raise NotKnownError("no target is up, whose tests would show them")
+            raise NotKnownError("no target is up, and only the tests of such a target show gaps")
         up_since = records[seen.target_id].health.since or self._now
         since = max(self._now - LOOKBACK, up_since)
         ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), seen.target_id, since)}

@@ -1,5 +1,4 @@
-"""What is wrong with an installation, and what to do: facts in, findings out. Pure; the clock is an argument.
+"""What is wrong with an installation, and what to do: AWS's state in, findings out. Pure; the clock is an argument.
 
-Each module looks at one part: what runs, the tables, who hears of what, the targets, the dead letters. Facts are what
-AWS said, as plain dataclasses; `popwatch_cli.doctor.aws_state` gathers them.
+Each module checks one part. What AWS answered comes as plain dataclasses, made by `popwatch_cli.doctor.aws_state`.
 """

@@ -1,4 +1,4 @@
-"""Which alert of which target reaches nobody: an outage played against the topic's filter policies. Pure."""
+"""Which alert of which target reaches no one: a simulated outage, checked against the topic's filter policies. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,29 +13,29 @@ from popwatch.model.messages import Attributes
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Policy, Target
 from popwatch.model.text import duration
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, some, warning
+from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, warning
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, unhindered, without_interventions
 
 LONGEST_OUTAGE = timedelta(days=13)
 START = datetime(2026, 1, 5, tzinfo=UTC)
-"""A simulation needs a moment to begin at; which, makes no difference to whom its alerts reach."""
+"""A simulation needs a time to begin at; any will do, as it does not change who receives the alerts."""
 
 LABELS = {
-    AlertEvent.RECOVERED: "the recovery",
+    AlertEvent.RECOVERED: "recovery",
     AlertEvent.FLAPPING: "flapping",
-    AlertEvent.STEADY: "being steady again",
-    AlertEvent.DEGRADED: "being half up",
-    AlertEvent.RESTORED: "being whole again",
-    AlertEvent.CERTIFICATE: "the certificate's end",
+    AlertEvent.STEADY: "end of flapping",
+    AlertEvent.DEGRADED: "degraded",
+    AlertEvent.RESTORED: "restored",
+    AlertEvent.CERTIFICATE: "certificate expiry",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """An alert that a target may bring: its place in the course of an outage, and its attributes but for the target's.
+class AlertCase:
+    """An alert that a target may send, with all attributes but the target's own.
 
-    `after` is how long after the beginning of an outage it comes, where it is one of an outage.
+    `after` is how long after the beginning of an outage it is sent, if it belongs to one.
     """
 
     label: str
@@ -46,77 +46,78 @@ class Moment:
     after: timedelta | None = None
 
     def attributes(self, target: Target) -> Iterator[Attributes]:
-        """The attributes of this alert of a target, for each error that it may have."""
+        """The attributes of this alert for a target, for each error that it may have."""
         for error in self.errors:
             yield attributes_of(target, self.event, self.state, error, self.number)
 
 
 @dataclass(frozen=True, slots=True)
-class _Silence:
-    """What nobody hears of a target: the labels, whether it is all of an outage, when one is first heard of."""
+class _Unreported:
+    """What no one receives of a target: labels, whether that is all of an outage, and when it is first reported."""
 
     labels: tuple[str, ...]
-    whole: bool
-    heard_after: timedelta | None
+    whole_outage: bool
+    reported_after: timedelta | None
 
 
-def of_reach(targets: Iterable[Target], subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
-    """The alerts that reach nobody, with the targets that share them, and the subscriptions that no alert reaches.
+def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
+    """The alerts that reach no one, with the targets that share them, and the subscriptions that no alert reaches.
 
-    Without any confirmed subscription there is nothing to say that `hearing` has not said.
+    Without a confirmed subscription there are no findings: the check of the subscriptions reports that.
     """
     confirmed = [subscription for subscription in subscriptions if subscription.confirmed]
     watched = [target for target in targets if target.policy.enabled and target.policy.max_alerts]
     if not confirmed or not watched:
         return
-    courses: dict[object, list[Moment]] = {}
-    silent: dict[_Silence, list[str]] = defaultdict(list)
-    deaf = list(confirmed)
+    known_cases: dict[object, list[AlertCase]] = {}
+    unreported: dict[_Unreported, list[str]] = defaultdict(list)
+    blocked = list(confirmed)
     for target in watched:
-        moments = courses.setdefault(_kind_of(target), []) or courses[_kind_of(target)]
-        if not moments:
-            moments += course_of(target)
-        deaf = [one for one in deaf if not _hears_any(one, target, moments)]
-        found = _silence_of(target, moments, confirmed)
-        if found.labels:
-            silent[found].append(target.target_id)
-    for one in deaf:
+        kind = _kind_of(target)
+        if kind not in known_cases:
+            known_cases[kind] = alert_cases(target)
+        cases = known_cases[kind]
+        blocked = [one for one in blocked if not _receives_any(one, target, cases)]
+        missed = _unreported_of(target, cases, confirmed)
+        if missed.labels:
+            unreported[missed].append(target.target_id)
+    for one in blocked:
         yield warning(
             Kind.FILTER_BLOCKS_ALL,
             f"The filter policy of {one.receiver} lets no alert of any target through.",
             _about_policy(one),
             [one.receiver],
         )
-    for found, names in sorted(silent.items(), key=lambda entry: (not entry[0].whole, -len(entry[1]))):
-        yield _finding(found, names)
+    for missed, names in sorted(unreported.items(), key=lambda entry: (not entry[0].whole_outage, -len(entry[1]))):
+        yield _finding(missed, names)
 
 
-def course_of(target: Target) -> list[Moment]:
-    """Every alert that a target may bring, those of an outage in their order."""
+def alert_cases(target: Target) -> list[AlertCase]:
+    """Every alert that a target may send; those of an outage in their order."""
     steps = list(simulate(unhindered(target), _long_enough(target), ErrorCode.TIMED_OUT, START))
-    moments, number = [], 0
+    cases, number = [], 0
     for step in steps if first_alert(steps) else []:
         if step.message and step.message.event == AlertEvent.DOWN:
             number += 1
             after = step.at - START + timedelta(seconds=target.max_test_seconds)
-            moments.append(
-                Moment(f"alert {number}", AlertEvent.DOWN, step.health.state, tuple(ErrorCode), number, after)
+            cases.append(
+                AlertCase(f"alert {number}", AlertEvent.DOWN, step.health.state, tuple(ErrorCode), number, after)
             )
         elif step.message and step.message.event == AlertEvent.RECOVERED:
-            moments.append(Moment(LABELS[AlertEvent.RECOVERED], AlertEvent.RECOVERED, State.UP, (None,), number))
-    return moments + [Moment(LABELS[event], event, state, (error,)) for event, state, error in _others(target)]
+            cases.append(AlertCase(LABELS[AlertEvent.RECOVERED], AlertEvent.RECOVERED, State.UP, (None,), number))
+    return cases + [AlertCase(LABELS[event], event, State.UP, (None,)) for event in _events_outside_outages(target)]
 
 
-def _others(target: Target) -> Iterator[tuple[AlertEvent, State, ErrorCode | None]]:
+def _events_outside_outages(target: Target) -> Iterator[AlertEvent]:
     policy = target.policy
     if policy.flap_per_hour:
-        yield AlertEvent.FLAPPING, State.UP, None
-        yield AlertEvent.STEADY, State.UP, None
+        yield AlertEvent.FLAPPING
+        yield AlertEvent.STEADY
     if target.all_addresses:
-        yield AlertEvent.DEGRADED, State.UP, None
-        yield AlertEvent.RESTORED, State.UP, None
+        yield AlertEvent.DEGRADED
+        yield AlertEvent.RESTORED
     if target.tls is not TlsMode.NONE and policy.certificate_warn_days:
-        yield AlertEvent.CERTIFICATE, State.UP, None
+        yield AlertEvent.CERTIFICATE
 
 
 def _long_enough(target: Target) -> timedelta:
@@ -128,62 +129,62 @@ def _long_enough(target: Target) -> timedelta:
 
 
 def _kind_of(target: Target) -> tuple[Policy, bool, bool, float]:
-    """Targets of one kind have the same course."""
+    """All that a target's alerts depend on: targets of one kind are simulated once."""
     policy = without_interventions(target).policy
     return policy, target.all_addresses, target.tls is TlsMode.NONE, target.max_test_seconds
 
 
-def _hears_any(subscription: Subscription, target: Target, moments: Iterable[Moment]) -> bool:
-    """Whether an alert of the target reaches a subscription, alone, in a summary, or as a test of the alert path."""
+def _receives_any(subscription: Subscription, target: Target, cases: Iterable[AlertCase]) -> bool:
+    """Whether an alert of the target reaches a subscription: alone, in a summary, or as a test of the alert path."""
+    # a tuple stands for a message attribute of several values, of which one must match
     return any(
-        reaches(subscription, {**attributes, "event": (event, "summary", "test")})
-        for moment in moments
-        for attributes in moment.attributes(target)
-        if (event := str(attributes["event"]))
+        reaches(subscription, {**attributes, "event": (str(case.event), "summary", "test")})
+        for case in cases
+        for attributes in case.attributes(target)
     )
 
 
-def _silence_of(target: Target, moments: Sequence[Moment], subscriptions: Sequence[Subscription]) -> _Silence:
+def _unreported_of(target: Target, cases: Sequence[AlertCase], subscriptions: Sequence[Subscription]) -> _Unreported:
     if any(not subscription.policy for subscription in subscriptions):
-        return _Silence((), False, None)
-    unheard = {moment.label: label for moment in moments if (label := _unheard(moment, target, subscriptions))}
-    outage = [moment for moment in moments if moment.event is AlertEvent.DOWN]
-    heard = [moment.after for moment in outage if unheard.get(moment.label) != moment.label]
-    first_is_silent = bool(outage) and outage[0].label in unheard
-    return _Silence(
-        tuple(unheard.values()), bool(outage) and not heard, heard[0] if heard and first_is_silent else None
+        return _Unreported((), False, None)
+    missed = {case.label: label for case in cases if (label := _missed_label(case, target, subscriptions))}
+    outage = [case for case in cases if case.event is AlertEvent.DOWN]
+    # an alert that is missed for some errors only has a longer label, and counts as reported here
+    reported = [case.after for case in outage if missed.get(case.label) != case.label]
+    first_is_missed = bool(outage) and outage[0].label in missed
+    return _Unreported(
+        tuple(missed.values()), bool(outage) and not reported, reported[0] if reported and first_is_missed else None
     )
 
 
-def _unheard(moment: Moment, target: Target, subscriptions: Sequence[Subscription]) -> str:
-    """The label of an alert that nobody hears, with the errors for which that is so, unless it is so for all."""
-    silent = [
+def _missed_label(case: AlertCase, target: Target, subscriptions: Sequence[Subscription]) -> str:
+    """The label of an alert that no one receives, with the errors for which that is so, unless it is so for all."""
+    missed = [
         error
-        for error, attributes in zip(moment.errors, moment.attributes(target), strict=True)
+        for error, attributes in zip(case.errors, case.attributes(target), strict=True)
         if not any(reaches(subscription, attributes) for subscription in subscriptions)
     ]
-    if not silent or len(silent) == len(moment.errors):
-        return moment.label if silent else ""
-    return f"{moment.label} (where the error is {' or '.join(map(str, silent))})"
+    if not missed:
+        return ""
+    if len(missed) == len(case.errors):
+        return case.label
+    return f"{case.label} (if the error is {' or '.join(map(str, missed))})"
 
 
-def _finding(found: _Silence, names: Sequence[str]) -> Finding:
-    whose = f"target {names[0]}" if len(names) == 1 else f"{len(names)} targets ({some(names)})"
+def _finding(missed: _Unreported, names: Sequence[str]) -> Finding:
     do = (
-        "Widen a filter policy of the alert topic, or subscribe somebody without one; "
-        f"`popwatch simulate {names[0]}` shows whom each alert reaches."
+        "Widen a filter policy of the alert topic, or add a subscription without one; "
+        f"`popwatch simulate {names[0]}` shows who receives each alert."
     )
-    if found.whole:
-        return broken(Kind.UNHEARD, f"No alert of an outage of {whose} reaches anybody.", do, names)
-    later = f"; an outage is first heard of after {duration(found.heard_after)}" if found.heard_after else ""
-    return warning(Kind.PARTLY_UNHEARD, f"Of {whose}, nobody hears of {_listed(found.labels)}{later}.", do, names)
-
-
-def _listed(labels: Sequence[str]) -> str:
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+    if missed.whole_outage:
+        return broken(Kind.UNREPORTED, f"No alert about an outage of {of_targets(names)} reaches anyone.", do, names)
+    what = f"No one receives these alerts of {of_targets(names)}: {', '.join(missed.labels)}"
+    if missed.reported_after:
+        what += f"; an outage is first reported after {duration(missed.reported_after)}"
+    return warning(Kind.PARTLY_UNREPORTED, f"{what}.", do, names)
 
 
 def _about_policy(subscription: Subscription) -> str:
     if subscription.by_body:
-        return "Alerts are texts: set its FilterPolicyScope to MessageAttributes."
-    return "Compare its names and values with the attributes in docs/alerts.md; they are case-sensitive."
+        return "Alerts are plain text: set its FilterPolicyScope to MessageAttributes."
+    return "Compare its names and values with the attributes in docs/alerts.md: they are case-sensitive."

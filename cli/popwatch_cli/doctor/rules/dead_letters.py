@@ -1,7 +1,8 @@
-"""Dead letters: what each is, and where it belongs. Pure.
+"""Dead letters: what each is, and what to do with it. Pure.
 
-A tick that the schedule or Lambda could not deliver, or that the function failed on, was made up for by later ticks. A
-batch has been overtaken once each of its targets was due again. An hour to be added up is nobody else's work.
+A tick that the schedule or Lambda could not deliver, or that the function failed on, needs nothing: later ticks have
+caught up. A batch is outdated once each of its targets was due again. Adding up an hour's samples must be repeated: no
+later message does it.
 """
 
 import json
@@ -20,7 +21,7 @@ from popwatch_cli.doctor.rules.findings import Finding, Kind, counted, warning
 WHY_SHOWN = 150
 
 
-class What(StrEnum):
+class DeadLetterKind(StrEnum):
     """What a dead letter is."""
 
     TICK = "tick"
@@ -29,8 +30,16 @@ class What(StrEnum):
     OTHER = "unknown message"
 
 
-class Fate(StrEnum):
-    """What `popwatch doctor --redrive` does with it."""
+PLURALS = {
+    DeadLetterKind.TICK: "ticks",
+    DeadLetterKind.BATCH: "batches",
+    DeadLetterKind.HOUR: "hours",
+    DeadLetterKind.OTHER: "unknown messages",
+}
+
+
+class RedriveAction(StrEnum):
+    """What `popwatch doctor --redrive` does with a dead letter."""
 
     SEND = "send"
     DROP = "drop"
@@ -38,111 +47,121 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter: what it is, the moment that it is about, and why it died, as far as AWS says."""
+class DeadLetter:
+    """A dead letter: its kind, the time that it is about, and why it failed, as far as AWS reports it."""
 
-    what: What
+    kind: DeadLetterKind
     at: datetime | None = None
     why: str = ""
     work: Batch | HourOfBatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What to do with a letter, and a sentence that says so."""
+class Redrive:
+    """What to do with a dead letter, and a sentence that reports it."""
 
-    fate: Fate
+    action: RedriveAction
     sentence: str
 
 
-def read_letter(body: str, attributes: Mapping[str, str]) -> Letter:
+def read_dead_letter(body: str, attributes: Mapping[str, str]) -> DeadLetter:
     """What a message of the dead-letter queue is; `attributes` are those that EventBridge Scheduler adds."""
     try:
         work = from_message(body)
     except (ValueError, RecursionError):
         return _read_tick(body, attributes)
     if isinstance(work, HourOfBatch):
-        return Letter(What.HOUR, work.hour, work=work)
-    return Letter(What.BATCH, work.tick, work=work)
+        return DeadLetter(DeadLetterKind.HOUR, work.hour, work=work)
+    return DeadLetter(DeadLetterKind.BATCH, work.tick, work=work)
 
 
-def decide(letter: Letter, swept_at: datetime | None, now: datetime) -> Verdict:
-    """Where a letter belongs; `swept_at` is the last completed tick."""
+def plan_redrive(letter: DeadLetter, swept_at: datetime | None, now: datetime) -> Redrive:
+    """What to do with a dead letter; `swept_at` is the last completed tick."""
     when = utc(letter.at) if letter.at else "an unknown time"
-    match letter.what:
-        case What.TICK if letter.at is None:
-            return Verdict(Fate.KEEP, "A tick without a time is kept: look at it in the console of SQS.")
-        case What.TICK if swept_at is None or (letter.at and letter.at > swept_at):
-            return Verdict(Fate.KEEP, f"The tick of {when} is kept: no later one has been completed yet.")
-        case What.TICK:
-            return Verdict(Fate.DROP, f"The tick of {when} is dropped: later ticks have made up for it.")
-        case What.HOUR:
-            return Verdict(Fate.SEND, f"The hour of {when}, to be added up, goes back to the batch queue.")
-        case What.BATCH:
-            return _decide_batch(letter, when, now)
+    match letter.kind:
+        case DeadLetterKind.TICK if letter.at is None:
+            return Redrive(RedriveAction.KEEP, "A tick without a time is kept: look at it in the SQS console.")
+        case DeadLetterKind.TICK if swept_at is None or (letter.at and letter.at > swept_at):
+            return Redrive(RedriveAction.KEEP, f"The tick of {when} is kept: no later one has been completed yet.")
+        case DeadLetterKind.TICK:
+            return Redrive(RedriveAction.DROP, f"The tick of {when} is dropped: later ticks have caught up.")
+        case DeadLetterKind.HOUR:
+            return Redrive(
+                RedriveAction.SEND, f"The hour of {when} returns to the batch queue: its samples will be added up."
+            )
+        case DeadLetterKind.BATCH:
+            return _plan_batch(letter, when, now)
         case _:
-            return Verdict(Fate.KEEP, "A message that is none of popwatch's is kept: look at it in the console of SQS.")
+            return Redrive(
+                RedriveAction.KEEP, "A message that is not popwatch's is kept: look at it in the SQS console."
+            )
 
 
-def of_letters(count: int, letters: Sequence[Letter]) -> Iterator[Finding]:
-    """What lies in the dead-letter queue: `count` by SQS's reckoning, of which `letters` could be looked at."""
-    total = max(count, len(letters))
-    if not total:
-        return
-    kinds = Counter(letter.what for letter in letters)
-    parts = ", ".join(counted(number, what) for what, number in kinds.items())
-    parts = parts.replace("batchs", "batches")
-    oldest = min((letter.at for letter in letters if letter.at), default=None)
-    why = next((letter.why for letter in letters if letter.why), "")
-    yield warning(
-        Kind.DEAD_LETTERS,
-        f"{counted(total, 'dead letter')}{f': {parts}' if parts else ''}"
-        f"{f', the oldest of {utc(oldest)}' if oldest else ''}{f'. AWS says: {why}' if why else ''}.",
-        "See the function's log of that time, then run `popwatch doctor --redrive`: it puts them where they belong.",
-    )
-
-
-def _decide_batch(letter: Letter, when: str, now: datetime) -> Verdict:
-    batch = letter.work
-    tests = batch.tests if isinstance(batch, Batch) else ()
+def _plan_batch(letter: DeadLetter, when: str, now: datetime) -> Redrive:
+    tests = letter.work.tests if isinstance(letter.work, Batch) else ()
     tick = letter.at or now
     fresh = sum(not is_stale(test.record.health, test.target.policy, tick, now) for test in tests)
     name = f"The batch of {when} ({counted(len(tests), 'target')})"
     if fresh:
-        return Verdict(
-            Fate.SEND, f"{name} goes back to the batch queue: {counted(fresh, 'test')} of it can still be made."
+        return Redrive(
+            RedriveAction.SEND, f"{name} returns to the batch queue: {counted(fresh, 'test')} can still be made."
         )
-    return Verdict(Fate.DROP, f"{name} is dropped: it has been overtaken, each of its targets was due again since.")
+    return Redrive(RedriveAction.DROP, f"{name} is dropped: each of its targets has been due again since.")
 
 
-def _read_tick(body: str, attributes: Mapping[str, str]) -> Letter:
+def check_dead_letters(count: int, letters: Sequence[DeadLetter]) -> Iterator[Finding]:
+    """What is in the dead-letter queue: SQS's own `count`, and the `letters` that could be looked at."""
+    total = max(count, len(letters))
+    if not total:
+        return
+    what = counted(total, "dead letter")
+    if letters:
+        kinds = Counter(letter.kind for letter in letters)
+        what += f": {', '.join(counted(number, kind, PLURALS[kind]) for kind, number in kinds.items())}"
+    oldest = min((letter.at for letter in letters if letter.at), default=None)
+    if oldest:
+        what += f", the oldest of {utc(oldest)}"
+    why = next((letter.why for letter in letters if letter.why), "")
+    if why:
+        what += f". AWS reports: {why}"
+    yield warning(
+        Kind.DEAD_LETTERS,
+        f"{what}.",
+        "See the function's log for that time, then run `popwatch doctor --redrive`: it repeats or drops each of them.",
+    )
+
+
+def _read_tick(body: str, attributes: Mapping[str, str]) -> DeadLetter:
     try:
-        found: Any = json.loads(body)
+        content: Any = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    plain = found if isinstance(found, dict) else {}
-    why = attributes.get("ERROR_MESSAGE") or attributes.get("ERROR_CODE") or _why(plain)
-    event = plain.get("requestPayload", plain)  # Lambda wraps what it could not do in a record of its own
-    event = event if isinstance(event, dict) else {}
-    if "scheduled_time" not in event:
-        return Letter(What.OTHER, why=clean(why, WHY_SHOWN))
-    return Letter(What.TICK, _moment(event["scheduled_time"], attributes), clean(why, WHY_SHOWN))
+        content = None
+    record = content if isinstance(content, dict) else {}
+    why = clean(attributes.get("ERROR_MESSAGE") or attributes.get("ERROR_CODE") or _why(record), WHY_SHOWN)
+    # Scheduler puts its own input into the queue. Lambda wraps the event of a failed invocation in a record of its own:
+    # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    event = record.get("requestPayload", record)
+    if not isinstance(event, dict) or "scheduled_time" not in event:
+        return DeadLetter(DeadLetterKind.OTHER, why=why)
+    return DeadLetter(DeadLetterKind.TICK, _time_of_tick(event["scheduled_time"], attributes), why)
 
 
 def _why(record: Mapping[str, Any]) -> str:
     context, response = record.get("requestContext"), record.get("responsePayload")
-    said = response.get("errorMessage") if isinstance(response, dict) else None
+    message = response.get("errorMessage") if isinstance(response, dict) else None
     condition = context.get("condition") if isinstance(context, dict) else None
-    return str(said or condition or "")
+    return str(message or condition or "")
 
 
-def _moment(text: object, attributes: Mapping[str, str]) -> datetime | None:
-    """The tick's time; one that Scheduler could not hand over may hold it in an attribute only."""
+def _time_of_tick(text: object, attributes: Mapping[str, str]) -> datetime | None:
+    """The tick's time. If Scheduler could not invoke the function, the input still holds the placeholder for it, and
+    the time is only in an attribute.
+    """
     for candidate in (str(text), attributes.get("SCHEDULED_TIME", "")):
         try:
-            moment = datetime.fromisoformat(candidate)
+            time = datetime.fromisoformat(candidate)
         except ValueError:
             continue
-        if moment.tzinfo:
-            return moment
+        if time.tzinfo:
+            return time
     return None

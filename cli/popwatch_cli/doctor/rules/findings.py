@@ -1,4 +1,4 @@
-"""What a check finds, and what all checks come to. Pure."""
+"""What a check finds, and the result of all checks. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,10 @@ class Severity(IntEnum):
 
 
 class Kind(StrEnum):
-    """Everything that can be found. docs/doctor.md has each of them, in this order."""
+    """Everything that can be found. docs/doctor.md lists each of them, in this order.
+
+    The values are part of the command's JSON: they stay as they are, even where a better word has been found since.
+    """
 
     SCHEDULE_GONE = "schedule-gone"
     SCHEDULE_OFF = "schedule-off"
@@ -33,7 +36,7 @@ class Kind(StrEnum):
     BATCHES_CHANGED = "batches-changed"
     QUEUE_GONE = "queue-gone"
     QUEUE_CHANGED = "queue-changed"
-    STACK_UNSETTLED = "stack-unsettled"
+    STACK_INCOMPLETE = "stack-unsettled"
     NO_SWEEP = "no-sweep"
     SWEEPS_STOPPED = "sweeps-stopped"
     SWEEPS_AHEAD = "sweeps-ahead"
@@ -45,7 +48,7 @@ class Kind(StrEnum):
     TABLE_GONE = "table-gone"
     TABLE_NOT_ACTIVE = "table-not-active"
     TABLE_KEY = "table-key"
-    HISTORY_KEEPS_ALL = "history-keeps-all"
+    HISTORY_NEVER_EXPIRES = "history-keeps-all"
     TARGETS_UNPROTECTED = "targets-unprotected"
     TOPIC_GONE = "topic-gone"
     TOPIC_DENIES = "topic-denies"
@@ -54,17 +57,17 @@ class Kind(StrEnum):
     NONE_CONFIRMED = "none-confirmed"
     UNCONFIRMED = "unconfirmed"
     FILTER_BLOCKS_ALL = "filter-blocks-all"
-    UNHEARD = "unheard"
-    PARTLY_UNHEARD = "partly-unheard"
+    UNREPORTED = "unheard"
+    PARTLY_UNREPORTED = "partly-unheard"
     SMS_SANDBOX = "sms-sandbox"
     SMS_SPENT = "sms-spent"
     SMS_NEARLY_SPENT = "sms-nearly-spent"
     ALARM_GONE = "alarm-gone"
     ALARM_OFF = "alarm-off"
-    ALARM_WITHOUT_DESTINATION = "alarm-without-destination"
-    ALARM_UNHEARD = "alarm-unheard"
+    ALARM_WITHOUT_ACTION = "alarm-without-destination"
+    ALARM_UNREPORTED = "alarm-unheard"
     ALARM_KEY = "alarm-key"
-    ALARM_RINGS = "alarm-rings"
+    ALARM_FIRES = "alarm-rings"
     NO_TARGETS = "no-targets"
     ALL_SUSPENDED = "all-suspended"
     BAD_FIELD = "bad-field"
@@ -74,11 +77,11 @@ class Kind(StrEnum):
     NEVER_TESTED = "never-tested"
     OVERDUE = "overdue"
     PARENT_MISSING = "parent-missing"
-    PARENT_CIRCLE = "parent-circle"
+    PARENT_CYCLE = "parent-circle"
     ALWAYS_SILENT = "always-silent"
     NEVER_ALERTED = "never-alerted"
     NOTICED_LATE = "noticed-late"
-    ALERTS_OWED = "alerts-owed"
+    ALERTS_PENDING = "alerts-owed"
     DEAD_LETTERS = "dead-letters"
 
 
@@ -86,7 +89,7 @@ class Kind(StrEnum):
 class Finding:
     """One thing that is wrong: a sentence that says what, and one that says what to do.
 
-    `names` are the targets, alarms or others that it is about: all of them, while the sentence names some.
+    `names` are all the targets, alarms or other things that it is about; the sentence names only some of many.
     """
 
     kind: Kind
@@ -97,18 +100,19 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What came of one check: its findings, or why nothing could be found out (`unknown`)."""
+class CheckResult:
+    """The result of one check: its findings, or why it could not be made (`unknown`)."""
 
     title: str
     findings: tuple[Finding, ...] = field(default=())
     unknown: str = ""
 
 
-NOTHING_KNOWN = 3
+ALL_UNKNOWN = 3
+"""The exit code if no check could be made."""
 
-BRING_BACK = "Bring the stack back to its template: docs/doctor.md says how."
-"""What to do about what somebody has changed or deleted; a mere `sam deploy` sees nothing to do there."""
+RESTORE_STACK = "Restore the stack to its template: docs/doctor.md describes how."
+"""What to do about a resource that was changed or deleted by hand: `sam deploy` alone sees nothing to do."""
 
 
 def broken(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
@@ -117,36 +121,42 @@ def broken(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding
 
 
 def warning(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
-    """A finding that may do harm, or hides some."""
+    """A finding that may do harm later, or hides a problem."""
     return Finding(kind, Severity.WARNING, what, do, tuple(names))
 
 
-def worst_first(checks: Sequence[Checked]) -> list[Finding]:
-    """All findings: the worst first, else in the order of the checks."""
-    found = [finding for check in checks for finding in check.findings]
-    return sorted(found, key=lambda finding: -finding.severity)
+def worst_first(results: Sequence[CheckResult]) -> list[Finding]:
+    """All findings: the worst first, then in the order of the checks."""
+    findings = [finding for result in results for finding in result.findings]
+    return sorted(findings, key=lambda finding: -finding.severity)
 
 
-def exit_code(checks: Sequence[Checked]) -> int:
-    """What all checks come to; what is not known makes a difference only if nothing is known."""
-    if all(check.unknown for check in checks):
-        return NOTHING_KNOWN
-    return max((finding.severity for check in checks for finding in check.findings), default=0)
+def exit_code(results: Sequence[CheckResult]) -> int:
+    """The exit code for all results; an unknown one counts only if all are unknown."""
+    if all(result.unknown for result in results):
+        return ALL_UNKNOWN
+    return max((finding.severity for finding in worst_first(results)), default=0)
 
 
-def summary(checks: Sequence[Checked]) -> str:
-    """One line: `24 checks: 20 well, 2 with findings (1 broken, 2 warnings), 2 not known.`"""
-    unknown = sum(bool(check.unknown) for check in checks)
-    troubled = sum(bool(check.findings) for check in checks)
-    found = worst_first(checks)
-    severe = sum(finding.severity is Severity.BROKEN for finding in found)
-    counts = [f"{severe} broken" if severe else "", counted(len(found) - severe, "warning") if found[severe:] else ""]
-    parts = [
-        f"{len(checks) - unknown - troubled} well",
-        f"{troubled} with findings ({', '.join(filter(None, counts))})" if troubled else "",
-        f"{unknown} not known" if unknown else "",
-    ]
-    return f"{counted(len(checks), 'check')}: {', '.join(filter(None, parts))}."
+def summary(results: Sequence[CheckResult]) -> str:
+    """One line: `24 checks: 20 passed, 2 with findings (1 broken, 2 warnings), 2 unknown.`"""
+    unknown = sum(bool(result.unknown) for result in results)
+    with_findings = sum(bool(result.findings) for result in results)
+    parts = [f"{len(results) - unknown - with_findings} passed"]
+    if with_findings:
+        parts.append(f"{with_findings} with findings ({_by_severity(worst_first(results))})")
+    if unknown:
+        parts.append(f"{unknown} unknown")
+    return f"{counted(len(results), 'check')}: {', '.join(parts)}."
+
+
+def _by_severity(findings: Sequence[Finding]) -> str:
+    severe = sum(finding.severity is Severity.BROKEN for finding in findings)
+    warnings = len(findings) - severe
+    counts = [f"{severe} broken"] if severe else []
+    if warnings:
+        counts.append(counted(warnings, "warning"))
+    return ", ".join(counts)
 
 
 def some(names: Sequence[str]) -> str:
@@ -156,11 +166,16 @@ def some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
-def counted(count: int, word: str) -> str:
-    """A count with its noun: `1 target`, `3 targets`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 target`, `3 targets`, `2 batches`; `plural` is the noun with an s unless given."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
-def of_targets(names: Sequence[str], *, one: str, many: str) -> str:
+def targets_that(names: Sequence[str], *, one: str, many: str) -> str:
     """The beginning of a sentence about targets: `Target a is` or `3 targets (a, b, c) are`."""
     return f"Target {names[0]} {one}" if len(names) == 1 else f"{len(names)} targets ({some(names)}) {many}"
+
+
+def of_targets(names: Sequence[str]) -> str:
+    """Targets inside a sentence: `target a` or `3 targets (a, b, c)`."""
+    return f"target {names[0]}" if len(names) == 1 else f"{len(names)} targets ({some(names)})"

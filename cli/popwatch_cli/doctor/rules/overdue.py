@@ -9,18 +9,18 @@ from popwatch.model.health import FAILING, State
 from popwatch.model.records import Record
 from popwatch.model.targets import Target
 from popwatch.model.text import utc
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, warning
+from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, targets_that, warning
 
 GRACE = timedelta(minutes=3)
-"""How much later than planned a test may come: a tick that was missed, and the next."""
+"""How much later than planned a test may come: a missed tick, and the next one."""
 
-LOOKED_BACK = timedelta(minutes=15)
-"""How far back samples are read; a target tested less often than that is not missed in them."""
+SAMPLES_READ = timedelta(minutes=15)
+"""How far back samples are read; they say nothing of a target that is tested less often than that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """The targets, what is known of them, and the last tick at which each was tested in the last minutes (`tested`)."""
+class TestedFleet:
+    """The targets, their records, and the last tick at which each was tested in the last minutes (`tested`)."""
 
     targets: Mapping[str, Target]
     records: Mapping[str, Record]
@@ -28,8 +28,8 @@ class Fleet:
     swept_at: datetime | None
 
 
-def of_due(fleet: Fleet, now: datetime) -> Iterator[Finding]:
-    """Targets that sweeps should have tested and have not; nothing to say if there are no sweeps."""
+def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
+    """Targets that sweeps should have tested and have not. No findings if there are no sweeps."""
     if fleet.swept_at is None:
         return
     active = [target for target in fleet.targets.values() if target.policy.enabled]
@@ -37,23 +37,23 @@ def of_due(fleet: Fleet, now: datetime) -> Iterator[Finding]:
     if untested:
         yield warning(
             Kind.NEVER_TESTED,
-            f"{of_targets(untested, one='has', many='have')} never been tested, though sweeps take place.",
-            "New targets are tested by the next sweep. If it stays so after two minutes, see the function's log.",
+            f"{targets_that(untested, one='has', many='have')} never been tested, although sweeps are running.",
+            "The next sweep tests new targets. If this remains after two minutes, see the function's log.",
             untested,
         )
     overdue = [target.target_id for target in active if _is_overdue(fleet, target, now)]
     if overdue:
         yield broken(
             Kind.OVERDUE,
-            f"{of_targets(overdue, one='is', many='are')} overdue: sweeps take place, and do not test "
+            f"{targets_that(overdue, one='is', many='are')} overdue: sweeps are running but do not test "
             f"{'it' if len(overdue) == 1 else 'them'}.",
             "See the function's log and the dead letters: a batch fails, or waits in the queue.",
             overdue,
         )
 
 
-def of_owed(records: Iterable[Record], timeout: timedelta, now: datetime) -> Iterator[Finding]:
-    """Alerts that were committed and not told in the function's time and two ticks more, which would make them good."""
+def check_pending_alerts(records: Iterable[Record], timeout: timedelta, now: datetime) -> Iterator[Finding]:
+    """Alerts that are still in the outbox after the function's timeout and two ticks, which would have sent them."""
     since = now - timeout - 2 * TICK
     late = {
         record.target_id: min(entry.committed_at for entry in record.outbox)
@@ -63,28 +63,32 @@ def of_owed(records: Iterable[Record], timeout: timedelta, now: datetime) -> Ite
     if late:
         names = sorted(late)
         yield broken(
-            Kind.ALERTS_OWED,
-            f"{of_targets(names, one='has an alert that is', many='have alerts that are')} owed since "
-            f"{utc(min(late.values()))} and not told.",
-            "The next sweep sends them. If they stay, see the function's log: SNS or DynamoDB refuses something.",
+            Kind.ALERTS_PENDING,
+            f"{targets_that(names, one='has an alert', many='have alerts')} pending since {utc(min(late.values()))}: "
+            "no one has been notified.",
+            "The next sweep tries again. If this remains, see the function's log: SNS or DynamoDB refuses a request.",
             names,
         )
 
 
-def _was_tested(fleet: Fleet, name: str) -> bool:
+def _was_tested(fleet: TestedFleet, name: str) -> bool:
     record = fleet.records.get(name)
     state = record.health.state if record else State.UNTESTED
     return name in fleet.tested or state not in (State.UNTESTED, State.SUSPENDED) or bool(record and record.tick)
 
 
-def _is_overdue(fleet: Fleet, target: Target, now: datetime) -> bool:
-    """Whether a test is due by the record, or by the samples where the target is up and tested often enough."""
+def _is_overdue(fleet: TestedFleet, target: Target, now: datetime) -> bool:
+    """Whether a test is missing.
+
+    The record of a failing target has the time of its next test. The record of a target that is up is not written at
+    each test, so its samples decide, if it is tested often enough and was up all the time.
+    """
     record = fleet.records.get(target.target_id)
     if record is None or fleet.swept_at is None or fleet.swept_at < now - GRACE:
         return False
     due = record.health.next_test_at
     if record.health.state in FAILING and due:
         return due < now - GRACE
-    often = timedelta(seconds=target.policy.delay_up) + GRACE <= LOOKED_BACK
-    settled = record.health.since is not None and record.health.since < now - LOOKED_BACK
-    return record.health.state is State.UP and often and settled and target.target_id not in fleet.tested
+    tested_often = timedelta(seconds=target.policy.delay_up) + GRACE <= SAMPLES_READ
+    up_all_the_time = record.health.since is not None and record.health.since < now - SAMPLES_READ
+    return record.health.state is State.UP and tested_often and up_all_the_time and target.target_id not in fleet.tested

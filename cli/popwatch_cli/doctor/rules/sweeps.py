@@ -1,4 +1,4 @@
-"""Whether sweeps take place: the mark of the last one, and gaps between the samples of the past hours. Pure."""
+"""Whether sweeps take place: the mark of the last one, and gaps between the samples of the last hours. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,57 +17,57 @@ LOOKBACK = timedelta(hours=6)
 
 AHEAD = timedelta(minutes=2)
 LATE_AFTER = timedelta(seconds=150)
-"""A last sweep older than this was not followed by the next one in time."""
+"""If the last sweep is older than this, the next one is late."""
 
 Gap = tuple[datetime, datetime]
 
 
-def of_mark(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
+def check_mark(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
     """Whether the last completed tick is where it should be."""
     if swept_at is None:
         yield broken(
             Kind.NO_SWEEP,
-            "There was no sweep yet: nothing is being watched.",
-            "Wait two minutes after the first deployment; then see what else is found here, and the function's log.",
+            "No sweep has been completed yet: nothing is being watched.",
+            "Wait two minutes after the first deployment; then see the other findings, and the function's log.",
         )
     elif has_stopped(swept_at, now):
         yield broken(
             Kind.SWEEPS_STOPPED,
             f"The last sweep was {duration(now - swept_at)} ago, at {utc(swept_at)}: nothing is being watched.",
-            "See what else is found here, and the function's log: schedule, function or a permission is at fault.",
+            "See the other findings, and the function's log: the cause is the schedule, the function or a permission.",
         )
     elif swept_at > now + AHEAD:
         yield broken(
             Kind.SWEEPS_AHEAD,
             f"The last completed tick is {utc(swept_at)}, {duration(swept_at - now)} from now: until then every sweep "
-            "takes itself for a repeat and tests nothing.",
-            "Delete the item `_sweep` of the Status table: the next sweep begins anew.",
+            "counts as a repeat and tests nothing.",
+            "Delete the item `_sweep` from the Status table: the next sweep then tests again.",
         )
     elif now - swept_at > LATE_AFTER:
         yield warning(
             Kind.SWEEPS_LATE,
-            f"The last sweep was {duration(now - swept_at)} ago: a tick is missing or takes long.",
-            "Run `popwatch doctor` again in a minute; if it stays so, the function's log says why.",
+            f"The last sweep was {duration(now - swept_at)} ago: a tick was missed or takes long.",
+            "Run `popwatch doctor` again in a minute. If this remains, the function's log shows why.",
         )
 
 
-def of_gaps(gaps: Sequence[Gap]) -> Iterator[Finding]:
-    """What was missed in the past hours: later sweeps made up for it, but nobody was told in the meantime."""
+def check_gaps(gaps: Sequence[Gap]) -> Iterator[Finding]:
+    """What was missed in the last hours: later sweeps caught up, but no one was notified in the meantime."""
     if gaps:
         begin, end = max(gaps, key=lambda gap: gap[1] - gap[0])
         span = f"from {begin:%H:%M} to {end:%H:%M} UTC ({duration(end - begin)})"
-        others = f" in {len(gaps)} gaps of the last {duration(LOOKBACK)}, the longest" if len(gaps) > 1 else ""
+        several = f" in {len(gaps)} gaps in the last {duration(LOOKBACK)}, the longest" if len(gaps) > 1 else ""
         yield warning(
             Kind.SWEEPS_MISSED,
-            f"No sweep tested anything{others} {span}.",
-            "See the function's log and the schedule's metrics of that time. Later sweeps have made up for it.",
+            f"No sweep tested anything{several} {span}.",
+            "See the function's log and the schedule's metrics for that time. Later sweeps have caught up.",
         )
 
 
 def witness(targets: Iterable[Target], records: Mapping[str, Record]) -> Target | None:
     """The target whose samples show best that sweeps took place: up for longest among the most often tested.
 
-    A target that fails is tested at times of its own, and one that is off not at all.
+    A failing target is tested at times of its own, and a suspended one not at all.
     """
     healthy = [
         (target.policy.delay_up, record.health.since, target.target_id, target)
@@ -83,10 +83,10 @@ def witness(targets: Iterable[Target], records: Mapping[str, Record]) -> Target 
 def gaps_between(
     ticks: Iterable[datetime], delay_up: int, since: datetime, until: datetime, least: timedelta = 2 * TICK
 ) -> list[Gap]:
-    """Where the ticks at which a batch was tested lie further apart than they may.
+    """Where the ticks at which a batch was tested are further apart than they may be.
 
-    A target that is up is tested each `delay_up`, at the next tick; `least` more is not missed.
+    A target that is up is tested each `delay_up`, at the next tick; up to `least` more does not count as missed.
     """
     allowed = max(timedelta(seconds=delay_up), TICK) + least
-    moments = [since, *sorted(ticks), until]
-    return [(before, after) for before, after in pairwise(moments) if after - before > allowed]
+    times = [since, *sorted(ticks), until]
+    return [(before, after) for before, after in pairwise(times) if after - before > allowed]

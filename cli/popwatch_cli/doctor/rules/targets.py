@@ -1,4 +1,4 @@
-"""What the user has written: fields, duplicates, dependence, policies under which nobody is told. Pure."""
+"""What the user has configured: fields, duplicates, dependencies, policies under which no one is notified. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,49 +10,59 @@ from popwatch.decisions.schedule import longest_notice
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Policy, Problem, Target, place
 from popwatch.model.text import clean, duration
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, warning
+from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, targets_that, warning
 
 LATE_NOTICE = timedelta(hours=6)
-"""An outage that may go unnoticed for longer is rarely meant."""
+"""A policy under which an outage may go unnoticed for longer is rarely intended."""
 
 ALL_WEEK = timedelta(days=8)
-"""A maintenance that has no gap in this time is no weekly window."""
+"""Maintenance without a gap in this time does not come from a weekly window."""
 
 STEP = timedelta(minutes=15)
 SHOWN = 60
 
 
-def of_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str, Target]) -> Iterator[Finding]:
-    """What is wrong with the items' own fields; the same mistake of many targets is one finding."""
+def check_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """What is wrong with the items' own fields; the same mistake in many targets is one finding."""
     shared: dict[tuple[Problem, bool], list[str]] = defaultdict(list)
     for name, problems in mistakes.items():
+        suspended = name in targets and not targets[name].policy.enabled
         for problem in problems:
-            shared[problem, name in targets and not targets[name].policy.enabled].append(name)
+            shared[problem, suspended].append(name)
     for (problem, suspended), names in shared.items():
-        said, do = clean(problem.explanation, 300), _mend(names, problem.field)
-        if _is_template(problem):
-            what = _whose(names, one="has a text that is not used", many="have a text that is not used")
-            yield warning(Kind.BAD_TEMPLATE, f"{what}: {said}", do, names)
-            continue
-        found = f"{_whose(names, one='cannot be tested', many='cannot be tested')}: {said}"
-        yield (warning if suspended else broken)(Kind.BAD_FIELD, found, do, names)
+        yield _item_finding(problem, names, suspended=suspended)
 
 
-def of_unknown_fields(sentences: Sequence[str]) -> Iterator[Finding]:
-    """Fields that popwatch does not know, which are often misspelt."""
+def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) -> Finding:
+    explanation = clean(problem.explanation, 300)
+    do = f"Correct it with `popwatch targets put {names[0]} {problem.field}=VALUE`; docs/targets.md lists every field."
+    if _is_template(problem):
+        subject = _subject(
+            names, one="uses the built-in text instead of its own", many="use the built-in text instead of their own"
+        )
+        return warning(Kind.BAD_TEMPLATE, f"{subject}: {explanation}", do, names)
+    subject = _subject(names, one="cannot be tested", many="cannot be tested")
+    severity = warning if suspended else broken
+    return severity(Kind.BAD_FIELD, f"{subject}: {explanation}", do, names)
+
+
+def check_unknown_fields(sentences: Sequence[str]) -> Iterator[Finding]:
+    """Fields that popwatch does not know; most are misspelt."""
     for sentence in sentences:
         yield warning(
-            Kind.UNKNOWN_FIELD, sentence, "Write it as docs/targets.md has it, or remove it if it is not for popwatch."
+            Kind.UNKNOWN_FIELD,
+            sentence,
+            "Spell it as in docs/targets.md, or remove it if it is not meant for popwatch.",
         )
 
 
-def of_targets_at_all(targets: Mapping[str, Target]) -> Iterator[Finding]:
+def check_any_targets(targets: Mapping[str, Target]) -> Iterator[Finding]:
     """Whether there is anything to watch."""
     if not targets:
         yield warning(
             Kind.NO_TARGETS,
             "There are no targets: nothing is watched.",
-            "Write some: `popwatch targets put ID host=NAME`, or `popwatch targets import FILE`.",
+            "Add some: `popwatch targets put ID host=NAME`, or `popwatch targets import FILE`.",
         )
     elif not any(target.policy.enabled for target in targets.values()):
         yield warning(
@@ -64,8 +74,8 @@ def of_targets_at_all(targets: Mapping[str, Target]) -> Iterator[Finding]:
         )
 
 
-def of_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
-    """Servers that are watched twice: each of their outages is told twice."""
+def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
+    """Servers that are watched twice: each of their outages is reported twice."""
     shared: dict[str, list[str]] = defaultdict(list)
     for target in targets:
         if target.policy.enabled and not target.problems:
@@ -74,15 +84,15 @@ def of_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
         if len(names) > 1:
             yield warning(
                 Kind.DUPLICATE,
-                f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is told "
+                f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is reported "
                 f"{len(names)} times.",
-                f"Remove all but one: `popwatch targets remove {names[1]}`, if they are not meant.",
+                f"If this is not intended, remove all but one: `popwatch targets remove {names[1]}`.",
                 names,
             )
 
 
-def of_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
-    """Targets that depend on what is not there, or on themselves: such a dependence holds no alert back."""
+def check_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
+    """Targets that depend on what does not exist, or on themselves: such a dependency holds back no alert."""
     missing: dict[str, list[str]] = defaultdict(list)
     for target in targets.values():
         parent = target.policy.depends_on
@@ -91,79 +101,71 @@ def of_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
     for parent, names in missing.items():
         yield warning(
             Kind.PARENT_MISSING,
-            f"{of_targets(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is no target: "
+            f"{targets_that(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is not a target: "
             "no alert is held back.",
-            "Write the id of a target into `depends_on`, or remove the field.",
+            "Set `depends_on` to the id of a target, or remove the field.",
             names,
         )
-    in_one = in_cycles(targets)
-    circle = [name for name in targets if name in in_one]
-    if circle:
+    cyclic = in_cycles(targets)
+    names = [name for name in targets if name in cyclic]
+    if names:
         yield warning(
-            Kind.PARENT_CIRCLE,
-            f"{of_targets(circle, one='depends on itself', many='depend on one another in a circle')}: "
+            Kind.PARENT_CYCLE,
+            f"{targets_that(names, one='depends on itself', many='depend on one another in a cycle')}: "
             "no alert is held back.",
-            "Remove `depends_on` from the one that depends on nothing else.",
-            circle,
+            "Remove `depends_on` from the target that depends on nothing else.",
+            names,
         )
 
 
-def of_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding]:
-    """Policies under which nobody is told, or very late."""
+def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding]:
+    """Policies under which no one is notified, or only very late."""
     active = [target for target in targets if target.policy.enabled]
     never = [target.target_id for target in active if not target.policy.max_alerts]
     if never:
         yield warning(
             Kind.NEVER_ALERTED,
-            f"{of_targets(never, one='is', many='are')} never alerted of: `max_alerts` is 0.",
-            "Set `max_alerts` to 1 or more, if somebody is to be told.",
+            f"{targets_that(never, one='never sends', many='never send')} alerts: `max_alerts` is 0.",
+            "Set `max_alerts` to 1 or more if someone should be notified.",
             never,
         )
     silent = _always_silent(active, now)
     if silent:
         yield warning(
             Kind.ALWAYS_SILENT,
-            f"{of_targets(silent, one='is', many='are')} in maintenance without a break for the next "
-            f"{duration(ALL_WEEK)}: nobody is told of outages.",
-            f"End it with `popwatch unsilence {silent[0]}`, or mend the windows in `maintenance`.",
+            f"{targets_that(silent, one='is', many='are')} in maintenance without a break for the next "
+            f"{duration(ALL_WEEK)}: no one is notified of outages.",
+            f"End it with `popwatch unsilence {silent[0]}`, or correct the windows in `maintenance`.",
             silent,
         )
-    late = [(notice, target.target_id) for target in active if (notice := _notice(target)) > LATE_NOTICE]
+    late = {
+        target.target_id: notice
+        for target in active
+        if target.policy.max_alerts and (notice := longest_notice(target.policy, target.max_test_seconds)) > LATE_NOTICE
+    }
     if late:
-        names = [name for _, name in late]
         yield warning(
             Kind.NOTICED_LATE,
-            f"An outage of {_named(names)} is told after up to {duration(max(late)[0])}.",
+            f"An outage of {of_targets(list(late))} may be reported as late as {duration(max(late.values()))} after it "
+            "begins.",
             "Delays are in seconds: shorten `delay_up` or `delay_warn`, or lower `failures_per_alert`.",
-            names,
+            late,
         )
 
 
 def _is_template(problem: Problem) -> bool:
-    """Whether a text of the user's own cannot be filled: the built-in one is sent instead, and the target tested."""
+    """Whether a text of the user's own cannot be used: the built-in one is sent instead, and the target is tested."""
     return problem.field in TEMPLATES and TOKENS_LISTED in problem.explanation
 
 
-def _whose(names: Sequence[str], *, one: str, many: str) -> str:
+def _subject(names: Sequence[str], *, one: str, many: str) -> str:
     if names[0] == DEFAULTS_ID:
-        return f"The item {DEFAULTS_ID}, which holds for all targets, is wrong"
-    return of_targets([clean(name, SHOWN) for name in names], one=one, many=many)
-
-
-def _mend(names: Sequence[str], field: str) -> str:
-    return f"Mend it with `popwatch targets put {names[0]} {field}=VALUE`; docs/targets.md has every field."
-
-
-def _named(names: Sequence[str]) -> str:
-    return f"target {names[0]}" if len(names) == 1 else f"{len(names)} targets ({some(names)})"
-
-
-def _notice(target: Target) -> timedelta:
-    return longest_notice(target.policy, target.max_test_seconds) if target.policy.max_alerts else timedelta()
+        return f"The item {DEFAULTS_ID}, which applies to all targets, is wrong"
+    return targets_that([clean(name, SHOWN) for name in names], one=one, many=many)
 
 
 def _always_silent(targets: Iterable[Target], now: datetime) -> list[str]:
-    """Those in maintenance at each moment that is looked at; targets with the same windows are looked at once."""
+    """Targets that are in maintenance at each time looked at; targets with the same windows are looked at once."""
     known: dict[object, bool] = {}
     found = []
     for target in targets:
