@@ -170,7 +170,7 @@ def shown(value: Any) -> str:
 def _typed(name: str, value: Any) -> Any:
     """A number or a truth that was written as a text, as what it is; anything else as it is."""
     field = FIELDS_BY_NAME.get(name)
-    if field is None or field.kind not in ("number", "truth"):
+    if field is None or field.kind not in ("number", "boolean"):
         return value
     try:
         return field.parse(value)

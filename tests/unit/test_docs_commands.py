@@ -40,7 +40,7 @@ def test_every_example_is_taken(field: Field) -> None:
     item = {
         "target_id": "t",
         "host": "pop.example.net",
-        name: yaml.safe_load(example) if field.kind.startswith(("list", "text or list", "map")) else example,
+        name: yaml.safe_load(example) if field.kind.startswith(("list", "string or list", "map")) else example,
     }
     assert parse_target(item).problems == ()
 

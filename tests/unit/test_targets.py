@@ -1,4 +1,4 @@
-"""Targets as people write them: leniently read, strictly checked, never a crash."""
+"""Targets as people write them: read leniently, checked strictly, never an exception."""
 
 import json
 from datetime import UTC
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, TlsMode
-from popwatch.model.targets import LARGEST_ITEM, Policy, Target, carried, parse_target
+from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, Field, TlsMode
+from popwatch.model.targets import LARGEST_ITEM, POLICY_FIELDS, Policy, Target, carried, parse_target
 
 
 def parse(**fields: object) -> Target:
@@ -24,6 +24,20 @@ def test_only_host_is_required() -> None:
     target = parse()
     assert target == Target("mail", "mail", "pop.example.net", tls_name="pop.example.net")
     assert (target.port, target.tls, target.max_test_seconds, target.policy) == (110, TlsMode.NONE, 10.0, Policy())
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_each_field_is_an_attribute_with_the_documented_default(field: Field) -> None:
+    """Of the policy if it changes how outcomes are judged, else of the target."""
+    target = parse()
+    value = getattr(target.policy if field.name in POLICY_FIELDS else target, field.name)
+    match field.default:
+        case "required" | "`target_id`" | "`host`":
+            assert value in ("mail", "pop.example.net")
+        case "none" | "the built-in text" | "the public roots" if field.kind != "enumeration":
+            assert not value
+        case default:
+            assert str(value) == str(field.parse(default.partition(";")[0]))
 
 
 def test_numbers_and_words_as_people_write_them() -> None:
@@ -62,8 +76,8 @@ def test_hosts(written: str, host: str) -> None:
     "written",
     ["pop://x", "pop.example.net:110", "10.0.0.256", "a b", "-x.example", "x" * 64, "a..b", "1.2.3", "\x00", "ü" * 70],
 )
-def test_hosts_that_are_none(written: str) -> None:
-    """What is no name and no address is a problem of the field `host`."""
+def test_hosts_that_are_not_hosts(written: str) -> None:
+    """What is neither a name nor an address is a problem of the field `host`."""
     assert problems(host=written) == ["host"]
 
 
@@ -108,7 +122,7 @@ def test_missing_host_is_named() -> None:
 
 
 def test_defaults_give_way_to_the_target() -> None:
-    """The user's defaults fill in what the item leaves out, and a bad default says where it stands."""
+    """The user's defaults fill in what the item leaves out, and a problem of a default says that it is one."""
     defaults = {"delay_up": 300, "group": "all", "port": "x"}
     target = parse_target({"target_id": "a", "host": "h", "group": "own"}, defaults)
     assert (target.policy.delay_up, target.group) == (300, "own")
@@ -116,15 +130,15 @@ def test_defaults_give_way_to_the_target() -> None:
     assert not parse_target({"target_id": "a", "host": "h", "port": 110}, defaults).problems
 
 
-def test_unknown_fields_are_tolerated_and_told() -> None:
-    """A field that no target has is listed, and the target is tested all the same."""
+def test_unknown_fields_are_tolerated_and_listed() -> None:
+    """An unknown field is listed, and the target is tested all the same."""
     target = parse(prot=110, Host="x")
     assert target.unknown_fields == ("Host", "prot")
     assert not target.problems
 
 
 def test_lists_and_tags() -> None:
-    """Tags come as a list, a set, a map or words with commas; greetings as one text or a list."""
+    """Tags come as a list, a set, a map or a string with commas; greetings as one string or a list."""
     assert parse(tags="a, b").tags == parse(tags=["a", "b"]).tags == parse(tags={"b", "a"}).tags == ("a", "b")
     assert parse(tags={"site": "berlin"}).tags == ("site=berlin",)
     assert parse(greeting="READY").greeting == parse(greeting=["READY"]).greeting == ("READY",)
@@ -151,7 +165,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([field.name for field in FIELDS]) | st.text(max_size=12), JSON, max_size=12))
 def test_any_item_is_read(item: dict[str, object]) -> None:
-    """Whatever an item holds, the answer is a target; what it cannot be is one of its problems."""
+    """Whatever an item holds, the result is a target; what cannot be used is one of its problems."""
     target = parse_target(item, item)
     assert target.host or target.problems
     assert all(problem.explanation.endswith(".") for problem in target.problems)
@@ -189,8 +203,8 @@ def test_size_and_depth_are_problems_of_the_field(field: str, value: object) -> 
     assert all(len(problem.explanation) < 500 for problem in target.problems)
 
 
-def test_ids_that_are_no_texts_are_shown_as_they_are() -> None:
-    """A message could hold any JSON for one."""
+def test_ids_that_are_not_strings_are_shown_as_strings() -> None:
+    """A message could hold any JSON as an id."""
     for written in (nested(3000), 10**5000, None, ["a"]):
         assert isinstance(parse_target({"target_id": written, "host": "h"}).target_id, str)
 
@@ -203,13 +217,13 @@ def test_scopes_that_the_kernel_cannot_take(scope: str) -> None:
 
 
 def test_certificates_that_openssl_cannot_take_as_text() -> None:
-    """It raises a TypeError for what is not ASCII."""
+    """Python's ssl raises TypeError unless the text is ASCII."""
     [problem] = parse(ca_pem="-----BEGIN CERTIFICATE-----\u00e9").problems
     assert problem.field == "ca_pem"
 
 
 def test_explanations_are_fit_for_a_terminal() -> None:
-    """They quote what somebody wrote, who may write to the table but not to a colleague's terminal."""
+    """They quote the item: whoever may write to the table must not write to a colleague's terminal."""
     windows = [{"\x1b]0;x\x07": 1}, {"days": "\x1b[2J", "from": "02:00", "until": "03:00"}]
     for fields in ({"maintenance": windows}, {"silence": {"\x1b[2J": 1}}, {"tls": "\x1b[2J"}, {"host": "\u202ehost"}):
         found = parse(**fields).problems
@@ -226,7 +240,7 @@ def test_what_travels_is_bounded(size: int) -> None:
 
 
 def test_an_empty_field_is_left_out() -> None:
-    """As the command shows it: the default holds, for the planner as for the worker, which gets no empty fields."""
+    """The default applies, in the planner and in the worker, whose message has no empty fields."""
     target = parse_target({"target_id": "a", "host": "h", "group": "", "port": None}, {"group": "all", "port": 995})
     assert (target.group, target.port) == ("all", 995)
     assert parse_target(target.fields, {"group": "all", "port": 995}) == target

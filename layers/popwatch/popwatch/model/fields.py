@@ -1,4 +1,10 @@
-"""The fields of a target's item: how each is described in the docs, and how it is parsed. No I/O."""
+"""The fields of a target's item: how each is described in the docs, and how it is parsed. No I/O.
+
+To add a field, write three things: its row in `FIELDS`, with the function that parses it; an attribute of that name in
+`Target`, or in `Policy` if it changes how outcomes are judged (targets.py), with the default that the row states; its row
+in docs/targets.md. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or has
+another default, tests/unit/test_targets.py fails; if the docs differ, tests/unit/test_docs_commands.py.
+"""
 
 import ipaddress
 import math
@@ -13,11 +19,16 @@ from popwatch.model.windows import parse_timezone
 DEFAULTS_ID = "_defaults"
 """The `target_id` of the item whose fields are the user's own defaults for all targets."""
 
-_SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-"""The interface in `fe80::1%eth0`; Linux allows its name 15 characters."""
+_QUOTED = 40
+"""Characters of a value that an explanation quotes."""
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
-_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+"""A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
+
+_SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+"""The interface in `fe80::1%eth0`; Linux allows its name 15 characters."""
 
 
 class TlsMode(StrEnum):
@@ -30,7 +41,11 @@ class TlsMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a target's item, as the docs describe it and as `parse_target` reads it."""
+    """A field of a target's item, as the docs describe it and as `parse_target` reads it.
+
+    `parse` takes any value that an item can hold, and raises ValueError with the words that follow "The field `...`
+    cannot be used: ".
+    """
 
     name: str
     kind: str
@@ -47,8 +62,19 @@ def is_blank(value: object) -> bool:
 
 
 def as_list(value: object) -> list[object]:
-    """A list as it is, and anything else as a list of one."""
+    """The entries of a list or a set, or the value as the only entry."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def quote(value: object) -> str:
+    """A value as an explanation quotes it: cleaned and cut."""
+    try:
+        text = str(value)[:_QUOTED]
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a deep nesting
+        text = "..."
+    return f"`{clean(text, _QUOTED)}`"
 
 
 def _id(value: object) -> str:
@@ -56,14 +82,14 @@ def _id(value: object) -> str:
     if not text.isprintable() or text != text.strip() or len(text) > 128:
         raise ValueError("it must be 1 to 128 printable characters without blanks at its ends")
     if text.startswith("_"):
-        raise ValueError(f"names that begin with `_` are kept for popwatch (`{DEFAULTS_ID}` holds the defaults)")
+        raise ValueError(f"names that begin with `_` are reserved for popwatch (`{DEFAULTS_ID}` holds the defaults)")
     return text
 
 
-def _text(limit: int, *, lines: bool = False) -> Callable[[object], str]:
+def _string(limit: int, *, lines: bool = False) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError("it must be a text")
+            raise ValueError("it must be a string")
         text = str(value) if lines else str(value).strip()
         if len(text) > limit:
             raise ValueError(f"it has {len(text)} characters, {limit} are allowed")
@@ -74,25 +100,23 @@ def _text(limit: int, *, lines: bool = False) -> Callable[[object], str]:
     return parse
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("it must be a number")
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(f"{quote(value)} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{quote(value)} is not a number")
-    return number
+def _strings(limit: int) -> Callable[[object], tuple[str, ...]]:
+    parse_string = _string(limit)
+
+    def parse(value: object) -> tuple[str, ...]:
+        entries = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, Mapping) else as_list(value)
+        return tuple(text for text in map(parse_string, entries) if text)
+
+    return parse
 
 
-def quote(value: object) -> str:
-    """What somebody wrote, cleaned and cut, as it stands in an explanation."""
-    try:
-        text = str(value)[:40]
-    except (ValueError, RecursionError):
-        text = "..."
-    return f"`{clean(text, 40)}`"
+def _tags(value: object) -> tuple[str, ...]:
+    return _strings(100)(_split(value))
+
+
+def _split(value: object) -> object:
+    """A list that was written as a string with commas, as the list; anything else unchanged."""
+    return value.split(",") if isinstance(value, str) else value
 
 
 def _decimal(lowest: float, highest: float) -> Callable[[object], float]:
@@ -117,7 +141,25 @@ def _whole(lowest: int, highest: int) -> Callable[[object], int]:
     return parse
 
 
-def _truth(value: object) -> bool:
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("it must be a number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{quote(value)} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{quote(value)} is not a number")
+    return number
+
+
+def _days(value: object) -> tuple[int, ...]:
+    parse_day = _whole(0, 365)
+    entries = [entry for entry in as_list(_split(value)) if str(entry).strip()]
+    return tuple(sorted(set(map(parse_day, entries)), reverse=True))
+
+
+def _boolean(value: object) -> bool:
     word = str(value).strip().lower()
     if word in _TRUE:
         return True
@@ -138,14 +180,15 @@ def _host(value: object) -> str:
     if "://" in text or "/" in text:
         raise ValueError("write only the name or address, without a scheme or path")
     address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if ":" not in address and not address.rpartition(".")[2].isdigit():  # most are names, and to fail as one is dear
+    # Fast path: most hosts are names, and the exception that ip_address raises for a name is slow.
+    if ":" not in address and not address.rpartition(".")[2].isdigit():
         return _domain_name(address.removesuffix("."))
     try:
         found = str(ipaddress.ip_address(address))
     except ValueError:
         return _domain_name(address.removesuffix("."))
-    _, marked, scope = found.partition("%")
-    if marked and not _SCOPE.fullmatch(scope):
+    _, has_scope, scope = found.partition("%")
+    if has_scope and not _SCOPE.fullmatch(scope):
         raise ValueError(f"{quote(scope)} is not the name of a network interface")
     return found
 
@@ -163,7 +206,7 @@ def _domain_name(text: str) -> str:
 
 
 def _to_ascii(text: str) -> str:
-    import idna  # noqa: PLC0415 - its tables would cost every cold start, and few targets have such names
+    import idna  # noqa: PLC0415 - its tables would slow every cold start, and few targets have such names
 
     try:
         return idna.encode(text, uts46=True).decode("ascii")
@@ -171,28 +214,14 @@ def _to_ascii(text: str) -> str:
         raise ValueError(f"{quote(text)} is not a valid internationalized domain name (RFC 5891)") from None
 
 
-def _texts(limit: int) -> Callable[[object], tuple[str, ...]]:
-    parse_text = _text(limit)
-
-    def parse(value: object) -> tuple[str, ...]:
-        if isinstance(value, Mapping):
-            value = [f"{key}={entry}" for key, entry in value.items()]
-        if isinstance(value, set | frozenset):
-            value = sorted(value, key=str)
-        return tuple(text for text in (parse_text(entry) for entry in as_list(value)) if text)
-
-    return parse
-
-
-def _tags(value: object) -> tuple[str, ...]:
-    return _texts(100)(value.split(",") if isinstance(value, str) else value)
-
-
 def _pem(value: object) -> str:
-    text = _text(100_000, lines=True)(value)
-    if "-----BEGIN CERTIFICATE-----" not in text or not text.isascii():
+    text = _string(100_000, lines=True)(value)
+    if "-----BEGIN CERTIFICATE-----" not in text or not text.isascii():  # Python's ssl raises TypeError unless ASCII
         raise ValueError("it must hold PEM certificates (-----BEGIN CERTIFICATE-----)")
     return text
+
+
+# `maintenance`, `silence` and `acknowledged` are parsed by targets.py once the time zone is known; here only their type is checked.
 
 
 def _windows(value: object) -> object:
@@ -207,57 +236,43 @@ def _map(value: object) -> object:
     return value
 
 
-def _days(value: object) -> tuple[int, ...]:
-    parse_day = _whole(0, 365)
-    entries = (
-        value.split(",")
-        if isinstance(value, str)
-        else sorted(value, key=str)
-        if isinstance(value, set)
-        else as_list(value)
-    )
-    return tuple(sorted({parse_day(entry) for entry in entries if str(entry).strip()}, reverse=True))
-
-
 _DELAY = "10 to 86400"
 _TEMPLATE = "a template, see alerts.md"
 
-
 FIELDS = (
-    Field("target_id", "text", "required", "1 to 128 characters", "mail-berlin", "Key of the item: your own word for the server.", _id),
-    Field("name", "text", "`target_id`", "up to 100 characters", "Mail, Berlin", "The name shown to people.", _text(100)),
-    Field("host", "text", "required", "IPv4, IPv6 or domain name", "pop.example.net", "The server. Internationalized names are taken (RFC 5891).", _host),
+    Field("target_id", "string", "required", "1 to 128 characters", "mail-berlin", "Key of the item: your own name for the server.", _id),
+    Field("name", "string", "`target_id`", "up to 100 characters", "Mail, Berlin", "The name shown to people.", _string(100)),
+    Field("host", "string", "required", "IPv4, IPv6 or domain name", "pop.example.net", "The server. Internationalized names are accepted (RFC 5891).", _host),
     Field("port", "number", "110; 995 with `tls: implicit`", "1 to 65535", "110", "TCP port.", _whole(1, 65535)),
-    Field("tls", "word", "none", "none, implicit, starttls", "implicit", "TLS from the first byte (`implicit`, RFC 8314) or after STLS (`starttls`, RFC 2595).", _tls),
-    Field("verify_tls", "truth", "true", "true, false", "false", "Check the certificate's chain, dates and name.", _truth),
-    Field("tls_name", "text", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _host),
-    Field("ca_pem", "text", "the public roots", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
-    Field("greeting", "text or list", "none", "each up to 100 characters", "READY", "Other beginnings of a greeting to accept beside `+OK`, for proprietary servers.", _texts(100)),
-    Field("check_quit", "truth", "true", "true, false", "false", "The reply to QUIT is part of the test.", _truth),
-    Field("all_addresses", "truth", "false", "true, false", "true", "Test every address of the host: some failing is half up, all failing is failed.", _truth),
-    Field("max_test_seconds", "number", "10", "1 to 60", "5", "One deadline for the whole test, names and TLS included.", _decimal(1, 60)),
+    Field("tls", "enumeration", "none", "none, implicit, starttls", "implicit", "TLS from the first byte (`implicit`, RFC 8314) or after STLS (`starttls`, RFC 2595).", _tls),
+    Field("verify_tls", "boolean", "true", "true, false", "false", "Check the certificate's chain, dates and name.", _boolean),
+    Field("tls_name", "string", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _host),
+    Field("ca_pem", "string", "the public roots", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
+    Field("greeting", "string or list", "none", "each up to 100 characters", "READY", "Other prefixes of a greeting to accept beside `+OK`, for proprietary servers.", _strings(100)),
+    Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
+    Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),
+    Field("max_test_seconds", "number", "10", "1 to 60", "5", "One deadline for the whole test, DNS and TLS included.", _decimal(1, 60)),
     Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up.", _whole(10, 86_400)),
     Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _whole(10, 86_400)),
     Field("delay_down", "number", "60", _DELAY, "60", "Seconds to the next test while down.", _whole(10, 86_400)),
     Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been processed.", _whole(10, 86_400)),
     Field("failures_per_alert", "number", "3", "1 to 1000", "2", "Failures in a row for each alert.", _whole(1, 1000)),
     Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the target is lost; 0 never alerts.", _whole(0, 1000)),
-    Field("alert_recovery", "truth", "true", "true, false", "false", "Send `recovered` when an alerted outage ends.", _truth),
-    Field("enabled", "truth", "true", "true, false", "false", "false suspends the target: it is not tested.", _truth),
-    Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and nobody is alerted.", _windows),
-    Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "Maintenance from now, as `popwatch silence` writes it.", _map),
-    Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "Nobody is told more of the outage that began then, but its end, as `popwatch ack` writes it.", _map),
-    Field("depends_on", "text", "none", "another target's `target_id`", "gateway-berlin", "While that target fails, this one's alerts are held, and its own failure is shown as caused by it.", _id),
-    Field("flap_per_hour", "number", "6", "0 to 60", "10", "Changes between passed and failed in an hour, above which one alert says so instead of many; 0 never.", _whole(0, 60)),
-    Field("certificate_warn_days", "list", "30, 14, 7, 3, 1", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which people are warned, once each.", _days),
-    Field("group", "text", "none", "up to 100 characters", "customers", "For people and for routing alerts.", _text(100)),
-    Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "For people; shown in alerts.", _tags),
-    Field("timezone", "text", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),
-    Field("subject", "text", "the built-in text", _TEMPLATE, "{name} is {state}", "Subject of the email.", _text(500)),
-    Field("email", "text", "the built-in text", _TEMPLATE, "{name}: {message}", "Text of the email.", _text(20_000, lines=True)),
-    Field("sms", "text", "the built-in text", _TEMPLATE, "{name} {state} {reason}", "Text of the SMS.", _text(500)),
+    Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage ends of which an alert was sent.", _boolean),
+    Field("enabled", "boolean", "true", "true, false", "false", "false suspends the target: it is not tested.", _boolean),
+    Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent.", _windows),
+    Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it.", _map),
+    Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it.", _map),
+    Field("depends_on", "string", "none", "another target's `target_id`", "gateway-berlin", "While that target fails, the alerts of this one are held back, and its failure is shown as caused by that one.", _id),
+    Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),
+    Field("certificate_warn_days", "list", "30, 14, 7, 3, 1", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each.", _days),
+    Field("group", "string", "none", "up to 100 characters", "customers", "Shown to people, and used to route alerts.", _string(100)),
+    Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "Shown in alerts, and used to route them.", _tags),
+    Field("timezone", "string", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),
+    Field("subject", "string", "the built-in text", _TEMPLATE, "{name} is {state}", "Subject of the email.", _string(500)),
+    Field("email", "string", "the built-in text", _TEMPLATE, "{name}: {message}", "Text of the email.", _string(20_000, lines=True)),
+    Field("sms", "string", "the built-in text", _TEMPLATE, "{name} {state} {reason}", "Text of the SMS.", _string(500)),
 )  # fmt: skip
 """Every field of a target's item; `docs/targets.md` is checked against it."""
 
-
-FIELDS_BY_NAME = {known.name: known for known in FIELDS}
+FIELDS_BY_NAME = {field.name: field for field in FIELDS}
