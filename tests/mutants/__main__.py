@@ -34,8 +34,8 @@ PROJECT = Path(__file__).parents[2]
 EXPLAINED = Path(__file__).parent / "equivalent.toml"
 COPY = PROJECT / ".mutants"
 DOC = COPY / "mutants.md"
-MODULES = ("health", "pop3", "schedule")
-TESTS = ("health", "interventions", "planning", "pop3", "schedule", "simulation", "telling")
+MODULES = ("decisions.judging", "prober.pop3", "decisions.schedule")
+TESTS = ("events", "health", "interventions", "planning", "pop3", "schedule", "simulation")
 PROCESSES = 2
 METHOD = """mutmut changes one thing at a time in the modules that decide (a comparison, a constant, an argument)
 and runs their unit tests. A mutant is killed when a test fails, and times out when the tests no longer end. Those that
@@ -47,7 +47,7 @@ pythonpath = ["src", "tests"]
 addopts = "-q -p no:cacheprovider"
 [tool.mutmut]
 source_paths = ["src"]
-only_mutate = {[f"src/popwatch/{name}.py" for name in MODULES]}
+only_mutate = {[f"src/popwatch/{module.replace('.', '/')}.py" for module in MODULES]}
 pytest_add_cli_args_test_selection = ["tests/unit"]
 """
 CONFTEST = """
@@ -66,9 +66,9 @@ settings.load_profile("mutants")
 
 
 def main() -> int:
-    """Run mutmut for some time and write what it found; what an earlier run found of the same files is kept.
+    """Run mutmut for some time and write what it found; the results of an earlier run on the same files are kept.
 
-    1 if there is a survivor without an explanation, an explanation without a survivor, or a mutant that was not run.
+    Returns 1 if there is a survivor without an explanation, an explanation without a survivor, or a mutant not run.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Test the tests of the decisions.")
     parser.add_argument(
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def _failures(left: list[Change], old: list[Change], *, complete: bool) -> list[str]:
-    """What stands between this run and a good one, a sentence each."""
+    """Why this run fails, one sentence for each reason."""
     found = [f"No test notices this, and {EXPLAINED.name} does not explain it:\n{change.markdown}" for change in left]
     if not complete:
         return [*found, "Not all mutants have been run: run `make mutants` again."]
@@ -107,12 +107,12 @@ def _section(rows: str, explanations: list[Explanation]) -> str:
 
 
 def _copy() -> None:
-    """Copy what mutmut needs. Results of other files are dropped: mutmut itself does not see that a test changed."""
+    """Copy what mutmut needs. If any file has changed the results are dropped: mutmut does not notice changed tests."""
     for name in ("src", "tests"):
         shutil.rmtree(COPY / name, ignore_errors=True)
     (COPY / "tests" / "unit").mkdir(parents=True)
-    source = PROJECT / "layers" / "popwatch" / "popwatch"
-    shutil.copytree(source, COPY / "src" / "popwatch", ignore=shutil.ignore_patterns("__pycache__"))
+    for source in (PROJECT / "layers" / "popwatch" / "popwatch", PROJECT / "cli" / "popwatch_cli"):
+        shutil.copytree(source, COPY / "src" / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TESTS:
         shutil.copy2(PROJECT / "tests" / "unit" / f"test_{name}.py", COPY / "tests" / "unit")
     (COPY / "pyproject.toml").write_text(CONFIG, "utf-8")
@@ -133,7 +133,7 @@ def _fingerprint() -> str:
 
 
 def _run(seconds: int) -> None:
-    """Run mutmut in a process group of its own: what it forks ends with it, though a mutant may loop."""
+    """Run mutmut in a process group of its own, so that what it forked ends with it even if a mutant loops for ever."""
     with subprocess.Popen(_mutmut("run", "--max-children", str(PROCESSES)), cwd=COPY, process_group=0) as running:
         try:
             running.wait(seconds)
@@ -153,7 +153,7 @@ def _ask(*arguments: str) -> str:
 
 
 def _results() -> dict[str, str]:
-    """The result of each mutant by its name, such as `popwatch.health.x__pass__mutmut_3`."""
+    """The result of each mutant by its name, such as `popwatch.decisions.judging.x__pass__mutmut_3`."""
     return dict(re.findall(r"^\s+(\S+): (.+)$", _ask("results", "--all", "true"), re.MULTILINE))
 
 

@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 KILLED, TIMED_OUT, UNFINISHED = ("killed", "caught by type check"), "timeout", "not checked"
-"""mutmut's words. A mutant of any other result survived: no test failed, none runs it, or nobody knows."""
+"""mutmut's words. A mutant with any other result survived: no test failed, no test runs it, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A mutant, by what it changes: where its lines stand and what number mutmut gives it do not matter.
+    """A mutant, by what it changes: the position of its lines and the number that mutmut gives it do not matter.
 
-    `function` is such as `health._pass` or `pop3.Conversation._fail`; `lines` are those of the difference, each with
-    its sign, and without the space between that and the code.
+    `function` is such as `decisions.judging._pass` or `prober.pop3.Conversation._fail`; `lines` are those of the
+    difference, each with its sign, without the space between that and the code.
     """
 
     function: str
@@ -46,7 +46,7 @@ def read_explanations(items: Iterable[dict[str, str]]) -> list[Explanation]:
 
 
 def function_of(name: str) -> str:
-    """`health._pass` of `popwatch.health.x__pass__mutmut_3`; methods are `xǁConversationǁ_fail`."""
+    """`decisions.judging._pass` of `popwatch.decisions.judging.x__pass__mutmut_3`; methods are `xǁConversationǁ_fail`."""
     found = name.removeprefix("popwatch.").rpartition("__mutmut_")[0]
     return re.sub(r"\.x(_|ǁ)", ".", found, count=1).replace("ǁ", ".")
 
@@ -63,7 +63,7 @@ def unexplained(survivors: Iterable[Change], explanations: Collection[Explanatio
 
 
 def outdated(survivors: Collection[Change], explanations: Iterable[Explanation]) -> list[Change]:
-    """What is explained and does not survive: a test notices it by now, or there is no such mutant."""
+    """What is explained and does not survive: a test notices it now, or there is no such mutant."""
     return [explanation.change for explanation in explanations if explanation.change not in survivors]
 
 

@@ -1,4 +1,4 @@
-"""Batches as messages: nothing is lost on the way, no message is too large, no foreign body is taken for ours."""
+"""Batches as messages: nothing is lost, no message is too large, and a foreign body is not taken for ours."""
 
 import json
 from dataclasses import replace
@@ -28,11 +28,11 @@ def batch(*tests: PlannedTest, batches: int = 1) -> Batch:
 
 
 def test_batch_survives_its_message() -> None:
-    """What the worker reads is what the planner wrote: targets, defaults, records and what they owe."""
+    """What the worker reads is what the planner wrote: targets, defaults, records and their outboxes."""
     message = Message("a", "subject", "email", "", "line", {"event": "down", "alert_number": 2, "group": ("x", "y")})
-    owing = OutboxEntry(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
+    entry = OutboxEntry(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
     test = planned("a", maintenance=[{"from": "02:00", "until": "04:00"}], tags=["x"], port="995")
-    test = replace(test, record=replace(test.record, outbox=(owing,)))
+    test = replace(test, record=replace(test.record, outbox=(entry,)))
     [body] = to_messages(batch(test))
     assert from_message(body) == batch(test)
 
@@ -78,13 +78,13 @@ def test_cut_puts_each_test_into_its_batch() -> None:
     ],
 )
 def test_foreign_message_is_refused(body: str) -> None:
-    """A body that is none of ours raises a ValueError, which takes it to the dead letters."""
+    """A body that popwatch did not write raises a ValueError, which takes it to the dead letters."""
     with pytest.raises(ValueError, match="not a batch of popwatch"):
         from_message(body)
 
 
 def test_damaged_test_is_refused() -> None:
-    """A message with a test that cannot be read is refused as a whole; nothing of it is half done."""
+    """A message with a test that cannot be read is refused as a whole, not in part."""
     [body] = to_messages(batch(planned("a")))
     plain: dict[str, Any] = json.loads(body)
     plain["tests"][0]["record"]["tick"] = "yesterday"
@@ -117,6 +117,6 @@ def test_the_largest_item_fits_into_a_message() -> None:
     ],
 )
 def test_extreme_bodies_are_refused(body: str) -> None:
-    """Nested without end, too large for a number, a moment without its offset: a ValueError, as for anything else."""
+    """Nested without end, too large for a number, a time without its offset: a ValueError, as for anything else."""
     with pytest.raises(ValueError, match="not a batch of popwatch"):
         from_message(body)

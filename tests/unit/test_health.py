@@ -20,7 +20,7 @@ FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-gr
 
 
 def replay(outcomes: list[Outcome], policy: Policy, health: Health = UNTESTED) -> list[tuple[datetime, Judgement]]:
-    """Each judgement of a run of outcomes, with its moment, tested at the delays that the health asks for."""
+    """Each judgement of a run of outcomes, with its time, tested at the delays that the health asks for."""
     now, found = START, []
     for outcome in outcomes:
         judgement = judge(health, outcome, policy, now)
@@ -59,7 +59,7 @@ def test_reference_table(failure: int, state: State, alert: int | None, elapsed:
 
 
 def test_first_pass_is_silent() -> None:
-    """A target that passes its first test is up, and nobody is told."""
+    """A target that passes its first test is up, and no alert is sent."""
     judgement = judge(UNTESTED, PASSED, REFERENCE, START)
     assert judgement.health.state is State.UP
     assert judgement.alert is None
@@ -68,7 +68,7 @@ def test_first_pass_is_silent() -> None:
 
 
 def test_pass_from_warn_is_silent() -> None:
-    """A target that never was down comes back without a word."""
+    """A target that was never down comes back without an alert."""
     *_, (_, judgement) = replay([FAILED, FAILED, PASSED], REFERENCE, up())
     there = START + timedelta(seconds=60)
     assert judgement.health == replace(up(), since=there, last_good_at=there, changes=(START, there))
@@ -76,7 +76,7 @@ def test_pass_from_warn_is_silent() -> None:
 
 
 @pytest.mark.parametrize("failures", [3, 9, 10, 15])
-def test_recovery_tells_the_length_of_the_outage(failures: int) -> None:
+def test_recovery_says_how_long_the_outage_was(failures: int) -> None:
     """A pass from down or lost alerts `recovered`, with the time since the first failure."""
     *_, (now, judgement) = replay([FAILED] * failures + [PASSED], REFERENCE, up())
     assert judgement.alert is not None
@@ -124,15 +124,15 @@ MAINTAINED = replace(REFERENCE, maintenance=(WINDOW,))
 
 
 def test_maintenance_counts_no_failures() -> None:
-    """Failures in a window alert nobody and do not count; the first after it is the first."""
+    """Failures in a window send no alert and do not count; the first after it is the first."""
     inside = judge(up(), FAILED, MAINTAINED, WINDOW.start).health
     assert (inside.state, inside.failures) == (State.MAINTENANCE, 0)
     after = judge(inside, FAILED, MAINTAINED, WINDOW.end).health
     assert (after.state, after.failures) == (State.WARN, 1)
 
 
-def test_outage_from_before_maintenance_is_told_when_it_is_over() -> None:
-    """Who was told `down` before a window is told `recovered` after it, and not inside it."""
+def test_outage_from_before_maintenance_recovers_when_it_is_over() -> None:
+    """An outage that was alerted before a window is alerted as `recovered` after it, and not inside it."""
     *_, (_, down) = replay([FAILED] * 3, MAINTAINED, up())
     inside = judge(down.health, PASSED, MAINTAINED, WINDOW.start)
     assert (inside.health.state, inside.alert) == (State.MAINTENANCE, None)
@@ -157,16 +157,16 @@ def test_suspended_starts_over() -> None:
 def test_any_history_keeps_the_promises(passes: list[bool], failures_per_alert: int, max_alerts: int) -> None:
     """Alerts are numbered 1, 2, ... up to `max_alerts`; `recovered` follows a `down` and nothing else."""
     policy = replace(REFERENCE, failures_per_alert=failures_per_alert, max_alerts=max_alerts, flap_per_hour=0)
-    told = 0
+    alerts = 0
     before = UNTESTED
     for now, judgement in replay([PASSED if passed else FAILED for passed in passes], policy):
         if judgement.alert and judgement.alert.event is AlertEvent.DOWN:
-            told += 1
-            assert judgement.alert.number == told <= max_alerts
-            assert judgement.health.failures == told * failures_per_alert
+            alerts += 1
+            assert judgement.alert.number == alerts <= max_alerts
+            assert judgement.health.failures == alerts * failures_per_alert
         if judgement.health.state is State.UP:
-            assert (judgement.alert is not None) == (told > 0)
-            told = 0
+            assert (judgement.alert is not None) == (alerts > 0)
+            alerts = 0
         changed = judgement.health.state is not before.state
         assert (judgement.transition is not None) == changed
         assert judgement.health.since == (now if changed else before.since)
@@ -177,12 +177,12 @@ def test_failing_target_is_tested_again_after_the_delay_of_its_state() -> None:
     """Warn, down and, once the last alert has been processed, lost: each has a delay of its own."""
     policy = replace(REFERENCE, delay_warn=20, delay_down=40, delay_lost=50)
     found = [judgement.health.next_test_at for _, judgement in replay([FAILED] * 10, policy, up())]
-    seconds = [(moment - START).total_seconds() for moment in found if moment]
+    seconds = [(due - START).total_seconds() for due in found if due]
     assert seconds == [20, 40, 80, 120, 160, 200, 240, 280, 330, 380]
 
 
 def test_nothing_is_held_once_an_alert_is_sent() -> None:
-    """The health of a target that is down says all that is known of its outage, and no more."""
+    """The health of a target that is down holds its outage and nothing else."""
     policy = replace(REFERENCE, failures_per_alert=1)
     [(_, judgement)] = replay([FAILED], policy, up())
     assert judgement.health == replace(
@@ -198,7 +198,7 @@ def test_nothing_is_held_once_an_alert_is_sent() -> None:
 
 
 def test_transition_says_how_long_the_state_before_lasted_and_what_ended_it() -> None:
-    """The error and the reason are those of the test; of a first test nobody knows what was before."""
+    """The error and the reason are those of the test; before a first test nothing is known."""
     hour = timedelta(hours=1)
     failed, passed = replay([FAILED, PASSED], REFERENCE, up())
     assert failed[1].transition == Transition(State.UP, State.WARN, START, hour, ErrorCode.TIMED_OUT, "no-greeting")
@@ -207,7 +207,7 @@ def test_transition_says_how_long_the_state_before_lasted_and_what_ended_it() ->
 
 
 def test_maintenance_keeps_what_was_before() -> None:
-    """A test inside a window tells that the window has begun, when the target last passed, and nothing else."""
+    """A test inside a window records that the window has begun, when the target last passed, and nothing else."""
     [(_, warn)] = replay([FAILED], MAINTAINED, up())
     begun = judge(warn.health, replace(PASSED, rtt_ms=8.5), MAINTAINED, WINDOW.start)
     within = replace(
@@ -229,12 +229,12 @@ def test_maintenance_that_begins_with_a_failed_test_names_its_error() -> None:
 
 
 def test_maintenance_of_a_suspended_target_leads_back_to_untested() -> None:
-    """A target that is switched on within a window starts over behind it."""
+    """A target that is switched on within a window starts over after it."""
     off = suspend(up(), START).health
     assert judge(off, FAILED, MAINTAINED, WINDOW.start).health.state_before_maintenance is State.UNTESTED
 
 
-def test_outage_goes_on_behind_maintenance_where_it_stood() -> None:
+def test_outage_goes_on_after_maintenance_where_it_was() -> None:
     """A target whose last alert had been processed is lost at its next failure, window or not."""
     *_, (_, down) = replay([FAILED] * 9, REFERENCE, up())
     window = OnceWindow(START + timedelta(minutes=10), START + timedelta(minutes=20))
@@ -245,7 +245,7 @@ def test_outage_goes_on_behind_maintenance_where_it_stood() -> None:
 
 
 def test_suspension_keeps_the_certificate_only() -> None:
-    """It is a transition, and what a test last saw of the certificate is still known; a second one changes nothing."""
+    """It is a transition, and the certificate that a test last saw is still known; a second one changes nothing."""
     expires = START + timedelta(days=90)
     health = judge(UNTESTED, replace(PASSED, certificate_expires=expires), REFERENCE, START).health
     later = START + timedelta(minutes=9)
@@ -257,8 +257,8 @@ def test_suspension_keeps_the_certificate_only() -> None:
     assert suspend(off.health, later + timedelta(minutes=1)) == Judgement(off.health)
 
 
-def test_first_failure_after_suspension_is_no_change() -> None:
-    """Nothing is known of the time before, so nothing has changed: it does not count as flapping."""
+def test_first_failure_after_suspension_is_not_a_change() -> None:
+    """Nothing is known of the time before, so nothing has changed: it does not count towards flapping."""
     off = suspend(up(), START).health
     assert judge(off, FAILED, REFERENCE, START).health.changes == ()
 

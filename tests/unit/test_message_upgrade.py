@@ -27,14 +27,14 @@ except ImportError:
 
 tick, minute = datetime(2026, 11, 24, 3, tzinfo=UTC), timedelta(minutes=1)
 health = Health(State.DOWN, tick, 4, 1, failing_since=tick - 2 * minute, next_test_at=tick + minute)
-owed = Pending(7, tick, tick, Transition(State.WARN, State.DOWN, tick, 2 * minute))
+entry = Pending(7, tick, tick, Transition(State.WARN, State.DOWN, tick, 2 * minute))
 defaults = {"failures_per_alert": 2}
 items = [
     {"target_id": "down", "host": "pop.example.net", "tls": "implicit"},
     {"target_id": "bad", "host": "x", "port": "many"},
 ]
 tests = [
-    PlannedTest(parse_target(item, defaults), Record(item["target_id"], 7, tick, health, None, (owed,), "w"))
+    PlannedTest(parse_target(item, defaults), Record(item["target_id"], 7, tick, health, None, (entry,), "w"))
     for item in items
 ]
 for work in (Batch(tick, tick + minute, 2, 1, tuple(tests), defaults), HourOfBatch(tick, 2, 1)):
@@ -90,7 +90,7 @@ def read(package: Path, messages: str) -> list[Any]:
 
 @pytest.mark.parametrize(("writer", "reader"), [("first", "this"), ("this", "first")])
 def test_each_version_reads_the_other_s_messages(packages: dict[str, Path], writer: str, reader: str) -> None:
-    """Targets, their problems, records, what they owe, and hours to add up arrive as their writer reads them itself."""
+    """Targets, their problems, records with outboxes, and hours to add up arrive as their writer reads them."""
     messages = run(packages[writer], WRITE)
     [[_, [[_, no_problems, _, record], [_, problems, _, _]]], hour] = found = read(packages[reader], messages)
     assert found == read(packages[writer], messages)

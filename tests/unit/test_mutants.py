@@ -11,42 +11,46 @@ from tests.mutants.findings import (
     unexplained,
 )
 
-SHOWN = """# popwatch.health.x__wake__mutmut_1: survived
---- src/popwatch/health.py
-+++ src/popwatch/health.py
+SHOWN = """# popwatch.decisions.judging.x__wake__mutmut_1: survived
+--- src/popwatch/decisions/judging.py
++++ src/popwatch/decisions/judging.py
 @@ -1,3 +1,3 @@
  match state:
 -    return health.state_before_maintenance or None
 +    return health.state_before_maintenance and None
 """
 WAKE = Change(
-    "health._wake",
+    "decisions.judging._wake",
     ("- return health.state_before_maintenance or None", "+ return health.state_before_maintenance and None"),
 )
-ITEM = {"function": "health._wake", "change": SHOWN.partition("@@\n")[2].replace("    ", ""), "reason": "None.\n"}
-OTHER = Change("health._wake", ("- return 1", "+ return 2"))
+ITEM = {
+    "function": "decisions.judging._wake",
+    "change": SHOWN.partition("@@\n")[2].replace("    ", ""),
+    "reason": "None.\n",
+}
+OTHER = Change("decisions.judging._wake", ("- return 1", "+ return 2"))
 RESULTS = {
-    "popwatch.health.x__wake__mutmut_1": "survived",
-    "popwatch.health.x__wake__mutmut_2": "killed",
-    "popwatch.health.x_judge__mutmut_1": "no tests",
-    "popwatch.pop3.xǁConversationǁ_fail__mutmut_1": "timeout",
-    "popwatch.pop3.xǁConversationǁ_fail__mutmut_2": "suspicious",
-    "popwatch.pop3.xǁConversationǁ_fail__mutmut_3": "not checked",
+    "popwatch.decisions.judging.x__wake__mutmut_1": "survived",
+    "popwatch.decisions.judging.x__wake__mutmut_2": "killed",
+    "popwatch.decisions.judging.x_judge__mutmut_1": "no tests",
+    "popwatch.prober.pop3.xǁConversationǁ_fail__mutmut_1": "timeout",
+    "popwatch.prober.pop3.xǁConversationǁ_fail__mutmut_2": "suspicious",
+    "popwatch.prober.pop3.xǁConversationǁ_fail__mutmut_3": "not checked",
 }
 
 
-def test_change_is_known_by_its_lines_wherever_they_stand() -> None:
+def test_change_is_known_by_its_lines_wherever_they_are() -> None:
     """The number of the mutant, the lines around and how far the code is indented do not matter."""
-    assert read_change("health._wake", SHOWN) == WAKE == read_explanations([ITEM])[0].change
+    assert read_change("decisions.judging._wake", SHOWN) == WAKE == read_explanations([ITEM])[0].change
 
 
 def test_function_is_named_as_in_the_source() -> None:
     """Functions by module and name, methods with their class."""
-    assert [function_of(name) for name in RESULTS][::3] == ["health._wake", "pop3.Conversation._fail"]
+    assert [function_of(name) for name in RESULTS][::3] == ["decisions.judging._wake", "prober.pop3.Conversation._fail"]
 
 
 def test_mutant_survives_unless_a_test_failed_or_never_ended() -> None:
-    """One that no test runs has survived, and so has one of which nobody knows; one not run yet has not."""
+    """One that no test runs has survived, and so has one with an unknown result; one not run yet has not."""
     assert [name[-8:] for name in survivors_of(RESULTS)] == ["mutmut_1", "mutmut_1", "mutmut_2"]
 
 
@@ -60,5 +64,8 @@ def test_survivors_and_explanations_must_match() -> None:
 
 def test_table_counts_each_mutant_once() -> None:
     """Mutants, killed, timed out, explained, unexplained, not run."""
-    rows = table(["health", "pop3"], RESULTS, [OTHER])
-    assert rows.splitlines()[2:] == ["| `health` | 3 | 1 | 0 | 1 | 1 | 0 |", "| `pop3` | 3 | 0 | 1 | 1 | 0 | 1 |"]
+    rows = table(["decisions.judging", "prober.pop3"], RESULTS, [OTHER])
+    assert rows.splitlines()[2:] == [
+        "| `decisions.judging` | 3 | 1 | 0 | 1 | 1 | 0 |",
+        "| `prober.pop3` | 3 | 0 | 1 | 1 | 0 | 1 |",
+    ]

@@ -18,7 +18,7 @@ def targets(*names: str, **fields: object) -> dict[str, Target]:
     return {name: parse_target({"target_id": name, "host": "h", **fields}) for name in names}
 
 
-class Watched(dict[str, Target]):
+class CountingTargets(dict[str, Target]):
     """Counts how often a target is looked up."""
 
     looks = 0
@@ -39,8 +39,8 @@ def test_everything_new_is_tested_at_the_first_tick() -> None:
     assert found.states == {State.UNTESTED: 2}
 
 
-def test_later_tests_get_their_own_moment() -> None:
-    """A failing target whose next test lies between the ticks is planned for that moment."""
+def test_later_tests_get_their_own_time() -> None:
+    """A failing target whose next test lies between the ticks is planned for that time."""
     health = Health(State.WARN, NOON, failures=1, next_test_at=NOON + timedelta(seconds=30))
     records = {"a": Record("a", 3, BEFORE + timedelta(seconds=30), health)}
     found = plan(NOON, BEFORE, targets("a", delay_warn=60), records, {})
@@ -50,7 +50,7 @@ def test_later_tests_get_their_own_moment() -> None:
 
 
 def test_switched_off_targets_are_suspended_once() -> None:
-    """A target switched off is suspended by the next sweep, and left alone after it."""
+    """A target that is switched off is suspended by the next sweep, and not again after it."""
     off = targets("a", "b", enabled=False)
     records = {"a": Record("a", 1, None, Health(State.DOWN)), "b": Record("b", 1, None, Health(State.SUSPENDED))}
     found = plan(NOON, BEFORE, off, records, {})
@@ -72,20 +72,20 @@ def test_records_without_target() -> None:
     assert without_target(targets("a"), records) == [Record("gone")]
 
 
-def test_unknown_fields_have_a_name_that_changes_with_them() -> None:
-    """The same unknown fields are reported once; others have another name, and none has none."""
-    name, found = unknown_fields(targets("a", "b", prot=1).values())
+def test_unknown_fields_have_a_digest_that_changes_with_them() -> None:
+    """The same unknown fields have the same digest, others another; with none it is empty."""
+    digest, found = unknown_fields(targets("a", "b", prot=1).values())
     assert found == ["a: prot", "b: prot"]
-    assert name == unknown_fields(targets("b", "a", prot=2).values())[0]
-    assert name != unknown_fields(targets("a", prot=1).values())[0]
+    assert digest == unknown_fields(targets("b", "a", prot=2).values())[0]
+    assert digest != unknown_fields(targets("a", prot=1).values())[0]
     assert unknown_fields(targets("a").values()) == ("", [])
 
 
-def test_unknown_fields_are_told_short_and_in_one_line() -> None:
-    """A name may have thousands of letters, and any of them."""
-    digest, [told] = unknown_fields(targets("a", **{"po\nrt" + "x" * 100_000: 1}).values())
-    assert told.startswith("a: po rtxxx")
-    assert len(told) == DETAIL_SHOWN
+def test_unknown_fields_are_reported_short_and_in_one_line() -> None:
+    """A name may have thousands of characters, of any kind."""
+    digest, [reported] = unknown_fields(targets("a", **{"po\nrt" + "x" * 100_000: 1}).values())
+    assert reported.startswith("a: po rtxxx")
+    assert len(reported) == DETAIL_SHOWN
     assert digest != unknown_fields(targets("a", **{"po\nrt" + "x" * 100_001: 1}).values())[0]
 
 
@@ -109,18 +109,18 @@ class TestDependence:
         ],
     )
     def test_a_failing_parent_explains(self, state: State, expected: str) -> None:
-        """From its first failed test on, and only while it fails."""
+        """From its first failed test on, and only while it is failing."""
         fleet = targets("gateway") | targets("child", depends_on="gateway")
         assert self.parents(fleet, gateway=state)["child"] == expected
 
     def test_a_parent_that_is_off_or_gone_explains_nothing(self) -> None:
-        """Otherwise its children's alerts would be held for good."""
+        """Otherwise its children's alerts would be held for ever."""
         assert self.parents(targets("child", depends_on="gone"))["child"] == ""
         fleet = targets("gateway", enabled=False) | targets("child", depends_on="gateway")
         assert self.parents(fleet, gateway=State.DOWN)["child"] == ""
 
     def test_a_cycle_explains_nothing(self) -> None:
-        """Two targets that depend on each other would otherwise hold each other's alerts for good."""
+        """Two targets that depend on each other would otherwise hold each other's alerts for ever."""
         fleet = targets("a", depends_on="b") | targets("b", depends_on="a") | targets("c", depends_on="a")
         found = self.parents(fleet, a=State.DOWN, b=State.DOWN, c=State.UNTESTED)
         assert (found["a"], found["b"], found["c"]) == ("", "", "a")
@@ -128,7 +128,7 @@ class TestDependence:
 
     def test_a_long_chain_is_walked_once(self) -> None:
         """A thousand targets, each behind the next: a few looks at each of them, not a thousand."""
-        fleet = Watched(
+        fleet = CountingTargets(
             {f"t{n}": target for n in range(1000) for target in targets(f"t{n}", depends_on=f"t{n + 1}").values()}
         )
         assert in_cycles(fleet) == set()

@@ -55,7 +55,7 @@ def test_slots_of_a_fleet_are_spread() -> None:
     assert max(by_tick) < 200
 
 
-def test_missed_ticks_are_made_up_for() -> None:
+def test_missed_ticks_are_caught_up() -> None:
     """After a pause every up target with a slot in it is due at the first tick, whatever its delay."""
     policy = replace(POLICY, delay_up=3600)
     names = [f"t{n}" for n in range(100)]
@@ -68,7 +68,7 @@ def test_missed_ticks_are_made_up_for() -> None:
     [(-300, 0), (0, 0), (30, 30), (59, 59), (60, None), (600, None)],
 )
 def test_failing_target_is_due_at_its_next_test(next_test: int, due: int | None) -> None:
-    """It is due now if that moment has come, before the next tick if it lies there, else not yet."""
+    """It is due now if that time has come, later if it lies before the next tick, else not yet."""
     health = Health(State.WARN, failures=1, next_test_at=NOON + timedelta(seconds=next_test))
     expected = None if due is None else NOON + timedelta(seconds=due)
     assert next_due("t", health, POLICY, tested=None, after=NOON - TICK, tick=NOON) == expected
@@ -83,7 +83,7 @@ def test_shortened_delay_takes_effect_at_once() -> None:
 
 @pytest.mark.parametrize("state", [State.UNTESTED, State.SUSPENDED])
 def test_new_and_resumed_targets_are_due_at_once(state: State) -> None:
-    """Nobody waits a day for the first test of a target with `delay_up: 86400`."""
+    """The first test of a target with `delay_up: 86400` does not wait a day."""
     policy = replace(POLICY, delay_up=86_400)
     assert next_due("t", Health(state), policy, tested=None, after=NOON - TICK, tick=NOON) == NOON
 
@@ -156,7 +156,7 @@ def test_group_name_is_of_the_set() -> None:
     ],
 )
 def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
-    """As many as fit go together, and one that fits nowhere goes alone; each size is looked at once."""
+    """As many as fit come together, and one above the limit comes alone; each size is read once."""
     once = iter(sizes)
     assert [sizes[some] for some in chunks(once, 100)] == parts
 
@@ -177,7 +177,7 @@ def test_longest_notice(policy: Policy, seconds: int) -> None:
 
 
 def test_update_of_popwatch_moves_nothing() -> None:
-    """Where samples lie, when a target's slots are and how a set is called stay the same from version to version."""
+    """The batch of a target, its slots and the name of a set stay the same from version to version."""
     assert batch_of("mail.example.net", 1024) == 752
     assert next_slot("mail.example.net", 86_400, NOON) == datetime(2026, 11, 24, 11, 29, 39, tzinfo=UTC)
     assert group_name(["mail.example.net", "pop.example.net"]) == "ddd323ea"
@@ -185,7 +185,7 @@ def test_update_of_popwatch_moves_nothing() -> None:
 
 @pytest.mark.parametrize("delay", [60, 90, 3600])
 def test_slots_lie_a_delay_apart_to_the_second(delay: int) -> None:
-    """The slot after a slot is one delay later, and the one after the moment before it is that slot."""
+    """The slot after a slot is one delay later, and the one after the second before it is that slot."""
     slot = next_slot("t", delay, NOON)
     assert NOON < slot <= NOON + timedelta(seconds=delay)
     assert slot.microsecond == 0
@@ -193,7 +193,7 @@ def test_slots_lie_a_delay_apart_to_the_second(delay: int) -> None:
     assert next_slot("t", delay, slot - timedelta(seconds=1)) == slot
 
 
-def test_id_that_is_no_text_has_a_batch() -> None:
+def test_id_that_is_not_text_has_a_batch() -> None:
     """A lone surrogate, which JSON can carry, stops no sweep."""
     assert batch_of("mail-\ud800", 8) in range(8)
 
@@ -210,7 +210,7 @@ def test_up_target_may_be_judged_at_its_own_slots_only() -> None:
 
 
 def test_shortened_delay_counts_for_a_test_that_is_to_be_judged() -> None:
-    """As the delay was, the next test would have been tomorrow; as it is, it is now."""
+    """By the old delay the next test would have been tomorrow; by the new one it is now."""
     health = Health(State.LOST, failures=9, next_test_at=NOON + timedelta(days=1))
     policy = replace(POLICY, delay_lost=60)
     assert is_due("t", health, policy, NOON - TICK, NOON)
@@ -218,6 +218,6 @@ def test_shortened_delay_counts_for_a_test_that_is_to_be_judged() -> None:
 
 @pytest.mark.parametrize("state", [State.UNTESTED, State.SUSPENDED])
 def test_resumed_target_is_due_at_once_however_lately_it_was_tested(state: State) -> None:
-    """What it was tested as before does not count."""
+    """The time of its earlier test does not count."""
     policy = replace(POLICY, delay_up=86_400)
     assert next_due("t", Health(state), policy, tested=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON

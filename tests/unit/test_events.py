@@ -1,4 +1,4 @@
-"""`judge`: what people are told beside down and recovered, and what is held back. States stay true throughout."""
+"""`judge`: the alerts beside down and recovered, and those that are held back. States stay true throughout."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +18,7 @@ START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
 FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting")
-HALF = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
+DEGRADED = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
 CALM = Policy(flap_per_hour=0)
 FLAPPY = Policy(failures_per_alert=1, flap_per_hour=6)
 
@@ -33,8 +33,8 @@ def run(outcomes: Iterable[Outcome], policy: Policy, health: Health = UNTESTED, 
     return found
 
 
-def told(judgements: Iterable[Judgement]) -> list[str]:
-    """The events told, `-` where there was none."""
+def events_of(judgements: Iterable[Judgement]) -> list[str]:
+    """The event of each judgement's alert, `-` where it has none."""
     return [judgement.alert.event.value if judgement.alert else "-" for judgement in judgements]
 
 
@@ -49,14 +49,14 @@ UP = judge(UNTESTED, PASSED, CALM, START - MINUTE).health
         ([FAILED, PASSED] * 3 + [FAILED], FLAPPY, AlertEvent.FLAPPING, 7, timedelta()),
         ([FAILED, PASSED] * 4 + [PASSED] * 20, FLAPPY, AlertEvent.STEADY, 0, timedelta()),
         ([FAILED, PASSED] * 3 + [FAILED] * 21, FLAPPY, AlertEvent.STEADY, 0, 20 * MINUTE),
-        ([HALF] * 3, CALM, AlertEvent.DEGRADED, 0, timedelta()),
-        ([HALF] * 3 + [PASSED], CALM, AlertEvent.RESTORED, 0, timedelta()),
+        ([DEGRADED] * 3, CALM, AlertEvent.DEGRADED, 0, timedelta()),
+        ([DEGRADED] * 3 + [PASSED], CALM, AlertEvent.RESTORED, 0, timedelta()),
     ],
 )
 def test_alert_says_what_it_counts_when_and_how_long_it_has_failed(
     outcomes: list[Outcome], policy: Policy, event: AlertEvent, number: int, outage: timedelta
 ) -> None:
-    """`down` counts alerts, `flapping` changes, others nothing; the moment is the test's."""
+    """`down` counts alerts, `flapping` changes, others nothing; the time is the test's."""
     assert run(outcomes, policy, UP)[-1].alert == Alert(event, number, START + (len(outcomes) - 1) * MINUTE, outage)
 
 
@@ -66,35 +66,35 @@ class TestDependence:
     CHILD = replace(CALM, depends_on="gateway")
 
     def test_alerts_are_held_while_the_parent_fails(self) -> None:
-        """The child goes down, its failure has a cause, and nobody is told."""
+        """The child goes down, its failure has a cause, and no alert is sent."""
         judgements = run([FAILED] * 12, self.CHILD, UP, parent="gateway")
         last = judgements[-1].health
-        assert told(judgements) == ["-"] * 12
+        assert events_of(judgements) == ["-"] * 12
         assert (last.state, last.caused_by, last.alerts_sent, last.alert_held) == (State.DOWN, "gateway", 0, True)
 
-    def test_child_that_still_fails_is_told_of_at_its_next_test(self) -> None:
+    def test_child_that_still_fails_is_alerted_at_its_next_test(self) -> None:
         """The parent is back, the child is not: alert 1 comes at once, further ones as usual."""
         held = run([FAILED] * 4, self.CHILD, UP, parent="gateway")[-1].health
-        assert told(run([FAILED] * 6, self.CHILD, held)) == ["down", "down", "-", "-", "down", "-"]
+        assert events_of(run([FAILED] * 6, self.CHILD, held)) == ["down", "down", "-", "-", "down", "-"]
 
-    def test_child_that_is_back_with_its_parent_is_never_told_of(self) -> None:
-        """Nobody was told that it was down, so nobody is told that it is up."""
+    def test_child_that_is_back_with_its_parent_is_never_alerted(self) -> None:
+        """No alert said that it was down, so none says that it is up."""
         held = run([FAILED] * 4, self.CHILD, UP, parent="gateway")[-1].health
-        assert told(run([PASSED, PASSED], self.CHILD, held)) == ["-", "-"]
+        assert events_of(run([PASSED, PASSED], self.CHILD, held)) == ["-", "-"]
 
     def test_an_alert_waits_for_the_parents_own_test(self) -> None:
-        """With `failures_per_alert: 1` the parent may not have been tested yet, so the first failure tells nothing."""
+        """With `failures_per_alert: 1` the parent may not have been tested yet, so the first failure is held."""
         policy = replace(self.CHILD, failures_per_alert=1)
-        assert told(run([FAILED, FAILED], policy, UP)) == ["-", "down"]
+        assert events_of(run([FAILED, FAILED], policy, UP)) == ["-", "down"]
 
-    def test_recovery_of_what_was_told_is_told_though_the_parent_fails(self) -> None:
-        """Alerts are held, their ends never."""
+    def test_recovery_of_an_alerted_outage_is_sent_though_the_parent_fails(self) -> None:
+        """`down` alerts are held, recoveries never."""
         down = run([FAILED] * 3, self.CHILD, UP)[-1].health
-        assert told(run([PASSED], self.CHILD, down, parent="gateway")) == ["recovered"]
+        assert events_of(run([PASSED], self.CHILD, down, parent="gateway")) == ["recovered"]
 
 
 class TestAcknowledgement:
-    """Somebody knows of the outage: no more alerts of it, but its end."""
+    """An acknowledged outage brings no more alerts, except the one that it has ended."""
 
     def known(self, outage: datetime) -> Policy:
         return replace(CALM, acknowledged=Acknowledgement(outage, outage))
@@ -102,21 +102,21 @@ class TestAcknowledgement:
     def test_no_more_alerts_but_the_recovery(self) -> None:
         """Acknowledged after alert 1, the outage ends with `recovered`."""
         down = run([FAILED] * 3, CALM, UP)[-1].health
-        assert told(run([FAILED] * 9 + [PASSED], self.known(START), down)) == ["-"] * 9 + ["recovered"]
+        assert events_of(run([FAILED] * 9 + [PASSED], self.known(START), down)) == ["-"] * 9 + ["recovered"]
 
-    def test_recovery_is_told_even_if_no_alert_was_sent(self) -> None:
-        """Whoever acknowledged in warn waits to hear of the end."""
+    def test_recovery_is_sent_even_if_no_alert_was_sent(self) -> None:
+        """Whoever acknowledged it in warn wants to know when it ends."""
         warn = run([FAILED], CALM, UP)[-1].health
-        assert told(run([FAILED] * 5 + [PASSED], self.known(START), warn)) == ["-"] * 5 + ["recovered"]
+        assert events_of(run([FAILED] * 5 + [PASSED], self.known(START), warn)) == ["-"] * 5 + ["recovered"]
 
-    def test_who_is_never_alerted_hears_of_no_recovery_either(self) -> None:
+    def test_without_alerts_no_recovery_is_sent_either(self) -> None:
         """`max_alerts` 0 never alerts, acknowledged or not."""
         warn = run([FAILED], CALM, UP)[-1].health
-        assert told(run([PASSED], replace(self.known(START), max_alerts=0), warn)) == ["-"]
+        assert events_of(run([PASSED], replace(self.known(START), max_alerts=0), warn)) == ["-"]
 
-    def test_another_outage_is_told_as_usual(self) -> None:
+    def test_another_outage_is_alerted_as_usual(self) -> None:
         """An acknowledgement is of one outage only."""
-        assert told(run([FAILED] * 3, self.known(START - timedelta(hours=1)), UP)) == ["-", "-", "down"]
+        assert events_of(run([FAILED] * 3, self.known(START - timedelta(hours=1)), UP)) == ["-", "-", "down"]
 
 
 class TestFlapping:
@@ -125,25 +125,25 @@ class TestFlapping:
     def test_one_alert_instead_of_many_and_one_when_steady(self) -> None:
         """The seventh change within an hour is `flapping`; 20 minutes without one are `steady`."""
         outcomes = [FAILED, PASSED] * 6 + [PASSED] * 30
-        events = told(run(outcomes, FLAPPY, UP))
+        events = events_of(run(outcomes, FLAPPY, UP))
         assert events[:6] == ["down", "recovered"] * 3
         assert events[6] == "flapping"
         assert [event for event in events[7:] if event != "-"] == ["steady"]
         assert events.index("steady") == 11 + 20
 
     def test_states_stay_true(self) -> None:
-        """Each change of state is a transition, told or not."""
+        """Each change of state is a transition, alerted or not."""
         judgements = run([FAILED, PASSED] * 8, FLAPPY, UP)
         assert all(judgement.transition for judgement in judgements)
 
-    def test_what_was_told_is_closed_though_it_flaps(self) -> None:
+    def test_an_alerted_outage_is_closed_though_it_flaps(self) -> None:
         """A `down` that was sent is followed by its `recovered`, even when that change is one too many."""
         policy = Policy(failures_per_alert=1, flap_per_hour=1)
-        assert told(run([FAILED, PASSED, FAILED, PASSED], policy, UP)) == ["down", "recovered", "flapping", "-"]
+        assert events_of(run([FAILED, PASSED, FAILED, PASSED], policy, UP)) == ["down", "recovered", "flapping", "-"]
 
-    def test_outage_of_a_flapping_target_is_told_once_it_is_steady(self) -> None:
+    def test_outage_of_a_flapping_target_is_alerted_once_it_is_steady(self) -> None:
         """It stays down: `steady` says so, and alert 1 follows at the next failed test."""
-        events = told(run([FAILED, PASSED] * 4 + [FAILED] * 30, FLAPPY, UP))
+        events = events_of(run([FAILED, PASSED] * 4 + [FAILED] * 30, FLAPPY, UP))
         assert [event for event in events[6:] if event != "-"][:3] == ["flapping", "steady", "down"]
 
     def test_steadiness_leaves_nothing_behind(self) -> None:
@@ -151,9 +151,9 @@ class TestFlapping:
         last = run([FAILED, PASSED] * 4 + [PASSED] * 20, FLAPPY, UP)[-1].health
         assert last == replace(UP, since=START + 7 * MINUTE, last_good_at=START + 27 * MINUTE)
 
-    def test_few_changes_are_no_flapping(self) -> None:
+    def test_few_changes_are_not_flapping(self) -> None:
         """Six changes in an hour are within the default."""
-        assert "flapping" not in told(run([FAILED, PASSED] * 3 + [PASSED] * 60, FLAPPY, UP))
+        assert "flapping" not in events_of(run([FAILED, PASSED] * 3 + [PASSED] * 60, FLAPPY, UP))
 
     def test_changes_kept_are_few(self) -> None:
         """A record does not grow with the changes."""
@@ -161,66 +161,73 @@ class TestFlapping:
         assert len(last.changes) == 7
 
     def test_zero_never_flaps(self) -> None:
-        """`flap_per_hour: 0` tells each change."""
-        assert told(run([FAILED, PASSED] * 20, replace(CALM, failures_per_alert=1), UP)) == ["down", "recovered"] * 20
+        """`flap_per_hour: 0` alerts each change."""
+        assert (
+            events_of(run([FAILED, PASSED] * 20, replace(CALM, failures_per_alert=1), UP)) == ["down", "recovered"] * 20
+        )
 
 
-class TestHalfUp:
-    """Some of a host's addresses fail: up, and told of."""
+class TestDegraded:
+    """Some of a host's addresses fail: it is up, and an alert says so."""
 
-    def test_told_once_when_it_lasts_and_once_when_it_ends(self) -> None:
-        """Three tests in a row bring `degraded`, the first whole one `restored`."""
-        events = told(run([HALF] * 5 + [PASSED, PASSED], CALM, UP))
+    def test_alerted_once_when_it_lasts_and_once_when_it_ends(self) -> None:
+        """Three degraded tests in a row bring `degraded`, the first full one `restored`."""
+        events = events_of(run([DEGRADED] * 5 + [PASSED, PASSED], CALM, UP))
         assert events == ["-", "-", "degraded", "-", "-", "restored", "-"]
 
     def test_it_is_up(self) -> None:
-        """Half up is up, without a transition."""
-        judgements = run([HALF] * 5, CALM, UP)
+        """Degraded is up, without a transition."""
+        judgements = run([DEGRADED] * 5, CALM, UP)
         assert {judgement.health.state for judgement in judgements} == {State.UP}
         assert not any(judgement.transition for judgement in judgements)
 
     def test_brief_trouble_is_silent(self) -> None:
-        """Two half tests and a whole one tell nothing."""
-        assert told(run([HALF, HALF, PASSED], CALM, UP)) == ["-"] * 3
+        """Two degraded tests and a full one send no alert."""
+        assert events_of(run([DEGRADED, DEGRADED, PASSED], CALM, UP)) == ["-"] * 3
 
     def test_failure_between_starts_the_count_anew(self) -> None:
-        """Three half tests in a row are told, and a failed one in between ends a row."""
-        assert told(run([HALF, HALF, FAILED, HALF, HALF, HALF], CALM, UP)) == ["-"] * 5 + ["degraded"]
+        """Three degraded tests in a row are alerted, and a failed one in between ends a row."""
+        assert events_of(run([DEGRADED, DEGRADED, FAILED, DEGRADED, DEGRADED, DEGRADED], CALM, UP)) == ["-"] * 5 + [
+            "degraded"
+        ]
 
-    def test_recovery_of_a_whole_host_needs_no_second_word(self) -> None:
-        """Who was told `degraded`, then `down`, is told `recovered` and not `restored` as well."""
-        assert told(run([HALF] * 3 + [FAILED] * 3 + [PASSED] * 2, CALM, UP))[-3:] == ["down", "recovered", "-"]
+    def test_recovery_of_all_addresses_needs_no_second_alert(self) -> None:
+        """After `degraded` and `down` comes `recovered`, and not `restored` as well."""
+        assert events_of(run([DEGRADED] * 3 + [FAILED] * 3 + [PASSED] * 2, CALM, UP))[-3:] == ["down", "recovered", "-"]
 
-    def test_recovery_of_half_a_host_leaves_the_other_half_to_be_told(self) -> None:
-        """It is half up again as it was before, so that `restored` follows."""
-        assert told(run([HALF] * 3 + [FAILED] * 3 + [HALF, PASSED], CALM, UP))[-2:] == ["recovered", "restored"]
+    def test_recovery_of_some_addresses_leaves_restored_to_come(self) -> None:
+        """It is degraded again as it was before, so that `restored` follows."""
+        assert events_of(run([DEGRADED] * 3 + [FAILED] * 3 + [DEGRADED, PASSED], CALM, UP))[-2:] == [
+            "recovered",
+            "restored",
+        ]
 
     def test_restored_leaves_nothing_behind(self) -> None:
-        """A target that is whole again is judged as one that always was."""
-        assert run([HALF] * 3 + [PASSED], CALM, UP)[-1].health == replace(UP, last_good_at=START + 3 * MINUTE)
+        """A target that is restored is judged as one that was never degraded."""
+        assert run([DEGRADED] * 3 + [PASSED], CALM, UP)[-1].health == replace(UP, last_good_at=START + 3 * MINUTE)
 
     def test_silent_change_is_a_change(self) -> None:
-        """A pass from warn is told to nobody, and has to be written all the same."""
+        """A pass from warn sends no alert, and has to be written all the same."""
         health = run([FAILED], CALM, UP)[-1].health
         judgement = judge(health, PASSED, CALM, START + MINUTE)
         assert judgement.alert is None
         assert not changes_nothing(health, judgement)
 
     def test_long_trouble_writes_nothing_more(self) -> None:
-        """Once told, a further half test changes nothing that would have to be written."""
-        health = run([HALF] * 3, CALM, UP)[-1].health
-        assert changes_nothing(health, judge(health, HALF, CALM, START + 4 * MINUTE))
+        """Once alerted, a further degraded test changes nothing that would have to be written."""
+        health = run([DEGRADED] * 3, CALM, UP)[-1].health
+        assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 4 * MINUTE))
 
 
 class TestCertificates:
     """Warnings at 30, 14, 7, 3 and 1 days, once each."""
 
     def warnings(self, expires: Iterable[datetime], policy: Policy = CALM) -> list[str]:
-        """What is told of daily tests that show these certificates, as `day:limit`."""
+        """The warnings of daily tests that show these certificates, as `day:limit`."""
         health, found = UP, []
-        for day, moment in enumerate(expires):
+        for day, expiry in enumerate(expires):
             now = START + timedelta(days=day)
-            judgement = judge(health, replace(PASSED, certificate_expires=moment), policy, now)
+            judgement = judge(health, replace(PASSED, certificate_expires=expiry), policy, now)
             assert judgement.health.state is State.UP
             if judgement.alert:
                 assert judgement.alert.event is AlertEvent.CERTIFICATE
@@ -243,7 +250,7 @@ class TestCertificates:
         assert self.warnings([short, long, short, long, short]) == ["0:7", "2:3", "4:1"]
 
     def test_other_certificate_is_warned_of_once_the_first_has_run_out(self) -> None:
-        """From the very moment at which the one that was warned of expires."""
+        """From the second at which the one that was warned of expires."""
         short, long = START + timedelta(days=1), START + timedelta(days=25)
         assert self.warnings([short, long, long]) == ["0:1", "1:30"]
 
@@ -263,7 +270,7 @@ class TestCertificates:
         assert (judgement.health.state, judgement.transition) == (State.UP, None)
         assert judgement.alert is not None
 
-    def test_suspension_does_not_forget(self) -> None:
+    def test_suspension_keeps_what_was_warned_of(self) -> None:
         """What was warned of is not warned of again after `popwatch suspend` and `resume`."""
         outcome = replace(PASSED, certificate_expires=START + timedelta(days=20))
         health = judge(UP, outcome, CALM, START).health
@@ -272,13 +279,13 @@ class TestCertificates:
 
 
 @given(
-    st.lists(st.sampled_from([PASSED, FAILED, HALF]), max_size=80),
+    st.lists(st.sampled_from([PASSED, FAILED, DEGRADED]), max_size=80),
     st.integers(1, 4),
     st.integers(0, 3),
     st.integers(0, 7),
     st.lists(st.booleans(), min_size=80, max_size=80),
 )
-def test_whatever_is_told_is_closed(
+def test_every_alerted_outage_is_closed(
     outcomes: list[Outcome], failures_per_alert: int, max_alerts: int, flap_per_hour: int, parent_fails: list[bool]
 ) -> None:
     """A passed test leaves no `down` open; numbers run 1, 2, ... up to the limit, whatever happened before."""
