@@ -46,7 +46,7 @@ def read_explanations(items: Iterable[dict[str, str]]) -> list[Explanation]:
 
 
 def function_of(name: str) -> str:
-    """`decisions.judging._pass` of `popwatch.decisions.judging.x__pass__mutmut_3`; methods are `xǁConversationǁ_fail`."""
+    """`decisions.judging._pass` of `popwatch.decisions.judging.x__pass__mutmut_3`; methods are `xǁClassǁ_fail`."""
     found = name.removeprefix("popwatch.").rpartition("__mutmut_")[0]
     return re.sub(r"\.x(_|ǁ)", ".", found, count=1).replace("ǁ", ".")
 
