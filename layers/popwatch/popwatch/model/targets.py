@@ -1,7 +1,7 @@
-"""What the user configures: a `Target`, its fields, their defaults and their checks. Words, no I/O.
+"""What the user configures: a `Target`, its `Policy`, and how they are read from an item. No I/O.
 
-A target comes from an item that somebody wrote by hand, so `parse_target` never raises: it takes numbers written as
-strings and words in any letter case, and what it cannot take becomes a `Problem` of that target.
+Items are written by hand, so `parse_target` never raises: it takes numbers written as strings and words in any letter
+case, and what it cannot use becomes a `Problem` of that target. The fields are described in fields.py.
 """
 
 import json
@@ -21,13 +21,13 @@ An item, the defaults and a record travel in one message of at most 1 MiB. Certi
 """
 
 SMALL = 200
-"""Characters of a text that is not weighed: all fields of that length fit."""
+"""Texts this short do not count towards LARGEST_ITEM."""
 
 MOST_BITS = 1000
-"""Bits of a whole number; DynamoDB keeps no greater ones, and above 1,024 there is no float for it."""
+"""Bits of an integer. DynamoDB keeps none that is longer, and above 1,024 there is no float for it."""
 
 EXPLAINED = 300
-"""Characters of an explanation, since it may quote what somebody wrote."""
+"""Characters of an explanation, which may quote the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a target's outcomes are judged: delays in seconds to the next test by state, and when people are told."""
+    """How a target's outcomes are judged: seconds from one test to the next in each state, and when alerts are sent."""
 
     delay_up: int = 60
     delay_warn: int = 60
@@ -69,10 +69,8 @@ class Policy:
         return known if known and outage is not None and known.outage == outage else None
 
 
-USUAL = Policy()
-"""The policy of a target that says nothing about it."""
-
-POLICY_FIELDS = frozenset(known.name for known in fields(Policy))
+DEFAULT_POLICY = Policy()
+POLICY_FIELDS = frozenset(attribute.name for attribute in fields(Policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class Target:
     check_quit: bool = True
     all_addresses: bool = False
     max_test_seconds: float = 10.0
-    policy: Policy = USUAL
+    policy: Policy = DEFAULT_POLICY
     group: str = ""
     tags: tuple[str, ...] = ()
     timezone: tzinfo = UTC
@@ -106,6 +104,18 @@ class Target:
     fields: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
+def place(target: Target) -> str:
+    """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f"{host}:{target.port}"
+
+
+def parse_targets(items: Iterable[Mapping[str, object]], defaults: Mapping[str, object]) -> dict[str, Target]:
+    """The targets that those items describe, by their ids."""
+    targets = (parse_target(item, defaults) for item in items)
+    return {target.target_id: target for target in targets}
+
+
 def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Target:
     """The target that `item` describes, with the user's own `defaults` for what it leaves out.
 
@@ -114,59 +124,55 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     """
     defaults = defaults or {}
     own = {name: value for name, value in item.items() if not is_blank(value)}
-    fields = {**defaults, **own}
-    own_heavy = overweight(own)
-    heavy = own_heavy | (overweight(defaults) - own.keys())
+    own_oversized = oversized(own)
+    all_oversized = own_oversized | (oversized(defaults) - own.keys())
     values: dict[str, object] = {}
     problems: list[Problem] = []
-    for name, value in fields.items():
+    for name, value in {**defaults, **own}.items():
         known = FIELDS_BY_NAME.get(name)
         if known is None or is_blank(value):
             continue
         try:
-            if name in heavy:
+            if name in all_oversized:
                 raise ValueError("it is too large, or nested too deeply")
             values[name] = known.parse(value)
         except ValueError as error:
-            problems.append(Problem(name, _locate(str(error), name, own)))
+            origin = "" if name in own else f" of the item `{DEFAULTS_ID}`"
+            problems.append(_unusable(name, error, origin))
     if "host" not in values and not any(problem.field == "host" for problem in problems):
         problems.append(
             Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
         )
     _parse_timed(values, problems)
-    return _build(values, tuple(problems), item, _known(own, own_heavy))
+    return _build(values, tuple(problems), item, _known(own, own_oversized))
 
 
-def carried(fields: Mapping[str, object]) -> dict[str, object]:
+def carried(item: Mapping[str, object]) -> dict[str, object]:
     """The fields of an item, or of the defaults, that travel in a batch message: known, filled, and not too large."""
-    filled = {name: value for name, value in fields.items() if not is_blank(value)}
-    return _known(filled, overweight(filled))
+    filled = {name: value for name, value in item.items() if not is_blank(value)}
+    return _known(filled, oversized(filled))
 
 
-def _known(fields: Mapping[str, object], heavy: Set[str]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if name in FIELDS_BY_NAME and name not in heavy}
+def oversized(item: Mapping[str, object]) -> set[str]:
+    """The known fields that do not fit into `LARGEST_ITEM` after those before them, or that JSON cannot hold.
 
-
-def overweight(fields: Mapping[str, object]) -> set[str]:
-    """The known fields that do not fit into `LARGEST_ITEM` beside those before them, or that no JSON can hold.
-
-    The id is none of them: as a key it has at most 2,048 bytes.
+    Never the id: DynamoDB limits a key to 2,048 bytes.
     """
-    heavy: set[str] = set()
+    names: set[str] = set()
     room = LARGEST_ITEM
-    for name, value in fields.items():
+    for name, value in item.items():
         if _is_small(value) or name not in FIELDS_BY_NAME or name == "target_id":
             continue
-        size = _weigh(value)
+        size = _json_size(value)
         if size > room:
-            heavy.add(name)
+            names.add(name)
         else:
             room -= size
-    return heavy
+    return names
 
 
 def _is_small(value: object) -> bool:
-    """Whether a value need not be weighed, as nearly all need not."""
+    """Whether a value need not be counted; nearly all are small, and making JSON of each would slow every sweep."""
     if isinstance(value, str):
         return len(value) <= SMALL
     if isinstance(value, int):
@@ -174,9 +180,9 @@ def _is_small(value: object) -> bool:
     return value is None or isinstance(value, float)
 
 
-def _weigh(value: object) -> int:
-    """The characters of a value as JSON; too many for what JSON cannot hold."""
-    if isinstance(value, int):
+def _json_size(value: object) -> int:
+    """The characters of a value as JSON; more than fit for what JSON or the stack cannot hold."""
+    if isinstance(value, int):  # longer than MOST_BITS
         return LARGEST_ITEM + 1
     try:
         return len(json.dumps(value, default=str))
@@ -184,18 +190,16 @@ def _weigh(value: object) -> int:
         return LARGEST_ITEM + 1
 
 
-def parse_targets(items: Iterable[Mapping[str, object]], defaults: Mapping[str, object]) -> dict[str, Target]:
-    """The targets that those items describe, by their ids."""
-    return {target.target_id: target for target in (parse_target(item, defaults) for item in items)}
+def _known(item: Mapping[str, object], oversized: Set[str]) -> dict[str, object]:
+    return {name: value for name, value in item.items() if name in FIELDS_BY_NAME and name not in oversized}
 
 
-def _locate(error: str, name: str, item: Mapping[str, object]) -> str:
-    place = "" if name in item else f" of the item `{DEFAULTS_ID}`"
-    return f"The field `{name}`{place} cannot be used: {clean(error, EXPLAINED)}."
+def _unusable(name: str, error: ValueError, origin: str = "") -> Problem:
+    return Problem(name, f"The field `{name}`{origin} cannot be used: {clean(str(error), EXPLAINED)}.")
 
 
 def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
-    """What holds moments, read last because those without an offset are in the target's own time zone."""
+    """Parse the fields that hold times: last, as times without an offset are in the target's `timezone`."""
     if values.keys().isdisjoint(("maintenance", "silence", "acknowledged")):
         return
     zone = values.get("timezone", UTC)
@@ -205,24 +209,21 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
         try:
             windows.append(parse_window(window, zone))
         except ValueError as error:
-            why = clean(str(error), EXPLAINED)
-            problems.append(
-                Problem("maintenance", f"The field `maintenance` cannot be used: window {position}: {why}.")
-            )
-            break  # a list of 400 KB has ten thousand windows, and would have as many problems
+            problems.append(_unusable("maintenance", ValueError(f"window {position}: {error}")))
+            break  # one is enough: 400 KB hold ten thousand windows, and each might be a problem
     values["maintenance"] = tuple(windows)
     for name, parse in (("silence", parse_silence), ("acknowledged", parse_acknowledgement)):
+        if name not in values:
+            continue
         try:
-            if name in values:
-                values[name] = parse(values[name], zone)
+            values[name] = parse(values[name], zone)
         except ValueError as error:
-            values.pop(name)
-            why = clean(str(error), EXPLAINED)
-            problems.append(Problem(name, f"The field `{name}` cannot be used: {why}."))
+            del values[name]
+            problems.append(_unusable(name, error))
 
 
 def _build(
-    values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object], fields: Mapping[str, object]
+    values: dict[str, object], problems: tuple[Problem, ...], item: Mapping[str, object], known: Mapping[str, object]
 ) -> Target:
     target_id = item.get("target_id", "")
     target_id = target_id if isinstance(target_id, str) else quote(target_id)
@@ -235,17 +236,11 @@ def _build(
         "tls_name": host,
     }
     if values.get("tls") is TlsMode.IMPLICIT:
-        built_in["port"] = 995
+        built_in["port"] = 995  # RFC 8314 section 7.3
     return Target(
-        policy=Policy(**policy) if policy else USUAL,  # type: ignore[arg-type]
+        policy=Policy(**policy) if policy else DEFAULT_POLICY,  # type: ignore[arg-type]
         problems=problems,
         unknown_fields=tuple(sorted(map(str, item.keys() - FIELDS_BY_NAME.keys()))),
-        fields=fields,
+        fields=known,
         **built_in | values,  # type: ignore[arg-type]
     )
-
-
-def place(target: Target) -> str:
-    """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    return f"{host}:{target.port}"
