@@ -1,4 +1,4 @@
-"""The prober against scripted servers over real sockets: what each trouble is called, and that it harms nobody."""
+"""The prober against scripted servers over real sockets: the outcome of each fault, which affects no other test."""
 
 import gc
 import resource
@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,7 +20,7 @@ from popwatch.prober.addresses import is_local
 from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
-from popwatch.prober.resolver import Answer, Names, interleave
+from popwatch.prober.resolver import LookupResult, Resolver, interleave
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 
 CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
@@ -34,7 +34,8 @@ def server() -> Iterator[ScriptedServer]:
 
 
 def target(port: int, name: str = "t", **fields: Any) -> Target:
-    return parse_target({"target_id": name, "host": "127.0.0.1", "port": port, "max_test_seconds": 2, **fields})
+    """A target on this machine, with a deadline that a test meets on a busy machine too."""
+    return parse_target({"target_id": name, "host": "127.0.0.1", "port": port, "max_test_seconds": 20, **fields})
 
 
 def run(prober: Prober, targets: list[Target], **options: Any) -> dict[str, Outcome]:
@@ -43,6 +44,26 @@ def run(prober: Prober, targets: list[Target], **options: Any) -> dict[str, Outc
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def descriptors_fall_to(count: int) -> bool:
+    """Whether this process has no more than `count` descriptors, once the server has closed its own."""
+    end = time.monotonic() + 10
+    while descriptors() > count and time.monotonic() < end:
+        time.sleep(0.01)
+    return descriptors() <= count
+
+
+@contextmanager
+def unused_port() -> Iterator[int]:
+    """A port on which nothing listens, at any address, but what the test itself starts there.
+
+    The kernel gives out a port that is free at one address, although another server may have it at the next one.
+    """
+    with socket.socket() as holder:
+        holder.bind(("", 0))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # only now: from here on listeners may join it
+        yield int(holder.getsockname()[1])
 
 
 def resolver(names: dict[str, list[str]]) -> Callable[[str], list[str]]:
@@ -55,14 +76,14 @@ def resolver(names: dict[str, list[str]]) -> Callable[[str], list[str]]:
 
 
 def test_healthy(server: ScriptedServer) -> None:
-    """A pass: every phase timed, the greeting and the address kept, QUIT said."""
+    """A pass: every phase timed, the greeting and the address in the outcome, QUIT sent."""
     port = server.listen("healthy")
     outcome = probe(target(port))
     assert outcome.passed
     assert (outcome.phase, outcome.reason, outcome.message) == (Phase.QUIT, "", "")
     assert (outcome.address, outcome.greeting) == ("127.0.0.1", "+OK scripted POP3 ready")
     times = (outcome.rtt_ms, outcome.connect_ms, outcome.greeting_ms, outcome.quit_ms)
-    assert all(time is not None and 0 <= time < 2000 for time in times)
+    assert all(time is not None and 0 <= time < 20_000 for time in times)
     assert outcome.dns_ms is None
     assert server.connections(port)[0].quit
 
@@ -84,7 +105,7 @@ def test_healthy(server: ScriptedServer) -> None:
     ],
 )
 def test_passes(server: ScriptedServer, script: str, fields: dict[str, Any]) -> None:
-    """What is odd but within the rules, or within those of the target, passes."""
+    """What is unusual but allowed by the protocol, or by the target's fields, passes."""
     outcome = probe(target(server.listen(script), **fields))
     assert outcome.passed, outcome
 
@@ -120,7 +141,7 @@ def test_passes(server: ScriptedServer, script: str, fields: dict[str, Any]) -> 
     ],
 )
 def test_failures(server: ScriptedServer, script: str, error: ErrorCode, phase: Phase, reason: str) -> None:
-    """Every kind of trouble has its error, its reason and the phase in which it came."""
+    """Every fault has its error, its reason and its phase."""
     outcome = probe(target(server.listen(script), max_test_seconds=1))
     assert (outcome.error, outcome.phase, outcome.reason) == (error, phase, reason), outcome
     assert outcome.detail
@@ -133,7 +154,7 @@ def test_a_wrong_answer_does_not_wait_for_the_deadline(server: ScriptedServer, s
 
 
 def test_response_code_is_shown(server: ScriptedServer) -> None:
-    """The RFC 2449 response code stands in the detail, as the server wrote it."""
+    """The RFC 2449 response code is in the detail as the server wrote it."""
     outcome = probe(target(server.listen("error:[SYS/PERM] gone")))
     assert "[SYS/PERM] gone" in outcome.detail
 
@@ -158,7 +179,7 @@ def test_bad_fields_fail_without_a_connection(server: ScriptedServer) -> None:
 
 
 def test_ipv6_literal(server: ScriptedServer) -> None:
-    """An IPv6 address is tested as it is."""
+    """An IPv6 address is tested without a lookup."""
     outcome = probe(target(server.listen("healthy", host="::1"), host="::1"))
     assert outcome.passed
     assert outcome.address == "::1"
@@ -166,51 +187,53 @@ def test_ipv6_literal(server: ScriptedServer) -> None:
 
 def test_addresses_are_tried_in_turn(server: ScriptedServer) -> None:
     """A name whose first addresses refuse passes by the one that answers, which the outcome names."""
-    port = server.listen("healthy", host="127.0.0.3")
     prober = Prober(resolve=resolver({"pop.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]}))
-    outcome = probe(target(port, host="pop.test"), prober)
+    with unused_port() as port:
+        server.listen("healthy", host="127.0.0.3", port=port)
+        outcome = probe(target(port, host="pop.test"), prober)
     assert outcome.passed
     assert outcome.address == "127.0.0.3"
     assert outcome.dns_ms is not None
 
 
-def test_all_addresses_refuse(server: ScriptedServer) -> None:
-    """The detail tells each address and what became of it."""
-    port = server.listen("refused")
+def test_all_addresses_refuse() -> None:
+    """The detail has each address and its reason."""
     prober = Prober(resolve=resolver({"pop.test": ["127.0.0.1", "127.0.0.2"]}))
-    outcome = probe(target(port, host="pop.test"), prober)
+    with unused_port() as port:
+        outcome = probe(target(port, host="pop.test"), prober)
     assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "refused")
     assert "127.0.0.1" in outcome.detail
     assert "127.0.0.2" in outcome.detail
 
 
 def test_a_silent_address_does_not_hide_a_good_one(server: ScriptedServer) -> None:
-    """While the first address does not answer the connect, the second is tried beside it (RFC 8305)."""
+    """While the first address does not answer the connect, the second is tried as well (RFC 8305)."""
     with blackhole() as (address, port):
         server.listen("healthy", host="127.0.0.3", port=port)
         prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}))
-        outcome = probe(target(port, host="pop.test", max_test_seconds=5), prober)
+        outcome = probe(target(port, host="pop.test"), prober)
     assert outcome.passed
     assert outcome.address == "127.0.0.3"
     assert outcome.rtt_ms is not None
+    assert outcome.rtt_source is RttSource.KERNEL
     assert outcome.rtt_ms < 240  # of the address that answered, without the 250 ms before it was tried
 
 
-def test_addresses_are_raced_in_a_full_house(server: ScriptedServer) -> None:
-    """The bound on tests at once does not keep a test from its second address."""
+def test_addresses_are_raced_at_full_load(server: ScriptedServer) -> None:
+    """The limit of tests at once does not keep a test from its second address."""
     with blackhole() as (address, port):
         server.listen("healthy", host="127.0.0.3", port=port)
         prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}), in_flight=1)
-        assert probe(target(port, host="pop.test", max_test_seconds=5), prober).passed
+        assert probe(target(port, host="pop.test"), prober).passed
 
 
 def test_the_first_connection_is_the_one(server: ScriptedServer) -> None:
-    """An address that answers its connect after another one has done so is left alone."""
+    """An address that answers its connect after another one has answered is not used."""
     hole = blackhole()
     with hole as (address, port):
         server.listen("delay:2", host="127.0.0.3", port=port)
         prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}))
-        targets = [target(port, host="pop.test", max_test_seconds=6), target(server.listen("delay:0.5"), "opener")]
+        targets = [target(port, host="pop.test"), target(server.listen("delay:0.5"), "opener")]
         outcomes: dict[str, Outcome] = {}
         for arrivals in prober.run(targets):
             outcomes |= {tested.target_id: outcome for tested, outcome in arrivals}
@@ -231,58 +254,55 @@ def test_the_first_connection_is_the_one(server: ScriptedServer) -> None:
     ],
 )
 def test_families_take_turns(addresses: tuple[str, ...], order: list[str]) -> None:
-    """A family that is cut off costs one stagger, not one for each of its addresses (RFC 8305 section 4)."""
+    """An unreachable family costs one stagger, not one for each of its addresses (RFC 8305 section 4)."""
     assert interleave(addresses) == order
 
 
 def test_a_race_waits_for_a_descriptor() -> None:
-    """Where there is no descriptor for a second connection the second address's turn comes later."""
+    """Without a descriptor for a second connection the second address is tried later."""
     with blackhole() as (address, port):
         loop = Mock(spec=Loop)
         probed = Probe(target(port, host="pop.test"), loop)
-        probed.resolved(Answer("pop.test", (address, address)))
+        probed.resolved(LookupResult("pop.test", (address, address)))
         loop.may_race.return_value = False
         loop.wake_at.reset_mock()
         now = time.monotonic()
-        probed.tick(now)
+        probed.on_timer(now)
         assert [call.args for call in loop.wake_at.call_args_list] == [(now + STAGGER_SECONDS, probed)]
         loop.may_race.return_value = True
-        probed.tick(now)
+        probed.on_timer(now)
         assert loop.watch.call_count == 2
         probed.abandon()
 
 
-@pytest.mark.parametrize("moment", ["start", "resolved", "ready", "tick"])
+@pytest.mark.parametrize("method", ["start", "resolved", "ready", pytest.param("on_timer", id="tick")])
 def test_a_fault_of_the_prober_costs_one_test(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, moment: str
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    """A target whose test meets it has no outcome; all others have theirs, and nothing stays open."""
-    tell = getattr(Probe, moment)
+    """The target whose test raises has no outcome; all others have theirs, and no descriptor stays open."""
+    original = getattr(Probe, method)
 
     def fail(probed: Probe, *arguments: object) -> None:
         if probed.target.target_id == "bad":
             raise RuntimeError("unforeseen")
-        tell(probed, *arguments)
+        original(probed, *arguments)
 
-    monkeypatch.setattr(Probe, moment, fail)
+    monkeypatch.setattr(Probe, method, fail)
     names = {"good.test": ["127.0.0.1"], "bad.test": ["127.0.0.1"]}
-    script = "silent" if moment == "tick" else "healthy"
+    script = "silent" if method == "on_timer" else "healthy"
     bad = target(server.listen(script), "bad", host="bad.test", max_test_seconds=1)
     good = target(server.listen("healthy"), "good", host="good.test")
     before = descriptors()
     assert {name: found.passed for name, found in run(Prober(resolve=resolver(names)), [bad, good]).items()} == {
         "good": True
     }
-    end = time.monotonic() + 5
-    while descriptors() > before and time.monotonic() < end:  # the server has its own of each connection
-        time.sleep(0.01)
-    assert descriptors() <= before
+    assert descriptors_fall_to(before)
     [record] = [record for record in caplog.records if record.name == "popwatch.prober.loop"]
     assert "'bad'" in record.getMessage()
 
 
-def test_a_report_for_a_descriptors_former_socket_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A descriptor that is taken anew, while reports are told, has a report behind it that is not of its socket."""
+def test_an_event_of_a_descriptors_former_socket_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor is used again while events are handled: an event still to come is of its former socket."""
     poller, first, second = Mock(), Mock(spec=Probe), Mock(spec=Probe)
     monkeypatch.setattr("popwatch.prober.loop.make_poller", lambda: poller)
     loop = _Loop(Mock(), Mock(), 1, allow_local=True, kernel_stamps=False)
@@ -298,8 +318,8 @@ def test_a_report_for_a_descriptors_former_socket_is_told_to_nobody(monkeypatch:
     loop.close()
 
 
-def test_connect_that_nobody_answers() -> None:
-    """A connect without an answer is no connection, rather than a late response."""
+def test_connect_without_an_answer() -> None:
+    """A connect without an answer is `cannot-connect`, not `timed-out`."""
     with blackhole() as (address, port):
         outcome = probe(target(port, host=address, max_test_seconds=1))
     assert (outcome.error, outcome.reason, outcome.phase) == (CANNOT_CONNECT, "connect-timed-out", Phase.CONNECT)
@@ -309,18 +329,19 @@ class blackhole:
     """A listener whose queue is full, so that connects to it get no answer."""
 
     def __enter__(self) -> tuple[str, int]:
-        self._sockets = [socket.create_server(("127.0.0.2", 0), backlog=0)]
-        address = self._sockets[0].getsockname()
+        with unused_port() as port:  # free at the other addresses of the test too
+            address = ("127.0.0.2", port)
+            self._sockets = [socket.create_server(address, backlog=0)]
         for _ in range(4):
             filler = socket.socket()
             filler.setblocking(False)
             filler.connect_ex(address)
             self._sockets.append(filler)
         time.sleep(0.1)
-        return "127.0.0.2", address[1]
+        return address
 
     def open(self) -> None:
-        """Accept those that wait; the next connect, or what is sent again of an earlier one, finds room."""
+        """Accept the waiting connections; the next SYN, a repeated one too, then finds room in the queue."""
         self._sockets[0].setblocking(False)
         with suppress(BlockingIOError):
             while True:
@@ -340,7 +361,7 @@ def test_only_ipv6_without_a_route() -> None:
 
 
 def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
-    """Where there is no route for IPv6, the IPv4 address of the same name is tested."""
+    """Without a route for IPv6 the IPv4 address of the same name is tested."""
     port = server.listen("healthy")
     prober = Prober(resolve=resolver({"both.test": ["2001:db8::1", "127.0.0.1"]}), has_route=lambda *_: False)
     outcome = probe(target(port, host="both.test"), prober)
@@ -391,15 +412,15 @@ def test_private_addresses_are_not_local(address: str) -> None:
 
 
 def test_only_what_is_allowed_is_connected_to() -> None:
-    """Of a name's addresses the forbidden ones are passed over; those that were checked are those that are used."""
+    """Forbidden addresses of a name are skipped; the addresses that were checked are the ones that are used."""
     with blackhole() as (address, port):
         loop = Mock(spec=Loop)
         loop.allows.side_effect = lambda asked: asked == address
         probed = Probe(target(port, host="pop.test"), loop)
-        probed.resolved(Answer("pop.test", ("127.0.0.9", address, "127.0.0.8")))
+        probed.resolved(LookupResult("pop.test", ("127.0.0.9", address, "127.0.0.8")))
         [watched] = [call.args[0] for call in loop.watch.call_args_list]
         assert watched.fileno() >= 0
-        probed.tick(time.monotonic() + STAGGER_SECONDS)
+        probed.on_timer(time.monotonic() + STAGGER_SECONDS)
         assert loop.watch.call_count == 1
         probed.abandon()
 
@@ -415,7 +436,7 @@ def test_only_what_is_allowed_is_connected_to() -> None:
     ],
 )
 def test_names_that_do_not_resolve(failure: Exception, reason: str) -> None:
-    """A DNS failure is told as one, never masked by an older address."""
+    """A DNS failure is reported as one, never masked by an older address."""
 
     def resolve(_: str) -> list[str]:
         raise failure
@@ -425,13 +446,13 @@ def test_names_that_do_not_resolve(failure: Exception, reason: str) -> None:
 
 
 def test_a_name_without_addresses() -> None:
-    """A resolver that finds nothing has found no address."""
+    """A lookup that returns nothing has found no address."""
     outcome = probe(target(110, host="empty.test"), Prober(resolve=lambda _: []))
     assert (outcome.error, outcome.reason) == (NO_ADDRESS, "no-address-record")
 
 
-def test_a_stuck_resolver_harms_nobody_else(server: ScriptedServer) -> None:
-    """100 names that never resolve among 500 targets cost their own targets the deadline, and nobody else anything."""
+def test_a_stuck_resolver_affects_no_other_test(server: ScriptedServer) -> None:
+    """100 of 500 names never resolve: their targets time out, and all others pass."""
     release = threading.Event()
 
     def resolve(host: str) -> list[str]:
@@ -452,23 +473,23 @@ def test_a_stuck_resolver_harms_nobody_else(server: ScriptedServer) -> None:
 
 
 def test_names_in_turn_share_a_thread() -> None:
-    """A thread that has found its answer takes the next name; only stuck ones make more threads come."""
-    answers: SimpleQueue[Answer] = SimpleQueue()
+    """A thread whose lookup has ended takes the next name; more threads are started only for stuck lookups."""
+    results: SimpleQueue[LookupResult] = SimpleQueue()
     threads: set[int] = set()
 
     def resolve(_: str) -> list[str]:
         threads.add(threading.get_ident())
         return ["127.0.0.1"]
 
-    names = Names(resolve)
+    lookups = Resolver(resolve)
     for number in range(50):
-        names.look_up(f"{number}.test", answers.put)
-        assert answers.get(timeout=10).host == f"{number}.test"
+        lookups.look_up(f"{number}.test", results.put)
+        assert results.get(timeout=10).host == f"{number}.test"
     assert len(threads) == 1
 
 
-def test_no_thread_for_a_name_harms_nobody_else(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system gives no more threads, names are not resolved; addresses are tested all the same."""
+def test_no_thread_for_a_name_affects_no_other_test(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system gives no more threads, names are not resolved; addresses are still tested."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -482,7 +503,7 @@ def test_no_thread_for_a_name_harms_nobody_else(server: ScriptedServer, monkeypa
 
 
 def test_a_name_is_resolved_once_in_a_run_and_anew_in_the_next(server: ScriptedServer) -> None:
-    """Many targets of one host ask once; the next run asks again, so an old address never masks a DNS failure."""
+    """One lookup for many targets of a host; the next run looks up again, so no old address masks a DNS failure."""
     asked: list[str] = []
 
     def resolve(host: str) -> list[str]:
@@ -498,7 +519,7 @@ def test_a_name_is_resolved_once_in_a_run_and_anew_in_the_next(server: ScriptedS
 
 
 def test_rtt_is_the_servers_by_the_kernels_clock(server: ScriptedServer) -> None:
-    """The round-trip time ends when the greeting arrived, though the program looked 300 ms later."""
+    """The round-trip time ends when the greeting arrived, although the program read it 300 ms later."""
     port = server.listen("delay:0.1")
     late = server.listen("healthy")
     outcomes: dict[str, Outcome] = {}
@@ -507,9 +528,9 @@ def test_rtt_is_the_servers_by_the_kernels_clock(server: ScriptedServer) -> None
         if "first" in outcomes and "slow" not in outcomes:
             time.sleep(0.4)
     greeted_at = server.connections(port)[-1]
-    truth = (greeted_at.greeted_at - outcomes["slow"].started_at.timestamp()) * 1000
+    expected = (greeted_at.greeted_at - outcomes["slow"].started_at.timestamp()) * 1000
     assert outcomes["slow"].rtt_source is RttSource.KERNEL
-    assert outcomes["slow"].rtt_ms == pytest.approx(truth, abs=30)
+    assert outcomes["slow"].rtt_ms == pytest.approx(expected, abs=30)
 
 
 def test_rtt_by_the_loop_where_there_are_no_stamps(server: ScriptedServer) -> None:
@@ -520,8 +541,8 @@ def test_rtt_by_the_loop_where_there_are_no_stamps(server: ScriptedServer) -> No
     assert outcome.rtt_ms >= 50
 
 
-def test_a_late_loop_makes_no_good_server_bad(server: ScriptedServer) -> None:
-    """Servers that answered in time pass, though nobody looked until their deadline was over."""
+def test_a_late_loop_does_not_fail_a_good_server(server: ScriptedServer) -> None:
+    """Servers that answered in time pass, although the loop read their answers after the deadline."""
     fast, slow = server.listen("healthy"), server.listen("delay:0.3")
     outcomes: dict[str, Outcome] = {}
     targets = [target(fast, "first")] + [target(slow, f"t{n}", max_test_seconds=1) for n in range(20)]
@@ -532,8 +553,8 @@ def test_a_late_loop_makes_no_good_server_bad(server: ScriptedServer) -> None:
     assert all(outcome.passed for outcome in outcomes.values()), outcomes
 
 
-def test_a_break_that_is_noticed_late_is_no_orderly_end(server: ScriptedServer) -> None:
-    """A server that greets and then resets, both before the loop looks: the greeting counts, and the reset is told."""
+def test_a_break_that_is_noticed_late_is_not_an_orderly_end(server: ScriptedServer) -> None:
+    """A server greets and then resets, both before the loop reads: the greeting counts, and the reset is reported."""
     outcomes: dict[str, Outcome] = {}
     targets = [target(server.listen("healthy"), "first"), target(server.listen(r"reset:+OK ready\r\n"), "broken")]
     for arrivals in Prober().run(targets):
@@ -546,25 +567,25 @@ def test_a_break_that_is_noticed_late_is_no_orderly_end(server: ScriptedServer) 
 
 
 def test_a_late_loop_gives_a_servers_time_back_once() -> None:
-    """A deadline that was missed by the loop's own fault moves, and a loop that is always late still ends its tests."""
+    """A deadline that a slow loop missed is extended once: a loop that is always late still ends its tests."""
     loop = Mock(spec=Loop)
     probed = Probe(target(110), loop)
-    probed.put_off_deadline(1.0)
-    put_off_to = probed.deadline
-    probed.put_off_deadline(1.0)
-    assert probed.deadline == put_off_to
-    loop.wake_at.assert_called_once_with(put_off_to, probed)
+    probed.extend_deadline(1.0)
+    extended = probed.deadline
+    probed.extend_deadline(1.0)
+    assert probed.deadline == extended
+    loop.wake_at.assert_called_once_with(extended, probed)
 
 
 def test_end_by_leaves_out_what_would_not_fit(server: ScriptedServer) -> None:
-    """A target whose own deadline lies beyond `end_by` is not begun and yields nothing."""
+    """A target whose own deadline is after `end_by` is not tested and has no outcome."""
     port = server.listen("healthy")
     targets = [target(port, "short", max_test_seconds=1), target(port, "long", max_test_seconds=60)]
     assert list(run(Prober(), targets, end_by=time.monotonic() + 5)) == ["short"]
 
 
 def test_in_flight_is_bounded(server: ScriptedServer) -> None:
-    """No more tests at once than asked for; all are made in the end."""
+    """No more tests at once than asked for, and all targets are tested."""
     port = server.listen("delay:0.05")
     most = 0
     outcomes: dict[str, Outcome] = {}
@@ -577,7 +598,7 @@ def test_in_flight_is_bounded(server: ScriptedServer) -> None:
 
 
 def test_tests_that_are_over_are_forgotten(server: ScriptedServer) -> None:
-    """What is kept of a test goes with its outcome, long before its deadline: memory grows with the tests under way."""
+    """A probe is freed with its outcome, long before its deadline: memory grows only with the tests in flight."""
     healthy, silent = server.listen("healthy"), server.listen("silent")
     targets = [target(silent, "silent"), *(target(healthy, f"t{number}") for number in range(50))]
     run, arrived = Prober().run(targets), 0
@@ -589,8 +610,7 @@ def test_tests_that_are_over_are_forgotten(server: ScriptedServer) -> None:
 
 
 def test_a_thousand_targets_with_a_lambdas_descriptors(server: ScriptedServer) -> None:
-    """1,000 tests of silent servers in a process with 1,024 descriptors: bounded, all failed alike, none for want of
-    descriptors."""
+    """1,000 tests with the descriptors of a Lambda function: none fails for lack of descriptors."""
     port = server.listen("healthy")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 4096:
@@ -607,7 +627,7 @@ def test_a_thousand_targets_with_a_lambdas_descriptors(server: ScriptedServer) -
 
 
 def test_nothing_is_left_open(server: ScriptedServer) -> None:
-    """A run gives back every descriptor, also one that is broken off."""
+    """A run closes every descriptor, also one that is interrupted."""
     ports = [server.listen(script) for script in ("healthy", "silent", "close", "refused")]
     targets = [target(port, str(port), max_test_seconds=1) for port in ports]
     prober = Prober()
@@ -615,22 +635,21 @@ def test_nothing_is_left_open(server: ScriptedServer) -> None:
     before = descriptors()
     for _ in range(3):
         run(prober, targets)
-        broken_off = prober.run(targets)
-        next(broken_off)
-        broken_off.close()
-    time.sleep(0.3)  # the server's own ends of the connections
-    assert descriptors() <= before
+        interrupted = prober.run(targets)
+        next(interrupted)
+        interrupted.close()
+    assert descriptors_fall_to(before)
 
 
 def test_run_yields_while_nothing_comes(server: ScriptedServer) -> None:
-    """The caller gets to do its own work at least once a second."""
+    """The caller can do its own work at least once a second."""
     yields = list(Prober().run([target(server.listen("silent"), max_test_seconds=2.5)]))
     assert len(yields) >= 3
     assert [len(arrivals) for arrivals in yields][-1] == 1
 
 
 def test_the_same_server_many_times(server: ScriptedServer) -> None:
-    """Targets are independent, though they name the same server."""
+    """Targets are independent, even if they have the same server."""
     ports = {script: server.listen(script) for script in ("healthy", "silent", "refused", "smtp")}
     targets = [target(port, f"{script}-{n}", max_test_seconds=1) for script, port in ports.items() for n in range(50)]
     outcomes = run(Prober(), targets)
@@ -643,7 +662,7 @@ def test_the_same_server_many_times(server: ScriptedServer) -> None:
 
 
 def open_descriptors(port: int) -> int:
-    """Connections of this process to a port: its own ends, which have the port as their remote one."""
+    """Connections of this process to a port: its own ends, whose remote port it is."""
     established = "01"
     lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
     rows = (line.split() for line in lines)
@@ -651,26 +670,30 @@ def open_descriptors(port: int) -> int:
 
 
 class TestAllAddresses:
-    """Every address of a host is tested, and the outcome is of them all."""
+    """Every address of a host is tested, and the outcome covers all of them."""
 
     def run(self, scripts: dict[str, str], count: int = 1, in_flight: int | None = None) -> list[Outcome]:
         """Tests of one port at several loopback addresses, with a script at each."""
-        names, port = resolver({"pop.example.net": list(scripts)}), 0
+        names = resolver({"pop.example.net": list(scripts)})
         with ExitStack() as servers:
+            port = servers.enter_context(unused_port())
             for address, script in scripts.items():
-                port = servers.enter_context(ScriptedServer()).listen(script, host=address, port=port)
-            fleet = [target(port, f"t{it}", host="pop.example.net", all_addresses=True) for it in range(count)]
-            return list(run(Prober(resolve=names, in_flight=in_flight), fleet).values())
+                servers.enter_context(ScriptedServer()).listen(script, host=address, port=port)
+            fields: dict[str, Any] = {"host": "pop.example.net", "all_addresses": True}
+            if "silent" in scripts.values():
+                fields["max_test_seconds"] = 2
+            targets = [target(port, f"t{number}", **fields) for number in range(count)]
+            return list(run(Prober(resolve=names, in_flight=in_flight), targets).values())
 
     def test_all_pass(self) -> None:
-        """A plain pass."""
+        """All addresses pass."""
         [outcome] = self.run({"127.0.0.1": "healthy", "127.0.0.2": "healthy", "127.0.0.3": "healthy"})
         assert outcome.passed
         assert outcome.failed_addresses == ()
 
     @pytest.mark.parametrize(("script", "reason"), [("refused", "refused"), ("silent", "no-greeting")])
     def test_some_fail(self, script: str, reason: str) -> None:
-        """Passed, with each failing address and why; the first address failing makes no difference."""
+        """Passed, with each failing address and its reason; it makes no difference if the first address fails."""
         [outcome] = self.run({"127.0.0.1": script, "127.0.0.2": "healthy", "127.0.0.3": script})
         assert outcome.passed
         assert outcome.address == "127.0.0.2"
@@ -689,7 +712,7 @@ class TestAllAddresses:
         assert probe(target(server.listen("healthy"), all_addresses=True)).passed
 
     def test_many_hosts_with_many_addresses_leave_descriptors(self) -> None:
-        """Further addresses wait for descriptors rather than fail for lack of them."""
+        """Further addresses wait for descriptors and do not fail for lack of them."""
         outcomes = self.run({f"127.0.0.{number}": "healthy" for number in range(1, 9)}, count=40, in_flight=5)
         assert len(outcomes) == 40
         assert all(outcome.passed and not outcome.failed_addresses for outcome in outcomes)

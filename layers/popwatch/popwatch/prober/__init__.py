@@ -1,1 +1,1 @@
-"""The sockets: tests of many targets at once in one thread."""
+"""The prober: tests of many targets at once, in one thread over non-blocking sockets."""

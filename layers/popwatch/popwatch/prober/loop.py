@@ -1,7 +1,8 @@
-"""The prober: tests of many targets at once in one thread, `Target` in, `Outcome` out.
+"""The prober's event loop: tests many targets at once in one thread, `Target` in, `Outcome` out.
 
-A loop of its own, because the loop is what a test costs: descriptors, a heap of moments, and probes that do their I/O
-without blocking. Readiness is always looked at before deadlines, so a loop that is late does not make a server late.
+A loop of its own, because most of a test's CPU time is the loop's (`make bench` compares it with asyncio): descriptors,
+a heap of timers, and probes whose I/O does not block. Sockets are always read before deadlines are checked: if the loop
+is late, an answer that is already in the socket still counts.
 """
 
 import heapq
@@ -22,28 +23,28 @@ from popwatch.prober import resolver, timestamps
 from popwatch.prober.addresses import MOST_ADDRESSES, AddressGroup, is_local
 from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe
-from popwatch.prober.resolver import Answer, HasRoute, Names, Resolve
+from popwatch.prober.resolver import HasRoute, LookupResult, Resolve, Resolver
 
 MOST_IN_FLIGHT = 900
-"""Tests at once; a Lambda has 1,024 descriptors, and AWS's clients, the log and second addresses need some."""
+"""Tests at once; Lambda allows 1,024 descriptors, and AWS's clients, the log and second addresses need some."""
 
 DESCRIPTOR_RESERVE = 124
-"""Descriptors that tests leave to everything else."""
+"""Descriptors that the tests leave for everything else."""
 
 MOST_RACES = 60
-"""Second connections beyond the tests at once; they live on the reserve, so that a full house does not stop them."""
+"""Second connections beyond MOST_IN_FLIGHT; they use the reserve, so that they are possible at full load too."""
 
 LAUNCHES_PER_TURN = 64
-"""Tests begun before the loop looks at its sockets again: a burst of connects must not delay the first answers."""
+"""Tests begun before the loop polls its sockets again: a burst of connects must not delay the first answers."""
 
 REPORT_SECONDS = 1.0
-"""How often `run` yields even when nothing has come in."""
+"""How often `run` yields even if there is no outcome."""
 
 LATE_SECONDS = 0.05
-"""A deadline noticed this much late was not the server's fault: it is put off once, by as much as it was missed."""
+"""If the loop checks a deadline later than this, the loop was slow: the deadline is extended once, by the delay."""
 
 LONGEST_GRACE_SECONDS = 2.0
-"""The most by which a deadline is put off."""
+"""The most by which a deadline is extended."""
 
 _log = logging.getLogger("popwatch.prober.loop")
 
@@ -51,11 +52,11 @@ Arrivals = list[tuple[Target, Outcome]]
 
 
 class Prober:
-    """Tests targets. It keeps nothing of one run for the next but threads that look up names.
+    """Tests targets. Only the threads that look up names are kept from one run to the next.
 
-    `in_flight` bounds the tests at once. `resolve` gives the addresses of a name, `has_route` says whether there is a
-    way to an IPv6 address. `allow_local` false keeps it from addresses of its own machine and cloud, whatever name led
-    there. `kernel_stamps` false measures round-trip times by the loop's clock only.
+    `in_flight` limits the tests at once. `resolve` gives the addresses of a name, `has_route` says whether there is a
+    route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
+    name resolves to it. With `kernel_stamps` false round-trip times are measured by the loop's clock only.
     """
 
     def __init__(
@@ -69,17 +70,17 @@ class Prober:
     ) -> None:
         self._in_flight = in_flight or _most_in_flight()
         self._has_route, self._allow_local = has_route, allow_local
-        self._names = Names(resolve)
+        self._resolver = Resolver(resolve)
         self._kernel_stamps = kernel_stamps
 
     def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[Arrivals, None, None]:
-        """Test `targets`, yielding outcomes as they come, and an empty list at least once a second.
+        """Test `targets` and yield outcomes as they arrive; an empty list at least once a second.
 
-        A target whose `max_test_seconds` no longer fit before `end_by`, by the monotonic clock, is left out; so is one
-        whose test the prober itself could not make, which is logged.
+        There is no outcome for a target whose `max_test_seconds` do not end before `end_by` (monotonic clock), nor for
+        one whose test raised an exception in the prober, which is logged.
         """
         loop = _Loop(
-            self._names,
+            self._resolver,
             self._has_route,
             self._in_flight,
             allow_local=self._allow_local,
@@ -92,41 +93,45 @@ class Prober:
 
 
 def probe(target: Target, prober: Prober | None = None) -> Outcome:
-    """The outcome of one test of one target, made here and now."""
+    """Test one target now and return the outcome."""
     [(_, outcome)] = [arrival for arrivals in (prober or Prober()).run([target]) for arrival in arrivals]
     return outcome
 
 
 class _Loop:
-    """One run: what is watched, what is waited for, what has come in."""
+    """One run: its sockets, timers, lookups and outcomes."""
 
     def __init__(
-        self, lookups: Names, has_route: HasRoute, in_flight: int, *, allow_local: bool, kernel_stamps: bool
+        self, resolver: Resolver, has_route: HasRoute, in_flight: int, *, allow_local: bool, kernel_stamps: bool
     ) -> None:
         self._allow_local = allow_local
-        self._lookups, self._in_flight, self._kernel_stamps = lookups, in_flight, kernel_stamps
+        self._resolver, self._in_flight, self._kernel_stamps = resolver, in_flight, kernel_stamps
         self.has_route = has_route
         self._poller = make_poller()
         self._probes: set[Probe] = set()
         self._by_descriptor: dict[int, Probe] = {}
-        self._fresh: set[int] = set()  # watched since the last wait: what it reports of them is of a closed namesake
-        self._moments: list[tuple[float, int, weakref.ref[Probe]]] = []  # a test that is over leaves only its moment
+        # Registered since the last wait: an event for one of these belongs to a closed socket with the same descriptor.
+        self._just_registered: set[int] = set()
+        # A heap of (time, order, probe). Weak references: a finished probe is freed at once; its timers expire later,
+        # which is cheaper than to search the heap for them. `order` keeps the heap from comparing references.
+        self._timers: list[tuple[float, int, weakref.ref[Probe]]] = []
         self._order = count()
         self._waiting: defaultdict[str, list[Probe]] = defaultdict(list)
-        self._known: dict[str, Answer] = {}
-        self._answers: SimpleQueue[Answer] = SimpleQueue()
+        self._resolved: dict[str, LookupResult] = {}
+        self._lookup_results: SimpleQueue[LookupResult] = SimpleQueue()
         self._arrivals: Arrivals = []
-        self._parties: dict[Probe, AddressGroup] = {}
+        self._groups: dict[Probe, AddressGroup] = {}
         self._postponed: deque[tuple[str, AddressGroup]] = deque()
-        self._keeper = timestamps.keeper() if kernel_stamps else None
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
-        self._poller.watch(self._ear)
-        self._poller.connected(self._ear)
+        self._stamping_socket = timestamps.keep_enabled() if kernel_stamps else None
+        # A socket pair wakes the loop: the resolver's threads cannot interrupt the poller's wait, so they write a byte.
+        self._wakeup_sender, self._wakeup_receiver = socket.socketpair()
+        self._wakeup_sender.setblocking(False)
+        self._wakeup_receiver.setblocking(False)
+        self._poller.watch(self._wakeup_receiver)
+        self._poller.connected(self._wakeup_receiver)
 
     def run(self, targets: Iterator[Target], end_by: float | None) -> Iterator[Arrivals]:
-        """Launch, wait, look at sockets, then at answers, then at moments; until all is over."""
+        """Begin tests, wait, handle sockets, then lookups, then timers; until all tests have ended."""
         queue, reported = deque(targets), time.monotonic()
         while queue or self._probes or self._arrivals or self._postponed:
             self._launch(queue, end_by)
@@ -136,19 +141,19 @@ class _Loop:
                 yield arrivals
 
     def close(self) -> None:
-        """Give back every descriptor."""
+        """Close every descriptor."""
         for probe in self._probes:
             probe.abandon()
         self._poller.close()
-        for sock in (self._bell, self._ear, self._keeper):
+        for sock in (self._wakeup_sender, self._wakeup_receiver, self._stamping_socket):
             if sock:
                 sock.close()
 
     def watch(self, sock: socket.socket, probe: Probe) -> None:
-        """Tell `probe` what happens on a socket."""
+        """Call `probe.ready` for every event of a socket."""
         descriptor = sock.fileno()
         self._by_descriptor[descriptor] = probe
-        self._fresh.add(descriptor)
+        self._just_registered.add(descriptor)
         self._poller.watch(sock)
 
     def connected(self, sock: socket.socket) -> None:
@@ -160,49 +165,50 @@ class _Loop:
         del self._by_descriptor[sock.fileno()]
         self._poller.unwatch(sock)
 
-    def wake_at(self, moment: float, probe: Probe) -> None:
-        """Call on `probe` at a moment."""
-        heapq.heappush(self._moments, (moment, next(self._order), weakref.ref(probe)))
+    def wake_at(self, due: float, probe: Probe) -> None:
+        """Call `probe.on_timer` at a time of the monotonic clock."""
+        heapq.heappush(self._timers, (due, next(self._order), weakref.ref(probe)))
 
     def look_up(self, host: str, probe: Probe) -> None:
         """Resolve a name once for all targets of the run that have it."""
-        if host in self._known:
-            probe.resolved(self._known[host])
+        if host in self._resolved:
+            probe.resolved(self._resolved[host])
             return
         self._waiting[host].append(probe)
         if len(self._waiting[host]) == 1:
-            self._lookups.look_up(host, self._deliver)
+            self._resolver.look_up(host, self._deliver)
 
     def allows(self, address: str) -> bool:
-        """Whether an address may be connected to: the check is of the very address that is then used."""
+        """Whether an address may be connected to. The very address that is then used is checked."""
         return self._allow_local or not is_local(address)
 
     def may_race(self) -> bool:
-        """Whether there is a descriptor for a second connection of a test."""
+        """Whether there is a descriptor left for a second connection of a test."""
         return len(self._by_descriptor) < self._in_flight + MOST_RACES
 
-    def spread(self, probe: Probe, addresses: tuple[str, ...]) -> None:
+    def test_further_addresses(self, probe: Probe, addresses: tuple[str, ...]) -> None:
         """Test a host's further addresses, as soon as there are descriptors for them."""
-        others = addresses[: MOST_ADDRESSES - 1]
-        party = self._parties[probe] = AddressGroup(probe.target, 1 + len(others))
-        self._postponed.extend((address, party) for address in others)
+        further = addresses[: MOST_ADDRESSES - 1]
+        group = AddressGroup(probe.target, 1 + len(further))
+        self._groups[probe] = group
+        self._postponed.extend((address, group) for address in further)
 
     def finish(self, probe: Probe, outcome: Outcome) -> None:
-        """A probe is over, and with it the test, unless other addresses are still being tested."""
+        """A probe has ended, and with it the test, unless other addresses of the host are still being tested."""
         self._probes.discard(probe)
-        party = self._parties.pop(probe, None)
-        whole = party.take(outcome) if party else outcome
-        if whole:
-            self._arrivals.append((probe.target, whole))
+        group = self._groups.pop(probe, None)
+        combined = group.add(outcome) if group else outcome
+        if combined:
+            self._arrivals.append((probe.target, combined))
 
     def _room(self) -> bool:
         return len(self._probes) < self._in_flight and len(self._by_descriptor) < self._in_flight
 
     def _launch(self, queue: deque[Target], end_by: float | None) -> None:
         while self._postponed and self.may_race():
-            address, party = self._postponed.popleft()
-            probe = Probe(party.target, self, kernel_stamps=self._kernel_stamps, address=address)
-            self._parties[probe] = party
+            address, group = self._postponed.popleft()
+            probe = Probe(group.target, self, kernel_stamps=self._kernel_stamps, address=address)
+            self._groups[probe] = group
             self._begin(probe)
         for _ in range(LAUNCHES_PER_TURN):
             if not queue or not self._room():
@@ -213,57 +219,63 @@ class _Loop:
 
     def _begin(self, probe: Probe) -> None:
         self._probes.add(probe)
-        self._tell(probe, probe.start)
+        self._call(probe, probe.start)
 
-    def _tell(self, probe: Probe, what: Callable[..., None], *arguments: object) -> None:
-        """Call on a probe. A fault of the prober's own ends the test that meets it, without an outcome; no other."""
+    def _call(self, probe: Probe, method: Callable[..., None], *arguments: object) -> None:
+        """Call a method of a probe. A bug of the prober ends this test without an outcome, and no other test."""
         try:
-            what(*arguments)
+            method(*arguments)
         except Exception:
             _log.exception("The test of %r could not be made.", probe.target.target_id)
             with suppress(KeyError, OSError):
                 probe.abandon()
             self._probes.discard(probe)
-            self._parties.pop(probe, None)
+            self._groups.pop(probe, None)
 
     def _turn(self, until: float) -> None:
-        if self._moments:
-            until = min(until, self._moments[0][0])
-        self._fresh.clear()
+        if self._timers:
+            until = min(until, self._timers[0][0])
+        self._just_registered.clear()
         for descriptor, bits in self._poller.wait(max(0.0, until - time.monotonic())):
             probe = self._by_descriptor.get(descriptor)
-            if probe and descriptor not in self._fresh:
-                self._tell(probe, probe.ready, descriptor, bits)
-        self._take_answers()
-        self._take_moments()
+            # All events are read in one call. An earlier one may have closed this descriptor, and the kernel gives its
+            # number to the next socket: the event is then not for that socket.
+            if probe and descriptor not in self._just_registered:
+                self._call(probe, probe.ready, descriptor, bits)
+        self._take_lookup_results()
+        self._fire_timers()
 
-    def _take_answers(self) -> None:
+    def _take_lookup_results(self) -> None:
+        # First empty the socket, then the queue: a result that is queued in between has its byte in the socket still.
         with suppress(BlockingIOError):
-            while self._ear.recv(4096):
+            while self._wakeup_receiver.recv(4096):
                 pass
         with suppress(Empty):
             while True:
-                answer = self._answers.get_nowait()
-                self._known[answer.host] = answer
-                for probe in self._waiting.pop(answer.host, []):
-                    self._tell(probe, probe.resolved, answer)
+                result = self._lookup_results.get_nowait()
+                self._resolved[result.host] = result
+                for probe in self._waiting.pop(result.host, []):
+                    self._call(probe, probe.resolved, result)
 
-    def _take_moments(self) -> None:
+    def _fire_timers(self) -> None:
         now = time.monotonic()
-        while self._moments and self._moments[0][0] <= now:
-            moment, _, reference = heapq.heappop(self._moments)
+        while self._timers and self._timers[0][0] <= now:
+            due, _, reference = heapq.heappop(self._timers)
             probe = reference()
             if probe is None:
                 continue
-            if now - moment > LATE_SECONDS and moment == probe.deadline:
-                probe.put_off_deadline(min(now - moment, LONGEST_GRACE_SECONDS))
-            self._tell(probe, probe.tick, now)
+            # The sockets have been read, but what the probe sent just now (QUIT, after a greeting that was read late)
+            # has had no time for a reply: without the extension a busy loop would fail good servers.
+            if now - due > LATE_SECONDS and due == probe.deadline:
+                probe.extend_deadline(min(now - due, LONGEST_GRACE_SECONDS))
+            self._call(probe, probe.on_timer, now)
 
-    def _deliver(self, answer: Answer) -> None:
-        """Called from a thread of the lookups; after the run has ended it rings a bell that is gone."""
-        self._answers.put(answer)
+    def _deliver(self, result: LookupResult) -> None:
+        """Queue a result and wake the loop; called from the resolver's threads, also after the run has ended."""
+        self._lookup_results.put(result)
+        # The run has ended and closed the socket, or the socket is full and the loop will wake anyway.
         with suppress(OSError):
-            self._bell.send(b"!")
+            self._wakeup_sender.send(b"!")
 
 
 def _most_in_flight() -> int:

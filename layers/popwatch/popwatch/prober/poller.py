@@ -1,8 +1,8 @@
-"""Waiting for many sockets at once, as directly as the system allows: epoll where there is one, `selectors` elsewhere.
+"""Waiting for many sockets at once: epoll where the system has it, `selectors` elsewhere.
 
-With epoll a socket is registered once, edge-triggered, for reading and writing alike: a test then costs one call to
-register it and none to change its mind. Readers must therefore read until nothing is left: until a read brings less
-than it had room for, or, where the report is doubtful, until there is nothing to read.
+With epoll a socket is registered once, edge-triggered, for reading and writing: a test costs one `epoll_ctl` call, and
+none to change what it waits for. An edge is reported once, so readers must empty the socket: until a read returns less
+than it asked for (epoll(7), answer 9) or, with MAYBE_ENDED, until there is nothing to read.
 """
 
 import select
@@ -11,55 +11,58 @@ import socket
 from typing import Protocol
 
 READABLE = 0x001
-"""EPOLLIN, and selectors.EVENT_READ: there is something to read."""
+"""EPOLLIN and selectors.EVENT_READ: there is something to read."""
 
-DOUBTFUL = 0x008 | 0x010 | 0x2000
-"""EPOLLERR, EPOLLHUP and EPOLLRDHUP, or a system that does not tell: ask the socket what has become of it."""
+MAYBE_ENDED = 0x008 | 0x010 | 0x2000
+"""EPOLLERR, EPOLLHUP and EPOLLRDHUP: an error or the end of the stream, for which the socket has to be asked.
+
+`selectors` does not distinguish these, so every event of SelectorPoller has them.
+"""
 
 _EDGES = READABLE | 0x004 | 0x2000 | 1 << 31
 """EPOLLIN, EPOLLOUT, EPOLLRDHUP and EPOLLET."""
 
-Report = tuple[int, int]
-"""A descriptor, and bits of what has happened on it: READABLE, DOUBTFUL, others."""
+SocketEvent = tuple[int, int]
+"""A descriptor, and the bits of its events: READABLE, MAYBE_ENDED, others."""
 
 
 class Poller(Protocol):
-    """What the loop needs of either kind."""
+    """What the loop needs of both kinds."""
 
     def watch(self, sock: socket.socket) -> None:
-        """Report the socket when it has connected, and when it has something to read."""
+        """Report when the socket has connected, and when it has something to read."""
 
     def connected(self, sock: socket.socket) -> None:
-        """The socket is known to have connected: report it for reading only."""
+        """The socket has connected: report only when it has something to read."""
 
     def unwatch(self, sock: socket.socket) -> None:
-        """Forget the socket, which is about to be closed."""
+        """Remove the socket, which is about to be closed."""
 
-    def wait(self, seconds: float) -> list[Report]:
-        """What has happened, after `seconds` at the latest."""
+    def wait(self, seconds: float) -> list[SocketEvent]:
+        """The events so far; waits at most `seconds` for the first."""
 
     def close(self) -> None:
-        """Give back what the poller holds."""
+        """Close the poller's descriptors."""
 
 
 class EpollPoller:
-    """Linux."""
+    """epoll, on Linux."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
 
     def watch(self, sock: socket.socket) -> None:
-        """Register once for everything, edge-triggered."""
+        """Register once for all events, edge-triggered."""
         self._epoll.register(sock.fileno(), _EDGES)
 
     def connected(self, sock: socket.socket) -> None:
-        """Nothing to change: an edge is reported once."""
+        """Nothing to do: an edge, such as "writable", is reported once."""
 
     def unwatch(self, sock: socket.socket) -> None:
-        """Nothing to do: closing a descriptor takes it out."""
+        """Nothing to do: closing a descriptor removes it from epoll."""
 
-    def wait(self, seconds: float) -> list[Report]:
-        """What epoll says."""
+    def wait(self, seconds: float) -> list[SocketEvent]:
+        """Events as epoll reports them."""
         return self._epoll.poll(seconds)
 
     def close(self) -> None:
@@ -68,7 +71,7 @@ class EpollPoller:
 
 
 class SelectorPoller:
-    """Anything else that Python knows."""
+    """Whatever `selectors` finds on other systems, level-triggered."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -82,12 +85,12 @@ class SelectorPoller:
         self._selector.modify(sock, selectors.EVENT_READ)
 
     def unwatch(self, sock: socket.socket) -> None:
-        """Take the socket out."""
+        """Unregister the socket."""
         self._selector.unregister(sock)
 
-    def wait(self, seconds: float) -> list[Report]:
-        """What the selector says, which does not tell errors from readiness."""
-        return [(key.fd, events | DOUBTFUL) for key, events in self._selector.select(seconds)]
+    def wait(self, seconds: float) -> list[SocketEvent]:
+        """Events of the selector, which reports errors as readiness."""
+        return [(key.fd, events | MAYBE_ENDED) for key, events in self._selector.select(seconds)]
 
     def close(self) -> None:
         """Close the selector."""
@@ -95,5 +98,5 @@ class SelectorPoller:
 
 
 def make_poller() -> Poller:
-    """The best poller of this system."""
+    """The fastest poller that this system has."""
     return EpollPoller() if hasattr(select, "epoll") else SelectorPoller()

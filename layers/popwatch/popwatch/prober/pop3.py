@@ -1,11 +1,25 @@
-"""The POP3 conversation of one test, without I/O: greeting, STLS if asked for, QUIT.
+"""The POP3 conversation of one test, without I/O: greeting, STLS if wanted, QUIT.
 
-    GREETING --good--> [STLS --good--> TLS --tls_established()-->] QUIT --reply--> DONE
-        any state --bad line or end of stream--> DONE
+Theory of operation. Feed bytes that arrive to `receive_data`, the end of the stream to `receive_eof`; take events from
+`next_event` until it returns None; send what `data_to_send` returns. One line at a time decides the next state:
 
-Feed what arrives to `receive_data` and `receive_eof`, take `next_event` until it is None, send what `data_to_send`
-gives. The same bytes give the same events however they are split. Buffers hold one line: RFC 1939 section 3 allows a
-reply 512 octets with its CRLF. A line may also end in a bare LF, as every mail client takes it.
+| state    | input                     | event                  | sends        | next state   |
+|----------|---------------------------|------------------------|--------------|--------------|
+| GREETING | accepted greeting         | Greeted                | QUIT or STLS | QUIT or STLS |
+| GREETING | any other line            | Failed (PROTOCOL)      | QUIT         | DONE         |
+| STLS     | +OK                       | TlsWanted              |              | TLS          |
+| STLS     | any other line            | Failed (PROTOCOL)      | QUIT         | DONE         |
+| TLS      | `tls_established()`       |                        | QUIT         | QUIT         |
+| TLS      | plain bytes               | Failed (PROTOCOL)      |              | DONE         |
+| QUIT     | +OK                       | Finished               |              | DONE         |
+| QUIT     | any other line            | Failed (PROTOCOL)      |              | DONE         |
+| all      | line of over 512 octets   | Failed (PROTOCOL)      | as above     | DONE         |
+| not TLS  | end of the stream         | Failed (DISCONNECTED)  |              | DONE         |
+
+Without `check_quit` the state QUIT ends at once, with Finished. The commands are those of RFC 1939 (QUIT) and RFC 2595
+(STLS). The same bytes give the same events however they are split. The buffer holds one line, at most 512 octets with
+its CRLF (RFC 1939 section 3; RFC 2449 section 4 leaves that limit for greetings and first lines of replies). A line may
+also end in a bare LF, which mail clients accept too.
 """
 
 import re
@@ -17,10 +31,13 @@ from enum import Enum, StrEnum, auto
 LONGEST_LINE = 512
 """Octets of a line with its line end (RFC 1939 section 3)."""
 
+# Upper case only (RFC 1939 section 3: "Servers MUST send the +OK and -ERR in upper case"). A blank need not follow:
+# some servers send "+OK" alone, or "+OK<timestamp>"; but "+OKAY" is another word.
 _OK = re.compile(rb"\+OK(?![A-Za-z0-9])")
+# A TLS server that got no ClientHello may send an alert in clear: content type, version 3.x (RFC 8446 section 5.1).
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 
-_FOREIGN = (
+_OTHER_GREETINGS = (
     (re.compile(rb"-ERR"), "service-unavailable"),
     (re.compile(rb"220[ -].*SMTP", re.IGNORECASE), "smtp-greeting"),
     (re.compile(rb"220[ -].*FTP", re.IGNORECASE), "ftp-greeting"),
@@ -29,11 +46,11 @@ _FOREIGN = (
     (re.compile(rb"SSH-"), "ssh-greeting"),
     (re.compile(rb"HTTP/|<!DOCTYPE|<html", re.IGNORECASE), "http-greeting"),
 )
-"""How other services greet: the likely mistake is a wrong port. First match wins."""
+"""Greetings of other services, where the port is probably wrong, and -ERR. The first match is taken."""
 
 
 class FailureKind(StrEnum):
-    """Who is to blame for a conversation that failed: what was said, or that the stream ended."""
+    """Why a conversation failed: the server broke the protocol, or the stream ended."""
 
     PROTOCOL = "protocol"
     DISCONNECTED = "disconnected"
@@ -41,26 +58,26 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Greeted:
-    """The greeting has arrived whole and is good; `line` is without its line end."""
+    """The greeting is complete and accepted; `line` is without its line end."""
 
     line: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TlsWanted:
-    """The server agreed to STLS (RFC 2595 section 4): what follows on the wire is TLS, in both directions."""
+    """The server accepted STLS: "a TLS negotiation begins immediately after the CRLF" (RFC 2595 section 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The conversation is over as it should be; `line` is the reply to QUIT, empty if none was asked for."""
+    """The conversation has ended as it should; `line` is the reply to QUIT, empty without `check_quit`."""
 
     line: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The conversation is over, and not as it should be. `line` is what was seen, cut to one line."""
+    """The conversation has failed; `line` is what the server sent, at most one line."""
 
     kind: FailureKind
     reason: str
@@ -79,13 +96,13 @@ class _State(Enum):
 
 
 _GREETING, _STLS, _TLS, _QUIT, _DONE = _State
-"""Names of their own: to look a member up in its enumeration takes three times as long, some ten times a test."""
+"""Module constants: a look-up through the enumeration takes three times as long, about ten times in each test."""
 
 
 class Conversation:
-    """One conversation. `greetings` are other accepted beginnings of the greeting, beside `+OK`.
+    """One conversation. `greetings` are accepted beginnings of the greeting, besides `+OK`.
 
-    With `check_quit` false QUIT is sent, but its reply is not waited for.
+    Without `check_quit` QUIT is sent, but its reply is not awaited.
     """
 
     def __init__(self, *, starttls: bool = False, greetings: Sequence[bytes] = (), check_quit: bool = True) -> None:
@@ -95,9 +112,12 @@ class Conversation:
         self._events: deque[Event] = deque()
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes that have arrived; what follows the end of the conversation is dropped."""
+        """Take bytes that have arrived; bytes after the end of the conversation are dropped."""
         if self._state is _TLS and data:
-            self._fail("stls-injection", b"")  # plain text behind the reply to STLS could pass for encrypted (RFC 2595)
+            # Plain text after the reply to STLS. In the buffer it would later pass for the server's encrypted reply, so
+            # that an attacker on the path could inject it (the flaw of CVE-2011-0411). An honest server sends none.
+            self._fail("stls-injection", b"")
+        # In pieces, so that the buffer never holds more than one line and one octet, however much has arrived.
         while data and self._state is not _DONE:
             room = LONGEST_LINE + 1 - len(self._buffer)
             self._buffer += data[:room]
@@ -116,7 +136,10 @@ class Conversation:
             self._end(Failed(FailureKind.DISCONNECTED, "closed-mid-line" if self._buffer else reason, self._seen()))
 
     def tls_established(self) -> None:
-        """Go on after the TLS handshake that followed `TlsWanted`; the server greets no second time (RFC 2595)."""
+        """Continue after the TLS handshake that followed `TlsWanted`.
+
+        There is no second greeting: the server remains in its AUTHORIZATION state (RFC 2595 section 4).
+        """
         if self._state is _TLS:
             self._quit()
 
@@ -125,13 +148,13 @@ class Conversation:
         return self._events.popleft() if self._events else None
 
     def data_to_send(self) -> bytes:
-        """What is to be sent now; empty if nothing is."""
+        """The bytes to be sent now, empty if there are none."""
         data, self._out = self._out, b""
         return data
 
     @property
     def in_mid_line(self) -> bool:
-        """Whether a line has begun and not ended: the server stopped in the middle."""
+        """Whether the server has begun a line and not ended it."""
         return bool(self._buffer)
 
     def _read_lines(self) -> None:
@@ -142,10 +165,11 @@ class Conversation:
                 return
             self._buffer = rest
             self._take(line.removesuffix(b"\r"))
-        if self._buffer:
+        if self._buffer:  # in the same segment as the reply to STLS: see `receive_data`
             self._fail("stls-injection", b"")
 
     def _check_unfinished(self) -> None:
+        # A TLS record has no line end that could be awaited: it is recognized by its first bytes.
         record = _TLS_RECORD.match(self._buffer) if self._state is _GREETING else None
         if record:
             self._fail("tls-on-plain-port", record.group())
@@ -156,8 +180,11 @@ class Conversation:
         if self._state is _GREETING:
             self._take_greeting(line)
         elif not _OK.match(line):
-            refused = "stls-refused" if self._state is _STLS else "quit-refused"
-            self._fail(refused if line.startswith(b"-ERR") else "unexpected-reply", line)
+            if not line.startswith(b"-ERR"):
+                reason = "unexpected-reply"
+            else:
+                reason = "stls-refused" if self._state is _STLS else "quit-refused"
+            self._fail(reason, line)
         elif self._state is _STLS:
             self._state = _TLS
             self._events.append(TlsWanted())
@@ -167,7 +194,10 @@ class Conversation:
     def _take_greeting(self, line: bytes) -> None:
         if not (_OK.match(line) or line.startswith(self._greetings)):
             record = _TLS_RECORD.match(line)
-            self._fail(*(("tls-on-plain-port", record.group()) if record else (_foreign(line), line)))
+            if record:
+                self._fail("tls-on-plain-port", record.group())
+            else:
+                self._fail(_reason_of(line), line)
         elif b"\0" in line:
             self._fail("not-text", line)
         else:
@@ -185,7 +215,7 @@ class Conversation:
             self._end(Finished(b""))
 
     def _fail(self, reason: str, line: bytes) -> None:
-        """End in a violation; QUIT goes out all the same, since most services know it and take their leave."""
+        """End with a protocol error. QUIT is still sent: most services know it and then end the session in order."""
         if self._state in (_GREETING, _STLS):
             self._out += b"QUIT\r\n"
         self._end(Failed(FailureKind.PROTOCOL, reason, line[:LONGEST_LINE]))
@@ -199,7 +229,8 @@ class Conversation:
         return self._buffer[:LONGEST_LINE]
 
 
-def _foreign(line: bytes) -> str:
+def _reason_of(line: bytes) -> str:
+    """The reason for a greeting that is not accepted."""
     if b"\0" in line:
         return "not-text"
-    return next((reason for pattern, reason in _FOREIGN if pattern.match(line)), "unexpected-greeting")
+    return next((reason for pattern, reason in _OTHER_GREETINGS if pattern.match(line)), "unexpected-greeting")

@@ -1,6 +1,7 @@
-"""The test of one target: names, addresses, a connection, TLS, the conversation, and the outcome they come to.
+"""The test of one target: lookup, connection, TLS, conversation, and the outcome.
 
-A probe does its I/O without blocking; the loop tells it what is ready. OS errors become reasons here and nowhere else.
+The probe's I/O does not block; the loop calls it when a socket is ready, a name resolved or a timer due. OS errors are
+mapped to reasons here and nowhere else.
 """
 
 import errno
@@ -16,24 +17,24 @@ from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Out
 from popwatch.model.targets import Problem, Target
 from popwatch.model.text import clean
 from popwatch.prober import timestamps
-from popwatch.prober.poller import DOUBTFUL, READABLE
+from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
-from popwatch.prober.resolver import Answer, interleave, is_address, sockaddr
+from popwatch.prober.resolver import LookupResult, interleave, is_address, sockaddr
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
 
 STAGGER_SECONDS = 0.25
-"""How long one address may take to connect before the next is tried beside it (RFC 8305 section 5)."""
+"""After this time without a connection the next address is tried as well (RFC 8305 section 5)."""
 
 RECEIVE_SIZE = 4096
-"""Bytes of one read; a reply has 512, a TLS flight a few thousand."""
+"""Bytes of one read; a reply has at most 512, a TLS flight a few thousand."""
 
 MOST_BYTES = 256 * 1024
-"""Bytes that a test reads at most: TLS handshakes with long chains fit, floods do not."""
+"""The most bytes that a test reads: enough for a TLS handshake with a long chain, a limit for a flood."""
 
 CLOCK_SLACK_MS = 5.0
-"""How far a kernel stamp may lie beyond the loop's own time before the realtime clock must have been set."""
+"""A round-trip time by kernel stamp that exceeds the loop's by more means that the realtime clock has been set."""
 
-_WORTH_READING = READABLE | DOUBTFUL
+_WORTH_READING = READABLE | MAYBE_ENDED
 
 _CONNECT_REASONS = {
     errno.ECONNREFUSED: "refused",
@@ -47,10 +48,10 @@ _CONNECT_REASONS = {
 }
 
 _OPEN = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
-"""A stream socket that never blocks, in one call where the system has it."""
+"""A non-blocking stream socket, by one system call where the system allows it."""
 
 _RESET = (errno.ECONNRESET, errno.EPIPE)
-"""What a connect ends in where the server took the connection and broke it off at once; a refusal has its own code."""
+"""Results of a connect that the server accepted and reset at once; a refused connect has its own code."""
 
 _TIMEOUTS = {
     Phase.DNS: (ErrorCode.NO_ADDRESS, "dns-timed-out", "The name was not resolved in time."),
@@ -63,10 +64,10 @@ _TIMEOUTS = {
 
 
 class Loop(Protocol):
-    """What a probe asks of the loop that runs it."""
+    """What a probe needs of the loop that runs it."""
 
     def watch(self, sock: socket.socket, probe: "Probe") -> None:
-        """Call `probe.ready` when something happens on the socket."""
+        """Call `probe.ready` for every event of the socket."""
 
     def connected(self, sock: socket.socket) -> None:
         """The socket has connected."""
@@ -74,31 +75,34 @@ class Loop(Protocol):
     def unwatch(self, sock: socket.socket) -> None:
         """The socket is about to be closed."""
 
-    def wake_at(self, moment: float, probe: "Probe") -> None:
-        """Call `probe.tick` at a moment of the monotonic clock."""
+    def wake_at(self, due: float, probe: "Probe") -> None:
+        """Call `probe.on_timer` at a time of the monotonic clock."""
 
     def look_up(self, host: str, probe: "Probe") -> None:
-        """Call `probe.resolved` with what the name resolves to."""
+        """Call `probe.resolved` with the addresses of the name."""
 
     def has_route(self, address: str, port: int) -> bool:
-        """Whether there is a way to an IPv6 address."""
+        """Whether there is a route to an IPv6 address."""
 
     def allows(self, address: str) -> bool:
         """Whether an address may be connected to at all."""
 
     def may_race(self) -> bool:
-        """Whether there are descriptors for a second connection of a probe."""
+        """Whether there is a descriptor left for a second connection of a probe."""
 
-    def spread(self, probe: "Probe", addresses: tuple[str, ...]) -> None:
-        """Test each of a host's further addresses beside the one that the probe takes."""
+    def test_further_addresses(self, probe: "Probe", addresses: tuple[str, ...]) -> None:
+        """Test each of a host's further addresses with a probe of its own."""
 
     def finish(self, probe: "Probe", outcome: Outcome) -> None:
-        """The probe is over."""
+        """The probe has ended with this outcome."""
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """A connection on its way to one address, and when it began by both clocks. `stamped` until a stamp has served."""
+    """A connection to one address, and when its connect began by the monotonic and the realtime clock.
+
+    `stamped` until the greeting: while the kernel's stamps are read.
+    """
 
     sock: socket.socket
     descriptor: int
@@ -109,26 +113,26 @@ class _Attempt:
 
 
 class Probe:
-    """One test. `kernel_stamps` false leaves the kernel's receive stamps unused; `address` is the only one to try."""
+    """One test. With `kernel_stamps` false the kernel's stamps are not used; `address` is the only address to try."""
 
     def __init__(self, target: Target, loop: Loop, *, kernel_stamps: bool = True, address: str = "") -> None:
         self.target, self._loop, self._kernel_stamps = target, loop, kernel_stamps
-        self._only = address or (target.host if is_address(target.host) else "")
-        self._started_at, self._mark = datetime.now(UTC), time.monotonic()
-        self.deadline = self._mark + target.max_test_seconds
+        self._single_address = address or (target.host if is_address(target.host) else "")
+        self._started_at, self._lap_began = datetime.now(UTC), time.monotonic()
+        self.deadline = self._lap_began + target.max_test_seconds
         self._phase = Phase.DNS
         self._addresses: deque[str] = deque()
-        self._tried: list[tuple[str, str]] = []
+        self._failed_connects: list[tuple[str, str]] = []
         self._racing: dict[int, _Attempt] = {}
-        self._won: _Attempt | None = None
+        self._connection: _Attempt | None = None
         self._engine: TlsEngine | None = None
         self._unsent = b""
-        self._broken: OSError | None = None
+        self._send_error: OSError | None = None
         self._received = 0
         self._stamp: float | None = None
         self._connect_ms = self._tls_ms = 0.0
-        self._facts: dict[str, object] = {}
-        self._over = self._put_off = False
+        self._fields: dict[str, object] = {}
+        self._ended = self._extended = False
         self._conversation = Conversation(
             starttls=target.tls is TlsMode.STARTTLS,
             greetings=[prefix.encode() for prefix in target.greeting] if target.greeting else (),
@@ -136,49 +140,49 @@ class Probe:
         )
 
     def start(self) -> None:
-        """Begin: with the name, or at once with the address."""
-        problems = self.target.problems
-        if problems or (problems := self._tls_problems()):
+        """Begin with the lookup, or with the connect if the host is an address."""
+        problems = self.target.problems or self._tls_problems()
+        if problems:
             self._end_with_problems(problems)
             return
         self._loop.wake_at(self.deadline, self)
-        if self._only:
-            self._connect_to((self._only,))
+        if self._single_address:
+            self._connect_to((self._single_address,))
         else:
             self._loop.look_up(self.target.host, self)
 
-    def resolved(self, answer: Answer) -> None:
-        """The name has been looked up."""
-        if self._over:
+    def resolved(self, result: LookupResult) -> None:
+        """The lookup of the name has ended."""
+        if self._ended:
             return
-        self._facts["dns_ms"] = self._lap()
-        if answer.addresses:
-            self._connect_to(answer.addresses)
+        self._fields["dns_ms"] = self._lap()
+        if result.addresses:
+            self._connect_to(result.addresses)
         else:
-            detail = answer.detail or f"{self.target.host} has no address."
-            self._end(ErrorCode.NO_ADDRESS, answer.reason, detail)
+            detail = result.detail or f"{self.target.host} has no address."
+            self._end(ErrorCode.NO_ADDRESS, result.reason, detail)
 
     def ready(self, descriptor: int, bits: int) -> None:
-        """Something has happened on one of the probe's sockets; `bits` are the poller's, which name what."""
+        """One of the probe's sockets has an event; `bits` are the poller's."""
         attempt = self._racing.get(descriptor)
         if attempt:
             self._check_connected(attempt, bits)
-        if self._won and not self._over:
+        if self._connection and not self._ended:
             if self._unsent:
                 self._send(b"")
             if bits & _WORTH_READING:
-                self._receive(to_the_end=bool(bits & DOUBTFUL))
+                self._receive(to_the_end=bool(bits & MAYBE_ENDED))
 
-    def put_off_deadline(self, seconds: float) -> None:
-        """The loop was late by so much; the server gets the time back, once."""
-        if not self._over and not self._put_off:
-            self._put_off = True
+    def extend_deadline(self, seconds: float) -> None:
+        """The loop was late by `seconds`, and the server gets this time back; once, so that every test ends."""
+        if not self._ended and not self._extended:
+            self._extended = True
             self.deadline = time.monotonic() + seconds
             self._loop.wake_at(self.deadline, self)
 
-    def tick(self, now: float) -> None:
-        """A moment that the probe asked for has come: the next address's turn, or the deadline."""
-        if self._over:
+    def on_timer(self, now: float) -> None:
+        """A timer of the probe is due: to try the next address, or the deadline."""
+        if self._ended:
             return
         if now >= self.deadline:
             error, reason, detail = _TIMEOUTS[self._phase]
@@ -192,15 +196,15 @@ class Probe:
                 self._loop.wake_at(now + STAGGER_SECONDS, self)
 
     def abandon(self) -> None:
-        """Close whatever is open; no outcome."""
-        self._over = True
+        """Close all sockets, without an outcome."""
+        self._ended = True
         while self._racing:
             self._close(self._racing.popitem()[1])
-        if self._won:
-            self._close(self._won)
+        if self._connection:
+            self._close(self._connection)
 
     def _tls_problems(self) -> tuple[Problem, ...]:
-        """A CA that OpenSSL cannot read is a problem of the configuration, like any other bad field."""
+        """A CA that OpenSSL cannot read is a configuration problem, like any other invalid field."""
         if self.target.tls is TlsMode.NONE or not self.target.ca_pem:
             return ()
         try:
@@ -222,26 +226,30 @@ class Probe:
         self._phase = Phase.CONNECT
         allowed = [it for it in addresses if self._loop.allows(it)]
         if not allowed:
-            self._facts["address"] = addresses[0]
+            self._fields["address"] = addresses[0]
             why = f"{addresses[0]} is an address of the monitor's own machine, which AllowLocalTargets does not allow."
             self._end(ErrorCode.CANNOT_CONNECT, "forbidden-address", why)
             return
         routed = [it for it in allowed if ":" not in it or self._loop.has_route(it, self.target.port)]
         self._addresses.extend(interleave(tuple(routed)))
         if self.target.all_addresses and len(self._addresses) > 1:
-            mine = self._addresses.popleft()
-            self._loop.spread(self, tuple(self._addresses))
-            self._addresses = deque([mine])
+            first = self._addresses.popleft()
+            self._loop.test_further_addresses(self, tuple(self._addresses))
+            self._addresses = deque([first])
         if self._addresses:
             self._connect_next()
         else:
             advice = "It has only IPv6 addresses, and there is no route for IPv6 from here (a VPC can give one)."
-            self._facts["address"] = allowed[0]
+            self._fields["address"] = allowed[0]
             self._end(ErrorCode.CANNOT_CONNECT, "no-ipv6-route", advice)
 
     def _connect_next(self) -> None:
-        """Try the next address, and the ones behind it until one is on its way."""
-        while self._addresses and not self._over:
+        """Begin a connect to the next address; if that fails at once, to those after it.
+
+        This is the race of RFC 8305 ("Happy Eyeballs"): every STAGGER_SECONDS one more connect begins, the earlier ones
+        continue, and the first that succeeds is used.
+        """
+        while self._addresses and not self._ended:
             address = self._addresses.popleft()
             try:
                 self._connect(address)
@@ -251,7 +259,7 @@ class Probe:
                 if self._addresses:
                     self._loop.wake_at(time.monotonic() + STAGGER_SECONDS, self)
                 return
-        if not self._racing and not self._won:
+        if not self._racing and not self._connection:
             self._end_unconnected()
 
     def _connect(self, address: str) -> None:
@@ -259,6 +267,7 @@ class Probe:
         try:
             if _OPEN == socket.SOCK_STREAM:
                 sock.setblocking(False)
+            # Before the connect: a greeting can arrive together with the connection.
             stamped = self._kernel_stamps and timestamps.AVAILABLE and timestamps.enable(sock)
             attempt = _Attempt(sock, sock.fileno(), address, time.monotonic(), time.time(), stamped)
             code = sock.connect_ex(sockaddr(address, self.target.port))
@@ -271,8 +280,8 @@ class Probe:
         self._loop.watch(sock, self)
 
     def _check_connected(self, attempt: _Attempt, bits: int) -> None:
-        """Take a report of a socket that was connecting: it has connected, or says why not if it is asked."""
-        code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if bits & DOUBTFUL else 0
+        """Handle an event of a connecting socket: it has connected, or SO_ERROR has the reason why not (connect(2))."""
+        code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if bits & MAYBE_ENDED else 0
         if code in _RESET:
             self._win(attempt)
             self._end_broken(OSError(code, "the server reset it"))
@@ -284,15 +293,15 @@ class Probe:
             self._win(attempt)
 
     def _win(self, attempt: _Attempt) -> None:
-        """The first connection that stands is the one; the others are given up."""
+        """Use the first connection that is established, and close the others (RFC 8305 section 5)."""
         del self._racing[attempt.descriptor]
         while self._racing:
             self._close(self._racing.popitem()[1])
-        self._won = attempt
+        self._connection = attempt
         self._loop.connected(attempt.sock)
-        self._mark = attempt.began
-        self._facts["address"] = attempt.address
-        self._facts["connect_ms"] = self._connect_ms = self._lap()
+        self._lap_began = attempt.began
+        self._fields["address"] = attempt.address
+        self._fields["connect_ms"] = self._connect_ms = self._lap()
         if self.target.tls is TlsMode.IMPLICIT:
             self._start_tls()
         else:
@@ -303,46 +312,47 @@ class Probe:
         self._close(attempt)
 
     def _close(self, attempt: _Attempt) -> None:
-        self._loop.unwatch(attempt.sock)
+        self._loop.unwatch(attempt.sock)  # first, while the socket still has its descriptor
         attempt.sock.close()
 
     def _note_failed(self, address: str, code: int) -> None:
-        self._tried.append((address, _CONNECT_REASONS.get(code, errno.errorcode.get(code, "os-error").lower())))
+        reason = _CONNECT_REASONS.get(code) or errno.errorcode.get(code, "os-error").lower()
+        self._failed_connects.append((address, reason))
 
     def _end_unconnected(self) -> None:
-        self._facts["address"] = self._tried[0][0]
-        seen = ", ".join(f"{address} port {self.target.port}: {reason}" for address, reason in self._tried)
-        self._end(ErrorCode.CANNOT_CONNECT, self._tried[0][1], f"{seen}.")
+        self._fields["address"] = self._failed_connects[0][0]
+        failures = (f"{address} port {self.target.port}: {reason}" for address, reason in self._failed_connects)
+        self._end(ErrorCode.CANNOT_CONNECT, self._failed_connects[0][1], f"{', '.join(failures)}.")
 
     def _start_tls(self) -> None:
         self._phase = Phase.TLS
-        self._mark = time.monotonic()
+        self._lap_began = time.monotonic()
         try:
             shared = context(self.target.verify_tls, self.target.ca_pem)
             self._engine = TlsEngine(shared, self.target.tls_name)
-        except ValueError as error:  # a name that TLS cannot carry
+        except ValueError as error:  # a name that cannot be sent as SNI
             self._end(ErrorCode.PROTOCOL, "tls-name-mismatch", str(error))
             return
         self._advance_tls(self._engine)
 
     def _advance_tls(self, engine: TlsEngine) -> None:
-        """Go on with the handshake or read what has been decrypted; a failure ends the test."""
+        """Continue the handshake, or read decrypted bytes; a failure ends the test."""
         try:
             if not engine.established and engine.handshake():
                 self._take_established(engine)
-            while engine.established and not self._over and (data := engine.read()):
-                self._hear(data)
+            while engine.established and not self._ended and (data := engine.read()):
+                self._receive_plaintext(data)
         except TlsFailure as failure:
             self._end(ErrorCode.PROTOCOL, failure.reason, failure.detail)
         except TlsEnded:
-            self._hear_end()
+            self._receive_end()
         finally:
-            if not self._over:
+            if not self._ended:
                 self._send(engine.data_to_send())
 
     def _take_established(self, engine: TlsEngine) -> None:
         self._tls_ms = self._lap()
-        self._facts |= {
+        self._fields |= {
             "tls_ms": self._tls_ms,
             "tls_version": engine.version,
             "certificate_expires": engine.certificate_expires,
@@ -355,14 +365,17 @@ class Probe:
             self._phase = Phase.GREETING
 
     def _receive(self, *, to_the_end: bool) -> None:
-        """Read until nothing is left, which a read that was not filled says as well, unless it stopped before an end.
+        """Read until the socket is empty: the poller is edge-triggered and reports each arrival only once.
 
-        The poller reports each arrival once. `to_the_end` says that the end of the stream has come, or something worse.
+        `to_the_end`: the end of the stream or an error may have arrived as well.
         """
+        # Usually one recv: a read shorter than its buffer has emptied the socket (epoll(7)), and the call that would
+        # only return EAGAIN is saved. Two exceptions: the end of the stream is a read of its own, with no second edge;
+        # and a read stops early at a byte of urgent data (tcp(7)), which shows as a line without its end.
         more = True
-        while more and self._won and not self._over:
+        while more and self._connection and not self._ended:
             try:
-                data, self._stamp = self._read(self._won)
+                data, self._stamp = self._read(self._connection)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -376,14 +389,14 @@ class Probe:
             more = to_the_end or len(data) == RECEIVE_SIZE or self._conversation.in_mid_line
 
     def _take(self, data: bytes) -> None:
-        """Take what was read: bytes, in plain or for TLS, or the end of the stream."""
+        """Take bytes that were read, plain or TLS; empty bytes are the end of the stream."""
         if self._engine:
             self._engine.receive_data(data)
             self._advance_tls(self._engine)
         elif data:
-            self._hear(data)
+            self._receive_plaintext(data)
         if not data:
-            self._hear_end()
+            self._receive_end()
 
     def _end_broken(self, error: OSError) -> None:
         self._end(ErrorCode.DISCONNECTED, "reset", f"The connection broke: {(error.strerror or str(error)).lower()}.")
@@ -393,15 +406,16 @@ class Probe:
             return timestamps.receive(attempt.sock, RECEIVE_SIZE)
         return attempt.sock.recv(RECEIVE_SIZE), None
 
-    def _hear(self, data: bytes) -> None:
+    def _receive_plaintext(self, data: bytes) -> None:
         self._conversation.receive_data(data)
         self._take_events()
 
-    def _hear_end(self) -> None:
-        if self._over:
+    def _receive_end(self) -> None:
+        """The end of the stream, or of TLS. A send that failed before explains it better."""
+        if self._ended:
             return
-        if self._broken:
-            self._end_broken(self._broken)
+        if self._send_error:
+            self._end_broken(self._send_error)
         elif self._phase is Phase.TLS:
             self._end(ErrorCode.DISCONNECTED, "closed-in-tls-handshake", "The server closed during the TLS handshake.")
         else:
@@ -409,43 +423,47 @@ class Probe:
             self._take_events()
 
     def _take_events(self) -> None:
-        while not self._over and (event := self._conversation.next_event()):
+        while not self._ended and (event := self._conversation.next_event()):
             match event:
                 case Greeted(line):
                     self._take_greeting(line)
                 case TlsWanted():
                     self._start_tls()
                 case Finished():
-                    self._facts["quit_ms"] = self._lap() if self.target.check_quit else None
+                    self._fields["quit_ms"] = self._lap() if self.target.check_quit else None
                     self._end()
                 case Failed():
                     self._take_failure(event)
-        if not self._over:
+        if not self._ended:
             self._reply()
 
     def _take_greeting(self, line: bytes) -> None:
-        assert self._won  # noqa: S101 - nobody greets before there is a connection
-        self._mark = time.monotonic()
-        facts = self._facts
-        facts["rtt_ms"], facts["rtt_source"] = rtt_ms, _ = self._rtt(self._won)
-        facts["connect_ms"] = connect_ms = min(self._connect_ms, rtt_ms)
-        facts["greeting_ms"] = max(0.0, rtt_ms - connect_ms - self._tls_ms)
-        facts["greeting"] = clean(line, GREETING_SHOWN)
-        self._won.stamped = False
+        assert self._connection  # noqa: S101 - a greeting needs a connection
+        self._lap_began = time.monotonic()
+        rtt_ms, source = self._rtt(self._connection)
+        # The loop may have noticed the connection later than the kernel received the greeting.
+        connect_ms = min(self._connect_ms, rtt_ms)
+        fields = self._fields
+        fields["rtt_ms"], fields["rtt_source"] = rtt_ms, source
+        fields["connect_ms"] = connect_ms
+        fields["greeting_ms"] = max(0.0, rtt_ms - connect_ms - self._tls_ms)
+        fields["greeting"] = clean(line, GREETING_SHOWN)
+        self._connection.stamped = False  # recv is cheaper than recvmsg, and no later time needs a stamp
         self._phase = Phase.STLS if self.target.tls is TlsMode.STARTTLS else Phase.QUIT
 
     def _take_failure(self, failure: Failed) -> None:
         error = ErrorCode.PROTOCOL if failure.kind is FailureKind.PROTOCOL else ErrorCode.DISCONNECTED
-        seen = clean(failure.line, GREETING_SHOWN)
+        line = clean(failure.line, GREETING_SHOWN)
         if self._phase is Phase.GREETING:
-            self._facts["greeting"] = seen
-        self._end(error, failure.reason, f"The server said: {seen}" if seen else "The server said nothing more.")
+            self._fields["greeting"] = line
+        self._end(error, failure.reason, f"The server said: {line}" if line else "The server said nothing more.")
 
-    def _rtt(self, won: _Attempt) -> tuple[float, RttSource]:
-        """The time from the start of the connect to the arrival of what was read last, and by whose clock."""
-        by_loop = (self._mark - won.began) * 1000
+    def _rtt(self, connection: _Attempt) -> tuple[float, RttSource]:
+        """The time from the start of the connect to the arrival of the bytes read last, and whose clock measured it."""
+        by_loop = (self._lap_began - connection.began) * 1000
         if self._stamp is not None:
-            by_kernel = (self._stamp - won.began_real) * 1000
+            # Stamps are of the realtime clock, which can be set between the two readings; the loop's is an upper bound.
+            by_kernel = (self._stamp - connection.began_real) * 1000
             if 0 <= by_kernel <= by_loop + CLOCK_SLACK_MS:
                 return by_kernel, RttSource.KERNEL
         return by_loop, RttSource.LOOP
@@ -456,26 +474,29 @@ class Probe:
             self._send(self._engine.encrypt(data) if self._engine else data)
 
     def _send(self, data: bytes) -> None:
-        """Send what there is, the rest when the socket is ready. A broken connection ends once it has been read."""
+        """Send what the socket accepts now, the rest when it is ready.
+
+        If the connection is broken the test does not end here: what the server sent before may still be in the socket.
+        """
         self._unsent += data
-        if self._unsent and self._won:
+        if self._unsent and self._connection:
             try:
-                sent = self._won.sock.send(self._unsent)
+                sent = self._connection.sock.send(self._unsent)
             except BlockingIOError:
                 return
             except OSError as error:
-                self._broken, sent = error, len(self._unsent)
+                self._send_error, sent = error, len(self._unsent)
             self._unsent = self._unsent[sent:]
 
     def _lap(self) -> float:
-        """Milliseconds since the last mark, which is set anew."""
+        """Milliseconds since the last lap began; begins a new one."""
         now = time.monotonic()
-        spent, self._mark = (now - self._mark) * 1000, now
+        spent, self._lap_began = (now - self._lap_began) * 1000, now
         return spent
 
     def _end(self, error: ErrorCode | None = None, reason: str = "", detail: str = "") -> None:
-        """Take leave, close, and hand the outcome to the loop."""
-        if self._won:
+        """Send QUIT or close_notify if one is queued, close, and give the outcome to the loop."""
+        if self._connection:
             self._reply()
             if self._engine:
                 self._engine.close()
@@ -484,4 +505,4 @@ class Probe:
         self._loop.finish(self, self._outcome(error, reason, clean(detail, DETAIL_SHOWN) if detail else ""))
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
-        return Outcome(self._started_at, self._phase, error, reason, detail, **self._facts)  # type: ignore[arg-type]
+        return Outcome(self._started_at, self._phase, error, reason, detail, **self._fields)  # type: ignore[arg-type]

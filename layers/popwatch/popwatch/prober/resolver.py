@@ -1,6 +1,7 @@
-"""Names resolved aside: `getaddrinfo` blocks and cannot be stopped, so it runs in threads of its own.
+"""DNS lookups in threads: `getaddrinfo` blocks and cannot be cancelled, so it may not run in the loop's thread.
 
-A resolver that never answers holds one thread and nobody else. Threads are daemons: they end with the process.
+A lookup that never returns holds one thread and delays no other lookup. The threads are daemons: they do not keep the
+process alive.
 """
 
 import ipaddress
@@ -11,21 +12,21 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 Resolve = Callable[[str], list[str]]
-"""A name to its addresses, best first; raises OSError (`socket.gaierror`) where there are none."""
+"""Gives the addresses of a name, best first; raises OSError (`socket.gaierror`) if there are none."""
 
 HasRoute = Callable[[str, int], bool]
-"""Whether there is a way to an IPv6 address and port."""
+"""Whether there is a route to an IPv6 address and port."""
 
 MOST_THREADS = 512
-"""Lookups under way at once; a Lambda allows 1,024 threads. Above it a lookup waits for another's end."""
+"""Lookups at the same time; Lambda allows 1,024 threads. Further lookups wait until one of these has ended."""
 
 IDLE_SECONDS = 5.0
-"""How long a thread without work stays."""
+"""A thread without work ends after this time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a lookup found: addresses, or the reason why there are none."""
+class LookupResult:
+    """The addresses of a host, or the reason why there are none."""
 
     host: str
     addresses: tuple[str, ...] = ()
@@ -34,69 +35,72 @@ class Answer:
 
 
 def resolve(host: str) -> list[str]:
-    """The addresses of a name as the operating system finds them, in the order of RFC 6724."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """The addresses of a name as the operating system gives them, in the order of RFC 6724."""
+    entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
-Deliver = Callable[[Answer], None]
+Deliver = Callable[[LookupResult], None]
 
 
-class Names:
-    """Lookups in threads, which come when they are needed and leave when they are not.
+class Resolver:
+    """Runs lookups in threads, which it starts when they are needed and which end when they are idle.
 
-    There is a thread for each lookup without an answer, up to MOST_THREADS, so that none waits behind a stuck one.
+    There is one thread for each unfinished lookup, up to MOST_THREADS, so that no lookup waits behind a stuck one.
     """
 
-    def __init__(self, resolver: Resolve) -> None:
-        self._resolve = resolver
-        self._wanted: SimpleQueue[tuple[str, Deliver]] = SimpleQueue()
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._queue: SimpleQueue[tuple[str, Deliver]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = self._unanswered = 0
+        self._threads = self._unfinished = 0
 
     def look_up(self, host: str, deliver: Deliver) -> None:
-        """Begin a lookup; `deliver` is called with its answer, from a thread."""
+        """Begin a lookup; `deliver` is called with its result, from a thread."""
         with self._lock:
-            self._unanswered += 1
-            start = self._threads < min(self._unanswered, MOST_THREADS)
+            self._unfinished += 1
+            start = self._threads < min(self._unfinished, MOST_THREADS)
             self._threads += start
-        self._wanted.put((host, deliver))
+        self._queue.put((host, deliver))
         if start:
             self._start()
 
     def _start(self) -> None:
         try:
-            threading.Thread(target=self._work, daemon=True, name="popwatch-names").start()
-        except RuntimeError:  # no more threads: the lookup waits for another's, and at worst its own target fails
+            threading.Thread(target=self._work, daemon=True, name="popwatch-resolver").start()
+        except RuntimeError:
+            # The system gives no more threads. The lookup waits for one that is running; at worst its target times out.
             with self._lock:
                 self._threads -= 1
 
     def _work(self) -> None:
-        while wanted := self._next():
-            host, deliver = wanted
-            answer = _answer(host, self._resolve)
+        while lookup := self._next():
+            host, deliver = lookup
+            result = _look_up(host, self._resolve)
+            # Counted before the delivery: whoever then asks for the next name finds this thread free.
             with self._lock:
-                self._unanswered -= 1
-            deliver(answer)
+                self._unfinished -= 1
+            deliver(result)
 
     def _next(self) -> tuple[str, Deliver] | None:
-        """The next lookup, or None when the thread is not needed any more."""
+        """The next lookup, or None when this thread is no longer needed."""
         while True:
             try:
-                return self._wanted.get(timeout=IDLE_SECONDS)
+                return self._queue.get(timeout=IDLE_SECONDS)
             except Empty:
+                # Under the lock that `look_up` takes: it counts this thread either as running or as ended.
                 with self._lock:
-                    if self._threads > self._unanswered:
+                    if self._threads > self._unfinished:
                         self._threads -= 1
                         return None
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address already."""
+    """Whether a host is an IP address and needs no lookup."""
     try:
         if ":" in host:
             ipaddress.IPv6Address(host)
-        else:
+        else:  # inet_pton, since most hosts are names: an exception of `ipaddress` takes four times as long
             socket.inet_pton(socket.AF_INET, host)
     except (ValueError, OSError):
         return False
@@ -104,7 +108,7 @@ def is_address(host: str) -> bool:
 
 
 def interleave(addresses: tuple[str, ...]) -> list[str]:
-    """The addresses with their families in turn, the first one's first (RFC 8305 section 4)."""
+    """The addresses with alternating families, beginning with that of the first (RFC 8305 section 4)."""
     if len(addresses) < 2:
         return list(addresses)
     six = [address for address in addresses if ":" in address]
@@ -116,7 +120,7 @@ def interleave(addresses: tuple[str, ...]) -> list[str]:
 
 
 def has_route(address: str, port: int) -> bool:
-    """Whether the kernel knows a way to an IPv6 address; connecting a datagram socket asks it and sends nothing."""
+    """Whether the kernel has a route to an IPv6 address. Connecting a datagram socket looks it up and sends nothing."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
             sock.connect(sockaddr(address, port))
@@ -126,21 +130,24 @@ def has_route(address: str, port: int) -> bool:
 
 
 def sockaddr(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
-    """What `connect` takes for an address; a scope such as `fe80::1%eth0` is kept."""
+    """The argument of `connect` for an address; a scope such as `fe80::1%eth0` is kept."""
     if ":" not in address:
         return address, port
     name, _, scope = address.partition("%")
-    return name, port, 0, (int(scope) if scope.isdigit() else socket.if_nametoindex(scope)) if scope else 0
+    if not scope:
+        return name, port, 0, 0
+    return name, port, 0, int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
 
 
-def _answer(host: str, resolver: Resolve) -> Answer:
+def _look_up(host: str, resolve: Resolve) -> LookupResult:
     try:
-        addresses = tuple(resolver(host))
+        addresses = tuple(resolve(host))
     except socket.gaierror as error:
-        return Answer(host, reason=_REASONS.get(error.errno or 0, "dns-error"), detail=str(error.strerror or error))
+        reason = _REASONS.get(error.errno or 0, "dns-error")
+        return LookupResult(host, reason=reason, detail=str(error.strerror or error))
     except (OSError, UnicodeError) as error:
-        return Answer(host, reason="dns-error", detail=str(error))
-    return Answer(host, addresses) if addresses else Answer(host, reason="no-address-record")
+        return LookupResult(host, reason="dns-error", detail=str(error))
+    return LookupResult(host, addresses) if addresses else LookupResult(host, reason="no-address-record")
 
 
 _REASONS = {

@@ -1,7 +1,7 @@
-"""When bytes arrived, by the kernel's own clock: a program that reads late still knows.
+"""Kernel receive time stamps: when bytes arrived, even if the program reads them late.
 
-Linux stamps each segment as it comes in (SO_TIMESTAMPING with software receive stamps; TCP since 4.13) and hands the
-stamp out with `recvmsg`: that of the last segment whose bytes were read. Source: kernel documentation,
+Linux stamps each received segment (SO_TIMESTAMPING with software receive stamps; for TCP since 4.13) and returns the
+stamp with `recvmsg`: that of the last segment whose bytes were read. Source: kernel documentation,
 networking/timestamping.
 """
 
@@ -12,13 +12,14 @@ import sys
 _SO_TIMESTAMPING = 37  # asm-generic/socket.h; the same on x86_64 and aarch64
 _FLAGS = (1 << 3) | (1 << 4)  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
 _TIMESPEC = struct.Struct("@qq")
+# The kernel returns three timespecs (struct scm_timestamping); the first is the software stamp.
 _ANCILLARY = socket.CMSG_SPACE(3 * _TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
 AVAILABLE = sys.platform == "linux"
 
 
 def enable(sock: socket.socket) -> bool:
-    """Ask for stamps on a socket; whether the kernel agreed."""
+    """Ask for stamps on a socket; false if the kernel refuses."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _FLAGS)
     except OSError:
@@ -26,11 +27,11 @@ def enable(sock: socket.socket) -> bool:
     return True
 
 
-def keeper() -> socket.socket | None:
-    """A socket that, while it is open, keeps the kernel's stamping switched on.
+def keep_enabled() -> socket.socket | None:
+    """A socket that keeps the kernel's stamping switched on until it is closed.
 
-    Stamping begins a moment after the first socket asks for it, and a segment that came before is stamped when it is
-    read, which would make a late reader believe in a late server.
+    The kernel switches stamping on shortly after the first socket asks for it. A segment that arrives before that is
+    stamped when it is read, so that a late reader would measure its own delay as the server's.
     """
     if not AVAILABLE:
         return None
@@ -40,7 +41,7 @@ def keeper() -> socket.socket | None:
 
 
 def receive(sock: socket.socket, size: int) -> tuple[bytes, float | None]:
-    """Up to `size` bytes, and when the last of them arrived, in seconds of the realtime clock, if the kernel says."""
+    """Up to `size` bytes, and when the last of them arrived: seconds of the realtime clock, None without a stamp."""
     data, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY)
     for level, kind, value in ancillary:
         if kind == _SO_TIMESTAMPING and level == socket.SOL_SOCKET and len(value) >= _TIMESPEC.size:

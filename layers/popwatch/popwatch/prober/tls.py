@@ -1,4 +1,4 @@
-"""TLS over bytes: contexts that tests share, an engine that does no I/O, and why a handshake failed."""
+"""TLS without I/O: contexts that tests share, an engine over memory buffers, and reasons why a handshake failed."""
 
 import ssl
 from contextlib import suppress
@@ -22,21 +22,21 @@ _VERIFY_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class TlsFailure(Exception):
-    """A handshake or a record that went wrong: the reason's word, and what OpenSSL said of it."""
+    """A handshake or a record failed: the outcome's reason, and OpenSSL's message."""
 
     reason: str
     detail: str
 
 
 class TlsEnded(Exception):
-    """The other side has closed the TLS connection."""
+    """The server has closed the TLS connection, or the stream has ended."""
 
 
 @lru_cache(maxsize=64)
 def context(verify: bool, ca_pem: str) -> ssl.SSLContext:
-    """The context for targets that agree in these; loading the roots costs more than a test. Raises ValueError.
+    """The context that targets with these settings share. Raises ValueError if OpenSSL cannot read `ca_pem`.
 
-    A ValueError says that `ca_pem` holds no certificates that OpenSSL can read.
+    Cached, because loading the root certificates costs more CPU time than a test.
     """
     if not verify:
         unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -52,7 +52,12 @@ def context(verify: bool, ca_pem: str) -> ssl.SSLContext:
 
 
 class TlsEngine:
-    """One TLS connection as bytes in, bytes out. SNI is always sent, but for addresses, which it has no form for."""
+    """One TLS connection: takes bytes from the network, gives bytes for it.
+
+    OpenSSL works on two memory buffers (`ssl.MemoryBIO`) instead of a socket. So the prober does all reads itself, with
+    their time stamps and limits, and STLS can begin in the middle of a connection. SNI is sent unless the name is an IP
+    address, which SNI cannot hold (RFC 6066 section 3).
+    """
 
     def __init__(self, shared: ssl.SSLContext, name: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -60,14 +65,14 @@ class TlsEngine:
         self.established = False
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the wire; none means the end of the stream."""
+        """Take bytes from the network; empty bytes mean the end of the stream."""
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
     def handshake(self) -> bool:
-        """Go on with the handshake; whether it is complete. Raises TlsFailure, or TlsEnded."""
+        """Continue the handshake; true once it is complete. Raises TlsFailure or TlsEnded."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -83,7 +88,7 @@ class TlsEngine:
         return True
 
     def read(self) -> bytes:
-        """What has arrived in plain, empty if nothing has. Raises TlsFailure, or TlsEnded where the peer has closed."""
+        """The next decrypted bytes, empty until more arrive. Raises TlsFailure, or TlsEnded at the end."""
         try:
             data = self._tls.read(READ_SIZE)
         except ssl.SSLWantReadError:
@@ -92,39 +97,40 @@ class TlsEngine:
             raise TlsEnded from None
         except ssl.SSLError as error:
             raise _failure(error) from None
-        if not data:  # close_notify has come
+        if not data:  # the server sent close_notify
             raise TlsEnded
         return data
 
     def encrypt(self, data: bytes) -> bytes:
-        """`data` for the wire; nothing where the connection is not, or no longer, able to carry it."""
+        """`data` encrypted, to be sent; empty if the connection cannot carry data (no longer, or not yet)."""
         with suppress(ssl.SSLError):
             self._tls.write(data)
         return self.data_to_send()
 
     def close(self) -> None:
-        """Say goodbye with close_notify, if the handshake was completed."""
+        """Queue close_notify (RFC 8446 section 6.1) if the handshake was completed."""
+        # unwrap() also waits for the server's close_notify: SSLWantReadError, and the connection is closed without it.
         with suppress(ssl.SSLError, ValueError):
             self._tls.unwrap()
 
     def data_to_send(self) -> bytes:
-        """Bytes for the wire."""
+        """Bytes to be sent."""
         return self._outgoing.read()
 
     @property
     def version(self) -> str:
-        """The protocol's version, such as TLSv1.3."""
+        """The TLS version, such as TLSv1.3."""
         return self._tls.version() or ""
 
     @property
     def certificate_expires(self) -> datetime | None:
-        """Until when the peer's certificate is valid, verified or not."""
+        """When the server's certificate expires, verified or not."""
         der = self._tls.getpeercert(binary_form=True)
         return expires(der) if der else None
 
 
 def _failure(error: ssl.SSLError) -> TlsFailure:
-    word = error.reason or "UNKNOWN"
-    if word in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
+    reason = error.reason or "UNKNOWN"
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
         return TlsFailure("plain-text-on-tls-port", "The server does not speak TLS on this port.")
-    return TlsFailure("tls-handshake-failed", word.replace("_", " ").lower())
+    return TlsFailure("tls-handshake-failed", reason.replace("_", " ").lower())
