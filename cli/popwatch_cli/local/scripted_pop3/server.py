@@ -1,6 +1,7 @@
-"""The server that plays the scripts: one asyncio loop in a thread of its own, many ports."""
+"""The server that runs the scripts: many ports on one asyncio loop in a thread of its own."""
 
 import asyncio
+import errno
 import socket
 import ssl
 import struct
@@ -14,12 +15,17 @@ from typing import Any, Self, TypeVar
 from popwatch_cli.local.scripted_pop3.scripts import PATIENCE_SECONDS, find
 
 LARGEST_LINE = 1 << 20
+"""Bytes of a line from the client; longer ones end the connection."""
+
+TURNS = 10
+"""Turns of the loop in which accepted connections are set up and aborted ones closed; two or three are needed."""
+
 _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class Connection:
-    """What the server knows of one connection, by its own realtime clock: seconds since 1970, 0 for never."""
+    """An accepted connection. Times are seconds since 1970, 0 for never; `lines` are the client's."""
 
     accepted_at: float
     greeted_at: float = 0.0
@@ -27,13 +33,13 @@ class Connection:
 
     @property
     def quit(self) -> bool:
-        """Whether the client took its leave."""
+        """Whether the client sent QUIT."""
         return b"QUIT" in (line.strip().upper() for line in self.lines)
 
 
 @dataclass(slots=True)
 class _Port:
-    """A port: the script it plays now, its TLS, who listens, who called."""
+    """A port: its present script, its TLS contexts, its listener and its connections."""
 
     reserved: socket.socket
     script: str
@@ -45,7 +51,7 @@ class _Port:
 
 
 class ScriptedServer:
-    """Plays a script on each of its ports. A context manager; it ends with all its connections."""
+    """A POP3 server that runs a script on each of its ports. A context manager: its end closes all connections."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -57,10 +63,12 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._do(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._do(self._close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def listen(
         self,
@@ -71,18 +79,19 @@ class ScriptedServer:
         tls: ssl.SSLContext | None = None,
         stls: ssl.SSLContext | None = None,
     ) -> int:
-        """Play `script` on a port of `host`, a free one unless given; returns the port.
+        """Run `script` on a port of `host`, by default a free one; returns the port.
 
-        `tls` makes it TLS from the first byte, `stls` is what STLS leads to.
+        With `tls` connections begin in TLS, with `stls` STLS is accepted. Raises ScriptError for an unknown script, and
+        OSError if the port is in use; one server has each port number once, whatever the host.
         """
         return self._do(self._listen(script, host, port, tls, stls))
 
     def play(self, port: int, script: str) -> None:
-        """Play another script from the next connection on; `refused` closes the port until another is played."""
+        """Run another script from the next connection on; `refused` closes the port until there is another script."""
         self._do(self._play(self._ports[port], script))
 
     def connections(self, port: int) -> list[Connection]:
-        """The connections so far, oldest first."""
+        """The connections to a port so far, oldest first."""
         return list(self._ports[port].connections)
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -91,19 +100,38 @@ class ScriptedServer:
     async def _listen(
         self, script: str, host: str, number: int, tls: ssl.SSLContext | None, stls: ssl.SSLContext | None
     ) -> int:
-        port = _Port(_reserve(host, number), script, tls, stls)
-        found = int(port.reserved.getsockname()[1])
-        self._ports[found] = port
+        port = _Port(self._reserve(host, number), script, tls, stls)
+        number = int(port.reserved.getsockname()[1])
+        self._ports[number] = port
         await self._play(port, script)
-        return found
+        return number
+
+    def _reserve(self, host: str, number: int) -> socket.socket:
+        """A bound socket that does not listen: connects are refused, and no other program is given the port."""
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # lets the listener bind the same port
+            sock.bind((host, number))
+            if sock.getsockname()[1] not in self._ports:
+                return sock
+        except OSError:
+            sock.close()
+            raise
+        # The same number at another address. The kernel gives out numbers by address, this server knows them by number.
+        try:
+            if number:
+                raise OSError(errno.EADDRINUSE, f"Port {number} is in use by this server")
+            return self._reserve(host, number)
+        finally:
+            sock.close()
 
     async def _play(self, port: _Port, script: str) -> None:
         if script != "refused":
             find(script)
         port.script = script
         if script == "refused" and port.server:
-            port.server.close()
-            port.server = None
+            server, port.server = port.server, None
+            await self._stop(server)
         elif script != "refused" and not port.server:
             port.server = await self._open(port)
 
@@ -118,20 +146,28 @@ class ScriptedServer:
             accept, host, number, ssl=port.implicit, limit=LARGEST_LINE, backlog=1024, reuse_address=True
         )
 
+    async def _stop(self, server: asyncio.Server) -> None:
+        """Close a listener. asyncio leaks a connection that it accepts in the turn in which its server is closed."""
+        for sock in server.sockets:
+            self._loop.remove_reader(sock.fileno())
+        await _turn()
+        server.close()
+
     async def _close(self) -> None:
-        tasks = [task for port in self._ports.values() for task in port.tasks]
         for port in self._ports.values():
             if port.server:
-                port.server.close()
+                await self._stop(port.server)
             port.reserved.close()
+        # All tasks, not only the scripts': a TLS handshake under way is a task of asyncio's own.
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # aborted transports close in the loop's next turns
+        await _turn()
 
 
 class _Wire:
-    """One connection as a script sees it."""
+    """A connection as the scripts use it."""
 
     def __init__(
         self, port: _Port, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -181,9 +217,6 @@ async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.Stre
         writer.transport.abort()
 
 
-def _reserve(host: str, number: int) -> socket.socket:
-    """A socket that is bound and does not listen: connects are refused, and nobody else is given the port."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a listener may join it
-    sock.bind((host, number))
-    return sock
+async def _turn() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
