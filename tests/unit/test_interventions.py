@@ -1,4 +1,4 @@
-"""Silences and acknowledgements as `popwatch silence` and `ack` write them, and as hands may."""
+"""Silences and acknowledgements as `popwatch silence` and `ack` write them, and as people may by hand."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ NOW = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
 
 
 def test_silence_is_maintenance_while_it_lasts() -> None:
-    """Within its moments the target is in maintenance, and who asked for it is known."""
+    """Between its times the target is in maintenance, and it says who asked for it."""
     window = {"from": "2026-11-24T20:00Z", "until": "2026-11-24T22:00Z", "why": " new\tdisk ", "by": "night-shift"}
     policy = parse_target(BASE | {"silence": window}).policy
     assert policy.in_maintenance(NOW)
@@ -20,7 +20,7 @@ def test_silence_is_maintenance_while_it_lasts() -> None:
     assert (policy.silence.why, policy.silence.by) == ("new disk", "night-shift")
 
 
-def test_moments_without_offset_are_the_targets_own() -> None:
+def test_times_without_offset_are_the_targets_own() -> None:
     """21:30 in Berlin is 20:30 UTC."""
     window = {"from": "2026-11-24T21:30", "until": "2026-11-24T22:30"}
     policy = parse_target(BASE | {"silence": window, "timezone": "Europe/Berlin"}).policy
@@ -28,7 +28,7 @@ def test_moments_without_offset_are_the_targets_own() -> None:
 
 
 def test_acknowledgement_is_of_one_outage() -> None:
-    """The moment of the first failure names it."""
+    """The time of the first failed test identifies it."""
     policy = parse_target(BASE | {"acknowledged": {"outage": "2026-11-24T21:00Z", "by": "night-shift"}}).policy
     assert policy.acknowledgement_of(NOW)
     assert not policy.acknowledgement_of(NOW.replace(minute=1))
@@ -57,5 +57,5 @@ def test_mistakes_are_named(field: str, value: object, explanation: str) -> None
 
 @pytest.mark.parametrize("days", [[1, "7", 30], "30, 7, 1", {30, 7, 1}, ["30", 7, 7, 1]])
 def test_days_in_any_form(days: object) -> None:
-    """Numbers as numbers or texts, as a list, a set or with commas; greatest first."""
+    """Numbers as numbers or strings, as a list, a set or with commas; greatest first."""
     assert parse_target(BASE | {"certificate_warn_days": days}).policy.certificate_warn_days == (30, 7, 1)

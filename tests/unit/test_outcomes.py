@@ -1,4 +1,4 @@
-"""The six errors word for word, and what is left of what a server said."""
+"""The six errors word for word, and text from a server made safe."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from popwatch.model.text import clean
 
 
 def test_messages_word_for_word() -> None:
-    """Codes and messages are those of the functional model, to the letter."""
+    """Codes and messages, to the letter."""
     assert {code.value: code.message for code in ErrorCode} == {
         "missing-fields": "Configuration information for this item is missing some required fields",
         "cannot-connect": "Unable to connect to the remote device",
@@ -20,7 +20,7 @@ def test_messages_word_for_word() -> None:
 
 
 def test_clean() -> None:
-    """Escape sequences, bidi overrides and line breaks lose their power; letters stay."""
+    """Escape characters, bidi overrides and line breaks are replaced; letters stay."""
     assert clean(b"+OK \x1b[31mready\r\nSubject: x", 80) == "+OK ?[31mready Subject: x"
     assert clean("caf\u00e9 \u202eevil", 80) == "caf\u00e9 ?evil"
     assert clean("caf\u00e9".encode("latin-1"), 80) == "caf\u00e9"
@@ -29,7 +29,7 @@ def test_clean() -> None:
 
 @given(st.binary(max_size=2000) | st.text(max_size=2000), st.integers(3, 300))
 def test_clean_is_one_short_line(said: bytes | str, limit: int) -> None:
-    """Whatever was said, what is shown is one line of printable characters, no longer than asked."""
+    """Whatever a server sends, one line of printable characters is shown, not longer than the limit."""
     shown = clean(said, limit)
     assert len(shown) <= limit
     assert shown.isprintable()

@@ -1,4 +1,4 @@
-"""Maintenance windows, by moments and by the wall clock."""
+"""Maintenance windows, once and weekly."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from popwatch.model.windows import parse_timezone, parse_window
 
 
-def inside(window: object, moment: str) -> bool:
-    return parse_window(window, UTC).contains(datetime.fromisoformat(moment))
+def inside(window: object, time: str) -> bool:
+    return parse_window(window, UTC).contains(datetime.fromisoformat(time))
 
 
 def test_once() -> None:
-    """A window holds its first moment and not its last."""
+    """A window contains its start and not its end."""
     window = {"from": "2026-11-23T22:00:00Z", "until": "2026-11-24T02:00:00+01:00"}
     assert inside(window, "2026-11-23T22:00:00Z")
     assert inside(window, "2026-11-24T00:59:59Z")
@@ -23,7 +23,7 @@ def test_once() -> None:
     assert not inside(window, "2026-11-23T21:59:59Z")
 
 
-def test_moments_without_offset_are_in_the_targets_zone() -> None:
+def test_times_without_offset_are_in_the_targets_zone() -> None:
     """22:00 in Berlin in winter is 21:00 UTC."""
     window = parse_window({"from": "2026-11-23T22:00", "until": "2026-11-23T23:00"}, parse_timezone("Europe/Berlin"))
     assert window.contains(datetime(2026, 11, 23, 21, 30, tzinfo=UTC))
@@ -31,22 +31,22 @@ def test_moments_without_offset_are_in_the_targets_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "open_then"),
+    ("time", "is_open"),
     [
         ("2026-11-20T22:30Z", True),  # Friday evening
         ("2026-11-21T01:59Z", True),  # the night after it
         ("2026-11-21T02:00Z", False),
         ("2026-11-21T22:30Z", False),  # Saturday evening
-        ("2026-11-23T01:00Z", False),  # Monday morning follows no window of Sunday
+        ("2026-11-23T01:00Z", False),  # Monday morning: there was no window on Sunday
     ],
 )
-def test_weekly_past_midnight(moment: str, open_then: bool) -> None:
+def test_weekly_past_midnight(time: str, is_open: bool) -> None:
     """A window from Friday 22:00 until 02:00 reaches into Saturday and nowhere else."""
-    assert inside({"days": ["Mon-Fri"], "from": "22:00", "until": "02:00"}, moment) is open_then
+    assert inside({"days": ["Mon-Fri"], "from": "22:00", "until": "02:00"}, time) is is_open
 
 
 def test_weekly_follows_summer_time() -> None:
-    """By the wall clock of Berlin, 02:00-04:00 is 01:00-03:00 UTC in winter and 00:00-02:00 UTC in summer."""
+    """In local time of Berlin, 02:00-04:00 is 01:00-03:00 UTC in winter and 00:00-02:00 UTC in summer."""
     window = {"days": "daily", "from": "02:00", "until": "04:00", "timezone": "Europe/Berlin"}
     assert inside(window, "2026-01-10T02:30Z")
     assert not inside(window, "2026-01-10T00:30Z")
@@ -84,7 +84,7 @@ ANYTHING = st.recursive(
 
 @given(ANYTHING)
 def test_anything_is_a_window_or_a_value_error(value: object) -> None:
-    """Whatever an item holds, the answer is a window or a ValueError."""
+    """Whatever an item holds, the result is a window or a ValueError."""
     with suppress(ValueError):
         parse_window(value, UTC).contains(datetime(2026, 11, 23, tzinfo=UTC))
 
@@ -92,7 +92,7 @@ def test_anything_is_a_window_or_a_value_error(value: object) -> None:
 @pytest.mark.parametrize(
     "name", ["a/" * 1000 + "b", "a." * 1000, "../" * 20 + "etc/passwd", "Europe/", "", "zone.tab", "\0"]
 )
-def test_names_that_are_no_zones(name: str) -> None:
+def test_names_that_are_not_zones(name: str) -> None:
     """Python would import a module for each part of a name, and raise RecursionError for a thousand."""
     with pytest.raises(ValueError, match="time zone of the IANA database"):
         parse_timezone(name)

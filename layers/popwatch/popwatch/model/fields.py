@@ -32,7 +32,7 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
 class TlsMode(StrEnum):
-    """How TLS is used: not at all, from the first byte (RFC 8314 section 3.3), or after STLS (RFC 2595 section 4)."""
+    """How TLS is used: not at all, from the first byte (RFC 8314 section 3.1), or after STLS (RFC 2595 section 4)."""
 
     NONE = "none"
     IMPLICIT = "implicit"

@@ -1,17 +1,17 @@
-"""The message of an alert: its texts for each kind of receiver, and the attributes that route it. No I/O."""
+"""An alert as it is published: its texts for each kind of receiver, and the attributes that route it. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 Attributes = Mapping[str, str | int | tuple[str, ...]]
-"""SNS message attributes by their names."""
+"""SNS message attributes by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An alert as it is published. `line` is what a summary says of it; a summary has no `target_id`.
+    """The message of one alert, or of a summary, which has an empty `target_id`. `line` is the alert's line in a summary.
 
-    `attributes` become SNS message attributes: texts, numbers and lists of texts, none of them empty.
+    `attributes` become SNS message attributes: strings, numbers and lists of strings, none of them empty.
     """
 
     target_id: str
@@ -23,6 +23,6 @@ class Message:
 
     @property
     def event(self) -> str:
-        """What the message tells: an `AlertEvent`, or `summary`."""
+        """The value of an `AlertEvent`, or `summary`."""
         event = self.attributes["event"]
         return event[0] if isinstance(event, tuple) else str(event)

@@ -1,6 +1,6 @@
-"""The words for what a test found: an `Outcome`, its error, the phase it ended in.
+"""What a test found: an `Outcome`, its error, the phase it ended in. No I/O and no decisions.
 
-No I/O and no decisions. What a server said is cleaned here, by `clean`, before it becomes part of an outcome.
+Text from a server is passed through `clean` (text.py) before it becomes part of an outcome.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 GREETING_SHOWN = 120
-"""Characters of a server's greeting that an outcome keeps; RFC 1939 allows 512 octets, people read one line."""
+"""Characters of a server's greeting in an outcome; RFC 1939 (section 3) allows 512 octets, people read one line."""
 
 DETAIL_SHOWN = 240
 """Characters of `Outcome.detail`."""
@@ -53,7 +53,7 @@ class Phase(StrEnum):
 
 
 class RttSource(StrEnum):
-    """Who saw the greeting arrive: the kernel's receive stamp, or, later and less exactly, the program's loop."""
+    """Where the greeting's time of arrival is from: the kernel's receive timestamp or, less exactly, the event loop."""
 
     KERNEL = "kernel"
     LOOP = "loop"
@@ -64,9 +64,9 @@ class Outcome:
     """What one test of one target found.
 
     Times are milliseconds; `None` means the test did not get that far. `rtt_ms` runs from the start of the TCP connect
-    to the address that answered until the last byte of the greeting arrived, without `dns_ms`. `reason` is a word of an
-    open set, finer than `error`; `detail` is a sentence for people, cleaned and cut. `failed_addresses` are those of
-    a host's addresses that failed although another passed, each with its reason, where all of them are tested.
+    to the address that answered until the last byte of the greeting arrived, without `dns_ms`. `reason` is finer than
+    `error`, an open set of names; `detail` is a sentence for people, cleaned and cut. `failed_addresses` are, where all
+    addresses of a host are tested, those that failed although another passed, each with its reason.
     """
 
     started_at: datetime
@@ -89,7 +89,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the server did all that the target asks of it."""
+        """Whether the server did everything that the target requires."""
         return self.error is None
 
     @property

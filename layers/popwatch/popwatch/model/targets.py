@@ -236,7 +236,7 @@ def _build(
         "tls_name": host,
     }
     if values.get("tls") is TlsMode.IMPLICIT:
-        built_in["port"] = 995  # RFC 8314 section 7.3
+        built_in["port"] = 995  # RFC 8314 section 3.1
     return Target(
         policy=Policy(**policy) if policy else DEFAULT_POLICY,  # type: ignore[arg-type]
         problems=problems,

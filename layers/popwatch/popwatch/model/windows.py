@@ -1,24 +1,25 @@
-"""Maintenance windows: the times at which a target is tested and recorded but nobody is alerted. Words, no I/O."""
+"""Maintenance windows: times at which a target is tested and recorded but no alerts are sent. No I/O."""
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import datetime, time, tzinfo
 from zoneinfo import ZoneInfo
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,3}")
-"""The form of a zone's name. `ZoneInfo` looks for others, too: it imports a module for each `.` and `/`, as deep as it
-goes.
-"""
 
-_CLOCK = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
+_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
+
+_ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,3}")
+"""The form of a time zone's name. Others must not reach `ZoneInfo`, which imports the name's folders as packages: one
+module for each `.` and `/`, until Python's stack is full.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class OnceWindow:
-    """One window between two moments: `start <= now < end`."""
+    """One window between two times: `start <= now < end`."""
 
     start: datetime
     end: datetime
@@ -30,10 +31,9 @@ class OnceWindow:
 
 @dataclass(frozen=True, slots=True)
 class WeeklyWindow:
-    """A window by the wall clock of `zone` on some days (Monday is 0).
+    """A window in local time of `zone`, on some days of the week (Monday is 0).
 
-    One whose end is not after its start runs past midnight. The wall clock decides across a change to or from summer
-    time: 02:30 that does not exist is not waited for, and 02:30 that comes twice is inside twice.
+    One whose end is not after its start continues past midnight into the next day.
     """
 
     days: frozenset[int]
@@ -43,12 +43,16 @@ class WeeklyWindow:
 
     def contains(self, now: datetime) -> bool:
         """Whether the window is open at `now`."""
+        # Only the local time of `now` is compared, and no window's start or end is converted to UTC. So a change to or
+        # from summer time needs no rule of its own: a local time that is skipped never comes, and one that comes twice
+        # is inside the window both times.
         local = now.astimezone(self.zone)
-        today, yesterday = local.weekday(), (local - timedelta(days=1)).weekday()
-        clock = local.time()
+        time_of_day = local.time()
+        today = local.weekday()
+        yesterday = (today - 1) % 7
         if self.start < self.end:
-            return today in self.days and self.start <= clock < self.end
-        return (today in self.days and clock >= self.start) or (yesterday in self.days and clock < self.end)
+            return today in self.days and self.start <= time_of_day < self.end
+        return (today in self.days and time_of_day >= self.start) or (yesterday in self.days and time_of_day < self.end)
 
 
 Window = OnceWindow | WeeklyWindow
@@ -57,7 +61,7 @@ Window = OnceWindow | WeeklyWindow
 def parse_window(value: object, zone: tzinfo) -> Window:
     """A window from `{from, until}` (ISO 8601) or `{days, from, until, timezone}`.
 
-    Moments without an offset are in `zone`. Raises ValueError with a sentence that says what is wrong.
+    Times without an offset are in `zone`. Raises ValueError with a sentence that says what is wrong.
     """
     if not isinstance(value, Mapping):
         raise ValueError("a window is a map with `from` and `until`")
@@ -69,11 +73,12 @@ def parse_window(value: object, zone: tzinfo) -> Window:
         raise ValueError("a window needs both `from` and `until`")
     if "timezone" in value:
         zone = parse_timezone(value["timezone"])
-    if _CLOCK.fullmatch(begin) and _CLOCK.fullmatch(end):
-        return WeeklyWindow(_parse_days(value.get("days", "daily")), _parse_clock(begin), _parse_clock(end), zone)
+    if _TIME_OF_DAY.fullmatch(begin) and _TIME_OF_DAY.fullmatch(end):
+        days = _parse_days(value.get("days", "daily"))
+        return WeeklyWindow(days, _parse_time_of_day(begin), _parse_time_of_day(end), zone)
     if "days" in value:
         raise ValueError("a weekly window needs `from` and `until` as HH:MM")
-    window = OnceWindow(parse_moment(begin, zone), parse_moment(end, zone))
+    window = OnceWindow(parse_time(begin, zone), parse_time(end, zone))
     if window.end <= window.start:
         raise ValueError("a window's `until` must be later than its `from`")
     return window
@@ -88,20 +93,20 @@ def parse_timezone(value: object) -> tzinfo:
     raise ValueError("it must be a time zone of the IANA database, such as Europe/Berlin or UTC")
 
 
-def parse_moment(text: str, zone: tzinfo) -> datetime:
-    """A moment in ISO 8601, in `zone` if it has no offset; raises ValueError for anything else."""
+def parse_time(text: str, zone: tzinfo) -> datetime:
+    """A time in ISO 8601, in `zone` if it has no offset; raises ValueError for anything else."""
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
-            "`from` and `until` must be ISO 8601, such as 2026-11-23T22:00+01:00, or HH:MM for a weekly window"
+            "a time must be ISO 8601, such as 2026-11-23T22:00+01:00; in a weekly window `from` and `until` are HH:MM"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    return found if found.tzinfo else found.replace(tzinfo=zone)
 
 
-def _parse_clock(text: str) -> time:
+def _parse_time_of_day(text: str) -> time:
     hour, minute = (int(part) for part in text.split(":"))
-    if hour == 24:
+    if hour == 24:  # 24:00, the end of a day, is 00:00 here: a window that ends then continues to midnight
         if minute:
             raise ValueError("the latest time of a day is 24:00")
         hour = 0
@@ -109,12 +114,12 @@ def _parse_clock(text: str) -> time:
 
 
 def _parse_days(value: object) -> frozenset[int]:
-    words = [value] if isinstance(value, str) else value
-    if not isinstance(words, list | tuple | set | frozenset) or not words:
-        raise ValueError("`days` must be a list such as [mon, tue] or a word such as mon-fri or daily")
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple | set | frozenset) or not entries:
+        raise ValueError("`days` must be a list such as [mon, tue] or a string such as mon-fri or daily")
     days: set[int] = set()
-    for word in words:
-        for part in str(word).lower().replace(",", " ").split():
+    for entry in entries:
+        for part in str(entry).lower().replace(",", " ").split():
             days |= _parse_day_range(part)
     return frozenset(days)
 
@@ -127,12 +132,13 @@ def _parse_day_range(part: str) -> set[int]:
         case [day]:
             return {day}
         case [first, last]:
-            return {day % 7 for day in range(first, last + 1 if last >= first else last + 8)}
+            days_after = (last - first) % 7  # from Saturday to Monday (sat-mon) it is 2
+            return {(first + day) % 7 for day in range(days_after + 1)}
         case _:
             raise ValueError(f"`{part}` is not a day or a range of days")
 
 
-def _parse_day(word: str) -> int:
-    if word[:3] not in _DAYS:
-        raise ValueError(f"`{word}` is not a day of the week; write mon, tue, wed, thu, fri, sat or sun")
-    return _DAYS.index(word[:3])
+def _parse_day(text: str) -> int:
+    if text[:3] not in _DAYS:
+        raise ValueError(f"`{text}` is not a day of the week; write mon, tue, wed, thu, fri, sat or sun")
+    return _DAYS.index(text[:3])
