@@ -54,6 +54,13 @@ def test_weekly_follows_summer_time() -> None:
     assert not inside(window, "2026-07-10T02:30Z")
 
 
+def test_weekly_at_a_change_of_time() -> None:
+    """A local time that comes twice is inside both times; one that is skipped never is."""
+    window = {"days": "sun", "from": "02:15", "until": "02:45", "timezone": "Europe/Berlin"}
+    assert [inside(window, f"2026-10-25T{time}Z") for time in ("00:30", "01:00", "01:30")] == [True, False, True]
+    assert not any(inside(window, f"2026-03-29T{hour:02}:{minute:02}Z") for hour in range(4) for minute in range(60))
+
+
 @pytest.mark.parametrize(
     ("window", "word"),
     [

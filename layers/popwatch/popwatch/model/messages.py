@@ -9,9 +9,9 @@ Attributes = Mapping[str, str | int | tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The message of one alert, or of a summary, which has an empty `target_id`. `line` is the alert's line in a summary.
+    """The message of an alert, or of a summary of many, whose `target_id` is empty.
 
-    `attributes` become SNS message attributes: strings, numbers and lists of strings, none of them empty.
+    `line` is what a summary shows of an alert. `attributes` become SNS message attributes: strings, numbers and lists of strings, none of them empty.
     """
 
     target_id: str
