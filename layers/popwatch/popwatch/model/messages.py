@@ -11,7 +11,8 @@ Attributes = Mapping[str, str | int | tuple[str, ...]]
 class Message:
     """The message of an alert, or of a summary of many, whose `target_id` is empty.
 
-    `line` is what a summary shows of an alert. `attributes` become SNS message attributes: strings, numbers and lists of strings, none of them empty.
+    `line` is what a summary shows of an alert. `attributes` become SNS message attributes: strings, numbers and lists
+    of strings, none of them empty.
     """
 
     target_id: str
