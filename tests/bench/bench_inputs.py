@@ -43,7 +43,7 @@ from tests.bench.bench_imports import importing
 from tests.bench.fast_stub import fast_stub
 from tests.bench.stubs import tls_stub
 from tests.integration.fleet import settle
-from tests.integration.world import MINUTE, NOON, TABLES, RecordingDispatcher, World, new_world
+from tests.integration.world import MINUTE, NOON, TABLES, RecordingQueue, World, new_world
 
 PROJECT = Path(__file__).parents[2]
 FILE = PROJECT / "layers" / "popwatch" / "popwatch" / "cli" / "measured.json"
@@ -220,7 +220,7 @@ def sweep_of(world: World, counted: list[str]) -> Sweep:
     client = boto3.client("dynamodb", endpoint_url=world.endpoint)
     client.meta.events.register("before-call.*", lambda model, **_: counted.append(model.name))
     store = Store(client, TABLES, lambda: world.now)
-    edges = Edges(store, Prober(), AlertTopic(world.sns, world.topic), RecordingDispatcher(world))
+    edges = Edges(store, Prober(), AlertTopic(world.sns, world.topic), RecordingQueue(world))
     settings = Settings("Targets", "Status", "History", world.topic, "queue")
     return Sweep(edges, settings, writer="bench", end_by=time.monotonic() + 600, clock=lambda: world.now)
 

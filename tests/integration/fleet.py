@@ -1,4 +1,4 @@
-"""A fleet with a past, for the page: targets in every state, 90 days of outages, a day of round-trip times."""
+"""A fleet with a history, for the page: targets in every state, 90 days of outages, a day of round-trip times."""
 
 import math
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ STEP, DAY = timedelta(minutes=5), timedelta(days=1)
 
 
 def settle(world: World, count: int, seed: int = 7) -> None:
-    """Write a fleet of so many targets into the tables, as of the world's present."""
+    """Write a fleet of this many targets into the tables, as of the world's present."""
     chance = Random(seed)
     names = [f"mail-{CITIES[number % 10].lower()}-{number:03}" for number in range(count)]
     batches = batch_count(count)
@@ -50,7 +50,7 @@ def page_of(world: World, door: Door | None = None, refresh_seconds: float = 0.5
 
 
 def put_record(world: World, name: str, state: State, since: datetime, **fields: Any) -> None:
-    """Write what is believed of a target."""
+    """Write a target's record."""
     old = world.store.read_record(name)
     failing = state in FAILING
     health = Health(state, since, failing_since=since if failing else None, failures=4 if failing else 0)
@@ -83,7 +83,7 @@ def _put_target(world: World, name: str, number: int) -> None:
 
 
 def _put_past(world: World, name: str, number: int, chance: Random) -> None:
-    """Outages of the last 90 days, and how it stands now: most are up, each seventeenth is not."""
+    """Outages of the last 90 days, and the present state: most are up, every seventeenth is not."""
     now, version = world.now, 0
     begin = now - timedelta(days=chance.uniform(20, 120))
     put_transition(world, name, version, State.UNTESTED, State.UP, begin)

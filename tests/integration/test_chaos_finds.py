@@ -32,9 +32,9 @@ def test_repeated_retest_leaves_later_ticks_alone(world: World) -> None:
 
 
 def test_doubled_tick_sends_what_is_left_behind_once() -> None:
-    """Of two sweeps that both find an alert still owed, and no note that it was sent, one sends it.
+    """Of two sweeps that both find an alert in the outbox, and no note that it was sent, one sends it.
 
-    A tick that came twice right after a death used to send it twice, though nobody had died in between.
+    A tick that came twice right after a death used to send it twice, though no process had died in between.
     """
     with new_world() as rehearsal:
         fail_once(rehearsal)
@@ -57,10 +57,11 @@ def fail_once(world: World) -> None:
     world.tick(NOON)
 
 
-def test_missed_slot_is_judged_though_an_alert_was_taken_off_meanwhile() -> None:
-    """A failure of a test that makes up for a missed slot counts, though the record's debt was settled since the plan.
+def test_missed_slot_is_judged_though_an_alert_was_removed_meanwhile() -> None:
+    """A failed test that makes up for a missed slot counts, though the outbox was delivered after the plan was made.
 
-    Its commit collided with the settling, and whether the test was still due was asked of the last minute only.
+    Its commit collided with the delivery's write, and the test was then thought due only if its slot was in the last
+    minute.
     """
     with new_world(storm_threshold=0) as rehearsal:
         recover(rehearsal)

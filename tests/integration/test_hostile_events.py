@@ -1,4 +1,4 @@
-"""Whatever the functions are woken with: a clear ValueError or an answer, at once."""
+"""Whatever event the functions get: a clear ValueError or an answer, at once."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ FEW = settings(max_examples=100, deadline=None)
 
 @dataclass(frozen=True)
 class Context:
-    """What Lambda tells of an invocation."""
+    """What Lambda says about an invocation."""
 
     function_name: str = "function"
     memory_limit_in_mb: int = 512
@@ -81,7 +81,7 @@ def checked(event: Any) -> Any:
 @example("Records")
 @example(7)
 def test_ticks_of_any_json_are_refused(event: Any) -> None:
-    """An event that is no tick says what a tick looks like."""
+    """An event that is not a tick raises an error that says what a tick looks like."""
     with pytest.raises(ValueError, match="scheduled_time"):
         checked(event)
 
@@ -89,7 +89,7 @@ def test_ticks_of_any_json_are_refused(event: Any) -> None:
 @FEW
 @given(st.lists(JSON, max_size=2) | JSON)
 def test_records_of_any_json_fail_by_themselves(records: Any) -> None:
-    """Messages that are none of ours fail as such: the queue keeps them and then puts them with the dead ones."""
+    """Messages that popwatch did not write fail: the queue keeps them and then moves them to the dead letters."""
     entries = records if isinstance(records, list) else [records]
     event = {"Records": [{"messageId": "1", "body": json.dumps(entry)} for entry in entries]}
     if entries:
@@ -132,7 +132,7 @@ URL = st.fixed_dictionaries(
     {"requestContext": {"http": {"method": "GET", "sourceIp": "fe80::1%x"}}, "headers": {"authorization": "Basic Og=="}}
 )
 def test_the_page_answers_any_event(event: Any) -> None:
-    """With a status, a body that can be sent, and never with what is behind the door."""
+    """With a status, a body that can be sent, and never with anything that needs a sign-in."""
     answer = shown(event)
     assert answer["statusCode"] in (200, 303, 304, 400, 401, 403, 404, 405, 413, 429)
     assert "targets" not in json.dumps(answer)

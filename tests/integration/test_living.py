@@ -47,7 +47,7 @@ def test_silence_of_a_group(do: Do, stack: Installation) -> None:
 
 
 def test_unsilence_ends_it(do: Do, stack: Installation) -> None:
-    """The field goes; a second time there is nothing to end."""
+    """The field is removed; a second time there is nothing to end."""
     do("silence", "a", "--for", "2h")
     do("unsilence", "a", "--by", "night-shift")
     assert target(stack, "a").policy.silence is None
@@ -56,7 +56,7 @@ def test_unsilence_ends_it(do: Do, stack: Installation) -> None:
 
 
 def test_ack_names_the_outage(do: Do, stack: Installation) -> None:
-    """The acknowledgement holds for the outage that there is, and says so."""
+    """The acknowledgement is of the present outage, and says so."""
     fail(stack, "a")
     said = do("ack", "a", "--why", "on my way", "--by", "night-shift")
     assert target(stack, "a").policy.acknowledgement_of(SINCE)
@@ -77,7 +77,7 @@ def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> No
 
 
 def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
-    """The outage goes on beneath the maintenance, and can be acknowledged; one that began in none cannot."""
+    """The outage goes on under the maintenance and can be acknowledged; without an outage there is nothing to."""
     health = Health(State.MAINTENANCE, SINCE, 3, 1, SINCE, state_before_maintenance=State.DOWN)
     assert stack.store.commit(Record("a", 1, SINCE, health), 0) is None
     do("ack", "a")
@@ -98,7 +98,7 @@ def test_silence_for_longer_than_time_lasts(do: Do, stack: Installation) -> None
 
 
 def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) -> None:
-    """It can be tried just when there is time for it; the SMS fits one part, whatever letters its name has."""
+    """It can be tried during maintenance; the SMS fits one part, whatever characters its name has."""
     window = {"from": "2020-01-01", "until": "2099-01-01"}
     item = {"target_id": "a", "host": "pop.example.net", "name": "[{€}]" * 20, "maintenance": [window]}
     stack.target_table.write([item])
@@ -140,7 +140,7 @@ def test_mistakes_say_what_to_write(do: Do, stack: Installation, arguments: tupl
 
 
 def test_what_others_change_meanwhile_stays(stack: Installation) -> None:
-    """Only the fields of the command are written, and a removed target is not brought back."""
+    """Only the fields of the command are written, and a removed target is not recreated."""
     table = stack.target_table
     table.write([{"target_id": "a", "host": "other.example.net", "port": 1110}])
     assert table.change("a", {"enabled": False}, ["silence"])

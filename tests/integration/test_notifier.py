@@ -1,4 +1,4 @@
-"""The notifier against SNS's own rules: texts by protocol, attributes by type, filter policies."""
+"""The alert topic against SNS's own rules: texts by protocol, attributes by type, filter policies."""
 
 import json
 from collections.abc import Iterator
@@ -44,8 +44,8 @@ def topic() -> Iterator[str]:
 
 
 def publish(topic: str, messages: list[Message]) -> list[str]:
-    notifier = AlertTopic(boto3.client("sns"), topic)
-    return [notifier.publish(message) for message in messages]
+    alert_topic = AlertTopic(boto3.client("sns"), topic)
+    return [alert_topic.publish(message) for message in messages]
 
 
 def test_subscribers_get_subject_text_and_attributes(topic: str) -> None:
@@ -80,7 +80,7 @@ def test_filter_policies_route(topic: str, policy: dict[str, Any], expected: lis
 
 @pytest.mark.parametrize("policy", [{"event": ["down"]}, {"event": ["summary"]}, {"group": ["customers"]}])
 def test_a_summary_reaches_whoever_one_of_its_alerts_would(topic: str, policy: dict[str, Any]) -> None:
-    """A storm's one message passes the policies of its alerts."""
+    """The one message for many alerts passes the filter policies of each of them."""
     mailbox = Mailbox(topic, policy)
     messages = list(outage(target()))
     publish(topic, [summarize(messages, START)])

@@ -1,9 +1,10 @@
-"""Whole sweeps over real table semantics: what is tested, recorded, told, and made good after anything."""
+"""Whole sweeps over real table semantics: what is tested, recorded and alerted, and delivered later after a failure."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from datetime import timedelta
 from functools import partial
+from math import ceil
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def run(world: World, count: int, start: int = 0) -> None:
 
 
 def test_up_targets_cost_no_status_writes(world: World) -> None:
-    """The first pass makes a target up, without a word; later passes write one samples item for all of them."""
+    """The first pass makes a target up, without an alert; later passes write one samples item for all of them."""
     for name in ("a", "b", "c"):
         world.put_target(name)
     run(world, 1)
@@ -38,7 +39,7 @@ def test_up_targets_cost_no_status_writes(world: World) -> None:
 
 
 def test_outage_from_warn_to_recovered(world: World) -> None:
-    """Warn, down with alert 1, 2, 3, lost, recovered: each recorded once and told once."""
+    """Warn, down with alert 1, 2, 3, lost, recovered: each recorded once and alerted once."""
     world.put_target("a")
     run(world, 1)
     world.failing["a"] = ErrorCode.TIMED_OUT
@@ -53,9 +54,9 @@ def test_outage_from_warn_to_recovered(world: World) -> None:
         ("down", "lost"),
         ("lost", "up"),
     ]
-    told = world.received()
-    assert [alert["event"] for alert in told] == ["down", "down", "down", "recovered"]
-    assert [alert["alert_number"] for alert in told[:3]] == ["1", "2", "3"]
+    alerts = world.received()
+    assert [alert["event"] for alert in alerts] == ["down", "down", "down", "recovered"]
+    assert [alert["alert_number"] for alert in alerts[:3]] == ["1", "2", "3"]
     assert world.alerts_noted("a") == ["down", "down", "down", "recovered"]
     assert not world.store.read_records()[1]["a"].outbox
 
@@ -93,7 +94,7 @@ def test_same_tick_twice_changes_nothing(world: World) -> None:
 
 
 def test_batch_delivered_twice_counts_once(world: World) -> None:
-    """A message that the queue delivers again judges nothing again and alerts nobody again."""
+    """A message that the queue delivers again judges nothing again and sends no alert again."""
     world.put_target("a", delay_warn=30, **DOWN_AT_ONCE, delay_down=30)
     world.tick(NOON)
     world.failing["a"] = ErrorCode.PROTOCOL
@@ -141,20 +142,20 @@ def test_delays_under_a_minute(world: World, delay: int) -> None:
     world.put_target("a", delay_warn=delay, failures_per_alert=1000)
     world.failing["a"] = ErrorCode.PROTOCOL
     run(world, 5)
-    moments = [moment for moment, _ in world.tested]
-    assert moments == [NOON + timedelta(seconds=delay) * n for n in range(len(moments))]
-    assert len(moments) == -(-300 // delay)
-    assert world.store.read_records()[1]["a"].health.failures == len(moments)
+    times = [time for time, _ in world.tested]
+    assert times == [NOON + timedelta(seconds=delay) * n for n in range(len(times))]
+    assert len(times) == ceil(300 / delay)
+    assert world.store.read_records()[1]["a"].health.failures == len(times)
 
 
 def test_up_target_every_ten_seconds(world: World) -> None:
     """An up target with `delay_up: 10` is tested six times a minute."""
     world.put_target("a", delay_up=10)
     run(world, 3)
-    assert [moment for moment, _ in world.tested] == [NOON + timedelta(seconds=10) * n for n in range(18)]
+    assert [time for time, _ in world.tested] == [NOON + timedelta(seconds=10) * n for n in range(18)]
 
 
-def test_missed_ticks_are_made_up_for(world: World) -> None:
+def test_missed_ticks_are_caught_up(world: World) -> None:
     """After an hour without a sweep, each target with a slot in it is tested at the first tick."""
     for n in range(20):
         world.put_target(f"t{n}", delay_up=3600)
@@ -165,15 +166,15 @@ def test_missed_ticks_are_made_up_for(world: World) -> None:
 
 
 def test_storm_goes_out_as_one_summary(world: World) -> None:
-    """Above the threshold the rest of a batch's alerts are one message; all are noted, and nothing is owed."""
+    """Above the threshold the rest of a batch's alerts are one message; all are noted, and all outboxes are empty."""
     world.storm_threshold = 3
     for n in range(12):
         world.put_target(f"t{n:02}", **DOWN_AT_ONCE)
     run(world, 1)
     world.failing = {f"t{n:02}": ErrorCode.CANNOT_CONNECT for n in range(12)}
     run(world, 1, start=1)
-    told = world.received()
-    assert sorted(alert["event"] for alert in told) == ['["summary", "down"]'] + ["down"] * 3
+    alerts = world.received()
+    assert sorted(alert["event"] for alert in alerts) == ['["summary", "down"]'] + ["down"] * 3
     assert all(world.alerts_noted(f"t{n:02}") == ["down"] for n in range(12))
     assert not any(record.outbox for record in world.store.read_records()[1].values())
     run(world, 4, start=2)
@@ -181,7 +182,7 @@ def test_storm_goes_out_as_one_summary(world: World) -> None:
 
 
 def test_a_note_that_is_refused_costs_the_others_nothing(world: World) -> None:
-    """Of a summary's alerts one cannot be noted: it stays owed; the rest are noted, and the batch's samples kept."""
+    """Of a summary's alerts one cannot be noted: it stays in the outbox; the rest are noted, and samples are kept."""
     world.storm_threshold = 3
     for n in range(12):
         world.put_target(f"t{n:02}", **DOWN_AT_ONCE)
@@ -201,8 +202,8 @@ def test_a_note_that_is_refused_costs_the_others_nothing(world: World) -> None:
     run(world, 1, start=1)
     events.unregister("provide-client-params.dynamodb.PutItem", refuse)
     noted = {f"t{n:02}" for n in range(12) if world.alerts_noted(f"t{n:02}")}
-    owed = {name for name, record in world.store.read_records()[1].items() if record.outbox}
-    assert (owed, noted) == ({"t07"}, {f"t{n:02}" for n in range(12)} - owed)
+    left = {name for name, record in world.store.read_records()[1].items() if record.outbox}
+    assert (left, noted) == ({"t07"}, {f"t{n:02}" for n in range(12)} - left)
     samples = [results for _, results in world.store.read_samples(1, 0, NOON + MINUTE, NOON + 2 * MINUTE)]
     assert {name for results in samples for name in results} == {f"t{n:02}" for n in range(12)}
 
@@ -256,7 +257,7 @@ def test_removed_target_leaves_no_record(world: World) -> None:
 
 
 def test_damaged_record_stops_nothing(world: World) -> None:
-    """A record that somebody broke by hand is started anew; the other targets are tested as ever."""
+    """A record that someone damaged by hand is started anew; the other targets are tested as usual."""
     world.put_target("a")
     world.put_target("b")
     run(world, 1)
@@ -286,7 +287,7 @@ def test_removal_is_in_history_once_whatever_dies() -> None:
                 assert died, where
 
 
-def test_history_says_when_nobody_watched(world: World) -> None:
+def test_history_says_when_popwatch_had_stopped(world: World) -> None:
     """A sweep that comes ten minutes late notes the gap; one that comes four minutes late is only late."""
     world.put_target("a")
     run(world, 2)
@@ -322,7 +323,7 @@ def test_an_hour_that_comes_late_is_added_to_its_day(world: World) -> None:
 
 
 def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:
-    """Each hour is added up a little after its end, and hours that a pause left out are made up for."""
+    """Each hour is added up a little after its end, and hours that a pause left out are caught up."""
     world.put_target("a", delay_up=600)
     for step in range(0, 60 * 3, 5):
         world.minute(NOON + MINUTE * step)
@@ -345,7 +346,7 @@ def test_hour_of_a_batch_by_message(world: World) -> None:
 
 
 def scenario(world: World) -> None:
-    """An outage of one target among two, with an alert at each failure, and its end, and time to make good."""
+    """An outage of one of two targets, with an alert at each failure, and its end, and time to deliver what is left."""
     world.put_target("a", **DOWN_AT_ONCE)
     world.put_target("b")
     run(world, 1)
@@ -443,8 +444,8 @@ def test_commits_under_way_are_not_asked_again_and_again(world: World) -> None:
     assert CountingFuture.asked <= 40
 
 
-class TestDoubt:
-    """Nearly all targets fail at once: it may be the monitor's own network."""
+class TestOwnNetwork:
+    """Nearly all targets fail at once: the monitor's own network may be to blame."""
 
     @pytest.fixture
     def fleet(self, world: World) -> World:
@@ -457,8 +458,8 @@ class TestDoubt:
         world.failing = {f"t{number:02}": ErrorCode.CANNOT_CONNECT for number in range(count)}
         world.reason = "connect-timed-out"
 
-    def test_two_ticks_are_put_aside_and_the_third_is_judged(self, fleet: World) -> None:
-        """Two ticks change no state and tell nobody; what still fails after them is judged, as a storm."""
+    def test_two_ticks_are_inconclusive_and_the_third_is_judged(self, fleet: World) -> None:
+        """Two ticks change no state and send no alert; what still fails after them is judged, all at once."""
         self.cut_off(fleet)
         run(fleet, 2, start=1)
         assert fleet.state("t00") == "up"
@@ -469,15 +470,15 @@ class TestDoubt:
         samples = [results["t00"] for _, results in fleet.store.read_samples(1, 0, NOON, NOON + MINUTE * 4)]
         assert [is_inconclusive(sample) for sample in samples] == [False, True, True, False]
 
-    def test_samples_are_looked_at_once_however_many_fail(self, fleet: World) -> None:
-        """Twelve failures that come in one by one: whether they may be put aside is asked of History once."""
+    def test_samples_are_read_once_however_many_fail(self, fleet: World) -> None:
+        """Twelve failures that come in one by one: one query of History says whether they may be inconclusive."""
         self.cut_off(fleet)
         fleet.calls.clear()
         run(fleet, 1, start=1)
         assert fleet.calls.count("Query") == 1
 
     def test_a_short_loss_of_the_network_leaves_no_trace_in_states(self, fleet: World) -> None:
-        """Back after two ticks, nothing has changed and nobody was woken."""
+        """Back after two ticks, nothing has changed and no one was woken."""
         self.cut_off(fleet)
         run(fleet, 2, start=1)
         fleet.failing = {}
@@ -492,7 +493,7 @@ class TestDoubt:
         assert fleet.state("t00") == "down"
         assert len(fleet.received()) == 10
 
-    def test_servers_that_refuse_are_no_trouble_of_the_network(self, fleet: World) -> None:
+    def test_servers_that_refuse_are_not_a_fault_of_the_network(self, fleet: World) -> None:
         """All twelve refuse: their host is down, not our network."""
         self.cut_off(fleet)
         fleet.reason = "refused"
@@ -509,7 +510,7 @@ class TestDoubt:
         assert len(fleet.tested) == 12
 
 
-def test_reference_hosts_tell_for_a_small_fleet(world: World) -> None:
+def test_reference_hosts_decide_for_a_small_fleet(world: World) -> None:
     """One target and a reference host that fail together prove nothing; the target alone does."""
     world.references = (("192.0.2.53", 443),)
     world.put_target("a", **DOWN_AT_ONCE)
@@ -524,7 +525,7 @@ def test_reference_hosts_tell_for_a_small_fleet(world: World) -> None:
 
 
 def test_child_is_held_while_its_gateway_fails(world: World) -> None:
-    """The gateway alone is told of; then the child, as it still fails once the gateway is back."""
+    """Only the gateway is alerted; then the child, as it still fails once the gateway is back."""
     world.put_target("gateway", failures_per_alert=2, delay_lost=60)
     world.put_target("child", failures_per_alert=1, depends_on="gateway")
     run(world, 1)
@@ -534,11 +535,11 @@ def test_child_is_held_while_its_gateway_fails(world: World) -> None:
     assert world.store.read_records()[1]["child"].health.caused_by == "gateway"
     del world.failing["gateway"]
     run(world, 2, start=7)
-    told = [(alert["target_id"], alert["event"]) for alert in world.received()]
-    assert told == [("gateway", "recovered"), ("child", "down")]
+    alerts = [(alert["target_id"], alert["event"]) for alert in world.received()]
+    assert alerts == [("gateway", "recovered"), ("child", "down")]
 
 
-def test_ids_in_the_way_of_our_own_keys_are_no_targets(world: World) -> None:
+def test_ids_that_clash_with_our_own_keys_are_not_targets(world: World) -> None:
     """`_sweep` is the mark's key, and an id of 2,048 bytes leaves no room for History's: neither fails a sweep."""
     for name in ("_sweep", "x" * 2048, "\U0001f600" * 512, "good"):
         world.put_target(name, **DOWN_AT_ONCE)

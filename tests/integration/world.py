@@ -1,4 +1,4 @@
-"""A small world for sweeps: tables, topic and queue by moto, servers whose answers a test sets, a clock it moves.
+"""Everything around a sweep: tables, topic and queue by moto, servers whose answers a test sets, a clock it moves.
 
 The tables are moto's, or those of another DynamoDB that POPWATCH_TEST_DYNAMODB names.
 
@@ -43,7 +43,7 @@ class Killed(BaseException):
 
 
 class ScriptedProber(Prober):
-    """Gives each target the outcome that the test has set for it; every other target passes."""
+    """Gives each target the outcome that the test has set for it; all others pass."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -60,8 +60,8 @@ class ScriptedProber(Prober):
                 yield [(target, self._world.outcome(target))]
 
 
-class RecordingDispatcher(BatchQueue):
-    """Keeps messages in memory, with the moment at which each is to be received."""
+class RecordingQueue(BatchQueue):
+    """Keeps messages in memory, with the time at which each is to be received."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -116,7 +116,7 @@ class World:
         return self._watched[0]
 
     def close(self) -> None:
-        """Leave a DynamoDB of one's own as it was; moto's goes by itself."""
+        """Delete the tables of a DynamoDB of one's own; moto's end with the mock."""
         if self.endpoint:
             for name in ("Targets", "Status", "History"):
                 self.dynamodb.delete_table(TableName=name)
@@ -134,7 +134,7 @@ class World:
         return Outcome(self.now, phase, error=error, reason=self.reason, detail="The test said so.")
 
     def tick(self, at: datetime) -> Report | None:
-        """One tick of the schedule, and what it leaves in the queue for at once; None if the process was killed."""
+        """One tick of the schedule, and the messages that are due at once; None if the process was killed."""
         self.now = at
         try:
             report = self.sweep().run_tick(at)
@@ -158,7 +158,7 @@ class World:
             self.do(from_message(due[0][1]))
 
     def do(self, work: Work) -> None:
-        """One invocation by the queue."""
+        """One invocation for a message of the queue."""
         if isinstance(work, HourOfBatch):
             self.sweep().run_hour(work)
         else:
@@ -174,7 +174,7 @@ class World:
             store,
             ScriptedProber(self),
             AlertTopic(sns, self.topic),
-            RecordingDispatcher(self),
+            RecordingQueue(self),
             self.threads,
         )
         settings = Settings(
@@ -196,7 +196,7 @@ class World:
         )
 
     def revive(self) -> None:
-        """Later invocations live, and are not killed."""
+        """Later invocations run, and are not killed."""
         if self.dead:
             self.dead, self.kill_at = False, None
 
@@ -250,7 +250,7 @@ class World:
 
 @contextmanager
 def new_world(**options: Any) -> Iterator[World]:
-    """A world of its own, gone after the block."""
+    """A world of its own, which ends with the block."""
     with mock_aws():
         world = World(**options)
         try:
