@@ -42,7 +42,7 @@ from tests.bench.bench_capacity import engine
 from tests.bench.bench_imports import importing
 from tests.bench.fast_stub import fast_stub
 from tests.bench.stubs import tls_stub
-from tests.integration.fleet import settle
+from tests.integration.fleet import put_fleet
 from tests.integration.world import MINUTE, NOON, TABLES, RecordingQueue, World, new_world
 
 PROJECT = Path(__file__).parents[2]
@@ -272,7 +272,7 @@ def paging(endpoint: str) -> Inputs:
 def refresh(endpoint: str, count: int) -> tuple[float, float]:
     """CPU seconds and packed bytes of the states of so many targets."""
     with new_world(endpoint=endpoint) as world:
-        settle(world, count)
+        put_fleet(world, count)
         site = Site(Views(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
         rounds = []
         for _ in range(ROUNDS):

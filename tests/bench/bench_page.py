@@ -15,7 +15,7 @@ from popwatch.web.http import Request, Response
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 from tests.bench.bench_capacity import engine
-from tests.integration.fleet import settle
+from tests.integration.fleet import put_fleet
 from tests.integration.world import World, new_world
 
 ROUNDS = 5
@@ -34,7 +34,7 @@ def main() -> None:
         print(f"{'targets':>8} {'asked for':<22}{'ms':>8}{'CPU ms':>8}{'KB':>8}{'gzip KB':>9}{'read units':>12}")
         for count in FLEETS:
             with new_world(endpoint=endpoint) as world:
-                settle(world, count)
+                put_fleet(world, count)
                 measure(world, count)
 
 

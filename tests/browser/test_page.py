@@ -13,7 +13,7 @@ from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.web.authentication import COOKIE, Door, Secret
 from tests.browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
-from tests.integration.fleet import page_of, put_record, put_transition, settle
+from tests.integration.fleet import page_of, put_fleet, put_record, put_transition
 from tests.integration.world import World
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
@@ -34,7 +34,7 @@ def state_of(page: Any, name: str) -> str:
 
 def test_targets_are_shown_worst_first(world: World, open_page: Open, serve: Serve) -> None:
     """State in a word, the error's exact message, certificate, bars of the past, and a sum in the title."""
-    settle(world, 5)
+    put_fleet(world, 5)
     with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
@@ -53,7 +53,7 @@ def test_a_change_is_shown_without_flicker(
     world: World, open_page: Open, serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The row moves up and says what is new; it is the same element, the focus stays on it, and it is announced."""
-    settle(world, 40)
+    put_fleet(world, 40)
     with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector('.target[data-id="mail-athens-009"]')
@@ -78,7 +78,7 @@ def test_a_change_is_shown_without_flicker(
 
 def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> None:
     """Everything of it, by mouse, by keyboard and by its own address; what is selected stays while it is refreshed."""
-    settle(world, 5)
+    put_fleet(world, 5)
     with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
@@ -101,7 +101,7 @@ def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> Non
 
 def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
     """By words, by state and by group, with the keyboard alone."""
-    settle(world, 40)
+    put_fleet(world, 40)
     with serve(world) as address:
         page = open_page(address)
         page.wait_for_selector(".target")
@@ -121,7 +121,7 @@ def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
 
 def test_hostile_words_are_words(world: World, open_page: Open, serve: Serve) -> None:
     """Names, greetings, groups and reasons that hold markup are shown as written, and nothing of them runs."""
-    settle(world, 3)
+    put_fleet(world, 3)
     world.put_target(HOSTILE[:100], name=HOSTILE[:100], host="h.example.net", group=HOSTILE[:90], tags=[HOSTILE[:90]])
     put_transition(world, HOSTILE[:100], 1, State.UP, State.DOWN, world.now - timedelta(minutes=3))
     put_record(world, HOSTILE[:100], State.LOST, world.now, detail=HOSTILE, error=(ErrorCode.PROTOCOL, HOSTILE))
@@ -138,7 +138,7 @@ def test_hostile_words_are_words(world: World, open_page: Open, serve: Serve) ->
 
 def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> None:
     """An old last sweep is said above all; so is a page that is not answered any more."""
-    settle(world, 3)
+    put_fleet(world, 3)
     world.now += timedelta(minutes=30)
     with page_of(world) as address:
         page = open_page(address, allow=SERVER_ENDS)
@@ -154,7 +154,7 @@ def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> Non
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])
 def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: Serve, width: int) -> None:
     """No width has to be scrolled sideways, details and long words included."""
-    settle(world, 20)
+    put_fleet(world, 20)
     world.put_target("long", name="x" * 100, host=f"{'a' * 60}.{'b' * 60}.example.net", group="y" * 90)
     with serve(world) as address:
         page = open_page(f"{address}#mail-rome-001", size={"width": width, "height": 800})
@@ -166,7 +166,7 @@ def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: Any, dark: bool) -> None:
     """No violation in the list, in details, or at the door."""
-    settle(world, 30)
+    put_fleet(world, 30)
     with serve(world) as address, serve(world, door_of(world)) as closed:
         page = open_page(f"{address}#mail-rome-001", size=size, dark=dark)
         page.wait_for_selector(".more .chart")
@@ -180,7 +180,7 @@ def door_of(world: World) -> Door:
 
 def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:
     """Nothing is shown before; a wrong password is told; scripts do not reach the cookie; signing out ends it."""
-    settle(world, 3)
+    put_fleet(world, 3)
     with serve(world, door_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
         page = open_page(address, allow=("401",))
@@ -208,7 +208,7 @@ def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None
 
 def test_an_ended_session_leads_to_the_door(world: World, open_page: Open, serve: Serve) -> None:
     """A page that is open when its cookie expires asks for the password again."""
-    settle(world, 3)
+    put_fleet(world, 3)
     with serve(world, door_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
         page = open_page(address, allow=("401",))
@@ -222,7 +222,7 @@ def test_an_ended_session_leads_to_the_door(world: World, open_page: Open, serve
 @pytest.mark.parametrize("count", [5, 500])
 def test_screenshots(world: World, open_page: Open, serve: Serve, count: int) -> None:
     """At desk and phone width, light and dark, into .popwatch/screenshots: to be looked at."""
-    settle(world, count)
+    put_fleet(world, count)
     folder = Path(__file__).parents[2] / ".popwatch" / "screenshots"
     with serve(world, refresh_seconds=30) as address:
         for width, size in (("desk", DESK), ("phone", PHONE)):

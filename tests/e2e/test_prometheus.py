@@ -16,7 +16,7 @@ from popwatch.web.authentication import Door, Secret
 from popwatch.web.metrics import to_metrics
 from popwatch.web.views import Views
 from popwatch_cli.local.stack import free_port
-from tests.integration.fleet import page_of, settle
+from tests.integration.fleet import page_of, put_fleet
 from tests.integration.world import World, new_world
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
@@ -27,7 +27,7 @@ PASSWORD = "correct-horse-battery"
 def test_promtool_finds_no_fault() -> None:
     """Neither in the form nor in the names."""
     with new_world() as world:
-        settle(world, 10)
+        put_fleet(world, 10)
         rows = Views(world.store, lambda: world.now, fresh=timedelta()).now().fleet_status.rows
         text = to_metrics(rows, world.now)
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
@@ -37,7 +37,7 @@ def test_promtool_finds_no_fault() -> None:
 def test_prometheus_scrapes(tmp_path: Path) -> None:
     """It signs in, takes every sample, and can be asked for what is down."""
     with new_world() as world:
-        settle(world, 10)
+        put_fleet(world, 10)
         door = Door(lambda: Secret(PASSWORD, "key"), SignInLimits(world.dynamodb, "History"), lambda: world.now)
         with page_of(world, door) as address:
             port = free_port(0)

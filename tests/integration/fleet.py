@@ -29,7 +29,7 @@ ERRORS = (
 STEP, DAY = timedelta(minutes=5), timedelta(days=1)
 
 
-def settle(world: World, count: int, seed: int = 7) -> None:
+def put_fleet(world: World, count: int, seed: int = 7) -> None:
     """Write a fleet of this many targets into the tables, as of the world's present."""
     chance = Random(seed)
     names = [f"mail-{CITIES[number % 10].lower()}-{number:03}" for number in range(count)]

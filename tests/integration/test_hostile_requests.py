@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.fleet import page_of, settle
+from tests.integration.fleet import page_of, put_fleet
 from tests.integration.test_page import ask
 from tests.integration.world import new_world
 
@@ -43,7 +43,7 @@ STARTS = st.builds(
 def address() -> Iterator[str]:
     """The page of a small fleet."""
     with new_world() as world:
-        settle(world, 1)
+        put_fleet(world, 1)
         with page_of(world) as found:
             yield found
 

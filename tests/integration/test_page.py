@@ -15,7 +15,7 @@ from popwatch.aws.store import Store
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import LATEST, Views
-from tests.integration.fleet import page_of, settle
+from tests.integration.fleet import page_of, put_fleet
 from tests.integration.world import TABLES, World, new_world
 
 
@@ -35,7 +35,7 @@ def site(world: World, fresh: timedelta = timedelta()) -> Site:
 
 def test_the_server_answers_its_own_name_only(world: World) -> None:
     """A name of elsewhere that was made to point to 127.0.0.1 gets nothing."""
-    settle(world, 1)
+    put_fleet(world, 1)
     with page_of(world) as address:
         assert ask(address, "/api/status")[0] == 200
         for host in ("evil.example.net", "evil.example.net:80", "127.0.0.1.evil.example.net:1"):
@@ -63,14 +63,14 @@ def test_the_server_answers_its_own_name_only(world: World) -> None:
 )
 def test_every_request_is_answered(world: World, method: str, path: str, status: int) -> None:
     """With what it is: there, not there, or not to be done; a server that opens no door has nothing to send to."""
-    settle(world, 1)
+    put_fleet(world, 1)
     with page_of(world) as address:
         assert ask(address, path, method)[0] == status
 
 
 def test_readings_of_a_target(world: World) -> None:
     """The target's row, its days, a day of round-trip times in steps, outages and events without texts."""
-    settle(world, 3)
+    put_fleet(world, 3)
     plain = json.loads(site(world).answer(Request("GET", "/api/targets/mail-rome-001")).body)
     assert (plain["state"], plain["error"]) == ("down", "timed-out")
     recent = plain["recent"]
@@ -107,7 +107,7 @@ asked_since: list[datetime] = []
 
 def test_samples_are_read_once(world: World) -> None:
     """The second look reads the last minutes only: a day of a large batch costs thousands of read units."""
-    settle(world, 3)
+    put_fleet(world, 3)
     asked_since.clear()
     store = RecordingStore(world.dynamodb, TABLES, lambda: world.now)
     found = Site(Views(store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=5)
@@ -124,7 +124,7 @@ def test_samples_are_read_once(world: World) -> None:
 
 def test_many_that_look_read_once(world: World) -> None:
     """The standing is read once in its time, however many ask for it at once."""
-    settle(world, 3)
+    put_fleet(world, 3)
     found = site(world, fresh=timedelta(minutes=1))
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(found.answer, [Request("GET", "/api/status")] * 20))) == 20

@@ -37,7 +37,7 @@ def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, faili
     else:
         after, event = _fail(before, policy, now, failing_parent)
     since = _since(health, after.state, now)
-    if after.since != since:  # each test of each target comes by here, and `replace` costs microseconds
+    if after.since != since:  # every test of every target gets here, and `replace` costs microseconds
         after = replace(after, since=since)
     return Judgement(after, _transition(health, after, now, outcome), _alert(event, before, after, policy, now))
 
@@ -124,7 +124,7 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
 
 def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) -> tuple[Health, AlertEvent | None]:
     """The health after a failed test, and the event to alert, if any."""
-    first = not before.failures and before.state is not State.UNTESTED
+    first = not before.failures and before.state is not State.UNTESTED  # from passed to failed: it counts as a change
     after = replace(
         before,
         failures=before.failures + 1,
@@ -138,11 +138,12 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
         after = replace(after, state=State.WARN)
+    # The last alert was processed at an earlier failure.
     elif exhausted and before.state in (State.DOWN, State.LOST):
         after = replace(after, state=State.LOST)
     elif not due or exhausted or policy.acknowledgement_of(after.failing_since):
         after = replace(after, state=State.DOWN)
-    # At the first failure of a target that depends on another, that one may fail too and not have been tested yet.
+    # Held. At the first failure of a target that depends on another, that one may be down too and not yet tested.
     elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
         after = replace(after, state=State.DOWN, alert_held=True)
     else:

@@ -103,7 +103,7 @@ class Committer:
     def forget(self, record: Record, tick: datetime) -> None:
         """Delete the record of a target that its user has removed, once its transition to untested is in History.
 
-        Without that transition reports would go on counting its last state until the target is added again. Where
+        Without that transition, reports would go on counting its last state until it is added again. Where
         another writer changed the record first, or AWS refuses, the next sweep does it.
         """
         judgement = forget(record.health, tick)
@@ -118,8 +118,8 @@ class Committer:
     def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:
         """Deliver what a dead invocation left in the outbox; the record after that.
 
-        What was committed before `dead_since` counts as left behind: no invocation lives that long, so the one that
-        committed it cannot deliver it any more, and nothing is sent by two at once.
+        What was committed before `dead_since` counts as left behind: its invocation has reached its timeout by now, so
+        it can no longer deliver it itself.
         """
         left = [entry for entry in record.outbox if entry.committed_at < dead_since]
         if not left:

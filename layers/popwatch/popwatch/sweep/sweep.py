@@ -125,7 +125,7 @@ class Sweep:
         layouts = {**mark.layouts, str(planned.batches): iso(tick)}
         unknown = self._log_unknown_fields(targets.values(), mark.unknown_fields)
         hour = self._add_up_hours(tick, mark.hour, layouts, planned.batches)
-        # Last of all: whatever was cut off before this, the next sweep plans it again from the older mark.
+        # The mark comes last: if this invocation dies before it, the next sweep plans from the older mark.
         self._store.mark_sweep(SweepMark(tick, hour, layouts, unknown))
         return report
 
@@ -212,7 +212,7 @@ class Sweep:
         )
 
     def _log_unknown_fields(self, targets: Iterable[Target], logged: str) -> str:
-        """Log the targets' unknown fields unless `logged` names the same ones; the name of those that there are."""
+        """Log the targets' unknown fields unless their digest is the one logged last; returns the digest."""
         digest, found = unknown_fields(targets)
         if found and digest != logged:
             _log.warning("Some targets have unknown fields.", extra={"unknown_fields": found[:LARGEST_REPORT]})
@@ -221,9 +221,10 @@ class Sweep:
     def _add_up_hours(
         self, tick: datetime, done: datetime | None, layouts: Mapping[str, str], batches: int
     ) -> datetime:
-        """Add up the hours that have ended since `done`; the last hour that is done by now.
+        """Add up the hours that have ended since `done`; returns the last hour that has been added up.
 
-        An hour's samples may be kept under any number of batches in use during it: `layouts` says until when each was.
+        `layouts` holds each number of batches and the tick that used it last: an hour's samples may be under any number
+        that was in use then.
         """
         last = _last_whole_hour(tick)
         hours = _of_one_day(_hours_between(done or last, last)[:HOURS_AT_ONCE])
