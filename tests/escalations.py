@@ -1,4 +1,4 @@
-"""The filter policies of docs/escalation.md, with what each lets through, and the alerts that its table speaks of."""
+"""The filter policies of docs/escalation.md, and the alerts that its table says each lets through."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 class Promise:
     """A row of the table: the policy, and whether each of `alerts()` passes, in that order."""
 
-    wish: str
+    purpose: str
     policy: dict[str, Any]
     passes: tuple[bool, ...]
 
@@ -30,8 +30,8 @@ class Promise:
 def promises() -> list[Promise]:
     """The rows of the table."""
     return [
-        Promise(wish, json.loads(policy), tuple(mark.strip() == "yes" for mark in marks.split("|")))
-        for wish, policy, marks in _ROW.findall(PAGE.read_text())
+        Promise(purpose, json.loads(policy), tuple(mark.strip() == "yes" for mark in marks.split("|")))
+        for purpose, policy, marks in _ROW.findall(PAGE.read_text())
     ]
 
 
@@ -41,12 +41,12 @@ def alerts() -> list[Message]:
     _, end_after_one = outage(target(), failures=4)
     certificate = other_alerts(target())[AlertEvent.CERTIFICATE]
     staff = next(outage(target(target_id="mail-oslo", name="Mail Oslo", group="staff", tags=[])))
-    alone = next(outage(parse_target({"target_id": "mail-lima", "name": "Mail Lima", "host": "pop.example.com"})))
-    found = [first, second, end_after_one, end, certificate, staff, alone]
-    return [*found, summarize(found, START)]
+    no_group = next(outage(parse_target({"target_id": "mail-lima", "name": "Mail Lima", "host": "pop.example.com"})))
+    single = [first, second, end_after_one, end, certificate, staff, no_group]
+    return [*single, summarize(single, START)]
 
 
 def forwarder() -> str:
-    """The source of the function that hands alerts on."""
+    """The source of the function that forwards alerts."""
     [code] = _CODE.findall(PAGE.read_text())
     return str(code)

@@ -1,4 +1,4 @@
-"""The filter policies of docs/escalation.md on the local stack's SNS, and the function that hands alerts on."""
+"""The filter policies of docs/escalation.md on the local stack's SNS, and the function that forwards alerts."""
 
 import json
 import threading
@@ -15,22 +15,22 @@ from tests.escalations import alerts, forwarder, promises
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 
 
-class Desk:
-    """A web server that takes what is posted to it, as Slack and PagerDuty do."""
+class Webhook:
+    """A web server that accepts what is posted to it, as Slack and PagerDuty do."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
-        desk = self
+        webhook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
-                desk.received.append(json.loads(self.rfile.read(length)))
+                webhook.received.append(json.loads(self.rfile.read(length)))
                 self.send_response(202)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """No log."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
@@ -44,10 +44,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    found = Desk()
-    yield found
-    found.close()
+def webhook() -> Iterator[Webhook]:
+    server = Webhook()
+    yield server
+    server.close()
 
 
 def subscribe(stack: Deployed, name: str, policy: dict[str, Any]) -> str:
@@ -62,14 +62,14 @@ def subscribe(stack: Deployed, name: str, policy: dict[str, Any]) -> str:
 
 
 def received(stack: Deployed, url: str) -> list[dict[str, Any]]:
-    """What SNS has put into a queue."""
+    """The messages that SNS has put into a queue."""
     sqs = stack.local.client("sqs")
-    found: list[dict[str, Any]] = []
+    bodies: list[dict[str, Any]] = []
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-            found.append(json.loads(message["Body"]))
-    return found
+            bodies.append(json.loads(message["Body"]))
+    return bodies
 
 
 def publish_all(stack: Deployed) -> None:
@@ -84,11 +84,11 @@ def test_policies_deliver_what_the_table_says(stack: Deployed) -> None:
     everything = subscribe(stack, "everything", {})
     publish_all(stack)
     subjects = [alert.subject for alert in alerts()]
-    got: list[str] = []
+    arrived: list[str] = []
 
     def all_are_there() -> bool:
-        got.extend(message["Subject"] for message in received(stack, everything))
-        return len(got) == len(subjects)
+        arrived.extend(message["Subject"] for message in received(stack, everything))
+        return len(arrived) == len(subjects)
 
     stack.wait_for("all alerts", all_are_there)
     wrong = {}
@@ -96,12 +96,12 @@ def test_policies_deliver_what_the_table_says(stack: Deployed) -> None:
         expected = [subject for subject, passes in zip(subjects, promise.passes, strict=True) if passes]
         found = [message["Subject"] for message in received(stack, url)]
         if sorted(found) != sorted(expected):
-            wrong[promise.wish] = found
+            wrong[promise.purpose] = found
     assert wrong == {}
 
 
-def test_the_function_hands_alerts_on(stack: Deployed, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what SNS really delivers: a text for Slack, an incident opened and resolved for PagerDuty."""
+def test_the_function_hands_alerts_on(stack: Deployed, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SNS really delivers, forwarded: a text for Slack, an incident opened and resolved for PagerDuty."""
     url = subscribe(stack, "function", {})
     publish_all(stack)
     messages: list[dict[str, Any]] = []
@@ -114,16 +114,16 @@ def test_the_function_hands_alerts_on(stack: Deployed, desk: Desk, monkeypatch: 
     namespace: dict[str, Any] = {}
     exec(compile(forwarder(), "docs/escalation.md", "exec"), namespace)
     event = {"Records": [{"Sns": message} for message in messages]}
-    monkeypatch.setenv("WEBHOOK_URL", desk.url)
+    monkeypatch.setenv("WEBHOOK_URL", webhook.url)
     namespace["handler"](event, None)
-    texts = [body["text"] for body in desk.received]
+    texts = [body["text"] for body in webhook.received]
     assert len(texts) == len(alerts())
     assert any(text.startswith("*DOWN 1/3: Mail Berlin (pop.example.net:110)*\n") for text in texts)
-    desk.received.clear()
+    webhook.received.clear()
     monkeypatch.setenv("ROUTING_KEY", "key")
-    monkeypatch.setenv("PAGERDUTY_URL", desk.url)
+    monkeypatch.setenv("PAGERDUTY_URL", webhook.url)
     namespace["handler"](event, None)
-    berlin = [body["event_action"] for body in desk.received if body["dedup_key"] == "popwatch/mail-berlin"]
+    berlin = [body["event_action"] for body in webhook.received if body["dedup_key"] == "popwatch/mail-berlin"]
     assert sorted(berlin) == ["resolve", "resolve", "trigger", "trigger"]
-    assert {body["routing_key"] for body in desk.received} == {"key"}
+    assert {body["routing_key"] for body in webhook.received} == {"key"}
     assert namespace["escaped"]("<!channel> & <https://x>") == "&lt;!channel&gt; &amp; &lt;https://x&gt;"
