@@ -21,7 +21,7 @@ run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AW
 	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)")
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
-	$(BIN)/pytest -m "not debian and not fresh" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not debian and not fresh" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: docs ## lint, types, import rules, template, docs
 	$(BIN)/ruff check .

@@ -1,12 +1,34 @@
 """Fixtures of all tests: no test reaches AWS or the caller's own account."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("popwatch", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("popwatch")
+
+FOLDERS = ("chaos/live", "e2e", "integration", "chaos")
+"""Where the tests that take long are. They begin first, so that no worker has a long one left when all else is done."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--shuffle=SEED`: files in another order, and the tests of each file too."""
+    parser.addoption("--shuffle", metavar="SEED", help="run files, and tests within each file, in the order of a seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files first; or another order, in which a file's tests stay together since they share what takes long."""
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        items.sort(key=_rank)
+        return
+    chance = Random(seed)
+    chance.shuffle(items)
+    files = sorted({item.path for item in items})
+    chance.shuffle(files)
+    items.sort(key=lambda item: files.index(item.path))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,3 +47,8 @@ def _fake(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
     environment.setenv("AWS_CONFIG_FILE", "/nonexistent")
     environment.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+
+
+def _rank(item: pytest.Item) -> int:
+    path = item.path.relative_to(item.config.rootpath / "tests").as_posix()
+    return next((rank for rank, folder in enumerate(FOLDERS) if path.startswith(f"{folder}/")), len(FOLDERS))
