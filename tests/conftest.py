@@ -1,13 +1,18 @@
 """Fixtures of all tests: no test reaches AWS or the caller's own account."""
 
 from collections.abc import Iterator
+from functools import cache
 from random import Random
 
+import botocore.session
 import pytest
 from hypothesis import settings
 
 settings.register_profile("popwatch", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("popwatch")
+
+vars(botocore.session)["create_loader"] = cache(botocore.session.create_loader)
+"""moto makes a new session for each test, and each would parse botocore's models of the services again."""
 
 FOLDERS = ("chaos/live", "e2e", "integration", "chaos")
 """Where the tests that take long are. They begin first, so that no worker has a long one left when all else is done."""
