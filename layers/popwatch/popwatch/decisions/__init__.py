@@ -1,1 +1,1 @@
-"""What follows from what was seen: pure functions, with the clock as an argument."""
+"""What is to be tested, and what an outcome means: pure functions, with the clock as an argument."""

@@ -1,1 +1,1 @@
-"""The use case: the work of a tick, of a batch, of an outcome."""
+"""The work of a tick, of a batch, of an outcome."""

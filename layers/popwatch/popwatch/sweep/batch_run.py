@@ -4,7 +4,7 @@ An outcome is committed by a thread of its own while the prober's loop goes on, 
 target. What this invocation cannot finish goes back to the queue.
 
 As long as the monitor's own network may be to blame (see `own_network`), failures of the network are held, not judged.
-In a sound network the first passed tests settle that within milliseconds.
+In a sound network the first passed tests decide that within milliseconds.
 """
 
 import logging
