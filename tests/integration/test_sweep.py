@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from popwatch.decisions.batches import HourOfBatch
+from popwatch.aws.alert_topic import AlertTopic
+from popwatch.decisions.batches import HourOfBatch, PlannedTest
+from popwatch.decisions.judging import judge
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.samples import is_inconclusive
+from popwatch.model.targets import parse_target
+from popwatch.sweep.committer import Committer
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 
 DOWN_AT_ONCE = {"failures_per_alert": 1, "max_alerts": 3}
@@ -122,6 +126,30 @@ def test_overlapping_sweeps_collide_on_the_version(world: World) -> None:
     sweep.run_tick(NOON + MINUTE)
     assert world.store.read_records()[1]["a"].health.failures == 1
     assert [alert["event"] for alert in world.received()] == ["down"]
+
+
+def test_outcome_that_collides_is_judged_anew(world: World) -> None:
+    """Another invocation judged an earlier tick after the plan was made: this failure is the second, not the first."""
+    world.put_target("a", failures_per_alert=3, delay_warn=60)
+    run(world, 1)
+    planned = world.store.read_record("a")
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    run(world, 1, start=1)
+    target = parse_target({"target_id": "a", "host": "pop.example.net", "delay_warn": 60})
+    tick, outcome = NOON + MINUTE * 2, world.outcome(target)
+    test = PlannedTest(target, planned)
+    committer = Committer(
+        world.store,
+        AlertTopic(world.sns, world.topic),
+        storm_threshold=10,
+        writer="late",
+        clock=lambda: world.now,
+    )
+    stale = judge(planned.health, outcome, target.policy, tick)
+    assert stale.health.failures == 1
+    committed = committer.commit(test, outcome, stale, tick, lambda _: None)
+    assert committed == world.store.read_record("a")
+    assert (committed.health.failures, committed.tick, committed.version) == (2, tick, planned.version + 3)
 
 
 def test_stale_message_tests_nothing(world: World) -> None:
