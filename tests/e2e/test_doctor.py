@@ -306,7 +306,7 @@ def sweeps_missed(stack: Deployed) -> Iterator[None]:
     stack.store.commit(replace(there, version=up.version + 1), up.version)
 
 
-@ailment(2, "The function {} has a reserved concurrency of 0: Lambda refuses to run it.")
+@ailment(2, "The function {} has a reserved concurrency of 0: Lambda does not run it.")
 def function_stopped(stack: Deployed) -> Iterator[None]:
     client, name = stack.local.client("lambda"), stack.local.outputs["CheckTargetsFunction"]
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
