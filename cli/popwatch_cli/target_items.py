@@ -14,7 +14,7 @@ from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.model.text import clean
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.entries import Entry, load_json
+from popwatch_cli.files.entries import FileEntry, load_json
 
 Item = dict[str, Any]
 SHOWN = 60
@@ -105,7 +105,7 @@ def missing_target(target_id: str, items: Iterable[str]) -> str:
     return f"There is no target {shown(target_id)}. {hint}"
 
 
-def all_mistakes(entries: Iterable[Entry], defaults: Mapping[str, Any]) -> list[str]:
+def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
     """The mistakes of many targets, each with its line; `defaults` hold unless one of the entries sets them."""
     entries = list(entries)
     own = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), defaults)
@@ -116,7 +116,7 @@ def all_mistakes(entries: Iterable[Entry], defaults: Mapping[str, Any]) -> list[
     ]
 
 
-def _line(entry: Entry, problem: Problem) -> str:
+def _line(entry: FileEntry, problem: Problem) -> str:
     line = entry.line_of(problem.field)
     return f"Line {line}, " if line else ""
 

@@ -235,8 +235,8 @@ def test_ids_of_a_file_are_cleaned_for_the_terminal(run: Run, tmp_path: Path) ->
         ("{", "Line 1 is not JSON"),
         ("", "has no targets"),
         ("3", "not a target"),
-        ('{"host": "a", "host": "b"}', "`host` is there twice"),
-        ('{"host": "a", "port": NaN}', "NaN is no number"),
+        ('{"host": "a", "host": "b"}', "`host` is given twice"),
+        ('{"host": "a", "port": NaN}', "NaN is not a number"),
         ('{"host": "a"}\n\udcff', "not UTF-8"),
     ],
 )

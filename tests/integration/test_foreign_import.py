@@ -1,4 +1,4 @@
-"""`popwatch targets import --from` as its user gives it; docs/migrating.md shows what it prints when all is well."""
+"""`popwatch targets import --from` as its user runs it; docs/migrating.md shows what it prints if all goes well."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
         (["targets.yaml", "--modules", "blackbox.yml"], "--modules does nothing without --from blackbox"),
         (["--from", "nagios", "nagios.cfg", "--modules", "blackbox.yml"], "--modules does nothing without"),
         (["--from", "zabbix", "nagios.cfg"], "is not one of 'nagios', 'blackbox'"),
-        (["--from", "nagios", "targets.yaml"], "Line 1 begins no definition"),
+        (["--from", "nagios", "targets.yaml"], "Line 1 does not begin a definition"),
         (["--from", "blackbox", "none.yaml"], "none.yaml cannot be read"),
         (["--from", "blackbox", "prometheus.yml", "--modules", "none.yml"], "none.yml cannot be read"),
     ],
@@ -24,27 +24,27 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 def test_mistakes_end_before_anything_is_asked(
     run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
-    """A sentence and exit code 3; no stack is looked for."""
+    """A sentence and exit code 3; the stack is not looked for."""
     monkeypatch.chdir(SAMPLES)
     ended = run("targets", "import", *arguments)
     assert ended.code == 3
     assert said in ended.err
 
 
-def test_a_file_without_pop3_is_told(run: Run, tmp_path: Path) -> None:
-    """Each target that was left is listed, and the command ends with an error."""
+def test_a_file_without_pop3_is_reported(run: Run, tmp_path: Path) -> None:
+    """Each target that was not imported is listed, and the command ends with an error."""
     path = tmp_path / "file_sd.yml"
     path.write_text("- targets: ['www.example.net:443']\n")
     ended = run("targets", "import", "--from", "blackbox", path)
     assert ended.code == 3
     assert ended.err.splitlines() == [
-        "Line 1: www.example.net:443 is not taken: POP3 is at port 110 or 995.",
-        f"{path} has no POP3 server that popwatch could take.",
+        "Line 1: www.example.net:443 is not imported: POP3 is at port 110 or 995.",
+        f"{path} has no POP3 server to import.",
     ]
 
 
 def test_one_bad_value_writes_nothing(run: Run, tmp_path: Path) -> None:
-    """The checks of all imports hold: a mistake is named with its line, and the table is unchanged."""
+    """The checks of all imports apply: a mistake is reported with its line, and the table is unchanged."""
     path = tmp_path / "file_sd.yml"
     path.write_text("- labels: {}\n  targets: ['${HOST}:110', 'b.example:110']\n")
     with new_night() as night:

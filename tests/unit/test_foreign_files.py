@@ -1,4 +1,4 @@
-"""Files of other monitors: what becomes a target, what is left and said to be, and what no file can do."""
+"""Files of other monitors: what becomes a target, what is not imported, and what a hostile file cannot do."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +21,10 @@ from popwatch_cli.target_items import all_mistakes
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def targets(taken: Imported) -> dict[str, Target]:
-    """The targets, of which none has a mistake."""
-    assert all_mistakes(taken.entries, {}) == []
-    return {str(entry.fields["target_id"]): parse_target(entry.fields) for entry in taken.entries}
+def targets(imported: Imported) -> dict[str, Target]:
+    """The targets, none of which has a mistake."""
+    assert all_mistakes(imported.entries, {}) == []
+    return {str(entry.fields["target_id"]): parse_target(entry.fields) for entry in imported.entries}
 
 
 def mistakes(read: Any, text: str) -> str:
@@ -50,9 +50,9 @@ class TestNagios:
     """Object configuration: hosts, services, groups, commands, templates."""
 
     def test_sample(self) -> None:
-        """Services of hosts and of host groups, with what their templates and commands say."""
-        taken = read_monitor_file(SAMPLES / "nagios.cfg", "nagios")
-        found = targets(taken)
+        """Services of hosts and of host groups, with their templates and commands."""
+        imported = read_monitor_file(SAMPLES / "nagios.cfg", "nagios")
+        found = targets(imported)
         assert set(found) == {"mail1-pop3", "mail2-pop3", "mail1-pop3s", "mail2-pop3-port"}
         plain, secure, port = found["mail1-pop3"], found["mail1-pop3s"], found["mail2-pop3-port"]
         assert (plain.name, plain.host, plain.port, plain.tls) == ("Mail Berlin POP3", "192.0.2.7", 110, TlsMode.NONE)
@@ -62,17 +62,17 @@ class TestNagios:
         assert (secure.policy.max_alerts, secure.policy.alert_recovery, secure.tags) == (1, False, ("pop-servers",))
         assert (port.host, port.max_test_seconds, port.policy.enabled) == ("pop.example.org", 20, False)
 
-    def test_sample_names_what_is_left(self) -> None:
+    def test_sample_names_what_is_not_imported(self) -> None:
         """Each directive, option and service without an equivalent, with its line."""
         assert list(read_monitor_file(SAMPLES / "nagios.cfg", "nagios").notes) == [
-            "Line 7: `notifications_enabled` is not taken: it is of the host's own check.",
-            "Line 18: `parents` is not taken: set `depends_on` to the target that stands before it.",
-            "Line 37: `notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
+            "Line 7: `notifications_enabled` is not imported: it belongs to the host's own check.",
+            "Line 18: `parents` is not imported: set `depends_on` to the target that it depends on.",
+            "Line 37: `notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
             "Line 47: The option -c has no equivalent.",
             "Line 47: The option -w has no equivalent.",
-            "Line 54: The certificate is verified, which the plugin does not do; `verify_tls: false` ends that.",
-            "Line 57: Of `contact_groups` only mail-admins is taken, as `group`.",
-            "Line 73: check_smtp is not taken: it runs none of check_pop, check_spop, check_tcp.",
+            "Line 54: The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off.",
+            "Line 57: Of `contact_groups` only mail-admins is imported, as `group`.",
+            "Line 73: check_smtp is not imported: it does not run check_pop, check_spop or check_tcp.",
         ]
 
     @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ class TestNagios:
     @pytest.mark.parametrize(
         ("command", "said"),
         [
-            ("check_tcp!25", "check_tcp at port 25 is not taken"),
-            ("check_http!-S", "check_http!-S is not taken"),
+            ("check_tcp!25", "check_tcp at port 25 is not imported"),
+            ("check_http!-S", "check_http!-S is not imported"),
             ("check_pop!--nonsense", "option --nonsense not recognized"),
             ("check_pop!-p", "option -p requires argument"),
             ("check_pop!'", "No closing quotation"),
-            ("", "is not taken"),
+            ("", "is not imported"),
         ],
     )
-    def test_commands_that_are_left(self, command: str, said: str) -> None:
-        """What is not POP3 or not understood is said with its line."""
-        taken = read_nagios(host() + service(command))
-        assert list(taken.entries) == []
-        assert [note for note in taken.notes if said in note and note.startswith("Line 8: ")]
+    def test_commands_that_are_not_imported(self, command: str, said: str) -> None:
+        """A command that is not POP3 or not understood is noted with its line."""
+        imported = read_nagios(host() + service(command))
+        assert list(imported.entries) == []
+        assert [note for note in imported.notes if said in note and note.startswith("Line 8: ")]
 
     def test_options_become_fields(self) -> None:
         """Time limit, name for TLS, another greeting, days of the certificate."""
@@ -117,21 +117,21 @@ class TestNagios:
         assert found.policy.certificate_warn_days == (9,)
 
     def test_templates(self) -> None:
-        """The first template wins, `+` adds, `null` takes away; a template's own line is named."""
+        """The first template wins, `+` adds, `null` removes; notes have the template's own line."""
         text = (
             define("service", name="one", check_interval="2", contact_groups="x", icon_image="i", register="0")
             + define("service", name="two", check_interval="3", retry_interval="3", register="0")
             + host()
             + service("check_pop", use="one,two", contact_groups="+y", icon_image="null")
         )
-        taken = read_nagios(text)
-        [found] = targets(taken).values()
+        imported = read_nagios(text)
+        [found] = targets(imported).values()
         assert (found.policy.delay_up, found.policy.delay_warn, found.group) == (120, 180, "x")
-        assert [note for note in taken.notes if "contact_groups" in note]
-        assert not [note for note in taken.notes if "icon_image" in note]
+        assert [note for note in imported.notes if "contact_groups" in note]
+        assert not [note for note in imported.notes if "icon_image" in note]
 
     def test_hosts_of_a_service(self) -> None:
-        """Lists, all hosts, and those that are left out."""
+        """Lists, all hosts, and excluded hosts."""
         hosts = "".join(host(name) for name in "abc")
         assert set(targets(read_nagios(hosts + service("check_pop", host_name="a, b")))) == {"a-pop", "b-pop"}
         assert set(targets(read_nagios(hosts + service("check_pop", host_name="*,!b")))) == {"a-pop", "c-pop"}
@@ -152,23 +152,23 @@ class TestNagios:
             ({"notification_interval": "0"}, 1, True),
         ],
     )
-    def test_when_people_are_told(self, directives: dict[str, str], max_alerts: int, recovery: bool) -> None:
-        """Options of notification become the number of alerts and the word of the end."""
+    def test_when_alerts_are_sent(self, directives: dict[str, str], max_alerts: int, recovery: bool) -> None:
+        """Notification options become the number of alerts and whether a recovery is reported."""
         [found] = targets(read_nagios(host() + service("check_pop", **directives))).values()
         assert (found.policy.max_alerts, found.policy.alert_recovery) == (max_alerts, recovery)
 
     def test_a_host_has_a_check_of_its_own(self) -> None:
-        """What a host says of it is no target, and said."""
-        taken = read_nagios(host(check_command="check-host-alive", max_check_attempts="9") + service("check_pop"))
-        [found] = targets(taken).values()
+        """It does not become a target, and is noted."""
+        imported = read_nagios(host(check_command="check-host-alive", max_check_attempts="9") + service("check_pop"))
+        [found] = targets(imported).values()
         assert found.policy.failures_per_alert == 3
-        assert [note for note in taken.notes if "host's own check" in note] == [
-            "Line 4: `check_command` is not taken: it is of the host's own check.",
-            "Line 5: `max_check_attempts` is not taken: it is of the host's own check.",
+        assert [note for note in imported.notes if "host's own check" in note] == [
+            "Line 4: `check_command` is not imported: it belongs to the host's own check.",
+            "Line 5: `max_check_attempts` is not imported: it belongs to the host's own check.",
         ]
 
     def test_macros_of_the_host(self) -> None:
-        """A command may take what the host says in a variable of its own."""
+        """A command may use a custom variable of the host."""
         command = define("command", command_name="mine", command_line="$USER1$/check_pop -H $HOSTNAME$ -p $_HOSTPORT$")
         [found] = targets(read_nagios(host(_port="1110") + service("mine") + command)).values()
         assert (found.host, found.port) == ("a", 1110)
@@ -176,15 +176,15 @@ class TestNagios:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("define service {\n  host_name a\n", "Line 1: the definition does not end"),
-            ("log_file=/var/log/nagios.log\n", "Line 1 begins no definition such as `define service {`"),
-            ("not a file\n", "Line 1 begins no definition"),
+            ("define service {\n  host_name a\n", "Line 1: the definition has no end"),
+            ("log_file=/var/log/nagios.log\n", "Line 1 does not begin a definition such as `define service {`"),
+            ("not a file\n", "Line 1 does not begin a definition"),
             ("define service {\n  use none\n}\n", "Line 2: there is no template none in this file."),
             (
                 define("service", name="a", use="b", register="0")
                 + define("service", name="b", use="a", register="0")
                 + define("service", use="a"),
-                "its templates use each other in a circle",
+                "its templates use each other in a cycle",
             ),
         ],
     )
@@ -193,30 +193,30 @@ class TestNagios:
         assert said in mistakes(read_nagios, text)
 
     def test_templates_are_resolved_once(self) -> None:
-        """A ladder of templates, each used twice, would else take 2 to the 20th steps."""
-        ladder = "".join(define("service", name=f"t{n}", use=f"t{n + 1},t{n + 1}", register="0") for n in range(18))
+        """Templates that each use the next one twice would otherwise take 2 to the 18th steps."""
+        levels = "".join(define("service", name=f"t{n}", use=f"t{n + 1},t{n + 1}", register="0") for n in range(18))
         end = define("service", name="t18", retry_interval="7", register="0")
-        [found] = targets(read_nagios(host() + ladder + end + service("check_pop", use="t0"))).values()
+        [found] = targets(read_nagios(host() + levels + end + service("check_pop", use="t0"))).values()
         assert found.policy.delay_warn == 420
 
     def test_services_times_hosts_are_bounded(self) -> None:
         """A small file cannot ask for billions of targets."""
         hosts = "".join(host(f"h{number}") for number in range(1000))
         services = "".join(service("check_pop", host_name="*") for _ in range(200))
-        assert "more than 100,000 hosts" in mistakes(read_nagios, hosts + services)
+        assert "more than 100,000 services" in mistakes(read_nagios, hosts + services)
 
     def test_a_missing_host_and_a_missing_group(self) -> None:
-        """Hosts may be in another file: that is said."""
-        taken = read_nagios(service("check_pop", hostgroup_name="g"))
-        assert list(taken.notes) == [
+        """They may be in another file: that is noted."""
+        imported = read_nagios(service("check_pop", hostgroup_name="g"))
+        assert list(imported.notes) == [
             "Line 2: There is no host a in this file.",
             "Line 3: There is no host group g in this file.",
         ]
 
     def test_odd_numbers_are_mistakes_of_their_line(self) -> None:
-        """An interval that is no number is named by the check that all imports pass."""
-        taken = read_nagios(host() + service("check_pop!-t soon", check_interval="often", max_check_attempts="nan"))
-        found = all_mistakes(taken.entries, {})
+        """An interval that is not a number is reported by the checks that all imports pass."""
+        imported = read_nagios(host() + service("check_pop!-t soon", check_interval="often", max_check_attempts="nan"))
+        found = all_mistakes(imported.entries, {})
         assert [line for line in found if "`delay_up` cannot be used: `often` is not a number" in line]
         assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
         assert [line for line in found if "Line 10, a-pop: The field `max_test_seconds`" in line]
@@ -226,9 +226,9 @@ class TestBlackbox:
     """Prometheus's jobs and files of file_sd."""
 
     def test_sample_with_its_modules(self) -> None:
-        """TLS, verification and time limit are the modules'."""
-        taken = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox", SAMPLES / "blackbox.yml")
-        found = targets(taken)
+        """TLS, verification and time limit come from the modules."""
+        imported = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox", SAMPLES / "blackbox.yml")
+        found = targets(imported)
         plain, secure = found["pop.example.org"], found["mail.example.net-995"]
         assert (plain.port, plain.tls, plain.max_test_seconds) == (110, TlsMode.STARTTLS, 5)
         assert (plain.policy.delay_up, plain.group, plain.tags) == (30, "pop3", ("team=mail",))
@@ -239,48 +239,51 @@ class TestBlackbox:
             15,
         )
         assert secure.policy.delay_up == 120
-        assert list(taken.notes) == [
-            "Line 5: The job node is not taken: it has no module for POP3.",
-            "Line 34: `file_sd_configs` is not taken: import each file of file_sd by itself.",
+        assert list(imported.notes) == [
+            "Line 5: The job node is not imported: it has no module for POP3.",
+            "Line 34: `file_sd_configs` is not imported: import each file of file_sd separately.",
         ]
 
     def test_sample_without_its_modules(self) -> None:
-        """A module is POP3's by its name, TLS by the port; both are said."""
-        taken = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox")
-        assert {name: found.tls for name, found in targets(taken).items()} == {
+        """The name shows that a module tests POP3, the port shows TLS; both are noted."""
+        imported = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox")
+        assert {name: found.tls for name, found in targets(imported).items()} == {
             "mail.example.net-110": TlsMode.NONE,
             "pop.example.org": TlsMode.NONE,
             "mail.example.net-995": TlsMode.IMPLICIT,
         }
-        assert "Line 9: What the module pop3_stls does is not known: give blackbox.yml with --modules." in taken.notes
+        assert (
+            "Line 9: The settings of the module pop3_stls are unknown: give blackbox.yml with --modules."
+            in imported.notes
+        )
 
     def test_file_sd(self) -> None:
-        """A list of groups, as YAML or JSON; what is not at a port of POP3's is left."""
+        """A list of groups, as YAML or JSON; a target at another port than POP3's is not imported."""
         addresses = '["a.example:110", "[2001:db8::1]:995", "b.example:9100"]'
         text = f'[{{"targets": {addresses}, "labels": {{"__x": "1", "env": "prod"}}}}]'
-        taken = read_blackbox(text)
-        found = targets(taken)
+        imported = read_blackbox(text)
+        found = targets(imported)
         assert {name: (one.host, one.port, one.tags) for name, one in found.items()} == {
             "a.example-110": ("a.example", 110, ("env=prod",)),
             "2001-db8-1-995": ("2001:db8::1", 995, ("env=prod",)),
         }
-        assert list(taken.notes) == [
+        assert list(imported.notes) == [
             "Line 1: The label `__x` has no equivalent.",
-            "Line 1: b.example:9100 is not taken: POP3 is at port 110 or 995.",
+            "Line 1: b.example:9100 is not imported: POP3 is at port 110 or 995.",
         ]
 
     @pytest.mark.parametrize(
         ("text", "said"),
         [
             ("rule_files: []\n", "neither a prometheus.yml"),
-            ("- targets: a.example:110\n", "Line 1: a group of targets is a map with a list `targets`"),
-            ("scrape_configs: [x]\n", "Each of `scrape_configs` is a map"),
+            ("- targets: a.example:110\n", "Line 1: a group of targets must be a map with a list `targets`"),
+            ("scrape_configs: [x]\n", "Each entry of `scrape_configs` must be a map"),
             (
                 "scrape_configs:\n- {job_name: a, params: {module: [pop3]}, scrape_interval: often}\n",
-                "Line 2: `scrape_interval` is no length of time: often",
+                "Line 2: `scrape_interval` is not a duration: often",
             ),
             ("- &a {targets: []}\n- *a\n", "aliases"),
-            ("- targets: []\n  targets: []\n", "Line 2: the field `targets` is there twice"),
+            ("- targets: []\n  targets: []\n", "Line 2: the field `targets` is given twice"),
             ("[" * 5000, "nested too deeply"),
             ("a: !!python/object:os.system x\n", "Line 1: tags"),
         ],
@@ -289,27 +292,27 @@ class TestBlackbox:
         """A sentence, with its line where there is one."""
         assert said in mistakes(read_blackbox, text)
 
-    def test_what_is_left_of_jobs_and_modules(self) -> None:
-        """Names without an equivalent, in modules by their path, as they have lines of another file."""
+    def test_what_is_not_imported_of_jobs_and_modules(self) -> None:
+        """Settings without an equivalent; those of modules with their path, since their lines are in another file."""
         job = "{job_name: j, scrape_timeout: 5s, params: {module: [m], debug: ['true']}, static_configs: []}"
         module = "modules: {m: {prober: tcp, tcp: {query_response: [{expect: OK}], tls_config: {ca_file: x}}}}"
         assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).notes) == [
-            "Line 1: `rule_files` is not taken: only jobs are.",
+            "Line 1: `rule_files` is not imported: only jobs are.",
             "Line 3: The parameter `debug` has no equivalent.",
             "Line 3: `scrape_timeout` has no equivalent.",
             "Line 3: `tcp.tls_config.ca_file` of the module m has no equivalent.",
         ]
 
-    def test_modules_that_are_none(self) -> None:
-        """The second file's mistake is told, too."""
-        with pytest.raises(FileError, match=r"no blackbox\.yml"):
+    def test_a_wrong_file_of_modules(self) -> None:
+        """A mistake in the second file is reported, too."""
+        with pytest.raises(FileError, match=r"not a blackbox\.yml"):
             read_blackbox("scrape_configs: []", "a: b")
 
 
 @pytest.mark.parametrize("monitor", ["nagios", "blackbox"])
 @pytest.mark.parametrize("content", [b"\x7fELF\x00\xff", b"\x00" * 1000, b"", b"{{{", b"\xef\xbb\xbf---\n"])
 def test_files_that_are_something_else(tmp_path: Path, monitor: str, content: bytes) -> None:
-    """A binary or empty file ends in a sentence, or has no targets."""
+    """A binary or empty file is refused with a sentence, or has no targets."""
     path = tmp_path / "file"
     path.write_bytes(content)
     found: list[object] = []
@@ -329,15 +332,15 @@ def test_ids_must_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("30s", 30), ("1m30s", 90), ("1.5h", 5400), ("500ms", 0.5), ("1d", 86_400)]
 )
-def test_lengths_of_time(text: str, expected: float) -> None:
+def test_durations(text: str, expected: float) -> None:
     """As Go and Prometheus write them."""
     assert seconds(text, 1, "x") == expected
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "1h 5m", "-5s", "1" * 5000 + "s", "None"])
-def test_no_lengths_of_time(text: str) -> None:
-    """Anything else is named."""
-    with pytest.raises(FileError, match="no length of time"):
+def test_wrong_durations(text: str) -> None:
+    """Anything else is refused."""
+    with pytest.raises(FileError, match="not a duration"):
         seconds(text, 7, "interval")
 
 
@@ -378,29 +381,29 @@ def with_one_changed(data: st.DataObject, value: Any) -> Any:
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_anything_anywhere_is_taken_or_named(data: st.DataObject) -> None:
-    """Whatever stands in a place of a file, reading ends in targets that can be checked, or in FileError."""
+def test_anything_anywhere_is_imported_or_noted(data: st.DataObject) -> None:
+    """Whatever value is anywhere in a file, reading it gives targets that can be checked, or FileError."""
     changed = with_one_changed(data, yaml.safe_load((SAMPLES / "prometheus.yml").read_text()))
     try:
-        taken = read_blackbox(yaml.safe_dump(changed))
+        imported = read_blackbox(yaml.safe_dump(changed))
     except FileError:
         return
-    all_mistakes([*taken.entries], {})
-    assert all(isinstance(note, str) for note in taken.notes)
+    all_mistakes([*imported.entries], {})
+    assert all(isinstance(note, str) for note in imported.notes)
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_any_line_of_nagios_is_taken_or_named(data: st.DataObject) -> None:
-    """The same for object configuration, a line of which is anything."""
+def test_any_line_of_nagios_is_imported_or_noted(data: st.DataObject) -> None:
+    """The same for object configuration, with anything in one of its lines."""
     lines = (SAMPLES / "nagios.cfg").read_text().split("\n")
     lines[data.draw(st.integers(0, len(lines) - 1))] = data.draw(
         st.text(max_size=30)
         | st.sampled_from(["}", "{", "use generic-host", "host_name *", "check_command !", "\\;", "use +"])
     )
     try:
-        taken = read_nagios("\n".join(lines))
+        imported = read_nagios("\n".join(lines))
     except FileError:
         return
-    all_mistakes([*taken.entries], {})
-    assert all(isinstance(note, str) for note in taken.notes)
+    all_mistakes([*imported.entries], {})
+    assert all(isinstance(note, str) for note in imported.notes)

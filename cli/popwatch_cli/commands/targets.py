@@ -13,7 +13,7 @@ from popwatch.model.fields import DEFAULTS_ID, FIELDS
 from popwatch.model.targets import Target, parse_target, place
 from popwatch.model.text import duration
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import read_entries, write_entries
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_file
 from popwatch_cli.installation import find
@@ -221,7 +221,7 @@ def check(choice: Any, file: Path | None) -> None:
       popwatch --stack popwatch targets check
     """
     items = {} if file else find(choice).target_table.read()
-    entries = read_entries(file) if file else [Entry(0, item) for item in items.values()]
+    entries = read_entries(file) if file else [FileEntry(0, item) for item in items.values()]
     _warn_of_unknown_fields(entry.fields for entry in entries)
     found = all_mistakes(entries, {})
     for mistake in found:
@@ -230,18 +230,18 @@ def check(choice: Any, file: Path | None) -> None:
     sys.exit(2 if found else 0)
 
 
-def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequence[Entry]:
-    """The entries of a file of popwatch's or of another monitor's, after saying what is left of that."""
+def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequence[FileEntry]:
+    """The entries of a popwatch file, or of another monitor's file after listing what is not imported from it."""
     if modules is not None and monitor != "blackbox":
         raise UserError("--modules does nothing without --from blackbox: leave it out.")
     if monitor is None:
         return read_entries(file)
-    taken = read_monitor_file(file, monitor, modules)
-    for note in taken.notes:
+    imported = read_monitor_file(file, monitor, modules)
+    for note in imported.notes:
         click.echo(note, err=True)
-    if not taken.entries:
-        raise UserError(f"{file} has no POP3 server that popwatch could take.")
-    return taken.entries
+    if not imported.entries:
+        raise UserError(f"{file} has no POP3 server to import.")
+    return imported.entries
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:

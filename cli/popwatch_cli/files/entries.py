@@ -1,17 +1,17 @@
-"""What a file of targets holds: entries with their lines, and values that DynamoDB can hold."""
+"""What a file of targets holds: entries with their lines, and values that DynamoDB can store."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from popwatch_cli.errors import UserError
 
+# Limits of DynamoDB's numbers; it refuses others with an error that names no field, so they stay strings here.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 MOST_DIGITS = 38
-"""What DynamoDB keeps of a number; a longer one would be refused, so it stays a text."""
-
 SMALLEST, GREATEST = 1e-130, 9.99e125
-"""Between what sizes DynamoDB keeps a number."""
 
 
 class FileError(UserError):
@@ -23,10 +23,10 @@ class FileError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A target's fields as written, and the line on which they begin (0: they come from no file).
+class FileEntry:
+    """A target's fields as written, and the line on which they begin (0 if they are not from a file).
 
-    `lines` tells the line of each field, where the form has one line for each.
+    `lines` has the line of each field, if the format has a line for each.
     """
 
     line: int
@@ -34,12 +34,12 @@ class Entry:
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def line_of(self, name: str) -> int:
-        """The line of a field, or of the whole target for a field that is missing."""
+        """The line of a field, or of the target if the field is missing."""
         return self.lines.get(name, self.line)
 
 
 def to_number(text: str) -> int | float | str:
-    """The number that a text says, or the text itself if DynamoDB cannot hold such a number."""
+    """The number that a text represents, or the text itself if DynamoDB cannot store the number."""
     digits = text.lstrip("+-")
     if digits.isdecimal():
         return int(text) if len(digits) <= MOST_DIGITS else text
@@ -49,7 +49,7 @@ def to_number(text: str) -> int | float | str:
 
 
 def load_json(text: str) -> Any:
-    """A JSON value whose numbers DynamoDB can hold. Raises ValueError, RecursionError."""
+    """A JSON value whose numbers DynamoDB can store. Raises ValueError, RecursionError."""
     return json.loads(
         text,
         parse_int=to_number,
@@ -59,13 +59,19 @@ def load_json(text: str) -> Any:
     )
 
 
+def first_repeated(names: Iterable[str]) -> str | None:
+    """The first name that occurs more than once, if there is one."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    """Python's parser accepts NaN and Infinity, which JSON does not have (RFC 8259 section 6)."""
+    raise ValueError(f"{name} is not a number")
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"`{next(name for name in names if names.count(name) > 1)}` is there twice")
-    return found
+    """Python's parser would keep the last value of a repeated name, and silently drop the others."""
+    repeated = first_repeated(name for name, _ in pairs)
+    if repeated is not None:
+        raise ValueError(f"`{repeated}` is given twice")
+    return dict(pairs)

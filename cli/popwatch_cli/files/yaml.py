@@ -1,51 +1,52 @@
-"""Targets as YAML: data only, and only what YAML 1.2 calls numbers and truths.
+"""Targets as YAML: plain data, with the numbers and booleans of YAML 1.2.
 
-No tags, and no aliases, which could unfold to any size. `from: 22:00` is a time of day and not 1320, `tls: no` a text.
+A file may come from anyone. So tags are refused, which can construct any Python object, and so are aliases, with which
+nine lines expand to gigabytes. YAML 1.1, which PyYAML reads, has surprises: `from: 22:00` is the number 1320 there, and
+`tls: no` is false. Here both are strings.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import yaml
 
-from popwatch_cli.files.entries import Entry, FileError, to_number
+from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, to_number
 
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 
 
-def read_yaml(text: str) -> list[Entry]:
+def read_yaml(text: str) -> list[FileEntry]:
     """The entries of a list of targets, or of a map of ids to their fields. Raises FileError."""
-    with _told():
+    with _yaml_errors():
         loader = _Loader(text)
         return _entries(loader, loader.get_single_node())
 
 
 class Block(dict[str, Any]):
-    """A map of a YAML file that knows its lines."""
+    """A map of a YAML file, with its lines."""
 
     def __init__(self, values: Mapping[str, Any], line: int, lines: Mapping[str, int]) -> None:
         super().__init__(values)
         self.line, self.lines = line, lines
 
     def line_of(self, name: str) -> int:
-        """The line of a name, or of the whole map for a name that it does not have."""
+        """The line of a name, or of the map if it does not have that name."""
         return self.lines.get(name, self.line)
 
 
 def read_blocks(text: str) -> Any:
-    """A whole YAML file as lists, values and, for its maps, blocks. Raises FileError."""
-    with _told():
+    """A YAML file as lists, values and, for its maps, blocks. Raises FileError."""
+    with _yaml_errors():
         loader = _Loader(text)
         return _plain(loader, loader.get_single_node())
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What PyYAML finds wrong, as FileError."""
+def _yaml_errors() -> Iterator[None]:
+    """Raise PyYAML's errors as FileError."""
     try:
         yield
     except yaml.MarkedYAMLError as error:
@@ -63,33 +64,37 @@ def write_yaml(items: Iterable[Mapping[str, Any]]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as people would write it: texts of several lines as such."""
+    """YAML as people would write it: strings of several lines as blocks."""
 
-    def represent_text(self, text: str) -> Any:
-        """A text; PyYAML would write YAML 1.1's other line breaks bare, and read them back as blanks."""
-        odd = any(character in text for character in "\x85\u2028\u2029\ufeff")
-        return self.represent_scalar("tag:yaml.org,2002:str", text, '"' if odd else "|" if "\n" in text else None)
+    def represent_string(self, text: str) -> Any:
+        """A string, in the style that reads best among those that are read back unchanged."""
+        style = "|" if "\n" in text else None
+        # line breaks of YAML 1.1 and the byte order mark: PyYAML writes them unescaped, and reads them back as blanks
+        if any(character in text for character in "\x85\u2028\u2029\ufeff"):
+            style = '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
-_Dumper.add_representer(str, _Dumper.represent_text)
+_Dumper.add_representer(str, _Dumper.represent_string)
 
 
 class _Loader(yaml.SafeLoader):
     """YAML without tags, without aliases and without the surprises of YAML 1.1."""
 
+    # without PyYAML's own resolvers; those of YAML 1.2 are added below
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases (nine lines of them unfold to gigabytes) and tags."""
+        """Refuse aliases and tags while the file is parsed, before anything is expanded or constructed."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise _refusal("aliases (*name) are not taken; write the value again", event)
+            raise _refusal("aliases (*name) are not accepted; write the value again", event)
         if event.tag is not None:
-            raise _refusal(f"tags ({event.tag}) are not taken; write the value alone", event)
+            raise _refusal(f"tags ({event.tag}) are not accepted; write the value alone", event)
         return super().compose_node(parent, index)
 
     def construct_number(self, node: Any) -> int | float | str:
-        """The number, or the text if it is too large for a table."""
+        """The number, or the text itself if DynamoDB cannot store the number."""
         return to_number(node.value)
 
 
@@ -107,7 +112,7 @@ _Loader.add_constructor(_INT, _Loader.construct_number)
 _Loader.add_constructor(_FLOAT, _Loader.construct_number)
 
 
-def _entries(loader: _Loader, root: Any) -> list[Entry]:
+def _entries(loader: _Loader, root: Any) -> list[FileEntry]:
     match root:
         case None:
             return []
@@ -116,32 +121,32 @@ def _entries(loader: _Loader, root: Any) -> list[Entry]:
         case yaml.MappingNode():
             return [_named_entry(loader, key, node) for key, node in root.value]
         case _:
-            raise FileError(["The file is no list of targets: write one `- target_id: ...` for each."])
+            raise FileError(["The file is not a list of targets: write one `- target_id: ...` for each."])
 
 
-def _named_entry(loader: _Loader, key: Any, node: Any) -> Entry:
+def _named_entry(loader: _Loader, key: Any, node: Any) -> FileEntry:
     """An entry of a map of ids to fields."""
     line = key.start_mark.line + 1
     if not isinstance(key, yaml.ScalarNode):
-        raise FileError([f"Line {line}: an id is a word, not a list or a map."])
+        raise FileError([f"Line {line}: an id must be a string, not a list or a map."])
     entry = _entry(loader, node, line)
-    return Entry(line, {"target_id": str(key.value), **entry.fields}, entry.lines)
+    return FileEntry(line, {"target_id": str(key.value), **entry.fields}, entry.lines)
 
 
-def _entry(loader: _Loader, node: Any, line: int) -> Entry:
+def _entry(loader: _Loader, node: Any, line: int) -> FileEntry:
     if not isinstance(node, yaml.MappingNode):
         raise FileError([f"Line {line} is not a target: write fields such as `host: pop.example.net`."])
     lines = _lines(node)
     values = loader.construct_mapping(node, deep=True)
-    return Entry(line, {str(name): value for name, value in values.items()}, lines)
+    return FileEntry(line, {str(name): value for name, value in values.items()}, lines)
 
 
 def _lines(node: Any) -> dict[str, int]:
-    """The line of each name of a map. Raises FileError for a name that is there twice."""
+    """The line of each name of a map. Raises FileError for a name that is given twice."""
     lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
-    twice = [name for name, count in Counter(str(key.value) for key, _ in node.value).items() if count > 1]
-    if twice:
-        raise FileError([f"Line {lines[twice[0]]}: the field `{twice[0]}` is there twice."])
+    repeated = first_repeated(str(key.value) for key, _ in node.value)
+    if repeated is not None:
+        raise FileError([f"Line {lines[repeated]}: the field `{repeated}` is given twice."])
     return lines
 
 
@@ -150,7 +155,7 @@ def _plain(loader: _Loader, node: Any) -> Any:
         case yaml.MappingNode():
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
-                    raise _refusal("a name is a word, not a list or a map", key)
+                    raise _refusal("a name must be a string, not a list or a map", key)
             values = {str(key.value): _plain(loader, value) for key, value in node.value}
             return Block(values, node.start_mark.line + 1, _lines(node))
         case yaml.SequenceNode():

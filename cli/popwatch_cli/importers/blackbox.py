@@ -1,7 +1,8 @@
-"""What Prometheus has blackbox_exporter probe, as targets: the jobs of a prometheus.yml, or a file of file_sd.
+"""Targets from Prometheus with blackbox_exporter: the jobs of a prometheus.yml, or a file of file_sd.
 
-A job is POP3's if the name of its module says so, or a target if its port does. What the module does is read from a
-blackbox.yml, where one is given. Reference: https://github.com/prometheus/blackbox_exporter, CONFIGURATION.md.
+A job of a prometheus.yml is imported if its module tests POP3: by its configuration if a blackbox.yml is given, or else
+by its name. A target of file_sd, which has no module, is imported if its port is one of POP3's.
+Reference: https://github.com/prometheus/blackbox_exporter, CONFIGURATION.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popwatch.model.fields import TlsMode
-from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.yaml import Block, read_blocks
 from popwatch_cli.importers.conversion import (
     POP3_PORTS,
@@ -24,10 +25,10 @@ from popwatch_cli.importers.conversion import (
 )
 from popwatch_cli.target_items import shown
 
-TAKEN_OF_JOB = {"job_name", "params", "static_configs", "scrape_interval", "metrics_path", "scheme"}
-"""What is taken of a job, or says how the exporter itself is reached."""
+KNOWN_IN_JOB = {"job_name", "params", "static_configs", "scrape_interval", "metrics_path", "scheme"}
+"""What is imported from a job, or configures how Prometheus reaches the exporter."""
 
-TAKEN_OF_MODULE = {
+KNOWN_IN_MODULE = {
     "prober",
     "timeout",
     "tcp",
@@ -39,18 +40,18 @@ TAKEN_OF_MODULE = {
 }
 
 USUAL_LABELS = {"__param_target", "instance", "__address__"}
-"""What the relabelling that blackbox_exporter's own README shows writes to."""
+"""The labels that the relabelling in blackbox_exporter's README sets: it only redirects Prometheus to the exporter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What is known of a module of blackbox_exporter."""
+    """What is known of a module of blackbox_exporter; `unsupported` are its settings without an equivalent."""
 
     name: str = ""
     tls: TlsMode | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     is_pop3: bool = False
-    left: Sequence[str] = ()
+    unsupported: Sequence[str] = ()
 
 
 def read_blackbox(text: str, modules_text: str | None = None) -> Imported:
@@ -61,23 +62,23 @@ def read_blackbox(text: str, modules_text: str | None = None) -> Imported:
     if isinstance(root, list):
         return Imported(list(_groups(root, Module(), "", {}, notes)), notes)
     if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
-        raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list of file_sd."])
+        raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list for file_sd."])
     shared = root.get("global")
     settings = shared if isinstance(shared, Block) else Block({}, 0, {})
-    for block, taken in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
-        for name in block.keys() - taken:
-            notes.add(block.line_of(name), f"`{shown(name)}` is not taken: only jobs are.")
+    for block, known in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
+        for name in block.keys() - known:
+            notes.add(block.line_of(name), f"`{shown(name)}` is not imported: only jobs are.")
     entries = [entry for job in root["scrape_configs"] for entry in _job(job, settings, modules, notes)]
     return Imported(entries, notes)
 
 
 def read_modules(text: str, notes: Notes) -> dict[str, Module]:
-    """The modules of a blackbox.yml that speak POP3 or might. Raises FileError."""
+    """The modules of a blackbox.yml. Raises FileError."""
     root = read_blocks(text)
-    found = root.get("modules") if isinstance(root, Block) else None
-    if not isinstance(found, Block):
-        raise FileError(["The file of modules is no blackbox.yml: it has no map `modules`."])
-    return {name: _module(name, body, notes) for name, body in found.items() if isinstance(body, Block)}
+    modules = root.get("modules") if isinstance(root, Block) else None
+    if not isinstance(modules, Block):
+        raise FileError(["The file of modules is not a blackbox.yml: it has no map `modules`."])
+    return {name: _module(name, body, notes) for name, body in modules.items() if isinstance(body, Block)}
 
 
 def _module(name: str, body: Block, notes: Notes) -> Module:
@@ -100,35 +101,35 @@ def _module(name: str, body: Block, notes: Notes) -> Module:
             fields["verify_tls"] = False
         if config.get("server_name"):
             fields["tls_name"] = str(config["server_name"])
-    left = sorted(_names_of(body) - TAKEN_OF_MODULE)
-    return Module(name, tls, fields, "OK" in expected or _says_pop3(name), left)
+    unsupported = sorted(_names_of(body) - KNOWN_IN_MODULE)
+    return Module(name, tls, fields, "OK" in expected or _has_pop3_name(name), unsupported)
 
 
 def _names_of(block: Block, prefix: str = "") -> set[str]:
-    """The names of a block and of the blocks in it, as paths."""
+    """The names in a block and in its inner blocks, as paths."""
     inner = (_names_of(value, f"{prefix}{name}.") for name, value in block.items() if isinstance(value, Block))
     return {f"{prefix}{name}" for name in block}.union(*inner)
 
 
-def _says_pop3(name: str) -> bool:
+def _has_pop3_name(name: str) -> bool:
     return "pop3" in name.lower()
 
 
-def _job(job: object, settings: Block, modules: Mapping[str, Module] | None, notes: Notes) -> Iterator[Entry]:
+def _job(job: object, settings: Block, modules: Mapping[str, Module] | None, notes: Notes) -> Iterator[FileEntry]:
     if not isinstance(job, Block):
-        raise FileError(["Each of `scrape_configs` is a map with `job_name`."])
+        raise FileError(["Each entry of `scrape_configs` must be a map with `job_name`."])
     name = str(job.get("job_name") or "")
     module = _module_of(job, modules)
     if module is None:
-        notes.add(job.line, f"The job {shown(name)} is not taken: it has no module for POP3.")
+        notes.add(job.line, f"The job {shown(name)} is not imported: it has no module for POP3.")
         return
     if modules is None:
         notes.add(
-            job.line, f"What the module {shown(module.name)} does is not known: give blackbox.yml with --modules."
+            job.line, f"The settings of the module {shown(module.name)} are unknown: give blackbox.yml with --modules."
         )
-    for path in module.left:
+    for path in module.unsupported:
         notes.add(job.line, f"`{shown(path)}` of the module {shown(module.name)} has no equivalent.")
-    _note_what_is_left(job, notes)
+    _note_unsupported(job, notes)
     fields = dict(module.fields)
     for source in (job, settings):
         if "scrape_interval" in source:
@@ -141,36 +142,38 @@ def _job(job: object, settings: Block, modules: Mapping[str, Module] | None, not
 
 
 def _module_of(job: Block, modules: Mapping[str, Module] | None) -> Module | None:
-    """The module of a job, or None if it is not POP3's."""
+    """The module of a job, or None if it does not test POP3."""
     parameters = job.get("params")
     names = parameters.get("module") if isinstance(parameters, Block) else None
     name = str(names[0]) if isinstance(names, list) and names else ""
-    module = Module(name, is_pop3=_says_pop3(name)) if modules is None else modules.get(name, Module(name))
+    module = Module(name, is_pop3=_has_pop3_name(name)) if modules is None else modules.get(name, Module(name))
     return module if module.is_pop3 else None
 
 
-def _note_what_is_left(job: Block, notes: Notes) -> None:
+def _note_unsupported(job: Block, notes: Notes) -> None:
     parameters = job["params"]
     for name in parameters.keys() - {"module"}:
         notes.add(parameters.line_of(name), f"The parameter `{shown(name)}` has no equivalent.")
-    for name in job.keys() - TAKEN_OF_JOB:
+    for name in job.keys() - KNOWN_IN_JOB:
         line = job.line_of(name)
         if name == "relabel_configs":
             rules = job[name] if isinstance(job[name], list) else []
-            written = {str(rule.get("target_label")) for rule in rules if isinstance(rule, Block)}
-            if not written <= USUAL_LABELS:
-                notes.add(line, "`relabel_configs` are not applied: check names and groups of what is taken.")
+            labels = {str(rule.get("target_label")) for rule in rules if isinstance(rule, Block)}
+            if not labels <= USUAL_LABELS:
+                notes.add(line, "`relabel_configs` are not applied: check the names and groups of the targets.")
         elif name.endswith("_sd_configs"):
-            notes.add(line, f"`{shown(name)}` is not taken: import each file of file_sd by itself.")
+            notes.add(line, f"`{shown(name)}` is not imported: import each file of file_sd separately.")
         else:
             notes.add(line, f"`{shown(name)}` has no equivalent.")
 
 
-def _groups(groups: list[Any], module: Module, job: str, fields: Mapping[str, object], notes: Notes) -> Iterator[Entry]:
-    """The targets of groups as static_configs and file_sd have them."""
+def _groups(
+    groups: list[Any], module: Module, job: str, fields: Mapping[str, object], notes: Notes
+) -> Iterator[FileEntry]:
+    """The targets of groups, as in static_configs and in file_sd."""
     for group in groups:
         if not isinstance(group, Block) or not isinstance(group.get("targets"), list):
-            raise FileError([f"Line {_line(group)}: a group of targets is a map with a list `targets`."])
+            raise FileError([f"Line {_line(group)}: a group of targets must be a map with a list `targets`."])
         labels = group.get("labels")
         labels = labels if isinstance(labels, Block) else Block({}, 0, {})
         for name in labels:
@@ -181,18 +184,18 @@ def _groups(groups: list[Any], module: Module, job: str, fields: Mapping[str, ob
             if entry:
                 tags = [f"{name}={value}" for name, value in labels.items() if not name.startswith("__")]
                 extra = ({"group": job} if job else {}) | ({"tags": tags} if tags else {})
-                yield Entry(entry.line, {**entry.fields, **extra}, entry.lines)
+                yield FileEntry(entry.line, {**entry.fields, **extra}, entry.lines)
 
 
-def _target(address: str, group: Block, module: Module, fields: Mapping[str, object], notes: Notes) -> Entry | None:
+def _target(address: str, group: Block, module: Module, fields: Mapping[str, object], notes: Notes) -> FileEntry | None:
     line = group.line_of("targets")
     host, port = split_address(address)
     if not module.is_pop3 and port not in POP3_PORTS:
-        notes.add(line, f"{shown(address)} is not taken: POP3 is at port 110 or 995.")
+        notes.add(line, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
         return None
     tls = module.tls or POP3_PORTS.get(port or 110, TlsMode.NONE)
     place = {"host": host, "port": port or (995 if tls is TlsMode.IMPLICIT else 110), "tls": tls.value}
-    return Entry(line, {"target_id": slug(address), "name": address, **place, **fields})
+    return FileEntry(line, {"target_id": slug(address), "name": address, **place, **fields})
 
 
 def _line(value: object) -> int:

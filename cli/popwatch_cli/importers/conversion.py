@@ -1,4 +1,4 @@
-"""What the readers of other monitors' files share: what was taken, what was left and why, and lengths of time."""
+"""What the importers share: the result of an import, notes on what was not imported, durations, ids, addresses."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popwatch.model.fields import TlsMode
-from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.target_items import shown
 
 POP3_PORTS = {110: TlsMode.NONE, 995: TlsMode.IMPLICIT}
-"""The ports that are POP3's (RFC 1939, RFC 8314). A check of any other port is taken only if something says POP3."""
+"""POP3's ports (RFC 1939, RFC 8314). A check of another port is imported only if something in the file says POP3."""
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+# at most nine digits: a longer number is a mistake, and converting a very long one would take seconds
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d|w|y)")
-_ID_CHARACTERS = re.compile(r"[^\w.]+")
+_NOT_IN_IDS = re.compile(r"[^\w.]+")
 
 MOST_TARGETS = 100_000
-"""As many as one stack takes."""
+"""As many as one stack can watch."""
 
 DELAYS = (10, 86_400)
 TEST_SECONDS = (1, 60)
@@ -25,12 +26,12 @@ TEST_SECONDS = (1, 60)
 
 @dataclass(slots=True)
 class Notes:
-    """Sentences on what was not taken, or not as it was, with the lines that each is about."""
+    """Sentences on what was not imported, or was changed, each with the lines that it is about."""
 
     _lines: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, line: int, sentence: str) -> None:
-        """Note a sentence for a line; the same sentence of many lines is told once, with all of them."""
+        """Note a sentence for a line; the same sentence for many lines is shown once, with all of them."""
         lines = self._lines.setdefault(sentence, [])
         if line not in lines:
             lines.append(line)
@@ -44,44 +45,45 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file of another monitor's came to."""
+    """The result of an import: the targets, and notes on what was not imported."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[FileEntry]
     notes: Iterable[str]
 
 
 def seconds(value: Any, line: int, name: str) -> float:
-    """A length of time as Go and Prometheus write it, such as `1m30s`. Raises FileError."""
+    """A duration as Go and Prometheus write it, such as `1m30s`. Raises FileError."""
     text = str(value).strip()
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise FileError([f"Line {line}: `{name}` is no length of time: {shown(text)}. Write one such as 30s or 1m30s."])
+        raise FileError([f"Line {line}: `{name}` is not a duration: {shown(text)}. Write one such as 30s or 1m30s."])
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def bounded(value: float, limits: tuple[int, int], line: int, name: str, notes: Notes) -> int | float:
-    """A number within a field's limits, and a note if it was not."""
+    """A number within a field's limits, with a note if it was not."""
     lowest, highest = limits
-    taken = min(max(value, lowest), highest)
-    if taken != value:
-        notes.add(line, f"`{name}` of {value:g} s becomes {taken:g} s: popwatch takes {lowest} to {highest} s.")
-    return int(taken) if taken == int(taken) else taken
+    used = min(max(value, lowest), highest)
+    if used != value:
+        notes.add(line, f"`{name}` of {value:g} s becomes {used:g} s: popwatch accepts {lowest} to {highest} s.")
+    return int(used) if used == int(used) else used
 
 
 def delays(value: float, line: int, name: str, notes: Notes) -> dict[str, object]:
-    """The fields of one interval for all states, where it is not popwatch's own."""
-    taken = round(bounded(value, DELAYS, line, name, notes))
-    return {} if taken == 60 else dict.fromkeys(("delay_up", "delay_warn", "delay_down"), taken)
+    """The fields for one interval in all states; none if it is popwatch's default."""
+    delay = round(bounded(value, DELAYS, line, name, notes))
+    return {} if delay == 60 else dict.fromkeys(("delay_up", "delay_warn", "delay_down"), delay)
 
 
 def slug(text: str) -> str:
-    """A text as part of an id: what needs no quotes in a shell."""
-    return _ID_CHARACTERS.sub("-", text.lower()).strip("-._")
+    """A text as part of an id, in characters that need no quotes in a shell."""
+    return _NOT_IN_IDS.sub("-", text.lower()).strip("-._")
 
 
 def split_address(text: str) -> tuple[str, int | None]:
     """Host and port of `host:port`, `[address]:port` or `host`; the port is None if there is none."""
     host, colon, port = text.rpartition(":")
-    if not colon or "]" in port or (":" in host and not host.startswith("[")):
+    is_bare_ipv6 = ":" in host and not host.startswith("[")
+    if not colon or "]" in port or is_bare_ipv6:
         return text.strip("[]"), None
     return host.strip("[]"), int(port) if port.isdecimal() and len(port) <= 5 else None

@@ -1,7 +1,7 @@
-"""Services of Nagios as targets: those that check_pop, check_spop or check_tcp tests as POP3.
+"""Targets from Nagios: the services that check_pop, check_spop or check_tcp tests as POP3.
 
-A command is what the file's own `define command` says, or else what the definitions that come with Nagios and with the
-plugins say. Intervals are in units of 60 seconds, Nagios's own `interval_length`.
+A command is defined by the file's own `define command`, or else by the definitions that come with Nagios and with the
+plugins. Intervals are in units of 60 seconds, the default of Nagios's `interval_length`.
 """
 
 import getopt
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from popwatch.model.fields import TlsMode
-from popwatch_cli.files.entries import Entry, FileError
+from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.importers.conversion import (
     DELAYS,
     MOST_TARGETS,
@@ -40,20 +40,20 @@ LONG = {
     "mismatch=": "M", "maxbytes=": "m", "delay=": "d", "hide-output": "j", "verbose": "v", "all": "A",
     "sni=": "sni", "escape": "E",
 }  # fmt: skip
-"""The options of check_tcp (monitoring-plugins 2.4); the long ones by the letter of the short."""
+"""The options of check_tcp (monitoring-plugins 2.4); the long ones with the letter of the short one."""
 
 IDENTITY = {"host_name", "use", "name", "register", "display_name", "contact_groups"}
-TAKEN_OF_HOST = IDENTITY | {"address", "alias", "hostgroups"}
-TAKEN_OF_SERVICE = IDENTITY | {
+KNOWN_IN_HOST = IDENTITY | {"address", "alias", "hostgroups"}
+KNOWN_IN_SERVICE = IDENTITY | {
     "hostgroup_name", "service_description", "check_command", "check_interval", "normal_check_interval",
     "retry_interval", "retry_check_interval", "max_check_attempts", "notification_interval", "notification_options",
     "notifications_enabled", "active_checks_enabled", "flap_detection_enabled",
 }  # fmt: skip
-"""Directives that are taken, or that say how the file is written."""
+"""Directives that are imported, or that only structure the file."""
 
 EQUIVALENTS = {
-    "contacts": "people subscribe to the alert topic themselves; see docs/escalation.md.",
-    "parents": "set `depends_on` to the target that stands before it.",
+    "contacts": "receivers subscribe to the alert topic themselves; see docs/escalation.md.",
+    "parents": "set `depends_on` to the target that it depends on.",
     "check_period": "popwatch tests at all hours; see `maintenance`.",
     "notification_period": "popwatch alerts at all hours; see `maintenance`.",
     "first_notification_delay": "see `failures_per_alert`.",
@@ -61,12 +61,12 @@ EQUIVALENTS = {
     "high_flap_threshold": "see `flap_per_hour`.",
     "event_handler": "subscribe a function to the alert topic.",
 }
-TELLING_OF_FAILURE = {"w", "u", "c", "all", "warning", "unknown", "critical"}
-TELLING_OF_RECOVERY = {"r", "all", "recovery"}
+NOTIFIES_OF_FAILURE = {"w", "u", "c", "all", "warning", "unknown", "critical"}
+NOTIFIES_OF_RECOVERY = {"r", "all", "recovery"}
 """Notification options of a service."""
 
 ALWAYS = "24x7"
-"""The period, of those that come with Nagios, that needs no equivalent."""
+"""The time period, defined in Nagios's sample configuration, that needs no equivalent."""
 
 _MACRO = re.compile(r"\$(\w+)\$")
 
@@ -74,11 +74,11 @@ _MACRO = re.compile(r"\$(\w+)\$")
 def read_nagios(text: str) -> Imported:
     """The POP3 services of Nagios's object configuration. Raises FileError."""
     objects = read_objects(text)
-    return Services(objects).taken()
+    return Services(objects).imported()
 
 
 class Services:
-    """The services of a file, each for each of its hosts."""
+    """The services of a file, each of which becomes a target for each of its hosts."""
 
     def __init__(self, objects: Sequence[Definition]) -> None:
         self._objects = objects
@@ -92,22 +92,22 @@ class Services:
         self._notes = Notes()
         self._pairs = 0
 
-    def taken(self) -> Imported:
-        """The targets, and what was left."""
+    def imported(self) -> Imported:
+        """The targets, and notes on what was not imported."""
         entries = [entry for service in self._of("service") for entry in self._entries(service)]
         for other in self._objects:
             if other.kind not in ("host", "hostgroup", "service", "command"):
-                self._notes.add(other.line, f"`define {shown(other.kind)}` is not taken: only services are.")
+                self._notes.add(other.line, f"`define {shown(other.kind)}` is not imported: only services are.")
         return Imported(entries, self._notes)
 
     def _of(self, kind: str) -> list[Definition]:
-        return [found for found in self._objects if found.kind == kind]
+        return [definition for definition in self._objects if definition.kind == kind]
 
-    def _entries(self, service: Definition) -> Iterator[Entry]:
+    def _entries(self, service: Definition) -> Iterator[FileEntry]:
         for name in self._hosts_of(service):
             self._pairs += 1
             if self._pairs > MOST_TARGETS:
-                raise FileError([f"The file has services on more than {MOST_TARGETS:,} hosts in all: split it."])
+                raise FileError([f"The file has more than {MOST_TARGETS:,} services, one for each host: split it."])
             host = self._hosts.get(name)
             if host is None:
                 self._notes.add(service.line_of("host_name"), f"There is no host {shown(name)} in this file.")
@@ -117,36 +117,40 @@ class Services:
                 yield self._entry(service, host, test)
 
     def _hosts_of(self, service: Definition) -> list[str]:
+        """The names of a service's hosts. In lists of hosts `*` means all hosts, and `!` excludes a host or a group."""
         names = service.names("host_name")
         for group in service.names("hostgroup_name"):
-            if group not in self._groups and not group.startswith("!"):
-                self._notes.add(
-                    service.line_of("hostgroup_name"), f"There is no host group {shown(group)} in this file."
-                )
-            names += self._groups.get(group, [])
-        if "*" in names:
-            names = [*self._hosts, *names]
-        for group in service.names("hostgroup_name"):
-            names += [f"!{name}" for name in self._groups.get(group[1:], []) if group.startswith("!")]
+            if group.startswith("!"):
+                names += [f"!{name}" for name in self._groups.get(group[1:], [])]
+            elif group in self._groups:
+                names += self._groups[group]
+            else:
+                sentence = f"There is no host group {shown(group)} in this file."
+                self._notes.add(service.line_of("hostgroup_name"), sentence)
         excluded = {name[1:] for name in names if name.startswith("!")}
-        return [name for name in dict.fromkeys(names) if name != "*" and name not in excluded and name[:1] != "!"]
+        included = [*self._hosts, *names] if "*" in names else names
+        return [
+            name
+            for name in dict.fromkeys(included)
+            if name != "*" and not name.startswith("!") and name not in excluded
+        ]
 
     def _test(self, service: Definition, host: Definition) -> dict[str, object] | None:
-        """What the service's command tests, as fields of a target; None, with a note, if that is not POP3."""
+        """What the service's command tests, as fields of a target; None, with a note, if it does not test POP3."""
         line, written = service.line_of("check_command"), service.values.get("check_command", "")
-        name, *arguments = re.split(r"(?<!\\)!", written)
+        name, *arguments = re.split(r"(?<!\\)!", written)  # a backslash escapes Nagios's separator
         command = self._commands.get(name.strip())
         try:
             words = shlex.split(_with_values(command or name, _macros(service, host, arguments)))
             plugin = words[0].rpartition("/")[2] if words else ""
             if plugin not in PLUGINS:
                 self._notes.add(
-                    line, f"{shown(written)} is not taken: it runs none of check_pop, check_spop, check_tcp."
+                    line, f"{shown(written)} is not imported: it does not run check_pop, check_spop or check_tcp."
                 )
                 return None
             options, rest = getopt.gnu_getopt(words[1:], SHORT, [*LONG])
         except (ValueError, getopt.GetoptError) as error:
-            self._notes.add(line, f"{shown(written)} is not taken: {shown(str(error))}.")
+            self._notes.add(line, f"{shown(written)} is not imported: {shown(str(error))}.")
             return None
         return self._fields(plugin, [(_letter(option), value) for option, value in options], rest, line)
 
@@ -156,19 +160,21 @@ class Services:
         given = dict(options)
         expected = [value for letter, value in options if letter == "e"]
         secure = plugin == "check_spop" or not {"S", "D", "sni"}.isdisjoint(given)
-        port = given.get("p", "") or ("" if plugin == "check_tcp" else "995" if secure else "110")
-        says_pop3 = plugin != "check_tcp" or any("+OK" in text for text in expected)
-        if not says_pop3 and port not in map(str, POP3_PORTS):
-            self._notes.add(line, f"check_tcp at port {shown(port)} is not taken: POP3 is at port 110 or 995.")
+        port = given.get("p", "")
+        if not port and plugin != "check_tcp":
+            port = "995" if secure else "110"
+        is_pop3 = plugin != "check_tcp" or any("+OK" in text for text in expected)
+        if not is_pop3 and port not in map(str, POP3_PORTS):
+            self._notes.add(line, f"check_tcp at port {shown(port)} is not imported: POP3 is at port 110 or 995.")
             return None
         if port == "995" and not secure:
             secure = True
-            self._notes.add(line, "A test of port 995 becomes one with TLS, which POP3 has there.")
+            self._notes.add(line, "The test of port 995 will use TLS, as POP3 does at that port.")
         fields: dict[str, object] = {"host": given.get("H") or (rest[0] if rest else ""), "port": port}
         if secure:
             fields["tls"] = TlsMode.IMPLICIT.value
             self._notes.add(
-                line, "The certificate is verified, which the plugin does not do; `verify_tls: false` ends that."
+                line, "The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off."
             )
         if "t" in given:
             fields["max_test_seconds"] = self._seconds(given["t"], line)
@@ -188,14 +194,14 @@ class Services:
         except ValueError:
             return text
 
-    def _entry(self, service: Definition, host: Definition, test: Mapping[str, object]) -> Entry:
-        self._note_what_is_left(host, TAKEN_OF_HOST)
-        self._note_what_is_left(service, TAKEN_OF_SERVICE)
+    def _entry(self, service: Definition, host: Definition, test: Mapping[str, object]) -> FileEntry:
+        self._note_unsupported(host, KNOWN_IN_HOST)
+        self._note_unsupported(service, KNOWN_IN_SERVICE)
         host_name, description = host.values["host_name"], service.values.get("service_description", "")
-        shown_as = service.values.get("display_name", description)
+        display_name = service.values.get("display_name", description)
         fields: dict[str, object] = {
             "target_id": f"{slug(host_name)}-{slug(description)}".strip("-"),
-            "name": f"{host.values.get('alias') or host_name} {shown_as}".strip(),
+            "name": f"{host.values.get('alias') or host_name} {display_name}".strip(),
             **test,
             **self._policy(service),
         }
@@ -204,24 +210,25 @@ class Services:
             fields["group"] = groups[0]
         if len(groups) > 1:
             self._notes.add(
-                service.line_of("contact_groups"), f"Of `contact_groups` only {shown(groups[0])} is taken, as `group`."
+                service.line_of("contact_groups"),
+                f"Of `contact_groups` only {shown(groups[0])} is imported, as `group`.",
             )
         if tags := host.names("hostgroups"):
             fields["tags"] = tags
         lines = {field: service.line_of("check_command") for field in ("port", "tls", *test)}
         lines["host"] = host.line_of("address")
-        return Entry(service.line, fields, lines)
+        return FileEntry(service.line, fields, lines)
 
-    def _note_what_is_left(self, definition: Definition, taken: set[str]) -> None:
-        for name in definition.values.keys() - taken:
+    def _note_unsupported(self, definition: Definition, known: set[str]) -> None:
+        for name in definition.values.keys() - known:
             if not name.startswith("_") and definition.values[name] != ALWAYS:
-                of_check = definition.kind == "host" and name in TAKEN_OF_SERVICE
-                usual = "it is of the host's own check." if of_check else "it has no equivalent."
-                sentence = f"`{shown(name)}` is not taken: {EQUIVALENTS.get(name, usual)}"
+                is_host_check = definition.kind == "host" and name in KNOWN_IN_SERVICE
+                default = "it belongs to the host's own check." if is_host_check else "it has no equivalent."
+                sentence = f"`{shown(name)}` is not imported: {EQUIVALENTS.get(name, default)}"
                 self._notes.add(definition.line_of(name), sentence)
 
     def _policy(self, service: Definition) -> dict[str, object]:
-        """When it is tested and people are told."""
+        """The fields on when it is tested and when alerts are sent."""
         values, fields = service.values, dict[str, object]()
         usual = self._interval(service, ("check_interval", "normal_check_interval"))
         retry = self._interval(service, ("retry_interval", "retry_check_interval"))
@@ -234,12 +241,12 @@ class Services:
         elif "notification_interval" in values:
             self._notes.add(
                 service.line_of("notification_interval"),
-                "`notification_interval` is not taken: alerts repeat by failed tests, `max_alerts` times.",
+                "`notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
             )
         options = set(service.names("notification_options"))
-        if values.get("notifications_enabled") == "0" or (options and not options & TELLING_OF_FAILURE):
+        if values.get("notifications_enabled") == "0" or (options and not options & NOTIFIES_OF_FAILURE):
             fields["max_alerts"] = 0
-        if options and not options & TELLING_OF_RECOVERY:
+        if options and not options & NOTIFIES_OF_RECOVERY:
             fields["alert_recovery"] = False
         if values.get("active_checks_enabled") == "0":
             fields["enabled"] = False
@@ -248,7 +255,7 @@ class Services:
         return fields
 
     def _interval(self, service: Definition, names: Sequence[str]) -> Any:
-        """Seconds of an interval, the text itself if it is no number, or None if there is none."""
+        """Seconds of an interval; its text (a mistake of that field) if it is not a number; None if there is none."""
         for name in names:
             if name in service.values:
                 text, line = service.values[name], service.line_of(name)
@@ -260,7 +267,7 @@ class Services:
 
 
 def _macros(service: Definition, host: Definition, arguments: Sequence[str]) -> dict[str, str]:
-    """The macros of a command that the file gives values to."""
+    """The macros of a command whose values are in the file."""
     name = host.values["host_name"]
     return (
         {f"ARG{number}": argument for number, argument in enumerate(arguments, start=1)}
@@ -271,11 +278,11 @@ def _macros(service: Definition, host: Definition, arguments: Sequence[str]) -> 
 
 
 def _with_values(command: str, values: Mapping[str, str]) -> str:
-    """A command line with its macros; arguments that were not given are nothing, paths of the plugins too."""
+    """A command line with its macros replaced; unknown ones, such as `$USER1$` and missing arguments, by nothing."""
     return _MACRO.sub(lambda macro: values.get(macro[1].upper(), ""), command)
 
 
 def _letter(option: str) -> str:
-    """An option by its letter, whether it was written so or not."""
+    """The letter of an option, which may be written in its long form."""
     long = option.removeprefix("--")
     return LONG.get(f"{long}=") or LONG.get(long) or option[1:]
