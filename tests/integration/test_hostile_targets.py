@@ -1,4 +1,4 @@
-"""One bad target harms nobody: items of any kind through tables, a whole sweep, the queue and the alerts."""
+"""One bad target does not affect others: items of any kind in tables, a whole sweep, the queue and the alerts."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ PEM = "-----BEGIN CERTIFICATE-----\n"
 
 
 def nested(depth: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"S": "x"}
+    value: dict[str, Any] = {"S": "x"}
     for _ in range(depth):
-        found = {"M": {"a": {"L": [found]}}}
-    return found
+        value = {"M": {"a": {"L": [value]}}}
+    return value
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -28,7 +28,7 @@ BAD: dict[str, dict[str, Any]] = {
     "binary": {"host": {"B": b"\xff"}, "email": {"B": b"x"}, "name": {"B": b"\0"}},
     "nested": {name: nested(14) for name in ("host", "tags", "silence", "maintenance", "name")},
     "nulls": {field.name: {"NULL": True} for field in FIELDS if field.name != "target_id"},
-    "truths": {field.name: {"BOOL": True} for field in FIELDS if field.name != "target_id"},
+    "booleans": {field.name: {"BOOL": True} for field in FIELDS if field.name != "target_id"},
     "large": {"email": {"S": "x" + "\x1c" * 380_000}},
     "umlauts": {"host": {"S": "\u00fc" * 190_000}},
     "windows": {"maintenance": {"L": [{"S": "x"}] * 1_000}},
@@ -38,7 +38,7 @@ BAD: dict[str, dict[str, Any]] = {
     "bomb": {"host": {"S": "fe80::1%" + "x" * 300_000}, "email": {"S": "{host}" * 3_000}},
     "pem": {"tls": {"S": "implicit"}, "ca_pem": {"S": PEM + "\u00e9"}},
     "control": {"email": {"S": "\x00{name}\x9b"}, "subject": {"S": "{nmae}"}, "sms": {"S": "{"}},
-    "circle": {"depends_on": {"S": "circle"}},
+    "cycle": {"depends_on": {"S": "cycle"}},
     "fields": {f"field-{number}": {"S": "x"} for number in range(500)},
 }
 
@@ -61,12 +61,12 @@ def test_a_fleet_with_every_bad_target(world: World) -> None:
         assert report is not None
         assert (report.undelivered, report.handed_back) == (0, 0)
     assert world.state("good") == "up"
-    assert {world.state(name) for name in BAD if name not in ("truths", "nulls")} == {"down"}
-    assert {alert["target_id"] for alert in world.received()} >= BAD.keys() - {"truths", "nulls"}
+    assert {world.state(name) for name in BAD if name not in ("booleans", "nulls")} == {"down"}
+    assert {alert["target_id"] for alert in world.received()} >= BAD.keys() - {"booleans", "nulls"}
 
 
 def test_bad_targets_are_sent_and_probed(world: World) -> None:
-    """Each fits into a message that says the same again, and none of them stops the prober."""
+    """Each fits into a message and is read from it with the same problems, and none of them stops the prober."""
     for name in BAD:
         put(world, name)
     defaults, items = world.store.read_targets()
@@ -77,5 +77,5 @@ def test_bad_targets_are_sent_and_probed(world: World) -> None:
             assert test.target.problems == targets[test.target.target_id].problems
     bad = [target for target in targets.values() if target.problems]
     assert len(bad) > 8
-    found = [target.target_id for arrivals in Prober().run(bad) for target, _ in arrivals]
-    assert sorted(found) == sorted(target.target_id for target in bad)
+    tested = [target.target_id for arrivals in Prober().run(bad) for target, _ in arrivals]
+    assert sorted(tested) == sorted(target.target_id for target in bad)

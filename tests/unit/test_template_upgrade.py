@@ -1,6 +1,6 @@
-"""template.yaml over a stack of the first whole version: nothing that holds data is removed or made anew.
+"""template.yaml deployed over a stack of the first whole version: nothing that holds data is removed or replaced.
 
-Which properties CloudFormation makes a resource anew for is read from AWS's own schemas, which cfn-lint brings.
+The properties whose change replaces a resource are read from AWS's own schemas, which are part of cfn-lint.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ ALSO_REPLACE = {"AWS::DynamoDB::Table": {"AttributeDefinitions", "LocalSecondary
 """What AWS's schemas leave out: editing an entry of these replaces the table (AWS: aws-resource-dynamodb-table)."""
 
 REMOVED: dict[str, str] = {}
-"""Resources of the first whole version that this one does not have, each with the reason. There are none."""
+"""Resources of the first whole version that this one no longer has, each with the reason: none so far."""
 
 BEHAVIOUR = ("Condition", "DeletionPolicy", "UpdateReplacePolicy")
 
@@ -43,18 +43,18 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 @pytest.fixture(scope="module")
 def this() -> Template:
-    """The template as it is."""
+    """The template of this version."""
     return read(PROJECT / "template.yaml")
 
 
 def read(path: Path) -> Template:
     """A template with CloudFormation's short functions written out."""
-    found: Template = decode(str(path))[0]
-    return found
+    template: Template = decode(str(path))[0]
+    return template
 
 
 def losses(old: Template, new: Template) -> set[str]:
-    """What an update from one template to the other would remove or make anew, and how."""
+    """What an update from one template to the other would remove or replace, and how."""
     return {
         f"{name}: {how}"
         for name, resource in old["Resources"].items()
@@ -64,7 +64,7 @@ def losses(old: Template, new: Template) -> set[str]:
 
 
 def changes(old: Template, new: Template | None) -> set[str]:
-    """Whatever of a resource that holds data an update may not change."""
+    """The changes of a resource that an update must not make, as it holds data."""
     if new is None:
         return {"removed"}
     if new["Type"] != old["Type"]:
@@ -96,8 +96,8 @@ def test_nothing_is_removed_without_a_reason(first: Template, this: Template) ->
     assert first["Resources"].keys() - this["Resources"].keys() == REMOVED.keys()
 
 
-def test_what_was_answered_and_read_still_is(first: Template, this: Template) -> None:
-    """Parameters are as they were, new ones have defaults, and outputs name what they named."""
+def test_parameters_and_outputs_stay(first: Template, this: Template) -> None:
+    """Parameters are unchanged but for their descriptions, new ones have defaults, and outputs have the same values."""
     for name, old in first["Parameters"].items():
         assert {**this["Parameters"][name], "Description": ""} == {**old, "Description": ""}
     assert all("Default" in found for found in this["Parameters"].values())
@@ -114,7 +114,7 @@ def _set(name: str, field: str, value: object) -> Callable[[dict[str, Any]], obj
     return lambda resources: resources[name]["Properties"].update({field: value})
 
 
-def _let_go(resources: dict[str, Any]) -> None:
+def _delete_with_stack(resources: dict[str, Any]) -> None:
     resources["TargetsTable"]["DeletionPolicy"] = "Delete"
 
 
@@ -127,7 +127,7 @@ def _let_go(resources: dict[str, Any]) -> None:
         (_set("AlertTopic", "FifoTopic", True), "AlertTopic: FifoTopic"),
         (_set("BatchQueue", "QueueName", "batches"), "BatchQueue: QueueName"),
         (_set("AlertEmailSubscription", "Protocol", "email-json"), "AlertEmailSubscription: Protocol"),
-        (_let_go, "TargetsTable: DeletionPolicy"),
+        (_delete_with_stack, "TargetsTable: DeletionPolicy"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
