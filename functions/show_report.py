@@ -1,4 +1,4 @@
-"""The function behind the URL of the page: sign-in, page, JSON API and `/metrics`, read from the tables."""
+"""The function behind the page's URL: sign-in, page, JSON API and `/metrics`, read from the tables."""
 
 import base64
 import json
@@ -16,14 +16,14 @@ from botocore.config import Config
 from popwatch.aws.sign_in_limits import SignInLimits
 from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
-from popwatch.web.authentication import Door, Secret
+from popwatch.web.authentication import Authentication, Secret
 from popwatch.web.http import Request, Response, cookies_of, query_of
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 
 REFRESH_SECONDS = 15.0
 SECRET_SECONDS = 60
-"""How long a password goes on to open the door after it was changed."""
+"""How long an old password is still accepted after it was changed."""
 
 _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 3}
@@ -38,17 +38,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     try:
         request = _from_url(event)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return _to_url(_NO_REQUEST.finished(Request("GET", "/")))
+        return _to_url(_NOT_A_REQUEST.finished(Request("GET", "/")))
     return _to_url(_site().answer(request))
 
 
-_NO_REQUEST = Response(400, b"This is no request of a function URL.\n")
+_NOT_A_REQUEST = Response(400, b"This is not a request of a function URL.\n")
 
 
 def _from_url(event: Mapping[str, Any]) -> Request:
     """The request in an event of a function URL (payload format 2.0).
 
-    Raises KeyError, TypeError, AttributeError, ValueError or RecursionError for an event that holds none.
+    Raises KeyError, TypeError, AttributeError, ValueError or RecursionError for any other event.
     """
     http = event["requestContext"]["http"]
     headers = {name.lower(): str(value) for name, value in (event.get("headers") or {}).items()}
@@ -86,19 +86,19 @@ def _clock() -> datetime:
 
 @cache
 def _site() -> Site:
-    """The site over clients that live as long as the execution environment."""
+    """The site, over clients that are kept as long as the execution environment."""
     settings = PageSettings.from_env()
     dynamodb = boto3.client("dynamodb", config=_CALLS)
     secrets = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=_CALLS))
 
     def read_secret() -> Secret:
-        found = json.loads(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
-        return Secret(found["password"], found["key"])
+        secret = json.loads(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
+        return Secret(secret["password"], secret["key"])
 
     tables = Tables(settings.targets_table, settings.status_table, settings.history_table)
-    readings = Views(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
+    views = Views(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
     return Site(
-        readings,
-        Door(read_secret, SignInLimits(dynamodb, settings.history_table), _clock),
+        views,
+        Authentication(read_secret, SignInLimits(dynamodb, settings.history_table), _clock),
         refresh_seconds=REFRESH_SECONDS,
     )

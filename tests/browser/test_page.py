@@ -11,7 +11,7 @@ from popwatch.aws.sign_in_limits import SignInLimits
 from popwatch.aws.store import SweepMark
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.web.authentication import COOKIE, Door, Secret
+from popwatch.web.authentication import COOKIE, Authentication, Secret
 from tests.browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
 from tests.integration.fleet import page_of, put_fleet, put_record, put_transition
 from tests.integration.world import World
@@ -167,28 +167,29 @@ def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: 
 def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: Any, dark: bool) -> None:
     """No violation in the list, in details, or at the door."""
     put_fleet(world, 30)
-    with serve(world) as address, serve(world, door_of(world)) as closed:
+    with serve(world) as address, serve(world, authentication_of(world)) as closed:
         page = open_page(f"{address}#mail-rome-001", size=size, dark=dark)
         page.wait_for_selector(".more .chart")
         assert axe(page) == []
         assert axe(open_page(f"{closed}sign-in", size=size, dark=dark)) == []
 
 
-def door_of(world: World) -> Door:
-    return Door(lambda: Secret(PASSWORD, "key"), SignInLimits(world.dynamodb, "History"), lambda: world.now)
+def authentication_of(world: World) -> Authentication:
+    limits = SignInLimits(world.dynamodb, "History")
+    return Authentication(lambda: Secret(PASSWORD, "key"), limits, lambda: world.now)
 
 
 def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:
     """Nothing is shown before; a wrong password is told; scripts do not reach the cookie; signing out ends it."""
     put_fleet(world, 3)
-    with serve(world, door_of(world)) as found:
+    with serve(world, authentication_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
         page = open_page(address, allow=("401",))
         assert page.url == f"{address}sign-in"
         page.fill("#password", "wrong")
         page.keyboard.press("Enter")
         page.wait_for_selector("[role=alert]")
-        assert page.locator("[role=alert]").inner_text() == "This is not the password."
+        assert page.locator("[role=alert]").inner_text() == "The password is wrong."
         page.fill("#password", PASSWORD)
         page.keyboard.press("Enter")
         page.wait_for_selector(".target")
@@ -206,10 +207,10 @@ def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None
         assert page.url == f"{address}sign-in"
 
 
-def test_an_ended_session_leads_to_the_door(world: World, open_page: Open, serve: Serve) -> None:
+def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Open, serve: Serve) -> None:
     """A page that is open when its cookie expires asks for the password again."""
     put_fleet(world, 3)
-    with serve(world, door_of(world)) as found:
+    with serve(world, authentication_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
         page = open_page(address, allow=("401",))
         page.fill("#password", PASSWORD)

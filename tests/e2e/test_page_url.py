@@ -1,4 +1,4 @@
-"""The page behind its URL, as deployed, on a local AWS that enforces IAM: sign-in, brake, API, metrics, and what its role may."""
+"""The page behind its URL, as deployed, on a local AWS that enforces IAM: sign-in, limits, API, metrics, rights."""
 
 import base64
 import gzip
@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK
+from popwatch.aws.sign_in_limits import MOST_PER_NETWORK
 from popwatch.web.authentication import COOKIE
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
@@ -23,7 +23,7 @@ PASSWORD = "correct'horse&battery"
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -44,18 +44,18 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 @pytest.fixture(scope="module")
-def ask(guarded: Deployed) -> Callable[..., Answer]:
+def ask(guarded: Deployed) -> Callable[..., Reply]:
     """Ask the function's URL, as the local AWS serves it."""
     url_id = urlsplit(guarded.local.outputs["ReportUrl"]).netloc.split(".")[0]
 
-    def request(path: str, method: str = "GET", *, body: str | None = None, **headers: str) -> Answer:
+    def request(path: str, method: str = "GET", *, body: str | None = None, **headers: str) -> Reply:
         connection = HTTPConnection("127.0.0.1", guarded.local.port, timeout=60)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None:
             named["Content-Type"] = "application/x-www-form-urlencoded"
         connection.request(method, f"/_aws/lambda-url/{url_id}{path}", body, named)
         answer = connection.getresponse()
-        found = Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        found = Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         connection.close()
         return found
 
@@ -66,8 +66,8 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"anyone:{password}".encode()).decode()
 
 
-def test_nothing_is_shown_without_the_password(ask: Callable[..., Answer]) -> None:
-    """People are led to the door, programs are told how to come in; only what the door needs is open."""
+def test_nothing_is_shown_without_the_password(ask: Callable[..., Reply]) -> None:
+    """People are redirected to the sign-in page, programs get a 401; only what the sign-in page needs is public."""
     assert (ask("/").status, ask("/").headers["location"]) == (303, "sign-in")
     for path in ("/api/status", "/api/targets/mail", "/api/timelines?id=x", "/metrics", "/page.js", "/unknown"):
         assert ask(path).status == 401, path
@@ -77,8 +77,8 @@ def test_nothing_is_shown_without_the_password(ask: Callable[..., Answer]) -> No
     assert ask("/api/status", Cookie=f"{COOKIE}=9999999999.AAAA").status == 401
 
 
-def test_a_person_signs_in(ask: Callable[..., Answer]) -> None:
-    """The password brings a cookie, the cookie the page and the readings, compressed for whoever takes them so."""
+def test_a_person_signs_in(ask: Callable[..., Reply]) -> None:
+    """The password gives a cookie, and the cookie the page and the API, compressed if the client accepts that."""
     answer = ask("/sign-in", "POST", body=urlencode({"password": PASSWORD}))
     assert (answer.status, answer.headers["location"]) == (303, "./")
     cookie, _, attributes = answer.headers["set-cookie"].partition(";")
@@ -106,8 +106,8 @@ def test_a_person_signs_in(ask: Callable[..., Answer]) -> None:
     assert ask("/api/targets/nobody", Cookie=cookie).status == 404
 
 
-def test_a_program_sends_the_password(ask: Callable[..., Answer]) -> None:
-    """HTTP Basic, as Prometheus does it, with any user name."""
+def test_a_program_sends_the_password(ask: Callable[..., Reply]) -> None:
+    """With HTTP Basic, as Prometheus does, and any user name."""
     answer = ask("/metrics", Authorization=basic(PASSWORD), Accept="application/openmetrics-text;version=1.0.0")
     assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert answer.body.decode().endswith("# EOF\n")
@@ -117,21 +117,21 @@ def test_a_program_sends_the_password(ask: Callable[..., Answer]) -> None:
     )
 
 
-def test_guessing_is_braked(ask: Callable[..., Answer]) -> None:
-    """After a few wrong passwords even the right one has to wait; a session goes on."""
+def test_wrong_passwords_are_limited(ask: Callable[..., Reply]) -> None:
+    """After a few wrong passwords the right one is refused too; a session stays valid."""
     session = ask("/sign-in", "POST", body=urlencode({"password": PASSWORD})).headers["set-cookie"].partition(";")[0]
     answers = [
-        ask("/api/status", Authorization=basic(f"guess {number}")).status for number in range(MOST_OF_A_NETWORK + 2)
+        ask("/api/status", Authorization=basic(f"guess {number}")).status for number in range(MOST_PER_NETWORK + 2)
     ]
-    assert answers == [401] * MOST_OF_A_NETWORK + [429] * 2
-    barred = ask("/sign-in", "POST", body=urlencode({"password": PASSWORD}))
-    assert barred.status == 429
-    assert 0 < int(barred.headers["retry-after"]) <= 901
+    assert answers == [401] * MOST_PER_NETWORK + [429] * 2
+    limited = ask("/sign-in", "POST", body=urlencode({"password": PASSWORD}))
+    assert limited.status == 429
+    assert 0 < int(limited.headers["retry-after"]) <= 901
     assert ask("/api/status", Cookie=session).status == 200
 
 
-def test_it_changes_nothing(ask: Callable[..., Answer]) -> None:
-    """Other methods are refused, and so are forms of other sites."""
+def test_it_changes_nothing(ask: Callable[..., Reply]) -> None:
+    """Other methods and forms of other sites are refused."""
     assert ask("/api/status", "DELETE").status == 405
     assert ask("/sign-in", "POST", body="password=x", Sec_Fetch_Site="cross-site").status == 403
 

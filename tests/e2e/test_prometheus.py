@@ -1,4 +1,4 @@
-"""Debian's Prometheus scrapes `/metrics` with the password, and promtool finds no fault in it."""
+"""Debian's Prometheus scrapes `/metrics` with the password, and promtool accepts it."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from popwatch.aws.sign_in_limits import SignInLimits
-from popwatch.web.authentication import Door, Secret
+from popwatch.web.authentication import Authentication, Secret
 from popwatch.web.metrics import to_metrics
 from popwatch.web.views import Views
 from popwatch_cli.local.stack import free_port
@@ -25,7 +25,7 @@ PASSWORD = "correct-horse-battery"
 
 
 def test_promtool_finds_no_fault() -> None:
-    """Neither in the form nor in the names."""
+    """Neither in the format nor in the names."""
     with new_world() as world:
         put_fleet(world, 10)
         rows = Views(world.store, lambda: world.now, fresh=timedelta()).now().fleet_status.rows
@@ -35,11 +35,12 @@ def test_promtool_finds_no_fault() -> None:
 
 
 def test_prometheus_scrapes(tmp_path: Path) -> None:
-    """It signs in, takes every sample, and can be asked for what is down."""
+    """It authenticates, takes every sample, and a query for failing targets returns them."""
     with new_world() as world:
         put_fleet(world, 10)
-        door = Door(lambda: Secret(PASSWORD, "key"), SignInLimits(world.dynamodb, "History"), lambda: world.now)
-        with page_of(world, door) as address:
+        limits = SignInLimits(world.dynamodb, "History")
+        authentication = Authentication(lambda: Secret(PASSWORD, "key"), limits, lambda: world.now)
+        with page_of(world, authentication) as address:
             port = free_port(0)
             config = tmp_path / "prometheus.yml"
             config.write_text(
@@ -78,7 +79,7 @@ def ask(port: int, query: str) -> Any:
 
 
 def wait_for(port: int, query: str, world: World) -> Any:
-    """The answer to a query, once there is one."""
+    """The result of a query, once there is one."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:

@@ -12,7 +12,7 @@ from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import OutboxEntry, Record
-from popwatch.web.authentication import Door
+from popwatch.web.authentication import Authentication
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 from popwatch_cli.web_server import served
@@ -42,10 +42,10 @@ def put_fleet(world: World, count: int, seed: int = 7) -> None:
 
 
 @contextmanager
-def page_of(world: World, door: Door | None = None, refresh_seconds: float = 0.5) -> Iterator[str]:
+def page_of(world: World, authentication: Authentication | None = None, refresh_seconds: float = 0.5) -> Iterator[str]:
     """The page of a world while the block runs; its address."""
-    readings = Views(world.store, lambda: world.now, fresh=timedelta())
-    with served(Site(readings, door, refresh_seconds=refresh_seconds), 0) as address:
+    views = Views(world.store, lambda: world.now, fresh=timedelta())
+    with served(Site(views, authentication, refresh_seconds=refresh_seconds), 0) as address:
         yield address
 
 

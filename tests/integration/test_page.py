@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from popwatch.aws.items import Plain
-from popwatch.aws.sign_in_limits import MOST_OF_A_NETWORK, MOST_OF_ALL, WINDOW, SignInLimits
+from popwatch.aws.sign_in_limits import MOST_OF_ALL, MOST_PER_NETWORK, WINDOW, SignInLimits
 from popwatch.aws.store import Store
 from popwatch.web.http import Request
 from popwatch.web.site import Site
@@ -136,20 +136,20 @@ def test_many_that_look_read_once(world: World) -> None:
 def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
     """Fifty attempts at once get no more than the limit; the next window starts over; another network is not barred."""
     world = true_world
-    guesses = SignInLimits(world.dynamodb, "History")
+    limits = SignInLimits(world.dynamodb, "History")
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: guesses.admit("192.0.2.1", world.now), range(50)))
-    assert sum(found) == MOST_OF_A_NETWORK
-    assert guesses.admit("192.0.2.2", world.now)
-    assert guesses.admit("192.0.2.1", world.now + WINDOW)
-    guesses.forgive("192.0.2.1", world.now)
-    assert guesses.admit("192.0.2.1", world.now)
+        found = list(pool.map(lambda _: limits.count_attempt("192.0.2.1", world.now), range(50)))
+    assert sum(found) == MOST_PER_NETWORK
+    assert limits.count_attempt("192.0.2.2", world.now)
+    assert limits.count_attempt("192.0.2.1", world.now + WINDOW)
+    limits.reset("192.0.2.1", world.now)
+    assert limits.count_attempt("192.0.2.1", world.now)
 
 
 def test_guesses_of_many_networks_are_few(world: World) -> None:
     """Once all of them together have been wrong too often, nobody is admitted until the next window."""
-    guesses = SignInLimits(world.dynamodb, "History")
+    limits = SignInLimits(world.dynamodb, "History")
     for _ in range(MOST_OF_ALL):
-        guesses.note_wrong(world.now)
-    assert not guesses.admit("192.0.2.9", world.now)
-    assert guesses.admit("192.0.2.9", world.now + WINDOW)
+        limits.count_wrong(world.now)
+    assert not limits.count_attempt("192.0.2.9", world.now)
+    assert limits.count_attempt("192.0.2.9", world.now + WINDOW)

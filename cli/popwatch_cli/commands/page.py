@@ -47,6 +47,6 @@ def page_of(installation: Installation, port: int) -> Iterator[str]:
     """The page of a stack while the block runs; its address. Raises UserError."""
     seconds = LOCAL_REFRESH_SECONDS if installation.endpoint else REFRESH_SECONDS
     fresh = timedelta(seconds=seconds / 2)
-    readings = Views(installation.store, lambda: datetime.now(UTC), fresh=fresh)
-    with served(Site(readings, None, refresh_seconds=seconds), port) as address:
+    views = Views(installation.store, lambda: datetime.now(UTC), fresh=fresh)
+    with served(Site(views, None, refresh_seconds=seconds), port) as address:
         yield address

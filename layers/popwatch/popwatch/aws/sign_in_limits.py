@@ -1,9 +1,10 @@
-"""How often somebody has tried a password: counted in History, so that all copies of the function count together.
+"""Limits of password attempts, counted in History: all execution environments of the function share the counts.
 
 History   sign-in#NETWORK  <window>   `attempts` of a network in a window of time
           sign-in#all      <window>   wrong attempts of all networks
 
-An attempt is counted before the password is compared, in one conditional write: many at once get no more than few.
+An attempt is counted before the password is compared, in one conditional write: parallel attempts do not get past the
+limit.
 """
 
 import ipaddress
@@ -19,30 +20,32 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 WINDOW = timedelta(minutes=15)
-MOST_OF_A_NETWORK = 10
+MOST_PER_NETWORK = 10
+"""Wrong attempts of one network in a window; further ones are refused until the next window."""
+
 MOST_OF_ALL = 500
-"""Wrong attempts in a window, by a network and by everybody, after which nobody is let in before the next window."""
+"""Wrong attempts of all networks in a window; further attempts of any network are refused until the next window."""
 
 
 class SignInLimits:
-    """Attempts over a DynamoDB client. Raises what botocore raises once its retries are used up."""
+    """Counts attempts through a DynamoDB client. Raises botocore's exceptions once its retries are used up."""
 
     def __init__(self, dynamodb: "DynamoDBClient", history_table: str) -> None:
         self._dynamodb, self._table = dynamodb, history_table
 
-    def admit(self, source: str, now: datetime) -> bool:
-        """Count an attempt from an address, unless there have been too many; whether it may be made."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=_key("all", now))
-        if "Item" in answer and from_item(answer["Item"])["attempts"] >= MOST_OF_ALL:
+    def count_attempt(self, source: str, now: datetime) -> bool:
+        """Count an attempt from an address. False if there have been too many: the password may not be compared."""
+        response = self._dynamodb.get_item(TableName=self._table, Key=_key("all", now))
+        if "Item" in response and from_item(response["Item"])["attempts"] >= MOST_OF_ALL:
             return False
-        return self._add(network_of(source), now, MOST_OF_A_NETWORK)
+        return self._add(network_of(source), now, MOST_PER_NETWORK)
 
-    def forgive(self, source: str, now: datetime) -> None:
-        """The attempt was right: the network starts over."""
+    def reset(self, source: str, now: datetime) -> None:
+        """The password was right: forget the attempts of the address's network."""
         self._dynamodb.delete_item(TableName=self._table, Key=_key(network_of(source), now))
 
-    def note_wrong(self, now: datetime) -> None:
-        """The attempt was wrong: it counts among those of everybody."""
+    def count_wrong(self, now: datetime) -> None:
+        """The password was wrong: count the attempt among those of all networks."""
         self._add("all", now, MOST_OF_ALL)
 
     def _add(self, network: str, now: datetime, most: int) -> bool:
@@ -68,7 +71,7 @@ def seconds_left(now: datetime) -> int:
 
 
 def network_of(source: str) -> str:
-    """Whose attempts count together: those of an IPv4 address, or of an IPv6 /64, which one customer holds."""
+    """The network whose attempts count together: an IPv4 address, or an IPv6 /64, which usually is one customer's."""
     try:
         address = ipaddress.ip_address(source)
     except ValueError:

@@ -1,1 +1,1 @@
-"""The page, its API and `/metrics`: one code for `popwatch page` and for the function behind a URL."""
+"""The page, its API and `/metrics`: the same code for `popwatch page` and for the function behind a URL."""

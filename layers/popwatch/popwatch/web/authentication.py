@@ -1,7 +1,7 @@
-"""Who may come in: the password, the signed cookie that stands for it, and the brake on guessing.
+"""Authentication by password: sign-in, the signed session cookie, HTTP Basic for programs, and the limit of attempts.
 
-A person signs in once and gets a cookie; a program sends the password with each request (RFC 7617, any user name).
-Passwords are compared as digests in constant time, after the attempt has been counted.
+A person signs in once and gets a cookie; a program sends the password with each request (RFC 7617, any user name). An
+attempt is counted before the password is compared. Passwords are compared as digests in constant time.
 """
 
 import base64
@@ -16,7 +16,7 @@ from popwatch.aws.sign_in_limits import SignInLimits, seconds_left
 from popwatch.web.http import Request, Response
 
 COOKIE = "__Host-popwatch"
-"""The prefix has browsers take it only over TLS, from this very host, for all of its paths (RFC 6265bis 4.1.3)."""
+"""With the prefix `__Host-` browsers accept it only over TLS, from this host, for all its paths (RFC 6265bis 4.1.3)."""
 
 SESSION = timedelta(hours=12)
 LONGEST_PASSWORD = 1024
@@ -24,60 +24,60 @@ LONGEST_PASSWORD = 1024
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What the door is kept with: the password, and the key of cookies. A new password makes old cookies worthless."""
+    """The password, and the key that signs cookies. A new password makes old cookies invalid."""
 
     password: str = field(repr=False)
     key: str = field(repr=False)
 
 
-class Entry(Enum):
-    """Whether a request may come in."""
+class Access(Enum):
+    """Whether a request is answered; RATE_LIMITED after too many wrong passwords."""
 
-    OPEN = auto()
-    CLOSED = auto()
-    BARRED = auto()
+    GRANTED = auto()
+    DENIED = auto()
+    RATE_LIMITED = auto()
 
 
-class Door:
-    """The door of a page that the whole internet can reach."""
+class Authentication:
+    """Authentication of a page that the whole internet can reach."""
 
-    def __init__(self, read_secret: Callable[[], Secret], guesses: SignInLimits, clock: Callable[[], datetime]) -> None:
-        self._read_secret, self._guesses, self._clock = read_secret, guesses, clock
+    def __init__(self, read_secret: Callable[[], Secret], limits: SignInLimits, clock: Callable[[], datetime]) -> None:
+        self._read_secret, self._limits, self._clock = read_secret, limits, clock
 
-    def admit(self, request: Request) -> Entry:
-        """Whether a request may come in, by its cookie or by the password that it brings."""
+    def check(self, request: Request) -> Access:
+        """Whether a request has a valid cookie or the password."""
         token = request.cookies.get(COOKIE, "")
         if token and is_valid(token, self._read_secret(), self._clock()):
-            return Entry.OPEN
+            return Access.GRANTED
         password = password_of(request.headers.get("authorization", ""))
-        return Entry.CLOSED if password is None else self._try(password, request.source)
+        return Access.DENIED if password is None else self._check_password(password, request.source)
 
-    def sign_in(self, request: Request, password: str) -> tuple[Entry, str]:
-        """What a password opens, and the cookie to set if it does."""
-        entry = self._try(password, request.source)
-        if entry is not Entry.OPEN:
-            return entry, ""
+    def sign_in(self, request: Request, password: str) -> tuple[Access, str]:
+        """Check a password; with access the cookie to set, else an empty string."""
+        access = self._check_password(password, request.source)
+        if access is not Access.GRANTED:
+            return access, ""
         token = new_token(self._read_secret(), self._clock())
-        return entry, _cookie(token, int(SESSION.total_seconds()))
+        return access, _cookie(token, int(SESSION.total_seconds()))
 
     def sign_out(self) -> str:
-        """The cookie that takes the other one away."""
+        """The cookie that deletes the session cookie."""
         return _cookie("", 0)
 
-    def barred(self) -> Response:
-        """What somebody hears who has tried too often."""
+    def too_many_attempts(self) -> Response:
+        """The response to RATE_LIMITED."""
         wait = str(seconds_left(self._clock()))
         return Response(429, b"Too many wrong passwords. Wait, then try again.\n", headers={"Retry-After": wait})
 
-    def _try(self, password: str, source: str) -> Entry:
+    def _check_password(self, password: str, source: str) -> Access:
         now = self._clock()
-        if not self._guesses.admit(source, now):
-            return Entry.BARRED
+        if not self._limits.count_attempt(source, now):
+            return Access.RATE_LIMITED
         if is_same(password[:LONGEST_PASSWORD], self._read_secret().password):
-            self._guesses.forgive(source, now)
-            return Entry.OPEN
-        self._guesses.note_wrong(now)
-        return Entry.CLOSED
+            self._limits.reset(source, now)
+            return Access.GRANTED
+        self._limits.count_wrong(now)
+        return Access.DENIED
 
 
 def new_token(secret: Secret, now: datetime) -> str:
@@ -95,8 +95,11 @@ def is_valid(token: str, secret: Secret, now: datetime) -> bool:
 
 
 def is_same(given: str, expected: str) -> bool:
-    """Whether two texts are the same, in a time that does not tell where they differ."""
-    return hmac.compare_digest(*(sha256(text.encode("utf-8", "replace")).digest() for text in (given, expected)))
+    """Whether two strings are equal, compared in constant time.
+
+    As digests, because `compare_digest` takes ASCII strings only and may reveal a difference of length.
+    """
+    return hmac.compare_digest(_digest(given), _digest(expected))
 
 
 def password_of(authorization: str) -> str | None:
@@ -106,8 +109,12 @@ def password_of(authorization: str) -> str | None:
         return None
     try:
         return base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")[2]
-    except ValueError:  # neither base64 nor UTF-8
+    except ValueError:  # not base64, or not UTF-8
         return None
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "replace")).digest()
 
 
 def _signature(secret: Secret, expires: str) -> str:

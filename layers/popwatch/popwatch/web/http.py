@@ -1,4 +1,4 @@
-"""A request and its response, whatever brought it: a function URL or a server on 127.0.0.1. Words, no I/O."""
+"""Requests and responses of the page, independent of the server: a function URL or one on 127.0.0.1. No I/O."""
 
 import gzip
 import json
@@ -10,10 +10,10 @@ from typing import Any, Self
 from urllib.parse import parse_qs
 
 WORTH_COMPRESSING = 1000
-"""Bytes of a body above which it is compressed for those who take it so."""
+"""Responses with at least so many bytes are compressed if the client accepts that."""
 
 LARGEST_BODY = 10_000
-"""Bytes of a request's body; a password has 128. Anyone may send one, before the door is reached."""
+"""Bytes of a request's body; a password has at most 128. The limit holds before authentication, for anyone."""
 
 MOST_PARAMETERS = 100
 
@@ -29,12 +29,12 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Sent with every response: nothing of other origins, nothing inline, in nobody's frame."""
+"""Headers of every response: no other origins, nothing inline, no frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. `path` begins with `/`; headers have lower-case names; `source` is an address."""
+    """A request. `path` begins with `/`; headers have lower-case names; `source` is the client's address."""
 
     method: str
     path: str
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered: status, body, its media type, and further headers."""
+    """A response: status, body, its media type, and further headers."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -56,30 +56,30 @@ class Response:
 
     @classmethod
     def of_json(cls, plain: Any, status: int = 200) -> Self:
-        """A JSON body, which nobody may keep."""
+        """A response with a JSON body."""
         return cls(status, json.dumps(plain, separators=(",", ":")).encode(), "application/json")
 
     @classmethod
-    def redirect(cls, place: str, **headers: str) -> Self:
-        """To another place, by GET. It is relative, as the page may lie below a prefix."""
-        return cls(303, headers={"Location": place, **headers})
+    def redirect(cls, location: str, **headers: str) -> Self:
+        """A redirect by GET. The location is relative, because the page may be below a path prefix."""
+        return cls(303, headers={"Location": location, **headers})
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
-        """The response with further headers."""
+        """A copy with further headers."""
         return replace(self, headers={**self.headers, **headers})
 
     def finished(self, request: Request) -> Self:
-        """The response as it leaves: with the headers that all have, compressed if the request takes it."""
+        """The response to send: with the headers of all responses, compressed if the client accepts that."""
         headers = {"Cache-Control": "no-store", "Content-Type": self.media_type, **SECURITY, **self.headers}
-        whole = replace(self, headers=headers)
+        response = replace(self, headers=headers)
         if len(self.body) < WORTH_COMPRESSING or "gzip" not in request.headers.get("accept-encoding", ""):
-            return whole
-        packed = replace(whole, body=gzip.compress(self.body, compresslevel=6, mtime=0))
-        return packed.with_headers({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+            return response
+        compressed = replace(response, body=gzip.compress(self.body, compresslevel=6, mtime=0))
+        return compressed.with_headers({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
 
 
 def cookies_of(header: str) -> dict[str, str]:
-    """The cookies in a header `Cookie` (RFC 6265 section 4.2); those of a header that is none are none."""
+    """The cookies of a header `Cookie` (RFC 6265 section 4.2); none if the header cannot be parsed."""
     cookies: SimpleCookie = SimpleCookie()
     with suppress(CookieError):
         cookies.load(header)
@@ -87,5 +87,5 @@ def cookies_of(header: str) -> dict[str, str]:
 
 
 def query_of(text: str) -> dict[str, list[str]]:
-    """The parameters of a query or a form. Raises ValueError for more than `MOST_PARAMETERS`."""
+    """The parameters of a query string or a form. Raises ValueError for more than `MOST_PARAMETERS`."""
     return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)

@@ -1,4 +1,4 @@
-"""What is at which path: the page, sign-in, the API and `/metrics`. Read-only: nothing here changes a target."""
+"""The routes: page, sign-in, API and `/metrics`. Read-only: no request changes a target."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -6,7 +6,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from urllib.parse import unquote
 
-from popwatch.web.authentication import Door, Entry
+from popwatch.web.authentication import Access, Authentication
 from popwatch.web.http import LARGEST_BODY, Request, Response, query_of
 from popwatch.web.metrics import media_type, to_metrics
 from popwatch.web.views import Views
@@ -19,20 +19,20 @@ ASSETS: Mapping[str, tuple[str, str]] = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 PUBLIC = ("/sign-in", "/page.css", "/icon.svg")
-"""What the sign-in page needs, and what is in everybody's copy of popwatch."""
+"""Served without authentication: what the sign-in page needs. It holds nothing about the installation."""
 
-NO_PROBLEM = b"<!-- no problem -->"
-"""Where the sign-in page says what was wrong."""
+MESSAGE_PLACE = b"<!-- message -->"
+"""Where the sign-in page shows why a sign-in failed."""
 
 PAGE_HEADER = "x-popwatch-page"
-"""Sent by the page itself with its requests: the browser is then not told to ask for a password in a box of its own."""
+"""A header of the page's own requests: their 401 has no `WWW-Authenticate`, or browsers would open a login dialog."""
 
 
 class Site:
-    """The answers to requests: behind a door, or (`door` None) open to whoever can reach it."""
+    """Answers requests; with `authentication` None, of anyone who can reach it."""
 
-    def __init__(self, readings: Views, door: Door | None, *, refresh_seconds: float) -> None:
-        self._readings, self._door, self._refresh_seconds = readings, door, refresh_seconds
+    def __init__(self, views: Views, authentication: Authentication | None, *, refresh_seconds: float) -> None:
+        self._views, self._authentication, self._refresh_seconds = views, authentication, refresh_seconds
 
     def answer(self, request: Request) -> Response:
         """The response to a request, ready to be sent."""
@@ -40,85 +40,90 @@ class Site:
 
     def _answer(self, request: Request) -> Response:
         path = request.path or "/"
-        if self._door and request.method == "POST":
-            return self._post(self._door, request)
+        if self._authentication and request.method == "POST":
+            return _post(self._authentication, request)
         if request.method not in ("GET", "HEAD"):
-            return Response(405, b"Only GET is answered here.\n", headers={"Allow": "GET, HEAD"})
-        if self._door and path not in PUBLIC:
-            match self._door.admit(request):
-                case Entry.BARRED:
-                    return self._door.barred()
-                case Entry.CLOSED:
-                    return _closed(request)
-                case Entry.OPEN:
+            return Response(405, b"Only GET and HEAD are allowed here.\n", headers={"Allow": "GET, HEAD"})
+        if self._authentication and path not in PUBLIC:
+            match self._authentication.check(request):
+                case Access.RATE_LIMITED:
+                    return self._authentication.too_many_attempts()
+                case Access.DENIED:
+                    return _denied(request)
+                case Access.GRANTED:
                     pass
-        return _asset(request) if path in ASSETS else self._reading(request)
+        return _asset(request) if path in ASSETS else self._data(request)
 
-    def _reading(self, request: Request) -> Response:
+    def _data(self, request: Request) -> Response:
         match request.path.split("/")[1:]:
             case ["api", "status"]:
-                extra = {"refresh_seconds": self._refresh_seconds, "signed_in": self._door is not None}
-                return Response.of_json(self._readings.status() | extra)
+                extra = {"refresh_seconds": self._refresh_seconds, "signed_in": self._authentication is not None}
+                return Response.of_json(self._views.status() | extra)
             case ["api", "timelines"]:
-                return Response.of_json(self._readings.timelines(request.query.get("id", ())))
+                return Response.of_json(self._views.timelines(request.query.get("id", ())))
             case ["api", "targets", *parts]:
-                name = "/".join(parts)  # AWS may have decoded an id with a slash in it already
-                found = self._readings.target(unquote(name)) or self._readings.target(name)
-                return Response.of_json(found) if found else _missing("There is no target of this id.")
+                # An id may hold a slash or a percent sign, and a function URL may pass the path on decoded already.
+                name = "/".join(parts)
+                target = self._views.target(unquote(name)) or self._views.target(name)
+                return Response.of_json(target) if target else _not_found("There is no target with this id.")
             case ["metrics"]:
-                moment = self._readings.now()
-                text = to_metrics(moment.fleet_status.rows, moment.fleet_status.swept_at)
+                fleet_status = self._views.now().fleet_status
+                text = to_metrics(fleet_status.rows, fleet_status.swept_at)
                 return Response(200, text.encode(), media_type(request.headers.get("accept", "")))
             case _:
-                return _missing("There is nothing here: the page is at /, its API at /api/status.")
+                return _not_found("There is no such path: the page is at /, its API at /api/status.")
 
-    def _post(self, door: Door, request: Request) -> Response:
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return Response(403, b"This came from another site.\n")
-        if len(request.body) > LARGEST_BODY:
-            return Response(413, b"This is too much.\n")
-        match request.path:
-            case "/sign-in":
-                entry, cookie = door.sign_in(request, _password_in(request.body))
-                if entry is Entry.BARRED:
-                    barred = door.barred()
-                    return _sign_in_page(barred.body.decode(), barred.status).with_headers(barred.headers)
-                if entry is Entry.CLOSED:
-                    return _sign_in_page("This is not the password.", 401)
-                return Response.redirect("./", **{"Set-Cookie": cookie})
-            case "/sign-out":
-                return Response.redirect("sign-in", **{"Set-Cookie": door.sign_out()})
-            case _:
-                return _missing("There is nothing here to send to.")
+
+def _post(authentication: Authentication, request: Request) -> Response:
+    """Sign in or out. Browsers say where a form comes from (Fetch Metadata): one of another site is refused."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return Response(403, b"Forms of other sites are refused.\n")
+    if len(request.body) > LARGEST_BODY:
+        return Response(413, b"The request is too large.\n")
+    match request.path:
+        case "/sign-in":
+            access, cookie = authentication.sign_in(request, _password_in(request.body))
+            if access is Access.RATE_LIMITED:
+                limited = authentication.too_many_attempts()
+                return _sign_in_page(limited.body.decode(), limited.status).with_headers(limited.headers)
+            if access is Access.DENIED:
+                return _sign_in_page("The password is wrong.", 401)
+            return Response.redirect("./", **{"Set-Cookie": cookie})
+        case "/sign-out":
+            return Response.redirect("sign-in", **{"Set-Cookie": authentication.sign_out()})
+        case _:
+            return _not_found("Only /sign-in and /sign-out accept POST.")
 
 
 def _password_in(form: str) -> str:
     try:
         return query_of(form).get("password", [""])[0]
-    except ValueError:  # hundreds of fields are not what the sign-in page sends
+    except ValueError:  # hundreds of fields: not a form of the sign-in page
         return ""
 
 
-def _closed(request: Request) -> Response:
-    """To the sign-in page for people; for programs a 401 that says how to come in."""
+def _denied(request: Request) -> Response:
+    """A redirect to the sign-in page for people; for programs a 401 that says how to authenticate."""
     if request.path == "/":
         return Response.redirect("sign-in")
-    ask = {} if PAGE_HEADER in request.headers else {"WWW-Authenticate": 'Basic realm="popwatch", charset="UTF-8"'}
-    return Response.of_json({"error": "Sign in, or send the password with HTTP Basic."}, 401).with_headers(ask)
+    challenge = (
+        {} if PAGE_HEADER in request.headers else {"WWW-Authenticate": 'Basic realm="popwatch", charset="UTF-8"'}
+    )
+    return Response.of_json({"error": "Sign in, or send the password with HTTP Basic."}, 401).with_headers(challenge)
 
 
-def _sign_in_page(problem: str, status: int) -> Response:
-    """The sign-in page with what was wrong; `problem` is a text of our own."""
+def _sign_in_page(message: str, status: int) -> Response:
+    """The sign-in page with a message, which must not hold what a client sent: it is not escaped."""
     body, media, _ = _read_asset("/sign-in")
-    return Response(status, body.replace(NO_PROBLEM, f'<p role="alert">{problem}</p>'.encode()), media)
+    return Response(status, body.replace(MESSAGE_PLACE, f'<p role="alert">{message}</p>'.encode()), media)
 
 
-def _missing(why: str) -> Response:
-    return Response.of_json({"error": why}, 404)
+def _not_found(message: str) -> Response:
+    return Response.of_json({"error": message}, 404)
 
 
 def _asset(request: Request) -> Response:
-    """A file of the page; one that the browser has already is not sent again."""
+    """A file of the page; 304 if the browser has it already."""
     body, media, tag = _read_asset(request.path)
     headers = {"Cache-Control": "no-cache", "ETag": tag}
     if request.headers.get("if-none-match") == tag:

@@ -1,4 +1,4 @@
-"""Tokens, passwords and the brake, without any AWS."""
+"""Tokens, passwords and the limit of attempts, without AWS."""
 
 import base64
 from dataclasses import dataclass, field
@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popwatch.aws.sign_in_limits import SignInLimits, network_of, seconds_left
-from popwatch.web.authentication import COOKIE, SESSION, Door, Entry, Secret, is_valid, new_token, password_of
+from popwatch.web.authentication import (
+    COOKIE,
+    SESSION,
+    Access,
+    Authentication,
+    Secret,
+    is_valid,
+    new_token,
+    password_of,
+)
 from popwatch.web.http import Request, cookies_of
 
 NOW = datetime(2026, 11, 25, 3, 4, 5, tzinfo=UTC)
@@ -18,26 +27,26 @@ SECOND = timedelta(seconds=1)
 
 
 @dataclass
-class FewGuesses(SignInLimits):
-    """A brake that lets so many attempts pass."""
+class FewAttempts(SignInLimits):
+    """Limits that allow `left` attempts."""
 
     left: int = 3
     wrong: list[datetime] = field(default_factory=list)
-    forgiven: list[str] = field(default_factory=list)
+    resets: list[str] = field(default_factory=list)
 
-    def admit(self, source: str, now: datetime) -> bool:  # noqa: ARG002 - one for all
+    def count_attempt(self, source: str, now: datetime) -> bool:  # noqa: ARG002 - one for all
         self.left -= 1
         return self.left >= 0
 
-    def forgive(self, source: str, now: datetime) -> None:  # noqa: ARG002 - one for all
-        self.forgiven.append(source)
+    def reset(self, source: str, now: datetime) -> None:  # noqa: ARG002 - one for all
+        self.resets.append(source)
 
-    def note_wrong(self, now: datetime) -> None:
+    def count_wrong(self, now: datetime) -> None:
         self.wrong.append(now)
 
 
-def door(guesses: FewGuesses | None = None) -> Door:
-    return Door(lambda: SECRET, guesses or FewGuesses(), lambda: NOW)
+def authentication(limits: SignInLimits) -> Authentication:
+    return Authentication(lambda: SECRET, limits, lambda: NOW)
 
 
 def basic(text: str) -> str:
@@ -45,7 +54,7 @@ def basic(text: str) -> str:
 
 
 def test_a_token_is_valid_for_its_time() -> None:
-    """To the second, with the secret that made it."""
+    """To the second, and only with the secret that signed it."""
     token = new_token(SECRET, NOW)
     assert is_valid(token, SECRET, NOW)
     assert is_valid(token, SECRET, NOW + SESSION - SECOND)
@@ -55,7 +64,7 @@ def test_a_token_is_valid_for_its_time() -> None:
 
 
 def test_a_token_cannot_be_prolonged() -> None:
-    """A later end makes the signature wrong, and so does no signature at all."""
+    """With a later expiry the signature is wrong; a missing one is wrong too."""
     expires, _, signature = new_token(SECRET, NOW).partition(".")
     later = str(int(expires) + 1)
     for forged in (
@@ -71,13 +80,13 @@ def test_a_token_cannot_be_prolonged() -> None:
 
 @given(st.text())
 def test_no_text_is_a_token(text: str) -> None:
-    """Whatever comes, the answer is no, never an exception."""
+    """Any other string is invalid and raises no exception."""
     assert not is_valid(text, SECRET, NOW)
 
 
 @given(st.text())
 def test_no_header_breaks_the_reading(text: str) -> None:
-    """Any Authorization and any Cookie header is read or passed over."""
+    """Any Authorization and any Cookie header is read or ignored."""
     password_of(text)
     password_of(f"Basic {text}")
     cookies_of(text)
@@ -98,31 +107,34 @@ def test_no_header_breaks_the_reading(text: str) -> None:
     ],
 )
 def test_passwords_of_headers(header: str, expected: str | None) -> None:
-    """RFC 7617: everything behind the first colon."""
+    """RFC 7617: everything after the first colon."""
     assert password_of(header) == expected
 
 
-def test_a_cookie_opens_without_counting() -> None:
-    """A session is no attempt; a wrong cookie is none either."""
-    guesses = FewGuesses(left=0)
-    good = Request("GET", "/", cookies={COOKIE: new_token(SECRET, NOW)})
-    assert door(guesses).admit(good) is Entry.OPEN
-    assert door(guesses).admit(Request("GET", "/", cookies={COOKIE: "1.x"})) is Entry.CLOSED
+def test_a_cookie_is_not_counted_as_an_attempt() -> None:
+    """Neither a valid nor a wrong one."""
+    tested = authentication(FewAttempts(left=0))
+    assert tested.check(Request("GET", "/", cookies={COOKIE: new_token(SECRET, NOW)})) is Access.GRANTED
+    assert tested.check(Request("GET", "/", cookies={COOKIE: "1.x"})) is Access.DENIED
 
 
-def test_attempts_are_counted_before_the_password_is_looked_at() -> None:
-    """Wrong ones are noted, and once there are too many the right one is barred as well."""
-    guesses = FewGuesses(left=2)
-    found = door(guesses)
+def test_attempts_are_counted_before_the_password_is_compared() -> None:
+    """Wrong passwords are counted; after too many the right one is refused as well."""
+    limits = FewAttempts(left=2)
+    tested = authentication(limits)
     wrong = Request("GET", "/metrics", headers={"authorization": basic("a:wrong")}, source="192.0.2.1")
     right = Request("GET", "/metrics", headers={"authorization": basic("a:correct horse")}, source="192.0.2.1")
-    assert [found.admit(wrong), found.admit(right), found.admit(right)] == [Entry.CLOSED, Entry.OPEN, Entry.BARRED]
-    assert (guesses.wrong, guesses.forgiven) == ([NOW], ["192.0.2.1"])
-    assert found.barred().headers["Retry-After"] == str(seconds_left(NOW))
+    assert [tested.check(request) for request in (wrong, right, right)] == [
+        Access.DENIED,
+        Access.GRANTED,
+        Access.RATE_LIMITED,
+    ]
+    assert (limits.wrong, limits.resets) == ([NOW], ["192.0.2.1"])
+    assert tested.too_many_attempts().headers["Retry-After"] == str(seconds_left(NOW))
 
 
 def test_secrets_are_not_shown() -> None:
-    """Neither a secret nor a request shows what opens the door."""
+    """The repr of a secret and of a request holds no credentials."""
     request = Request("GET", "/", headers={"authorization": "Basic QQ=="}, cookies={COOKIE: "token"}, body="password=x")
     shown = repr(SECRET) + repr(request)
     assert not any(word in shown for word in ("correct horse", "kkk", "QQ==", "token", "password=x"))
@@ -138,10 +150,10 @@ def test_secrets_are_not_shown() -> None:
     ],
 )
 def test_networks(source: str, network: str) -> None:
-    """An IPv6 customer has a /64, and all of it counts as one; what is no address cannot choose its key."""
+    """An IPv6 /64 counts as one network; a source that is not an address cannot choose its key."""
     assert network_of(source) == network
 
 
 def test_windows_end() -> None:
-    """The wait is the rest of the quarter of an hour."""
+    """The wait is the rest of the 15 minutes."""
     assert seconds_left(NOW) == 10 * 60 + 56
