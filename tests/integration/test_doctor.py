@@ -21,7 +21,7 @@ from popwatch_cli.doctor.redrive import DeadLetterQueue
 from popwatch_cli.doctor.rules.dead_letters import Redrive
 from popwatch_cli.doctor.rules.findings import exit_code
 from popwatch_cli.installation import Installation
-from tests.ailments import NOW, TICK, UP, target
+from tests.doctor_findings import NOW, TICK, UP, target
 
 OUTPUTS = {
     "TargetsTable": "Targets",

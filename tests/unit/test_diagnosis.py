@@ -40,7 +40,7 @@ from popwatch_cli.doctor.rules.findings import (
     worst_first,
 )
 from popwatch_cli.rehearsal.filter_policies import Subscription
-from tests.ailments import (
+from tests.doctor_findings import (
     ALARM,
     ALERT_TOPIC,
     DEAD_LETTERS,

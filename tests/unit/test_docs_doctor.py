@@ -9,7 +9,7 @@ import click
 from popwatch_cli.commands.doctor import report_lines
 from popwatch_cli.doctor.checks import CHECKS
 from popwatch_cli.doctor.rules.findings import CheckResult, Kind
-from tests.ailments import EXAMPLES
+from tests.doctor_findings import EXAMPLES
 
 DOC = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
 FOUND = {finding.kind: finding for finding in EXAMPLES}

@@ -71,17 +71,17 @@ def target(target_id: str = "mail-berlin", **fields: object) -> Target:
 
 def by_id(*targets: Target) -> dict[str, Target]:
     """Targets by their ids."""
-    return {found.target_id: found for found in targets}
+    return {each.target_id: each for each in targets}
 
 
 def policy(**conditions: Any) -> Subscription:
     """A subscription with a filter policy."""
-    return replace(MAIL, policy={name: list(found) for name, found in conditions.items()})
+    return replace(MAIL, policy={name: list(values) for name, values in conditions.items()})
 
 
 def seen(*targets: Target, tested: Iterable[str] = (), health: Health | None = UP) -> overdue_rules.TestedFleet:
     """A fleet that was swept at the last tick."""
-    records = {found.target_id: Record(found.target_id, 1, TICK, health) for found in targets if health}
+    records = {each.target_id: Record(each.target_id, 1, TICK, health) for each in targets if health}
     return overdue_rules.TestedFleet(by_id(*targets), records, dict.fromkeys(tested, TICK), TICK)
 
 
