@@ -17,7 +17,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import boto3
 from moto import mock_aws
 
-KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
+from tests.tables import NAMES, create_tables, keys_of
+
 TICK = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 
@@ -67,23 +68,15 @@ def tables() -> Iterator[Any]:
     """A client of DynamoDB, with the tables of a stack."""
     with mock_aws():
         client: Any = boto3.client("dynamodb", region_name="us-east-1")
-        for name, keys in KEYS.items():
-            client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
-            )
+        create_tables(client)
         yield client
 
 
 def read_items(client: Any) -> dict[str, list[Any]]:
     """The items of all tables, in the order of their keys, as they came over the network."""
-    found = {name: client.scan(TableName=name)["Items"] for name in KEYS}
+    found = {name: client.scan(TableName=name)["Items"] for name in NAMES}
     return {
-        name: sorted(items, key=lambda item: [str(item[key]) for key in KEYS[name]]) for name, items in found.items()
+        name: sorted(items, key=lambda item: [str(item[key]) for key in keys_of(name)]) for name, items in found.items()
     }
 
 

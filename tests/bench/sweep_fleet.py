@@ -27,6 +27,7 @@ from popwatch.model.records import Record
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.bench.clients.job import FIRST
 from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
+from tests.tables import create_tables
 
 BENCH = Path(__file__).parent
 PROJECT = BENCH.parents[1]
@@ -72,15 +73,7 @@ class SweepFleet:
             QueueName="batches", Attributes={"MaximumMessageSize": str(LARGEST_MESSAGE), "VisibilityTimeout": "600"}
         )["QueueUrl"]
         self.topic = sns.create_topic(Name="alerts")["TopicArn"]
-        for name, keys in (("Targets", ["target_id"]), ("Status", ["target_id"]), ("History", ["pk", "sk"])):
-            self._tables.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
-            )
+        create_tables(self._tables)
 
     def grow(self, count: int) -> None:
         """Add targets, which are up, until there are so many; the tick before the next one is done."""

@@ -11,23 +11,14 @@ from moto import mock_aws
 
 from popwatch.aws.items import to_item
 from tests.chaos.tables import Tables, pages
-
-KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
+from tests.tables import create_tables
 
 
 @pytest.fixture
 def moto() -> Iterator[Any]:
     with mock_aws():
         dynamodb: Any = boto3.client("dynamodb")
-        for name, keys in KEYS.items():
-            dynamodb.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
-            )
+        create_tables(dynamodb)
         yield dynamodb
 
 

@@ -22,6 +22,7 @@ from popwatch_cli.installation import Installation, find_local
 from popwatch_cli.local.alert_feed import QUEUE_NAME, AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.fast_clock import Clock
+from tests.tables import NAMES, keys_of
 
 PROJECT = Path(__file__).parents[2]
 MINUTE = timedelta(minutes=1)
@@ -183,12 +184,8 @@ class Deployed:
             self.configure(**self.original)
             self.original.clear()
         client = self.local.client("dynamodb")
-        for name, keys in (
-            ("TargetsTable", ["target_id"]),
-            ("StatusTable", ["target_id"]),
-            ("HistoryTable", ["pk", "sk"]),
-        ):
-            table = self.local.outputs[name]
+        for name in NAMES:
+            table, keys = self.local.outputs[f"{name}Table"], keys_of(name)
             for page in client.get_paginator("scan").paginate(TableName=table):
                 for item in page["Items"]:
                     client.delete_item(TableName=table, Key={key: item[key] for key in keys})

@@ -12,6 +12,7 @@ from popwatch_cli.installation import Installation, find_local, local_client
 from popwatch_cli.local.stack import LocalStack, free_port
 from popwatch_cli.main import main
 from tests.integration.world import World, new_world
+from tests.tables import NAMES, create_tables, delete_tables
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,6 @@ class Ended:
 
 Run = Callable[..., Ended]
 Do = Callable[..., str]
-KEYS = {"Targets": ["target_id"], "Status": ["target_id"], "History": ["pk", "sk"]}
 
 
 @pytest.fixture
@@ -63,17 +63,9 @@ def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A stack's tables with two targets of a group and one of none."""
     monkeypatch.chdir(tmp_path)
     dynamodb = local_client("dynamodb", endpoint, "us-east-1")
-    for name, keys in KEYS.items():
-        dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-            KeySchema=[
-                {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-            ],
-        )
+    create_tables(dynamodb)
     topic = local_client("sns", endpoint, "us-east-1").create_topic(Name="alerts")["TopicArn"]
-    names = {f"{name}Table": name for name in KEYS} | {"AlertTopicArn": topic}
+    names = {f"{name}Table": name for name in NAMES} | {"AlertTopicArn": topic}
     outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": names}
     (tmp_path / ".popwatch").mkdir()
     (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
@@ -83,8 +75,7 @@ def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         for name, group in (("a", {"group": "g"}), ("b", {"group": "g"}), ("c", {}))
     )
     yield found
-    for name in KEYS:
-        dynamodb.delete_table(TableName=name)
+    delete_tables(dynamodb)
 
 
 @pytest.fixture

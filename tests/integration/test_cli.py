@@ -18,6 +18,7 @@ from popwatch_cli.local.stack import free_port
 from popwatch_cli.main import COMMANDS
 from popwatch_cli.target_table import TargetTable
 from tests.integration.conftest import Run
+from tests.tables import create_tables, delete_tables
 
 
 @pytest.fixture
@@ -31,17 +32,12 @@ def table(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The Targets table of a local stack that runs in the current folder."""
     monkeypatch.chdir(tmp_path)
     dynamodb = local_client("dynamodb", endpoint, "us-east-1")
-    dynamodb.create_table(
-        TableName="Targets",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "target_id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "target_id", "KeyType": "HASH"}],
-    )
+    create_tables(dynamodb, ["Targets"])
     (tmp_path / ".popwatch").mkdir()
     outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": {"TargetsTable": "Targets"}}
     (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))
     yield TargetTable(dynamodb, "Targets")
-    dynamodb.delete_table(TableName="Targets")
+    delete_tables(dynamodb, ["Targets"])
 
 
 def test_test_of_a_healthy_server(run: Run, server: ScriptedServer) -> None:

@@ -30,6 +30,7 @@ from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.sweep.batch_run import commit_threads
 from popwatch.sweep.sweep import Edges, Report, Sweep
+from tests.tables import create_tables, delete_tables
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(seconds=60)
@@ -97,7 +98,7 @@ class World:
     def __post_init__(self) -> None:
         self.dynamodb = boto3.client("dynamodb", endpoint_url=self.endpoint)
         self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
-        self._make_tables()
+        create_tables(self.dynamodb)
         self.topic = self.sns.create_topic(Name="alerts")["TopicArn"]
         self.mailbox = self.sqs.create_queue(QueueName="mailbox")["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=self.mailbox, AttributeNames=["QueueArn"])["Attributes"][
@@ -118,8 +119,7 @@ class World:
     def close(self) -> None:
         """Delete the tables of a DynamoDB of one's own; moto's end with the mock."""
         if self.endpoint:
-            for name in ("Targets", "Status", "History"):
-                self.dynamodb.delete_table(TableName=name)
+            delete_tables(self.dynamodb)
 
     def put_target(self, target_id: str, **fields: object) -> None:
         """Write a target as its user would."""
@@ -236,16 +236,6 @@ class World:
         if self.kill_at == (len(self.calls), "after"):
             self.dead = True
         self.check_alive()
-
-    def _make_tables(self) -> None:
-        for name, keys in (("Targets", ["target_id"]), ("Status", ["target_id"]), ("History", ["pk", "sk"])):
-            schema: Any = zip(keys, ("HASH", "RANGE"), strict=False)
-            self.dynamodb.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in schema],
-            )
 
 
 @contextmanager

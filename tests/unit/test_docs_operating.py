@@ -10,6 +10,7 @@ from moto import mock_aws
 
 from popwatch_cli.files.target_files import read_entries
 from popwatch_cli.target_table import TargetTable
+from tests.tables import definition
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 
@@ -21,12 +22,7 @@ def test_a_restored_table_becomes_a_file(tmp_path: Path, capsys: pytest.CaptureF
     item = {"target_id": "mail-berlin", "host": "pop.example.net", "port": 995, "tags": ["berlin"], "enabled": True}
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
-        dynamodb.create_table(
-            TableName="restored",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "target_id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "target_id", "KeyType": "HASH"}],
-        )
+        dynamodb.create_table(TableName="restored", **definition("Targets"))
         TargetTable(dynamodb, "restored").write([item])
         exec(compile(code, "docs/operating.md", "exec"), {})
     (tmp_path / "restored.jsonl").write_text(capsys.readouterr().out)
