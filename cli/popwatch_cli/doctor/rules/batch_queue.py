@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from popwatch.model.text import clean
-from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, counted, warning
+from popwatch.model.text import clean, counted
+from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, warning
 
 PLANNING = 2
 """Invocations beside the batches: a tick, and the next one if the first takes longer than a minute."""

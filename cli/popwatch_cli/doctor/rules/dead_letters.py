@@ -15,8 +15,8 @@ from typing import Any
 
 from popwatch.decisions.batches import Batch, HourOfBatch, from_message
 from popwatch.decisions.schedule import is_stale
-from popwatch.model.text import clean, utc
-from popwatch_cli.doctor.rules.findings import Finding, Kind, counted, warning
+from popwatch.model.text import clean, counted, utc
+from popwatch_cli.doctor.rules.findings import Finding, Kind, warning
 
 WHY_SHOWN = 150
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from popwatch.model.text import counted
+
 NAMED = 3
 """Names that a sentence lists before it counts the rest."""
 
@@ -164,11 +166,6 @@ def some(names: Sequence[str]) -> str:
     if len(names) <= NAMED + 1:
         return ", ".join(names)
     return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun: `1 target`, `3 targets`, `2 batches`; `plural` is the noun with an s unless given."""
-    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
 def targets_that(names: Sequence[str], *, one: str, many: str) -> str:

@@ -220,7 +220,7 @@ def _last_good(context: AlertContext) -> tuple[str, str]:
 
 
 def _failures(count: int) -> str:
-    return "1 failed test" if count == 1 else f"{count} failed tests in a row"
+    return counted(count, "failed test", "failed tests in a row")
 
 
 def _findings(context: AlertContext) -> list[str]:

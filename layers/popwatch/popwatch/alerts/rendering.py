@@ -78,15 +78,6 @@ def summarize(messages: Sequence[Message], now: datetime) -> Message:
     return Message("", to_subject(headline), email, to_sms(f"{headline}: {names}"), headline, _union(messages))
 
 
-def _fault(target: Target, field: str, error: TemplateError) -> str:
-    owner = f"the target {target.target_id}" if field in target.fields else "the item _defaults"
-    return wrap(
-        f"Your own text in the field `{field}` of {owner} was not used: {error}. "
-        "The tokens are listed in docs/alerts.md; `popwatch targets check` tests a text.",
-        WIDTH,
-    )
-
-
 def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorCode | None, number: int) -> Attributes:
     """The message attributes of an alert, for filter policies; `number` is that of the outage's last `down` alert."""
     attributes: dict[str, str | int | tuple[str, ...]] = {
@@ -99,6 +90,15 @@ def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorC
         "alert_number": number,
     }
     return {name: value for name, value in attributes.items() if value}
+
+
+def _fault(target: Target, field: str, error: TemplateError) -> str:
+    owner = f"the target {target.target_id}" if field in target.fields else "the item _defaults"
+    return wrap(
+        f"Your own text in the field `{field}` of {owner} was not used: {error}. "
+        "The tokens are listed in docs/alerts.md; `popwatch targets check` tests a text.",
+        WIDTH,
+    )
 
 
 def _attributes(context: AlertContext) -> Attributes:

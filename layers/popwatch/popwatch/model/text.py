@@ -39,9 +39,9 @@ def milliseconds(number: float | None) -> str:
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: `1 target`, `3 targets`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 target`, `3 targets`, `2 batches`; `plural` is the noun with an s unless given."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
 def cut(text: str, limit: int) -> str:
