@@ -26,7 +26,7 @@ ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
 def check_fits(message: Message) -> None:
-    """SNS and the SMS part take the message as it is."""
+    """SNS accepts the message, and the SMS fits one part."""
     assert message.subject.isascii()
     assert message.subject.isprintable()
     assert 0 < len(message.subject) < 100
@@ -118,7 +118,7 @@ def test_a_down_email_says_all_that_is_known() -> None:
 
 @pytest.mark.parametrize("error", list(ErrorCode))
 def test_every_error_has_its_message_in_the_email(error: ErrorCode) -> None:
-    """The fixed message stands in the email word for word, and the SMS says it in short."""
+    """The email has the fixed message word for word, and the SMS a shorter one."""
     message = next(outage(target(), failed=replace(FAILED, error=error)))
     assert error.message in message.email
     assert message.attributes["error"] == error.value
@@ -126,7 +126,7 @@ def test_every_error_has_its_message_in_the_email(error: ErrorCode) -> None:
 
 
 def test_attributes_route() -> None:
-    """What filter policies need: a recovery bears the number of alerts that went before it."""
+    """What filter policies need: a recovery has the number of the last alert before it."""
     first, *_, recovered = outage(target())
     assert first.attributes == {
         "event": "down",
@@ -153,7 +153,7 @@ def test_own_texts_are_used() -> None:
 @pytest.mark.parametrize("template", ["{nmae} is down", "{", "}", "{name", "{name.__class__}", "{name!r}", "{0}", "{}"])
 @pytest.mark.parametrize("field", ["subject", "email", "sms"])
 def test_a_template_with_a_mistake_loses_no_alert(field: str, template: str) -> None:
-    """The built-in text goes out instead, and the email says which field is wrong."""
+    """The built-in text is sent instead, and the email says which field is wrong."""
     built_in, message = next(outage(target())), next(outage(target(**{field: template})))
     assert (message.subject, message.sms) == (built_in.subject, built_in.sms)
     assert message.email.startswith(built_in.email.rstrip())
@@ -162,7 +162,7 @@ def test_a_template_with_a_mistake_loses_no_alert(field: str, template: str) -> 
 
 @given(template=st.text(st.sampled_from(string.printable + "{}é€世"), max_size=200), said=ANYTHING, name=ANYTHING)
 def test_rendering_never_raises_and_always_fits(template: str, said: str, name: str) -> None:
-    """Whatever is configured and whatever a server says, there is a message that SNS takes."""
+    """Whatever is configured and whatever a server sends, there is a message that SNS accepts."""
     watched = target(
         name=name or "x", subject=template, email=template, sms=template, ca_pem="-----BEGIN CERTIFICATE-----SECRET"
     )
@@ -174,34 +174,36 @@ def test_rendering_never_raises_and_always_fits(template: str, said: str, name: 
 
 @given(said=ANYTHING)
 def test_no_control_character_gets_through(said: str) -> None:
-    """What a server says reaches an email without control, format or bidi characters."""
+    """Text from a server reaches an email without control, format or bidi characters."""
     failed = replace(FAILED, detail=said, reason=said, greeting=said)
     message = next(outage(target(email="{detail}{reason}{greeting}"), failed=failed))
     assert not [character for character in message.email if unicodedata.category(character).startswith("C")]
 
 
 def test_a_value_with_braces_is_not_a_template() -> None:
-    """A server that says `{target_id}` gets no token replaced."""
+    """A token that a server sends is not replaced."""
     failed = replace(FAILED, detail="{target_id} {{")
     assert next(outage(target(email="{detail}"), failed=failed)).email == "{target_id} {{"
 
 
 def test_long_names_leave_room_for_the_story() -> None:
-    """The name is cut before the error is, in subject and SMS."""
-    message = next(outage(target(name="Mail " + "x" * 95, host="a" * 60 + "." + "b" * 60 + ".example.net")))
-    check_fits(message)
+    """The name is cut before the error is, in subject and SMS; an alert of any event fits."""
+    watched = target(name="Mail " + "x" * 95, host="a" * 60 + "." + "b" * 60 + ".example.net")
+    message, *later = outage(watched)
+    for each in (message, *later, *others(watched).values()):
+        check_fits(each)
     assert message.sms.endswith("since 04:12 CET: timed out, no-greeting")
     assert message.subject.startswith("DOWN 1/3: Mail xxx")
 
 
-def test_the_name_is_not_said_twice() -> None:
+def test_the_name_is_not_shown_twice() -> None:
     """A target without a name of its own is shown once in an SMS."""
     message = next(outage(target(name="pop.example.net")))
     assert message.sms.count("pop.example.net") == 1
 
 
 def test_summary_lists_every_alert_and_matches_every_policy() -> None:
-    """One message for many: counted, listed, and with attributes that match whatever one of them would have matched."""
+    """One message for many: counted, listed, and with attributes that match whatever one of them would match."""
     first, *_, recovered = outage(target())
     other = next(outage(target(target_id="mail-rom", name="Mail Rom", group="own")))
     summary = summarize([first, other, recovered], START + timedelta(minutes=3))
@@ -219,7 +221,7 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
 
 
 def test_summary_of_thousands_is_bounded() -> None:
-    """A thousand alerts make one message that SNS takes, which says how many it leaves out."""
+    """A thousand alerts become one message that SNS accepts and that says how many it leaves out."""
     messages = [next(outage(target(target_id=f"mail-{number:04}", name="N" * 100))) for number in range(1000)]
     summary = summarize(messages, START)
     assert len(summary.email.encode()) < 64_000
@@ -239,7 +241,7 @@ def test_summary_of_thousands_is_bounded() -> None:
         ("“x” – €5", '"x" - ?5', '"x" - €5'),  # noqa: RUF001 - the dash is what is tested
     ],
 )
-def test_alphabets(text: str, subject: str, sms: str) -> None:
+def test_character_sets(text: str, subject: str, sms: str) -> None:
     """A character that the set lacks is replaced by a similar one."""
     assert (to_subject(text), to_sms(text)) == (subject, sms)
 
@@ -255,7 +257,7 @@ def test_extension_characters_count_twice() -> None:
     [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7500, "2 h 5 min"), (90_061, "1 d 1 h"), (-5, "0 s"), (86_460, "1 d")],
 )
 def test_durations(seconds: int, text: str) -> None:
-    """A length of time shows its two largest units."""
+    """A duration has its two largest units."""
     assert duration(timedelta(seconds=seconds)) == text
 
 
@@ -267,20 +269,20 @@ def test_template_errors_say_where() -> None:
         fill("abc {", {}, 100)
 
 
-def test_a_long_text_is_not_put_together() -> None:
+def test_a_text_beyond_the_limit_is_not_kept() -> None:
     """Three thousand tokens with long values would be a gigabyte; what is cut off is still checked."""
     tracemalloc.start()
-    found = fill("{host} " * 3000, {"host": "x" * 400_000}, 8000)
+    text = fill("{host} " * 3000, {"host": "x" * 400_000}, 8000)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (len(found), found[-3:]) == (8000, "...")
+    assert (len(text), text[-3:]) == (8000, "...")
     assert most < 10_000_000
     with pytest.raises(TemplateError, match="character 9001"):
         fill("x" * 9000 + "}", {}, 100)
 
 
 def test_what_sns_refuses_is_in_no_message() -> None:
-    """A control character in a text of the user's own, or in an id, would have SNS refuse the alert for ever."""
+    """SNS would refuse an alert with a control character, from a template or an id, at every attempt."""
     watched = target(target_id="a\0b\x1b", name="", email="one\r\ntwo\x00\x9b{target_id}\u202e\ud800\n\N{WOMAN}\u200d")
     for message in outage(watched):
         assert message.email == "one\ntwo??a?b???\n\N{WOMAN}\u200d"
@@ -290,7 +292,7 @@ def test_what_sns_refuses_is_in_no_message() -> None:
 
 
 def test_every_token_has_a_value_in_both_alerts() -> None:
-    """Each token can be used in an alert of an outage and in that of its end."""
+    """Each token can be used in a `down` alert and in a `recovered` one."""
     template = "|".join(f"{{{token.name}}}" for token in TOKENS)
     for message in outage(target(email=template)):
         assert message.email.count("|") == len(TOKENS) - 1

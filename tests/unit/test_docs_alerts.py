@@ -1,4 +1,4 @@
-"""docs/alerts.md keeps step with the code: every token with the value it really has, every text as it really looks."""
+"""docs/alerts.md agrees with the code: every token with its real value, every text as it is rendered."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_texts_are_shown_as_they_are(message: Message) -> None:
 
 @pytest.mark.parametrize(("event", "message"), others(target()).items())
 def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: Message) -> None:
-    """docs/interventions.md shows each subject, and the email of those that say most."""
+    """docs/interventions.md shows each subject, and the email of the longest."""
     assert f"`{message.subject}`" in INTERVENTIONS
     if event in (AlertEvent.FLAPPING, AlertEvent.DEGRADED, AlertEvent.CERTIFICATE):
         assert indent(message.email.rstrip(), "    ") in INTERVENTIONS

@@ -121,7 +121,7 @@ def test_missing_host_is_named() -> None:
         assert [problem.field for problem in parse_target(item).problems] == ["host"]
 
 
-def test_defaults_give_way_to_the_target() -> None:
+def test_a_target_overrides_the_defaults() -> None:
     """The user's defaults fill in what the item leaves out, and a problem of a default says that it is one."""
     defaults = {"delay_up": 300, "group": "all", "port": "x"}
     target = parse_target({"target_id": "a", "host": "h", "group": "own"}, defaults)
@@ -145,7 +145,7 @@ def test_lists_and_tags() -> None:
 
 
 def test_windows_are_read_in_the_targets_zone() -> None:
-    """`timezone` counts for windows wherever it stands in the item."""
+    """`timezone` applies to windows, before or after them in the item."""
     [window] = parse(maintenance={"from": "02:00", "until": "04:00"}, timezone="Europe/Berlin").policy.maintenance
     assert str(getattr(window, "zone", UTC)) == "Europe/Berlin"
 
@@ -173,10 +173,10 @@ def test_any_item_is_read(item: dict[str, object]) -> None:
 
 
 def nested(depth: int) -> object:
-    found: object = "x"
+    value: object = "x"
     for _ in range(depth):
-        found = {"a": [found]}
-    return found
+        value = {"a": [value]}
+    return value
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_explanations_are_fit_for_a_terminal() -> None:
 
 @pytest.mark.parametrize("size", [1, 40, 200_000])
 def test_what_travels_is_bounded(size: int) -> None:
-    """An item of any size leaves room in a message for the defaults and the record, and keeps its problems small."""
+    """An item of any size leaves room in a message for the defaults and the record."""
     item = {name: "\x1c" * size for name in FIELDS_BY_NAME if name != "target_id"} | {"target_id": "a", "host": "h"}
     assert len(json.dumps(carried(item))) < LARGEST_ITEM + 50_000
     assert carried(item)["host"] == "h"

@@ -48,7 +48,7 @@ def this() -> Template:
 
 
 def read(path: Path) -> Template:
-    """A template with CloudFormation's short functions written out."""
+    """A template with the short forms of CloudFormation's functions expanded."""
     template: Template = decode(str(path))[0]
     return template
 
@@ -85,7 +85,7 @@ def replacing(kind: str) -> set[str]:
 
 
 def test_nothing_that_holds_data_is_lost(first: Template, this: Template) -> None:
-    """Tables, topics, subscriptions, queues and logs stay as they are."""
+    """Tables, topics, subscriptions, queues and logs are kept."""
     kinds = {resource["Type"] for resource in first["Resources"].values()}
     assert kinds >= HOLDS_DATA
     assert losses(first, this) == set()
