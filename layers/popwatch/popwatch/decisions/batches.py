@@ -81,8 +81,8 @@ def to_messages(work: Work) -> Iterator[str]:
         "defaults": carried(work.defaults),
     }
     begin = _dump(head)[:-1]
-    for some in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
-        yield f'{begin},"tests":[{",".join(tests[some])}]}}'
+    for part in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
+        yield f'{begin},"tests":[{",".join(tests[part])}]}}'
 
 
 def from_message(body: str) -> Work:

@@ -1,4 +1,4 @@
-"""One invocation: at a tick, plan what is due, test it or send it to the queue, and note how far sweeps have come.
+"""One invocation: at a tick, plan what is due, test it or send it to the queue, and mark the tick as completed.
 
 Everything may happen twice or be cut off at any point. So a tick is marked only when all of it has been tested or is in
 the queue, and a sweep begins by delivering what an interrupted one left in the outboxes.
@@ -38,13 +38,12 @@ HOUR_GRACE = timedelta(minutes=5)
 HOURS_AT_ONCE = 6
 """Hours that one sweep adds up after popwatch itself had stopped; the next sweeps do the rest."""
 
-LAST_HOUR = 23
-"""Of a day."""
+LAST_HOUR_OF_DAY = 23
 
 REFERENCE_SECONDS = 3.0
 """How long a reference host may take to be reached."""
 
-LARGEST_REPORT = 50
+UNKNOWN_FIELDS_LOGGED = 50
 """Unknown fields that one log line names."""
 
 _log = logging.getLogger("popwatch.sweep.sweep")
@@ -166,9 +165,9 @@ class Sweep:
                 self._committer.forget(record, tick)
 
     def _run_plan(self, planned: Plan) -> tuple[int, Results]:
-        """Test the one batch here, or send each of several to the queue; tests for later go to the queue in any case.
+        """Test a single batch here, or send several to the queue; tests for later go to the queue in any case.
 
-        Returns the number of messages sent, and what was found here.
+        Returns the number of messages sent, and the results of tests made here.
         """
         messages = 0
         for later in planned.later:
@@ -215,7 +214,7 @@ class Sweep:
         """Log the targets' unknown fields unless their digest is the one logged last; returns the digest."""
         digest, found = unknown_fields(targets)
         if found and digest != logged:
-            _log.warning("Some targets have unknown fields.", extra={"unknown_fields": found[:LARGEST_REPORT]})
+            _log.warning("Some targets have unknown fields.", extra={"unknown_fields": found[:UNKNOWN_FIELDS_LOGGED]})
         return digest
 
     def _add_up_hours(
@@ -226,7 +225,7 @@ class Sweep:
         `layouts` holds each number of batches and the tick that used it last: an hour's samples may be under any number
         that was in use then.
         """
-        last = _last_whole_hour(tick)
+        last = _last_complete_hour(tick)
         hours = _of_one_day(_hours_between(done or last, last)[:HOURS_AT_ONCE])
         for hour in hours:
             self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], batches)
@@ -251,7 +250,7 @@ def _reference_targets(settings: Settings) -> list[Target]:
     ]
 
 
-def _last_whole_hour(tick: datetime) -> datetime:
+def _last_complete_hour(tick: datetime) -> datetime:
     """The beginning of the last hour that is over, grace included, at `tick`."""
     return (tick - HOUR_GRACE).replace(minute=0, second=0, microsecond=0) - HOUR
 
@@ -262,7 +261,7 @@ def _of_one_day(hours: list[datetime]) -> list[datetime]:
     The day is added up with its last hour. Messages run in any order, so the other hours must have been sent by an
     earlier sweep.
     """
-    last = next((position for position, hour in enumerate(hours) if hour.hour == LAST_HOUR), len(hours))
+    last = next((position for position, hour in enumerate(hours) if hour.hour == LAST_HOUR_OF_DAY), len(hours))
     return hours[: max(last, 1)]
 
 
