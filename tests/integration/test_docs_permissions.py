@@ -1,4 +1,4 @@
-"""docs/deploying.md says which actions of AWS the commands need: those that they really call, and no other."""
+"""docs/deploying.md lists the AWS actions that commands need: those that they really call, and no others."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 def documented(row: str) -> set[str]:
-    """The actions of a row; one without a service is of the service before it."""
+    """The actions of a row; one without a service belongs to the service before it."""
     service, found = "", set()
     for prefix, action in re.findall(r"`(?:(\w+):)?([A-Z]\w+)`", ROWS[row]):
         service = prefix or service
@@ -58,7 +58,7 @@ def night() -> Iterator[Night]:
 
 @pytest.mark.parametrize("row", COMMANDS)
 def test_commands_call_what_the_page_says(night: Night, run: Run, row: str) -> None:
-    """What the commands of a row call, beyond finding and reading, is in the row, and all in it is called."""
+    """The row lists what its commands call beyond finding and reading, and every action in it is called."""
     called: set[str] = set()
     assert boto3.DEFAULT_SESSION is not None
     boto3.DEFAULT_SESSION.events.register_first(

@@ -1,4 +1,4 @@
-"""What is deployed beside popwatch's own code: the layer's packages, as its requirements and their metadata tell."""
+"""What is deployed beside popwatch's own code: the layer's packages, from its requirements and their metadata."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Part:
 
 
 def parts() -> Iterator[Part]:
-    """The packages in their order. Raises ValueError where another version is installed here than is pinned."""
+    """The packages in their order. Raises ValueError if the version installed here is not the pinned one."""
     for name, version, sha256 in _PIN.findall(REQUIREMENTS.read_text()):
         installed = distribution(name)
         if installed.version != version:

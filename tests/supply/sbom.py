@@ -18,14 +18,14 @@ TARGET = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("popwatch.cdx.json")
 
 
 def main() -> None:
-    """Write it."""
+    """Write the bill."""
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(bill(list(parts())))
     print(f"Written to {TARGET}.")
 
 
 def bill(found: list[Part]) -> str:
-    """The bill of these packages. It has no time stamp, and its serial number is made of what it lists."""
+    """The bill of these packages. It has no time stamp, and its serial number is derived from what it lists."""
     product = Component(name="popwatch", version=__version__, type=ComponentType.APPLICATION, bom_ref="popwatch")
     components = [_component(part) for part in found]
     listed = "\n".join(f"{part.name}=={part.version} {part.sha256}" for part in found)

@@ -1,6 +1,6 @@
-"""docs/deploying.md and docs/operating.md keep step with template.yaml.
+"""docs/deploying.md and docs/operating.md agree with template.yaml.
 
-With POPWATCH_REWRITE_DOCS=1 in the environment the table of parameters is written anew instead.
+With POPWATCH_REWRITE_DOCS=1 in the environment the table of parameters is rewritten instead.
 """
 
 import os
@@ -18,7 +18,7 @@ _ROW = re.compile(r"^\| `([A-Za-z]+)` \| (.*?) \| (.*?) \|\n", re.MULTILINE)
 
 
 class _Template(yaml.SafeLoader):
-    """CloudFormation's functions are nothing to these tests."""
+    """These tests ignore CloudFormation's functions."""
 
 
 _Template.add_multi_constructor("!", lambda *_: None)
@@ -51,7 +51,7 @@ def _first(text: str) -> int:
 
 
 def test_resources_are_counted_as_they_are(template: dict[str, Any]) -> None:
-    """Tables, topics and alarms, by the words of the page."""
+    """Tables, topics and alarms, in the words of the page."""
     kinds = [found["Type"] for found in template["Resources"].values()]
     for kind, words in (
         ("AWS::DynamoDB::Table", "DynamoDB tables"),
@@ -62,7 +62,7 @@ def test_resources_are_counted_as_they_are(template: dict[str, Any]) -> None:
 
 
 def test_outputs_that_pages_name_exist(template: dict[str, Any]) -> None:
-    """Each output that a page speaks of is one of the stack's."""
+    """Each output that a page mentions is one of the stack's."""
     named = {
         name
         for page in (PROJECT / "docs").glob("*.md")

@@ -1,4 +1,4 @@
-"""What docs/operating.md has people run to restore an earlier moment."""
+"""The commands in docs/operating.md for restoring an earlier state."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 
 
 def test_a_restored_table_becomes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The line of Python in the page writes what `targets import` reads, as it was in the table."""
+    """The line of Python in the page writes what `targets import` reads, unchanged from the table."""
     [command] = re.findall(r"^    \.venv/bin/python -c (.*) > restored\.jsonl$", PAGE, re.MULTILINE)
     [code] = shlex.split(command)
     item = {"target_id": "mail-berlin", "host": "pop.example.net", "port": 995, "tags": ["berlin"], "enabled": True}

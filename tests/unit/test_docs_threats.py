@@ -1,4 +1,4 @@
-"""docs/threats.md lists every permission of template.yaml, and nothing that is not there."""
+"""docs/threats.md lists every permission of template.yaml, and no other."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 class Template(yaml.SafeLoader):
-    """CloudFormation's YAML: its short functions as maps, `!Ref X` as X."""
+    """CloudFormation's YAML: short functions become their arguments, `!Ref X` becomes X."""
 
 
 def _function(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
@@ -43,7 +43,7 @@ def texts(value: Any) -> list[str]:
 
 
 def permissions() -> set[tuple[str, str, str]]:
-    """Resource and name of the statement, its actions, what it is on."""
+    """Resource and name of the statement, its actions, its resources."""
     template = yaml.load((PROJECT / "template.yaml").read_text("utf-8"), Template)
     found = set()
     for name, resource in template["Resources"].items():
@@ -68,7 +68,7 @@ def leaves(value: Any) -> Iterator[str]:
 
 
 def test_threats_lists_every_permission() -> None:
-    """A permission that is added, widened or taken away has to be justified anew."""
+    """A permission that is added, widened or removed must be justified again."""
     rows = re.findall(
         r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| .+ \|$", (PROJECT / "docs" / "threats.md").read_text("utf-8"), re.M
     )
@@ -77,13 +77,13 @@ def test_threats_lists_every_permission() -> None:
 
 
 def test_nothing_is_on_everything() -> None:
-    """But tracing, which has no resources."""
+    """Except tracing, which has no resource-level permissions."""
     assert [title for title, _, on in permissions() if on == "*"] == ["CheckTargetsRole.Trace"]
     assert not [title for title, actions, _ in permissions() if "*" in actions]
 
 
-def test_conditions_are_those_that_threats_reckons_with() -> None:
-    """What narrows a statement: the page writes its own keys only, topics and schedules serve this account."""
+def test_conditions_are_those_that_threats_assumes() -> None:
+    """Conditions: the page writes its own keys only, topics and schedules serve only this account."""
     template = yaml.load((PROJECT / "template.yaml").read_text("utf-8"), Template)
     found = {
         f"{place}.{statement.get('Sid', 'AssumeRole')}": statement["Condition"]

@@ -1,4 +1,4 @@
-"""Targets in files: what is read, what is refused with its line, what comes back unchanged."""
+"""Targets in files: what is read, what is refused with its line, and that a round trip changes nothing."""
 
 import csv
 import io
@@ -39,13 +39,13 @@ def mistakes(tmp_path: Path, name: str, text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["targets.yaml", "targets.jsonl"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
-    """Export and import are each other's reverse."""
+    """Importing an export gives the same targets."""
     write_entries(tmp_path / name, [ITEM])
     assert [entry.fields for entry in read_entries(tmp_path / name)] == [ITEM]
 
 
 def test_csv_keeps_all_but_types(tmp_path: Path) -> None:
-    """CSV has texts only, which targets are parsed from all the same; lists and maps survive; formulas are disarmed."""
+    """CSV has strings only, and targets are parsed from those, too; lists and maps survive; formulas are guarded."""
     path = tmp_path / "targets.csv"
     write_entries(path, [ITEM, {"target_id": "other", "host": "x.example"}])
     assert "'=HYPERLINK" in path.read_text()
@@ -61,8 +61,8 @@ VALUES = st.recursive(
 )
 
 
-def after_a_trip(form: str, item: dict[str, object]) -> dict[str, object]:
-    """The item as it comes back from a file; a folder of its own, since a fixture would serve all examples."""
+def after_round_trip(form: str, item: dict[str, object]) -> dict[str, object]:
+    """The item written to a file and read again; in its own folder, as a fixture would be shared by all examples."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"t.{form}"
         write_entries(path, [item])
@@ -73,9 +73,9 @@ def after_a_trip(form: str, item: dict[str, object]) -> dict[str, object]:
 @pytest.mark.parametrize("form", ["yaml", "jsonl"])
 @given(value=VALUES)
 def test_any_value_survives(form: str, value: object) -> None:
-    """Whatever is in the table comes back as it was: odd texts, long ones, lists in lists."""
+    """Any value in the table survives: odd strings, long ones, lists in lists."""
     item = {"target_id": "x", "field": value}
-    assert after_a_trip(form, item) == item
+    assert after_round_trip(form, item) == item
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30))
@@ -90,8 +90,8 @@ def test_any_value_survives(form: str, value: object) -> None:
 @example('a"; =1+1')
 @example("\uff1d1")
 def test_any_text_survives_csv(text: str) -> None:
-    """Texts are guarded so that they come back as they were, but for blanks at the end of a single line."""
-    found = after_a_trip("csv", {"target_id": "x", "name": text, "last": "1"}).get("name", "")
+    """Strings are guarded so that they are read unchanged, except blanks around a single line."""
+    found = after_round_trip("csv", {"target_id": "x", "name": text, "last": "1"}).get("name", "")
     assert found in (text, text.strip())
     assert found == text or "\n" not in text or not text.strip()
 
@@ -101,9 +101,9 @@ def test_any_text_survives_csv(text: str) -> None:
 @example(text="a;=1")
 @example(text='a";"=1')
 def test_no_cell_is_a_formula(delimiter: str, text: str) -> None:
-    """A spreadsheet is never given a text that it would calculate: a value, a list's, or a field's name.
+    """No cell begins like a formula, whether it is from a value, a list, or a field's name.
 
-    Nor is one that parts cells at semicolons.
+    The same holds for a spreadsheet that splits cells at semicolons.
     """
     written = write_csv([{"target_id": "x", "name": text, "tags": [text], f"{text}x": "1"}])
     for row in csv.reader(io.StringIO(written, newline=""), delimiter=delimiter):
@@ -112,7 +112,7 @@ def test_no_cell_is_a_formula(delimiter: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["=1", "\u00a0=1", "\t+1", "a;=1", "a; -1", "\uff1d1"])
 def test_no_cell_of_a_report_is_a_formula(text: str) -> None:
-    """Cleaning takes off blanks before a formula, which must not uncover it."""
+    """Cleaning removes blanks before a formula, which must not expose it."""
     shown = str(_cell(text))
     assert not shown.startswith(("=", "+", "-", "@", "\uff1d"))
     assert ";" not in shown
@@ -120,8 +120,8 @@ def test_no_cell_of_a_report_is_a_formula(text: str) -> None:
 
 @given(st.text(st.sampled_from("=+-@\t' [a1;\""), min_size=1, max_size=8).map(str.strip).filter(bool))
 def test_names_of_fields_survive_csv(name: str) -> None:
-    """A field that popwatch does not know may have any name, and keeps it."""
-    assert after_a_trip("csv", {"target_id": "x", f"{name}x": "1"}) == {"target_id": "x", f"{name}x": "1"}
+    """An unknown field may have any name, and keeps it."""
+    assert after_round_trip("csv", {"target_id": "x", f"{name}x": "1"}) == {"target_id": "x", f"{name}x": "1"}
 
 
 def test_csv_of_spreadsheets(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_csv_of_spreadsheets(tmp_path: Path) -> None:
 
 
 def test_lines_of_fields(tmp_path: Path) -> None:
-    """A mistake is found where it stands: in YAML at its field, in CSV where its row begins."""
+    """In YAML each field has its line; in CSV a row has the line on which it begins."""
     (tmp_path / "a.yaml").write_text("# note\n- target_id: a\n\n  port: 1\n")
     [entry] = read_entries(tmp_path / "a.yaml")
     assert (entry.line, entry.line_of("port"), entry.line_of("host")) == (2, 4, 2)
@@ -154,8 +154,8 @@ def test_lines_of_fields(tmp_path: Path) -> None:
         ("1e126", "1e126"),
     ],
 )
-def test_numbers_that_a_table_cannot_hold_stay_texts(text: str, number: object) -> None:
-    """DynamoDB would refuse them with an error that names no field."""
+def test_numbers_that_a_table_cannot_hold_stay_strings(text: str, number: object) -> None:
+    """DynamoDB would refuse them with an error that does not name the field."""
     assert load_json(text) == number
     assert type(load_json(text)) is type(number)
 
@@ -171,7 +171,7 @@ def test_yaml_takes_a_list_or_a_map(tmp_path: Path) -> None:
 
 
 def test_yaml_has_no_surprises(tmp_path: Path) -> None:
-    """Times of day, words and numbers are what they look like."""
+    """Times of day, words and numbers mean what they look like."""
     text = "- {target_id: 007, from: 22:00, tls: no, port: 110, t: 2026-11-23, delay: 1.5, on: true, none: null}\n"
     assert read(tmp_path, "a.yaml", text) == [
         {"target_id": "007", "from": "22:00", "tls": "no", "port": 110, "t": "2026-11-23", "delay": 1.5, "on": True,
@@ -208,13 +208,13 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.txt", "", "none of the endings"),
     ],
 )
-def test_mistakes_are_named_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
-    """A file that cannot be read says where and why."""
+def test_mistakes_are_reported_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
+    """The message says where and why."""
     assert said in mistakes(tmp_path, name, text)[0]
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A missing file and one that is no text are sentences, too."""
+    """A missing file and one that is not text are reported with a sentence, too."""
     with pytest.raises(FileError, match="cannot be read"):
         read_entries(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00")

@@ -1,6 +1,6 @@
 """The bill of materials: valid, the same every time, and what docs/dependencies.md and the requirements say.
 
-With POPWATCH_REWRITE_DOCS=1 in the environment the table of docs/dependencies.md is written anew instead.
+With POPWATCH_REWRITE_DOCS=1 in the environment the table of docs/dependencies.md is rewritten instead.
 """
 
 import json
@@ -21,12 +21,12 @@ _ROWS = re.compile(re.escape(HEAD) + r"((?:\|.*\|\n)*)")
 
 
 def test_bill_is_valid() -> None:
-    """By the schema of CycloneDX 1.6, strictly."""
+    """It conforms strictly to the schema of CycloneDX 1.6."""
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill(list(parts()))) is None
 
 
 def test_bill_is_the_same_in_every_process() -> None:
-    """The same bytes, whatever the hashes of Python's own."""
+    """The same bytes, whatever Python's hash seed is."""
     program = "from tests.supply.parts import parts; from tests.supply.sbom import bill; print(bill(list(parts())))"
     seen = {
         subprocess.run(
@@ -41,11 +41,11 @@ def test_bill_is_the_same_in_every_process() -> None:
 
 
 def test_every_package_of_the_layer_is_pinned_to_a_hash() -> None:
-    """No line of the requirements is left out of the bill."""
+    """Every line of the requirements is in the bill."""
     lines = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
     components = json.loads(bill(list(parts())))["components"]
-    assert [line.partition(" ")[0] for line in lines] == [it["bom-ref"] for it in components]
-    assert all(it["hashes"] and it["licenses"] for it in components)
+    assert [line.partition(" ")[0] for line in lines] == [component["bom-ref"] for component in components]
+    assert all(component["hashes"] and component["licenses"] for component in components)
 
 
 def test_page_lists_the_packages() -> None:
