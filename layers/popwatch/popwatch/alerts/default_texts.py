@@ -1,23 +1,17 @@
-"""The built-in texts of alerts: to be read at 3 a.m. on a phone. Pure.
+"""The built-in texts of alerts, by event: to be read at 3 a.m. on a phone. Pure.
 
-`TEXTS` has one entry for each `AlertEvent`; a new event needs one there. What all events share is below it.
+`TEXTS`, at the end, has one entry for each `AlertEvent`; layout.py makes subject, email and SMS of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from textwrap import fill as wrap
 
-from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
-from popwatch.alerts.tokens import AlertContext, values_of
+from popwatch.alerts.tokens import AlertContext
 from popwatch.decisions.early_warnings import HOUR, QUIET_SPANS
 from popwatch.model.health import AlertEvent
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.targets import place
 from popwatch.model.text import counted, cut, duration, milliseconds, utc
-
-WIDTH = 76
-"""Characters of a line of an email."""
 
 Rows = Sequence[tuple[str, str]]
 """Labels and their values; a row without a value is left out."""
@@ -37,9 +31,9 @@ _SHORT_ERRORS = {
 class EventTexts:
     """The texts of the alerts of one event.
 
-    `headline` begins subject and SMS, and `sms` ends the SMS. `opening` is the first sentence of the email, `times` the
-    table of when it happened, `what_next` the paragraph on what follows (empty: none). `counted` is an alert of this
-    event in a summary: `3 down`.
+    Subject and SMS begin with `headline`, which the server follows, and end in `subject_end` and `sms`. `opening` is
+    the first sentence of the email, `times` the table of when it happened, `what_next` the paragraph on what follows;
+    each may be empty. `counted` is what a summary says of so many alerts of this event: `3 down`.
     """
 
     headline: Callable[[AlertContext], str]
@@ -48,60 +42,7 @@ class EventTexts:
     times: Callable[[AlertContext], Rows]
     what_next: Callable[[AlertContext], str]
     counted: Callable[[int], str]
-
-
-def subject(context: AlertContext) -> str:
-    """What happened to which server; of a recovery also how long it was down."""
-    target = context.target
-    headline = _headline(context)
-    ending = f", was down {duration(context.alert.outage)}" if context.alert.event is AlertEvent.RECOVERED else ""
-    room = 90 - len(headline) - len(ending)
-    where = cut(place(target), max(20, room - len(target.name)))
-    return f"{headline}: {cut(target.name, max(20, room - len(where)))} ({where}){ending}"
-
-
-def sms(context: AlertContext) -> str:
-    """The alert as one part of an SMS: if it does not fit, the name is cut first, then the host."""
-    target, headline, story = context.target, _headline(context), _sms_story(context)
-    name, where = to_sms(target.name), to_sms(place(target))
-    room = SMS_SEPTETS - count_septets(to_sms(f"{headline}: : {story}"))
-    name = to_sms(name, max(20, room - count_septets(where)))
-    where = to_sms(where, max(20, room - count_septets(name)))
-    server = where if target.name == target.host else f"{name} {where}"
-    return f"{headline} {server} {story}"
-
-
-def line(context: AlertContext) -> str:
-    """The alert in one line, for a summary."""
-    target = context.target
-    return f"{_headline(context)} {target.name} ({place(target)}): {_sms_story(context)}"
-
-
-def email(context: AlertContext) -> str:
-    """What happened, what the test found, since when, what comes next, which server."""
-    texts = TEXTS[context.alert.event]
-    blocks = [
-        _paragraph(texts.opening(context)),
-        _findings(context),
-        _table(texts.times(context)),
-        _paragraph(texts.what_next(context)),
-        _table(_server(context)),
-        _paragraph(f"Alert {context.alert_id}: an alert may arrive twice; a copy has the same id."),
-    ]
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-
-
-def counts(numbers: Mapping[str, int]) -> str:
-    """How many alerts there are of each event, for a summary: `2 down, 1 up again`."""
-    return ", ".join(texts.counted(numbers[event]) for event, texts in TEXTS.items() if numbers.get(event))
-
-
-def _headline(context: AlertContext) -> str:
-    return TEXTS[context.alert.event].headline(context)
-
-
-def _sms_story(context: AlertContext) -> str:
-    return TEXTS[context.alert.event].sms(context)
+    subject_end: Callable[[AlertContext], str] = lambda _: ""
 
 
 def _constant(text: str) -> Callable[[AlertContext], str]:
@@ -177,7 +118,7 @@ def _flapping_next(context: AlertContext) -> str:
 # CERTIFICATE
 
 
-def _expiry(context: AlertContext) -> str:
+def expiry(context: AlertContext) -> str:
     """When the certificate expires: `expires in 13 days`, `expires within a day`, `has expired`."""
     days = ((context.outcome.certificate_expires or context.now) - context.now) // timedelta(days=1)
     if days < 0:
@@ -223,27 +164,6 @@ def _failures(count: int) -> str:
     return counted(count, "failed test", "failed tests in a row")
 
 
-def _findings(context: AlertContext) -> list[str]:
-    """What the test found; a passed one has nothing to add but the addresses that failed."""
-    outcome = context.outcome
-    if outcome.error:
-        return [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
-    return [f"Fails: {address}" for address in outcome.failed_addresses]
-
-
-def _server(context: AlertContext) -> Rows:
-    target, outcome = context.target, context.outcome
-    tls = {"none": "no TLS", "implicit": "TLS", "starttls": "STLS"}[target.tls.value]
-    address = f", address {outcome.address}" if outcome.address not in ("", target.host) else ""
-    return [
-        ("Server", f"{place(target)}, {tls}{address}"),
-        ("Group", target.group),
-        ("Tags", values_of(context)["tags"]),
-        ("Certificate", _expiry(context) if outcome.certificate_expires else ""),
-        ("Id", target.target_id),
-    ]
-
-
 def _utc_and_local(time: datetime, zone: tzinfo) -> str:
     """A time in UTC, and in the target's zone if that differs: `2026-11-23 03:12:00 UTC (04:12 CET)`."""
     local = time.astimezone(zone)
@@ -257,14 +177,6 @@ def _time_of_day(time: datetime, now: datetime, zone: tzinfo) -> str:
     return f"{date}{local:%H:%M}{'Z' if str(zone) == 'UTC' else f' {local:%Z}'}"
 
 
-def _paragraph(text: str) -> list[str]:
-    return [wrap(text, WIDTH)] if text else []
-
-
-def _table(rows: Rows) -> list[str]:
-    return [f"{label:<14}{value}" for label, value in rows if value]
-
-
 TEXTS: Mapping[str, EventTexts] = {
     AlertEvent.DOWN: EventTexts(
         headline=lambda it: f"DOWN {it.alert.number}/{it.target.policy.max_alerts}",
@@ -276,6 +188,7 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.RECOVERED: EventTexts(
         headline=_constant("UP again"),
+        subject_end=lambda it: f", was down {duration(it.alert.outage)}",
         sms=lambda it: f"after {duration(it.alert.outage)}, rtt {milliseconds(it.outcome.rtt_ms)} ms",
         opening=lambda it: f"{it.target.name} is UP again. It was down for {duration(it.alert.outage)}.",
         times=_recovered_times,
@@ -320,8 +233,8 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.CERTIFICATE: EventTexts(
         headline=_constant("CERTIFICATE"),
-        sms=_expiry,
-        opening=lambda it: f"The certificate of {it.target.name} {_expiry(it)}.",
+        sms=expiry,
+        opening=lambda it: f"The certificate of {it.target.name} {expiry(it)}.",
         times=_certificate_times,
         what_next=_certificate_next,
         counted=lambda count: counted(count, "certificate warning"),

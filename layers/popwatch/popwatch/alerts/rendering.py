@@ -1,6 +1,6 @@
 """An alert as a message: its subject, email and SMS, and the attributes that route it. Pure.
 
-A text is made of the user's own template or is the built-in one (see `default_texts`). A template with a mistake loses
+A text is made of the user's own template or is the built-in one (see default_texts.py). A template with a mistake loses
 no alert: the built-in text is used instead, and the email names the mistake.
 """
 
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from textwrap import fill as wrap
 
-from popwatch.alerts import default_texts
+from popwatch.alerts import layout
 from popwatch.alerts.character_sets import to_email, to_sms, to_subject
-from popwatch.alerts.default_texts import WIDTH
+from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import AlertContext, values_of
 from popwatch.model.health import AlertEvent, Health, Judgement, State
@@ -47,9 +47,9 @@ def render(target: Target, before: Health, judgement: Judgement, outcome: Outcom
             faults.append(_fault(target, field, error))
             return built_in
 
-    subject = text("subject", default_texts.subject(context), 500)
-    sms = text("sms", default_texts.sms(context), 500)
-    email = text("email", default_texts.email(context), EMAIL_LENGTH)
+    subject = text("subject", layout.subject(context), 500)
+    sms = text("sms", layout.sms(context), 500)
+    email = text("email", layout.email(context), EMAIL_LENGTH)
     if faults:
         email = cut("\n".join([email.rstrip(), "", *faults, ""]), EMAIL_LENGTH)
     return Message(
@@ -57,7 +57,7 @@ def render(target: Target, before: Health, judgement: Judgement, outcome: Outcom
         to_subject(subject),
         to_email(email),
         to_sms(sms),
-        to_email(default_texts.line(context)),
+        to_email(layout.line(context)),
         _attributes(context),
     )
 
@@ -65,7 +65,7 @@ def render(target: Target, before: Health, judgement: Judgement, outcome: Outcom
 def summarize(messages: Sequence[Message], now: datetime) -> Message:
     """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
     numbers = Counter(message.event for message in messages)
-    headline = f"{counted(len(messages), 'alert')} at once: {default_texts.counts(numbers)}"
+    headline = f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}"
     lines = [message.line for message in messages[:LINES_LISTED]]
     if len(messages) > LINES_LISTED:
         lines.append(f"... and {len(messages) - LINES_LISTED} more")

@@ -1,0 +1,98 @@
+"""How the texts of an alert are laid out: a subject, an SMS, an email, a line of a summary. Pure.
+
+The words are in default_texts.py.
+"""
+
+from collections.abc import Mapping
+from textwrap import fill as wrap
+
+from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
+from popwatch.alerts.default_texts import TEXTS, Rows, expiry
+from popwatch.alerts.tokens import AlertContext, values_of
+from popwatch.model.targets import place
+from popwatch.model.text import cut
+
+WIDTH = 76
+"""Characters of a line of an email."""
+
+SUBJECT_ROOM = 90
+"""Characters of a subject without its punctuation; SNS takes 99 with it."""
+
+SHORTEST = 20
+"""Characters to which a name or an address is cut at most."""
+
+
+def subject(context: AlertContext) -> str:
+    """What happened to which server: the name and the address are cut, so that the rest fits."""
+    target, texts = context.target, TEXTS[context.alert.event]
+    headline, end = texts.headline(context), texts.subject_end(context)
+    room = SUBJECT_ROOM - len(headline) - len(end)
+    where = cut(place(target), max(SHORTEST, room - len(target.name)))
+    return f"{headline}: {cut(target.name, max(SHORTEST, room - len(where)))} ({where}){end}"
+
+
+def sms(context: AlertContext) -> str:
+    """The alert as one part of an SMS: if it does not fit, the name is cut first, then the address."""
+    target, texts = context.target, TEXTS[context.alert.event]
+    headline, end = texts.headline(context), texts.sms(context)
+    # Cut in GSM-7, whose septets are what an SMS counts: `{` takes two, and a character that it lacks up to three.
+    name, where = to_sms(target.name), to_sms(place(target))
+    room = SMS_SEPTETS - count_septets(to_sms(f"{headline}: : {end}"))
+    name = to_sms(name, max(SHORTEST, room - count_septets(where)))
+    where = to_sms(where, max(SHORTEST, room - count_septets(name)))
+    server = where if target.name == target.host else f"{name} {where}"
+    return f"{headline} {server} {end}"
+
+
+def line(context: AlertContext) -> str:
+    """The alert in one line, for a summary."""
+    target, texts = context.target, TEXTS[context.alert.event]
+    return f"{texts.headline(context)} {target.name} ({place(target)}): {texts.sms(context)}"
+
+
+def email(context: AlertContext) -> str:
+    """What happened, what the test found, since when, what comes next, which server."""
+    texts = TEXTS[context.alert.event]
+    blocks = [
+        _paragraph(texts.opening(context)),
+        _findings(context),
+        _table(texts.times(context)),
+        _paragraph(texts.what_next(context)),
+        _table(_server(context)),
+        _paragraph(f"Alert {context.alert_id}: an alert may arrive twice; a copy has the same id."),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """How many alerts there are of each event, for a summary: `2 down, 1 up again`."""
+    return ", ".join(texts.counted(numbers[event]) for event, texts in TEXTS.items() if numbers.get(event))
+
+
+def _findings(context: AlertContext) -> list[str]:
+    """What the test found; a passed one has nothing to add but the addresses that failed."""
+    outcome = context.outcome
+    if outcome.error:
+        return [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
+    return [f"Fails: {address}" for address in outcome.failed_addresses]
+
+
+def _server(context: AlertContext) -> Rows:
+    target, outcome = context.target, context.outcome
+    tls = {"none": "no TLS", "implicit": "TLS", "starttls": "STLS"}[target.tls.value]
+    address = f", address {outcome.address}" if outcome.address not in ("", target.host) else ""
+    return [
+        ("Server", f"{place(target)}, {tls}{address}"),
+        ("Group", target.group),
+        ("Tags", values_of(context)["tags"]),
+        ("Certificate", expiry(context) if outcome.certificate_expires else ""),
+        ("Id", target.target_id),
+    ]
+
+
+def _paragraph(text: str) -> list[str]:
+    return [wrap(text, WIDTH)] if text else []
+
+
+def _table(rows: Rows) -> list[str]:
+    return [f"{label:<14}{value}" for label, value in rows if value]
