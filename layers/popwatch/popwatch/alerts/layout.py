@@ -8,7 +8,7 @@ from textwrap import fill as wrap
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.default_texts import TEXTS, Rows, expiry
-from popwatch.alerts.tokens import AlertContext, values_of
+from popwatch.alerts.tokens import AlertContext, shown_tags
 from popwatch.model.targets import place
 from popwatch.model.text import cut
 
@@ -84,7 +84,7 @@ def _server(context: AlertContext) -> Rows:
     return [
         ("Server", f"{place(target)}, {tls}{address}"),
         ("Group", target.group),
-        ("Tags", values_of(context)["tags"]),
+        ("Tags", shown_tags(target)),
         ("Certificate", expiry(context) if outcome.certificate_expires else ""),
         ("Id", target.target_id),
     ]

@@ -76,6 +76,11 @@ def values_of(context: AlertContext) -> dict[str, str]:
     return {token.name: token.value(context) for token in TOKENS}
 
 
+def shown_tags(target: Target) -> str:
+    """A target's tags as alerts show them."""
+    return clean(", ".join(target.tags), TAGS_SHOWN)
+
+
 def template_fault(template: str) -> str:
     """What is wrong with a template, or an empty text."""
     try:
@@ -103,10 +108,6 @@ def _acknowledged_by(context: AlertContext) -> str:
     return (acknowledgement.by or "somebody") if acknowledgement else UNKNOWN
 
 
-def _tags(context: AlertContext) -> str:
-    return clean(", ".join(context.target.tags), TAGS_SHOWN)
-
-
 TOKENS = (
     Token("name", "the target's name", lambda it: it.target.name),
     Token("target_id", "its id", lambda it: it.target.target_id),
@@ -114,7 +115,7 @@ TOKENS = (
     Token("port", "its port", lambda it: str(it.target.port)),
     Token("tls", "none, implicit or starttls", lambda it: it.target.tls.value),
     Token("group", "its group", lambda it: it.target.group),
-    Token("tags", "its tags", _tags),
+    Token("tags", "its tags", lambda it: shown_tags(it.target)),
     Token("event", "down or recovered", lambda it: it.alert.event.value),
     Token("state", "the state now", lambda it: it.judgement.health.state.value),
     Token("previous_state", "the state before this test", lambda it: it.before.state.value),
