@@ -19,14 +19,14 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
 )
 SERVER_ENDS = ("ERR_CONNECTION_", "ERR_SOCKET_NOT_CONNECTED")
-"""What a page says whose server has ended: for the tests that end it."""
+"""Console messages of a page whose server has stopped, for tests that stop it."""
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A browser that asks nobody but us for anything."""
+    """A browser without connections of its own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is installed by .ci/run only")
     if CHROMIUM is None or not AXE.exists():
         pytest.skip("Chromium and axe-core are installed by .ci/run only")
@@ -42,7 +42,7 @@ Serve = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture
 def servers() -> Iterator[ExitStack]:
-    """What ends after all pages have been closed: a page whose server has gone complains."""
+    """Servers that stop after all pages have been closed: an open page would log that its server is gone."""
     with ExitStack() as found:
         yield found
 
@@ -59,43 +59,43 @@ def serve(servers: ExitStack) -> Serve:
 
 @pytest.fixture
 def open_page(browser: Any, servers: ExitStack) -> Iterator[Open]:  # noqa: ARG001 - ends before them
-    """Open an address; at the end nothing may have gone wrong in it, and nothing been asked of another host."""
+    """Open an address. At the end there may be no error, no dialog, and no request to another host."""
     contexts: list[Any] = []
-    trouble: list[str] = []
+    problems: list[str] = []
 
     def open_address(address: str, *, size: Any = None, dark: bool = False, allow: tuple[str, ...] = ()) -> Any:
         context = browser.new_context(viewport=size or DESK, color_scheme="dark" if dark else "light")
         contexts.append(context)
         page = context.new_page()
         host = address.split("/")[2]
-        page.on("pageerror", lambda error: trouble.extend([f"error: {error}"]))
-        page.on("dialog", lambda dialog: trouble.extend([f"dialog: {dialog.message}"]))
-        page.on("console", lambda said: trouble.extend(complaint(said, allow)))
-        page.on("request", lambda asked: trouble.extend([asked.url] if host != asked.url.split("/")[2] else []))
+        page.on("pageerror", lambda error: problems.extend([f"error: {error}"]))
+        page.on("dialog", lambda dialog: problems.extend([f"dialog: {dialog.message}"]))
+        page.on("console", lambda message: problems.extend(complaint(message, allow)))
+        page.on("request", lambda request: problems.extend([request.url] if host != request.url.split("/")[2] else []))
         page.goto(address)
         return page
 
     yield open_address
     for context in contexts:
         context.close()
-    assert trouble == []
+    assert problems == []
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A world whose present is now: the page tells times by its reader's clock."""
+    """A world whose time is now: the page shows times by the browser's clock."""
     with new_world(now=datetime.now(UTC).replace(microsecond=0)) as found:
         yield found
 
 
-def complaint(said: Any, allow: tuple[str, ...]) -> list[str]:
-    """What the browser complains of in its console, but for what a test expects."""
-    bad = said.type in ("error", "warning") and not any(word in said.text for word in allow)
-    return [f"{said.type}: {said.text}"] if bad else []
+def complaint(message: Any, allow: tuple[str, ...]) -> list[str]:
+    """An error or warning in the browser's console that the test does not expect."""
+    bad = message.type in ("error", "warning") and not any(text in message.text for text in allow)
+    return [f"{message.type}: {message.text}"] if bad else []
 
 
 def axe(page: Any) -> list[str]:
-    """What axe-core finds wrong with a page, by its default rules: WCAG 2 A and AA, and best practices."""
+    """axe-core's findings for a page, by its default rules: WCAG 2 A and AA, and best practices."""
     page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate("axe.run(document)")
     return [f"{it['id']}: {it['help']}: {[node['html'] for node in it['nodes'][:3]]}" for it in found["violations"]]

@@ -1,4 +1,4 @@
-"""The page as deployed on the local stack, in a browser: both ways in, and how soon it shows what a sweep has found."""
+"""The page as deployed on the local stack, in a browser: both ways to it, and how soon it shows a sweep's results."""
 
 import subprocess
 import time
@@ -27,7 +27,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def test_both_ways_show_what_a_sweep_has_found(
     deployed: Deployed, open_page: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`popwatch page` and the URL behind the password show the same; a change is there at the next refresh."""
+    """`popwatch page` and the URL with its password show the same; a change appears with the next refresh."""
     with ScriptedServer() as server:
         port = server.listen("healthy")
         deployed.put_targets({"target_id": "mail", "host": "127.0.0.1", "port": port, "failures_per_alert": 1})

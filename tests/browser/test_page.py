@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows, how it changes, what it does not let happen."""
+"""The page in a real browser: what it shows, how it updates, and that no text becomes markup."""
 
 import time
 from datetime import timedelta
@@ -23,7 +23,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&<script>alert(2)</script>"
 
 
 def names(page: Any) -> list[str]:
-    """The targets that are shown, from the top."""
+    """The visible targets, from the top."""
     return list(page.locator(".target:visible h3").all_text_contents())
 
 
@@ -33,7 +33,7 @@ def state_of(page: Any, name: str) -> str:
 
 
 def test_targets_are_shown_worst_first(world: World, open_page: Open, serve: Serve) -> None:
-    """State in a word, the error's exact message, certificate, bars of the past, and a sum in the title."""
+    """The state as text, the error's exact message, the certificate, 90 days as bars, and a summary in the title."""
     put_fleet(world, 5)
     with serve(world) as address:
         page = open_page(address)
@@ -52,7 +52,7 @@ def test_targets_are_shown_worst_first(world: World, open_page: Open, serve: Ser
 def test_a_change_is_shown_without_flicker(
     world: World, open_page: Open, serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The row moves up and says what is new; it is the same element, the focus stays on it, and it is announced."""
+    """The row moves up with its new state; it is the same element, keeps the focus, and the change is announced."""
     put_fleet(world, 40)
     with serve(world) as address:
         page = open_page(address)
@@ -77,7 +77,7 @@ def test_a_change_is_shown_without_flicker(
 
 
 def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> None:
-    """Everything of it, by mouse, by keyboard and by its own address; what is selected stays while it is refreshed."""
+    """All its data, by mouse, by keyboard and by its own address; a selection survives refreshes."""
     put_fleet(world, 5)
     with serve(world) as address:
         page = open_page(address)
@@ -100,7 +100,7 @@ def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> Non
 
 
 def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
-    """By words, by state and by group, with the keyboard alone."""
+    """By search, by state and by group, with the keyboard alone."""
     put_fleet(world, 40)
     with serve(world) as address:
         page = open_page(address)
@@ -115,12 +115,12 @@ def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
         page.locator('#states button[data-key="warn"]').press("Space")
         page.locator('#groups button[data-key="=archive"]').press("Enter")
         assert len(names(page)) == 10
-        page.locator("#search").fill("nothing is like this")
-        assert page.locator("#empty").inner_text() == "No target is like that."
+        page.locator("#search").fill("no such target")
+        assert page.locator("#empty").inner_text() == "No target matches."
 
 
-def test_hostile_words_are_words(world: World, open_page: Open, serve: Serve) -> None:
-    """Names, greetings, groups and reasons that hold markup are shown as written, and nothing of them runs."""
+def test_hostile_texts_stay_text(world: World, open_page: Open, serve: Serve) -> None:
+    """Names, details, groups and reasons with markup are shown as written, and no script in them runs."""
     put_fleet(world, 3)
     world.put_target(HOSTILE[:100], name=HOSTILE[:100], host="h.example.net", group=HOSTILE[:90], tags=[HOSTILE[:90]])
     put_transition(world, HOSTILE[:100], 1, State.UP, State.DOWN, world.now - timedelta(minutes=3))
@@ -136,8 +136,8 @@ def test_hostile_words_are_words(world: World, open_page: Open, serve: Serve) ->
         page.wait_for_timeout(500)
 
 
-def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> None:
-    """An old last sweep is said above all; so is a page that is not answered any more."""
+def test_an_alarm_says_that_popwatch_has_stopped(world: World, open_page: Open) -> None:
+    """An alarm above all targets if the last sweep is old, and if the server does not answer."""
     put_fleet(world, 3)
     world.now += timedelta(minutes=30)
     with page_of(world) as address:
@@ -153,7 +153,7 @@ def test_popwatch_that_has_stopped_is_loud(world: World, open_page: Open) -> Non
 
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])
 def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: Serve, width: int) -> None:
-    """No width has to be scrolled sideways, details and long words included."""
+    """The page never scrolls sideways, with details and long names either."""
     put_fleet(world, 20)
     world.put_target("long", name="x" * 100, host=f"{'a' * 60}.{'b' * 60}.example.net", group="y" * 90)
     with serve(world) as address:
@@ -165,7 +165,7 @@ def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: Any, dark: bool) -> None:
-    """No violation in the list, in details, or at the door."""
+    """No violation in the list, in details, or on the sign-in page."""
     put_fleet(world, 30)
     with serve(world) as address, serve(world, authentication_of(world)) as closed:
         page = open_page(f"{address}#mail-rome-001", size=size, dark=dark)
@@ -180,7 +180,7 @@ def authentication_of(world: World) -> Authentication:
 
 
 def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:
-    """Nothing is shown before; a wrong password is told; scripts do not reach the cookie; signing out ends it."""
+    """No data before sign-in; a message for a wrong password; no access by scripts to the cookie; sign-out ends it."""
     put_fleet(world, 3)
     with serve(world, authentication_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
@@ -208,7 +208,7 @@ def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None
 
 
 def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Open, serve: Serve) -> None:
-    """A page that is open when its cookie expires asks for the password again."""
+    """An open page whose cookie expires goes to the sign-in page."""
     put_fleet(world, 3)
     with serve(world, authentication_of(world)) as found:
         address = found.replace("127.0.0.1", "localhost")
@@ -222,7 +222,7 @@ def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Ope
 
 @pytest.mark.parametrize("count", [5, 500])
 def test_screenshots(world: World, open_page: Open, serve: Serve, count: int) -> None:
-    """At desk and phone width, light and dark, into .popwatch/screenshots: to be looked at."""
+    """Desktop and phone width, light and dark, into .popwatch/screenshots, for people to check."""
     put_fleet(world, count)
     folder = Path(__file__).parents[2] / ".popwatch" / "screenshots"
     with serve(world, refresh_seconds=30) as address:

@@ -1,18 +1,18 @@
-// The page: asks for the status again and again and changes only what has changed. Whatever servers or users wrote
-// becomes text nodes and attributes, never markup.
+// The page: polls the status and changes only the elements that differ. Text of servers and users goes into text nodes
+// and attributes, never into markup.
 
 const STATES = ["lost", "down", "warn", "untested", "maintenance", "suspended", "up"];
 const FAILING = ["lost", "down", "warn"];
 const MOST_GROUPS = 12; // groups shown at first
-const MOST_TIMELINES = 50; // as the API has it
+const MOST_TIMELINES = 50; // in one request, the limit of the API
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 
 const view = {
-  targets: new Map(), // id -> what the API says
+  targets: new Map(), // id -> the target as the API returned it
   rows: new Map(), // id -> its elements
   timelines: new Map(), // id -> { version } of the bars that are drawn
-  open: null, // id of the target whose details are shown
+  open: null, // id of the target whose details are open
   state: null,
   group: null,
   allGroups: false,
@@ -47,29 +47,29 @@ function setHidden(element, hidden) {
   if (element.hidden !== hidden) element.hidden = hidden;
 }
 
-// --- Words ----------------------------------------------------------------------------------------------------------
+// --- Texts ----------------------------------------------------------------------------------------------------------
 
-// Swedish writes moments as ISO 8601 does: 2026-11-25 02:51:30. They are by the reader's own clock.
+// The Swedish format is that of ISO 8601, 2026-11-25 02:51:30; in the time zone of the browser.
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 const hour = new Intl.DateTimeFormat("sv-SE", { timeStyle: "short" });
-const moment = (text) => (text ? clock.format(new Date(text)) : "");
+const dateTime = (text) => (text ? clock.format(new Date(text)) : "");
 
 function duration(seconds) {
   let left = Math.max(0, Math.round(seconds));
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => left >= size);
   const parts = [];
-  for (const [word, size] of units.slice(first < 0 ? 3 : first).slice(0, 2)) {
+  for (const [unit, size] of units.slice(first < 0 ? 3 : first).slice(0, 2)) {
     const count = Math.floor(left / size);
     left -= count * size;
-    if (count || !parts.length) parts.push(`${count} ${word}`);
+    if (count || !parts.length) parts.push(`${count} ${unit}`);
   }
   return parts.join(" ");
 }
 
 const secondsBetween = (earlier, later) => (new Date(later) - new Date(earlier)) / 1000;
 const ms = (value) => (value === null || value === undefined ? "-" : `${value >= 100 ? value.toFixed(0) : Number(value.toPrecision(3))} ms`);
-const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function percent(share) {
   if (share === null) return "never tested";
@@ -83,22 +83,23 @@ function result(target) {
   return target.result === "passed" ? ms(target.rtt_ms) : `${target.message} (${target.reason})`;
 }
 
-// --- Asking ---------------------------------------------------------------------------------------------------------
+// --- Requests -------------------------------------------------------------------------------------------------------
 
-async function ask(path) {
-  const answer = await fetch(path, { headers: { "X-Popwatch-Page": "1" }, signal: AbortSignal.timeout(30000) });
-  if (answer.status === 401) location.assign("sign-in");
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  return answer.json();
+// The header keeps the browser from opening a login dialog of its own at a 401: the page goes to the sign-in page.
+async function get(path) {
+  const response = await fetch(path, { headers: { "X-Popwatch-Page": "1" }, signal: AbortSignal.timeout(30000) });
+  if (response.status === 401) location.assign("sign-in");
+  if (!response.ok) throw new Error(`${response.status}`);
+  return response.json();
 }
 
-let asking = false;
+let refreshing = false;
 
 async function refresh() {
-  if (asking || document.hidden) return;
-  asking = true;
+  if (refreshing || document.hidden) return;
+  refreshing = true;
   try {
-    const status = await ask("api/status");
+    const status = await get("api/status");
     const first = !view.updated;
     view.seconds = status.refresh_seconds;
     view.updated = new Date();
@@ -106,15 +107,15 @@ async function refresh() {
     if (first) await openFromAddress();
     else if (view.open) await showDetails(view.open);
   } catch (error) {
-    alarm(`Not updated since ${view.updated ? moment(view.updated) : "this page was opened"}: popwatch does not answer (${error.message}).`);
+    alarm(`Not updated since ${view.updated ? dateTime(view.updated) : "this page was opened"}: popwatch does not answer (${error.message}).`);
   } finally {
-    asking = false;
+    refreshing = false;
   }
 }
 
-async function goOn() {
+async function poll() {
   await refresh();
-  setTimeout(goOn, view.seconds * 1000);
+  setTimeout(poll, view.seconds * 1000);
 }
 
 function alarm(text) {
@@ -128,10 +129,10 @@ function show(status) {
   const before = view.targets;
   view.targets = new Map(status.targets.map((target) => [target.target_id, target]));
   setHidden(byId("sign-out"), !status.signed_in);
-  const since = status.last_sweep ? `the last sweep was ${duration(secondsBetween(status.last_sweep, status.at))} ago` : "there was no sweep yet";
+  const since = status.last_sweep ? `the last sweep was ${duration(secondsBetween(status.last_sweep, status.at))} ago` : "there has been no sweep yet";
   alarm(status.stopped ? `Nothing is being watched: ${since}. "popwatch doctor" says why.` : "");
   summarize(status, since);
-  tellNews(before);
+  announceChanges(before);
   showStates();
   showGroups();
   showRows(status.at, before.size > 0);
@@ -147,41 +148,43 @@ function summarize(status, since) {
   const counts = countBy(status.targets, "state");
   const bad = (counts.get("down") ?? 0) + (counts.get("lost") ?? 0);
   const all = counted(status.targets.length, "target");
-  const told = bad ? `${bad} of ${all} down` : counts.get("warn") ? `${all}, ${counts.get("warn")} in warn` : `${all}, none down`;
-  setText(byId("summary"), `${told}; ${since}.`);
+  const warned = counts.get("warn") ? `${counts.get("warn")} in warn` : "none down";
+  setText(byId("summary"), `${bad ? `${bad} of ${all} down` : `${all}, ${warned}`}; ${since}.`);
   document.title = status.stopped ? "stopped - popwatch" : bad ? `${bad} down - popwatch` : "popwatch";
 }
 
-function tellNews(before) {
-  const news = [...view.targets.values()]
+function announceChanges(before) {
+  const changes = [...view.targets.values()]
     .filter((target) => before.has(target.target_id) && before.get(target.target_id).state !== target.state)
     .map((target) => `${target.name} is now ${target.state}`);
-  if (news.length) setText(byId("news"), news.slice(0, 5).join(". ") + (news.length > 5 ? `. ${news.length - 5} more changed` : "") + ".");
+  if (!changes.length) return;
+  const more = changes.length > 5 ? [`${changes.length - 5} more changed`] : [];
+  setText(byId("news"), `${[...changes.slice(0, 5), ...more].join(". ")}.`); // a live region: screen readers read it
 }
 
-// Buttons that are kept from one refresh to the next, so that the focus stays on them.
+// The buttons are kept from one refresh to the next, so that the focus stays on them.
 function showTiles(box, entries, press) {
-  const there = new Map([...box.children].map((button) => [button.dataset.key, button]));
-  entries.forEach(({ key, number, word, style, pressed }, position) => {
-    let button = there.get(key);
+  const unused = new Map([...box.children].map((button) => [button.dataset.key, button]));
+  entries.forEach(({ key, number, label, style, pressed }, position) => {
+    let button = unused.get(key);
     if (!button) {
       button = el("button", { type: "button", "data-key": key, onclick: () => press(key) }, el("b"), el("span"));
       if (number === null) button.firstChild.remove();
     }
-    there.delete(key);
+    unused.delete(key);
     if (number !== null) setText(button.firstChild, String(number));
-    setText(button.lastChild, word);
+    setText(button.lastChild, label);
     button.lastChild.className = style;
     button.setAttribute("aria-pressed", String(pressed));
     if (box.children[position] !== button) box.insertBefore(button, box.children[position] ?? null);
   });
-  for (const button of there.values()) button.remove();
+  for (const button of unused.values()) button.remove();
 }
 
 function showStates() {
   const counts = countBy(view.targets.values(), "state");
   const entries = STATES.filter((state) => counts.has(state) || state === view.state).map((state) => ({
-    key: state, number: counts.get(state) ?? 0, word: state, style: `state ${state}`, pressed: view.state === state,
+    key: state, number: counts.get(state) ?? 0, label: state, style: `state ${state}`, pressed: view.state === state,
   }));
   showTiles(byId("states"), entries, (key) => { view.state = view.state === key ? null : key; filter(); showStates(); });
 }
@@ -200,9 +203,9 @@ function showGroups() {
   const shown = view.allGroups ? sorted : sorted.slice(0, MOST_GROUPS);
   const entries = shown.map(([name, group]) => ({
     key: `=${name}`, number: null, style: group.failing ? STATES[group.worst] : "", pressed: view.group === name,
-    word: group.failing ? `${name}: ${group.failing} of ${group.all} failing` : `${name}: ${group.all}`,
+    label: group.failing ? `${name}: ${group.failing} of ${group.all} failing` : `${name}: ${group.all}`,
   }));
-  if (shown.length < sorted.length) entries.push({ key: "all", number: null, style: "", pressed: false, word: `${sorted.length - shown.length} more groups` });
+  if (shown.length < sorted.length) entries.push({ key: "all", number: null, style: "", pressed: false, label: `${sorted.length - shown.length} more groups` });
   setHidden(byId("groups"), groups.size < 2);
   showTiles(byId("groups"), entries, (key) => {
     if (key === "all") view.allGroups = true;
@@ -229,7 +232,7 @@ function showRows(at, live) {
   filter();
 }
 
-// Moving an element takes the focus from what is in it.
+// Moving an element takes the focus from the elements in it.
 function move(item, list, before) {
   const focused = item.contains(document.activeElement) ? document.activeElement : null;
   list.insertBefore(item, before);
@@ -238,12 +241,12 @@ function move(item, list, before) {
 
 function makeRow(id) {
   const row = {
-    word: el("span"), since: el("span", { class: "since" }), open: el("button", { type: "button", "aria-expanded": "false", onclick: () => toggle(id) }),
+    label: el("span"), since: el("span", { class: "since" }), open: el("button", { type: "button", "aria-expanded": "false", onclick: () => toggle(id) }),
     server: el("span", { class: "server" }), result: el("span"), remarks: el("span", { class: "remark" }),
     bars: svg("svg", { class: "bars", viewBox: "0 0 450 20", preserveAspectRatio: "none", role: "img" }),
     figures: el("span", { class: "soft" }), alerts: el("span"), failures: el("span"), next: el("span"), state: null,
   };
-  const stateBox = el("div", {}, row.word, row.since);
+  const stateBox = el("div", {}, row.label, row.since);
   row.stateBox = stateBox;
   row.item = el("li", { class: "target" }, el("div", { class: "row" },
     stateBox,
@@ -264,7 +267,7 @@ function fill(row, target, at, live) {
     row.item.classList.toggle("fresh", live);
     row.state = target.state;
   }
-  setText(row.word, target.state.toUpperCase());
+  setText(row.label, target.state.toUpperCase());
   setText(row.since, target.since ? `for ${duration(secondsBetween(target.since, at))}` : "");
   setText(row.open, target.name);
   setText(row.server, [place(target), target.group].filter(Boolean).join(" - "));
@@ -286,7 +289,7 @@ function filter() {
   }
   const all = view.targets.size;
   setText(byId("shown"), shown === all ? "" : `${shown} of ${all} shown`);
-  setText(byId("empty"), all ? "No target is like that." : "There are no targets yet: `popwatch targets put mail host=pop.example.net` adds one.");
+  setText(byId("empty"), all ? "No target matches." : "There are no targets yet: `popwatch targets put mail host=pop.example.net` adds one.");
   setHidden(byId("empty"), shown > 0);
 }
 
@@ -307,7 +310,7 @@ function scheduleTimelines() {
   timelinesTimer = setTimeout(showTimelines, 150);
 }
 
-// What a timeline was read for: it is read again when the state has changed, and once an hour.
+// A timeline is requested again when its version differs: after a change of state, and once an hour.
 const versionOf = (target) => `${target.since} ${new Date().toISOString().slice(0, 13)}`;
 
 async function showTimelines() {
@@ -316,40 +319,41 @@ async function showTimelines() {
     const ids = wanted.slice(start, start + MOST_TIMELINES);
     const versions = ids.map((id) => versionOf(view.targets.get(id)));
     try {
-      const found = await ask(`api/timelines?${new URLSearchParams(ids.map((id) => ["id", id]))}`);
+      const found = await get(`api/timelines?${new URLSearchParams(ids.map((id) => ["id", id]))}`);
       ids.forEach((id, index) => {
         if (!found[id] || !view.rows.has(id)) return;
         view.timelines.set(id, { version: versions[index] });
-        drawPast(view.rows.get(id), found[id]);
+        drawTimeline(view.rows.get(id), found[id]);
       });
     } catch {
-      return; // the next refresh says that popwatch does not answer, and asks again
+      return; // the next refresh shows the alarm, and requests them again
     }
   }
 }
 
-function drawPast({ bars, figures }, timeline) {
+function drawTimeline({ bars, figures }, timeline) {
   const days = new Map(timeline.days.map((day) => [day.day, day]));
   const paths = { up: "", down: "", maintenance: "", untested: "" };
   const today = Date.parse(new Date().toISOString().slice(0, 10));
   for (let index = 0; index < 90; index += 1) {
     const day = days.get(new Date(today - (89 - index) * 86400000).toISOString().slice(0, 10)) ?? {};
     const idle = (day.untested ?? 0) + (day.suspended ?? 0);
-    const whole = (day.up ?? 0) + (day.down ?? 0) + (day.maintenance ?? 0) + idle || 1;
-    const tall = (seconds) => (seconds ? Math.max(3, (20 * seconds) / whole) : 0);
-    const parts = [["down", tall(day.down)], ["maintenance", tall(day.maintenance)], ["untested", day.up ? tall(idle) : 20]];
+    const total = (day.up ?? 0) + (day.down ?? 0) + (day.maintenance ?? 0) + idle || 1;
+    // At least 3 of 20 units high, so that a minute down is visible. A day without data is "untested" as a whole.
+    const height = (seconds) => (seconds ? Math.max(3, (20 * seconds) / total) : 0);
+    const parts = [["down", height(day.down)], ["maintenance", height(day.maintenance)], ["untested", day.up ? height(idle) : 20]];
     let top = 0;
-    for (const [kind, height] of parts) {
-      if (!height || top >= 20) continue;
-      paths[kind] += `M${index * 5} ${top.toFixed(1)}h4V${Math.min(20, top + height).toFixed(1)}h-4z`;
-      top += height;
+    for (const [kind, units] of parts) {
+      if (!units || top >= 20) continue;
+      paths[kind] += `M${index * 5} ${top.toFixed(1)}h4V${Math.min(20, top + units).toFixed(1)}h-4z`;
+      top += units;
     }
     if (top < 20) paths.up += `M${index * 5} ${top.toFixed(1)}h4V20h-4z`;
   }
   bars.replaceChildren(...Object.entries(paths).filter(([, path]) => path).map(([kind, path]) => svg("path", { class: kind, d: path })));
-  const told = `${percent(timeline.availability)}, ${counted(timeline.outage_count, "outage")}`;
-  bars.setAttribute("aria-label", `Last 90 days: ${told}`);
-  setText(figures, told);
+  const text = `${percent(timeline.availability)}, ${counted(timeline.outage_count, "outage")}`;
+  bars.setAttribute("aria-label", `Last 90 days: ${text}`);
+  setText(figures, text);
 }
 
 // --- One target -----------------------------------------------------------------------------------------------------
@@ -382,7 +386,7 @@ function close(id) {
   row.more = row.version = row.shown = null;
 }
 
-// Details are asked for when something has changed, and once a minute.
+// Details are requested when the target has changed, and once a minute.
 async function showDetails(id) {
   const row = view.rows.get(id), target = view.targets.get(id);
   if (!row || !target) return;
@@ -390,14 +394,14 @@ async function showDetails(id) {
   const version = JSON.stringify([target.since, target.failures, target.remarks, new Date().toISOString().slice(0, 16)]);
   if (row.version === version) return;
   try {
-    const details = await ask(`api/targets/${encodeURIComponent(id)}`);
+    const details = await get(`api/targets/${encodeURIComponent(id)}`);
     if (view.open !== id) return;
     row.version = version;
     const shown = JSON.stringify(details);
-    if (row.shown !== shown) replaceDetails(row, details); // else what is selected stays so
+    if (row.shown !== shown) replaceDetails(row, details); // unchanged elements keep the reader's selection
     row.shown = shown;
   } catch (error) {
-    alarm(`The details of ${target.name} cannot be had (${error.message}).`);
+    alarm(`The details of ${target.name} cannot be loaded (${error.message}).`);
   }
 }
 
@@ -417,17 +421,17 @@ function detailParts(details) {
   const { recent, timeline } = details;
   const [p50, p95, p99] = recent.percentiles_ms;
   const failed = recent.failed.reduce((sum, count) => sum + count, 0);
-  const told = `Round-trip time of the last 24 hours: p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}; ${counted(recent.tests, "test")}, ${failed} failed`;
+  const text = `Round-trip time of the last 24 hours: p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}; ${counted(recent.tests, "test")}, ${failed} failed`;
   const facts = [
     ["Id", details.target_id],
     ["Server", place(details)],
-    ["Last test", details.tested_at ? `${moment(details.tested_at)}: ${result(details)}` : "none yet"],
-    ["Seen", details.detail],
-    ["Failing since", moment(details.failing_since)],
-    ["Last passed", moment(details.last_good_at)],
-    ["Next test", moment(details.next_test_at)],
-    ["Certificate", details.certificate_expires ? `expires ${moment(details.certificate_expires)}, ${counted(details.certificate_days, "day")} left` : ""],
-    ["Alert at the latest", `${duration(details.longest_notice_seconds)} after an outage begins`],
+    ["Last test", details.tested_at ? `${dateTime(details.tested_at)}: ${result(details)}` : "none yet"],
+    ["Details", details.detail],
+    ["Failing since", dateTime(details.failing_since)],
+    ["Last passed", dateTime(details.last_good_at)],
+    ["Next test", dateTime(details.next_test_at)],
+    ["Certificate", details.certificate_expires ? `expires ${dateTime(details.certificate_expires)}, ${counted(details.certificate_days, "day")} left` : ""],
+    ["Longest time to alert", `${duration(details.longest_notice_seconds)} after an outage begins`],
     ["Group", details.group],
     ["Tags", details.tags.join(", ")],
     ["Remarks", details.remarks.join("; ")],
@@ -436,19 +440,19 @@ function detailParts(details) {
   ].filter(([, value]) => value);
   return [
     el("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
-    el("h4", {}, "Last 24 hours"), el("p", { class: "soft" }, told), ...chart(recent, told),
+    el("h4", {}, "Last 24 hours"), el("p", { class: "soft" }, text), ...chart(recent, text),
     ...table("Outages of 90 days", ["From", "Until", "Down for", "Error"], details.outages.map((outage) => [
-      `${outage.begun_before ? "before " : ""}${moment(outage.begin)}`, outage.end ? moment(outage.end) : "goes on", duration(outage.down_seconds),
+      `${outage.begun_before ? "before " : ""}${dateTime(outage.begin)}`, outage.end ? dateTime(outage.end) : "ongoing", duration(outage.down_seconds),
       outage.error ? `${outage.error}${outage.reason ? ` (${outage.reason})` : ""}` : "",
     ])),
-    ...table("What happened", ["When", "What"], details.events.map((event) => [moment(event.tick), tell(event)])),
+    ...table("Events", ["Time", "Event"], details.events.map((event) => [dateTime(event.tick), describe(event)])),
   ];
 }
 
-function tell(event) {
+function describe(event) {
   if (event.kind === "transition") return `${event.previous} to ${event.state}${event.reason ? ` (${event.reason})` : ""}`;
   if (event.kind === "alert") return `alert: ${event.subject}${event.summary ? " (in a summary)" : ""}`;
-  return `${event.action} by ${event.by || "somebody"}${event.why ? `: ${event.why}` : ""}`;
+  return `${event.action} by ${event.by || "unknown"}${event.why ? `: ${event.why}` : ""}`;
 }
 
 function table(title, heads, rows) {
@@ -458,26 +462,26 @@ function table(title, heads, rows) {
     el("table", {}, el("thead", {}, el("tr", {}, ...cells(heads, "th"))), el("tbody", {}, ...rows.map((texts) => el("tr", {}, ...cells(texts, "td"))))))];
 }
 
-function chart(recent, told) {
-  const { mean_ms: means, max_ms: most, failed } = recent;
-  const greatest = Math.max(...most.map((value) => value ?? 0));
+function chart(recent, text) {
+  const { mean_ms: means, max_ms: maxima, failed } = recent;
+  const greatest = Math.max(...maxima.map((value) => value ?? 0));
   if (!greatest && !failed.some(Boolean)) return [];
   const height = (value) => (95 * value) / (greatest || 1);
   let line = "", columns = "", failures = "", drawing = false;
   means.forEach((mean, index) => {
-    if (most[index] !== null) columns += `M${index} 100V${(100 - height(most[index])).toFixed(1)}h1V100z`;
+    if (maxima[index] !== null) columns += `M${index} 100V${(100 - height(maxima[index])).toFixed(1)}h1V100z`;
     if (failed[index]) failures += `M${index} 0h1V100h-1z`;
     if (mean !== null) line += `${drawing ? "L" : "M"}${index + 0.5} ${(100 - height(mean)).toFixed(1)}`;
     drawing = mean !== null;
   });
-  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${means.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": told },
+  const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${means.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": text },
     svg("path", { class: "failed", d: failures }), svg("path", { class: "most", d: columns }), svg("path", { class: "mean", d: line }), svg("path", { class: "grid", d: `M0 100H${means.length}M0 5H${means.length}` }));
   const begin = new Date(recent.begin), hours = (recent.step_seconds * means.length) / 3600;
   const marks = [0, 0.25, 0.5, 0.75, 1].map((part) => el("span", {}, hour.format(new Date(begin.getTime() + part * hours * 3600000))));
-  return [el("p", { class: "axis" }, el("span", {}, `greatest ${ms(greatest)}`), el("span", {}, "line: mean; column: greatest of five minutes; red: failed tests")), drawn, el("p", { class: "axis", "aria-hidden": "true" }, ...marks)];
+  return [el("p", { class: "axis" }, el("span", {}, `maximum ${ms(greatest)}`), el("span", {}, "line: mean; column: maximum of five minutes; red: failed tests")), drawn, el("p", { class: "axis", "aria-hidden": "true" }, ...marks)];
 }
 
-// --- Beginning ------------------------------------------------------------------------------------------------------
+// --- Start ----------------------------------------------------------------------------------------------------------
 
 byId("search").addEventListener("input", filter);
 document.addEventListener("keydown", (event) => {
@@ -492,4 +496,4 @@ document.addEventListener("keydown", (event) => {
 });
 addEventListener("hashchange", openFromAddress);
 document.addEventListener("visibilitychange", refresh);
-goOn();
+poll();
