@@ -1,4 +1,4 @@
-"""Errors that the command tells its user, AWS's refusals among them."""
+"""Errors that the command reports to its user, with those of AWS, and what the user can do about them."""
 
 import sys
 
@@ -22,22 +22,20 @@ NEXT_STEPS = {
     "SignatureDoesNotMatch": SIGN_IN,
     "AccessDenied": ASK,
     "AccessDeniedException": ASK,
-    "ResourceNotFoundException": "Deploy the stack again: one of its tables is gone.",
+    "ResourceNotFoundException": "One of the stack's tables does not exist: deploy the stack again.",
 }
-"""What to do, by the name of botocore's error or by AWS's code."""
+"""What to do, by the name of botocore's exception or by AWS's error code."""
 
 
 class UserError(Exception):
-    """Something its user can mend; the text is a sentence that says what is wrong and what to do."""
+    """Something that the user can correct; the text is a sentence that says what is wrong and what to do."""
 
 
-def told(error: Exception) -> str | None:
-    """The sentences for an error that its user can do something about, or None for a defect of popwatch's.
-
-    AWS's errors are known only if boto3 has been loaded: this does not load it.
-    """
+def user_message(error: Exception) -> str | None:
+    """The sentences for an error that the user can do something about, or None for a bug in popwatch."""
     if isinstance(error, UserError):
         return str(error)
+    # Not imported here: loading botocore is slow, and without it no error can come from AWS.
     botocore = sys.modules.get("botocore.exceptions")
     if botocore is None or not isinstance(error, (botocore.BotoCoreError, botocore.ClientError)):
         return None

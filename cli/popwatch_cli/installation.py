@@ -1,4 +1,4 @@
-"""Finding a stack: its tables by CloudFormation's outputs, or the local one by `.popwatch/outputs.json`."""
+"""Finding a stack: in AWS by the outputs of CloudFormation, the local one by `.popwatch/outputs.json`."""
 
 import json
 import os
@@ -18,20 +18,22 @@ from popwatch_cli.options import Choice
 from popwatch_cli.target_table import TargetTable
 
 LOCAL_OUTPUTS = Path(".popwatch") / "outputs.json"
-PATIENCE_SECONDS = 2.0
+CONNECT_SECONDS = 2.0
 """How long a local stack may take to accept a connection."""
 
 
 STACK_NAME = "popwatch"
-"""The name of the local stack, and of one in AWS unless another is given."""
+"""The name of the local stack, and the default name of a stack in AWS."""
 
-_MAKING_CLIENTS = Lock()
-"""Clients are safe to share between threads; making them of one session is not."""
+_CLIENT_LOCK = Lock()
+"""Clients may be shared between threads, but a session that creates them may not.
+
+boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html"""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A deployed stack: its outputs, and where its AWS is (`endpoint` None: Amazon's own)."""
+    """A deployed stack: its outputs, and the endpoint of its AWS (None for the real one)."""
 
     name: str
     outputs: Mapping[str, str]
@@ -44,7 +46,7 @@ class Installation:
         return STACK_NAME if self.endpoint else self.name
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the stack's account and region."""
+        """A boto3 client for the stack's account and region."""
         if self.endpoint and self.region:
             return local_client(service, self.endpoint, self.region)
         import boto3  # noqa: PLC0415 - `popwatch test` starts without it
@@ -80,46 +82,48 @@ class Installation:
 
 
 def find(choice: Choice) -> Installation:
-    """The stack that the options of the command name. Raises UserError."""
+    """The stack that the options name. Raises UserError."""
     return find_local() if choice.local else find_stack(choice.stack)
 
 
 def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
-    """The local stack that runs now. Raises UserError."""
+    """The local stack that is running. Raises UserError."""
     try:
-        found = json.loads(outputs_file.read_text())
-        installation = Installation("the local stack", found["outputs"], found["endpoint"], found["region"])
+        saved = json.loads(outputs_file.read_text())
+        installation = Installation("the local stack", saved["outputs"], saved["endpoint"], saved["region"])
     except OSError:
         raise UserError(
             f"No local stack is running: there is no {outputs_file} here. Start one with `make run`, "
-            "or run this in the folder in which it runs."
+            "or give this command in the folder where it was started."
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{outputs_file} cannot be read. Stop the local stack and start it again.") from None
-    if not _listens(found["endpoint"]):
-        raise UserError(f"The local stack of {outputs_file} does not run any more. Start it again with `make run`.")
+    if not _listens(saved["endpoint"]):
+        raise UserError(f"The local stack of {outputs_file} is no longer running. Start it again with `make run`.")
     return installation
 
 
 def _listens(endpoint: str) -> bool:
-    """Whether anything is at an address; boto3 would try for half a minute."""
+    """Whether the endpoint accepts a connection. Checked first, because boto3 would retry for half a minute."""
     address = urlsplit(endpoint)
     try:
-        socket.create_connection((address.hostname, address.port), PATIENCE_SECONDS).close()
+        socket.create_connection((address.hostname, address.port), CONNECT_SECONDS).close()
     except OSError:
         return False
     return True
 
 
 def find_stack(name: str) -> Installation:
-    """The stack of a name in the caller's AWS account and region. Raises UserError."""
+    """The stack with this name in the caller's AWS account and region. Raises UserError."""
     import boto3  # noqa: PLC0415 - `popwatch test` starts without it
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
-    region = os.environ.get("AWS_REGION")  # the name of all other AWS tools; boto3 reads AWS_DEFAULT_REGION only
+    region = os.environ.get("AWS_REGION")  # read by AWS's other tools; boto3 reads AWS_DEFAULT_REGION only
     try:
         stacks = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
+        # docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html: "If the stack doesn't
+        # exist, a ValidationError is returned."
         if error.response["Error"]["Code"] != "ValidationError":
             raise
         raise UserError(
@@ -128,23 +132,23 @@ def find_stack(name: str) -> Installation:
         ) from None
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
     if "TargetsTable" not in outputs:
-        raise UserError(f"The stack {name} is no popwatch: it has no output TargetsTable.")
+        raise UserError(f"{name} is not a popwatch stack: it has no output TargetsTable.")
     return Installation(name, outputs, region=region)
 
 
 def local_client(service: str, endpoint: str, region: str) -> Any:
-    """A boto3 client for an endpoint of a local AWS, whatever the caller's own AWS configuration is."""
-    with _MAKING_CLIENTS:
+    """A boto3 client for a local endpoint, independent of the caller's own AWS configuration."""
+    with _CLIENT_LOCK:
         return _session(region).client(service, endpoint_url=endpoint)
 
 
 @cache
 def _session(region: str) -> Any:
-    """One session for all clients: it reads botocore's descriptions of AWS once."""
-    import boto3  # noqa: PLC0415 - only what talks to AWS pays for it
+    """One session for all clients, because each session reads botocore's service descriptions again."""
+    import boto3  # noqa: PLC0415 - `popwatch test` starts without it
 
     return boto3.session.Session(
         aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - opens nothing
+        aws_secret_access_key="local",  # noqa: S106 - not a real secret
         region_name=region,
     )

@@ -1,7 +1,7 @@
-"""The command `popwatch`: its options, its commands, and how errors reach the user.
+"""The command `popwatch`: its options, its commands, and how errors are shown to the user.
 
-Commands are imported when they are run: `popwatch test` starts without boto3. Exit codes are those of monitoring
-plugins: 0 well, 1 warning, 2 failed, 3 unknown (a mistake in the command, or nothing could be found out).
+Each command is imported when it is run, so `popwatch test` starts without boto3. Exit codes are those of monitoring
+plugins: 0 OK, 1 warning, 2 failed, 3 unknown (a mistake in the command, or the answer could not be found).
 """
 
 import importlib
@@ -12,7 +12,7 @@ import traceback
 import click
 
 from popwatch import __version__
-from popwatch_cli.errors import told
+from popwatch_cli.errors import user_message
 from popwatch_cli.options import Choice
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
 
@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """The command of a name, if there is one."""
+        """The command with this name, or None."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name].split(":")
@@ -58,23 +58,23 @@ Examples:
   popwatch --local targets list
   popwatch --stack my-popwatch targets import targets.yaml
 
-Shell completion: docs/command.md says how to switch it on."""
+Shell completion: docs/command.md says how to turn it on."""
 
 
 @click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--stack", envvar="POPWATCH_STACK", default="popwatch", show_default=True, help="The stack, by its name.")
-@click.option("--local", is_flag=True, help="The local stack that `make run` has started.")
+@click.option("--stack", envvar="POPWATCH_STACK", default="popwatch", show_default=True, help="Name of the stack.")
+@click.option("--local", is_flag=True, help="Use the local stack that `make run` has started.")
 @click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
 @click.pass_context
 def cli(context: click.Context, stack: str, local: bool) -> None:
     """Watch POP3 servers from AWS: test one now, and manage the targets of a stack."""
     context.obj = Choice(stack, local)
-    if os.environ.get("NO_COLOR"):  # https://no-color.org; click looks only whether there is a terminal
+    if os.environ.get("NO_COLOR"):  # https://no-color.org; click itself only checks for a terminal
         context.color = False
 
 
 def main() -> None:
-    """Run the command and leave with its exit code."""
+    """Run the command and exit with its code."""
     try:
         code = cli.main(prog_name="popwatch", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -85,17 +85,18 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("Stopped.")
     except Exception as error:
-        _fail(told(error) or _defect(error))
+        _fail(user_message(error) or _bug(error))
 
 
-def _defect(error: Exception) -> str:
-    """A defect's text, after its traceback: Python's own exit code 1 would be a plugin's warning."""
+def _bug(error: Exception) -> str:
+    """Print the traceback; the message to show after it."""
+    # Not raised: Python would exit with code 1, which a monitor takes for a plugin's warning.
     traceback.print_exception(error)
-    return f"This is a defect of popwatch: {type(error).__name__}. Please report it with the lines above."
+    return f"This is a bug in popwatch: {type(error).__name__}. Please report it with the lines above."
 
 
 def _fail(text: str, error: click.ClickException | None = None) -> None:
-    """Say what is wrong: on one line of the standard output for a monitor that runs plugins, else for people."""
+    """Print what is wrong and exit: on one line of standard output for a monitor, otherwise on standard error."""
     if "--plugin" in sys.argv:
         click.echo(unknown(text))
     else:

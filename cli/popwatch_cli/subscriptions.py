@@ -1,4 +1,4 @@
-"""Who subscribes to a topic, and what keeps SMS from them, as SNS tells it."""
+"""The subscriptions of a topic, and what may keep SMS from arriving, as SNS reports them."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The subscriptions of a topic; sentences about what stands between them and an alert, and what is not known."""
+    """The subscriptions of a topic, with sentences on what may keep alerts from them and on what is not known."""
 
     subscriptions: tuple[Subscription, ...]
     obstacles: tuple[str, ...] = field(default=())
@@ -23,7 +23,7 @@ class Audience:
 
 
 def read_audience(sns: "SNSClient", topic_arn: str) -> Audience:
-    """The audience of a topic. Raises what botocore raises if the subscriptions themselves cannot be read."""
+    """The audience of a topic. Raises botocore's errors if the subscriptions themselves cannot be read."""
     subscriptions = tuple(_subscriptions(sns, topic_arn))
     if not any(subscription.protocol == "sms" for subscription in subscriptions):
         return Audience(subscriptions)
@@ -39,9 +39,9 @@ def read_audience(sns: "SNSClient", topic_arn: str) -> Audience:
         unknown.append(f"Whether the account is in the SMS sandbox: {_why(error)}.")
     try:
         limit = sns.get_sms_attributes(attributes=["MonthlySpendLimit"])["attributes"].get("MonthlySpendLimit", "1")
-        obstacles.append(f"SMS end for the month when they have cost {limit} US dollars (MonthlySpendLimit).")
+        obstacles.append(f"SNS stops SMS for this month at {limit} USD (MonthlySpendLimit).")
     except (ClientError, KeyError) as error:
-        unknown.append(f"The monthly limit of the cost of SMS: {_why(error)}.")
+        unknown.append(f"The monthly spend limit for SMS: {_why(error)}.")
     return Audience(subscriptions, tuple(obstacles), tuple(unknown))
 
 
@@ -50,7 +50,7 @@ def _subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
         for found in page["Subscriptions"]:
             arn = found["SubscriptionArn"]
             address = masked(found["Protocol"], found["Endpoint"])
-            if not arn.startswith("arn:"):
+            if not arn.startswith("arn:"):  # SNS lists `PendingConfirmation` in place of the ARN
                 yield Subscription(found["Protocol"], address, confirmed=False)
                 continue
             attributes: Any = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
@@ -61,7 +61,7 @@ def _subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
 
 
 def masked(protocol: str, endpoint: str) -> str:
-    """An endpoint as it may be shown: enough to know it by, not enough to write to it."""
+    """An endpoint in a form that may be shown: enough to recognize it, not enough to use it."""
     match protocol:
         case "email" | "email-json":
             name, _, host = endpoint.partition("@")

@@ -1,6 +1,7 @@
-"""Items of the Targets table as people write, check and compare them. Pure.
+"""Checking, comparing and showing items of the Targets table. Pure.
 
-What is shown of an item is cleaned: anyone who may write to the table could else write to a colleague's terminal.
+Everything that is shown of an item is cleaned: otherwise whoever may write to the table could send control characters
+to a colleague's terminal.
 """
 
 import difflib
@@ -23,7 +24,7 @@ SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an import would do, and how it is shown."""
+    """What an import would change, and the lines that show it."""
 
     put: Sequence[Item]
     delete: Sequence[str]
@@ -34,7 +35,7 @@ class Change:
 
 
 def compare(there: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
-    """The difference between the table and a file; a number written as a text is no difference."""
+    """The difference between the table and a file; a number written as a string is the same number."""
     before = {name: typed_item(item) for name, item in there.items()}
     changed = [item for name, item in wanted.items() if before.get(name) != item]
     delete = sorted(name for name in there if name not in wanted) if replace else []
@@ -56,9 +57,9 @@ def _change_line(after: Item, before: Item | None) -> str:
 
 
 def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with an item's own fields; `_defaults` is checked as the fields of any target.
+    """What is wrong with an item's own fields; `_defaults` is checked as if it were a target.
 
-    What is wrong with `defaults` is not this item's mistake, and is not repeated for each.
+    A mistake in `defaults` is not repeated for each item.
     """
     if item["target_id"] == DEFAULTS_ID:
         found = parse_target({"host": "any.example", **item, "target_id": "any"}).problems
@@ -74,13 +75,13 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
 
 
 def targets_of(items: Mapping[str, Item]) -> dict[str, Target]:
-    """The targets of a table's items, with its `_defaults` for what they leave out."""
+    """The targets of a table's items, with its `_defaults` for fields that they leave out."""
     defaults = own_fields(items.get(DEFAULTS_ID, {}))
     return {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
 
 
 def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str | None) -> tuple[Target, ...]:
-    """The target of an id, or all of a group, as the stack's items have them. Raises UserError if there is none."""
+    """The target with this id, or all targets of a group. Raises UserError if there are none."""
     targets = targets_of(items)
     if target_id is not None:
         if target_id not in targets:
@@ -93,20 +94,20 @@ def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str 
 
 
 def missing_group(group: str, targets: Iterable[Target]) -> str:
-    """What to say where no target is in a group."""
+    """The message if no target is in a group."""
     groups = ", ".join(sorted({target.group for target in targets if target.group})) or "none"
     return f"There is no target in a group {shown(group)}. The groups are: {shown(groups)}."
 
 
 def missing_target(target_id: str, items: Iterable[str]) -> str:
-    """What to say where there is no target of an id: the one that may have been meant."""
+    """The message if there is no target with this id, with the id that may have been meant."""
     close = difflib.get_close_matches(target_id, list(items), n=1)
-    hint = f"Did you mean {shown(close[0])}?" if close else "`popwatch targets list` shows those that there are."
+    hint = f"Did you mean {shown(close[0])}?" if close else "`popwatch targets list` shows all targets."
     return f"There is no target {shown(target_id)}. {hint}"
 
 
 def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
-    """The mistakes of many targets, each with its line; `defaults` hold unless one of the entries sets them."""
+    """The mistakes of many targets, each with its line; an entry `_defaults` replaces `defaults`."""
     entries = list(entries)
     own = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), defaults)
     return [
@@ -122,7 +123,7 @@ def _line(entry: FileEntry, problem: Problem) -> str:
 
 
 def unknown_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A warning for each field that popwatch does not know, with who has it and what may have been meant."""
+    """A warning for each unknown field, with the targets that have it and the field that may have been meant."""
     owners: dict[str, list[str]] = {}
     for item in items:
         for name in item.keys() - FIELDS_BY_NAME.keys():
@@ -134,7 +135,7 @@ def _unknown_field(name: str, owners: Sequence[str]) -> str:
     others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
     close = difflib.get_close_matches(name, FIELDS_BY_NAME, n=1)
     hint = f" Did you mean `{close[0]}`?" if close else ""
-    return f"{shown(owners[0])}{others}: popwatch knows no field `{shown(name)}`; it is kept, and does nothing.{hint}"
+    return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`: it is kept but has no effect.{hint}"
 
 
 def assigned(item: Item, name: str, text: str) -> Item:
@@ -144,17 +145,17 @@ def assigned(item: Item, name: str, text: str) -> Item:
 
 
 def typed_item(fields: Mapping[str, Any]) -> Item:
-    """An item to write: numbers and truths as such, without empty fields."""
+    """An item to write: numbers and booleans as such, without empty fields."""
     return {name: _typed(name, value) for name, value in fields.items() if value not in (None, "")}
 
 
 def own_fields(item: Mapping[str, Any]) -> Item:
-    """The item without its key, as the defaults of others."""
+    """The item without its key: of `_defaults`, the defaults of all targets."""
     return {name: value for name, value in item.items() if name != "target_id"}
 
 
 def effective(name: str, item: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, str]:
-    """A field's value as it holds for a target, and where it comes from (nothing: the target itself)."""
+    """A field's effective value, and where it comes from (empty: the target itself)."""
     if item.get(name) not in (None, ""):
         return shown(item[name]), ""
     if name != "target_id" and defaults.get(name) not in (None, ""):
@@ -168,7 +169,7 @@ def shown(value: Any) -> str:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A number or a truth that was written as a text, as what it is; anything else as it is."""
+    """A number or boolean that was written as a string, converted; anything else unchanged."""
     field = FIELDS_BY_NAME.get(name)
     if field is None or field.kind not in ("number", "boolean"):
         return value
@@ -179,7 +180,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _from_text(name: str, text: str) -> Any:
-    """What a text of the command line says: JSON for lists and for fields that popwatch does not know."""
+    """The value of a command-line argument: JSON for lists and for unknown fields, otherwise the text itself."""
     field = FIELDS_BY_NAME.get(name)
     if field and "list" not in field.kind:
         return text

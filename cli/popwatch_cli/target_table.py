@@ -1,4 +1,4 @@
-"""The Targets table as its user writes it. Only the command uses this; the function never writes a target."""
+"""Reading and writing the Targets table. Only the command does this; the function never writes a target."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 WRITES_AT_ONCE = 25
-"""Items of one BatchWriteItem."""
+"""The most items that one BatchWriteItem takes."""
 
 PAUSE_SECONDS = 0.2
-"""What DynamoDB is given before it is asked again for what it has left undone, since boto3 does not wait for that."""
+"""Wait before unprocessed items are sent again. boto3 retries errors, and unprocessed items are not an error."""
 
 
 class TargetTable:
-    """The table over a DynamoDB client. Raises what botocore raises once its retries are used up."""
+    """The table over a DynamoDB client. Raises botocore's errors after its retries."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamodb, self._table, self._sleep = dynamodb, table, sleep
@@ -36,34 +36,46 @@ class TargetTable:
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def change(self, target_id: str, put: Plain, remove: Iterable[str] = ()) -> bool:
-        """Put fields of one item, and remove others; whether there is such an item.
+        """Set fields of one item and remove others. False if there is no such item.
 
-        What somebody else changes of it at the same time stays.
+        Only these fields are written: a change of another field at the same time is kept.
         """
-        sets, removes = [f"#{name} = :{name}" for name in put], [f"#{name}" for name in remove]
-        parts = [f"{word} {', '.join(found)}" for word, found in (("SET", sets), ("REMOVE", removes)) if found]
-        values: Any = {"ExpressionAttributeValues": to_item({f":{name}": value for name, value in put.items()})}
+        removed = list(remove)
+        clauses = []
+        if put:
+            clauses.append("SET " + ", ".join(f"#{name} = :{name}" for name in put))
+        if removed:
+            clauses.append("REMOVE " + ", ".join(f"#{name}" for name in removed))
+        request: Any = {
+            "TableName": self._table,
+            "Key": to_item({"target_id": target_id}),
+            "UpdateExpression": " ".join(clauses),
+            # UpdateItem creates an item that does not exist: without this, a removed target would come back in part.
+            "ConditionExpression": "attribute_exists(target_id)",
+            # Placeholders, since field names such as `name` and `group` are reserved words:
+            # docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*put, *removed)},
+        }
+        if put:  # DynamoDB refuses an empty map of values
+            request["ExpressionAttributeValues"] = to_item({f":{name}": value for name, value in put.items()})
         try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=to_item({"target_id": target_id}),
-                UpdateExpression=" ".join(parts),
-                ConditionExpression="attribute_exists(target_id)",
-                ExpressionAttributeNames={f"#{name}": name for name in (*put, *remove)},
-                **(values if put else {}),
-            )
+            self._dynamodb.update_item(**request)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
 
     def write(self, put: Iterable[Plain], delete: Iterable[str] = ()) -> None:
-        """Put items and delete others by their ids; what DynamoDB leaves undone is sent again."""
+        """Put items and delete others by their ids, in batches.
+
+        A throttled table processes a part of a batch and returns the rest, which is sent again:
+        docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+        """
         requests: list[object] = [{"PutRequest": {"Item": to_item(item)}} for item in put]
         requests += [{"DeleteRequest": {"Key": to_item({"target_id": target_id})}} for target_id in delete]
         while requests:
             chunk, requests = requests[:WRITES_AT_ONCE], requests[WRITES_AT_ONCE:]
             answer = self._dynamodb.batch_write_item(RequestItems={self._table: chunk})  # type: ignore[dict-item]
-            undone = answer["UnprocessedItems"].get(self._table, [])
-            if undone:
+            unprocessed = answer["UnprocessedItems"].get(self._table, [])
+            if unprocessed:
                 self._sleep(PAUSE_SECONDS)
-                requests += undone
+                requests += unprocessed

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.web.http import LARGEST_BODY, Request, Response, cookies_of, query_of
 from popwatch.web.site import Site
-from popwatch_cli.errors import UserError, told
+from popwatch_cli.errors import UserError, user_message
 
 QUIET_SECONDS = 30
 """A connection that says nothing for so long is closed."""
@@ -117,7 +117,7 @@ def _answer(site: Site, request: Request) -> Response:
     try:
         return site.answer(request)
     except (BotoCoreError, ClientError) as error:
-        return Response(503, f"{told(error)}\n".encode()).finished(request)
+        return Response(503, f"{user_message(error)}\n".encode()).finished(request)
 
 
 def _request(handler: BaseHTTPRequestHandler, body: str) -> Request:

@@ -236,7 +236,7 @@ def bad_fields(stack: Deployed) -> Iterator[None]:
 
 @ailment(
     1,
-    "a: popwatch knows no field `failures_per_alarm`; it is kept, and does nothing. Did you mean `failures_per_alert`?",
+    "a: unknown field `failures_per_alarm`: it is kept but has no effect. Did you mean `failures_per_alert`?",
 )
 def unknown_field(stack: Deployed) -> Iterator[None]:
     with with_targets(stack, {"target_id": "a", "failures_per_alarm": 2}):

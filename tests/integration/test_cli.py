@@ -162,7 +162,7 @@ def test_defects_are_unknown_to_a_monitor(run: Run, monkeypatch: pytest.MonkeyPa
     ended = run("broken")
     assert ended.code == 3
     assert "ZeroDivisionError: popwatch broken" in ended.err
-    assert "This is a defect of popwatch" in ended.err
+    assert "This is a bug in popwatch" in ended.err
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -438,7 +438,7 @@ def test_stack_of_the_account(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("deployed")
 @pytest.mark.parametrize(
-    ("name", "said"), [("none", "There is no stack none in this AWS account"), ("other", "is no popwatch")]
+    ("name", "said"), [("none", "There is no stack none in this AWS account"), ("other", "other is not a popwatch stack")]
 )
 def test_stack_that_is_none(run: Run, name: str, said: str) -> None:
     """A slip in the name is a sentence with what to do."""
@@ -465,7 +465,7 @@ def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "cannot be read" in run("--local", "targets", "list").err
     gone = {"endpoint": f"http://127.0.0.1:{free_port(0)}", "region": "us-east-1", "outputs": {"TargetsTable": "T"}}
     (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(gone))
-    assert "does not run any more" in run("--local", "targets", "list").err
+    assert "is no longer running" in run("--local", "targets", "list").err
 
 
 def test_test_starts_without_boto3(server: ScriptedServer) -> None:

@@ -124,8 +124,8 @@ def test_suspend_and_resume(do: Do, stack: Installation) -> None:
     ("arguments", "said"),
     [
         (("silence", "a"), "Missing option '--for'"),
-        (("silence", "a", "--for", "long"), "is no length of time: write 90s, 20m, 2h, 1d or 1h30m"),
-        (("silence", "a", "--for", "0h"), "is no length of time"),
+        (("silence", "a", "--for", "long"), "is not a duration: write 90s, 20m, 2h, 1d or 1h30m"),
+        (("silence", "a", "--for", "0h"), "is not a duration"),
         (("silence", "--for", "2h"), "Name one target, or a group with --group NAME."),
         (("silence", "a", "--group", "g", "--for", "2h"), "Name one target, or a group with --group NAME."),
         (("silence", "aa", "--for", "2h"), "There is no target aa."),

@@ -1,10 +1,10 @@
-"""What the command says of errors."""
+"""What the command says about errors."""
 
 import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from popwatch_cli.errors import NEXT_STEPS, UserError, told
+from popwatch_cli.errors import NEXT_STEPS, UserError, user_message
 
 
 def refused(code: str) -> ClientError:
@@ -12,8 +12,8 @@ def refused(code: str) -> ClientError:
 
 
 def test_a_users_mistake_is_told_as_it_is() -> None:
-    """The sentence was written for people."""
-    assert told(UserError("Do this.")) == "Do this."
+    """The sentence was written for people, so it is not changed."""
+    assert user_message(UserError("Do this.")) == "Do this."
 
 
 @pytest.mark.parametrize(
@@ -26,20 +26,20 @@ def test_a_users_mistake_is_told_as_it_is() -> None:
 )
 def test_errors_of_aws_come_with_the_next_step(error: Exception, said: str) -> None:
     """What botocore says, and what to do about it."""
-    assert said in (told(error) or "")
+    assert said in (user_message(error) or "")
 
 
 def test_an_error_without_advice_is_told_all_the_same() -> None:
-    """AWS has more errors than anyone can list."""
-    assert (told(refused("LimitExceeded")) or "").endswith("operation: No.")
+    """Not every error of AWS has a next step."""
+    assert (user_message(refused("LimitExceeded")) or "").endswith("operation: No.")
 
 
 def test_a_defect_is_no_message() -> None:
-    """A bug of popwatch's own keeps its traceback."""
-    assert told(KeyError("x")) is None
+    """A bug in popwatch has no message, so that its traceback is shown."""
+    assert user_message(KeyError("x")) is None
 
 
 def test_advice_names_errors_that_exist() -> None:
-    """The names of botocore's classes are botocore's; the others are codes, which no library lists."""
+    """Names of exceptions are those of botocore; the others are codes, which no library lists."""
     classes = [name for name in NEXT_STEPS if name.endswith("Error") or name == "ProfileNotFound"]
     assert [name for name in classes if not hasattr(botocore.exceptions, name)] == []

@@ -25,7 +25,7 @@ from popwatch.reports.availability import Period
 from popwatch_cli.commands.simulate import with_changes
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import SINCE, SPAN, period_of
+from popwatch_cli.options import DURATION, SINCE, period_of
 from popwatch_cli.rehearsal.simulation import rejudge
 from popwatch_cli.target_items import missing_target, own_fields, shown
 
@@ -86,10 +86,10 @@ LEAD = timedelta(hours=1)
 )
 @click.option(
     "--noise",
-    type=SPAN,
+    type=DURATION,
     default="5m",
     show_default=True,
-    metavar="SPAN",
+    metavar="DURATION",
     help="Failures shorter than this are no true outage.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
