@@ -1,7 +1,7 @@
-"""The monthly bill of a fleet: every charge a line, from measured inputs and dated prices. Pure.
+"""The monthly bill of a fleet: one line for each charge, from measured inputs and dated prices. Pure.
 
-What is measured comes from `measured.json`, which `make bench WRITE=1` writes, and what AWS asks from `prices.json`.
-What can be neither is assumed, by the constants below, and `popwatch cost` says so.
+Measurements come from `measured.json`, which `make bench WRITE=1` writes, and AWS's prices from `prices.json`. What is
+in neither is assumed, by the constants below, and `popwatch cost` prints the assumptions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,32 +17,34 @@ HOURS = DAYS * 24
 GB = 1e9
 
 FULL_CORE_MB = 1769
-"""A Lambda function has a core for each so much memory.
+"""Memory for which a Lambda function gets one full core.
 
 docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 
 IDLE_POLLS = 5 * 3
-"""Empty receives a minute: Lambda keeps five pollers, each of which waits 20 seconds for a message."""
+"""Empty receives a minute: Lambda runs five pollers, each of which waits up to 20 seconds for a message.
+
+docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html"""
 
 REQUEST_BYTES = 65_536
-"""SQS charges a request for each so many bytes of a message."""
+"""SQS counts a message as one request for each 64 KiB."""
 
 SAMPLES_DAYS, RECORDS_DAYS = 30, 400
 
 CALL_SECONDS = 0.01
-"""Assumed: how long a call of DynamoDB or SQS takes from within the region."""
+"""Assumed: time of a call to DynamoDB or SQS from within the region."""
 
 CONVERSATION_SECONDS = 0.4
-"""Assumed: how long the slowest healthy server of a batch takes, from connect to QUIT's reply."""
+"""Assumed: time of the slowest healthy server of a batch, from the connect to the reply to QUIT."""
 
 DEADLINE_SECONDS = 10.0
-"""What a silent server makes its invocation wait: the default of `max_test_seconds`."""
+"""How long an invocation waits for a silent server: the default of `max_test_seconds`."""
 
 COLD_STARTS = 12 * DAYS
-"""Assumed: how often Lambda makes each execution environment anew in a month."""
+"""Assumed: how often in a month Lambda starts each execution environment anew."""
 
 OUTAGES, ALERTS_PER_OUTAGE = DAYS, 4
-"""Assumed of each target that is down: an outage a day, of three alerts and a recovery, each to one email address."""
+"""Assumed for each target that is down: one outage a day with three alerts and a recovery, to one email address."""
 
 REFRESHES = DAYS * 86_400 // 15
 """Requests of one page that is open all month."""
@@ -51,12 +53,12 @@ PAGE_MB = 512
 """Memory of the page's function."""
 
 SECRET_CALLS = DAYS * 1440
-"""The page asks for its password again each minute."""
+"""The page's function reads its password again each minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What AWS asks: `usd` for each `per`, and how much a month is always free."""
+    """A price of AWS: `usd` for each `per`, and the quantity that is free each month."""
 
     usd: float
     per: float
@@ -66,7 +68,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is paid for. `tests` are tests at each tick, `down` is the share of targets that is down, all silent."""
+    """What the bill is for. `tests` is the number in each tick; `down` is the share of targets that never answer."""
 
     targets: int
     tests: float
@@ -88,8 +90,8 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What grows with a count: so much at all, and so much more for each."""
+class Linear:
+    """A quantity that grows with a count: a fixed part, and a part for each."""
 
     fixed: float
     each: float
@@ -101,24 +103,24 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What `make bench` found: units, calls and seconds of CPU time of a tick, by the number of targets or of tests.
+    """The results of `make bench`: units, calls and seconds of CPU time for a tick, by the number of targets or tests.
 
-    `scan_units`, `tick_cpu` and the page's are by targets, `history_reads` and `history_writes` by tests, `test_cpu` by
-    the tests of a batch. `failing_...` is what a target that is lost takes at a tick beyond a healthy one. `hour_bytes`
-    lie in History for each target and hour, `sample_bytes` for each test. `log_bytes` are an invocation's.
+    `scan_units`, `tick_cpu` and those of the page grow with targets, `history_reads` and `history_writes` with tests,
+    `test_cpu` with the tests of a batch. `failing_...` is what a lost target adds to a tick over a healthy one. History
+    holds `hour_bytes` for each target and hour, `sample_bytes` for each test. `log_bytes` is for each invocation.
     """
 
-    scan_units: Line
+    scan_units: Linear
     mark_units: float
-    history_reads: Line
-    history_writes: Line
+    history_reads: Linear
+    history_writes: Linear
     failing_writes: float
     failing_reads: float
     sample_bytes: float
     hour_bytes: float
     message_bytes: float
-    tick_cpu: Line
-    test_cpu: Line
+    tick_cpu: Linear
+    test_cpu: Linear
     tls_cpu: float
     import_cpu: float
     tick_calls: float
@@ -129,19 +131,19 @@ class Measured:
     metrics: float
     failing_metrics: float
     alarms: float
-    page_cpu: Line
-    page_bytes: Line
+    page_cpu: Linear
+    page_bytes: Linear
     page_log_bytes: float
 
 
 def measured_from(plain: Mapping[str, Any]) -> Measured:
-    """The inputs as `measured.json` has them. Raises TypeError for one that is missing or unknown."""
-    values: dict[str, Any] = {name: Line(**v) if isinstance(v, dict) else v for name, v in plain.items()}
+    """The inputs from the content of `measured.json`. Raises TypeError if one is missing or unknown."""
+    values: dict[str, Any] = {name: Linear(**v) if isinstance(v, dict) else v for name, v in plain.items()}
     return Measured(**values)
 
 
 def mean_tests(delays: Sequence[int]) -> float:
-    """How many tests a tick makes on average, by the delays of targets that are up."""
+    """The mean number of tests in a tick, from the delays of targets that are up."""
     return fsum(TICK.total_seconds() / delay for delay in delays)
 
 
@@ -153,8 +155,8 @@ def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[
     return _charges(quantities, prices)
 
 
-def rivals(fleet: Fleet, prices: Mapping[str, Price]) -> dict[str, float]:
-    """What the same fleet costs otherwise, in USD a month, free allowances included."""
+def alternatives(fleet: Fleet, prices: Mapping[str, Price]) -> dict[str, float]:
+    """What the same fleet costs with other services, in USD a month, free allowances included."""
     tests = fleet.tests * TICKS
     naive = [
         ("written twice", "dynamodb-write", 2 * tests),
@@ -165,10 +167,10 @@ def rivals(fleet: Fleet, prices: Mapping[str, Price]) -> dict[str, float]:
         "Route 53 health checks (a TCP connect each 30 s)": _sum(
             _charges([("checks", "route53-check", fleet.targets)], prices)
         ),
-        "CloudWatch Synthetics (a run a test; its Lambda, S3 and logs not counted)": _sum(
+        "CloudWatch Synthetics (one run per test; Lambda, S3 and logs not counted)": _sum(
             _charges([("runs", "synthetics-run", tests)], prices)
         ),
-        "an item and an invocation a test (its duration and logs not counted)": _sum(_charges(naive, prices)),
+        "an item and an invocation per test (duration and logs not counted)": _sum(_charges(naive, prices)),
     }
 
 
@@ -176,7 +178,7 @@ _Quantities = list[tuple[str, str, float]]
 
 
 def _charges(quantities: _Quantities, prices: Mapping[str, Price]) -> list[Charge]:
-    """Price each quantity; an allowance is used up by the first lines that it is for."""
+    """Price each quantity. Lines that share an allowance use it up in their order."""
     left = {name: price.free for name, price in prices.items()}
     charges = []
     for name, price_name, quantity in quantities:
@@ -224,12 +226,12 @@ def _function(fleet: Fleet, measured: Measured) -> _Quantities:
 
 
 def _longest_test(silent: float) -> float:
-    """What a batch waits for, with so many silent targets in it; less than one is one at times."""
+    """How long a batch waits. A mean of less than one silent target is one in that share of the ticks."""
     return CONVERSATION_SECONDS + min(1.0, silent) * (DEADLINE_SECONDS - CONVERSATION_SECONDS)
 
 
 def _queued(fleet: Fleet) -> float:
-    """Messages of a month."""
+    """SQS messages in a month. A fleet of one batch is tested by its tick, without a message."""
     batches = batch_count(fleet.targets)
     return batches * (TICKS + HOURS) if batches > 1 else 0.0
 

@@ -34,11 +34,11 @@ class Change:
         return bool(self.put or self.delete)
 
 
-def compare(there: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
+def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
     """The difference between the table and a file; a number written as a string is the same number."""
-    before = {name: typed_item(item) for name, item in there.items()}
+    before = {name: typed_item(item) for name, item in present.items()}
     changed = [item for name, item in wanted.items() if before.get(name) != item]
-    delete = sorted(name for name in there if name not in wanted) if replace else []
+    delete = sorted(name for name in present if name not in wanted) if replace else []
     lines = [_change_line(item, before.get(item["target_id"])) for item in changed]
     return Change(changed, delete, lines + [f"- {shown(name)}" for name in delete])
 

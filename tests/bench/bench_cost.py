@@ -7,7 +7,7 @@ targets, silent all the time; the page is open all month.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from popwatch_cli.bill import Fleet, bill, rivals
+from popwatch_cli.bill import Fleet, alternatives, bill
 from popwatch_cli.commands.cost import read_measured, read_prices
 
 SIZES, DELAYS = (10, 100, 1000, 10_000), (60, 300)
@@ -56,7 +56,7 @@ def memories() -> Iterator[str]:
 def instead() -> Iterator[str]:
     """1,000 targets each minute by other ways."""
     yield "1,000 targets each minute otherwise:"
-    for name, usd in rivals(Fleet(1000, 1000.0), read_prices("us-east-1")[1]).items():
+    for name, usd in alternatives(Fleet(1000, 1000.0), read_prices("us-east-1")[1]).items():
         yield f"  {name:<76}{usd:>12,.2f}"
 
 

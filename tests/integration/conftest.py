@@ -17,7 +17,7 @@ from tests.tables import NAMES, create_tables, delete_tables
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -51,7 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that speaks DynamoDB."""
+    """The endpoint of a local AWS with DynamoDB and SNS."""
     local = LocalStack(tmp_path_factory.mktemp("aws"), tmp_path_factory.mktemp("state"), port=free_port(0))
     local.start()
     yield local.endpoint
@@ -60,7 +60,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """A stack's tables with two targets of a group and one of none."""
+    """The tables of a stack with two targets in a group and one without."""
     monkeypatch.chdir(tmp_path)
     dynamodb = local_client("dynamodb", endpoint, "us-east-1")
     create_tables(dynamodb)
@@ -80,7 +80,7 @@ def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def do(run: Run, stack: Installation) -> Do:  # noqa: ARG001 - the command finds the stack itself
-    """Run the command on the stack; what it says. `code` is how it should end."""
+    """Run the command on the stack and return what it prints. `code` is the expected exit code."""
 
     def do_command(*arguments: str, code: int = 0) -> str:
         ended = run("--local", *arguments)

@@ -1,13 +1,13 @@
-"""The console blocks of the docs: a command behind `$ `, and what it prints, as a reader sees it.
+"""The console blocks of the docs: a command after `$ `, and what it prints.
 
-A block is indented by four blanks. A comment before it says when it is run, by the clock of `night`; each
-page begins a night of its own, and what its commands change holds for those below them.
+A block is indented by four spaces. A comment before it gives the time at which it is run, in the data of `night`. Each
+page begins with new data, and what its commands change applies to the commands below them.
 
     <!-- at 03:15:30 -->
 
         $ popwatch status
 
-What differs from run to run stands for itself: milliseconds of a real test, SNS's message ids.
+What differs between runs is not compared: milliseconds of a real test, message ids of SNS.
 """
 
 import re
@@ -25,12 +25,12 @@ VARYING = (
     (re.compile(r"\b\d+(?:\.\d+)? ms"), "# ms"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "#"),
 )
-"""What is not compared, and what stands in its place."""
+"""What is not compared, and what replaces it."""
 
 
 @dataclass(slots=True)
 class Console:
-    """A command of a page, the lines it should print, when it is run, and where its output stands in the page."""
+    """A command of a page, the lines that it should print, when it is run, and the first line of its output."""
 
     command: str
     at: datetime
@@ -46,8 +46,8 @@ def consoles(page: Path) -> list[Console]:
 def _consoles(lines: Sequence[str]) -> Iterator[Console]:
     at, current = START.replace(hour=3, minute=0), None
     for number, line in enumerate(lines):
-        if moment := AT.fullmatch(line.strip()):
-            at = at.replace(hour=int(moment[1]), minute=int(moment[2]), second=int(moment[3] or 0))
+        if match := AT.fullmatch(line.strip()):
+            at = at.replace(hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 0))
         if line.startswith(PROMPT) or (current and line and not line.startswith(INDENT)):
             if current:
                 yield _trimmed(current)
@@ -65,19 +65,19 @@ def _trimmed(console: Console) -> Console:
 
 
 def comparable(lines: Sequence[str], *, milliseconds: bool) -> list[str]:
-    """Lines without what differs from run to run; milliseconds do only where real servers are tested."""
+    """Lines without what differs between runs. `milliseconds`: the command tests real servers."""
     varying = VARYING if milliseconds else VARYING[1:]
     return [_masked(line.rstrip(), varying) for line in lines]
 
 
 def _masked(line: str, varying: Sequence[tuple[re.Pattern[str], str]]) -> str:
-    for pattern, instead in varying:
-        line = pattern.sub(instead, line)
+    for pattern, replacement in varying:
+        line = pattern.sub(replacement, line)
     return re.sub(r" +# ms", " # ms", line)
 
 
 def rewrite(page: Path, console: Console, printed: Sequence[str]) -> None:
-    """Put what a command prints into its page."""
+    """Write the output of a command into its page."""
     lines = page.read_text().split("\n")
     shown = [f"{INDENT}{line}".rstrip() for line in printed]
     lines[console.first : console.first + len(console.output)] = shown

@@ -1,7 +1,7 @@
-"""The night that the docs tell of, by a clock of its own: the tables, topic and receivers that their commands see.
+"""The night that the docs describe, in simulated time: tables, topic and receivers for their commands.
 
-Mail Berlin says nothing from 03:12 to 03:40 UTC on 23 November 2026, as in docs/alerts.md. Mail Rome has refused one
-connection at 02:40, and Oslo is tested each five minutes. Everything else passes.
+Mail Berlin does not answer from 03:12 to 03:40 UTC on 23 November 2026, as in docs/alerts.md. Mail Rome refuses one
+connection at 02:40, and Mail Oslo is tested every five minutes. All other tests pass.
 """
 
 import json
@@ -46,10 +46,10 @@ SMS_POLICY = {"alert_number": [{"numeric": [">=", 2]}]}
 
 
 class Night(World):
-    """A world whose servers behave as the docs say."""
+    """A world whose servers behave as the docs describe."""
 
     def outcome(self, target: Target) -> Outcome:
-        """What a test of a target at this moment finds."""
+        """The outcome of a test of a target now."""
         if target.target_id == "mail-berlin" and OUTAGE[0] <= self.now < OUTAGE[1]:
             return replace(FAILED, started_at=self.now)
         if target.target_id == "mail-rome" and self.now == REFUSED_AT:
@@ -59,12 +59,12 @@ class Night(World):
         expires = START + timedelta(days=13, hours=6) if target.target_id == "mail-rome" else None
         return Outcome(self.now, Phase.QUIT, rtt_ms=12.5 + slower, certificate_expires=expires)
 
-    def go_on_to(self, moment: datetime) -> None:
-        """All ticks up to a moment."""
-        while self._next_tick <= moment:
+    def advance_to(self, time: datetime) -> None:
+        """Run all ticks up to a time."""
+        while self._next_tick <= time:
             self.minute(self._next_tick)
             self._next_tick += MINUTE
-        self.now = moment
+        self.now = time
 
     def set_up(self) -> None:
         """The stack with its targets and receivers, before the first tick."""
@@ -78,18 +78,18 @@ class Night(World):
             Endpoint="+4915550100",
             Attributes={"FilterPolicy": json.dumps(SMS_POLICY)},
         )
-        self._forget_the_mailbox()
+        self._unsubscribe_the_queue()
 
     def stacks(self) -> list[dict[str, Any]]:
-        """What CloudFormation says of the stack."""
+        """The answer of CloudFormation about the stack."""
         outputs = {
             "TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History",
             "AlertTopicArn": self.topic, "SamplesDays": "30", "RecordsDays": "400",
         }  # fmt: skip
         return [{"Outputs": [{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()]}]
 
-    def _forget_the_mailbox(self) -> None:
-        """The tests' own queue is no receiver that a reader has."""
+    def _unsubscribe_the_queue(self) -> None:
+        """Remove the tests' own queue, which is not a receiver that a reader has."""
         for found in self.sns.list_subscriptions_by_topic(TopicArn=self.topic)["Subscriptions"]:
             if found["Protocol"] == "sqs":
                 self.sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
@@ -97,7 +97,7 @@ class Night(World):
 
 @contextmanager
 def new_night() -> Iterator[Night]:
-    """A night of its own; what moto cannot answer is answered here."""
+    """A night with its own data. Calls that moto does not support are answered here."""
     with mock_aws():
         night = Night(now=EVENING)
         night.set_up()
@@ -119,5 +119,5 @@ class _Accepted:
 
 
 def _answered(answer: dict[str, Any], **_: object) -> tuple[_Accepted, dict[str, Any]]:
-    """What botocore takes for the answer to a call that it then does not make."""
+    """Returned from a `before-call` handler, this replaces the request: botocore does not send it."""
     return _Accepted(), answer

@@ -1,4 +1,4 @@
-"""The command as its user runs it: what it prints, what it writes, how it ends."""
+"""The command as its user runs it: what it prints, what it writes, and its exit code."""
 
 import json
 import ssl
@@ -41,7 +41,7 @@ def table(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_test_of_a_healthy_server(run: Run, server: ScriptedServer) -> None:
-    """Step by step, then the verdict; exit code 0."""
+    """Each step, then the result; exit code 0."""
     ended = run("test", "127.0.0.1", "--port", server.listen("healthy"))
     assert ended.code == 0
     lines = ended.out.splitlines()
@@ -77,7 +77,10 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
     bad = json.loads(run("test", "127.0.0.1", "-p", server.listen("refused"), "--json").out)
     assert good.keys() == bad.keys()
     assert (good["result"], good["error"]) == ("passed", None)
-    assert good["rtt_source"] in ("kernel", "loop")  # the kernel begins to stamp a moment after the first test asks
+    assert good["rtt_source"] in (
+        "kernel",
+        "loop",
+    )  # the kernel begins to add timestamps shortly after the first request
     assert (bad["result"], bad["error"], bad["reason"], bad["phase"]) == (
         "failed",
         "cannot-connect",
@@ -124,7 +127,7 @@ def test_mistakes_in_the_command(run: Run, arguments: list[str], said: str) -> N
     ],
 )
 def test_options_without_effect_are_refused(run: Run, arguments: list[str], said: str) -> None:
-    """Nobody relies on an option that another one has switched off."""
+    """An option that another one makes useless is an error, so that no one relies on it."""
     ended = run("test", *arguments)
     assert ended.code == 3
     assert said in ended.out + ended.err
@@ -136,7 +139,7 @@ def test_a_mistake_cannot_forge_figures(run: Run) -> None:
 
 
 def test_an_authority_that_is_no_text(run: Run, tmp_path: Path) -> None:
-    """A certificate in its binary form is a sentence, too."""
+    """A certificate in its binary form is reported as a mistake."""
     (tmp_path / "ca.der").write_bytes(b"\x30\x82\xff\xfe")
     ended = run("test", "127.0.0.1", "--ca", tmp_path / "ca.der")
     assert ended.code == 3
@@ -144,14 +147,14 @@ def test_an_authority_that_is_no_text(run: Run, tmp_path: Path) -> None:
 
 
 def test_plugin_says_more_when_asked(run: Run, server: ScriptedServer) -> None:
-    """`-v` keeps the one line and adds the steps on the standard error."""
+    """`-v` keeps the one line and adds the steps on standard error."""
     ended = run("test", "--plugin", "-v", "127.0.0.1", "-p", server.listen("healthy"))
     assert ended.out.count("\n") == 1
     assert "PASSED" in ended.err
 
 
 def test_defects_are_unknown_to_a_monitor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect is exit code 3 with its traceback, never Python's own 1, which a monitor takes for a warning."""
+    """A bug ends with exit code 3 and a traceback, never with Python's own 1, which a monitor takes for a warning."""
 
     class Broken(click.Command):
         def invoke(self, ctx: click.Context) -> None:
@@ -167,7 +170,7 @@ def test_defects_are_unknown_to_a_monitor(run: Run, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_colour(run: Run, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
-    """Colour is for terminals, and NO_COLOR takes it away there, too."""
+    """Colour is for terminals only, and NO_COLOR turns it off there."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     if quiet:
         monkeypatch.setenv("NO_COLOR", "1")
@@ -209,7 +212,7 @@ def test_many_targets(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
 
 
 def test_defaults_of_a_file(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
-    """The line `_defaults` holds for all others and is no target; a null id is no id."""
+    """The line `_defaults` applies to all others and is not a target; a null id counts as missing."""
     path = tmp_path / "targets.jsonl"
     rows = [{"target_id": None, "host": "127.0.0.1"}, {"target_id": "_defaults", "port": server.listen("healthy")}]
     path.write_text("\n".join(map(json.dumps, rows)))
@@ -219,7 +222,7 @@ def test_defaults_of_a_file(run: Run, server: ScriptedServer, tmp_path: Path) ->
 
 
 def test_ids_of_a_file_are_cleaned_for_the_terminal(run: Run, tmp_path: Path) -> None:
-    """Whoever wrote the file cannot write to the terminal."""
+    """A file cannot send control characters to the terminal."""
     path = tmp_path / "targets.jsonl"
     path.write_text(json.dumps({"target_id": "a\x1b]0;b", "host": "127.0.0.1"}))
     assert "a?]0;b" in run("test", "--file", path).out
@@ -237,7 +240,7 @@ def test_ids_of_a_file_are_cleaned_for_the_terminal(run: Run, tmp_path: Path) ->
     ],
 )
 def test_bad_files_of_targets(run: Run, tmp_path: Path, text: str, said: str) -> None:
-    """A file that is none ends in a sentence before anything is tested."""
+    """A bad file ends the command with a sentence before anything is tested."""
     path = tmp_path / "targets.jsonl"
     path.write_text(text, errors="surrogateescape")
     ended = run("test", "--file", path)
@@ -246,7 +249,7 @@ def test_bad_files_of_targets(run: Run, tmp_path: Path, text: str, said: str) ->
 
 
 def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
-    """A target from its first field to its end."""
+    """A target from its first field to its removal."""
     assert (
         run("--local", "targets", "put", "a", "host=pop.example.net", "port=1110", "tls=starttls", 'tags=["x"]').code
         == 0
@@ -279,7 +282,7 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     [
         (["put", "a", "host=pop.example.net", "port=x"], "The field `port` cannot be used"),
         (["put", "a", "port=110"], "The field `host` is missing"),
-        (["put", "a", "host"], "is no assignment"),
+        (["put", "a", "host"], "is not an assignment"),
         (["put", "a", "host=x.example", "sms={nmae}"], "there is no token {nmae}"),
         (["put", "_secret", "host=x.example"], "names that begin with `_`"),
         (["put", "_defaults", "delay_up=1"], "The field `delay_up`"),
@@ -288,7 +291,7 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     ],
 )
 def test_mistakes_write_nothing(run: Run, table: TargetTable, arguments: list[str], said: str) -> None:
-    """The sentence names the field or the target and the next step; the table is as it was."""
+    """The sentence names the field or the target and the next step; the table is unchanged."""
     table.write([{"target_id": "mail-berlin", "host": "pop.example.net"}])
     before = table.read()
     ended = run("--local", "targets", *arguments)
@@ -298,7 +301,7 @@ def test_mistakes_write_nothing(run: Run, table: TargetTable, arguments: list[st
 
 
 def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
-    """A slip of the pen is told with what may have been meant."""
+    """A misspelt field is reported with the field that may have been meant."""
     ended = run("--local", "targets", "put", "a", "host=pop.example.net", "grup=x")
     assert ended.code == 0
     assert "Did you mean `group`?" in ended.err
@@ -308,7 +311,7 @@ def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
 
 
 def test_import_shows_asks_and_writes(run: Run, table: TargetTable, tmp_path: Path) -> None:
-    """What is new, changed and removed is shown; without a terminal to ask on, --yes is needed."""
+    """New, changed and removed targets are shown; without a terminal for the question, --yes is needed."""
     table.write([{"target_id": "old", "host": "old.example"}, {"target_id": "a", "host": "a.example", "port": 110}])
     path = tmp_path / "targets.yaml"
     path.write_text("- {target_id: a, host: a.example, port: 995, tls: implicit}\n- {target_id: b, host: b.example}\n")
@@ -348,7 +351,7 @@ def test_export_and_import_again(run: Run, table: TargetTable, tmp_path: Path) -
     items.append({"target_id": "hand", "host": "x.example", "port": "0110", "enabled": "Yes", "max_test_seconds": 2.5})
     table.write([*items, {"target_id": "_defaults", "delay_up": 300}])
     for name in ("targets.yaml", "targets.jsonl", "targets.csv"):
-        assert "61 items" in run("--local", "targets", "export", tmp_path / name).out
+        assert "61 items written to" in run("--local", "targets", "export", tmp_path / name).out
         again = run("--local", "targets", "import", tmp_path / name, "--yes", "--replace")
         assert again.out == "Nothing to change.\n", name
 
@@ -356,7 +359,7 @@ def test_export_and_import_again(run: Run, table: TargetTable, tmp_path: Path) -
 def test_check(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """The table or a file: mistakes, unknown fields, and an exit code."""
     table.write([{"target_id": "a", "host": "a.example"}])
-    assert run("--local", "targets", "check").out == "1 items, 0 mistakes.\n"
+    assert run("--local", "targets", "check").out == "1 item, 0 mistakes.\n"
     path = tmp_path / "t.yaml"
     path.write_text("- {target_id: a, host: a.example, delay_up: 5, email: '{'}\n")
     ended = run("--local", "targets", "check", path)
@@ -376,7 +379,7 @@ def test_mistakes_of_the_defaults_are_told_once(run: Run, table: TargetTable, tm
 
 
 def test_what_the_table_says_is_cleaned_for_the_terminal(run: Run, table: TargetTable) -> None:
-    """Whoever may write to the table cannot write to a colleague's terminal."""
+    """Whoever may write to the table cannot send control characters to a colleague's terminal."""
     table.write([{"target_id": "a", "host": "a.example", "name": "\x1b[2Jb", "\x1bx": "\x1by"}])
     for arguments in (["list"], ["show", "a"], ["check"]):
         ended = run("--local", "targets", *arguments)
@@ -391,7 +394,7 @@ def test_remove_twice_the_same(run: Run, table: TargetTable) -> None:
 
 
 def test_put_takes_texts_as_they_are(run: Run, table: TargetTable) -> None:
-    """A name that looks like a number, a truth or nothing is a name."""
+    """A name that looks like a number, a boolean or null is a name."""
     for text in ("007", "1e5", "true", "null", "NaN", "[1]"):
         assert run("--local", "targets", "put", "a", "host=a.example", f"name={text}").code == 0
         item = table.get("a")
@@ -438,17 +441,18 @@ def test_stack_of_the_account(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("deployed")
 @pytest.mark.parametrize(
-    ("name", "said"), [("none", "There is no stack none in this AWS account"), ("other", "other is not a popwatch stack")]
+    ("name", "said"),
+    [("none", "There is no stack none in this AWS account"), ("other", "other is not a popwatch stack: it has no")],
 )
 def test_stack_that_is_none(run: Run, name: str, said: str) -> None:
-    """A slip in the name is a sentence with what to do."""
+    """A mistake in the name is reported with what to do."""
     ended = run("--stack", name, "targets", "list")
     assert ended.code == 3
     assert said in ended.err
 
 
 def test_no_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What botocore says comes with the next step."""
+    """The error of botocore is shown with the next step."""
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     ended = run("targets", "list")
@@ -457,7 +461,7 @@ def test_no_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `make run` the sentence says how to start it; a broken file says what to do."""
+    """Without `make run` the message says how to start it; for a broken file it says what to do."""
     monkeypatch.chdir(tmp_path)
     assert "make run" in run("--local", "targets", "list").err
     (tmp_path / ".popwatch").mkdir()
@@ -469,7 +473,7 @@ def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_test_starts_without_boto3(server: ScriptedServer) -> None:
-    """The one-off test imports nothing of AWS's, so that a monitor can run it each minute."""
+    """`popwatch test` does not import boto3, so that a monitor can run it each minute."""
     import subprocess  # noqa: PLC0415
 
     code = "import sys; from popwatch_cli.main import main\ntry: main()\nfinally: print('boto3' in sys.modules)"
@@ -481,7 +485,7 @@ def test_test_starts_without_boto3(server: ScriptedServer) -> None:
 
 
 def test_cost_of_the_own_fleet(run: Run, table: TargetTable) -> None:
-    """The bill is of the stack's own targets, by their delays."""
+    """The bill is for the stack's own targets, by their delays."""
     table.write([{"target_id": f"t{n}", "host": "pop.example.net", "delay_up": 60 * (n + 1)} for n in range(2)])
     ended = run("--local", "cost")
     assert ended.code == 0

@@ -1,6 +1,6 @@
-"""Every console of the docs shows what its command really prints.
+"""Every console block of the docs shows the real output of its command.
 
-With POPWATCH_REWRITE_DOCS=1 in the environment the pages are put right instead: look at what has changed in them.
+With POPWATCH_REWRITE_DOCS=1 in the environment the pages are corrected instead: review the changes.
 """
 
 import io
@@ -24,11 +24,11 @@ PAGES = [page for page in (*sorted((PROJECT / "docs").glob("*.md")), PROJECT / "
 QUESTION = "Write this? [y/N]: "
 SAMPLES = PROJECT / "tests" / "samples"
 SERVERS = {"1110": "healthy", "1125": "smtp"}
-"""The servers that consoles of `popwatch test` speak to, by the ports that the docs give them."""
+"""The servers that `popwatch test` is run against, by their ports in the docs."""
 
 
-class Typing(io.StringIO):
-    """A reader at a terminal who answers a question."""
+class AnsweringTerminal(io.StringIO):
+    """Standard input from a terminal at which a question is answered."""
 
     def isatty(self) -> bool:
         return True
@@ -36,25 +36,25 @@ class Typing(io.StringIO):
 
 @pytest.fixture
 def ports() -> Iterator[dict[str, int]]:
-    """The ports of the docs as they are here."""
+    """The real ports by those of the docs."""
     with ScriptedServer() as server:
         yield {port: server.listen(script) for port, script in SERVERS.items()}
 
 
 @pytest.fixture(autouse=True)
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader's terminal, name and folder, with the files that the docs speak of."""
+    """A reader's terminal, name and folder, with the files that the docs mention."""
     monkeypatch.setenv("COLUMNS", "116")
     monkeypatch.setenv("POPWATCH_BY", "night-shift")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "stdin", Typing("y\n"))
+    monkeypatch.setattr(sys, "stdin", AnsweringTerminal("y\n"))
     for sample in SAMPLES.iterdir():
         (tmp_path / sample.name).write_bytes(sample.read_bytes())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_consoles_show_what_commands_print(page: Path, run: Run, ports: dict[str, int]) -> None:
-    """Each command of a page in its order: what it prints is what stands below it."""
+    """The commands of a page in their order: each prints what the page shows below it."""
     wrong = []
     with new_night() as night:
         for console in consoles(page):
@@ -72,7 +72,7 @@ def test_consoles_show_what_commands_print(page: Path, run: Run, ports: dict[str
 
 
 def said(console: Console, night: Night, run: Run, ports: dict[str, int]) -> list[str]:
-    """What a command prints at its moment, the ports written as the docs have them."""
+    """What a command prints at the time of its console, with the ports of the docs."""
     words = shlex.split(console.command)
     assert words[0] == "popwatch", console.command
     if words[1] == "test":
@@ -82,7 +82,7 @@ def said(console: Console, night: Night, run: Run, ports: dict[str, int]) -> lis
         for port, real in ports.items():
             text = re.sub(rf"\b{real}\b", port, text)
     else:
-        night.go_on_to(console.at)
+        night.advance_to(console.at)
         with time_machine.travel(console.at, tick=False):
             ended = run(*words[1:])
         text = (ended.err + ended.out).replace(QUESTION, f"{QUESTION}y\n")

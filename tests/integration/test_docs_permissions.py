@@ -52,7 +52,7 @@ def documented(row: str) -> set[str]:
 @pytest.fixture
 def night() -> Iterator[Night]:
     with new_night() as found:
-        found.go_on_to(START.replace(minute=15))
+        found.advance_to(START.replace(minute=15))
         yield found
 
 

@@ -13,8 +13,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["targets.yaml", "--modules", "blackbox.yml"], "--modules does nothing without --from blackbox"),
-        (["--from", "nagios", "nagios.cfg", "--modules", "blackbox.yml"], "--modules does nothing without"),
+        (["targets.yaml", "--modules", "blackbox.yml"], "--modules has no effect without --from blackbox"),
+        (["--from", "nagios", "nagios.cfg", "--modules", "blackbox.yml"], "--modules has no effect without"),
         (["--from", "zabbix", "nagios.cfg"], "is not one of 'nagios', 'blackbox'"),
         (["--from", "nagios", "targets.yaml"], "Line 1 does not begin a definition"),
         (["--from", "blackbox", "none.yaml"], "none.yaml cannot be read"),

@@ -1,4 +1,4 @@
-"""`simulate` and `replay` against whole sweeps: what they say would happen is what happens."""
+"""`simulate` and `replay` compared with complete sweeps: what they predict is what happens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ POLICIES = st.fixed_dictionaries(
 
 
 class OutageWorld(World):
-    """A world in which one server fails for a while, to the second."""
+    """A world in which one server fails from one second to another."""
 
     outage: tuple[timedelta, timedelta] = (timedelta(), timedelta())
 
@@ -57,7 +57,7 @@ def new_outage_world() -> Iterator[OutageWorld]:
 @SLOW
 @given(POLICIES, st.integers(0, 99), st.integers(1, 900), st.integers(0, 150))
 def test_simulated_is_what_sweeps_do(policy: dict[str, Any], number: int, outage: int, after: int) -> None:
-    """The same tests at the same seconds, the same states and alerts, whatever the delays; none later than promised."""
+    """With any delays: the same tests at the same seconds, the same states and alerts, and none later than promised."""
     target = parse_target({"target_id": "t", "host": "pop.example.net", "name": f"t{number}", **policy})
     length, begins_after = timedelta(seconds=outage), timedelta(seconds=after)
     steps = list(simulate(target, length, ErrorCode.TIMED_OUT, NOON, begins_after=begins_after))
@@ -79,24 +79,24 @@ def test_simulated_is_what_sweeps_do(policy: dict[str, Any], number: int, outage
     ]
     states = sorted((event["tick"], State(event["state"])) for event in events if event["kind"] == "transition")
     assert states == expected
-    told = [(event["tick"], event["subject"]) for event in events if event["kind"] == "alert"]
-    assert sorted(told) == [(step.at, step.message.subject) for step in steps if step.message]
+    alerts = [(event["tick"], event["subject"]) for event in events if event["kind"] == "alert"]
+    assert sorted(alerts) == [(step.at, step.message.subject) for step in steps if step.message]
     first = first_alert(steps)
     if first:
         late = first.at - NOON - begins_after + timedelta(seconds=target.max_test_seconds)
         assert late <= longest_notice(target.policy, target.max_test_seconds)
 
 
-SIGNS = st.lists(st.sampled_from(".....xxx"), min_size=5, max_size=40).map("".join)
+PATTERNS = st.lists(st.sampled_from(".....xxx"), min_size=5, max_size=40).map("".join)
 """What a server does at each tick: `.` passes, `x` fails."""
 
 
 @SLOW
-@given(POLICIES, SIGNS, SIGNS, st.booleans(), st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20)))
+@given(POLICIES, PATTERNS, PATTERNS, st.booleans(), st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20)))
 def test_replayed_is_what_happened(
     policy: dict[str, Any], pattern: str, parent: str, depends: bool, silence: tuple[int, int] | None
 ) -> None:
-    """Unchanged settings bring just the alerts that were sent, with a gateway before it and a window of maintenance."""
+    """Unchanged settings give exactly the alerts that were sent, with a gateway and a maintenance window."""
     fields = {**policy, **({"depends_on": "gateway"} if depends else {})}
     if silence:
         begin, length = silence

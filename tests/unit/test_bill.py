@@ -1,4 +1,4 @@
-"""The bill: a case worked by hand, the allowances, and the form of the two data files."""
+"""The bill: a case calculated by hand, the allowances, and the form of the two data files."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -6,23 +6,23 @@ from pathlib import Path
 import click
 import pytest
 
-from popwatch_cli.bill import Charge, Fleet, Line, Measured, Price, bill, mean_tests, rivals
+from popwatch_cli.bill import Charge, Fleet, Linear, Measured, Price, alternatives, bill, mean_tests
 from popwatch_cli.commands.cost import SHARE, fleet_of, read_measured, read_prices
 from popwatch_cli.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
 MEASURED = Measured(
-    scan_units=Line(1.0, 0.03),
+    scan_units=Linear(1.0, 0.03),
     mark_units=1.0,
-    history_reads=Line(0.0, 0.005),
-    history_writes=Line(1.0, 0.01),
+    history_reads=Linear(0.0, 0.005),
+    history_writes=Linear(1.0, 0.01),
     failing_writes=2.0,
     failing_reads=0.5,
     sample_bytes=20.0,
     hour_bytes=50.0,
     message_bytes=400.0,
-    tick_cpu=Line(0.1, 0.0001),
-    test_cpu=Line(0.05, 0.0002),
+    tick_cpu=Linear(0.1, 0.0001),
+    test_cpu=Linear(0.05, 0.0002),
     tls_cpu=0.001,
     import_cpu=0.5,
     tick_calls=5.0,
@@ -33,8 +33,8 @@ MEASURED = Measured(
     metrics=3.0,
     failing_metrics=4.0,
     alarms=6.0,
-    page_cpu=Line(0.01, 0.0001),
-    page_bytes=Line(1000.0, 20.0),
+    page_cpu=Linear(0.01, 0.0001),
+    page_bytes=Linear(1000.0, 20.0),
     page_log_bytes=700.0,
 )
 _, PRICES = read_prices("us-east-1")
@@ -46,7 +46,7 @@ def charges(fleet: Fleet) -> dict[str, Charge]:
 
 
 def test_hand_worked() -> None:
-    """1,000 targets each minute: 43,200 ticks, two batches, each quantity worked out by hand."""
+    """1,000 targets each minute: 43,200 ticks, two batches, each quantity calculated by hand."""
     found = {name: charge.quantity for name, charge in charges(THOUSAND).items()}
     assert found == {
         "DynamoDB write units": pytest.approx(43_200 * (1 + 1 + 10)),
@@ -69,7 +69,7 @@ def test_hand_worked() -> None:
 
 
 def test_prices_and_allowances() -> None:
-    """What is free is taken off once, from the first line that it is for; what has no allowance costs the same."""
+    """An allowance is used once, by the first lines that it applies to; a line without one costs the same."""
     found = charges(THOUSAND)
     assert found["DynamoDB write units"].without_free == pytest.approx(0.324)
     assert found["DynamoDB write units"].with_free == pytest.approx(0.324)
@@ -82,7 +82,7 @@ def test_prices_and_allowances() -> None:
 
 
 def test_one_batch_needs_no_queue() -> None:
-    """A fleet of one batch is tested by the invocation of its tick; what is left of SQS are the idle polls."""
+    """A fleet of one batch is tested by the invocation of its tick, so SQS only has idle polls."""
     found = charges(replace(THOUSAND, targets=100, tests=100.0))
     assert found["Lambda requests"].quantity == 43_200
     assert found["SQS requests with messages"].quantity == 0
@@ -101,14 +101,14 @@ def test_down() -> None:
 
 
 def test_half_a_target_down_makes_its_batch_wait_half_the_time() -> None:
-    """A share that comes to less than a target of a batch is one at times."""
+    """A mean of less than one silent target in a batch is one in that share of the ticks."""
     healthy, failing = charges(THOUSAND), charges(replace(THOUSAND, down=0.001))
     more = failing["Lambda GB-seconds"].quantity - healthy["Lambda GB-seconds"].quantity
     assert more == pytest.approx(2 * 0.5 * 9.6 * 43_200 * 1769 / 1024)
 
 
 def test_tls_and_page() -> None:
-    """TLS takes CPU time and bytes; the page is asked four times a minute and reads what a tick reads."""
+    """TLS takes CPU time and bytes; the page is requested four times a minute and reads as much as a tick."""
     secure = charges(replace(THOUSAND, tls=1.0, page=True))
     assert secure["data out, GB"].quantity == pytest.approx(43.2e6 * 1300 / 1e9)
     assert secure["page: Lambda requests"].quantity == 172_800
@@ -126,13 +126,13 @@ def test_less_memory_costs_no_more_for_computing_but_less_for_waiting() -> None:
 
 
 def test_tests_of_a_tick() -> None:
-    """Each target gives a tick its share of tests, by its delay."""
+    """Each target adds a share of a test to each tick, by its delay."""
     assert mean_tests([60, 300, 30]) == pytest.approx(3.2)
 
 
 def test_rivals() -> None:
-    """The other ways, by hand: 1,000 checks, 43.2 million runs, two writes and two half reads a test."""
-    checks, runs, naive = rivals(THOUSAND, PRICES).values()
+    """The alternatives, by hand: 1,000 checks, 43.2 million runs, two writes and two half reads for each test."""
+    checks, runs, naive = alternatives(THOUSAND, PRICES).values()
     assert checks == pytest.approx(750.0)
     assert runs == pytest.approx((43.2e6 - 100) * 0.0012)
     assert naive == pytest.approx(54.0 + 5.40 + 42.2 * 0.20)
@@ -140,7 +140,7 @@ def test_rivals() -> None:
 
 @pytest.mark.parametrize("price", PRICES.values(), ids=PRICES)
 def test_each_price_has_its_source(price: Price) -> None:
-    """A price is more than nothing, for an amount, and says where it comes from."""
+    """A price is above zero, for an amount, and has a source."""
     assert price.usd > 0
     assert price.per >= 1
     assert price.free >= 0
@@ -148,7 +148,7 @@ def test_each_price_has_its_source(price: Price) -> None:
 
 
 def test_measured_inputs_are_whole() -> None:
-    """`measured.json` has every input, and none is less than nothing; what each test takes is more."""
+    """`measured.json` has every input, and none is negative; what grows with each test is above zero."""
     measured = read_measured()
     numbers = [value for value in asdict(measured).values() if isinstance(value, float)]
     assert min(numbers) >= 0
@@ -160,7 +160,7 @@ def test_measured_inputs_are_whole() -> None:
 
 
 def test_the_promise() -> None:
-    """1,000 healthy targets each minute cost less than 2 USD a month with what is free for ever, and 6 without."""
+    """1,000 healthy targets each minute cost less than 2 USD a month with the always-free allowances, and 6 without."""
     lines = bill(Fleet(targets=1000, tests=1000.0), PRICES, read_measured())
     assert sum(line.with_free for line in lines) < 2
     assert sum(line.without_free for line in lines) < 6
@@ -168,32 +168,32 @@ def test_the_promise() -> None:
 
 @pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("0.01", 0.01), ("100 %", 1.0), ("0", 0.0)])
 def test_shares(text: str, share: float) -> None:
-    """A share is written in percent or as a number."""
+    """A share is written as a percentage or as a number."""
     assert SHARE.convert(text, None, None) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("text", ["-1%", "101%", "1.01", "much", "nan", ""])
 def test_bad_shares(text: str) -> None:
-    """What is no share is refused."""
-    with pytest.raises(click.BadParameter, match="is no share"):
+    """Anything that is not a share is refused."""
+    with pytest.raises(click.BadParameter, match=r"is not a share: write 1% or 0\.01"):
         SHARE.convert(text, None, None)
 
 
 @pytest.mark.parametrize("count", [1, 100, 800, 801, 10_000])
 def test_no_line_is_less_than_nothing(count: int) -> None:
-    """Whatever the fleet, each line costs nothing or more, and no more with the allowances than without."""
+    """For any fleet no line is negative, or costs more with the allowances than without."""
     for line in bill(Fleet(count, count / 5, down=0.01, tls=0.5, page=True), PRICES, read_measured()):
         assert 0 <= line.with_free <= line.without_free, line
 
 
 def test_a_region_without_prices_is_refused() -> None:
-    """Prices that nobody has looked up are not guessed."""
-    with pytest.raises(UserError, match=r"eu-west-1 are not known here, only those of us-east-1"):
+    """Prices of other regions are not assumed."""
+    with pytest.raises(UserError, match=r"There are no prices for eu-west-1, only for us-east-1"):
         read_prices("eu-west-1")
 
 
 def test_own_fleet() -> None:
-    """The stack's own targets count by their delays and TLS; what is switched off does not count."""
+    """The stack's own targets count by their delays and TLS; suspended targets do not count."""
     items = {
         "_defaults": {"target_id": "_defaults", "delay_up": 120},
         "a": {"target_id": "a", "host": "a.example.net"},

@@ -1,6 +1,6 @@
-"""docs/targets.md and docs/command.md keep step with the code, and every command in the docs is one that there is.
+"""docs/targets.md and docs/command.md match the code, and every command in the docs exists.
 
-With POPWATCH_REWRITE_DOCS=1 in the environment the reference in docs/command.md is written anew instead.
+With POPWATCH_REWRITE_DOCS=1 in the environment the reference in docs/command.md is rewritten instead.
 """
 
 import os
@@ -26,7 +26,7 @@ TARGETS, COMMAND = (DOCS / "targets.md").read_text(), (DOCS / "command.md").read
 
 
 def test_every_field_is_documented_as_it_is() -> None:
-    """The table lists the fields of the code, in their order, word for word, and no other."""
+    """The table lists exactly the fields of the code, in their order and with their texts."""
     rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| (.*?) \| (.*?) \| `(.*?)` \| (.*?) \|$", TARGETS, re.MULTILINE)
     assert rows == [(f.name, f.kind, f.default, f.range, f.example, f.meaning) for f in FIELDS]
 
@@ -35,7 +35,7 @@ def test_every_field_is_documented_as_it_is() -> None:
     "field", [f for f in FIELDS if f.example != "-----BEGIN CERTIFICATE-----..."], ids=lambda f: f.name
 )
 def test_every_example_is_taken(field: Field) -> None:
-    """The example of each field is a value that the field takes."""
+    """The example of each field is a valid value."""
     name, example = field.name, field.example
     item = {
         "target_id": "t",
@@ -47,7 +47,7 @@ def test_every_example_is_taken(field: Field) -> None:
 
 @pytest.mark.parametrize("recipe", re.findall(r"(?:^    (?:- target_id|  ).*\n)+", TARGETS, re.MULTILINE))
 def test_every_recipe_is_taken(recipe: str) -> None:
-    """The recipes parse, and popwatch finds nothing wrong with them but the authority that is left out."""
+    """The recipes are valid, apart from the certificate authority that is left out."""
     for item in yaml.safe_load(recipe):
         item.pop("ca_pem", None)
         parsed = parse_target(item)
@@ -73,7 +73,7 @@ def test_options_of_popwatch_and_test_are_documented() -> None:
 
 
 def test_commands_of_targets_are_documented() -> None:
-    """Every command with all its options, and no other."""
+    """Exactly the commands that exist, with all their options."""
     group = commands()["targets"]
     assert isinstance(group, click.Group)
     rows = dict(re.findall(r"^\| `popwatch targets ([a-z]+)[^`]*` \| (.*) \|$", COMMAND, re.MULTILINE))
@@ -83,7 +83,7 @@ def test_commands_of_targets_are_documented() -> None:
 
 
 def test_names_of_an_outcome_are_documented() -> None:
-    """The table of names is what a program gets."""
+    """The table lists exactly the names in the JSON of an outcome."""
     documented = re.findall(r"^\| `([a-z_]+)` \|", COMMAND, re.MULTILINE)
     assert set(documented) == set(outcome.to_json(target(), Outcome(START, Phase.DNS)))
 
@@ -92,7 +92,7 @@ REFERENCE = "## Every command and option\n"
 
 
 def all_commands(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[click.Context]:
-    """A context for each command that does something, by name, groups themselves left out."""
+    """A context for each command by name, without the groups themselves."""
     context = click.Context(command, info_name=path, parent=parent)
     if not isinstance(command, click.Group):
         yield context
@@ -104,7 +104,7 @@ def all_commands(command: click.Command, path: str, parent: click.Context | None
 
 
 def described(context: click.Context) -> str:
-    """A command's part of the reference: how it is called, what it does, its options."""
+    """A command's part of the reference: its usage, help text and options."""
     command = context.command
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)[1:]])
     help_text = (command.help or "").partition("\b")[0]
@@ -116,13 +116,13 @@ def described(context: click.Context) -> str:
 
 
 def reference() -> str:
-    """The reference as it stands at the end of docs/command.md."""
-    intro = "Written by the commands themselves; `--help` shows the same, with examples."
+    """The reference at the end of docs/command.md."""
+    intro = "Generated from the commands; `--help` shows the same, with examples."
     return "\n\n".join([REFERENCE.strip(), intro, *map(described, all_commands(cli, "popwatch"))]) + "\n"
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:
-    """The last section of docs/command.md is what the commands say of themselves."""
+    """The last section of docs/command.md matches the commands' help texts."""
     before, heading, written = COMMAND.partition(REFERENCE)
     if os.environ.get("POPWATCH_REWRITE_DOCS"):
         (DOCS / "command.md").write_text(before + reference())
@@ -141,7 +141,7 @@ def commands_shown() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands_shown())))
 def test_commands_in_the_docs_are_taken(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each command that a page shows has the options and arguments that it shows."""
+    """Each command on a page is accepted with its options and arguments."""
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)
     for word in words:

@@ -13,13 +13,13 @@ SHOWN = re.findall(r"^    \$ popwatch (cost .*)\n((?:    .*\n|\n)*)", OPERATING,
 
 
 def test_something_is_shown() -> None:
-    """The doc has the bill of a fleet."""
+    """The page shows a bill."""
     assert SHOWN
 
 
 @pytest.mark.parametrize(("arguments", "output"), SHOWN)
 def test_bills_are_as_printed(arguments: str, output: str) -> None:
-    """Each bill in the doc is what its command prints now."""
+    """Each bill on the page is what its command prints."""
     ran = CliRunner().invoke(cli, arguments.split(), catch_exceptions=False)
     assert [line.rstrip() for line in ran.output.strip().splitlines()] == [
         line.removeprefix("    ").rstrip() for line in output.strip("\n").splitlines()

@@ -1,4 +1,4 @@
-"""SNS's filter policies: each operator, and whole policies against the attributes of real alerts."""
+"""SNS filter policies: each operator, and complete policies with the attributes of real alerts."""
 
 from typing import Any
 
@@ -54,26 +54,26 @@ ATTRIBUTES: Attributes = {
         ({"host": [{"cidr": "10.1.0.0/16"}]}, True),
         ({"host": [{"cidr": "10.2.0.0/16"}]}, False),
         ({"event": [{"cidr": "10.2.0.0/16"}]}, False),
-        ({"event": [{"unheard-of": "x"}]}, False),
+        ({"event": [{"no-such-operator": "x"}]}, False),
         ({"$or": [{"event": ["recovered"]}, {"group": ["customers"]}]}, True),
         ({"$or": [{"event": ["recovered"]}, {"group": ["staff"]}]}, False),
         ({"event": ["down"], "$or": [{"group": ["staff"]}, {"alert_number": [2]}]}, True),
     ],
 )
 def test_policies(policy: dict[str, Any], expected: bool) -> None:
-    """All names must match, any of a name's conditions will do."""
+    """All names must match; one of a name's conditions is enough."""
     assert matches(policy, ATTRIBUTES) is expected
 
 
 def test_what_keeps_messages_back() -> None:
-    """An unconfirmed subscription receives nothing, and a policy on the body lets no text through."""
+    """An unconfirmed subscription receives nothing, and no alert passes a policy on the body."""
     assert reaches(Subscription("email", "a"), ATTRIBUTES)
     assert not reaches(Subscription("email", "a", confirmed=False), ATTRIBUTES)
     assert not reaches(Subscription("sqs", "a", policy={"event": ["down"]}, by_body=True), ATTRIBUTES)
 
 
 def test_escalation_hears_of_the_second_alert_and_the_end() -> None:
-    """SMS from alert 2 on: the first alert does not pass; the second, third, the recovery and their summary do."""
+    """SMS from alert 2 on: the first alert does not pass; the second, the third, the recovery and a summary do."""
     policy = {"alert_number": [{"numeric": [">=", 2]}]}
     messages = list(outage(target()))
     assert [matches(policy, message.attributes) for message in messages] == [False, True, True, True]

@@ -1,4 +1,4 @@
-"""Simulated outages and histories judged again."""
+"""Simulated outages, and past outcomes judged again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,14 +42,14 @@ def test_defaults() -> None:
 
 
 def test_delays_under_a_minute_go_through_the_queue() -> None:
-    """Retests after 20 seconds come between the ticks, as the sweep has them, and so does the recovery."""
+    """Retests after 20 seconds come between the ticks, as in a sweep, and so does the recovery."""
     found = play(timedelta(minutes=3), delay_warn=20, delay_down=60)
     assert found[:4] == [(0, "up", ""), (60, "warn", ""), (80, "warn", ""), (100, "down", "down")]
     assert found[4:] == [(160, "down", ""), (220, "up", "recovered")]
 
 
 def test_reference_table() -> None:
-    """The functional model's own policy brings its own table."""
+    """The reference policy gives the reference table."""
     found = play(
         timedelta(minutes=20),
         delay_up=60,
@@ -65,7 +65,7 @@ def test_reference_table() -> None:
 
 
 def test_outage_shorter_than_its_notice_is_silent() -> None:
-    """Two minutes are over before the third failed test."""
+    """An outage of two minutes ends before the third failed test."""
     steps = list(simulate(target(), 2 * MINUTE, ErrorCode.TIMED_OUT, START))
     assert first_alert(steps) is None
     assert not is_lost(steps)
@@ -83,7 +83,7 @@ def test_outage_shorter_than_its_notice_is_silent() -> None:
     ],
 )
 def test_no_simulation_is_later_than_the_longest_notice(fields: dict[str, object]) -> None:
-    """Whenever the outage begins, and whatever the id's own phase, alert 1 comes within the time that is promised."""
+    """Whatever the phase of the id, alert 1 comes within the promised time."""
     for number in range(20):
         tested = parse_target({"target_id": f"t{number}", "host": "h", **fields})
         steps = list(simulate(tested, timedelta(hours=3), ErrorCode.TIMED_OUT, START))
@@ -102,21 +102,21 @@ def outcomes(pattern: str) -> list[Outcome]:
 
 
 def test_rejudging_is_judging() -> None:
-    """The same outcomes bring the alerts that they would have brought."""
+    """The same outcomes cause the same alerts."""
     found = [(int((at - START) / MINUTE), alert.event) for at, alert in rejudge(Policy(), outcomes("...xxxx...x.."))]
     assert found == [(5, AlertEvent.DOWN), (7, AlertEvent.RECOVERED)]
 
 
 def test_runs() -> None:
-    """From the first failed test to the first passed one, or the last that is known."""
+    """From the first failed test to the first passed one, or to the last known test."""
     found = runs_of(outcomes("..xx.x"))
     assert [(int((run.begin - START) / MINUTE), run.length / MINUTE) for run in found] == [(2, 2), (5, 0)]
 
 
 def test_comparison_tells_noise_from_notice() -> None:
-    """With one failure per alert the blips alert too, and the outage is noticed two minutes earlier.
+    """With one failure per alert the brief failures are alerted too, and the outage is noticed two minutes earlier.
 
-    Now: alerts 1 to 3, the recovery, and `flapping` at the seventh change, which is the last blip.
+    Now: alerts 1 to 3, the recovery, and `flapping` at the seventh change, which is the last brief failure.
     """
     pattern = "...x....x.....xxxxxxxxxx....x..."
     samples = [(it.started_at, 5.0 if it.passed else SEEN) for it in outcomes(pattern)]
@@ -128,6 +128,6 @@ def test_comparison_tells_noise_from_notice() -> None:
 
 
 def test_inconclusive_tests_are_left_out() -> None:
-    """What was not judged then is not judged now."""
+    """A test that was inconclusive then is not judged now."""
     samples = [(START + MINUTE * minute, {**SEEN, "inconclusive": True}) for minute in range(20)]
     assert compare("t", samples, Policy(), Policy(), MINUTE).before.alerts == 0

@@ -1,4 +1,4 @@
-"""The Targets table as its user writes it, over a DynamoDB that does not do all at once."""
+"""Writing the Targets table to a DynamoDB that leaves items unprocessed."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from popwatch_cli.target_table import WRITES_AT_ONCE, TargetTable
 
 
 class SlowDynamoDB:
-    """Takes a part of each batch, as DynamoDB does when it is throttled."""
+    """Processes a part of each batch, as DynamoDB does when it throttles."""
 
     def __init__(self, takes: int) -> None:
         self.takes = takes
@@ -24,12 +24,12 @@ class SlowDynamoDB:
                 self.written.append(from_item(request["PutRequest"]["Item"])["target_id"])
             else:
                 self.deleted.append(from_item(request["DeleteRequest"]["Key"])["target_id"])
-        undone = requests[self.takes :]
-        return {"UnprocessedItems": {table: undone} if undone else {}}
+        unprocessed = requests[self.takes :]
+        return {"UnprocessedItems": {table: unprocessed} if unprocessed else {}}
 
 
 def test_what_is_left_undone_is_sent_again() -> None:
-    """Every item is written once, every other deleted once, with a pause after each refusal."""
+    """Every item is written or deleted exactly once, with a pause after each incomplete batch."""
     dynamodb, pauses = SlowDynamoDB(takes=10), list[float]()
     table = TargetTable(dynamodb, "Targets", pauses.append)  # type: ignore[arg-type]
     table.write([{"target_id": f"t{n}"} for n in range(60)], [f"old{n}" for n in range(5)])
@@ -39,7 +39,7 @@ def test_what_is_left_undone_is_sent_again() -> None:
 
 
 def test_no_pause_where_all_is_taken() -> None:
-    """A table that keeps up is written to at once."""
+    """Without unprocessed items there is no pause."""
     dynamodb, pauses = SlowDynamoDB(takes=WRITES_AT_ONCE), list[float]()
     TargetTable(dynamodb, "Targets", pauses.append).write([{"target_id": f"t{n}"} for n in range(60)])  # type: ignore[arg-type]
     assert (dynamodb.calls, pauses) == (3, [])

@@ -1,4 +1,4 @@
-"""`popwatch cost`: what AWS charges for a fleet in a month, and what others would cost."""
+"""`popwatch cost`: what AWS charges for a fleet in a month, and what the alternatives cost."""
 
 import json
 from collections.abc import Mapping
@@ -19,25 +19,25 @@ from popwatch_cli.bill import (
     Fleet,
     Measured,
     Price,
+    alternatives,
     bill,
     mean_tests,
     measured_from,
-    rivals,
 )
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.target_items import targets_of
 
 ASSUMED = (
-    f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call of AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
+    f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call to AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
     f" server, {COLD_STARTS // DAYS} cold starts a day,",
-    "a core of Lambda's as fast as the one that was measured on. Targets that are down are silent, and each has an",
-    "outage a day with four emails. The page is one that is open all month. Traffic between AWS's services is free.",
+    "a Lambda core as fast as the measured one. Targets that are down do not answer, and each has an outage a day",
+    "with four emails. One page is open all month. Traffic between AWS services is free.",
 )
 
 
 class Share(click.ParamType):
-    """An option that takes a share, as `1%` or `0.01`."""
+    """An option that takes a share, such as `1%` or `0.01`."""
 
     name = "share"
 
@@ -49,7 +49,7 @@ class Share(click.ParamType):
         except ValueError:
             share = -1.0
         if not 0 <= share <= 1:
-            self.fail(f"{text[:40]!r} is no share: write 1% or 0.01.", param, ctx)
+            self.fail(f"{text[:40]!r} is not a share: write 1% or 0.01.", param, ctx)
         return share
 
 
@@ -58,16 +58,16 @@ SHARE = Share()
 
 @click.command()
 @click.option(
-    "--targets", "count", type=click.IntRange(1, 100_000), help="So many targets; the stack's own unless given."
+    "--targets", "count", type=click.IntRange(1, 100_000), help="Number of targets; those of the stack unless given."
 )
 @click.option(
-    "--delay", type=click.IntRange(10, 86_400), default=60, show_default=True, help="With --targets: `delay_up`."
+    "--delay", type=click.IntRange(10, 86_400), default=60, show_default=True, help="With --targets: their `delay_up`."
 )
-@click.option("--tls", type=SHARE, default="0", help="With --targets: the share of them that speaks TLS.")
-@click.option("--down", type=SHARE, default="0", help="The share of targets that is down all the time, such as 1%.")
-@click.option("--page", is_flag=True, help="With the page behind its URL, open all month.")
+@click.option("--tls", type=SHARE, default="0", help="With --targets: the share of them that use TLS.")
+@click.option("--down", type=SHARE, default="0", help="The share of targets that are always down, such as 1%.")
+@click.option("--page", is_flag=True, help="Include one page that is open all month.")
 @click.option("--memory", type=click.IntRange(128, 3008), default=512, show_default=True, help="`MemorySize` in MB.")
-@click.option("--region", default="us-east-1", show_default=True, help="Whose prices.")
+@click.option("--region", default="us-east-1", show_default=True, help="Region whose prices apply.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def cost(
@@ -96,7 +96,7 @@ def cost(
     else:
         targets, tests = count, mean_tests([delay] * count)
     fleet = Fleet(targets, tests, down, tls, page, memory)
-    charges, others = bill(fleet, prices, read_measured()), rivals(fleet, prices)
+    charges, others = bill(fleet, prices, read_measured()), alternatives(fleet, prices)
     if as_json:
         plain = {
             "region": region,
@@ -113,10 +113,10 @@ def cost(
 
 
 def fleet_of(items: Mapping[str, Any]) -> tuple[int, float, float]:
-    """Targets, tests at each tick and the share of TLS, of a stack's own items. Raises UserError if there is none."""
+    """Number of targets, tests in each tick, and share of TLS. Raises UserError if no target is enabled."""
     enabled = [target for target in targets_of(items).values() if target.policy.enabled]
     if not enabled:
-        raise UserError("There are no targets yet: write some, or give a number with --targets.")
+        raise UserError("There are no targets yet: add some, or give a number with --targets.")
     secure = sum(target.tls is not TlsMode.NONE for target in enabled)
     return len(enabled), mean_tests([target.policy.delay_up for target in enabled]), secure / len(enabled)
 
@@ -124,14 +124,15 @@ def fleet_of(items: Mapping[str, Any]) -> tuple[int, float, float]:
 def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], prices: str) -> list[str]:
     """The bill as a table."""
     tests = fleet.tests * DAYS * 1440
+    targets = "target" if fleet.targets == 1 else "targets"
     return [
-        f"{fleet.targets:,} targets, {tests:,.0f} tests in {DAYS} days; prices of {prices}, in USD",
+        f"{fleet.targets:,} {targets}, {tests:,.0f} tests in {DAYS} days; prices of {prices}, in USD",
         "",
         f"{'':<30}{'a month':>16}{'without free':>14}{'with free':>12}",
         *(f"{c.name:<30}{c.quantity:>16,.2f}{c.without_free:>14.2f}{c.with_free:>12.2f}" for c in charges),
-        f"{'together':<46}{sum(c.without_free for c in charges):>14.2f}{sum(c.with_free for c in charges):>12.2f}",
+        f"{'total':<46}{sum(c.without_free for c in charges):>14.2f}{sum(c.with_free for c in charges):>12.2f}",
         "",
-        "The same fleet otherwise, free allowances included:",
+        "The same fleet by other means, free allowances included:",
         *(f"  {name:<74}{usd:>12,.2f}" for name, usd in others.items()),
         "",
         *ASSUMED,
@@ -139,18 +140,15 @@ def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], pric
 
 
 def read_prices(region: str) -> tuple[str, dict[str, Price]]:
-    """The date and the prices of a region. Raises UserError for one whose prices are not known."""
+    """The date and the prices of a region. Raises UserError for a region without prices."""
     known = _read("prices.json")
     if region not in known:
-        raise UserError(
-            f"The prices of {region} are not known here, only those of {', '.join(known)}: give one of these with "
-            "--region."
-        )
+        raise UserError(f"There are no prices for {region}, only for {', '.join(known)}: choose one with --region.")
     return known[region]["as_of"], {name: Price(**price) for name, price in known[region]["prices"].items()}
 
 
 def read_measured() -> Measured:
-    """What `make bench WRITE=1` has measured."""
+    """The measurements that `make bench WRITE=1` has written."""
     return measured_from(_read("measured.json")["inputs"])
 
 

@@ -1,6 +1,6 @@
-"""`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what people do about targets in the middle of things.
+"""`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: interventions in targets.
 
-Each writes a field of the target, which the next sweep acts upon, and a note of who did it and why into History.
+Each changes a field of the target, which the next sweep applies, and records in History who did it and why.
 """
 
 import getpass
@@ -17,13 +17,13 @@ from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import SPAN
+from popwatch_cli.options import DURATION
 from popwatch_cli.target_items import Item, chosen_targets, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """A command about some targets: which, who gives it, why, and when."""
+class Intervention:
+    """One of these commands: the targets it is for, who gives it, why, and when."""
 
     installation: Installation
     targets: tuple[Target, ...]
@@ -31,22 +31,22 @@ class Deed:
     why: str
     at: datetime
 
-    def do(self, action: Action, put: Item, remove: Iterable[str] = (), until: datetime | None = None) -> None:
-        """Change the fields of each target and note it. Raises UserError for one that has gone in the meantime."""
+    def apply(self, action: Action, put: Item, remove: Iterable[str] = (), until: datetime | None = None) -> None:
+        """Change fields of each target and record it. Raises UserError for a target that no longer exists."""
         for target in self.targets:
-            self.do_to(target, action, put, remove, until)
+            self.apply_to(target, action, put, remove, until)
 
-    def do_to(
+    def apply_to(
         self, target: Target, action: Action, put: Item, remove: Iterable[str] = (), until: datetime | None = None
     ) -> None:
-        """The same for one of them."""
+        """The same for one target."""
         if not self.installation.target_table.change(target.target_id, put, remove):
             raise UserError(f"The target {shown(target.target_id)} has been removed in the meantime.")
         self.installation.store.put_note(target.target_id, Note(action, self.at, self.by, self.why, until))
 
 
 def _user() -> str:
-    """The user's name; in a container there may be none."""
+    """The user's name. In a container there may be none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -54,10 +54,10 @@ def _user() -> str:
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
-    """What all these commands take."""
+    """Add the options and the argument that all these commands take."""
     for option in (
-        click.option("--by", envvar="POPWATCH_BY", default=_user, help="Who does it; your user name, unless given."),
-        click.option("--why", default="", metavar="TEXT", help="Why; it is recorded and shown."),
+        click.option("--by", envvar="POPWATCH_BY", default=_user, help="Who does it; your user name unless given."),
+        click.option("--why", default="", metavar="TEXT", help="Why; recorded and shown."),
         click.option("--group", metavar="NAME", help="All targets of a group instead of one."),
         click.argument("target_id", required=False),
     ):
@@ -67,23 +67,23 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @_options
-@click.option("--for", "span", type=SPAN, required=True, metavar="SPAN", help="How long: 30m, 2h, 1d, 1h30m.")
-def silence(choice: Any, *, span: timedelta, **options: Any) -> None:
-    """Maintenance from now: targets are tested and recorded, failures do not count and nobody is alerted.
+@click.option("--for", "length", type=DURATION, required=True, metavar="DURATION", help="How long: 30m, 2h, 1d, 1h30m.")
+def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
+    """Start maintenance now: targets are tested and recorded, failures do not count and no alerts are sent.
 
     \b
     Examples:
       popwatch silence mail-berlin --for 2h --why "new disk"
       popwatch silence --group customers --for 30m
     """
-    deed = _deed(choice, **options)
+    intervention = _intervention(choice, **options)
     try:
-        until = deed.at + span
+        until = intervention.at + length
     except OverflowError:
-        raise UserError("So long a silence ends after all time: suspend the target instead.") from None
-    window = {"from": iso(deed.at), "until": iso(until), "why": deed.why, "by": deed.by}
-    deed.do(Action.SILENCED, {"silence": window}, until=until)
-    _say(deed, f"silenced until {utc(until)} ({duration(span)}): tested and recorded, nobody is alerted")
+        raise UserError("The silence is too long: its end has no date. Suspend the target instead.") from None
+    window = {"from": iso(intervention.at), "until": iso(until), "why": intervention.why, "by": intervention.by}
+    intervention.apply(Action.SILENCED, {"silence": window}, until=until)
+    _say(intervention, f"silenced until {utc(until)} ({duration(length)}): tested and recorded, no alerts are sent")
 
 
 @click.command()
@@ -95,37 +95,43 @@ def unsilence(choice: Any, **options: Any) -> None:
     Examples:
       popwatch unsilence mail-berlin
     """
-    found = _deed(choice, **options)
-    deed = _only(
-        found, lambda target: target.policy.silence is not None and target.policy.silence.window.end > found.at
+    asked = _intervention(choice, **options)
+    intervention = _only(
+        asked, lambda target: target.policy.silence is not None and target.policy.silence.window.end > asked.at
     )
-    if not deed.targets:
-        raise UserError(f"{_names(found)}: not silenced, so nothing was changed.")
-    deed.do(Action.UNSILENCED, {}, ["silence"])
-    _say(deed, "not silenced any more")
+    if not intervention.targets:
+        raise UserError(f"{_names(asked)}: not silenced, so nothing was changed.")
+    intervention.apply(Action.UNSILENCED, {}, ["silence"])
+    _say(intervention, "no longer silenced")
 
 
 @click.command()
 @_options
 def ack(choice: Any, **options: Any) -> None:
-    """Acknowledge an outage: nobody is told more of it, but that it is over.
+    """Acknowledge an outage: no further alerts until it ends.
 
     \b
     Examples:
       popwatch ack mail-berlin --why "on my way"
     """
-    found = _deed(choice, **options)
-    records = {target.target_id: found.installation.store.read_record(target.target_id) for target in found.targets}
-    deed = _only(found, lambda target: records[target.target_id].health.failing_since is not None)
-    if not deed.targets:
-        raise UserError(f"{_names(found)}: not failing, so there is no outage to acknowledge.")
-    for target in deed.targets:
-        outage = records[target.target_id].health.failing_since or deed.at
-        known = {"outage": iso(outage), "at": iso(deed.at), "why": deed.why, "by": deed.by}
-        deed.do_to(target, Action.ACKNOWLEDGED, {"acknowledged": known})
+    asked = _intervention(choice, **options)
+    store = asked.installation.store
+    records = {target.target_id: store.read_record(target.target_id) for target in asked.targets}
+    intervention = _only(asked, lambda target: records[target.target_id].health.failing_since is not None)
+    if not intervention.targets:
+        raise UserError(f"{_names(asked)}: not failing, so there is no outage to acknowledge.")
+    for target in intervention.targets:
+        outage = records[target.target_id].health.failing_since or intervention.at
+        acknowledgement = {
+            "outage": iso(outage),
+            "at": iso(intervention.at),
+            "why": intervention.why,
+            "by": intervention.by,
+        }
+        intervention.apply_to(target, Action.ACKNOWLEDGED, {"acknowledged": acknowledgement})
         click.echo(
-            f"{shown(target.target_id)}: the outage since {utc(outage)} is acknowledged by {deed.by}. "
-            "Nobody is told more of it, but that it is over."
+            f"{shown(target.target_id)}: the outage since {utc(outage)} is acknowledged by {intervention.by}. "
+            "No further alerts until it ends."
         )
 
 
@@ -138,26 +144,26 @@ def suspend(choice: Any, **options: Any) -> None:
     Examples:
       popwatch suspend mail-berlin --why "moved to another provider"
     """
-    deed = _deed(choice, **options)
-    deed.do(Action.SUSPENDED, {"enabled": False})
-    _say(deed, "suspended: not tested until `popwatch resume`")
+    intervention = _intervention(choice, **options)
+    intervention.apply(Action.SUSPENDED, {"enabled": False})
+    _say(intervention, "suspended: not tested until `popwatch resume`")
 
 
 @click.command()
 @_options
 def resume(choice: Any, **options: Any) -> None:
-    """Test suspended targets again; they start over as untested.
+    """Test suspended targets again; they start again as untested.
 
     \b
     Examples:
       popwatch resume mail-berlin
     """
-    deed = _deed(choice, **options)
-    deed.do(Action.RESUMED, {"enabled": True})
-    _say(deed, "tested again from the next sweep on")
+    intervention = _intervention(choice, **options)
+    intervention.apply(Action.RESUMED, {"enabled": True})
+    _say(intervention, "tested again from the next sweep")
 
 
-def _deed(choice: Any, target_id: str | None, group: str | None, why: str, by: str) -> Deed:
+def _intervention(choice: Any, target_id: str | None, group: str | None, why: str, by: str) -> Intervention:
     """What the command line asks for. Raises UserError."""
     if (target_id is None) == (group is None):
         raise UserError("Name one target, or a group with --group NAME.")
@@ -165,17 +171,17 @@ def _deed(choice: Any, target_id: str | None, group: str | None, why: str, by: s
     items = installation.target_table.read()
     chosen = chosen_targets(items, target_id, group)
     reason, name = (clean(text, WHY_LENGTH) for text in (why, by))
-    return Deed(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
+    return Intervention(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
 
 
-def _only(deed: Deed, keep: Callable[[Target], bool]) -> Deed:
-    return replace(deed, targets=tuple(filter(keep, deed.targets)))
+def _only(intervention: Intervention, keep: Callable[[Target], bool]) -> Intervention:
+    return replace(intervention, targets=tuple(filter(keep, intervention.targets)))
 
 
-def _names(deed: Deed) -> str:
-    return ", ".join(shown(target.target_id) for target in deed.targets)
+def _names(intervention: Intervention) -> str:
+    return ", ".join(shown(target.target_id) for target in intervention.targets)
 
 
-def _say(deed: Deed, what: str) -> None:
-    for target in deed.targets:
+def _say(intervention: Intervention, what: str) -> None:
+    for target in intervention.targets:
         click.echo(f"{shown(target.target_id)}: {what}.")

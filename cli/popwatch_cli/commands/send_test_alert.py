@@ -1,4 +1,4 @@
-"""`popwatch alert-test`: a marked alert through the real topic, to know before an outage that it reaches somebody."""
+"""`popwatch alert-test`: a marked alert through the real topic, to check before an outage that alerts arrive."""
 
 import sys
 from dataclasses import replace
@@ -17,11 +17,11 @@ from popwatch.model.text import utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.rehearsal.filter_policies import reaches
-from popwatch_cli.rehearsal.simulation import first_alert, simulate, unhindered
+from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_holds
 from popwatch_cli.subscriptions import Audience, read_audience
 from popwatch_cli.target_items import chosen_targets, shown
 
-UNHEARD_CODE = 2
+NO_RECEIVER_CODE = 2
 
 
 @click.command("alert-test")
@@ -37,9 +37,9 @@ UNHEARD_CODE = 2
 )
 @click.pass_obj
 def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: str) -> None:
-    """Publish a test alert, marked TEST, and say what SNS accepted and whom it reaches.
+    """Publish a test alert, marked TEST, and show what SNS accepted and who receives it.
 
-    Exit code 2 if it reaches nobody.
+    Exit code 2 if no one receives it.
 
     \b
     Examples:
@@ -51,29 +51,29 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
     installation = find(choice)
     targets = chosen_targets(installation.target_table.read(), target_id, group)
     audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
-    heard = [_publish(installation, audience, make_test(target, event, datetime.now(UTC))) for target in targets]
+    received = [_publish(installation, audience, make_test(target, event, datetime.now(UTC))) for target in targets]
     for sentence in audience.obstacles:
         click.echo(sentence)
     for sentence in audience.unknown:
         click.echo(f"Not known: {sentence}")
-    sys.exit(0 if all(heard) else UNHEARD_CODE)
+    sys.exit(0 if all(received) else NO_RECEIVER_CODE)
 
 
 def make_test(target: Target, event: str, now: datetime) -> Message:
-    """The test alert of a target: its texts say TEST, whatever its attributes say."""
+    """The test alert of a target. Its texts always say TEST; its attributes depend on `event`."""
     start = now.replace(second=0, microsecond=0)
-    sound = unhindered(target)
-    told = replace(sound, policy=replace(sound.policy, max_alerts=max(1, sound.policy.max_alerts)))
-    steps = simulate(told, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK)
+    unheld = without_holds(target)
+    alerted = replace(unheld, policy=replace(unheld.policy, max_alerts=max(1, unheld.policy.max_alerts)))
+    steps = simulate(alerted, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK)
     step = first_alert(steps)
     if step is None or step.message is None:
         raise UserError(
-            f"{shown(target.target_id)} has no alert to test: its delays leave no room for one within two weeks."
+            f"{shown(target.target_id)} has no alert to test: with its delays there is none within two weeks."
         )
     down = step.message
     body = (
         f"This is a TEST by popwatch at {utc(now)}. Nothing has happened.\n\n"
-        f"An alert of {target.name} would take the same way, and look like this:\n\n{down.email}"
+        f"A real alert of {target.name} is sent in the same way and looks like this:\n\n{down.email}"
     )
     attributes = dict(down.attributes)
     if event == "test":
@@ -89,16 +89,16 @@ def make_test(target: Target, event: str, now: datetime) -> Message:
 
 
 def _publish(installation: Installation, audience: Audience, message: Message) -> bool:
-    """Publish one, and say what came of it; whether it reaches anybody."""
+    """Publish one and print who receives it; whether anyone does."""
     notifier = AlertTopic(installation.client("sns"), installation.outputs["AlertTopicArn"])
     message_id = notifier.publish(message)
     click.echo(f"{shown(message.target_id)}: SNS has accepted {message.subject!r} as {message_id}.")
-    heard = False
+    received = False
     for found in audience.subscriptions:
         reached = reaches(found, message.attributes)
-        heard = heard or reached
+        received = received or reached
         why = "" if found.confirmed else " (not confirmed)"
         click.echo(f"  {'reaches' if reached else 'does not reach'} {found.receiver}{why}")
-    if not heard:
-        click.echo("  It reaches nobody: subscribe to the topic, confirm, or widen a filter policy.")
-    return heard
+    if not received:
+        click.echo("  No one receives it: subscribe to the topic, confirm a subscription, or widen a filter policy.")
+    return received

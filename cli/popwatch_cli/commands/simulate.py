@@ -1,4 +1,4 @@
-"""`popwatch simulate`: an outage played to a target by the code that would judge a real one."""
+"""`popwatch simulate`: a simulated outage, judged by the code that judges a real one."""
 
 import json
 import sys
@@ -15,10 +15,10 @@ from popwatch.decisions.schedule import TICK, longest_notice
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
-from popwatch.model.text import duration, iso
+from popwatch.model.text import counted, duration, iso
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import SPAN
+from popwatch_cli.options import DURATION
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import Step, first_alert, is_lost, simulate, without_interventions
@@ -33,17 +33,28 @@ LONGEST = timedelta(days=7)
 @click.command("simulate")
 @click.argument("target_id", required=False)
 @click.option(
-    "--outage", type=SPAN, default="1h", show_default=True, metavar="SPAN", help="How long it lasts: 20m, 2h, 1d."
+    "--outage",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long it lasts: 20m, 2h, 1d.",
 )
 @click.option(
-    "--after", type=SPAN, metavar="SPAN", help="Begin so long after a passed test; right after it unless given."
+    "--after",
+    type=DURATION,
+    metavar="DURATION",
+    help="Begin this long after a passed test; right after it unless given.",
 )
 @click.option("--error", type=click.Choice([*ErrorCode]), default=ErrorCode.TIMED_OUT, show_default=True)
 @click.option(
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Try another value of a field; may be repeated."
 )
 @click.option(
-    "--reaching", type=SPAN, metavar="SPAN", help="Exit code 2 unless an alert reaches somebody within this time."
+    "--reaching",
+    type=DURATION,
+    metavar="DURATION",
+    help="Exit code 2 unless an alert reaches someone within this time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
@@ -58,7 +69,7 @@ def simulate_outage(
     reaching: timedelta | None,
     as_json: bool,
 ) -> None:
-    """Play an outage to a target: each test, state and alert, and who would receive it. Nothing is sent.
+    """Simulate an outage of a target: each test, state and alert, and who would receive it. Nothing is sent.
 
     Without TARGET_ID, any policy can be tried with --set, and no stack is needed.
 
@@ -72,7 +83,7 @@ def simulate_outage(
     start = datetime.now(UTC).replace(second=0, microsecond=0) + TICK
     begins_after = after or timedelta()
     if begins_after + outage > LONGEST:
-        raise UserError(f"That is longer than can be played: {duration(LONGEST)} at most, --after included.")
+        raise UserError(f"The simulation is too long: at most {duration(LONGEST)}, --after included.")
     steps = list(simulate(without_interventions(target), outage, ErrorCode(error), start, begins_after=begins_after))
     began = start + begins_after
     notice = _notice(steps, audience, began, target)
@@ -83,12 +94,12 @@ def simulate_outage(
     if reaching is not None:
         in_time = notice is not None and notice <= reaching
         if not as_json:
-            click.echo(_told_in_time(notice, reaching))
+            click.echo(_in_time_line(notice, reaching))
         sys.exit(0 if in_time else LATE_CODE)
 
 
 def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Audience | None]:
-    """The target with the changes, and who hears of it. Raises UserError."""
+    """The target with the changes, and the subscribers of its alerts. Raises UserError."""
     item, defaults, audience = dict(EXAMPLE), {}, None
     if target_id is not None:
         installation = find(choice)
@@ -104,23 +115,22 @@ def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple
 
 
 def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> Target:
-    """The target of an item with other values of some fields. Raises UserError for what is none of its fields."""
+    """The target of an item with other values for some fields. Raises UserError for an unknown field."""
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals:
-            raise UserError(f"{change} is no assignment: write FIELD=VALUE, such as failures_per_alert=2.")
+            raise UserError(f"{change} is not an assignment: write FIELD=VALUE, such as failures_per_alert=2.")
         item = assigned(item, name.strip(), value)
     target = parse_target(item, defaults)
-    unknown = [
-        name for name in target.unknown_fields if any(change.partition("=")[0].strip() == name for change in changes)
-    ]
+    changed = {change.partition("=")[0].strip() for change in changes}
+    unknown = [name for name in target.unknown_fields if name in changed]
     if unknown:
-        raise UserError(f"There is no field {unknown[0]}: docs/targets.md lists those that there are.")
+        raise UserError(f"There is no field {unknown[0]}: docs/targets.md lists all fields.")
     return target
 
 
 def _notice(steps: Sequence[Step], audience: Audience | None, began: datetime, target: Target) -> timedelta | None:
-    """The time until the first alert that reaches somebody; without a stack, until the first alert."""
+    """The time until the first alert that reaches someone; without a stack, until the first alert."""
     for step in steps:
         if step.message and (audience is None or _receivers(step, audience)):
             return step.at - began + timedelta(seconds=target.max_test_seconds)
@@ -151,50 +161,49 @@ def _cells(step: Step, audience: Audience | None, began: datetime) -> list[str]:
     cells = [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
     if audience:
         names = [found.receiver for found in _receivers(step, audience)]
-        cells.append(escape(", ".join(names) or "[nobody]") if step.message else "")
+        cells.append(escape(", ".join(names) or "[no one]") if step.message else "")
     return cells
 
 
 def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | None, began: datetime) -> list[str]:
-    """What the table comes to, a sentence a line."""
-    first, alerts = first_alert(steps), sum(step.message is not None for step in steps)
+    """The sentences below the table."""
+    first = first_alert(steps)
+    alerts = counted(sum(step.message is not None for step in steps), "alert")
     longest = duration(longest_notice(target.policy, target.max_test_seconds))
     lines = [""]
     if first:
         took = duration(first.at - began + timedelta(seconds=target.max_test_seconds))
         lines.append(
-            f"First alert {took} after the outage began, the last test's deadline included; at worst {longest}."
+            f"First alert {took} after the outage began, including the last test's deadline; at most {longest}."
         )
     else:
-        lines.append("No alert: the outage is over before enough tests have failed, or `max_alerts` is 0.")
-    lines.append(
-        f"{alerts} alerts in all.{' The target is lost on the way: nobody is told more.' if is_lost(steps) else ''}"
-    )
+        lines.append("No alert: the outage ends before enough tests have failed, or `max_alerts` is 0.")
+    lost = " The target becomes lost: no further alerts until it recovers." if is_lost(steps) else ""
+    lines.append(f"{alerts} in all.{lost}")
     if audience:
-        lines += _of_audience(audience, steps)
+        lines += _audience_lines(audience, steps)
     return lines
 
 
-def _of_audience(audience: Audience, steps: Sequence[Step]) -> list[str]:
+def _audience_lines(audience: Audience, steps: Sequence[Step]) -> list[str]:
     lines = [
         f"[yellow]{escape(found.receiver)} has not confirmed its subscription and receives nothing.[/]"
         for found in audience.subscriptions
         if not found.confirmed
     ]
-    silent = [step for step in steps if step.message and not _receivers(step, audience)]
-    if silent:
-        lines.append(
-            f"[red]{len(silent)} of the alerts reach nobody: subscribe to the topic, or widen a filter policy.[/]"
-        )
+    unreceived = [step for step in steps if step.message and not _receivers(step, audience)]
+    if unreceived:
+        alerts = counted(len(unreceived), "alert")
+        lines.append(f"[red]{alerts} without a receiver: subscribe to the topic, or widen a filter policy.[/]")
     lines += [f"[yellow]{escape(sentence)}[/]" for sentence in audience.obstacles]
     return lines + [f"[dim]Not known: {escape(sentence)}[/]" for sentence in audience.unknown]
 
 
-def _told_in_time(notice: timedelta | None, reaching: timedelta) -> str:
+def _in_time_line(notice: timedelta | None, reaching: timedelta) -> str:
     if notice is None:
-        return "Nobody is told."
-    word = "within" if notice <= reaching else "later than"
-    return f"Somebody is told after {duration(notice)}, {word} {duration(reaching)}."
+        return "No alert reaches anyone."
+    comparison = "within" if notice <= reaching else "later than"
+    return f"An alert reaches someone after {duration(notice)}, {comparison} {duration(reaching)}."
 
 
 def _to_json(

@@ -1,4 +1,4 @@
-"""`popwatch status`: how every target stands now, worst first."""
+"""`popwatch status`: the status of every target now, worst first."""
 
 import json
 import sys
@@ -21,21 +21,23 @@ from popwatch_cli.output.live_view import View
 from popwatch_cli.output.status_table import alarm, headline, table_of
 from popwatch_cli.target_items import missing_group
 
-LOOK_SECONDS = 5.0
-"""Time between two looks of `--watch`."""
+REFRESH_SECONDS = 5.0
+"""Time between two updates of `--watch`."""
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Go on showing, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep showing it until Ctrl-C.")
 @click.option("--group", metavar="NAME", help="Only the targets of a group.")
-@click.option("--state", "states", multiple=True, type=click.Choice([*State]), help="Only this state; may be repeated.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice([*State]), help="Only targets in this state; may be repeated."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ...], as_json: bool) -> None:
-    """Show how every target stands, worst first.
+    """Show the status of every target, worst first.
 
-    Exit code 0 if all that is shown is well, 1 if a target is in warn (or down and acknowledged), 2 if one is down or
-    lost, 3 if there is none, or if popwatch itself has stopped.
+    Exit code 0 if all shown targets are OK, 1 if one is in warn (or down and acknowledged), 2 if one is down or lost,
+    3 if there are no targets, or if popwatch itself has stopped.
 
     \b
     Examples:
@@ -46,19 +48,19 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     installation = find(choice)
     store = installation.store
 
-    def chosen(found: FleetStatus) -> FleetStatus:
-        rows = [row for row in found.rows if group in (None, row.target.group) and (not states or row.state in states)]
-        return replace(found, rows=rows)
+    def chosen(fleet: FleetStatus) -> FleetStatus:
+        rows = [row for row in fleet.rows if group in (None, row.target.group) and (not states or row.state in states)]
+        return replace(fleet, rows=rows)
 
     if watch:
         _watch(lambda now: chosen(read_fleet_status(store, now)), installation.name)
         return
     now = datetime.now(UTC)
-    whole = read_fleet_status(store, now)
-    fleet_status = chosen(whole)
-    if group is not None and whole.rows and not any(row.target.group == group for row in whole.rows):
-        raise UserError(missing_group(group, [row.target for row in whole.rows]))
-    outcome = verdict(fleet_status.rows, fleet_status.swept_at, now) if whole.rows else Verdict.UNKNOWN
+    fleet = read_fleet_status(store, now)
+    fleet_status = chosen(fleet)
+    if group is not None and fleet.rows and not any(row.target.group == group for row in fleet.rows):
+        raise UserError(missing_group(group, [row.target for row in fleet.rows]))
+    outcome = verdict(fleet_status.rows, fleet_status.swept_at, now) if fleet.rows else Verdict.UNKNOWN
     if as_json:
         click.echo(json.dumps(fleet_status_to_json(fleet_status, outcome, now)))
     else:
@@ -67,7 +69,7 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
 
 
 def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
-    """The table and the line that sums up, with a loud one before it if popwatch has stopped."""
+    """Print the table and a summary, with an alarm between them if popwatch has stopped."""
     if fleet_status.rows:
         console.print(table_of(fleet_status, now, console.width))
     stopped = alarm(fleet_status, now)
@@ -76,9 +78,9 @@ def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
     console.print(escape(headline(fleet_status, now)), highlight=False)
 
 
-def _watch(look: Callable[[datetime], FleetStatus], name: str) -> None:
+def _watch(read: Callable[[datetime], FleetStatus], name: str) -> None:
     with View(Console(), f"popwatch, {name}") as view:
         while True:
             now = datetime.now(UTC)
-            view.show(look(now), now, loud=True)
-            time.sleep(LOOK_SECONDS)
+            view.show(read(now), now, with_alarm=True)
+            time.sleep(REFRESH_SECONDS)

@@ -11,7 +11,7 @@ import click
 from popwatch.decisions.schedule import longest_notice
 from popwatch.model.fields import DEFAULTS_ID, FIELDS
 from popwatch.model.targets import Target, parse_target, place
-from popwatch.model.text import duration
+from popwatch.model.text import counted, duration
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import read_entries, write_entries
@@ -31,7 +31,7 @@ from popwatch_cli.target_items import (
     unknown_fields,
 )
 
-NEVER = "Nobody is ever alerted: max_alerts is 0."
+NEVER = "No alerts are ever sent: max_alerts is 0."
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -75,7 +75,7 @@ def list_targets(choice: Any, as_json: bool) -> None:
 
 @targets.command()
 @click.argument("target_id")
-@click.option("--json", "as_json", is_flag=True, help="Print the item as it is written, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the item as stored, as JSON.")
 @click.pass_obj
 def show(choice: Any, target_id: str, as_json: bool) -> None:
     """Show a target: every field, and where its value comes from.
@@ -99,8 +99,8 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, own_fields(defaults))
         longest = duration(longest_notice(parsed.policy, parsed.max_test_seconds))
-        told = f"First alert at most {longest} after an outage begins." if parsed.policy.max_alerts else NEVER
-        click.echo(told)
+        notice = f"First alert at most {longest} after an outage begins."
+        click.echo(notice if parsed.policy.max_alerts else NEVER)
     for problem in mistakes_of(item, defaults):
         click.secho(problem.explanation, fg="red", err=True)
 
@@ -110,7 +110,7 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
 @click.argument("assignments", nargs=-1, required=True, metavar="FIELD=VALUE...")
 @click.pass_obj
 def put(choice: Any, target_id: str, assignments: tuple[str, ...]) -> None:
-    """Add a target, or change fields of one; FIELD= takes a field out.
+    """Add a target, or change fields of one; FIELD= removes a field.
 
     \b
     Examples:
@@ -123,21 +123,21 @@ def put(choice: Any, target_id: str, assignments: tuple[str, ...]) -> None:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip():
-            raise UserError(f"{assignment} is no assignment: write FIELD=VALUE, such as host=pop.example.net.")
+            raise UserError(f"{assignment} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
         item = assigned(item, name.strip(), value)
     found = mistakes_of(item, table.get(DEFAULTS_ID) or {})
     if found:
         raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
     _warn_of_unknown_fields([item])
     table.write([item])
-    click.echo(f"{target_id} is written; the next sweep sees it.")
+    click.echo(f"{shown(target_id)} is written; the next sweep applies it.")
 
 
 @targets.command()
 @click.argument("target_ids", nargs=-1, required=True)
 @click.pass_obj
 def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
-    """Remove targets. Their state is forgotten at the next sweep; their history stays until it expires.
+    """Remove targets. The next sweep deletes their state; their history stays until it expires.
 
     \b
     Examples:
@@ -164,8 +164,8 @@ def import_targets(
 ) -> None:
     """Write the targets of a file (.yaml, .csv, .jsonl), after showing what will change.
 
-    A target of the file replaces the one of its id, whole. If any field is wrong, nothing is written. With --from, what
-    of another monitor's file is not taken is named with its lines.
+    A target of the file replaces the whole target with the same id. If any field is wrong, nothing is written. With
+    --from, what cannot be imported from another monitor's file is listed with its lines.
 
     \b
     Examples:
@@ -176,13 +176,13 @@ def import_targets(
     """
     entries = _entries_of(file, monitor, modules)
     table = find(choice).target_table
-    there = table.read()
-    mistakes = all_mistakes(entries, there.get(DEFAULTS_ID, {}))
+    items = table.read()
+    mistakes = all_mistakes(entries, items.get(DEFAULTS_ID, {}))
     if mistakes:
         raise FileError([*mistakes, "Nothing was written."])
     wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
     _warn_of_unknown_fields(wanted.values())
-    change = compare(there, wanted, replace=replace)
+    change = compare(items, wanted, replace=replace)
     for line in change.lines:
         click.echo(line)
     if not change:
@@ -198,7 +198,7 @@ def import_targets(
 @click.argument("file", type=FILE)
 @click.pass_obj
 def export_targets(choice: Any, file: Path) -> None:
-    """Write all targets into a file (.yaml, .csv, .jsonl) that `import` reads again.
+    """Write all targets into a file (.yaml, .csv, .jsonl) that `import` can read.
 
     \b
     Examples:
@@ -206,14 +206,14 @@ def export_targets(choice: Any, file: Path) -> None:
     """
     items = find(choice).target_table.read()
     write_entries(file, [items[name] for name in sorted(items)])
-    click.echo(f"{len(items)} items are in {file}.")
+    click.echo(f"{counted(len(items), 'item')} written to {file}.")
 
 
 @targets.command()
 @click.argument("file", type=FILE, required=False)
 @click.pass_obj
 def check(choice: Any, file: Path | None) -> None:
-    """Check the targets of a file, or of the stack: every field, every alert text. Exit code 2 if any is wrong.
+    """Check the targets of a file, or of the stack: all fields and alert texts. Exit code 2 if any is wrong.
 
     \b
     Examples:
@@ -226,14 +226,14 @@ def check(choice: Any, file: Path | None) -> None:
     found = all_mistakes(entries, {})
     for mistake in found:
         click.secho(mistake, fg="red")
-    click.echo(f"{len(entries)} items, {len(found)} mistakes.")
+    click.echo(f"{counted(len(entries), 'item')}, {counted(len(found), 'mistake')}.")
     sys.exit(2 if found else 0)
 
 
 def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequence[FileEntry]:
     """The entries of a popwatch file, or of another monitor's file after listing what is not imported from it."""
     if modules is not None and monitor != "blackbox":
-        raise UserError("--modules does nothing without --from blackbox: leave it out.")
+        raise UserError("--modules has no effect without --from blackbox: leave it out.")
     if monitor is None:
         return read_entries(file)
     imported = read_monitor_file(file, monitor, modules)
@@ -262,5 +262,5 @@ def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
 
 def _confirm() -> bool:
     if not sys.stdin.isatty():
-        raise UserError("There is no terminal to ask on: add --yes to write. Nothing was written.")
+        raise UserError("There is no terminal to ask the question: add --yes to write. Nothing was written.")
     return click.confirm("Write this?")

@@ -104,9 +104,9 @@ def _watch(console: Console, installation: Installation, feed: AlertFeed, play: 
         while True:
             happened = play(time.monotonic() - began)
             if happened:
-                view.tell(happened)
+                view.show_event(happened)
             for alert in feed.receive():
-                view.tell_alert(alert)
+                view.show_alert(alert)
             now = datetime.now(UTC)
             view.show(read_fleet_status(store, now), now)
             time.sleep(LOOK_SECONDS)

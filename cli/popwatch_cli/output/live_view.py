@@ -1,4 +1,4 @@
-"""The live view: the targets in place on a terminal, plain lines elsewhere, and every alert with its whole text."""
+"""The live view: a table that is updated on a terminal, plain lines elsewhere, and every alert with its texts."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from popwatch_cli.output.status_table import alarm, cells, headline, table_of
 
 @dataclass(frozen=True, slots=True)
 class SentAlert:
-    """An alert that a subscriber received; `sms` is empty for a summary, whose SMS is kept nowhere."""
+    """An alert that a subscriber received; `sms` is empty for a summary, whose SMS is not stored."""
 
     message_id: str
     published_at: datetime
@@ -25,7 +25,7 @@ class SentAlert:
 
 
 class View:
-    """Shows a fleet_status again and again, and what happens in between once."""
+    """Shows the status of the fleet repeatedly, and each event once."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
@@ -41,27 +41,29 @@ class View:
         if self._live:
             self._live.stop()
 
-    def show(self, fleet_status: FleetStatus, now: datetime, *, loud: bool = False) -> None:
-        """Show how things stand; without a terminal, what has changed since the last time. If `loud`, say it where
-        popwatch itself has stopped."""
+    def show(self, fleet_status: FleetStatus, now: datetime, *, with_alarm: bool = False) -> None:
+        """Show the status; without a terminal, what has changed since the last call.
+
+        `with_alarm`: also show whether popwatch itself has stopped.
+        """
         if self._live:
             lines = [
                 f"\n[bold]{self._title}[/]  {headline(fleet_status, now)}",
-                alarm(fleet_status, now) if loud else "",
+                alarm(fleet_status, now) if with_alarm else "",
             ]
             head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
             self._live.update(Group(head, table_of(fleet_status, now, self._console.width)), refresh=True)
         else:
-            if loud and alarm(fleet_status, now):
+            if with_alarm and alarm(fleet_status, now):
                 self._console.print(alarm(fleet_status, now), highlight=False)
             self._print_changes(fleet_status, now)
 
-    def tell(self, text: str) -> None:
-        """Say something once."""
+    def show_event(self, text: str) -> None:
+        """Print a line about something that has happened."""
         self._console.print(f"[dim]{_clock()}[/] {escape(text)}", highlight=False)
 
-    def tell_alert(self, alert: SentAlert) -> None:
-        """Show an alert with its texts."""
+    def show_alert(self, alert: SentAlert) -> None:
+        """Print an alert with its texts."""
         self._console.print(f"[dim]{_clock()}[/] [bold]ALERT  {escape(alert.subject)}[/]", highlight=False)
         self._console.print(escape(indent(alert.email.rstrip(), "         | ", lambda _: True)), highlight=False)
         if alert.sms:

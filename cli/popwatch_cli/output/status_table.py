@@ -1,18 +1,18 @@
-"""How a stack's targets stand now, as a table for people at a terminal."""
+"""The current status of a stack's targets, as a table for a terminal."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rich.markup import escape
 from rich.table import Table
 
 from popwatch.model.health import State
 from popwatch.model.targets import place
-from popwatch.model.text import duration, milliseconds
+from popwatch.model.text import counted, duration, milliseconds
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import TargetStatus, has_stopped
 
 NARROW = 110
-"""Characters of a terminal, under which a row does not fit with all of its columns."""
+"""Width of a terminal, in characters, below which a row with all columns does not fit."""
 
 COLOURS = {
     State.LOST: "bold red",
@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def alarm(fleet_status: FleetStatus, now: datetime) -> str:
-    """A loud line if popwatch itself has stopped, as rich markup."""
+    """A striking line if popwatch itself has stopped, as rich markup; otherwise empty."""
     if not has_stopped(fleet_status.swept_at, now):
         return ""
     swept_at = fleet_status.swept_at
@@ -35,15 +35,15 @@ def alarm(fleet_status: FleetStatus, now: datetime) -> str:
 
 
 def headline(fleet_status: FleetStatus, now: datetime) -> str:
-    """One line that sums up: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
+    """A summary in one line: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
     counts = {state: sum(row.state is state for row in fleet_status.rows) for state in COLOURS}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"
     swept = f"last sweep {duration(now - fleet_status.swept_at)} ago" if fleet_status.swept_at else "no sweep yet"
-    return f"{len(fleet_status.rows)} targets: {states}; {swept}"
+    return f"{counted(len(fleet_status.rows), 'target')}: {states}; {swept}"
 
 
 def table_of(fleet_status: FleetStatus, now: datetime, width: int) -> Table:
-    """The targets as a table; in a terminal under `NARROW` characters some of a row goes below its last test."""
+    """The targets as a table. Below a width of `NARROW` some cells of a row are shown under its last test."""
     certificates = any(row.certificate_days(now) is not None for row in fleet_status.rows)
     wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
     narrow = width < NARROW
@@ -55,38 +55,33 @@ def table_of(fleet_status: FleetStatus, now: datetime, width: int) -> Table:
     for title in ("Next test",) if narrow else wide:
         table.add_column(title, justify="right", no_wrap=True)
     for row in fleet_status.rows:
-        style = "dim" if row.state is State.SUSPENDED else None
-        table.add_row(
-            *(
-                _narrow_cells(row, now)
-                if narrow
-                else [*cells(row, now), *([_certificate(row, now)] if certificates else [])]
-            ),
-            style=style,
-        )
+        shown = _narrow_cells(row, now) if narrow else cells(row, now)
+        if certificates and not narrow:
+            shown.append(_certificate(row, now))
+        table.add_row(*shown, style="dim" if row.state is State.SUSPENDED else None)
     return table
 
 
 def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
-    """The cells of a row where some have gone below the test."""
+    """The cells of a row of which some are shown under the last test."""
     state, target, _, since, test, failures, alerts, next_test = cells(row, now)
     certificate = "" if "certificate" in test else _certificate(row, now)
-    below = [("failures", failures), ("alerts", alerts), ("certificate", certificate)]
-    more = ", ".join(f"{name} {value}" for name, value in below if value)
+    moved = [("failures", failures), ("alerts", alerts), ("certificate", certificate)]
+    more = ", ".join(f"{name} {value}" for name, value in moved if value)
     return [state, target, since, f"{test}\n[dim]{more}[/]" if more else test, next_test]
 
 
 def _certificate(row: TargetStatus, now: datetime) -> str:
-    """The days that its certificate has left."""
+    """The days until the certificate expires."""
     days = row.certificate_days(now)
     return "" if days is None else f"{days} d"
 
 
 def cells(row: TargetStatus, now: datetime) -> list[str]:
-    """What a row of the table says, as rich markup."""
+    """The cells of a row, as rich markup."""
     policy, health = row.target.policy, row.health
     colour = COLOURS[row.state]
-    wait = max(row.next_test_at - now, now - now) if row.next_test_at else None
+    wait = max(row.next_test_at - now, timedelta()) if row.next_test_at else None
     return [
         f"[{colour}]{row.state.upper()}[/]",
         escape(row.target.name),

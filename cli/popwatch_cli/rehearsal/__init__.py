@@ -1,1 +1,1 @@
-"""What would happen: simulated outages, and whom an alert would reach."""
+"""What would happen: simulated outages, and who would receive an alert."""

@@ -1,7 +1,11 @@
-"""Whom an alert reaches: SNS's filter policies evaluated as SNS does. Pure.
+"""Who receives an alert: filter policies of subscriptions, evaluated by the rules of SNS. Pure.
 
-The rules are those of https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html: all names of a
-policy must match, any of a name's conditions will do, and one element of a list of values is enough.
+The rules: all names of a policy must match (AND); one of the conditions of a name is enough (OR); of an attribute that
+is a list (`String.Array`) one element is enough. Sources:
+docs.aws.amazon.com/sns/latest/dg/and-or-logic.html
+docs.aws.amazon.com/sns/latest/dg/string-value-matching.html
+docs.aws.amazon.com/sns/latest/dg/numeric-value-matching.html
+docs.aws.amazon.com/sns/latest/dg/attribute-key-matching.html
 """
 
 import ipaddress
@@ -24,7 +28,7 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Who receives what: `policy` None lets everything through; `address` is fit to be shown."""
+    """A receiver and its filter: without a `policy` it receives everything; `address` is masked."""
 
     protocol: str
     address: str
@@ -34,26 +38,24 @@ class Subscription:
 
     @property
     def receiver(self) -> str:
-        """Who it is, as people are shown it: `email n...@example.net`."""
+        """The receiver as it is shown to people: `email n...@example.net`."""
         return f"{self.protocol} {self.address}"
 
 
 def reaches(subscription: Subscription, attributes: Attributes) -> bool:
-    """Whether a message with these attributes is delivered to a subscription, once that is confirmed.
-
-    popwatch's messages are texts, so a policy on their body (`by_body`) lets none of them through.
-    """
+    """Whether a message with these attributes is delivered to a subscription."""
     if not subscription.confirmed:
         return False
     if not subscription.policy:
         return True
+    # A policy on the body matches JSON bodies only; the body of an alert is plain text, so none of them passes.
     return not subscription.by_body and matches(subscription.policy, attributes)
 
 
 def matches(policy: Mapping[str, Any], attributes: Attributes) -> bool:
-    """Whether a policy lets a message with these attributes through."""
+    """Whether a message with these attributes passes a policy."""
     for name, conditions in policy.items():
-        if name == "$or":
+        if name == "$or":  # a list of policies, of which one has to match
             if not any(matches(part, attributes) for part in conditions):
                 return False
         elif not _any_condition(conditions, attributes.get(name)):
@@ -67,6 +69,7 @@ def _any_condition(conditions: Any, value: object) -> bool:
 
 
 def _holds(condition: object, value: object) -> bool:
+    # `exists` is the only condition that can match an absent attribute; even `anything-but` requires one.
     if isinstance(condition, Mapping) and "exists" in condition:
         return bool(condition["exists"]) == (value is not None)
     if value is None:
@@ -78,12 +81,12 @@ def _holds(condition: object, value: object) -> bool:
 def _matches_one(condition: object, value: object) -> bool:
     if not isinstance(condition, Mapping):
         return _equal(condition, value)
-    return all(_operate(str(word), operand, value) for word, operand in condition.items())
+    return all(_operate(str(operator_name), operand, value) for operator_name, operand in condition.items())
 
 
-def _operate(word: str, operand: Any, value: object) -> bool:
+def _operate(operator_name: str, operand: Any, value: object) -> bool:
     text = str(value)
-    match word:
+    match operator_name:
         case "prefix":
             return text.startswith(str(operand))
         case "suffix":
@@ -99,11 +102,12 @@ def _operate(word: str, operand: Any, value: object) -> bool:
             return isinstance(value, int | float) and _compare(value, operand)
         case "cidr":
             return _in_network(text, str(operand))
-        case _:
+        case _:  # SNS may know more operators: then say that no one receives it, the safe side of an error
             return False
 
 
 def _equal(condition: object, value: object) -> bool:
+    # Python's True == 1, but SNS keeps booleans, null, strings and numbers apart: "2" does not match 2.
     if isinstance(condition, bool) or isinstance(value, bool) or condition is None:
         return condition is value
     if isinstance(condition, int | float) != isinstance(value, int | float):

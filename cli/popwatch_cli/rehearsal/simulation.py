@@ -1,6 +1,6 @@
-"""What would happen: the real schedule, judgement and texts, run over time by a clock of our own. Pure.
+"""What would happen: the real schedule, judgement and texts, with simulated time. Pure.
 
-`simulate` plays an outage to a target. `rejudge` plays what really happened to it again, under another policy.
+`simulate` simulates an outage of a target. `rejudge` judges outcomes of the past again under another policy.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,13 +18,13 @@ from popwatch.model.targets import Policy, Target
 RTT_MS = 50.0
 """The round-trip time of a simulated server."""
 
-MOST_TICKS = 60 * 24 * 14
+MAX_TICKS = 60 * 24 * 14
 """The longest simulation: two weeks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One simulated test: when it was due, whether it passed, the health after it, and the alert it brought."""
+    """One simulated test: when it was due, whether it passed, the health after it, and the alert that followed."""
 
     at: datetime
     passed: bool
@@ -35,16 +35,18 @@ class Step:
 def simulate(
     target: Target, outage: timedelta, error: ErrorCode, start: datetime, *, begins_after: timedelta = timedelta()
 ) -> Iterator[Step]:
-    """Each test from `start`, a tick at which the target passes, until it has passed again after an outage.
+    """Each test from `start`, a tick at which the target passes, until it passes again after an outage.
 
-    The outage begins `begins_after` that first test, and lasts for `outage`.
+    The outage begins at `start` + `begins_after` and lasts for `outage`.
     """
     health, tested = judge(UNTESTED, _passed(start), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
     yield Step(start, True, health)
     due = retest_at(health, target.policy, start, start + TICK)
-    for number in range(MOST_TICKS):
+    for number in range(MAX_TICKS):
         tick = start + number * TICK
+        # As in a sweep: a tick plans the test of its minute, and retests that are due before the next tick come through
+        # the queue. The tick at `start` has been judged above, so only its retest is left.
         if number:
             due = next_due(target.target_id, health, target.policy, tested=tested, after=tick - TICK, tick=tick)
         while due is not None:
@@ -60,9 +62,9 @@ def simulate(
 def rejudge(
     policy: Policy, outcomes: Iterable[Outcome], failing_parent: Callable[[datetime], str] = lambda _: ""
 ) -> Iterator[tuple[datetime, Alert]]:
-    """The alerts that these outcomes, each of the tick it `started_at`, bring under a policy.
+    """The alerts that these outcomes cause under a policy; each outcome belongs to the tick at its `started_at`.
 
-    `failing_parent` tells which target that this one depends on was failing when a test was planned.
+    `failing_parent` returns the target that this one depends on if that was failing when a test was planned.
     """
     health = UNTESTED
     for outcome in outcomes:
@@ -92,16 +94,16 @@ def _failed(now: datetime, error: ErrorCode) -> Outcome:
 
 
 def without_interventions(target: Target) -> Target:
-    """The target as its policy has it, without a silence or an acknowledgement of the moment, and enabled."""
+    """The target without its present silence, acknowledgement or suspension."""
     return replace(target, policy=replace(target.policy, silence=None, acknowledged=None, enabled=True))
 
 
-def unhindered(target: Target) -> Target:
-    """The target with nothing that may keep its alerts back: a bad field, maintenance, a gateway, an intervention."""
+def without_holds(target: Target) -> Target:
+    """The target without anything that may hold its alerts: a bad field, maintenance, a gateway, an intervention."""
     policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
     return replace(target, policy=policy, problems=())
 
 
 def is_lost(steps: Iterable[Step]) -> bool:
-    """Whether the target was lost on the way: nobody was told more."""
+    """Whether the target became lost, so that no further alerts were sent."""
     return any(step.health.state is State.LOST for step in steps)

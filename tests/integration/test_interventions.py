@@ -1,4 +1,4 @@
-"""`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what they write, note and say."""
+"""`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what they write, record and print."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ def fail(stack: Installation, name: str) -> None:
 
 
 def test_silence_is_maintenance_from_now(do: Do, stack: Installation) -> None:
-    """The target is in maintenance for as long as was said; who and why are kept."""
+    """The target is in maintenance for the given time; who did it and why are recorded."""
     said = do("silence", "a", "--for", "1h30m", "--why", "new  disk", "--by", "night-shift")
     policy, now = target(stack, "a").policy, datetime.now(UTC)
     assert policy.in_maintenance(now)
@@ -36,11 +36,11 @@ def test_silence_is_maintenance_from_now(do: Do, stack: Installation) -> None:
     assert not policy.in_maintenance(now + timedelta(minutes=91))
     assert notes(stack, "a") == [("silenced", "night-shift", "new disk")]
     assert said.startswith("a: silenced until 20")
-    assert "(1 h 30 min): tested and recorded, nobody is alerted." in said
+    assert "(1 h 30 min): tested and recorded, no alerts are sent." in said
 
 
 def test_silence_of_a_group(do: Do, stack: Installation) -> None:
-    """All of its targets, and no other."""
+    """All targets of the group, and no others."""
     do("silence", "--group", "g", "--for", "30m")
     now = datetime.now(UTC)
     assert [target(stack, name).policy.in_maintenance(now) for name in "abc"] == [True, True, False]
@@ -62,13 +62,12 @@ def test_ack_names_the_outage(do: Do, stack: Installation) -> None:
     assert target(stack, "a").policy.acknowledgement_of(SINCE)
     assert notes(stack, "a") == [("acknowledged", "night-shift", "on my way")]
     assert said == (
-        "a: the outage since 2026-11-24 03:12:00 UTC is acknowledged by night-shift. "
-        "Nobody is told more of it, but that it is over.\n"
+        "a: the outage since 2026-11-24 03:12:00 UTC is acknowledged by night-shift. No further alerts until it ends.\n"
     )
 
 
 def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> None:
-    """Healthy targets of the group are left alone; a group without outage is an error."""
+    """Healthy targets of the group are not changed; a group without an outage is an error."""
     assert "there is no outage to acknowledge" in do("ack", "--group", "g", code=3)
     fail(stack, "b")
     do("ack", "--group", "g")
@@ -93,7 +92,7 @@ def test_ack_under_a_silence(do: Do, stack: Installation) -> None:
 
 def test_silence_for_longer_than_time_lasts(do: Do, stack: Installation) -> None:
     """A sentence, not a traceback."""
-    assert "ends after all time" in do("silence", "a", "--for", "9999999d", code=3)
+    assert "The silence is too long: its end has no date." in do("silence", "a", "--for", "9999999d", code=3)
     assert target(stack, "a").policy.silence is None
 
 
@@ -103,7 +102,7 @@ def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) ->
     item = {"target_id": "a", "host": "pop.example.net", "name": "[{€}]" * 20, "maintenance": [window]}
     stack.target_table.write([item])
     ended = run("--local", "alert-test", "a")
-    assert (ended.code, "It reaches nobody" in ended.out) == (2, True)
+    assert (ended.code, "No one receives it" in ended.out) == (2, True)
     message = make_test(parse_target(item), "down", SINCE)
     assert count_septets(message.sms) <= SMS_SEPTETS
     assert message.sms.startswith("TEST: DOWN 1/3")
@@ -112,7 +111,7 @@ def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) ->
 
 
 def test_suspend_and_resume(do: Do, stack: Installation) -> None:
-    """Switched off and on, each noted."""
+    """Both are applied and recorded."""
     do("suspend", "a", "--why", "moved")
     assert not target(stack, "a").policy.enabled
     do("resume", "a")
@@ -133,7 +132,7 @@ def test_suspend_and_resume(do: Do, stack: Installation) -> None:
     ],
 )
 def test_mistakes_say_what_to_write(do: Do, stack: Installation, arguments: tuple[str, ...], said: str) -> None:
-    """Nothing is written, and the next step is named."""
+    """Nothing is written, and the message says what to do."""
     before = stack.target_table.read()
     assert said in do(*arguments, code=3)
     assert stack.target_table.read() == before
