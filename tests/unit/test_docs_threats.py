@@ -76,6 +76,17 @@ def test_threats_lists_every_permission() -> None:
     assert listed == permissions()
 
 
+def test_modules_exist() -> None:
+    """Every module of the tables, and every name in one, is in the layer or in the command."""
+    page = (PROJECT / "docs" / "threats.md").read_text("utf-8").partition("## A malicious POP3 server")[2]
+    layer = PROJECT / "layers" / "popwatch" / "popwatch"
+    named = re.findall(r"`((?:\w+/)+\w+)\.(\w+)`", page)
+    assert named
+    for path, name in named:
+        source = ((PROJECT if path.startswith("cli/") else layer) / f"{path}.py").read_text("utf-8")
+        assert name == "py" or re.search(rf"^ *def {name}\b|^{name} = ", source, re.MULTILINE), (path, name)
+
+
 def test_nothing_is_on_everything() -> None:
     """Except tracing, which has no resource-level permissions."""
     assert [title for title, _, on in permissions() if on == "*"] == ["CheckTargetsRole.Trace"]

@@ -199,6 +199,16 @@ class TestNagios:
         [found] = targets(read_nagios(host() + levels + end + service("check_pop", use="t0"))).values()
         assert found.policy.delay_warn == 420
 
+    def test_added_values_are_bounded(self) -> None:
+        """Templates that each add the next one five times would otherwise need gigabytes."""
+        levels = "".join(
+            define("service", name=f"t{n}", use=",".join([f"t{n + 1}"] * 5), contact_groups="+admins", register="0")
+            for n in range(15)
+        )
+        end = define("service", name="t15", contact_groups="+admins", register="0")
+        text = host() + levels + end + service("check_pop", use="t0")
+        assert "with its templates, `contact_groups` is too long" in mistakes(read_nagios, text)
+
     def test_services_times_hosts_are_bounded(self) -> None:
         """A small file cannot ask for billions of targets."""
         hosts = "".join(host(f"h{number}") for number in range(1000))

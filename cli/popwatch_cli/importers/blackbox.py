@@ -88,7 +88,11 @@ def _module(name: str, body: Block, notes: Notes) -> Module:
     steps = [step for step in tcp.get("query_response") or [] if isinstance(step, Block)]
     expected = " ".join(str(step.get("expect", "")) for step in steps)
     starttls = any(step.get("starttls") is True for step in steps)
-    tls = TlsMode.STARTTLS if starttls else TlsMode.IMPLICIT if tcp.get("tls") is True else TlsMode.NONE
+    tls = TlsMode.NONE
+    if starttls:
+        tls = TlsMode.STARTTLS
+    elif tcp.get("tls") is True:
+        tls = TlsMode.IMPLICIT
     fields: dict[str, object] = {}
     if "timeout" in body:
         line = body.line_of("timeout")
@@ -179,23 +183,28 @@ def _groups(
         for name in labels:
             if name.startswith("__"):
                 notes.add(labels.line_of(name), f"The label `{shown(name)}` has no equivalent.")
-        for address in group["targets"]:
-            entry = _target(str(address), group, module, fields, notes)
-            if entry:
-                tags = [f"{name}={value}" for name, value in labels.items() if not name.startswith("__")]
-                extra = ({"group": job} if job else {}) | ({"tags": tags} if tags else {})
-                yield FileEntry(entry.line, {**entry.fields, **extra}, entry.lines)
+        shared = dict(fields)
+        if job:
+            shared["group"] = job
+        if tags := [f"{name}={value}" for name, value in labels.items() if not name.startswith("__")]:
+            shared["tags"] = tags
+        line = group.line_of("targets")
+        for address in map(str, group["targets"]):
+            server = _server(address, module)
+            if server is None:
+                notes.add(line, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
+            else:
+                yield FileEntry(line, {"target_id": slug(address), "name": address, **server, **shared})
 
 
-def _target(address: str, group: Block, module: Module, fields: Mapping[str, object], notes: Notes) -> FileEntry | None:
-    line = group.line_of("targets")
+def _server(address: str, module: Module) -> dict[str, object] | None:
+    """Host, port and TLS of an address, or None if neither the module nor the port is POP3's."""
     host, port = split_address(address)
     if not module.is_pop3 and port not in POP3_PORTS:
-        notes.add(line, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
         return None
     tls = module.tls or POP3_PORTS.get(port or 110, TlsMode.NONE)
-    place = {"host": host, "port": port or (995 if tls is TlsMode.IMPLICIT else 110), "tls": tls.value}
-    return FileEntry(line, {"target_id": slug(address), "name": address, **place, **fields})
+    default_port = 995 if tls is TlsMode.IMPLICIT else 110
+    return {"host": host, "port": port or default_port, "tls": tls.value}
 
 
 def _line(value: object) -> int:

@@ -20,6 +20,9 @@ _COMMENT = re.compile(r"(?<!\\);.*")
 DEEPEST = 20
 """Levels of templates; templates that use each other in a cycle are refused at this depth."""
 
+LONGEST_VALUE = 100_000
+"""Characters of a value with what is added to it; with `+` in each of 20 levels it could grow without end."""
+
 NOT_INHERITED = {"use", "name", "register"}
 
 
@@ -71,7 +74,10 @@ class Templates:
         for name in definition.names("use"):
             parent = self._template(definition, name, depth)
             for directive in parent.values.keys() - NOT_INHERITED:
-                values[directive] = _joined(values.get(directive), parent.values[directive])
+                value = _joined(values.get(directive), parent.values[directive])
+                if len(value) > LONGEST_VALUE:
+                    raise FileError([f"Line {definition.line}: with its templates, `{shown(directive)}` is too long."])
+                values[directive] = value
                 lines.setdefault(directive, parent.lines[directive])
         return Definition(definition.kind, definition.line, values, lines)
 
