@@ -1,4 +1,4 @@
-"""A site served on 127.0.0.1 by Python's own HTTP server: for one person's browser, not for the internet."""
+"""Serves the page on 127.0.0.1 with Python's HTTP server: for a browser on this machine, not for the internet."""
 
 import sys
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from popwatch.web.http import LARGEST_BODY, Request, Response, cookies_of, query
 from popwatch.web.site import Site
 from popwatch_cli.errors import UserError, user_message
 
-QUIET_SECONDS = 30
-"""A connection that says nothing for so long is closed."""
+IDLE_SECONDS = 30
+"""An idle connection is closed after this time."""
 
 LONGEST_LENGTH = 10
-"""Digits of a `Content-Length`; Python refuses to read a number of thousands of them."""
+"""Digits of a `Content-Length`; `int` raises ValueError for thousands of them."""
 
-TOO_LARGE = Response(413, b"This is too much.\n")
-NOT_UNDERSTOOD = Response(400, b"This is no request for a page.\n")
+TOO_LARGE = Response(413, b"The request is too large.\n")
+NOT_UNDERSTOOD = Response(400, b"The request is not valid.\n")
 
 WRONG_HOST = Response(421, b"This page is at 127.0.0.1 and localhost only.\n")
-"""For a page of elsewhere whose name was made to point here (DNS rebinding)."""
+"""Against DNS rebinding: a name of another web site that resolves to 127.0.0.1."""
 
 
 class SiteServer(ThreadingHTTPServer):
-    """A server on 127.0.0.1 that answers with a site. `port` 0 takes a free one. Raises UserError."""
+    """A server of a site on 127.0.0.1. With `port` 0 it takes a free one. Raises UserError."""
 
     daemon_threads = True
     request_queue_size = 128
-    """Connections that wait to be taken; with the library's 5 a burst of them has the browser wait for seconds."""
+    """Connections that wait to be accepted; with the library's 5 a browser's burst of them would wait for seconds."""
 
     def __init__(self, site: Site, port: int) -> None:
         self.site = site
@@ -40,23 +40,23 @@ class SiteServer(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             raise UserError(
-                f"Port {port} of 127.0.0.1 cannot be had ({error.strerror}): choose another with --port."
+                f"Port {port} of 127.0.0.1 is not available ({error.strerror}): choose another with --port."
             ) from None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection ended in an exception: one that its other end broke off is nobody's concern."""
+        """Report the exception of a connection, unless the client broke the connection."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:
-        """Where the page is."""
+        """The page's address."""
         return f"http://127.0.0.1:{self.server_port}/"
 
 
 @contextmanager
 def served(site: Site, port: int) -> Iterator[str]:
-    """Serve a site while the block runs; its address. Raises UserError."""
+    """Serve a site while the block runs; yields its address. Raises UserError."""
     with SiteServer(site, port) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -68,10 +68,10 @@ def served(site: Site, port: int) -> Iterator[str]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. The names of its methods are the library's."""
+    """One connection. The method names are those of the library."""
 
     server_version, sys_version = "popwatch", ""
-    timeout = QUIET_SECONDS
+    timeout = IDLE_SECONDS
     server: SiteServer
 
     def do_GET(self) -> None:
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self.rfile.read(int(length)).decode("utf-8", "replace"))
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is printed of requests: the terminal is the live view's."""
+        """Print nothing: the live view uses the terminal."""
 
     def _answer(self, body: str) -> None:
         host = self.headers.get("Host", "").rpartition(":")[0]
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _answer(site: Site, request: Request) -> Response:
-    """The site's answer, or what AWS refused it for; the page asks again by itself."""
+    """The site's response, or AWS's error; the page repeats the request by itself."""
     try:
         return site.answer(request)
     except (BotoCoreError, ClientError) as error:
@@ -121,7 +121,7 @@ def _answer(site: Site, request: Request) -> Response:
 
 
 def _request(handler: BaseHTTPRequestHandler, body: str) -> Request:
-    """The request. Raises ValueError for a path or a query that is none."""
+    """The request. Raises ValueError for an invalid path or query."""
     parts = urlsplit(handler.path)
     return Request(
         method=handler.command,

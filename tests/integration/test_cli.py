@@ -98,7 +98,7 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
         (["test", "127.0.0.1", "-t", "0.5"], "--timeout cannot be used: `0.5` is not between 1 and 60"),
         (["test", "127.0.0.1", "-H", "localhost"], "Name one server"),
         (["test", "a b"], "neither a domain name nor an IP address"),
-        (["test", "127.0.0.1", "-6"], "is no IPv6 address"),
+        (["test", "127.0.0.1", "-6"], "is not an IPv6 address"),
         (["test", "127.0.0.1", "-D", "soon"], "-D takes days"),
         (["tset"], "No such command"),
         (["test", "--nonsense"], "No such option"),

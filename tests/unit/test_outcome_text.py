@@ -1,4 +1,4 @@
-"""An outcome as people read it."""
+"""The text of an outcome for people."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +9,14 @@ from tests.examples import FAILED, PASSED, target
 
 
 def test_advice_is_for_reasons_that_exist() -> None:
-    """Each reason with advice is one that the prober or the conversation gives."""
+    """Every reason with advice is one that the prober gives."""
     files = [Path(pop3.__file__), *Path(loop.__file__).parent.glob("*.py")]
     sources = "".join(path.read_text() for path in files)
     assert [reason for reason in ADVICE if f'"{reason}"' not in sources] == []
 
 
 def test_a_failure_says_message_detail_and_advice() -> None:
-    """The exact message first, then what was seen, then what to do."""
+    """The exact message, then the detail, then what to do."""
     assert conclusion(target(), FAILED) == [
         "FAILED  The remote device timed out before sending a response",
         "        The server accepted the connection and said nothing.",
@@ -25,12 +25,12 @@ def test_a_failure_says_message_detail_and_advice() -> None:
 
 
 def test_a_reason_without_advice_says_none() -> None:
-    """No advice is better than an empty line."""
+    """Without advice there is no empty line."""
     assert len(conclusion(target(), replace(FAILED, reason="odd"))) == 2
 
 
 def test_lines_of_many_targets() -> None:
-    """Result, id, server, and the time or what went wrong."""
+    """Result, id, server, and the round-trip time or the error."""
     assert to_line(target(), PASSED) == "passed  mail-berlin  pop.example.net:110  12.5 ms"
     assert to_line(target(), FAILED) == (
         "failed  mail-berlin  pop.example.net:110  The remote device timed out before sending a response "

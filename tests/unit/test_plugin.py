@@ -1,4 +1,4 @@
-"""The plugin's line and exit code: check_pop's, without its faults."""
+"""The plugin's line and exit code, in check_pop's format."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch_cli.output.nagios_plugin import Thresholds, verdict
+from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from tests.examples import START, target
 
 PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.345, greeting="+OK ready")
@@ -17,14 +17,14 @@ def failed(error: ErrorCode, phase: Phase, reason: str, **fields: str) -> Outcom
     return Outcome(START, phase, error, reason, "A sentence.", **fields)  # type: ignore[arg-type]
 
 
-def say(outcome: Outcome, thresholds: Thresholds | None = None, **fields: object) -> tuple[int, str]:
-    found = verdict(target(**fields), outcome, thresholds or Thresholds(), START)
-    return found.code, found.line
+def run_plugin(outcome: Outcome, thresholds: Thresholds | None = None, **fields: object) -> tuple[int, str]:
+    result = plugin_result(target(**fields), outcome, thresholds or Thresholds(), START)
+    return result.code, result.line
 
 
 def test_the_line_of_a_pass() -> None:
-    """The form of monitoring-plugins 2.x, to the letter."""
-    assert say(PASSED) == (
+    """Exactly the format of monitoring-plugins 2.x."""
+    assert run_plugin(PASSED) == (
         0,
         "POP OK - 0.012 second response time on pop.example.net port 110 [+OK ready]"
         "|time=0.012345s;;;0.000000;10.000000",
@@ -32,19 +32,21 @@ def test_the_line_of_a_pass() -> None:
 
 
 def test_implicit_tls_is_spop() -> None:
-    """check_spop's name and port."""
-    assert say(PASSED, tls="implicit")[1].startswith("SPOP OK - 0.012 second response time on pop.example.net port 995")
+    """The name and port of check_spop."""
+    assert run_plugin(PASSED, tls="implicit")[1].startswith(
+        "SPOP OK - 0.012 second response time on pop.example.net port 995"
+    )
 
 
 @pytest.mark.parametrize(
-    ("seconds", "code", "word"),
+    ("seconds", "code", "status"),
     [(0.1, 0, "OK"), (0.5, 0, "OK"), (0.501, 1, "WARNING"), (2.0, 1, "WARNING"), (2.1, 2, "CRITICAL")],
 )
-def test_time_thresholds_are_strictly_greater(seconds: float, code: int, word: str) -> None:
+def test_time_thresholds_are_strictly_greater(seconds: float, code: int, status: str) -> None:
     """`time > w` warns, `time > c` is critical."""
-    found = say(replace(PASSED, rtt_ms=seconds * 1000), Thresholds(0.5, 2.0))
+    found = run_plugin(replace(PASSED, rtt_ms=seconds * 1000), Thresholds(0.5, 2.0))
     assert found[0] == code
-    assert found[1].startswith(f"POP {word} - ")
+    assert found[1].startswith(f"POP {status} - ")
     assert ";0.500000;2.000000;0.000000;10.000000" in found[1]
 
 
@@ -63,36 +65,36 @@ def test_time_thresholds_are_strictly_greater(seconds: float, code: int, word: s
     ],
 )
 def test_failures(error: ErrorCode, phase: Phase, reason: str, code: int) -> None:
-    """Whatever fails is critical, a wrong greeting too; a bad configuration is unknown."""
-    assert say(failed(error, phase, reason))[0] == code
+    """Every failure is critical, a wrong greeting too; an invalid configuration is unknown."""
+    assert run_plugin(failed(error, phase, reason))[0] == code
 
 
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 1), ("crit", 2)])
 def test_refused_and_mismatch_levels(level: str, code: int) -> None:
-    """`-r` is for refused connections only, `-M` for wrong greetings only; the text says what happened all the same."""
+    """`-r` is for refused connections only, `-M` for wrong greetings only; the text still says what happened."""
     refused = failed(ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused")
     wrong = failed(ErrorCode.PROTOCOL, Phase.GREETING, "smtp-greeting", greeting="220 x")
-    assert say(refused, Thresholds(refused=level))[0] == code
-    assert say(wrong, Thresholds(mismatch=level))[0] == code
-    assert say(wrong, Thresholds(refused=level))[0] == say(refused, Thresholds(mismatch=level))[0] == 2
-    assert "Unable to connect" in say(refused, Thresholds(refused=level))[1]
+    assert run_plugin(refused, Thresholds(refused=level))[0] == code
+    assert run_plugin(wrong, Thresholds(mismatch=level))[0] == code
+    assert run_plugin(wrong, Thresholds(refused=level))[0] == run_plugin(refused, Thresholds(mismatch=level))[0] == 2
+    assert "Unable to connect" in run_plugin(refused, Thresholds(refused=level))[1]
 
 
 @pytest.mark.parametrize(("warn", "crit", "code"), [(10, 0, 0), (30, 14, 1), (60, 30, 2), (60, 14, 1)])
 def test_certificate_days(warn: int, crit: int, code: int) -> None:
-    """`-D warn,crit`: days that are left, in the text when too few, in the figures always."""
-    found = say(MONTH, Thresholds(warning_days=warn, critical_days=crit))
+    """`-D warn,crit`: the days left are in the text if too few, and always in the performance data."""
+    found = run_plugin(MONTH, Thresholds(warning_days=warn, critical_days=crit))
     assert found[0] == code
     assert ("expires in 30 days" in found[1]) == bool(code)
     assert found[1].endswith(f"cert_days=30;{warn};{crit}")
 
 
 def test_a_certificate_that_was_not_seen_is_critical() -> None:
-    """`-D` on a plain connection has nothing to judge."""
-    assert say(PASSED, Thresholds(warning_days=30))[0] == 2
+    """`-D` on a plain connection finds no certificate."""
+    assert run_plugin(PASSED, Thresholds(warning_days=30))[0] == 2
 
 
-def test_the_bar_of_the_figures_is_the_only_one() -> None:
-    """A server cannot forge figures."""
+def test_the_bar_of_the_performance_data_is_the_only_one() -> None:
+    """A server cannot forge performance data."""
     hostile = replace(PASSED, greeting="+OK |time=0s;;;;")
-    assert say(hostile)[1].count("|") == 1
+    assert run_plugin(hostile)[1].count("|") == 1

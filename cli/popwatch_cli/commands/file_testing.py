@@ -1,4 +1,4 @@
-"""`popwatch test --file`: many targets, each outcome as it arrives."""
+"""`popwatch test --file`: tests many targets and prints each outcome as it arrives."""
 
 import json
 import resource
@@ -20,11 +20,11 @@ from popwatch_cli.target_items import own_fields
 
 FAILED_CODE = 2
 DESCRIPTORS_PER_TEST = 2
-"""A second address may be tried while the first is on its way."""
+"""A second address may be tried while the first is still connecting."""
 
 
 def test_file(lines: Iterable[str], in_flight: int | None, *, as_json: bool) -> int:
-    """Test the targets of JSON lines; the exit code. Raises FileError for a line that is no target."""
+    """Test the targets of JSON lines; returns the exit code. Raises FileError for a line that is not a target."""
     targets = list(_targets(lines))
     if not targets:
         raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
@@ -43,14 +43,14 @@ def test_file(lines: Iterable[str], in_flight: int | None, *, as_json: bool) -> 
 
 
 def _targets(lines: Iterable[str]) -> Iterator[Target]:
-    """The targets; one without an id goes by the number of its line, and `_defaults` holds for all of them."""
+    """The targets. One without an id gets its line number as id; `_defaults` applies to all of them."""
     entries = list(parse_lines(lines))
     defaults = next((entry.fields for entry in entries if entry.fields.get("target_id") == DEFAULTS_ID), {})
     for entry in entries:
         target_id = entry.fields.get("target_id")
         if target_id != DEFAULTS_ID:
-            named = {**entry.fields, "target_id": str(entry.line) if target_id is None else target_id}
-            yield parse_target(named, own_fields(defaults))
+            item = {**entry.fields, "target_id": str(entry.line) if target_id is None else target_id}
+            yield parse_target(item, own_fields(defaults))
 
 
 @contextmanager
@@ -64,12 +64,12 @@ def _progress(count: int) -> Iterator[Callable[[int], None]]:
 
 
 def _allow_descriptors(in_flight: int) -> None:
-    """Let this process have the descriptors for so many tests at once. Raises UserError."""
+    """Raise this process's limit of descriptors for so many tests at once. Raises UserError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = in_flight * DESCRIPTORS_PER_TEST + DESCRIPTOR_RESERVE
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    if hard not in (resource.RLIM_INFINITY,) and hard < needed:
+    if hard != resource.RLIM_INFINITY and hard < needed:
         most = (hard - DESCRIPTOR_RESERVE) // DESCRIPTORS_PER_TEST
         raise UserError(f"This process may open {hard} files: use --in-flight {most} or less, or raise `ulimit -Hn`.")
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

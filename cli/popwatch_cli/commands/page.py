@@ -1,4 +1,4 @@
-"""`popwatch page`: the page on 127.0.0.1, from the user's own AWS credentials."""
+"""`popwatch page`: serves the page on 127.0.0.1, with the user's own AWS credentials."""
 
 import webbrowser
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from popwatch_cli.web_server import served
 
 USUAL_PORT = 8110
 REFRESH_SECONDS, LOCAL_REFRESH_SECONDS = 15.0, 2.0
-"""Each refresh reads two tables, which costs at Amazon's and nothing on a local stack."""
+"""Each refresh reads two tables, which AWS charges for; on a local stack it is free."""
 
 
 @click.command()
@@ -44,7 +44,7 @@ def page(choice: Any, *, port: int, opens: bool) -> None:
 
 @contextmanager
 def page_of(installation: Installation, port: int) -> Iterator[str]:
-    """The page of a stack while the block runs; its address. Raises UserError."""
+    """Serve the page of a stack while the block runs; yields its address. Raises UserError."""
     seconds = LOCAL_REFRESH_SECONDS if installation.endpoint else REFRESH_SECONDS
     fresh = timedelta(seconds=seconds / 2)
     views = Views(installation.store, lambda: datetime.now(UTC), fresh=fresh)

@@ -1,4 +1,4 @@
-"""`popwatch test`: tests made from here, now, without AWS, by the function's own prober."""
+"""`popwatch test`: tests from this machine, without AWS, with the same prober as the function's."""
 
 import ipaddress
 import json
@@ -17,11 +17,11 @@ from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.prober.loop import Prober, probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
-from popwatch_cli.output.nagios_plugin import Thresholds, verdict
+from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
 
 OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout"}
-"""The options that are named otherwise than the fields they set."""
+"""Options whose name differs from that of their field."""
 
 FOR_FILES = {"file", "as_json", "in_flight"}
 FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "verbose"}
@@ -103,17 +103,17 @@ def test(
     outcome = probe(target, Prober(resolve=_resolver(options["family"], target.host)))
     now = datetime.now(UTC)
     if plugin:
-        found = verdict(target, outcome, thresholds, now)
-        click.echo(found.line)
+        result = plugin_result(target, outcome, thresholds, now)
+        click.echo(result.line)
         if options["verbose"]:
             click.echo(_for_people(target, outcome, now), err=True)
-        sys.exit(found.code)
+        sys.exit(result.code)
     click.echo(json.dumps(to_json(target, outcome)) if as_json else _for_people(target, outcome, now))
     sys.exit(0 if outcome.passed else FAILED_CODE)
 
 
 def _refuse_idle_options(context: click.Context) -> None:
-    """Refuse options that the others leave without effect. Raises click.UsageError."""
+    """Refuse options that have no effect together with the others. Raises click.UsageError."""
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if "file" in given:
         idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
@@ -154,7 +154,7 @@ def _target(options: dict[str, Any]) -> Target:
 
 
 def _of_option(problem: Problem) -> str:
-    """What is wrong with a field, in the words of the command."""
+    """The problem of a field, with the option's name instead of the field's."""
     option = OPTION_OF.get(problem.field, f"--{problem.field.replace('_', '-')}")
     return problem.explanation.replace(f"The field `{problem.field}`", option)
 
@@ -174,24 +174,24 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
 
 
 def _resolver(family: str | None, host: str) -> Callable[[str], list[str]]:
-    """Addresses of the wished family only. Raises click.UsageError for an address of the other."""
+    """A resolver for addresses of one family. Raises click.UsageError for an address of the other family."""
     families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: socket.AF_UNSPEC}
     try:
         version = str(ipaddress.ip_address(host).version)
     except ValueError:
         version = family or ""
     if family and version != family:
-        raise click.UsageError(f"{host} is no IPv{family} address: leave -{family} out.")
+        raise click.UsageError(f"{host} is not an IPv{family} address: leave out -{family}.")
 
     def resolve(name: str) -> list[str]:
-        found = socket.getaddrinfo(name, None, families[family], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        entries = socket.getaddrinfo(name, None, families[family], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
     return resolve
 
 
 def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:
     colour = "green" if outcome.passed else "red"
-    lines = [f"  {name:<9}{spent:>9}  {seen}".rstrip() for name, spent, seen in steps(target, outcome, now)]
+    lines = [f"  {name:<9}{duration:>9}  {shown}".rstrip() for name, duration, shown in steps(target, outcome, now)]
     first, *rest = conclusion(target, outcome)
     return "\n".join([*lines, click.style(first, fg=colour, bold=True), *rest])

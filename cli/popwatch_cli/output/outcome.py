@@ -1,4 +1,4 @@
-"""An outcome as a program reads it (JSON) and as a person does (step by step, with advice). Pure."""
+"""Prints outcomes: as JSON for programs, step by step with advice for people. No I/O."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from popwatch.model.text import clean, iso, milliseconds
 TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
 
 NAME_SHOWN = 128
-"""Characters of a target's id."""
+"""Characters of a target's id that are printed."""
 
 ADVICE = {
     "refused": "Nothing listens on this port, or a firewall rejects it. POP3 and STLS use 110, implicit TLS uses 995.",
@@ -34,22 +34,22 @@ ADVICE = {
     "ssh-greeting": "This is an SSH port. POP3 uses 110 or 995.",
     "http-greeting": "This is a web server's port. POP3 uses 110 or 995.",
     "unexpected-greeting": "If that is how this server greets, accept it with --greeting.",
-    "closed-before-greeting": "The server may refuse this client, or have too many connections: look into its log.",
+    "closed-before-greeting": "The server may refuse this client, or have too many connections: see its log.",
     "no-tls-answer": "Is this a port for plain text (--tls none) or STLS (--tls starttls)?",
-    "tls-handshake-failed": "There may be no TLS version or cipher that both sides have.",
-    "no-quit-reply": "If this server never answers QUIT, leave that out with --no-quit.",
-    "stls-refused": "The server does not offer STLS here: use --tls implicit on port 995.",
+    "tls-handshake-failed": "The server may not support any TLS version or cipher that popwatch supports.",
+    "no-quit-reply": "If this server never answers QUIT, do not wait for the reply: --no-quit.",
+    "stls-refused": "The server does not offer STLS on this port: use --tls implicit on port 995.",
     "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
-    "service-unavailable": "The server is there and says that it cannot serve now.",
-    "tls-certificate-expired": "Renew the certificate, or see past it with --no-verify.",
-    "tls-name-mismatch": "The certificate is for another name: give that one with --tls-name.",
-    "tls-untrusted": "The certificate's authority is unknown: give your own with --ca, or use --no-verify.",
+    "service-unavailable": "The server answers, but says that it cannot serve clients now.",
+    "tls-certificate-expired": "Renew the certificate, or skip the check with --no-verify.",
+    "tls-name-mismatch": "The certificate is for another name: give that name with --tls-name.",
+    "tls-untrusted": "The certificate's authority is not known: give your own with --ca, or use --no-verify.",
 }
-"""What to do, by reason, where it is not plain already."""
+"""What to do, by reason, unless the reason already says it."""
 
 
 def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
-    """The outcome under the names of `docs/command.md`; times in ms, moments in ISO 8601, None where unknown."""
+    """The outcome with the names of `docs/command.md`; durations in ms, times in ISO 8601, None if unknown."""
     return {
         "target_id": target.target_id,
         "result": "passed" if outcome.passed else "failed",
@@ -69,25 +69,25 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
 
 
 def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str, str, str]]:
-    """Each step of the test that was made, in their order: its name, its time, what was seen."""
-    seen = {
+    """The steps of the test in their order: name, duration, and what the server showed."""
+    shown = {
         "dns": "",
         "connect": outcome.address,
         "tls": ", ".join(part for part in (outcome.tls_version, _certificate(outcome, now)) if part),
         "greeting": outcome.greeting,
         "quit": "",
     }
-    between = ("greeting", "tls") if target.tls is TlsMode.STARTTLS else ("tls", "greeting")
-    for name in ("dns", "connect", *between, "quit"):
-        what, spent = seen[name], getattr(outcome, f"{name}_ms")
-        if spent is not None:
-            yield name, f"{milliseconds(spent)} ms", what
+    middle = ("greeting", "tls") if target.tls is TlsMode.STARTTLS else ("tls", "greeting")
+    for name in ("dns", "connect", *middle, "quit"):
+        duration_ms = getattr(outcome, f"{name}_ms")
+        if duration_ms is not None:
+            yield name, f"{milliseconds(duration_ms)} ms", shown[name]
     if outcome.error and outcome.phase is not Phase.CONFIGURATION:
         yield outcome.phase.value, "failed", outcome.reason
 
 
 def conclusion(target: Target, outcome: Outcome) -> list[str]:
-    """The lines that sum up."""
+    """The result in one line; after a failure also the detail and the advice."""
     if outcome.passed:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
         return [f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"]
@@ -99,7 +99,7 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
 
 
 def to_line(target: Target, outcome: Outcome) -> str:
-    """One line among those of many targets."""
+    """One line for each of many targets."""
     name = clean(target.target_id, NAME_SHOWN)
     if outcome.passed:
         return f"passed  {name}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms"
@@ -107,7 +107,7 @@ def to_line(target: Target, outcome: Outcome) -> str:
 
 
 def summary(*, passed: int, failed: int) -> str:
-    """The line below those of many targets."""
+    """The last line after those of many targets."""
     return f"{passed + failed} targets: {passed} passed, {failed} failed."
 
 
