@@ -10,19 +10,23 @@ from datetime import UTC, datetime
 from popwatch.model.text import iso
 from tests.e2e.deployed import Deployed
 
+Span = tuple[datetime, datetime]
+"""When a sweep that was killed began and when it was killed."""
 
-def kill_during(stack: Deployed, at: datetime, after: float) -> list[datetime]:
-    """Begin a sweep and kill its process so many seconds later; when, if it was there to be killed."""
+
+def kill_during(stack: Deployed, at: datetime, after: float) -> list[Span]:
+    """Begin a sweep and kill its process so many seconds later; its span, if it was there to be killed."""
+    began = datetime.now(UTC)
     sweep = threading.Thread(target=suppressed_tick, args=(stack, at))
     sweep.start()
     time.sleep(after)
-    killed_at: list[datetime] = []
+    killed: list[Span] = []
     for process in stack.process_ids():
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-            killed_at = [datetime.now(UTC)]
+            killed = [(began, datetime.now(UTC))]
     sweep.join()
-    return killed_at
+    return killed
 
 
 def suppressed_tick(stack: Deployed, at: datetime) -> None:

@@ -39,6 +39,7 @@ def test_a_whole_outage_under_enforced_iam(guarded: Deployed, server: ScriptedSe
     server.play(port, "healthy")
     guarded.installation.target_table.write([], ["gone"])
     assert guarded.tick(now + timedelta(hours=2)) is None
+    assert guarded.tick(now + timedelta(hours=2, minutes=1)) is None  # a day's last hour is added up alone
     assert guarded.state("a") == "up"
     assert guarded.wait_for_alerts(1)[0].startswith("UP again: a")
     assert "gone" not in guarded.store.read_records()[1]

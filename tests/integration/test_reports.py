@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
 from popwatch.aws.store import SweepMark
 from popwatch.decisions.schedule import batch_of
@@ -25,8 +27,15 @@ EVIL = "\x1b[31m[red]\\[/] <b>=1+1</b> \x9b2J\u202e"
 REFUSED = Outcome(NOW - 3 * HOUR, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused", "Nothing listens.")
 
 
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """It is `NOW` when a test begins, however long a busy machine took to come to it."""
+    with time_machine.travel(NOW, tick=True):
+        yield
+
+
 def swept(stack: Installation, ago: timedelta = MINUTE) -> None:
-    stack.store.mark_sweep(SweepMark(datetime.now(UTC) - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
+    stack.store.mark_sweep(SweepMark(NOW - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
 
 
 def fail(stack: Installation, name: str, since: datetime, **health: Any) -> None:
@@ -107,7 +116,7 @@ def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> 
     """They are not added up yet, and counted all the same; an hour in which the fleet grew is counted whole."""
     swept(stack)
     hour = NOW.replace(minute=0, second=0) - HOUR
-    stack.store.mark_sweep(SweepMark(datetime.now(UTC), hour, {"1": iso(NOW), "2": iso(NOW)}))
+    stack.store.mark_sweep(SweepMark(NOW, hour, {"1": iso(NOW), "2": iso(NOW)}))
     up(stack, "a", NOW - 9 * DAY)
     added_up = NOW.replace(minute=0, second=0) - HOUR
     stack.store.put_hour(1, 0, added_up, add_up([{"a": 12.5}]))
@@ -163,7 +172,7 @@ def test_report_counts_nothing_up_that_nobody_watched(do: Do, stack: Installatio
 def test_report_of_what_retention_has_taken(do: Do, stack: Installation) -> None:
     """Up since before anything was kept: known to be up since then, and said what is not known."""
     swept(stack)
-    up(stack, "a", datetime.now(UTC) - 450 * DAY)
+    up(stack, "a", NOW - 450 * DAY)
     report = json.loads(do("report", "--since", "500d", "--format", "json"))
     [line] = [line for line in report["targets"] if line["target_id"] == "a"]
     assert line["untested_seconds"] == pytest.approx(50 * 86_400, abs=60)

@@ -91,9 +91,9 @@ def piled(kind: str, size: int) -> object:
 def test_large_values_take_little_time(kind: str, size: int) -> None:
     """400 KB in any field, which fills an item: it is read in less than a second."""
     for field in FIELDS:
-        began = time.process_time()
+        began = time.thread_time()
         target = parse_target({"target_id": "a", "host": "h", field.name: piled(kind, size)})
-        assert time.process_time() - began < 1.0
+        assert time.thread_time() - began < 1.0
         assert sum(len(problem.explanation) for problem in target.problems) < 2000
 
 
@@ -123,10 +123,10 @@ def test_files_that_would_blow_up(name: str, tmp_path: Path) -> None:
     """Read or refused with a sentence, within seconds."""
     path = tmp_path / name
     path.write_text(BOMBS[name])
-    began = time.process_time()
+    began = time.thread_time()
     with suppress(FileError):
         read_entries(path)
-    assert time.process_time() - began < 10
+    assert time.thread_time() - began < 10
 
 
 @pytest.mark.parametrize("form", ["yaml", "csv", "jsonl"])
