@@ -41,7 +41,7 @@ DEADLINE_SECONDS = 10.0
 """How long an invocation waits for a silent server: the default of `max_test_seconds`."""
 
 COLD_STARTS = 12 * DAYS
-"""Assumed: how often in a month Lambda starts each execution environment anew."""
+"""Assumed: how often in a month Lambda replaces each execution environment."""
 
 OUTAGES, ALERTS_PER_OUTAGE = DAYS, 4
 """Assumed for each target that is down: one outage a day with three alerts and a recovery, to one email address."""

@@ -1,4 +1,4 @@
-"""A deployed local stack as tests handle it: ticks at chosen moments, targets, alerts, the function's processes."""
+"""A deployed local stack for tests: ticks at chosen times, targets, alerts, the function's processes."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The stack, and what to do with it."""
+    """The stack, and operations on it."""
 
     local: LocalStack
     installation: Installation
@@ -68,17 +68,17 @@ class Deployed:
 
     def tick(self, at: datetime | None = None, *, wait: bool = True) -> Any:
         """Invoke the function for a tick (now, unless given); its error, or None."""
-        moment = at or datetime.now(UTC)
+        tick_time = at or datetime.now(UTC)
         answer = self.local.client("lambda").invoke(
             FunctionName=self.local.outputs["CheckTargetsFunction"],
             InvocationType="RequestResponse" if wait else "Event",
-            Payload=json.dumps({"scheduled_time": iso(moment.replace(microsecond=0))}),
+            Payload=json.dumps({"scheduled_time": iso(tick_time.replace(microsecond=0))}),
         )
         payload = answer["Payload"].read()
         return json.loads(payload) if answer.get("FunctionError") else None
 
     def targets(self) -> dict[str, str]:
-        """Where each target is: host and port, by id."""
+        """Host and port of each target, by id."""
         items = self.installation.target_table.read()
         return {name: f"{item['host']}:{item['port']}" for name, item in items.items() if "host" in item}
 
@@ -93,9 +93,9 @@ class Deployed:
     def configure(self, **variables: str) -> None:
         """Change variables of the function's environment until `clear`."""
         client, name = self.local.client("lambda"), self.local.outputs["CheckTargetsFunction"]
-        there = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        self.original.update({key: there[key] for key in variables if key not in self.original})
-        client.update_function_configuration(FunctionName=name, Environment={"Variables": {**there, **variables}})
+        present = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        self.original.update({key: present[key] for key in variables if key not in self.original})
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": {**present, **variables}})
 
     @contextmanager
     def handled_by(self, module: str, variables: Mapping[str, str], timeout: int = 120) -> Iterator[None]:
@@ -132,14 +132,14 @@ class Deployed:
         return [int(child) for found in children for child in found.read_text().split()]
 
     def wait_for(self, what: str, condition: Any, seconds: float = 60.0) -> None:
-        """Wait until the condition holds; fails with `what` if it does not in time."""
+        """Wait until the condition is true; fails with `what` after `seconds`."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what}"
             time.sleep(0.1)
 
     def wait_for_alerts(self, count: int, seconds: float = 60.0) -> list[str]:
-        """The subjects of so many alerts, once they have arrived."""
+        """The subjects of the next `count` alerts, once they have arrived."""
         subjects: list[str] = []
 
         def has_all() -> bool:
@@ -150,7 +150,7 @@ class Deployed:
         return subjects
 
     def with_rights_of(self, function: str) -> Callable[[str], Any]:
-        """What makes clients with the rights of the role of a function, which is named by its output."""
+        """A function that makes clients with the rights of a function's role; `function` is the name of its output."""
         found = self.local.client("lambda").get_function(FunctionName=self.local.outputs[function])
         role = found["Configuration"]["Role"]
         anyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
@@ -166,7 +166,7 @@ class Deployed:
         return lambda service: make(service, endpoint_url=self.local.endpoint)
 
     def popwatch(self, *arguments: str) -> tuple[list[str], Path]:
-        """The command `popwatch --local` as its user would run it, and the folder to run it in."""
+        """The command line of `popwatch --local`, and the folder in which to run it."""
         folder = self.local.folder.parent
         (folder / ".popwatch").mkdir(exist_ok=True)
         (folder / ".popwatch" / "outputs.json").write_text((self.local.folder / "outputs.json").read_text())
@@ -179,7 +179,7 @@ class Deployed:
         return ended.returncode, ended.stdout + ended.stderr
 
     def clear(self) -> None:
-        """Empty tables and queues, nobody subscribed but the feed, and the function's environment as it was."""
+        """Empty tables and queues, remove all subscriptions but the feed's, and restore the function's environment."""
         if self.original:
             self.configure(**self.original)
             self.original.clear()

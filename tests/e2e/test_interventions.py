@@ -1,6 +1,6 @@
-"""Silence, acknowledgement, dependence and flapping by the deployed stack, its process killed again and again.
+"""Silence, acknowledgement, dependence and flapping on the deployed stack, whose process is killed repeatedly.
 
-What each target's server did at each tick is written down, and so is what must have been told and recorded of it.
+What each target's server does at each tick is fixed, and so are the alerts and transitions that must follow.
 """
 
 import random
@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
 
 SEED = 20261124
 DEAD_SECONDS = 8
-"""The timeout that the function believes in here: an invocation older than that is dead."""
+"""The function's timeout as it is configured here: an older invocation counts as dead."""
 
 MINUTES = [*range(13), 60, 61]
-"""Ticks; the last two come after the flapping target has long been steady."""
+"""Ticks; at the last two the flapping target has been steady for long."""
 
 FIELDS: dict[str, dict[str, object]] = {
     "silenced": {},
@@ -44,9 +44,9 @@ COMMANDS = {
     3: ("ack", "acknowledged", "--why", "on my way", "--by", "night-shift"),
     6: ("unsilence", "silenced"),
 }
-"""What somebody does before a tick."""
+"""The command that is given before a tick."""
 
-TOLD = {
+ALERTS = {
     "silenced": ["DOWN 1/3", "UP again"],
     "acknowledged": ["DOWN 1/3", "UP again"],
     "gateway": ["DOWN 1/3", "DOWN 2/3", "DOWN 3/3", "UP again"],
@@ -65,7 +65,7 @@ STATES = {
 def test_what_people_do_survives_kills(
     stack: Deployed, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every target's alerts and transitions are those that were written down, however often the process died."""
+    """Every target has exactly the alerts and transitions above, however often the process is killed."""
     stack.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
     chance, killed = random.Random(SEED), 0
     ports = {name: server.listen("healthy") for name in FIELDS}
@@ -89,10 +89,10 @@ def test_what_people_do_survives_kills(
     assert killed >= 10
     received = Counter(alert.subject.split(", was down")[0] for alert in stack.feed.receive())
     for name, port in ports.items():
-        told = Counter(f"{headline}: {name} (127.0.0.1:{port})" for headline in TOLD[name])
+        expected = Counter(f"{headline}: {name} (127.0.0.1:{port})" for headline in ALERTS[name])
         got = Counter({subject: count for subject, count in received.items() if f" {name} " in subject})
-        assert not told - got, f"lost of {name}"
-        assert got.keys() == told.keys(), f"invented of {name}"
+        assert not expected - got, f"{name}: an alert is missing"
+        assert got.keys() == expected.keys(), f"{name}: an alert was not expected"
         changes = [event["state"] for event in stack.events(name) if event["kind"] == "transition"]
         assert ["untested", *changes] == STATES[name].split(), name
     assert [note["action"] for note in notes(stack, "silenced")] == ["silenced", "unsilenced"]

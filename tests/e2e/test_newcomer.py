@@ -1,7 +1,7 @@
-"""docs/first-five-minutes.md followed to the letter: a fresh clone, an empty HOME, everything installed anew.
+"""docs/first-five-minutes.md followed word for word: a fresh clone, an empty HOME, everything newly installed.
 
-Commands are taken from the page in its order. `make run` goes on in a terminal of its own until the page says Ctrl-C or
-calls it again. What the page shows of its output must appear there, whatever the figures.
+Commands are run in the order of the page. `make run` runs in a terminal of its own until the page says Ctrl-C or starts
+it again. The output that the page shows must appear there, with any figures.
 """
 
 import os
@@ -23,22 +23,24 @@ PAGE = (PROJECT / "docs" / "first-five-minutes.md").read_text()
 STEP = re.compile(
     r"(?:^<!-- (?P<kind>file|seen by): (?P<what>.*) -->\n\n)?(?P<block>(?:^    .*\n)+)|^(?P<end>Ctrl-C in)", re.M
 )
-LENGTH = re.compile(r"\d+ (?:s|min)(?: \d+ s)?")
-"""A length of time as popwatch writes it, which differs from run to run."""
+DURATION = re.compile(r"\d+ (?:s|min)(?: \d+ s)?")
+"""A duration as popwatch writes it, which differs between runs."""
 
 PATIENCE_SECONDS = 420.0
-"""For one thing to be seen: installing takes the longest."""
+"""For one line to appear: installation takes the longest."""
 
 FAILED_TEST = 2
-"""The exit code of a test of a server that does not answer, as those of this page do not."""
+"""The exit code of a failed test: the servers of this page do not answer."""
 
 
 class Terminal:
-    """A terminal in which `make run` goes on."""
+    """A terminal in which `make run` is running."""
 
     def __init__(self, command: str, clone: Path, environment: dict[str, str]) -> None:
         self.log = clone.parent / f"output-{time.monotonic_ns()}"
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, what is started ignores it too
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # if it were ignored, child processes would ignore it too
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
@@ -52,17 +54,19 @@ class Terminal:
             )
 
     def see(self, line: str) -> None:
-        """Wait until a line has appeared, whatever its figures."""
-        parts = (re.sub(r"\d+", r"\\d+", re.escape(part)) for part in LENGTH.split(line))
-        pattern = re.compile(LENGTH.pattern.join(parts))
+        """Wait until a line has appeared, with any figures."""
+        parts = (re.sub(r"\d+", r"\\d+", re.escape(part)) for part in DURATION.split(line))
+        pattern = re.compile(DURATION.pattern.join(parts))
         end = time.monotonic() + PATIENCE_SECONDS
-        while not pattern.search(said := self.log.read_text()):
-            assert time.monotonic() < end, f"no {line!r} in:\n{said}"
-            assert self.process.poll() is None, said
+        output = self.log.read_text()
+        while not pattern.search(output):
+            assert time.monotonic() < end, f"no {line!r} in:\n{output}"
+            assert self.process.poll() is None, output
             time.sleep(0.2)
+            output = self.log.read_text()
 
     def interrupt(self) -> None:
-        """Ctrl-C, to make and to all that it runs, as a terminal does; make itself then dies by it."""
+        """Send Ctrl-C to make and to all its children, as a terminal does; make itself then ends by the signal."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
             self.process.wait(60)
@@ -71,7 +75,7 @@ class Terminal:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a newcomer has."""
+    """A fresh clone, and an empty home."""
     subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(tmp_path / "popwatch")], check=True)
     (tmp_path / "home").mkdir()
     return tmp_path / "popwatch"
@@ -79,7 +83,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(clone: Path) -> dict[str, str]:
-    """No home, no AWS account, no virtual environment: a path with Python on it, and where pip finds its packages."""
+    """No home, no AWS account, no virtual environment: only a path with Python, and the settings of pip."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     path = os.pathsep.join([str(Path(sys.base_prefix) / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
     return kept | {"PATH": path, "HOME": str(clone.parent / "home"), "LANG": "C.UTF-8"}
@@ -87,7 +91,7 @@ def environment(clone: Path) -> dict[str, str]:
 
 @pytest.fixture
 def terminals() -> Iterator[list[Terminal]]:
-    """What is started is ended, whatever happens."""
+    """Every terminal is ended after the test."""
     found: list[Terminal] = []
     yield found
     for terminal in found:
@@ -95,7 +99,7 @@ def terminals() -> Iterator[list[Terminal]]:
 
 
 def test_the_page_leads_where_it_says(clone: Path, environment: dict[str, str], terminals: list[Terminal]) -> None:
-    """Every command of the page works, and everything that it shows is seen."""
+    """Every command of the page works, and all output that it shows appears."""
     done = []
     for step in STEP.finditer(PAGE):
         lines = [line.removeprefix("    ") for line in (step["block"] or "").splitlines()]
@@ -109,14 +113,14 @@ def test_the_page_leads_where_it_says(clone: Path, environment: dict[str, str], 
                 terminals[-1].see(line)
         else:
             for line in lines:
-                give(line, clone, environment, terminals)
+                run(line, clone, environment, terminals)
                 done.append(line)
     assert done[0] == "make run"
     assert len(done) == 9
 
 
-def give(line: str, clone: Path, environment: dict[str, str], terminals: list[Terminal]) -> None:
-    """Give one command, as the page has it."""
+def run(line: str, clone: Path, environment: dict[str, str], terminals: list[Terminal]) -> None:
+    """Run one command of the page."""
     if line.startswith("make run"):
         terminals.append(Terminal(line, clone, environment))
         return

@@ -1,4 +1,4 @@
-"""The template on the local stack: the whole way from the schedule to the SMS."""
+"""The template on the local stack: the complete path from the schedule to the SMS."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def test_an_outage_is_told_and_ends(stack: Deployed, server: ScriptedServer) -> 
 
 @pytest.mark.parametrize("name", ["tick.json", "batch.json", "hour.json"])
 def test_sample_events_work(stack: Deployed, name: str) -> None:
-    """The events for invocation by hand are ones that the function takes."""
+    """The function accepts the sample events for invocation by hand."""
     event = json.loads((EVENTS / name).read_text())
     answer = stack.local.client("lambda").invoke(
         FunctionName=stack.local.outputs["CheckTargetsFunction"], Payload=json.dumps(event)
@@ -80,7 +80,7 @@ def test_retests_come_by_the_queue(stack: Deployed, server: ScriptedServer) -> N
 def test_the_command_finds_a_stack_by_its_name(
     stack: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--stack` and POPWATCH_STACK name a stack of the caller's account; one that is not there is told."""
+    """`--stack` and POPWATCH_STACK name a stack of the caller's account; an unknown name is an error."""
     stack.put_targets({"target_id": "a", "host": "127.0.0.1"})
     monkeypatch.setenv("AWS_ENDPOINT_URL", stack.local.endpoint)
     for arguments, code, said in (
@@ -97,7 +97,7 @@ def test_the_command_finds_a_stack_by_its_name(
 
 
 def test_a_poisoned_message_stops_nothing(stack: Deployed, server: ScriptedServer) -> None:
-    """Garbage in the batch queue fails alone; retests that come by the same queue go on."""
+    """An invalid message in the batch queue fails alone; retests from the same queue continue."""
     sqs, queue = stack.local.client("sqs"), stack.local.outputs["BatchQueueUrl"]
     for body in ("not json", "{}", '{"tick": 1}', "[]", json.dumps({"tick": "x", "tests": [{}]})):
         sqs.send_message(QueueUrl=queue, MessageBody=body)

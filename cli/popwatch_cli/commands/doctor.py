@@ -21,20 +21,20 @@ from popwatch_cli.installation import find
 SHOWN = 1000
 """Characters of a sentence that are shown: it may quote AWS and users."""
 
-LOOK = {Severity.BROKEN: ("BROKEN", "red"), Severity.WARNING: ("WARNING", "yellow")}
+LABELS = {Severity.BROKEN: ("BROKEN", "red"), Severity.WARNING: ("WARNING", "yellow")}
 UNKNOWN = "UNKNOWN"
 VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
 
 
 @click.command()
-@click.option("--redrive", is_flag=True, help="Put dead letters where they belong, and do nothing else.")
+@click.option("--redrive", is_flag=True, help="Repeat or drop each dead letter, and do nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
     """Find everything that is wrong with an installation, and say what to do about it, worst first.
 
-    Exit code 0 if all is well, 1 for warnings, 2 if something keeps alerts from being sent or targets from being
-    watched, 3 if nothing could be found out. With --redrive: 0 if no dead letter is left, 1 if some stay.
+    Exit code 0 if nothing is wrong, 1 for warnings, 2 if something prevents alerts or tests, 3 if no check could be
+    made. With --redrive: 0 if the queue is empty afterwards, 1 if a message was kept.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
       popwatch doctor --redrive
     """
     if redrive and as_json:
-        raise UserError("`--redrive` says what it does in lines: leave `--json` out.")
+        raise UserError("`--redrive` has no JSON output: leave `--json` out.")
     aws = AwsState(find(choice), datetime.now(UTC))
     if redrive:
         sys.exit(_redrive(aws))
@@ -64,7 +64,7 @@ def examine(aws: AwsState) -> list[CheckResult]:
 def report_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
     """The report for people: findings in two lines each, the worst first; what is unknown; a line that sums up."""
     for finding in worst_first(checks):
-        word, colour = LOOK[finding.severity]
+        word, colour = LABELS[finding.severity]
         yield f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean(finding.what, SHOWN)}"
         yield f"{'':<10} {clean(finding.do, SHOWN)}"
     for check in checks:
