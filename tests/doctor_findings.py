@@ -82,7 +82,7 @@ def policy(**conditions: Any) -> Subscription:
 def seen(*targets: Target, tested: Iterable[str] = (), health: Health | None = UP) -> overdue_rules.TestedFleet:
     """A fleet that was swept at the last tick."""
     records = {each.target_id: Record(each.target_id, 1, TICK, health) for each in targets if health}
-    return overdue_rules.TestedFleet(by_id(*targets), records, dict.fromkeys(tested, TICK), TICK)
+    return overdue_rules.TestedFleet(by_id(*targets), records, set(tested), TICK)
 
 
 def of_items(*items: dict[str, Any]) -> list[Finding]:

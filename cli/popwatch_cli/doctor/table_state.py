@@ -56,12 +56,13 @@ class TableState:
         """The targets, with their records and last tests."""
         mark, records = self.status
         since, until = self._now - SAMPLES_READ, self._now + timedelta(minutes=1)
+        # the key of samples holds the number of batches, which may have changed in the meantime
         layouts = {int(count) for count, used in mark.layouts.items() if used >= iso(since)} | {batches_of(mark)}
         tested = {
-            name: tick
+            name
             for count in layouts
             for number in range(count)
-            for tick, results in self._store.read_samples(count, number, since, until)
+            for _, results in self._store.read_samples(count, number, since, until)
             for name in results
         }
         return TestedFleet(self.targets, records, tested, mark.tick)
@@ -70,13 +71,13 @@ class TableState:
     def gaps(self) -> list[Gap]:
         """Where nothing was tested in the last hours, by the samples of one target's batch. Raises NotKnownError."""
         mark, records = self.status
-        seen = witness(self.targets.values(), records)
-        if seen is None or mark.tick is None:
+        target = witness(self.targets.values(), records)
+        if target is None or mark.tick is None:
             raise NotKnownError("no target is up, and only the tests of such a target show gaps")
-        up_since = records[seen.target_id].health.since or self._now
+        up_since = records[target.target_id].health.since or self._now
         since = max(self._now - LOOKBACK, up_since)
-        ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), seen.target_id, since)}
-        return gaps_between(ticks, seen.policy.delay_up, since, min(mark.tick, self._now))
+        ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), target.target_id, since)}
+        return gaps_between(ticks, target.policy.delay_up, since, min(mark.tick, self._now))
 
     def _ticks(self, count: int, target_id: str, since: datetime) -> Iterator[datetime]:
         found = self._store.read_samples(count, batch_of(target_id, count), since, self._now)

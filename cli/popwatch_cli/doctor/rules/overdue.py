@@ -1,6 +1,6 @@
 """What should have been done by now: targets to test, alerts to send. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,11 +20,11 @@ SAMPLES_READ = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class TestedFleet:
-    """The targets, their records, and the last tick at which each was tested in the last minutes (`tested`)."""
+    """The targets, their records, and the ids of those that were tested in the last minutes (`tested`)."""
 
     targets: Mapping[str, Target]
     records: Mapping[str, Record]
-    tested: Mapping[str, datetime]
+    tested: Set[str]
     swept_at: datetime | None
 
 
@@ -38,7 +38,7 @@ def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
         yield warning(
             Kind.NEVER_TESTED,
             f"{targets_that(untested, one='has', many='have')} never been tested, although sweeps are running.",
-            "The next sweep tests new targets. If this remains after two minutes, see the function's log.",
+            "The next sweep tests new targets. If the finding remains after two minutes, see the function's log.",
             untested,
         )
     overdue = [target.target_id for target in active if _is_overdue(fleet, target, now)]
@@ -66,7 +66,7 @@ def check_pending_alerts(records: Iterable[Record], timeout: timedelta, now: dat
             Kind.ALERTS_PENDING,
             f"{targets_that(names, one='has an alert', many='have alerts')} pending since {utc(min(late.values()))}: "
             "no one has been notified.",
-            "The next sweep tries again. If this remains, see the function's log: SNS or DynamoDB refuses a request.",
+            "The next sweep tries again. If the finding remains, the function's log shows what AWS refuses.",
             names,
         )
 

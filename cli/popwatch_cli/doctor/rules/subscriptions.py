@@ -120,7 +120,7 @@ def check_sandbox(in_sandbox: bool) -> Iterator[Finding]:
 def check_spend(spent: float, limit: float) -> Iterator[Finding]:
     """Whether SNS still sends SMS this month; both amounts are in US dollars."""
     what = f"SMS have cost {spent:.2f} USD this month, of a limit of {limit:.2f} USD"
-    do = "Raise the account's monthly SMS spending limit in SNS (above its quota, AWS must approve)."
+    do = "Raise the account's monthly SMS spending limit in SNS; AWS must approve more than the account's quota."
     if spent >= limit:
         yield broken(Kind.SMS_SPENT, f"{what}: SNS sends no more SMS until the month ends.", do)
     elif spent >= NEARLY * limit:
@@ -142,7 +142,7 @@ def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Find
         yield warning(
             Kind.ALARM_OFF,
             f"{_alarms_that(off, one='is', many='are')} switched off: no one is notified of such a problem.",
-            f"Switch on: `aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`.",
+            f"Enable the actions: `aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`.",
             off,
         )
     without_action = [alarm.name for alarm in alarms if not alarm.actions]

@@ -47,7 +47,7 @@ def check_mark(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
         yield warning(
             Kind.SWEEPS_LATE,
             f"The last sweep was {duration(now - swept_at)} ago: a tick was missed or takes long.",
-            "Run `popwatch doctor` again in a minute. If this remains, the function's log shows why.",
+            "Run `popwatch doctor` again in a minute. If the finding remains, the function's log shows why.",
         )
 
 
