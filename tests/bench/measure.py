@@ -24,7 +24,7 @@ TITLES = {
     "report": "A month's report",
     "page": "The page",
     "sweep": "A sweep, part by part",
-    "profile": "The profile of a sweep, before and after",
+    "profile": "The profile of a sweep",
     "stack": "A sweep on the local stack",
 }
 

@@ -93,24 +93,24 @@ class SweepFleet:
         self._put("Targets", (self._target(number) for number in range(0, self.count, ONE_IN)))
         self._put("Status", (self._record(number) for number in range(0, self.count, ONE_IN)))
 
-    def ticks(self, number: int, tree: Path = PROJECT) -> list[Tick]:
-        """Ticks by the popwatch of a tree, in one process."""
-        return [Tick(**json.loads(line)) for line in self._run(number, tree).splitlines()]
+    def ticks(self, number: int) -> list[Tick]:
+        """Ticks in one process."""
+        return [Tick(**json.loads(line)) for line in self._run(number).splitlines()]
 
-    def profile(self, tree: Path = PROJECT) -> list[tuple[str, int, float]]:
-        """The dearest functions of a tick by the popwatch of a tree: name, calls, seconds of their own."""
-        found: list[tuple[str, int, float]] = json.loads(self._run(1, tree, profile=True))
+    def profile(self) -> list[tuple[str, int, float]]:
+        """The functions that take most of a tick: name, calls, seconds of their own."""
+        found: list[tuple[str, int, float]] = json.loads(self._run(1, profile=True))
         return found
 
-    def _run(self, number: int, tree: Path, *, profile: bool = False) -> str:
+    def _run(self, number: int, *, profile: bool = False) -> str:
         job = SweepJob(
             self.count, number, self.minute, self.dynamodb, self.aws, self.queue, self.topic, profile=profile
         )
         self.minute += number
-        trees = [str(tree / "layers" / "popwatch"), str(tree / "functions"), str(PROJECT)]
+        paths = [str(PROJECT / part) for part in ("layers/popwatch", "functions", "")]
         return subprocess.run(
             [sys.executable, "-m", "tests.bench.clients.sweep_client", json.dumps(asdict(job))],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(trees), "POWERTOOLS_METRICS_NAMESPACE": "bench"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "POWERTOOLS_METRICS_NAMESPACE": "bench"},
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -1,7 +1,6 @@
 """Ticks of a fleet in a process of its own: `sweep_client.py JOB` prints a line of JSON for each (see SweepJob).
 
-The popwatch that is first on the path does them, so that one commit can be measured beside another. A tick is all of
-it: the plan, and what lies in the queue after it, one message after the other.
+A tick is all of it: the plan, and what lies in the queue after it, one message after the other.
 """
 
 import cProfile
