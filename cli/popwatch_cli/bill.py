@@ -149,7 +149,7 @@ def mean_tests(delays: Sequence[int]) -> float:
 
 def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[Charge]:
     """The lines of a month of `DAYS` days."""
-    quantities = [*_tables(fleet, measured), *_function(fleet, measured), *_rest(fleet, measured)]
+    quantities = [*_tables(fleet, measured), *_function(fleet, measured), *_other_services(fleet, measured)]
     if fleet.page:
         quantities += _page(fleet, measured)
     return _charges(quantities, prices)
@@ -214,10 +214,12 @@ def _function(fleet: Fleet, measured: Measured) -> _Quantities:
     queued = _queued(fleet)
     cpu = measured.tick_cpu.at(fleet.targets) + batches * measured.test_cpu.at(fleet.tests / batches)
     cpu += measured.tls_cpu * fleet.tests * fleet.tls
-    starts = COLD_STARTS * (1 + batches if batches > 1 else 1) * measured.import_cpu
-    busy = (cpu * TICKS + starts) / min(1.0, fleet.memory_mb / FULL_CORE_MB)
-    waits = measured.tick_calls + batches * measured.batch_calls
-    waiting = TICKS * (waits * CALL_SECONDS + batches * _longest_test(fleet.targets * fleet.down / batches))
+    environments = 1 + batches if batches > 1 else 1  # one for ticks; batches of a large fleet run at the same time
+    cold_starts = COLD_STARTS * environments * measured.import_cpu
+    # Below FULL_CORE_MB a function gets that share of a core, and the same work takes longer.
+    busy = (cpu * TICKS + cold_starts) / min(1.0, fleet.memory_mb / FULL_CORE_MB)
+    calls = measured.tick_calls + batches * measured.batch_calls
+    waiting = TICKS * (calls * CALL_SECONDS + batches * _longest_test(fleet.targets * fleet.down / batches))
     return [
         ("Lambda requests", "lambda-request", TICKS + queued),
         ("Lambda GB-seconds", "lambda-gb-second", (busy + waiting) * fleet.memory_mb / 1024),
@@ -236,9 +238,10 @@ def _queued(fleet: Fleet) -> float:
     return batches * (TICKS + HOURS) if batches > 1 else 0.0
 
 
-def _rest(fleet: Fleet, measured: Measured) -> _Quantities:
+def _other_services(fleet: Fleet, measured: Measured) -> _Quantities:
     batches, queued = batch_count(fleet.targets), _queued(fleet)
     parts = ceil(fleet.tests / batches * measured.message_bytes / REQUEST_BYTES) if queued else 0
+    # A message is sent and received, in as many requests as its size counts for, and deleted in one.
     requests = 2 * (batches * TICKS * parts + batches * HOURS) + queued if queued else 0.0
     alerts = fleet.targets * fleet.down * OUTAGES * ALERTS_PER_OUTAGE
     sent = measured.bytes_out + fleet.tls * (measured.tls_bytes_out - measured.bytes_out)
@@ -255,7 +258,7 @@ def _rest(fleet: Fleet, measured: Measured) -> _Quantities:
 
 
 def _page(fleet: Fleet, measured: Measured) -> _Quantities:
-    """One page, open all month."""
+    """One page that is open all month."""
     seconds = measured.page_cpu.at(fleet.targets) / (PAGE_MB / FULL_CORE_MB) + 2 * CALL_SECONDS
     return [
         ("page: Lambda requests", "lambda-request", REFRESHES),

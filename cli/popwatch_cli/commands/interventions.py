@@ -56,8 +56,8 @@ def _user() -> str:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options and the argument that all these commands take."""
     for option in (
-        click.option("--by", envvar="POPWATCH_BY", default=_user, help="Who does it; your user name unless given."),
-        click.option("--why", default="", metavar="TEXT", help="Why; recorded and shown."),
+        click.option("--by", envvar="POPWATCH_BY", default=_user, help="Name to record; your user name unless given."),
+        click.option("--why", default="", metavar="TEXT", help="Reason to record and show."),
         click.option("--group", metavar="NAME", help="All targets of a group instead of one."),
         click.argument("target_id", required=False),
     ):
@@ -69,7 +69,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @_options
 @click.option("--for", "length", type=DURATION, required=True, metavar="DURATION", help="How long: 30m, 2h, 1d, 1h30m.")
 def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
-    """Start maintenance now: targets are tested and recorded, failures do not count and no alerts are sent.
+    """Silence targets for a time: they are tested and recorded, but failures do not count and no alerts are sent.
 
     \b
     Examples:

@@ -46,7 +46,13 @@ LONGEST = timedelta(days=7)
     metavar="DURATION",
     help="Begin this long after a passed test; right after it unless given.",
 )
-@click.option("--error", type=click.Choice([*ErrorCode]), default=ErrorCode.TIMED_OUT, show_default=True)
+@click.option(
+    "--error",
+    type=click.Choice([*ErrorCode]),
+    default=ErrorCode.TIMED_OUT,
+    show_default=True,
+    help="The error of the failed tests.",
+)
 @click.option(
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Try another value of a field; may be repeated."
 )
@@ -100,7 +106,9 @@ def simulate_outage(
 
 def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Audience | None]:
     """The target with the changes, and the subscribers of its alerts. Raises UserError."""
-    item, defaults, audience = dict(EXAMPLE), {}, None
+    item: dict[str, Any] = dict(EXAMPLE)
+    defaults: dict[str, Any] = {}
+    audience = None
     if target_id is not None:
         installation = find(choice)
         items = installation.target_table.read()
