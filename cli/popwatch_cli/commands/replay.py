@@ -1,4 +1,4 @@
-"""`popwatch replay`: what really happened, judged again under other settings."""
+"""`popwatch replay`: real tests judged again under other settings."""
 
 import json
 from bisect import bisect_left
@@ -16,8 +16,8 @@ from rich.table import Table
 from popwatch.decisions.planning import in_cycles
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Alert, AlertEvent
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.samples import is_inconclusive, rtt_of
+from popwatch.model.outcomes import Outcome, Phase
+from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target
 from popwatch.model.text import duration, iso, utc
 from popwatch.queries.history import read_samples_of_all
@@ -29,12 +29,13 @@ from popwatch_cli.options import DURATION, SINCE, period_of
 from popwatch_cli.rehearsal.simulation import rejudge
 from popwatch_cli.target_items import missing_target, own_fields, shown
 
-Samples = Sequence[tuple[datetime, Any]]
+Samples = Sequence[tuple[datetime, Sample]]
+"""Samples with their ticks, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a policy makes of a target's samples: alerts, those that were noise, how late each outage was noticed."""
+class ReplayResult:
+    """A target's samples judged by a policy: alerts, those that were noise, how late each outage was noticed."""
 
     alerts: int
     noise: int
@@ -47,29 +48,32 @@ class Comparison:
 
     target_id: str
     outages: tuple[Period, ...]
-    before: Verdict
-    after: Verdict
+    before: ReplayResult
+    after: ReplayResult
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The target that another depends on, and its samples; without an id there is none."""
+    """The target that another depends on, and its samples; without an id there is no such target."""
 
     target_id: str = ""
     samples: Samples = ()
 
     def failing(self, at: datetime) -> str:
-        """Its id, if it was failing when a test of `at` was planned: at the beginning of the minute, before its own."""
+        """Its id, if it was failing when a test of `at` was planned, else "".
+
+        Tests are planned at the beginning of their minute, so its last test in an earlier minute decides.
+        """
         before = bisect_left(self.samples, at.replace(second=0, microsecond=0), key=itemgetter(0))
-        judged = (sample for _, sample in reversed(self.samples[:before]) if not is_inconclusive(sample))
+        judged = (sample for _, sample in reversed(self.samples[:before]) if not sample.inconclusive)
         last = next(judged, None)
-        return self.target_id if last is not None and rtt_of(last) is None and not _is_excused(last) else ""
+        return self.target_id if last and last.error and not last.in_maintenance else ""
 
 
 NO_PARENT = Parent()
 
 LEAD = timedelta(hours=1)
-"""Samples before the period that are judged too: an outage or flapping that goes on at its begin is known then."""
+"""Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
 
 
 @click.command()
@@ -90,7 +94,7 @@ LEAD = timedelta(hours=1)
     default="5m",
     show_default=True,
     metavar="DURATION",
-    help="Failures shorter than this are no true outage.",
+    help="Shorter failures do not count as an outage.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--verbose", is_flag=True, help="Say what was read.")
@@ -108,7 +112,7 @@ def replay(
 ) -> None:
     """Judge the real tests of a target, or of all, again under other settings: alerts, noise, and how late.
 
-    The tests stay where they were: other delays do not make other tests. docs/reports.md says what tests do not tell.
+    The times of the tests stay the same, even with other delays. docs/reports.md says what cannot be judged again.
 
     \b
     Examples:
@@ -128,13 +132,13 @@ def replay(
     wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
     lead = Period(period.begin - LEAD, period.end)
     samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
-    circles = in_cycles(fleet)
+    cyclic = in_cycles(fleet)
     found = []
     for name in chosen:
         changed = with_changes(items[name], defaults, changes)
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
-        parent = Parent(_parent_id(fleet[name], fleet, circles), samples.get(fleet[name].policy.depends_on, ()))
+        parent = Parent(_parent_id(fleet[name], fleet, cyclic), samples.get(fleet[name].policy.depends_on, ()))
         policies = fleet[name].policy, changed.policy
         found.append(compare(name, samples.get(name, ()), *policies, noise, parent=parent, since=period.begin))
     missing = _missing(period, now, installation.samples_kept)
@@ -148,16 +152,11 @@ def replay(
         click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
-def _parent_id(target: Target, fleet: Mapping[str, Target], circles: Collection[str]) -> str:
-    """The target that it depends on, if that is one that holds alerts back."""
+def _parent_id(target: Target, fleet: Mapping[str, Target], cyclic: Collection[str]) -> str:
+    """The target that it depends on, if a failure of that one holds its alerts back."""
     parent = fleet.get(target.policy.depends_on)
-    held = parent is not None and parent.policy.enabled and target.target_id not in circles
-    return target.policy.depends_on if held else ""
-
-
-def _is_excused(sample: Any) -> bool:
-    """Whether a sample is of a test that failed in maintenance, or under a silence."""
-    return isinstance(sample, Mapping) and bool(sample.get("maintenance"))
+    holds_back = parent is not None and parent.policy.enabled and target.target_id not in cyclic
+    return target.policy.depends_on if holds_back else ""
 
 
 def compare(
@@ -170,26 +169,25 @@ def compare(
     parent: Parent = NO_PARENT,
     since: datetime | None = None,
 ) -> Comparison:
-    """What two policies make of a target's samples; runs of failures shorter than `noise` are no outage.
+    """Judge a target's samples by two policies; runs of failures shorter than `noise` do not count as outages.
 
-    Samples before `since` are judged, so that what goes on then is known, but not counted. What failed in maintenance
-    or under a silence, or was put aside, is not judged now either.
+    Samples before `since` are judged, so that an outage that has begun by then is known, but not counted. Tests that
+    were inconclusive, or failed in maintenance or under a silence, were not judged then, and are not judged now.
     """
-    outcomes = [
-        _outcome(tick, sample) for tick, sample in samples if not (is_inconclusive(sample) or _is_excused(sample))
-    ]
+    judged = [(tick, sample) for tick, sample in samples if not (sample.inconclusive or sample.in_maintenance)]
+    outcomes = [_outcome(tick, sample) for tick, sample in judged]
     runs = [run for run in runs_of(outcomes) if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
 
-    def judged(policy: Policy) -> Verdict:
-        told = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, parent.failing)
-        return _verdict([(at, alert) for at, alert in told if since is None or at >= since], outages)
+    def result_of(policy: Policy) -> ReplayResult:
+        alerts = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, parent.failing)
+        return _result([(at, alert) for at, alert in alerts if since is None or at >= since], outages)
 
-    return Comparison(name, outages, judged(present), judged(changed))
+    return Comparison(name, outages, result_of(present), result_of(changed))
 
 
 def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
-    """The runs of failed tests, each from the first until the first passed one, or the last known."""
+    """The runs of failed tests, each from its first test to the next passed one, or to the last test of all."""
     runs: list[Period] = []
     begin: datetime | None = None
     for outcome in outcomes:
@@ -201,26 +199,25 @@ def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
     return [*runs, Period(begin, outcomes[-1].started_at)] if begin else runs
 
 
-def _verdict(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Period]) -> Verdict:
+def _result(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Period]) -> ReplayResult:
     downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
     noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
     noticed = [next((at - run.begin for at in downs if run.begin <= at <= run.end), None) for run in outages]
-    return Verdict(len(alerts), noise, tuple(noticed))
+    return ReplayResult(len(alerts), noise, tuple(noticed))
 
 
-def _outcome(tick: datetime, sample: Any) -> Outcome:
-    rtt_ms = rtt_of(sample)
-    if rtt_ms is not None:
-        half = sample.get("degraded", 0) if isinstance(sample, Mapping) else 0
-        return Outcome(tick, Phase.QUIT, rtt_ms=rtt_ms, failed_addresses=("?",) * int(half))
-    return Outcome(tick, Phase.CONNECT, ErrorCode(sample["error"]), str(sample.get("reason", "")))
+def _outcome(tick: datetime, sample: Sample) -> Outcome:
+    if sample.error:
+        return Outcome(tick, Phase.CONNECT, sample.error, sample.reason)
+    unknown_addresses = ("?",) * sample.degraded  # only their number has been kept
+    return Outcome(tick, Phase.QUIT, rtt_ms=sample.rtt_ms, failed_addresses=unknown_addresses)
 
 
 def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
     oldest = now - kept
     if period.begin >= oldest:
         return []
-    return [f"Single tests are kept for {kept.days} days: what happened before {utc(oldest)} cannot be judged again."]
+    return [f"Single tests are kept for {kept.days} days: those before {utc(oldest)} cannot be judged again."]
 
 
 def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:
@@ -235,8 +232,8 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
             escape(shown(it.target_id)),
             str(len(it.outages)),
             *(str(count) for count in (it.before.alerts, it.after.alerts, it.before.noise, it.after.noise)),
-            _typical(it.before),
-            _typical(it.after),
+            _noticed(it.before),
+            _noticed(it.after),
         )
     if eventful:
         console.print(table)
@@ -250,23 +247,23 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
     )
 
 
-def _typical(verdict: Verdict) -> str:
-    times = [length for length in verdict.noticed if length is not None]
-    missed = len(verdict.noticed) - len(times)
-    return ", ".join(
-        part for part in (duration(max(times)) if times else "", f"{missed} never" if missed else "") if part
-    )
+def _noticed(result: ReplayResult) -> str:
+    """How late the latest outage was noticed, and how many were not."""
+    lengths = [length for length in result.noticed if length is not None]
+    missed = len(result.noticed) - len(lengths)
+    latest = [duration(max(lengths))] if lengths else []
+    return ", ".join([*latest, f"{missed} never"] if missed else latest)
 
 
 def _to_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "target_id": comparison.target_id,
         "outages": [{"begin": iso(run.begin), "end": iso(run.end)} for run in comparison.outages],
-        "before": _verdict_to_json(comparison.before),
-        "after": _verdict_to_json(comparison.after),
+        "before": _result_to_json(comparison.before),
+        "after": _result_to_json(comparison.after),
     }
 
 
-def _verdict_to_json(verdict: Verdict) -> dict[str, Any]:
-    noticed = [None if length is None else length.total_seconds() for length in verdict.noticed]
-    return {"alerts": verdict.alerts, "noise": verdict.noise, "noticed_after_seconds": noticed}
+def _result_to_json(result: ReplayResult) -> dict[str, Any]:
+    noticed = [None if length is None else length.total_seconds() for length in result.noticed]
+    return {"alerts": result.alerts, "noise": result.noise, "noticed_after_seconds": noticed}

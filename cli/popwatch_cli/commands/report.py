@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from popwatch.aws.store import Store
+from popwatch.model.records import Record
 from popwatch.model.targets import parse_targets
-from popwatch.queries.history import read_gaps, read_notes, read_totals, read_transitions
+from popwatch.queries.availability import read_periods
+from popwatch.queries.history import read_notes, read_totals
 from popwatch.reports.availability import Period
 from popwatch.reports.report import (
-    Findings,
     FleetReport,
+    ReportInput,
     make_report,
     missing_parts,
     removed_parts,
@@ -33,10 +35,12 @@ from popwatch_cli.target_items import missing_group
 @click.option("--month", metavar="YYYY-MM", help="A calendar month.")
 @click.option("--since", metavar="WHEN", help=f"{SINCE} 30d unless given.")
 @click.option("--until", metavar="WHEN", help="The same; now unless given.")
-@click.option("--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="In which days and months begin.")
+@click.option(
+    "--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="The zone in which days and months begin."
+)
 @click.option("--group", metavar="NAME", help="Only the targets of a group.")
 @click.option("--format", "form", type=click.Choice(["text", "csv", "json", "html"]), default="text", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write into a file.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @click.option("--verbose", is_flag=True, help="Say what was read, and how long it took.")
 @click.pass_obj
 def report(
@@ -51,7 +55,7 @@ def report(
     output: Path | None,
     verbose: bool,
 ) -> None:
-    """Report how available targets were. docs/reports.md says how each figure is made.
+    """Report how available targets were. docs/reports.md defines each figure.
 
     \b
     Examples:
@@ -63,11 +67,11 @@ def report(
     period = _period(month, since, until, zone, now)
     installation, began = find(choice), time.monotonic()
     store = installation.store
-    found = read_report(installation, store, period, group, now)
-    text = _forms()[form](found, zone)
+    made = read_report(installation, store, period, group, now)
+    text = _forms()[form](made, zone)
     if output:
         _write(output, text)
-        click.echo(f"The report of {found.whole.targets} targets is in {output}.")
+        click.echo(f"The report of {made.whole.targets} targets is in {output}.")
     else:
         click.echo(text, nl=False)
     if verbose:
@@ -86,20 +90,20 @@ def read_report(
     if not targets:
         raise UserError(missing_group(group, fleet.values()) if group and fleet else "There are no targets yet.")
     mark, records = store.read_records()
-    mine = [record for name, record in records.items() if name in targets]
+    mine = {name: records.get(name, Record(name)) for name in targets}
     totals = read_totals(store, mark, period)
-    transitions, notes = read_transitions(store, mine, period), read_notes(store, mine, period)
-    gaps = read_gaps(store, mark, period, now)
+    found = read_periods(store, mark, mine, totals, period, now=now)
+    notes = read_notes(store, mine.values(), period)
     missing = missing_parts(period, now, installation.records_kept)
-    missing += [*unwatched_parts(period, gaps), *removed_parts(fleet, totals)]
-    return make_report(period, targets, Findings(records, transitions, totals, notes, gaps), now, missing)
+    missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, totals)]
+    return make_report(period, targets, ReportInput(mine, found.targets, notes), now, missing)
 
 
 def _write(output: Path, text: str) -> None:
     try:
         output.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise UserError(f"The report cannot be written into {output}: {error.strerror}.") from None
+        raise UserError(f"The report cannot be written to {output}: {error.strerror}.") from None
 
 
 def _period(month: str | None, since: str | None, until: str | None, zone: tzinfo, now: datetime) -> Period:
@@ -114,15 +118,15 @@ def _period(month: str | None, since: str | None, until: str | None, zone: tzinf
 
 
 def _forms() -> Mapping[str, Callable[[FleetReport, tzinfo], str]]:
-    """What makes a text of a report, by the name of its form."""
+    """The function that writes a report, for each format."""
     return {"text": to_text, "csv": to_csv, "json": _to_json, "html": _to_html}
 
 
-def _to_json(found: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - moments are UTC for programs
-    return json.dumps(report_to_json(found)) + "\n"
+def _to_json(made: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - times are UTC for programs
+    return json.dumps(report_to_json(made)) + "\n"
 
 
-def _to_html(found: FleetReport, zone: tzinfo) -> str:
-    from popwatch_cli.output.report_html import to_html  # noqa: PLC0415 - its template engine is for this form only
+def _to_html(made: FleetReport, zone: tzinfo) -> str:
+    from popwatch_cli.output.report_html import to_html  # noqa: PLC0415 - only this format needs its template engine
 
-    return to_html(found, zone)
+    return to_html(made, zone)

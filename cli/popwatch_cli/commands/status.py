@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from popwatch.model.health import State
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
-from popwatch.reports.status import Verdict, verdict
+from popwatch.reports.status import CheckStatus, overall_status
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.output.live_view import View
@@ -49,8 +49,8 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     store = installation.store
 
     def chosen(fleet: FleetStatus) -> FleetStatus:
-        rows = [row for row in fleet.rows if group in (None, row.target.group) and (not states or row.state in states)]
-        return replace(fleet, rows=rows)
+        rows = [row for row in fleet.targets if group in (None, row.target.group) and (not states or row.state in states)]
+        return replace(fleet, targets=rows)
 
     if watch:
         _watch(lambda now: chosen(read_fleet_status(store, now)), installation.name)
@@ -58,9 +58,9 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     now = datetime.now(UTC)
     fleet = read_fleet_status(store, now)
     fleet_status = chosen(fleet)
-    if group is not None and fleet.rows and not any(row.target.group == group for row in fleet.rows):
-        raise UserError(missing_group(group, [row.target for row in fleet.rows]))
-    outcome = verdict(fleet_status.rows, fleet_status.swept_at, now) if fleet.rows else Verdict.UNKNOWN
+    if group is not None and fleet.targets and not any(row.target.group == group for row in fleet.targets):
+        raise UserError(missing_group(group, [row.target for row in fleet.targets]))
+    outcome = overall_status(fleet_status.targets, fleet_status.swept_at, now) if fleet.targets else CheckStatus.UNKNOWN
     if as_json:
         click.echo(json.dumps(fleet_status_to_json(fleet_status, outcome, now)))
     else:
@@ -70,7 +70,7 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
 
 def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
     """Print the table and a summary, with an alarm between them if popwatch has stopped."""
-    if fleet_status.rows:
+    if fleet_status.targets:
         console.print(table_of(fleet_status, now, console.width))
     stopped = alarm(fleet_status, now)
     if stopped:

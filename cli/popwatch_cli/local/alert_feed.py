@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.aws.store import Store
+from popwatch.model.records import EventKind, PublishedAlert
 from popwatch_cli.installation import Installation
 from popwatch_cli.output.live_view import SentAlert
 
@@ -48,7 +49,8 @@ def _let_publish(topic: str, queue: str) -> dict[str, Any]:
 def _read(body: dict[str, Any], store: Store) -> SentAlert:
     """SNS gives each subscriber its own text; that of the SMS is in the History of the target."""
     target_id = body["MessageAttributes"]["target_id"]
-    notes = store.read_events(target_id["Value"]) if target_id["Type"] == "String" else ()
-    sms = next((str(note["sms"]) for note in notes if note.get("message_id") == body["MessageId"]), "")
+    events = store.read_events(target_id["Value"], kinds=[EventKind.ALERT]) if target_id["Type"] == "String" else ()
+    alerts = [event.what for event in events if isinstance(event.what, PublishedAlert)]
+    sms = next((alert.message.sms for alert in alerts if alert.message_id == body["MessageId"]), "")
     published_at = datetime.fromisoformat(body["Timestamp"])
     return SentAlert(body["MessageId"], published_at, body["Subject"], body["Message"], sms)

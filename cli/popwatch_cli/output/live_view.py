@@ -70,7 +70,7 @@ class View:
             self._console.print(f"         | SMS: {escape(alert.sms)}", highlight=False)
 
     def _print_changes(self, fleet_status: FleetStatus, now: datetime) -> None:
-        for row in fleet_status.rows:
+        for row in fleet_status.targets:
             state, name, server, _, result, failures, alerts, _ = cells(row, now)
             fresh = f"{row.tested_at} {row.state}"
             if self._shown.get(row.target.target_id) != fresh and row.tested_at:

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: to print, to send, to keep."""
+"""A report as one HTML file without other files: to print, send or keep."""
 
 from collections.abc import Sequence
 from datetime import tzinfo
@@ -10,36 +10,39 @@ from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import clean, duration, milliseconds
 from popwatch.reports.availability import Period, Span
-from popwatch.reports.report import FleetReport, Line
-from popwatch_cli.output.report_text import APART, certificates, deeds, moment, share, span
+from popwatch.reports.report import FleetReport, ReportLine
+from popwatch_cli.output.report_text import NOT_COUNTED, certificates, interventions, local_time, share, span
 
 STRIP_WIDTH = 1000
-"""The width of a target's timeline in its own units."""
+"""The width of a target's timeline, in units of its SVG."""
 
 
 def to_html(report: FleetReport, zone: tzinfo) -> str:
-    """The report as a page; everything in it that users wrote or servers said is escaped."""
+    """The report as a page; everything that users or servers wrote is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"share": share, "span": span, "duration": duration, "ms": milliseconds}
     environment.filters |= {"clean": clean}
-    environment.filters |= {"moment": lambda when: moment(when, zone), "message": lambda code: ErrorCode(code).message}
+    environment.filters |= {
+        "time": lambda time: local_time(time, zone),
+        "message": lambda code: ErrorCode(code).message,
+    }
     template = environment.from_string(files("popwatch_cli.output").joinpath("report.html.j2").read_text("utf-8"))
     slowest = max((p99 for line in report.targets if (p99 := line.rtt_ms[-1])), default=0.0)
     return template.render(
         report=report,
         zone=str(zone),
-        apart=APART,
+        not_counted=NOT_COUNTED,
         strip=lambda line: strip(line, report.period),
         slowest=slowest,
-        deeds=deeds(report, zone),
+        interventions=interventions(report, zone),
         certificates=certificates(report),
     )
 
 
-def strip(line: Line, period: Period) -> Sequence[tuple[str, float, float, Span]]:
-    """The pieces of a timeline: what colour, from where, how wide, and the span that each shows.
+def strip(line: ReportLine, period: Period) -> Sequence[tuple[str, float, float, Span]]:
+    """The pieces of a timeline, each with its colour, left edge, width, and the span that it shows.
 
-    `warn` that did not reach `down` is no outage; a piece is at least wide enough to be seen.
+    `warn` is drawn as `down` if it reached `down`. Every piece is wide enough to be seen; down is drawn last, on top.
     """
     outages = [(outage.begin, outage.end) for outage in line.times.outages]
     found = []

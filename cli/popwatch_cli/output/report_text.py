@@ -8,20 +8,20 @@ from datetime import datetime, timedelta, tzinfo
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import Note
 from popwatch.model.text import clean, duration, milliseconds
-from popwatch.reports.report import FleetReport, Line, line_to_json
+from popwatch.reports.report import FleetReport, ReportLine, line_to_json
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
 
 NAME_SHOWN = 29
 
-APART = ("maintenance", "untested", "suspended", "inconclusive")
-"""The times of a target that count neither as up nor as down."""
+NOT_COUNTED = ("maintenance", "untested", "suspended", "inconclusive")
+"""Times that count neither as up nor as down."""
 
 
 def to_text(report: FleetReport, zone: tzinfo) -> str:
-    """The report in lines of at most 120 characters, but for what people wrote."""
+    """The report in lines of at most 120 characters, unless people wrote longer ones."""
     lines = [
-        f"Availability from {moment(report.period.begin, zone)} to {moment(report.period.end, zone)}",
-        f"{report.whole.targets} targets, {_outages(report.whole)}; times are by {zone}",
+        f"Availability from {local_time(report.period.begin, zone)} to {local_time(report.period.end, zone)}",
+        f"{report.whole.targets} targets, {_outages(report.whole)}; times are in {zone}",
         *report.missing,
         "",
         _row("", "availability", "outages", "down", "MTTR", "MTBF", "p50", "p95", "p99 ms"),
@@ -29,18 +29,18 @@ def to_text(report: FleetReport, zone: tzinfo) -> str:
     ]
     if report.groups:
         lines += ["", "Groups", *(_line(line) for line in report.groups)]
-    lines += ["", _line(report.whole, "All"), *_apart(report.whole), *_failures(report.whole)]
+    lines += ["", _line(report.whole, "All"), *_not_counted(report.whole), *_failures(report.whole)]
     for title, found in (
         ("Failed tests", _failed(report)),
         ("Certificates", certificates(report)),
-        ("What people did", [f"{moment(note.at, zone)}  {told}" for note, told in deeds(report, zone)]),
+        ("What people did", [f"{local_time(note.at, zone)}  {text}" for note, text in interventions(report, zone)]),
     ):
         lines += ["", title, *found] if found else []
     return "\n".join(lines) + "\n"
 
 
-def to_csv(report: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - moments are UTC for spreadsheets
-    """A line for each target, with a heading; no cell is taken for a formula."""
+def to_csv(report: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - times are UTC for spreadsheets
+    """A heading and a line for each target; no cell can be read as a formula."""
     written = io.StringIO()
     rows = [line_to_json(line) for line in report.targets]
     for row in rows:
@@ -56,13 +56,13 @@ def to_csv(report: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - moments 
     return written.getvalue()
 
 
-def moment(when: datetime, zone: tzinfo) -> str:
-    """A moment to the minute by the wall clock of a zone."""
-    return f"{when.astimezone(zone):%Y-%m-%d %H:%M}"
+def local_time(time: datetime, zone: tzinfo) -> str:
+    """A time in a zone, to the minute."""
+    return f"{time.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 def share(value: float | None) -> str:
-    """An availability in percent, to three digits behind the point, and never rounded up to 100."""
+    """An availability in percent with three decimals, never rounded up to 100."""
     if value is None:
         return "-"
     return "100 %" if value == 1 else f"{min(round(value * 100_000), 99_999) / 1000:.3f} %"
@@ -73,15 +73,15 @@ def span(length: timedelta | None) -> str:
     return duration(length) if length else "-"
 
 
-def deeds(report: FleetReport, zone: tzinfo) -> list[tuple[Note, str]]:
-    """What people did, oldest first, each in words: who, what, why."""
+def interventions(report: FleetReport, zone: tzinfo) -> list[tuple[Note, str]]:
+    """What people did, oldest first, each with a text that says who did what, and why."""
     found = [(note, clean(line.name, NAME_SHOWN)) for line in report.targets for note in line.notes]
-    return [(note, f"{name}: {deed(note, zone)}") for note, name in sorted(found, key=lambda it: it[0].at)]
+    return [(note, f"{name}: {intervention(note, zone)}") for note, name in sorted(found, key=lambda it: it[0].at)]
 
 
-def deed(note: Note, zone: tzinfo) -> str:
-    """What somebody did, in words: `silenced until 2026-11-24 22:00 by night-shift: new disk`."""
-    until = f" until {moment(note.until, zone)}" if note.until else ""
+def intervention(note: Note, zone: tzinfo) -> str:
+    """What somebody did, as text: `silenced until 2026-11-24 22:00 by night-shift: new disk`."""
+    until = f" until {local_time(note.until, zone)}" if note.until else ""
     by = f" by {clean(note.by, WHY_LENGTH)}" if note.by else ""
     return f"{note.action}{until}{by}{f': {clean(note.why, WHY_LENGTH)}' if note.why else ''}"
 
@@ -97,7 +97,7 @@ def _failed(report: FleetReport) -> list[str]:
 
 
 def certificates(report: FleetReport) -> list[str]:
-    """The certificates that people are warned of."""
+    """The certificates that alerts warn of."""
     near = [line for line in report.targets if line.certificate_is_near and line.certificate_days is not None]
     return [
         f"{clean(line.name, NAME_SHOWN)}: {certificate(line.certificate_days or 0)}"
@@ -106,11 +106,11 @@ def certificates(report: FleetReport) -> list[str]:
 
 
 def certificate(days: int) -> str:
-    """What is left of a certificate."""
+    """How long a certificate is still valid."""
     return "expired" if days < 0 else f"{days} {'day' if days == 1 else 'days'} left"
 
 
-def _line(line: Line, name: str = "") -> str:
+def _line(line: ReportLine, name: str = "") -> str:
     found = line.times
     shown = clean(name or line.name, NAME_SHOWN)
     figures = [milliseconds(value) for value in line.rtt_ms]
@@ -123,23 +123,24 @@ def _row(name: str, *cells: str) -> str:
     return f"{name:<{NAME_SHOWN}}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
-def _outages(line: Line) -> str:
+def _outages(line: ReportLine) -> str:
     count = len(line.times.outages)
     return "no outages" if count == 0 else "1 outage" if count == 1 else f"{count} outages"
 
 
-def _apart(line: Line) -> list[str]:
+def _not_counted(line: ReportLine) -> list[str]:
     """What counts neither as up nor as down, and the brief failures."""
-    found = line.times
-    apart = [f"{duration(length)} {name}" for name in APART if (length := getattr(found, name))]
-    lines = [f"Counted neither as up nor as down: {', '.join(apart)}."] if apart else []
-    if found.brief_runs:
-        brief = f"{found.brief_runs} times, {duration(found.brief)} in all"
+    times = line.times
+    lengths = {name: getattr(times, name) for name in NOT_COUNTED}
+    parts = [f"{duration(length)} {name}" for name, length in lengths.items() if length]
+    lines = [f"Counted neither as up nor as down: {', '.join(parts)}."] if parts else []
+    if times.brief_runs:
+        brief = f"{times.brief_runs} times, {duration(times.brief)} in all"
         lines.append(f"Failed without going down: {brief}, counted as up.")
     return lines
 
 
-def _failures(line: Line) -> list[str]:
+def _failures(line: ReportLine) -> list[str]:
     totals = line.totals
     by_error = _by_error(totals.failures)
     return [f"{totals.tests} tests, {totals.passes} passed{f'; failed: {by_error}' if by_error else ''}."]
@@ -150,7 +151,7 @@ def _by_error(failures: Mapping[str, int]) -> str:
 
 
 def _cell(value: object) -> object:
-    """A value for a spreadsheet: a text that begins like a formula gets an apostrophe before it, and hides none."""
+    """A value for a spreadsheet: a text that could be read as a formula gets an apostrophe before it."""
     if isinstance(value, str):
         text = clean(value, 1000)
         text = text.replace(";", ",") if HIDDEN_FORMULA.search(text) else text

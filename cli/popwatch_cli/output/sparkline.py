@@ -9,14 +9,14 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 FAILED, NOTHING = "x", " "
 
 Point = tuple[datetime, float | None]
-"""A moment and the rtt in ms of a passed test then; None for a failed one."""
+"""A time, and the rtt in ms of a test then; None if it failed."""
 
 
 def sparkline(points: Iterable[Point], period: Period, width: int) -> str:
-    """The period in `width` characters: a block as high as the mean rtt, `x` where tests only failed, else a blank."""
+    """The period in `width` characters: a block as high as the mean rtt, `x` if all tests failed, blank without tests."""
     cells: list[list[float | None]] = [[] for _ in range(width)]
-    for moment, rtt_ms in points:
-        position = (moment - period.begin) / period.length
+    for time, rtt_ms in points:
+        position = (time - period.begin) / period.length
         if 0 <= position < 1:
             cells[int(position * width)].append(rtt_ms)
     means = [_mean(cell) for cell in cells]

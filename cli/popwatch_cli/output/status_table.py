@@ -36,15 +36,15 @@ def alarm(fleet_status: FleetStatus, now: datetime) -> str:
 
 def headline(fleet_status: FleetStatus, now: datetime) -> str:
     """A summary in one line: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
-    counts = {state: sum(row.state is state for row in fleet_status.rows) for state in COLOURS}
+    counts = {state: sum(row.state is state for row in fleet_status.targets) for state in COLOURS}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"
     swept = f"last sweep {duration(now - fleet_status.swept_at)} ago" if fleet_status.swept_at else "no sweep yet"
-    return f"{counted(len(fleet_status.rows), 'target')}: {states}; {swept}"
+    return f"{counted(len(fleet_status.targets), 'target')}: {states}; {swept}"
 
 
 def table_of(fleet_status: FleetStatus, now: datetime, width: int) -> Table:
     """The targets as a table. Below a width of `NARROW` some cells of a row are shown under its last test."""
-    certificates = any(row.certificate_days(now) is not None for row in fleet_status.rows)
+    certificates = any(row.certificate_days(now) is not None for row in fleet_status.targets)
     wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
     narrow = width < NARROW
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
@@ -54,7 +54,7 @@ def table_of(fleet_status: FleetStatus, now: datetime, width: int) -> Table:
     table.add_column("Last test", ratio=1, min_width=NARROW // 5)
     for title in ("Next test",) if narrow else wide:
         table.add_column(title, justify="right", no_wrap=True)
-    for row in fleet_status.rows:
+    for row in fleet_status.targets:
         shown = _narrow_cells(row, now) if narrow else cells(row, now)
         if certificates and not narrow:
             shown.append(_certificate(row, now))

@@ -1,18 +1,19 @@
-"""The three tables. Only here are keys and items, but for the sign-ins that `guesses` counts in History.
+"""The three tables. Only this module knows their keys and items, except the sign-ins that `sign_in_limits` counts.
 
 Targets   target_id                                   the user's; read, never written
-Status    target_id                                   one record a target; `_sweep` holds the last completed tick
-History   samples#N#B      <tick>#<group>             results of one message: target -> rtt_ms, or a map for a failure
+Status    target_id                                   one record per target; `_sweep` holds the last completed tick
+History   samples#N#B      <tick>#<group>             results of one message: target -> rtt_ms, or a map if not a pass
           hours#N#B        <hour>#<part>              an hour of a batch: target -> its totals, as JSON
           days#N#B         <day>#<part>               a day (UTC) of a batch, likewise
           target#ID        transition#<tick>#<version>
           target#ID        alert#<tick>#<version>
-          target#ID        note#<moment>#<action>     what somebody did by command
+          target#ID        note#<time>#<action>       what somebody did by command
           gaps             <begin>                    a time in which popwatch itself had stopped
 
 N is the number of batches and B the batch, so that no partition takes more than one batch's writes; a reader asks for
-each N it may lie under. Repeating a write of History changes nothing: its key says what it is. A target's totals are
-one text: as maps, what botocore takes to read them made the report of a month of 1,000 targets take 25 seconds.
+each N under which the data may be. Writing an item of History twice changes nothing: its key depends only on what it
+is about. A target's totals are one string of JSON: as maps, botocore's parsing made the report of a month of 1,000
+targets take 25 seconds.
 """
 
 import json
@@ -20,7 +21,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -28,8 +29,11 @@ from popwatch.aws.items import Plain, from_item, to_item
 from popwatch.aws.json_scans import take_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.health import Transition
+from popwatch.model.messages import Message
 from popwatch.model.plain import from_plain, to_plain
-from popwatch.model.records import Note, OutboxEntry, Record
+from popwatch.model.records import EventKind, HistoryEvent, Note, OutboxEntry, PublishedAlert, Record
+from popwatch.model.samples import Sample, from_stored, to_stored
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
 
@@ -37,22 +41,23 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 TOTALS_BYTES = 350_000
-"""The most that one item of totals holds; DynamoDB takes 400 KB. What is more becomes another part."""
+"""The largest item of totals; DynamoDB takes 400 KB. The rest goes into further parts."""
 
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
 
 SAMPLES_AT_ONCE = 5
-"""Samples items of one read backwards: in most fleets the last five ticks hold a test of every target."""
+"""Samples items of one page of `read_samples_back`: in most fleets the last five ticks have a test of every target."""
 
 GAPS = "gaps"
-"""The partition of what nobody watched."""
+"""The partition of the times in which popwatch itself had stopped."""
 
 LONGEST_ID = 1024
-"""Bytes of a target's id, which becomes part of History's keys; those take 2,048, and a field takes 128 characters."""
+"""Bytes of a target's id: it is part of History's partition keys, which take 2,048 bytes."""
 
-EVENTS = ("transition", "alert", "note")
-"""What is kept of a target, one item each."""
+KeptAs = Literal["samples", "hours", "days"]
+TargetSamples = Mapping[str, Sample]
+TargetTotals = Mapping[str, Totals]
 
 _log = logging.getLogger("popwatch.aws.store")
 
@@ -61,8 +66,8 @@ _log = logging.getLogger("popwatch.aws.store")
 class SweepMark:
     """How far sweeps have come: the last completed tick, the last hour added up.
 
-    `layouts` are the numbers of batches ever in use, each with the tick that used it last: under which of them an hour
-    may lie. `unknown_fields` names the unknown fields reported last, to report each once per change.
+    `layouts` are the numbers of batches that were ever in use, each with its last tick: History may have a target's
+    data under any of them. `unknown_fields` is a digest of the unknown fields reported last, to report changes only.
     """
 
     tick: datetime | None = None
@@ -79,7 +84,7 @@ class Capacity:
     write: dict[str, float] = field(default_factory=dict)
 
     def add(self, kind: dict[str, float], answer: Mapping[str, Any]) -> None:
-        """Count what an answer says it consumed."""
+        """Add the capacity that an answer of DynamoDB reports."""
         consumed = answer.get("ConsumedCapacity")
         for part in consumed if isinstance(consumed, list) else [consumed] if consumed else []:
             kind[part["TableName"]] = kind.get(part["TableName"], 0.0) + part["CapacityUnits"]
@@ -87,7 +92,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The names of a stack's tables, and how long History keeps samples, and transitions, alerts and hours."""
+    """The names of a stack's tables, and how long History keeps samples, and everything else (records)."""
 
     targets: str
     status: str
@@ -99,7 +104,7 @@ class Tables:
 class Store:
     """The tables of one stack, over a DynamoDB client. Raises what botocore raises once its retries are used up.
 
-    `clock` gives the present: History's items are passed over once they have expired, since DynamoDB deletes late.
+    `clock` gives the present: expired items of History are not read, since DynamoDB may delete them days later.
     """
 
     def __init__(self, dynamodb: "DynamoDBClient", tables: Tables, clock: Callable[[], datetime]) -> None:
@@ -109,13 +114,13 @@ class Store:
 
     @property
     def oldest_sample(self) -> datetime:
-        """The moment from which on samples are kept."""
+        """The time since which samples are kept."""
         return self._clock() - self._tables.samples_kept
 
     def read_targets(self) -> tuple[Plain, list[Plain]]:
         """The user's defaults and the items of all targets, as written.
 
-        An item whose id would get in the way of popwatch's own keys is no target; the log says so.
+        An item whose id cannot be used in popwatch's own keys is not a target; the log names it.
         """
         items = [item for item in self._scan(self._tables.targets) if _is_usable(item["target_id"])]
         defaults = next((item for item in items if item["target_id"] == DEFAULTS_ID), {})
@@ -134,7 +139,7 @@ class Store:
         return mark, records
 
     def read_record(self, target_id: str) -> Record:
-        """The record of one target as it is now; an empty one if there is none."""
+        """The present record of one target; an empty one if there is none."""
         answer = self._dynamodb.get_item(
             TableName=self._tables.status,
             Key=to_item({"target_id": target_id}),
@@ -156,21 +161,23 @@ class Store:
     def commit(self, record: Record, expected: int) -> Record | None:
         """Write the record if the table still holds version `expected` of it (0: none).
 
-        Returns None when the table now holds it, else the record that is there instead. This is the commit point of a
-        judgement: the state, the transition and the alert owed are in this one item.
+        Returns None when the table now holds it, else the record that it holds instead. This is the commit point of a
+        judgement: the state and its outbox (transition and alert) are one item, so a crash never separates them.
         """
         condition, values = "version = :expected", {":expected": expected}
         if not expected:
             condition, values = "attribute_not_exists(target_id)", {}
-        there = self._put_status(to_plain(record), condition, values=values)
-        if there is None:
+        conflicting = self._put_status(to_plain(record), condition, values=values)
+        if conflicting is None:
             return None
-        stored = _record_of(there)
+        stored = _record_of(conflicting)
+        # botocore repeats a request whose answer was lost. If the first one was carried out, the repeat fails on its
+        # own write: version, writer and tick show that this is our record, so the commit has succeeded.
         ours = stored.version == record.version and stored.writer == record.writer and stored.tick == record.tick
         return None if ours else stored
 
     def delete_record(self, record: Record) -> None:
-        """Forget a target that its user removed, unless its record has changed since it was read."""
+        """Delete the record of a target that its user removed, unless the record has changed since it was read."""
         try:
             answer = self._dynamodb.delete_item(
                 TableName=self._tables.status,
@@ -183,24 +190,24 @@ class Store:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return
 
-    def put_transition(self, target_id: str, pending: OutboxEntry) -> None:
-        """Write the history of a transition that a commit owes."""
+    def put_transition(self, target_id: str, entry: OutboxEntry) -> None:
+        """Write the transition of an outbox entry into History."""
         self._put_history(
-            _record_key(target_id, "transition", pending), to_plain(pending.transition), self._tables.records_kept
+            _record_key(target_id, EventKind.TRANSITION, entry), to_plain(entry.transition), self._tables.records_kept
         )
 
     def put_alert(
-        self, target_id: str, pending: OutboxEntry, message_id: str, sent_at: datetime, *, summary: bool
+        self, target_id: str, entry: OutboxEntry, message_id: str, sent_at: datetime, *, summary: bool
     ) -> None:
-        """Note that SNS accepted an alert, with its texts; from here on it is not sent again."""
-        note = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **to_plain(pending.message)}
-        self._put_history(_record_key(target_id, "alert", pending), note, self._tables.records_kept)
+        """Write an alert that SNS has accepted into History, with its texts; from then on it is not sent again."""
+        note = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **to_plain(entry.message)}
+        self._put_history(_record_key(target_id, EventKind.ALERT, entry), note, self._tables.records_kept)
 
-    def has_alert(self, target_id: str, pending: OutboxEntry) -> bool:
-        """Whether SNS is known to have accepted this alert."""
+    def has_alert(self, target_id: str, entry: OutboxEntry) -> bool:
+        """Whether History says that SNS has accepted this alert."""
         answer = self._dynamodb.get_item(
             TableName=self._tables.history,
-            Key=to_item(_record_key(target_id, "alert", pending)),
+            Key=to_item(_record_key(target_id, EventKind.ALERT, entry)),
             ConsistentRead=True,
             ProjectionExpression="pk",
             ReturnConsumedCapacity="TOTAL",
@@ -208,22 +215,23 @@ class Store:
         self.capacity.add(self.capacity.read, answer)
         return "Item" in answer
 
-    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, results: Mapping[str, object]) -> None:
-        """Write the results of one message: `target_id -> rtt_ms`, or a map for anything but a pass."""
+    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
+        """Write the samples of one message; `group` tells them from those of other messages of the same tick."""
         key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}"}
-        self._put_history(key, {"results": dict(results)}, self._tables.samples_kept, tick)
+        results = {target_id: to_stored(sample) for target_id, sample in samples.items()}
+        self._put_history(key, {"results": results}, self._tables.samples_kept, tick)
 
     def read_samples(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
-    ) -> Iterator[tuple[datetime, Plain]]:
-        """Each samples item of a batch in `since <= tick < until`, oldest first: its tick and its results.
+    ) -> Iterator[tuple[datetime, TargetSamples]]:
+        """Each samples item of a batch in `since <= tick < until`, oldest first: its tick and its samples.
 
-        Those of `only` one target, if that is named: the same is charged for, but little comes over the network.
+        With `only`, those of one target: AWS charges for the whole item, but little of it is transferred.
         """
         for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until), ("results", only)):
-            yield _tick_of(item), item.get("results", {})
+            yield _tick_of(item), _samples_of(item)
 
-    def read_newest_samples(self, batches: int, batch: int, limit: int) -> list[tuple[datetime, Plain]]:
+    def read_newest_samples(self, batches: int, batch: int, limit: int) -> list[tuple[datetime, TargetSamples]]:
         """The newest samples items of a batch, newest first."""
         answer = self._dynamodb.query(
             TableName=self._tables.history,
@@ -235,10 +243,10 @@ class Store:
         )
         self.capacity.add(self.capacity.read, answer)
         items = [from_item(item) for item in answer["Items"]]
-        return [(_tick_of(item), item["results"]) for item in items]
+        return [(_tick_of(item), _samples_of(item)) for item in items]
 
-    def read_samples_back(self, batches: int, batch: int, since: datetime) -> Iterator[tuple[datetime, Plain]]:
-        """Each samples item of a batch since a moment, newest first; a few are read at a time, as they are taken."""
+    def read_samples_back(self, batches: int, batch: int, since: datetime) -> Iterator[tuple[datetime, TargetSamples]]:
+        """Each samples item of a batch since then, newest first, in small pages: a caller may stop early."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._tables.history,
             KeyConditionExpression="pk = :pk AND sk >= :since",
@@ -247,64 +255,68 @@ class Store:
             ReturnConsumedCapacity="TOTAL",
             PaginationConfig={"PageSize": SAMPLES_AT_ONCE},
         )
-        return ((_tick_of(item), item["results"]) for item in self._items(pages))
+        return ((_tick_of(item), _samples_of(item)) for item in self._items(pages))
 
-    def put_hour(self, batches: int, batch: int, hour: datetime, totals: Mapping[str, Totals]) -> None:
-        """Write an hour of a batch, added up by target."""
+    def put_hour(self, batches: int, batch: int, hour: datetime, totals: TargetTotals) -> None:
+        """Write the totals of an hour of a batch."""
         self._put_totals(f"hours#{batches}#{batch}", hour, totals)
+
+    def put_day(self, batches: int, batch: int, day: datetime, totals: TargetTotals) -> None:
+        """Write the totals of a day (UTC) of a batch."""
+        self._put_totals(f"days#{batches}#{batch}", day, totals)
 
     def read_hours(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
-    ) -> Iterator[tuple[datetime, Plain]]:
-        """Each hour of a batch in `since <= hour < until`, oldest first, with its totals by target, in parts.
+    ) -> Iterator[tuple[datetime, TargetTotals]]:
+        """The totals of a batch's hours in `since <= hour < until`, oldest first; an hour may come in several parts.
 
-        Those of `only` one target, if that is named.
+        With `only`, those of one target, for the same charge.
         """
         return self._read_totals(f"hours#{batches}#{batch}", since, until, only)
 
-    def put_day(self, batches: int, batch: int, day: datetime, totals: Mapping[str, Totals]) -> None:
-        """Write a day (UTC) of a batch, added up by target."""
-        self._put_totals(f"days#{batches}#{batch}", day, totals)
-
     def read_days(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
-    ) -> Iterator[tuple[datetime, Plain]]:
-        """Each day (UTC) of a batch that begins in `since <= day < until`, as `read_hours` gives hours."""
+    ) -> Iterator[tuple[datetime, TargetTotals]]:
+        """The totals of a batch's days (UTC) that begin in `since <= day < until`, like `read_hours`."""
         return self._read_totals(f"days#{batches}#{batch}", since, until, only)
 
+    def read_inconclusive(
+        self, part: KeptAs, batches: int, batch: int, since: datetime, until: datetime
+    ) -> Iterator[tuple[datetime, Mapping[str, int]]]:
+        """How many tests of each target were inconclusive, by day, hour or tick; only targets that have any are named.
+
+        As expensive in read units as the totals, but fast: few texts contain the word, and the others are not parsed.
+        """
+        for item in self._query(f"{part}#{batches}#{batch}", iso(since), iso(until)):
+            yield _tick_of(item), _inconclusive_in(item, part)
+
     def put_gap(self, begin: datetime, end: datetime) -> None:
-        """Note that no sweep was completed between two ticks."""
+        """Write that no sweep was completed between two ticks."""
         self._put_history({"pk": GAPS, "sk": iso(begin)}, {"until": iso(end)}, self._tables.records_kept, end)
 
     def read_gaps(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
-        """The times in which popwatch itself had stopped, as far as they lie in `since <= moment < until`."""
-        found = self._query(GAPS, "0", iso(until))
-        gaps = [(_tick_of(item), datetime.fromisoformat(item["until"])) for item in found]
+        """The times in which popwatch itself had stopped that overlap the time from `since` to `until`."""
+        gaps = [(_tick_of(item), datetime.fromisoformat(item["until"])) for item in self._query(GAPS, "0", iso(until))]
         return [(begin, end) for begin, end in gaps if end > since]
 
     def put_note(self, target_id: str, note: Note) -> None:
         """Write what somebody did about a target."""
-        key = {"pk": f"target#{target_id}", "sk": f"note#{iso(note.at)}#{note.action}"}
+        key = {"pk": f"target#{target_id}", "sk": f"{EventKind.NOTE}#{iso(note.at)}#{note.action}"}
         self._put_history(key, to_plain(note), self._tables.records_kept, note.at)
 
     def read_events(
-        self, target_id: str, since: datetime | None = None, kinds: Iterable[str] = EVENTS
-    ) -> Iterator[Plain]:
-        """The transitions, alerts and notes of a target, oldest first within each kind.
-
-        Each is its item with `kind` and `tick`; transitions and alerts also have the `version` that brought them.
-        """
+        self, target_id: str, since: datetime | None = None, kinds: Iterable[EventKind] = tuple(EventKind)
+    ) -> Iterator[HistoryEvent]:
+        """The transitions, alerts and notes of a target, oldest first within each kind."""
+        start = iso(since) if since else ""
         for kind in kinds:
-            start = iso(since) if since else ""
             for item in self._query(f"target#{target_id}", f"{kind}#{start}", f"{kind}#~"):
-                _, tick, last = item.pop("sk").split("#")
-                version = {} if kind == "note" else {"version": int(last)}
-                yield {**item, "kind": kind, "tick": datetime.fromisoformat(tick), **version}
+                yield _event_of(kind, item)
 
     def _put_status(
         self, item: Plain, condition: str, *, values: Plain, names: dict[str, str] | None = None
     ) -> Plain | None:
-        """Put an item of Status on a condition; None when it was met, else the item that is there."""
+        """Put an item into Status on a condition; None if it was met, else the item that the table holds."""
         options: Any = {"ExpressionAttributeNames": names} if names else {}
         if values:
             options["ExpressionAttributeValues"] = to_item(values)
@@ -320,14 +332,15 @@ class Store:
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            there: Any = error.response.get("Item", {"target_id": {"S": item["target_id"]}})
-            return from_item(there)
+            # Without an item, the record that was expected has been deleted.
+            found: Any = error.response.get("Item", {"target_id": {"S": item["target_id"]}})
+            return from_item(found)
         self.capacity.add(self.capacity.write, answer)
         return None
 
     def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> None:
-        moment = at or datetime.fromisoformat(key["sk"].split("#")[1])
-        expires_at = int((moment + kept).timestamp())
+        begin = at or datetime.fromisoformat(key["sk"].split("#")[1])
+        expires_at = int((begin + kept).timestamp())
         answer = self._dynamodb.put_item(
             TableName=self._tables.history,
             Item=to_item({**key, **item, "expires_at": expires_at}),
@@ -335,33 +348,33 @@ class Store:
         )
         self.capacity.add(self.capacity.write, answer)
 
-    def _put_totals(self, pk: str, moment: datetime, totals: Mapping[str, Totals]) -> None:
-        plain = [(target_id, json.dumps(to_plain(found), separators=(",", ":"))) for target_id, found in totals.items()]
-        sizes = [len(target_id.encode()) + len(text) for target_id, text in plain]
-        for part, some in enumerate(chunks(sizes, TOTALS_BYTES)):
-            key = {"pk": pk, "sk": f"{iso(moment)}#{part}"}
-            self._put_history(key, {"totals": dict(plain[some])}, self._tables.records_kept, moment)
+    def _put_totals(self, pk: str, begin: datetime, totals: TargetTotals) -> None:
+        packed = [(name, json.dumps(to_plain(found), separators=(",", ":"))) for name, found in totals.items()]
+        sizes = [len(name.encode()) + len(text) for name, text in packed]
+        for number, some in enumerate(chunks(sizes, TOTALS_BYTES)):
+            key = {"pk": pk, "sk": f"{iso(begin)}#{number}"}
+            self._put_history(key, {"totals": dict(packed[some])}, self._tables.records_kept, begin)
 
     def _read_totals(
         self, pk: str, since: datetime, until: datetime, only: str | None
-    ) -> Iterator[tuple[datetime, Plain]]:
+    ) -> Iterator[tuple[datetime, TargetTotals]]:
         for item in self._query(pk, iso(since), iso(until), ("totals", only)):
             totals = item.get("totals", {})
-            yield _tick_of(item), {target_id: _unpacked(found) for target_id, found in totals.items()}
+            yield _tick_of(item), {name: from_plain(Totals, _unpacked(found)) for name, found in totals.items()}
 
     def _scan(self, table: str) -> Iterator[Plain]:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
         return self._items(pages)
 
-    def _query(self, pk: str, first: str, before: str, part: tuple[str, str | None] = ("", None)) -> Iterator[Plain]:
-        """The items of a partition with `first <= sk < before` that have not expired; DynamoDB deletes late.
+    def _query(self, pk: str, first: str, before: str, only: tuple[str, str | None] = ("", None)) -> Iterator[Plain]:
+        """The items of a partition with `first <= sk < before` that have not expired.
 
-        With `part`, a field's name and a key in it, only that of them.
+        With `only`, the name of a map and a key in it, the items have nothing else of that map.
         """
         options: Any = {}
-        if all(part):
+        if all(only):
             options["ProjectionExpression"] = "sk, expires_at, #field.#key"
-            options["ExpressionAttributeNames"] = {"#field": part[0], "#key": part[1]}
+            options["ExpressionAttributeNames"] = {"#field": only[0], "#key": only[1]}
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._tables.history,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :before",
@@ -369,8 +382,9 @@ class Store:
             ReturnConsumedCapacity="TOTAL",
             **options,
         )
-        today = self._clock().timestamp()
-        return (item for item in self._items(pages) if item["sk"] < before and item["expires_at"] > today)
+        now = self._clock().timestamp()
+        # BETWEEN includes its upper end; TTL deletes items up to some days after they have expired.
+        return (item for item in self._items(pages) if item["sk"] < before and item["expires_at"] > now)
 
     def _items(self, pages: Iterable[Any]) -> Iterator[Plain]:
         for page in pages:
@@ -388,9 +402,9 @@ def _is_usable(target_id: str) -> bool:
 
 
 def _record_of(item: Plain) -> Record:
-    """The record in an item of Status. One that somebody damaged is as good as none, and is written anew."""
+    """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
     try:
-        record: Record = from_plain(Record, item)
+        return from_plain(Record, item)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         _log.error(
             "A record of the Status table cannot be read.",
@@ -398,16 +412,44 @@ def _record_of(item: Plain) -> Record:
         )
         version = item.get("version")
         return Record(item["target_id"], version=version if isinstance(version, int) else 0)
-    return record
+
+
+def _samples_of(item: Plain) -> TargetSamples:
+    return {target_id: from_stored(stored) for target_id, stored in item.get("results", {}).items()}
 
 
 def _unpacked(totals: Any) -> Any:
-    """A target's totals, which are one text; they were a map at first, and History keeps those for a year."""
+    """A target's totals as a map. The first versions stored maps, not strings, and History keeps those for a year."""
     return json.loads(totals) if isinstance(totals, str) else totals
 
 
-def _record_key(target_id: str, kind: str, pending: OutboxEntry) -> Plain:
-    return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(pending.tick)}#{pending.version}"}
+def _inconclusive_in(item: Plain, part: KeptAs) -> Mapping[str, int]:
+    """The number of inconclusive tests in an item of samples, hours or days, by target, without zeros."""
+    if part == "samples":
+        return {target_id: 1 for target_id, sample in _samples_of(item).items() if sample.inconclusive}
+    # `to_plain` leaves out zeros, so only targets with inconclusive tests have the word in their totals.
+    affected = {name: found for name, found in item.get("totals", {}).items() if "inconclusive" in found}
+    return {name: from_plain(Totals, _unpacked(found)).inconclusive for name, found in affected.items()}
+
+
+def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
+    """The event in an item of History. A transition and an alert have the record's version in their key."""
+    _, tick, last = item["sk"].split("#")
+    at = datetime.fromisoformat(tick)
+    match kind:
+        case EventKind.TRANSITION:
+            return HistoryEvent(at, from_plain(Transition, item), int(last))
+        case EventKind.ALERT:
+            sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item["summary"])
+            return HistoryEvent(
+                at, PublishedAlert(from_plain(Message, item), item["message_id"], sent_at, summary), int(last)
+            )
+        case EventKind.NOTE:
+            return HistoryEvent(at, from_plain(Note, item))
+
+
+def _record_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:
+    return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(entry.tick)}#{entry.version}"}
 
 
 def _tick_of(item: Plain) -> datetime:

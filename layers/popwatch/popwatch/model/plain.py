@@ -1,4 +1,4 @@
-"""Dataclasses as maps of texts, numbers, truth values and lists, as JSON and DynamoDB take them, and back. No I/O."""
+"""Dataclasses as maps of strings, numbers, booleans and lists, as JSON and DynamoDB take them, and back. No I/O."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, is_dataclass
@@ -7,10 +7,11 @@ from enum import Enum
 from functools import cache
 from operator import attrgetter
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from popwatch.model.text import iso
 
+_T = TypeVar("_T")
 _STORED_AS = "stored_as"
 
 
@@ -24,23 +25,24 @@ def stored_as(name: str) -> Mapping[str, str]:
 
 
 def to_plain(value: object) -> Any:
-    """`value` as maps, lists, texts, numbers and truths; a field that holds its default is left out."""
+    """`value` as maps, lists, strings, numbers and booleans; a field that has its default is left out."""
     kind: Any = type(value)
     return _writer(kind)(value)
 
 
-def from_plain(kind: Any, plain: Any) -> Any:
+def from_plain(kind: type[_T], plain: object) -> _T:
     """The `kind` (a dataclass, or a type of one of its fields) that `to_plain` made `plain` of.
 
-    Unknown names are passed over, so that a record written by a newer version can be read. Raises ValueError, KeyError
-    or TypeError for what is no such thing.
+    Unknown names are ignored, so that a record written by a newer version can be read. Raises ValueError, KeyError or
+    TypeError if `plain` is something else.
     """
-    return _reader(kind)(plain)
+    found: _T = _reader(kind)(plain)
+    return found
 
 
 @cache
 def _writer(kind: Any) -> Callable[[Any], Any]:
-    """What makes a `kind` plain; found once, since a tick writes a record for each target."""
+    """The function that makes a `kind` plain; cached, since a tick writes a record for each target."""
     if is_dataclass(kind):
         known_fields = [(known.name, _stored_name(known), known.default) for known in fields(kind)]
         return lambda value: {
@@ -69,7 +71,7 @@ def _itself(value: object) -> object:
 
 @cache
 def _reader(kind: Any) -> Callable[[Any], Any]:
-    """What reads a `kind`; found once, since a report reads tens of thousands of totals."""
+    """The function that reads a `kind`; cached, since a report reads tens of thousands of totals."""
     if isinstance(kind, UnionType):
         return _reader(next(choice for choice in get_args(kind) if choice is not type(None)))
     origin = get_origin(kind)
@@ -77,7 +79,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         read_entry = _reader(get_args(kind)[0])
         return lambda plain: tuple(read_entry(entry) for entry in plain)
     if origin is not None:
-        return lambda plain: {name: tuple(it) if isinstance(it, list) else it for name, it in plain.items()}
+        return lambda plain: {name: tuple(entry) if isinstance(entry, list) else entry for name, entry in plain.items()}
     if is_dataclass(kind):
         make: Any = kind
         hints = get_type_hints(kind)

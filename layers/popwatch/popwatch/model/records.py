@@ -1,7 +1,6 @@
-"""A target's record: what the Status table holds of it and what travels in a batch message. No I/O.
+"""What the tables keep of a target: its record in Status, also sent in batch messages; its events in History. No I/O.
 
-`to_plain` and `from_plain` are the one way in and out: maps of texts, numbers, truths and lists, as JSON and DynamoDB
-both take them, with moments in ISO 8601 (UTC).
+`to_plain` and `from_plain` convert them for JSON and DynamoDB, with times in ISO 8601 (UTC).
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,10 @@ from popwatch.model.plain import stored_as
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """What a commit still owes: the history of a transition, an alert to send.
+    """What has been committed but not yet delivered: a transition for History, an alert to send.
 
-    `version` is the version of the record that brought it: with the target it names what is owed for good, so that
-    doing it twice can be seen. `committed_at` is the wall clock then.
+    `version` is that of the record which was committed with it: target and version identify the entry, so that a
+    second delivery can be recognized. `committed_at` is the time of the commit.
     """
 
     version: int
@@ -31,7 +30,7 @@ class OutboxEntry:
 
 
 class Action(StrEnum):
-    """What somebody did about a target by command."""
+    """An intervention by command."""
 
     SILENCED = "silenced"
     UNSILENCED = "unsilenced"
@@ -42,7 +41,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Who did what about a target, when and why; `until` is the end of a silence."""
+    """What somebody did about a target, when and why; `until` is the end of a silence."""
 
     action: Action
     at: datetime
@@ -52,12 +51,50 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedAlert:
+    """An alert that SNS has accepted, alone or as part of a summary."""
+
+    message: Message
+    message_id: str
+    sent_at: datetime
+    summary: bool = False
+
+
+class EventKind(StrEnum):
+    """The kinds of `HistoryEvent`."""
+
+    TRANSITION = "transition"
+    ALERT = "alert"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One item of a target's history. `version` is that of the record that was committed with it; a note has none."""
+
+    tick: datetime
+    what: Transition | PublishedAlert | Note
+    version: int = 0
+
+    @property
+    def kind(self) -> EventKind:
+        """Which of the three it is."""
+        match self.what:
+            case Transition():
+                return EventKind.TRANSITION
+            case PublishedAlert():
+                return EventKind.ALERT
+            case Note():
+                return EventKind.NOTE
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One target's health with what makes committing it safe.
 
     `version` counts the writes of the record, 0 before the first. `tick` is the tick whose test was judged last; a test
-    of the same or an earlier tick is not judged again. `writer` names the invocation that wrote last, so that it knows
-    its own write when a retried request is answered with a refusal.
+    of the same or an earlier tick is not judged again. `writer` names the invocation that wrote last, so that it can
+    recognize its own write when a repeated request is refused.
     """
 
     target_id: str

@@ -1,27 +1,67 @@
-"""Samples: what History keeps of one test. No I/O."""
+"""Samples: the result of one test as History keeps it. No I/O."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from popwatch.model.outcomes import Outcome
+from popwatch.model.outcomes import ErrorCode, Outcome
 
-
-def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> object:
-    """What a samples item keeps of an outcome: the bare rtt in ms, to three digits; a map of anything but a pass."""
-    if outcome.error is None:
-        rtt_ms = float(f"{outcome.rtt_ms or 0.0:.3g}")
-        failed = len(outcome.failed_addresses)
-        return {"rtt_ms": rtt_ms, "degraded": failed} if failed else rtt_ms
-    flags = {"maintenance": maintenance, "inconclusive": inconclusive}
-    found = {"error": outcome.error.value, "reason": outcome.reason}
-    return found | {name: True for name, flag in flags.items() if flag}
+Stored = float | Mapping[str, object]
+"""A sample in its item: the bare rtt in ms of a pass, a map of anything else."""
 
 
-def rtt_of(sample: object) -> float | None:
-    """The rtt in ms of a sample that passed, or None."""
-    value = sample.get("rtt_ms") if isinstance(sample, Mapping) else sample
-    return float(value) if isinstance(value, int | float) else None
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The result of one test: passed with an `rtt_ms`, or failed with an `error`.
+
+    `degraded` counts the addresses that failed in a passed test. A test that failed in maintenance or under a silence
+    (`in_maintenance`), or perhaps by the monitor's own network (`inconclusive`), is neither a pass nor a failure.
+    """
+
+    rtt_ms: float | None = None
+    error: ErrorCode | None = None
+    reason: str = ""
+    degraded: int = 0
+    in_maintenance: bool = False
+    inconclusive: bool = False
 
 
-def is_inconclusive(sample: object) -> bool:
-    """Whether a sample is of a test that was not judged."""
-    return isinstance(sample, Mapping) and bool(sample.get("inconclusive"))
+def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> Sample:
+    """The sample of an outcome; its rtt has three digits."""
+    if outcome.error is not None:
+        return Sample(None, outcome.error, outcome.reason, 0, maintenance, inconclusive)
+    rtt_ms = float(f"{outcome.rtt_ms or 0.0:.3g}")
+    failed = len(outcome.failed_addresses)
+    return Sample(rtt_ms, degraded=failed) if failed else _passed(rtt_ms)
+
+
+def to_stored(sample: Sample) -> Stored:
+    """A sample as History keeps it. Terse, since a fleet writes tens of thousands an hour."""
+    if sample.error is not None:
+        flags = {"maintenance": sample.in_maintenance, "inconclusive": sample.inconclusive}
+        return {"error": sample.error.value, "reason": sample.reason} | {name: True for name in flags if flags[name]}
+    rtt_ms = sample.rtt_ms or 0.0
+    return {"rtt_ms": rtt_ms, "degraded": sample.degraded} if sample.degraded else rtt_ms
+
+
+def from_stored(stored: object) -> Sample:
+    """The sample that `to_stored` made `stored` of."""
+    if isinstance(stored, int | float):
+        return _passed(stored)
+    if not isinstance(stored, Mapping):
+        return Sample()
+    if "error" not in stored:
+        return Sample(float(stored["rtt_ms"]), degraded=int(stored.get("degraded", 0)))
+    return Sample(
+        None,
+        ErrorCode(stored["error"]),
+        str(stored.get("reason", "")),
+        in_maintenance=bool(stored.get("maintenance")),
+        inconclusive=bool(stored.get("inconclusive")),
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _passed(rtt_ms: float) -> Sample:
+    """The sample of a plain pass: with three digits there are few, so reading millions of them makes few objects."""
+    return Sample(float(rtt_ms))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BUCKET_RATIO = 1.1
-"""A bucket of round-trip times is a tenth wider than the one below, so a percentile read from them is within 5 %."""
+"""A bucket of round-trip times is a tenth wider than the one before it, so percentiles by them are within 5 %."""
 
 PERCENTILES = (0.5, 0.95, 0.99)
 
@@ -14,10 +14,9 @@ PERCENTILES = (0.5, 0.95, 0.99)
 class Totals:
     """What the tests of one target in one hour, or one day, add up to.
 
-    `failures` counts by error code. `inconclusive` tests were not judged, and those `in_maintenance` failed where that
-    does not count: neither is a pass or a failure. `degraded` counts passes in which some addresses failed. Round-trip
-    times are milliseconds; `buckets` counts them by `floor(log(rtt_ms, BUCKET_RATIO))`, which hours of a month can be
-    added up from.
+    `failures` counts by error code. `inconclusive` tests, and those that failed `in_maintenance`, are neither passes
+    nor failures. `degraded` counts passes in which some addresses failed. Round-trip times are milliseconds; `buckets`
+    counts them by `floor(log(rtt_ms, BUCKET_RATIO))`, so that the counts of hours can be added up to those of a month.
     """
 
     tests: int = 0
@@ -29,7 +28,6 @@ class Totals:
     rtt_min_ms: float | None = None
     rtt_mean_ms: float | None = None
     rtt_max_ms: float | None = None
-    rtt_p95_ms: float | None = None
     buckets: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -38,7 +36,7 @@ class Totals:
         return tuple(self.percentile(share) for share in PERCENTILES)
 
     def percentile(self, share: float) -> float | None:
-        """The rtt in ms below which `share` of the passes lie, within 5 %, and within the least and the greatest."""
+        """The rtt in ms below which `share` of the passes are, within 5 %, and within the least and the greatest."""
         found = percentile(self.buckets, share)
         if found is None or self.rtt_min_ms is None or self.rtt_max_ms is None:
             return found
@@ -46,7 +44,7 @@ class Totals:
 
 
 def percentile(buckets: Mapping[str, int], share: float) -> float | None:
-    """The rtt in ms below which `share` of the passes lie, within 5 %; None where there was no pass."""
+    """The rtt in ms below which `share` of the passes are, within 5 %; None without a pass."""
     rank = math.ceil(share * sum(buckets.values()))
     for bucket in sorted(map(int, buckets)):
         rank -= buckets[str(bucket)]

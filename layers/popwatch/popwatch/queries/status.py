@@ -1,4 +1,4 @@
-"""How a stack's targets stand now, read from its tables: for the command, the page and its API."""
+"""The status of a stack's targets, read from its tables: for the command, the page and its API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,22 +9,29 @@ from popwatch.aws.store import Store, SweepMark
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
-from popwatch.reports.status import Sample, TargetStatus, Verdict, has_stopped, row_to_json, stand
+from popwatch.reports.status import (
+    CheckStatus,
+    NewestSample,
+    TargetStatus,
+    has_stopped,
+    target_status_to_json,
+    target_statuses,
+)
 
 LATE = timedelta(minutes=2)
-"""How much later than its delay a target's last test may lie back."""
+"""How much older than its delay a target's last test may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """Targets, worst first, and how far sweeps have come."""
+    """The status of targets, the worst first, and how far sweeps have come."""
 
-    rows: Sequence[TargetStatus]
+    targets: Sequence[TargetStatus]
     mark: SweepMark
 
     @property
     def swept_at(self) -> datetime | None:
-        """The last tick that was completed."""
+        """The last completed tick."""
         return self.mark.tick
 
 
@@ -33,7 +40,8 @@ def read_fleet_status(store: Store, now: datetime) -> FleetStatus:
     defaults, items = store.read_targets()
     mark, records = store.read_records()
     targets = parse_targets(items, defaults)
-    return FleetStatus(stand(targets, records, _newest_samples(store, batches_of(mark), targets, now), now), mark)
+    samples = _newest_samples(store, batches_of(mark), targets, now)
+    return FleetStatus(target_statuses(targets, records, samples, now), mark)
 
 
 def batches_of(mark: SweepMark) -> int:
@@ -42,9 +50,11 @@ def batches_of(mark: SweepMark) -> int:
     return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
 
 
-def _newest_samples(store: Store, batches: int, targets: Mapping[str, Target], now: datetime) -> Mapping[str, Sample]:
-    """The last test of each target, looked for as far back as its batch's longest delay says that there is one."""
-    found: dict[str, Sample] = {}
+def _newest_samples(
+    store: Store, batches: int, targets: Mapping[str, Target], now: datetime
+) -> Mapping[str, NewestSample]:
+    """The last test of each target. A batch is read back as far as its longest delay, or until all have been found."""
+    newest: dict[str, NewestSample] = {}
     for batch in range(batches):
         delays = {
             name: target.policy.delay_up
@@ -52,19 +62,19 @@ def _newest_samples(store: Store, batches: int, targets: Mapping[str, Target], n
             if target.policy.enabled and batch_of(name, batches) == batch
         }
         since = now - timedelta(seconds=max(delays.values(), default=0)) - LATE
-        for tick, results in store.read_samples_back(batches, batch, since):
-            found = {target_id: (tick, sample) for target_id, sample in results.items()} | found
-            if delays.keys() <= found.keys():
+        for tick, samples in store.read_samples_back(batches, batch, since):
+            newest = {target_id: (tick, sample) for target_id, sample in samples.items()} | newest
+            if delays.keys() <= newest.keys():
                 break
-    return found
+    return newest
 
 
-def fleet_status_to_json(fleet_status: FleetStatus, found: Verdict, now: datetime) -> dict[str, Any]:
-    """A fleet_status as programs get it; `found` is what its targets come to."""
+def fleet_status_to_json(fleet_status: FleetStatus, overall: CheckStatus, now: datetime) -> dict[str, Any]:
+    """The status of targets for programs, and the `overall` status."""
     return {
         "at": iso(now),
-        "verdict": found.name.lower(),
+        "verdict": overall.name.lower(),
         "last_sweep": iso(fleet_status.swept_at) if fleet_status.swept_at else None,
         "stopped": has_stopped(fleet_status.swept_at, now),
-        "targets": [row_to_json(row, now) for row in fleet_status.rows],
+        "targets": [target_status_to_json(target, now) for target in fleet_status.targets],
     }

@@ -1,21 +1,25 @@
-"""The arithmetic of reports: how long a target was in what, and its outages. Pure; docs/reports.md defines the words.
+"""Availability: how long a target was up, down or neither in a period, and its outages. Pure; see docs/reports.md.
 
 A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
 that reached `down`: it begins with the first failed test. Maintenance inside a run neither ends it nor counts as down.
+
+Report, history, page and API all get their figures from `target_period`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from popwatch.model.health import FAILING, State, Transition
+from popwatch.decisions.schedule import TICK
+from popwatch.model.health import FAILING, Health, State, Transition
+from popwatch.model.totals import Totals
 
 NOTHING, DAY = timedelta(), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A stretch of time, such as that of a report: `begin <= moment < end`."""
+    """A length of time such as a month: from `begin` on, until just before `end`."""
 
     begin: datetime
     end: datetime
@@ -28,7 +32,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in one state, cut at the edges of its period; `why` is the transition that began it, if it lies inside."""
+    """A time in one state, cut at the edges of the period. `why` is the transition that began it, if in the period."""
 
     begin: datetime
     end: datetime
@@ -45,8 +49,8 @@ class Span:
 class Outage:
     """A run of failed tests that reached `down`, cut at the edges of the period.
 
-    `down` is its length without the maintenance in it. `begun_before` and `goes_on` say which edges are the period's.
-    `error` and `reason` are those of the test that made it `down`, if that lies inside.
+    `down` is its length without the maintenance in it. `begun_before` and `goes_on` say whether the period cut it.
+    `error` and `reason` are those of the test that made it `down`, if that test is in the period.
     """
 
     begin: datetime
@@ -60,9 +64,9 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a target was in what; together they are the period's length.
+    """How long a target was up, down and so on; the sum is the length of the period.
 
-    `brief` is the part of `up` in which tests failed that never reached `down`, in so many `brief_runs`.
+    `brief` is the part of `up` in which tests failed without reaching `down`, in `brief_runs` runs of failed tests.
     """
 
     up: timedelta = NOTHING
@@ -77,19 +81,48 @@ class Times:
 
     @property
     def availability(self) -> float | None:
-        """The share of up in up and down, or None where there is neither."""
+        """up / (up + down), or None if it was neither."""
         judged = self.up + self.down
         return self.up / judged if judged else None
 
     @property
     def mttr(self) -> timedelta | None:
-        """The mean time to recovery: down time by outages."""
+        """The mean time to recovery: time down / number of outages."""
         return self.down / len(self.outages) if self.outages else None
 
     @property
     def mtbf(self) -> timedelta | None:
-        """The mean time between failures: up time by outages."""
+        """The mean time between failures: time up / number of outages."""
         return self.up / len(self.outages) if self.outages else None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPeriod:
+    """One target in a period: its spans, the times that they add up to, and the totals of its tests.
+
+    `transitions` are those in the period or after it, as far as they were read.
+    """
+
+    spans: Sequence[Span]
+    times: Times
+    totals: Totals
+    transitions: Sequence[Transition] = ()
+
+
+def target_period(
+    transitions: Sequence[Transition],
+    health: Health,
+    totals: Totals,
+    period: Period,
+    gaps: Sequence[tuple[datetime, datetime]],
+) -> TargetPeriod:
+    """What a target was in a period: the one place where availability is computed.
+
+    `health` is the present one. Of `totals`, only the number of inconclusive tests counts here: each takes a tick off
+    the time up, since what is inconclusive at a tick is tested again at the next.
+    """
+    found = spans(transitions, health.state, health.since, period, gaps)
+    return TargetPeriod(found, times(found, totals.inconclusive * TICK), totals, transitions)
 
 
 def spans(
@@ -99,23 +132,25 @@ def spans(
     period: Period,
     unwatched: Sequence[tuple[datetime, datetime]] = (),
 ) -> list[Span]:
-    """The spans of a period, from the transitions in it or after it, and the present `state` with its beginning.
+    """The spans of a period, from the transitions in it or after it, and the present `state` and its beginning `since`.
 
-    What is not known is `untested`: the time before the oldest transition's previous state began, and what would have
-    been up while popwatch itself was `unwatched`: nobody looked. A failing target counts as failing through that.
+    What is not known is `untested`: the time before the previous state of the oldest transition began, and the times
+    `unwatched`, in which popwatch itself had stopped, if the target was up. A failing target counts as failing then.
     """
     known = sorted((change for change in transitions if change.at >= period.begin), key=lambda change: change.at)
     found: list[Span] = []
-    moment, why = period.begin, None
+    covered_to, why = period.begin, None
     for change in known:
-        began = max(change.at - change.lasted, moment) if change.lasted is not None else moment
-        _add(found, period, Span(moment, began, State.UNTESTED))
-        _add(found, period, Span(began, change.at, change.previous, why if began == moment else None))
-        moment, why = change.at, change
-    began = moment if known else max(since or period.end, moment)
-    _add(found, period, Span(moment, began, State.UNTESTED))
-    lasting = known[-1].state if known and since is not None else state
-    _add(found, period, Span(began, period.end, lasting, why))
+        # `lasted` says when the previous state began: if that is later than the transition before, one is missing.
+        began = max(change.at - change.lasted, covered_to) if change.lasted is not None else covered_to
+        _add(found, period, Span(covered_to, began, State.UNTESTED))
+        _add(found, period, Span(began, change.at, change.previous, why if began == covered_to else None))
+        covered_to, why = change.at, change
+    began = covered_to if known else max(since or period.end, covered_to)
+    _add(found, period, Span(covered_to, began, State.UNTESTED))
+    # A removed target has no health (`since` is None): it is untested from its last transition on.
+    last_state = known[-1].state if known and since is not None else state
+    _add(found, period, Span(began, period.end, last_state, why))
     return [piece for span in found for piece in _cut(span, unwatched)]
 
 
@@ -127,7 +162,7 @@ def _add(found: list[Span], period: Period, span: Span) -> None:
 
 
 def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator[Span]:
-    """A span up, with the times out of it in which nobody looked; any other as it is."""
+    """A span up without the times in which popwatch had stopped, which become untested; any other span unchanged."""
     left = span
     for begin, end in sorted(unwatched) if span.state is State.UP else ():
         if begin < left.end and end > left.begin:
@@ -141,10 +176,10 @@ def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator
 
 
 def times(found: Sequence[Span], inconclusive: timedelta = NOTHING) -> Times:
-    """How long those spans were what; `inconclusive` is taken from the time up."""
+    """The lengths of those spans by what they count as; `inconclusive` is taken from the time up."""
     runs = _runs(found)
-    outages = tuple(outage for run in runs if (outage := _outage(run, found)))
-    brief = [run for run in runs if not any(_is_down(span) for span in run)]
+    outages = tuple(_outage(run, found) for run in runs if _reached_down(run))
+    brief = [run for run in runs if not _reached_down(run)]
     down = sum((outage.down for outage in outages), NOTHING)
     briefly = sum((span.length for run in brief for span in run if span.state in FAILING), NOTHING)
     up = _time_in(found, State.UP) + briefly
@@ -166,10 +201,13 @@ def by_day(found: Sequence[Span]) -> list[tuple[datetime, dict[str, float]]]:
 
     A failing span counts as `down` if it belongs to an outage, else as `up`.
     """
-    down = {id(span) for run in _runs(found) if any(map(_is_down, run)) for span in run if span.state in FAILING}
+    outages = [run for run in _runs(found) if _reached_down(run)]
+    down_from = {span.begin for run in outages for span in run if span.state in FAILING}
     days: dict[datetime, dict[str, float]] = {}
     for span in found:
-        kind = "down" if id(span) in down else "up" if span.state in FAILING else span.state.value
+        kind = span.state.value
+        if span.state in FAILING:
+            kind = "down" if span.begin in down_from else "up"
         begin = span.begin
         while begin < span.end:
             day = begin.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -200,7 +238,7 @@ def total(parts: Sequence[Times]) -> Times:
 
 
 def _runs(found: Sequence[Span]) -> list[list[Span]]:
-    """Runs of failing spans, with the maintenance between or behind them."""
+    """Runs of failing spans, with the maintenance between them or after them."""
     runs: list[list[Span]] = []
     open_run: list[Span] = []
     for span in found:
@@ -212,11 +250,14 @@ def _runs(found: Sequence[Span]) -> list[list[Span]]:
     return [*runs, open_run] if open_run else runs
 
 
-def _outage(run: list[Span], found: Sequence[Span]) -> Outage | None:
-    """The outage that a run is, if it reached down."""
-    first = next((span for span in run if _is_down(span)), None)
-    if first is None:
-        return None
+def _reached_down(run: list[Span]) -> bool:
+    """Whether a run of failing spans is an outage, not a brief failure."""
+    return any(_is_down(span) for span in run)
+
+
+def _outage(run: list[Span], found: Sequence[Span]) -> Outage:
+    """The outage that a run is; the run has reached down."""
+    first = next(span for span in run if _is_down(span))
     return Outage(
         begin=run[0].begin,
         end=run[-1].end,

@@ -5,25 +5,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from popwatch.decisions.schedule import TICK
-from popwatch.model.health import Transition
 from popwatch.model.records import Note, Record
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso
 from popwatch.model.totals import Totals
-from popwatch.reports.availability import Outage, Period, Span, Times, spans, times, total
+from popwatch.reports.availability import Outage, Period, Span, TargetPeriod, Times, total
 from popwatch.reports.totals import merge
 
-GONE_NAMED = 20
+REMOVED_NAMED = 20
 """Removed targets that a report names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What is reported of a target, of a group, or of all: `name` says of which, and `targets` of how many.
+class ReportLine:
+    """The figures of one target, of a group of `targets` targets, or of all of them.
 
-    Only a target has `spans`, `notes` of what people did about it, and days until its certificate expires, counted from
-    when the report was made; `certificate_is_near` says that people are warned of it by now.
+    Only a target has `spans`, `notes` of what people did about it, and the days until its certificate expires, counted
+    from when the report was made; `certificate_is_near` says whether alerts warn of it already.
     """
 
     name: str
@@ -45,38 +43,33 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """A line for each target, the least available first, one for each group, and one for all.
+    """A line for each target, the least available first, one for each group, and one for all (`whole`).
 
-    `missing` says in sentences what History has lost of the period, by retention or because it did not exist yet.
+    `missing` are sentences that say which part of the period is not known, and why.
     """
 
     period: Period
     made_at: datetime
-    targets: Sequence[Line]
-    groups: Sequence[Line]
-    whole: Line
+    targets: Sequence[ReportLine]
+    groups: Sequence[ReportLine]
+    whole: ReportLine
     missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What the tables hold of a period, by target: `transitions` are those since its begin of targets that had any.
-
-    `gaps` are the times in which popwatch itself had stopped.
-    """
+class ReportInput:
+    """What the tables hold, by target: its record, its period, and what people did about it."""
 
     records: Mapping[str, Record]
-    transitions: Mapping[str, Sequence[Transition]]
-    totals: Mapping[str, Totals]
+    periods: Mapping[str, TargetPeriod]
     notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)
-    gaps: Sequence[tuple[datetime, datetime]] = ()
 
 
 def make_report(
-    period: Period, targets: Mapping[str, Target], findings: Findings, now: datetime, missing: Sequence[str] = ()
+    period: Period, targets: Mapping[str, Target], known: ReportInput, now: datetime, missing: Sequence[str] = ()
 ) -> FleetReport:
-    """The report of those targets."""
-    lines = [_line(target, findings, period, now) for target in targets.values()]
+    """The report on those targets."""
+    lines = [_line(target, known, period, now) for target in targets.values()]
     lines.sort(key=lambda line: (_availability_or_one(line.times), line.group, line.name))
     names = sorted({line.group for line in lines} - {""})
     groups = [_sum([line for line in lines if line.group == name], name) for name in names]
@@ -84,42 +77,42 @@ def make_report(
 
 
 def missing_parts(period: Period, now: datetime, records_kept: timedelta) -> list[str]:
-    """What retention has taken from a period."""
+    """A sentence about the part of a period that is older than what History keeps; none if nothing is."""
     oldest = now - records_kept
     if period.begin >= oldest:
         return []
     return [
-        f"Transitions and totals are kept for {records_kept.days} days. Of the time before {oldest:%Y-%m-%d %H:%M} UTC "
-        "only the state is known that still lasted then; what is not known counts as untested."
+        f"Transitions and totals are kept for {records_kept.days} days. Of the time before {oldest:%Y-%m-%d %H:%M} UTC, only "
+        "the state that lasted until then is known; the rest counts as untested."
     ]
 
 
 def unwatched_parts(period: Period, gaps: Sequence[tuple[datetime, datetime]]) -> list[str]:
-    """What popwatch itself missed of a period."""
+    """A sentence about the times in which popwatch itself had stopped; none if it had not."""
     parts = [min(end, period.end) - max(begin, period.begin) for begin, end in gaps]
     if not parts:
         return []
     return [
         f"popwatch itself had stopped for {duration(sum(parts, timedelta()))} of this period: nothing was tested, and "
-        "what would have been up counts as untested."
+        "targets that were up before count as untested."
     ]
 
 
 def removed_parts(target_ids: Iterable[str], tested: Iterable[str]) -> list[str]:
-    """The targets that were `tested` in a period and are none of the present ones any more."""
-    gone = sorted(set(tested).difference(target_ids))
-    if not gone:
+    """A sentence that names the targets that were `tested` in a period and have been removed since; none without."""
+    removed = sorted(set(tested).difference(target_ids))
+    if not removed:
         return []
-    names = ", ".join(clean(name, 40) for name in gone[:GONE_NAMED])
-    more = f" and {len(gone) - GONE_NAMED} more" if len(gone) > GONE_NAMED else ""
+    names = ", ".join(clean(name, 40) for name in removed[:REMOVED_NAMED])
+    more = f" and {len(removed) - REMOVED_NAMED} more" if len(removed) > REMOVED_NAMED else ""
     return [
-        f"Tested in this period, but removed since, and in none of its figures: {names}{more}. "
-        "`popwatch history ID` tells of each."
+        f"Tested in this period, removed since, and not in any of the figures: {names}{more}. "
+        "`popwatch history ID` shows each of them."
     ]
 
 
 def report_to_json(report: FleetReport) -> dict[str, Any]:
-    """The report as programs get it: seconds, milliseconds, shares from 0 to 1, null for what there is not."""
+    """The report for programs: seconds, milliseconds, shares from 0 to 1, null where there is no value."""
     return {
         "begin": iso(report.period.begin),
         "end": iso(report.period.end),
@@ -136,8 +129,8 @@ def report_to_json(report: FleetReport) -> dict[str, Any]:
     }
 
 
-def line_to_json(line: Line) -> dict[str, Any]:
-    """One line's figures."""
+def line_to_json(line: ReportLine) -> dict[str, Any]:
+    """The figures of one line."""
     p50, p95, p99 = line.rtt_ms
     found, totals = line.times, line.totals
     return {
@@ -173,7 +166,7 @@ def line_to_json(line: Line) -> dict[str, Any]:
 
 
 def outage_to_json(outage: Outage) -> dict[str, Any]:
-    """One outage."""
+    """An outage for programs."""
     return {
         "begin": iso(outage.begin),
         "end": None if outage.goes_on else iso(outage.end),
@@ -186,7 +179,7 @@ def outage_to_json(outage: Outage) -> dict[str, Any]:
 
 
 def note_to_json(note: Note) -> dict[str, Any]:
-    """What somebody did."""
+    """A note for programs."""
     return {
         "action": note.action.value,
         "at": iso(note.at),
@@ -196,33 +189,28 @@ def note_to_json(note: Note) -> dict[str, Any]:
     }
 
 
-def inconclusive_time(totals: Totals) -> timedelta:
-    """How long tests were not judged: what is put aside at a tick is tested again at the next."""
-    return totals.inconclusive * TICK
-
-
-def _line(target: Target, findings: Findings, period: Period, now: datetime) -> Line:
+def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> ReportLine:
     name = target.target_id
-    health = findings.records.get(name, Record(name)).health
-    totals = findings.totals.get(name, Totals())
-    found = spans(findings.transitions.get(name, ()), health.state, health.since, period, findings.gaps)
-    left = (health.certificate_expires - now) // timedelta(days=1) if health.certificate_expires else None
-    return Line(
+    found, expires = known.periods[name], known.records.get(name, Record(name)).health.certificate_expires
+    days_left = (expires - now) // timedelta(days=1) if expires else None
+    return ReportLine(
         name=target.name,
         group=target.group,
         targets=1,
-        times=times(found, inconclusive_time(totals)),
-        totals=totals,
+        times=found.times,
+        totals=found.totals,
         target_id=name,
-        spans=found,
-        notes=[note for note in findings.notes.get(name, ()) if note.at < period.end],
-        certificate_days=left,
-        certificate_is_near=left is not None and left <= max(target.policy.certificate_warn_days, default=-1),
+        spans=found.spans,
+        notes=[note for note in known.notes.get(name, ()) if note.at < period.end],
+        certificate_days=days_left,
+        certificate_is_near=days_left is not None and days_left <= max(target.policy.certificate_warn_days, default=-1),
     )
 
 
-def _sum(lines: Sequence[Line], name: str) -> Line:
-    return Line(name, name, len(lines), total([line.times for line in lines]), merge(line.totals for line in lines))
+def _sum(lines: Sequence[ReportLine], name: str) -> ReportLine:
+    return ReportLine(
+        name, name, len(lines), total([line.times for line in lines]), merge(line.totals for line in lines)
+    )
 
 
 def _availability_or_one(found: Times) -> float:

@@ -34,7 +34,7 @@ from popwatch.decisions.schedule import TICK, group_name, next_due, retest_at
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.records import Record
-from popwatch.model.samples import is_inconclusive, rtt_of, sample_of
+from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.sweep.committer import CommitError, Committer
@@ -72,7 +72,7 @@ class UnfinishedError(Exception):
 class Results:
     """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests."""
 
-    samples: dict[str, object] = field(default_factory=dict)
+    samples: dict[str, Sample] = field(default_factory=dict)
     failures: Counter[ErrorCode] = field(default_factory=Counter)
     handed_back: int = 0
     inconclusive: int = 0
@@ -177,7 +177,11 @@ class BatchTester:
         """Whether fewer than `MOST_TICKS` recent ticks were inconclusive: a real outage must not stay unreported."""
         batch, since = self._batch, self._batch.tick - timedelta(minutes=LOOKBACK_MINUTES)
         samples = self._store.read_samples(batch.batches, batch.number, since, batch.tick)
-        minutes = {tick.replace(second=0) for tick, results in samples if any(map(is_inconclusive, results.values()))}
+        minutes = {
+            tick.replace(second=0)
+            for tick, results in samples
+            if any(sample.inconclusive for sample in results.values())
+        }
         return len(minutes) < MOST_TICKS
 
     def _record_inconclusive(self, held: list[tuple[PlannedTest, Outcome]]) -> None:
@@ -274,13 +278,13 @@ class BatchTester:
 
     def _last_good(self, target_id: str) -> tuple[datetime, float] | None:
         for tick, results in self._newest_samples:
-            rtt_ms = rtt_of(results.get(target_id))
-            if rtt_ms is not None:
-                return tick, rtt_ms
+            sample = results.get(target_id)
+            if sample and sample.rtt_ms is not None:
+                return tick, sample.rtt_ms
         return None
 
     @cached_property
-    def _newest_samples(self) -> list[tuple[datetime, Mapping[str, object]]]:
+    def _newest_samples(self) -> list[tuple[datetime, Mapping[str, Sample]]]:
         return list(self._store.read_newest_samples(self._batch.batches, self._batch.number, NEWEST_SAMPLES))
 
 

@@ -20,11 +20,9 @@ from popwatch.decisions.planning import Plan, plan, unknown_fields, without_targ
 from popwatch.decisions.schedule import SILENT_AFTER, is_stale
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.plain import from_plain
 from popwatch.model.records import Record
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
-from popwatch.model.totals import Totals
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
 from popwatch.sweep.batch_run import BatchTester, Results, commit_threads, seconds_until
@@ -147,7 +145,7 @@ class Sweep:
 
     def _add_up_day(self, batches: int, number: int, day: datetime) -> None:
         hours = self._store.read_hours(batches, number, day, day + DAY)
-        totals = merge_by_target({name: from_plain(Totals, found) for name, found in part.items()} for _, part in hours)
+        totals = merge_by_target(part for _, part in hours)
         if totals:
             self._store.put_day(batches, number, day, totals)
 

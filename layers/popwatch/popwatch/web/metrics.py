@@ -1,7 +1,7 @@
-"""`/metrics`: how things stand as OpenMetrics. Pure.
+"""`/metrics`: the status of targets as OpenMetrics. Pure.
 
-Names are those of Prometheus's blackbox_exporter where they mean the same; what that does not have begins with
-`popwatch_`. All are gauges, so that the older text format of Prometheus is the same but for its media type.
+Names are those of Prometheus's blackbox_exporter where they mean the same; others begin with `popwatch_`. All are
+gauges, so that the older text format of Prometheus differs only in its media type.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +21,14 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric's name, its unit if it has one, and what it means."""
+    """The name of a metric, its unit (or ""), and its help text."""
 
     name: str
     unit: str
     help: str
 
     def lines(self, samples: Iterable[tuple[Labels, float]]) -> Iterator[str]:
-        """The family as lines, if there are any samples of it."""
+        """The family in OpenMetrics text, if it has any samples."""
         written = [f"{self.name}{_braces(labels)} {value:.15g}" for labels, value in samples]
         if written:
             yield f"# TYPE {self.name} gauge"
@@ -45,29 +45,31 @@ STATE = Family("popwatch_target_state", "", "1 for the state that the target is 
 ERROR = Family("popwatch_target_error", "", "1 for the error of the last test, if it failed.")
 FAILURES = Family("popwatch_target_failures", "", "Failed tests in a row.")
 TESTED = Family("popwatch_target_tested_timestamp_seconds", "seconds", "When the target was tested last.")
-SWEPT = Family("popwatch_last_sweep_timestamp_seconds", "seconds", "The last sweep that was completed.")
+SWEPT = Family("popwatch_last_sweep_timestamp_seconds", "seconds", "When the last sweep was completed.")
 
 FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, SWEPT)
-"""All of them; docs/page.md is checked against it."""
+"""All metrics; a test checks that docs/page.md lists them."""
 
 
-def to_metrics(rows: Iterable[TargetStatus], swept_at: datetime | None) -> str:
-    """The metrics of all targets. One that is off or was never tested has no `probe_` metrics."""
-    known = [(labels_of(row), row) for row in rows]
-    tested = [(labels, row) for labels, row in known if row.tested_at and row.state is not State.SUSPENDED]
-    certified = [(labels, row.health.certificate_expires) for labels, row in known]
+def to_metrics(targets: Iterable[TargetStatus], swept_at: datetime | None) -> str:
+    """The metrics of all targets. A suspended target, and one that was never tested, has no `probe_` metrics."""
+    known = [(labels_of(status), status) for status in targets]
+    tested = [(labels, status) for labels, status in known if status.tested_at and status.state is not State.SUSPENDED]
+    certified = [(labels, status.health.certificate_expires) for labels, status in known]
     lines = [
-        *SUCCESS.lines((labels, float(row.error is None)) for labels, row in tested),
-        *DURATION.lines((labels, row.rtt_ms / 1000) for labels, row in tested if row.rtt_ms is not None),
+        *SUCCESS.lines((labels, float(status.error is None)) for labels, status in tested),
+        *DURATION.lines((labels, status.rtt_ms / 1000) for labels, status in tested if status.rtt_ms is not None),
         *CERTIFICATE.lines((labels, expires.timestamp()) for labels, expires in certified if expires),
         *STATE.lines(
-            (labels | {"state": state}, float(row.state is state)) for labels, row in known for state in State
+            (labels | {"state": state}, float(status.state is state)) for labels, status in known for state in State
         ),
         *ERROR.lines(
-            (labels | {"error": error}, float(row.error is error)) for labels, row in tested for error in ErrorCode
+            (labels | {"error": error}, float(status.error is error))
+            for labels, status in tested
+            for error in ErrorCode
         ),
-        *FAILURES.lines((labels, float(row.health.failures)) for labels, row in known),
-        *TESTED.lines((labels, row.tested_at.timestamp()) for labels, row in tested if row.tested_at),
+        *FAILURES.lines((labels, float(status.health.failures)) for labels, status in known),
+        *TESTED.lines((labels, status.tested_at.timestamp()) for labels, status in tested if status.tested_at),
         *SWEPT.lines([({}, swept_at.timestamp())] if swept_at else []),
         "# EOF",
     ]
@@ -75,13 +77,13 @@ def to_metrics(rows: Iterable[TargetStatus], swept_at: datetime | None) -> str:
 
 
 def media_type(accept: str) -> str:
-    """The form that a scraper asks for."""
+    """The media type that a scraper accepts."""
     return OPENMETRICS if "application/openmetrics-text" in accept else TEXT
 
 
-def labels_of(row: TargetStatus) -> dict[str, str]:
-    """What tells a target from others; `group` is empty for a target without one."""
-    target = row.target
+def labels_of(status: TargetStatus) -> dict[str, str]:
+    """The labels of a target; `group` is empty if it has none."""
+    target = status.target
     return {"target_id": target.target_id, "name": target.name, "group": target.group, "server": place(target)}
 
 

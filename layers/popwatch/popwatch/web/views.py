@@ -1,156 +1,152 @@
-"""What the page and its API say of targets: read from the tables, as JSON."""
+"""What the page and its API show of targets: read from the tables, as JSON."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from threading import Lock
 from typing import Any
 
 from popwatch.aws.store import Store
-from popwatch.model.samples import rtt_of
+from popwatch.model.records import EventKind, HistoryEvent, Record
+from popwatch.model.samples import Sample
 from popwatch.model.text import iso
-from popwatch.model.totals import Totals
-from popwatch.queries.history import Stretch, event_to_json, read_gaps, read_samples, transitions_of
+from popwatch.queries.availability import FleetPeriod, InconclusiveTests, read_periods
+from popwatch.queries.history import event_to_json, read_samples
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
-from popwatch.reports.availability import Period, Span, Times, by_day, spans, times
+from popwatch.reports.availability import Period, TargetPeriod, by_day
 from popwatch.reports.report import outage_to_json
-from popwatch.reports.status import TargetStatus, Verdict, row_to_json, verdict
-from popwatch.reports.totals import add_up
+from popwatch.reports.status import CheckStatus, TargetStatus, overall_status, target_status_to_json
+from popwatch.reports.totals import add_up_one
 
 TIMELINE = timedelta(days=90)
 RECENT = timedelta(hours=24)
 STEP = timedelta(minutes=5)
-"""Round-trip times of the last 24 hours are shown by so many minutes."""
+"""Round-trip times of the last 24 hours are shown in steps of this length."""
 
 LATEST = timedelta(minutes=5)
-"""How much later than others the samples of a tick may be written."""
+"""How late the samples of a tick may be written."""
 
 MOST_KEPT = 50
-"""Targets whose samples of the last 24 hours are kept in memory: to read them all each time would cost."""
+"""Targets whose samples of the last 24 hours are kept in memory: reading them each time would be expensive."""
 
 MOST_TIMELINES = 50
 MOST_EVENTS = 200
-THREADS = 16
 
 TEXTS = ("email", "sms", "attributes", "line", "message_id", "target_id")
-"""What the page does not show of an alert."""
+"""Fields of an alert that the page does not show."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A fleet_status, and when it was read."""
+class StatusSnapshot:
+    """A fleet status, and when it was read."""
 
     at: datetime
     fleet_status: FleetStatus
 
 
 class Views:
-    """A store as the page reads it. The fleet_status is read at most once in `fresh`, however many look at it."""
+    """The tables as the page shows them. The status is read at most once in `fresh`, however many browsers ask."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime], *, fresh: timedelta) -> None:
         self._store, self._clock, self._fresh = store, clock, fresh
-        self._last: Moment | None = None
+        self._last: StatusSnapshot | None = None
         self._lock = Lock()
-        self._samples: dict[str, dict[datetime, Any]] = {}
+        self._samples: dict[str, dict[datetime, Sample]] = {}
+        self._inconclusive = InconclusiveTests(store)
 
-    def now(self) -> Moment:
-        """How things stand."""
+    def now(self) -> StatusSnapshot:
+        """The present status."""
         with self._lock:
             now = self._clock()
             if self._last is None or now - self._last.at >= self._fresh:
-                self._last = Moment(now, read_fleet_status(self._store, now))
+                self._last = StatusSnapshot(now, read_fleet_status(self._store, now))
             return self._last
 
     def status(self) -> dict[str, Any]:
-        """All targets, worst first, and what they come to."""
-        moment = self.now()
-        rows, swept_at = moment.fleet_status.rows, moment.fleet_status.swept_at
-        found = verdict(rows, swept_at, moment.at) if rows else Verdict.UNKNOWN
-        return fleet_status_to_json(moment.fleet_status, found, moment.at)
+        """All targets, the worst first, and their overall status."""
+        snapshot = self.now()
+        targets, swept_at = snapshot.fleet_status.targets, snapshot.fleet_status.swept_at
+        overall = overall_status(targets, swept_at, snapshot.at) if targets else CheckStatus.UNKNOWN
+        return fleet_status_to_json(snapshot.fleet_status, overall, snapshot.at)
 
     def timelines(self, target_ids: Iterable[str]) -> dict[str, Any]:
-        """The last 90 days of some targets, day by day; of no more than `MOST_TIMELINES`."""
-        moment = self.now()
+        """The last 90 days of some targets, day by day; of at most `MOST_TIMELINES`."""
+        snapshot = self.now()
         wanted = set(list(target_ids)[:MOST_TIMELINES])
-        rows = [row for row in moment.fleet_status.rows if row.target.target_id in wanted]
-        period = Period(moment.at - TIMELINE, moment.at)
-        gaps = read_gaps(self._store, moment.fleet_status.mark, period, moment.at)
-        with ThreadPoolExecutor(THREADS) as pool:
-            lives = pool.map(lambda row: self._spans(row, period, gaps), rows)
-            return {row.target.target_id: _timeline(it, times(it)) for row, it in zip(rows, lives, strict=True)}
+        found = [status for status in snapshot.fleet_status.targets if status.target.target_id in wanted]
+        periods = self._read_periods(snapshot, found)
+        return {target_id: _timeline(period) for target_id, period in periods.targets.items()}
 
     def target(self, target_id: str) -> dict[str, Any] | None:
-        """Everything of one target, or None if there is none."""
-        moment = self.now()
-        row = next((row for row in moment.fleet_status.rows if row.target.target_id == target_id), None)
-        if row is None:
+        """Everything about one target, or None if there is no such target."""
+        snapshot = self.now()
+        found = [status for status in snapshot.fleet_status.targets if status.target.target_id == target_id]
+        if not found:
             return None
-        whole = Period(moment.at - TIMELINE, moment.at)
-        recent = Period(moment.at - RECENT, moment.at)
-        events = sorted(self._store.read_events(target_id, whole.begin), key=lambda event: event["tick"], reverse=True)
-        gaps = read_gaps(self._store, moment.fleet_status.mark, whole, moment.at)
-        found = spans(transitions_of(events), row.health.state, row.health.since, whole, gaps)
-        lived = times(found)
+        periods = self._read_periods(snapshot, found)
+        period, recent = periods.targets[target_id], Period(snapshot.at - RECENT, snapshot.at)
+        others = self._store.read_events(target_id, snapshot.at - TIMELINE, [EventKind.ALERT, EventKind.NOTE])
+        events = [*periods.transitions.get(target_id, ()), *others]
+        events.sort(key=attrgetter("tick"), reverse=True)
         return {
-            **row_to_json(row, moment.at),
-            "timeline": _timeline(found, lived),
-            "recent": _series(self._recent(moment, target_id, recent), recent),
-            "outages": [outage_to_json(outage) for outage in reversed(lived.outages)],
-            "events": [_without_texts(event_to_json(event)) for event in events[:MOST_EVENTS]],
+            **target_status_to_json(found[0], snapshot.at),
+            "timeline": _timeline(period),
+            "recent": _series(self._recent(snapshot, target_id, recent), recent),
+            "outages": [outage_to_json(outage) for outage in reversed(period.times.outages)],
+            "events": [_without_texts(event) for event in events[:MOST_EVENTS]],
         }
 
-    def _recent(self, moment: Moment, target_id: str, period: Period) -> list[tuple[datetime, Any]]:
-        """The samples of a target in a period; what was read before is not read again, but for the last minutes."""
+    def _read_periods(self, snapshot: StatusSnapshot, targets: Iterable[TargetStatus]) -> FleetPeriod:
+        """The last 90 days of those targets."""
+        mark, period = snapshot.fleet_status.mark, Period(snapshot.at - TIMELINE, snapshot.at)
+        records = {status.target.target_id: Record(status.target.target_id, health=status.health) for status in targets}
+        totals = self._inconclusive.read(mark, records, period, snapshot.at)
+        return read_periods(self._store, mark, records, totals, period, now=snapshot.at)
+
+    def _recent(self, snapshot: StatusSnapshot, target_id: str, period: Period) -> list[tuple[datetime, Sample]]:
+        """The samples of a target in a period. Of those read before, only the last minutes are read again."""
         with self._lock:
             known = self._samples.pop(target_id, {})
         kept = {tick: sample for tick, sample in known.items() if tick >= period.begin}
         begin = max(kept) - LATEST if kept else period.begin
-        kept |= dict(read_samples(self._store, moment.fleet_status.mark, target_id, Period(begin, period.end)))
+        kept |= dict(read_samples(self._store, snapshot.fleet_status.mark, target_id, Period(begin, period.end)))
         with self._lock:
             self._samples[target_id] = kept
             while len(self._samples) > MOST_KEPT:
                 del self._samples[next(iter(self._samples))]
         return sorted(kept.items(), key=itemgetter(0))
 
-    def _spans(self, row: TargetStatus, period: Period, gaps: Sequence[Stretch]) -> list[Span]:
-        """The spans of a target in a period; one that has not changed since before it has no transitions to read."""
-        since = row.health.since
-        changed = since is None or since > period.begin
-        events = list(self._store.read_events(row.target.target_id, period.begin, ["transition"])) if changed else []
-        return spans(transitions_of(events), row.health.state, since, period, gaps)
 
-
-def _timeline(found: Sequence[Span], whole: Times) -> dict[str, Any]:
-    """Availability and outages of the time, and the seconds of each day by what they count as."""
+def _timeline(period: TargetPeriod) -> dict[str, Any]:
+    """Availability and number of outages of a period, and the seconds of each day by what they count as."""
     return {
-        "availability": whole.availability,
-        "outage_count": len(whole.outages),
-        "days": [{"day": f"{day:%Y-%m-%d}", **seconds} for day, seconds in by_day(found)],
+        "availability": period.times.availability,
+        "outage_count": len(period.times.outages),
+        "days": [{"day": f"{day:%Y-%m-%d}", **seconds} for day, seconds in by_day(period.spans)],
     }
 
 
-def _series(samples: Sequence[tuple[datetime, Any]], period: Period) -> dict[str, Any]:
-    """Round-trip times by steps: the mean and the greatest in ms, and how many tests failed; null where none passed."""
-    steps: list[list[Any]] = [[] for _ in range(int(period.length / STEP))]
+def _series(samples: Sequence[tuple[datetime, Sample]], period: Period) -> dict[str, Any]:
+    """Round-trip times by step: mean and maximum in ms, null where no test passed; and the number of failed tests."""
+    steps: list[list[Sample]] = [[] for _ in range(int(period.length / STEP))]
     for tick, sample in samples:
         position = int((tick - period.begin) / STEP)
         if 0 <= position < len(steps):
             steps[position].append(sample)
-    rtts = [[rtt for rtt in map(rtt_of, found) if rtt is not None] for found in steps]
-    totals = add_up({"": sample} for _, sample in samples).get("", Totals())
+    rtts = [[sample.rtt_ms for sample in step if sample.rtt_ms is not None] for step in steps]
+    totals = add_up_one(sample for _, sample in samples)
     return {
         "begin": iso(period.begin),
         "step_seconds": STEP.total_seconds(),
-        "mean_ms": [round(sum(found) / len(found), 3) if found else None for found in rtts],
-        "max_ms": [max(found, default=None) for found in rtts],
-        "failed": [len(found) - len(passed) for found, passed in zip(steps, rtts, strict=True)],
+        "mean_ms": [round(sum(passed) / len(passed), 3) if passed else None for passed in rtts],
+        "max_ms": [max(passed, default=None) for passed in rtts],
+        "failed": [len(step) - len(passed) for step, passed in zip(steps, rtts, strict=True)],
         "tests": totals.tests,
         "passes": totals.passes,
         "percentiles_ms": totals.percentiles_ms,
     }
 
 
-def _without_texts(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name not in TEXTS}
+def _without_texts(event: HistoryEvent) -> dict[str, Any]:
+    return {name: value for name, value in event_to_json(event).items() if name not in TEXTS}
