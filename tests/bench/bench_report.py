@@ -26,11 +26,12 @@ from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
 from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
-from popwatch.reports.totals import add_up, merge
+from popwatch.reports.totals import add_up_one, merge
 from popwatch_cli.options import month_of
 from tests.bench.bench_capacity import engine
 from tests.integration.world import new_world
@@ -127,10 +128,10 @@ def hour_of(chance: random.Random) -> Totals:
     """An hour of a server some milliseconds away, now and then slow or failing."""
     middle = chance.uniform(5, 80)
     rtts = [float(f"{middle * chance.lognormvariate(0, 0.2):.3g}") for _ in range(60)]
-    samples: list[object] = [*rtts]
+    samples = [Sample(rtt) for rtt in rtts]
     if chance.random() < 0.1:
-        samples[0] = {"error": "timed-out", "reason": "no-greeting"}
-    return add_up([{"t": sample} for sample in samples])["t"]
+        samples[0] = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
+    return add_up_one(samples)
 
 
 def write_record(store: Store, name: str, outages: Sequence[datetime], period: Period) -> None:

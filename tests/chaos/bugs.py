@@ -22,6 +22,7 @@ from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
 from popwatch.model.plain import to_plain
 from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.samples import Sample
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_run import Results
 from popwatch.sweep.committer import Committer, LastGood
@@ -102,8 +103,8 @@ class TransitionKeyedByClock(Store):
 class FailuresNotSampled(Store):
     """Samples hold passes only."""
 
-    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, results: Mapping[str, object]) -> None:
-        passed = {name: value for name, value in results.items() if isinstance(value, float)}
+    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: Mapping[str, Sample]) -> None:
+        passed = {name: sample for name, sample in samples.items() if sample.error is None}
         super().put_samples(batches, batch, tick, group, passed)
 
 

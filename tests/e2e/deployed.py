@@ -18,6 +18,7 @@ from popwatch.aws.store import Store
 from popwatch.model.plain import from_plain
 from popwatch.model.records import Record
 from popwatch.model.text import iso
+from popwatch.queries.history import event_to_json
 from popwatch_cli.installation import Installation, find_local
 from popwatch_cli.local.alert_feed import QUEUE_NAME, AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
@@ -88,7 +89,8 @@ class Deployed:
 
     def events(self, target_id: str) -> list[dict[str, Any]]:
         """Transitions and alerts in the order in which they were committed."""
-        return sorted(self.store.read_events(target_id), key=lambda event: (event.get("version", 0), event["kind"]))
+        events = sorted(self.store.read_events(target_id), key=lambda event: (event.version, event.kind))
+        return [event_to_json(event) for event in events]
 
     def configure(self, **variables: str) -> None:
         """Change variables of the function's environment until `clear`."""

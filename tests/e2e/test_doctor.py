@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from popwatch.decisions.batches import HourOfBatch, to_messages
 from popwatch.model.messages import Message
 from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -301,7 +302,7 @@ def sweeps_missed(stack: Deployed) -> Iterator[None]:
     up = replace(there, version=there.version + 1, health=replace(there.health, since=now - 60 * MINUTE))
     assert stack.store.commit(up, there.version) is None
     for age in (1, 6, 11, 16, 41, 46, 51, 56):
-        stack.store.put_samples(1, 0, now - age * MINUTE, "past", {"mail": 5.0})
+        stack.store.put_samples(1, 0, now - age * MINUTE, "past", {"mail": Sample(5.0)})
     yield
     stack.store.commit(replace(there, version=up.version + 1), up.version)
 

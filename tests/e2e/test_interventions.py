@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from popwatch.model.records import EventKind
+from popwatch.queries.history import event_to_json
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 from tests.e2e.killing import complete, kill_during
@@ -100,6 +102,5 @@ def test_what_people_do_survives_kills(
 
 
 def notes(stack: Deployed, name: str) -> list[dict[str, str]]:
-    return sorted(
-        (event for event in stack.store.read_events(name) if event["kind"] == "note"), key=lambda it: it["tick"]
-    )
+    events = stack.store.read_events(name, kinds=[EventKind.NOTE])
+    return [event_to_json(event) for event in sorted(events, key=lambda event: event.tick)]

@@ -12,6 +12,7 @@ from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.samples import Sample
 from popwatch.web.authentication import Authentication
 from popwatch.web.site import Site
 from popwatch.web.views import Views
@@ -115,11 +116,11 @@ def _put_samples(world: World, names: list[str], batches: int) -> None:
     for step in range(int(DAY / STEP)):
         tick = world.now - DAY + STEP * (step + 1) - timedelta(seconds=20)
         wave = 1 + 0.5 * math.sin(step / 288 * 2 * math.pi)
-        parts: dict[int, dict[str, object]] = {}
+        parts: dict[int, dict[str, Sample]] = {}
         for number, name in enumerate(names):
             rtt = round((8 + number % 40) * wave * (1 + ((step * 7919 + number * 104729) % 100) / 150), 2)
             fails = number % 10 == 1 and 130 <= step < 142
-            sample: object = {"error": "timed-out", "reason": "no-greeting"} if fails else rtt
+            sample = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting") if fails else Sample(rtt)
             parts.setdefault(batch_of(name, batches), {})[name] = sample
         for batch, results in parts.items():
             world.store.put_samples(batches, batch, tick, "0", results)

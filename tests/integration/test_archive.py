@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from popwatch.aws.store import SweepMark
 from popwatch.decisions.schedule import batch_of
+from popwatch.model.samples import Sample
 from popwatch.model.totals import Totals
 from popwatch.queries.history import HOUR, read_totals, stretches
 from popwatch.reports.availability import Period
@@ -17,7 +18,7 @@ from tests.integration.world import World
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
 LONG_AGO = FIRST - 9 * DAY
-ONE = add_up([{"t": 12.5}])["t"]
+ONE = add_up([{"t": Sample(12.5)}])["t"]
 MINUTES = st.integers(0, 5 * 24 * 60).map(lambda minutes: FIRST + timedelta(minutes=minutes))
 
 
@@ -78,7 +79,7 @@ def test_a_batch_whose_day_is_missing(world: World) -> None:
 def test_edges_are_exact_while_samples_are_kept(world: World, minutes: tuple[int, int], tests: int) -> None:
     """A period that begins or ends within an hour has just its own tests."""
     for minute in range(120):
-        world.store.put_samples(1, 0, FIRST + timedelta(minutes=minute), "g", {"t": 12.5})
+        world.store.put_samples(1, 0, FIRST + timedelta(minutes=minute), "g", {"t": Sample(12.5)})
     for hour in range(2):
         world.store.put_hour(1, 0, FIRST + HOUR * hour, {"t": Totals(tests=60, passes=60)})
     begin, end = (FIRST + timedelta(minutes=minute) for minute in minutes)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from popwatch.decisions.schedule import longest_notice
-from popwatch.model.health import State
+from popwatch.model.health import Transition
 from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target, parse_target
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
@@ -69,7 +70,7 @@ def test_simulated_is_what_sweeps_do(policy: dict[str, Any], number: int, outage
             world.minute(NOON + MINUTE * minute)
             minute += 1
         tested = [when for when, _ in world.tested if when <= last]
-        events = [event for event in world.store.read_events("t") if event["tick"] <= last]
+        events = [event for event in world.store.read_events("t") if event.tick <= last]
     assert tested == [step.at for step in steps]
     changes = list(zip([None, *steps], steps, strict=False))
     expected = [
@@ -77,9 +78,9 @@ def test_simulated_is_what_sweeps_do(policy: dict[str, Any], number: int, outage
         for before, step in changes
         if before is None or before.health.state is not step.health.state
     ]
-    states = sorted((event["tick"], State(event["state"])) for event in events if event["kind"] == "transition")
+    states = sorted((event.tick, event.what.state) for event in events if isinstance(event.what, Transition))
     assert states == expected
-    alerts = [(event["tick"], event["subject"]) for event in events if event["kind"] == "alert"]
+    alerts = [(event.tick, event.what.message.subject) for event in events if isinstance(event.what, PublishedAlert)]
     assert sorted(alerts) == [(step.at, step.message.subject) for step in steps if step.message]
     first = first_alert(steps)
     if first:

@@ -6,7 +6,7 @@ import pytest
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets
 from popwatch.model.health import Health, State
-from popwatch.model.records import Record
+from popwatch.model.records import Note, Record
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.commands.send_test_alert import make_test
 from popwatch_cli.installation import Installation
@@ -20,7 +20,11 @@ def target(stack: Installation, name: str) -> Target:
 
 
 def notes(stack: Installation, name: str) -> list[tuple[str, str, str]]:
-    return [(event["action"], event["by"], event.get("why", "")) for event in stack.store.read_events(name)]
+    return [
+        (note.action, note.by, note.why)
+        for note in [event.what for event in stack.store.read_events(name)]
+        if isinstance(note, Note)
+    ]
 
 
 def fail(stack: Installation, name: str) -> None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from popwatch.model.outcomes import ErrorCode
-from popwatch.reports.report import FleetReport, Line
+from popwatch.reports.report import FleetReport, ReportLine
 from popwatch_cli.commands.report import read_report
 from popwatch_cli.installation import Installation
 from popwatch_cli.options import month_of
@@ -99,7 +99,7 @@ def report(month: World) -> FleetReport:
     return read_report(Installation("test", {}), month.store, month_of("2026-10", BERLIN), None, END)
 
 
-def line(report: FleetReport, name: str) -> Line:
+def line(report: FleetReport, name: str) -> ReportLine:
     [found] = [line for line in report.targets if line.target_id == name]
     return found
 

@@ -1,7 +1,7 @@
 """The page's server and readings over tables: routes, caches, the brake under many at once."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from popwatch.aws.items import Plain
 from popwatch.aws.sign_in_limits import MOST_OF_ALL, MOST_PER_NETWORK, WINDOW, SignInLimits
 from popwatch.aws.store import Store
+from popwatch.model.samples import Sample
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import LATEST, Views
@@ -97,7 +97,7 @@ class RecordingStore(Store):
 
     def read_samples(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
-    ) -> Iterator[tuple[datetime, Plain]]:
+    ) -> Iterator[tuple[datetime, Mapping[str, Sample]]]:
         asked_since.append(since)
         return super().read_samples(batches, batch, since, until, only)
 
@@ -116,7 +116,7 @@ def test_samples_are_read_once(world: World) -> None:
     newest = world.now - timedelta(seconds=20)
     assert asked_since == [world.now - timedelta(days=1), newest - LATEST]
     world.now += LATEST
-    world.store.put_samples(1, 0, world.now - timedelta(seconds=1), "0", {"mail-berlin-000": 99.0})
+    world.store.put_samples(1, 0, world.now - timedelta(seconds=1), "0", {"mail-berlin-000": Sample(99.0)})
     plain = json.loads(found.answer(Request("GET", "/api/targets/mail-berlin-000")).body)
     assert plain["recent"]["max_ms"][-1] == 99.0
     assert plain["recent"]["tests"] == 288

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Action, Note, OutboxEntry, Record
+from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.reports.totals import add_up
 from popwatch_cli.installation import Installation, local_client
@@ -71,9 +73,9 @@ def test_status_finds_the_last_test_of_a_slow_target(do: Do, stack: Installation
     stack.target_table.write([{"target_id": "a", "host": "h", "delay_up": 3600}])
     old = Outcome(NOW - 9 * DAY, Phase.QUIT, rtt_ms=999.0)
     assert stack.store.commit(Record("a", 1, NOW - 9 * DAY, Health(State.UP, NOW - 9 * DAY), old), 0) is None
-    stack.store.put_samples(1, 0, NOW - 50 * MINUTE, "g", {"a": 12.5, "b": 7.5})
+    stack.store.put_samples(1, 0, NOW - 50 * MINUTE, "g", {"a": Sample(12.5), "b": Sample(7.5)})
     for minute in range(1, 40):
-        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"b": 7.5, "c": 7.5})
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"b": Sample(7.5), "c": Sample(7.5)})
     rows = {row["target_id"]: row for row in json.loads(do("status", "--json"))["targets"]}
     assert (rows["a"]["rtt_ms"], rows["a"]["tested_at"]) == (12.5, iso(NOW - 50 * MINUTE))
 
@@ -119,9 +121,9 @@ def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> 
     stack.store.mark_sweep(SweepMark(NOW, hour, {"1": iso(NOW), "2": iso(NOW)}))
     up(stack, "a", NOW - 9 * DAY)
     added_up = NOW.replace(minute=0, second=0) - HOUR
-    stack.store.put_hour(1, 0, added_up, add_up([{"a": 12.5}]))
-    stack.store.put_hour(2, batch_of("a", 2), added_up, add_up([{"a": 12.5}]))
-    stack.store.put_samples(2, batch_of("a", 2), added_up + HOUR, "g", {"a": 12.5})
+    stack.store.put_hour(1, 0, added_up, add_up([{"a": Sample(12.5)}]))
+    stack.store.put_hour(2, batch_of("a", 2), added_up, add_up([{"a": Sample(12.5)}]))
+    stack.store.put_samples(2, batch_of("a", 2), added_up + HOUR, "g", {"a": Sample(12.5)})
     assert json.loads(do("history", "a", "--since", "7d", "--json"))["tests"] == 3
     assert json.loads(do("history", "a", "--since", "30d", "--json"))["tests"] == 3
 
@@ -153,7 +155,7 @@ def test_report_says_who_did_what_and_why(do: Do, stack: Installation) -> None:
 def test_report_names_targets_that_were_removed(do: Do, stack: Installation) -> None:
     """Their tests are there, and they are not: said, not silently missing."""
     swept(stack)
-    stack.store.put_samples(1, 0, NOW - 2 * MINUTE, "g", {"a": 12.5, "moved-away": 12.5})
+    stack.store.put_samples(1, 0, NOW - 2 * MINUTE, "g", {"a": Sample(12.5), "moved-away": Sample(12.5)})
     for form in ("text", "csv", "json", "html"):
         assert "moved-away" in do("report", "--since", "1h", "--format", form), form
 
@@ -183,10 +185,10 @@ def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installatio
     """Failures under a silence that is over, and those behind a gateway that failed, would have alerted nobody."""
     swept(stack)
     stack.target_table.write([{"target_id": "a", "host": "h"}, {"target_id": "b", "host": "h", "depends_on": "c"}])
-    failed = {"error": "timed-out", "reason": "no-greeting"}
+    failed = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
     for minute in range(2, 30):
-        results = {"a": {**failed, "maintenance": True}, "b": failed, "c": failed if minute > 4 else 12.5}
-        quiet = {"a": 12.5, "b": 12.5, "c": 12.5}
+        results = {"a": replace(failed, in_maintenance=True), "b": failed, "c": failed if minute > 4 else Sample(12.5)}
+        quiet = {"a": Sample(12.5), "b": Sample(12.5), "c": Sample(12.5)}
         stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", results if 4 <= minute < 20 else quiet)
     found = json.loads(do("replay", "--since", "1h", "--set", "failures_per_alert=2", "--json"))["targets"]
     assert {it["target_id"]: it["before"]["alerts"] for it in found} == {"a": 0, "b": 0, "c": 4}
@@ -195,9 +197,9 @@ def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installatio
 def test_replay_knows_what_began_before(do: Do, stack: Installation) -> None:
     """Alerts of an outage that were sent before the period are not counted in it."""
     swept(stack)
-    failed = {"error": "timed-out", "reason": "no-greeting"}
+    failed = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
     for minute in range(2, 60):
-        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"a": failed if minute < 50 else 12.5})
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"a": failed if minute < 50 else Sample(12.5)})
     [found] = json.loads(do("replay", "a", "--since", "30m", "--set", "failures_per_alert=2", "--json"))["targets"]
     assert (found["before"]["alerts"], found["after"]["alerts"], len(found["outages"])) == (0, 0, 1)
 
@@ -205,7 +207,7 @@ def test_replay_knows_what_began_before(do: Do, stack: Installation) -> None:
 def test_report_into_a_folder_that_is_not_there(do: Do, stack: Installation) -> None:
     """A sentence, not a traceback."""
     swept(stack)
-    assert "cannot be written into nowhere/report.txt" in do("report", "--output", "nowhere/report.txt", code=3)
+    assert "cannot be written to nowhere/report.txt" in do("report", "--output", "nowhere/report.txt", code=3)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,8 @@ def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: t
         change = Transition(State.WARN, State.DOWN, NOW - HOUR, HOUR, ErrorCode.TIMED_OUT, EVIL)
         stack.store.put_transition(name, OutboxEntry(2, NOW - HOUR, NOW, change))
         stack.store.put_alert(name, OutboxEntry(3, NOW, NOW, None, message_of(EVIL)), EVIL, NOW, summary=False)
-    stack.store.put_samples(1, 0, NOW - MINUTE, "g", {EVIL: {"error": "protocol", "reason": EVIL}, "gone" + EVIL: 1.5})
+    results = {EVIL: Sample(error=ErrorCode.PROTOCOL, reason=EVIL), "gone" + EVIL: Sample(1.5)}
+    stack.store.put_samples(1, 0, NOW - MINUTE, "g", results)
     ended = run("--local", *arguments)
     said = ended.out + ended.err
     assert "Traceback" not in said

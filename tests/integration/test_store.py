@@ -17,8 +17,8 @@ from popwatch.aws.store import Store, SweepMark, Tables
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.plain import from_plain
 from popwatch.model.records import Action, Note, OutboxEntry, Record
+from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
 from tests.integration.world import MINUTE, NOON, TABLES, World
@@ -96,9 +96,9 @@ def test_history_written_twice_is_there_once(world: World) -> None:
     for _ in range(2):
         world.store.put_transition("a", pending)
         world.store.put_alert("a", pending, "id-1", NOON, summary=False)
-        world.store.put_samples(1, 0, NOON, "g", {"a": 12.5})
+        world.store.put_samples(1, 0, NOON, "g", {"a": Sample(12.5)})
         world.store.put_hour(1, 0, NOON, {"a": Totals(1, 1)})
-    assert [event["kind"] for event in world.store.read_events("a")] == ["transition", "alert"]
+    assert [event.kind for event in world.store.read_events("a")] == ["transition", "alert"]
     assert len(list(world.store.read_samples(1, 0, NOON, NOON + MINUTE))) == 1
     assert len(list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))) == 1
 
@@ -116,17 +116,17 @@ def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
 def test_ranges_are_half_open(world: World) -> None:
     """`since` belongs to a range, `until` does not."""
     for step in range(5):
-        world.store.put_samples(1, 0, NOON + MINUTE * step, "g", {"a": step})
+        world.store.put_samples(1, 0, NOON + MINUTE * step, "g", {"a": Sample(float(step))})
     found = world.store.read_samples(1, 0, NOON + MINUTE, NOON + MINUTE * 3)
-    assert [results["a"] for _, results in found] == [1, 2]
-    assert [results["a"] for _, results in world.store.read_newest_samples(1, 0, 2)] == [4, 3]
+    assert [results["a"].rtt_ms for _, results in found] == [1, 2]
+    assert [results["a"].rtt_ms for _, results in world.store.read_newest_samples(1, 0, 2)] == [4, 3]
 
 
 def test_expired_items_are_not_seen(world: World) -> None:
     """DynamoDB deletes up to days late; what has expired is passed over at once."""
     tables = Tables("Targets", "Status", "History", timedelta(days=30), timedelta(days=400))
     store = Store(world.dynamodb, tables, lambda: world.now)
-    store.put_samples(1, 0, NOON, "g", {"a": 1})
+    store.put_samples(1, 0, NOON, "g", {"a": Sample(1.0)})
     store.put_hour(1, 0, NOON, {"a": Totals()})
     for days, samples, hours in ((29, 1, 1), (31, 0, 1), (399, 0, 1), (401, 0, 0)):
         world.now = NOON + timedelta(days=days)
@@ -177,12 +177,22 @@ def test_defaults_are_apart(world: World) -> None:
     assert (defaults["delay_up"], [item["target_id"] for item in items]) == (300, ["a"])
 
 
+def test_totals_of_an_older_version_are_read(world: World) -> None:
+    """They have a p95 that nothing reads any more."""
+    totals = '{"tests":3,"passes":2,"inconclusive":1,"rtt_p95_ms":12.5}'
+    item = {"pk": "days#1#0", "sk": f"{iso(NOON)}#0", "totals": {"a": totals, "b": "{}"}, "expires_at": 2**40}
+    world.dynamodb.put_item(TableName="History", Item=to_item(item))
+    [(_, found)] = world.store.read_days(1, 0, NOON, NOON + MINUTE)
+    assert found == {"a": Totals(3, 2, inconclusive=1), "b": Totals()}
+    assert list(world.store.read_inconclusive("days", 1, 0, NOON, NOON + MINUTE)) == [(NOON, {"a": 1})]
+
+
 def test_hours_of_the_first_form_are_read(world: World) -> None:
     """Totals were maps before they were texts: a stack that is upgraded goes on reporting its past."""
     item = {"pk": "hours#1#0", "sk": f"{iso(NOON)}#0", "totals": {"a": {"tests": 3, "passes": 2}}, "expires_at": 2**40}
     world.dynamodb.put_item(TableName="History", Item=to_item(item))
     [(hour, totals)] = world.store.read_hours(1, 0, NOON, NOON + MINUTE)
-    assert (hour, from_plain(Totals, totals["a"])) == (NOON, Totals(3, 2))
+    assert (hour, totals["a"]) == (NOON, Totals(3, 2))
 
 
 def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
@@ -203,8 +213,7 @@ def test_notes_are_events_of_their_target(world: World) -> None:
     note = Note(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
     world.store.put_note("a", note)
     [event] = world.store.read_events("a")
-    assert (event["kind"], event["action"], event["tick"]) == ("note", "silenced", NOON)
-    assert (event["by"], event["why"]) == ("night-shift", "new disk")
+    assert (event.kind, event.tick, event.what) == ("note", NOON, note)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard"])

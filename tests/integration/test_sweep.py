@@ -15,7 +15,7 @@ from popwatch.decisions.batches import HourOfBatch, PlannedTest
 from popwatch.decisions.judging import judge
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.samples import is_inconclusive
+from popwatch.model.samples import Sample
 from popwatch.model.targets import parse_target
 from popwatch.sweep.committer import Committer
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
@@ -38,7 +38,7 @@ def test_up_targets_cost_no_status_writes(world: World) -> None:
     run(world, 1, start=1)
     assert sorted(world.calls) == ["PutItem", "PutItem", "Scan", "Scan"]
     samples = list(world.store.read_samples(1, 0, NOON, NOON + MINUTE * 5))
-    assert samples == [(NOON + MINUTE * n, {"a": 12.5, "b": 12.5, "c": 12.5}) for n in range(2)]
+    assert samples == [(NOON + MINUTE * n, dict.fromkeys("abc", Sample(12.5))) for n in range(2)]
     assert world.received() == []
 
 
@@ -343,11 +343,11 @@ def test_an_hour_that_comes_late_is_added_to_its_day(world: World) -> None:
     """Its message failed, and was delivered again after the day had been added up."""
     midnight = NOON.replace(hour=0)
     for hour in (9, 23):
-        world.store.put_samples(2, 1, midnight + timedelta(hours=hour), "g", {"a": 12.5})
+        world.store.put_samples(2, 1, midnight + timedelta(hours=hour), "g", {"a": Sample(12.5)})
     world.do(HourOfBatch(midnight + timedelta(hours=23), 2, 1))
-    assert [part["a"]["tests"] for _, part in world.store.read_days(2, 1, midnight, NOON)] == [1]
+    assert [part["a"].tests for _, part in world.store.read_days(2, 1, midnight, NOON)] == [1]
     world.do(HourOfBatch(midnight + timedelta(hours=9), 2, 1))
-    assert [part["a"]["tests"] for _, part in world.store.read_days(2, 1, midnight, NOON)] == [2]
+    assert [part["a"].tests for _, part in world.store.read_days(2, 1, midnight, NOON)] == [2]
 
 
 def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:
@@ -356,7 +356,7 @@ def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:
     for step in range(0, 60 * 3, 5):
         world.minute(NOON + MINUTE * step)
     hours = list(world.store.read_hours(1, 0, NOON, NOON + timedelta(days=1)))
-    assert [(hour, totals["a"]["passes"]) for hour, totals in hours] == [
+    assert [(hour, totals["a"].passes) for hour, totals in hours] == [
         (NOON, 6),
         (NOON + timedelta(hours=1), 6),
     ]
@@ -367,10 +367,10 @@ def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:
 
 def test_hour_of_a_batch_by_message(world: World) -> None:
     """A large fleet's hours are added up by messages."""
-    world.store.put_samples(2, 1, NOON, "x", {"a": 5.0})
+    world.store.put_samples(2, 1, NOON, "x", {"a": Sample(5.0)})
     world.do(HourOfBatch(NOON, 2, 1))
     [(_, totals)] = world.store.read_hours(2, 1, NOON, NOON + MINUTE)
-    assert totals["a"]["tests"] == 1
+    assert totals["a"].tests == 1
 
 
 def scenario(world: World) -> None:
@@ -433,8 +433,8 @@ def test_a_day_is_added_up_from_its_hours(world: World) -> None:
     [(day, totals)] = world.store.read_days(1, 0, midnight - timedelta(days=1), midnight)
     assert day == midnight - timedelta(days=1)
     hours = [part["a"] for _, part in world.store.read_hours(1, 0, day, midnight)]
-    assert totals["a"]["tests"] == sum(hour["tests"] for hour in hours) > 6
-    assert totals["a"]["failures"] == {"timed-out": 1}
+    assert totals["a"].tests == sum(hour.tests for hour in hours) > 6
+    assert totals["a"].failures == {"timed-out": 1}
 
 
 class CountingFuture(Future[Any]):
@@ -496,7 +496,7 @@ class TestOwnNetwork:
         assert fleet.state("t00") == "down"
         assert [alert["event"] for alert in fleet.received()].count("down") == 10
         samples = [results["t00"] for _, results in fleet.store.read_samples(1, 0, NOON, NOON + MINUTE * 4)]
-        assert [is_inconclusive(sample) for sample in samples] == [False, True, True, False]
+        assert [sample.inconclusive for sample in samples] == [False, True, True, False]
 
     def test_samples_are_read_once_however_many_fail(self, fleet: World) -> None:
         """Twelve failures that come in one by one: one query of History says whether they may be inconclusive."""

@@ -26,8 +26,10 @@ from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, HourOfBatch, Work, from_message, to_messages
 from popwatch.decisions.schedule import SILENT_AFTER
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
+from popwatch.queries.history import transitions_of
 from popwatch.sweep.batch_run import commit_threads
 from popwatch.sweep.sweep import Edges, Report, Sweep
 from tests.tables import create_tables, delete_tables
@@ -204,12 +206,12 @@ class World:
         return str(self.store.read_records()[1][target_id].health.state)
 
     def transitions(self, target_id: str) -> list[tuple[str, str]]:
-        events = [event for event in self.store.read_events(target_id) if event["kind"] == "transition"]
-        return [(event["previous"], event["state"]) for event in sorted(events, key=lambda event: event["version"])]
+        events = sorted(self.store.read_events(target_id), key=lambda event: event.version)
+        return [(change.previous, change.state) for change in transitions_of(events)]
 
     def alerts_noted(self, target_id: str) -> list[str]:
-        events = [event for event in self.store.read_events(target_id) if event["kind"] == "alert"]
-        return [event["attributes"]["event"] for event in events]
+        events = self.store.read_events(target_id)
+        return [event.what.message.event for event in events if isinstance(event.what, PublishedAlert)]
 
     def received(self) -> list[dict[str, Any]]:
         """The attributes of every alert that SNS has delivered since the last call, in order."""

@@ -1,5 +1,6 @@
 """Simulated outages, and past outcomes judged again."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from popwatch.decisions.schedule import longest_notice
 from popwatch.model.health import AlertEvent, State
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Policy, Target, parse_target
 from popwatch_cli.commands.replay import compare, runs_of
 from popwatch_cli.rehearsal.simulation import first_alert, is_lost, rejudge, simulate
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-SEEN = {"error": "timed-out", "reason": "no-greeting"}
+FAILED = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
 
 
 def target(**fields: object) -> Target:
@@ -119,7 +121,7 @@ def test_comparison_tells_noise_from_notice() -> None:
     Now: alerts 1 to 3, the recovery, and `flapping` at the seventh change, which is the last brief failure.
     """
     pattern = "...x....x.....xxxxxxxxxx....x..."
-    samples = [(it.started_at, 5.0 if it.passed else SEEN) for it in outcomes(pattern)]
+    samples = [(it.started_at, sample_of(it)) for it in outcomes(pattern)]
     changed = Policy(failures_per_alert=1, flap_per_hour=0)
     found = compare("t", samples, Policy(), changed, timedelta(minutes=5))
     assert len(found.outages) == 1
@@ -129,5 +131,5 @@ def test_comparison_tells_noise_from_notice() -> None:
 
 def test_inconclusive_tests_are_left_out() -> None:
     """A test that was inconclusive then is not judged now."""
-    samples = [(START + MINUTE * minute, {**SEEN, "inconclusive": True}) for minute in range(20)]
+    samples = [(START + MINUTE * minute, replace(FAILED, inconclusive=True)) for minute in range(20)]
     assert compare("t", samples, Policy(), Policy(), MINUTE).before.alerts == 0

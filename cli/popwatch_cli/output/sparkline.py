@@ -13,7 +13,7 @@ Point = tuple[datetime, float | None]
 
 
 def sparkline(points: Iterable[Point], period: Period, width: int) -> str:
-    """The period in `width` characters: a block as high as the mean rtt, `x` if all tests failed, blank without tests."""
+    """The period in `width` characters: a block as high as the mean rtt, `x` if all tests failed, else a blank."""
     cells: list[list[float | None]] = [[] for _ in range(width)]
     for time, rtt_ms in points:
         position = (time - period.begin) / period.length

@@ -440,7 +440,7 @@ def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
         case EventKind.TRANSITION:
             return HistoryEvent(at, from_plain(Transition, item), int(last))
         case EventKind.ALERT:
-            sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item["summary"])
+            sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item.get("summary"))
             return HistoryEvent(
                 at, PublishedAlert(from_plain(Message, item), item["message_id"], sent_at, summary), int(last)
             )

@@ -36,7 +36,8 @@ def from_plain(kind: type[_T], plain: object) -> _T:
     Unknown names are ignored, so that a record written by a newer version can be read. Raises ValueError, KeyError or
     TypeError if `plain` is something else.
     """
-    found: _T = _reader(kind)(plain)
+    key: Any = kind  # mypy does not know that a class is hashable
+    found: _T = _reader(key)(plain)
     return found
 
 

@@ -82,8 +82,8 @@ def missing_parts(period: Period, now: datetime, records_kept: timedelta) -> lis
     if period.begin >= oldest:
         return []
     return [
-        f"Transitions and totals are kept for {records_kept.days} days. Of the time before {oldest:%Y-%m-%d %H:%M} UTC, only "
-        "the state that lasted until then is known; the rest counts as untested."
+        f"Transitions and totals are kept for {records_kept.days} days. Before {oldest:%Y-%m-%d %H:%M} UTC, "
+        "only the state that lasted until then is known; the rest counts as untested."
     ]
 
 
