@@ -49,7 +49,9 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     store = installation.store
 
     def chosen(fleet: FleetStatus) -> FleetStatus:
-        rows = [row for row in fleet.targets if group in (None, row.target.group) and (not states or row.state in states)]
+        rows = [
+            row for row in fleet.targets if group in (None, row.target.group) and (not states or row.state in states)
+        ]
         return replace(fleet, targets=rows)
 
     if watch:
