@@ -40,7 +40,7 @@ OUTAGES: Mapping[str, range] = {
     "mail-up": range(0),
     "mail-down": range(6, 12),
     "mail-long": range(6, 14),
-    "mail-owed": range(7, 13),
+    "mail-pending": range(7, 13),
     "mail-warn": range(9, 14),
     "mail-dies": range(10, 16),
 }
@@ -48,15 +48,15 @@ OUTAGES: Mapping[str, range] = {
 
 ALERTS = {
     8: ["DOWN 1/3: mail-down", "DOWN 1/3: mail-long"],
-    11: ["DOWN 1/3: mail-owed"],
+    11: ["DOWN 1/3: mail-pending"],
     12: ["DOWN 1/3: mail-warn", "DOWN 2/3: mail-long", "UP again: mail-down, was down 6 min"],
-    13: ["DOWN 1/3: mail-dies", "UP again: mail-owed, was down 6 min"],
+    13: ["DOWN 1/3: mail-dies", "UP again: mail-pending, was down 6 min"],
     14: ["UP again: mail-long, was down 8 min", "UP again: mail-warn, was down 5 min"],
     16: ["UP again: mail-dies, was down 5 min"],
 }
 """What subscribers hear, by minute: what the outages above call for, whichever version judges them.
 
-The alert of mail-owed falls due in minute 9, in which SNS takes none.
+The alert of mail-pending falls due in minute 9, in which SNS takes none.
 """
 
 DEAD_SECONDS = 5
@@ -138,7 +138,7 @@ def test_upgrade_and_way_back_lose_nothing(clone: Clone, course: Course, capsys:
     new.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
     course.run(new, UPGRADED[:1], "this")
     assert_this_version_judged(new)
-    for name in ("mail-down", "mail-long", "mail-owed"):
+    for name in ("mail-down", "mail-long", "mail-pending"):
         assert kept(healths(new)[name]) == kept(before[name])
         assert before[name].state is State.DOWN
         assert name in status
