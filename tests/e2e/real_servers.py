@@ -1,7 +1,7 @@
-"""Real POP3 servers from Debian's packages: how each is configured and started, on free ports, in a folder of its own.
+"""Real POP3 servers from Debian's packages: configures and starts each on free ports, in a folder of its own.
 
-`.ci/install-debian` installs them. A server that speaks on its standard input and output only, as under inetd, is put
-behind socat.
+`.ci/install-debian` installs them. socat listens for a server that is made for inetd, and talks to it by its standard
+input and output.
 """
 
 import os
@@ -72,7 +72,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that runs: its ports (`tls_port` for implicit TLS, 0 where it has none), and its first process."""
+    """A running server: its ports (`tls_port` for implicit TLS, 0 if it has none), and its first process."""
 
     port: int
     tls_port: int
@@ -81,20 +81,20 @@ class Running:
 
 
 def missing(kind: Kind) -> str:
-    """Why a server cannot be started here, or nothing."""
+    """Why a server cannot be started here, or an empty string."""
     if os.geteuid():
         return "it needs root"
     programs = {"dovecot-pop3d": "dovecot", "perdition": "perdition"}
     if kind.inetd:
-        found = (UNPACKED / kind.package / kind.inetd.split()[0]).exists() and shutil.which("socat")
+        installed = (UNPACKED / kind.package / kind.inetd.split()[0]).exists() and shutil.which("socat")
     else:
-        found = shutil.which(programs[kind.package], path="/usr/sbin:/usr/bin")
-    return "" if found else f"{kind.package} is not there: run .ci/install-debian"
+        installed = shutil.which(programs[kind.package], path="/usr/sbin:/usr/bin")
+    return "" if installed else f"{kind.package} is not installed: run .ci/install-debian"
 
 
 @contextmanager
 def running(kind: Kind, folder: Path) -> Iterator[Running]:
-    """A server, once it greets; it ends with the block."""
+    """Run a server during the block, which begins when the server greets."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(folder / "key.pem")
@@ -115,7 +115,7 @@ def running(kind: Kind, folder: Path) -> Iterator[Running]:
 
 
 def version(kind: Kind) -> str:
-    """The version of its package."""
+    """The version of a server's package."""
     unpacked = next(UNPACKED.glob(f"{kind.package}_*.deb"), None)
     query = ["dpkg-deb", "-f", str(unpacked), "Version"] if unpacked else ["dpkg-query", "-W", "-f", "${Version}"]
     command = query if unpacked else [*query, kind.package]

@@ -1,4 +1,4 @@
-"""`make run` as its user sees it: without a terminal, ended by signals, with targets of the user's own."""
+"""`make run` without a terminal: the demo, the user's own targets, and its end by signals."""
 
 import json
 import os
@@ -26,7 +26,7 @@ PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what `make run` uses, with state of its own."""
+    """A copy of the files that `make run` uses, with a state of its own."""
     for part in PARTS:
         source, target = PROJECT / part, tmp_path / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,31 +54,31 @@ class Running:
             )
 
     def wait_for(self, text: str, seconds: float = 150.0) -> str:
-        """The output, once it holds a text."""
+        """The output, once it contains a text."""
         end = time.monotonic() + seconds
-        while text not in (said := self.log.read_text()):
-            assert time.monotonic() < end, f"no {text!r} in:\n{said}"
-            assert self.process.poll() is None, said
+        while text not in (output := self.log.read_text()):
+            assert time.monotonic() < end, f"no {text!r} in:\n{output}"
+            assert self.process.poll() is None, output
             time.sleep(0.2)
-        return said
+        return output
 
     def end(self, sign: signal.Signals) -> int:
-        """Its exit code after a signal."""
+        """Send a signal; the exit code."""
         self.process.send_signal(sign)
         return self.process.wait(30)
 
     @property
     def endpoint(self) -> str:
-        found: str = json.loads((self.project / ".popwatch" / "outputs.json").read_text())["endpoint"]
-        return found
+        outputs = json.loads((self.project / ".popwatch" / "outputs.json").read_text())
+        return str(outputs["endpoint"])
 
 
 @pytest.fixture
 def started() -> Iterator[list[Running]]:
-    """What a test starts is ended, whatever happens."""
-    found: list[Running] = []
-    yield found
-    for running in found:
+    """The processes that a test has started; they are ended even if it fails."""
+    processes: list[Running] = []
+    yield processes
+    for running in processes:
         with suppress(ProcessLookupError):
             os.killpg(running.process.pid, signal.SIGTERM)
         running.process.wait(30)
@@ -96,15 +96,15 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
     """Plain lines without a terminal: states, errors, an alert with its texts; SIGTERM ends everything with code 0."""
     running = Running(project)
     started.append(running)
-    said = running.wait_for("ALERT  DOWN 1/2: nobody-listens")
+    output = running.wait_for("ALERT  DOWN 1/2: port-is-closed")
     for line in (
         "UP healthy",
-        "WARN nobody-listens",
+        "WARN port-is-closed",
         "Unable to connect to the remote device (refused)",
         "WARN speaks-smtp",
     ):
-        assert line in said
-    running.wait_for("SMS: DOWN 1/2 nobody-listens")
+        assert line in output
+    running.wait_for("SMS: DOWN 1/2 port-is-closed")
     listed = subprocess.run(
         [str(Path(sys.executable).parent / "popwatch"), "--local", "targets", "list"],
         cwd=project,
@@ -113,14 +113,14 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
         check=True,
     )
     assert "demo-healthy" in listed.stdout
-    address = said.split("The page is at ")[1].split()[0]
+    address = output.split("The page is at ")[1].split()[0]
     with urlopen(f"{address}api/status", timeout=20) as answer:
-        assert "demo-healthy" in {found["target_id"] for found in json.load(answer)["targets"]}
+        assert "demo-healthy" in {target["target_id"] for target in json.load(answer)["targets"]}
     second = subprocess.run(
         [sys.executable, "-m", "popwatch_cli.local"], cwd=project, capture_output=True, text=True, check=False
     )
     assert second.returncode == 1
-    assert "is running here already" in second.stderr
+    assert "is already running here" in second.stderr
     endpoint = running.endpoint
     assert listens(endpoint)
     assert running.end(signal.SIGTERM) == 0
@@ -129,7 +129,7 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
 
 
 def test_own_targets_and_a_violent_end(project: Path, started: list[Running], server: ScriptedServer) -> None:
-    """The user's file is watched, its mistakes are told; killed without a chance to tidy up, it leaves nothing."""
+    """The user's targets are watched and invalid fields reported; after SIGKILL no process is left."""
     port = server.listen("healthy")
     targets = project / "targets.yaml"
     targets.write_text(
@@ -137,8 +137,8 @@ def test_own_targets_and_a_violent_end(project: Path, started: list[Running], se
     )
     running = Running(project, "--targets", str(targets))
     started.append(running)
-    said = running.wait_for("UP mine")
-    assert "wrong: The field `port` cannot be used: `many` is not a number." in said
+    output = running.wait_for("UP mine")
+    assert "wrong: The field `port` cannot be used: `many` is not a number." in output
     running.wait_for("(invalid-field: port)")
     endpoint = running.endpoint
     running.end(signal.SIGKILL)
@@ -149,11 +149,11 @@ def test_own_targets_and_a_violent_end(project: Path, started: list[Running], se
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [("none.yaml", None, "cannot be read"), ("bad.yaml", "- host: x\n", "Line 1: the field `target_id` is missing")],
 )
-def test_a_file_of_targets_that_cannot_be_used(project: Path, name: str, text: str | None, said: str) -> None:
-    """Nothing is started; the sentence says what is wrong."""
+def test_a_file_of_targets_that_cannot_be_used(project: Path, name: str, text: str | None, message: str) -> None:
+    """Nothing is started; the message says what is wrong."""
     if text is not None:
         (project / name).write_text(text)
     done = subprocess.run(
@@ -164,5 +164,5 @@ def test_a_file_of_targets_that_cannot_be_used(project: Path, name: str, text: s
         check=False,
     )
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

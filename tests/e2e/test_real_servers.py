@@ -19,17 +19,17 @@ pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 
 @pytest.fixture(scope="module", params=KINDS, ids=[kind.package for kind in KINDS])
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each server in turn."""
-    found: Kind = request.param
-    reason = missing(found)
+    """Each kind of server."""
+    kind: Kind = request.param
+    reason = missing(kind)
     if reason:
         pytest.skip(reason)
-    return found
+    return kind
 
 
 @pytest.fixture(scope="module")
 def server(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The server, running."""
+    """A running server."""
     with running(kind, tmp_path_factory.mktemp(kind.package)) as found:
         yield found
 
@@ -49,7 +49,7 @@ def describe(outcome: Outcome) -> str:
 
 
 def test_every_mode_passes(kind: Kind, server: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each mode of TLS that the server has: passed, greeted, verified, stamped by the kernel."""
+    """Every TLS mode of the server passes, with a kernel stamp; with TLS the certificate is verified."""
     for mode in kind.modes:
         outcome = probe(target(server, mode))
         with capsys.disabled():
@@ -60,15 +60,15 @@ def test_every_mode_passes(kind: Kind, server: Running, capsys: pytest.CaptureFi
 
 
 def test_certificates_are_verified(kind: Kind, server: Running) -> None:
-    """A real server's certificate is refused for an unknown authority and for another name."""
+    """A certificate of an unknown authority or for another name fails the test."""
     for mode in kind.modes[1:]:
         assert probe(target(server, mode, ca_pem="")).reason == "tls-untrusted"
         assert probe(target(server, mode, tls_name="pop.example.net")).reason == "tls-name-mismatch"
         assert probe(target(server, mode, ca_pem="", verify_tls=False)).passed
 
 
-def test_the_wrong_mode_is_told(server: Running) -> None:
-    """Plain on the TLS port is silence, TLS on the plain port is no TLS."""
+def test_the_wrong_mode_has_its_reason(server: Running) -> None:
+    """On the TLS port without TLS: a time-out. With TLS on the plain port: a TLS error."""
     plain_port = parse_target(
         {"target_id": "x", "host": "127.0.0.1", "port": server.port, "tls": "implicit", "max_test_seconds": 5}
     )
@@ -81,9 +81,9 @@ def test_the_wrong_mode_is_told(server: Running) -> None:
 
 
 def test_fifty_at_once(kind: Kind, server: Running) -> None:
-    """Tests at once disturb neither each other nor the server."""
+    """Fifty tests at the same time all pass."""
     if kind.inetd:
-        pytest.skip("a process per connection, for which the loopback is no fair place")
+        pytest.skip("it starts a process for each connection, which takes too long for fifty at once")
     targets = [target(server, kind.modes[number % len(kind.modes)], target_id=f"t{number}") for number in range(50)]
     outcomes: list[Outcome] = [outcome for arrivals in Prober().run(targets) for _, outcome in arrivals]
     assert len(outcomes) == 50
@@ -91,9 +91,9 @@ def test_fifty_at_once(kind: Kind, server: Running) -> None:
 
 
 def test_a_frozen_server(kind: Kind, server: Running) -> None:
-    """A server that is stopped in its tracks accepts (the kernel does) and is silent; when it goes on, it passes."""
+    """A server stopped by SIGSTOP: the kernel accepts, no greeting arrives. After SIGCONT it passes."""
     if kind.package == "dovecot-pop3d":
-        pytest.skip("its login processes are in waiting and greet without their master")
+        pytest.skip("its login processes greet without their master")
     os.killpg(server.process, signal.SIGSTOP)
     frozen = probe(target(server, max_test_seconds=1))
     os.killpg(server.process, signal.SIGCONT)
@@ -103,9 +103,9 @@ def test_a_frozen_server(kind: Kind, server: Running) -> None:
 
 
 def test_a_stopped_server(kind: Kind, tmp_path: Path) -> None:
-    """Once the server has ended, its port refuses."""
-    with running(kind, tmp_path) as found:
-        watched = target(found)
-        assert probe(watched).passed
-    outcome = probe(watched)
+    """After the server has ended, its port refuses connections."""
+    with running(kind, tmp_path) as server:
+        tested = target(server)
+        assert probe(tested).passed
+    outcome = probe(tested)
     assert (outcome.error, outcome.reason) == (ErrorCode.CANNOT_CONNECT, "refused")

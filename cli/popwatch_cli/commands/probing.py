@@ -44,7 +44,7 @@ Examples:
 @click.option("--no-verify", is_flag=True, help="Do not check the certificate's chain, dates and name.")
 @click.option("--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given.")
 @click.option(
-    "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of your own authorities."
+    "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with your own CA certificates."
 )
 @click.option(
     "--greeting", multiple=True, metavar="TEXT", help="Another beginning of a greeting to accept; repeatable."
@@ -68,7 +68,7 @@ Examples:
     "-D",
     "--certificate",
     metavar="WARN[,CRIT]",
-    help="With --plugin: days that the certificate has to last; implies -S unless --tls says otherwise.",
+    help="With --plugin: days for which the certificate must be valid; implies -S unless --tls is given.",
 )
 @click.option(
     "-r",
@@ -76,7 +76,7 @@ Examples:
     type=click.Choice(["ok", "warn", "crit"]),
     default="crit",
     show_default=True,
-    help="With --plugin: what a refused connection is.",
+    help="With --plugin: the status of a refused connection.",
 )
 @click.option(
     "-M",
@@ -84,7 +84,7 @@ Examples:
     type=click.Choice(["ok", "warn", "crit"]),
     default="crit",
     show_default=True,
-    help="With --plugin: what a wrong greeting is.",
+    help="With --plugin: the status of a wrong greeting.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="With --plugin: print each step on the standard error.")
 @click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
@@ -94,7 +94,7 @@ def test(
 ) -> None:
     """Test a POP3 server from here, now: connect, TLS, greeting, QUIT.
 
-    Exit codes: 0 passed, 2 failed, 3 the command has a mistake. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    Exit codes: 0 passed, 2 failed, 3 the command is wrong. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
     _refuse_idle_options(context)
     if file:

@@ -1,1 +1,1 @@
-"""The local stack: the real template on a local AWS, watched live. `make run` starts it."""
+"""`make run`: the real template on a local AWS, with demo servers and a live view."""

@@ -28,14 +28,14 @@ from popwatch_cli.local.demo import running_demo
 from popwatch_cli.local.stack import USUAL_PORT, LocalStack, LocalStackError, free_port
 from popwatch_cli.output.live_view import View
 
-LOOK_SECONDS = 1.0
-"""Time between two looks at the tables."""
+REFRESH_SECONDS = 1.0
+"""Time between two reads of the tables."""
 
 Items = list[dict[str, Any]]
 
 
 def main() -> int:
-    """Run until a signal comes; the exit code."""
+    """Run until a signal arrives; returns the exit code."""
     parser = ArgumentParser(prog="make run", description="Watch POP3 servers on a local AWS.")
     parser.add_argument("--targets", type=Path, help="a file of your own targets (.yaml, .csv, .jsonl)")
     options = parser.parse_args()
@@ -56,7 +56,7 @@ def _run(console: Console, project: Path, items: Items | None) -> None:
     folder = project / ".popwatch"
     _refuse_second(folder / "outputs.json")
     with ExitStack() as cleanup:
-        play: Callable[[float], str] = lambda _: ""  # noqa: E731 - the plot of no demo
+        play: Callable[[float], str] = lambda _: ""  # noqa: E731 - without the demo nothing happens
         if items is None:
             demo = cleanup.enter_context(running_demo())
             items, play = demo.targets, demo.play
@@ -89,7 +89,7 @@ def _start(console: Console, stack: LocalStack) -> None:
 
 
 def _fire_first_tick(installation: Installation) -> None:
-    """The schedule fires a minute after it was made; a visitor need not wait for that."""
+    """Run the first sweep now: the schedule fires for the first time a minute after the deployment."""
     tick = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     installation.client("lambda").invoke(
         FunctionName=installation.outputs["CheckTargetsFunction"],
@@ -109,11 +109,11 @@ def _watch(console: Console, installation: Installation, feed: AlertFeed, play: 
                 view.show_alert(alert)
             now = datetime.now(UTC)
             view.show(read_fleet_status(store, now), now)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(REFRESH_SECONDS)
 
 
 def _read_targets(path: Path) -> Items:
-    """The targets of the user's file; mistakes in fields are shown and watched as failing tests."""
+    """The targets of the user's file. Invalid fields are printed, and their targets fail every test."""
     items = [dict(entry.fields) for entry in read_entries(path)]
     for item in items:
         for problem in parse_target(item).problems if item["target_id"] != "_defaults" else ():
@@ -122,13 +122,13 @@ def _read_targets(path: Path) -> Items:
 
 
 def _refuse_second(outputs_file: Path) -> None:
-    """One local stack per folder: the other one's process is named in its outputs."""
+    """Allow one local stack in a folder: the outputs of a running one name its process."""
     try:
         process = int(json.loads(outputs_file.read_text())["process"])
         os.kill(process, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return
-    raise LocalStackError(f"A local stack is running here already (process {process}): end it with Ctrl-C first.")
+    raise LocalStackError(f"A local stack is already running here (process {process}): stop it with Ctrl-C first.")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:

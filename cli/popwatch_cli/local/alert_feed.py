@@ -1,4 +1,4 @@
-"""The alerts as SNS sends them, caught by a queue that subscribes to the topic as an address would."""
+"""The alerts that SNS delivers: a queue subscribes to the alert topic, as an email address would."""
 
 import json
 from datetime import datetime
@@ -13,29 +13,29 @@ QUEUE_NAME = "popwatch-local-alerts"
 
 
 class AlertFeed:
-    """Receives what the alert topic of a local stack publishes."""
+    """Receives the alerts of a local stack."""
 
     def __init__(self, installation: Installation) -> None:
         self._sqs, self._store = installation.client("sqs"), installation.store
         self._queue_url = self._sqs.create_queue(QueueName=QUEUE_NAME)["QueueUrl"]
         attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
         queue, topic = attributes["Attributes"]["QueueArn"], installation.outputs["AlertTopicArn"]
-        policy = json.dumps(_let_publish(topic, queue))
+        policy = json.dumps(_allow_topic(topic, queue))
         self._sqs.set_queue_attributes(QueueUrl=self._queue_url, Attributes={"Policy": policy})
         installation.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
 
     def receive(self) -> list[SentAlert]:
         """The alerts since the last call, oldest first."""
-        found: list[SentAlert] = []
+        alerts: list[SentAlert] = []
         while messages := self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
-                found.append(_read(json.loads(message["Body"]), self._store))
+                alerts.append(_read(json.loads(message["Body"]), self._store))
                 self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
-        return found
+        return alerts
 
 
-def _let_publish(topic: str, queue: str) -> dict[str, Any]:
-    """The policy of a queue that a topic may send to."""
+def _allow_topic(topic: str, queue: str) -> dict[str, Any]:
+    """A queue policy that lets the topic send messages."""
     statement = {
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},
@@ -47,7 +47,7 @@ def _let_publish(topic: str, queue: str) -> dict[str, Any]:
 
 
 def _read(body: dict[str, Any], store: Store) -> SentAlert:
-    """SNS gives each subscriber its own text; that of the SMS is in the History of the target."""
+    """SNS sends each protocol its own text, to a queue that of emails; the text of the SMS is read from History."""
     target_id = body["MessageAttributes"]["target_id"]
     events = store.read_events(target_id["Value"], kinds=[EventKind.ALERT]) if target_id["Type"] == "String" else ()
     alerts = [event.what for event in events if isinstance(event.what, PublishedAlert)]

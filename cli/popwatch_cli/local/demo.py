@@ -1,4 +1,4 @@
-"""The demo: a bundled POP3 server that plays healthy and broken mail servers, one of which breaks and is repaired."""
+"""The demo of `make run`: healthy and failing POP3 servers, one of which fails and is repaired after a while."""
 
 import ssl
 from collections.abc import Iterator
@@ -22,54 +22,54 @@ DEFAULTS: dict[str, Any] = {
     "max_alerts": 2,
     "max_test_seconds": 3,
 }
-"""Shorter delays than the real defaults, so that a visitor sees an outage from warn to recovery within minutes."""
+"""Shorter delays than the defaults: an outage goes from warn to recovery within minutes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A target of the demo: its name, the script that its server plays, and more fields."""
+class DemoTarget:
+    """A target of the demo: its name, the script of its server, and further fields."""
 
     name: str
     script: str
     fields: dict[str, Any]
 
 
-PARTS = (
-    Part("breaks-and-is-repaired", "healthy", {}),
-    Part("healthy", "healthy", {}),
-    Part("slow-greeting", "delay:0.4", {}),
-    Part("tls", "healthy", {"tls": "implicit"}),
-    Part("stls", "healthy", {"tls": "starttls"}),
-    Part("accepts-and-is-silent", "silent", {}),
-    Part("nobody-listens", "refused", {}),
-    Part("speaks-smtp", "smtp", {}),
-    Part("temporary-error", "error:[SYS/TEMP] Mailbox store is offline", {}),
-    Part("proprietary-greeting", "say:READY pop3-ng", {"greeting": ["READY"]}),
-    Part("wrong-certificate-name", "healthy", {"tls": "implicit", "tls_name": "pop.example.net"}),
-    Part("bad-field", "healthy", {"failures_per_alert": "many"}),
-    Part("under-maintenance", "silent", {"maintenance": [{"days": "daily", "from": "00:00", "until": "24:00"}]}),
-    Part("switched-off", "healthy", {"enabled": False}),
+DEMO_TARGETS = (
+    DemoTarget("breaks-and-is-repaired", "healthy", {}),
+    DemoTarget("healthy", "healthy", {}),
+    DemoTarget("slow-greeting", "delay:0.4", {}),
+    DemoTarget("tls", "healthy", {"tls": "implicit"}),
+    DemoTarget("stls", "healthy", {"tls": "starttls"}),
+    DemoTarget("accepts-and-is-silent", "silent", {}),
+    DemoTarget("port-is-closed", "refused", {}),
+    DemoTarget("speaks-smtp", "smtp", {}),
+    DemoTarget("temporary-error", "error:[SYS/TEMP] Mailbox store is offline", {}),
+    DemoTarget("proprietary-greeting", "say:READY pop3-ng", {"greeting": ["READY"]}),
+    DemoTarget("wrong-certificate-name", "healthy", {"tls": "implicit", "tls_name": "pop.example.net"}),
+    DemoTarget("bad-field", "healthy", {"failures_per_alert": "many"}),
+    DemoTarget("under-maintenance", "silent", {"maintenance": [{"days": "daily", "from": "00:00", "until": "24:00"}]}),
+    DemoTarget("switched-off", "healthy", {"enabled": False}),
 )
 
 
 class Demo:
-    """The servers of the demo and their plot."""
+    """The servers of the demo, and the outage of one of them."""
 
     def __init__(self, server: "ScriptedServer", authority: Any) -> None:
         self._server = server
         self._authority_pem = authority.cert_pem.bytes().decode()
         self._tls = _server_context(authority)
         self._broken = self._repaired = False
-        self._ports = {part.name: self._listen(part) for part in PARTS}
+        self._ports = {demo_target.name: self._listen(demo_target) for demo_target in DEMO_TARGETS}
 
     @property
     def targets(self) -> list[dict[str, Any]]:
-        """The items of the demo's targets, the defaults among them."""
-        return [DEFAULTS, *(self._target(part) for part in PARTS)]
+        """The items of the demo's targets, including `_defaults`."""
+        return [DEFAULTS, *(self._target(demo_target) for demo_target in DEMO_TARGETS)]
 
     def play(self, seconds: float) -> str:
-        """Follow the plot, so many seconds in; what has happened just now, if anything has."""
-        first = PARTS[0].name
+        """Break or repair the first server, `seconds` after the start; says what happened, or is empty."""
+        first = DEMO_TARGETS[0].name
         if not self._broken and seconds >= BREAKS_AFTER_SECONDS:
             self._broken = True
             self._server.play(self._ports[first], "silent")
@@ -80,28 +80,28 @@ class Demo:
             return f"The server of {first} has just been repaired."
         return ""
 
-    def _listen(self, part: Part) -> int:
-        tls = part.fields.get("tls")
+    def _listen(self, demo_target: DemoTarget) -> int:
+        tls = demo_target.fields.get("tls")
         return self._server.listen(
-            part.script,
+            demo_target.script,
             tls=self._tls if tls == "implicit" else None,
             stls=self._tls if tls == "starttls" else None,
         )
 
-    def _target(self, part: Part) -> dict[str, Any]:
-        known = {
-            "target_id": f"demo-{part.name}",
-            "name": part.name,
+    def _target(self, demo_target: DemoTarget) -> dict[str, Any]:
+        fields = {
+            "target_id": f"demo-{demo_target.name}",
+            "name": demo_target.name,
             "host": "127.0.0.1",
-            "port": self._ports[part.name],
+            "port": self._ports[demo_target.name],
         }
-        own_ca = {"ca_pem": self._authority_pem} if "tls" in part.fields else {}
-        return {**known, **own_ca, **part.fields}
+        own_ca = {"ca_pem": self._authority_pem} if "tls" in demo_target.fields else {}
+        return {**fields, **own_ca, **demo_target.fields}
 
 
 @contextmanager
 def running_demo() -> Iterator[Demo]:
-    """The demo, while it runs."""
+    """The demo, whose servers run during the block."""
     import trustme  # noqa: PLC0415 - only the demo needs it
 
     from popwatch_cli.local.scripted_pop3 import ScriptedServer  # noqa: PLC0415 - and its certificates

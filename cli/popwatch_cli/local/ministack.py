@@ -1,10 +1,10 @@
 """The local AWS: MiniStack, in a process of its own that ends with its parent.
 
-`python -m popwatch_cli.local.ministack`, set up by the environment that `stack` gives it. Three things are added to
-MiniStack. It hands on a schedule's input as written, while EventBridge Scheduler fills in the context attributes, of
-which popwatch needs the scheduled time (AWS: managing-schedule-context-attributes). It leaves a template's parameters
-of type Number texts, while CloudFormation makes numbers of them where a property is one. And it makes a template's
-tables without their expiry and point-in-time recovery.
+`python -m popwatch_cli.local.ministack`, configured by the environment that `stack` gives it. It corrects three
+differences between MiniStack and AWS: MiniStack does not fill in the context attributes in a schedule's input, of which
+popwatch needs the scheduled time (AWS: managing-schedule-context-attributes); it leaves parameters of type Number as
+strings, where CloudFormation makes numbers of them; and it creates a template's tables without their expiry (TTL) and
+point-in-time recovery.
 """
 
 import os
@@ -21,7 +21,7 @@ from ministack.services.cloudformation import provisioners
 
 
 def fill_context(text: str, at: datetime) -> str:
-    """A schedule's input with Scheduler's context attributes filled in, for a schedule that fires at `at`."""
+    """A schedule's input with Scheduler's context attributes, for a schedule that fires at `at`."""
     attributes = {
         "scheduled-time": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "execution-id": str(uuid4()),
@@ -33,21 +33,22 @@ def fill_context(text: str, at: datetime) -> str:
 
 
 def with_whole_numbers(mapping: dict[str, Any]) -> dict[str, Any]:
-    """An event source mapping whose concurrency is a number, though a parameter's text brought it."""
+    """An event source mapping with its concurrency as a number, which a parameter gave as a string."""
     scaling = mapping.get("ScalingConfig") or {}
     return {**mapping, "ScalingConfig": {name: int(value) for name, value in scaling.items()}}
 
 
 def set_up_table(name: str, properties: dict[str, Any]) -> None:
-    """What a template says of a table beside its key: when its items expire, and whether it can be restored."""
-    if expiry := properties.get("TimeToLiveSpecification"):
+    """Apply a table's TTL and point-in-time recovery from the template."""
+    expiry, recovery = properties.get("TimeToLiveSpecification"), properties.get("PointInTimeRecoverySpecification")
+    if expiry:
         dynamodb._update_ttl({"TableName": name, "TimeToLiveSpecification": expiry})
-    if recovery := properties.get("PointInTimeRecoverySpecification"):
+    if recovery:
         dynamodb._update_continuous_backups({"TableName": name, "PointInTimeRecoverySpecification": recovery})
 
 
 def main() -> None:
-    """Run until a signal comes, or until the parent has gone."""
+    """Run until a signal arrives, or until the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     invoke, limit = eventbridge._invoke_target, lambda_svc._sqs_esm_concurrency
     tables = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
@@ -72,7 +73,10 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """The parent holds the other end of the standard input: when it dies, however it dies, all of this ends."""
+    """End this process and the functions it runs when the parent ends, even if it is killed.
+
+    The parent holds the other end of the standard input, which the kernel then closes.
+    """
     while os.read(0, 1024):
         pass
     os.killpg(0, signal.SIGKILL)

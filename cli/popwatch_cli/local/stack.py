@@ -1,7 +1,7 @@
 """Starting and stopping the local stack: MiniStack, `sam build`, `sam deploy`, `outputs.json`.
 
-Everything is in one folder (`.popwatch`), everything listens on 127.0.0.1 only, and nobody's AWS account or
-configuration is read.
+All files are in one folder (`.popwatch`), all servers listen on 127.0.0.1 only, and no AWS account or configuration of
+the user is read.
 """
 
 import json
@@ -24,24 +24,24 @@ from popwatch_cli.installation import STACK_NAME, local_client
 
 REGION = "us-east-1"
 USUAL_PORT = 4566
-"""MiniStack's own default; another is taken when it is in use."""
+"""MiniStack's default; if it is in use, another port is taken."""
 
 START_SECONDS = 60.0
 
 LOCAL_PARAMETERS = {"AllowLocalTargets": "true"}
-"""What the template is deployed with here: the demo's servers are on this machine."""
+"""Parameters of the local deployment: the demo's servers are on this machine."""
 
 
 class LocalStackError(Exception):
-    """The local stack cannot be had; the text says why and what to do."""
+    """The local stack cannot be started; the text says why and what to do."""
 
 
 @dataclass(slots=True)
 class LocalStack:
-    """A local AWS with the template of `project` deployed to it; state and logs lie in `folder`.
+    """A local AWS with the template of `project` deployed to it; state and logs are in `folder`.
 
-    `parameters` override the template's own, `settings` are more environment for MiniStack (`AUTH`: "true" makes it
-    enforce IAM).
+    `parameters` override the template's defaults, `settings` are further environment variables for MiniStack (`AUTH`:
+    "true" makes it enforce IAM).
     """
 
     project: Path
@@ -54,11 +54,11 @@ class LocalStack:
 
     @property
     def endpoint(self) -> str:
-        """The address of every AWS service here."""
+        """The address of all services of the local AWS."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start the local AWS; `deploy` next. Raises LocalStackError."""
+        """Start the local AWS. Raises LocalStackError."""
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port(USUAL_PORT)
         with (self.folder / "aws.log").open("wb") as log:
@@ -74,11 +74,11 @@ class LocalStack:
         self._wait_until_ready(self._process)
 
     def build(self) -> None:
-        """`sam build`. Raises LocalStackError."""
+        """Run `sam build`. Raises LocalStackError."""
         self._sam("build", "--cached", "--cache-dir", str(self.folder / "cache"), "--build-dir", str(self._built))
 
     def deploy(self) -> None:
-        """`sam deploy` what was built, and write `outputs.json`. Raises LocalStackError."""
+        """Run `sam deploy` after `build`, and write `outputs.json`. Raises LocalStackError."""
         parameters = LOCAL_PARAMETERS | dict(self.parameters)
         overrides = [f"{name}={value}" for name, value in parameters.items()]
         self._sam(
@@ -89,15 +89,15 @@ class LocalStack:
         )
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
-        found = {"endpoint": self.endpoint, "region": REGION, "process": os.getpid(), "outputs": self.outputs}
-        self._outputs_file.write_text(json.dumps(found, indent=2) + "\n")
+        written = {"endpoint": self.endpoint, "region": REGION, "process": os.getpid(), "outputs": self.outputs}
+        self._outputs_file.write_text(json.dumps(written, indent=2) + "\n")
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service of the local AWS."""
         return local_client(service, self.endpoint, REGION)
 
     def stop(self) -> None:
-        """End the local AWS and every function that it runs."""
+        """Stop the local AWS and every function that it runs."""
         self._outputs_file.unlink(missing_ok=True)
         process, self._process = self._process, None
         if process:
@@ -124,7 +124,7 @@ class LocalStack:
         return self.folder / "outputs.json"
 
     def _environment(self) -> dict[str, str]:
-        """The caller's environment without its AWS account, and with credentials that open nothing but this."""
+        """The caller's environment without its AWS account, with credentials that are valid nowhere else."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_"))}
         binaries = str(Path(sys.executable).parent)
         return kept | {
@@ -156,7 +156,7 @@ class LocalStack:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and process.poll() is None:
             with suppress(URLError, OSError), urlopen(f"{self.endpoint}/_ministack/health", timeout=1):  # noqa: S310 - our own address
-                time.sleep(0.2)  # whoever answers may be another: ours then ends, since the port is taken
+                time.sleep(0.2)  # another program may be answering: then ours ends, because the port is in use
                 if process.poll() is None:
                     return
             time.sleep(0.1)
@@ -164,7 +164,7 @@ class LocalStack:
         raise LocalStackError(f"The local AWS did not start. Its log is {self.folder / 'aws.log'}.")
 
     def _sam(self, command: str, *options: str) -> None:
-        """Run a command of SAM with its output in a log, which is shown if it fails."""
+        """Run a command of SAM. Its output goes to a log, whose end is shown if it fails."""
         log = self.folder / f"sam-{command}.log"
         with log.open("wb") as output:
             done = subprocess.run(
@@ -177,13 +177,13 @@ class LocalStack:
                 check=False,
             )
         if done.returncode:
-            said = _last_lines(log.read_text(errors="replace"))
+            end = _last_lines(log.read_text(errors="replace"))
             hint = " Building needs PyPI, or your mirror of it, once." if command == "build" else ""
-            raise LocalStackError(f"`sam {command}` failed.{hint} Its log is {log}; it ends:\n\n{said}")
+            raise LocalStackError(f"`sam {command}` failed.{hint} Its log is {log}; it ends:\n\n{end}")
 
 
 def free_port(wished: int) -> int:
-    """A port of 127.0.0.1 that is free: the wished one if it is."""
+    """A free port of 127.0.0.1: the wished one if it is free."""
     for port in (wished, 0):
         with socket.socket() as sock, suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

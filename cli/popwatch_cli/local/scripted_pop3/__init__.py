@@ -1,8 +1,9 @@
-"""A POP3 server that plays a part: healthy, slow, silent, rude or broken, one script per port, changed at will.
+"""A POP3 server whose behaviour is scripted: healthy, slow, silent, wrong or broken, one script for each port.
 
-In a test: `with ScriptedServer() as server: port = server.listen("healthy")`, and `server.play(port, "silent")` later.
-By hand: `python -m popwatch_cli.local.scripted_pop3 1110=healthy 1111=silent`, then lines such as `1110 refused` on its
-standard input.
+It serves the demo of `make run`, and anyone who wants to see how popwatch reports a fault. From Python: `with
+ScriptedServer() as server: port = server.listen("healthy")`, and later `server.play(port, "silent")`. From a shell:
+`python -m popwatch_cli.local.scripted_pop3 1110=healthy 1111=silent`, then lines such as `1110 refused` on its standard
+input.
 """
 
 from popwatch_cli.local.scripted_pop3.scripts import SCRIPTS, ScriptError

@@ -1,4 +1,4 @@
-"""`python -m popwatch_cli.local.scripted_pop3 PORT=SCRIPT...`: play, and take `PORT SCRIPT` lines on standard input."""
+"""`python -m popwatch_cli.local.scripted_pop3 PORT=SCRIPT...`: serves, and reads `PORT SCRIPT` lines from its input."""
 
 import sys
 
@@ -6,7 +6,7 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer, ScriptError
 
 
 def main(arguments: list[str]) -> None:
-    """Play until the standard input ends."""
+    """Serve until the standard input ends."""
     with ScriptedServer() as server:
         for argument in arguments:
             port, _, script = argument.partition("=")

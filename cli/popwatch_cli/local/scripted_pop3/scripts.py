@@ -1,6 +1,6 @@
-"""The parts that the scripted server can play. Each is a coroutine over one connection; most are a few lines long.
+"""The scripts: each is a coroutine that serves one connection, and shows one way in which a POP3 server can behave.
 
-A script is named with an argument where it takes one: `delay:0.05`, `err:[SYS/TEMP] Come back later`.
+A script can take an argument after its name: `delay:0.05`, `error:[SYS/TEMP] Come back later`.
 """
 
 import asyncio
@@ -9,41 +9,41 @@ from typing import Protocol
 
 GREETING = b"+OK scripted POP3 ready\r\n"
 BYE = b"+OK bye\r\n"
-PATIENCE_SECONDS = 120.0
-"""How long a script holds a connection on which nothing happens."""
+IDLE_SECONDS = 120.0
+"""How long a script keeps an idle connection."""
 
 
 class ScriptError(ValueError):
-    """There is no such script; the text lists those that there are."""
+    """The script does not exist; the text lists the scripts."""
 
 
 class Wire(Protocol):
-    """What a script can do with its connection."""
+    """A connection, as scripts use it."""
 
     async def send(self, data: bytes, *, greets: bool = False) -> None:
-        """Send at once; `greets` notes the moment as that of the greeting."""
+        """Send at once; with `greets` the time is kept as that of the greeting."""
 
     async def line(self) -> bytes:
-        """The next line the client sends, empty at its end."""
+        """The next line of the client, empty at the end of the stream."""
 
     async def start_tls(self) -> None:
-        """Go on in TLS."""
+        """Continue in TLS."""
 
     def reset(self) -> None:
-        """Break the connection off with RST."""
+        """Break the connection with RST."""
 
     def half_close(self) -> None:
-        """Send FIN, and go on reading."""
+        """Send FIN and continue reading."""
 
     def cut(self) -> None:
-        """Send FIN beneath TLS, without its close_notify."""
+        """Send FIN without the close_notify of TLS."""
 
 
 Script = Callable[[Wire, str], Awaitable[None]]
 
 
 async def answer(wire: Wire, quit_reply: bytes = BYE) -> None:
-    """Answer commands until QUIT, as a server that offers STLS does."""
+    """Answer commands until QUIT, with STLS supported."""
     while line := await wire.line():
         match line.strip().upper():
             case b"QUIT":
@@ -57,22 +57,26 @@ async def answer(wire: Wire, quit_reply: bytes = BYE) -> None:
 
 
 async def healthy(wire: Wire, text: str) -> None:
+    """Greet, with the argument as text, and answer QUIT."""
     await wire.send(f"+OK {text}\r\n".encode() if text else GREETING, greets=True)
     await answer(wire)
 
 
 async def delay(wire: Wire, seconds: str) -> None:
+    """Greet after so many seconds."""
     await asyncio.sleep(float(seconds or 1))
     await wire.send(GREETING, greets=True)
     await answer(wire)
 
 
 async def silent(wire: Wire, _: str) -> None:
+    """Accept the connection and send nothing."""
     while await wire.line():
         pass
 
 
 async def drip(wire: Wire, seconds: str) -> None:
+    """Send the greeting byte by byte."""
     for byte in GREETING[:-1]:
         await wire.send(bytes([byte]))
         await asyncio.sleep(float(seconds or 0.01))
@@ -80,64 +84,75 @@ async def drip(wire: Wire, seconds: str) -> None:
     await answer(wire)
 
 
-async def reset(wire: Wire, said: str) -> None:
-    if said:
+async def reset(wire: Wire, text: str) -> None:
+    """Send the argument, then break the connection."""
+    if text:
         await asyncio.sleep(0.05)
-        await wire.send(said.encode())
+        await wire.send(text.encode())
         await asyncio.sleep(0.05)
     wire.reset()
 
 
-async def cut(wire: Wire, said: str) -> None:
-    if said:
-        await wire.send(said.encode())
+async def cut(wire: Wire, text: str) -> None:
+    """Send the argument, then end the stream without close_notify."""
+    if text:
+        await wire.send(text.encode())
         await asyncio.sleep(0.05)
     wire.cut()
 
 
-async def close(wire: Wire, said: str) -> None:
-    if said:
-        await wire.send(said.encode())
+async def close(wire: Wire, text: str) -> None:
+    """Send the argument, then close."""
+    if text:
+        await wire.send(text.encode())
 
 
-async def half_close(wire: Wire, said: str) -> None:
-    if said:
-        await wire.send(said.encode())
+async def half_close(wire: Wire, text: str) -> None:
+    """Send the argument and FIN, and keep the connection open."""
+    if text:
+        await wire.send(text.encode())
     wire.half_close()
     await silent(wire, "")
 
 
 async def flood(wire: Wire, _: str) -> None:
+    """Send 10 MB without a line end."""
     for _chunk in range(160):
         await wire.send(b"x" * 65_536)
 
 
 async def two_replies(wire: Wire, _: str) -> None:
+    """Send greeting and reply to QUIT at once."""
     await wire.send(GREETING + BYE, greets=True)
     await answer(wire)
 
 
 async def greeting_after_quit(wire: Wire, _: str) -> None:
+    """Answer QUIT with the greeting."""
     await wire.send(GREETING, greets=True)
     await answer(wire, GREETING)
 
 
 async def quit_silent(wire: Wire, _: str) -> None:
+    """Greet, and do not answer QUIT."""
     await wire.send(GREETING, greets=True)
     await silent(wire, "")
 
 
 async def quit_close(wire: Wire, _: str) -> None:
+    """Greet, and close after QUIT."""
     await wire.send(GREETING, greets=True)
     await wire.line()
 
 
 async def quit_error(wire: Wire, _: str) -> None:
+    """Answer QUIT with -ERR."""
     await wire.send(GREETING, greets=True)
     await answer(wire, b"-ERR some deleted messages not removed\r\n")
 
 
 async def quit_silent_in_tls(wire: Wire, _: str) -> None:
+    """Accept STLS, and do not answer QUIT."""
     await wire.send(GREETING, greets=True)
     await wire.line()
     await wire.send(b"+OK begin TLS\r\n")
@@ -146,6 +161,7 @@ async def quit_silent_in_tls(wire: Wire, _: str) -> None:
 
 
 async def stls_refused(wire: Wire, _: str) -> None:
+    """Answer STLS with -ERR."""
     await wire.send(GREETING, greets=True)
     await wire.line()
     await wire.send(b"-ERR TLS is not available\r\n")
@@ -153,6 +169,7 @@ async def stls_refused(wire: Wire, _: str) -> None:
 
 
 async def stls_injection(wire: Wire, _: str) -> None:
+    """Send plain text after the reply to STLS."""
     await wire.send(GREETING, greets=True)
     await wire.line()
     await wire.send(b"+OK begin TLS\r\n+OK injected\r\n")
@@ -160,6 +177,7 @@ async def stls_injection(wire: Wire, _: str) -> None:
 
 
 async def stls_garbage(wire: Wire, _: str) -> None:
+    """Accept STLS, then send plain text instead of TLS."""
     await wire.send(GREETING, greets=True)
     await wire.line()
     await wire.send(b"+OK begin TLS\r\n")
@@ -169,27 +187,30 @@ async def stls_garbage(wire: Wire, _: str) -> None:
 
 
 async def tls_alert(wire: Wire, _: str) -> None:
+    """Answer the ClientHello with a fatal alert."""
     await wire.line()
     await wire.send(bytes.fromhex("15030300020228"))  # fatal, handshake_failure
     await silent(wire, "")
 
 
-def saying(said: bytes) -> Script:
-    """A script that says one thing, then goes along with whatever the client wants."""
+def greeting_with(greeting: bytes) -> Script:
+    """A script that sends a fixed greeting, then answers commands."""
 
     async def say(wire: Wire, _: str) -> None:
-        await wire.send(said, greets=True)
+        await wire.send(greeting, greets=True)
         await answer(wire)
 
     return say
 
 
 async def error(wire: Wire, text: str) -> None:
+    """Greet with -ERR and the argument."""
     await wire.send(f"-ERR {text or '[SYS/TEMP] Come back later'}\r\n".encode(), greets=True)
     await answer(wire)
 
 
 async def say(wire: Wire, text: str) -> None:
+    """Greet with the argument."""
     await wire.send(text.encode() + b"\r\n", greets=True)
     await answer(wire)
 
@@ -216,29 +237,30 @@ SCRIPTS: dict[str, Script] = {
     "tls-alert": tls_alert,
     "error": error,
     "say": say,
-    "no-crlf": saying(b"+OK scripted POP3 ready"),
-    "bare-lf": saying(b"+OK scripted POP3 ready\n"),
-    "nul": saying(b"+OK scripted\0POP3 ready\r\n"),
-    "latin1": saying("+OK Grüße\r\n".encode("latin-1")),
-    "hostile": saying(b"+OK \x1b[2J\x1b]0;owned\x07 \xe2\x80\xae<script>\r\n"),
-    "smtp": saying(b"220 mail.example.net ESMTP ready\r\n"),
-    "ftp": saying(b"220 FTP server ready\r\n"),
-    "imap": saying(b"* OK [CAPABILITY IMAP4rev1] ready\r\n"),
-    "ssh": saying(b"SSH-2.0-OpenSSH_9.2\r\n"),
-    "http": saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-    "tls-record": saying(bytes.fromhex("15030300020246")),
+    "no-crlf": greeting_with(b"+OK scripted POP3 ready"),
+    "bare-lf": greeting_with(b"+OK scripted POP3 ready\n"),
+    "nul": greeting_with(b"+OK scripted\0POP3 ready\r\n"),
+    "latin1": greeting_with("+OK Grüße\r\n".encode("latin-1")),
+    "hostile": greeting_with(b"+OK \x1b[2J\x1b]0;owned\x07 \xe2\x80\xae<script>\r\n"),
+    "smtp": greeting_with(b"220 mail.example.net ESMTP ready\r\n"),
+    "ftp": greeting_with(b"220 FTP server ready\r\n"),
+    "imap": greeting_with(b"* OK [CAPABILITY IMAP4rev1] ready\r\n"),
+    "ssh": greeting_with(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "http": greeting_with(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "tls-record": greeting_with(bytes.fromhex("15030300020246")),
 }
-"""Every script but `refused`, which is a port on which nobody listens."""
+"""Every script but `refused`, which closes the port."""
+
+
+WITH_ESCAPES = ("reset", "close", "cut", "half-close")
+r"""Scripts whose argument is sent without a line end; it may hold escapes such as `\r\n`."""
 
 
 def find(script: str) -> tuple[Script, str]:
-    """The script of a name and its argument; raises ScriptError."""
+    """A script and its argument. Raises ScriptError."""
     name, _, argument = script.partition(":")
     if name not in SCRIPTS:
         raise ScriptError(f"There is no script {name!r}; there are refused, {', '.join(sorted(SCRIPTS))}.")
-    return SCRIPTS[name], argument.encode().decode("unicode_escape") if name in (
-        "reset",
-        "close",
-        "cut",
-        "half-close",
-    ) else argument
+    if name in WITH_ESCAPES:
+        argument = argument.encode().decode("unicode_escape")
+    return SCRIPTS[name], argument

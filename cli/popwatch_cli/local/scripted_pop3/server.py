@@ -1,4 +1,4 @@
-"""The server that runs the scripts: many ports on one asyncio loop in a thread of its own."""
+"""The server: many ports, each with its script, on one asyncio loop in a thread of its own."""
 
 import asyncio
 import errno
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
-from popwatch_cli.local.scripted_pop3.scripts import PATIENCE_SECONDS, find
+from popwatch_cli.local.scripted_pop3.scripts import IDLE_SECONDS, find
 
 LARGEST_LINE = 1 << 20
 """Bytes of a line from the client; longer ones end the connection."""
@@ -181,7 +181,7 @@ class _Wire:
         await self._writer.drain()
 
     async def line(self) -> bytes:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(IDLE_SECONDS):
             line = await self._reader.readline()
         if line:
             self._connection.lines.append(line)
