@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from popwatch.aws.store import Store, Tables
 from popwatch_cli.errors import UserError
-from popwatch_cli.options import Choice
+from popwatch_cli.options import StackChoice
 from popwatch_cli.target_table import TargetTable
 
 LOCAL_OUTPUTS = Path(".popwatch") / "outputs.json"
@@ -81,7 +81,7 @@ class Installation:
         return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC))
 
 
-def find(choice: Choice) -> Installation:
+def find(choice: StackChoice) -> Installation:
     """The stack that the options name. Raises UserError."""
     return find_local() if choice.local else find_stack(choice.stack)
 

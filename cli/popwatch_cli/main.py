@@ -13,7 +13,7 @@ import click
 
 from popwatch import __version__
 from popwatch_cli.errors import user_message
-from popwatch_cli.options import Choice
+from popwatch_cli.options import StackChoice
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
 
 COMMANDS = {
@@ -68,7 +68,7 @@ Shell completion: docs/command.md says how to turn it on."""
 @click.pass_context
 def cli(context: click.Context, stack: str, local: bool) -> None:
     """Watch POP3 servers from AWS: test one now, and manage the targets of a stack."""
-    context.obj = Choice(stack, local)
+    context.obj = StackChoice(stack, local)
     if os.environ.get("NO_COLOR"):  # https://no-color.org; click itself only checks for a terminal
         context.color = False
 

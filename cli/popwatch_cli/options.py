@@ -23,7 +23,7 @@ _PART = re.compile(r"(\d+)(s|min|m|h|d|w)")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StackChoice:
     """Which stack the user has chosen."""
 
     stack: str

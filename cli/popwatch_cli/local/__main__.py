@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from popwatch.model.targets import parse_target
+from popwatch.model.text import counted
 from popwatch.queries.status import read_fleet_status
 from popwatch_cli.commands.page import USUAL_PORT as USUAL_PAGE_PORT
 from popwatch_cli.commands.page import page_of
@@ -68,7 +69,8 @@ def _run(console: Console, project: Path, items: Items | None) -> None:
         feed = AlertFeed(installation)
         _fire_first_tick(installation)
         address = cleanup.enter_context(page_of(installation, free_port(USUAL_PAGE_PORT)))
-        console.print(f"Watching {len(items)} items. Ctrl-C ends it; `popwatch --local ...` works in another terminal.")
+        watched = counted(len(items), "item")
+        console.print(f"Watching {watched}. Ctrl-C ends it; `popwatch --local ...` works in another terminal.")
         console.print(f"The page is at {address}")
         _watch(console, installation, feed, play)
 
