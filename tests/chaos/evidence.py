@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.chaos import facts
 
-_ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: alerts may arrive")
+_ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: (?:an alert|alerts) may arrive")
+"""The end of an email; an older version, which an upgrade runs beside this one, says "alerts"."""
 
 Item = Mapping[str, Any]
 
