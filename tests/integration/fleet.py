@@ -27,7 +27,7 @@ ERRORS = (
     (ErrorCode.PROTOCOL, "smtp-greeting"),
     (ErrorCode.DISCONNECTED, "closed-before-greeting"),
 )
-STEP, DAY = timedelta(minutes=5), timedelta(days=1)
+STEP, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
 
 
 def put_fleet(world: World, count: int, seed: int = 7) -> None:
@@ -39,7 +39,8 @@ def put_fleet(world: World, count: int, seed: int = 7) -> None:
         _put_target(world, name, number)
         _put_past(world, name, number, chance)
     _put_samples(world, names, batches)
-    world.store.mark_sweep(SweepMark(world.now, None, {str(batches): world.now.isoformat()}))
+    last_hour = world.now.replace(minute=0, second=0, microsecond=0) - 2 * HOUR
+    world.store.mark_sweep(SweepMark(world.now, last_hour, {str(batches): world.now.isoformat()}))
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """Report, history, page and API show the same availability of the same data, to the last digit."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import KeptAs, Store, SweepMark, Tables
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.outcomes import ErrorCode
@@ -148,3 +148,33 @@ def test_all_show_the_same_availability(do: Do, past: Installation, name: str, a
     figures = ("tests", "passes", "failures", "rtt_p50_ms", "rtt_p95_ms", "rtt_p99_ms")
     assert {figure: line[figure] for figure in figures} == {figure: history[figure] for figure in figures}
     assert line["tests"] == DAY / MINUTE
+
+
+class RecordingStore(Store):
+    """Notes what is asked of inconclusive tests."""
+
+    def __init__(self, of: Installation) -> None:
+        self.asked: list[KeptAs] = []
+        targets, status, history = (of.outputs[f"{name}Table"] for name in ("Targets", "Status", "History"))
+        tables = Tables(targets, status, history, of.samples_kept, of.records_kept)
+        super().__init__(of.client("dynamodb"), tables, lambda: NOW)
+
+    def read_inconclusive(
+        self, part: KeptAs, batches: int, batch: int, since: datetime, until: datetime
+    ) -> Iterator[tuple[datetime, Mapping[str, int]]]:
+        self.asked.append(part)
+        return super().read_inconclusive(part, batches, batch, since, until)
+
+
+def test_the_page_reads_past_days_once(past: Installation) -> None:
+    """They do not change, and 90 days of a large batch cost thousands of read units; samples are read each time."""
+    store = RecordingStore(past)
+    views = Views(store, lambda: NOW, fresh=timedelta())
+    first = views.timelines(["a"])
+    assert set(store.asked) == {"days", "hours", "samples"}
+    store.asked.clear()
+    assert views.timelines(["a"]) == first
+    assert set(store.asked) == {"samples"}
+    store.put_samples(2, batch_of("a", 2), NOW - MINUTE, "late", {"a": UNJUDGED})
+    before, after = first["a"]["availability"], views.timelines(["a"])["a"]["availability"]
+    assert (before, after) == (22.5 / 23.5, (22.5 - 1 / 60) / (23.5 - 1 / 60))
