@@ -13,6 +13,7 @@ from popwatch.model.outcomes import ErrorCode, Outcome, RttSource
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober, probe
 from tests.e2e.real_servers import KINDS, Kind, Running, missing, running, version
+from tests.stamping import stamping
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 
@@ -30,7 +31,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 @pytest.fixture(scope="module")
 def server(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A running server."""
-    with running(kind, tmp_path_factory.mktemp(kind.package)) as found:
+    with stamping(), running(kind, tmp_path_factory.mktemp(kind.package)) as found:
         yield found
 
 

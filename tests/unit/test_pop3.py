@@ -1,4 +1,4 @@
-"""The conversation: what each line means, where every buffer ends, and that no split of the bytes matters."""
+"""The conversation: the meaning of each line, the limits of the buffer, and that any split gives the same events."""
 
 from itertools import pairwise
 from typing import Any
@@ -13,27 +13,27 @@ PROTOCOL, DISCONNECTED = FailureKind.PROTOCOL, FailureKind.DISCONNECTED
 
 
 def events_of(conversation: Conversation) -> list[Event]:
-    found: list[Event] = []
+    events: list[Event] = []
     while event := conversation.next_event():
-        found.append(event)
-    return found
+        events.append(event)
+    return events
 
 
 def talk(*chunks: bytes, eof: bool = True, **options: Any) -> tuple[list[Event], bytes]:
     """The events and all that was sent, for bytes that arrive in these chunks."""
     conversation = Conversation(**options)
-    found: list[Event] = []
+    events: list[Event] = []
     sent = b""
     for chunk in chunks:
         conversation.receive_data(chunk)
         for event in events_of(conversation):
-            found.append(event)
+            events.append(event)
             if isinstance(event, TlsWanted):
                 conversation.tls_established()
         sent += conversation.data_to_send()
     if eof:
         conversation.receive_eof()
-    return found + events_of(conversation), sent
+    return events + events_of(conversation), sent
 
 
 def failure(said: bytes, **options: Any) -> tuple[FailureKind, str]:
@@ -43,14 +43,14 @@ def failure(said: bytes, **options: Any) -> tuple[FailureKind, str]:
 
 
 def test_greeting_then_quit_then_reply() -> None:
-    """The whole of a healthy test: QUIT goes out once the greeting has come, and its reply ends it."""
+    """A test that passes: QUIT is sent after the greeting, and its reply ends the conversation."""
     events, sent = talk(b"+OK ready\r\n", b"+OK bye\r\n")
     assert events == [Greeted(b"+OK ready"), Finished(b"+OK bye")]
     assert sent == b"QUIT\r\n"
 
 
 def test_without_check_quit_the_greeting_is_enough() -> None:
-    """QUIT is sent all the same; nobody waits for its reply."""
+    """QUIT is still sent; its reply is not awaited."""
     events, sent = talk(b"+OK ready\r\n", check_quit=False)
     assert events == [Greeted(b"+OK ready"), Finished(b"")]
     assert sent == b"QUIT\r\n"
@@ -67,7 +67,7 @@ def test_stls_comes_before_quit() -> None:
     "greeting", [b"+OK\r\n", b"+OK \r\n", b"+OK ready\n", b"+OK\tready\r\n", b"+OK<1896.697@x>\r\n"]
 )
 def test_good_greetings(greeting: bytes) -> None:
-    """`+OK` alone, with anything but a letter or digit behind it, ended by CRLF or a bare LF."""
+    """`+OK`, alone or followed by anything but a letter or digit, ended by CRLF or a bare LF."""
     assert talk(greeting, b"+OK\r\n")[0][-1] == Finished(b"+OK")
 
 
@@ -97,7 +97,7 @@ def test_good_greetings(greeting: bytes) -> None:
     ],
 )
 def test_bad_greetings(said: bytes, reason: str) -> None:
-    """Each is a violation at once, with a reason that names the likely mistake; QUIT goes out all the same."""
+    """Each fails at once, with a reason that names the likely mistake; QUIT is still sent."""
     events, sent = talk(said, eof=False)
     assert [(event.kind, event.reason) for event in events if isinstance(event, Failed)] == [(PROTOCOL, reason)]
     assert sent == b"QUIT\r\n"
@@ -128,14 +128,14 @@ def test_longest_line_is_512_octets_with_its_end() -> None:
     ],
 )
 def test_later_failures(chunks: list[bytes], options: dict[str, Any], kind: FailureKind, reason: str) -> None:
-    """What can go wrong after the greeting, and streams that end."""
+    """Failures after the greeting, and streams that end."""
     last = talk(*chunks, **options)[0][-1]
     assert isinstance(last, Failed)
     assert (last.kind, last.reason) == (kind, reason)
 
 
-def test_plain_bytes_behind_stls_are_never_taken_for_encrypted() -> None:
-    """Bytes that come after the reply to STLS and before TLS fail the test, in whatever segment they come."""
+def test_plain_bytes_after_stls_are_never_taken_for_encrypted() -> None:
+    """Bytes after the reply to STLS and before TLS fail the test, in whatever segment they arrive."""
     conversation = Conversation(starttls=True)
     conversation.receive_data(b"+OK\r\n")
     conversation.receive_data(b"+OK go\r\n")
@@ -145,8 +145,8 @@ def test_plain_bytes_behind_stls_are_never_taken_for_encrypted() -> None:
     assert last.reason == "stls-injection"
 
 
-def test_own_greetings_are_accepted_beside_ok() -> None:
-    """A prefix of the target's own passes; `+OK` still does; anything else does not."""
+def test_own_greetings_are_accepted_besides_ok() -> None:
+    """A prefix of the target's field `greeting` passes, `+OK` too, and nothing else."""
     own: dict[str, Any] = {"greetings": (b"READY", b"220 ")}
     assert talk(b"READY x\r\n", b"+OK\r\n", **own)[0][-1] == Finished(b"+OK")
     assert talk(b"220 x\r\n", b"+OK\r\n", **own)[0][-1] == Finished(b"+OK")
@@ -155,7 +155,7 @@ def test_own_greetings_are_accepted_beside_ok() -> None:
 
 
 def test_two_replies_in_one_segment_are_greeting_and_reply() -> None:
-    """A server that says goodbye before it was told to has said all that is asked of it."""
+    """A server that replies to QUIT before it is sent has sent everything that the test needs."""
     assert talk(b"+OK ready\r\n+OK bye\r\n")[0] == [Greeted(b"+OK ready"), Finished(b"+OK bye")]
 
 
@@ -186,7 +186,7 @@ def test_any_split_of_the_bytes_gives_the_same_events(
 
 
 def _until_tls(*chunks: bytes, **options: Any) -> tuple[list[Event], bytes]:
-    """As `talk`, but nobody establishes TLS: what follows STLS's reply is an injection in any split."""
+    """As `talk`, but TLS is not established: bytes after the reply to STLS are an injection in any split."""
     conversation = Conversation(**options)
     for chunk in chunks:
         conversation.receive_data(chunk)
@@ -196,7 +196,7 @@ def _until_tls(*chunks: bytes, **options: Any) -> tuple[list[Event], bytes]:
 
 @given(st.lists(st.binary(min_size=1, max_size=2000), max_size=20))
 def test_garbage_ends_in_at_most_one_failure(chunks: list[bytes]) -> None:
-    """Whatever comes: nothing raises, at most one end, and the memory held is bounded by a line."""
+    """Any bytes: no exception, exactly one end, and a buffer of at most one line."""
     conversation = Conversation(greetings=(b"",))
     for chunk in chunks:
         conversation.receive_data(chunk)
@@ -218,28 +218,28 @@ def test_garbage_ends_in_at_most_one_failure(chunks: list[bytes]) -> None:
     ],
 )
 def test_failure_shows_what_was_seen(chunks: list[bytes], options: dict[str, Any], event: Failed) -> None:
-    """The line without its end, cut to 512 octets; of TLS its first bytes; of what may be an attack nothing."""
+    """The line without its end, cut to 512 octets; for TLS its first bytes; for an injection nothing."""
     assert talk(*chunks, **options)[0][-1] == event
 
 
 def test_injection_in_a_segment_of_its_own_shows_nothing_either() -> None:
-    """Whether the bytes come with the reply to STLS or after it, the failure is the same."""
+    """The failure is the same whether the bytes arrive with the reply to STLS or after it."""
     assert _until_tls(b"+OK\n", b"+OK go\n", b"+OK\n", starttls=True)[0][-1] == Failed(PROTOCOL, "stls-injection", b"")
 
 
-def test_line_is_overlong_once_more_than_512_octets_have_come() -> None:
-    """At 512 without an end the stream may still just break off."""
+def test_line_is_overlong_once_more_than_512_octets_have_arrived() -> None:
+    """After 512 octets without a line end the stream may still end."""
     assert failure(b"+OK " + b"x" * (LONGEST_LINE - 4)) == (DISCONNECTED, "closed-mid-line")
     assert failure(b"+OK " + b"x" * (LONGEST_LINE - 3)) == (PROTOCOL, "overlong-line")
 
 
 def test_empty_line_is_a_line() -> None:
-    """A bare LF is no greeting, and is known to be none at once."""
+    """A bare LF is not a greeting, and fails at once."""
     assert talk(b"\n", eof=False)[0] == [Failed(PROTOCOL, "unexpected-greeting", b"")]
 
 
 def test_only_a_greeting_can_be_tls_on_a_plain_port() -> None:
-    """What looks like TLS in a later reply is a line that has not ended."""
+    """Bytes that look like TLS in a later reply are a line without its end."""
     assert talk(b"+OK\r\n", b"\x16\x03\x01\x02")[0][-1] == Failed(DISCONNECTED, "closed-mid-line", b"\x16\x03\x01\x02")
 
 
@@ -250,8 +250,8 @@ def test_segment_may_be_longer_than_a_line() -> None:
 
 
 @pytest.mark.parametrize("then", ["refused", "established"])
-def test_what_was_not_taken_yet_is_sent_first(then: str) -> None:
-    """A caller that takes what is to be sent only once gets all of it, in order."""
+def test_bytes_to_send_are_kept_in_order(then: str) -> None:
+    """A caller that takes the bytes to send only once gets all of them, in order."""
     conversation = Conversation(starttls=True)
     conversation.receive_data(b"+OK ready\r\n")
     if then == "refused":
@@ -263,7 +263,7 @@ def test_what_was_not_taken_yet_is_sent_first(then: str) -> None:
 
 
 def test_nothing_is_unfinished_after_the_end() -> None:
-    """What came with the last line, or behind it, is dropped."""
+    """Bytes after the last line are dropped."""
     conversation = Conversation()
     conversation.receive_data(b"+OK ready\r\n+OK bye\r\nand")
     conversation.receive_data(b"more")
