@@ -1,6 +1,6 @@
 """The kernel's time stamps, switched on before a test needs them.
 
-The kernel switches them on in the background after the first socket asks for them. On a busy machine a greeting over the
+The kernel switches them on in the background after the first socket asks for them. On a busy machine a greeting over
 loopback can arrive before that; it has no stamp then, and the prober rightly uses the loop's time.
 """
 
