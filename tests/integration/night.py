@@ -25,7 +25,7 @@ OUTAGE = (START, START + timedelta(minutes=28))
 REFUSED_AT = datetime(2026, 11, 23, 2, 40, tzinfo=UTC)
 
 TARGETS: tuple[dict[str, Any], ...] = (
-    {"target_id": "_defaults", "timezone": "Europe/Berlin"},
+    {"target_id": "_defaults", "timezone": "Europe/Berlin", "host": ""},  # empty: `put_target` would set one
     {
         "target_id": "mail-berlin",
         "name": "Mail Berlin",
@@ -70,7 +70,7 @@ class Night(World):
         """The stack with its targets and receivers, before the first tick."""
         self._next_tick = EVENING
         for item in TARGETS:
-            self.put_target(**({"host": ""} | item if item["target_id"] == "_defaults" else item))
+            self.put_target(**item)
         self.sns.subscribe(TopicArn=self.topic, Protocol="email", Endpoint="night-shift@example.net")
         self.sns.subscribe(
             TopicArn=self.topic,

@@ -98,7 +98,9 @@ def test_replayed_is_what_happened(
     policy: dict[str, Any], pattern: str, parent: str, depends: bool, silence: tuple[int, int] | None
 ) -> None:
     """Unchanged settings give exactly the alerts that were sent, with a gateway and a maintenance window."""
-    fields = {**policy, **({"depends_on": "gateway"} if depends else {})}
+    fields = dict(policy)
+    if depends:
+        fields["depends_on"] = "gateway"
     if silence:
         begin, length = silence
         window = {"from": (NOON + MINUTE * begin).isoformat(), "until": (NOON + MINUTE * (begin + length)).isoformat()}
