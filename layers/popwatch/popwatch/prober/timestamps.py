@@ -30,8 +30,8 @@ def enable(sock: socket.socket) -> bool:
 def keep_enabled() -> socket.socket | None:
     """A socket that keeps the kernel's stamping switched on until it is closed.
 
-    The kernel switches stamping on shortly after the first socket asks for it. A segment that arrives before that is
-    stamped when it is read, so that a late reader would measure its own delay as the server's.
+    The kernel switches stamping on in the background after the first socket asks for it (net_enable_timestamp), and off
+    with the last one. Segments that arrive before it is on have no stamp.
     """
     if not AVAILABLE:
         return None
