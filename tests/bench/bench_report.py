@@ -44,10 +44,10 @@ USD_PER_MILLION_UNITS = 0.125
 
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
 PATTERNS = 40
-"""Different hours and days, dealt out to the targets at random."""
+"""Different hours and days, assigned to the targets at random."""
 
 FAILING_SHARE, OUTAGES = 0.1, 3
-"""How many of the targets have outages, and how many each."""
+"""The share of targets that have outages, and the number of outages of each."""
 
 READ = re.compile(r"Read ([\d.]+) capacity units of DynamoDB in ([\d.]+) s")
 
@@ -74,7 +74,7 @@ def longest_month(now: datetime) -> str:
 
 
 def measure(endpoint: str, count: int, month: str) -> Sequence[float]:
-    """Read units, seconds by the command's own account, and seconds of the whole command."""
+    """Read units, seconds as the command reports them, and seconds of the whole command."""
     with new_world(endpoint=endpoint, now=datetime.now(UTC)) as world, tempfile.TemporaryDirectory() as folder:
         names = [f"mail-{number:04}" for number in range(count)]
         for number, name in enumerate(names):
@@ -91,7 +91,7 @@ def measure(endpoint: str, count: int, month: str) -> Sequence[float]:
 
 
 def run_command(folder: str, month: str, count: int) -> tuple[float, float, float]:
-    """One run of the command as its user has it."""
+    """One run of the command, as a user runs it."""
     program = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "report", "--verbose"]
     began = time.monotonic()
     ended = subprocess.run(
@@ -105,13 +105,13 @@ def run_command(folder: str, month: str, count: int) -> tuple[float, float, floa
 
 
 def write_month(store: Store, names: Sequence[str], period: Period, now: datetime) -> None:
-    """Everything that a month leaves behind for a report."""
+    """Everything that a report of a month reads."""
     chance = random.Random(20261101)
     hours = [hour_of(chance) for _ in range(PATTERNS)]
     days = [merge(chance.choices(hours, k=24)) for _ in range(PATTERNS)]
     batches = batch_count(len(names))
     store.mark_sweep(SweepMark(now, now.replace(minute=0, second=0, microsecond=0) - HOUR, {str(batches): iso(now)}))
-    first, last = (moment.replace(hour=0, minute=0) for moment in (period.begin, period.end - MINUTE))
+    first, last = (time.replace(hour=0, minute=0) for time in (period.begin, period.end - MINUTE))
     for batch in range(batches):
         mine = [name for name in names if batch_of(name, batches) == batch]
         for day in (first + DAY * step for step in range((last - first) // DAY + 1)):
@@ -137,10 +137,10 @@ def hour_of(chance: random.Random) -> Totals:
 def write_record(store: Store, name: str, outages: Sequence[datetime], period: Period) -> None:
     """The record of a target, and the transitions of its outages: warn, down, up again."""
     since = period.begin - DAY
-    for version, moment in enumerate(sorted(outages)):
+    for version, begin in enumerate(sorted(outages)):
         states = (State.UP, State.WARN, State.DOWN, State.UP)
         for step, (previous, state) in enumerate(pairwise(states)):
-            at = moment.replace(microsecond=0) + MINUTE * step * 2
+            at = begin.replace(microsecond=0) + MINUTE * step * 2
             changed = Transition(previous, state, at, at - since, ErrorCode.TIMED_OUT, "no-greeting")
             if state is State.UP:
                 changed = replace(changed, error=None, reason="")

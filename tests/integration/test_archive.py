@@ -1,4 +1,4 @@
-"""Reading a period back: from days where there are some, from hours and samples where not, each test once."""
+"""Totals of a period: from days where possible, else from hours and samples, each test exactly once."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +32,7 @@ def count_tests(world: World, period: Period, *layouts: int) -> int:
 
 @given(MINUTES, MINUTES, MINUTES)
 def test_every_moment_is_read_once(first: datetime, second: datetime, added_up: datetime) -> None:
-    """Days, hours and samples together are the period: nothing of it twice, nothing outside it."""
+    """Days, hours and samples together are exactly the period."""
     if first == second:
         return
     period = Period(min(first, second), max(first, second))
@@ -40,8 +40,8 @@ def test_every_moment_is_read_once(first: datetime, second: datetime, added_up: 
     days, hours, samples = stretches(mark, period, LONG_AGO)
     assert sum((end - begin for begin, end in (*days, *hours, *samples)), timedelta()) == period.length
     assert all(period.begin <= begin < end <= period.end for begin, end in (*days, *hours, *samples))
-    assert all(moment.hour == 0 for stretch in days for moment in stretch)
-    assert all(moment.minute == 0 for stretch in hours for moment in stretch)
+    assert all(time.hour == 0 for stretch in days for time in stretch)
+    assert all(time.minute == 0 for stretch in hours for time in stretch)
     assert all(end <= added_up.replace(minute=0) + HOUR for _, end in (*days, *hours))
 
 
@@ -57,7 +57,7 @@ def test_where_samples_are_gone_an_hour_belongs_to_the_period_it_begins_in() -> 
 
 
 def test_a_fleet_that_grew_during_the_period(world: World) -> None:
-    """The morning lies under one batch, which nobody added up to a day any more; the afternoon under two."""
+    """The morning has one batch, which was never added up to a day; the afternoon has two."""
     for hour in range(12):
         world.store.put_hour(1, 0, FIRST + HOUR * hour, {"t": ONE})
     for hour in range(12, 24):
@@ -67,7 +67,7 @@ def test_a_fleet_that_grew_during_the_period(world: World) -> None:
 
 
 def test_a_batch_whose_day_is_missing(world: World) -> None:
-    """One batch has its day, of the other only the hours are there."""
+    """One batch has its day, the other only has its hours."""
     other = 1 - batch_of("t", 2)
     world.store.put_day(2, other, FIRST, {"other": ONE})
     for hour in range(24):
@@ -77,7 +77,7 @@ def test_a_batch_whose_day_is_missing(world: World) -> None:
 
 @pytest.mark.parametrize(("minutes", "tests"), [((0, 60), 60), ((30, 60), 30), ((30, 90), 60), ((10, 15), 5)])
 def test_edges_are_exact_while_samples_are_kept(world: World, minutes: tuple[int, int], tests: int) -> None:
-    """A period that begins or ends within an hour has just its own tests."""
+    """A period that begins or ends within an hour has exactly its own tests."""
     for minute in range(120):
         world.store.put_samples(1, 0, FIRST + timedelta(minutes=minute), "g", {"t": Sample(12.5)})
     for hour in range(2):

@@ -1,4 +1,4 @@
-"""A month of 200 targets by a clock of our own, swept, recorded and reported: every figure is known beforehand.
+"""A month of 200 targets on a simulated clock, swept, recorded and reported: every figure is known beforehand.
 
 October 2026 in Berlin has 745 hours, as summer time ends on the 25th. A sweep every three hours tests each target; what
 fails when is written down in `PLANS`, and what the report must say of it in `EXPECTED`.
@@ -68,7 +68,7 @@ def fails(name: str, now: datetime) -> bool:
 
 @pytest.fixture(scope="module")
 def month(endpoint: str) -> Iterator[World]:
-    """The world after the month."""
+    """The tables after the month."""
     with new_world(endpoint=endpoint, silent_after=STEP) as world:  # moto takes minutes over so many items
         defaults = {"delay_up": 10_800, "delay_warn": 10_800, "delay_down": 10_800, "delay_lost": 10_800}
         defaults |= {"failures_per_alert": 2, "flap_per_hour": 0}
@@ -109,7 +109,7 @@ def in_hours(length: timedelta) -> float:
 
 
 def test_the_month_has_745_hours(report: FleetReport) -> None:
-    """It begins and ends by Berlin's clock, which is put back in between."""
+    """It begins and ends at midnight in Berlin, where clocks are put back in between."""
     assert in_hours(report.period.length) == HOURS
     assert len(report.targets) == 200
 
@@ -139,7 +139,7 @@ def test_outages_are_as_long_as_they_were(report: FleetReport, name: str) -> Non
 
 @pytest.mark.parametrize("name", BRIEF)
 def test_brief_failures_are_no_outage(report: FleetReport, name: str) -> None:
-    """One failed test: up, shown apart."""
+    """One failed test: up, and shown separately."""
     found = line(report, name)
     assert (found.times.availability, found.times.outages) == (1.0, ())
     assert (found.times.brief_runs, in_hours(found.times.brief)) == (1, 3)
@@ -181,14 +181,14 @@ def test_the_whole_is_the_sum(report: FleetReport) -> None:
     down = sum(3 * count for _, count in FAILING.values()) + 8 + 8 + 18
     whole = report.whole.times
     assert in_hours(whole.down) == down
-    apart = whole.maintenance + whole.untested + whole.suspended
-    assert in_hours(whole.up) == 200 * HOURS - down - in_hours(apart)
+    not_counted = whole.maintenance + whole.untested + whole.suspended
+    assert in_hours(whole.up) == 200 * HOURS - down - in_hours(not_counted)
     assert len(whole.outages) == 33
     assert report.whole.totals.tests == sum(found.totals.tests for found in report.targets)
 
 
 def test_groups_are_those_of_their_targets(report: FleetReport) -> None:
-    """The failing ones, together."""
+    """The failing targets together."""
     [group] = [found for found in report.groups if found.name == "failing"]
     down = sum(3 * count for _, count in FAILING.values())
     assert group.targets == 30
@@ -196,7 +196,7 @@ def test_groups_are_those_of_their_targets(report: FleetReport) -> None:
 
 
 def test_a_month_is_read_from_its_days(month: World) -> None:
-    """Not from its samples: what it costs is the size of 31 days, not of the month's tests."""
+    """Not from its samples: the cost depends on the size of 31 days, not on the number of tests."""
     month.store.capacity.read.clear()
     read_report(Installation("test", {}), month.store, month_of("2026-10", BERLIN), None, END)
     assert month.store.capacity.read["History"] < 400

@@ -1,4 +1,4 @@
-"""The page's server and readings over tables: routes, caches, the brake under many at once."""
+"""The page's server and views over tables: routes, caches, limits of sign-ins under many at once."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ def site(world: World, fresh: timedelta = timedelta()) -> Site:
 
 
 def test_the_server_answers_its_own_name_only(world: World) -> None:
-    """A name of elsewhere that was made to point to 127.0.0.1 gets nothing."""
+    """A request for another name that points to 127.0.0.1 (DNS rebinding) is refused."""
     put_fleet(world, 1)
     with page_of(world) as address:
         assert ask(address, "/api/status")[0] == 200
@@ -62,14 +62,14 @@ def test_the_server_answers_its_own_name_only(world: World) -> None:
     ],
 )
 def test_every_request_is_answered(world: World, method: str, path: str, status: int) -> None:
-    """With what it is: there, not there, or not to be done; a server that opens no door has nothing to send to."""
+    """Found, not found, or not allowed; without a password there is nothing to POST to."""
     put_fleet(world, 1)
     with page_of(world) as address:
         assert ask(address, path, method)[0] == status
 
 
 def test_readings_of_a_target(world: World) -> None:
-    """The target's row, its days, a day of round-trip times in steps, outages and events without texts."""
+    """The target's status, its days, a day of round-trip times in steps, outages and events without texts."""
     put_fleet(world, 3)
     plain = json.loads(site(world).answer(Request("GET", "/api/targets/mail-rome-001")).body)
     assert (plain["state"], plain["error"]) == ("down", "timed-out")
@@ -93,7 +93,7 @@ def true_world(endpoint: str) -> Iterator[World]:
 
 
 class RecordingStore(Store):
-    """Notes from when on samples are read."""
+    """Records since when samples are read."""
 
     def read_samples(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
@@ -106,7 +106,7 @@ asked_since: list[datetime] = []
 
 
 def test_samples_are_read_once(world: World) -> None:
-    """The second look reads the last minutes only: a day of a large batch costs thousands of read units."""
+    """The second request reads only the last minutes: a day of a large batch costs hundreds of read units."""
     put_fleet(world, 3)
     asked_since.clear()
     store = RecordingStore(world.dynamodb, TABLES, lambda: world.now)
@@ -123,7 +123,7 @@ def test_samples_are_read_once(world: World) -> None:
 
 
 def test_many_that_look_read_once(world: World) -> None:
-    """The standing is read once in its time, however many ask for it at once."""
+    """The status is read once while it is fresh, however many ask for it at once."""
     put_fleet(world, 3)
     found = site(world, fresh=timedelta(minutes=1))
     with ThreadPoolExecutor(8) as pool:
@@ -134,7 +134,7 @@ def test_many_that_look_read_once(world: World) -> None:
 
 
 def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
-    """Fifty attempts at once get no more than the limit; the next window starts over; another network is not barred."""
+    """Fifty attempts at once get no more than the limit; the next window starts over; another network is not limited."""
     world = true_world
     limits = SignInLimits(world.dynamodb, "History")
     with ThreadPoolExecutor(8) as pool:
@@ -147,7 +147,7 @@ def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
 
 
 def test_guesses_of_many_networks_are_few(world: World) -> None:
-    """Once all of them together have been wrong too often, nobody is admitted until the next window."""
+    """After too many wrong passwords in all, no one is admitted until the next window."""
     limits = SignInLimits(world.dynamodb, "History")
     for _ in range(MOST_OF_ALL):
         limits.count_wrong(world.now)

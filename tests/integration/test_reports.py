@@ -1,4 +1,4 @@
-"""`popwatch status`, `history` and `report` over the tables of a stack: what they say, and what they survive."""
+"""`popwatch status`, `history`, `report` and `replay` over the tables of a stack, and over hostile ones."""
 
 import csv
 import io
@@ -53,13 +53,13 @@ def up(stack: Installation, name: str, since: datetime) -> None:
 
 
 def test_status_of_a_group_that_does_not_exist_is_unknown(do: Do, stack: Installation) -> None:
-    """A mistake in cron's command line must not look like all being well."""
+    """A mistake in a crontab must not look as if all were well."""
     swept(stack)
     assert "There is no target in a group customrs. The groups are: g." in do("status", "--group", "customrs", code=3)
 
 
 def test_status_says_loudly_that_sweeps_have_stopped(run: Run, stack: Installation) -> None:
-    """In every form, with the exit code of what is not known."""
+    """In every format, with the exit code for unknown."""
     swept(stack, ago=7 * MINUTE)
     ended = run("--local", "status")
     assert (ended.code, "NOTHING IS BEING WATCHED: the last sweep was 7 min" in ended.out) == (3, True)
@@ -68,7 +68,7 @@ def test_status_says_loudly_that_sweeps_have_stopped(run: Run, stack: Installati
 
 
 def test_status_finds_the_last_test_of_a_slow_target(do: Do, stack: Installation) -> None:
-    """Tested each hour, among others that are tested each minute: its last test is shown, not one of long ago."""
+    """Tested once an hour, among others that are tested each minute: its last test is shown, not an older one."""
     swept(stack)
     stack.target_table.write([{"target_id": "a", "host": "h", "delay_up": 3600}])
     old = Outcome(NOW - 9 * DAY, Phase.QUIT, rtt_ms=999.0)
@@ -81,7 +81,7 @@ def test_status_finds_the_last_test_of_a_slow_target(do: Do, stack: Installation
 
 
 def test_status_shows_days_of_certificates(do: Do, stack: Installation) -> None:
-    """Those of every target that has shown one, near or not."""
+    """For every target with a known certificate, however long it is valid."""
     swept(stack)
     health = Health(State.UP, NOW - DAY, certificate_expires=NOW + 200 * DAY + HOUR)
     assert stack.store.commit(Record("a", 1, NOW - DAY, health), 0) is None
@@ -89,7 +89,7 @@ def test_status_shows_days_of_certificates(do: Do, stack: Installation) -> None:
 
 
 def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
-    """Begin, end, length, error, alerts, to whom, what people did, how it stands now."""
+    """Begin, end, length, error, alerts and their receivers, what people did, the present state."""
     swept(stack)
     sns = local_client("sns", str(stack.endpoint), "us-east-1")
     sns.subscribe(TopicArn=stack.outputs["AlertTopicArn"], Protocol="sms", Endpoint="+4915112345678")
@@ -115,7 +115,7 @@ def message_of(subject: str) -> Any:
 
 
 def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> None:
-    """They are not added up yet, and counted all the same; an hour in which the fleet grew is counted whole."""
+    """They are not added up yet, but are counted; an hour in which the fleet grew is counted completely."""
     swept(stack)
     hour = NOW.replace(minute=0, second=0) - HOUR
     stack.store.mark_sweep(SweepMark(NOW, hour, {"1": iso(NOW), "2": iso(NOW)}))
@@ -129,7 +129,7 @@ def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> 
 
 
 def test_history_of_a_removed_target(do: Do, stack: Installation) -> None:
-    """It stays readable, says that the target is gone, and counts nothing up from there on."""
+    """It can be read, says that the target has been removed, and counts no time as up after that."""
     swept(stack)
     gone = Transition(State.UP, State.UNTESTED, NOW - 20 * HOUR, 4 * HOUR)
     stack.store.put_transition("old", OutboxEntry(1, NOW - 20 * HOUR, NOW, gone))
@@ -153,7 +153,7 @@ def test_report_says_who_did_what_and_why(do: Do, stack: Installation) -> None:
 
 
 def test_report_names_targets_that_were_removed(do: Do, stack: Installation) -> None:
-    """Their tests are there, and they are not: said, not silently missing."""
+    """There are tests of them in the period: the report names them."""
     swept(stack)
     stack.store.put_samples(1, 0, NOW - 2 * MINUTE, "g", {"a": Sample(12.5), "moved-away": Sample(12.5)})
     for form in ("text", "csv", "json", "html"):
@@ -172,7 +172,7 @@ def test_report_counts_nothing_up_that_nobody_watched(do: Do, stack: Installatio
 
 
 def test_report_of_what_retention_has_taken(do: Do, stack: Installation) -> None:
-    """Up since before anything was kept: known to be up since then, and said what is not known."""
+    """Up since before retention began: known as up since it did, and the report says what is not known."""
     swept(stack)
     up(stack, "a", NOW - 450 * DAY)
     report = json.loads(do("report", "--since", "500d", "--format", "json"))
@@ -182,7 +182,7 @@ def test_report_of_what_retention_has_taken(do: Do, stack: Installation) -> None
 
 
 def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installation) -> None:
-    """Failures under a silence that is over, and those behind a gateway that failed, would have alerted nobody."""
+    """Failures under a silence that is over, and those behind a gateway that failed, bring no alerts."""
     swept(stack)
     stack.target_table.write([{"target_id": "a", "host": "h"}, {"target_id": "b", "host": "h", "depends_on": "c"}])
     failed = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
@@ -205,7 +205,7 @@ def test_replay_knows_what_began_before(do: Do, stack: Installation) -> None:
 
 
 def test_report_into_a_folder_that_is_not_there(do: Do, stack: Installation) -> None:
-    """A sentence, not a traceback."""
+    """The message is a sentence, not a traceback."""
     swept(stack)
     assert "cannot be written to nowhere/report.txt" in do("report", "--output", "nowhere/report.txt", code=3)
 
@@ -227,7 +227,7 @@ def test_report_into_a_folder_that_is_not_there(do: Do, stack: Installation) -> 
     ],
 )
 def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: tuple[str, ...]) -> None:
-    """Ids, groups, reasons and notes with control characters, markup, formulas, whatever wrote them into the tables."""
+    """Ids, groups, reasons and notes in the tables may have control characters, markup and formulas."""
     swept(stack)
     long = "x" * 300
     stack.target_table.write(

@@ -1,4 +1,4 @@
-"""The store against DynamoDB's own semantics: conditions, versions, what repeats, what expires, what users write."""
+"""The store and DynamoDB: conditions, versions, repeated writes, expiry, and what users write."""
 
 import dataclasses
 from datetime import timedelta
@@ -51,13 +51,13 @@ FULL = Record(
 
 
 def test_a_record_comes_back_as_it_was(world: World) -> None:
-    """Health, outcome, what is owed: nothing is lost or changed on the way."""
+    """Health, outcome and outbox are read as they were written."""
     assert world.store.commit(FULL, 0) is None
     assert world.store.read_records()[1] == {"a": FULL}
 
 
 def test_only_the_expected_version_is_replaced(world: World) -> None:
-    """A commit on another version changes nothing and gets what is there, without a read."""
+    """A commit on another version has no effect and returns the present record, without a read."""
     world.store.commit(FULL, 0)
     other = dataclasses.replace(FULL, writer="somebody else")
     assert world.store.commit(other, 0) == FULL
@@ -74,7 +74,7 @@ def test_a_repeated_commit_knows_itself(world: World) -> None:
 
 
 def test_a_record_of_a_removed_target_goes_only_unchanged(world: World) -> None:
-    """Somebody's newer record is not deleted."""
+    """A record that has changed since is not deleted."""
     world.store.commit(FULL, 0)
     world.store.delete_record(dataclasses.replace(FULL, version=9))
     assert "a" in world.store.read_records()[1]
@@ -104,7 +104,7 @@ def test_history_written_twice_is_there_once(world: World) -> None:
 
 
 def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
-    """By target, tick and version: that of another version is another alert."""
+    """By target, tick and version: with another version it is another alert."""
     [pending] = FULL.outbox
     assert not world.store.has_alert("a", pending)
     world.store.put_alert("a", pending, "id-1", NOON, summary=False)
@@ -123,7 +123,7 @@ def test_ranges_are_half_open(world: World) -> None:
 
 
 def test_expired_items_are_not_seen(world: World) -> None:
-    """DynamoDB deletes up to days late; what has expired is passed over at once."""
+    """DynamoDB deletes up to days late; expired items are ignored at once."""
     tables = Tables("Targets", "Status", "History", timedelta(days=30), timedelta(days=400))
     store = Store(world.dynamodb, tables, lambda: world.now)
     store.put_samples(1, 0, NOON, "g", {"a": Sample(1.0)})
@@ -160,7 +160,7 @@ def test_many_targets_are_read_over_pages(world: World) -> None:
 )
 @pytest.mark.parametrize("field", ["port", "tags", "maintenance", "name", "enabled", "unknown"])
 def test_any_dynamodb_value_stops_nothing(world: World, field: str, value: Any) -> None:
-    """Whatever type a field has, the sweep goes on: that target fails or is tested, the other is tested."""
+    """Whatever type a field has, the sweep goes on: that target fails or is tested, and the other one is tested."""
     world.dynamodb.put_item(
         TableName="Targets", Item={"target_id": {"S": "odd"}, "host": {"S": "x.example"}, field: value}
     )
@@ -170,7 +170,7 @@ def test_any_dynamodb_value_stops_nothing(world: World, field: str, value: Any) 
 
 
 def test_defaults_are_apart(world: World) -> None:
-    """The item `_defaults` is no target, and applies to all."""
+    """The item `_defaults` is not a target, and applies to all targets."""
     world.put_target("_defaults", delay_up=300)
     world.put_target("a")
     defaults, items = world.store.read_targets()
@@ -178,7 +178,7 @@ def test_defaults_are_apart(world: World) -> None:
 
 
 def test_totals_of_an_older_version_are_read(world: World) -> None:
-    """They have a p95 that nothing reads any more."""
+    """They have a p95, which is ignored."""
     totals = '{"tests":3,"passes":2,"inconclusive":1,"rtt_p95_ms":12.5}'
     item = {"pk": "days#1#0", "sk": f"{iso(NOON)}#0", "totals": {"a": totals, "b": "{}"}, "expires_at": 2**40}
     world.dynamodb.put_item(TableName="History", Item=to_item(item))
@@ -188,7 +188,7 @@ def test_totals_of_an_older_version_are_read(world: World) -> None:
 
 
 def test_hours_of_the_first_form_are_read(world: World) -> None:
-    """Totals were maps before they were texts: a stack that is upgraded goes on reporting its past."""
+    """Totals were maps at first, not strings: an upgraded stack can still report its past."""
     item = {"pk": "hours#1#0", "sk": f"{iso(NOON)}#0", "totals": {"a": {"tests": 3, "passes": 2}}, "expires_at": 2**40}
     world.dynamodb.put_item(TableName="History", Item=to_item(item))
     [(hour, totals)] = world.store.read_hours(1, 0, NOON, NOON + MINUTE)
@@ -205,11 +205,11 @@ def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
     parts = list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))
     assert len(parts) > 1
     assert {name for _, part in parts for name in part} == set(totals)
-    assert {moment for moment, _ in parts} == {NOON}
+    assert {hour for hour, _ in parts} == {NOON}
 
 
 def test_notes_are_events_of_their_target(world: World) -> None:
-    """Who did what and why is read back with the transitions and alerts."""
+    """What somebody did, and why, is read with the transitions and alerts."""
     note = Note(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
     world.store.put_note("a", note)
     [event] = world.store.read_events("a")
@@ -219,7 +219,7 @@ def test_notes_are_events_of_their_target(world: World) -> None:
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 @pytest.mark.parametrize("damaged", [b'{"Items": [{"target_id": {"S": "a"', b'{"Items": [], "Count": 0}'])
 def test_a_damaged_answer_is_asked_for_again(world: World, damaged: bytes, mode: Any) -> None:
-    """DynamoDB sends a checksum with each answer; one that is cut off, or is another's, is no table without items."""
+    """DynamoDB sends a checksum with each answer; one that is cut off, or belongs to another answer, is not read as an empty table."""
     world.put_target("a")
     answers = [answer(200, damaged, {"x-amz-crc32": "1"})]
     _, items = answered(world, answers, mode).read_targets()
@@ -229,7 +229,7 @@ def test_a_damaged_answer_is_asked_for_again(world: World, damaged: bytes, mode:
 
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 def test_a_throttled_scan_is_asked_for_again(world: World, mode: Any) -> None:
-    """A refusal is botocore's to read and to try anew, as is a server that is out of order."""
+    """botocore parses and retries refusals, and errors of the server."""
     world.put_target("a")
     throttled = b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'
     answers = [
@@ -241,27 +241,27 @@ def test_a_throttled_scan_is_asked_for_again(world: World, mode: Any) -> None:
 
 
 def test_a_refused_scan_says_why(world: World) -> None:
-    """What is not tried anew is raised as botocore's own error, with its code."""
+    """Errors that are not retried are raised as botocore's own, with their code."""
     denied = b'{"__type": "com.amazon.coral.service#AccessDeniedException", "Message": "no"}'
     with pytest.raises(ClientError, match="AccessDeniedException"):
         answered(world, [answer(400, denied)], "standard").read_targets()
 
 
 def answer(status: int, body: bytes, headers: Any = None) -> Any:
-    """An answer of DynamoDB as botocore gets it."""
+    """An answer of DynamoDB as botocore receives it."""
     given: Any = headers or {}
     return AWSResponse("http://dynamodb", status, given, Body(body))
 
 
 def answered(world: World, answers: list[Any], mode: Any) -> Store:
-    """A store whose first scans are answered so, the last one first."""
+    """A store whose first scans get these answers, the last one first."""
     client: Any = boto3.client("dynamodb", endpoint_url=world.endpoint, config=Config(retries={"mode": mode}))
     client.meta.events.register_first("before-send.dynamodb.Scan", lambda **_: answers.pop() if answers else None)
     return Store(client, TABLES, lambda: world.now)
 
 
 def test_items_read_alike_with_and_without_botocores_walk(world: World) -> None:
-    """Every type of DynamoDB, over more than one page, as a botocore without `before-parse` brings it, too."""
+    """Every type of DynamoDB, over more than one page, also with a botocore that has no `before-parse`."""
     every: dict[str, Any] = {
         "text": {"S": "ä\u0000"},
         "number": {"N": "12.50"},

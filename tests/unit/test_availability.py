@@ -29,8 +29,8 @@ def changes(states: str) -> list[Transition]:
     found = []
     for position in range(0, len(words) - 2, 2):
         previous, hour, state = words[position : position + 3]
-        moment = at(float(hour))
-        found.append(Transition(State(previous), State(state), moment, None, ErrorCode.TIMED_OUT, "no-greeting"))
+        time = at(float(hour))
+        found.append(Transition(State(previous), State(state), time, None, ErrorCode.TIMED_OUT, "no-greeting"))
     return found
 
 
@@ -60,14 +60,14 @@ def test_an_outage_begins_with_its_first_failed_test() -> None:
 
 
 def test_failures_that_never_reach_down_count_as_up() -> None:
-    """A quarter of an hour in warn is shown apart, and is no outage."""
+    """A quarter of an hour in warn is shown separately, and is not an outage."""
     found = of("up 2 warn 2.25 up")
     assert (found.up, found.down, found.outages) == (hours(24), hours(0), ())
     assert (found.brief, found.brief_runs) == (hours(0.25), 1)
 
 
 def test_lost_is_down() -> None:
-    """After its last alert an outage goes on."""
+    """An outage goes on after its last alert."""
     found = of("up 1 warn 2 down 3 lost 9 up")
     assert (found.down, len(found.outages)) == (hours(8), 1)
 
@@ -129,7 +129,7 @@ def test_a_state_without_transitions_is_known_since_it_began() -> None:
 
 
 def test_a_target_that_was_removed_and_added_again_is_not_up_in_between() -> None:
-    """Even where nobody noted the removal: the record was new, so nothing was known of the time before it."""
+    """Even if the removal was not recorded: the record is new, so the time before it is not known."""
     first, again = Transition(State.WARN, State.UP, at(2), hours(1)), Transition(State.UNTESTED, State.UP, at(12))
     found = times(spans([first, again], State.UP, at(12), DAY))
     assert (found.up, found.untested) == (hours(13), hours(11))
@@ -138,7 +138,7 @@ def test_a_target_that_was_removed_and_added_again_is_not_up_in_between() -> Non
 
 
 def test_what_nobody_watched_is_not_up() -> None:
-    """popwatch itself had stopped from 3 to 5 and from 9 to 13; what was down before counts as down through that."""
+    """popwatch itself had stopped from 3 to 5 and from 9 to 13; a target that was down before counts as down then."""
     found = changes("up 10 warn 10.5 down 14 up")
     gaps = [(at(9), at(13)), (at(3), at(5)), (at(23), at(30))]
     seen = times(spans(found, State.UP, at(14), DAY, gaps))
@@ -147,19 +147,19 @@ def test_what_nobody_watched_is_not_up() -> None:
 
 
 def test_an_outage_that_begins_with_the_period_did_not_begin_before() -> None:
-    """Its transition is at the first moment of the period, which belongs to it."""
+    """Its transition is at the begin of the period, which belongs to the period."""
     [outage] = of("up 0 down 4 up").outages
     assert (outage.begin, outage.begun_before, outage.reason) == (at(0), False, "no-greeting")
 
 
 def test_suspension_ends_an_outage() -> None:
-    """Switched off while down: nothing is known from there on."""
+    """Suspended while down: its state is not known from then on."""
     found = of("up 2 down 4 suspended 10 up")
     assert (found.down, found.suspended, found.up) == (hours(2), hours(6), hours(16))
 
 
 def test_inconclusive_time_is_taken_from_up() -> None:
-    """Two minutes in doubt are neither up nor down."""
+    """Two inconclusive minutes are neither up nor down."""
     found = of("up", inconclusive=timedelta(minutes=2))
     assert (found.up, found.inconclusive) == (hours(24) - timedelta(minutes=2), timedelta(minutes=2))
 
@@ -179,7 +179,7 @@ def test_targets_add_up() -> None:
 def test_times_are_the_whole_period(
     history: list[tuple[State, float]], gaps: list[tuple[float, float]], lasted: float | None
 ) -> None:
-    """Whatever happened, nothing of the period is counted twice or not at all."""
+    """Whatever happened, every second of the period is counted exactly once."""
     history = sorted(history, key=lambda it: it[1])
     states = [State.UP, *(state for state, _ in history)]
     length = None if lasted is None else hours(lasted)

@@ -1,4 +1,4 @@
-"""DynamoDB's form of values: whatever a user or popwatch wrote comes back as JSON would hold it."""
+"""Items of DynamoDB: what a user or popwatch wrote is read as JSON would have it."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ PLAIN = st.recursive(
 
 @given(st.dictionaries(st.text(), PLAIN))
 def test_what_is_written_is_read(plain: dict[str, Any]) -> None:
-    """Texts, numbers, truths, lists and maps, one in another."""
+    """Strings, numbers, booleans, lists and maps, nested."""
     assert from_item(to_item(plain)) == plain
 
 
@@ -42,5 +42,5 @@ def test_what_is_written_is_read(plain: dict[str, Any]) -> None:
     ],
 )
 def test_what_users_write_by_hand(value: dict[str, object], read: object) -> None:
-    """Every type that the console offers; sets become lists, and binary data a text that says so."""
+    """Every type that the AWS console offers; sets become lists, binary data a string that says so."""
     assert from_item({"field": value}) == {"field": read}

@@ -1,4 +1,4 @@
-"""`/metrics` as text: names, labels, and that nothing a user wrote can break a line."""
+"""`/metrics` as text: names, labels, and that a user's strings cannot break a line."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ def row(health: Health, **fields: object) -> TargetStatus:
 
 
 def values(text: str) -> dict[str, float]:
-    """Each sample by its name and labels, without those that name the target."""
+    """Each sample by its name and labels, without the labels of the target."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
     labels = '{target_id="mail-berlin",name="mail-berlin",group="customers",server="pop.example.net:110"'
@@ -52,14 +52,14 @@ def test_a_target_that_is_down() -> None:
 
 
 def test_targets_that_are_not_tested_have_no_probe() -> None:
-    """Neither an untested target nor one that is switched off has passed or failed."""
+    """Neither an untested target nor a suspended one has passed or failed."""
     untested = TargetStatus(row(Health()).target, Health())
     off = row(Health(State.UP), enabled=False)
     assert "probe_" not in to_metrics([untested, off], None)
 
 
 def test_families_are_whole() -> None:
-    """All samples of a family stand together behind its type, and the end is marked."""
+    """All samples of a family follow its type, and the last line marks the end."""
     lines = to_metrics([row(Health(State.UP)), row(Health(State.DOWN), target_id="other")], NOW).splitlines()
     families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     samples = [line.partition("{")[0].split()[0] for line in lines if not line.startswith("#")]
@@ -69,7 +69,7 @@ def test_families_are_whole() -> None:
 
 @given(st.text())
 def test_no_name_breaks_a_line(name: str) -> None:
-    """Whatever it holds, a sample is one line, and what it holds comes back."""
+    """A sample is one line, whatever the name of its target, and the name can be read from it."""
     target = parse_target({"target_id": "t", "host": "h"})
     object.__setattr__(target, "name", name)
     text = to_metrics([TargetStatus(target, Health(State.UP), NOW, 1.0)], NOW)
@@ -80,6 +80,6 @@ def test_no_name_breaks_a_line(name: str) -> None:
 
 
 def test_media_types() -> None:
-    """OpenMetrics for those who ask for it."""
+    """OpenMetrics for scrapers that accept it."""
     assert media_type("application/openmetrics-text;version=1.0.0,text/plain;q=0.5") == OPENMETRICS
     assert media_type("*/*") == TEXT

@@ -1,4 +1,4 @@
-"""DynamoDB's form of an item, to and from plain Python values: texts, numbers, truths, lists, maps."""
+"""Items as DynamoDB sends them, to and from plain Python values: strings, numbers, booleans, lists, maps."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -10,30 +10,31 @@ Plain = dict[str, Any]
 """An item as plain values."""
 
 _BINARY = "(binary data)"
-"""What stands for binary data, which no field takes."""
+"""Replaces binary data, which no field takes."""
 
 FLOAT_DIGITS = 15
-"""Digits of a number that a float surely keeps."""
+"""A float keeps all digits of a number with at most this many (C's DBL_DIG)."""
 
 _serializer = TypeSerializer()
 
 
 def to_item(plain: Mapping[str, object]) -> dict[str, Any]:
-    """The item, each value with its type; raises TypeError for what DynamoDB has no type for."""
+    """The item, each value with its type. Raises TypeError for values that DynamoDB has no type for."""
     return {name: _serializer.serialize(_decimals(value)) for name, value in plain.items()}
 
 
 def from_item(item: Mapping[str, Any]) -> Plain:
-    """The plain values of an item, whoever wrote it: sets become lists, and binary data a text that says so.
+    """The plain values of an item, even a hand-written one: sets become lists, binary data the string "(binary data)".
 
-    Not by boto3, which takes three times as long over a month's report, and raises for a number that DynamoDB writes
-    out with over 38 digits (1E+120).
+    boto3's own deserializer takes three times as long for a monthly report, and raises for numbers that DynamoDB sends
+    with more than 38 digits (1E+120).
     """
+    # Most values of a report are strings: they skip the call.
     return {name: value["S"] if "S" in value else _plain(value) for name, value in item.items()}
 
 
 def _decimals(value: object) -> object:
-    """`value` with floats as decimals, the only numbers with a fraction that boto3 takes."""
+    """`value` with decimals in place of floats, which boto3 refuses."""
     match value:
         case float():
             return Decimal(str(value))
@@ -46,7 +47,7 @@ def _decimals(value: object) -> object:
 
 
 def _plain(value: Mapping[str, Any]) -> Any:
-    """A DynamoDB value, which is a map of its type to it, as JSON would hold it."""
+    """A DynamoDB value, a map of its type to the value itself, as JSON would have it."""
     [(kind, entry)] = value.items()
     match kind:
         case "S" | "BOOL":

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 TOTALS_BYTES = 350_000
-"""The largest item of totals; DynamoDB takes 400 KB. The rest goes into further parts."""
+"""The largest item of totals, since DynamoDB takes 400 KB. The rest goes into further items."""
 
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
@@ -199,7 +199,7 @@ class Store:
     def put_alert(
         self, target_id: str, entry: OutboxEntry, message_id: str, sent_at: datetime, *, summary: bool
     ) -> None:
-        """Write an alert that SNS has accepted into History, with its texts; from then on it is not sent again."""
+        """Write an alert that SNS has accepted into History, with its texts; after that it is not sent again."""
         note = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **to_plain(entry.message)}
         self._put_history(_record_key(target_id, EventKind.ALERT, entry), note, self._tables.records_kept)
 
@@ -285,7 +285,7 @@ class Store:
     ) -> Iterator[tuple[datetime, Mapping[str, int]]]:
         """How many tests of each target were inconclusive, by day, hour or tick; only targets that have any are named.
 
-        As expensive in read units as the totals, but fast: few texts contain the word, and the others are not parsed.
+        As expensive in read units as the totals, but fast: few totals contain the word, and the others are not parsed.
         """
         for item in self._query(f"{part}#{batches}#{batch}", iso(since), iso(until)):
             yield _tick_of(item), _inconclusive_in(item, part)

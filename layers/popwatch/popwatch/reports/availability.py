@@ -14,7 +14,7 @@ from popwatch.decisions.schedule import TICK
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.totals import Totals
 
-NOTHING, DAY = timedelta(), timedelta(days=1)
+ZERO, DAY = timedelta(), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,13 @@ class Times:
     `brief` is the part of `up` in which tests failed without reaching `down`, in `brief_runs` runs of failed tests.
     """
 
-    up: timedelta = NOTHING
-    down: timedelta = NOTHING
-    maintenance: timedelta = NOTHING
-    untested: timedelta = NOTHING
-    suspended: timedelta = NOTHING
-    inconclusive: timedelta = NOTHING
-    brief: timedelta = NOTHING
+    up: timedelta = ZERO
+    down: timedelta = ZERO
+    maintenance: timedelta = ZERO
+    untested: timedelta = ZERO
+    suspended: timedelta = ZERO
+    inconclusive: timedelta = ZERO
+    brief: timedelta = ZERO
     brief_runs: int = 0
     outages: tuple[Outage, ...] = field(default=())
 
@@ -175,13 +175,13 @@ def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator
         yield left
 
 
-def times(found: Sequence[Span], inconclusive: timedelta = NOTHING) -> Times:
+def times(found: Sequence[Span], inconclusive: timedelta = ZERO) -> Times:
     """The lengths of those spans by what they count as; `inconclusive` is taken from the time up."""
     runs = _runs(found)
     outages = tuple(_outage(run, found) for run in runs if _reached_down(run))
     brief = [run for run in runs if not _reached_down(run)]
-    down = sum((outage.down for outage in outages), NOTHING)
-    briefly = sum((span.length for run in brief for span in run if span.state in FAILING), NOTHING)
+    down = sum((outage.down for outage in outages), ZERO)
+    briefly = sum((span.length for run in brief for span in run if span.state in FAILING), ZERO)
     up = _time_in(found, State.UP) + briefly
     return Times(
         up=up - min(inconclusive, up),
@@ -222,7 +222,7 @@ def total(parts: Sequence[Times]) -> Times:
     """The times of several targets together."""
 
     def add(name: str) -> timedelta:
-        return sum((getattr(part, name) for part in parts), NOTHING)
+        return sum((getattr(part, name) for part in parts), ZERO)
 
     return Times(
         up=add("up"),
@@ -261,7 +261,7 @@ def _outage(run: list[Span], found: Sequence[Span]) -> Outage:
     return Outage(
         begin=run[0].begin,
         end=run[-1].end,
-        down=sum((span.length for span in run if span.state in FAILING), NOTHING),
+        down=sum((span.length for span in run if span.state in FAILING), ZERO),
         begun_before=run[0] is found[0] and run[0].why is None,
         goes_on=run[-1] is found[-1],
         error=str(first.why.error or "") if first.why else "",
@@ -274,4 +274,4 @@ def _is_down(span: Span) -> bool:
 
 
 def _time_in(found: Sequence[Span], state: State) -> timedelta:
-    return sum((span.length for span in found if span.state is state), NOTHING)
+    return sum((span.length for span in found if span.state is state), ZERO)
