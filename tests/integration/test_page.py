@@ -134,7 +134,7 @@ def test_many_that_look_read_once(world: World) -> None:
 
 
 def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
-    """Fifty attempts at once get no more than the limit; the next window starts over; another network is not limited."""
+    """Fifty attempts at once get no more than the limit; the next window and other networks are not affected."""
     world = true_world
     limits = SignInLimits(world.dynamodb, "History")
     with ThreadPoolExecutor(8) as pool:

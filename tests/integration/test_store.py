@@ -219,7 +219,7 @@ def test_notes_are_events_of_their_target(world: World) -> None:
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 @pytest.mark.parametrize("damaged", [b'{"Items": [{"target_id": {"S": "a"', b'{"Items": [], "Count": 0}'])
 def test_a_damaged_answer_is_asked_for_again(world: World, damaged: bytes, mode: Any) -> None:
-    """DynamoDB sends a checksum with each answer; one that is cut off, or belongs to another answer, is not read as an empty table."""
+    """DynamoDB sends a checksum with each answer: one that is cut off or replaced is not read as an empty table."""
     world.put_target("a")
     answers = [answer(200, damaged, {"x-amz-crc32": "1"})]
     _, items = answered(world, answers, mode).read_targets()

@@ -19,7 +19,7 @@ from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
 from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert
 from popwatch.model.targets import Target, parse_target, place
-from popwatch.model.text import clean, duration, iso, milliseconds
+from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
 from popwatch.queries.history import event_to_json, read_samples, read_steps
@@ -47,7 +47,7 @@ WIDTH = 72
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class TargetHistory:
     """Everything that History has about a target in a period, and its `status` when that was read (at `read_at`).
 
     A removed target has no status. `points` are the tests to draw. `audience` are the present subscribers, who received
@@ -58,7 +58,7 @@ class Story:
     period: Period
     read_at: datetime
     status: TargetStatus | None
-    found: TargetPeriod
+    figures: TargetPeriod
     events: Sequence[HistoryEvent]
     points: Sequence[Point]
     missing: Sequence[str]
@@ -82,14 +82,14 @@ def history(choice: Any, *, target_id: str, since: str, until: str | None, zone:
       popwatch history mail-berlin --since 2026-10-01 --until 2026-11-01 --json
     """
     now = datetime.now(UTC)
-    story = read_story(find(choice), target_id, period_of(since, until, zone, now), now)
+    past = read_history(find(choice), target_id, period_of(since, until, zone, now), now)
     if as_json:
-        click.echo(json.dumps(_to_json(story)))
+        click.echo(json.dumps(_to_json(past)))
     else:
-        _show(Console(), story, zone)
+        _show(Console(), past, zone)
 
 
-def read_story(installation: Installation, target_id: str, period: Period, now: datetime) -> Story:
+def read_history(installation: Installation, target_id: str, period: Period, now: datetime) -> TargetHistory:
     """Read what History has about a target. Raises UserError if there is no such target and never was."""
     store = installation.store
     items = installation.target_table.read()
@@ -111,7 +111,7 @@ def read_story(installation: Installation, target_id: str, period: Period, now: 
         *_missing(period, store.oldest_sample),
     ]
     audience = _audience(installation) if any(event.kind is EventKind.ALERT for event in inside) else None
-    return Story(target, period, now, status, fleet.targets[target_id], inside, points, missing, audience)
+    return TargetHistory(target, period, now, status, fleet.targets[target_id], inside, points, missing, audience)
 
 
 def _read_tests(store: Store, mark: SweepMark, target_id: str, period: Period) -> tuple[Totals, Sequence[Point]]:
@@ -138,47 +138,47 @@ def _missing(period: Period, samples_from: datetime) -> list[str]:
     return [f"Single tests are kept since {samples_from:%Y-%m-%d %H:%M} UTC: before that, only hours are known."]
 
 
-def _show(console: Console, story: Story, zone: tzinfo) -> None:
-    period = story.period
-    server = f" {escape(place(story.target))}" if story.target.host else ""
-    console.print(f"[bold]{escape(story.target.name)}[/]{server}", highlight=False)
+def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
+    period = past.period
+    server = f" {escape(place(past.target))}" if past.target.host else ""
+    console.print(f"[bold]{escape(past.target.name)}[/]{server}", highlight=False)
     console.print(f"{_time(period.begin, zone)} to {_time(period.end, zone)}", highlight=False)
-    for sentence in story.missing:
+    for sentence in past.missing:
         console.print(f"[yellow]{escape(sentence)}[/]", highlight=False)
     console.print()
-    for line in _figures(story):
+    for line in _figures(past):
         console.print(line, highlight=False)
-    plot = sparkline(story.points, period, WIDTH)
+    plot = sparkline(past.points, period, WIDTH)
     if plot.strip():
         console.print(f"\n[green]{plot}[/]", highlight=False)
-    if story.found.times.outages:
+    if past.figures.times.outages:
         console.print()
-        console.print(_outages(story, zone))
-    if story.events:
+        console.print(_outages(past, zone))
+    if past.events:
         console.print()
-        for event in story.events:
-            console.print(f"{_time(event.tick, zone)}  {_event(event, story.audience, zone)}", highlight=False)
-    if any(event.kind is EventKind.ALERT for event in story.events):
-        console.print(f"[dim]{_AUDIENCE if story.audience else _NO_AUDIENCE}[/]", highlight=False)
+        for event in past.events:
+            console.print(f"{_time(event.tick, zone)}  {_event(event, past.audience, zone)}", highlight=False)
+    if any(event.kind is EventKind.ALERT for event in past.events):
+        console.print(f"[dim]{_AUDIENCE if past.audience else _NO_AUDIENCE}[/]", highlight=False)
 
 
-def _figures(story: Story) -> Iterator[str]:
-    times, totals = story.found.times, story.found.totals
+def _figures(past: TargetHistory) -> Iterator[str]:
+    times, totals = past.figures.times, past.figures.totals
     lengths = {name: getattr(times, name) for name in ("up", "down", *NOT_COUNTED)}
     parts = [f"{duration(length)} {name}" for name, length in lengths.items() if length or name == "up"]
     yield f"Availability  {share(times.availability)} ({', '.join(parts)})"
     failed = ", ".join(f"{count} {error}" for error, count in totals.failures.items())
     yield f"Tests         {totals.tests}, {totals.passes} passed{f', failed: {failed}' if failed else ''}"
     if times.brief_runs:
-        yield f"Brief         {times.brief_runs} times failed without going down, {duration(times.brief)} in all"
+        yield f"Brief         {counted(times.brief_runs, 'failure')} without going down, {duration(times.brief)} in all"
     p50, p95, p99 = map(milliseconds, totals.percentiles_ms)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
-    yield from _present(story)
+    yield from _present(past)
 
 
-def _present(story: Story) -> Iterator[str]:
+def _present(past: TargetHistory) -> Iterator[str]:
     """The present status, as rich markup."""
-    status, now = story.status, story.read_at
+    status, now = past.status, past.read_at
     if status is None:
         return
     remarks = "".join(f", {escape(remark)}" for remark in status.remarks(now))
@@ -188,11 +188,11 @@ def _present(story: Story) -> Iterator[str]:
         yield f"Certificate   {certificate(days)}"
 
 
-def _outages(story: Story, zone: tzinfo) -> Table:
+def _outages(past: TargetHistory, zone: tzinfo) -> Table:
     titles = ("Outage from", "until", "down for", "alerts", "error")
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
-    alerts = [event.tick for event in story.events if event.kind is EventKind.ALERT]
-    for outage in story.found.times.outages:
+    alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
+    for outage in past.figures.times.outages:
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
         seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
@@ -229,14 +229,14 @@ def _time(time: datetime, zone: tzinfo) -> str:
     return f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
-def _to_json(story: Story) -> dict[str, Any]:
-    totals, times = story.found.totals, story.found.times
+def _to_json(past: TargetHistory) -> dict[str, Any]:
+    totals, times = past.figures.totals, past.figures.times
     p50, p95, p99 = totals.percentiles_ms
     return {
-        "target_id": story.target.target_id,
-        "begin": iso(story.period.begin),
-        "end": iso(story.period.end),
-        "missing": list(story.missing),
+        "target_id": past.target.target_id,
+        "begin": iso(past.period.begin),
+        "end": iso(past.period.end),
+        "missing": list(past.missing),
         "availability": times.availability,
         "tests": totals.tests,
         "passes": totals.passes,
@@ -245,9 +245,9 @@ def _to_json(story: Story) -> dict[str, Any]:
         "rtt_p95_ms": p95,
         "rtt_p99_ms": p99,
         "outages": [outage_to_json(outage) for outage in times.outages],
-        "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in story.found.spans],
-        "events": [_event_to_json(event, story.audience) for event in story.events],
-        "now": target_status_to_json(story.status, story.read_at) if story.status else None,
+        "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in past.figures.spans],
+        "events": [_event_to_json(event, past.audience) for event in past.events],
+        "now": target_status_to_json(past.status, past.read_at) if past.status else None,
     }
 
 

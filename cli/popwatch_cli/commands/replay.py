@@ -19,7 +19,7 @@ from popwatch.model.health import Alert, AlertEvent
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target
-from popwatch.model.text import duration, iso, utc
+from popwatch.model.text import counted, duration, iso, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
 from popwatch_cli.commands.simulate import with_changes
@@ -239,7 +239,7 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
         console.print(table)
     quiet = len(found) - len(eventful)
     if quiet:
-        console.print(f"{quiet} targets had neither an outage nor an alert.", highlight=False)
+        console.print(f"{counted(quiet, 'target')} had neither an outage nor an alert.", highlight=False)
     console.print(
         f"An outage is a run of failures of at least {duration(noise)}; an alert of a shorter one is noise. "
         "Noticed after: the latest of the outages, and how many were not noticed at all.",

@@ -12,6 +12,7 @@ import click
 from popwatch.aws.store import Store
 from popwatch.model.records import Record
 from popwatch.model.targets import parse_targets
+from popwatch.model.text import counted
 from popwatch.queries.availability import read_periods
 from popwatch.queries.history import read_notes, read_totals
 from popwatch.reports.availability import Period
@@ -71,7 +72,7 @@ def report(
     text = _forms()[form](made, zone)
     if output:
         _write(output, text)
-        click.echo(f"The report of {made.whole.targets} targets is in {output}.")
+        click.echo(f"The report of {counted(made.whole.targets, 'target')} is in {output}.")
     else:
         click.echo(text, nl=False)
     if verbose:

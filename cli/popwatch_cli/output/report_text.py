@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import Note
-from popwatch.model.text import clean, duration, milliseconds
+from popwatch.model.text import clean, counted, duration, milliseconds
 from popwatch.reports.report import FleetReport, ReportLine, line_to_json
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
 
@@ -21,7 +21,7 @@ def to_text(report: FleetReport, zone: tzinfo) -> str:
     """The report in lines of at most 120 characters, unless people wrote longer ones."""
     lines = [
         f"Availability from {local_time(report.period.begin, zone)} to {local_time(report.period.end, zone)}",
-        f"{report.whole.targets} targets, {_outages(report.whole)}; times are in {zone}",
+        f"{counted(report.whole.targets, 'target')}, {_outages(report.whole)}; times are in {zone}",
         *report.missing,
         "",
         _row("", "availability", "outages", "down", "MTTR", "MTBF", "p50", "p95", "p99 ms"),
@@ -107,7 +107,7 @@ def certificates(report: FleetReport) -> list[str]:
 
 def certificate(days: int) -> str:
     """How long a certificate is still valid."""
-    return "expired" if days < 0 else f"{days} {'day' if days == 1 else 'days'} left"
+    return "expired" if days < 0 else f"{counted(days, 'day')} left"
 
 
 def _line(line: ReportLine, name: str = "") -> str:
@@ -124,8 +124,7 @@ def _row(name: str, *cells: str) -> str:
 
 
 def _outages(line: ReportLine) -> str:
-    count = len(line.times.outages)
-    return "no outages" if count == 0 else "1 outage" if count == 1 else f"{count} outages"
+    return counted(len(line.times.outages), "outage") if line.times.outages else "no outages"
 
 
 def _not_counted(line: ReportLine) -> list[str]:
@@ -135,8 +134,7 @@ def _not_counted(line: ReportLine) -> list[str]:
     parts = [f"{duration(length)} {name}" for name, length in lengths.items() if length]
     lines = [f"Counted neither as up nor as down: {', '.join(parts)}."] if parts else []
     if times.brief_runs:
-        brief = f"{times.brief_runs} times, {duration(times.brief)} in all"
-        lines.append(f"Failed without going down: {brief}, counted as up.")
+        lines.append(f"Brief failures: {times.brief_runs}, {duration(times.brief)} in all, counted as up.")
     return lines
 
 
@@ -154,6 +152,7 @@ def _cell(value: object) -> object:
     """A value for a spreadsheet: a text that could be read as a formula gets an apostrophe before it."""
     if isinstance(value, str):
         text = clean(value, 1000)
+        # Some spreadsheets split cells at semicolons, and would find a formula behind one.
         text = text.replace(";", ",") if HIDDEN_FORMULA.search(text) else text
         return f"'{text}" if text.startswith(FORMULA) else text
     return "" if value is None else value
