@@ -13,7 +13,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target
-from popwatch.model.text import clean, iso, utc
+from popwatch.model.text import clean, counted, iso, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
 """The states, worst first: the order of every list of targets."""
@@ -156,7 +156,7 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def _certificate_remark(days: int) -> str:
-    return "certificate expired" if days < 0 else f"certificate: {days} days left"
+    return "certificate expired" if days < 0 else f"certificate: {counted(days, 'day')} left"
 
 
 def _by_and_why(by: str, why: str) -> str:
