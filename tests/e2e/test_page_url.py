@@ -103,7 +103,7 @@ def test_a_person_signs_in(ask: Callable[..., Reply]) -> None:
     assert details.plain["target_id"] == "mail/berlin 1"
     assert [event["state"] for event in details.plain["events"]] == ["warn"]
     assert ask("/api/timelines?id=mail%2Fberlin+1", Cookie=cookie).plain["mail/berlin 1"]["days"]
-    assert ask("/api/targets/nobody", Cookie=cookie).status == 404
+    assert ask("/api/targets/unknown", Cookie=cookie).status == 404
 
 
 def test_a_program_sends_the_password(ask: Callable[..., Reply]) -> None:

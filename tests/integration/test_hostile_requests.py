@@ -1,4 +1,4 @@
-"""Whatever comes to the page's server on 127.0.0.1, it answers or closes, and goes on answering others."""
+"""The page's server on 127.0.0.1 answers or closes any connection, and continues to serve others."""
 
 import socket
 from collections.abc import Iterator
@@ -48,10 +48,10 @@ def address() -> Iterator[str]:
             yield found
 
 
-def say(address: str, *parts: bytes) -> bytes:
-    """What the server answers to bytes, until it closes."""
+def send(address: str, *parts: bytes) -> bytes:
+    """Send bytes; everything that the server sends until it closes."""
     place = urlsplit(address)
-    said = b""
+    received = b""
     with (
         socket.create_connection((str(place.hostname), place.port or 0), timeout=10) as sock,
         suppress(ConnectionError),
@@ -60,16 +60,16 @@ def say(address: str, *parts: bytes) -> bytes:
             sock.sendall(part)
         sock.shutdown(socket.SHUT_WR)
         while piece := sock.recv(65_536):
-            said += piece
-    return said
+            received += piece
+    return received
 
 
 @BOUNDED
 @given(start=STARTS, lines=LINES, rest=st.binary(max_size=200))
 def test_garbage_is_answered_or_closed(address: str, start: bytes, lines: list[bytes], rest: bytes) -> None:
-    """Nothing raises in the server (pytest would show a thread's exception), nothing is answered with data."""
-    said = say(address, b"\r\n".join([start, *lines, b"", rest]))
-    assert b'"targets"' not in said or start == b"GET /api/status HTTP/1.1"
+    """No exception in the server (pytest would report a thread's exception), and no data in the response."""
+    received = send(address, b"\r\n".join([start, *lines, b"", rest]))
+    assert b'"targets"' not in received or start == b"GET /api/status HTTP/1.1"
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,22 @@ def test_garbage_is_answered_or_closed(address: str, start: bytes, lines: list[b
     ],
 )
 def test_requests_that_are_too_much(address: str, request_: bytes, status: bytes) -> None:
-    """Paths, headers, bodies and lengths of any size are refused by what they are."""
-    assert say(address, request_).split(b" ")[1] == status
+    """Paths, headers, bodies and lengths that are too large are each refused with their status."""
+    assert send(address, request_).split(b" ")[1] == status
 
 
-def test_slow_and_broken_connections_hold_nobody_up(address: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Fifty that say nothing and one that is reset leave the page answering, and the terminal clean."""
+def test_slow_and_broken_connections_delay_no_other(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Fifty silent connections and a reset one: the page still answers, and nothing is printed."""
     place = urlsplit(address)
-    there = (str(place.hostname), place.port or 0)
-    idle = [socket.create_connection(there, timeout=10) for _ in range(50)]
-    broken = socket.create_connection(there, timeout=10)
+    server = (str(place.hostname), place.port or 0)
+    idle = [socket.create_connection(server, timeout=10) for _ in range(50)]
+    broken = socket.create_connection(server, timeout=10)
     broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     broken.sendall(b"GET /")
     broken.close()
-    assert ask(address, "/api/status")[0] == 200
-    for sock in idle:
-        sock.close()
+    try:
+        assert ask(address, "/api/status")[0] == 200
+    finally:
+        for sock in idle:
+            sock.close()
     assert capfd.readouterr().err == ""

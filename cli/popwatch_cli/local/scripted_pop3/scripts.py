@@ -182,7 +182,7 @@ async def stls_garbage(wire: Wire, _: str) -> None:
     await wire.line()
     await wire.send(b"+OK begin TLS\r\n")
     await wire.line()
-    await wire.send(b"this is no TLS\r\n")
+    await wire.send(b"this is not TLS\r\n")
     await silent(wire, "")
 
 
