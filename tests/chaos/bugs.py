@@ -44,7 +44,7 @@ class Bug:
 class NoVersionCondition(Store):
     """A commit overwrites whatever is there."""
 
-    def commit(self, record: Record, expected: int) -> Record | None:  # noqa: ARG002 - that is the bug
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:  # noqa: ARG002 - that is the bug
         self._put_status(to_plain(record), "attribute_not_exists(nothing)", values={})
         return None
 
@@ -52,30 +52,30 @@ class NoVersionCondition(Store):
 class TickForgotten(Store):
     """A record that another wrote seems not to have been judged for any tick."""
 
-    def commit(self, record: Record, expected: int) -> Record | None:
-        there = super().commit(record, expected)
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
+        there = super().commit(record, expected, judged)
         return replace(there, tick=None) if there else None
 
 
 class PendingForgotten(Store):
     """What a commit owes is not in its record."""
 
-    def commit(self, record: Record, expected: int) -> Record | None:
-        return super().commit(replace(record, outbox=()), expected)
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
+        return super().commit(replace(record, outbox=()), expected, judged)
 
 
 class HeldForgotten(Store):
     """That an alert was held is not in the record."""
 
-    def commit(self, record: Record, expected: int) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, alert_held=False)), expected)
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, alert_held=False)), expected, judged)
 
 
 class FlappingForgotten(Store):
     """That people were told that a target flaps is not in the record."""
 
-    def commit(self, record: Record, expected: int) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, flapping=False)), expected)
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, flapping=False)), expected, judged)
 
 
 class NoteNotLookedFor(Store):

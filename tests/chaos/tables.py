@@ -101,7 +101,10 @@ _CLAUSE = re.compile(r"attribute_not_exists\((?P<missing>\S+)\)|(?P<name>\S+) (?
 
 def is_met(condition: str, item: Item | None, values: Mapping[str, Any], names: Mapping[str, str]) -> bool:
     """Whether an item meets a ConditionExpression of the kinds that popwatch writes."""
-    return any(_clause_is_met(clause, item or {}, values, names) for clause in condition.split(" OR "))
+    return any(
+        all(_clause_is_met(clause, item or {}, values, names) for clause in option.split(" AND "))
+        for option in condition.split(" OR ")
+    )
 
 
 def _clause_is_met(clause: str, item: Item, values: Mapping[str, Any], names: Mapping[str, str]) -> bool:

@@ -61,14 +61,27 @@ def answer_of(client: Any, operation: str, request: dict[str, Any]) -> object:
 
 
 def status_put(random: Random) -> tuple[str, dict[str, Any]]:
-    """A write of a record as the store makes it: on its version, or on there being none."""
-    item = to_item({"target_id": random.choice("abc"), "version": random.randrange(4), "health": {"state": "up"}})
+    """A write of a record as the store makes it: on its version and tick, or on there being none."""
+    tick = f"2026-03-01T12:0{random.randrange(4)}:00Z"
+    fields = {"version": random.randrange(4), "health": {"state": "up"}}
+    item = to_item({"target_id": random.choice("abc"), **fields, **({"tick": tick} if random.random() < 0.8 else {})})
     condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(target_id)"}
     if random.random() < 0.7:
-        values = to_item({":expected": random.randrange(4)})
-        condition = {"ConditionExpression": "version = :expected", "ExpressionAttributeValues": values}
+        condition = unchanged(random)
     shown = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"} if random.random() < 0.8 else {}
     return "put_item", {"TableName": "Status", "Item": item, **condition, **shown}
+
+
+def unchanged(random: Random) -> dict[str, Any]:
+    """The condition that a record is the one that was read: by its version, and by its tick where that is known."""
+    version = to_item({":version": random.randrange(4)})
+    if random.random() < 0.3:
+        return {"ConditionExpression": "version = :version", "ExpressionAttributeValues": version}
+    return {
+        "ConditionExpression": "version = :version AND #tick <= :judged",
+        "ExpressionAttributeNames": {"#tick": "tick"},
+        "ExpressionAttributeValues": version | to_item({":judged": f"2026-03-01T12:0{random.randrange(4)}:00Z"}),
+    }
 
 
 def mark_put(random: Random) -> tuple[str, dict[str, Any]]:
@@ -85,12 +98,11 @@ def mark_put(random: Random) -> tuple[str, dict[str, Any]]:
 
 
 def record_delete(random: Random) -> tuple[str, dict[str, Any]]:
-    """A record forgotten, on its version."""
+    """A record forgotten, if it is the one that was read."""
     return "delete_item", {
         "TableName": "Status",
         "Key": to_item({"target_id": random.choice("abc")}),
-        "ConditionExpression": "version = :version",
-        "ExpressionAttributeValues": to_item({":version": random.randrange(4)}),
+        **unchanged(random),
     }
 
 

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
-from popwatch.decisions.batches import from_message
+from popwatch.decisions.batches import Batch, PlannedTest, from_message
 from popwatch.decisions.schedule import next_slot
+from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import parse_target
 from tests.integration.world import MINUTE, NOON, World, new_world
 
 TEN_SECONDS = timedelta(seconds=10)
@@ -73,6 +75,26 @@ def test_missed_slot_is_judged_though_an_alert_was_removed_meanwhile() -> None:
         slot = next_slot("a", 300, NOON + MINUTE)
         world.tick(slot.replace(second=0) + 3 * MINUTE)
         assert world.state("a") == "down"
+
+
+def test_message_from_before_a_removal_leaves_the_new_record_alone(world: World) -> None:
+    """A target was removed and added again while a message for an earlier tick was on its way.
+
+    The new record had come to the version that the message was planned with, and its outage was overwritten.
+    """
+    world.put_target("a", delay_up=300)
+    world.tick(NOON)
+    planned = world.store.read_record("a")
+    late = PlannedTest(parse_target({"target_id": "a", "host": "pop.example.net", "delay_up": 300}), planned)
+    world.dynamodb.delete_item(TableName="Targets", Key={"target_id": {"S": "a"}})
+    world.tick(NOON + 2 * MINUTE)
+    world.put_target("a", failures_per_alert=1, max_alerts=0)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON + 3 * MINUTE)
+    record = world.store.read_record("a")
+    assert (record.version, record.health.state) == (planned.version, State.DOWN)
+    world.do(Batch(NOON + MINUTE, NOON + 2 * MINUTE, 1, 0, (late,), {}))
+    assert world.store.read_record("a") == record
 
 
 def recover(world: World) -> None:

@@ -158,16 +158,14 @@ class Store:
             values={":tick": to_plain(mark.tick)},
         )
 
-    def commit(self, record: Record, expected: int) -> Record | None:
-        """Write the record if the table still holds version `expected` of it (0: none).
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
+        """Write the record if the table still holds version `expected` of it (0: none), with a tick not after `judged`.
 
         Returns None when the table now holds it, else the record that it holds instead. This is the commit point of a
         judgement: the state and its outbox (transition and alert) are one item, so a crash never separates them.
         """
-        condition, values = "version = :expected", {":expected": expected}
-        if not expected:
-            condition, values = "attribute_not_exists(target_id)", {}
-        conflicting = self._put_status(to_plain(record), condition, values=values)
+        condition, values, names = _unchanged(expected, judged)
+        conflicting = self._put_status(to_plain(record), condition, values=values, names=names)
         if conflicting is None:
             return None
         stored = _record_of(conflicting)
@@ -178,13 +176,16 @@ class Store:
 
     def delete_record(self, record: Record) -> None:
         """Delete the record of a target that its user removed, unless the record has changed since it was read."""
+        condition, values, names = _unchanged(record.version, record.tick)
+        options: Any = {"ExpressionAttributeNames": names} if names else {}
         try:
             answer = self._dynamodb.delete_item(
                 TableName=self._tables.status,
                 Key={"target_id": {"S": record.target_id}},
-                ConditionExpression="version = :version",
-                ExpressionAttributeValues={":version": {"N": str(record.version)}},
+                ConditionExpression=condition,
+                ExpressionAttributeValues=to_item(values),
                 ReturnConsumedCapacity="TOTAL",
+                **options,
             )
             self.capacity.add(self.capacity.write, answer)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
@@ -399,6 +400,20 @@ def _is_usable(target_id: str) -> bool:
             "An item of the Targets table cannot be tested: change its id.", extra={"target_id": target_id[:128]}
         )
     return usable
+
+
+def _unchanged(version: int, judged: datetime | None) -> tuple[str, Plain, dict[str, str]]:
+    """A condition, with its values and names, that a record of Status is still the one that was read.
+
+    A target that was removed and added again has a new record, whose versions begin at 1: the version of a record that
+    was read before the removal may come again. Its tick does not, as the new record is judged for later ticks only.
+    """
+    if not version:
+        return "attribute_not_exists(target_id)", {}, {}
+    if judged is None:
+        return "version = :version", {":version": version}, {}
+    values: Plain = {":version": version, ":judged": to_plain(judged)}
+    return "version = :version AND #tick <= :judged", values, {"#tick": "tick"}
 
 
 def _record_of(item: Plain) -> Record:

@@ -109,7 +109,7 @@ class Committer:
         judgement = forget(record.health, tick)
         if judgement.transition:
             after = self._next_version(record, judgement, None, tick)
-            if self._store.commit(after, record.version) is not None:
+            if self._store.commit(after, record.version, record.tick) is not None:
                 return
             record = self._try_to_deliver(after, after.outbox)
         if not record.outbox:
@@ -166,7 +166,7 @@ class Committer:
         for _ in range(COLLISIONS):
             base, judgement, message = decide(record)
             after = self._next_version(base, judgement, message, tick)
-            newer = self._store.commit(after, record.version)
+            newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
                 # Committed. From here on a death loses nothing: the outbox in the record says what is left to do.
                 # Older entries of the outbox belong to whoever committed them, or to `deliver_left_behind`.
@@ -221,7 +221,7 @@ class Committer:
         now = self._clock()
         outbox = tuple(replace(entry, committed_at=now) if entry in left else entry for entry in record.outbox)
         claimed = replace(record, version=record.version + 1, outbox=outbox, writer=self._writer)
-        newer = self._store.commit(claimed, record.version)
+        newer = self._store.commit(claimed, record.version, record.tick)
         return (claimed, True) if newer is None else (newer, False)
 
     def _deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool) -> Record:
@@ -269,7 +269,7 @@ class Committer:
         That sweep finds their notes in History, so it sends nothing twice.
         """
         after = replace(record.without(delivered), writer=self._writer)
-        return self._store.commit(after, record.version) or after
+        return self._store.commit(after, record.version, record.tick) or after
 
 
 def _with_last_good(
