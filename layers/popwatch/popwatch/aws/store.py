@@ -56,6 +56,8 @@ LONGEST_ID = 1024
 """Bytes of a target's id: it is part of History's partition keys, which take 2,048 bytes."""
 
 KeptAs = Literal["samples", "hours", "days"]
+"""What History keeps of tests, as its partition keys begin."""
+
 TargetSamples = Mapping[str, Sample]
 TargetTotals = Mapping[str, Totals]
 
@@ -85,8 +87,8 @@ class Capacity:
 
     def add(self, kind: dict[str, float], answer: Mapping[str, Any]) -> None:
         """Add the capacity that an answer of DynamoDB reports."""
-        consumed = answer.get("ConsumedCapacity")
-        for part in consumed if isinstance(consumed, list) else [consumed] if consumed else []:
+        consumed = answer.get("ConsumedCapacity", [])
+        for part in consumed if isinstance(consumed, list) else [consumed]:
             kind[part["TableName"]] = kind.get(part["TableName"], 0.0) + part["CapacityUnits"]
 
 
