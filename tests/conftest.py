@@ -1,5 +1,6 @@
 """Fixtures of all tests: no test reaches AWS or the caller's own account."""
 
+import gc
 from collections.abc import Iterator
 from functools import cache
 from random import Random
@@ -7,6 +8,8 @@ from random import Random
 import botocore.session
 import pytest
 from hypothesis import settings
+
+from tests.open_sockets import listeners
 
 settings.register_profile("popwatch", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("popwatch")
@@ -42,6 +45,18 @@ def fake_credentials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         _fake(environment)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_listener_is_forgotten() -> Iterator[None]:
+    """A test that forgets a listener fails itself: the garbage collector's ResourceWarning comes before its end.
+
+    A listener that something still holds is not forgotten: it may be that of a fixture of the whole module.
+    """
+    before = listeners()
+    yield
+    if not listeners() <= before:
+        gc.collect()
 
 
 def _fake(environment: pytest.MonkeyPatch) -> None:
