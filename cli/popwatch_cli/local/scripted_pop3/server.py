@@ -206,10 +206,11 @@ class _Wire:
 async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     connection = Connection(time.time())
     port.connections.append(connection)
-    script, argument = find(port.script)
     try:
-        with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
-            await script(_Wire(port, connection, reader, writer), argument)
+        if port.script != "refused":  # else it was accepted just before its port was closed
+            script, argument = find(port.script)
+            with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
+                await script(_Wire(port, connection, reader, writer), argument)
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
