@@ -1,8 +1,8 @@
-"""The deployed handler, within the function's own process, by a fast clock.
+"""The deployed handler, within the function's own process, by a clock that a test steps.
 
 The function's handler is set to `tests.fast_function.handler`. What runs is the code that was deployed, with three
-changes: it asks the fast clock for the time, outcomes bear the time of that clock, and delays of messages are shorter
-by its speed. Each record that DynamoDB took is added to a journal, as a test that polls the table could miss one.
+changes: it asks the test's clock for the time, outcomes bear the time of that clock, and delays of messages are
+shorter. Each record that DynamoDB took is added to a journal, as a test that polls the table could miss one.
 """
 
 import json
@@ -15,10 +15,10 @@ from typing import Any
 
 import boto3
 
-from tests.fast_clock import Clock
+from tests.fast_clock import SteppedClock
 
 _given: dict[str, Any] = json.loads(os.environ["FAST_CLOCK"])
-_clock = Clock(**_given["clock"])
+_clock = SteppedClock(**_given["clock"])
 _function: Any = import_module("check_targets")
 handler = _function.handler
 
@@ -35,7 +35,7 @@ class FastQueue(_function.BatchQueue):  # type: ignore[misc]
     """The real queue, with delays in whole real seconds, as SQS takes them."""
 
     def send(self, work: Any, delay_seconds: int = 0) -> int:
-        return int(super().send(work, ceil(delay_seconds / _clock.speed)))
+        return int(super().send(work, ceil(delay_seconds / _given["speed"])))
 
 
 def _keep(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

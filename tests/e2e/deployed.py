@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,11 +23,11 @@ from popwatch.queries.history import event_to_json
 from popwatch_cli.installation import Installation, find_local
 from popwatch_cli.local.alert_feed import QUEUE_NAME, AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
-from tests.fast_clock import Clock
+from tests.fast_clock import SteppedClock
 from tests.tables import NAMES, keys_of
 
 PROJECT = Path(__file__).parents[2]
-MINUTE = timedelta(minutes=1)
+MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,15 @@ class Deployed:
             )
 
     @contextmanager
-    def by_fast_clock(self, speed: float) -> Iterator["FastStack"]:
-        """The function by a clock of `speed`, which shows the true time now."""
-        fast = FastStack(self, Clock.starting(datetime.now(UTC).replace(microsecond=0), speed))
-        fast.journal.unlink(missing_ok=True)
-        given = {"clock": asdict(fast.clock), "journal": str(fast.journal)}
-        variables = {"FAST_CLOCK": json.dumps(given), "FUNCTION_TIMEOUT_SECONDS": str(round(120 * speed))}
-        with self.handled_by("tests.fast_function", variables):
-            yield fast
+    def by_stepped_clock(self, speed: float) -> Iterator["SteppedStack"]:
+        """The function by a clock that the test steps from the present on; delays are `speed` times shorter."""
+        start = datetime.now(UTC).replace(microsecond=0)
+        stepped = SteppedStack(self, SteppedClock(start.isoformat(), str(self.local.folder / "clock")))
+        stepped.clock.set(0)
+        stepped.journal.unlink(missing_ok=True)
+        given = {"clock": asdict(stepped.clock), "speed": speed, "journal": str(stepped.journal)}
+        with self.handled_by("tests.fast_function", {"FAST_CLOCK": json.dumps(given)}):
+            yield stepped
 
     def process_ids(self) -> list[int]:
         """The processes of the function that run now."""
@@ -202,11 +204,11 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
-class FastStack:
-    """The stack whose function goes by a fast clock."""
+class SteppedStack:
+    """The stack whose function goes by a clock that the test steps."""
 
     stack: Deployed
-    clock: Clock
+    clock: SteppedClock
 
     @property
     def journal(self) -> Path:
@@ -229,28 +231,21 @@ class FastStack:
         return found
 
     def run(
-        self, target_id: str, until: Sequence[float], before: Callable[[timedelta], None] = lambda _: None
+        self, target_id: str, expected: Sequence[float], before: Callable[[timedelta], None] = lambda _: None
     ) -> dict[float, Record]:
-        """A tick each minute until a target has been judged at all of these seconds; `before` is called before each.
+        """A tick each minute until a target has been tested at all of these seconds; the records of those tests.
 
-        A tick waits a while for the tests that are due before it: on a busy machine a message may come later.
+        The clock steps from one tick or expected test to the next. `before` is called before each tick.
         """
-        elapsed = timedelta()
-
-        def advance() -> bool:
-            nonlocal elapsed
-            late = self.clock.now() - (self.start + elapsed)
-            seen = self.records(target_id)
-            awaited = {second for second in until if second < elapsed.total_seconds()}
-            if late >= PATIENCE or (late >= timedelta() and awaited <= seen.keys()):
-                before(elapsed)
-                assert self.stack.tick(self.start + elapsed) is None
-                elapsed += MINUTE
-            return until[-1] in seen
-
-        self.stack.wait_for(f"the test at {until[-1]:.0f} s", advance, seconds=60)
+        ticks = range(0, int(expected[-1]) + 1, MINUTE)
+        for seconds in sorted({*ticks, *expected}):
+            self.clock.set(seconds)
+            if seconds in ticks:
+                before(timedelta(seconds=seconds))
+                assert self.stack.tick(self.start + timedelta(seconds=seconds)) is None
+            if seconds in expected:
+                self.stack.wait_for(f"the test at {seconds:.0f} s", partial(self._has, target_id, seconds))
         return self.records(target_id)
 
-
-PATIENCE = timedelta(seconds=50)
-"""By the fast clock. Later than a minute, and tests of the tick before would be stale."""
+    def _has(self, target_id: str, seconds: float) -> bool:
+        return seconds in self.records(target_id)

@@ -1,6 +1,6 @@
 """The reference table, failure 1 to 10, by the deployed stack: real ticks, real queue delays, a real refusing port.
 
-Ticks, delays and the function go by one clock that is faster than the real one.
+Ticks and the function go by a clock that the test steps; delays are shorter by `SPEED`.
 """
 
 import pytest
@@ -16,7 +16,7 @@ ELAPSED = [0, 10, 20, 40, 60, 80, 100, 120, 140, 150]
 """Seconds: the table's 30, 60 and 30 with a third of each delay: warn 10, down 20, lost 10."""
 
 SPEED = 10
-"""The shortest delay is a second, which is the least that SQS takes."""
+"""How much shorter the queue's delays are: the shortest is a second, which is the least that SQS takes."""
 
 
 def test_reference_table_by_the_deployed_stack(stack: Deployed, server: ScriptedServer) -> None:
@@ -24,8 +24,8 @@ def test_reference_table_by_the_deployed_stack(stack: Deployed, server: Scripted
     port = server.listen("refused")
     fields = {"delay_up": 10, "delay_warn": 10, "delay_down": 20, "delay_lost": 10, "failures_per_alert": 3}
     stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": port, "max_alerts": 3, **fields})
-    with stack.by_fast_clock(SPEED) as fast:
-        records = fast.run("a", ELAPSED)
+    with stack.by_stepped_clock(SPEED) as stepped:
+        records = stepped.run("a", ELAPSED)
     assert [record.health.failures for record in records.values()] == list(range(1, 11))
     assert [record.health.state for record in records.values()] == STATES
     assert [record.health.alerts_sent for record in records.values()] == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3]

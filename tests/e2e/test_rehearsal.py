@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
 
 FIELDS = {"delay_warn": 10, "delay_down": 30, "delay_lost": 60, "failures_per_alert": 2, "max_alerts": 2}
 SPEED = 10
-"""Of the stack's clock: the shortest delay is a second, which is the least that SQS takes."""
+"""How much shorter the queue's delays are: the shortest is a second, which is the least that SQS takes."""
 
 
 def test_what_was_simulated_happens(
@@ -30,8 +30,8 @@ def test_what_was_simulated_happens(
     def play(elapsed: timedelta) -> None:
         server.play(port, "refused" if timedelta() < elapsed < outage else "healthy")
 
-    with stack.by_fast_clock(SPEED) as fast:
-        records = fast.run("a", [step["elapsed_seconds"] for step in predicted], play)
+    with stack.by_stepped_clock(SPEED) as stepped:
+        records = stepped.run("a", [step["elapsed_seconds"] for step in predicted], play)
     seen = {elapsed: (str(record.health.state), record.health.failures) for elapsed, record in records.items()}
     rows = [(step["elapsed_seconds"], (step["state"], step["failures"])) for step in predicted]
     with capsys.disabled():

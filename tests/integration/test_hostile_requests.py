@@ -69,7 +69,7 @@ def send(address: str, *parts: bytes) -> bytes:
 def test_garbage_is_answered_or_closed(address: str, start: bytes, lines: list[bytes], rest: bytes) -> None:
     """No exception in the server (pytest would report a thread's exception), and no data in the response."""
     received = send(address, b"\r\n".join([start, *lines, b"", rest]))
-    assert b'"targets"' not in received or start == b"GET /api/status HTTP/1.1"
+    assert b'"targets":' not in received or start.startswith((b"GET /api/status ", b"GET /api/status?"))
 
 
 @pytest.mark.parametrize(
