@@ -115,7 +115,7 @@ class Conversation:
         """Take bytes that have arrived; bytes after the end of the conversation are dropped."""
         if self._state is _TLS and data:
             # Plain text after the reply to STLS. In the buffer it would later pass for the server's encrypted reply, so
-            # that an attacker on the path could inject it (the flaw of CVE-2011-0411). An honest server sends none.
+            # that an attacker on the path could inject one ("response injection", CVE-2020-14954). Servers send none.
             self._fail("stls-injection", b"")
         # In pieces, so that the buffer never holds more than one line and one octet, however much has arrived.
         while data and self._state is not _DONE:
