@@ -7,7 +7,8 @@ page begins with new data, and what its commands change applies to the commands 
 
         $ popwatch status
 
-What differs between runs is not compared: milliseconds of a real test, message ids of SNS.
+What differs between runs is not compared: milliseconds of a real test and the clock that measured them (the first test
+of a process may come before the kernel's time stamps begin), message ids of SNS.
 """
 
 import re
@@ -23,6 +24,7 @@ INDENT = "    "
 PROMPT = f"{INDENT}$ "
 VARYING = (
     (re.compile(r"\b\d+(?:\.\d+)? ms"), "# ms"),
+    (re.compile(r"by the (?:kernel|program)'s clock"), "by # clock"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "#"),
 )
 """What is not compared, and what replaces it."""
