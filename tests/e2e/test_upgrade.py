@@ -121,7 +121,7 @@ def course(server: ScriptedServer) -> Course:
 def test_upgrade_and_way_back_lose_nothing(clone: Clone, course: Course, capsys: pytest.CaptureFixture[str]) -> None:
     """States, outages, debts and history outlast the upgrade; every alert is sent once, with the true outage."""
     began = time.monotonic()
-    old = clone.deploy_first_version()
+    old = clone.deploy_older_version()
     put_targets(clone, course.ports)
     course.tell("minute", "version")
     course.run(old, FIRST[:-1], "first")
@@ -147,7 +147,7 @@ def test_upgrade_and_way_back_lose_nothing(clone: Clone, course: Course, capsys:
     assert_all_tests_are_counted(new, course)
     assert "DOWN 1/3" in clone.popwatch("history", "mail-down")
 
-    back = clone.deploy_first_version()
+    back = clone.deploy_older_version()
     course.tell("", "back: git checkout, make deploy")
     assert data_of(back) == data_of(old)
     course.run(back, BACK[:1], "first")

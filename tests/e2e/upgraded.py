@@ -15,11 +15,11 @@ from popwatch_cli.installation import find_local
 from popwatch_cli.local.alert_feed import AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.e2e.deployed import Deployed
-from tests.older_versions import PROJECT, unpack
+from tests.older_versions import FIRST_WHOLE_VERSION, PROJECT, unpack
 
 PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "cli")
-FIRST_PARTS = PARTS[:-1]
-"""The first version's command is in its layer."""
+OLDER_PARTS = PARTS[:-1]
+"""Older versions have the command in their layer."""
 
 DEPLOY = """
 import sys
@@ -34,7 +34,7 @@ COMMAND = "from {cli}.main import main; main()"
 
 @dataclass(slots=True)
 class Clone:
-    """A user's clone, in which the first whole version or this one is checked out, and the local AWS."""
+    """A user's clone, in which an older version or this one is checked out, and the local AWS."""
 
     folder: Path
     cloud: LocalStack
@@ -52,10 +52,10 @@ class Clone:
         finally:
             cloud.stop()
 
-    def deploy_first_version(self) -> Deployed:
-        """Check out the first whole version and deploy it."""
+    def deploy_older_version(self, version: str = FIRST_WHOLE_VERSION) -> Deployed:
+        """Check out an older version and deploy it."""
         self._empty()
-        unpack(self.folder, *FIRST_PARTS)
+        unpack(self.folder, *OLDER_PARTS, version=version)
         return self._deploy()
 
     def deploy_this_version(self) -> Deployed:
@@ -71,26 +71,10 @@ class Clone:
 
     def popwatch(self, *arguments: str) -> str:
         """What `popwatch --local` of the checked-out version prints; sweeps of long ago make it exit with 3."""
-        return self._run(COMMAND, "--local", *arguments, codes=(0, 3))
+        return self.run(COMMAND, "--local", *arguments, codes=(0, 3))
 
-    def _empty(self) -> None:
-        for part in PARTS:
-            path = self.folder / part
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-
-    def _deploy(self) -> Deployed:
-        self._run(DEPLOY, str(self.cloud.port))
-        outputs = self.cloud.folder / "outputs.json"
-        self.cloud.outputs = dict(json.loads(outputs.read_text())["outputs"])
-        installation = find_local(outputs)
-        self.feed = self.feed or AlertFeed(installation)  # who has subscribed does not do so again after an upgrade
-        return Deployed(self.cloud, installation, self.feed)
-
-    def _run(self, program: str, *arguments: str, codes: Collection[int] = (0,)) -> str:
-        """Run a program with the checked-out version's package, in an empty HOME."""
+    def run(self, program: str, *arguments: str, codes: Collection[int] = (0,)) -> str:
+        """What a program prints that runs on the checked-out version's package, in an empty HOME."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
         packages = os.pathsep.join(str(self.folder / part) for part in ("layers/popwatch", "cli"))
@@ -107,3 +91,19 @@ class Clone:
         )
         assert ended.returncode in codes, ended.stdout + ended.stderr
         return ended.stdout
+
+    def _empty(self) -> None:
+        for part in PARTS:
+            path = self.folder / part
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _deploy(self) -> Deployed:
+        self.run(DEPLOY, str(self.cloud.port))
+        outputs = self.cloud.folder / "outputs.json"
+        self.cloud.outputs = dict(json.loads(outputs.read_text())["outputs"])
+        installation = find_local(outputs)
+        self.feed = self.feed or AlertFeed(installation)  # subscribed once: an upgrade keeps the subscription
+        return Deployed(self.cloud, installation, self.feed)
