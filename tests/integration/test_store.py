@@ -1,6 +1,8 @@
 """The store and DynamoDB: conditions, versions, repeated writes, expiry, and what users write."""
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
@@ -11,7 +13,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from popwatch.aws.items import to_item
+from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import OPERATIONS
 from popwatch.aws.store import Store, SweepMark, Tables
 from popwatch.model.health import Health, State, Transition
@@ -21,6 +23,7 @@ from popwatch.model.records import Action, Note, OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
+from popwatch.queries.history import event_to_json
 from tests.integration.world import MINUTE, NOON, TABLES, World
 
 
@@ -214,6 +217,26 @@ def test_notes_are_events_of_their_target(world: World) -> None:
     world.store.put_note("a", note)
     [event] = world.store.read_events("a")
     assert (event.kind, event.tick, event.what) == ("note", NOON, note)
+
+
+def test_events_are_shown_under_the_names_that_they_are_stored_with(world: World) -> None:
+    """`popwatch history --json` and the API give each field of an item, and no other."""
+    [entry] = FULL.outbox
+    world.store.put_transition("a", entry)
+    world.store.put_alert("a", entry, "id-1", NOON, summary=True)
+    world.store.put_note("a", Note(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE))
+    stored = []
+    for item in world.dynamodb.scan(TableName="History")["Items"]:
+        fields = from_item(item)
+        kind, tick, _ = fields["sk"].split("#")
+        own = {name: value for name, value in fields.items() if name not in ("pk", "sk", "expires_at")}
+        stored.append(own | {"kind": kind, "tick": tick})
+    shown = [event_to_json(event) for event in world.store.read_events("a")]
+    assert sorted(map(json_text, shown)) == sorted(map(json_text, stored))
+
+
+def json_text(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard"])

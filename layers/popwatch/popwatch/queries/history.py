@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepMark, TargetTotals
 from popwatch.decisions.schedule import SILENT_AFTER, batch_of
 from popwatch.model.health import State, Transition
 from popwatch.model.plain import to_plain
@@ -27,7 +27,6 @@ THREADS = 16
 """Reads under way at once."""
 
 _T = TypeVar("_T")
-TotalsByTarget = Mapping[str, Totals]
 
 Stretch = tuple[datetime, datetime]
 """A part of a period: from the first time until just before the second."""
@@ -47,7 +46,7 @@ class Stretches(NamedTuple):
     samples: Sequence[Stretch]
 
 
-def read_totals(store: Store, mark: SweepMark, period: Period) -> TotalsByTarget:
+def read_totals(store: Store, mark: SweepMark, period: Period) -> TargetTotals:
     """The totals of each target in a period."""
     parts = stretches(mark, period, store.oldest_sample)
     batches = _all_batches(mark)
@@ -211,13 +210,14 @@ def transitions_of(events: Iterable[HistoryEvent]) -> list[Transition]:
 
 
 def event_to_json(event: HistoryEvent) -> dict[str, Any]:
-    """An event for programs, under the names that it is stored with."""
+    """An event for programs, under the names that it is stored with; whole numbers have no fraction."""
     fields: dict[str, Any] = to_plain(event.what)
     if isinstance(event.what, PublishedAlert):
         alert = event.what
         about = {"message_id": alert.message_id, "sent_at": iso(alert.sent_at), "summary": alert.summary}
         fields = about | to_plain(alert.message)
-    return fields | {"kind": event.kind.value, "tick": iso(event.tick)}
+    numbers = {name: int(value) for name, value in fields.items() if isinstance(value, float) and value.is_integer()}
+    return fields | numbers | {"kind": event.kind.value, "tick": iso(event.tick)}
 
 
 def read_gaps(store: Store, mark: SweepMark, period: Period, now: datetime) -> list[Stretch]:

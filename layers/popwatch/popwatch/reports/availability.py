@@ -98,19 +98,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class TargetPeriod:
-    """One target in a period: its spans, the times that they add up to, and the totals of its tests.
-
-    `transitions` are those in the period or after it, as far as they were read.
-    """
+    """One target in a period: its spans, the times that they add up to, and the totals of its tests."""
 
     spans: Sequence[Span]
     times: Times
     totals: Totals
-    transitions: Sequence[Transition] = ()
 
 
 def target_period(
-    transitions: Sequence[Transition],
+    transitions: Iterable[Transition],
     health: Health,
     totals: Totals,
     period: Period,
@@ -122,7 +118,7 @@ def target_period(
     the time up, since what is inconclusive at a tick is tested again at the next.
     """
     found = spans(transitions, health.state, health.since, period, gaps)
-    return TargetPeriod(found, times(found, totals.inconclusive * TICK), totals, transitions)
+    return TargetPeriod(found, times(found, totals.inconclusive * TICK), totals)
 
 
 def spans(
