@@ -1,6 +1,8 @@
 """A deployed local stack for tests: ticks at chosen times, targets, alerts, the function's processes."""
 
+import fcntl
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -54,7 +56,7 @@ class Deployed:
         )
         try:
             local.start()
-            local.build()
+            build_once(local)
             local.deploy()
             installation = find_local(folder / "outputs.json")
             yield cls(local, installation, AlertFeed(installation))
@@ -201,6 +203,23 @@ class Deployed:
         for found in sns.list_subscriptions_by_topic(TopicArn=self.local.outputs["AlertTopicArn"])["Subscriptions"]:
             if not found["Endpoint"].endswith(f":{QUEUE_NAME}"):
                 sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
+
+
+def build_once(local: LocalStack) -> None:
+    """`sam build`, or a copy of what another test of this run has built, in the same worker of xdist or in another."""
+    worker = local.folder.parent  # .../popen-gw0/stack0, in pytest's folder of this run
+    if not worker.name.startswith("popen-"):
+        local.build()
+        return
+    shared, own = worker.parent / "built", local.folder / "build"
+    with (worker.parent / "built.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            local.build()
+            shutil.copytree(own, shared.with_suffix(".new"), symlinks=True)
+            shared.with_suffix(".new").rename(shared)
+    if not own.exists():
+        shutil.copytree(shared, own, symlinks=True)
 
 
 @dataclass(frozen=True, slots=True)
