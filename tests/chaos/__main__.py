@@ -45,13 +45,13 @@ def _run(options: argparse.Namespace) -> int:
     figures.cpu_seconds = process_time()
     print(f"seed {options.seed}\n\n{campaign.report(figures)}")
     if figures.findings:
-        return _tell_failure(options.seed, options.hours, figures)
+        return _report_failure(options.seed, options.hours, figures)
     if options.write:
         _write(options.seed, options.hours, figures)
     return 0
 
 
-def _tell_failure(seed: str, hours: float, figures: campaign.Figures) -> int:
+def _report_failure(seed: str, hours: float, figures: campaign.Figures) -> int:
     plan, finding = figures.findings[0]
     print(f"\nBROKEN in {plan.seed}: {finding}", file=sys.stderr)
     print(f"See it again: make chaos SEED={seed} HOURS={hours:g} ONLY={plan.seed}", file=sys.stderr)

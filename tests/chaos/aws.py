@@ -52,7 +52,7 @@ class Wire:
         return self._process.engine.now
 
     def call(self, service: str, operation: str, effect: Callable[[bool], Answer]) -> Answer:
-        """Make a call; `effect`, which is told whether its answer will arrive, is what AWS does."""
+        """Make a call; `effect`, which receives whether its answer will arrive, is what AWS does."""
         error: Exception = refusal("InternalServerError", operation)
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -75,7 +75,7 @@ class Wire:
         raise error
 
     def seen(self) -> float:
-        """The moment as of which an eventually consistent read is answered."""
+        """The time as of which an eventually consistent read is answered."""
         return self.now - self._faults.uniform(0.0, STALE_SECONDS) if self._strikes("stale_read") else math.inf
 
     def _strikes(self, kind: str) -> bool:
@@ -152,7 +152,7 @@ class DynamoDB:
         return Paginator(self.scan if operation == "scan" else self.query)
 
     def _watched(self, request: dict[str, Any], call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Tell the evidence of a note that could not be made, as that may send an alert again."""
+        """Add a note that could not be made to the evidence, as its alert may be sent again."""
         try:
             return call()
         except (ClientError, ReadTimeoutError) as error:

@@ -34,7 +34,7 @@ Decide = Callable[[Record], tuple[Record, Judgement, Message | None]]
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A bug, and the kinds of findings of which one at least must tell of it."""
+    """A bug, and the kinds of findings of which at least one must result from it."""
 
     code: Code
     found_as: tuple[str, ...]
@@ -58,7 +58,7 @@ class TickForgotten(Store):
 
 
 class PendingForgotten(Store):
-    """What a commit owes is not in its record."""
+    """The outbox is not in the record that is committed."""
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
         return super().commit(replace(record, outbox=()), expected, judged)
@@ -72,7 +72,7 @@ class HeldForgotten(Store):
 
 
 class FlappingForgotten(Store):
-    """That people were told that a target flaps is not in the record."""
+    """That an alert has said that a target flaps is not in the record."""
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
         return super().commit(replace(record, health=replace(record.health, flapping=False)), expected, judged)
@@ -141,7 +141,7 @@ class RetestsDropped(BatchQueue):
 
 
 class PublishesFirst(Committer):
-    """An alert is published before its judgement is committed, and not owed."""
+    """An alert is published before its judgement is committed, and is not in the outbox."""
 
     def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record:
         _, _, message = decide(test.record)
@@ -158,15 +158,15 @@ class NotedFirst(Committer):
         return super()._send_or_hold(record, entry, message)
 
 
-class NothingSettled(Committer):
-    """What a dead invocation owes is left for ever."""
+class NothingDelivered(Committer):
+    """The outbox of a dead invocation is never delivered."""
 
     def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:  # noqa: ARG002 - that is the bug
         return record
 
 
-class SettledTooSoon(Committer):
-    """What is owed counts as left behind at once."""
+class DeliveredTooSoon(Committer):
+    """An outbox counts as left behind at once."""
 
     def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:
         return super().deliver_left_behind(record, dead_since + timedelta(minutes=2))
@@ -209,22 +209,22 @@ class Miscounted(JudgedOtherwise):
         return replace(test, target=replace(test.target, policy=policy))
 
 
-class RecoveryUntold(JudgedOtherwise):
-    """Nobody hears that an outage is over."""
+class RecoveryNotSent(JudgedOtherwise):
+    """No one is notified that an outage is over."""
 
     def _other(self, test: PlannedTest) -> PlannedTest:
         return replace(test, target=replace(test.target, policy=replace(test.target.policy, alert_recovery=False)))
 
 
-class GatewayUnheeded(JudgedOtherwise):
+class GatewayIgnored(JudgedOtherwise):
     """A target's alerts are not held while the one that it depends on fails."""
 
     def _other(self, test: PlannedTest) -> PlannedTest:
         return replace(test, failing_parent="")
 
 
-class ForgottenWithDebts(Sweep):
-    """A removed target is forgotten before what was owed for it has been sent."""
+class ForgottenWithOutbox(Sweep):
+    """A removed target is forgotten before its outbox has been delivered."""
 
     def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
         targets = {item["target_id"] for item in self._store.read_targets()[1]}
@@ -303,16 +303,16 @@ BUGS = {
     "retests dropped": Bug(Code(dispatcher=RetestsDropped), ("not tested in time",)),
     "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),
     "noted before SNS answered": Bug(_committing(NotedFirst), ("noted unsent",)),
-    "nothing settled": Bug(_committing(NothingSettled), ("alert lost", "transition lost")),
-    "settled too soon": Bug(_committing(SettledTooSoon), ("sent twice",), OVERLAPPING),
+    "nothing settled": Bug(_committing(NothingDelivered), ("alert lost", "transition lost")),
+    "settled too soon": Bug(_committing(DeliveredTooSoon), ("sent twice",), OVERLAPPING),
     "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),
     "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "noted unsent")),
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
-    "recovery untold": Bug(_committing(RecoveryUntold), ("wrong alert",)),
-    "gateway unheeded": Bug(_committing(GatewayUnheeded), ("wrong state",)),
+    "recovery untold": Bug(_committing(RecoveryNotSent), ("wrong alert",)),
+    "gateway unheeded": Bug(_committing(GatewayIgnored), ("wrong state",)),
     "held forgotten": Bug(Code(store=HeldForgotten), ("wrong state", "wrong alert", "alert lost")),
     "flapping forgotten": Bug(Code(store=FlappingForgotten), ("wrong state", "wrong alert")),
-    "forgotten with debts": Bug(Code(sweep=ForgottenWithDebts), ("alert lost", "transition lost")),
+    "forgotten with debts": Bug(Code(sweep=ForgottenWithOutbox), ("alert lost", "transition lost")),
     "removed, not forgotten": Bug(Code(sweep=RemovedNotForgotten), ("ghost",)),
     "marked too soon": Bug(Code(sweep=MarkedTooSoon), ("not tested in time",)),
     "missed ticks forgotten": Bug(Code(sweep=MissedTicksForgotten), ("not tested in time",)),

@@ -205,22 +205,22 @@ def _drop_chunks(names: Sequence[str], still_shows: Callable[[Collection[str]], 
 
 def trace(world: Ran, finding: Finding) -> str:
     """What happened around a finding: of its target, and of every invocation that had to do with it."""
-    moment = world.evidence.times[min(finding.order, len(world.evidence.times) - 1)]
-    of_target = [when for when, _, fact in _facts(world) if finding.target in _targets_of(fact) and when <= moment]
-    since, until = min(of_target[-8:], default=moment) - timedelta(minutes=2), moment + timedelta(minutes=5)
-    told = [
+    time = world.evidence.times[min(finding.order, len(world.evidence.times) - 1)]
+    of_target = [when for when, _, fact in _facts(world) if finding.target in _targets_of(fact) and when <= time]
+    since, until = min(of_target[-8:], default=time) - timedelta(minutes=2), time + timedelta(minutes=5)
+    shown = [
         (when, number, _describe(fact))
         for when, number, fact in _facts(world)
         if finding.target in _targets_of(fact) and since <= when <= until
     ]
-    concerned = {number for _, number, _ in told}
-    told += [
+    concerned = {number for _, number, _ in shown}
+    shown += [
         (when, number, what)
         for when, number, what in world.trace
         if since <= when <= until and (number in concerned or (not number and _concerns(what, finding.target)))
     ]
     lines = [
-        f"{when:%d %H:%M:%S.%f} {number or '':>6} {what}" for when, number, what in sorted(told, key=lambda it: it[0])
+        f"{when:%d %H:%M:%S.%f} {number or '':>6} {what}" for when, number, what in sorted(shown, key=lambda it: it[0])
     ]
     return "\n".join(lines)
 
@@ -251,14 +251,16 @@ def _describe(fact: object) -> str:
         case Tested():
             return f"{fact.target} tested for {fact.tick:%H:%M:%S}: {'passed' if fact.passed else 'failed'}"
         case Judged():
-            what = "settled" if fact.settles else f"{fact.state}, {fact.failures} failures, {fact.alerts} alerts"
-            owed = "".join(f", owes {alert.event} {alert.number}" for alert in fact.owed)
-            return f"{fact.target} version {fact.version} for {fact.tick:%H:%M:%S}: {what}{owed}"
+            what = (
+                "outbox delivered" if fact.delivers else f"{fact.state}, {fact.failures} failures, {fact.alerts} alerts"
+            )
+            pending = "".join(f", pending {alert.event} {alert.number}" for alert in fact.outbox)
+            return f"{fact.target} version {fact.version} for {fact.tick:%H:%M:%S}: {what}{pending}"
         case Recorded():
             return f"{fact.target} {fact.previous} to {fact.state} put into History"
         case Sent():
-            told = ", ".join(f"{alert.target} {alert.event} {alert.number}" for alert in fact.alerts)
-            return f"SNS took {told}{'' if fact.answered else ', its answer was lost'}"
+            alerts = ", ".join(f"{alert.target} {alert.event} {alert.number}" for alert in fact.alerts)
+            return f"SNS took {alerts}{'' if fact.answered else ', its answer was lost'}"
         case Noted():
             return f"{fact.alert.target} {fact.alert.event} {fact.alert.number} noted as sent"
         case Forgotten():

@@ -28,9 +28,9 @@ class Engine:
         self._hub = getcurrent()
         self._begun: set[greenlet] = set()
 
-    def at(self, moment: float, do: Callable[[], object]) -> None:
-        """Have something done at a moment, after what was planned for it before."""
-        heapq.heappush(self._agenda, (max(moment, self.now), next(self._order), do))
+    def at(self, time: float, do: Callable[[], object]) -> None:
+        """Have something done at a time, after what was planned for that time before."""
+        heapq.heappush(self._agenda, (max(time, self.now), next(self._order), do))
 
     def run(self, until: float) -> None:
         """Let time pass."""
@@ -71,7 +71,7 @@ class Engine:
 
 
 class Process:
-    """One invocation of the function: it has a name, a clock of its own, and may die at any moment."""
+    """One invocation of the function: it has a name, a clock of its own, and may die at any time."""
 
     def __init__(self, engine: Engine, number: int) -> None:
         self.engine, self.number, self.skew = engine, number, 0.0

@@ -1,4 +1,4 @@
-"""What happened, in the model's words: read from what reached AWS, by the forms that docs/architecture.md gives.
+"""What happened, as the model's facts: read from what reached AWS, by the forms that docs/architecture.md gives.
 
 This knows how records, History and messages are written, and nothing of how popwatch decides.
 """
@@ -71,11 +71,11 @@ class Evidence:
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
         """SNS took a message."""
         email = json.loads(request["Message"])["email"]
-        self.add(facts.Sent(self.order, self.invocation, self.told_by(email), answered, alert_of(email) is None))
+        self.add(facts.Sent(self.order, self.invocation, self.alerts_in(email), answered, alert_of(email) is None))
         return {"MessageId": f"message-{self.order}"}
 
-    def told_by(self, email: str) -> tuple[facts.AlertId, ...]:
-        """The alerts that an email tells of: one, or those of a summary."""
+    def alerts_in(self, email: str) -> tuple[facts.AlertId, ...]:
+        """The alerts that an email reports: one, or those of a summary."""
         alert = alert_of(email)
         return (alert,) if alert else tuple(self._lines[line] for line in email.splitlines() if line in self._lines)
 
@@ -84,7 +84,7 @@ class Evidence:
         version = int(item["version"]["N"])
         old_health = old["health"]["M"] if old and "health" in old else {}
         same = all(health.get(name) == old_health.get(name) for name in _JUDGED)
-        settles = old is not None and old.get("tick") == item.get("tick") and same
+        delivers = old is not None and old.get("tick") == item.get("tick") and same
         new: list[facts.AlertId] = []
         for entry in (entry["M"] for entry in item.get("pending", {"L": []})["L"]):
             alert = alert_of(entry["message"]["M"]["email"]["S"]) if "message" in entry else None
@@ -103,7 +103,7 @@ class Evidence:
                 int(health.get("failures", {"N": "0"})["N"]),
                 int(health.get("alerts_sent", {"N": "0"})["N"]),
                 tuple(new),
-                settles,
+                delivers,
             )
         )
 
@@ -142,7 +142,7 @@ def _has_passed(value: Mapping[str, Any]) -> bool:
 
 
 def _counts_of(value: Item) -> tuple[int, int]:
-    """Tests and passes in a target's totals, which are one text; an older version wrote a map."""
+    """Tests and passes in a target's totals, which are one JSON string; an older version wrote a map."""
     if "S" in value:
         totals = json.loads(value["S"])
         return totals["tests"], totals.get("passes", 0)

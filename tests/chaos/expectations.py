@@ -10,7 +10,7 @@ from tests.chaos.facts import Judged, Policy, Tested
 HOUR = timedelta(hours=1)
 OUTAGE = frozenset({"down", "lost"})
 
-Moment = tuple[datetime, datetime]
+TestTimes = tuple[datetime, datetime]
 """A test's tick and its clock: the docs do not say which of the two begins an outage."""
 
 
@@ -21,25 +21,25 @@ class Belief:
     state: str = "untested"
     failures: int = 0
     alerts: int = 0
-    since: Moment | None = None
+    since: TestTimes | None = None
     """The first failed test of the outage."""
     held: str | None = None
     """The state in which maintenance found it."""
     waiting: bool = False
     """A `down` alert came due while something held it back."""
     flapping: bool = False
-    """People were told that it flaps."""
+    """An alert has said that it flaps."""
     changes: tuple[datetime, ...] = ()
     """The ticks at which it went from passed to failed or back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a test may lead to: one of several states, what is believed then, the alert that is owed."""
+    """What a test may lead to: one of several states, what is believed then, the alert that is sent."""
 
     states: frozenset[str]
     after: Belief
-    since: Moment | None = None
+    since: TestTimes | None = None
     event: str | None = None
     number: int = 0
 
@@ -47,10 +47,10 @@ class Expectation:
         """Whether a record says the same."""
         return fact.state in self.states and (fact.failures, fact.alerts) == (self.after.failures, self.after.alerts)
 
-    def owes(self, fact: Judged) -> bool:
-        """Whether it owes the same alert."""
-        told = [(alert.event, alert.number) for alert in fact.owed]
-        return told == ([(self.event, self.number)] if self.event else [])
+    def has_alert_of(self, fact: Judged) -> bool:
+        """Whether the record has the same alert in its outbox."""
+        pending = [(alert.event, alert.number) for alert in fact.outbox]
+        return pending == ([(self.event, self.number)] if self.event else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Gateway:
     must_fail: bool = False
 
 
-def within(moment: datetime | None, span: Moment | None) -> bool:
-    """Whether a moment, in whole seconds, may be the one that is meant; a skewed clock may be behind its tick."""
-    return moment is not None and span is not None and min(span) - timedelta(seconds=1) <= moment <= max(span)
+def within(time: datetime | None, span: TestTimes | None) -> bool:
+    """Whether a time, in whole seconds, may be that of a test; a skewed clock may be behind its tick."""
+    return time is not None and span is not None and min(span) - timedelta(seconds=1) <= time <= max(span)
 
 
 def expect(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
@@ -71,8 +71,8 @@ def expect(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation
 
     There is more than one where `max_alerts` was raised for a lost target: one sentence has no more alerts until it
     recovers, another one while fewer than `max_alerts` have been sent. And where a run of failures was acknowledged
-    before it was down: it may be an outage whose end is told, or none. And where it is not known what the gateway was
-    when the test was planned, or whether an hour has just gone by.
+    before it was down: it may be an outage whose end is alerted, or not an outage. And where the gateway's state when
+    the test was planned is not known, or whether an hour has just passed.
     """
     policy = tested.policy
     if belief.state == "suspended":
@@ -99,9 +99,9 @@ def _read(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]
 
 
 def _passed(belief: Belief, policy: Policy) -> Expectation:
-    """`up`, failures 0; the end of an outage that people were told of, or that somebody took on, is told.
+    """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert.
 
-    docs/targets.md, `max_alerts`: 0 never alerts, so that what somebody took on then ends in silence.
+    docs/targets.md, `max_alerts`: 0 never alerts, so that an acknowledged outage then ends without an alert.
     """
     after = Belief("up", flapping=belief.flapping, changes=belief.changes)
     acknowledged = within(policy.acknowledged, belief.since)
@@ -125,8 +125,8 @@ def _failed(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectatio
         return [Expectation(_silently(belief, policy, failures, acknowledged), after)]
     down = frozenset({"down"})
     kept = Expectation(down, replace(after, waiting=True))
-    told = replace(after, alerts=belief.alerts + 1, waiting=False)
-    sent = Expectation(down, told, since, "down", told.alerts)
+    alerted = replace(after, alerts=belief.alerts + 1, waiting=False)
+    sent = Expectation(down, alerted, since, "down", alerted.alerts)
     if belief.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
         return [kept]
     return [sent, kept] if gateway.may_fail else [sent]

@@ -26,7 +26,7 @@ class Policy:
     flap_per_hour: int = 0
     depends_on: str = ""
     acknowledged: datetime | None = None
-    """The outage that somebody has acknowledged, by the moment of its first failed test."""
+    """The outage that somebody has acknowledged, by the time of its first failed test."""
 
     def longest_delay(self, state: str) -> timedelta:
         """The delay of a state; a down target waits as a lost one once its last alert has been processed."""
@@ -74,9 +74,9 @@ class Judged:
     state: str
     failures: int
     alerts: int
-    owed: tuple[AlertId, ...]
-    settles: bool = False
-    """Nothing but what had been owed was taken off."""
+    outbox: tuple[AlertId, ...]
+    delivers: bool = False
+    """Nothing changed but the outbox, from which what was delivered has been removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """SNS took a message that tells of these alerts."""
+    """SNS took a message of these alerts."""
 
     order: int
     invocation: int
@@ -148,7 +148,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """A test that could not be seen through is to be made again: "what still fails stays owed or is tested again"."""
+    """A test that could not be finished is to be made again."""
 
     order: int
     invocation: int
@@ -175,7 +175,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A samples item was put: the results of tests, as it tells them."""
+    """A samples item was put: the results of tests."""
 
     order: int
     invocation: int

@@ -16,7 +16,7 @@ FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
 """How much more often than usual a fault strikes an installation."""
 
 CHANGES = ("config_changed", "target_removed", "target_added", "server_changed", "storm")
-"""What is no fault, but goes on in the world meanwhile."""
+"""Changes that are not faults, but happen meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Faults:
     and not what strikes elsewhere: that is what makes a failure small.
     """
 
-    def __init__(self, ledger: Ledger, scope: str, seed: str, told: Callable[[str], None] | None = None) -> None:
-        self.ledger, self._scope, self._told = ledger, scope, told
+    def __init__(self, ledger: Ledger, scope: str, seed: str, report: Callable[[str], None] | None = None) -> None:
+        self.ledger, self._scope, self._report = ledger, scope, report
         self._random = Random(f"{seed} {scope}")
         self._drawn: Counter[str] = Counter()
 
@@ -86,8 +86,8 @@ class Faults:
             return False
         self.ledger.names.append(name)
         self.ledger.counts[kind] += 1
-        if self._told and kind not in CHANGES:
-            self._told(f"fault: {kind.replace('_', ' ')}")
+        if self._report and kind not in CHANGES:
+            self._report(f"fault: {kind.replace('_', ' ')}")
         return True
 
     def choice(self, choices: Sequence[Choice]) -> Choice:

@@ -2,7 +2,7 @@
 
 A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended.
 `Audit` walks them in the order in which they happened, believes of each target what the docs say (see `expectations`),
-and tells what is wrong. What the docs leave open is open here too.
+and reports what is wrong. What the docs leave open is open here too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from tests.chaos.expectations import Belief, Expectation, Gateway, Moment, expect, within
+from tests.chaos.expectations import Belief, Expectation, Gateway, TestTimes, expect, within
 from tests.chaos.facts import (
     MINUTE,
     AlertId,
@@ -38,13 +38,13 @@ from tests.chaos.facts import (
 )
 
 FAILING = frozenset({"warn", "down", "lost"})
-SETTLED = timedelta(minutes=10)
-"""How long a target must have been as it is before its every test is expected: a sweep under way knows it as it was."""
+STABLE = timedelta(minutes=10)
+"""How long a target must be unchanged before each of its tests is expected: a sweep may have read its old state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the product did and must not, or did not and must."""
+    """One broken promise: something that the product did and must not do, or did not do and must."""
 
     kind: str
     order: int
@@ -56,7 +56,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Owed:
+class ExpectedAlert:
     """An alert that must be sent, and each time that it was."""
 
     order: int
@@ -64,13 +64,13 @@ class Owed:
     target: str
     event: str
     number: int
-    since: Moment
+    since: TestTimes
     sent: list[Sent] = field(default_factory=list)
     noted: list[int] = field(default_factory=list)
     missed: bool = False
 
-    def is_told_by(self, alert: AlertId) -> bool:
-        """Whether a message tells of this alert."""
+    def is_sent_by(self, alert: AlertId) -> bool:
+        """Whether a message reports this alert."""
         same = (alert.target, alert.event, alert.number) == (self.target, self.event, self.number)
         return same and within(alert.since, self.since)
 
@@ -102,15 +102,15 @@ class Verdict:
     alerts_expected: int = 0
     alerts_found: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
-    """Those that were expected, by what they tell."""
+    """Those that were expected, by event."""
     tests: int = 0
     samples: int = 0
     duplicates: Counter[str] = field(default_factory=Counter)
-    """Alerts that were sent again, by why that may be."""
+    """Alerts that were sent again for a permitted reason, by that reason."""
 
 
 class Audit:
-    """Walks the facts. What is found wrong is noted, and believed from then on, so that one mistake is told once."""
+    """Walks the facts. What is wrong is noted, and believed from then on, so that one mistake is reported once."""
 
     def __init__(self) -> None:
         self.verdict = Verdict()
@@ -128,7 +128,7 @@ class Audit:
         self.retests: dict[int, list[tuple[Judged, Policy]]] = defaultdict(list)
         self.forgotten: dict[str, datetime] = {}
         self.turned: dict[str, datetime] = {}
-        self.owed: dict[str, list[Owed]] = defaultdict(list)
+        self.alerts: dict[str, list[ExpectedAlert]] = defaultdict(list)
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -184,9 +184,9 @@ class Audit:
             text = f"version {fact.version} was written over version {self.versions[fact.target]}"
             self._find("overwritten", fact.order, fact.target, text)
         self.versions[fact.target] = fact.version
-        if fact.settles:
+        if fact.delivers:
             if (fact.state, fact.failures, fact.alerts) != (belief.state, belief.failures, belief.alerts):
-                self._find("wrong state", fact.order, fact.target, f"settling changed {belief} into {fact}")
+                self._find("wrong state", fact.order, fact.target, f"a delivery changed {belief} into {fact}")
             return
         self._judge(fact, belief)
         self.judged[fact.target].append(fact)
@@ -202,7 +202,7 @@ class Audit:
             self.changes[fact.target, fact.tick, fact.version] = change
 
     def _judge_test(self, fact: Judged, belief: Belief) -> Belief:
-        """The belief after a judgement, which must be the one that the docs tell."""
+        """The belief after a judgement, which must be the one that the docs describe."""
         claimed = Belief(fact.state, fact.failures, fact.alerts, belief.since or (fact.tick, fact.at))
         test = self.pending[fact.invocation].pop(fact.target, None)
         if test is None:
@@ -217,7 +217,9 @@ class Audit:
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
         allowed = expect(belief, test, self._gateway_of(test))
-        agreeing = sorted((one for one in allowed if one.agrees(fact)), key=lambda one: one.owes(fact), reverse=True)
+        agreeing = sorted(
+            (one for one in allowed if one.agrees(fact)), key=lambda one: one.has_alert_of(fact), reverse=True
+        )
         expected = agreeing[0] if agreeing else None
         if expected is None:
             self._find("wrong state", fact.order, fact.target, f"{belief} and {test} must give {allowed}, not {fact}")
@@ -233,18 +235,20 @@ class Audit:
         if not parent or known is None:
             return Gateway()
         changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
-        if changed > test.at - SETTLED:
+        if changed > test.at - STABLE:
             return Gateway(may_fail=True)
         fails = known.policy is not None and known.policy.enabled and belief.state in FAILING
         return Gateway(may_fail=fails, must_fail=fails)
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
-        """What a judgement owes is noted, whether its record says so or not."""
-        if not expected.owes(fact):
-            self._find("wrong alert", fact.order, fact.target, f"owes {fact.owed} where {expected} was due")
+        """The alert of a judgement is noted, whether it is in the record's outbox or not."""
+        if not expected.has_alert_of(fact):
+            self._find("wrong alert", fact.order, fact.target, f"the outbox has {fact.outbox} where {expected} was due")
         if expected.event and expected.since:
-            owed = Owed(fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since)
-            self.owed[fact.target].append(owed)
+            alert = ExpectedAlert(
+                fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since
+            )
+            self.alerts[fact.target].append(alert)
 
     # ---- plans
 
@@ -255,7 +259,7 @@ class Audit:
         """Design, "The sweep", 3: every slot of an up target, and every failing one whose next test has come."""
         for target, known in self.configured.items():
             belief, judged = self.beliefs.get(target), self.judged.get(target)
-            if not (belief and judged and known.policy and known.policy.enabled) or known.at > fact.tick - SETTLED:
+            if not (belief and judged and known.policy and known.policy.enabled) or known.at > fact.tick - STABLE:
                 continue
             since = self._due_since(belief.state, judged[-1], known.policy, fact.tick)
             if since is not None and self.planned.get(target, since - MINUTE) < since:
@@ -267,10 +271,10 @@ class Audit:
         """The tick at which, or after which, a test must have been planned by the mark of this one."""
         if state in FAILING:
             due = judged.tick + policy.longest_delay(state)
-            seen = judged.at < tick - timedelta(seconds=10)  # a sweep may be late, and what it read a moment old
+            seen = judged.at < tick - timedelta(seconds=10)  # a sweep may be late, and have read an older item
             return judged.tick + timedelta(seconds=1) if seen and due <= tick - MINUTE / 2 else None
         wait = policy.longest_delay(state)
-        return tick - ceil(wait / MINUTE) * MINUTE + MINUTE if judged.at < tick - wait - SETTLED else None
+        return tick - ceil(wait / MINUTE) * MINUTE + MINUTE if judged.at < tick - wait - STABLE else None
 
     def _check_retests(self, fact: Ended) -> None:
         """Design, "The sweep", 6: a target due again before the next minute gets a message with that delay."""
@@ -295,22 +299,22 @@ class Audit:
 
     def _on_message(self, fact: Sent) -> None:
         for alert in fact.alerts:
-            owed = self._owed(alert)
-            if owed is None:
+            expected = self._expected(alert)
+            if expected is None:
                 text = f"{alert.event} {alert.number} of the outage since {alert.since}"
                 self._find("alert invented", fact.order, alert.target, text)
             else:
-                owed.sent.append(fact)
+                expected.sent.append(fact)
 
     def _on_note(self, fact: Noted) -> None:
-        owed = self._owed(fact.alert)
-        if owed is None or not owed.sent:
+        expected = self._expected(fact.alert)
+        if expected is None or not expected.sent:
             self._find("noted unsent", fact.order, fact.alert.target, f"{fact.alert.event} {fact.alert.number}")
         else:
-            owed.noted.append(fact.order)
+            expected.noted.append(fact.order)
 
-    def _owed(self, alert: AlertId) -> Owed | None:
-        return next((owed for owed in reversed(self.owed[alert.target]) if owed.is_told_by(alert)), None)
+    def _expected(self, alert: AlertId) -> ExpectedAlert | None:
+        return next((one for one in reversed(self.alerts[alert.target]) if one.is_sent_by(alert)), None)
 
     def _on_samples(self, fact: Sampled) -> None:
         self.verdict.samples += 1
@@ -326,10 +330,10 @@ class Audit:
         """docs/reports.md: an hour is what its samples add up to; those put meanwhile may be in it or not."""
         self.hours[fact.batch, fact.hour] = fact
         samples = self._samples_of(fact.batch, fact.hour)
-        settled = [sample for sample in samples if sample.at < fact.at - 3 * MINUTE]
+        earlier = [sample for sample in samples if sample.at < fact.at - 3 * MINUTE]
         for target in {name for sample in samples for name in sample.passed} | set(fact.totals):
             tests, passes = fact.totals.get(target, (0, 0))
-            least, most = (sum(target in sample.passed for sample in found) for found in (settled, samples))
+            least, most = (sum(target in sample.passed for sample in found) for found in (earlier, samples))
             passed = sum(sample.passed.get(target, False) for sample in samples)
             if not least <= tests <= most or (least == most and passes != passed):
                 text = f"{tests} tests and {passes} passes in the hour {fact.hour}, of {least} to {most} and {passed}"
@@ -382,7 +386,7 @@ class Audit:
         return any(other.tick >= test.tick or other.at >= test.tick for other in others)
 
     def _on_calm(self, fact: Calm) -> None:
-        """States are those of the servers, nothing waits to be told, and tests go on."""
+        """States are those of the servers, no alert is pending, and tests go on."""
         for target, (policy, answered) in fact.servers.items():
             state = self.beliefs[target].state
             if state not in self._allowed(policy, answered):
@@ -395,18 +399,18 @@ class Audit:
                 self._find("not tested", fact.order, target, f"{state}, and not tested for {idle}")
         for target in set(self.versions) - set(fact.servers):
             self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
-        self._check_told(before=fact.since)
+        self._check_delivered(before=fact.since)
         self._check_hours(fact)
 
     def _check_held(self, fact: Calm, target: str, policy: Policy) -> None:
-        """What was held is told once nothing holds it, and that a target is steady once it has not changed for long."""
+        """A held alert is sent once nothing holds it, and `steady` once a target has not changed for long."""
         belief, parent = self.beliefs[target], self.beliefs.get(policy.depends_on, Belief())
         if not policy.enabled or policy.silenced:
             return
-        untold = belief.waiting and belief.state == "down" and belief.alerts < policy.max_alerts
+        unsent = belief.waiting and belief.state == "down" and belief.alerts < policy.max_alerts
         if belief.flapping:
-            self._find("alert lost", fact.order, target, "not told that it is steady again")
-        elif untold and parent.state not in FAILING and not within(policy.acknowledged, belief.since):
+            self._find("alert lost", fact.order, target, "no alert that it is steady again")
+        elif unsent and parent.state not in FAILING and not within(policy.acknowledged, belief.since):
             self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
 
     @staticmethod
@@ -417,12 +421,12 @@ class Audit:
             return frozenset({"maintenance"})
         return frozenset({"up"}) if answered else FAILING
 
-    def _check_told(self, before: datetime | None = None) -> None:
-        """Every transition and every alert so far (or until a moment) has come through."""
-        for owed in [owed for several in self.owed.values() for owed in several]:
-            if not owed.sent and not owed.missed and (before is None or owed.since[0] < before):
-                owed.missed = True
-                self._find("alert lost", owed.order, owed.target, str(owed))
+    def _check_delivered(self, before: datetime | None = None) -> None:
+        """Every transition and every alert so far (or until a time) has been delivered."""
+        for alert in [alert for several in self.alerts.values() for alert in several]:
+            if not alert.sent and not alert.missed and (before is None or alert.since[0] < before):
+                alert.missed = True
+                self._find("alert lost", alert.order, alert.target, str(alert))
         for change in self.changes.values():
             if not change.recorded and not change.missed and (before is None or change.tick < before):
                 change.missed = True
@@ -431,24 +435,24 @@ class Audit:
 
     def _close(self) -> None:
         verdict = self.verdict
-        owed = [owed for several in self.owed.values() for owed in several]
+        alerts = [alert for several in self.alerts.values() for alert in several]
         verdict.transitions_expected = len(self.changes)
         verdict.transitions_found = sum(change.recorded > 0 for change in self.changes.values())
-        verdict.alerts_expected = len(owed)
-        verdict.alerts = Counter(one.event for one in owed)
-        verdict.alerts_found = sum(bool(one.sent) for one in owed)
-        self._check_told()
-        for one in owed:
+        verdict.alerts_expected = len(alerts)
+        verdict.alerts = Counter(one.event for one in alerts)
+        verdict.alerts_found = sum(bool(one.sent) for one in alerts)
+        self._check_delivered()
+        for one in alerts:
             for first, again in zip(one.sent, one.sent[1:], strict=False):
                 self._explain(one, first, again)
 
-    def _explain(self, owed: Owed, first: Sent, again: Sent) -> None:
+    def _explain(self, alert: ExpectedAlert, first: Sent, again: Sent) -> None:
         """An alert may come twice only if its first sender could not know, or could not note, that SNS had taken it."""
-        noted = min((order for order in owed.noted if order > first.order), default=None)
+        noted = min((order for order in alert.noted if order > first.order), default=None)
         end = self.ends.get(first.invocation)
         refused = any(first.order < order < again.order for order in self.refused[first.invocation])
         if noted is not None and noted < again.order and again.invocation != first.invocation:
-            self._find("sent twice", again.order, owed.target, f"{owed}, though it had been noted")
+            self._find("sent twice", again.order, alert.target, f"{alert}, though it had been noted")
         elif not first.answered:
             self.verdict.duplicates["SNS took it, and its answer was lost"] += 1
         elif end is not None and end.how == "killed" and end.order < again.order:
@@ -456,4 +460,6 @@ class Audit:
         elif refused:
             self.verdict.duplicates["DynamoDB refused the note until retries ran out"] += 1
         else:
-            self._find("sent twice", again.order, owed.target, f"{owed}, by {first.invocation} and {again.invocation}")
+            self._find(
+                "sent twice", again.order, alert.target, f"{alert}, by {first.invocation} and {again.invocation}"
+            )

@@ -20,13 +20,13 @@ class Configured:
     policy: facts.Policy
     silence: tuple[datetime, datetime] | None = None
 
-    def at(self, moment: datetime) -> facts.Policy:
-        """The policy at a moment: silenced or not."""
-        silenced = self.silence is not None and self.silence[0] <= moment < self.silence[1]
+    def at(self, time: datetime) -> facts.Policy:
+        """The policy at a time: silenced or not."""
+        silenced = self.silence is not None and self.silence[0] <= time < self.silence[1]
         return replace(self.policy, silenced=silenced)
 
     def item(self, name: str, number: int, **where: object) -> dict[str, object]:
-        """What is written of the target; `tags` number the configuration, so that each test tells which it had."""
+        """What is written of the target; `tags` number the configuration, so that each test shows which it had."""
         policy = {key: value for key, value in asdict(self.policy).items() if key not in ("silenced", "acknowledged")}
         fields: dict[str, object] = {"target_id": name, **policy, **where, "tags": [str(number)]}
         if self.silence:

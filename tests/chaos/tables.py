@@ -81,12 +81,12 @@ class Table:
             del self.sizes[key]
 
     def get(self, key: Key, seen: float) -> Item | None:
-        """The item as it was at a moment that is not long ago."""
+        """The item as it was at a time that is not long ago."""
         old, changed = self.before.get(key, (None, -math.inf))
         return old if changed > seen else self.items.get(key)
 
     def all(self, seen: float) -> list[Item]:
-        """All items as they were at that moment, in the order of their keys."""
+        """All items as they were at that time, in the order of their keys."""
         stale = {key: old for key, (old, changed) in self.before.items() if changed > seen} if seen < math.inf else {}
         return [item for _, item in sorted((self.items | stale).items()) if item is not None]
 
@@ -152,7 +152,7 @@ class Tables:
         return {"ConsumedCapacity": {"TableName": table.name, "CapacityUnits": units}}
 
     def get_item(self, seen: float, request: Mapping[str, Any]) -> dict[str, Any]:
-        """GetItem, as of a moment, which is the present if the read is to be consistent."""
+        """GetItem, as of a time, which is the present if the read is to be consistent."""
         table = self.by_name[request["TableName"]]
         consistent = bool(request.get("ConsistentRead"))
         item = table.get(table.key_of(request["Key"]), math.inf if consistent else seen)

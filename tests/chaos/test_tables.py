@@ -192,7 +192,7 @@ def test_pages_go_on_where_an_item_has_gone() -> None:
 
 
 def test_eventually_consistent_reads_may_be_old() -> None:
-    """A read as of a moment shows what was there then: an older item, one deleted since, none where it is new."""
+    """A read as of an earlier time shows what was there then: older items, deleted ones, none that are new."""
     tables = Tables()
 
     def put(now: float, name: str, version: int) -> None:
@@ -204,8 +204,8 @@ def test_eventually_consistent_reads_may_be_old() -> None:
     put(5.0, "new", 1)
     tables.delete_item(5.0, {"TableName": "Status", "Key": to_item({"target_id": "gone"})})
 
-    def seen(moment: float) -> dict[str, str]:
-        items = tables.scan(moment, {"TableName": "Status"})["Items"]
+    def seen(time: float) -> dict[str, str]:
+        items = tables.scan(time, {"TableName": "Status"})["Items"]
         return {item["target_id"]["S"]: item["version"]["N"] for item in items}
 
     assert seen(4.0) == {"old": "1", "gone": "1"}

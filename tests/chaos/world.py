@@ -113,7 +113,7 @@ class SimulatedProber(Prober):
         planned.sort()
         while planned:
             self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
-            arrived = [target for moment, _, target in planned if moment <= engine.now]
+            arrived = [target for time, _, target in planned if time <= engine.now]
             planned = planned[len(arrived) :]
             yield [(target, self._world.test(self._process, target, self._tick())) for target in arrived]
 
@@ -186,7 +186,7 @@ class World:
 
     @staticmethod
     def time_of(seconds: float) -> datetime:
-        """A simulated moment as a time."""
+        """Simulated seconds as a time."""
         return BEGIN + timedelta(seconds=round(seconds, 3))
 
     def run(self, hours: float, calm_hours: float) -> None:
@@ -260,11 +260,11 @@ class World:
             if faults.strikes("outage"):
                 self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
         for name in sorted(self.configured):
-            moment = self.engine.now + faults.uniform(0.0, MINUTE)
+            time = self.engine.now + faults.uniform(0.0, MINUTE)
             if faults.strikes("config_changed"):
-                self.engine.at(moment, partial(self._reconfigure, name, faults))
+                self.engine.at(time, partial(self._reconfigure, name, faults))
             if len(self.configured) > 2 and faults.strikes("target_removed"):
-                self.engine.at(moment, partial(self._remove_target, name))
+                self.engine.at(time, partial(self._remove_target, name))
         for name in sorted(set(self.servers) - set(self.configured)):
             if faults.strikes("target_added"):
                 self._add_target(name, faults)
@@ -295,7 +295,7 @@ class World:
             self._configure(name, change_mind(known, faults, self.now(), lambda: self._failing_since(name)))
 
     def _failing_since(self, name: str) -> datetime | None:
-        """What `popwatch ack` would write: the beginning of the outage that the record tells of."""
+        """What `popwatch ack` would write: the beginning of the outage that the record holds."""
         item = self.tables.by_name["Status"].items.get((name, ""))
         since = item["health"]["M"].get("failing_since") if item and "health" in item else None
         return datetime.fromisoformat(since["S"]) if since else None
@@ -312,10 +312,14 @@ class World:
     # ---- invocations
 
     def _invoke_tick(self, tick: datetime) -> None:
-        self._invoke(f"tick {tick:%d %H:%M}", lambda sweep, _, told: self._do_tick(sweep, tick, told), lambda _: None)
+        self._invoke(
+            f"tick {tick:%d %H:%M}",
+            lambda sweep, _, ticks: self._do_tick(sweep, tick, ticks),
+            lambda _: None,
+        )
 
-    def _do_tick(self, sweep: Sweep, tick: datetime, told: list[datetime]) -> int:
-        told.append(tick)
+    def _do_tick(self, sweep: Sweep, tick: datetime, ticks: list[datetime]) -> int:
+        ticks.append(tick)
         return _undelivered(sweep.run_tick(tick))
 
     def _enqueue(self, body: str, delay: float) -> None:
@@ -337,13 +341,13 @@ class World:
                 self.engine.at(again, lambda: self._receive(body, receives + 1))
 
         name = f"message {zlib.crc32(body.encode()):08x}"
-        self._invoke(name, lambda sweep, code, told: self._do_message(sweep, code.read(body), told), ended)
+        self._invoke(name, lambda sweep, code, ticks: self._do_message(sweep, code.read(body), ticks), ended)
 
-    def _do_message(self, sweep: Sweep, work: Any, told: list[datetime]) -> int:
+    def _do_message(self, sweep: Sweep, work: Any, ticks: list[datetime]) -> int:
         if hasattr(work, "hour"):
             sweep.run_hour(work)
             return 0
-        told.append(work.tick)
+        ticks.append(work.tick)
         return _undelivered(sweep.run_batch(work))
 
     def _invoke(
@@ -366,34 +370,34 @@ class World:
             ended(how)
 
         def main() -> None:
-            told: list[datetime] = []
+            ticks: list[datetime] = []
             old = self.upgrade and self.upgrade.old_at(self.engine.now / 3600, faults)
             code = self.upgrade.code if self.upgrade and old else self.code
             if old:
                 self._note(process.number, f"{name}: by the older version")
-            sweep = self._sweep(process, code, faults, told, lambda why: end("killed", why))
+            sweep = self._sweep(process, code, faults, ticks, lambda why: end("killed", why))
             try:
-                owed = do(sweep, code, told)
+                pending = do(sweep, code, ticks)
             except Killed:
                 return
             except (BotoCoreError, ClientError, code.unfinished) as error:
                 end("error", str(error))
             else:
-                end("error" if owed else "well")
+                end("error" if pending else "well")
 
         self._note(process.number, f"{name}: begins")
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
 
     def _sweep(
-        self, process: Process, code: Code, faults: Faults, told: list[datetime], died: Callable[[str], None]
+        self, process: Process, code: Code, faults: Faults, ticks: list[datetime], died: Callable[[str], None]
     ) -> Sweep:
         wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
         clock = self._clock_of(process)
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
         edges = code.edges(
             code.store(dynamodb, NAMES, clock),
-            SimulatedProber(self, process, lambda: told[-1]),
+            SimulatedProber(self, process, lambda: ticks[-1]),
             code.notifier(cast(Any, Sns(wire)), "topic"),
             code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
             threads=lambda: Threads(process),
@@ -415,7 +419,7 @@ class World:
         return lambda: self.time_of(self.engine.now + process.skew)
 
     def _faults(self, scope: str, process: int = 0) -> Faults:
-        """The faults of something, told apart from others of the same name by their number."""
+        """The faults of something; a number makes them different from others of the same name."""
         self.scopes[scope] += 1
         return Faults(
             self.faults,

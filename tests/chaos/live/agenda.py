@@ -7,7 +7,7 @@ from itertools import count
 
 
 class Agenda:
-    """Things to do at moments of the monotonic clock."""
+    """Things to do at times of the monotonic clock."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Callable[[], object]]] = []

@@ -72,8 +72,8 @@ def shows(stack: Deployed, plan: Round, kinds: Collection[str]) -> bool:
 
         def found() -> bool:
             with installation.lock:
-                told = list(installation.evidence.facts)
-            return any(finding.kind in kinds for finding in Audit().run(told).findings)
+                facts = list(installation.evidence.facts)
+            return any(finding.kind in kinds for finding in Audit().run(facts).findings)
 
         installation.run(stop=found)
         return found()

@@ -1,8 +1,8 @@
-"""The deployed handler, within the function's own process, by the campaign's clock and under its eyes.
+"""The deployed handler, within the function's own process, by the campaign's clock and observed by it.
 
 The function's handler is set to `tests.chaos.live.inside.handler`. What runs is the code that was deployed, or for a
-planted bug a class in the place of one of its own. The campaign hears when an invocation begins and ends, and of each
-test before popwatch does; each call to AWS says whose it is.
+planted bug a class in the place of one of its own. The process reports when an invocation begins and ends, and each
+test before popwatch receives its outcome; each call to AWS says whose it is.
 """
 
 import json
@@ -27,7 +27,7 @@ _GIVEN: dict[str, Any] = json.loads(os.environ["CHAOS"])
 
 
 class Control:
-    """The line to the campaign: what is told is answered."""
+    """The connection to the campaign: each report is answered."""
 
     def __init__(self, port: int) -> None:
         self._lines = socket.create_connection(("127.0.0.1", port)).makefile("rw")
@@ -35,8 +35,8 @@ class Control:
         self.invocation = 0
         self.skew = 0.0
 
-    def tell(self, what: str, **more: Any) -> dict[str, Any]:
-        """Tell something; the answer to it."""
+    def report(self, what: str, **more: Any) -> dict[str, Any]:
+        """Report something; the answer to it."""
         with self._lock:
             self._lines.write(json.dumps({"what": what, **more}) + "\n")
             self._lines.flush()
@@ -46,7 +46,7 @@ class Control:
 
 _control = Control(_GIVEN["port"])
 _clock = Clock(**_GIVEN["clock"])
-_control.tell("process", process_id=os.getpid())
+_control.report("process", process_id=os.getpid())
 _function: Any = import_module("check_targets")
 
 
@@ -56,29 +56,29 @@ def now() -> datetime:
 
 
 class WatchedProber(_function.Prober):  # type: ignore[misc]
-    """The real prober, over real sockets; each outcome is told before it is handed on."""
+    """The real prober, over real sockets; each outcome is reported before it is handed on."""
 
     def run(self, *targets: Any, **options: Any) -> Iterator[list[tuple[Any, Any]]]:
         for arrivals in super().run(*targets, **options):
             at = now()
-            told = [(target.target_id, int(target.tags[0]), outcome.passed) for target, outcome in arrivals]
-            if told:
-                _control.tell("tested", tests=told, at=at.isoformat())
+            tests = [(target.target_id, int(target.tags[0]), outcome.passed) for target, outcome in arrivals]
+            if tests:
+                _control.report("tested", tests=tests, at=at.isoformat())
             yield [(target, replace(outcome, started_at=at)) for target, outcome in arrivals]
 
 
 def handler(event: Any, context: Any) -> object:
     """An invocation."""
     records = event.get("Records", [])
-    begun = _control.tell("begin", body=records[0]["body"] if records else "", tick=event.get("scheduled_time", ""))
+    begun = _control.report("begin", body=records[0]["body"] if records else "", tick=event.get("scheduled_time", ""))
     _control.invocation, _control.skew = begun["invocation"], begun["skew"]
     try:
         answer = _function.handler(event, context)
     except Exception as error:
-        _control.tell("end", how="error", why="".join(str(error).strip().splitlines()[-1:]))
+        _control.report("end", how="error", why="".join(str(error).strip().splitlines()[-1:]))
         raise
     failed = isinstance(answer, dict) and answer.get("batchItemFailures")
-    _control.tell("end", how="error" if failed else "well", why="")
+    _control.report("end", how="error" if failed else "well", why="")
     return answer
 
 
@@ -97,8 +97,8 @@ def _set_up() -> None:
     session: Any = boto3.DEFAULT_SESSION
     session.events.register("before-send", _sign)
     session.events.register("before-parameter-build.dynamodb.PutItem", _keep)
-    session.events.register("after-call.dynamodb.PutItem", _tell_refusal)
-    session.events.register("after-call-error.dynamodb.PutItem", _tell_refusal)
+    session.events.register("after-call.dynamodb.PutItem", _report_refusal)
+    session.events.register("after-call-error.dynamodb.PutItem", _report_refusal)
 
 
 def _plant(name: str) -> None:
@@ -115,14 +115,14 @@ def _keep(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     context["put"] = params
 
 
-def _tell_refusal(
+def _report_refusal(
     context: dict[str, Any], parsed: Any = None, http_response: Any = None, exception: Any = None, **_: Any
 ) -> None:
     """An item could not be put, whatever was tried: a condition that did not hold is an answer, not a refusal."""
     refused = exception is not None or http_response.status_code >= 300
     if refused and "Conditional" not in str(parsed and parsed["Error"]["Code"]):
         put = context["put"]
-        _control.tell("refused", table=put["TableName"], item={"sk": put["Item"].get("sk", {"S": ""})})
+        _control.report("refused", table=put["TableName"], item={"sk": put["Item"].get("sk", {"S": ""})})
 
 
 _set_up()

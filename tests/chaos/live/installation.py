@@ -92,7 +92,7 @@ class Round:
     """How a stack is treated for a while: real seconds of chaos and of the calm after it.
 
     `bug` is planted in the function's process. Where targets are `plain`, none flaps or depends on another: what the
-    two hold back is told only after half an hour of calm.
+    two hold back is sent only after half an hour of calm.
     """
 
     seed: str
@@ -129,7 +129,7 @@ class Installation:
         self._tables = {stack.local.outputs[output]: word for output, word in TABLES.items()}
         self._client = stack.local.client("dynamodb")
         self._lambda, self._sqs = stack.local.client("lambda"), stack.local.client("sqs")
-        self.register = Register(self.lock, begin=self._begin, told=self._told, ended=self._ended)
+        self.register = Register(self.lock, begin=self._begin, reported=self._reported, ended=self._ended)
         self.proxy = Proxy(
             "127.0.0.1",
             stack.local.port,
@@ -211,15 +211,15 @@ class Installation:
         """What happened. Of messages only those that a subscriber received count, with what he read in them."""
         delivered = {alert.message_id: alert.email for alert in self.stack.feed.receive()}
         for message_id in delivered.keys() - self.message_ids.values():
-            self._find("alert invented", "", f"nobody published this: {delivered[message_id][:80]}")
+            self._find("alert invented", "", f"no invocation published this: {delivered[message_id][:80]}")
         self._compare_tables()
-        return [told for fact in self.evidence.facts for told in self._as_delivered(fact, delivered)]
+        return [sent for fact in self.evidence.facts for sent in self._as_delivered(fact, delivered)]
 
     def _as_delivered(self, fact: facts.Fact, delivered: Mapping[str, str]) -> list[facts.Fact]:
         if not isinstance(fact, facts.Sent):
             return [fact]
         email = delivered.get(self.message_ids[fact.order])
-        return [replace(fact, alerts=self.evidence.told_by(email))] if email else []
+        return [replace(fact, alerts=self.evidence.alerts_in(email))] if email else []
 
     def _compare_tables(self) -> None:
         """What took effect lies in the tables, and nothing else does."""
@@ -273,11 +273,11 @@ class Installation:
             if faults.strikes("outage"):
                 self.outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
         for name in sorted(self.configured):
-            moment = faults.uniform(0.0, MINUTE)
+            seconds = faults.uniform(0.0, MINUTE)
             if faults.strikes("config_changed"):
-                self._later(moment, partial(self._reconfigure, name, faults))
+                self._later(seconds, partial(self._reconfigure, name, faults))
             if len(self.configured) > 2 and faults.strikes("target_removed"):
-                self._later(moment, partial(self._remove_target, name))
+                self._later(seconds, partial(self._remove_target, name))
         for name in sorted(set(self.servers.by_target) - set(self.configured)):
             if faults.strikes("target_added"):
                 self._add_target(name, faults)
@@ -300,7 +300,7 @@ class Installation:
             self._configure(name, change_mind(known, faults, self.clock.now(), lambda: self._failing_since(name)))
 
     def _failing_since(self, name: str) -> datetime | None:
-        """What `popwatch ack` would write: the beginning of the outage that the record tells of."""
+        """What `popwatch ack` would write: the beginning of the outage that the record holds."""
         return self.stack.store.read_record(name).health.failing_since
 
     def _configure(self, name: str, known: Configured) -> None:
@@ -326,13 +326,13 @@ class Installation:
             killer.start()
         return begun
 
-    def _told(self, invocation: Invocation, told: dict[str, Any]) -> None:
+    def _reported(self, invocation: Invocation, report: dict[str, Any]) -> None:
         self.evidence.invocation = invocation.number
-        if told["what"] == "refused":
-            self.evidence.on_refused(self._tables[told["table"]], told["item"])
+        if report["what"] == "refused":
+            self.evidence.on_refused(self._tables[report["table"]], report["item"])
             return
-        at, tick = datetime.fromisoformat(told["at"]), datetime.fromisoformat(invocation.tick)
-        for name, number, passed in told["tests"]:
+        at, tick = datetime.fromisoformat(report["at"]), datetime.fromisoformat(invocation.tick)
+        for name, number, passed in report["tests"]:
             policy = self.policies[number].at(tick)
             self.evidence.add(
                 facts.Tested(self.evidence.order, invocation.number, name, tick, at, policy, passed=passed)
@@ -380,7 +380,7 @@ class Installation:
     # ---- odds and ends
 
     def time_of(self, seconds: float) -> datetime:
-        """The moment so many seconds after the beginning, by the campaign's clock."""
+        """The time so many seconds after the beginning, by the campaign's clock."""
         return datetime.fromisoformat(self.clock.began) + timedelta(seconds=seconds)
 
     def _later(self, seconds: float, do: Callable[[], object]) -> None:

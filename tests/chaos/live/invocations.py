@@ -1,6 +1,6 @@
-"""The invocations of the function as they tell of themselves: each process holds a line to the campaign.
+"""The invocations of the function as they report themselves: each process holds a connection to the campaign.
 
-A line that breaks off in the middle of an invocation is a death, whoever killed the process.
+A connection that ends in the middle of an invocation is a death, whoever killed the process.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.chaos.faults import Faults
 
 @dataclass(slots=True)
 class Invocation:
-    """One invocation: what for, in which process, what strikes it, and how it ended."""
+    """One invocation: what for, in which process, which faults it has, and how it ended."""
 
     number: int
     process_id: int
@@ -29,13 +29,13 @@ class Invocation:
     over: str = ""
 
 
-Told = Callable[[Invocation, dict[str, Any]], None]
+Reported = Callable[[Invocation, dict[str, Any]], None]
 
 
 class Register:
-    """Knows all invocations. `told` hears what one tells, `ended` how it ended; both while the lock is held.
+    """Knows all invocations. `reported` receives what one reports, `ended` how it ended; both with the lock held.
 
-    `begin` makes an invocation of what a process tells.
+    `begin` makes an invocation of what a process reports.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Register:
         lock: RLock,
         *,
         begin: Callable[[int, int, str, str], Invocation],
-        told: Told,
+        reported: Reported,
         ended: Callable[[Invocation, str], None],
     ) -> None:
-        self.lock, self._begin, self._told, self._ended = lock, begin, told, ended
+        self.lock, self._begin, self._reported, self._ended = lock, begin, reported, ended
         self.by_number: dict[int, Invocation] = {}
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -55,7 +55,7 @@ class Register:
         Thread(target=self._accept, daemon=True, name="chaos-register").start()
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Close all connections."""
         self._closed = True
         for line in [self._listening, *self._lines]:
             with suppress(OSError):
@@ -86,27 +86,27 @@ class Register:
         process_id, invocation = 0, None
         with suppress(OSError), line.makefile("rw") as lines:
             for text in lines:
-                told = json.loads(text)
+                report = json.loads(text)
                 with self.lock:
                     answer: dict[str, Any] = {}
-                    match told["what"]:
+                    match report["what"]:
                         case "process":
-                            process_id = told["process_id"]
+                            process_id = report["process_id"]
                         case "begin":
-                            invocation = self._begun(process_id, told)
+                            invocation = self._begun(process_id, report)
                             answer = {"invocation": invocation.number, "skew": invocation.skew}
                         case "end" if invocation:
-                            self._end(invocation, told["how"], told["why"])
+                            self._end(invocation, report["how"], report["why"])
                         case _ if invocation and not invocation.over:
-                            self._told(invocation, told)
+                            self._reported(invocation, report)
                 lines.write(json.dumps(answer) + "\n")
                 lines.flush()
         if invocation and not self._closed:
             with self.lock:
                 self._end(invocation, "killed", "its process has gone")
 
-    def _begun(self, process_id: int, told: dict[str, Any]) -> Invocation:
-        begun = self._begin(len(self.by_number) + 1, process_id, told["tick"], told["body"])
+    def _begun(self, process_id: int, report: dict[str, Any]) -> Invocation:
+        begun = self._begin(len(self.by_number) + 1, process_id, report["tick"], report["body"])
         self.by_number[begun.number] = begun
         return begun
 

@@ -23,7 +23,7 @@ class Proxy:
     """Stands at `endpoint`, for the AWS at `host` and `port`.
 
     `refuses` says of a service whether it refuses everything now. `prepare` may change a call before it is passed on;
-    `took_effect` hears of each write that did, and whether its answer will arrive, while the lock is held.
+    `took_effect` is called for each write that did, and whether its answer will arrive, while the lock is held.
     """
 
     def __init__(

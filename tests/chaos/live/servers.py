@@ -45,5 +45,5 @@ class Servers:
     def contradict(self, target: str, *, passed: bool) -> bool:
         """Whether a test found what its server, which has long done the same, did not do."""
         playing = self.by_target[target]
-        settled = time.monotonic() - playing.since > self._slack
-        return settled and playing.answers != passed
+        stable = time.monotonic() - playing.since > self._slack
+        return stable and playing.answers != passed
