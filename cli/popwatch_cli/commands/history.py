@@ -104,8 +104,8 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     target = parse_target({"target_id": target_id, **items.get(target_id, {})}, own_fields(items.get(DEFAULTS_ID, {})))
     status = target_statuses({target_id: target}, {target_id: record}, {}, now)[0] if target_id in items else None
     inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("tick"))
-    missing = [
-        *([] if status else ["It has been removed, and is not watched any more."]),
+    missing = [] if status else ["It has been removed, and is not watched any more."]
+    missing += [
         *missing_parts(period, now, installation.records_kept),
         *unwatched_parts(period, fleet.gaps),
         *_missing(period, store.oldest_sample),

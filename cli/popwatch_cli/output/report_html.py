@@ -27,7 +27,7 @@ def to_html(report: FleetReport, zone: tzinfo) -> str:
         "message": lambda code: ErrorCode(code).message,
     }
     template = environment.from_string(files("popwatch_cli.output").joinpath("report.html.j2").read_text("utf-8"))
-    slowest = max((p99 for line in report.targets if (p99 := line.rtt_ms[-1])), default=0.0)
+    slowest = max((line.rtt_ms[-1] or 0.0 for line in report.targets), default=0.0)
     return template.render(
         report=report,
         zone=str(zone),

@@ -30,12 +30,14 @@ def to_text(report: FleetReport, zone: tzinfo) -> str:
     if report.groups:
         lines += ["", "Groups", *(_line(line) for line in report.groups)]
     lines += ["", _line(report.whole, "All"), *_not_counted(report.whole), *_failures(report.whole)]
-    for title, found in (
+    sections = (
         ("Failed tests", _failed(report)),
         ("Certificates", certificates(report)),
         ("What people did", [f"{local_time(note.at, zone)}  {text}" for note, text in interventions(report, zone)]),
-    ):
-        lines += ["", title, *found] if found else []
+    )
+    for title, found in sections:
+        if found:
+            lines += ["", title, *found]
     return "\n".join(lines) + "\n"
 
 
