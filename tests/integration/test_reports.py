@@ -67,6 +67,24 @@ def test_status_says_loudly_that_sweeps_have_stopped(run: Run, stack: Installati
     assert (ended.code, json.loads(ended.out)["stopped"]) == (3, True)
 
 
+@pytest.mark.parametrize(
+    ("case", "code", "verdict"),
+    [("up", 0, "well"), ("acknowledged", 1, "warn"), ("down", 2, "down"), ("", 3, "unknown")],
+)
+def test_status_as_an_exit_code_and_as_json(run: Run, stack: Installation, case: str, code: int, verdict: str) -> None:
+    """All up, an outage that is acknowledged, one that is not, and no target at all."""
+    swept(stack)
+    if case in ("acknowledged", "down"):
+        fail(stack, "a", NOW - HOUR)
+    if case == "acknowledged":
+        acknowledged = {"outage": iso(NOW - HOUR), "why": "on my way", "by": "me"}
+        stack.target_table.write([{"target_id": "a", "host": "h", "acknowledged": acknowledged}])
+    if not case:
+        stack.target_table.write([], delete="abc")
+    ended = run("--local", "status", "--json")
+    assert (ended.code, json.loads(ended.out)["verdict"]) == (code, verdict)
+
+
 def test_status_finds_the_last_test_of_a_slow_target(do: Do, stack: Installation) -> None:
     """Tested once an hour, among others that are tested each minute: its last test is shown, not an older one."""
     swept(stack)

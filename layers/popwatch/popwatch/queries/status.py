@@ -10,6 +10,7 @@ from popwatch.decisions.schedule import batch_of
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.reports.status import (
+    IN_JSON,
     CheckStatus,
     NewestSample,
     TargetStatus,
@@ -73,7 +74,7 @@ def fleet_status_to_json(fleet_status: FleetStatus, overall: CheckStatus, now: d
     """The status of targets for programs, and the `overall` status."""
     return {
         "at": iso(now),
-        "verdict": overall.name.lower(),
+        "verdict": IN_JSON[overall],
         "last_sweep": iso(fleet_status.swept_at) if fleet_status.swept_at else None,
         "stopped": has_stopped(fleet_status.swept_at, now),
         "targets": [target_status_to_json(target, now) for target in fleet_status.targets],

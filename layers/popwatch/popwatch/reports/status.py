@@ -23,12 +23,21 @@ NewestSample = tuple[datetime, Sample]
 
 
 class CheckStatus(IntEnum):
-    """The overall status of targets: the exit code of commands, as for monitoring plugins."""
+    """The overall status of targets, as exit codes of monitoring plugins."""
 
-    WELL = 0
-    WARN = 1
-    DOWN = 2
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
     UNKNOWN = 3
+
+
+IN_JSON: Mapping[CheckStatus, str] = {
+    CheckStatus.OK: "well",
+    CheckStatus.WARNING: "warn",
+    CheckStatus.CRITICAL: "down",
+    CheckStatus.UNKNOWN: "unknown",
+}
+"""The overall status as the JSON of the command and the API has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +81,11 @@ class TargetStatus:
         """Its part in the overall status; an acknowledged outage is a warning."""
         match self.state:
             case State.DOWN | State.LOST:
-                return CheckStatus.WARN if self.acknowledgement else CheckStatus.DOWN
+                return CheckStatus.WARNING if self.acknowledgement else CheckStatus.CRITICAL
             case State.WARN:
-                return CheckStatus.WARN
+                return CheckStatus.WARNING
             case _:
-                return CheckStatus.WELL
+                return CheckStatus.OK
 
     def remarks(self, now: datetime) -> list[str]:
         """Further facts about it, a few words each."""
@@ -99,7 +108,7 @@ def overall_status(targets: Sequence[TargetStatus], swept_at: datetime | None, n
     """The worst status among targets; unknown if popwatch itself has stopped."""
     if has_stopped(swept_at, now):
         return CheckStatus.UNKNOWN
-    return max((target.check_status() for target in targets), default=CheckStatus.WELL)
+    return max((target.check_status() for target in targets), default=CheckStatus.OK)
 
 
 def has_stopped(swept_at: datetime | None, now: datetime) -> bool:
