@@ -20,7 +20,7 @@ from popwatch.model.records import HistoryEvent, Record
 from popwatch.model.totals import Totals
 from popwatch.queries.history import (
     THREADS,
-    Batch,
+    BatchKey,
     Stretch,
     batches_of_target,
     read_added_up,
@@ -72,7 +72,7 @@ def read_periods(
 class Part(NamedTuple):
     """A part of a batch's past that has been added up, by day or by hour."""
 
-    batch: Batch
+    batch: BatchKey
     begin: datetime
     end: datetime
     by_day: bool
@@ -112,7 +112,7 @@ class InconclusiveTests:
         days, hours = (stretch, []) if part.by_day else ([], stretch)
         return sum(map(Counter, read_added_up(read_days, read_hours, part.batch, days, hours)), Counter[str]())
 
-    def _read_samples(self, wanted: tuple[Batch, Stretch]) -> Counter[str]:
+    def _read_samples(self, wanted: tuple[BatchKey, Stretch]) -> Counter[str]:
         batch, stretch = wanted
         found = self._store.read_inconclusive("samples", *batch, *stretch)
         return sum((Counter(counts) for _, counts in found), Counter[str]())

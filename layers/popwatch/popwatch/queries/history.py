@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 Stretch = tuple[datetime, datetime]
 """A part of a period: from the first time until just before the second."""
 
-Batch = tuple[int, int]
+BatchKey = tuple[int, int]
 """A number of batches, and the number of one of them."""
 
 ReadBatch = Callable[[int, int, datetime, datetime], Iterable[tuple[datetime, _T]]]
@@ -63,7 +63,7 @@ def read_totals(store: Store, mark: SweepMark, period: Period) -> TargetTotals:
 def read_added_up(
     read_days: ReadBatch[_T],
     read_hours: ReadBatch[_T],
-    batch: Batch,
+    batch: BatchKey,
     days: Sequence[Stretch],
     hours: Sequence[Stretch],
 ) -> list[_T]:
@@ -93,14 +93,14 @@ def _without(whole: Stretch, found: Collection[datetime]) -> Iterator[Stretch]:
 
 
 def _read_stretches(
-    pool: ThreadPoolExecutor, batches: Iterable[Batch], read: ReadBatch[_T], wanted: Sequence[Stretch]
+    pool: ThreadPoolExecutor, batches: Iterable[BatchKey], read: ReadBatch[_T], wanted: Sequence[Stretch]
 ) -> list[tuple[datetime, _T]]:
     """What `read` finds in those stretches, of each batch."""
     futures = [pool.submit(_read_all, read, batch, stretch) for stretch in wanted for batch in batches]
     return [part for future in futures for part in future.result()]
 
 
-def _read_all(read: ReadBatch[_T], batch: Batch, stretch: Stretch) -> list[tuple[datetime, _T]]:
+def _read_all(read: ReadBatch[_T], batch: BatchKey, stretch: Stretch) -> list[tuple[datetime, _T]]:
     return list(read(*batch, *stretch))
 
 
@@ -142,7 +142,7 @@ def read_steps(
 
 
 def _read_steps(
-    store: Store, batch: Batch, target_id: str, parts: Stretches, *, by_day: bool
+    store: Store, batch: BatchKey, target_id: str, parts: Stretches, *, by_day: bool
 ) -> list[tuple[datetime, Totals]]:
     """The steps of one batch. Steps are only drawn and added up, so days and hours may follow one another."""
     of_days = _read_one(store.read_days, batch, target_id, parts.days) if by_day else []
@@ -160,19 +160,19 @@ def _read_steps(
 
 
 def _read_one(
-    read: ReadTarget[_T], batch: Batch, target_id: str, wanted: Sequence[Stretch]
+    read: ReadTarget[_T], batch: BatchKey, target_id: str, wanted: Sequence[Stretch]
 ) -> list[tuple[datetime, _T]]:
     """What `read` finds of one target in those stretches of a batch."""
     parts = (part for stretch in wanted for part in read(*batch, *stretch, target_id))
     return [(time, found[target_id]) for time, found in parts if target_id in found]
 
 
-def _all_batches(mark: SweepMark) -> list[Batch]:
+def _all_batches(mark: SweepMark) -> list[BatchKey]:
     """Every batch that was ever in use."""
     return [(count, number) for count in sorted(map(int, mark.layouts)) for number in range(count)]
 
 
-def batches_of_target(mark: SweepMark, target_id: str) -> list[Batch]:
+def batches_of_target(mark: SweepMark, target_id: str) -> list[BatchKey]:
     """The batches that a target has ever belonged to, one for each number of batches."""
     return [(count, batch_of(target_id, count)) for count in map(int, mark.layouts)]
 
