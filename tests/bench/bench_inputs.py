@@ -137,7 +137,7 @@ def fill(world: World, count: int, **fields: object) -> None:
 
 
 def run_hour(world: World, count: int, failing: int = 0) -> Hour:
-    """An hour of ticks once the fleet is settled, so that one hour is added up in it."""
+    """An hour of ticks once the fleet is stable, so that one hour is added up in it."""
     fill(world, count)
     world.failing = {f"mail-{number:04}": ErrorCode.TIMED_OUT for number in range(failing)}
     warm_up = WARM_UP + (20 if failing else 0)  # until what fails is lost and its alerts are out

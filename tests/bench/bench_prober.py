@@ -1,7 +1,7 @@
 """What a test costs, side by side: popwatch's prober, other programs, and a client in C as the limit of the machine.
 
 Every server is the bench's own stub in C on an address of the loopback; all clients take turns in each round, so that a
-busy moment of the machine meets all alike. CPU time is of the client's process (of its children for check_pop and
+busy time of the machine affects all alike. CPU time is of the client's process (of its children for check_pop and
 xymonnet, whose start is part of it); the stub's is not in it. Shown are the least, the middle and the greatest of the
 rounds. With dead servers 5 % are silent and 5 % refuse, and the deadline is 5 seconds. The memory of a test in flight,
 its target's included, is what the process's peak grows by for each beyond the first hundred, silent servers only.

@@ -1,10 +1,10 @@
 """How true is `rtt_ms`? Its error against the server's own stamps on an idle core, a busy one, and slices of one.
 
-The truth is the stub server's realtime stamp, taken as it hands the greeting to the kernel 50 ms after it accepted,
-less the moment of the prober's `connect` call; the error is what `rtt_ms` says beyond that. The prober's process is
+The reference is the stub server's realtime stamp, taken as it hands the greeting to the kernel 50 ms after it accepted,
+less the time of the prober's `connect` call; the error is what `rtt_ms` has beyond that. The prober's process is
 pinned to one core and the server to another. `busy`: a process that does nothing but burn CPU shares the prober's core.
 `1/7` and `1/3.5`: the prober gets that share of its core on a period of 20 ms, as Lambda gives it to a function of 256
-or 512 MB. `TLS` is a server of its own, in Python: its stamp is of the moment before the greeting is encrypted, so that
+or 512 MB. `TLS` is a server of its own, in Python: its stamp is of the time before the greeting is encrypted, so that
 the error has the server's encrypting in it, and one core makes some hundred handshakes a second at most. A greatest
 error of whole ticks of the scheduler (4 ms) may be the server's, held up between stamp and sending.
 
@@ -30,7 +30,7 @@ from tests.bench.stubs import TlsStub, tls_stub
 
 AT_ONCE, ROUNDS = (1, 50, 500, 1000), 3
 FEW = 20
-"""Rounds of a single test, of which one batch tells little."""
+"""Rounds of a single test, of which one batch has few."""
 
 PROJECT = Path(__file__).parents[2]
 CONDITIONS = {"idle": (False, 1.0), "busy": (True, 1.0), "1/3.5": (False, 1 / 3.5), "1/7": (False, 1 / 7)}
@@ -98,7 +98,7 @@ def serve(at_once: int, stack: ExitStack, *, tls: bool) -> tuple[FastStub | TlsS
 
 
 def errors_of(found: dict[str, tuple[float, float, str]], greeted: dict[str, float]) -> list[float]:
-    """What each rtt says beyond the truth, in ms."""
+    """The error of each rtt, in ms."""
     return [rtt_ms - (greeted[host] - began) * 1000 for host, (began, rtt_ms, _) in found.items()]
 
 

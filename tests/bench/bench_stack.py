@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def port_of(number: int, good: int, silent: int) -> int:
-    """Of twenty targets one is silent and one refuses: nobody listens on port 1."""
+    """Of twenty targets one is silent and one refuses: nothing listens on port 1."""
     return {0: silent, 1: 1}.get(number % 20, good)
 
 

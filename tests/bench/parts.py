@@ -1,4 +1,4 @@
-"""Where the time of a sweep goes: CPU and wall time by part, each moment in one part only.
+"""Where the time of a sweep goes: CPU and wall time by part, each instant in one part only.
 
 A part is some functions of popwatch; what one calls of another part is that one's. What belongs to none is `rest`.
 """

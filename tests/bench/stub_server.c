@@ -80,7 +80,7 @@ static void accept_all(int poll, int listener, int silent, int64_t delay_ns)
     }
 }
 
-static void hear(int descriptor)
+static void read_from(int descriptor)
 {
     char line[512];
     ssize_t got = recv(descriptor, line, sizeof line, 0);
@@ -125,7 +125,7 @@ int main(int count, char **arguments)
             if (descriptor == listener || descriptor == silent)
                 accept_all(poll, descriptor, descriptor == silent, delay_ns);
             else
-                hear(descriptor);
+                read_from(descriptor);
         }
         while (queue_head != queue_tail && queue[queue_head % MOST_DESCRIPTORS].due_ns <= now_ns())
             greet(queue[queue_head++ % MOST_DESCRIPTORS].descriptor);

@@ -1,6 +1,6 @@
-"""SIGKILL of the function's process at random moments, ticks doubled, messages repeated: nothing is lost or invented.
+"""SIGKILL of the function's process at random times, ticks doubled, messages repeated: nothing is lost or invented.
 
-The truth is the scripts that the servers played at each tick. The prober's outcomes are certain (a port refuses or
+The reference is the scripts that the servers played at each tick. The prober's outcomes are certain (a port refuses or
 answers), so the states that must follow are known, and are compared with History and with what subscribers received.
 """
 
@@ -40,7 +40,7 @@ def test_twenty_kills_lose_nothing(
         *({"target_id": name, "host": "127.0.0.1", "port": port} for name, port in ports.items()),
     )
     base = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-    truth: dict[str, list[bool]] = {name: [] for name in ports}
+    played: dict[str, list[bool]] = {name: [] for name in ports}
     killed: list[Span] = []
     tick = 0
     while len(killed) < KILLS:
@@ -53,10 +53,10 @@ def test_twenty_kills_lose_nothing(
         if chance.random() < 0.3:
             assert stack.tick(at) is None
         for name in ports:
-            truth[name].append(name not in failing)
+            played[name].append(name not in failing)
         tick += 1
-    settle(stack, base + timedelta(minutes=tick), truth, server, ports)
-    report = compare(stack, truth, killed)
+    deliver_left_behind(stack, base + timedelta(minutes=tick), played, server, ports)
+    report = compare(stack, played, killed)
     with capsys.disabled():
         print(f"\n{KILLS} kills in {tick} ticks of {TARGETS} targets: {report}")
     record_property("kills", str(report))
@@ -65,31 +65,31 @@ def test_twenty_kills_lose_nothing(
     assert report["alerts repeated"] == report["alerts repeated by a death before their note"]
 
 
-def settle(
-    stack: Deployed, at: datetime, truth: dict[str, list[bool]], server: ScriptedServer, ports: dict[str, int]
+def deliver_left_behind(
+    stack: Deployed, at: datetime, played: dict[str, list[bool]], server: ScriptedServer, ports: dict[str, int]
 ) -> None:
-    """What dead invocations owe is made good by the next sweeps, once they are known to be dead."""
+    """The next sweeps deliver the outboxes of dead invocations, once these are known to be dead."""
     time.sleep(DEAD_SECONDS + 1)
     for number in range(2):
         for port in ports.values():
             server.play(port, "healthy")
         complete(stack, at + timedelta(minutes=number))
-        for outcomes in truth.values():
+        for outcomes in played.values():
             outcomes.append(True)
 
 
-def compare(stack: Deployed, truth: dict[str, list[bool]], killed: list[Span]) -> dict[str, int]:
+def compare(stack: Deployed, played: dict[str, list[bool]], killed: list[Span]) -> dict[str, int]:
     """Count what History and the subscriber have against what the outcomes demand."""
     sent = stack.feed.receive()
     received = Counter(alert.subject.split(",")[0] for alert in sent)
-    noted = {event.get("message_id") for name in truth for event in stack.events(name)}
+    noted = {event.get("message_id") for name in played for event in stack.events(name)}
     report: Counter[str] = Counter()
     report["alerts repeated by a death before their note"] = sum(
         alert.message_id not in noted
         and any(began - WHOLE_SECONDS <= alert.published_at <= died for began, died in killed)
         for alert in sent
     )
-    for name, outcomes in truth.items():
+    for name, outcomes in played.items():
         transitions, alerts = expected(outcomes)
         events = stack.events(name)
         found = [(event["previous"], event["state"]) for event in events if event["kind"] == "transition"]

@@ -18,7 +18,7 @@ SPEED = 10
 def test_what_was_simulated_happens(
     stack: Deployed, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each failed test's moment, state and alert are those that were predicted, up to the recovery."""
+    """Each failed test's time, state and alert are those that were predicted, up to the recovery."""
     port = server.listen("healthy")
     stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": port, **FIELDS})
     code, printed = stack.command("simulate", "a", "--outage", "3m", "--error", "cannot-connect", "--json")
@@ -39,8 +39,8 @@ def test_what_was_simulated_happens(
         for elapsed, state in rows:
             print(f"{elapsed:7.0f}  {state[0]:<5} {state[1]:>2}         {seen.get(elapsed)}")
     assert sorted(seen.items()) == rows
-    told = [step["subject"].split(",")[0] for step in predicted if step["event"]]
-    assert [subject.split(",")[0] for subject in stack.wait_for_alerts(len(told))] == told
+    subjects = [step["subject"].split(",")[0] for step in predicted if step["event"]]
+    assert [subject.split(",")[0] for subject in stack.wait_for_alerts(len(subjects))] == subjects
 
 
 def test_an_alert_test_arrives(stack: Deployed) -> None:

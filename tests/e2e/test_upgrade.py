@@ -3,7 +3,7 @@
 Time goes by ticks: minute 0 lies three minutes before the end of an hour, so that the first version adds one up. The
 upgrade takes the tick of minute 10, as a deployment may. docs/operating.md shows the timeline that is printed here.
 
-With POPWATCH_REWRITE_DOCS=1 in the environment the page is put right instead.
+With POPWATCH_REWRITE_DOCS=1 in the environment the page is rewritten instead.
 """
 
 import os
@@ -54,13 +54,13 @@ ALERTS = {
     14: ["UP again: mail-long, was down 8 min", "UP again: mail-warn, was down 5 min"],
     16: ["UP again: mail-dies, was down 5 min"],
 }
-"""What subscribers hear, by minute: what the outages above call for, whichever version judges them.
+"""What subscribers receive, by minute: what the outages above require, whichever version judges them.
 
-The alert of mail-pending falls due in minute 9, in which SNS takes none.
+The alert of mail-pending is due in minute 9, in which SNS accepts none.
 """
 
 DEAD_SECONDS = 5
-"""The timeout that this version believes in: what an older invocation owes is left behind. The template's is 120."""
+"""The timeout that this version is given: an older invocation counts as dead. The template's is 120."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Course:
     alerts: dict[int, list[str]] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
 
-    def tell(self, when: str, what: str) -> None:
+    def note(self, when: str, what: str) -> None:
         """Add a line to the timeline."""
         self.lines.append(f"{when:>6}  {what}")
 
@@ -83,7 +83,7 @@ class Course:
         return self.begin + minute * MINUTE
 
     def run(self, stack: Deployed, minutes: range, version: str) -> None:
-        """The ticks of some minutes, each with what it changed and what it told."""
+        """The ticks of some minutes, each with what it changed and the alerts that it sent."""
         for minute in minutes:
             for name, outage in OUTAGES.items():
                 self.servers.play(self.ports[name], "refused" if minute in outage else "healthy")
@@ -97,11 +97,11 @@ class Course:
         self.states = now
         subjects = sorted(re.sub(r" \(127\.0\.0\.1:\d+\)", "", alert.subject) for alert in stack.feed.receive())
         if changed or subjects:
-            self.tell(str(minute), f"{version:<6} {said}".rstrip())
+            self.note(str(minute), f"{version:<6} {said}".rstrip())
         if subjects:
             self.alerts[minute] = subjects
         for subject in subjects:
-            self.tell("", f"         {subject}")
+            self.note("", f"         {subject}")
 
 
 @pytest.fixture
@@ -119,19 +119,19 @@ def course(server: ScriptedServer) -> Course:
 
 
 def test_upgrade_and_way_back_lose_nothing(clone: Clone, course: Course, capsys: pytest.CaptureFixture[str]) -> None:
-    """States, outages, debts and history outlast the upgrade; every alert is sent once, with the true outage."""
+    """States, outages, outboxes and history outlast the upgrade; every alert is sent once, with the true outage."""
     began = time.monotonic()
     old = clone.deploy_older_version()
     put_targets(clone, course.ports)
-    course.tell("minute", "version")
+    course.note("minute", "version")
     course.run(old, FIRST[:-1], "first")
     old.configure(ALERT_TOPIC_ARN=old.local.outputs["AlertTopicArn"] + "-gone")
     course.run(old, FIRST[-1:], "first")
-    before, told = healths(old), histories(old)
+    before, noted = healths(old), histories(old)
     assert is_hour_in_first_layout(old, course.begin.replace(minute=0))
 
     new = clone.deploy_this_version()
-    course.tell("10", "upgrade: git pull, make deploy; mail-dies dies; this minute's tick is lost")
+    course.note("10", "upgrade: git pull, make deploy; mail-dies dies; this minute's tick is lost")
     assert data_of(new) == data_of(old)
     assert healths(new) == before
     status = clone.popwatch("status")
@@ -143,12 +143,12 @@ def test_upgrade_and_way_back_lose_nothing(clone: Clone, course: Course, capsys:
         assert before[name].state is State.DOWN
         assert name in status
     course.run(new, UPGRADED[1:], "this")
-    assert_history_is_whole(new, told)
+    assert_history_is_whole(new, noted)
     assert_all_tests_are_counted(new, course)
     assert "DOWN 1/3" in clone.popwatch("history", "mail-down")
 
     back = clone.deploy_older_version()
-    course.tell("", "back: git checkout, make deploy")
+    course.note("", "back: git checkout, make deploy")
     assert data_of(back) == data_of(old)
     course.run(back, BACK[:1], "first")
     assert_first_version_judged(back)
@@ -184,12 +184,12 @@ def kept(health: Health) -> tuple[object, ...]:
 
 
 def assert_this_version_judged(stack: Deployed) -> None:
-    """The function that runs counts changes, which the first version does not know of."""
+    """The function that runs counts changes, which the first version does not know."""
     assert healths(stack)["mail-dies"].changes
 
 
 def assert_first_version_judged(stack: Deployed) -> None:
-    """The function that runs passes over what it does not know of, and writes the rest."""
+    """The function that runs ignores the fields that it does not know, and writes the rest."""
     assert not healths(stack)["mail-dies"].changes
     assert healths(stack)["mail-dies"].failures == BACK[1] - UPGRADED[0]
 
@@ -208,10 +208,10 @@ def is_hour_in_first_layout(stack: Deployed, hour: datetime) -> bool:
     return "M" in found["Item"]["totals"]["M"]["mail-up"]
 
 
-def assert_history_is_whole(stack: Deployed, told: Mapping[str, list[dict[str, Any]]]) -> None:
+def assert_history_is_whole(stack: Deployed, noted: Mapping[str, list[dict[str, Any]]]) -> None:
     """Everything that was in History still is."""
     now = histories(stack)
-    for name, events in told.items():
+    for name, events in noted.items():
         assert events
         assert all(event in now[name] for event in events)
 

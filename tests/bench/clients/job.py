@@ -17,7 +17,7 @@ FIRST = IPv4Address("127.1.0.1")
 class Job:
     """So many tests of the servers on `port` of 127.1.0.1, 127.1.0.2, ...
 
-    With a `silent_port`, one of twenty is silent and one refuses: nobody listens on port 1. With an `authority` (PEM)
+    With a `silent_port`, one of twenty is silent and one refuses: nothing listens on port 1. With an `authority` (PEM)
     all are at 127.0.0.1 and speak TLS.
     """
 

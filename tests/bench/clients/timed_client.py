@@ -1,4 +1,4 @@
-"""A run of popwatch's prober that tells of each test when it began to connect, and what `rtt_ms` it found.
+"""A run of popwatch's prober that prints for each test when it began to connect, and its `rtt_ms`.
 
 It waits for a line on its input before it begins, so that it can be held to slices of CPU time from then on.
 """
@@ -21,7 +21,7 @@ class TimedSocket(socket.socket):
     began: dict[str, float] = {}  # noqa: RUF012 - shared on purpose
 
     def connect_ex(self, address: Any) -> int:
-        """Note the moment, and connect."""
+        """Note the time, and connect."""
         TimedSocket.began[address[0]] = time.time()
         return super().connect_ex(address)
 
