@@ -8,8 +8,8 @@ or 512 MB. `TLS` is a server of its own, in Python: its stamp is of the time bef
 the error has the server's encrypting in it, and one core makes some hundred handshakes a second at most. A greatest
 error of whole ticks of the scheduler (4 ms) may be the server's, held up between stamp and sending.
 
-Here the kernel runs on while the prober is held. Lambda holds the whole machine, kernel and all: what arrives meanwhile
-is stamped when it runs again, which no stamp inside it can see through, and no bench on a machine like this can show.
+Here the kernel keeps running while the prober is paused. Lambda pauses the whole machine with its kernel: what arrives
+meanwhile is stamped when it runs again. No stamp inside can correct that, and no bench on this machine can show it.
 By arithmetic that makes a time up to 17 ms too long at 256 MB, up to 14 ms at 512 MB, and true from 1,769 MB on.
 """
 
@@ -66,8 +66,8 @@ def show(condition: str, at_once: int, clock: str, *, tls: bool = False) -> floa
     errors = sorted(abs(error) for _ in range(rounds) for error in measure(condition, at_once, clock, tls=tls))
     p99 = statistics.quantiles(errors, n=100, method="inclusive")[98]
     figures = f"{statistics.median(errors):>9.3f}{p99:>9.3f}{errors[-1]:>9.3f}"
-    words = f"{condition}{' TLS' if tls else ''}"
-    print(f"{words:<9}{at_once:>7}  {clock:<8}{figures}{at_once * rounds:>8}{len(errors):>8}", flush=True)
+    label = f"{condition}{' TLS' if tls else ''}"
+    print(f"{label:<9}{at_once:>7}  {clock:<8}{figures}{at_once * rounds:>8}{len(errors):>8}", flush=True)
     return p99
 
 

@@ -47,7 +47,7 @@ def fast_stub(delay_seconds: float = 0.0) -> Iterator[FastStub]:
     program = built("stub_server")
     if program is None:
         print(
-            "There is no C compiler (cc): the stub server is the one in Python, and may be what limits.",
+            "There is no C compiler (cc): the stub server is the one in Python, and may be the limit.",
             file=sys.stderr,
         )
         with stub(str(delay_seconds)) as good, stub("silent") as silent:

@@ -1,7 +1,7 @@
 """All benches, one after the other: what `make bench` runs. With `--write` they become docs/measurements.md.
 
 `measure.py [NAME...] [--write]`: without names, all. What is written says how, where and when it was measured; each
-bench's own words are its method.
+bench's docstring is its method.
 """
 
 import ast

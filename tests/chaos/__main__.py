@@ -89,7 +89,7 @@ def _write(seed: str, hours: float, figures: campaign.Figures) -> None:
 
 def _write_live(seed: str, minutes: float, figures: live.Figures) -> None:
     command = f"make chaos LIVE=1 SEED={seed} MINUTES={minutes:g} WRITE=1"
-    method = "What is real and what strikes it: [chaos.md](chaos.md#over-the-deployed-stack)."
+    method = "What is real, and which faults occur: [chaos.md](chaos.md#over-the-deployed-stack)."
     about = f"{method} `{command}` printed, {_machine()}:"
     _put(LIVE, f"{about}\n\n```\n{live.report(figures)}\n```")
 

@@ -58,12 +58,12 @@ class Wire:
             if attempt:
                 self._process.sleep(self._faults.uniform(0.05, min(20.0, 0.1 * 2**attempt)))
             self._die_if("killed_before", operation)
-            self._process.sleep(self._latency + (self._faults.uniform(0.1, 4.0) if self._strikes("delayed") else 0.0))
+            self._process.sleep(self._latency + (self._faults.uniform(0.1, 4.0) if self._occurs("delayed") else 0.0))
             failure = self._failure(service, operation)
             if failure is not None:
                 error = failure
                 continue
-            lost = self._strikes("answer_lost")
+            lost = self._occurs("answer_lost")
             answer = effect(not lost)
             if lost:
                 self._process.sleep(READ_TIMEOUT_SECONDS)
@@ -76,20 +76,20 @@ class Wire:
 
     def seen(self) -> float:
         """The time as of which an eventually consistent read is answered."""
-        return self.now - self._faults.uniform(0.0, STALE_SECONDS) if self._strikes("stale_read") else math.inf
+        return self.now - self._faults.uniform(0.0, STALE_SECONDS) if self._occurs("stale_read") else math.inf
 
-    def _strikes(self, kind: str) -> bool:
-        return self._faults.strikes(kind)
+    def _occurs(self, kind: str) -> bool:
+        return self._faults.occurs(kind)
 
     def _failure(self, service: str, operation: str) -> ClientError | None:
         if self._outages.get(service, -1.0) > self.now:
             return refusal("InternalServerError", operation)
-        if self._strikes("refused"):
+        if self._occurs("refused"):
             return refusal("InternalServerError", operation)
-        return refusal("ThrottlingException", operation) if self._strikes("throttled") else None
+        return refusal("ThrottlingException", operation) if self._occurs("throttled") else None
 
     def _die_if(self, kind: str, operation: str) -> None:
-        if self._strikes(kind):
+        if self._occurs(kind):
             self._died(f"{kind.replace('_', ' ')} {operation}")
             raise Killed
 

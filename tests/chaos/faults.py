@@ -13,7 +13,7 @@ OUTAGE_SECONDS = (5.0, 180.0)
 
 
 FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
-"""How much more often than usual a fault strikes an installation."""
+"""How much more often than usual a fault occurs in an installation."""
 
 CHANGES = ("config_changed", "target_removed", "target_added", "server_changed", "storm")
 """Changes that are not faults, but happen meanwhile."""
@@ -67,7 +67,7 @@ class Faults:
     """The faults of one thing: a minute of the world, an invocation, a message.
 
     Each draws from a generator of its own, seeded by its name. So a fault that is spared changes what follows from it,
-    and not what strikes elsewhere: that is what makes a failure small.
+    and no other faults: that is what makes a failure small.
     """
 
     def __init__(self, ledger: Ledger, scope: str, seed: str, report: Callable[[str], None] | None = None) -> None:
@@ -75,7 +75,7 @@ class Faults:
         self._random = Random(f"{seed} {scope}")
         self._drawn: Counter[str] = Counter()
 
-    def strikes(self, kind: str) -> bool:
+    def occurs(self, kind: str) -> bool:
         """Whether a fault happens now."""
         rate: float = getattr(self.ledger.rates, kind)
         if not rate or self._random.random() >= rate:

@@ -237,36 +237,36 @@ class World:
         if not self.calm:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
-        if faults.strikes("tick_lost"):
+        if faults.occurs("tick_lost"):
             self._note(0, f"tick {tick:%H:%M} lost")
             return
-        if faults.strikes("tick_late"):
+        if faults.occurs("tick_late"):
             delay += faults.uniform(10.0, 300.0)
         self.engine.at(self.engine.now + delay, lambda: self._invoke_tick(tick))
-        if faults.strikes("tick_doubled"):
+        if faults.occurs("tick_doubled"):
             again = delay + faults.uniform(0.0, faults.choice([0.2, 2.0, 20.0, 90.0]))
             self.engine.at(self.engine.now + again, lambda: self._invoke_tick(tick))
 
     def _change_world(self, faults: Faults) -> None:
         for name in sorted(self.servers):
-            if faults.strikes("server_changed"):
+            if faults.occurs("server_changed"):
                 self._change_server(name, faults)
-        if faults.strikes("storm"):
+        if faults.occurs("storm"):
             answers = faults.uniform(0, 1) < 0.3
             for server in self.servers.values():
                 server.answers = answers
             self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for service in ("dynamodb", "sns", "sqs"):
-            if faults.strikes("outage"):
+            if faults.occurs("outage"):
                 self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
         for name in sorted(self.configured):
             time = self.engine.now + faults.uniform(0.0, MINUTE)
-            if faults.strikes("config_changed"):
+            if faults.occurs("config_changed"):
                 self.engine.at(time, partial(self._reconfigure, name, faults))
-            if len(self.configured) > 2 and faults.strikes("target_removed"):
+            if len(self.configured) > 2 and faults.occurs("target_removed"):
                 self.engine.at(time, partial(self._remove_target, name))
         for name in sorted(set(self.servers) - set(self.configured)):
-            if faults.strikes("target_added"):
+            if faults.occurs("target_added"):
                 self._add_target(name, faults)
 
     def _change_server(self, name: str, faults: Faults) -> None:
@@ -325,10 +325,10 @@ class World:
     def _enqueue(self, body: str, delay: float) -> None:
         """SQS keeps a message, at least once, and hands it over some time after its delay."""
         faults = self._faults(f"sent message {zlib.crc32(body.encode()):08x}")
-        if faults.strikes("message_late"):
+        if faults.occurs("message_late"):
             delay += faults.uniform(5.0, 300.0)
         self.engine.at(self.engine.now + delay + faults.uniform(0.01, 0.5), lambda: self._receive(body, 1))
-        if faults.strikes("message_doubled"):
+        if faults.occurs("message_doubled"):
             again = delay + faults.uniform(0.0, 1.0) ** 3 * 240.0
             self.engine.at(self.engine.now + again, lambda: self._receive(body, 1))
 
@@ -357,7 +357,7 @@ class World:
         self.invocations += 1
         process = Process(self.engine, self.invocations)
         faults = self._faults(name, process.number)
-        process.skew = faults.uniform(-3.0, 3.0) if faults.strikes("clock_skewed") else 0.0
+        process.skew = faults.uniform(-3.0, 3.0) if faults.occurs("clock_skewed") else 0.0
         over: list[str] = []
 
         def end(how: str, why: str = "") -> None:

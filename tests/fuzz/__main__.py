@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def _fuzz(check: str, seconds: int, executions: int | None, seed: int) -> tuple[str, str]:
-    """What is to be said of it, and what was found."""
+    """The line to print, and what was found."""
     guided = importlib.util.find_spec("atheris") is not None
     began = time.monotonic()
     done, found = (_run_guided if guided else _run_by_chance)(check, seconds, executions, seed)

@@ -10,7 +10,7 @@ with atheris.instrument_imports(include=["popwatch"]):
     from tests.fuzz.checks import CHECKS, SEEDS
 
 LONGEST = {"conversation": 128}
-"""Bytes of one try: five of the conversation's choose a run of letters that makes lines longer than any limit."""
+"""Bytes of one try: five of the conversation's choose a run of one letter that makes lines longer than any limit."""
 
 if __name__ == "__main__":
     check, *options = sys.argv[1:]

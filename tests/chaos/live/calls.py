@@ -55,7 +55,7 @@ def read_call(headers: Mapping[str, str], body: bytes) -> Call:
 
 
 def refuse(call: Call, *, throttled: bool) -> Answer:
-    """A refusal as the service words it: its own failure, or that too much is asked of it."""
+    """A refusal in the service's own form: a failure of its own, or throttling."""
     if call.service == "sns":
         code = "Throttling" if throttled else "InternalError"
         said = f"<ErrorResponse><Error><Type>Receiver</Type><Code>{code}</Code><Message>Chaos.</Message></Error>"

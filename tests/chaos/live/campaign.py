@@ -1,6 +1,6 @@
 """A campaign over the deployed local stack: rounds of chaos, each with the calm after it, and the verdict on each.
 
-The same seed draws the same faults again, but processes and sockets take their time, so that they strike elsewhere.
+The same seed draws the same faults again, but processes and sockets vary in speed, so that they occur elsewhere.
 """
 
 from collections import Counter

@@ -60,7 +60,7 @@ USUAL = Rates(
 """Real processes are few, so that each meets more than a simulated one."""
 
 TABLES = {"TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History"}
-"""The tables by the template's outputs, and by their words."""
+"""The tables by the template's outputs, and their names."""
 
 VISIBILITY_SLACK = 2
 
@@ -126,7 +126,7 @@ class Installation:
         self.scopes: Counter[str] = Counter()
         self.ticks, self.calm, self.began = 0, False, time.monotonic()
         self._agenda = Agenda()
-        self._tables = {stack.local.outputs[output]: word for output, word in TABLES.items()}
+        self._tables = {stack.local.outputs[output]: table_name for output, table_name in TABLES.items()}
         self._client = stack.local.client("dynamodb")
         self._lambda, self._sqs = stack.local.client("lambda"), stack.local.client("sqs")
         self.register = Register(self.lock, begin=self._begin, reported=self._reported, ended=self._ended)
@@ -223,13 +223,13 @@ class Installation:
 
     def _compare_tables(self) -> None:
         """What took effect lies in the tables, and nothing else does."""
-        for table, word in self._tables.items():
-            if word == "Targets":
+        for table, table_name in self._tables.items():
+            if table_name == "Targets":
                 continue
-            keys = ("target_id",) if word == "Status" else ("pk", "sk")
+            keys = ("target_id",) if table_name == "Status" else ("pk", "sk")
             pages = self._client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
-            there = {(word, *(item[key]["S"] for key in keys)): item for page in pages for item in page["Items"]}
-            seen = {key: item for key, item in self.mirror.items() if key[0] == word}
+            there = {(table_name, *(item[key]["S"] for key in keys)): item for page in pages for item in page["Items"]}
+            seen = {key: item for key, item in self.mirror.items() if key[0] == table_name}
             for key in there.keys() | seen.keys():
                 if key not in there or key not in seen or from_item(there[key]) != from_item(dict(seen[key])):
                     self._find("not as written", key[-1], f"{key}: {there.get(key)}, but written was {seen.get(key)}")
@@ -246,13 +246,13 @@ class Installation:
         if not self.calm:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
-        if faults.strikes("tick_lost"):
+        if faults.occurs("tick_lost"):
             self._note(0, f"tick {tick:%H:%M} lost")
             return
-        if faults.strikes("tick_late"):
+        if faults.occurs("tick_late"):
             delay += faults.uniform(10.0, 180.0)
         self._later(delay, partial(self._invoke, tick))
-        if faults.strikes("tick_doubled"):
+        if faults.occurs("tick_doubled"):
             self._later(delay + faults.uniform(0.0, faults.choice([0.2, 2.0, 20.0, 90.0])), partial(self._invoke, tick))
 
     def _invoke(self, tick: datetime) -> None:
@@ -262,24 +262,24 @@ class Installation:
 
     def _change_world(self, faults: Faults) -> None:
         for name in sorted(self.servers.by_target):
-            if faults.strikes("server_changed"):
+            if faults.occurs("server_changed"):
                 self._note(0, f"{name} plays {self.servers.change(name, faults)} from now on")
-        if faults.strikes("storm"):
+        if faults.occurs("storm"):
             answers = faults.uniform(0, 1) < 0.4
             for name in sorted(self.servers.by_target):
                 self.servers.change(name, faults, answers=answers)
             self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for service in ("dynamodb", "sns", "sqs"):
-            if faults.strikes("outage"):
+            if faults.occurs("outage"):
                 self.outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
         for name in sorted(self.configured):
             seconds = faults.uniform(0.0, MINUTE)
-            if faults.strikes("config_changed"):
+            if faults.occurs("config_changed"):
                 self._later(seconds, partial(self._reconfigure, name, faults))
-            if len(self.configured) > 2 and faults.strikes("target_removed"):
+            if len(self.configured) > 2 and faults.occurs("target_removed"):
                 self._later(seconds, partial(self._remove_target, name))
         for name in sorted(set(self.servers.by_target) - set(self.configured)):
-            if faults.strikes("target_added"):
+            if faults.occurs("target_added"):
                 self._add_target(name, faults)
 
     # ---- users
@@ -317,10 +317,10 @@ class Installation:
     def _begin(self, number: int, process_id: int, tick: str, body: str) -> Invocation:
         name = f"message {zlib.crc32(body.encode()):08x}" if body else f"tick {tick}"
         faults = self._faults(name, number)
-        skew = faults.uniform(-3.0, 3.0) if faults.strikes("clock_skewed") else 0.0
+        skew = faults.uniform(-3.0, 3.0) if faults.occurs("clock_skewed") else 0.0
         begun = Invocation(number, process_id, tick or json.loads(body).get("tick", ""), body, faults, skew)
         self._note(number, f"{name}: begins in process {process_id}")
-        if faults.strikes("killed_midway"):
+        if faults.occurs("killed_midway"):
             killer = Timer(faults.uniform(0.0, 1.0) ** 2, lambda: self.register.kill(begun, "midway"))
             killer.daemon = True
             killer.start()
@@ -351,9 +351,9 @@ class Installation:
         if call.operation != "SendMessage":
             return call
         delay = float(call.request.get("DelaySeconds", 0))
-        if invocation.faults.strikes("message_late"):
+        if invocation.faults.occurs("message_late"):
             delay += invocation.faults.uniform(5.0, 180.0)
-        if invocation.faults.strikes("message_doubled"):
+        if invocation.faults.occurs("message_doubled"):
             again = delay + invocation.faults.uniform(0.0, 1.0) ** 3 * 120.0
             url, body = call.request["QueueUrl"], call.request["MessageBody"]
             self._sqs.send_message(QueueUrl=url, MessageBody=body, DelaySeconds=self._real(again))
@@ -364,9 +364,9 @@ class Installation:
         self.evidence.invocation = invocation.number
         match call.operation:
             case "PutItem":
-                word, item = self._tables[call.request["TableName"]], call.request["Item"]
-                key = _key(word, item)
-                self.evidence.on_put(word, item, self.mirror.get(key))
+                table_name, item = self._tables[call.request["TableName"]], call.request["Item"]
+                key = _key(table_name, item)
+                self.evidence.on_put(table_name, item, self.mirror.get(key))
                 self.mirror[key] = item
             case "DeleteItem":
                 self.evidence.on_delete(call.request["Key"])
@@ -403,6 +403,6 @@ class Installation:
         self.findings.append(Finding(kind, len(self.evidence.facts), target, text))
 
 
-def _key(word: str, item: Mapping[str, Any]) -> tuple[str, ...]:
-    names = ("target_id",) if word == "Status" else ("pk", "sk")
-    return (word, *(item[name]["S"] for name in names))
+def _key(table_name: str, item: Mapping[str, Any]) -> tuple[str, ...]:
+    names = ("target_id",) if table_name == "Status" else ("pk", "sk")
+    return (table_name, *(item[name]["S"] for name in names))

@@ -63,22 +63,22 @@ class Proxy:
         invocation = self._register.by_number.get(number)
         if invocation is None or invocation.over:
             return None
-        if self._strikes(invocation, "killed_before"):
+        if self._occurs(invocation, "killed_before"):
             self._register.kill(invocation, f"before {call.operation}")
             return None
-        if self._strikes(invocation, "delayed"):
+        if self._occurs(invocation, "delayed"):
             time.sleep(self._between(invocation, DELAY_SECONDS))
         refusal = self._refusal(invocation, call)
         if refusal:
             return refusal
-        lost = self._strikes(invocation, "answer_lost")
+        lost = self._occurs(invocation, "answer_lost")
         answer = self._pass_on(invocation, call, forward, lost=lost)
         if answer is None or lost:
             return None
-        if self._strikes(invocation, "killed_after"):
+        if self._occurs(invocation, "killed_after"):
             self._register.kill(invocation, f"after {call.operation}")
             return None
-        if not call.writes and self._strikes(invocation, "stale_read"):
+        if not call.writes and self._occurs(invocation, "stale_read"):
             time.sleep(self._between(invocation, STALE_SECONDS))
         return answer
 
@@ -97,13 +97,13 @@ class Proxy:
         return answer
 
     def _refusal(self, invocation: Invocation, call: Call) -> Answer | None:
-        if self._refuses(call.service) or self._strikes(invocation, "refused"):
+        if self._refuses(call.service) or self._occurs(invocation, "refused"):
             return refuse(call, throttled=False)
-        return refuse(call, throttled=True) if self._strikes(invocation, "throttled") else None
+        return refuse(call, throttled=True) if self._occurs(invocation, "throttled") else None
 
-    def _strikes(self, invocation: Invocation, kind: str) -> bool:
+    def _occurs(self, invocation: Invocation, kind: str) -> bool:
         with self._register.lock:
-            return invocation.faults.strikes(kind)
+            return invocation.faults.occurs(kind)
 
     def _between(self, invocation: Invocation, span: tuple[float, float]) -> float:
         with self._register.lock:
