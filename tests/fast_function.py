@@ -2,7 +2,7 @@
 
 The function's handler is set to `tests.fast_function.handler`. What runs is the code that was deployed, with three
 changes: it asks the test's clock for the time, outcomes bear the time of that clock, and delays of messages are
-shorter. Each record that DynamoDB took is added to a journal, as a test that polls the table could miss one.
+shorter. Each record that was committed is added to a journal, as a test that polls the table could miss one.
 """
 
 import json
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from math import ceil
+from pathlib import Path
 from typing import Any
 
-import boto3
-
+from popwatch.model.plain import to_plain
 from tests.fast_clock import SteppedClock
 
 _given: dict[str, Any] = json.loads(os.environ["FAST_CLOCK"])
@@ -38,21 +38,17 @@ class FastQueue(_function.BatchQueue):  # type: ignore[misc]
         return int(super().send(work, ceil(delay_seconds / _given["speed"])))
 
 
-def _keep(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    context["put"] = params
+class JournalingStore(_function.Store):  # type: ignore[misc]
+    """The real store, which adds each record that it committed to the journal."""
 
-
-def _journal(context: dict[str, Any], http_response: Any, **_: Any) -> None:
-    put = context["put"]
-    if http_response.status_code == 200 and put["TableName"] == os.environ["STATUS_TABLE"]:
-        line = json.dumps(put["Item"]) + "\n"
-        with open(_given["journal"], "a", encoding="utf-8") as journal:  # noqa: PTH123 - one write, which O_APPEND keeps whole
-            journal.write(line)
+    def commit(self, record: Any, *expected: Any) -> Any:
+        other = super().commit(record, *expected)
+        if other is None:
+            line = json.dumps(to_plain(record)) + "\n"
+            with Path(_given["journal"]).open("a", encoding="utf-8") as journal:
+                journal.write(line)  # one write, which O_APPEND keeps in one piece
+        return other
 
 
 _function._clock = _clock.now
-_function.Prober, _function.BatchQueue = FastProber, FastQueue
-boto3.setup_default_session()
-_events: Any = boto3.DEFAULT_SESSION and boto3.DEFAULT_SESSION.events
-_events.register("before-parameter-build.dynamodb.PutItem", _keep)
-_events.register("after-call.dynamodb.PutItem", _journal)
+_function.Prober, _function.BatchQueue, _function.Store = FastProber, FastQueue, JournalingStore

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import boto3
 
-from popwatch.aws.items import from_item
 from popwatch.aws.store import Store
 from popwatch.model.plain import from_plain
 from popwatch.model.records import Record
@@ -243,9 +242,8 @@ class SteppedStack:
         """The first record of each tick that judged a target, by the seconds from the first tick to it."""
         found: dict[float, Record] = {}
         for line in self.journal.read_text().splitlines() if self.journal.exists() else ():
-            item = from_item(json.loads(line))
-            record = from_plain(Record, item) if item["target_id"] == target_id else None
-            if record and record.tick:
+            record = from_plain(Record, json.loads(line))
+            if record.target_id == target_id and record.tick:
                 found.setdefault((record.tick - self.start).total_seconds(), record)
         return found
 
@@ -261,9 +259,10 @@ class SteppedStack:
             self.clock.set(seconds)
             if seconds in ticks:
                 before(timedelta(seconds=seconds))
-                assert self.stack.tick(self.start + timedelta(seconds=seconds)) is None
+                error = self.stack.tick(self.start + timedelta(seconds=seconds))
+                assert error is None, error
             if seconds in expected:
-                self.stack.wait_for(f"the test at {seconds:.0f} s", partial(self._has, target_id, seconds))
+                self.stack.wait_for(f"the test at {seconds:.0f} s", partial(self._has, target_id, seconds), 120)
         return self.records(target_id)
 
     def _has(self, target_id: str, seconds: float) -> bool:
