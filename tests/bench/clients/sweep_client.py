@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 
 import check_targets
+from popwatch.alerts import rendering
 from popwatch.aws import alert_topic, batch_queue, store
 from popwatch.config import Settings
 from popwatch.decisions import batches
@@ -38,7 +39,7 @@ PLACES: Mapping[str, Sequence[Place]] = {
     "queue": [(batch_queue.BatchQueue, "send"), (batches, "from_message")],
     "judge": [(batch_run, "judge"), (committer, "judge"), (batch_run, "changes_nothing"), (batch_run, "sample_of")],
     "write": [(Store, name) for name in ("commit", "mark_sweep", "put_samples", "put_transition", "put_alert")],
-    "alerts": [(alert_topic.AlertTopic, "publish"), (committer, "render"), (committer, "summarize")],
+    "alerts": [(alert_topic.AlertTopic, "publish"), (rendering, "render"), (rendering, "summarize")],
 }
 
 

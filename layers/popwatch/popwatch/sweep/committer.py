@@ -20,16 +20,16 @@ from threading import Lock
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.alerts.rendering import render, summarize
 from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
 from popwatch.decisions.schedule import is_due
-from popwatch.model.health import Judgement, State
+from popwatch.model.health import Health, Judgement, State
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.targets import Target
 
 COLLISIONS = 5
 """How often a commit is tried again when other writers keep changing the record."""
@@ -91,7 +91,7 @@ class Committer:
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
                 found = judge(record.health, outcome, target.policy, tick, test.failing_parent)
             before, found = _with_last_good(record, found, outcome, last_good)
-            message = render(target, before.health, found, outcome, tick) if found.alert else None
+            message = _render(target, before.health, found, outcome, tick)
             return replace(before, outcome=outcome), found, message
 
         return self._commit(test, tick, decide)
@@ -144,7 +144,7 @@ class Committer:
             # Taken over under the lock: what other threads hold from here on goes into the next summary.
             held, self._held, self._held_since = self._held, [], None
         messages = [entry.message for _, entry in held if entry.message]
-        message_id = self._publish(messages[0] if len(messages) == 1 else summarize(messages, self._clock()))
+        message_id = self._publish(_combine(messages, self._clock()))
         if not message_id:
             return
         for record, entry in held:
@@ -270,6 +270,25 @@ class Committer:
         """
         after = replace(record.without(delivered), writer=self._writer)
         return self._store.commit(after, record.version, record.tick) or after
+
+
+def _render(target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime) -> Message | None:
+    """The message of a judgement's alert, if it has one."""
+    if judgement.alert is None:
+        return None
+    # Imported with the first alert: few ticks have one, and every cold start would pay for it.
+    from popwatch.alerts.rendering import render  # noqa: PLC0415
+
+    return render(target, before, judgement, outcome, now)
+
+
+def _combine(messages: Sequence[Message], now: datetime) -> Message:
+    """The one message that stands for these: a summary if there are several."""
+    if len(messages) == 1:
+        return messages[0]
+    from popwatch.alerts.rendering import summarize  # noqa: PLC0415 - as in _render
+
+    return summarize(messages, now)
 
 
 def _with_last_good(
