@@ -13,6 +13,7 @@ FOR_OTHERS = {
     "check_targets": {
         "popwatch_cli",
         "popwatch.web",
+        "popwatch.alerts.rendering",
         "popwatch.reports.report",
         "popwatch.reports.status",
         "popwatch.queries",
