@@ -30,7 +30,7 @@ def test_reference_table_by_the_deployed_stack(stack: Deployed, server: Scripted
     assert [record.health.state for record in records.values()] == STATES
     assert [record.health.alerts_sent for record in records.values()] == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
     assert list(records) == ELAPSED
-    told = stack.wait_for_alerts(3)
-    assert told == [f"DOWN {number}/3: a (127.0.0.1:{port})" for number in ALERTS.values()]
+    subjects = stack.wait_for_alerts(3)
+    assert subjects == [f"DOWN {number}/3: a (127.0.0.1:{port})" for number in ALERTS.values()]
     changes = [(event["previous"], event["state"]) for event in stack.events("a") if event["kind"] == "transition"]
     assert changes == [("untested", "warn"), ("warn", "down"), ("down", "lost")]
