@@ -17,6 +17,7 @@ from popwatch.aws.items import to_item
 from popwatch.decisions.batches import Batch, PlannedTest, to_messages
 from popwatch.model.health import Health
 from popwatch.model.plain import from_plain, to_plain
+from popwatch.model.records import EventKind
 from popwatch.model.targets import parse_target
 from popwatch.model.text import iso
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -248,7 +249,8 @@ def subjects(stack: Deployed) -> list[str]:
 def assert_sent_once(stack: Deployed) -> None:
     """History has each alert and each transition once, and no outbox holds anything."""
     for name in OUTAGES:
-        events = stack.events(name)
-        kinds = [(event["kind"], event["version"]) for event in events if event["kind"] != "note"]
+        events = list(stack.store.read_events(name))
+        kinds = [(event.kind, event.version) for event in events if event.kind is not EventKind.NOTE]
+        assert kinds
         assert len(set(kinds)) == len(kinds)
         assert not stack.store.read_record(name).outbox
