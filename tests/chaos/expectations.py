@@ -101,7 +101,7 @@ def _read(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]
 def _passed(belief: Belief, policy: Policy) -> Expectation:
     """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert.
 
-    docs/targets.md, `max_alerts`: 0 never alerts, so that an acknowledged outage then ends without an alert.
+    docs/targets.md, `max_alerts`: 0 means no alerts, so that an acknowledged outage then ends without an alert.
     """
     after = Belief("up", flapping=belief.flapping, changes=belief.changes)
     acknowledged = within(policy.acknowledged, belief.since)

@@ -29,7 +29,7 @@ class Policy:
     """The outage that somebody has acknowledged, by the time of its first failed test."""
 
     def longest_delay(self, state: str) -> timedelta:
-        """The delay of a state; a down target waits as a lost one once its last alert has been processed."""
+        """The delay of a state; a down target uses `delay_lost` once its last alert has been sent."""
         by_state = {"warn": self.delay_warn, "down": max(self.delay_down, self.delay_lost), "lost": self.delay_lost}
         return timedelta(seconds=by_state.get(state, self.delay_up))
 

@@ -174,7 +174,7 @@ def test_any_history_keeps_the_promises(passes: list[bool], failures_per_alert: 
 
 
 def test_failing_target_is_tested_again_after_the_delay_of_its_state() -> None:
-    """Warn, down and, once the last alert has been processed, lost: each has a delay of its own."""
+    """Warn, down and, once the last alert has been sent, lost: each has a delay of its own."""
     policy = replace(REFERENCE, delay_warn=20, delay_down=40, delay_lost=50)
     found = [judgement.health.next_test_at for _, judgement in replay([FAILED] * 10, policy, up())]
     seconds = [(due - START).total_seconds() for due in found if due]
@@ -235,7 +235,7 @@ def test_maintenance_of_a_suspended_target_leads_back_to_untested() -> None:
 
 
 def test_outage_goes_on_after_maintenance_where_it_was() -> None:
-    """A target whose last alert had been processed is lost at its next failure, window or not."""
+    """A target whose last alert had been sent is lost at its next failure, window or not."""
     *_, (_, down) = replay([FAILED] * 9, REFERENCE, up())
     window = OnceWindow(START + timedelta(minutes=10), START + timedelta(minutes=20))
     policy = replace(REFERENCE, maintenance=(window,))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.decisions.own_network import FaultOwner, NetworkFaultDetector, has_been_reached, is_of_network, network_of
+from popwatch.decisions.own_network import FaultCause, NetworkFaultDetector, has_been_reached, is_of_network, network_of
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 
@@ -28,22 +28,22 @@ def after(passed: int, lost: int, expected: int | None = None) -> NetworkFaultDe
 
 
 @pytest.mark.parametrize(
-    ("passed", "lost", "expected", "owner"),
+    ("passed", "lost", "expected", "cause"),
     [
-        (0, 10, 10, FaultOwner.OURS),
-        (1, 9, 10, FaultOwner.OURS),
-        (2, 8, 10, FaultOwner.THEIRS),
-        (0, 9, 9, FaultOwner.THEIRS),
-        (0, 5, 10, FaultOwner.UNDECIDED),
-        (1, 5, 10, FaultOwner.UNDECIDED),
-        (2, 0, 10, FaultOwner.THEIRS),
-        (0, 0, 500, FaultOwner.UNDECIDED),
-        (51, 400, 500, FaultOwner.THEIRS),
+        (0, 10, 10, FaultCause.MONITOR_NETWORK),
+        (1, 9, 10, FaultCause.MONITOR_NETWORK),
+        (2, 8, 10, FaultCause.SERVERS),
+        (0, 9, 9, FaultCause.SERVERS),
+        (0, 5, 10, FaultCause.UNDECIDED),
+        (1, 5, 10, FaultCause.UNDECIDED),
+        (2, 0, 10, FaultCause.SERVERS),
+        (0, 0, 500, FaultCause.UNDECIDED),
+        (51, 400, 500, FaultCause.SERVERS),
     ],
 )
-def test_nearly_all_of_at_least_ten(passed: int, lost: int, expected: int, owner: FaultOwner) -> None:
+def test_nearly_all_of_at_least_ten(passed: int, lost: int, expected: int, cause: FaultCause) -> None:
     """Nine tenths of ten or more targets decide; as long as they still can, nothing is decided."""
-    assert after(passed, lost, expected).owner is owner
+    assert after(passed, lost, expected).cause is cause
 
 
 def test_one_network_is_theirs() -> None:
@@ -51,7 +51,7 @@ def test_one_network_is_theirs() -> None:
     detector = NetworkFaultDetector(10)
     for number in range(10):
         detector.take(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
-    assert detector.owner is not FaultOwner.OURS
+    assert detector.cause is not FaultCause.MONITOR_NETWORK
 
 
 def test_answers_of_servers_are_no_failures_of_the_network() -> None:
@@ -59,17 +59,18 @@ def test_answers_of_servers_are_no_failures_of_the_network() -> None:
     detector = NetworkFaultDetector(10)
     for number in range(10):
         detector.take(target(number), REFUSED)
-    assert detector.owner is FaultOwner.THEIRS
+    assert detector.cause is FaultCause.SERVERS
 
 
 @pytest.mark.parametrize(
-    ("reached", "owner"), [(False, FaultOwner.OURS), (True, FaultOwner.THEIRS), (None, FaultOwner.UNDECIDED)]
+    ("reached", "cause"),
+    [(False, FaultCause.MONITOR_NETWORK), (True, FaultCause.SERVERS), (None, FaultCause.UNDECIDED)],
 )
-def test_reference_hosts_decide_for_small_fleets(reached: bool | None, owner: FaultOwner) -> None:
+def test_reference_hosts_decide_for_small_fleets(reached: bool | None, cause: FaultCause) -> None:
     """With one failing target nothing is decided until a reference host has answered."""
     detector = NetworkFaultDetector(1, awaits_references=True, references=reached)
     detector.take(target(1), LOST)
-    assert detector.owner is owner
+    assert detector.cause is cause
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_each_field_is_an_attribute_with_the_documented_default(field: Field) ->
     match field.default:
         case "required" | "`target_id`" | "`host`":
             assert value in ("mail", "pop.example.net")
-        case "none" | "the built-in text" | "the public roots" if field.kind != "enumeration":
+        case "none" | "the built-in text" | "the public root CAs" if field.kind != "enumeration":
             assert not value
         case default:
             assert str(value) == str(field.parse(default.partition(";")[0]))

@@ -1,14 +1,14 @@
-"""`judge`: what the outcome of a test makes of a target's health. Pure; the clock is an argument.
+"""`judge`: a target's new health after a test's outcome. Pure; the clock is an argument.
 
 A target is `untested` until its first test. A passed test makes it `up`. Failed tests make it `warn`, and from
-`failures_per_alert` in a row `down`, with an alert at each multiple; once `max_alerts` have been processed the next
+`failures_per_alert` in a row `down`, with an alert at each multiple; once `max_alerts` have been sent the next
 failure makes it `lost`, without further alerts until it recovers. During maintenance the state before it is kept; a
 suspended target starts over as `untested`.
 
-States are always true; alerts may be fewer. While the target that it depends on fails, or while it flaps, a `down`
-alert is held, and sent at the first failed test after that. An acknowledged outage brings no more `down` alerts. No
-alerted outage is left open: a recovery from an alerted or acknowledged outage is always sent. One judgement brings one
-alert at most; a second one that is due is sent at the next test.
+The state always follows the tests; some alerts are held. While the target that it depends on fails, or while it flaps,
+a `down` alert is held, and sent at the first failed test after that. An acknowledged outage brings no more `down`
+alerts. No alerted outage is left open: a recovery from an alerted or acknowledged outage is always sent. One judgement
+brings one alert at most; a second one that is due is sent at the next test.
 """
 
 from dataclasses import fields, replace
@@ -59,7 +59,7 @@ def forget(health: Health, now: datetime) -> Judgement:
 
 
 def delay_seconds(health: Health, policy: Policy) -> int:
-    """Seconds from a test to the next; once the last alert has been processed, a down target waits as a lost one."""
+    """Seconds from a test to the next; once the last alert has been sent, a down target uses `delay_lost`."""
     match health.state:
         case State.UNTESTED | State.UP | State.SUSPENDED | State.MAINTENANCE:
             return policy.delay_up
@@ -87,7 +87,7 @@ def _in_service(health: Health) -> Health:
 
 
 def _fresh(health: Health) -> Health:
-    """The health of a target that starts over: all that stays is the certificate and what it was last warned of."""
+    """The health of a target that starts over: keeps only the certificate's expiry and the last warning."""
     return Health(
         certificate_expires=health.certificate_expires,
         certificate_warned=health.certificate_warned,
@@ -111,7 +111,7 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
         degraded_alerted=before.degraded_alerted,
     )
     if before.alerts_sent or policy.acknowledgement_of(before.failing_since):
-        # A recovery with all addresses says that the host is restored too; one with some of them leaves that to come.
+        # A recovery with all addresses says that the host is restored too; if only some pass, `restored` is sent later.
         still_degraded = before.degraded_alerted and after.degraded_tests > 0
         return replace(after, degraded_alerted=still_degraded), AlertEvent.RECOVERED
     return (
@@ -138,7 +138,7 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
         after = replace(after, state=State.WARN)
-    # The last alert was processed at an earlier failure.
+    # The last alert was sent at an earlier failure.
     elif exhausted and before.state in (State.DOWN, State.LOST):
         after = replace(after, state=State.LOST)
     elif not due or exhausted or policy.acknowledgement_of(after.failing_since):

@@ -2,7 +2,7 @@
 
 A monitor that has lost its network sees every server fail. When nearly all targets that passed before fail in one tick
 for reasons of the network, in several networks, or when no reference host can be reached either, the outcomes prove
-nothing about the servers. As long as that is still possible, the owner of the fault is undecided.
+nothing about the servers. As long as that is still possible, the cause is undecided.
 """
 
 import ipaddress
@@ -39,12 +39,12 @@ _REASONS = {
 """Failures in which no server took part. A refusal is a server's answer."""
 
 
-class FaultOwner(StrEnum):
-    """Whose fault the failures are: ours (the monitor's network), theirs (the servers'), or not decided yet."""
+class FaultCause(StrEnum):
+    """What caused the failures: the monitor's own network, the servers, or not decided yet."""
 
     UNDECIDED = "undecided"
-    OURS = "ours"
-    THEIRS = "theirs"
+    MONITOR_NETWORK = "ours"
+    SERVERS = "theirs"
 
 
 @dataclass(slots=True)
@@ -70,17 +70,17 @@ class NetworkFaultDetector:
             self.others += 1
 
     @property
-    def owner(self) -> FaultOwner:
-        """Whose fault the failures are, by the outcomes that have arrived."""
+    def cause(self) -> FaultCause:
+        """What caused the failures, by the outcomes that have arrived."""
         if self.references is False:
-            return FaultOwner.OURS
+            return FaultCause.MONITOR_NETWORK
         enough = self.expected >= LEAST_TARGETS
         nearly_all = NEARLY_ALL * self.expected
         if enough and self.failed >= nearly_all and len(self.networks) >= LEAST_NETWORKS:
-            return FaultOwner.OURS
+            return FaultCause.MONITOR_NETWORK
         still_possible = enough and self.expected - self.others >= nearly_all
         awaits_references = self.awaits_references and self.references is None and self.failed > 0
-        return FaultOwner.UNDECIDED if still_possible or awaits_references else FaultOwner.THEIRS
+        return FaultCause.UNDECIDED if still_possible or awaits_references else FaultCause.SERVERS
 
 
 def is_of_network(outcome: Outcome) -> bool:

@@ -76,7 +76,7 @@ def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
 
 
 def in_cycles(targets: Mapping[str, Target]) -> set[str]:
-    """The targets that depend on themselves, directly or by way of others: each would hold back the others' alerts."""
+    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts."""
     seen: set[str] = set()
     cyclic: set[str] = set()
     for start in targets:

@@ -1,1 +1,1 @@
-"""Words and values: what the rest is written in. No I/O, no decisions, no clock."""
+"""Data types used by all other folders. No I/O, no decisions, no clock."""

@@ -2,7 +2,8 @@
 
 To add a field, write three things: its row in `FIELDS`, with the function that parses it; an attribute of that name in
 `Target`, or in `Policy` if it changes how outcomes are judged (targets.py), with the default that the row states; its row
-in docs/targets.md. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or has
+in docs/targets.md. Fields with times (`maintenance`, `silence`, `acknowledged`) are parsed in targets.py, since they need
+the target's time zone. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or has
 another default, tests/unit/test_targets.py fails; if the docs differ, tests/unit/test_docs_commands.py.
 """
 
@@ -247,7 +248,7 @@ FIELDS = (
     Field("tls", "enumeration", "none", "none, implicit, starttls", "implicit", "TLS from the first byte (`implicit`, RFC 8314) or after STLS (`starttls`, RFC 2595).", _tls),
     Field("verify_tls", "boolean", "true", "true, false", "false", "Check the certificate's chain, dates and name.", _boolean),
     Field("tls_name", "string", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _host),
-    Field("ca_pem", "string", "the public roots", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
+    Field("ca_pem", "string", "the public root CAs", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
     Field("greeting", "string or list", "none", "each up to 100 characters", "READY", "Other prefixes of a greeting to accept beside `+OK`, for proprietary servers.", _strings(100)),
     Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
     Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),
@@ -255,10 +256,10 @@ FIELDS = (
     Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up.", _whole(10, 86_400)),
     Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _whole(10, 86_400)),
     Field("delay_down", "number", "60", _DELAY, "60", "Seconds to the next test while down.", _whole(10, 86_400)),
-    Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been processed.", _whole(10, 86_400)),
+    Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been sent.", _whole(10, 86_400)),
     Field("failures_per_alert", "number", "3", "1 to 1000", "2", "Failures in a row for each alert.", _whole(1, 1000)),
-    Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the target is lost; 0 never alerts.", _whole(0, 1000)),
-    Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage ends of which an alert was sent.", _boolean),
+    Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the state is `lost`; 0: no alerts.", _whole(0, 1000)),
+    Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage for which an alert was sent ends.", _boolean),
     Field("enabled", "boolean", "true", "true, false", "false", "false suspends the target: it is not tested.", _boolean),
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent.", _windows),
     Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it.", _map),

@@ -1,4 +1,4 @@
-"""What popwatch believes about a target: its state and health, and what a test changes. No I/O and no decisions."""
+"""A target's state and health as they are stored, and what a test changes in them. No I/O and no decisions."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,11 +41,11 @@ class AlertEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What popwatch believes about one target.
+    """The health of one target, as stored in its record.
 
     `failures` counts failed tests in a row and `failing_since` is the first of them; `alerts_sent` counts this
     outage's `down` alerts. `next_test_at` is `None` while the target is tested at its own slots (see `schedule`).
-    `state_before_maintenance` is the state to come back to when maintenance ends.
+    `state_before_maintenance` is the state to restore when maintenance ends.
 
     `alert_held` says that a `down` alert is due and will be sent once nothing holds it back; `caused_by` is the failing
     target that holds it back. `changes` are the last changes between passed and failed; `flapping` says that an alert

@@ -1,4 +1,4 @@
-"""What people do about one outage or one evening's work: a silence, an acknowledgement. No I/O.
+"""What people do about an outage or planned work: a silence, an acknowledgement. No I/O.
 
 Both are fields of a target's item, written by `popwatch silence` and `popwatch ack` or by hand.
 """

@@ -25,7 +25,7 @@ from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
     MOST_TICKS,
-    FaultOwner,
+    FaultCause,
     NetworkFaultDetector,
     has_been_reached,
     is_of_network,
@@ -137,7 +137,7 @@ class BatchTester:
 
         Only targets that passed before say anything about our network. What failed before may be held all the same: if
         our network is to blame, this failure proves nothing either. Outcomes in which a server had a part (passed, a
-        refusal, a wrong greeting) are never held, so early results are judged while the fault's owner is undecided.
+        refusal, a wrong greeting) are never held, so early results are judged before the cause is known.
         """
         if test.record.health.state is State.UP:
             self._detector.take(test.target, outcome)
@@ -147,15 +147,15 @@ class BatchTester:
             self._judge(test, outcome, pool)
 
     def _decide_held(self, pool: Executor, *, final: bool = False) -> None:
-        """Judge what is held, or record it as inconclusive, once it is clear whose failure it is or the batch ends."""
+        """Judge what is held, or record it as inconclusive, once the cause is known or the batch ends."""
         if not self._held:
             return
         self._check_references(pool, final=final)
-        owner = self._detector.owner
-        if owner is FaultOwner.UNDECIDED and not final:
+        cause = self._detector.cause
+        if cause is FaultCause.UNDECIDED and not final:
             return
         held, self._held = self._held, []
-        if owner is FaultOwner.OURS and self._may_be_inconclusive:
+        if cause is FaultCause.MONITOR_NETWORK and self._may_be_inconclusive:
             self._record_inconclusive(held)
         else:
             for test, outcome in held:
