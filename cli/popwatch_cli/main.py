@@ -67,7 +67,10 @@ Shell completion: docs/command.md says how to turn it on."""
 @click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
 @click.pass_context
 def cli(context: click.Context, stack: str, local: bool) -> None:
-    """Watch POP3 servers from AWS: test one now, and manage the targets of a stack."""
+    """Watch POP3 servers from AWS.
+
+    Test a server now, manage the watched servers (targets), show status, history and reports.
+    """
     context.obj = StackChoice(stack, local)
     if os.environ.get("NO_COLOR"):  # https://no-color.org; click itself only checks for a terminal
         context.color = False
@@ -83,7 +86,7 @@ def main() -> None:
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("Stopped.")
+        _fail("Cancelled.")
     except Exception as error:
         _fail(user_message(error) or _bug(error))
 

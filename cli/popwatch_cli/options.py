@@ -14,8 +14,11 @@ from popwatch_cli.errors import UserError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-SINCE = "2026-11-24, a time in ISO 8601, or 7d for a week ago."
-"""Help text of options that take a time."""
+SINCE = "Begin: a date, an ISO 8601 time, or an age such as 7d."
+"""Help text of `--since`."""
+
+UNTIL = "End, in the same formats. [default: now]"
+"""Help text of `--until`."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(?:\d+(?:s|min|m|h|d|w))+")

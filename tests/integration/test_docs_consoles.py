@@ -47,17 +47,19 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "116")
     monkeypatch.setenv("POPWATCH_BY", "night-shift")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "stdin", AnsweringTerminal("y\n"))
     for sample in SAMPLES.iterdir():
         (tmp_path / sample.name).write_bytes(sample.read_bytes())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_consoles_show_what_commands_print(page: Path, run: Run, ports: dict[str, int]) -> None:
+def test_consoles_show_what_commands_print(
+    page: Path, run: Run, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commands of a page in their order: each prints what the page shows below it."""
     wrong = []
     with new_night() as night:
         for console in consoles(page):
+            monkeypatch.setattr(sys, "stdin", AnsweringTerminal("y\n"))
             printed = said(console, night, run, ports)
             milliseconds = console.command.startswith("popwatch test ")
             if comparable(printed, milliseconds=milliseconds) != comparable(console.output, milliseconds=milliseconds):

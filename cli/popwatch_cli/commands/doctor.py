@@ -27,14 +27,18 @@ VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
 
 
 @click.command()
-@click.option("--redrive", is_flag=True, help="Repeat or drop each dead letter, and do nothing else.")
+@click.option(
+    "--redrive",
+    is_flag=True,
+    help="Empty the dead-letter queue: send each message again, or delete it. Makes no checks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
-    """Find everything that is wrong with an installation, and say what to do about it, worst first.
+    """Check an installation; list each problem and its remedy, worst first.
 
     Exit code 0 if nothing is wrong, 1 for warnings, 2 if something prevents alerts or tests, 3 if no check could be
-    made. With --redrive: 0 if the queue is empty afterwards, 1 if a message was kept.
+    made or there is no such stack. With --redrive: 0 if the queue is empty afterwards, 1 if a message was kept.
 
     \b
     Examples:

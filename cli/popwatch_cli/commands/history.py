@@ -29,7 +29,7 @@ from popwatch.reports.status import TargetStatus, target_status_to_json, target_
 from popwatch.reports.totals import add_up_one, merge
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import SINCE, ZONE, period_of
+from popwatch_cli.options import SINCE, UNTIL, ZONE, period_of
 from popwatch_cli.output.report_text import NOT_COUNTED, certificate, intervention, share
 from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
@@ -68,7 +68,7 @@ class TargetHistory:
 @click.command()
 @click.argument("target_id")
 @click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
-@click.option("--until", metavar="WHEN", help="The same; now unless given.")
+@click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option("--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="The zone of the times shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj

@@ -57,8 +57,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options and the argument that all these commands take."""
     for option in (
         click.option("--by", envvar="POPWATCH_BY", default=_user, help="Name to record; your user name unless given."),
-        click.option("--why", default="", metavar="TEXT", help="Reason to record and show."),
-        click.option("--group", metavar="NAME", help="All targets of a group instead of one."),
+        click.option("--why", default="", metavar="TEXT", help="Reason; shown in history and reports."),
+        click.option("--group", metavar="NAME", help="Apply to all targets of this group."),
         click.argument("target_id", required=False),
     ):
         command = option(command)
@@ -69,7 +69,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @_options
 @click.option("--for", "length", type=DURATION, required=True, metavar="DURATION", help="How long: 30m, 2h, 1d, 1h30m.")
 def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
-    """Silence targets for a time: they are tested and recorded, but failures do not count and no alerts are sent.
+    """Put targets into maintenance for a time: they are tested and recorded, but failures do not count and no alerts
+    are sent.
 
     \b
     Examples:
@@ -89,7 +90,7 @@ def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
 @click.command()
 @_options
 def unsilence(choice: Any, **options: Any) -> None:
-    """End a silence before its time; windows of `maintenance` stay.
+    """End a silence early; `maintenance` windows are not changed.
 
     \b
     Examples:
@@ -152,7 +153,7 @@ def suspend(choice: Any, **options: Any) -> None:
 @click.command()
 @_options
 def resume(choice: Any, **options: Any) -> None:
-    """Test suspended targets again; they start again as untested.
+    """Resume testing suspended targets; the state starts at `untested`.
 
     \b
     Examples:

@@ -21,7 +21,11 @@ REFRESH_SECONDS, LOCAL_REFRESH_SECONDS = 15.0, 2.0
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=USUAL_PORT, show_default=True, help="0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=USUAL_PORT,
+    show_default=True,
+    help="TCP port; 0 chooses a free one.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
 @click.pass_obj

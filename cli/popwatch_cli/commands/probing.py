@@ -47,7 +47,7 @@ Examples:
     "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with your own CA certificates."
 )
 @click.option(
-    "--greeting", multiple=True, metavar="TEXT", help="Another beginning of a greeting to accept; repeatable."
+    "--greeting", multiple=True, metavar="TEXT", help="Also accept a greeting that begins with TEXT; repeatable."
 )
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
 @click.option("-t", "--timeout", type=float, default=10, show_default=True, help="Seconds for the whole test, 1 to 60.")
@@ -58,17 +58,26 @@ Examples:
     "--file",
     "file",
     type=click.File(encoding="utf-8"),
-    help="Test the targets of a file of JSON lines; - reads them from the input.",
+    help="Test the targets of a file of JSON lines; - for standard input.",
 )
-@click.option("--in-flight", type=click.IntRange(1), metavar="N", help="With --file: tests at once.")
-@click.option("--plugin", is_flag=True, help="Answer as check_pop of monitoring-plugins: one line, exit code 0 to 3.")
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --file: maximum number of tests at the same time.",
+)
+@click.option(
+    "--plugin",
+    is_flag=True,
+    help="Print and exit like check_pop of monitoring-plugins: one line, exit code 0 to 3.",
+)
 @click.option("-w", "--warning", type=float, metavar="SECONDS", help="With --plugin: slower than this is a warning.")
 @click.option("-c", "--critical", type=float, metavar="SECONDS", help="With --plugin: slower than this is critical.")
 @click.option(
     "-D",
     "--certificate",
     metavar="WARN[,CRIT]",
-    help="With --plugin: days for which the certificate must be valid; implies -S unless --tls is given.",
+    help="With --plugin: WARNING, CRITICAL if this many days or fewer are left; implies -S unless --tls is given.",
 )
 @click.option(
     "-r",
@@ -94,7 +103,7 @@ def test(
 ) -> None:
     """Test a POP3 server from here, now: connect, TLS, greeting, QUIT.
 
-    Exit codes: 0 passed, 2 failed, 3 the command is wrong. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    Exit codes: 0 passed, 2 failed, 3 usage error. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
     _refuse_idle_options(context)
     if file:

@@ -25,7 +25,7 @@ from popwatch.reports.availability import Period
 from popwatch_cli.commands.simulate import with_changes
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import DURATION, SINCE, period_of
+from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.rehearsal.simulation import rejudge
 from popwatch_cli.target_items import missing_target, own_fields, shown
 
@@ -79,7 +79,7 @@ LEAD = timedelta(hours=1)
 @click.command()
 @click.argument("target_id", required=False)
 @click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
-@click.option("--until", metavar="WHEN", help="The same; now unless given.")
+@click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option(
     "--set",
     "changes",

@@ -27,20 +27,27 @@ from popwatch.reports.report import (
 )
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import SINCE, ZONE, month_of, period_of
+from popwatch_cli.options import SINCE, UNTIL, ZONE, month_of, period_of
 from popwatch_cli.output.report_text import to_csv, to_text
 from popwatch_cli.target_items import missing_group
 
 
 @click.command()
-@click.option("--month", metavar="YYYY-MM", help="A calendar month.")
-@click.option("--since", metavar="WHEN", help=f"{SINCE} 30d unless given.")
-@click.option("--until", metavar="WHEN", help="The same; now unless given.")
+@click.option("--month", metavar="YYYY-MM", help="A calendar month. Not together with --since or --until.")
+@click.option("--since", metavar="WHEN", help=f"{SINCE} [default: 30d]")
+@click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option(
     "--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="The zone in which days and months begin."
 )
 @click.option("--group", metavar="NAME", help="Only the targets of a group.")
-@click.option("--format", "form", type=click.Choice(["text", "csv", "json", "html"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "json", "html"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @click.option("--verbose", is_flag=True, help="Say what was read, and how long it took.")
 @click.pass_obj

@@ -33,13 +33,13 @@ NO_RECEIVER_CODE = 2
     type=click.Choice(["test", "down"]),
     default="test",
     show_default=True,
-    help="The attributes that filter policies see: of a test, or of a first `down` alert.",
+    help="Message attributes of the alert: `test`, or those of an outage's first `down` alert.",
 )
 @click.pass_obj
 def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: str) -> None:
     """Publish a test alert, marked TEST, and show what SNS accepted and who receives it.
 
-    Exit code 2 if no one receives it.
+    Exit code 2 if any test alert has no receiver.
 
     \b
     Examples:

@@ -154,7 +154,7 @@ def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
 
 @targets.command("import")
 @click.argument("file", type=FILE)
-@click.option("--replace", is_flag=True, help="Also remove the targets that the file does not have.")
+@click.option("--replace", is_flag=True, help="Also remove targets that are not in the file.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
 @click.option("--from", "monitor", type=click.Choice(MONITORS), help="The file is another monitor's configuration.")
 @click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
@@ -164,8 +164,9 @@ def import_targets(
 ) -> None:
     """Write the targets of a file (.yaml, .csv, .jsonl), after showing what will change.
 
-    A target of the file replaces the whole target with the same id. If any field is wrong, nothing is written. With
-    --from, what cannot be imported from another monitor's file is listed with its lines.
+    Each target in the file replaces the one with the same id; fields not in the file are removed. If any field is
+    wrong, nothing is written. With --from, what cannot be imported from another monitor's file is listed with line
+    numbers.
 
     \b
     Examples:
