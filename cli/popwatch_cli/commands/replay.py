@@ -94,7 +94,7 @@ LEAD = timedelta(hours=1)
     default="5m",
     show_default=True,
     metavar="DURATION",
-    help="Shorter failures do not count as an outage.",
+    help="An alert for a failure shorter than this counts as noise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--verbose", is_flag=True, help="Say what was read.")
@@ -110,7 +110,7 @@ def replay(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Judge the real tests of a target, or of all, again under other settings: alerts, noise, and how late.
+    """Show how many alerts other settings would have sent for past tests, and how late.
 
     The times of the tests stay the same, even with other delays. docs/reports.md says what cannot be judged again.
 
@@ -224,8 +224,11 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
     for sentence in missing:
         console.print(f"[yellow]{sentence}[/]", highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("Target", "Outages", "Alerts now", "then", "Noise now", "then", "Noticed after now", "then"):
-        table.add_column(title, justify="left" if title == "Target" else "right")
+    table.add_column("Target")
+    table.add_column("Outages", justify="right")
+    for figure in ("Alerts", "Noise", "Noticed after"):
+        table.add_column(f"{figure} current", justify="right")
+        table.add_column("changed", justify="right")
     eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
     for it in eventful:
         table.add_row(
@@ -242,7 +245,7 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
         console.print(f"{counted(quiet, 'target')} had neither an outage nor an alert.", highlight=False)
     console.print(
         f"An outage is a run of failures of at least {duration(noise)}; an alert of a shorter one is noise. "
-        "Noticed after: the latest of the outages, and how many were not noticed at all.",
+        "Noticed after: the longest time to the first alert; never: outages without an alert.",
         highlight=False,
     )
 

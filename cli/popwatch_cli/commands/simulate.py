@@ -44,7 +44,7 @@ LONGEST = timedelta(days=7)
     "--after",
     type=DURATION,
     metavar="DURATION",
-    help="Begin this long after a passed test; right after it unless given.",
+    help="Time from the last passed test to the outage. [default: 0]",
 )
 @click.option(
     "--error",
@@ -60,7 +60,7 @@ LONGEST = timedelta(days=7)
     "--reaching",
     type=DURATION,
     metavar="DURATION",
-    help="Exit code 2 unless an alert reaches someone within this time.",
+    help="Exit with 2 if no alert reaches anyone within this time after the outage begins.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
@@ -182,7 +182,8 @@ def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | Non
     if first:
         took = duration(first.at - began + timedelta(seconds=target.max_test_seconds))
         lines.append(
-            f"First alert {took} after the outage began, including the last test's deadline; at most {longest}."
+            f"First alert: {took} after the outage begins, including the last test's deadline; "
+            f"{longest} in the worst case."
         )
     else:
         lines.append("No alert: the outage ends before enough tests have failed, or `max_alerts` is 0.")
