@@ -1,4 +1,4 @@
-"""What the docs say of one test: from what is believed of a target, what may follow. Written from them alone."""
+"""What the docs say of one test: from the state expected of a target, what may follow. Written from them alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TestTimes = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class ExpectedState:
     """What is true of a target after the tests that count."""
 
     state: str = "untested"
@@ -35,10 +35,10 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a test may lead to: one of several states, what is believed then, the alert that is sent."""
+    """What a test may lead to: one of several states, what is expected from then on, the alert that is sent."""
 
     states: frozenset[str]
-    after: Belief
+    after: ExpectedState
     since: TestTimes | None = None
     event: str | None = None
     number: int = 0
@@ -66,8 +66,8 @@ def within(time: datetime | None, span: TestTimes | None) -> bool:
     return time is not None and span is not None and min(span) - timedelta(seconds=1) <= time <= max(span)
 
 
-def expect(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
-    """What a test may cause: design, "Health: four states"; docs/interventions.md, "Silence", "Acknowledge", "Suspend".
+def expect(expected: ExpectedState, tested: Tested, gateway: Gateway) -> list[Expectation]:
+    """What a test may cause: docs/alerts.md; docs/interventions.md, "Silence", "Acknowledge", "Suspend".
 
     There is more than one where `max_alerts` was raised for a lost target: one sentence has no more alerts until it
     recovers, another one while fewer than `max_alerts` have been sent. And where a run of failures was acknowledged
@@ -75,73 +75,75 @@ def expect(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation
     the test was planned is not known, or whether an hour has just passed.
     """
     policy = tested.policy
-    if belief.state == "suspended":
-        belief = Belief()
+    if expected.state == "suspended":
+        expected = ExpectedState()
     if policy.silenced:
-        return [Expectation(frozenset({"maintenance"}), replace(belief, held=belief.held or belief.state))]
-    if belief.state == "maintenance":
-        belief = replace(belief, state=belief.held or "untested", held=None)
-    readings = [belief]
-    if belief.state == "lost" and belief.alerts < policy.max_alerts:
-        readings.append(replace(belief, state="down"))
-    if belief.state == "warn" and within(policy.acknowledged, belief.since):
-        readings.append(replace(belief, state="down"))
+        return [Expectation(frozenset({"maintenance"}), replace(expected, held=expected.held or expected.state))]
+    if expected.state == "maintenance":
+        expected = replace(expected, state=expected.held or "untested", held=None)
+    readings = [expected]
+    if expected.state == "lost" and expected.alerts < policy.max_alerts:
+        readings.append(replace(expected, state="down"))
+    if expected.state == "warn" and within(policy.acknowledged, expected.since):
+        readings.append(replace(expected, state="down"))
     return [one for reading in readings for one in _read(reading, tested, gateway)]
 
 
-def _read(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
-    changed = bool(belief.failures) if tested.passed else not belief.failures and belief.state != "untested"
+def _read(expected: ExpectedState, tested: Tested, gateway: Gateway) -> list[Expectation]:
+    changed = bool(expected.failures) if tested.passed else not expected.failures and expected.state != "untested"
     if changed and tested.policy.flap_per_hour:
-        recent = tuple(tick for tick in belief.changes if tick >= tested.tick - HOUR)
-        belief = replace(belief, changes=(*recent, tested.tick))
-    likely = [_passed(belief, tested.policy)] if tested.passed else _failed(belief, tested, gateway)
+        recent = tuple(tick for tick in expected.changes if tick >= tested.tick - HOUR)
+        expected = replace(expected, changes=(*recent, tested.tick))
+    likely = [_passed(expected, tested.policy)] if tested.passed else _failed(expected, tested, gateway)
     return [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested))]
 
 
-def _passed(belief: Belief, policy: Policy) -> Expectation:
+def _passed(expected: ExpectedState, policy: Policy) -> Expectation:
     """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert.
 
     docs/targets.md, `max_alerts`: 0 means no alerts, so that an acknowledged outage then ends without an alert.
     """
-    after = Belief("up", flapping=belief.flapping, changes=belief.changes)
-    acknowledged = within(policy.acknowledged, belief.since)
+    after = ExpectedState("up", flapping=expected.flapping, changes=expected.changes)
+    acknowledged = within(policy.acknowledged, expected.since)
     if (
-        belief.state in OUTAGE
+        expected.state in OUTAGE
         and policy.alert_recovery
-        and (belief.alerts > 0 or (acknowledged and policy.max_alerts > 0))
+        and (expected.alerts > 0 or (acknowledged and policy.max_alerts > 0))
     ):
-        return Expectation(frozenset({"up"}), after, belief.since, "recovered", belief.alerts)
+        return Expectation(frozenset({"up"}), after, expected.since, "recovered", expected.alerts)
     return Expectation(frozenset({"up"}), after)
 
 
-def _failed(belief: Belief, tested: Tested, gateway: Gateway) -> list[Expectation]:
+def _failed(expected: ExpectedState, tested: Tested, gateway: Gateway) -> list[Expectation]:
     """One more failure in a row; an alert at each multiple of `failures_per_alert` until `max_alerts`."""
-    policy, failures = tested.policy, belief.failures + 1
-    since = belief.since or (tested.tick, tested.at)
-    after = replace(belief, failures=failures, since=since)
+    policy, failures = tested.policy, expected.failures + 1
+    since = expected.since or (tested.tick, tested.at)
+    after = replace(expected, failures=failures, since=since)
     acknowledged = within(policy.acknowledged, since)
-    due = belief.waiting or failures % policy.failures_per_alert == 0
-    if not due or acknowledged or belief.alerts >= policy.max_alerts or belief.state == "lost":
-        return [Expectation(_silently(belief, policy, failures, acknowledged), after)]
+    due = expected.waiting or failures % policy.failures_per_alert == 0
+    if not due or acknowledged or expected.alerts >= policy.max_alerts or expected.state == "lost":
+        return [Expectation(_silently(expected, policy, failures, acknowledged), after)]
     down = frozenset({"down"})
     kept = Expectation(down, replace(after, waiting=True))
-    alerted = replace(after, alerts=belief.alerts + 1, waiting=False)
+    alerted = replace(after, alerts=expected.alerts + 1, waiting=False)
     sent = Expectation(down, alerted, since, "down", alerted.alerts)
-    if belief.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
+    if expected.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
         return [kept]
     return [sent, kept] if gateway.may_fail else [sent]
 
 
-def _silently(belief: Belief, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
+def _silently(expected: ExpectedState, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
     """The states that a failure without an alert may lead to."""
-    outage = belief.state in OUTAGE
+    outage = expected.state in OUTAGE
     if not outage and failures < policy.failures_per_alert:
         return frozenset({"warn"})
     if acknowledged or policy.max_alerts == 0:
         return frozenset({"down", "lost"})
     if not outage:  # the threshold was lowered below what has been counted: the docs do not say
         return frozenset({"warn", "down"})
-    return frozenset({"lost"}) if belief.alerts >= policy.max_alerts or belief.state == "lost" else frozenset({"down"})
+    return (
+        frozenset({"lost"}) if expected.alerts >= policy.max_alerts or expected.state == "lost" else frozenset({"down"})
+    )
 
 
 def _of_flapping(expectation: Expectation, tested: Tested) -> list[Expectation]:

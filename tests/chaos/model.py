@@ -1,7 +1,7 @@
-"""What must have been recorded and sent: written from the design and the docs alone, and importing nothing of popwatch.
+"""What must have been recorded and sent: written from the docs alone, and importing nothing of popwatch.
 
 A campaign hands over facts: the tests that ran, the writes and messages that took effect, how each invocation ended.
-`Audit` walks them in the order in which they happened, believes of each target what the docs say (see `expectations`),
+`Audit` walks them in the order in which they happened, expects of each target what the docs say (see `expectations`),
 and reports what is wrong. What the docs leave open is open here too.
 """
 
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from tests.chaos.expectations import Belief, Expectation, Gateway, TestTimes, expect, within
+from tests.chaos.expectations import Expectation, ExpectedState, Gateway, TestTimes, expect, within
 from tests.chaos.facts import (
     MINUTE,
     AlertId,
@@ -110,11 +110,11 @@ class Verdict:
 
 
 class Audit:
-    """Walks the facts. What is wrong is noted, and believed from then on, so that one mistake is reported once."""
+    """Walks the facts. Records each error and continues from the actual state, so that it is reported once."""
 
     def __init__(self) -> None:
         self.verdict = Verdict()
-        self.beliefs: dict[str, Belief] = defaultdict(Belief)
+        self.expected_states: dict[str, ExpectedState] = defaultdict(ExpectedState)
         self.versions: dict[str, int] = defaultdict(int)
         self.judged: dict[str, list[Judged]] = defaultdict(list)
         self.tests: dict[int, dict[str, Tested]] = defaultdict(dict)
@@ -175,40 +175,47 @@ class Audit:
 
     def _on_forgetting(self, fact: Forgotten) -> None:
         self.forgotten[fact.target] = fact.at
-        for known in (self.beliefs, self.versions, self.judged):
+        for known in (self.expected_states, self.versions, self.judged):
             known.pop(fact.target, None)
 
     def _on_judgement(self, fact: Judged) -> None:
-        belief = self.beliefs[fact.target]
+        expected_state = self.expected_states[fact.target]
         if fact.version != self.versions[fact.target] + 1:
             text = f"version {fact.version} was written over version {self.versions[fact.target]}"
             self._find("overwritten", fact.order, fact.target, text)
         self.versions[fact.target] = fact.version
         if fact.delivers:
-            if (fact.state, fact.failures, fact.alerts) != (belief.state, belief.failures, belief.alerts):
-                self._find("wrong state", fact.order, fact.target, f"a delivery changed {belief} into {fact}")
+            if (fact.state, fact.failures, fact.alerts) != (
+                expected_state.state,
+                expected_state.failures,
+                expected_state.alerts,
+            ):
+                self._find("wrong state", fact.order, fact.target, f"a delivery changed {expected_state} into {fact}")
             return
-        self._judge(fact, belief)
+        self._judge(fact, expected_state)
         self.judged[fact.target].append(fact)
 
-    def _judge(self, fact: Judged, belief: Belief) -> None:
+    def _judge(self, fact: Judged, expected_state: ExpectedState) -> None:
         untested = fact.state in {"suspended", "untested"}
-        after = Belief(fact.state) if untested else self._judge_test(fact, belief)
-        self.beliefs[fact.target] = after
-        if (after.state in FAILING) != (belief.state in FAILING):
+        after = ExpectedState(fact.state) if untested else self._judge_test(fact, expected_state)
+        self.expected_states[fact.target] = after
+        if (after.state in FAILING) != (expected_state.state in FAILING):
             self.turned[fact.target] = fact.at
-        if after.state != belief.state:
-            change = Change(fact.order, fact.target, fact.tick, fact.version, belief.state, after.state)
+        if after.state != expected_state.state:
+            change = Change(fact.order, fact.target, fact.tick, fact.version, expected_state.state, after.state)
             self.changes[fact.target, fact.tick, fact.version] = change
 
-    def _judge_test(self, fact: Judged, belief: Belief) -> Belief:
-        """The belief after a judgement, which must be the one that the docs describe."""
-        claimed = Belief(fact.state, fact.failures, fact.alerts, belief.since or (fact.tick, fact.at))
+    def _judge_test(self, fact: Judged, expected_state: ExpectedState) -> ExpectedState:
+        """The expected_state after a judgement, which must be the one that the docs describe."""
+        claimed = ExpectedState(fact.state, fact.failures, fact.alerts, expected_state.since or (fact.tick, fact.at))
         test = self.pending[fact.invocation].pop(fact.target, None)
         if test is None:
             text = f"judged {fact.state} with {fact.failures} failures by an invocation that had no test of it to judge"
             self._find(
-                "counted twice" if fact.failures > belief.failures else "invented", fact.order, fact.target, text
+                "counted twice" if fact.failures > expected_state.failures else "invented",
+                fact.order,
+                fact.target,
+                text,
             )
             return claimed
         latest = max((other.tick for other in self.judged[fact.target]), default=None)
@@ -216,13 +223,15 @@ class Audit:
             self._find(
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
-        allowed = expect(belief, test, self._gateway_of(test))
+        allowed = expect(expected_state, test, self._gateway_of(test))
         agreeing = sorted(
             (one for one in allowed if one.agrees(fact)), key=lambda one: one.has_alert_of(fact), reverse=True
         )
         expected = agreeing[0] if agreeing else None
         if expected is None:
-            self._find("wrong state", fact.order, fact.target, f"{belief} and {test} must give {allowed}, not {fact}")
+            self._find(
+                "wrong state", fact.order, fact.target, f"{expected_state} and {test} must give {allowed}, not {fact}"
+            )
             return claimed
         self._expect_alert(fact, expected)
         self.retests[fact.invocation].append((fact, test.policy))
@@ -231,13 +240,13 @@ class Audit:
     def _gateway_of(self, test: Tested) -> Gateway:
         """docs/interventions.md, "Targets behind a gateway": a gateway off, in maintenance or gone holds no alerts."""
         parent = test.policy.depends_on
-        known, belief = self.configured.get(parent), self.beliefs.get(parent, Belief())
+        known, expected_state = self.configured.get(parent), self.expected_states.get(parent, ExpectedState())
         if not parent or known is None:
             return Gateway()
         changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
         if changed > test.at - STABLE:
             return Gateway(may_fail=True)
-        fails = known.policy is not None and known.policy.enabled and belief.state in FAILING
+        fails = known.policy is not None and known.policy.enabled and expected_state.state in FAILING
         return Gateway(may_fail=fails, must_fail=fails)
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
@@ -256,14 +265,17 @@ class Audit:
         self.planned[target] = max(tick, self.planned.get(target, tick))
 
     def _on_mark(self, fact: Marked) -> None:
-        """Design, "The sweep", 3: every slot of an up target, and every failing one whose next test has come."""
+        """A sweep must have planned each slot of an up target, and each failing one whose next test has come."""
         for target, known in self.configured.items():
-            belief, judged = self.beliefs.get(target), self.judged.get(target)
-            if not (belief and judged and known.policy and known.policy.enabled) or known.at > fact.tick - STABLE:
+            expected_state, judged = self.expected_states.get(target), self.judged.get(target)
+            if (
+                not (expected_state and judged and known.policy and known.policy.enabled)
+                or known.at > fact.tick - STABLE
+            ):
                 continue
-            since = self._due_since(belief.state, judged[-1], known.policy, fact.tick)
+            since = self._due_since(expected_state.state, judged[-1], known.policy, fact.tick)
             if since is not None and self.planned.get(target, since - MINUTE) < since:
-                text = f"{belief.state}, due since {since}, and not planned when {fact.tick} was marked"
+                text = f"{expected_state.state}, due since {since}, and not planned when {fact.tick} was marked"
                 self._find("not tested in time", fact.order, target, text)
 
     @staticmethod
@@ -277,7 +289,7 @@ class Audit:
         return tick - ceil(wait / MINUTE) * MINUTE + MINUTE if judged.at < tick - wait - STABLE else None
 
     def _check_retests(self, fact: Ended) -> None:
-        """Design, "The sweep", 6: a target due again before the next minute gets a message with that delay."""
+        """docs/architecture.md, retests: a target due again before the next minute gets a message with that delay."""
         for judged, policy in self.retests.pop(fact.invocation, []):
             due = judged.tick + policy.longest_delay(judged.state)
             horizon = judged.tick.replace(second=0) + MINUTE
@@ -364,19 +376,19 @@ class Audit:
         self._check_retests(fact)
         for test in unjudged.values():
             if self._counts(test) and not self._superseded(test):
-                belief = self.beliefs[test.target]
-                self._find("test lost", fact.order, test.target, f"{test} changed nothing of {belief}")
+                expected_state = self.expected_states[test.target]
+                self._find("test lost", fact.order, test.target, f"{test} changed nothing of {expected_state}")
         for target in sorted(set(tests) - sampled):
             self._find("sample lost", fact.order, target, f"{tests[target]} is in no samples item")
 
     def _counts(self, test: Tested) -> bool:
         """Whether a test must be written: anything but a pass of an up target, or maintenance known already."""
-        belief = self.beliefs[test.target]
-        if belief.state == "suspended":
+        expected_state = self.expected_states[test.target]
+        if expected_state.state == "suspended":
             return False  # it was planned before that, and a suspended target needs no test
         if test.policy.silenced:
-            return belief.state != "maintenance"
-        return not (test.passed and belief.state == "up")
+            return expected_state.state != "maintenance"
+        return not (test.passed and expected_state.state == "up")
 
     def _superseded(self, test: Tested) -> bool:
         """Whether another's judgement came in between: for this tick or a later one, or so late that it is not due."""
@@ -388,7 +400,7 @@ class Audit:
     def _on_calm(self, fact: Calm) -> None:
         """States are those of the servers, no alert is pending, and tests go on."""
         for target, (policy, answered) in fact.servers.items():
-            state = self.beliefs[target].state
+            state = self.expected_states[target].state
             if state not in self._allowed(policy, answered):
                 self._find(
                     "wrong state", fact.order, target, f"{state} in the calm, though its server answers: {answered}"
@@ -404,13 +416,16 @@ class Audit:
 
     def _check_held(self, fact: Calm, target: str, policy: Policy) -> None:
         """A held alert is sent once nothing holds it, and `steady` once a target has not changed for long."""
-        belief, parent = self.beliefs[target], self.beliefs.get(policy.depends_on, Belief())
+        expected_state, parent = (
+            self.expected_states[target],
+            self.expected_states.get(policy.depends_on, ExpectedState()),
+        )
         if not policy.enabled or policy.silenced:
             return
-        unsent = belief.waiting and belief.state == "down" and belief.alerts < policy.max_alerts
-        if belief.flapping:
+        unsent = expected_state.waiting and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
+        if expected_state.flapping:
             self._find("alert lost", fact.order, target, "no alert that it is steady again")
-        elif unsent and parent.state not in FAILING and not within(policy.acknowledged, belief.since):
+        elif unsent and parent.state not in FAILING and not within(policy.acknowledged, expected_state.since):
             self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
 
     @staticmethod

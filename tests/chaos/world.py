@@ -57,7 +57,7 @@ FAILURES = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What kind of installation it is."""
+    """The parameters of an installation: its size, limits and fault rates."""
 
     targets: int
     storm_threshold: int
@@ -82,7 +82,7 @@ class Shape:
         )
 
     def under(self, weather: Mapping[str, float]) -> "Shape":
-        """The same, with some rates, or the latency, as given."""
+        """The same, with some fault rates, or the latency, as given in `weather`."""
         rates = {name: rate for name, rate in weather.items() if name != "latency"}
         return replace(self, rates=replace(self.rates, **rates), latency=weather.get("latency", self.latency))
 
@@ -190,7 +190,7 @@ class World:
         return BEGIN + timedelta(seconds=round(seconds, 3))
 
     def run(self, hours: float, calm_hours: float) -> None:
-        """Chaos, then calm; at the end of it all must be well."""
+        """Chaos, then a fault-free period; at its end every target must be as its server is."""
         self.engine.run(self.engine.now + hours * 60 * MINUTE)
         began = self.engine.now
         self.calm, self.faults.rates = True, CALM

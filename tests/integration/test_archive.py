@@ -10,7 +10,7 @@ from popwatch.aws.store import SweepMark
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.samples import Sample
 from popwatch.model.totals import Totals
-from popwatch.queries.history import HOUR, read_totals, stretches
+from popwatch.queries.history import HOUR, intervals, read_totals
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up
 from tests.integration.world import World
@@ -37,11 +37,11 @@ def test_every_moment_is_read_once(first: datetime, second: datetime, added_up: 
         return
     period = Period(min(first, second), max(first, second))
     mark = marked(added_up.replace(minute=0))
-    days, hours, samples = stretches(mark, period, LONG_AGO)
+    days, hours, samples = intervals(mark, period, LONG_AGO)
     assert sum((end - begin for begin, end in (*days, *hours, *samples)), timedelta()) == period.length
     assert all(period.begin <= begin < end <= period.end for begin, end in (*days, *hours, *samples))
-    assert all(time.hour == 0 for stretch in days for time in stretch)
-    assert all(time.minute == 0 for stretch in hours for time in stretch)
+    assert all(time.hour == 0 for interval in days for time in interval)
+    assert all(time.minute == 0 for interval in hours for time in interval)
     assert all(end <= added_up.replace(minute=0) + HOUR for _, end in (*days, *hours))
 
 
@@ -49,7 +49,7 @@ def test_where_samples_are_gone_an_hour_belongs_to_the_period_it_begins_in() -> 
     """Two months that meet at half past share no hour, and leave none out."""
     half = FIRST + HOUR * 18 + HOUR / 2
     before, after = (
-        stretches(marked(FIRST + 9 * DAY), period, FIRST + 9 * DAY)
+        intervals(marked(FIRST + 9 * DAY), period, FIRST + 9 * DAY)
         for period in (Period(FIRST + 5 * HOUR, half), Period(half, half + HOUR))
     )
     assert before[1:] == ([(FIRST + 5 * HOUR, FIRST + 19 * HOUR)], [])

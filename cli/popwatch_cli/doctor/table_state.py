@@ -11,7 +11,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import iso
 from popwatch.queries.status import batches_of
 from popwatch_cli.doctor.rules.overdue import SAMPLES_READ, TestedFleet
-from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, gaps_between, witness
+from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, gaps_between, reference_target
 from popwatch_cli.installation import Installation
 from popwatch_cli.target_items import Item, targets_of
 
@@ -71,7 +71,7 @@ class TableState:
     def gaps(self) -> list[Gap]:
         """Where nothing was tested in the last hours, by the samples of one target's batch. Raises NotKnownError."""
         mark, records = self.status
-        target = witness(self.targets.values(), records)
+        target = reference_target(self.targets.values(), records)
         if target is None or mark.tick is None:
             raise NotKnownError("no target is up, and only the tests of such a target show gaps")
         up_since = records[target.target_id].health.since or self._now

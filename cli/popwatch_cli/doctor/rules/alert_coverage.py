@@ -52,12 +52,12 @@ class AlertCase:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unreported:
-    """What no one receives of a target: labels, whether that is all of an outage, and when it is first reported."""
+class _WithoutReceiver:
+    """What no one receives of a target: labels, whether that is all of an outage, and when it is first received."""
 
     labels: tuple[str, ...]
     whole_outage: bool
-    reported_after: timedelta | None
+    first_received_after: timedelta | None
 
 
 def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscripti
     if not confirmed or not watched:
         return
     known_cases: dict[object, list[AlertCase]] = {}
-    unreported: dict[_Unreported, list[str]] = defaultdict(list)
+    without_receiver: dict[_WithoutReceiver, list[str]] = defaultdict(list)
     blocked = list(confirmed)
     for target in watched:
         kind = _kind_of(target)
@@ -78,9 +78,9 @@ def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscripti
             known_cases[kind] = alert_cases(target)
         cases = known_cases[kind]
         blocked = [one for one in blocked if not _receives_any(one, target, cases)]
-        missed = _unreported_of(target, cases, confirmed)
+        missed = _without_receiver(target, cases, confirmed)
         if missed.labels:
-            unreported[missed].append(target.target_id)
+            without_receiver[missed].append(target.target_id)
     for one in blocked:
         yield warning(
             Kind.FILTER_BLOCKS_ALL,
@@ -88,7 +88,9 @@ def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscripti
             _about_policy(one),
             [one.receiver],
         )
-    for missed, names in sorted(unreported.items(), key=lambda entry: (not entry[0].whole_outage, -len(entry[1]))):
+    for missed, names in sorted(
+        without_receiver.items(), key=lambda entry: (not entry[0].whole_outage, -len(entry[1]))
+    ):
         yield _finding(missed, names)
 
 
@@ -144,16 +146,18 @@ def _receives_any(subscription: Subscription, target: Target, cases: Iterable[Al
     )
 
 
-def _unreported_of(target: Target, cases: Sequence[AlertCase], subscriptions: Sequence[Subscription]) -> _Unreported:
+def _without_receiver(
+    target: Target, cases: Sequence[AlertCase], subscriptions: Sequence[Subscription]
+) -> _WithoutReceiver:
     if any(not subscription.policy for subscription in subscriptions):
-        return _Unreported((), False, None)
+        return _WithoutReceiver((), False, None)
     missed = {case.label: label for case in cases if (label := _missed_label(case, target, subscriptions))}
     outage = [case for case in cases if case.event is AlertEvent.DOWN]
-    # an alert that is missed for some errors only has a longer label, and counts as reported here
-    reported = [case.after for case in outage if missed.get(case.label) != case.label]
+    # an alert that is missed for some errors only has a longer label, and counts as received here
+    received = [case.after for case in outage if missed.get(case.label) != case.label]
     first_is_missed = bool(outage) and outage[0].label in missed
-    return _Unreported(
-        tuple(missed.values()), bool(outage) and not reported, reported[0] if reported and first_is_missed else None
+    return _WithoutReceiver(
+        tuple(missed.values()), bool(outage) and not received, received[0] if received and first_is_missed else None
     )
 
 
@@ -171,7 +175,7 @@ def _missed_label(case: AlertCase, target: Target, subscriptions: Sequence[Subsc
     return f"{case.label} (if the error is {' or '.join(map(str, missed))})"
 
 
-def _finding(missed: _Unreported, names: Sequence[str]) -> Finding:
+def _finding(missed: _WithoutReceiver, names: Sequence[str]) -> Finding:
     do = (
         "Widen a filter policy of the alert topic, or add a subscription without one; "
         f"`popwatch simulate {names[0]}` shows who receives each alert."
@@ -179,8 +183,8 @@ def _finding(missed: _Unreported, names: Sequence[str]) -> Finding:
     if missed.whole_outage:
         return broken(Kind.UNREPORTED, f"No alert about an outage of {of_targets(names)} reaches anyone.", do, names)
     what = f"No one receives these alerts of {of_targets(names)}: {', '.join(missed.labels)}"
-    if missed.reported_after:
-        what += f"; an outage is first reported after {duration(missed.reported_after)}"
+    if missed.first_received_after:
+        what += f"; an outage is first reported after {duration(missed.first_received_after)}"
     return warning(Kind.PARTLY_UNREPORTED, f"{what}.", do, names)
 
 

@@ -13,7 +13,7 @@ from popwatch.model.text import clean, duration
 from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, targets_that, warning
 
 LATE_NOTICE = timedelta(hours=6)
-"""A policy under which an outage may go unnoticed for longer is rarely intended."""
+"""A policy under which an outage may be reported later than this is rarely intended."""
 
 ALL_WEEK = timedelta(days=8)
 """Maintenance without a gap in this time does not come from a weekly window."""

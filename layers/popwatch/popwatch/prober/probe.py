@@ -286,7 +286,7 @@ class Probe:
             self._win(attempt)
             self._end_broken(OSError(code, "the server reset it"))
         elif code:
-            self._lose(attempt)
+            self._drop_attempt(attempt)
             self._note_failed(attempt.address, code)
             self._connect_next()
         else:
@@ -307,7 +307,7 @@ class Probe:
         else:
             self._phase = Phase.GREETING
 
-    def _lose(self, attempt: _Attempt) -> None:
+    def _drop_attempt(self, attempt: _Attempt) -> None:
         del self._racing[attempt.descriptor]
         self._close(attempt)
 

@@ -67,13 +67,13 @@ class Resolver:
 
     def _start(self) -> None:
         try:
-            threading.Thread(target=self._work, daemon=True, name="popwatch-resolver").start()
+            threading.Thread(target=self._run, daemon=True, name="popwatch-resolver").start()
         except RuntimeError:
             # The system gives no more threads. The lookup waits for one that is running; at worst its target times out.
             with self._lock:
                 self._threads -= 1
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while lookup := self._next():
             host, deliver = lookup
             result = _look_up(host, self._resolve)

@@ -21,13 +21,13 @@ from popwatch.model.totals import Totals
 from popwatch.queries.history import (
     THREADS,
     BatchKey,
-    Stretch,
+    Interval,
     batches_of_target,
+    intervals,
     read_added_up,
     read_gaps,
     read_transitions,
     round_down,
-    stretches,
     transitions_of,
 )
 from popwatch.reports.availability import Period, TargetPeriod, target_period
@@ -45,7 +45,7 @@ class FleetPeriod:
 
     targets: Mapping[str, TargetPeriod]
     transitions: Mapping[str, Sequence[HistoryEvent]]
-    gaps: Sequence[Stretch]
+    gaps: Sequence[Interval]
 
 
 def read_periods(
@@ -95,30 +95,30 @@ class InconclusiveTests:
         """Totals of those targets in a period that have nothing but the number of inconclusive tests."""
         wanted = set(target_ids)
         batches = {batch for target_id in wanted for batch in batches_of_target(mark, target_id)}
-        days, hours, samples = stretches(mark, period, self._store.oldest_sample)
-        pieces = [(piece, True) for stretch in days for piece in _pieces(stretch)] + [(hour, False) for hour in hours]
-        parts = [Part(batch, *stretch, by_day) for batch in batches for stretch, by_day in pieces]
+        days, hours, samples = intervals(mark, period, self._store.oldest_sample)
+        pieces = [(piece, True) for interval in days for piece in _pieces(interval)] + [(hour, False) for hour in hours]
+        parts = [Part(batch, *interval, by_day) for batch in batches for interval, by_day in pieces]
         with self._lock, ThreadPoolExecutor(THREADS) as pool:
             missing = [part for part in parts if part not in self._kept]
             known = self._kept | dict(zip(missing, pool.map(self._read_added_up, missing), strict=True))
-            recent = pool.map(self._read_samples, [(batch, stretch) for batch in batches for stretch in samples])
+            recent = pool.map(self._read_samples, [(batch, interval) for batch in batches for interval in samples])
             counts = sum((*(known[part] for part in parts), *recent), Counter[str]())
             self._kept = {part: found for part, found in known.items() if _can_be_kept(part, period, now)}
         return {target_id: Totals(inconclusive=counts[target_id]) for target_id in wanted & counts.keys()}
 
     def _read_added_up(self, part: Part) -> Counter[str]:
         read_days, read_hours = (partial(self._store.read_inconclusive, kind) for kind in ("days", "hours"))
-        stretch = [(part.begin, part.end)]
-        days, hours = (stretch, []) if part.by_day else ([], stretch)
+        interval = [(part.begin, part.end)]
+        days, hours = (interval, []) if part.by_day else ([], interval)
         return sum(map(Counter, read_added_up(read_days, read_hours, part.batch, days, hours)), Counter[str]())
 
-    def _read_samples(self, wanted: tuple[BatchKey, Stretch]) -> Counter[str]:
-        batch, stretch = wanted
-        found = self._store.read_inconclusive("samples", *batch, *stretch)
+    def _read_samples(self, wanted: tuple[BatchKey, Interval]) -> Counter[str]:
+        batch, interval = wanted
+        found = self._store.read_inconclusive("samples", *batch, *interval)
         return sum((Counter(counts) for _, counts in found), Counter[str]())
 
 
-def _pieces(days: Stretch) -> Iterator[Stretch]:
+def _pieces(days: Interval) -> Iterator[Interval]:
     """Days cut at fixed dates: the pieces are read at the same time, and from day to day only the outer ones change."""
     begin, end = days
     while begin < end:

@@ -28,7 +28,7 @@ THREADS = 16
 
 _T = TypeVar("_T")
 
-Stretch = tuple[datetime, datetime]
+Interval = tuple[datetime, datetime]
 """A part of a period: from the first time until just before the second."""
 
 BatchKey = tuple[int, int]
@@ -38,24 +38,24 @@ ReadBatch = Callable[[int, int, datetime, datetime], Iterable[tuple[datetime, _T
 ReadTarget = Callable[[int, int, datetime, datetime, str], Iterable[tuple[datetime, Mapping[str, _T]]]]
 
 
-class Stretches(NamedTuple):
+class Intervals(NamedTuple):
     """Which parts of a period are read from days, which from hours, and which from samples."""
 
-    days: Sequence[Stretch]
-    hours: Sequence[Stretch]
-    samples: Sequence[Stretch]
+    days: Sequence[Interval]
+    hours: Sequence[Interval]
+    samples: Sequence[Interval]
 
 
 def read_totals(store: Store, mark: SweepMark, period: Period) -> TargetTotals:
     """The totals of each target in a period."""
-    parts = stretches(mark, period, store.oldest_sample)
+    parts = intervals(mark, period, store.oldest_sample)
     batches = _all_batches(mark)
     with ThreadPoolExecutor(THREADS) as pool:
         added_up = [
             pool.submit(read_added_up, store.read_days, store.read_hours, batch, parts.days, parts.hours)
             for batch in batches
         ]
-        samples = _read_stretches(pool, batches, store.read_samples, parts.samples)
+        samples = _read_intervals(pool, batches, store.read_samples, parts.samples)
         totals = [part for future in added_up for part in future.result()]
     return merge_by_target([*totals, add_up(results for _, results in samples)])
 
@@ -64,25 +64,25 @@ def read_added_up(
     read_days: ReadBatch[_T],
     read_hours: ReadBatch[_T],
     batch: BatchKey,
-    days: Sequence[Stretch],
-    hours: Sequence[Stretch],
+    days: Sequence[Interval],
+    hours: Sequence[Interval],
 ) -> list[_T]:
     """What a batch has of those days and hours. Days that it lacks are read from their hours.
 
     A batch lacks a day while an hour of it is late, and when the number of batches changed before that day was over.
     """
-    of_days = [part for stretch in days for part in read_days(*batch, *stretch)]
+    of_days = [part for interval in days for part in read_days(*batch, *interval)]
     lacking = _lacking(days, {day for day, _ in of_days})
-    of_hours = [part for stretch in [*hours, *lacking] for part in read_hours(*batch, *stretch)]
+    of_hours = [part for interval in [*hours, *lacking] for part in read_hours(*batch, *interval)]
     return [found for _, found in (*of_days, *of_hours)]
 
 
-def _lacking(days: Iterable[Stretch], found: Collection[datetime]) -> list[Stretch]:
-    """Those stretches of days without the days found, in as few stretches as possible."""
-    return [stretch for whole in days for stretch in _without(whole, found)]
+def _lacking(days: Iterable[Interval], found: Collection[datetime]) -> list[Interval]:
+    """Those intervals of days without the days found, in as few intervals as possible."""
+    return [interval for whole in days for interval in _without(whole, found)]
 
 
-def _without(whole: Stretch, found: Collection[datetime]) -> Iterator[Stretch]:
+def _without(whole: Interval, found: Collection[datetime]) -> Iterator[Interval]:
     begin, end = whole
     for day in sorted(day for day in found if begin <= day < end):
         if begin < day:
@@ -92,16 +92,16 @@ def _without(whole: Stretch, found: Collection[datetime]) -> Iterator[Stretch]:
         yield begin, end
 
 
-def _read_stretches(
-    pool: ThreadPoolExecutor, batches: Iterable[BatchKey], read: ReadBatch[_T], wanted: Sequence[Stretch]
+def _read_intervals(
+    pool: ThreadPoolExecutor, batches: Iterable[BatchKey], read: ReadBatch[_T], wanted: Sequence[Interval]
 ) -> list[tuple[datetime, _T]]:
-    """What `read` finds in those stretches, of each batch."""
-    futures = [pool.submit(_read_all, read, batch, stretch) for stretch in wanted for batch in batches]
+    """What `read` finds in those intervals, of each batch."""
+    futures = [pool.submit(_read_all, read, batch, interval) for interval in wanted for batch in batches]
     return [part for future in futures for part in future.result()]
 
 
-def _read_all(read: ReadBatch[_T], batch: BatchKey, stretch: Stretch) -> list[tuple[datetime, _T]]:
-    return list(read(*batch, *stretch))
+def _read_all(read: ReadBatch[_T], batch: BatchKey, interval: Interval) -> list[tuple[datetime, _T]]:
+    return list(read(*batch, *interval))
 
 
 def read_samples(store: Store, mark: SweepMark, target_id: str, period: Period) -> list[tuple[datetime, Sample]]:
@@ -120,7 +120,7 @@ def read_samples_of_all(
     """Each sample of those targets in a period, oldest first, with its tick."""
     batches = _all_batches(mark)
     with ThreadPoolExecutor(THREADS) as pool:
-        parts = _read_stretches(pool, batches, store.read_samples, [(period.begin, period.end)])
+        parts = _read_intervals(pool, batches, store.read_samples, [(period.begin, period.end)])
     found: dict[str, list[tuple[datetime, Sample]]] = {}
     for tick, results in sorted(parts, key=itemgetter(0)):
         for target_id in target_ids & results.keys():
@@ -132,7 +132,7 @@ def read_steps(
     store: Store, mark: SweepMark, target_id: str, period: Period, *, by_day: bool
 ) -> list[tuple[datetime, Totals]]:
     """The totals of one target in each hour of a period, or in each day, with the middle of that hour or day."""
-    parts = stretches(mark, period, store.oldest_sample)
+    parts = intervals(mark, period, store.oldest_sample)
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [
             pool.submit(_read_steps, store, batch, target_id, parts, by_day=by_day)
@@ -142,7 +142,7 @@ def read_steps(
 
 
 def _read_steps(
-    store: Store, batch: BatchKey, target_id: str, parts: Stretches, *, by_day: bool
+    store: Store, batch: BatchKey, target_id: str, parts: Intervals, *, by_day: bool
 ) -> list[tuple[datetime, Totals]]:
     """The steps of one batch. Steps are only drawn and added up, so days and hours may follow one another."""
     of_days = _read_one(store.read_days, batch, target_id, parts.days) if by_day else []
@@ -160,10 +160,10 @@ def _read_steps(
 
 
 def _read_one(
-    read: ReadTarget[_T], batch: BatchKey, target_id: str, wanted: Sequence[Stretch]
+    read: ReadTarget[_T], batch: BatchKey, target_id: str, wanted: Sequence[Interval]
 ) -> list[tuple[datetime, _T]]:
-    """What `read` finds of one target in those stretches of a batch."""
-    parts = (part for stretch in wanted for part in read(*batch, *stretch, target_id))
+    """What `read` finds of one target in those intervals of a batch."""
+    parts = (part for interval in wanted for part in read(*batch, *interval, target_id))
     return [(time, found[target_id]) for time, found in parts if target_id in found]
 
 
@@ -220,7 +220,7 @@ def event_to_json(event: HistoryEvent) -> dict[str, Any]:
     return fields | numbers | {"kind": event.kind.value, "tick": iso(event.tick)}
 
 
-def read_gaps(store: Store, mark: SweepMark, period: Period, now: datetime) -> list[Stretch]:
+def read_gaps(store: Store, mark: SweepMark, period: Period, now: datetime) -> list[Interval]:
     """The times of a period in which popwatch itself had stopped, including one that has not ended."""
     found = store.read_gaps(period.begin, period.end)
     if mark.tick and now - mark.tick > SILENT_AFTER and mark.tick < period.end:
@@ -228,7 +228,7 @@ def read_gaps(store: Store, mark: SweepMark, period: Period, now: datetime) -> l
     return found
 
 
-def stretches(mark: SweepMark, period: Period, oldest_sample: datetime) -> Stretches:
+def intervals(mark: SweepMark, period: Period, oldest_sample: datetime) -> Intervals:
     """Which parts of a period are read from days, which from hours, and which from samples.
 
     If a period begins or ends within an hour, its tests in that hour are read from samples. Where samples are not kept
@@ -241,14 +241,14 @@ def stretches(mark: SweepMark, period: Period, oldest_sample: datetime) -> Stret
         end = _round_up(period.end, HOUR)
     end = min(end, added_up)
     if begin >= end:
-        return Stretches([], [], [(period.begin, period.end)])
+        return Intervals([], [], [(period.begin, period.end)])
     edges = [(period.begin, begin), (end, period.end)]
     samples = [edge for edge in edges if edge[0] < edge[1] and edge[1] > oldest_sample]
     first, last = _round_up(begin, DAY), round_down(end, DAY)
     if first >= last:
-        return Stretches([], [(begin, end)], samples)
+        return Intervals([], [(begin, end)], samples)
     hours = [edge for edge in ((begin, first), (last, end)) if edge[0] < edge[1]]
-    return Stretches([(first, last)], hours, samples)
+    return Intervals([(first, last)], hours, samples)
 
 
 def round_down(time: datetime, step: timedelta) -> datetime:

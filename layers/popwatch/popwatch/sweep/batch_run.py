@@ -43,7 +43,7 @@ COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
 
 HANDBACKS = 3
-"""How often tests that an invocation could not finish go back to the queue before they count as poisoned."""
+"""How often tests that an invocation could not finish go back to the queue before they go to the dead-letter queue."""
 
 NEAR = timedelta(seconds=2)
 """Retests due this soon are sent to the queue while the batch still runs."""
@@ -243,7 +243,8 @@ class BatchTester:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
-        horizon: that tick reads the tables and plans anew, and Lambda stops a function that keeps feeding itself.
+        horizon: that tick reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
+        detection.
         """
         if self._clock() >= self._batch.horizon:
             self._retests.clear()  # the next tick has planned them, from the records as they are

@@ -1,4 +1,6 @@
-"""Committing an outcome: write the judged record, then deliver its outbox. Their order is why nothing is lost.
+"""Committing an outcome: write the judged record, then deliver its outbox.
+
+This order guarantees at-least-once delivery:
 
 1. Judge, and put the new record on condition that no one else has changed it; state, transition and alert are in that
    one item.
@@ -168,7 +170,7 @@ class Committer:
             after = self._next_version(base, judgement, message, tick)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
-                # Committed. From here on a death loses nothing: the outbox in the record says what is left to do.
+                # Committed. From here on a crash loses nothing: the outbox in the record says what is left to do.
                 # Older entries of the outbox belong to whoever committed them, or to `deliver_left_behind`.
                 self._note_transition(after, judgement)
                 return self._try_to_deliver(after, [entry for entry in after.outbox if entry.version == after.version])
@@ -283,7 +285,7 @@ def _render(target: Target, before: Health, judgement: Judgement, outcome: Outco
 
 
 def _combine(messages: Sequence[Message], now: datetime) -> Message:
-    """The one message that stands for these: a summary if there are several."""
+    """One message for all of these: a summary if there are several."""
     if len(messages) == 1:
         return messages[0]
     from popwatch.alerts.rendering import summarize  # noqa: PLC0415 - as in _render
