@@ -113,7 +113,9 @@ KINDS = (
     "alerts lost",
     "alerts invented",
     "alerts repeated",
+    "alerts repeated by a death before their note",
 )
+"""What is reported even if there was none of it: adding Counters drops what is zero."""
 
 
 def difference(what: str, wanted: Counter[Any], found: Counter[Any]) -> Counter[str]:
