@@ -50,6 +50,12 @@ def test_samples_come_back_as_they_were(sample: Sample) -> None:
     assert from_stored(to_stored(sample)) == sample
 
 
+@pytest.mark.parametrize("stored", [None, "x", [], {}, {"rtt_ms": "x"}, {"error": "unknown"}, {"error": {}}])
+def test_a_damaged_sample_neither_passed_nor_failed(stored: object) -> None:
+    """It is read as a test of which no more is known, so that the others can be reported."""
+    assert from_stored(stored) == Sample()
+
+
 def test_what_does_not_count_is_apart() -> None:
     """Inconclusive failures, and those in maintenance, are neither passes nor failures; a degraded pass is a pass."""
     excused = [replace(FAILED, in_maintenance=True), replace(FAILED, inconclusive=True)]

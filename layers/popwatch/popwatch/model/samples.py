@@ -45,16 +45,22 @@ def to_stored(sample: Sample) -> Stored:
 
 
 def from_stored(stored: object) -> Sample:
-    """The sample that `to_stored` made `stored` of."""
+    """The sample that `to_stored` made `stored` of; of anything else one that neither passed nor failed.
+
+    One damaged sample must not stop the report of all.
+    """
     if isinstance(stored, int | float):
         return _passed(stored)
     if not isinstance(stored, Mapping):
         return Sample()
-    if "error" not in stored:
-        return Sample(float(stored["rtt_ms"]), degraded=int(stored.get("degraded", 0)))
+    rtt_ms, error = stored.get("rtt_ms"), stored.get("error")
+    if error is None and isinstance(rtt_ms, int | float):
+        return Sample(float(rtt_ms), degraded=int(stored.get("degraded", 0)))
+    if error not in list(ErrorCode):
+        return Sample()
     return Sample(
         None,
-        ErrorCode(stored["error"]),
+        ErrorCode(error),
         str(stored.get("reason", "")),
         in_maintenance=bool(stored.get("maintenance")),
         inconclusive=bool(stored.get("inconclusive")),
