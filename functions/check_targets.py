@@ -19,7 +19,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
 from popwatch.decisions.batches import HourOfBatch, from_message
-from popwatch.model.plain import to_plain
+from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
 from popwatch.sweep.sweep import Edges, Report, Sweep
 
@@ -80,7 +80,7 @@ def _sweep(context: LambdaContext) -> Sweep:
 
 def _publish_report(headline: str, report: Report) -> None:
     """Log a report and publish its metrics; raises UndeliveredError if AWS refused a delivery."""
-    logger.info(headline, extra=to_plain(report))
+    logger.info(headline, extra=serialize(report))
     metrics.add_metric("Tests", MetricUnit.Count, report.tests)
     if report.alerts:
         metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())

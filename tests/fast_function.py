@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from popwatch.model.plain import to_plain
+from popwatch.model.serialization import serialize
 from tests.fast_clock import SteppedClock
 
 _given: dict[str, Any] = json.loads(os.environ["FAST_CLOCK"])
@@ -44,7 +44,7 @@ class JournalingStore(_function.Store):  # type: ignore[misc]
     def commit(self, record: Any, *expected: Any) -> Any:
         other = super().commit(record, *expected)
         if other is None:
-            line = json.dumps(to_plain(record)) + "\n"
+            line = json.dumps(serialize(record)) + "\n"
             with Path(_given["journal"]).open("a", encoding="utf-8") as journal:
                 journal.write(line)  # one write, which O_APPEND keeps in one piece
         return other

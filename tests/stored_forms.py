@@ -103,7 +103,8 @@ def write(code: Any) -> dict[str, Any]:
     totals = {"a": filler.fill(code.Totals), "b": filler.fill(code.Totals)}
     with tables() as client:
         store = _store(code, client)
-        store.mark_sweep(replace(filler.fill(code.SweepMark), layouts={"4": "2026-11-24T03:00:00Z"}))
+        batch_counts = {code.BATCH_COUNTS: {"4": "2026-11-24T03:00:00Z"}}
+        store.put_checkpoint(replace(filler.fill(code.SweepCheckpoint), **batch_counts))
         store.commit(record, 0)
         store.put_samples(4, 3, TICK, "group", _samples(code))
         store.put_hour(4, 3, TICK, totals)
@@ -111,7 +112,7 @@ def write(code: Any) -> dict[str, Any]:
         items = read_items(client)
     return {
         "fields": {name: [known.name for known in fields(kind)] for name, kind in code.KINDS.items()},
-        "plain": {name: code.to_plain(filler.fill(kind)) for name, kind in code.KINDS.items()},
+        "plain": {name: code.serialize(filler.fill(kind)) for name, kind in code.KINDS.items()},
         "items": items,
         "messages": [*code.to_messages(batch), *code.to_messages(code.HourOfBatch(TICK, 4, 3))],
     }
@@ -122,11 +123,11 @@ def rewrite(code: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     with tables() as client:
         put_items(client, given["items"])
         store = _store(code, client)
-        mark, records = store.read_records()
+        checkpoint, records = store.read_records()
         [(tick, samples)] = store.read_samples(4, 3, TICK, TICK + DAY)
         [(hour, hour_totals)] = store.read_hours(4, 3, TICK, TICK + DAY)
         [(day, day_totals)] = store.read_days(4, 3, TICK, TICK + DAY)
-        store.mark_sweep(mark)
+        store.put_checkpoint(checkpoint)
         for record in records.values():
             store.commit(record, record.version)
         store.put_samples(4, 3, tick, "group", samples)
@@ -136,7 +137,7 @@ def rewrite(code: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "fields": given["fields"],
         "plain": {
-            name: code.to_plain(code.from_plain(code.KINDS[name], entry)) for name, entry in given["plain"].items()
+            name: code.serialize(code.deserialize(code.KINDS[name], entry)) for name, entry in given["plain"].items()
         },
         "items": items,
         "messages": [body for message in given["messages"] for body in code.to_messages(code.from_message(message))],

@@ -51,7 +51,7 @@ def put_totals(world: World) -> None:
     days = [merge(chance.choices(hours, k=24)) for _ in range(PATTERNS)]
     today = world.now.replace(hour=0, minute=0, second=0, microsecond=0)
     first = today - TIMELINE
-    for batches, batch in ((int(count), batch) for count in mark.layouts for batch in range(int(count))):
+    for batches, batch in ((int(count), batch) for count in mark.batch_counts for batch in range(int(count))):
         mine = [name for name in records if batch_of(name, batches) == batch]
         for number in range(1, TIMELINE.days):
             totals = {name: chance.choice(days) for name in mine}

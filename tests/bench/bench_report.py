@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.outcomes import ErrorCode
@@ -110,7 +110,9 @@ def write_month(store: Store, names: Sequence[str], period: Period, now: datetim
     hours = [hour_of(chance) for _ in range(PATTERNS)]
     days = [merge(chance.choices(hours, k=24)) for _ in range(PATTERNS)]
     batches = batch_count(len(names))
-    store.mark_sweep(SweepMark(now, now.replace(minute=0, second=0, microsecond=0) - HOUR, {str(batches): iso(now)}))
+    store.put_checkpoint(
+        SweepCheckpoint(now, now.replace(minute=0, second=0, microsecond=0) - HOUR, {str(batches): iso(now)})
+    )
     first, last = (time.replace(hour=0, minute=0) for time in (period.begin, period.end - MINUTE))
     for batch in range(batches):
         mine = [name for name in names if batch_of(name, batches) == batch]

@@ -19,11 +19,11 @@ import boto3
 from botocore.config import Config
 
 from popwatch.aws.items import to_item
-from popwatch.aws.store import Store, SweepMark, Tables
+from popwatch.aws.store import Store, SweepCheckpoint, Tables
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import Outcome, Phase, RttSource
-from popwatch.model.plain import to_plain
 from popwatch.model.records import Record
+from popwatch.model.serialization import serialize
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.bench.clients.job import FIRST
 from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
@@ -82,7 +82,7 @@ class SweepFleet:
         self._put("Status", (self._record(number) for number in numbers))
         self.count = count
         store = Store(self._tables, Tables("Targets", "Status", "History"), lambda: NOON)
-        store.mark_sweep(SweepMark(NOON + MINUTE * (self.minute - 1)))
+        store.put_checkpoint(SweepCheckpoint(NOON + MINUTE * (self.minute - 1)))
 
     def set_down(self) -> None:
         """Have one target of a hundred refuse, with an alert at its first failure."""
@@ -138,7 +138,7 @@ class SweepFleet:
             address=str(FIRST + number),
             greeting="+OK stub POP3 ready",
         )
-        plain: Item = to_plain(Record(f"mail-{number:05}", 1, NOON, health, found, writer="bench"))
+        plain: Item = serialize(Record(f"mail-{number:05}", 1, NOON, health, found, writer="bench"))
         return plain
 
     def _put(self, table: str, items: Iterable[Item]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from popwatch.aws.sign_in_limits import SignInLimits
-from popwatch.aws.store import SweepMark
+from popwatch.aws.store import SweepCheckpoint
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.web.authentication import COOKIE, Authentication, Secret
@@ -145,7 +145,7 @@ def test_an_alarm_says_that_popwatch_has_stopped(world: World, open_page: Open) 
         page.wait_for_selector("#alarm:visible")
         assert page.locator("#alarm").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
         assert page.title() == "stopped - popwatch"
-        world.store.mark_sweep(SweepMark(world.now, None, {"1": world.now.isoformat()}))
+        world.store.put_checkpoint(SweepCheckpoint(world.now, None, {"1": world.now.isoformat()}))
         page.wait_for_selector("#alarm", state="hidden")
     page.wait_for_selector("#alarm:visible")
     assert page.locator("#alarm").inner_text().startswith("Not updated since ")

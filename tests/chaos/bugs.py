@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.batch_queue import BatchQueue
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import PlannedTest, Work
 from popwatch.decisions.judging import judge
@@ -20,9 +20,9 @@ from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
-from popwatch.model.plain import to_plain
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
+from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_run import Results
 from popwatch.sweep.committer import Committer, LastGood
@@ -45,7 +45,7 @@ class NoVersionCondition(Store):
     """A commit overwrites whatever is there."""
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:  # noqa: ARG002 - that is the bug
-        self._put_status(to_plain(record), "attribute_not_exists(nothing)", values={})
+        self._put_status(serialize(record), "attribute_not_exists(nothing)", values={})
         return None
 
 
@@ -245,7 +245,7 @@ class MarkedTooSoon(Sweep):
     """A tick counts as completed before its tests have been made."""
 
     def _run_plan(self, planned: Plan) -> tuple[int, Results]:
-        self._store.mark_sweep(SweepMark(planned.now.tick, planned.now.tick.replace(minute=0)))
+        self._store.put_checkpoint(SweepCheckpoint(planned.now.tick, planned.now.tick.replace(minute=0)))
         return super()._run_plan(planned)
 
 
@@ -256,10 +256,10 @@ class MissedTicksForgotten(Sweep):
         store = self._store
         read = store.read_records
 
-        def read_records() -> tuple[SweepMark, dict[str, Record]]:
-            mark, records = read()
-            missed = mark.tick and mark.tick < tick
-            return (replace(mark, tick=tick - timedelta(minutes=1)) if missed else mark), records
+        def read_records() -> tuple[SweepCheckpoint, dict[str, Record]]:
+            checkpoint, records = read()
+            missed = checkpoint.tick and checkpoint.tick < tick
+            return (replace(checkpoint, tick=tick - timedelta(minutes=1)) if missed else checkpoint), records
 
         store.read_records = read_records  # type: ignore[method-assign]
         return super().run_tick(tick)

@@ -292,8 +292,8 @@ class Audit:
         """docs/architecture.md, retests: a target due again before the next minute gets a message with that delay."""
         for judged, policy in self.retests.pop(fact.invocation, []):
             due = judged.tick + policy.longest_delay(judged.state)
-            horizon = judged.tick.replace(second=0) + MINUTE
-            early = judged.state in FAILING and due < horizon and fact.at < horizon - timedelta(seconds=5)
+            next_tick = judged.tick.replace(second=0) + MINUTE
+            early = judged.state in FAILING and due < next_tick and fact.at < next_tick - timedelta(seconds=5)
             if early and self.planned[judged.target] < due:
                 text = f"{judged.state} at {judged.tick}, and no message sent for its test at {due}"
                 self._find("not tested in time", fact.order, judged.target, text)

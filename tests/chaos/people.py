@@ -44,7 +44,7 @@ class Configured:
 
 
 def draw_policy(name: str, faults: Faults, *, plain: bool = False) -> facts.Policy:
-    """What somebody may write for a new target; a `plain` one neither flaps nor depends on another."""
+    """What somebody may write for a new target; a `serialization` one neither flaps nor depends on another."""
     delays = [10, 30, 60, 60, 60, 90, 120]
     flaps = faults.choice([0, 0, FLAPS_PER_HOUR])
     depends = name != GATEWAY and faults.choice([False, False, True])

@@ -17,8 +17,8 @@ from typing import Any, Self
 import boto3
 
 from popwatch.aws.store import Store
-from popwatch.model.plain import from_plain
 from popwatch.model.records import Record
+from popwatch.model.serialization import deserialize
 from popwatch.model.text import iso
 from popwatch.queries.history import event_to_json
 from popwatch_cli.installation import Installation, find_local
@@ -242,7 +242,7 @@ class SteppedStack:
         """The first record of each tick that judged a target, by the seconds from the first tick to it."""
         found: dict[float, Record] = {}
         for line in self.journal.read_text().splitlines() if self.journal.exists() else ():
-            record = from_plain(Record, json.loads(line))
+            record = deserialize(Record, json.loads(line))
             if record.target_id == target_id and record.tick:
                 found.setdefault((record.tick - self.start).total_seconds(), record)
         return found

@@ -45,7 +45,7 @@ AILMENTS: dict[str, Ailment] = {}
 
 
 def ailment(code: int, says: str, *, repaired: bool = True) -> Callable[[Callable[[Deployed], Iterator[None]]], None]:
-    """Note a function that breaks a stack and, if it can be `repaired`, repairs it."""
+    """InterventionEvent a function that breaks a stack and, if it can be `repaired`, repairs it."""
 
     def note(breaks: Callable[[Deployed], Iterator[None]]) -> None:
         AILMENTS[breaks.__name__] = Ailment(contextmanager(breaks), code, says, repaired)
@@ -301,11 +301,11 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
 @ailment(2, " from now: until then every sweep counts as a repeat and tests nothing.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     mark = stack.store.read_records()[0]
-    stack.store.mark_sweep(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))
+    stack.store.put_checkpoint(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))
     yield
     client, table = stack.local.client("dynamodb"), stack.local.outputs["StatusTable"]
     client.delete_item(TableName=table, Key={"target_id": {"S": "_sweep"}})
-    stack.store.mark_sweep(mark)
+    stack.store.put_checkpoint(mark)
 
 
 @ailment(1, "No sweep tested anything from {} UTC (25 min).")

@@ -102,5 +102,5 @@ def test_what_people_do_survives_kills(
 
 
 def notes(stack: Deployed, name: str) -> list[dict[str, str]]:
-    events = stack.store.read_events(name, kinds=[EventKind.NOTE])
+    events = stack.store.read_events(name, kinds=[EventKind.INTERVENTION])
     return [event_to_json(event) for event in sorted(events, key=lambda event: event.tick)]

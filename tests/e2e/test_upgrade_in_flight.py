@@ -16,8 +16,8 @@ import pytest
 from popwatch.aws.items import to_item
 from popwatch.decisions.batches import Batch, PlannedTest, to_messages
 from popwatch.model.health import Health
-from popwatch.model.plain import from_plain, to_plain
 from popwatch.model.records import EventKind
+from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import parse_target
 from popwatch.model.text import iso
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -62,7 +62,7 @@ print(*to_messages(Batch(time, datetime.fromisoformat(given["horizon"]), 1, 0, (
 """
 JUDGED_BY_OLD = f"""{READ_GIVEN}
 failed = Outcome(time, Phase.CONNECT, error=ErrorCode.CANNOT_CONNECT, reason="refused")
-print(json.dumps(to_plain(judge(record.health, failed, target.policy, time).health)))
+print(json.dumps(serialize(judge(record.health, failed, target.policy, time).health)))
 """
 
 
@@ -127,7 +127,7 @@ class Course:
         return {"target_id": name, "version": VERSION, "tick": iso(self.at(4)), "health": health, "writer": "older"}
 
     def judged_by_old(self, name: str, record: Mapping[str, Any], minute: int) -> Any:
-        """The health that the older version's code makes of a record and a failed test, by its plain form."""
+        """The health that the older version's code makes of a record and a failed test, as it is stored."""
         given = {"target": self.target(name), "record": record, "tick": iso(self.at(minute))}
         return json.loads(self.clone.run(JUDGED_BY_OLD, json.dumps(given)))
 
@@ -177,7 +177,7 @@ def test_upgrade_and_way_back_keep_every_field(clone: Clone, course: Course) -> 
     wait_for_version(new, "mail-message", VERSION + 1)
     alerts = course.run(new, NEW[:1])
     for name in records:
-        assert to_plain(new.store.read_record(name).health) == expected[name], name
+        assert serialize(new.store.read_record(name).health) == expected[name], name
     alerts += course.run(new, NEW[1:])
     assert sorted(alerts) == ["DOWN 1/3: mail-outbox", "DOWN 2/3: mail-outage"]
 
@@ -232,8 +232,8 @@ def assert_every_field_is_read(stack: Deployed, name: str, record: Mapping[str, 
     """Each field of Health is set, and is what the record says."""
     health = stack.store.read_record(name).health
     assert all(getattr(health, known.name) != known.default for known in fields(Health))
-    assert to_plain(health) == record["health"]
-    assert health == from_plain(Health, record["health"])
+    assert serialize(health) == record["health"]
+    assert health == deserialize(Health, record["health"])
 
 
 def wait_for_version(stack: Deployed, name: str, version: int) -> None:
@@ -250,7 +250,7 @@ def assert_sent_once(stack: Deployed) -> None:
     """History has each alert and each transition once, and no outbox holds anything."""
     for name in OUTAGES:
         events = list(stack.store.read_events(name))
-        kinds = [(event.kind, event.version) for event in events if event.kind is not EventKind.NOTE]
+        kinds = [(event.kind, event.version) for event in events if event.kind is not EventKind.INTERVENTION]
         assert kinds
         assert len(set(kinds)) == len(kinds)
         assert not stack.store.read_record(name).outbox

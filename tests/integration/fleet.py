@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from popwatch.aws.store import SweepMark
+from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
@@ -41,7 +41,7 @@ def put_fleet(world: World, count: int, seed: int = 7, *, samples: bool = True) 
     if samples:
         _put_samples(world, names, batches)
     last_hour = world.now.replace(minute=0, second=0, microsecond=0) - 2 * HOUR
-    world.store.mark_sweep(SweepMark(world.now, last_hour, {str(batches): world.now.isoformat()}))
+    world.store.put_checkpoint(SweepCheckpoint(world.now, last_hour, {str(batches): world.now.isoformat()}))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.aws.store import SweepMark
+from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.samples import Sample
 from popwatch.model.totals import Totals
@@ -22,12 +22,12 @@ ONE = add_up([{"t": Sample(12.5)}])["t"]
 MINUTES = st.integers(0, 5 * 24 * 60).map(lambda minutes: FIRST + timedelta(minutes=minutes))
 
 
-def marked(hour: datetime, *layouts: int) -> SweepMark:
-    return SweepMark(hour + 2 * HOUR, hour, {str(count): "2026-10-09T00:00Z" for count in layouts})
+def marked(hour: datetime, *batch_counts: int) -> SweepCheckpoint:
+    return SweepCheckpoint(hour + 2 * HOUR, hour, {str(count): "2026-10-09T00:00Z" for count in batch_counts})
 
 
-def count_tests(world: World, period: Period, *layouts: int) -> int:
-    return read_totals(world.store, marked(FIRST + 9 * DAY, *layouts), period).get("t", Totals()).tests
+def count_tests(world: World, period: Period, *batch_counts: int) -> int:
+    return read_totals(world.store, marked(FIRST + 9 * DAY, *batch_counts), period).get("t", Totals()).tests
 
 
 @given(MINUTES, MINUTES, MINUTES)
@@ -36,8 +36,8 @@ def test_every_moment_is_read_once(first: datetime, second: datetime, added_up: 
     if first == second:
         return
     period = Period(min(first, second), max(first, second))
-    mark = marked(added_up.replace(minute=0))
-    days, hours, samples = intervals(mark, period, LONG_AGO)
+    checkpoint = marked(added_up.replace(minute=0))
+    days, hours, samples = intervals(checkpoint, period, LONG_AGO)
     assert sum((end - begin for begin, end in (*days, *hours, *samples)), timedelta()) == period.length
     assert all(period.begin <= begin < end <= period.end for begin, end in (*days, *hours, *samples))
     assert all(time.hour == 0 for interval in days for time in interval)

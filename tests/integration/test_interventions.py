@@ -6,7 +6,7 @@ import pytest
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets
 from popwatch.model.health import Health, State
-from popwatch.model.records import Note, Record
+from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.commands.send_test_alert import make_test
 from popwatch_cli.installation import Installation
@@ -23,7 +23,7 @@ def notes(stack: Installation, name: str) -> list[tuple[str, str, str]]:
     return [
         (note.action, note.by, note.why)
         for note in [event.what for event in stack.store.read_events(name)]
-        if isinstance(note, Note)
+        if isinstance(note, InterventionEvent)
     ]
 
 

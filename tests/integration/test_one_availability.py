@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.store import KeptAs, Store, SweepMark, Tables
+from popwatch.aws.store import KeptAs, Store, SweepCheckpoint, Tables
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.outcomes import ErrorCode
@@ -69,7 +69,7 @@ def write_tests(store: Store) -> None:
             store.put_hour(2, batch, hour, add_up(only(mine, tick) for tick in ticks(hour, hour + HOUR)))
         for tick in ticks(ADDED_UP + HOUR, NOW):
             store.put_samples(2, batch, tick, "g", only(mine, tick))
-    store.mark_sweep(SweepMark(NOW, ADDED_UP, {"1": iso(MIDNIGHT), "2": iso(NOW)}))
+    store.put_checkpoint(SweepCheckpoint(NOW, ADDED_UP, {"1": iso(MIDNIGHT), "2": iso(NOW)}))
 
 
 def write_changes(store: Store, name: str, *changes: Transition) -> None:

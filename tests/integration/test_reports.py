@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import time_machine
 
-from popwatch.aws.store import SweepMark
+from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Action, Note, OutboxEntry, Record
+from popwatch.model.records import Action, InterventionEvent, OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.reports.totals import add_up
@@ -37,7 +37,7 @@ def clock() -> Iterator[None]:
 
 
 def swept(stack: Installation, ago: timedelta = MINUTE) -> None:
-    stack.store.mark_sweep(SweepMark(NOW - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
+    stack.store.put_checkpoint(SweepCheckpoint(NOW - ago, NOW.replace(minute=0, second=0) - HOUR, {"1": iso(NOW)}))
 
 
 def fail(stack: Installation, name: str, since: datetime, **health: Any) -> None:
@@ -136,7 +136,7 @@ def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> 
     """They are not added up yet, but are counted; an hour in which the fleet grew is counted completely."""
     swept(stack)
     hour = NOW.replace(minute=0, second=0) - HOUR
-    stack.store.mark_sweep(SweepMark(NOW, hour, {"1": iso(NOW), "2": iso(NOW)}))
+    stack.store.put_checkpoint(SweepCheckpoint(NOW, hour, {"1": iso(NOW), "2": iso(NOW)}))
     up(stack, "a", NOW - 9 * DAY)
     added_up = NOW.replace(minute=0, second=0) - HOUR
     stack.store.put_hour(1, 0, added_up, add_up([{"a": Sample(12.5)}]))
@@ -262,7 +262,7 @@ def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: t
     )
     for name in (EVIL, "a"):
         fail(stack, name, NOW - HOUR, caused_by=EVIL)
-        stack.store.put_note(name, Note(Action.SILENCED, NOW - HOUR, EVIL, EVIL + long))
+        stack.store.put_intervention(name, InterventionEvent(Action.SILENCED, NOW - HOUR, EVIL, EVIL + long))
         change = Transition(State.WARN, State.DOWN, NOW - HOUR, HOUR, ErrorCode.TIMED_OUT, EVIL)
         stack.store.put_transition(name, OutboxEntry(2, NOW - HOUR, NOW, change))
         stack.store.put_alert(name, OutboxEntry(3, NOW, NOW, None, message_of(EVIL)), EVIL, NOW, summary=False)

@@ -15,11 +15,11 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import OPERATIONS
-from popwatch.aws.store import Store, SweepMark, Tables
+from popwatch.aws.store import Store, SweepCheckpoint, Tables
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Action, Note, OutboxEntry, Record
+from popwatch.model.records import Action, InterventionEvent, OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
@@ -87,10 +87,10 @@ def test_a_record_of_a_removed_target_goes_only_unchanged(world: World) -> None:
 
 def test_the_mark_never_goes_back(world: World) -> None:
     """An older tick does not replace a newer one; the same one may be written again."""
-    mark = SweepMark(NOON, NOON, {"1": "2026-11-23T12:00:00Z"}, "digest")
+    checkpoint = SweepCheckpoint(NOON, NOON, {"1": "2026-11-23T12:00:00Z"}, "digest")
     for tick in (NOON, NOON - MINUTE, NOON):
-        world.store.mark_sweep(dataclasses.replace(mark, tick=tick))
-    assert world.store.read_records()[0] == mark
+        world.store.put_checkpoint(dataclasses.replace(checkpoint, tick=tick))
+    assert world.store.read_records()[0] == checkpoint
 
 
 def test_history_written_twice_is_there_once(world: World) -> None:
@@ -213,8 +213,8 @@ def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
 
 def test_notes_are_events_of_their_target(world: World) -> None:
     """What somebody did, and why, is read with the transitions and alerts."""
-    note = Note(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
-    world.store.put_note("a", note)
+    note = InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
+    world.store.put_intervention("a", note)
     [event] = world.store.read_events("a")
     assert (event.kind, event.tick, event.what) == ("note", NOON, note)
 
@@ -224,7 +224,9 @@ def test_events_are_shown_under_the_names_that_they_are_stored_with(world: World
     [entry] = FULL.outbox
     world.store.put_transition("a", entry)
     world.store.put_alert("a", entry, "id-1", NOON, summary=True)
-    world.store.put_note("a", Note(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE))
+    world.store.put_intervention(
+        "a", InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
+    )
     stored = []
     for item in world.dynamodb.scan(TableName="History")["Items"]:
         fields = from_item(item)

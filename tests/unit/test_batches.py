@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.decisions.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, cut, from_message, to_messages
+from popwatch.decisions.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, from_message, split, to_messages
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.records import OutboxEntry, Record
@@ -58,7 +58,7 @@ def test_no_message_is_too_large(sizes: list[int]) -> None:
 def test_cut_puts_each_test_into_its_batch() -> None:
     """Cutting loses no test, and leaves out batches with none."""
     tests = [planned(f"t{n}") for n in range(50)]
-    parts = cut(batch(*tests, batches=64))
+    parts = split(batch(*tests, batches=64))
     assert sorted(test.target.target_id for part in parts.values() for test in part.tests) == sorted(
         test.target.target_id for test in tests
     )

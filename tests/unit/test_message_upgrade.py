@@ -44,20 +44,21 @@ READ = """
 import json, sys
 try:
     from popwatch.decisions.batches import HourOfBatch, from_message
-    from popwatch.model.plain import to_plain
+    from popwatch.model.serialization import serialize
 except ImportError:
     from popwatch.batches import HourOfBatch, from_message
-    from popwatch.records import to_plain
+    from popwatch.records import to_plain as serialize
 
 for line in sys.stdin:
     work = from_message(line)
     if isinstance(work, HourOfBatch):
-        print(json.dumps(to_plain(work)))
+        print(json.dumps(serialize(work)))
     else:
-        head = to_plain([work.tick, work.horizon, work.batches, work.number, work.attempt, work.defaults])
+        next_tick = work.next_tick if hasattr(work, "next_tick") else work.horizon
+        head = serialize([work.tick, next_tick, work.batches, work.number, work.attempt, work.defaults])
         tests = [
             [it.target.fields, [found.field for found in it.target.problems], it.target.policy.failures_per_alert]
-            + [to_plain(it.record)]
+            + [serialize(it.record)]
             for it in work.tests
         ]
         print(json.dumps([head, tests]))

@@ -46,7 +46,7 @@ def test_later_tests_get_their_own_time() -> None:
     found = plan(NOON, BEFORE, targets("a", delay_warn=60), records, {})
     assert names(found) == []
     [later] = found.later
-    assert (later.tick, later.horizon) == (NOON + timedelta(seconds=30), NOON + timedelta(seconds=60))
+    assert (later.tick, later.next_tick) == (NOON + timedelta(seconds=30), NOON + timedelta(seconds=60))
 
 
 def test_switched_off_targets_are_suspended_once() -> None:

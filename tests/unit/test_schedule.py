@@ -103,7 +103,7 @@ def test_judged_tick_is_not_due_again() -> None:
     assert is_due("t", health, POLICY, NOON, NOON + TICK)
 
 
-def test_retest_ends_at_the_horizon() -> None:
+def test_retest_ends_at_the_next_tick() -> None:
     """A delay of 30 s leads to a test at 0:30 and leaves 1:00 to the next tick."""
     policy = replace(POLICY, delay_warn=30)
     warn = Health(State.WARN, failures=1)

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.store import Store, SweepMark, Tables
+from popwatch.aws.store import Store, SweepCheckpoint, Tables
 from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, from_message, to_messages
 from popwatch.model.health import Health, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.plain import from_plain, to_plain
-from popwatch.model.records import Note, OutboxEntry, Record
+from popwatch.model.records import InterventionEvent, OutboxEntry, Record
 from popwatch.model.samples import sample_of
+from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import parse_target
 from popwatch.model.totals import Totals
 from tests.older_versions import FLAT_VERSION, PROJECT, unpack
@@ -46,7 +46,9 @@ KINDS = {
     kind.__name__: kind
     for kind in (Health, Transition, Message, Outcome, Pending, Record, Note, SweepMark, HourTotals)
 }
-Totals = HourTotals
+Totals, SweepCheckpoint, BATCH_COUNTS = HourTotals, SweepMark, "layouts"
+serialize, deserialize = to_plain, from_plain
+Store.put_checkpoint = Store.mark_sweep
 
 def typed_totals(by_target):
     return {name: from_plain(Totals, entry) for name, entry in by_target.items()}
@@ -62,8 +64,8 @@ KINDS: Mapping[str, Any] = {
     "Outcome": Outcome,
     "Pending": OutboxEntry,
     "Record": Record,
-    "Note": Note,
-    "SweepMark": SweepMark,
+    "Note": InterventionEvent,
+    "SweepMark": SweepCheckpoint,
     "HourTotals": Totals,
 }
 """The dataclasses that are stored, by the names that they had in the version before this one."""
@@ -76,6 +78,7 @@ RENAMED = {
         "half_up": "degraded_alerted",
     },
     "Record": {"pending": "outbox"},
+    "SweepMark": {"layouts": "batch_counts"},
 }
 """The fields whose names in the code have changed, though not in the tables."""
 
@@ -84,6 +87,7 @@ LEFT_OUT = {"HourTotals": {"rtt_p95_ms"}}
 
 HERE = SimpleNamespace(
     KINDS=KINDS,
+    BATCH_COUNTS="batch_counts",
     Batch=Batch,
     ErrorCode=ErrorCode,
     HourOfBatch=HourOfBatch,
@@ -92,15 +96,15 @@ HERE = SimpleNamespace(
     PlannedTest=PlannedTest,
     Record=Record,
     Store=Store,
-    SweepMark=SweepMark,
+    SweepCheckpoint=SweepCheckpoint,
     Tables=Tables,
     Totals=Totals,
+    deserialize=deserialize,
     from_message=from_message,
-    from_plain=from_plain,
     parse_target=parse_target,
     sample_of=sample_of,
+    serialize=serialize,
     to_messages=to_messages,
-    to_plain=to_plain,
     typed_totals=lambda by_target: by_target,
 )
 """This version's code."""
@@ -149,21 +153,21 @@ def without_left_out(written: Any) -> Any:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_field_is_read(written: Any, name: str) -> None:
     """Each field that the older version stores is set, and has its value here, under its name of today."""
-    plain, known = written["plain"][name], written["fields"][name]
-    assert sorted(plain) == sorted(known)
-    read = from_plain(KINDS[name], plain)
+    stored, known = written["plain"][name], written["fields"][name]
+    assert sorted(stored) == sorted(known)
+    read = deserialize(KINDS[name], stored)
     names = {field: RENAMED.get(name, {}).get(field, field) for field in known if field not in LEFT_OUT.get(name, ())}
-    assert {field: as_json(to_plain(getattr(read, today))) for field, today in names.items()} == {
-        field: plain[field] for field in names
+    assert {field: as_json(serialize(getattr(read, today))) for field, today in names.items()} == {
+        field: stored[field] for field in names
     }
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_field_is_written(written: Any, name: str) -> None:
     """Each field of today's dataclass is stored, under a name that the older version reads."""
-    plain = to_plain(Filler().fill(KINDS[name]))
-    assert len(plain) == len(fields(KINDS[name]))
-    assert set(plain) <= set(written["fields"][name])
+    stored = serialize(Filler().fill(KINDS[name]))
+    assert len(stored) == len(fields(KINDS[name]))
+    assert set(stored) <= set(written["fields"][name])
 
 
 def test_this_version_keeps_what_the_older_one_wrote(written: Any) -> None:

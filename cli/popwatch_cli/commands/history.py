@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
@@ -93,11 +93,11 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     """Read what History has about a target. Raises UserError if there is no such target and never was."""
     store = installation.store
     items = installation.target_table.read()
-    mark, _ = store.read_records()
+    checkpoint, _ = store.read_records()
     record = store.read_record(target_id)
-    totals, points = _read_tests(store, mark, target_id, period)
-    fleet = read_periods(store, mark, {target_id: record}, {target_id: totals}, period, now=now)
-    others = store.read_events(target_id, period.begin, [EventKind.ALERT, EventKind.NOTE])
+    totals, points = _read_tests(store, checkpoint, target_id, period)
+    fleet = read_periods(store, checkpoint, {target_id: record}, {target_id: totals}, period, now=now)
+    others = store.read_events(target_id, period.begin, [EventKind.ALERT, EventKind.INTERVENTION])
     events = [*fleet.transitions.get(target_id, ()), *others]
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
@@ -114,12 +114,14 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     return TargetHistory(target, period, now, status, fleet.targets[target_id], inside, points, missing, audience)
 
 
-def _read_tests(store: Store, mark: SweepMark, target_id: str, period: Period) -> tuple[Totals, Sequence[Point]]:
+def _read_tests(
+    store: Store, checkpoint: SweepCheckpoint, target_id: str, period: Period
+) -> tuple[Totals, Sequence[Point]]:
     """The totals of the tests in a period, and the points that are drawn of them."""
     if period.length <= LONGEST_BY_TEST and period.begin >= store.oldest_sample:
-        samples = read_samples(store, mark, target_id, period)
+        samples = read_samples(store, checkpoint, target_id, period)
         return add_up_one(sample for _, sample in samples), [(tick, sample.rtt_ms) for tick, sample in samples]
-    steps = read_steps(store, mark, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
+    steps = read_steps(store, checkpoint, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
     points = [(time, totals.rtt_mean_ms) for time, totals in steps if totals.passes or totals.failures]
     return merge(totals for _, totals in steps), points
 
@@ -214,8 +216,8 @@ def _event(event: HistoryEvent, audience: Audience | None, zone: tzinfo) -> str:
             to = f" [dim]to {escape(', '.join(receivers) or 'no one')}[/]" if receivers is not None else ""
             subject = clean(alert.message.subject, DETAIL_SHOWN)
             return f"[bold]alert[/]  {escape(subject)}{summary}{to}"
-        case note:
-            return f"[blue]{escape(intervention(note, zone))}[/]"
+        case action:
+            return f"[blue]{escape(intervention(action, zone))}[/]"
 
 
 def receivers_of(alert: PublishedAlert, audience: Audience | None) -> list[str] | None:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from popwatch.model.interventions import WHY_LENGTH
-from popwatch.model.records import Action, Note
+from popwatch.model.records import Action, InterventionEvent
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso, utc
 from popwatch_cli.errors import UserError
@@ -42,7 +42,9 @@ class Intervention:
         """The same for one target."""
         if not self.installation.target_table.change(target.target_id, put, remove):
             raise UserError(f"The target {shown(target.target_id)} has been removed in the meantime.")
-        self.installation.store.put_note(target.target_id, Note(action, self.at, self.by, self.why, until))
+        self.installation.store.put_intervention(
+            target.target_id, InterventionEvent(action, self.at, self.by, self.why, until)
+        )
 
 
 def _user() -> str:

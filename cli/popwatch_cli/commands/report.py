@@ -14,7 +14,7 @@ from popwatch.model.records import Record
 from popwatch.model.targets import parse_targets
 from popwatch.model.text import counted
 from popwatch.queries.availability import read_periods
-from popwatch.queries.history import read_notes, read_totals
+from popwatch.queries.history import read_interventions, read_totals
 from popwatch.reports.availability import Period
 from popwatch.reports.report import (
     FleetReport,
@@ -101,10 +101,10 @@ def read_report(
     mine = {name: records.get(name, Record(name)) for name in targets}
     totals = read_totals(store, mark, period)
     found = read_periods(store, mark, mine, totals, period, now=now)
-    notes = read_notes(store, mine.values(), period)
+    interventions = read_interventions(store, mine.values(), period)
     missing = missing_parts(period, now, installation.records_kept)
     missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, totals)]
-    return make_report(period, targets, ReportInput(mine, found.targets, notes), now, missing)
+    return make_report(period, targets, ReportInput(mine, found.targets, interventions), now, missing)
 
 
 def _write(output: Path, text: str) -> None:

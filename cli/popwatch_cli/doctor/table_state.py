@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.records import Record
 from popwatch.model.targets import Target
@@ -47,37 +47,38 @@ class TableState:
         return batch_count(sum(target.policy.enabled for target in self.targets.values()))
 
     @cached_property
-    def status(self) -> tuple[SweepMark, Mapping[str, Record]]:
-        """The mark of the last sweep, and the targets' records."""
+    def status(self) -> tuple[SweepCheckpoint, Mapping[str, Record]]:
+        """The checkpoint of the last sweep, and the targets' records."""
         return self._store.read_records()
 
     @cached_property
     def fleet(self) -> TestedFleet:
         """The targets, with their records and last tests."""
-        mark, records = self.status
+        checkpoint, records = self.status
         since, until = self._now - SAMPLES_READ, self._now + timedelta(minutes=1)
         # the key of samples holds the number of batches, which may have changed in the meantime
-        layouts = {int(count) for count, used in mark.layouts.items() if used >= iso(since)} | {batches_of(mark)}
+        recent = {int(count) for count, used in checkpoint.batch_counts.items() if used >= iso(since)}
+        batch_counts = recent | {batches_of(checkpoint)}
         tested = {
             name
-            for count in layouts
+            for count in batch_counts
             for number in range(count)
             for _, results in self._store.read_samples(count, number, since, until)
             for name in results
         }
-        return TestedFleet(self.targets, records, tested, mark.tick)
+        return TestedFleet(self.targets, records, tested, checkpoint.tick)
 
     @property
     def gaps(self) -> list[Gap]:
         """Where nothing was tested in the last hours, by the samples of one target's batch. Raises NotKnownError."""
-        mark, records = self.status
+        checkpoint, records = self.status
         target = reference_target(self.targets.values(), records)
-        if target is None or mark.tick is None:
+        if target is None or checkpoint.tick is None:
             raise NotKnownError("no target is up, and only the tests of such a target show gaps")
         up_since = records[target.target_id].health.since or self._now
         since = max(self._now - LOOKBACK, up_since)
-        ticks = {tick for count in mark.layouts for tick in self._ticks(int(count), target.target_id, since)}
-        return gaps_between(ticks, target.policy.delay_up, since, min(mark.tick, self._now))
+        ticks = {tick for count in checkpoint.batch_counts for tick in self._ticks(int(count), target.target_id, since)}
+        return gaps_between(ticks, target.policy.delay_up, since, min(checkpoint.tick, self._now))
 
     def _ticks(self, count: int, target_id: str, since: datetime) -> Iterator[datetime]:
         found = self._store.read_samples(count, batch_of(target_id, count), since, self._now)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 
 from popwatch.model.interventions import WHY_LENGTH
-from popwatch.model.records import Note
+from popwatch.model.records import InterventionEvent
 from popwatch.model.text import clean, counted, duration, milliseconds
 from popwatch.reports.report import FleetReport, ReportLine, line_to_json
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
@@ -33,7 +33,7 @@ def to_text(report: FleetReport, zone: tzinfo) -> str:
     sections = (
         ("Failed tests", _failed(report)),
         ("Certificates", certificates(report)),
-        ("What people did", [f"{local_time(note.at, zone)}  {text}" for note, text in interventions(report, zone)]),
+        ("What people did", [f"{local_time(event.at, zone)}  {text}" for event, text in interventions(report, zone)]),
     )
     for title, found in sections:
         if found:
@@ -75,17 +75,17 @@ def span(length: timedelta | None) -> str:
     return duration(length) if length else "-"
 
 
-def interventions(report: FleetReport, zone: tzinfo) -> list[tuple[Note, str]]:
+def interventions(report: FleetReport, zone: tzinfo) -> list[tuple[InterventionEvent, str]]:
     """What people did, oldest first, each with a text that says who did what, and why."""
-    found = [(note, clean(line.name, NAME_SHOWN)) for line in report.targets for note in line.notes]
-    return [(note, f"{name}: {intervention(note, zone)}") for note, name in sorted(found, key=lambda it: it[0].at)]
+    found = [(event, clean(line.name, NAME_SHOWN)) for line in report.targets for event in line.interventions]
+    return [(event, f"{name}: {intervention(event, zone)}") for event, name in sorted(found, key=lambda it: it[0].at)]
 
 
-def intervention(note: Note, zone: tzinfo) -> str:
-    """What somebody did, as text: `silenced until 2026-11-24 22:00 by night-shift: new disk`."""
-    until = f" until {local_time(note.until, zone)}" if note.until else ""
-    by = f" by {clean(note.by, WHY_LENGTH)}" if note.by else ""
-    return f"{note.action}{until}{by}{f': {clean(note.why, WHY_LENGTH)}' if note.why else ''}"
+def intervention(event: InterventionEvent, zone: tzinfo) -> str:
+    """What someone did, as text: `silenced until 2026-11-24 22:00 by night-shift: new disk`."""
+    until = f" until {local_time(event.until, zone)}" if event.until else ""
+    by = f" by {clean(event.by, WHY_LENGTH)}" if event.by else ""
+    return f"{event.action}{until}{by}{f': {clean(event.why, WHY_LENGTH)}' if event.why else ''}"
 
 
 def _failed(report: FleetReport) -> list[str]:

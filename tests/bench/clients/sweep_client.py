@@ -38,7 +38,7 @@ PLACES: Mapping[str, Sequence[Place]] = {
     "plan": [(sweep, "plan")],
     "queue": [(batch_queue.BatchQueue, "send"), (batches, "from_message")],
     "judge": [(batch_run, "judge"), (committer, "judge"), (batch_run, "changes_nothing"), (batch_run, "sample_of")],
-    "write": [(Store, name) for name in ("commit", "mark_sweep", "put_samples", "put_transition", "put_alert")],
+    "write": [(Store, name) for name in ("commit", "put_checkpoint", "put_samples", "put_transition", "put_alert")],
     "alerts": [(alert_topic.AlertTopic, "publish"), (rendering, "render"), (rendering, "summarize")],
 }
 

@@ -11,7 +11,7 @@ from popwatch.alerts.tokens import AlertContext
 from popwatch.decisions.early_warnings import HOUR, QUIET_SPANS
 from popwatch.model.health import AlertEvent
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.text import counted, cut, duration, milliseconds, utc
+from popwatch.model.text import counted, duration, milliseconds, truncate, utc
 
 Rows = Sequence[tuple[str, str]]
 """Labels and their values; a row without a value is left out."""
@@ -59,7 +59,7 @@ def _number(words: str) -> Callable[[int], str]:
 def _down_sms(context: AlertContext) -> str:
     outcome = context.outcome
     since = context.outage.failing_since or context.now
-    why = [_SHORT_ERRORS[outcome.error] if outcome.error else "", cut(outcome.reason, 60)]
+    why = [_SHORT_ERRORS[outcome.error] if outcome.error else "", truncate(outcome.reason, 60)]
     return f"since {_time_of_day(since, context.now, context.target.timezone)}: {', '.join(filter(None, why))}"
 
 
@@ -215,7 +215,7 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.DEGRADED: EventTexts(
         headline=_constant("DEGRADED"),
-        sms=lambda it: f"fails: {cut(', '.join(it.outcome.failed_addresses), 80)}",
+        sms=lambda it: f"fails: {truncate(', '.join(it.outcome.failed_addresses), 80)}",
         opening=lambda it: f"{it.target.name} is degraded: it passes, but some of its addresses fail.",
         times=_tested_at,
         what_next=_constant(

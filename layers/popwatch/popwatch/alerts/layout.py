@@ -10,7 +10,7 @@ from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.default_texts import TEXTS, Rows, expiry
 from popwatch.alerts.tokens import AlertContext, shown_tags
 from popwatch.model.targets import place
-from popwatch.model.text import cut
+from popwatch.model.text import truncate
 
 WIDTH = 76
 """Characters of a line of an email."""
@@ -27,8 +27,8 @@ def subject(context: AlertContext) -> str:
     target, texts = context.target, TEXTS[context.alert.event]
     headline, end = texts.headline(context), texts.subject_end(context)
     room = SUBJECT_ROOM - len(headline) - len(end)
-    where = cut(place(target), max(SHORTEST, room - len(target.name)))
-    return f"{headline}: {cut(target.name, max(SHORTEST, room - len(where)))} ({where}){end}"
+    where = truncate(place(target), max(SHORTEST, room - len(target.name)))
+    return f"{headline}: {truncate(target.name, max(SHORTEST, room - len(where)))} ({where}){end}"
 
 
 def sms(context: AlertContext) -> str:

@@ -18,7 +18,7 @@ from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import Attributes, Message
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.targets import Target
-from popwatch.model.text import counted, cut, utc
+from popwatch.model.text import counted, truncate, utc
 
 EMAIL_LENGTH = 8000
 """Characters of an email. It is kept in the target's record until it is sent; SNS takes 256 KiB."""
@@ -51,7 +51,7 @@ def render(target: Target, before: Health, judgement: Judgement, outcome: Outcom
     sms = text("sms", layout.sms(context), 500)
     email = text("email", layout.email(context), EMAIL_LENGTH)
     if faults:
-        email = cut("\n".join([email.rstrip(), "", *faults, ""]), EMAIL_LENGTH)
+        email = truncate("\n".join([email.rstrip(), "", *faults, ""]), EMAIL_LENGTH)
     return Message(
         target.target_id,
         to_subject(subject),

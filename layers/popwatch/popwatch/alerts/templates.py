@@ -7,7 +7,7 @@ is configuration and the values come from servers; neither can reach anything bu
 import re
 from collections.abc import Mapping
 
-from popwatch.model.text import cut
+from popwatch.model.text import truncate
 
 _PART = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}|[{}]")
 """A doubled brace, a token, or a brace that is neither: a mistake. The order matters: the first that matches counts."""
@@ -31,7 +31,7 @@ def fill(template: str, values: Mapping[str, str], limit: int) -> str:
         if length <= limit:
             pieces.append(piece)
             length += len(piece)
-    return cut("".join([*pieces, template[begin:]]), limit)
+    return truncate("".join([*pieces, template[begin:]]), limit)
 
 
 def _replacement(part: re.Match[str], values: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ History   samples#N#B      <tick>#<group>             results of one message: ta
           days#N#B         <day>#<part>               a day (UTC) of a batch, likewise
           target#ID        transition#<tick>#<version>
           target#ID        alert#<tick>#<version>
-          target#ID        note#<time>#<action>       what somebody did by command
+          target#ID        note#<time>#<action>       what someone did by command
           gaps             <begin>                    a time in which popwatch itself had stopped
 
 N is the number of batches and B the batch, so that no partition takes more than one batch's writes; a reader asks for
@@ -31,9 +31,9 @@ from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import Message
-from popwatch.model.plain import from_plain, to_plain
-from popwatch.model.records import EventKind, HistoryEvent, Note, OutboxEntry, PublishedAlert, Record
+from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample, from_stored, to_stored
+from popwatch.model.serialization import deserialize, serialize, stored_as
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
 
@@ -65,16 +65,16 @@ _log = logging.getLogger("popwatch.aws.store")
 
 
 @dataclass(frozen=True, slots=True)
-class SweepMark:
+class SweepCheckpoint:
     """How far sweeps have come: the last completed tick, the last hour added up.
 
-    `layouts` are the numbers of batches that were ever in use, each with its last tick: History may have a target's
-    data under any of them. `unknown_fields` is a digest of the unknown fields reported last, to report changes only.
+    `batch_counts` are the numbers of batches that were ever in use, each with its last tick: History may have data of a
+    target under any of them. `unknown_fields` is a digest of the unknown fields reported last, to report changes only.
     """
 
     tick: datetime | None = None
     hour: datetime | None = None
-    layouts: Mapping[str, str] = field(default_factory=dict)
+    batch_counts: Mapping[str, str] = field(default_factory=dict, metadata=stored_as("layouts"))
     unknown_fields: str = ""
 
 
@@ -129,16 +129,16 @@ class Store:
         own = {name: value for name, value in defaults.items() if name != "target_id"}
         return own, [item for item in items if item["target_id"] != DEFAULTS_ID]
 
-    def read_records(self) -> tuple[SweepMark, dict[str, Record]]:
-        """The sweep's mark, and the record of each target that has one."""
+    def read_records(self) -> tuple[SweepCheckpoint, dict[str, Record]]:
+        """The sweep's checkpoint, and the record of each target that has one."""
         records: dict[str, Record] = {}
-        mark = SweepMark()
+        checkpoint = SweepCheckpoint()
         for item in self._scan(self._tables.status):
             if item["target_id"] == SWEEP_ID:
-                mark = from_plain(SweepMark, item)
+                checkpoint = deserialize(SweepCheckpoint, item)
             else:
                 records[item["target_id"]] = _record_of(item)
-        return mark, records
+        return checkpoint, records
 
     def read_record(self, target_id: str) -> Record:
         """The present record of one target; an empty one if there is none."""
@@ -151,13 +151,13 @@ class Store:
         self.capacity.add(self.capacity.read, answer)
         return _record_of(from_item(answer["Item"])) if "Item" in answer else Record(target_id)
 
-    def mark_sweep(self, mark: SweepMark) -> None:
-        """Write how far sweeps have come; an older tick never replaces a newer one. `mark.tick` is not None."""
+    def put_checkpoint(self, checkpoint: SweepCheckpoint) -> None:
+        """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None."""
         self._put_status(
-            {"target_id": SWEEP_ID, **to_plain(mark)},
+            {"target_id": SWEEP_ID, **serialize(checkpoint)},
             "attribute_not_exists(target_id) OR #tick <= :tick",
             names={"#tick": "tick"},
-            values={":tick": to_plain(mark.tick)},
+            values={":tick": serialize(checkpoint.tick)},
         )
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
@@ -167,7 +167,7 @@ class Store:
         judgement: the state and its outbox (transition and alert) are one item, so a crash never separates them.
         """
         condition, values, names = _unchanged(expected, judged)
-        conflicting = self._put_status(to_plain(record), condition, values=values, names=names)
+        conflicting = self._put_status(serialize(record), condition, values=values, names=names)
         if conflicting is None:
             return None
         stored = _record_of(conflicting)
@@ -196,15 +196,15 @@ class Store:
     def put_transition(self, target_id: str, entry: OutboxEntry) -> None:
         """Write the transition of an outbox entry into History."""
         self._put_history(
-            _record_key(target_id, EventKind.TRANSITION, entry), to_plain(entry.transition), self._tables.records_kept
+            _record_key(target_id, EventKind.TRANSITION, entry), serialize(entry.transition), self._tables.records_kept
         )
 
     def put_alert(
         self, target_id: str, entry: OutboxEntry, message_id: str, sent_at: datetime, *, summary: bool
     ) -> None:
         """Write an alert that SNS has accepted into History, with its texts; after that it is not sent again."""
-        note = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **to_plain(entry.message)}
-        self._put_history(_record_key(target_id, EventKind.ALERT, entry), note, self._tables.records_kept)
+        item = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **serialize(entry.message)}
+        self._put_history(_record_key(target_id, EventKind.ALERT, entry), item, self._tables.records_kept)
 
     def has_alert(self, target_id: str, entry: OutboxEntry) -> bool:
         """Whether History says that SNS has accepted this alert."""
@@ -302,15 +302,15 @@ class Store:
         gaps = [(_tick_of(item), datetime.fromisoformat(item["until"])) for item in self._query(GAPS, "0", iso(until))]
         return [(begin, end) for begin, end in gaps if end > since]
 
-    def put_note(self, target_id: str, note: Note) -> None:
-        """Write what somebody did about a target."""
-        key = {"pk": f"target#{target_id}", "sk": f"{EventKind.NOTE}#{iso(note.at)}#{note.action}"}
-        self._put_history(key, to_plain(note), self._tables.records_kept, note.at)
+    def put_intervention(self, target_id: str, event: InterventionEvent) -> None:
+        """Write what someone did about a target."""
+        key = {"pk": f"target#{target_id}", "sk": f"{EventKind.INTERVENTION}#{iso(event.at)}#{event.action}"}
+        self._put_history(key, serialize(event), self._tables.records_kept, event.at)
 
     def read_events(
         self, target_id: str, since: datetime | None = None, kinds: Iterable[EventKind] = tuple(EventKind)
     ) -> Iterator[HistoryEvent]:
-        """The transitions, alerts and notes of a target, oldest first within each kind."""
+        """The transitions, alerts and interventions of a target, oldest first within each kind."""
         start = iso(since) if since else ""
         for kind in kinds:
             for item in self._query(f"target#{target_id}", f"{kind}#{start}", f"{kind}#~"):
@@ -352,7 +352,7 @@ class Store:
         self.capacity.add(self.capacity.write, answer)
 
     def _put_totals(self, pk: str, begin: datetime, totals: TargetTotals) -> None:
-        packed = [(name, json.dumps(to_plain(found), separators=(",", ":"))) for name, found in totals.items()]
+        packed = [(name, json.dumps(serialize(found), separators=(",", ":"))) for name, found in totals.items()]
         sizes = [len(name.encode()) + len(text) for name, text in packed]
         for number, some in enumerate(chunks(sizes, TOTALS_BYTES)):
             key = {"pk": pk, "sk": f"{iso(begin)}#{number}"}
@@ -363,7 +363,7 @@ class Store:
     ) -> Iterator[tuple[datetime, TargetTotals]]:
         for item in self._query(pk, iso(since), iso(until), ("totals", only)):
             totals = item.get("totals", {})
-            yield _tick_of(item), {name: from_plain(Totals, _unpacked(found)) for name, found in totals.items()}
+            yield _tick_of(item), {name: deserialize(Totals, _unpacked(found)) for name, found in totals.items()}
 
     def _scan(self, table: str) -> Iterator[Plain]:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
@@ -414,14 +414,14 @@ def _unchanged(version: int, judged: datetime | None) -> tuple[str, Plain, dict[
         return "attribute_not_exists(target_id)", {}, {}
     if judged is None:
         return "version = :version", {":version": version}, {}
-    values: Plain = {":version": version, ":judged": to_plain(judged)}
+    values: Plain = {":version": version, ":judged": serialize(judged)}
     return "version = :version AND #tick <= :judged", values, {"#tick": "tick"}
 
 
 def _record_of(item: Plain) -> Record:
     """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
     try:
-        return from_plain(Record, item)
+        return deserialize(Record, item)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         _log.error(
             "A record of the Status table cannot be read.",
@@ -444,9 +444,9 @@ def _inconclusive_in(item: Plain, part: KeptAs) -> Mapping[str, int]:
     """The number of inconclusive tests in an item of samples, hours or days, by target, without zeros."""
     if part == "samples":
         return {target_id: 1 for target_id, sample in _samples_of(item).items() if sample.inconclusive}
-    # `to_plain` leaves out zeros, so only targets with inconclusive tests have the word in their totals.
+    # `serialize` leaves out zeros, so only targets with inconclusive tests have the word in their totals.
     affected = {name: found for name, found in item.get("totals", {}).items() if "inconclusive" in found}
-    return {name: from_plain(Totals, _unpacked(found)).inconclusive for name, found in affected.items()}
+    return {name: deserialize(Totals, _unpacked(found)).inconclusive for name, found in affected.items()}
 
 
 def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
@@ -455,14 +455,14 @@ def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
     at = datetime.fromisoformat(tick)
     match kind:
         case EventKind.TRANSITION:
-            return HistoryEvent(at, from_plain(Transition, item), int(last))
+            return HistoryEvent(at, deserialize(Transition, item), int(last))
         case EventKind.ALERT:
             sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item.get("summary"))
             return HistoryEvent(
-                at, PublishedAlert(from_plain(Message, item), item["message_id"], sent_at, summary), int(last)
+                at, PublishedAlert(deserialize(Message, item), item["message_id"], sent_at, summary), int(last)
             )
-        case EventKind.NOTE:
-            return HistoryEvent(at, from_plain(Note, item))
+        case EventKind.INTERVENTION:
+            return HistoryEvent(at, deserialize(InterventionEvent, item))
 
 
 def _record_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.decisions.schedule import batch_of, chunks
-from popwatch.model.plain import from_plain, to_plain
 from popwatch.model.records import Record
+from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import Problem, Target, carried, parse_target
 from popwatch.model.text import iso
 
@@ -33,12 +33,12 @@ class PlannedTest:
 class Batch:
     """Tests planned for one `tick`, all of batch `number` of `batches`.
 
-    `horizon` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
+    `next_tick` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
     counts how often tests were handed back to the queue because an invocation could not finish them.
     """
 
     tick: datetime
-    horizon: datetime
+    next_tick: datetime
     batches: int
     number: int
     tests: tuple[PlannedTest, ...]
@@ -58,7 +58,7 @@ class HourOfBatch:
 Work = Batch | HourOfBatch
 
 
-def cut(batch: Batch) -> dict[int, Batch]:
+def split(batch: Batch) -> dict[int, Batch]:
     """The batch's tests by the batch that each target belongs to."""
     parts: dict[int, list[PlannedTest]] = defaultdict(list)
     for test in batch.tests:
@@ -74,7 +74,7 @@ def to_messages(work: Work) -> Iterator[str]:
     tests = [_dump(_test_to_plain(test)) for test in work.tests]
     head = {
         "tick": iso(work.tick),
-        "horizon": iso(work.horizon),
+        "horizon": iso(work.next_tick),
         "batches": work.batches,
         "batch": work.number,
         "attempt": work.attempt,
@@ -99,7 +99,7 @@ def _work_from_plain(plain: Any) -> Work:
         return HourOfBatch(_time(plain["hour"]), batches, number)
     return Batch(
         tick=_time(plain["tick"]),
-        horizon=_time(plain["horizon"]),
+        next_tick=_time(plain["horizon"]),
         batches=batches,
         number=number,
         tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
@@ -119,15 +119,15 @@ def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iter
     for test in tests:
         target = parse_target(test["item"], defaults)
         if "problems" in test:  # a field that is too large to be carried had a problem that parsing cannot find here
-            target = replace(target, problems=from_plain(tuple[Problem, ...], test["problems"]))
-        yield PlannedTest(target, from_plain(Record, test["record"]), str(test.get("failing_parent", "")))
+            target = replace(target, problems=deserialize(tuple[Problem, ...], test["problems"]))
+        yield PlannedTest(target, deserialize(Record, test["record"]), str(test.get("failing_parent", "")))
 
 
 def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
     # No decision needs the last outcome, and it is the largest part of a record.
-    plain = {"item": test.target.fields, "record": to_plain(replace(test.record, outcome=None))}
+    plain = {"item": test.target.fields, "record": serialize(replace(test.record, outcome=None))}
     if test.target.problems:
-        plain["problems"] = to_plain(test.target.problems)
+        plain["problems"] = serialize(test.target.problems)
     if test.failing_parent:
         plain["failing_parent"] = test.failing_parent
     return plain

@@ -1,6 +1,6 @@
 """When targets are due, and how a sweep is cut into batches. Pure; times are arguments.
 
-A tick comes once a minute and is responsible for the time until the next one, its horizon. A target that is up is due
+A tick comes once a minute and is responsible for the time until the next one. A target that is up is due
 when one of its slots lies after the last completed tick and not after this one, so that what a missed tick left out is
 tested at the next. Slots lie `delay_up` apart, at a phase of the target's own, which spreads the load. A failing target
 is due at its own next test.
@@ -60,10 +60,10 @@ def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | No
     return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
 
 
-def retest_at(health: Health, policy: Policy, tick: datetime, horizon: datetime) -> datetime | None:
+def retest_at(health: Health, policy: Policy, tick: datetime, next_tick: datetime) -> datetime | None:
     """When a target that was tested at `tick` is due again, if that is before the next tick plans anew."""
     due = tick + timedelta(seconds=delay_seconds(health, policy))
-    return due if policy.enabled and due < horizon else None
+    return due if policy.enabled and due < next_tick else None
 
 
 def longest_notice(policy: Policy, max_test_seconds: float) -> timedelta:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.plain import stored_as
+from popwatch.model.serialization import stored_as
 
 Changes = tuple[datetime, ...]
 """Times at which a target went from passed to failed or back, oldest first."""

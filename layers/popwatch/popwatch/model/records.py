@@ -1,6 +1,6 @@
 """What the tables keep of a target: its record in Status, also sent in batch messages; its events in History. No I/O.
 
-`to_plain` and `from_plain` convert them for JSON and DynamoDB, with times in ISO 8601 (UTC).
+`serialize` and `deserialize` convert them for JSON and DynamoDB, with times in ISO 8601 (UTC).
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from typing import Self
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Outcome
-from popwatch.model.plain import stored_as
+from popwatch.model.serialization import stored_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What somebody did about a target, when and why; `until` is the end of a silence."""
+class InterventionEvent:
+    """What someone did about a target, when and why; `until` is the end of a silence."""
 
     action: Action
     at: datetime
@@ -65,15 +65,15 @@ class EventKind(StrEnum):
 
     TRANSITION = "transition"
     ALERT = "alert"
-    NOTE = "note"
+    INTERVENTION = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """One item of a target's history. `version` is that of the record that was committed with it; a note has none."""
+    """One item of a target's history. `version` is that of the record committed with it; an intervention has none."""
 
     tick: datetime
-    what: Transition | PublishedAlert | Note
+    what: Transition | PublishedAlert | InterventionEvent
     version: int = 0
 
     @property
@@ -84,8 +84,8 @@ class HistoryEvent:
                 return EventKind.TRANSITION
             case PublishedAlert():
                 return EventKind.ALERT
-            case Note():
-                return EventKind.NOTE
+            case InterventionEvent():
+                return EventKind.INTERVENTION
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
-def cut(text: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """The text if it has at most `limit` characters, else its beginning, ending in `...`."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -58,7 +58,7 @@ def clean(untrusted: bytes | str, limit: int) -> str:
     text = text[: limit * 4]  # a bound on the work; room for runs of blanks, which become one
     if not text.isprintable():  # fast path: a look at each character would take a tenth of the CPU time of a test
         text = "".join(map(_visible, text))
-    return cut(" ".join(text.split()), limit)
+    return truncate(" ".join(text.split()), limit)
 
 
 def _decode(data: bytes) -> str:

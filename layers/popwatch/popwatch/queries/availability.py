@@ -15,7 +15,7 @@ from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.model.records import HistoryEvent, Record
 from popwatch.model.totals import Totals
 from popwatch.queries.history import (
@@ -50,7 +50,7 @@ class FleetPeriod:
 
 def read_periods(
     store: Store,
-    mark: SweepMark,
+    checkpoint: SweepCheckpoint,
     records: Mapping[str, Record],
     totals: Mapping[str, Totals],
     period: Period,
@@ -58,7 +58,7 @@ def read_periods(
     now: datetime,
 ) -> FleetPeriod:
     """Read how those targets were in a period; `totals` are those of their tests in it, by target."""
-    gaps = read_gaps(store, mark, period, now)
+    gaps = read_gaps(store, checkpoint, period, now)
     transitions = read_transitions(store, records.values(), period)
     targets = {
         name: target_period(
@@ -91,11 +91,13 @@ class InconclusiveTests:
         self._kept: dict[Part, Counter[str]] = {}
         self._lock = Lock()
 
-    def read(self, mark: SweepMark, target_ids: Iterable[str], period: Period, now: datetime) -> dict[str, Totals]:
+    def read(
+        self, checkpoint: SweepCheckpoint, target_ids: Iterable[str], period: Period, now: datetime
+    ) -> dict[str, Totals]:
         """Totals of those targets in a period that have nothing but the number of inconclusive tests."""
         wanted = set(target_ids)
-        batches = {batch for target_id in wanted for batch in batches_of_target(mark, target_id)}
-        days, hours, samples = intervals(mark, period, self._store.oldest_sample)
+        batches = {batch for target_id in wanted for batch in batches_of_target(checkpoint, target_id)}
+        days, hours, samples = intervals(checkpoint, period, self._store.oldest_sample)
         pieces = [(piece, True) for interval in days for piece in _pieces(interval)] + [(hour, False) for hour in hours]
         parts = [Part(batch, *interval, by_day) for batch in batches for interval, by_day in pieces]
         with self._lock, ThreadPoolExecutor(THREADS) as pool:

@@ -1,4 +1,4 @@
-"""Reading what History holds of a period: totals, samples, transitions and notes of targets.
+"""Reading what History holds of a period: totals, samples, transitions and interventions of targets.
 
 Totals come from as few items as possible: whole days (UTC) from days, the hours before and after them from hours, and
 what is less than an hour, or has not been added up yet, from samples. The number of batches may have changed in the
@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from popwatch.aws.store import Store, SweepMark, TargetTotals
+from popwatch.aws.store import Store, SweepCheckpoint, TargetTotals
 from popwatch.decisions.schedule import SILENT_AFTER, batch_of
 from popwatch.model.health import State, Transition
-from popwatch.model.plain import to_plain
-from popwatch.model.records import EventKind, HistoryEvent, Note, PublishedAlert, Record
+from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
+from popwatch.model.serialization import serialize
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Period
@@ -46,10 +46,10 @@ class Intervals(NamedTuple):
     samples: Sequence[Interval]
 
 
-def read_totals(store: Store, mark: SweepMark, period: Period) -> TargetTotals:
+def read_totals(store: Store, checkpoint: SweepCheckpoint, period: Period) -> TargetTotals:
     """The totals of each target in a period."""
-    parts = intervals(mark, period, store.oldest_sample)
-    batches = _all_batches(mark)
+    parts = intervals(checkpoint, period, store.oldest_sample)
+    batches = _all_batches(checkpoint)
     with ThreadPoolExecutor(THREADS) as pool:
         added_up = [
             pool.submit(read_added_up, store.read_days, store.read_hours, batch, parts.days, parts.hours)
@@ -104,21 +104,23 @@ def _read_all(read: ReadBatch[_T], batch: BatchKey, interval: Interval) -> list[
     return list(read(*batch, *interval))
 
 
-def read_samples(store: Store, mark: SweepMark, target_id: str, period: Period) -> list[tuple[datetime, Sample]]:
+def read_samples(
+    store: Store, checkpoint: SweepCheckpoint, target_id: str, period: Period
+) -> list[tuple[datetime, Sample]]:
     """Each sample of one target in a period, oldest first, with its tick."""
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [
             pool.submit(_read_one, store.read_samples, batch, target_id, [(period.begin, period.end)])
-            for batch in batches_of_target(mark, target_id)
+            for batch in batches_of_target(checkpoint, target_id)
         ]
         return sorted((part for future in futures for part in future.result()), key=itemgetter(0))
 
 
 def read_samples_of_all(
-    store: Store, mark: SweepMark, target_ids: set[str], period: Period
+    store: Store, checkpoint: SweepCheckpoint, target_ids: set[str], period: Period
 ) -> dict[str, list[tuple[datetime, Sample]]]:
     """Each sample of those targets in a period, oldest first, with its tick."""
-    batches = _all_batches(mark)
+    batches = _all_batches(checkpoint)
     with ThreadPoolExecutor(THREADS) as pool:
         parts = _read_intervals(pool, batches, store.read_samples, [(period.begin, period.end)])
     found: dict[str, list[tuple[datetime, Sample]]] = {}
@@ -129,14 +131,14 @@ def read_samples_of_all(
 
 
 def read_steps(
-    store: Store, mark: SweepMark, target_id: str, period: Period, *, by_day: bool
+    store: Store, checkpoint: SweepCheckpoint, target_id: str, period: Period, *, by_day: bool
 ) -> list[tuple[datetime, Totals]]:
     """The totals of one target in each hour of a period, or in each day, with the middle of that hour or day."""
-    parts = intervals(mark, period, store.oldest_sample)
+    parts = intervals(checkpoint, period, store.oldest_sample)
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [
             pool.submit(_read_steps, store, batch, target_id, parts, by_day=by_day)
-            for batch in batches_of_target(mark, target_id)
+            for batch in batches_of_target(checkpoint, target_id)
         ]
         return sorted((step for future in futures for step in future.result()), key=itemgetter(0))
 
@@ -167,14 +169,14 @@ def _read_one(
     return [(time, found[target_id]) for time, found in parts if target_id in found]
 
 
-def _all_batches(mark: SweepMark) -> list[BatchKey]:
+def _all_batches(checkpoint: SweepCheckpoint) -> list[BatchKey]:
     """Every batch that was ever in use."""
-    return [(count, number) for count in sorted(map(int, mark.layouts)) for number in range(count)]
+    return [(count, number) for count in sorted(map(int, checkpoint.batch_counts)) for number in range(count)]
 
 
-def batches_of_target(mark: SweepMark, target_id: str) -> list[BatchKey]:
+def batches_of_target(checkpoint: SweepCheckpoint, target_id: str) -> list[BatchKey]:
     """The batches that a target has ever belonged to, one for each number of batches."""
-    return [(count, batch_of(target_id, count)) for count in map(int, mark.layouts)]
+    return [(count, batch_of(target_id, count)) for count in map(int, checkpoint.batch_counts)]
 
 
 def read_transitions(store: Store, records: Iterable[Record], period: Period) -> dict[str, list[HistoryEvent]]:
@@ -185,15 +187,18 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
     return _read_events(store, changed, period, EventKind.TRANSITION)
 
 
-def read_notes(store: Store, records: Iterable[Record], period: Period) -> dict[str, list[Note]]:
+def read_interventions(store: Store, records: Iterable[Record], period: Period) -> dict[str, list[InterventionEvent]]:
     """What people did since a period began, about those targets that were not up throughout."""
     concerned = [
         record.target_id
         for record in records
         if record.health.state is not State.UP or record.health.since is None or record.health.since > period.begin
     ]
-    events = _read_events(store, concerned, period, EventKind.NOTE)
-    return {name: [event.what for event in found if isinstance(event.what, Note)] for name, found in events.items()}
+    events = _read_events(store, concerned, period, EventKind.INTERVENTION)
+    return {
+        name: [event.what for event in found if isinstance(event.what, InterventionEvent)]
+        for name, found in events.items()
+    }
 
 
 def _read_events(
@@ -211,31 +216,31 @@ def transitions_of(events: Iterable[HistoryEvent]) -> list[Transition]:
 
 def event_to_json(event: HistoryEvent) -> dict[str, Any]:
     """An event for programs, under the names that it is stored with; whole numbers have no fraction."""
-    fields: dict[str, Any] = to_plain(event.what)
+    fields: dict[str, Any] = serialize(event.what)
     if isinstance(event.what, PublishedAlert):
         alert = event.what
         about = {"message_id": alert.message_id, "sent_at": iso(alert.sent_at), "summary": alert.summary}
-        fields = about | to_plain(alert.message)
+        fields = about | serialize(alert.message)
     numbers = {name: int(value) for name, value in fields.items() if isinstance(value, float) and value.is_integer()}
     return fields | numbers | {"kind": event.kind.value, "tick": iso(event.tick)}
 
 
-def read_gaps(store: Store, mark: SweepMark, period: Period, now: datetime) -> list[Interval]:
+def read_gaps(store: Store, checkpoint: SweepCheckpoint, period: Period, now: datetime) -> list[Interval]:
     """The times of a period in which popwatch itself had stopped, including one that has not ended."""
     found = store.read_gaps(period.begin, period.end)
-    if mark.tick and now - mark.tick > SILENT_AFTER and mark.tick < period.end:
-        found.append((mark.tick, now))
+    if checkpoint.tick and now - checkpoint.tick > SILENT_AFTER and checkpoint.tick < period.end:
+        found.append((checkpoint.tick, now))
     return found
 
 
-def intervals(mark: SweepMark, period: Period, oldest_sample: datetime) -> Intervals:
+def intervals(checkpoint: SweepCheckpoint, period: Period, oldest_sample: datetime) -> Intervals:
     """Which parts of a period are read from days, which from hours, and which from samples.
 
     If a period begins or ends within an hour, its tests in that hour are read from samples. Where samples are not kept
     any more, the hour belongs to the period in which it begins.
     """
     # Hours are added up one after another: before `added_up` there are totals, after it only samples.
-    added_up = mark.hour + HOUR if mark.hour else period.begin
+    added_up = checkpoint.hour + HOUR if checkpoint.hour else period.begin
     begin, end = _round_up(period.begin, HOUR), round_down(period.end, HOUR)
     if end < oldest_sample:
         end = _round_up(period.end, HOUR)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
@@ -28,27 +28,27 @@ class FleetStatus:
     """The status of targets, the worst first, and how far sweeps have come."""
 
     targets: Sequence[TargetStatus]
-    mark: SweepMark
+    checkpoint: SweepCheckpoint
 
     @property
     def swept_at(self) -> datetime | None:
         """The last completed tick."""
-        return self.mark.tick
+        return self.checkpoint.tick
 
 
 def read_fleet_status(store: Store, now: datetime) -> FleetStatus:
     """Read the tables: two scans, and the newest samples of each batch."""
     defaults, items = store.read_targets()
-    mark, records = store.read_records()
+    checkpoint, records = store.read_records()
     targets = parse_targets(items, defaults)
-    samples = _newest_samples(store, batches_of(mark), targets, now)
-    return FleetStatus(target_statuses(targets, records, samples, now), mark)
+    samples = _newest_samples(store, batches_of(checkpoint), targets, now)
+    return FleetStatus(target_statuses(targets, records, samples, now), checkpoint)
 
 
-def batches_of(mark: SweepMark) -> int:
+def batches_of(checkpoint: SweepCheckpoint) -> int:
     """The number of batches in use now."""
-    newest = max(mark.layouts.values(), default="")
-    return max((int(count) for count, used in mark.layouts.items() if used == newest), default=1)
+    newest = max(checkpoint.batch_counts.values(), default="")
+    return max((int(count) for count, used in checkpoint.batch_counts.items() if used == newest), default=1)
 
 
 def _newest_samples(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from popwatch.model.records import Note, Record
+from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso
 from popwatch.model.totals import Totals
@@ -20,7 +20,7 @@ REMOVED_NAMED = 20
 class ReportLine:
     """The figures of one target, of a group of `targets` targets, or of all of them.
 
-    Only a target has `spans`, `notes` of what people did about it, and the days until its certificate expires, counted
+    Only a target has `spans`, `interventions`, and the days until its certificate expires, counted
     from when the report was made; `certificate_is_near` says whether alerts warn of it already.
     """
 
@@ -31,7 +31,7 @@ class ReportLine:
     totals: Totals
     target_id: str = ""
     spans: Sequence[Span] = ()
-    notes: Sequence[Note] = ()
+    interventions: Sequence[InterventionEvent] = ()
     certificate_days: int | None = None
     certificate_is_near: bool = False
 
@@ -62,7 +62,7 @@ class ReportInput:
 
     records: Mapping[str, Record]
     periods: Mapping[str, TargetPeriod]
-    notes: Mapping[str, Sequence[Note]] = field(default_factory=dict)
+    interventions: Mapping[str, Sequence[InterventionEvent]] = field(default_factory=dict)
 
 
 def make_report(
@@ -123,7 +123,7 @@ def report_to_json(report: FleetReport) -> dict[str, Any]:
         "targets": [
             line_to_json(line)
             | {"outages": [outage_to_json(outage) for outage in line.times.outages]}
-            | {"notes": [note_to_json(note) for note in line.notes]}
+            | {"notes": [intervention_to_json(event) for event in line.interventions]}
             for line in report.targets
         ],
     }
@@ -178,14 +178,14 @@ def outage_to_json(outage: Outage) -> dict[str, Any]:
     }
 
 
-def note_to_json(note: Note) -> dict[str, Any]:
-    """A note for programs."""
+def intervention_to_json(event: InterventionEvent) -> dict[str, Any]:
+    """A event for programs."""
     return {
-        "action": note.action.value,
-        "at": iso(note.at),
-        "by": note.by or None,
-        "why": note.why or None,
-        "until": iso(note.until) if note.until else None,
+        "action": event.action.value,
+        "at": iso(event.at),
+        "by": event.by or None,
+        "why": event.why or None,
+        "until": iso(event.until) if event.until else None,
     }
 
 
@@ -201,7 +201,7 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
         totals=found.totals,
         target_id=name,
         spans=found.spans,
-        notes=[note for note in known.notes.get(name, ()) if note.at < period.end],
+        interventions=[event for event in known.interventions.get(name, ()) if event.at < period.end],
         certificate_days=days_left,
         certificate_is_near=days_left is not None and days_left <= max(target.policy.certificate_warn_days, default=-1),
     )

@@ -127,7 +127,7 @@ class BatchTester:
         # not wait for a later sweep; samples come last, when it is known which tests were handed back.
         self._collect(list(self._commits))
         self._committer.flush(final=True)
-        self._send_retests(self._batch.horizon)
+        self._send_retests(self._batch.next_tick)
         self._hand_back([*self._untested.values(), *self._uncommitted])
         self._put_samples()
         return self._results
@@ -195,16 +195,16 @@ class BatchTester:
                 test.target.policy,
                 tested=test.record.tick,
                 after=self._batch.tick,
-                tick=self._batch.horizon,
+                tick=self._batch.next_tick,
             )
             if due is None:
                 again.append(test)
         self._results.inconclusive += len(held)
         _log.error("Nearly all tests failed at the network, perhaps our own. They are not counted as failures.")
         if again:
-            horizon = self._batch.horizon
-            batch = replace(self._batch, tick=horizon, horizon=horizon + TICK, tests=tuple(again), attempt=0)
-            self._batch_queue.send(batch, seconds_until(horizon, self._clock()))
+            next_tick = self._batch.next_tick
+            batch = replace(self._batch, tick=next_tick, next_tick=next_tick + TICK, tests=tuple(again), attempt=0)
+            self._batch_queue.send(batch, seconds_until(next_tick, self._clock()))
 
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """Judge an outcome, and commit it if it changes anything."""
@@ -235,7 +235,7 @@ class BatchTester:
                     self._plan_retest(test, record)
 
     def _plan_retest(self, test: PlannedTest, record: Record) -> None:
-        due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.horizon)
+        due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.next_tick)
         if due:
             self._retests[due].append(replace(test, record=record))
 
@@ -243,10 +243,10 @@ class BatchTester:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
-        horizon: that tick reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
+        next_tick: that tick reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
         detection.
         """
-        if self._clock() >= self._batch.horizon:
+        if self._clock() >= self._batch.next_tick:
             self._retests.clear()  # the next tick has planned them, from the records as they are
         for due in [due for due in self._retests if due <= until]:
             batch = replace(self._batch, tick=due, tests=tuple(self._retests.pop(due)), attempt=0)

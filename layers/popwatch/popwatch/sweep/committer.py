@@ -6,7 +6,7 @@ This order guarantees at-least-once delivery:
    one item.
 2. Put the transition into History.
 3. Publish the alert.
-4. Note in History that SNS accepted it.
+4. InterventionEvent in History that SNS accepted it.
 5. Remove what has been delivered from the record's outbox.
 
 A process that dies after 1 leaves the rest in the outbox, and a later sweep delivers it. One that dies between 3 and 4
@@ -151,7 +151,7 @@ class Committer:
             return
         for record, entry in held:
             # A refusal for one alert must not keep the others from being noted, nor the batch's samples from being
-            # written: the notes say that no later sweep needs to send these alerts again.
+            # written: the items in History say that no later sweep needs to send these alerts again.
             try:
                 self._store.put_alert(record.target_id, entry, message_id, self._clock(), summary=len(messages) > 1)
                 self._remove(record, {entry.version})
@@ -232,7 +232,7 @@ class Committer:
             # The transition first, under a key that names the record's version: a repeat writes the same item again.
             if entry.transition:
                 self._store.put_transition(record.target_id, entry)
-            # A dead invocation may have published before it died. Its note in History says so; without the note the
+            # A dead invocation may have published before it died. Its item in History says so; without that the
             # alert is sent again, since "at least once" is promised.
             sent = left_behind and entry.message and self._store.has_alert(record.target_id, entry)
             if entry.message is None or sent or self._send_or_hold(record, entry, entry.message):
@@ -268,7 +268,7 @@ class Committer:
     def _remove(self, record: Record, delivered: set[int]) -> Record:
         """The record without the entries of these versions; where another changed it first, a later sweep removes them.
 
-        That sweep finds their notes in History, so it sends nothing twice.
+        That sweep finds them in History, so it sends nothing twice.
         """
         after = replace(record.without(delivered), writer=self._writer)
         return self._store.commit(after, record.version, record.tick) or after

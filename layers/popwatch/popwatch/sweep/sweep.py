@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 
 from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.batch_queue import BatchQueue
-from popwatch.aws.store import Store, SweepMark
+from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, HourOfBatch, cut
+from popwatch.decisions.batches import Batch, HourOfBatch, split
 from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
 from popwatch.decisions.schedule import SILENT_AFTER, is_stale
 from popwatch.model.health import State
@@ -83,7 +83,7 @@ class Edges:
 class Sweep:
     """One invocation's work. `writer` names it; `end_by`, by the monotonic clock, is when its tests must have ended.
 
-    A sweep that comes more than `silent_after` after the last one notes that popwatch itself had stopped.
+    A sweep that comes more than `silent_after` after the last one records that popwatch itself had stopped.
     """
 
     def __init__(
@@ -104,26 +104,26 @@ class Sweep:
 
     def run_tick(self, tick: datetime) -> Report:
         """Do all that is due at `tick`; nothing, if it or a later tick has been completed."""
-        mark, records = self._store.read_records()
-        if mark.tick and mark.tick >= tick:
+        checkpoint, records = self._store.read_records()
+        if checkpoint.tick and checkpoint.tick >= tick:
             _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
             return Report(tick)
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults)
         records = self._deliver_left_behind(records)
         self._forget_removed(targets, records, tick)
-        planned = plan(tick, mark.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
+        planned = plan(tick, checkpoint.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
         messages, results = self._run_plan(planned)
         report = self._report(tick, results, messages, planned.states)
-        if mark.tick and tick - mark.tick > self._silent_after:
-            self._store.put_gap(mark.tick, tick)
-        layouts = {**mark.layouts, str(planned.batches): iso(tick)}
-        unknown = self._log_unknown_fields(targets.values(), mark.unknown_fields)
-        hour = self._add_up_hours(tick, mark.hour, layouts, planned.batches)
-        # The mark comes last: if this invocation dies before it, the next sweep plans from the older mark.
-        self._store.mark_sweep(SweepMark(tick, hour, layouts, unknown))
+        if checkpoint.tick and tick - checkpoint.tick > self._silent_after:
+            self._store.put_gap(checkpoint.tick, tick)
+        batch_counts = {**checkpoint.batch_counts, str(planned.batches): iso(tick)}
+        unknown = self._log_unknown_fields(targets.values(), checkpoint.unknown_fields)
+        hour = self._add_up_hours(tick, checkpoint.hour, batch_counts, planned.batches)
+        # The checkpoint comes last: if this invocation dies before it, the next sweep plans from the older checkpoint.
+        self._store.put_checkpoint(SweepCheckpoint(tick, hour, batch_counts, unknown))
         return report
 
     def run_batch(self, batch: Batch) -> Report:
@@ -176,7 +176,7 @@ class Sweep:
 
     def _send(self, batch: Batch, delay_seconds: int = 0) -> int:
         """Send tests to the queue, by batches; the number of messages."""
-        return sum(self._edges.batch_queue.send(part, delay_seconds) for part in cut(batch).values())
+        return sum(self._edges.batch_queue.send(part, delay_seconds) for part in split(batch).values())
 
     def _test(self, batch: Batch) -> Results:
         tester = BatchTester(
@@ -216,22 +216,22 @@ class Sweep:
         return digest
 
     def _add_up_hours(
-        self, tick: datetime, done: datetime | None, layouts: Mapping[str, str], batches: int
+        self, tick: datetime, done: datetime | None, batch_counts: Mapping[str, str], batches: int
     ) -> datetime:
         """Add up the hours that have ended since `done`; returns the last hour that has been added up.
 
-        `layouts` holds each number of batches and the tick that used it last: an hour's samples may be under any number
-        that was in use then.
+        `batch_counts` holds each number of batches and the tick that used it last: an hour's samples may be
+        under any number that was in use then.
         """
         last = _last_complete_hour(tick)
         hours = _of_one_day(_hours_between(done or last, last)[:HOURS_AT_ONCE])
         for hour in hours:
-            self._add_up(hour, [int(count) for count, used in layouts.items() if used >= iso(hour)], batches)
+            self._add_up(hour, [int(count) for count, used in batch_counts.items() if used >= iso(hour)], batches)
         return hours[-1] if hours else done or last
 
-    def _add_up(self, hour: datetime, layouts: Iterable[int], batches: int) -> None:
+    def _add_up(self, hour: datetime, batch_counts: Iterable[int], batches: int) -> None:
         """Add up an hour, here if the fleet is one batch and else by the queue."""
-        for count in layouts:
+        for count in batch_counts:
             for number in range(count):
                 work = HourOfBatch(hour, count, number)
                 if batches == 1:

@@ -86,7 +86,7 @@ class Views:
             return None
         periods = self._read_periods(snapshot, found)
         period, recent = periods.targets[target_id], Period(snapshot.at - RECENT, snapshot.at)
-        others = self._store.read_events(target_id, snapshot.at - TIMELINE, [EventKind.ALERT, EventKind.NOTE])
+        others = self._store.read_events(target_id, snapshot.at - TIMELINE, [EventKind.ALERT, EventKind.INTERVENTION])
         events = [*periods.transitions.get(target_id, ()), *others]
         events.sort(key=attrgetter("tick"), reverse=True)
         return {
@@ -99,10 +99,10 @@ class Views:
 
     def _read_periods(self, snapshot: StatusSnapshot, targets: Iterable[TargetStatus]) -> FleetPeriod:
         """The last 90 days of those targets."""
-        mark, period = snapshot.fleet_status.mark, Period(snapshot.at - TIMELINE, snapshot.at)
+        checkpoint, period = snapshot.fleet_status.checkpoint, Period(snapshot.at - TIMELINE, snapshot.at)
         records = {status.target.target_id: Record(status.target.target_id, health=status.health) for status in targets}
-        totals = self._inconclusive.read(mark, records, period, snapshot.at)
-        return read_periods(self._store, mark, records, totals, period, now=snapshot.at)
+        totals = self._inconclusive.read(checkpoint, records, period, snapshot.at)
+        return read_periods(self._store, checkpoint, records, totals, period, now=snapshot.at)
 
     def _recent(self, snapshot: StatusSnapshot, target_id: str, period: Period) -> list[tuple[datetime, Sample]]:
         """The samples of a target in a period. Of those read before, only the last minutes are read again."""
@@ -110,7 +110,7 @@ class Views:
             known = self._samples.pop(target_id, {})
         kept = {tick: sample for tick, sample in known.items() if tick >= period.begin}
         begin = max(kept) - LATEST if kept else period.begin
-        kept |= dict(read_samples(self._store, snapshot.fleet_status.mark, target_id, Period(begin, period.end)))
+        kept |= dict(read_samples(self._store, snapshot.fleet_status.checkpoint, target_id, Period(begin, period.end)))
         with self._lock:
             self._samples[target_id] = kept
             while len(self._samples) > MOST_KEPT:

@@ -24,17 +24,17 @@ def stored_as(name: str) -> Mapping[str, str]:
     return {_STORED_AS: name}
 
 
-def to_plain(value: object) -> Any:
+def serialize(value: object) -> Any:
     """`value` as maps, lists, strings, numbers and booleans; a field that has its default is left out."""
     kind: Any = type(value)
     return _writer(kind)(value)
 
 
-def from_plain(kind: type[_T], plain: object) -> _T:
-    """The `kind` (a dataclass, or a type of one of its fields) that `to_plain` made `plain` of.
+def deserialize(kind: type[_T], plain: object) -> _T:
+    """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `serialization` of.
 
     Unknown names are ignored, so that a record written by a newer version can be read. Raises ValueError, KeyError or
-    TypeError if `plain` is something else.
+    TypeError if `serialization` is something else.
     """
     key: Any = kind  # mypy does not know that a class is hashable
     found: _T = _reader(key)(plain)
@@ -47,14 +47,14 @@ def _writer(kind: Any) -> Callable[[Any], Any]:
     if is_dataclass(kind):
         known_fields = [(known.name, _stored_name(known), known.default) for known in fields(kind)]
         return lambda value: {
-            stored: to_plain(entry)
+            stored: serialize(entry)
             for name, stored, default in known_fields
             if (entry := getattr(value, name)) is not default and entry != default
         }
     if issubclass(kind, Mapping):
-        return lambda value: {str(key): to_plain(entry) for key, entry in value.items()}
+        return lambda value: {str(key): serialize(entry) for key, entry in value.items()}
     if issubclass(kind, tuple | list):
-        return lambda value: [to_plain(entry) for entry in value]
+        return lambda value: [serialize(entry) for entry in value]
     if issubclass(kind, datetime):
         return iso
     if issubclass(kind, timedelta):
