@@ -19,6 +19,22 @@ _VERIFY_REASONS = {
     64: "tls-name-mismatch",  # X509_V_ERR_IP_ADDRESS_MISMATCH
 }
 
+_VERIFY_FLAGS = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+"""A certificate of `ca_pem` ends the chain, a root or not (RFC 5280 section 6.1: a trust anchor is what is trusted).
+
+Not VERIFY_X509_STRICT, which refuses roots without key identifiers or with a basicConstraints that is not critical:
+private authorities made by easy-rsa or by hand (https://github.com/python/cpython/issues/107361).
+"""
+
+_CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+"""Python's own list (Modules/_ssl.c), which a build with `--with-ssl-default-suites=openssl` does not use.
+
+Security level 2 refuses RSA keys below 2,048 bits and signatures with SHA-1.
+"""
+
+_LEGACY_SERVER_CONNECT = 0x4
+"""SSL_OP_LEGACY_SERVER_CONNECT, on by default until OpenSSL 3: servers without secure renegotiation (RFC 5746)."""
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFailure(Exception):
@@ -36,19 +52,29 @@ class TlsEnded(Exception):
 def context(verify: bool, ca_pem: str) -> ssl.SSLContext:
     """The context that targets with these settings share. Raises ValueError if OpenSSL cannot read `ca_pem`.
 
-    Cached, because loading the root certificates costs more CPU time than a test.
+    Cached, because loading the root certificates costs more CPU time than a test. Everything that decides about a
+    certificate is set here, and not by Python's defaults: these differ between versions (3.13 made verification
+    strict) and between builds (a distribution may hand ciphers and the lowest version over to its own OpenSSL policy),
+    and `popwatch test` on a laptop has to agree with the function.
     """
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    found.minimum_version = ssl.TLSVersion.TLSv1_2
+    found.set_ciphers(_CIPHERS)
+    found.options &= ~_LEGACY_SERVER_CONNECT
     if not verify:
-        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        unverified.check_hostname = False
-        unverified.verify_mode = ssl.CERT_NONE
-        return unverified
+        found.check_hostname = False
+        found.verify_mode = ssl.CERT_NONE
+        return found
+    found.verify_flags = _VERIFY_FLAGS
+    found.hostname_checks_common_name = True
     try:
         if ca_pem:
-            return ssl.create_default_context(cadata=ca_pem)
-        return ssl.create_default_context(cafile=certifi.where())
+            found.load_verify_locations(cadata=ca_pem)
+        else:
+            found.load_verify_locations(cafile=certifi.where())
     except ssl.SSLError as error:
         raise ValueError(f"OpenSSL cannot read it ({error.reason or 'no reason given'})") from None
+    return found
 
 
 class TlsEngine:

@@ -1,0 +1,100 @@
+"""Certificate chains of many kinds: one verdict, on a laptop as in Lambda."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import certifi
+import pytest
+
+from popwatch.prober import tls
+from tests.chain_verdicts import verdict
+from tests.chains import Chain, chains
+
+PROJECT = Path(__file__).parents[2]
+CHAINS = chains()
+STRICT = {
+    "root without key identifiers",
+    "root with basicConstraints not critical",
+    "root without key usage",
+    "root in the manner of easy-rsa",
+    "server without key identifiers",
+    "server without a subject",
+}
+"""What Python refuses by default since 3.13."""
+
+PARTIAL = {
+    "the server's own certificate is trusted",
+    "intermediate is trusted",
+    "intermediate is trusted and not presented",
+    "expired and trusted itself",  # refused by all, but by older ones for another reason
+}
+"""Where the trusted certificate is not a root, which Python accepts by default since 3.13 only."""
+
+
+def other_python() -> str:
+    """Lambda's Python, or on that one any older one."""
+    if sys.version_info[:2] != (3, 13):
+        found = subprocess.run([str(PROJECT / ".ci" / "find-python-3.13")], capture_output=True, text=True, check=False)
+        return found.stdout.strip()
+    beside = Path(sys.base_prefix).parent.glob("3.1[12].*/bin/python3.1[12]")
+    return str(next(iter([*sorted(beside), *Path("/usr/bin").glob("python3.1[12]")]), ""))
+
+
+@cache
+def verdicts_of(python: str, *options: str) -> dict[str, list[str]]:
+    """The verdicts of another process, which has the layer and certifi only."""
+    path = os.pathsep.join((str(PROJECT / "layers" / "popwatch"), str(PROJECT), str(Path(certifi.__file__).parents[1])))
+    ended = subprocess.run(
+        [python, "-m", "tests.chain_verdicts", *options],
+        env={"PYTHONPATH": path},
+        input=json.dumps({kind: chain.seen for kind, chain in CHAINS.items()}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, list[str]] = json.loads(ended.stdout)
+    return found
+
+
+@pytest.fixture
+def pythons() -> tuple[str, str]:
+    """A Python below 3.13 and Python 3.13: a laptop's and Lambda's."""
+    other = other_python()
+    if not other:
+        pytest.skip("Needs a second Python, of which one is 3.13: .ci/find-python-3.13 finds it.")
+    both = (sys.executable, other)
+    return both if sys.version_info < (3, 13) else both[::-1]
+
+
+@pytest.mark.parametrize(("kind", "chain"), CHAINS.items(), ids=CHAINS)
+def test_a_chain_has_the_verdict_of_the_table(kind: str, chain: Chain) -> None:
+    """The reason of the failure, and the expiry, which is read from refused certificates too."""
+    assert verdict(*chain.seen) == (chain.reason, chain.expires.isoformat()), kind
+
+
+def test_laptop_and_function_agree(pythons: tuple[str, str]) -> None:
+    """Both Pythons say what the table says, in processes of their own."""
+    expected = {kind: [chain.reason, chain.expires.isoformat()] for kind, chain in CHAINS.items()}
+    laptop, function = (verdicts_of(python) for python in pythons)
+    assert laptop == function == expected
+
+
+def test_the_defaults_of_python_would_not_agree(pythons: tuple[str, str]) -> None:
+    """Without popwatch's own flags the two Pythons differ, in what the table has them for."""
+    laptop, function = (verdicts_of(python, "--defaults") for python in pythons)
+    assert {kind for kind in CHAINS if laptop[kind] != function[kind]} == STRICT | PARTIAL
+
+
+def test_the_context_says_all_that_decides() -> None:
+    """Lowest version, security level and flags are the same on every Python and build of OpenSSL."""
+    for verify in (True, False):
+        found = tls.context(verify, "")
+        assert found.minimum_version.name == "TLSv1_2"
+        assert found.security_level == 2
+        assert not found.options & 0x4
+    flags = tls.context(True, "").verify_flags
+    assert flags.value == 0x8000 | 0x80000, flags
