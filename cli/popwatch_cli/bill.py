@@ -76,6 +76,7 @@ class Fleet:
     tls: float = 0.0
     page: bool = False
     memory_mb: int = 512
+    nat_gateways: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,8 @@ def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[
     quantities = [*_tables(fleet, measured), *_function(fleet, measured), *_other_services(fleet, measured)]
     if fleet.page:
         quantities += _page(fleet, measured)
+    if fleet.nat_gateways:
+        quantities += _nat_gateways(fleet, measured)
     return _charges(quantities, prices)
 
 
@@ -244,7 +247,6 @@ def _other_services(fleet: Fleet, measured: Measured) -> _Quantities:
     # A message is sent and received, in as many requests as its size counts for, and deleted in one.
     requests = 2 * (batches * TICKS * parts + batches * HOURS) + queued if queued else 0.0
     alerts = fleet.targets * fleet.down * OUTAGES * ALERTS_PER_OUTAGE
-    sent = measured.bytes_out + fleet.tls * (measured.tls_bytes_out - measured.bytes_out)
     return [
         ("Scheduler invocations", "scheduler", TICKS),
         ("SQS requests with messages", "sqs-request", requests),
@@ -253,7 +255,23 @@ def _other_services(fleet: Fleet, measured: Measured) -> _Quantities:
         ("SNS emails", "sns-email", alerts),
         ("custom metrics", "metric", measured.metrics + (measured.failing_metrics if fleet.down else 0)),
         ("alarms", "alarm", measured.alarms),
-        ("data out, GB", "data-out", fleet.tests * TICKS * sent / GB),
+        ("data out, GB", "data-out", _gb_out(fleet, measured)),
+    ]
+
+
+def _gb_out(fleet: Fleet, measured: Measured) -> float:
+    """What the tests of a month send to the targets."""
+    sent = measured.bytes_out + fleet.tls * (measured.tls_bytes_out - measured.bytes_out)
+    return fleet.tests * TICKS * sent / GB
+
+
+def _nat_gateways(fleet: Fleet, measured: Measured) -> _Quantities:
+    """NAT gateways, each of which has a public IPv4 address, and what the tests send through them."""
+    hours = fleet.nat_gateways * HOURS
+    return [
+        ("NAT gateway hours", "nat-gateway-hour", hours),
+        ("NAT public IPv4, hours", "public-ipv4-hour", hours),
+        ("NAT data sent, GB", "nat-gateway-data", _gb_out(fleet, measured)),
     ]
 
 

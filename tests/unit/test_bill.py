@@ -68,6 +68,16 @@ def test_hand_worked() -> None:
     }
 
 
+def test_a_nat_gateway_has_a_public_address() -> None:
+    """Each gateway is charged by the hour together with its public IPv4 address: 36.5 USD in a month of 730 hours."""
+    found = charges(replace(THOUSAND, nat_gateways=2))
+    assert found["NAT gateway hours"].quantity == found["NAT public IPv4, hours"].quantity == 2 * 720
+    by_the_hour = found["NAT gateway hours"].with_free + found["NAT public IPv4, hours"].with_free
+    assert by_the_hour / 1440 * 730 == pytest.approx(36.5)
+    assert found["NAT data sent, GB"].quantity == found["data out, GB"].quantity
+    assert "NAT gateway hours" not in charges(THOUSAND)
+
+
 def test_prices_and_allowances() -> None:
     """An allowance is used once, by the first lines that it applies to; a line without one costs the same."""
     found = charges(THOUSAND)

@@ -1,4 +1,4 @@
-"""docs/operating.md shows the bill as the command prints it."""
+"""docs/operating.md and docs/networks.md show bills as the command prints them."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,19 @@ from click.testing import CliRunner
 
 from popwatch_cli.main import cli
 
-OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
-SHOWN = re.findall(r"^    \$ popwatch (cost .*)\n((?:    .*\n|\n)*)", OPERATING, re.MULTILINE)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [(DOCS / page).read_text() for page in ("operating.md", "networks.md")]
+SHOWN = [
+    shown
+    for page in PAGES
+    for shown in re.findall(r"^    \$ popwatch (cost .*)\n((?:    .*\n|\n)*)", page, re.MULTILINE)
+]
 
 
 def test_something_is_shown() -> None:
-    """The page shows a bill."""
-    assert SHOWN
+    """Each page shows a bill, and one is with a NAT gateway."""
+    assert len(SHOWN) >= len(PAGES)
+    assert any("--nat" in arguments for arguments, _ in SHOWN)
 
 
 @pytest.mark.parametrize(("arguments", "output"), SHOWN)

@@ -14,7 +14,7 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs" / "deploying.md"
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_ROW = re.compile(r"^\| `([A-Za-z]+)` \| (.*?) \| (.*?) \|\n", re.MULTILINE)
+_ROW = re.compile(r"^\| `([A-Za-z0-9]+)` \| (.*?) \| (.*?) \|\n", re.MULTILINE)
 
 
 class _Template(yaml.SafeLoader):

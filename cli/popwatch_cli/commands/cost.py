@@ -34,6 +34,10 @@ ASSUMED = (
     "a Lambda core as fast as the measured one. Targets that are down do not answer, and each has an outage a day",
     "with four emails. One page is open all month. Traffic between AWS services is free.",
 )
+ASSUMED_OF_NAT = (
+    "DynamoDB is reached by its own endpoint, which is free, and not through the NAT gateways; what servers answer is",
+    "not counted.",
+)
 
 
 class Share(click.ParamType):
@@ -70,6 +74,9 @@ SHARE = Share()
 @click.option("--tls", type=SHARE, default="0", help="With --targets: the share of them that use TLS.")
 @click.option("--down", type=SHARE, default="0", help="The share of targets that are always down, such as 1%.")
 @click.option("--page", is_flag=True, help="Add the web page's cost, with one browser open all month.")
+@click.option(
+    "--nat", type=click.IntRange(0, 20), default=0, help="Number of NAT gateways, with which a VPC has fixed addresses."
+)
 @click.option("--memory", type=click.IntRange(128, 3008), default=512, show_default=True, help="`MemorySize` in MB.")
 @click.option("--region", default="us-east-1", show_default=True, help="Region whose prices apply.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -82,6 +89,7 @@ def cost(
     tls: float,
     down: float,
     page: bool,
+    nat: int,
     memory: int,
     region: str,
     as_json: bool,
@@ -99,7 +107,7 @@ def cost(
         targets, tests, tls = fleet_of(find(choice).target_table.read())
     else:
         targets, tests = count, mean_tests([delay] * count)
-    fleet = Fleet(targets, tests, down, tls, page, memory)
+    fleet = Fleet(targets, tests, down, tls, page, memory, nat)
     charges, others = bill(fleet, prices, read_measured()), alternatives(fleet, prices)
     if as_json:
         plain = {
@@ -140,6 +148,7 @@ def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], pric
         *(f"  {name:<74}{usd:>12,.2f}" for name, usd in others.items()),
         "",
         *ASSUMED,
+        *(ASSUMED_OF_NAT if fleet.nat_gateways else ()),
     ]
 
 
