@@ -93,8 +93,9 @@ def test_the_function_joins_and_leaves_a_vpc(parameters: Mapping[str, str], subn
     assert given["Ipv6AllowedForDualStack"] is ipv6
     model = botocore.session.get_session().get_service_model("lambda")
     for operation in ("CreateFunction", "UpdateFunctionConfiguration"):
-        shape = model.operation_model(operation).input_shape.members["VpcConfig"]
-        assert not ParamValidator().validate(given, shape).has_errors()
+        shape = model.operation_model(operation).input_shape
+        assert shape is not None
+        assert not ParamValidator().validate(given, shape.members["VpcConfig"]).has_errors()
 
 
 def test_the_role_may_make_network_interfaces_in_a_vpc_only() -> None:
