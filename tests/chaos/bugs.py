@@ -271,9 +271,13 @@ def _committing(kind: type[Committer]) -> Code:
     class WithCommitter(Sweep):
         def __init__(self, edges: Edges, settings: Settings, *, writer: str, clock: Any, **rest: Any) -> None:
             super().__init__(edges, settings, writer=writer, clock=clock, **rest)
-            threshold = settings.storm_threshold
             self._committer = kind(
-                edges.store, edges.alert_topic, storm_threshold=threshold, writer=writer, clock=clock
+                edges.store,
+                edges.alert_topic,
+                storm_threshold=settings.storm_threshold,
+                stack=settings.stack,
+                writer=writer,
+                clock=clock,
             )
 
     return Code(sweep=WithCommitter)

@@ -16,6 +16,7 @@ from popwatch.model.messages import Message
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
+from popwatch_cli.installation import STACK_NAME
 from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
@@ -111,10 +112,13 @@ def test_json(sound: Deployed) -> None:
     assert all(check["well"] for check in found["checks"])
 
 
-@ailment(2, "The schedule CheckTargetsFunctionEachMinute is disabled: nothing is tested.")
+@ailment(2, "The schedule {} is disabled: nothing is tested.")
 def schedule_off(stack: Deployed) -> Iterator[None]:
     scheduler = stack.local.client("scheduler")
-    there = scheduler.get_schedule(Name="CheckTargetsFunctionEachMinute")
+    found = stack.local.client("cloudformation").describe_stack_resource(
+        StackName=STACK_NAME, LogicalResourceId="CheckTargetsFunctionEachMinute"
+    )
+    there = scheduler.get_schedule(Name=found["StackResourceDetail"]["PhysicalResourceId"])
     kept = {name: there[name] for name in ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target", "Description")}
     scheduler.update_schedule(**kept, State="DISABLED")
     yield

@@ -107,7 +107,7 @@ def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) ->
     stack.target_table.write([item])
     ended = run("--local", "alert-test", "a")
     assert (ended.code, "No one receives it" in ended.out) == (2, True)
-    message = make_test(parse_target(item), "down", SINCE)
+    message = make_test(parse_target(item), "down", SINCE, "popwatch")
     assert count_septets(message.sms) <= SMS_SEPTETS
     assert message.sms.startswith("TEST: DOWN 1/3")
     assert message.subject.isascii()

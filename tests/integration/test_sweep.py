@@ -142,6 +142,7 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
         world.store,
         AlertTopic(world.sns, world.topic),
         storm_threshold=10,
+        stack="popwatch",
         writer="late",
         clock=lambda: world.now,
     )

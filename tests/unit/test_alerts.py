@@ -63,6 +63,27 @@ def test_subject_and_sms_of_each_event(event: AlertEvent, texts: tuple[str, str]
     check_fits(message)
 
 
+@pytest.mark.parametrize("length", [7, 128])
+def test_another_stack_says_its_name(length: int) -> None:
+    """Subject and SMS begin with it, cut to 20 characters, and the email has it whole; a summary too; all fit."""
+    stack = ("mail-eu" * 19)[:length]
+    shown = stack if length < 20 else f"{stack[:17]}..."
+    health = judge(HEALTHY, FAILED, (watched := target(failures_per_alert=1)).policy, START)
+    message = render(watched, HEALTHY, health, FAILED, START, stack=stack)
+    assert message.subject.startswith(f"{shown}: DOWN 1/3: Mail Berlin")
+    assert message.sms.startswith(f"{shown}: DOWN 1/3 Mail Berlin")
+    assert f"\nStack         {stack}\n" in message.email
+    assert stack not in message.line
+    summary = summarize([message, message], START, stack)
+    assert summary.subject == f"{shown}: 2 alerts at once: 2 down"
+    assert summary.sms.startswith(f"{shown}: 2 alerts at once")
+    check_fits(message)
+    check_fits(summary)
+    own = render(replace(watched, subject="{stack}", sms="{stack}"), HEALTHY, health, FAILED, START, stack=stack)
+    assert own.subject.startswith(stack[:90])
+    assert own.sms == stack
+
+
 @pytest.mark.parametrize(
     ("left", "said"),
     [

@@ -51,7 +51,8 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
     installation = find(choice)
     targets = chosen_targets(installation.target_table.read(), target_id, group)
     audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
-    received = [_publish(installation, audience, make_test(target, event, datetime.now(UTC))) for target in targets]
+    tests = [make_test(target, event, datetime.now(UTC), installation.stack) for target in targets]
+    received = [_publish(installation, audience, test) for test in tests]
     for sentence in audience.obstacles:
         click.echo(sentence)
     for sentence in audience.unknown:
@@ -59,12 +60,12 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
     sys.exit(0 if all(received) else NO_RECEIVER_CODE)
 
 
-def make_test(target: Target, event: str, now: datetime) -> Message:
+def make_test(target: Target, event: str, now: datetime, stack: str) -> Message:
     """The test alert of a target. Its texts always say TEST; its attributes depend on `event`."""
     start = now.replace(second=0, microsecond=0)
     unheld = without_holds(target)
     alerted = replace(unheld, policy=replace(unheld.policy, max_alerts=max(1, unheld.policy.max_alerts)))
-    steps = simulate(alerted, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK)
+    steps = simulate(alerted, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK, stack=stack)
     step = first_alert(steps)
     if step is None or step.message is None:
         raise UserError(

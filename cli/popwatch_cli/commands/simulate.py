@@ -17,7 +17,7 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
 from popwatch.model.text import counted, duration, iso
 from popwatch_cli.errors import UserError
-from popwatch_cli.installation import find
+from popwatch_cli.installation import STACK_NAME, find
 from popwatch_cli.options import DURATION
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
@@ -85,12 +85,13 @@ def simulate_outage(
       popwatch simulate mail-berlin --outage 30m --reaching 10m
       popwatch simulate --set failures_per_alert=2 --set delay_warn=20
     """
-    target, audience = _target(choice, target_id, changes)
+    target, audience, stack = _target(choice, target_id, changes)
     start = datetime.now(UTC).replace(second=0, microsecond=0) + TICK
     begins_after = after or timedelta()
     if begins_after + outage > LONGEST:
         raise UserError(f"The simulation is too long: at most {duration(LONGEST)}, --after included.")
-    steps = list(simulate(without_interventions(target), outage, ErrorCode(error), start, begins_after=begins_after))
+    present = without_interventions(target)
+    steps = list(simulate(present, outage, ErrorCode(error), start, begins_after=begins_after, stack=stack))
     began = start + begins_after
     notice = _notice(steps, audience, began, target)
     if as_json:
@@ -104,13 +105,14 @@ def simulate_outage(
         sys.exit(0 if in_time else LATE_CODE)
 
 
-def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Audience | None]:
-    """The target with the changes, and the subscribers of its alerts. Raises UserError."""
+def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Audience | None, str]:
+    """The target with the changes, the subscribers of its alerts, and the name of its stack. Raises UserError."""
     item: dict[str, Any] = dict(EXAMPLE)
     defaults: dict[str, Any] = {}
-    audience = None
+    audience, stack = None, STACK_NAME
     if target_id is not None:
         installation = find(choice)
+        stack = installation.stack
         items = installation.target_table.read()
         if target_id not in items:
             raise UserError(missing_target(target_id, items))
@@ -119,7 +121,7 @@ def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple
     target = with_changes(item, defaults, changes)
     if target.problems:
         raise UserError("\n".join(problem.explanation for problem in target.problems))
-    return target, audience
+    return target, audience, stack
 
 
 def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> Target:

@@ -1,10 +1,12 @@
 """The local AWS: MiniStack, in a process of its own that ends with its parent.
 
-`python -m popwatch_cli.local.ministack`, configured by the environment that `stack` gives it. It corrects three
+`python -m popwatch_cli.local.ministack`, configured by the environment that `stack` gives it. It corrects four
 differences between MiniStack and AWS: MiniStack does not fill in the context attributes in a schedule's input, of which
 popwatch needs the scheduled time (AWS: managing-schedule-context-attributes); it leaves parameters of type Number as
-strings, where CloudFormation makes numbers of them; and it creates a template's tables without their expiry (TTL) and
-point-in-time recovery.
+strings, where CloudFormation makes numbers of them; it creates a template's tables without their expiry (TTL) and
+point-in-time recovery; and it lets two stacks have one schedule, where Scheduler refuses a name that its group has
+already (AWS: CreateSchedule, ConflictException) and CloudFormation replaces a schedule whose name changes (AWS:
+aws-resource-scheduler-schedule).
 """
 
 import os
@@ -16,7 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from ministack import app
-from ministack.services import dynamodb, eventbridge, lambda_svc
+from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler
 from ministack.services.cloudformation import provisioners
 
 
@@ -47,6 +49,28 @@ def set_up_table(name: str, properties: dict[str, Any]) -> None:
         dynamodb._update_continuous_backups({"TableName": name, "PointInTimeRecoverySpecification": recovery})
 
 
+def create_schedule(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, Any]]:
+    """Create a schedule for a stack. Raises ValueError if its name exists already."""
+    name, group = properties.get("Name"), properties.get("GroupName", "default")
+    if name and f"{group}/{name}" in scheduler._schedules:
+        raise ValueError(f"Schedule {name} already exists. (Service: Scheduler, Status Code: 409, ConflictException)")
+    created: tuple[str, dict[str, Any]] = provisioners._scheduler_schedule_create(logical_id, properties, stack)
+    return created
+
+
+def update_schedule(
+    name: str, old: dict[str, Any], new: dict[str, Any], stack: str, logical_id: str
+) -> tuple[str, dict[str, Any]]:
+    """Update a schedule of a stack; if the template's name for it has changed, create another and delete this one."""
+    updated: tuple[str, dict[str, Any]]
+    if old.get("Name") == new.get("Name"):
+        updated = provisioners._scheduler_schedule_update(name, old, new, stack)
+        return updated
+    updated = create_schedule(logical_id, new, stack)
+    provisioners._delete_predecessor(provisioners._scheduler_schedule_delete, name, old)
+    return updated
+
+
 def main() -> None:
     """Run until a signal arrives, or until the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -67,6 +91,11 @@ def main() -> None:
 
     eventbridge._invoke_target = invoke_with_context
     tables["create"] = create_with_settings
+    provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"] |= {
+        "create": create_schedule,
+        "update": update_schedule,
+        "update_with_logical_id": True,
+    }
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
     sys.argv = sys.argv[:1]
     app.main()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from popwatch.alerts.rendering import render
+from popwatch.alerts.tokens import USUAL_STACK
 from popwatch.decisions.judging import judge
 from popwatch.decisions.schedule import TICK, next_due, retest_at
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, State
@@ -33,11 +34,17 @@ class Step:
 
 
 def simulate(
-    target: Target, outage: timedelta, error: ErrorCode, start: datetime, *, begins_after: timedelta = timedelta()
+    target: Target,
+    outage: timedelta,
+    error: ErrorCode,
+    start: datetime,
+    *,
+    begins_after: timedelta = timedelta(),
+    stack: str = USUAL_STACK,
 ) -> Iterator[Step]:
     """Each test from `start`, a tick at which the target passes, until it passes again after an outage.
 
-    The outage begins at `start` + `begins_after` and lasts for `outage`.
+    The outage begins at `start` + `begins_after` and lasts for `outage`. The texts are those of the stack `stack`.
     """
     health, tested = judge(UNTESTED, _passed(start), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
@@ -51,7 +58,7 @@ def simulate(
             due = next_due(target.target_id, health, target.policy, tested=tested, after=tick - TICK, tick=tick)
         while due is not None:
             outcome = _failed(due, error) if began < due < ended else _passed(due)
-            step = _step(target, health, outcome, due)
+            step = _step(target, health, outcome, due, stack)
             yield step
             health, tested = step.health, due
             if due >= ended and outcome.passed:
@@ -79,9 +86,9 @@ def first_alert(steps: Iterable[Step]) -> Step | None:
     return next((step for step in steps if step.message and step.message.event == AlertEvent.DOWN), None)
 
 
-def _step(target: Target, health: Health, outcome: Outcome, now: datetime) -> Step:
+def _step(target: Target, health: Health, outcome: Outcome, now: datetime, stack: str) -> Step:
     judgement = judge(health, outcome, target.policy, now)
-    message = render(target, health, judgement, outcome, now) if judgement.alert else None
+    message = render(target, health, judgement, outcome, now, stack=stack) if judgement.alert else None
     return Step(now, outcome.passed, judgement.health, message)
 
 

@@ -15,6 +15,7 @@ class Settings:
     `storm_threshold` alerts in one batch the rest are sent as one summary. `reference_hosts` are hosts and TCP ports
     whose reachability shows that the network works. With `allow_local_targets` targets may have addresses of the
     function's own machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
+    `stack` is the stack's name, which alerts say unless it is the usual one.
     """
 
     targets_table: str
@@ -29,6 +30,7 @@ class Settings:
     largest_batch: int = 800
     reference_hosts: tuple[tuple[str, int], ...] = ()
     allow_local_targets: bool = False
+    stack: str = "popwatch"
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -41,6 +43,7 @@ class Settings:
             batch_queue_url=_text(environment, "BATCH_QUEUE_URL"),
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
+            stack=environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch",
             **{name: _integer(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
         )
 

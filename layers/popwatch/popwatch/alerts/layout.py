@@ -8,7 +8,7 @@ from textwrap import fill as wrap
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.default_texts import TEXTS, Rows, expiry
-from popwatch.alerts.tokens import AlertContext, shown_tags
+from popwatch.alerts.tokens import USUAL_STACK, AlertContext, shown_tags
 from popwatch.model.targets import place
 from popwatch.model.text import truncate
 
@@ -19,13 +19,13 @@ SUBJECT_ROOM = 90
 """Characters of a subject without its punctuation; SNS takes 99 with it."""
 
 SHORTEST = 20
-"""Characters to which a name or an address is cut at most."""
+"""Characters to which a name or an address is cut at most, and a stack's name always."""
 
 
 def subject(context: AlertContext) -> str:
     """What happened to which server: the name and the address are cut, so that the rest fits."""
     target, texts = context.target, TEXTS[context.alert.event]
-    headline, end = texts.headline(context), texts.subject_end(context)
+    headline, end = spoken_by(context.stack, texts.headline(context)), texts.subject_end(context)
     room = SUBJECT_ROOM - len(headline) - len(end)
     where = truncate(place(target), max(SHORTEST, room - len(target.name)))
     return f"{headline}: {truncate(target.name, max(SHORTEST, room - len(where)))} ({where}){end}"
@@ -34,7 +34,7 @@ def subject(context: AlertContext) -> str:
 def sms(context: AlertContext) -> str:
     """The alert as one part of an SMS: if it does not fit, the name is cut first, then the address."""
     target, texts = context.target, TEXTS[context.alert.event]
-    headline, end = texts.headline(context), texts.sms(context)
+    headline, end = spoken_by(context.stack, texts.headline(context)), texts.sms(context)
     # Cut in GSM-7, whose septets are what an SMS counts: `{` takes two, and a character that it lacks up to three.
     name, where = to_sms(target.name), to_sms(place(target))
     room = SMS_SEPTETS - count_septets(to_sms(f"{headline}: : {end}"))
@@ -42,6 +42,11 @@ def sms(context: AlertContext) -> str:
     where = to_sms(where, max(SHORTEST, room - count_septets(name)))
     server = where if target.name == target.host else f"{name} {where}"
     return f"{headline} {server} {end}"
+
+
+def spoken_by(stack: str, headline: str) -> str:
+    """A headline that says which stack sends the alert, unless that has the usual name: `mail-eu: DOWN 1/3`."""
+    return headline if stack == USUAL_STACK else f"{truncate(stack, SHORTEST)}: {headline}"
 
 
 def line(context: AlertContext) -> str:
@@ -87,6 +92,7 @@ def _server(context: AlertContext) -> Rows:
         ("Tags", shown_tags(target)),
         ("Certificate", expiry(context) if outcome.certificate_expires else ""),
         ("Id", target.target_id),
+        ("Stack", "" if context.stack == USUAL_STACK else context.stack),
     ]
 
 

@@ -13,7 +13,7 @@ from popwatch.alerts import layout
 from popwatch.alerts.character_sets import to_email, to_sms, to_subject
 from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
-from popwatch.alerts.tokens import AlertContext, values_of
+from popwatch.alerts.tokens import USUAL_STACK, AlertContext, values_of
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import Attributes, Message
 from popwatch.model.outcomes import ErrorCode, Outcome
@@ -33,9 +33,11 @@ OWN_TEXTS = (AlertEvent.DOWN, AlertEvent.RECOVERED)
 """The events for which the user's own templates are used; written for outages, they would mislead in other alerts."""
 
 
-def render(target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime) -> Message:
+def render(
+    target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime, *, stack: str = USUAL_STACK
+) -> Message:
     """The message of `judgement.alert`; `before` is the health before the test. Raises ValueError without an alert."""
-    context = AlertContext(target, before, judgement, outcome, now)
+    context = AlertContext(target, before, judgement, outcome, now, stack)
     values = values_of(context)
     faults: list[str] = []
 
@@ -62,10 +64,10 @@ def render(target: Target, before: Health, judgement: Judgement, outcome: Outcom
     )
 
 
-def summarize(messages: Sequence[Message], now: datetime) -> Message:
+def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STACK) -> Message:
     """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
     numbers = Counter(message.event for message in messages)
-    headline = f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}"
+    headline = layout.spoken_by(stack, f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}")
     lines = [message.line for message in messages[:LINES_LISTED]]
     if len(messages) > LINES_LISTED:
         lines.append(f"... and {len(messages) - LINES_LISTED} more")

@@ -18,19 +18,26 @@ TEMPLATES = ("subject", "email", "sms")
 TOKENS_LISTED = "docs/alerts.md lists the tokens"
 """The end of every problem with a template."""
 
+USUAL_STACK = "popwatch"
+"""The stack's name by default. Alerts of any other stack say its name, since there may be several."""
+
 TAGS_SHOWN = 200
 """Characters of a target's tags, all together."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertContext:
-    """What the texts of an alert are made of: the target, its health before the test, the outcome, the judgement."""
+    """What the texts of an alert are made of: the target, its health before the test, the outcome, the judgement.
+
+    `stack` is the name of the installation that sends the alert.
+    """
 
     target: Target
     before: Health
     judgement: Judgement
     outcome: Outcome
     now: datetime
+    stack: str = USUAL_STACK
 
     @property
     def alert(self) -> Alert:
@@ -143,5 +150,6 @@ TOKENS = (
     Token("depends_on", "the target that it depends on", lambda it: it.target.policy.depends_on),
     Token("acknowledged_by", "who acknowledged the outage", _acknowledged_by),
     Token("alert_id", "identifies the alert; a copy has the same id", lambda it: it.alert_id),
+    Token("stack", "the name of the stack that sends the alert", lambda it: it.stack),
 )  # fmt: skip
 """Every token; `docs/alerts.md` is checked against it."""

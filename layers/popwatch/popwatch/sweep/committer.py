@@ -65,14 +65,21 @@ class Committer:
     """Commits the outcomes of one batch; several threads may use it at once.
 
     `writer` names this invocation. The first `storm_threshold` alerts are sent one by one, the rest together in a
-    summary that `flush` sends.
+    summary that `flush` sends. `stack` is the name of the stack, for the texts.
     """
 
     def __init__(
-        self, store: Store, alert_topic: AlertTopic, *, storm_threshold: int, writer: str, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        alert_topic: AlertTopic,
+        *,
+        storm_threshold: int,
+        stack: str,
+        writer: str,
+        clock: Callable[[], datetime],
     ) -> None:
         self._store, self._alert_topic, self._clock = store, alert_topic, clock
-        self._threshold, self._writer = storm_threshold, writer
+        self._threshold, self._stack, self._writer = storm_threshold, stack, writer
         self._held: list[tuple[Record, OutboxEntry]] = []
         self._held_since: datetime | None = None
         self._alerts = 0
@@ -93,7 +100,7 @@ class Committer:
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
                 found = judge(record.health, outcome, target.policy, tick, test.failing_parent)
             before, found = _with_last_good(record, found, outcome, last_good)
-            message = _render(target, before.health, found, outcome, tick)
+            message = _render(target, before.health, found, outcome, tick, stack=self._stack)
             return replace(before, outcome=outcome), found, message
 
         return self._commit(test, tick, decide)
@@ -146,7 +153,7 @@ class Committer:
             # Taken over under the lock: what other threads hold from here on goes into the next summary.
             held, self._held, self._held_since = self._held, [], None
         messages = [entry.message for _, entry in held if entry.message]
-        message_id = self._publish(_combine(messages, self._clock()))
+        message_id = self._publish(_combine(messages, self._clock(), self._stack))
         if not message_id:
             return
         for record, entry in held:
@@ -274,23 +281,25 @@ class Committer:
         return self._store.commit(after, record.version, record.tick) or after
 
 
-def _render(target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime) -> Message | None:
+def _render(
+    target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime, *, stack: str
+) -> Message | None:
     """The message of a judgement's alert, if it has one."""
     if judgement.alert is None:
         return None
     # Imported with the first alert: few ticks have one, and every cold start would pay for it.
     from popwatch.alerts.rendering import render  # noqa: PLC0415
 
-    return render(target, before, judgement, outcome, now)
+    return render(target, before, judgement, outcome, now, stack=stack)
 
 
-def _combine(messages: Sequence[Message], now: datetime) -> Message:
+def _combine(messages: Sequence[Message], now: datetime, stack: str) -> Message:
     """One message for all of these: a summary if there are several."""
     if len(messages) == 1:
         return messages[0]
     from popwatch.alerts.rendering import summarize  # noqa: PLC0415 - as in _render
 
-    return summarize(messages, now)
+    return summarize(messages, now, stack)
 
 
 def _with_last_good(

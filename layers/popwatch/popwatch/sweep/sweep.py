@@ -99,7 +99,12 @@ class Sweep:
         self._edges, self._store, self._settings = edges, edges.store, settings
         self._end_by, self._clock, self._silent_after = end_by, clock, silent_after
         self._committer = Committer(
-            edges.store, edges.alert_topic, storm_threshold=settings.storm_threshold, writer=writer, clock=clock
+            edges.store,
+            edges.alert_topic,
+            storm_threshold=settings.storm_threshold,
+            stack=settings.stack,
+            writer=writer,
+            clock=clock,
         )
 
     def run_tick(self, tick: datetime) -> Report:
