@@ -120,7 +120,7 @@ def _edges() -> Edges:
         settings.status_table,
         settings.history_table,
         samples_kept=timedelta(days=settings.samples_days),
-        records_kept=timedelta(days=settings.records_days),
+        history_kept=timedelta(days=settings.records_days),
     )
     return Edges(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),

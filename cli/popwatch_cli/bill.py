@@ -112,7 +112,7 @@ class Measured:
     """
 
     scan_units: Linear
-    mark_units: float
+    checkpoint_units: float
     history_reads: Linear
     history_writes: Linear
     failing_writes: float
@@ -199,7 +199,9 @@ def _sum(charges: Sequence[Charge]) -> float:
 
 def _tables(fleet: Fleet, measured: Measured) -> _Quantities:
     failing = fleet.targets * fleet.down * TICKS
-    writes = (measured.mark_units + measured.history_writes.at(fleet.tests)) * TICKS + measured.failing_writes * failing
+    writes = (
+        measured.checkpoint_units + measured.history_writes.at(fleet.tests)
+    ) * TICKS + measured.failing_writes * failing
     reads = (measured.scan_units.at(fleet.targets) + measured.history_reads.at(fleet.tests)) * TICKS
     reads += measured.failing_reads * failing
     samples = measured.sample_bytes * fleet.tests * 1440 * SAMPLES_DAYS

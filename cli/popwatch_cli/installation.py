@@ -64,7 +64,7 @@ class Installation:
         return timedelta(days=int(self.outputs.get("SamplesDays", "30")))
 
     @property
-    def records_kept(self) -> timedelta:
+    def history_kept(self) -> timedelta:
         """How long transitions, alerts, notes and totals are kept."""
         return timedelta(days=int(self.outputs.get("RecordsDays", "400")))
 
@@ -76,7 +76,7 @@ class Installation:
             self.outputs["StatusTable"],
             self.outputs["HistoryTable"],
             samples_kept=self.samples_kept,
-            records_kept=self.records_kept,
+            history_kept=self.history_kept,
         )
         return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC))
 

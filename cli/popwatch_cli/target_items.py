@@ -64,7 +64,7 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     if item["target_id"] == DEFAULTS_ID:
         found = parse_target({"host": "any.example", **item, "target_id": "any"}).problems
     else:
-        found = parse_target(item, own_fields(defaults)).problems
+        found = parse_target(item, without_id(defaults)).problems
     own = [problem for problem in found if problem.field in item or problem.field not in defaults]
     faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
     return own + [
@@ -76,7 +76,7 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
 
 def targets_of(items: Mapping[str, Item]) -> dict[str, Target]:
     """The targets of a table's items, with its `_defaults` for fields that they leave out."""
-    defaults = own_fields(items.get(DEFAULTS_ID, {}))
+    defaults = without_id(items.get(DEFAULTS_ID, {}))
     return {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
 
 
@@ -149,7 +149,7 @@ def typed_item(fields: Mapping[str, Any]) -> Item:
     return {name: _typed(name, value) for name, value in fields.items() if value not in (None, "")}
 
 
-def own_fields(item: Mapping[str, Any]) -> Item:
+def without_id(item: Mapping[str, Any]) -> Item:
     """The item without its key: of `_defaults`, the defaults of all targets."""
     return {name: value for name, value in item.items() if name != "target_id"}
 

@@ -117,7 +117,7 @@ def capacity(endpoint: str) -> Inputs:
     ticks_of_failing = 10 * MINUTES
     return {
         "scan_units": line(scans),
-        "mark_units": _short(large.write["Status"] / MINUTES),
+        "checkpoint_units": _short(large.write["Status"] / MINUTES),
         "history_reads": line(hour.read.get("History", 0.0) / MINUTES for hour in (small, large)),
         "history_writes": line(hour.write["History"] / MINUTES for hour in (small, large)),
         "failing_writes": _short((sum(failing.write.values()) - sum(small.write.values())) / ticks_of_failing),

@@ -44,7 +44,7 @@ RECEIVES = 3
 """From template.yaml: the function's timeout, the queue's visibility timeout and its `maxReceiveCount`."""
 
 NAMES = TableNames(
-    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
+    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), history_kept=timedelta(days=36_500)
 )
 FAILURES = (
     (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 10.0),

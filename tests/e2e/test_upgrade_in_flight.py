@@ -62,7 +62,7 @@ print(*to_messages(Batch(time, datetime.fromisoformat(given["horizon"]), 1, 0, (
 """
 JUDGED_BY_OLD = f"""{READ_GIVEN}
 failed = Outcome(time, Phase.CONNECT, error=ErrorCode.CANNOT_CONNECT, reason="refused")
-print(json.dumps(serialize(judge(record.health, failed, target.policy, time).health)))
+print(json.dumps(to_plain(judge(record.health, failed, target.policy, time).health)))
 """
 
 

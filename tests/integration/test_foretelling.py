@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from popwatch.decisions.schedule import longest_notice
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.records import PublishedAlert
@@ -85,7 +85,7 @@ def test_simulated_is_what_sweeps_do(policy: dict[str, Any], number: int, outage
     first = first_alert(steps)
     if first:
         late = first.at - NOON - begins_after + timedelta(seconds=target.max_test_seconds)
-        assert late <= longest_notice(target.policy, target.max_test_seconds)
+        assert late <= longest_time_to_alert(target.policy, target.max_test_seconds)
 
 
 PATTERNS = st.lists(st.sampled_from(".....xxx"), min_size=5, max_size=40).map("".join)

@@ -69,7 +69,7 @@ def fails(name: str, now: datetime) -> bool:
 @pytest.fixture(scope="module")
 def month(endpoint: str) -> Iterator[World]:
     """The tables after the month."""
-    with new_world(endpoint=endpoint, silent_after=STEP) as world:  # moto takes minutes over so many items
+    with new_world(endpoint=endpoint, stopped_after=STEP) as world:  # moto takes minutes over so many items
         defaults = {"delay_up": 10_800, "delay_warn": 10_800, "delay_down": 10_800, "delay_lost": 10_800}
         defaults |= {"failures_per_alert": 2, "flap_per_hour": 0}
         world.put_target("_defaults", host="", timezone="Europe/Berlin", **defaults)

@@ -156,7 +156,7 @@ class RecordingStore(Store):
     def __init__(self, of: Installation) -> None:
         self.asked: list[KeptAs] = []
         targets, status, history = (of.outputs[f"{name}Table"] for name in ("Targets", "Status", "History"))
-        tables = Tables(targets, status, history, of.samples_kept, of.records_kept)
+        tables = Tables(targets, status, history, of.samples_kept, of.history_kept)
         super().__init__(of.client("dynamodb"), tables, lambda: NOW)
 
     def read_inconclusive(

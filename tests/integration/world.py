@@ -24,7 +24,7 @@ from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, HourOfBatch, Work, from_message, to_messages
-from popwatch.decisions.schedule import SILENT_AFTER
+from popwatch.decisions.schedule import STOPPED_AFTER
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
@@ -37,7 +37,7 @@ from tests.tables import create_tables, delete_tables
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(seconds=60)
 TABLES = Tables(
-    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), records_kept=timedelta(days=36_500)
+    "Targets", "Status", "History", samples_kept=timedelta(days=36_500), history_kept=timedelta(days=36_500)
 )
 
 
@@ -89,7 +89,7 @@ class World:
     tested: list[tuple[datetime, str]] = field(default_factory=list)
     storm_threshold: int = 10
     threads: Callable[[], Executor] = commit_threads
-    silent_after: timedelta = SILENT_AFTER
+    stopped_after: timedelta = STOPPED_AFTER
     calls: list[str] = field(default_factory=list)
     kill_at: tuple[int, str] | None = None
     dead: bool = False
@@ -194,7 +194,7 @@ class World:
             writer=f"invocation-{self.invocations}",
             end_by=0.0,
             clock=lambda: self.now,
-            silent_after=self.silent_after,
+            stopped_after=self.stopped_after,
         )
 
     def revive(self) -> None:

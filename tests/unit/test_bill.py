@@ -13,7 +13,7 @@ from popwatch_cli.errors import UserError
 PROJECT = Path(__file__).parents[2]
 MEASURED = Measured(
     scan_units=Linear(1.0, 0.03),
-    mark_units=1.0,
+    checkpoint_units=1.0,
     history_reads=Linear(0.0, 0.005),
     history_writes=Linear(1.0, 0.01),
     failing_writes=2.0,

@@ -16,7 +16,7 @@ from popwatch.decisions.schedule import (
     group_name,
     is_due,
     is_stale,
-    longest_notice,
+    longest_time_to_alert,
     next_due,
     next_slot,
     retest_at,
@@ -173,7 +173,7 @@ def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
 )
 def test_longest_notice(policy: Policy, seconds: int) -> None:
     """The delay while up, those in warn, a tick that comes late in its minute, and the last test's deadline."""
-    assert longest_notice(policy, 10) == timedelta(seconds=seconds)
+    assert longest_time_to_alert(policy, 10) == timedelta(seconds=seconds)
 
 
 def test_update_of_popwatch_moves_nothing() -> None:

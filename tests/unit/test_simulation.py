@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.decisions.schedule import longest_notice
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import AlertEvent, State
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.samples import Sample, sample_of
@@ -84,7 +84,7 @@ def test_outage_shorter_than_its_notice_is_silent() -> None:
         {"delay_up": 10},
     ],
 )
-def test_no_simulation_is_later_than_the_longest_notice(fields: dict[str, object]) -> None:
+def test_no_simulation_is_later_than_the_longest_time_to_alert(fields: dict[str, object]) -> None:
     """Whatever the phase of the id, alert 1 comes within the promised time."""
     for number in range(20):
         tested = parse_target({"target_id": f"t{number}", "host": "h", **fields})
@@ -92,7 +92,7 @@ def test_no_simulation_is_later_than_the_longest_notice(fields: dict[str, object
         first = first_alert(steps)
         assert first is not None
         late = first.at - START + timedelta(seconds=tested.max_test_seconds)
-        assert late <= longest_notice(tested.policy, tested.max_test_seconds)
+        assert late <= longest_time_to_alert(tested.policy, tested.max_test_seconds)
 
 
 def outcomes(pattern: str) -> list[Outcome]:

@@ -16,7 +16,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.files.target_files import parse_lines
 from popwatch_cli.output.outcome import summary, to_json, to_line
-from popwatch_cli.target_items import own_fields
+from popwatch_cli.target_items import without_id
 
 FAILED_CODE = 2
 DESCRIPTORS_PER_TEST = 2
@@ -50,7 +50,7 @@ def _targets(lines: Iterable[str]) -> Iterator[Target]:
         target_id = entry.fields.get("target_id")
         if target_id != DEFAULTS_ID:
             item = {**entry.fields, "target_id": str(entry.line) if target_id is None else target_id}
-            yield parse_target(item, own_fields(defaults))
+            yield parse_target(item, without_id(defaults))
 
 
 @contextmanager

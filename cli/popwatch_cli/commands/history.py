@@ -23,7 +23,7 @@ from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
 from popwatch.queries.history import event_to_json, read_samples, read_steps
-from popwatch.reports.availability import Period, TargetPeriod
+from popwatch.reports.availability import Period, TargetAvailability
 from popwatch.reports.report import missing_parts, outage_to_json, unwatched_parts
 from popwatch.reports.status import TargetStatus, target_status_to_json, target_statuses
 from popwatch.reports.totals import add_up_one, merge
@@ -35,7 +35,7 @@ from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.subscriptions import Audience, read_audience
-from popwatch_cli.target_items import missing_target, own_fields
+from popwatch_cli.target_items import missing_target, without_id
 
 _AUDIENCE = "Receivers: according to the topic's present subscriptions."
 _NO_AUDIENCE = "Receivers are not known: the topic's subscriptions could not be read."
@@ -58,7 +58,7 @@ class TargetHistory:
     period: Period
     read_at: datetime
     status: TargetStatus | None
-    figures: TargetPeriod
+    figures: TargetAvailability
     events: Sequence[HistoryEvent]
     points: Sequence[Point]
     missing: Sequence[str]
@@ -101,12 +101,12 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     events = [*fleet.transitions.get(target_id, ()), *others]
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
-    target = parse_target({"target_id": target_id, **items.get(target_id, {})}, own_fields(items.get(DEFAULTS_ID, {})))
+    target = parse_target({"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {})))
     status = target_statuses({target_id: target}, {target_id: record}, {}, now)[0] if target_id in items else None
     inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("tick"))
     missing = [] if status else ["It has been removed, and is not watched any more."]
     missing += [
-        *missing_parts(period, now, installation.records_kept),
+        *missing_parts(period, now, installation.history_kept),
         *unwatched_parts(period, fleet.gaps),
         *_missing(period, store.oldest_sample),
     ]

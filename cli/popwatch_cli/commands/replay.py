@@ -27,7 +27,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.rehearsal.simulation import rejudge
-from popwatch_cli.target_items import missing_target, own_fields, shown
+from popwatch_cli.target_items import missing_target, shown, without_id
 
 Samples = Sequence[tuple[datetime, Sample]]
 """Samples with their ticks, oldest first."""
@@ -123,7 +123,7 @@ def replay(
     period = period_of(since, until, UTC, now)
     installation = find(choice)
     items = installation.target_table.read()
-    defaults = own_fields(items.pop(DEFAULTS_ID, {}))
+    defaults = without_id(items.pop(DEFAULTS_ID, {}))
     if target_id is not None and target_id not in items:
         raise UserError(missing_target(target_id, items))
     store = installation.store

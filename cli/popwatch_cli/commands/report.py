@@ -97,12 +97,12 @@ def read_report(
     targets = {name: target for name, target in fleet.items() if group in (None, target.group)}
     if not targets:
         raise UserError(missing_group(group, fleet.values()) if group and fleet else "There are no targets yet.")
-    mark, records = store.read_records()
+    checkpoint, records = store.read_records()
     mine = {name: records.get(name, Record(name)) for name in targets}
-    totals = read_totals(store, mark, period)
-    found = read_periods(store, mark, mine, totals, period, now=now)
+    totals = read_totals(store, checkpoint, period)
+    found = read_periods(store, checkpoint, mine, totals, period, now=now)
     interventions = read_interventions(store, mine.values(), period)
-    missing = missing_parts(period, now, installation.records_kept)
+    missing = missing_parts(period, now, installation.history_kept)
     missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, totals)]
     return make_report(period, targets, ReportInput(mine, found.targets, interventions), now, missing)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.decisions.schedule import TICK, longest_notice
+from popwatch.decisions.schedule import TICK, longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
@@ -23,7 +23,7 @@ from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import Step, first_alert, is_lost, simulate, without_interventions
 from popwatch_cli.subscriptions import Audience, read_audience
-from popwatch_cli.target_items import assigned, missing_target, own_fields
+from popwatch_cli.target_items import assigned, missing_target, without_id
 
 EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
 LATE_CODE = 2
@@ -116,7 +116,7 @@ def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple
         items = installation.target_table.read()
         if target_id not in items:
             raise UserError(missing_target(target_id, items))
-        item, defaults = items[target_id], own_fields(items.get(DEFAULTS_ID, {}))
+        item, defaults = items[target_id], without_id(items.get(DEFAULTS_ID, {}))
         audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
     target = with_changes(item, defaults, changes)
     if target.problems:
@@ -179,7 +179,7 @@ def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | Non
     """The sentences below the table."""
     first = first_alert(steps)
     alerts = counted(sum(step.message is not None for step in steps), "alert")
-    longest = duration(longest_notice(target.policy, target.max_test_seconds))
+    longest = duration(longest_time_to_alert(target.policy, target.max_test_seconds))
     lines = [""]
     if first:
         took = duration(first.at - began + timedelta(seconds=target.max_test_seconds))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from popwatch.decisions.schedule import longest_notice
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS
 from popwatch.model.targets import Target, parse_target, place
 from popwatch.model.text import counted, duration
@@ -25,10 +25,10 @@ from popwatch_cli.target_items import (
     effective,
     missing_target,
     mistakes_of,
-    own_fields,
     shown,
     typed_item,
     unknown_fields,
+    without_id,
 )
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
@@ -67,7 +67,7 @@ def list_targets(choice: Any, as_json: bool) -> None:
     defaults = items.pop(DEFAULTS_ID, {})
     if not items:
         click.echo("There are no targets yet: popwatch targets put mail-berlin host=pop.example.net")
-    rows = [_row(parse_target(items[name], own_fields(defaults))) for name in sorted(items)]
+    rows = [_row(parse_target(items[name], without_id(defaults))) for name in sorted(items)]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -97,8 +97,8 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
         value, origin = effective(field.name, item, defaults)
         click.echo(f"{field.name:<22}{value:<40} {origin}".rstrip())
     if target_id != DEFAULTS_ID:
-        parsed = parse_target(item, own_fields(defaults))
-        longest = duration(longest_notice(parsed.policy, parsed.max_test_seconds))
+        parsed = parse_target(item, without_id(defaults))
+        longest = duration(longest_time_to_alert(parsed.policy, parsed.max_test_seconds))
         notice = f"First alert at most {longest} after an outage begins."
         click.echo(notice if parsed.policy.max_alerts else NEVER)
     for problem in mistakes_of(item, defaults):

@@ -128,7 +128,7 @@ CHECKS: dict[str, Check] = {
         aws.outputs["CheckTargetsFunction"], aws.reserved
     ),
     "the function's errors": _function_metrics,
-    "the last sweep": lambda aws: sweeps.check_mark(aws.tables.status[0].tick, aws.now),
+    "the last sweep": lambda aws: sweeps.check_checkpoint(aws.tables.status[0].tick, aws.now),
     "gaps between sweeps": lambda aws: sweeps.check_gaps(aws.tables.gaps),
     "the batch queue": _batch_queue,
     "the batch queue's mapping": lambda aws: batch_queue.check_mapping(aws.mapping),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from popwatch.alerts.rendering import attributes_of
-from popwatch.decisions.schedule import TICK, longest_notice
+from popwatch.decisions.schedule import TICK, longest_time_to_alert
 from popwatch.model.fields import TlsMode
 from popwatch.model.health import AlertEvent, State
 from popwatch.model.messages import Attributes
@@ -127,7 +127,7 @@ def _long_enough(target: Target) -> timedelta:
     policy = target.policy
     failures = policy.failures_per_alert * policy.max_alerts
     each = max(timedelta(seconds=max(policy.delay_warn, policy.delay_down)), TICK) + TICK
-    return min(longest_notice(policy, target.max_test_seconds) + failures * each, LONGEST_OUTAGE)
+    return min(longest_time_to_alert(policy, target.max_test_seconds) + failures * each, LONGEST_OUTAGE)
 
 
 def _kind_of(target: Target) -> tuple[Policy, bool, bool, float]:

@@ -1,4 +1,4 @@
-"""Whether sweeps take place: the mark of the last one, and gaps between the samples of the last hours. Pure."""
+"""Whether sweeps take place: the checkpoint of the last one, and gaps between the samples of the last hours. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ LATE_AFTER = timedelta(seconds=150)
 Gap = tuple[datetime, datetime]
 
 
-def check_mark(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
+def check_checkpoint(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
     """Whether the last completed tick is where it should be."""
     if swept_at is None:
         yield broken(

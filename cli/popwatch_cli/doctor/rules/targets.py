@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
 from popwatch.decisions.planning import in_cycles
-from popwatch.decisions.schedule import longest_notice
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Policy, Problem, Target, place
 from popwatch.model.text import clean, duration
 from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, targets_that, warning
 
-LATE_NOTICE = timedelta(hours=6)
+LATE_ALERT = timedelta(hours=6)
 """A policy under which an outage may be reported later than this is rarely intended."""
 
 ALL_WEEK = timedelta(days=8)
@@ -141,7 +141,8 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
     late = {
         target.target_id: notice
         for target in active
-        if target.policy.max_alerts and (notice := longest_notice(target.policy, target.max_test_seconds)) > LATE_NOTICE
+        if target.policy.max_alerts
+        and (notice := longest_time_to_alert(target.policy, target.max_test_seconds)) > LATE_ALERT
     }
     if late:
         yield warning(

@@ -100,7 +100,7 @@ class Tables:
     status: str
     history: str
     samples_kept: timedelta = timedelta(days=30)
-    records_kept: timedelta = timedelta(days=400)
+    history_kept: timedelta = timedelta(days=400)
 
 
 class Store:
@@ -196,7 +196,7 @@ class Store:
     def put_transition(self, target_id: str, entry: OutboxEntry) -> None:
         """Write the transition of an outbox entry into History."""
         self._put_history(
-            _record_key(target_id, EventKind.TRANSITION, entry), serialize(entry.transition), self._tables.records_kept
+            _event_key(target_id, EventKind.TRANSITION, entry), serialize(entry.transition), self._tables.history_kept
         )
 
     def put_alert(
@@ -204,13 +204,13 @@ class Store:
     ) -> None:
         """Write an alert that SNS has accepted into History, with its texts; after that it is not sent again."""
         item = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **serialize(entry.message)}
-        self._put_history(_record_key(target_id, EventKind.ALERT, entry), item, self._tables.records_kept)
+        self._put_history(_event_key(target_id, EventKind.ALERT, entry), item, self._tables.history_kept)
 
     def has_alert(self, target_id: str, entry: OutboxEntry) -> bool:
         """Whether History says that SNS has accepted this alert."""
         answer = self._dynamodb.get_item(
             TableName=self._tables.history,
-            Key=to_item(_record_key(target_id, EventKind.ALERT, entry)),
+            Key=to_item(_event_key(target_id, EventKind.ALERT, entry)),
             ConsistentRead=True,
             ProjectionExpression="pk",
             ReturnConsumedCapacity="TOTAL",
@@ -295,7 +295,7 @@ class Store:
 
     def put_gap(self, begin: datetime, end: datetime) -> None:
         """Write that no sweep was completed between two ticks."""
-        self._put_history({"pk": GAPS, "sk": iso(begin)}, {"until": iso(end)}, self._tables.records_kept, end)
+        self._put_history({"pk": GAPS, "sk": iso(begin)}, {"until": iso(end)}, self._tables.history_kept, end)
 
     def read_gaps(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
         """The times in which popwatch itself had stopped that overlap the time from `since` to `until`."""
@@ -305,7 +305,7 @@ class Store:
     def put_intervention(self, target_id: str, event: InterventionEvent) -> None:
         """Write what someone did about a target."""
         key = {"pk": f"target#{target_id}", "sk": f"{EventKind.INTERVENTION}#{iso(event.at)}#{event.action}"}
-        self._put_history(key, serialize(event), self._tables.records_kept, event.at)
+        self._put_history(key, serialize(event), self._tables.history_kept, event.at)
 
     def read_events(
         self, target_id: str, since: datetime | None = None, kinds: Iterable[EventKind] = tuple(EventKind)
@@ -356,7 +356,7 @@ class Store:
         sizes = [len(name.encode()) + len(text) for name, text in packed]
         for number, some in enumerate(chunks(sizes, TOTALS_BYTES)):
             key = {"pk": pk, "sk": f"{iso(begin)}#{number}"}
-            self._put_history(key, {"totals": dict(packed[some])}, self._tables.records_kept, begin)
+            self._put_history(key, {"totals": dict(packed[some])}, self._tables.history_kept, begin)
 
     def _read_totals(
         self, pk: str, since: datetime, until: datetime, only: str | None
@@ -465,7 +465,7 @@ def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
             return HistoryEvent(at, deserialize(InterventionEvent, item))
 
 
-def _record_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:
+def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:
     return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(entry.tick)}#{entry.version}"}
 
 

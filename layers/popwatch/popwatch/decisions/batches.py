@@ -74,7 +74,7 @@ def to_messages(work: Work) -> Iterator[str]:
     tests = [_dump(_test_to_plain(test)) for test in work.tests]
     head = {
         "tick": iso(work.tick),
-        "horizon": iso(work.next_tick),
+        "horizon": iso(work.next_tick),  # its name in messages since the first version
         "batches": work.batches,
         "batch": work.number,
         "attempt": work.attempt,

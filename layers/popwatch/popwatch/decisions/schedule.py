@@ -18,7 +18,7 @@ from popwatch.model.targets import Policy
 TICK = timedelta(seconds=60)
 """The time between two ticks: the shortest that EventBridge Scheduler's `rate` takes."""
 
-SILENT_AFTER = timedelta(minutes=5)
+STOPPED_AFTER = timedelta(minutes=5)
 """A last sweep older than this means that popwatch itself has stopped."""
 
 LARGEST_BATCH = 800
@@ -66,7 +66,7 @@ def retest_at(health: Health, policy: Policy, tick: datetime, next_tick: datetim
     return due if policy.enabled and due < next_tick else None
 
 
-def longest_notice(policy: Policy, max_test_seconds: float) -> timedelta:
+def longest_time_to_alert(policy: Policy, max_test_seconds: float) -> timedelta:
     """The longest time from the beginning of an outage to its first alert.
 
     In the worst case the outage begins right after a passed test, a tick comes a minute after it is due, as EventBridge

@@ -31,10 +31,10 @@ def serialize(value: object) -> Any:
 
 
 def deserialize(kind: type[_T], plain: object) -> _T:
-    """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `serialization` of.
+    """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `plain` of.
 
     Unknown names are ignored, so that a record written by a newer version can be read. Raises ValueError, KeyError or
-    TypeError if `serialization` is something else.
+    TypeError if `plain` is something else.
     """
     key: Any = kind  # mypy does not know that a class is hashable
     found: _T = _reader(key)(plain)

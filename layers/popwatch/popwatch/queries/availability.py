@@ -30,7 +30,7 @@ from popwatch.queries.history import (
     round_down,
     transitions_of,
 )
-from popwatch.reports.availability import Period, TargetPeriod, target_period
+from popwatch.reports.availability import Period, TargetAvailability, target_availability
 
 PIECE = timedelta(days=15)
 """Days that are read at once."""
@@ -40,10 +40,10 @@ COMPLETE_AFTER = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class FleetPeriod:
+class FleetAvailability:
     """Targets in a period, with their transitions since it began; `gaps` are when popwatch itself had stopped."""
 
-    targets: Mapping[str, TargetPeriod]
+    targets: Mapping[str, TargetAvailability]
     transitions: Mapping[str, Sequence[HistoryEvent]]
     gaps: Sequence[Interval]
 
@@ -56,17 +56,17 @@ def read_periods(
     period: Period,
     *,
     now: datetime,
-) -> FleetPeriod:
+) -> FleetAvailability:
     """Read how those targets were in a period; `totals` are those of their tests in it, by target."""
     gaps = read_gaps(store, checkpoint, period, now)
     transitions = read_transitions(store, records.values(), period)
     targets = {
-        name: target_period(
+        name: target_availability(
             transitions_of(transitions.get(name, ())), record.health, totals.get(name, Totals()), period, gaps
         )
         for name, record in records.items()
     }
-    return FleetPeriod(targets, transitions, gaps)
+    return FleetAvailability(targets, transitions, gaps)
 
 
 class Part(NamedTuple):

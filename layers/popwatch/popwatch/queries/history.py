@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from popwatch.aws.store import Store, SweepCheckpoint, TargetTotals
-from popwatch.decisions.schedule import SILENT_AFTER, batch_of
+from popwatch.decisions.schedule import STOPPED_AFTER, batch_of
 from popwatch.model.health import State, Transition
 from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
@@ -228,7 +228,7 @@ def event_to_json(event: HistoryEvent) -> dict[str, Any]:
 def read_gaps(store: Store, checkpoint: SweepCheckpoint, period: Period, now: datetime) -> list[Interval]:
     """The times of a period in which popwatch itself had stopped, including one that has not ended."""
     found = store.read_gaps(period.begin, period.end)
-    if checkpoint.tick and now - checkpoint.tick > SILENT_AFTER and checkpoint.tick < period.end:
+    if checkpoint.tick and now - checkpoint.tick > STOPPED_AFTER and checkpoint.tick < period.end:
         found.append((checkpoint.tick, now))
     return found
 

@@ -3,7 +3,7 @@
 A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
 that reached `down`: it begins with the first failed test. Maintenance inside a run neither ends it nor counts as down.
 
-Report, history, page and API all get their figures from `target_period`.
+Report, history, page and API all get their figures from `target_availability`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,7 +97,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetPeriod:
+class TargetAvailability:
     """One target in a period: its spans, the times that they add up to, and the totals of its tests."""
 
     spans: Sequence[Span]
@@ -105,20 +105,20 @@ class TargetPeriod:
     totals: Totals
 
 
-def target_period(
+def target_availability(
     transitions: Iterable[Transition],
     health: Health,
     totals: Totals,
     period: Period,
     gaps: Sequence[tuple[datetime, datetime]],
-) -> TargetPeriod:
+) -> TargetAvailability:
     """What a target was in a period: the one place where availability is computed.
 
     `health` is the present one. Of `totals`, only the number of inconclusive tests counts here: each takes a tick off
     the time up, since what is inconclusive at a tick is tested again at the next.
     """
     found = spans(transitions, health.state, health.since, period, gaps)
-    return TargetPeriod(found, times(found, totals.inconclusive * TICK), totals)
+    return TargetAvailability(found, times(found, totals.inconclusive * TICK), totals)
 
 
 def spans(

@@ -9,7 +9,7 @@ from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso
 from popwatch.model.totals import Totals
-from popwatch.reports.availability import Outage, Period, Span, TargetPeriod, Times, total
+from popwatch.reports.availability import Outage, Period, Span, TargetAvailability, Times, total
 from popwatch.reports.totals import merge
 
 REMOVED_NAMED = 20
@@ -61,7 +61,7 @@ class ReportInput:
     """What the tables hold, by target: its record, its period, and what people did about it."""
 
     records: Mapping[str, Record]
-    periods: Mapping[str, TargetPeriod]
+    periods: Mapping[str, TargetAvailability]
     interventions: Mapping[str, Sequence[InterventionEvent]] = field(default_factory=dict)
 
 
@@ -76,13 +76,13 @@ def make_report(
     return FleetReport(period, now, lines, groups, _sum(lines, ""), missing)
 
 
-def missing_parts(period: Period, now: datetime, records_kept: timedelta) -> list[str]:
+def missing_parts(period: Period, now: datetime, history_kept: timedelta) -> list[str]:
     """A sentence about the part of a period that is older than what History keeps; none if nothing is."""
-    oldest = now - records_kept
+    oldest = now - history_kept
     if period.begin >= oldest:
         return []
     return [
-        f"Transitions and totals are kept for {records_kept.days} days. Before {oldest:%Y-%m-%d %H:%M} UTC, "
+        f"Transitions and totals are kept for {history_kept.days} days. Before {oldest:%Y-%m-%d %H:%M} UTC, "
         "only the state that lasted until then is known; the rest counts as untested."
     ]
 
@@ -179,7 +179,7 @@ def outage_to_json(outage: Outage) -> dict[str, Any]:
 
 
 def intervention_to_json(event: InterventionEvent) -> dict[str, Any]:
-    """A event for programs."""
+    """An event for programs."""
     return {
         "action": event.action.value,
         "at": iso(event.at),

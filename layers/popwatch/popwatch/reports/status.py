@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-from popwatch.decisions.schedule import SILENT_AFTER, longest_notice, next_slot
+from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.model.health import Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
@@ -112,8 +112,8 @@ def overall_status(targets: Sequence[TargetStatus], swept_at: datetime | None, n
 
 
 def has_stopped(swept_at: datetime | None, now: datetime) -> bool:
-    """Whether popwatch itself has stopped: no sweep has been completed for `SILENT_AFTER`."""
-    return swept_at is None or now - swept_at > SILENT_AFTER
+    """Whether popwatch itself has stopped: no sweep has been completed for `STOPPED_AFTER`."""
+    return swept_at is None or now - swept_at > STOPPED_AFTER
 
 
 def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "silenced_why": silence.why if silence else None,
         "acknowledged_by": acknowledged.by if acknowledged else None,
         "acknowledged_why": acknowledged.why if acknowledged else None,
-        "longest_notice_seconds": int(longest_notice(policy, target.max_test_seconds).total_seconds()),
+        "longest_notice_seconds": int(longest_time_to_alert(policy, target.max_test_seconds).total_seconds()),
         "problems": [problem.explanation for problem in target.problems],
         "remarks": status.remarks(now),
     }

@@ -243,7 +243,7 @@ class BatchTester:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
-        next_tick: that tick reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
+        next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
         detection.
         """
         if self._clock() >= self._batch.next_tick:

@@ -6,7 +6,7 @@ This order guarantees at-least-once delivery:
    one item.
 2. Put the transition into History.
 3. Publish the alert.
-4. InterventionEvent in History that SNS accepted it.
+4. Put an item into History that says SNS accepted it.
 5. Remove what has been delivered from the record's outbox.
 
 A process that dies after 1 leaves the rest in the outbox, and a later sweep delivers it. One that dies between 3 and 4

@@ -17,7 +17,7 @@ from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, HourOfBatch, split
 from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
-from popwatch.decisions.schedule import SILENT_AFTER, is_stale
+from popwatch.decisions.schedule import STOPPED_AFTER, is_stale
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import Record
@@ -83,7 +83,7 @@ class Edges:
 class Sweep:
     """One invocation's work. `writer` names it; `end_by`, by the monotonic clock, is when its tests must have ended.
 
-    A sweep that comes more than `silent_after` after the last one records that popwatch itself had stopped.
+    A sweep that comes more than `stopped_after` after the last one records that popwatch itself had stopped.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class Sweep:
         writer: str,
         end_by: float,
         clock: Callable[[], datetime],
-        silent_after: timedelta = SILENT_AFTER,
+        stopped_after: timedelta = STOPPED_AFTER,
     ) -> None:
         self._edges, self._store, self._settings = edges, edges.store, settings
-        self._end_by, self._clock, self._silent_after = end_by, clock, silent_after
+        self._end_by, self._clock, self._silent_after = end_by, clock, stopped_after
         self._committer = Committer(
             edges.store,
             edges.alert_topic,

@@ -11,10 +11,10 @@ from popwatch.aws.store import Store
 from popwatch.model.records import EventKind, HistoryEvent, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
-from popwatch.queries.availability import FleetPeriod, InconclusiveTests, read_periods
+from popwatch.queries.availability import FleetAvailability, InconclusiveTests, read_periods
 from popwatch.queries.history import event_to_json, read_samples
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
-from popwatch.reports.availability import Period, TargetPeriod, by_day
+from popwatch.reports.availability import Period, TargetAvailability, by_day
 from popwatch.reports.report import outage_to_json
 from popwatch.reports.status import CheckStatus, TargetStatus, overall_status, target_status_to_json
 from popwatch.reports.totals import add_up_one
@@ -97,7 +97,7 @@ class Views:
             "events": [_without_texts(event) for event in events[:MOST_EVENTS]],
         }
 
-    def _read_periods(self, snapshot: StatusSnapshot, targets: Iterable[TargetStatus]) -> FleetPeriod:
+    def _read_periods(self, snapshot: StatusSnapshot, targets: Iterable[TargetStatus]) -> FleetAvailability:
         """The last 90 days of those targets."""
         checkpoint, period = snapshot.fleet_status.checkpoint, Period(snapshot.at - TIMELINE, snapshot.at)
         records = {status.target.target_id: Record(status.target.target_id, health=status.health) for status in targets}
@@ -118,7 +118,7 @@ class Views:
         return sorted(kept.items(), key=itemgetter(0))
 
 
-def _timeline(period: TargetPeriod) -> dict[str, Any]:
+def _timeline(period: TargetAvailability) -> dict[str, Any]:
     """Availability and number of outages of a period, and the seconds of each day by what they count as."""
     return {
         "availability": period.times.availability,
