@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
@@ -15,16 +17,18 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import OPERATIONS
-from popwatch.aws.store import Store, SweepCheckpoint, Tables
+from popwatch.aws.store import LONGEST_ID, Store, SweepCheckpoint, Tables
+from popwatch.model.fields import FIELDS
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, Record
-from popwatch.model.samples import Sample
-from popwatch.model.text import iso
+from popwatch.model.samples import LARGEST_STORED, REASON_KEPT, Sample
+from popwatch.model.text import iso, truncate
 from popwatch.model.totals import Totals
 from popwatch.queries.history import event_to_json
 from tests.integration.world import MINUTE, NOON, TABLES, World
+from tests.item_sizes import LARGEST_ITEM, size_of_item, size_of_value
 
 
 class Body(BytesIO):
@@ -209,6 +213,84 @@ def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
     assert len(parts) > 1
     assert {name for _, part in parts for name in part} == set(totals)
     assert {hour for hour, _ in parts} == {NOON}
+
+
+LONGEST_IDS = [f"{number:03}" + "ä" * ((LONGEST_ID - 3) // 2) + "x" for number in range(800)]
+"""Ids of a whole batch, each as long as one may be."""
+
+WORST = Sample(
+    error=ErrorCode.MISSING_FIELDS,
+    reason="invalid-field: " + ", ".join(field.name for field in FIELDS),
+    in_maintenance=True,
+    inconclusive=True,
+)
+"""The largest sample: of a target whose fields are all wrong."""
+
+
+@pytest.mark.parametrize(
+    ("length", "result"),
+    [
+        pytest.param(LONGEST_ID, lambda number: WORST if number % 3 else Sample(123.0), id="longest"),
+        pytest.param(450, lambda _: WORST, id="long"),
+        pytest.param(8, lambda _: WORST, id="usual"),
+    ],
+)
+def test_samples_of_any_ids_come_back_whole(world: World, length: int, result: Callable[[int], Sample]) -> None:
+    """However long ids are and whatever tests found: DynamoDB takes each item, and each reader finds every sample."""
+    ids = [name.encode()[:length].decode("utf-8", "ignore") for name in LONGEST_IDS]
+    samples = {name: result(number) for number, name in enumerate(ids)}
+    world.store.put_samples(1, 0, NOON, "g", samples)
+    items = [item for page in _pages_of_samples(world) for item in page["Items"]]
+    assert (len(items) == 1) == (length < 300)
+    for item in items:
+        assert size_of_item(item) < LARGEST_ITEM
+        assert all(1 + size_of_value(sample) <= LARGEST_STORED for sample in item["results"]["M"].values())
+    kept = {name: replace(found, reason=truncate(found.reason, REASON_KEPT)) for name, found in samples.items()}
+    for read in (
+        list(world.store.read_samples(1, 0, NOON, NOON + MINUTE)),
+        world.store.read_newest_samples(1, 0, len(items)),
+        list(world.store.read_samples_back(1, 0, NOON)),
+    ):
+        assert {tick for tick, _ in read} == {NOON}
+        assert sum(len(part) for _, part in read) == 800
+        assert {name: found for _, part in read for name, found in part.items()} == kept
+    [only] = [part for _, part in world.store.read_samples(1, 0, NOON, NOON + MINUTE, ids[-1]) if part]
+    assert only == {ids[-1]: kept[ids[-1]]}
+
+
+def _pages_of_samples(world: World) -> Iterable[Any]:
+    values = {":pk": {"S": "samples#1#0"}}
+    return world.dynamodb.get_paginator("query").paginate(
+        TableName="History", KeyConditionExpression="pk = :pk", ExpressionAttributeValues=values
+    )
+
+
+def test_samples_of_a_repeated_message_replace_its_own(world: World) -> None:
+    """A message that comes twice, and finds something else the second time, leaves each target's sample once."""
+    for found in (Sample(12.5), WORST, Sample(12.5)):
+        world.store.put_samples(1, 0, NOON, "g", dict.fromkeys(reversed(LONGEST_IDS), found))
+    parts = [part for _, part in world.store.read_samples(1, 0, NOON, NOON + MINUTE)]
+    assert sum(map(len, parts)) == 800
+    assert {sample for part in parts for sample in part.values()} == {Sample(12.5)}
+
+
+@pytest.mark.skipif("POPWATCH_TEST_DYNAMODB" not in os.environ, reason="only Amazon's DynamoDB counts as its docs say")
+def test_dynamodb_refuses_what_its_arithmetic_says(world: World) -> None:
+    """The largest item is taken, and one byte more is not: what the sizes above are measured by."""
+    item: dict[str, Any] = {
+        "pk": {"S": "samples#1#0"},
+        "sk": {"S": "largest"},
+        "results": {
+            "M": {"a": {"N": "12.5"}, "b": {"M": {"error": {"S": "timed-out"}, "maintenance": {"BOOL": True}}}}
+        },
+        "expires_at": {"N": "1790000000"},
+    }
+    item["filler"] = {"S": "x" * (LARGEST_ITEM - size_of_item(item) - len("filler"))}
+    assert size_of_item(item) == LARGEST_ITEM
+    world.dynamodb.put_item(TableName="History", Item=item)
+    item["filler"]["S"] += "x"
+    with pytest.raises(ClientError, match="ValidationException"):
+        world.dynamodb.put_item(TableName="History", Item=item)
 
 
 def test_notes_are_events_of_their_target(world: World) -> None:

@@ -2,7 +2,7 @@
 
 Targets   target_id                                   the user's; read, never written
 Status    target_id                                   one record per target; `_sweep` holds the last completed tick
-History   samples#N#B      <tick>#<group>             results of one message: target -> rtt_ms, or a map if not a pass
+History   samples#N#B      <tick>#<group>[#<part>]    results of one message: target -> rtt_ms, or a map if not a pass
           hours#N#B        <hour>#<part>              an hour of a batch: target -> its totals, as JSON
           days#N#B         <day>#<part>               a day (UTC) of a batch, likewise
           target#ID        transition#<tick>#<version>
@@ -32,7 +32,7 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import Message
 from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, OutboxEntry, PublishedAlert, Record
-from popwatch.model.samples import Sample, from_stored, to_stored
+from popwatch.model.samples import LARGEST_STORED, Sample, from_stored, to_stored
 from popwatch.model.serialization import deserialize, serialize, stored_as
 from popwatch.model.text import iso
 from popwatch.model.totals import Totals
@@ -40,8 +40,12 @@ from popwatch.model.totals import Totals
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TOTALS_BYTES = 350_000
-"""The largest item of totals, since DynamoDB takes 400 KB. The rest goes into further items."""
+ITEM_BYTES = 350_000
+"""Samples or totals of one item, by their names and values; the rest goes into further items.
+
+DynamoDB takes 400 KB (409,600 bytes), with an item's key, the names of its attributes, and 1 byte for each element:
+docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+"""
 
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
@@ -219,10 +223,17 @@ class Store:
         return "Item" in answer
 
     def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
-        """Write the samples of one message; `group` tells them from those of other messages of the same tick."""
-        key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}"}
-        results = {target_id: to_stored(sample) for target_id, sample in samples.items()}
-        self._put_history(key, {"results": results}, self._tables.samples_kept, tick)
+        """Write the samples of one message; `group` tells them from those of other messages of the same tick.
+
+        They are one item, or several if the targets' ids are long. Which samples are in which item depends on the ids
+        only: a message that is processed again, with other results, replaces the same items.
+        """
+        names = sorted(samples)
+        sizes = [len(name.encode()) + LARGEST_STORED for name in names]
+        for number, part in enumerate(chunks(sizes, ITEM_BYTES)):
+            key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}" + (f"#{number}" if number else "")}
+            results = {name: to_stored(samples[name]) for name in names[part]}
+            self._put_history(key, {"results": results}, self._tables.samples_kept, tick)
 
     def read_samples(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
@@ -354,7 +365,7 @@ class Store:
     def _put_totals(self, pk: str, begin: datetime, totals: TargetTotals) -> None:
         packed = [(name, json.dumps(serialize(found), separators=(",", ":"))) for name, found in totals.items()]
         sizes = [len(name.encode()) + len(text) for name, text in packed]
-        for number, some in enumerate(chunks(sizes, TOTALS_BYTES)):
+        for number, some in enumerate(chunks(sizes, ITEM_BYTES)):
             key = {"pk": pk, "sk": f"{iso(begin)}#{number}"}
             self._put_history(key, {"totals": dict(packed[some])}, self._tables.history_kept, begin)
 

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.text import truncate
 
 Stored = float | Mapping[str, object]
 """A sample in its item: the bare rtt in ms of a pass, a map of anything else."""
+
+
+REASON_KEPT = 100
+"""Characters of a reason in a sample: that of a target with many wrong fields names them all."""
+
+LARGEST_STORED = 200
+"""Bytes that a sample takes in an item of DynamoDB at most, beside its target's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,8 @@ def to_stored(sample: Sample) -> Stored:
     """A sample as History keeps it. Terse, since a fleet writes tens of thousands an hour."""
     if sample.error is not None:
         flags = {"maintenance": sample.in_maintenance, "inconclusive": sample.inconclusive}
-        return {"error": sample.error.value, "reason": sample.reason} | {name: True for name in flags if flags[name]}
+        reason = truncate(sample.reason, REASON_KEPT)
+        return {"error": sample.error.value, "reason": reason} | {name: True for name in flags if flags[name]}
     rtt_ms = sample.rtt_ms or 0.0
     return {"rtt_ms": rtt_ms, "degraded": sample.degraded} if sample.degraded else rtt_ms
 
