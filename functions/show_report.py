@@ -1,7 +1,6 @@
 """The function behind the page's URL: sign-in, page, JSON API and `/metrics`, read from the tables."""
 
 import base64
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -9,11 +8,11 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from popwatch.aws.sign_in_limits import SignInLimits
 from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
 from popwatch.web.authentication import Authentication, Secret
@@ -23,7 +22,7 @@ from popwatch.web.views import Views
 
 REFRESH_SECONDS = 15.0
 SECRET_SECONDS = 60
-"""How long an old password is still accepted after it was changed."""
+"""How long an old password is still accepted, and a new one refused, after it was changed."""
 
 _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 3}
@@ -62,7 +61,6 @@ def _from_url(event: Mapping[str, Any]) -> Request:
         headers=headers,
         cookies=cookies_of("; ".join(event.get("cookies") or ()) or headers.get("cookie", "")),
         body=body,
-        source=str(http.get("sourceIp", "")),
     )
 
 
@@ -92,13 +90,14 @@ def _site() -> Site:
     secrets = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=_CALLS))
 
     def read_secret() -> Secret:
-        secret = json.loads(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
-        return Secret(secret["password"], secret["key"])
+        return Secret.parse(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
 
     tables = Tables(settings.targets_table, settings.status_table, settings.history_table)
     views = Views(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
-    return Site(
-        views,
-        Authentication(read_secret, SignInLimits(dynamodb, settings.history_table), _clock),
-        refresh_seconds=REFRESH_SECONDS,
-    )
+    return Site(views, Authentication(read_secret, _clock, _count_refusal), refresh_seconds=REFRESH_SECONDS)
+
+
+def _count_refusal() -> None:
+    """Count a wrong password in the metric `RefusedSignIns`, which does not exist before the first one."""
+    with single_metric(name="RefusedSignIns", unit=MetricUnit.Count, value=1):
+        pass

@@ -130,5 +130,4 @@ def _request(handler: BaseHTTPRequestHandler, body: str) -> Request:
         headers={name.lower(): value for name, value in handler.headers.items()},
         cookies=cookies_of(handler.headers.get("Cookie", "")),
         body=body,
-        source=str(handler.client_address[0]),
     )

@@ -9,18 +9,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.page_password import read_password
 from tests.browser.conftest import SERVER_ENDS, Open
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(300)]
 
-PASSWORD = "correct-horse-battery"
-
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with Deployed.running(PROJECT, tmp_path_factory.mktemp("stack"), ReportPassword=PASSWORD) as found:
+    with Deployed.running(PROJECT, tmp_path_factory.mktemp("stack"), Page="on") as found:
         yield found
 
 
@@ -41,7 +40,7 @@ def test_both_ways_show_what_a_sweep_has_found(
                 url_id = urlsplit(deployed.local.outputs["ReportUrl"]).netloc.split(".")[0]
                 near = open_page(local, allow=SERVER_ENDS)
                 far = open_page(f"{deployed.local.endpoint}/_aws/lambda-url/{url_id}/")
-                far.fill("#password", PASSWORD)
+                far.fill("#password", read_password(deployed.installation))
                 far.keyboard.press("Enter")
                 for page in (near, far):
                     page.wait_for_selector(".target .state.up")

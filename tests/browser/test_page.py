@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.sign_in_limits import SignInLimits
 from popwatch.aws.store import SweepCheckpoint
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
@@ -175,8 +174,7 @@ def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: An
 
 
 def authentication_of(world: World) -> Authentication:
-    limits = SignInLimits(world.dynamodb, "History")
-    return Authentication(lambda: Secret(PASSWORD, "key"), limits, lambda: world.now)
+    return Authentication(lambda: Secret(PASSWORD), lambda: world.now, lambda: None)
 
 
 def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:

@@ -42,6 +42,7 @@ TARGETS: tuple[dict[str, Any], ...] = (
     },
     {"target_id": "mail-oslo", "name": "Mail Oslo", "host": "192.0.2.9", "delay_up": 300, "group": "staff"},
 )
+PASSWORD = "".join("Ab0"[number % 3] for number in range(32))
 SMS_POLICY = {"alert_number": [{"numeric": [">=", 2]}]}
 
 
@@ -86,6 +87,10 @@ class Night(World):
             "TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History",
             "AlertTopicArn": self.topic, "SamplesDays": "30", "RecordsDays": "400",
         }  # fmt: skip
+        secret = boto3.client("secretsmanager", region_name="us-east-1").create_secret(
+            Name="page", SecretString=PASSWORD
+        )
+        outputs |= {"ReportSecretArn": secret["ARN"], "ReportUrl": "https://abcdefgh.lambda-url.us-east-1.on.aws/"}
         return [{"Outputs": [{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()]}]
 
     def _unsubscribe_the_queue(self) -> None:

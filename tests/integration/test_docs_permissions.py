@@ -34,6 +34,8 @@ COMMANDS = {
         "targets remove new",
         "targets show mail-rome",
     ],
+    "`page --password`": ["page --password"],
+    "`page --new-password`": ["page --new-password"],
     "`history`": ["history mail-berlin --since 90m"],
     "`simulate` with a target": ["simulate mail-berlin"],
     "`alert-test`": ["alert-test mail-berlin"],

@@ -1,4 +1,4 @@
-"""The page's server and views over tables: routes, caches, limits of sign-ins under many at once."""
+"""The page's server and views over tables: routes and caches."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from popwatch.aws.sign_in_limits import MOST_OF_ALL, MOST_PER_NETWORK, WINDOW, SignInLimits
 from popwatch.aws.store import Store
 from popwatch.model.samples import Sample
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import LATEST, Views
 from tests.integration.fleet import page_of, put_fleet
-from tests.integration.world import TABLES, World, new_world
+from tests.integration.world import TABLES, World
 
 
 def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -85,13 +84,6 @@ def test_readings_of_a_target(world: World) -> None:
     assert all("email" not in event for event in plain["events"])
 
 
-@pytest.fixture
-def true_world(endpoint: str) -> Iterator[World]:
-    """A world over a DynamoDB that counts capacity by size, and whose writes are one at a time."""
-    with new_world(endpoint=endpoint) as found:
-        yield found
-
-
 class RecordingStore(Store):
     """Records since when samples are read."""
 
@@ -131,25 +123,3 @@ def test_many_that_look_read_once(world: World) -> None:
     reads = world.store.capacity.read["Targets"]
     found.answer(Request("GET", "/metrics"))
     assert world.store.capacity.read["Targets"] == reads
-
-
-def test_guesses_of_many_at_once_are_few(true_world: World) -> None:
-    """Fifty attempts at once get no more than the limit; the next window and other networks are not affected."""
-    world = true_world
-    limits = SignInLimits(world.dynamodb, "History")
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: limits.count_attempt("192.0.2.1", world.now), range(50)))
-    assert sum(found) == MOST_PER_NETWORK
-    assert limits.count_attempt("192.0.2.2", world.now)
-    assert limits.count_attempt("192.0.2.1", world.now + WINDOW)
-    limits.reset("192.0.2.1", world.now)
-    assert limits.count_attempt("192.0.2.1", world.now)
-
-
-def test_guesses_of_many_networks_are_few(world: World) -> None:
-    """After too many wrong passwords in all, no one is admitted until the next window."""
-    limits = SignInLimits(world.dynamodb, "History")
-    for _ in range(MOST_OF_ALL):
-        limits.count_wrong(world.now)
-    assert not limits.count_attempt("192.0.2.9", world.now)
-    assert limits.count_attempt("192.0.2.9", world.now + WINDOW)

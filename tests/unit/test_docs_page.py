@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-from popwatch.aws.sign_in_limits import MOST_OF_ALL, MOST_PER_NETWORK, WINDOW
 from popwatch.web.authentication import SESSION
 from popwatch.web.metrics import FAMILIES
 from popwatch.web.views import MOST_TIMELINES
@@ -20,9 +19,6 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_limits_are_those_of_the_code() -> None:
-    """The limit of attempts, the session, the number of timelines."""
-    assert f"{MOST_PER_NETWORK} wrong attempts from one address (or IPv6 /64) in 15 minutes" in PROSE
-    assert f"and {MOST_OF_ALL} from all addresses" in PROSE
-    assert WINDOW.total_seconds() == 15 * 60
+    """The session, the number of timelines."""
     assert f"a signed cookie for {int(SESSION.total_seconds() // 3600)} hours" in PROSE
     assert f"`timeline` of up to {MOST_TIMELINES} targets" in PROSE

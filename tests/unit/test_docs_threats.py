@@ -94,7 +94,7 @@ def test_nothing_is_on_everything() -> None:
 
 
 def test_conditions_are_those_that_threats_assumes() -> None:
-    """Conditions: the page writes its own keys only, topics and schedules serve only this account."""
+    """Conditions: topics and schedules serve only this account."""
     template = yaml.load((PROJECT / "template.yaml").read_text("utf-8"), Template)
     found = {
         f"{place}.{statement.get('Sid', 'AssumeRole')}": statement["Condition"]
@@ -106,5 +106,4 @@ def test_conditions_are_those_that_threats_assumes() -> None:
     assert found == {
         "OperatorTopicPolicy.AlarmsPublish": account,
         "ScheduleRole.AssumeRole": account,
-        "ShowReportRole.CountSignIns": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["sign-in#*"]}},
     }

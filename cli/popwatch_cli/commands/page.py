@@ -1,22 +1,25 @@
-"""`popwatch page`: serves the page on 127.0.0.1, with the user's own AWS credentials."""
+"""`popwatch page`: serves the page on 127.0.0.1, with the user's own AWS credentials; and the password of its URL."""
 
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 from popwatch_cli.installation import Installation, find
+from popwatch_cli.page_password import read_password, replace_password
 from popwatch_cli.web_server import served
 
 USUAL_PORT = 8110
 REFRESH_SECONDS, LOCAL_REFRESH_SECONDS = 15.0, 2.0
 """Each refresh reads two tables, which AWS charges for; on a local stack it is free."""
+
+Password = Literal["show", "replace"]
 
 
 @click.command()
@@ -28,22 +31,52 @@ REFRESH_SECONDS, LOCAL_REFRESH_SECONDS = 15.0, 2.0
     help="TCP port; 0 chooses a free one.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+@click.option(
+    "--password",
+    "wanted",
+    flag_value="show",
+    type=str,
+    help="Print the password of the stack's page and its URL; serve nothing.",
+)
+@click.option(
+    "--new-password", "wanted", flag_value="replace", type=str, help="Give that page another password, and print it."
+)
 @click.pass_obj
-def page(choice: Any, *, port: int, opens: bool) -> None:
+def page(choice: Any, *, port: int, opens: bool, wanted: Password | None) -> None:
     """Serve the page on 127.0.0.1 until Ctrl-C: states, history, a JSON API, /metrics.
 
     It reads the stack's tables with your own AWS credentials. Nothing is deployed, and nothing is public.
 
+    A stack that was deployed with Page=on has its page at a URL as well. --password prints that page's password.
+    --new-password replaces it: within a minute the page accepts the new one only, and everyone is signed out.
+
     \b
     Examples:
       popwatch page --open
+      popwatch page --password
       popwatch --local page
     """
-    with page_of(find(choice), port) as address:
+    installation = find(choice)
+    if wanted:
+        _tell_password(installation, wanted)
+        return
+    with page_of(installation, port) as address:
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
         Event().wait()
+
+
+def _tell_password(installation: Installation, wanted: Password) -> None:
+    """Print the password alone to the standard output, so that a program can take it, and what to know beside it."""
+    if wanted == "show":
+        password = read_password(installation)
+        note = "This is the password of"
+    else:
+        password = replace_password(installation)
+        note = "Within a minute this password alone is accepted, and all sessions end, at"
+    click.echo(f"{note} {installation.outputs['ReportUrl']}:", err=True)
+    click.echo(password)
 
 
 @contextmanager

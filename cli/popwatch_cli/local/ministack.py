@@ -1,16 +1,20 @@
 """The local AWS: MiniStack, in a process of its own that ends with its parent.
 
-`python -m popwatch_cli.local.ministack`, configured by the environment that `stack` gives it. It corrects four
-differences between MiniStack and AWS: MiniStack does not fill in the context attributes in a schedule's input, of which
-popwatch needs the scheduled time (AWS: managing-schedule-context-attributes); it leaves parameters of type Number as
-strings, where CloudFormation makes numbers of them; it creates a template's tables without their expiry (TTL) and
-point-in-time recovery; and it lets two stacks have one schedule, where Scheduler refuses a name that its group has
-already (AWS: CreateSchedule, ConflictException) and CloudFormation replaces a schedule whose name changes (AWS:
-aws-resource-scheduler-schedule).
+`python -m popwatch_cli.local.ministack`, configured by the environment that `stack` gives it. It corrects these
+differences between MiniStack and AWS:
+
+- MiniStack does not fill in the context attributes in a schedule's input, of which popwatch needs the scheduled time
+  (AWS: managing-schedule-context-attributes);
+- it leaves parameters of type Number as strings, where CloudFormation makes numbers of them;
+- it creates a template's tables without their expiry (TTL) and point-in-time recovery;
+- it lets two stacks have one schedule, where Scheduler refuses a name that its group has already (AWS: CreateSchedule,
+  ConflictException) and CloudFormation replaces a schedule whose name changes (AWS: aws-resource-scheduler-schedule);
+- it puts punctuation into a generated secret whose template excludes it.
 """
 
 import os
 import signal
+import string
 import sys
 import threading
 from datetime import UTC, datetime
@@ -71,10 +75,20 @@ def update_schedule(
     return updated
 
 
+def without_punctuation(properties: dict[str, Any]) -> dict[str, Any]:
+    """A secret's properties with the punctuation listed that `ExcludePunctuation` excludes."""
+    rules = properties.get("GenerateSecretString")
+    if not rules or not rules.get("ExcludePunctuation"):
+        return properties
+    excluded = rules.get("ExcludeCharacters", "") + string.punctuation
+    return {**properties, "GenerateSecretString": {**rules, "ExcludeCharacters": excluded}}
+
+
 def main() -> None:
     """Run until a signal arrives, or until the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     invoke, limit = eventbridge._invoke_target, lambda_svc._sqs_esm_concurrency
+    generate = provisioners._sm_secret_string
     tables = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
     create = tables["create"]
 
@@ -97,6 +111,7 @@ def main() -> None:
         "update_with_logical_id": True,
     }
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
+    provisioners._sm_secret_string = lambda properties: generate(without_punctuation(properties))
     sys.argv = sys.argv[:1]
     app.main()
 

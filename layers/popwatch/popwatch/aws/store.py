@@ -1,4 +1,4 @@
-"""The three tables. Only this module knows their keys and items, except the sign-ins that `sign_in_limits` counts.
+"""The three tables. Only this module knows their keys and items.
 
 Targets   target_id                                   the user's; read, never written
 Status    target_id                                   one record per target; `_sweep` holds the last completed tick

@@ -1,19 +1,21 @@
-"""Authentication by password: sign-in, the signed session cookie, HTTP Basic for programs, and the limit of attempts.
+"""Authentication by password: sign-in, the signed session cookie, and HTTP Basic for programs.
 
-A person signs in once and gets a cookie; a program sends the password with each request (RFC 7617, any user name). An
-attempt is counted before the password is compared. Passwords are compared as digests in constant time.
+A person signs in once and gets a cookie; a program sends the password with each request (RFC 7617, any user name).
+Passwords are compared as digests in constant time. Nothing limits attempts: the password is generated and too long to
+be guessed.
 """
 
 import base64
 import hmac
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum, auto
 from hashlib import sha256
+from typing import Self
 
-from popwatch.aws.sign_in_limits import SignInLimits, seconds_left
-from popwatch.web.http import Request, Response
+from popwatch.web.http import Request
 
 COOKIE = "__Host-popwatch"
 """With the prefix `__Host-` browsers accept it only over TLS, from this host, for all its paths (RFC 6265bis 4.1.3)."""
@@ -24,60 +26,63 @@ LONGEST_PASSWORD = 1024
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The password, and the key that signs cookies. A new password makes old cookies invalid."""
+    """The password, from which the key that signs cookies derives: a new password makes old cookies invalid."""
 
     password: str = field(repr=False)
-    key: str = field(repr=False)
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The secret of a `SecretString`: the password itself, or JSON with `password` as stacks had it before.
 
-class Access(Enum):
-    """Whether a request is answered; RATE_LIMITED after too many wrong passwords."""
+        Raises ValueError, without the text, if there is no password in it: an empty one anyone could send.
+        """
+        password: object = text
+        if text.startswith("{"):
+            password = None
+            with suppress(ValueError):
+                password = json.loads(text).get("password")
+        if not isinstance(password, str) or not password:
+            raise ValueError("The page's secret has no password: make another with `popwatch page --new-password`.")
+        return cls(password)
 
-    GRANTED = auto()
-    DENIED = auto()
-    RATE_LIMITED = auto()
+    @property
+    def key(self) -> bytes:
+        """The key that signs cookies, 32 bytes."""
+        return hmac.new(self.password.encode(), b"popwatch: the key that signs cookies", sha256).digest()
 
 
 class Authentication:
-    """Authentication of a page that the whole internet can reach."""
+    """Authentication of a page that the whole internet can reach; `refused` is called for each wrong password."""
 
-    def __init__(self, read_secret: Callable[[], Secret], limits: SignInLimits, clock: Callable[[], datetime]) -> None:
-        self._read_secret, self._limits, self._clock = read_secret, limits, clock
+    def __init__(
+        self, read_secret: Callable[[], Secret], clock: Callable[[], datetime], refused: Callable[[], None]
+    ) -> None:
+        self._read_secret, self._clock, self._refused = read_secret, clock, refused
 
-    def check(self, request: Request) -> Access:
+    def admits(self, request: Request) -> bool:
         """Whether a request has a valid cookie or the password."""
         token = request.cookies.get(COOKIE, "")
         if token and is_valid(token, self._read_secret(), self._clock()):
-            return Access.GRANTED
+            return True
         password = password_of(request.headers.get("authorization", ""))
-        return Access.DENIED if password is None else self._check_password(password, request.source)
+        return password is not None and self._check_password(password)
 
-    def sign_in(self, request: Request, password: str) -> tuple[Access, str]:
-        """Check a password; with access the cookie to set, else an empty string."""
-        access = self._check_password(password, request.source)
-        if access is not Access.GRANTED:
-            return access, ""
+    def sign_in(self, password: str) -> str | None:
+        """The cookie to set if the password is right, else None."""
+        if not self._check_password(password):
+            return None
         token = new_token(self._read_secret(), self._clock())
-        return access, _cookie(token, int(SESSION.total_seconds()))
+        return _cookie(token, int(SESSION.total_seconds()))
 
     def sign_out(self) -> str:
         """The cookie that deletes the session cookie."""
         return _cookie("", 0)
 
-    def too_many_attempts(self) -> Response:
-        """The response to RATE_LIMITED."""
-        wait = str(seconds_left(self._clock()))
-        return Response(429, b"Too many wrong passwords. Wait, then try again.\n", headers={"Retry-After": wait})
-
-    def _check_password(self, password: str, source: str) -> Access:
-        now = self._clock()
-        if not self._limits.count_attempt(source, now):
-            return Access.RATE_LIMITED
+    def _check_password(self, password: str) -> bool:
         if is_same(password[:LONGEST_PASSWORD], self._read_secret().password):
-            self._limits.reset(source, now)
-            return Access.GRANTED
-        self._limits.count_wrong(now)
-        return Access.DENIED
+            return True
+        self._refused()
+        return False
 
 
 def new_token(secret: Secret, now: datetime) -> str:
@@ -118,8 +123,7 @@ def _digest(text: str) -> bytes:
 
 
 def _signature(secret: Secret, expires: str) -> str:
-    key = f"{secret.key}:{secret.password}".encode()
-    digest = hmac.new(key, f"popwatch session until {expires}".encode("utf-8", "replace"), sha256).digest()
+    digest = hmac.new(secret.key, f"popwatch session until {expires}".encode("utf-8", "replace"), sha256).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 

@@ -34,7 +34,7 @@ SECURITY = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request. `path` begins with `/`; headers have lower-case names; `source` is the client's address."""
+    """A request. `path` begins with `/`; headers have lower-case names."""
 
     method: str
     path: str
@@ -42,7 +42,6 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: str = field(default="", repr=False)
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from urllib.parse import unquote
 
-from popwatch.web.authentication import Access, Authentication
+from popwatch.web.authentication import Authentication
 from popwatch.web.http import LARGEST_BODY, Request, Response, query_of
 from popwatch.web.metrics import media_type, to_metrics
 from popwatch.web.views import Views
@@ -44,14 +44,8 @@ class Site:
             return _post(self._authentication, request)
         if request.method not in ("GET", "HEAD"):
             return Response(405, b"Only GET and HEAD are allowed here.\n", headers={"Allow": "GET, HEAD"})
-        if self._authentication and path not in PUBLIC:
-            match self._authentication.check(request):
-                case Access.RATE_LIMITED:
-                    return self._authentication.too_many_attempts()
-                case Access.DENIED:
-                    return _denied(request)
-                case Access.GRANTED:
-                    pass
+        if self._authentication and path not in PUBLIC and not self._authentication.admits(request):
+            return _denied(request)
         return _asset(request) if path in ASSETS else self._data(request)
 
     def _data(self, request: Request) -> Response:
@@ -82,11 +76,8 @@ def _post(authentication: Authentication, request: Request) -> Response:
         return Response(413, b"The request is too large.\n")
     match request.path:
         case "/sign-in":
-            access, cookie = authentication.sign_in(request, _password_in(request.body))
-            if access is Access.RATE_LIMITED:
-                limited = authentication.too_many_attempts()
-                return _sign_in_page(limited.body.decode(), limited.status).with_headers(limited.headers)
-            if access is Access.DENIED:
+            cookie = authentication.sign_in(_password_in(request.body))
+            if cookie is None:
                 return _sign_in_page("The password is wrong.", 401)
             return Response.redirect("./", **{"Set-Cookie": cookie})
         case "/sign-out":

@@ -1,0 +1,95 @@
+"""The page's resources as AWS's own translator makes them, before and after its URL became plain CloudFormation.
+
+An update must change none of what gives a page its address and its callers their permission, nor replace its secret.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from samcli.commands.deploy.auth_utils import auth_per_resource
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+from tests.older_versions import FLAT_VERSION, PROJECT, unpack
+from tests.unit.test_template_upgrade import replacing
+
+Resources = Mapping[str, Any]
+
+URL = (
+    "ShowReportFunctionUrl",
+    "ShowReportFunctionUrlPublicPermissions",
+    "ShowReportFunctionURLInvokeAllowPublicAccess",
+)
+PAGE = {*URL, "ReportSecret", "ShowReportFunction", "ShowReportLog", "ShowReportRole"}
+
+
+@pytest.fixture(scope="module")
+def old_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template in which SAM made the URL."""
+    return unpack(tmp_path_factory.mktemp("old"), "template.yaml", version=FLAT_VERSION) / "template.yaml"
+
+
+@pytest.fixture(scope="module")
+def old(old_template: Path) -> Resources:
+    return translated(old_template)
+
+
+@pytest.fixture(scope="module")
+def new() -> Resources:
+    return translated(PROJECT / "template.yaml")
+
+
+def translated(path: Path) -> Resources:
+    """The resources of the page that CloudFormation gets from SAM for a template."""
+    template = yaml_parse(path.read_text())
+    for resource in template["Resources"].values():
+        for name in ("CodeUri", "ContentUri"):
+            if name in resource.get("Properties", {}):
+                resource["Properties"][name] = "s3://bucket/uploaded"
+    session = boto3.Session(region_name="eu-central-1")
+    made = Translator({}, Parser(), boto_session=session).translate(template, {})["Resources"]
+    return {name: made[name] for name in made if name.startswith("ShowReport") or name == "ReportSecret"}
+
+
+def test_url_and_permissions_are_those_of_sam(old: Resources, new: Resources) -> None:
+    """The same logical ids, types, conditions and properties: an update leaves them as they are."""
+    assert [old[name]["Type"] for name in URL] == ["AWS::Lambda::Url", *["AWS::Lambda::Permission"] * 2]
+    assert {name: new[name] for name in URL} == {name: old[name] for name in URL}
+
+
+def test_the_page_is_updated_in_place(old: Resources, new: Resources) -> None:
+    """No resource is added, removed or replaced, by the properties that AWS's schemas call create-only."""
+    assert old.keys() == new.keys() == PAGE
+    for name, resource in old.items():
+        assert {part: new[name].get(part) for part in ("Type", "Condition")} == {
+            part: resource.get(part) for part in ("Type", "Condition")
+        }
+        for changing in replacing(resource["Type"]):
+            assert new[name]["Properties"].get(changing) == resource["Properties"].get(changing), (name, changing)
+
+
+def test_the_secret_gets_another_value(old: Resources, new: Resources) -> None:
+    """`GenerateSecretString` changes, for which AWS makes a new value: nothing of the chosen password remains in it."""
+    assert old["ReportSecret"]["Properties"]["GenerateSecretString"]["SecretStringTemplate"]
+    assert new["ReportSecret"]["Properties"]["GenerateSecretString"] == {
+        "PasswordLength": 32,
+        "ExcludePunctuation": True,
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in SAM CLI
+def test_sam_asks_nothing_about_the_url(old_template: Path) -> None:
+    """SAM's question about a URL without authentication, whose default ends the deployment, found the old template."""
+    assert questions(old_template) == ["ShowReportFunction Function Url"]
+    assert questions(PROJECT / "template.yaml") == []
+
+
+def questions(path: Path) -> list[str]:
+    """What `sam deploy --guided` asks about, with every parameter at its default."""
+    stacks, _ = SamLocalStackProvider.get_stacks(str(path))
+    return [name for name, authorized in auth_per_resource(stacks) if not authorized]
