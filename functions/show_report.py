@@ -24,6 +24,15 @@ REFRESH_SECONDS = 15.0
 SECRET_SECONDS = 60
 """How long an old password is still accepted, and a new one refused, after it was changed."""
 
+LARGEST_PAYLOAD = 6 * 1024 * 1024
+"""Bytes of a function's response; with a larger one Lambda fails (AWS: lambda/latest/dg/gettingstarted-limits.html)."""
+
+ENVELOPE = 4096
+"""Bytes of a response's JSON beside the body: status and headers, for which half of it is enough."""
+
+LARGEST_SENT = (LARGEST_PAYLOAD - ENVELOPE) // 4 * 3
+"""Bytes of a body, which base64 makes larger by a third."""
+
 _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 3}
 )
@@ -37,10 +46,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     try:
         request = _from_url(event)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return _to_url(_NOT_A_REQUEST.finished(Request("GET", "/")))
-    return _to_url(_site().answer(request))
+        return _to_url(_NOT_A_REQUEST.finished(_PLAIN))
+    return _to_url(_sendable(_site().answer(request)))
 
 
+_PLAIN = Request("GET", "/")
 _NOT_A_REQUEST = Response(400, b"This is not a request of a function URL.\n")
 
 
@@ -62,6 +72,19 @@ def _from_url(event: Mapping[str, Any]) -> Request:
         cookies=cookies_of("; ".join(event.get("cookies") or ()) or headers.get("cookie", "")),
         body=body,
     )
+
+
+def _sendable(response: Response) -> Response:
+    """The response, or a sentence instead if Lambda could not send it."""
+    size = len(response.body)
+    if size <= LARGEST_SENT:
+        return response
+    if "Content-Encoding" in response.headers:
+        status, advice = 500, "`popwatch page` on your own machine sends answers of any size."
+    else:
+        status, advice = 406, "Send the header `Accept-Encoding: gzip`, as `curl --compressed` does."
+    explained = f"This answer has {size / 1e6:.1f} MB, and Lambda can send {LARGEST_SENT / 1e6:.1f} MB. {advice}"
+    return Response.of_json({"error": explained}, status).finished(_PLAIN)
 
 
 def _to_url(response: Response) -> dict[str, Any]:

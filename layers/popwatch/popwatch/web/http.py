@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ LARGEST_BODY = 10_000
 """Bytes of a request's body; a password has at most 128. The limit holds before authentication, for anyone."""
 
 MOST_PARAMETERS = 100
+
+_NEVER = re.compile(r"q=0(\.0*)?")
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -71,10 +74,19 @@ class Response:
         """The response to send: with the headers of all responses, compressed if the client accepts that."""
         headers = {"Cache-Control": "no-store", "Content-Type": self.media_type, **SECURITY, **self.headers}
         response = replace(self, headers=headers)
-        if len(self.body) < WORTH_COMPRESSING or "gzip" not in request.headers.get("accept-encoding", ""):
+        if len(self.body) < WORTH_COMPRESSING or not accepts_gzip(request.headers.get("accept-encoding", "")):
             return response
         compressed = replace(response, body=gzip.compress(self.body, compresslevel=6, mtime=0))
         return compressed.with_headers({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether a header `Accept-Encoding` (RFC 9110 section 12.5.3) names gzip, with a weight other than 0."""
+    for part in accept_encoding.lower().split(","):
+        coding, _, weight = part.replace(" ", "").partition(";")
+        if coding == "gzip":
+            return _NEVER.fullmatch(weight) is None
+    return False
 
 
 def cookies_of(header: str) -> dict[str, str]:
