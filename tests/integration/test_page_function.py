@@ -179,7 +179,7 @@ def test_lambda_can_send_the_answers_of_large_fleets(
             )
         assert (packed["statusCode"], packed["headers"]["Content-Encoding"]) == (200, "gzip")
         assert whole.count(f"mail-berlin-{count - 1:05}".encode()) > 0
-        assert payload(packed) < show_report.LARGEST_PAYLOAD / 2
+        assert payload(packed) < 3e6  # as docs/page.md says
         if count == 20_000:
             continue  # without gzip it is as with 7,000, and takes seconds
         plain = ask(path)

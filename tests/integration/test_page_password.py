@@ -101,7 +101,7 @@ def test_access_is_refused(run: Run, option: str, action: str) -> None:
 
 @pytest.mark.parametrize(("option", "at_once"), [("--password", False), ("--password", True), ("--new-password", True)])
 def test_a_deleted_secret(run: Run, option: str, *, at_once: bool) -> None:
-    """Marked for deletion, where moto accepts a new value and AWS does not, or gone: how to get it back, or a new one."""
+    """Marked for deletion, where moto accepts a new value and AWS does not, or gone: how to get it back, or another."""
     client = boto3.client("secretsmanager", region_name="us-east-1")
     client.delete_secret(SecretId=NAME, ForceDeleteWithoutRecovery=at_once)
     ended = run("page", option)
