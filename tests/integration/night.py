@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import boto3
@@ -81,17 +81,23 @@ class Night(World):
         )
         self._unsubscribe_the_queue()
 
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs."""
+        queues = {name: self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("batches", "dead")}
+        secret = boto3.client("secretsmanager").create_secret(Name="page", SecretString=PASSWORD)
+        return {
+            "TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History",
+            "AlertTopicArn": self.topic, "OperatorTopicArn": self.sns.create_topic(Name="operators")["TopicArn"],
+            "BatchQueueUrl": queues["batches"], "DeadLetterQueueUrl": queues["dead"],
+            "CheckTargetsFunction": "popwatch-check-targets", "SamplesDays": "30", "RecordsDays": "400",
+            "ReportSecretArn": secret["ARN"], "ReportUrl": "https://abcdefgh.lambda-url.us-east-1.on.aws/",
+        }  # fmt: skip
+
     def stacks(self) -> list[dict[str, Any]]:
         """The answer of CloudFormation about the stack."""
-        outputs = {
-            "TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History",
-            "AlertTopicArn": self.topic, "SamplesDays": "30", "RecordsDays": "400",
-        }  # fmt: skip
-        secret = boto3.client("secretsmanager", region_name="us-east-1").create_secret(
-            Name="page", SecretString=PASSWORD
-        )
-        outputs |= {"ReportSecretArn": secret["ARN"], "ReportUrl": "https://abcdefgh.lambda-url.us-east-1.on.aws/"}
-        return [{"Outputs": [{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()]}]
+        outputs = [{"OutputKey": name, "OutputValue": value} for name, value in self.outputs.items()]
+        return [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]
 
     def _unsubscribe_the_queue(self) -> None:
         """Remove the tests' own queue, which is not a receiver that a reader has."""
@@ -109,20 +115,23 @@ def new_night() -> Iterator[Night]:
         boto3.setup_default_session()
         assert boto3.DEFAULT_SESSION is not None
         for operation, answer in (
-            ("cloudformation.DescribeStacks", {"Stacks": night.stacks()}),
+            ("cloudformation.DescribeStacks", {"Stacks": night.stacks(), **_AT_NOON}),
             ("sns.GetSMSSandboxAccountStatus", {"IsInSandbox": False}),
         ):
-            boto3.DEFAULT_SESSION.events.register(f"before-call.{operation}", partial(_answered, answer))  # type: ignore[arg-type] # an answer is taken, too
+            boto3.DEFAULT_SESSION.events.register(f"before-call.{operation}", partial(answered, answer))  # type: ignore[arg-type] # an answer is taken, too
         try:
             yield night
         finally:
             boto3.DEFAULT_SESSION = None
 
 
+_AT_NOON = {"ResponseMetadata": {"HTTPHeaders": {"date": "Mon, 23 Nov 2026 12:00:00 GMT"}}}
+
+
 class _Accepted:
     status_code = 200
 
 
-def _answered(answer: dict[str, Any], **_: object) -> tuple[_Accepted, dict[str, Any]]:
+def answered(answer: dict[str, Any], **_: object) -> tuple[_Accepted, dict[str, Any]]:
     """Returned from a `before-call` handler, this replaces the request: botocore does not send it."""
     return _Accepted(), answer
