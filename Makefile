@@ -21,7 +21,7 @@ run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AW
 	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)")
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
-	$(BIN)/pytest -m "not debian and not fresh" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not debian and not fresh and not deploys" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: docs ## lint, types, import rules, template, docs
 	$(BIN)/ruff check .
@@ -37,8 +37,8 @@ docs: $(VENV)/dev.installed ## build the documentation into site/
 build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
 	$(BIN)/sam build
 
-deploy: build ## deploy to your AWS account, with questions (STACK=name)
-	$(BIN)/sam deploy --guided --stack-name $(STACK)
+deploy: build ## deploy to your AWS account; asks what was not answered (STACK=name ASK=1 PARAMETERS="Name=value ...")
+	@$(BIN)/python -m popwatch_cli.deploying --stack "$(STACK)" $(if $(ASK),--ask)
 
 bench: $(VENV)/dev.installed ## measure, all or some (BENCH="prober rtt"); WRITE=1 puts it into docs/measurements.md
 	$(BIN)/python -m tests.bench.measure $(BENCH) $(if $(WRITE),--write)

@@ -21,7 +21,7 @@ from tests.e2e.conftest import PROJECT
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 
-PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
+PARTS = ("template.yaml", "functions", "layers")
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from popwatch_cli.local.stack import LocalStack, free_port
 from tests.e2e.deployed import Deployed
 from tests.older_versions import FIRST_WHOLE_VERSION, PROJECT, unpack
 
-PARTS = ("template.yaml", "samconfig.toml", "functions", "layers", "cli")
-OLDER_PARTS = PARTS[:-1]
+PARTS = ("template.yaml", "functions", "layers", "cli")
+OLDER_PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
 """Older versions have the command in their layer."""
 
 DEPLOY = """

@@ -64,7 +64,7 @@ class LocalStack:
         with (self.folder / "aws.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "popwatch_cli.local.ministack"],
-                env=self._environment() | self._aws_settings(),
+                env=self.environment() | self._aws_settings(),
                 cwd=self.folder,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -123,7 +123,7 @@ class LocalStack:
     def _outputs_file(self) -> Path:
         return self.folder / "outputs.json"
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The caller's environment without its AWS account, with credentials that are valid nowhere else."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_"))}
         binaries = str(Path(sys.executable).parent)
@@ -168,8 +168,9 @@ class LocalStack:
         log = self.folder / f"sam-{command}.log"
         with log.open("wb") as output:
             done = subprocess.run(
-                [str(Path(sys.executable).parent / "sam"), command, *options],
-                env=self._environment(),
+                # Another environment than `default`, so that no answer for the user's own AWS account is read.
+                [str(Path(sys.executable).parent / "sam"), command, "--config-env", "local", *options],
+                env=self.environment(),
                 cwd=self.project,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
