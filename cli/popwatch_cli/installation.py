@@ -128,7 +128,7 @@ def find_stack(name: str) -> Installation:
             raise
         raise UserError(
             f"There is no stack {name} in this AWS account and region: name it with --stack or POPWATCH_STACK, "
-            "choose the region with AWS_REGION, or deploy it with `sam deploy --guided`."
+            "choose the region with AWS_REGION, or deploy it with `make deploy`."
         ) from None
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
     if "TargetsTable" not in outputs:

@@ -3,6 +3,7 @@
 Each test prints its transcript: `pytest -m deploys -s tests/e2e/test_deploy.py`.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from typing import Any
 
 import pytest
 
-from popwatch_cli.local.stack import LocalStack, free_port
+from popwatch.config import Settings
+from popwatch_cli.installation import local_client
+from popwatch_cli.local.stack import REGION, LocalStack, free_port
 from tests.e2e.conftest import PROJECT
 from tests.e2e.terminal import Transcript, press_enter
+from tests.older_versions import FLAT_VERSION, unpack
 
 pytestmark = [pytest.mark.deploys, pytest.mark.timeout(1500)]
 
@@ -32,6 +36,7 @@ class Checkout:
 
     folder: Path
     aws: LocalStack
+    region: str = REGION
 
     def enter(self, command: str) -> Transcript:
         """Run a command in a terminal, with Enter at every question; print what it showed."""
@@ -60,9 +65,12 @@ class Checkout:
         packages = f"{PROJECT / 'layers' / 'popwatch'}:{PROJECT / 'cli'}"
         return self.aws.environment() | {"PYTHONPATH": packages, "HOME": str(self.folder.parent / "home")}
 
+    def client(self, service: str) -> Any:
+        return local_client(service, self.aws.endpoint, self.region)
+
     def stack(self, name: str) -> dict[str, Any]:
         """A stack as CloudFormation describes it."""
-        found: dict[str, Any] = self.aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         return found
 
     def parameters(self, name: str) -> dict[str, str]:
@@ -72,7 +80,7 @@ class Checkout:
         return {each["OutputKey"]: each["OutputValue"] for each in self.stack(name)["Outputs"]}
 
     def schedules(self) -> list[str]:
-        return sorted(found["Name"] for found in self.aws.client("scheduler").list_schedules()["Schedules"])
+        return sorted(found["Name"] for found in self.client("scheduler").list_schedules()["Schedules"])
 
     def pull(self) -> None:
         """What `git pull` may bring: other code, and a new parameter with a default."""
@@ -89,17 +97,23 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     folder = tmp_path / "popwatch"
     folder.mkdir()
     (tmp_path / "home").mkdir()
-    for part in PARTS:
-        if (PROJECT / part).is_dir():
-            shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(PROJECT / part, folder / part)
+    check_out(folder)
     aws = LocalStack(PROJECT, tmp_path / "aws", port=free_port(0))
     try:
         aws.start()
         yield Checkout(folder, aws)
     finally:
         aws.stop()
+
+
+def check_out(folder: Path) -> None:
+    """Put this version into a folder, in place of another."""
+    for part in PARTS:
+        if (PROJECT / part).is_dir():
+            shutil.rmtree(folder / part, ignore_errors=True)
+            shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(PROJECT / part, folder / part)
 
 
 def answers(path: Path) -> dict[str, Any]:
@@ -132,10 +146,99 @@ def test_make_deploy_with_enter_alone(checkout: Checkout) -> None:
     assert "Successfully created/updated stack - popwatch" in third.text
     assert checkout.parameters("popwatch")["NewParameter"] == "new"
 
-    other = checkout.enter("make deploy STACK=mail-eu")
+
+def test_two_stacks_side_by_side(checkout: Checkout) -> None:
+    """Each has its own resources and answers; the next deployment of the first asks nothing; the second has a page."""
+    assert checkout.enter("make deploy").code == 0
+    kept = answers(checkout.folder / ".popwatch" / "popwatch.toml")
+    other = checkout.enter("make deploy STACK=mail-eu PARAMETERS=Page=on")
     assert other.code == 0
+    assert "Parameter Page [on]:" in other.questions
     assert "Successfully created/updated stack - mail-eu" in other.text
-    assert len(set(checkout.schedules())) == 2
     assert answers(checkout.folder / ".popwatch" / "popwatch.toml") == kept
     assert answers(checkout.folder / ".popwatch" / "mail-eu.toml")["stack_name"] == "mail-eu"
-    assert checkout.outputs("popwatch")["TargetsTable"] != checkout.outputs("mail-eu")["TargetsTable"]
+    one, two = checkout.outputs("popwatch"), checkout.outputs("mail-eu")
+    assert "ReportUrl" in two
+    assert all(one[name] != two[name] for name in one if name.endswith(("Table", "Arn", "Url", "Function")))
+    assert len(set(checkout.schedules())) == 2
+    again = checkout.enter("make deploy")
+    assert (again.code, again.questions) == (0, ())
+    for name, outputs in (("popwatch", one), ("mail-eu", two)):
+        found = checkout.client("lambda").get_function_configuration(FunctionName=outputs["CheckTargetsFunction"])
+        assert Settings.from_env(found["Environment"]["Variables"]).stack == name
+
+
+def test_sam_deploy_guided_with_enter_alone(checkout: Checkout) -> None:
+    """Without make: it deploys, and the next version over it; with nothing to deploy SAM says so."""
+    command = "sam build && sam deploy --guided"
+    first = checkout.enter(command)
+    assert first.code == 0
+    assert "Stack Name [popwatch]:" in first.questions
+    assert "Successfully created/updated stack - popwatch" in first.text
+    assert "No one: set OperatorEmail or AlertEmail." in first.text
+    assert 'AlertEmail=""' in answers(checkout.folder / "samconfig.toml")["parameter_overrides"]
+    checkout.pull()
+    second = checkout.enter(command)
+    assert second.code == 0
+    assert "Successfully created/updated stack - popwatch" in second.text
+    third = checkout.enter(command)
+    assert third.code == 1
+    assert "No changes to deploy. Stack popwatch is up to date" in third.text
+
+
+def test_without_a_terminal(checkout: Checkout) -> None:
+    """The commands of docs/deploying.md for a pipeline ask nothing, and keep what they do not name."""
+    page = (PROJECT / "docs" / "deploying.md").read_text()
+    [by_make] = re.findall(r"^    (AWS_REGION=.* make deploy .*)$", page, re.MULTILINE)
+    [by_sam] = re.findall(r"^    (sam deploy --stack-name .*)$", page, re.MULTILINE)
+    first = checkout.without_terminal(f"env -u AWS_DEFAULT_REGION {by_make}")
+    assert first.code == 0
+    region = re.search("AWS_REGION=([a-z0-9-]+)", by_make)[1]  # type: ignore[index]
+    checkout.region = region
+    deployed = checkout.parameters("popwatch")
+    assert deployed["AlertEmail"] == "night-shift@example.net"
+    assert deployed["OperatorEmail"] == "me@example.net"
+    shutil.rmtree(checkout.folder / ".popwatch")  # the next run of the pipeline has a fresh checkout
+    checkout.pull()
+    second = checkout.without_terminal(
+        f"env -u AWS_DEFAULT_REGION AWS_REGION={region} make deploy PARAMETERS=LogDays=7"
+    )
+    assert second.code == 0
+    assert checkout.parameters("popwatch") == {**deployed, "LogDays": "7", "NewParameter": "new"}
+    third = checkout.without_terminal(by_sam.replace("AlertEmail=", "LogDays=14 AlertEmail="))
+    assert third.code == 0
+    assert checkout.parameters("popwatch") == {**deployed, "NewParameter": "new"}
+    nowhere = checkout.without_terminal("env -u AWS_DEFAULT_REGION make deploy STACK=other")
+    assert nowhere.code != 0
+    assert "There is no region to deploy to: choose one with AWS_REGION" in nowhere.text
+    unknown = checkout.without_terminal("make deploy PARAMETERS=AlertMail=x")
+    assert "There is no parameter AlertMail" in unknown.text
+
+
+def test_over_an_earlier_version_with_a_page(checkout: Checkout) -> None:
+    """Nothing is asked, the page and its address stay, phones are named first, and the schedule is replaced."""
+    shutil.rmtree(checkout.folder)
+    checkout.folder.mkdir()
+    unpack(checkout.folder, "template.yaml", "samconfig.toml", "functions", "layers", version=FLAT_VERSION)
+    old = checkout.without_terminal(
+        "sam build && sam deploy --no-confirm-changeset --parameter-overrides "
+        "AlertEmail=a@example.net AlertPhone=+4930123456 ReportPassword=correct-horse-battery"
+    )
+    assert old.code == 0
+    before, named = checkout.outputs("popwatch"), checkout.schedules()
+    assert named == ["CheckTargetsFunctionEachMinute"]
+    sns = checkout.client("sns")
+    sns.subscribe(TopicArn=before["AlertTopicArn"], Protocol="sms", Endpoint="+4915550100")
+    (checkout.folder / "samconfig.toml").unlink()
+    check_out(checkout.folder)
+    new = checkout.enter("make deploy")
+    assert new.code == 0
+    assert new.questions == ("Enter to go on, Ctrl-C to stop:",)
+    assert "    +4915550100\n" in new.text
+    assert "+4930123456\n" not in new.text
+    assert checkout.parameters("popwatch")["Page"] == "on"
+    assert checkout.parameters("popwatch")["AlertEmail"] == "a@example.net"
+    after = checkout.outputs("popwatch")
+    assert {name: after[name] for name in before} == before
+    [name] = checkout.schedules()
+    assert name != named[0]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -95,6 +96,24 @@ def test_same_tick_twice_changes_nothing(world: World) -> None:
     world.tick(NOON)
     assert world.store.read_records() == before
     assert len(world.tested) == tested
+
+
+def test_two_schedules_in_some_minutes_count_each_test_once(world: World) -> None:
+    """An update replaces the schedule, and both fire before the old one is deleted: same tests, same alerts."""
+    world.put_target("a", failures_per_alert=3, max_alerts=5, delay_warn=60, delay_down=60)
+    world.put_target("b")
+    old, new = [NOON + MINUTE * n for n in range(5)], [NOON + MINUTE * n + timedelta(seconds=20) for n in range(2, 9)]
+    world.tick(old[0])
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    for tick in sorted(old[1:] + new):
+        world.minute(tick)
+    failed = [when for when, target_id in world.tested if target_id == "a"][1:]
+    assert set(failed) == {NOON + MINUTE * n for n in range(1, 10)}  # the last one before the tick of minute 9
+    assert world.store.read_records()[1]["a"].health.failures == 9
+    assert [alert["event"] for alert in world.received()] == ["down"] * 3
+    passed = [when for when, target_id in world.tested if target_id == "b"]
+    assert len(passed) == 10  # once when it is new, then once for each of its slots
+    assert all(timedelta() < after - before <= timedelta(seconds=80) for before, after in pairwise(passed))
 
 
 def test_batch_delivered_twice_counts_once(world: World) -> None:
