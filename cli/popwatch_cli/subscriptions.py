@@ -53,7 +53,10 @@ def _subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
             if not arn.startswith("arn:"):  # SNS lists `PendingConfirmation` in place of the ARN
                 yield Subscription(found["Protocol"], address, confirmed=False)
                 continue
-            attributes: Any = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+            try:
+                attributes: Any = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+            except sns.exceptions.NotFoundException:  # it has ended since it was listed
+                continue
             policy = json.loads(attributes.get("FilterPolicy") or "{}")
             by_body = attributes.get("FilterPolicyScope") == "MessageBody"
             confirmed = attributes.get("PendingConfirmation", "false") != "true"

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 WRITES_AT_ONCE = 25
 """The most items that one BatchWriteItem takes."""
 
-PAUSE_SECONDS = 0.2
-"""Wait before unprocessed items are sent again. boto3 retries errors, and unprocessed items are not an error."""
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+"""Wait before unprocessed items are sent again, and twice as long the next time. boto3 retries errors, and unprocessed
+items are not an error."""
 
 
 class TargetTable:
@@ -72,10 +73,12 @@ class TargetTable:
         """
         requests: list[object] = [{"PutRequest": {"Item": to_item(item)}} for item in put]
         requests += [{"DeleteRequest": {"Key": to_item({"target_id": target_id})}} for target_id in delete]
+        pause = PAUSE_SECONDS
         while requests:
             chunk, requests = requests[:WRITES_AT_ONCE], requests[WRITES_AT_ONCE:]
             answer = self._dynamodb.batch_write_item(RequestItems={self._table: chunk})  # type: ignore[dict-item]
             unprocessed = answer["UnprocessedItems"].get(self._table, [])
             if unprocessed:
-                self._sleep(PAUSE_SECONDS)
+                self._sleep(pause)
                 requests += unprocessed
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if unprocessed else PAUSE_SECONDS

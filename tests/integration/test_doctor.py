@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import boto3
@@ -135,6 +136,26 @@ def test_redrive(sqs: Any) -> None:
     assert sorted(redrive.action for redrive in redrives) == ["drop", "keep", "send", "send"]
     assert (count(sqs, "DeadLetterQueueUrl"), count(sqs, "BatchQueueUrl")) == (1, 2)
     assert [letter.kind for letter in queue_of(sqs).look()] == ["unknown message"]
+
+
+def refuse_to_change_visibility(code: str, **_: object) -> None:
+    raise ClientError({"Error": {"Code": code, "Message": "no"}}, "ChangeMessageVisibility")
+
+
+@pytest.mark.parametrize("code", ["AWS.SimpleQueueService.MessageNotInflight", "ReceiptHandleIsInvalid"])
+def test_a_message_that_is_visible_again_needs_no_giving_back(sqs: Any, code: str) -> None:
+    """Looking at hundreds of dead letters may take longer than they are hidden: SQS has given them back by itself."""
+    sqs.meta.events.register("before-call.sqs.ChangeMessageVisibility", partial(refuse_to_change_visibility, code))
+    assert len(queue_of(sqs).look()) == 4
+
+
+def test_other_refusals_to_give_back_are_reported(sqs: Any) -> None:
+    """Without the permission the messages stay hidden for a while, and the caller must know."""
+    sqs.meta.events.register(
+        "before-call.sqs.ChangeMessageVisibility", partial(refuse_to_change_visibility, "AccessDenied")
+    )
+    with pytest.raises(ClientError, match="AccessDenied"):
+        queue_of(sqs).look()
 
 
 @pytest.mark.parametrize("call", ["SendMessage", "DeleteMessage"])

@@ -57,6 +57,18 @@ FULL = Record(
 )
 
 
+LONGEST_IDS = [f"{number:03}" + "ä" * ((LONGEST_ID - 3) // 2) + "x" for number in range(800)]
+"""Ids of a whole batch, each as long as one may be."""
+
+WORST = Sample(
+    error=ErrorCode.MISSING_FIELDS,
+    reason="invalid-field: " + ", ".join(field.name for field in FIELDS),
+    in_maintenance=True,
+    inconclusive=True,
+)
+"""The largest sample: of a target whose fields are all wrong."""
+
+
 def test_a_record_comes_back_as_it_was(world: World) -> None:
     """Health, outcome and outbox are read as they were written."""
     assert world.store.commit(FULL, 0) is None
@@ -127,6 +139,25 @@ def test_ranges_are_half_open(world: World) -> None:
     found = world.store.read_samples(1, 0, NOON + MINUTE, NOON + MINUTE * 3)
     assert [results["a"].rtt_ms for _, results in found] == [1, 2]
     assert [results["a"].rtt_ms for _, results in world.store.read_newest_samples(1, 0, 2)] == [4, 3]
+
+
+def test_a_range_that_ends_before_it_begins_is_empty(world: World) -> None:
+    """DynamoDB refuses BETWEEN with its bounds the wrong way round: a clock that is ahead must not stop a report."""
+    world.store.put_samples(1, 0, NOON, "g", {"a": Sample(1.0)})
+    for end in (NOON - MINUTE, NOON):
+        assert list(world.store.read_samples(1, 0, NOON, end)) == []
+        assert list(world.store.read_hours(1, 0, NOON, end)) == []
+    assert list(world.store.read_events("a", NOON + timedelta(days=365_000))) == []
+
+
+def test_the_newest_ticks_are_read_over_pages(world: World) -> None:
+    """A page of DynamoDB ends at 1 MB: the newest ticks of a batch with long ids are on more than one."""
+    for minute in range(3):
+        world.store.put_samples(1, 0, NOON + MINUTE * minute, "g", dict.fromkeys(LONGEST_IDS, WORST))
+    read = world.store.read_newest_samples(1, 0, 2)
+    newest = [part for tick, part in read if tick == NOON + MINUTE * 2]
+    assert sum(map(len, newest)) == 800
+    assert {tick for tick, _ in read} == {NOON + MINUTE * 2, NOON + MINUTE}
 
 
 def test_expired_items_are_not_seen(world: World) -> None:
@@ -213,18 +244,6 @@ def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
     assert len(parts) > 1
     assert {name for _, part in parts for name in part} == set(totals)
     assert {hour for hour, _ in parts} == {NOON}
-
-
-LONGEST_IDS = [f"{number:03}" + "ä" * ((LONGEST_ID - 3) // 2) + "x" for number in range(800)]
-"""Ids of a whole batch, each as long as one may be."""
-
-WORST = Sample(
-    error=ErrorCode.MISSING_FIELDS,
-    reason="invalid-field: " + ", ".join(field.name for field in FIELDS),
-    in_maintenance=True,
-    inconclusive=True,
-)
-"""The largest sample: of a target whose fields are all wrong."""
 
 
 @pytest.mark.parametrize(

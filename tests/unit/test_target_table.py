@@ -38,6 +38,13 @@ def test_what_is_left_undone_is_sent_again() -> None:
     assert len(pauses) == dynamodb.calls - 1
 
 
+def test_pauses_grow_while_the_table_is_throttled() -> None:
+    """As AWS advises, each is twice as long as the one before, up to a limit; what is taken whole begins anew."""
+    dynamodb, pauses = SlowDynamoDB(takes=1), list[float]()
+    TargetTable(dynamodb, "Targets", pauses.append).write([{"target_id": f"t{n}"} for n in range(10)])  # type: ignore[arg-type]
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
+
+
 def test_no_pause_where_all_is_taken() -> None:
     """Without unprocessed items there is no pause."""
     dynamodb, pauses = SlowDynamoDB(takes=WRITES_AT_ONCE), list[float]()

@@ -205,8 +205,8 @@ class AwsState:
     @cached_property
     def alarms(self) -> list[Alarm]:
         """Those of the stack's alarms that exist."""
-        ask = self.client("cloudwatch").describe_alarms
-        found = ask(AlarmNames=self.alarm_names[:ALARMS_AT_ONCE])["MetricAlarms"] if self.alarm_names else []
+        names, ask = self.alarm_names[:ALARMS_AT_ONCE], self.client("cloudwatch").describe_alarms
+        found = ask(AlarmNames=names, MaxRecords=ALARMS_AT_ONCE)["MetricAlarms"] if names else []
         return [
             Alarm(
                 alarm["AlarmName"],

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from popwatch_cli.doctor.rules.dead_letters import DeadLetter, Redrive, RedriveAction, plan_redrive, read_dead_letter
 
-HIDDEN_SECONDS = 60
-"""How long a message is hidden from other receivers while it is looked at."""
+HIDDEN_SECONDS = 120
+"""How long a message is hidden from other receivers while it is looked at: longer than the requests for `MOST` take."""
+
+VISIBLE_AGAIN = {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue"}
+"""What SQS answers to a change of visibility if that time is over."""
 
 MOST = 500
 """Messages that are looked at in one run."""
@@ -73,4 +78,8 @@ class DeadLetterQueue:
                 yield Received(message["ReceiptHandle"], message["Body"], read_dead_letter(message["Body"], texts))
 
     def _give_back(self, received: Received) -> None:
-        self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=received.receipt, VisibilityTimeout=0)
+        try:
+            self._sqs.change_message_visibility(QueueUrl=self._url, ReceiptHandle=received.receipt, VisibilityTimeout=0)
+        except ClientError as error:
+            if error.response["Error"]["Code"].rpartition(".")[2] not in VISIBLE_AGAIN:
+                raise

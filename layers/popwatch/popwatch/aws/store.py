@@ -245,19 +245,25 @@ class Store:
         for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until), ("results", only)):
             yield _tick_of(item), _samples_of(item)
 
-    def read_newest_samples(self, batches: int, batch: int, limit: int) -> list[tuple[datetime, TargetSamples]]:
-        """The newest samples items of a batch, newest first."""
-        answer = self._dynamodb.query(
+    def read_newest_samples(self, batches: int, batch: int, ticks: int) -> list[tuple[datetime, TargetSamples]]:
+        """The samples items of a batch's newest ticks, newest first; those of the oldest of them may not be complete.
+
+        A tick may have several items, and a page of DynamoDB has fewer than were asked for if they are above 1 MB.
+        """
+        pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._tables.history,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": {"S": f"samples#{batches}#{batch}"}},
             ScanIndexForward=False,
-            Limit=limit,
             ReturnConsumedCapacity="TOTAL",
+            PaginationConfig={"PageSize": ticks},
         )
-        self.capacity.add(self.capacity.read, answer)
-        items = [from_item(item) for item in answer["Items"]]
-        return [(_tick_of(item), _samples_of(item)) for item in items]
+        found: list[tuple[datetime, TargetSamples]] = []
+        for page in pages:
+            found += [(_tick_of(item), _samples_of(item)) for item in self._items([page])]
+            if len({tick for tick, _ in found}) >= ticks:
+                break
+        return found
 
     def read_samples_back(self, batches: int, batch: int, since: datetime) -> Iterator[tuple[datetime, TargetSamples]]:
         """Each samples item of a batch since then, newest first, in small pages: a caller may stop early."""
@@ -385,6 +391,8 @@ class Store:
 
         With `only`, the name of a map and a key in it, the items have nothing else of that map.
         """
+        if first >= before:  # DynamoDB refuses bounds that are the wrong way round, and nothing lies between them
+            return iter(())
         options: Any = {}
         if all(only):
             options["ProjectionExpression"] = "sk, expires_at, #field.#key"

@@ -49,7 +49,7 @@ NEAR = timedelta(seconds=2)
 """Retests due this soon are sent to the queue while the batch still runs."""
 
 NEWEST_SAMPLES = 4
-"""Samples items that are searched for a target's last passed test, when it first fails."""
+"""Ticks whose samples are searched for a target's last passed test, when it first fails."""
 
 _log = logging.getLogger("popwatch.sweep.batch_run")
 
