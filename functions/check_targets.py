@@ -7,13 +7,14 @@ from functools import cache, partial
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
+from function_log import new_logger
 from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
@@ -30,7 +31,7 @@ _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 5}
 )
 
-logger = Logger()
+logger = new_logger()
 metrics = Metrics()
 _processor = BatchProcessor(event_type=EventType.SQS)
 

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
+from function_log import new_logger
 from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
 from popwatch.web.authentication import Authentication, Secret
@@ -37,7 +37,7 @@ _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 3}
 )
 
-logger = Logger()
+logger = new_logger()
 
 
 @logger.inject_lambda_context(clear_state=True)
