@@ -1,4 +1,4 @@
-"""The log of the functions: JSON lines by Powertools, of popwatch's modules too, of the level that the stack asks for."""
+"""The log of the functions: JSON lines by Powertools, of popwatch's modules too, down to the level of the stack."""
 
 import logging
 import os

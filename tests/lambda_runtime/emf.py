@@ -19,14 +19,14 @@ LARGEST = 256 * 1024
 @cache
 def _schema() -> Draft202012Validator:
     """The part of the specification that a schema can say; units are those of CloudWatch's own model in botocore."""
-    model = botocore.session.get_session().get_service_model("cloudwatch")
+    units: Any = botocore.session.get_session().get_service_model("cloudwatch").shape_for("StandardUnit")
     metric = {
         "type": "object",
         "required": ["Name"],
         "additionalProperties": False,
         "properties": {
             "Name": _NAME,
-            "Unit": {"enum": model.shape_for("StandardUnit").enum},
+            "Unit": {"enum": units.enum},
             "StorageResolution": {"enum": [1, 60]},
         },
     }
@@ -74,7 +74,7 @@ def metrics(document: dict[str, Any]) -> set[tuple[str, str, tuple[tuple[str, st
 
 
 def _missing_targets(document: dict[str, Any]) -> list[str]:
-    """What is named in the metadata is a member of the root: metrics are numbers or lists of them, dimensions strings."""
+    """Names in the metadata are members of the root: of a metric numbers or a number, of a dimension a string."""
     found = []
     for directive in document["_aws"]["CloudWatchMetrics"]:
         for key in {key for keys in directive["Dimensions"] for key in keys}:

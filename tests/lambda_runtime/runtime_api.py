@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: RuntimeApi
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         """`invocation/next`: the next event, once there is one."""
         assert self.path == f"{PREFIX}invocation/next", self.path
         self.server.ready.set()
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             },
         )
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+    def do_POST(self) -> None:
         """`invocation/ID/response`, `invocation/ID/error`, `init/error`."""
         body = self._body()
         kind = self.path.removeprefix(PREFIX).rpartition("/")[2]

@@ -212,6 +212,8 @@ class BatchTester:
         self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(tick))
         if outcome.error:
             self._results.failures[outcome.error] += 1
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
         judgement = judge(test.record.health, outcome, policy, tick, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         if outcome.passed and changes_nothing(test.record.health, judgement):
@@ -291,3 +293,7 @@ class BatchTester:
 
 def _log_fields(test: PlannedTest, error: Exception) -> dict[str, str]:
     return {"target_id": test.target.target_id, "why": f"{type(error).__name__}: {error}"}
+
+
+def _test_fields(outcome: Outcome) -> dict[str, str | float | None]:
+    return {"error": outcome.error, "reason": outcome.reason, "rtt_ms": outcome.rtt_ms}
