@@ -90,6 +90,18 @@ class Answers:
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text(tomlkit.dumps(document))
 
+    @property
+    def text(self) -> str | None:
+        """The file as it is, if there is one."""
+        return self.path.read_text() if self.path.exists() else None
+
+    def put_back(self, text: str | None) -> None:
+        """Make the file what it was."""
+        if text is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            self.path.write_text(text)
+
 
 def _options_in(path: Path) -> dict[str, Any]:
     """The options of `sam deploy` in a configuration file, or none without the file. Raises UserError."""
@@ -204,10 +216,16 @@ def deploy(stack: str, *, ask: bool) -> int:
     guided = terminal and (ask or not (answers.are_complete or there))
     present = dict(there.parameters) if there and guided else {}
     parameters = answers.parameters | present | (there.carried_over if there else {}) | given
+    before = answers.text
     answers.write(stack, region, {name: value for name, value in parameters.items() if name in known})
     _explain(answers, there, guided=guided)
-    code = _sam(answers, guided=guided, terminal=terminal)
-    deployed = _follow_name(answers, stack)
+    code, written = 1, answers.text
+    try:
+        code = _sam(answers, guided=guided, terminal=terminal)
+    finally:
+        if code and answers.text == written:  # what could not be deployed is not an answer, unless SAM asked for it
+            answers.put_back(before)
+    deployed = _follow_name(answers, stack) if answers.text else (stack, region)
     if code:
         print("To change an answer: `make deploy ASK=1`.", file=sys.stderr)
         return code

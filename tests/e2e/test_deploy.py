@@ -215,8 +215,14 @@ def test_without_a_terminal(checkout: Checkout) -> None:
     nowhere = checkout.without_terminal("env -u AWS_DEFAULT_REGION make deploy STACK=other")
     assert nowhere.code != 0
     assert "There is no region to deploy to: choose one with AWS_REGION" in nowhere.text
-    unknown = checkout.without_terminal("make deploy PARAMETERS=AlertMail=x")
+    deploy = f"{sys.executable} -m popwatch_cli.deploying"
+    unknown = checkout.without_terminal(f"PARAMETERS=AlertMail=x {deploy}")
     assert "There is no parameter AlertMail" in unknown.text
+    kept = (checkout.folder / ".popwatch" / "popwatch.toml").read_text()
+    refused = checkout.without_terminal(f"PARAMETERS=AlertEmail=x {deploy}")
+    assert "AlertEmail" in refused.text
+    assert refused.code == 1
+    assert (checkout.folder / ".popwatch" / "popwatch.toml").read_text() == kept
 
 
 def test_names_that_are_taken(checkout: Checkout) -> None:
