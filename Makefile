@@ -65,7 +65,8 @@ audit: $(VENV)/dev.installed ## ask PyPI's advisories about every pinned package
 		PYTHONPATH=.popwatch/audit $(BIN)/python -m pip_audit --strict --no-deps --disable-pip --requirement "$$file"; done
 
 clean: ## remove what was built and installed here
-	rm -rf $(VENV) site .aws-sam .mutants .popwatch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .aws-sam .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	[ ! -d .popwatch ] || find .popwatch -mindepth 1 -maxdepth 1 ! -name '*.toml' -exec rm -rf {} + # answers are not built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

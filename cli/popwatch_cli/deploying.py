@@ -41,7 +41,7 @@ NEEDED = {"capabilities": "CAPABILITY_IAM", "resolve_s3": True, "fail_on_empty_c
 HIDDEN = "****"
 """CloudFormation's answer for a parameter with NoEcho."""
 
-_UNBORN = ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
+_UNBORN = ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_IN_PROGRESS")
 """States of a stack that has never been complete; SAM says what can be done about it."""
 
 _STACK = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
@@ -90,6 +90,18 @@ class Answers:
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text(tomlkit.dumps(document))
 
+    @property
+    def text(self) -> str | None:
+        """The file as it is, if there is one."""
+        return self.path.read_text() if self.path.exists() else None
+
+    def put_back(self, text: str | None) -> None:
+        """Make the file what it was."""
+        if text is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            self.path.write_text(text)
+
 
 def _options_in(path: Path) -> dict[str, Any]:
     """The options of `sam deploy` in a configuration file, or none without the file. Raises UserError."""
@@ -132,7 +144,7 @@ class Deployed:
 
     @classmethod
     def find(cls, stack: str, region: str) -> Self | None:
-        """The stack of this name; None if there is none, or only one whose first deployment failed."""
+        """The stack of this name; None if there is none that was ever complete. Raises UserError."""
         client = boto3.client("cloudformation", region_name=region)
         try:
             found = client.describe_stacks(StackName=stack)["Stacks"][0]
@@ -141,6 +153,13 @@ class Deployed:
                 raise
             return None
         outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", ())}
+        if found["StackStatus"] == "ROLLBACK_COMPLETE":
+            # AWS: "Only a delete operation can be performed on a stack with this status" (view-stack-events)
+            raise UserError(
+                f"The first deployment of {stack} failed, and CloudFormation allows only to delete what is left of it; "
+                f"its events say why. Then deploy again: aws cloudformation delete-stack --stack-name {stack} "
+                f"--region {region}"
+            )
         if found["StackStatus"] in _UNBORN:
             return None
         if "TargetsTable" not in outputs:
@@ -197,14 +216,22 @@ def deploy(stack: str, *, ask: bool) -> int:
     guided = terminal and (ask or not (answers.are_complete or there))
     present = dict(there.parameters) if there and guided else {}
     parameters = answers.parameters | present | (there.carried_over if there else {}) | given
+    before = answers.text
     answers.write(stack, region, {name: value for name, value in parameters.items() if name in known})
     _explain(answers, there, guided=guided)
-    code = _sam(answers, guided=guided, terminal=terminal)
-    deployed = _follow_name(answers, stack)
-    if code == 0:
-        for line in _receivers(*deployed):
-            print(line)
-    return code
+    code, written = 1, answers.text
+    try:
+        code = _sam(answers, guided=guided, terminal=terminal)
+    finally:
+        if code and answers.text == written:  # what could not be deployed is not an answer, unless SAM asked for it
+            answers.put_back(before)
+    deployed = _follow_name(answers, stack) if answers.text else (stack, region)
+    if code:
+        print("To change an answer: `make deploy ASK=1`.", file=sys.stderr)
+        return code
+    for line in (*_receivers(*deployed), *_environment(*deployed)):
+        print(line)
+    return 0
 
 
 def _known_parameters() -> set[str]:
@@ -296,6 +323,15 @@ def _receivers(stack: str, region: str) -> Iterator[str]:
                 f"NO ONE RECEIVES {what.upper()}. Set {names}, "
                 f"`make deploy PARAMETERS={names.split()[0]}=you@example.net`, or subscribe to {topic} yourself."
             )
+
+
+def _environment(stack: str, region: str) -> Iterator[str]:
+    """What the commands need in their environment to find this stack."""
+    needed = {"AWS_REGION": region} if os.environ.get("AWS_REGION", boto3.Session().region_name) != region else {}
+    needed |= {"POPWATCH_STACK": stack} if stack != os.environ.get("POPWATCH_STACK", STACK_NAME) else {}
+    if needed:
+        settings = " ".join(f"{name}={value}" for name, value in needed.items())
+        yield f"For the commands of this stack: export {settings}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Each test prints its transcript: `pytest -m deploys -s tests/e2e/test_deploy.py`.
 """
 
+import contextlib
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import WaiterError
 
 from popwatch.config import Settings
 from popwatch_cli.installation import local_client
@@ -157,6 +160,7 @@ def test_two_stacks_side_by_side(checkout: Checkout) -> None:
     assert "Successfully created/updated stack - mail-eu" in other.text
     assert answers(checkout.folder / ".popwatch" / "popwatch.toml") == kept
     assert answers(checkout.folder / ".popwatch" / "mail-eu.toml")["stack_name"] == "mail-eu"
+    assert "For the commands of this stack: export POPWATCH_STACK=mail-eu" in other.text
     one, two = checkout.outputs("popwatch"), checkout.outputs("mail-eu")
     assert "ReportUrl" in two
     assert all(one[name] != two[name] for name in one if name.endswith(("Table", "Arn", "Url", "Function")))
@@ -211,8 +215,36 @@ def test_without_a_terminal(checkout: Checkout) -> None:
     nowhere = checkout.without_terminal("env -u AWS_DEFAULT_REGION make deploy STACK=other")
     assert nowhere.code != 0
     assert "There is no region to deploy to: choose one with AWS_REGION" in nowhere.text
-    unknown = checkout.without_terminal("make deploy PARAMETERS=AlertMail=x")
+    deploy = f"{sys.executable} -m popwatch_cli.deploying"
+    unknown = checkout.without_terminal(f"PARAMETERS=AlertMail=x {deploy}")
     assert "There is no parameter AlertMail" in unknown.text
+    kept = (checkout.folder / ".popwatch" / "popwatch.toml").read_text()
+    refused = checkout.without_terminal(f"PARAMETERS=AlertEmail=x {deploy}")
+    assert "AlertEmail" in refused.text
+    assert refused.code == 1
+    assert (checkout.folder / ".popwatch" / "popwatch.toml").read_text() == kept
+
+
+def test_names_that_are_taken(checkout: Checkout) -> None:
+    """A stack of something else is not touched; of a failed first deployment it is said what to do.
+
+    Two schedules cannot have one name, as in Scheduler: so the local AWS rolls the first deployment of this stack back.
+    """
+    cloudformation = checkout.client("cloudformation")
+    target = {"Arn": "arn:aws:sqs:us-east-1:000000000000:q", "RoleArn": "arn:aws:iam::000000000000:role/r"}
+    properties = {"Name": "same", "ScheduleExpression": "rate(1 hour)", "FlexibleTimeWindow": {"Mode": "OFF"}}
+    schedule = {"Type": "AWS::Scheduler::Schedule", "Properties": {**properties, "Target": target}}
+    for name, resources in (("other", {"One": schedule}), ("failed", {"Two": schedule})):
+        cloudformation.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": resources}))
+    with contextlib.suppress(WaiterError):
+        cloudformation.get_waiter("stack_create_complete").wait(StackName="failed", WaiterConfig={"Delay": 1})
+    assert checkout.schedules() == ["same"]
+    assert checkout.stack("failed")["StackStatus"] == "ROLLBACK_COMPLETE"
+    deploy = f"{sys.executable} -m popwatch_cli.deploying --stack"
+    other, failed = (checkout.without_terminal(f"{deploy} {name}") for name in ("other", "failed"))
+    assert (other.code, failed.code) == (1, 1)
+    assert "other is not a popwatch stack" in other.text
+    assert "aws cloudformation delete-stack --stack-name failed --region us-east-1" in failed.text
 
 
 def test_over_an_earlier_version_with_a_page(checkout: Checkout) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / ".popwatch" / "popwatch.toml").write_text("[default")
     with pytest.raises(UserError, match=r"popwatch\.toml cannot be read: .* Correct it or delete it"):
         Answers.read("popwatch")
+
+
+def test_cleaning_keeps_the_answers(folder: Path) -> None:
+    """`make clean` removes what was built, and answers were not."""
+    (folder / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    (folder / ".popwatch" / "build").mkdir(parents=True)
+    (folder / ".popwatch" / "outputs.json").write_text("{}")
+    (folder / ".popwatch" / "popwatch.toml").write_text("version = 0.1\n")
+    for _ in range(2):
+        subprocess.run(["make", "clean"], cwd=folder, check=True, capture_output=True)
+        assert [path.name for path in (folder / ".popwatch").iterdir()] == ["popwatch.toml"]
+    shutil.rmtree(folder / ".popwatch")
+    subprocess.run(["make", "clean"], cwd=folder, check=True, capture_output=True)
 
 
 def test_pull_over_a_changed_samconfig(folder: Path) -> None:
