@@ -140,6 +140,7 @@ def test_it_changes_nothing(ask: Callable[..., Reply]) -> None:
         pytest.param(lambda its, out: its("sns").publish(TopicArn=out["AlertTopicArn"], Message="x"), id="publish"),
         pytest.param(lambda its, out: its("sqs").send_message(QueueUrl=out["BatchQueueUrl"], MessageBody="x"), id="send-to-the-queue"),
         pytest.param(lambda its, _: its("secretsmanager").list_secrets(), id="list-secrets"),
+        pytest.param(lambda its, out: its("secretsmanager").put_secret_value(SecretId=out["ReportSecretArn"], SecretString="x"), id="change-its-password"),
         pytest.param(lambda its, out: its("lambda").invoke(FunctionName=out["CheckTargetsFunction"]), id="run-the-other-function"),
     ],
 )  # fmt: skip
@@ -150,6 +151,14 @@ def test_its_role_can_do_nothing_else(
     with pytest.raises(ClientError) as denied:
         attempt(guarded.with_rights_of("ReportFunction"), guarded.local.outputs)
     assert denied.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException", "AuthorizationError"}
+
+
+def test_the_other_function_cannot_read_the_password(guarded: Deployed) -> None:
+    """Only the page's own role can."""
+    secret = {"SecretId": guarded.local.outputs["ReportSecretArn"]}
+    assert guarded.with_rights_of("ReportFunction")("secretsmanager").get_secret_value(**secret)["SecretString"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        guarded.with_rights_of("CheckTargetsFunction")("secretsmanager").get_secret_value(**secret)
 
 
 def test_the_password_is_in_no_log_and_no_setting(guarded: Deployed, password: str) -> None:

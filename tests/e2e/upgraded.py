@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,11 @@ OLDER_PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
 """Older versions have the command in their layer."""
 
 DEPLOY = """
+import json
 import sys
 from pathlib import Path
 from {cli}.local.stack import LocalStack
-stack = LocalStack(Path.cwd(), Path(".popwatch").absolute(), int(sys.argv[1]), {"ScheduleState": "DISABLED"})
+stack = LocalStack(Path.cwd(), Path(".popwatch").absolute(), int(sys.argv[1]), json.loads(sys.argv[2]))
 stack.build()
 stack.deploy()
 """
@@ -52,13 +53,13 @@ class Clone:
         finally:
             cloud.stop()
 
-    def deploy_older_version(self, version: str = FIRST_WHOLE_VERSION) -> Deployed:
+    def deploy_older_version(self, version: str = FIRST_WHOLE_VERSION, **parameters: str) -> Deployed:
         """Check out an older version and deploy it."""
         self._empty()
         unpack(self.folder, *OLDER_PARTS, version=version)
-        return self._deploy()
+        return self._deploy(parameters)
 
-    def deploy_this_version(self) -> Deployed:
+    def deploy_this_version(self, **parameters: str) -> Deployed:
         """Check out this version and deploy it."""
         self._empty()
         for part in PARTS:
@@ -67,7 +68,7 @@ class Clone:
                 shutil.copytree(PROJECT / part, self.folder / part, ignore=ignored)
             else:
                 shutil.copy(PROJECT / part, self.folder / part)
-        return self._deploy()
+        return self._deploy(parameters)
 
     def popwatch(self, *arguments: str) -> str:
         """What `popwatch --local` of the checked-out version prints; sweeps of long ago make it exit with 3."""
@@ -100,8 +101,8 @@ class Clone:
             else:
                 path.unlink(missing_ok=True)
 
-    def _deploy(self) -> Deployed:
-        self.run(DEPLOY, str(self.cloud.port))
+    def _deploy(self, parameters: Mapping[str, str]) -> Deployed:
+        self.run(DEPLOY, str(self.cloud.port), json.dumps({"ScheduleState": "DISABLED", **parameters}))
         outputs = self.cloud.folder / "outputs.json"
         self.cloud.outputs = dict(json.loads(outputs.read_text())["outputs"])
         installation = find_local(outputs)
