@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ class Checkout:
     def outputs(self, name: str) -> dict[str, str]:
         return {each["OutputKey"]: each["OutputValue"] for each in self.stack(name)["Outputs"]}
 
+    def receivers(self, output: str) -> list[str]:
+        """Who is subscribed to a topic of the stack popwatch."""
+        topic = self.outputs("popwatch")[output]
+        found = self.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        return sorted(each["Endpoint"] for each in found)
+
     def schedules(self) -> list[str]:
         return sorted(found["Name"] for found in self.client("scheduler").list_schedules()["Schedules"])
 
@@ -99,7 +106,9 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     """A checkout without answers, and an AWS without stacks."""
     folder = tmp_path / "popwatch"
     folder.mkdir()
-    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".aws-sam").mkdir(parents=True)
+    checked = {"lastVersionCheck": time.time()}  # SAM asks PyPI for a newer version of itself once a week
+    (tmp_path / "home" / ".aws-sam" / "metadata.json").write_text(json.dumps(checked))
     check_out(folder)
     aws = LocalStack(PROJECT, tmp_path / "aws", port=free_port(0))
     try:
@@ -202,6 +211,7 @@ def test_without_a_terminal(checkout: Checkout) -> None:
     deployed = checkout.parameters("popwatch")
     assert deployed["AlertEmail"] == "night-shift@example.net"
     assert deployed["OperatorEmail"] == "me@example.net"
+    assert checkout.receivers("OperatorTopicArn") == ["me@example.net"]
     shutil.rmtree(checkout.folder / ".popwatch")  # the next run of the pipeline has a fresh checkout
     checkout.pull()
     second = checkout.without_terminal(
@@ -268,9 +278,15 @@ def test_over_an_earlier_version_with_a_page(checkout: Checkout) -> None:
     assert new.questions == ("Enter to go on, Ctrl-C to stop:",)
     assert "    +4915550100\n" in new.text
     assert "+4930123456\n" not in new.text
+    assert checkout.receivers("OperatorTopicArn") == ["a@example.net"]
     assert checkout.parameters("popwatch")["Page"] == "on"
     assert checkout.parameters("popwatch")["AlertEmail"] == "a@example.net"
     after = checkout.outputs("popwatch")
     assert {name: after[name] for name in before} == before
     [name] = checkout.schedules()
     assert name != named[0]
+    now = checkout.parameters("popwatch")
+    asked = checkout.enter("make deploy ASK=1")
+    assert asked.code == 0
+    assert {"Parameter AlertEmail [a@example.net]:", "Parameter Page [on]:"} < set(asked.questions)
+    assert checkout.parameters("popwatch") == now

@@ -1,5 +1,6 @@
 """Whole sweeps over real table semantics: what is tested, recorded and alerted, and delivered later after a failure."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from datetime import timedelta
@@ -96,6 +97,19 @@ def test_same_tick_twice_changes_nothing(world: World) -> None:
     world.tick(NOON)
     assert world.store.read_records() == before
     assert len(world.tested) == tested
+
+
+def test_alerts_and_summaries_say_which_stack_sends_them(world: World) -> None:
+    """Where the stack has another name than the usual one."""
+    world.stack, world.storm_threshold = "mail-eu", 1
+    for target_id in "abc":
+        world.put_target(target_id, **DOWN_AT_ONCE)
+        world.failing[target_id] = ErrorCode.TIMED_OUT
+    run(world, 1)
+    found = world.sqs.receive_message(QueueUrl=world.mailbox, MaxNumberOfMessages=10)["Messages"]
+    first, summary = sorted(json.loads(message["Body"])["Subject"] for message in found)[::-1]
+    assert first.startswith("mail-eu: DOWN 1/")
+    assert summary == "mail-eu: 2 alerts at once: 2 down"
 
 
 def test_two_schedules_in_some_minutes_count_each_test_once(world: World) -> None:

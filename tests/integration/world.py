@@ -88,6 +88,7 @@ class World:
     queue: list[tuple[datetime, str]] = field(default_factory=list)
     tested: list[tuple[datetime, str]] = field(default_factory=list)
     storm_threshold: int = 10
+    stack: str = "popwatch"
     threads: Callable[[], Executor] = commit_threads
     stopped_after: timedelta = STOPPED_AFTER
     calls: list[str] = field(default_factory=list)
@@ -186,6 +187,7 @@ class World:
             self.topic,
             "queue",
             storm_threshold=self.storm_threshold,
+            stack=self.stack,
             reference_hosts=self.references,
         )
         return Sweep(
