@@ -3,12 +3,10 @@
 import gc
 import resource
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,12 +14,15 @@ import pytest
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, parse_target
-from popwatch.prober.addresses import is_local
+from popwatch.prober.addresses import interleave, is_local
+from popwatch.prober.dns_messages import Kind
 from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
+from popwatch.prober.name_servers import NameServers
 from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
-from popwatch.prober.resolver import LookupResult, Resolver, interleave
+from popwatch.prober.resolver import LookupResult, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.name_server import NXDOMAIN, SERVFAIL, SILENT, NameServer, Zone
 from tests.stamping import stamping
 
 CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
@@ -67,13 +68,13 @@ def unused_port() -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
-def resolver(names: dict[str, list[str]]) -> Callable[[str], list[str]]:
-    def resolve(host: str) -> list[str]:
-        if host not in names:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return names[host]
+def resolver(names: dict[str, list[str]]) -> Resolver:
+    """A resolver that knows these names from a hosts file, and asks no name server."""
+    return Resolver(name_servers=_no_name_servers, hosts=lambda: {name: tuple(its) for name, its in names.items()})
 
-    return resolve
+
+def _no_name_servers() -> NameServers:
+    return NameServers((("127.0.0.1", 9),))
 
 
 def test_healthy(server: ScriptedServer) -> None:
@@ -189,7 +190,7 @@ def test_ipv6_literal(server: ScriptedServer) -> None:
 
 def test_addresses_are_tried_in_turn(server: ScriptedServer) -> None:
     """A name whose first addresses refuse passes by the one that answers, which the outcome names."""
-    prober = Prober(resolve=resolver({"pop.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]}))
+    prober = Prober(resolver=resolver({"pop.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]}))
     with unused_port() as port:
         server.listen("healthy", host="127.0.0.3", port=port)
         outcome = probe(target(port, host="pop.test"), prober)
@@ -200,7 +201,7 @@ def test_addresses_are_tried_in_turn(server: ScriptedServer) -> None:
 
 def test_all_addresses_refuse() -> None:
     """The detail has each address and its reason."""
-    prober = Prober(resolve=resolver({"pop.test": ["127.0.0.1", "127.0.0.2"]}))
+    prober = Prober(resolver=resolver({"pop.test": ["127.0.0.1", "127.0.0.2"]}))
     with unused_port() as port:
         outcome = probe(target(port, host="pop.test"), prober)
     assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "refused")
@@ -212,7 +213,7 @@ def test_a_silent_address_does_not_hide_a_good_one(server: ScriptedServer) -> No
     """While the first address does not answer the connect, the second is tried as well (RFC 8305)."""
     with blackhole() as (address, port):
         server.listen("healthy", host="127.0.0.3", port=port)
-        prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}))
+        prober = Prober(resolver=resolver({"pop.test": [address, "127.0.0.3"]}))
         outcome = probe(target(port, host="pop.test"), prober)
     assert outcome.passed
     assert outcome.address == "127.0.0.3"
@@ -225,7 +226,7 @@ def test_addresses_are_raced_at_full_load(server: ScriptedServer) -> None:
     """The limit of tests at once does not keep a test from its second address."""
     with blackhole() as (address, port):
         server.listen("healthy", host="127.0.0.3", port=port)
-        prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}), in_flight=1)
+        prober = Prober(resolver=resolver({"pop.test": [address, "127.0.0.3"]}), in_flight=1)
         assert probe(target(port, host="pop.test"), prober).passed
 
 
@@ -234,7 +235,7 @@ def test_the_first_connection_is_the_one(server: ScriptedServer) -> None:
     hole = blackhole()
     with hole as (address, port):
         server.listen("delay:2", host="127.0.0.3", port=port)
-        prober = Prober(resolve=resolver({"pop.test": [address, "127.0.0.3"]}))
+        prober = Prober(resolver=resolver({"pop.test": [address, "127.0.0.3"]}))
         targets = [target(port, host="pop.test"), target(server.listen("delay:0.5"), "opener")]
         outcomes: dict[str, Outcome] = {}
         for arrivals in prober.run(targets):
@@ -295,7 +296,7 @@ def test_a_fault_of_the_prober_costs_one_test(
     bad = target(server.listen(script), "bad", host="bad.test", max_test_seconds=1)
     good = target(server.listen("healthy"), "good", host="good.test")
     before = descriptors()
-    assert {name: found.passed for name, found in run(Prober(resolve=resolver(names)), [bad, good]).items()} == {
+    assert {name: found.passed for name, found in run(Prober(resolver=resolver(names)), [bad, good]).items()} == {
         "good": True
     }
     assert descriptors_fall_to(before)
@@ -356,7 +357,7 @@ class blackhole:
 
 def test_only_ipv6_without_a_route() -> None:
     """A name with nothing but unreachable IPv6 addresses fails with its own reason and advice."""
-    prober = Prober(resolve=resolver({"six.test": ["::1"]}), has_route=lambda *_: False)
+    prober = Prober(resolver=resolver({"six.test": ["::1"]}), has_route=lambda *_: False)
     outcome = probe(target(110, host="six.test"), prober)
     assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "no-ipv6-route")
     assert "IPv6" in outcome.detail
@@ -365,7 +366,7 @@ def test_only_ipv6_without_a_route() -> None:
 def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
     """Without a route for IPv6 the IPv4 address of the same name is tested."""
     port = server.listen("healthy")
-    prober = Prober(resolve=resolver({"both.test": ["2001:db8::1", "127.0.0.1"]}), has_route=lambda *_: False)
+    prober = Prober(resolver=resolver({"both.test": ["2001:db8::1", "127.0.0.1"]}), has_route=lambda *_: False)
     outcome = probe(target(port, host="both.test"), prober)
     assert outcome.passed
     assert outcome.address == "127.0.0.1"
@@ -398,7 +399,7 @@ def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
 @pytest.mark.parametrize("by_name", [True, False])
 def test_addresses_of_the_own_machine_are_refused(address: str, by_name: bool) -> None:
     """By address as by a name that leads there, without a connection; the sentence names the parameter."""
-    prober = Prober(resolve=resolver({"pop.test": [address]}), allow_local=False)
+    prober = Prober(resolver=resolver({"pop.test": [address]}), allow_local=False)
     outcome = probe(target(110, host="pop.test" if by_name else address.partition("%")[0]), prober)
     assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "forbidden-address")
     assert "AllowLocalTargets" in outcome.detail
@@ -428,96 +429,39 @@ def test_only_what_is_allowed_is_connected_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "reason"),
-    [
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "no-such-name"),
-        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "dns-failure"),
-        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), "dns-error"),
-        (OSError("no more memory"), "dns-error"),
-        (UnicodeError("label too long"), "dns-error"),
-    ],
+    ("found", "reason"),
+    [(NXDOMAIN, "no-such-name"), ([], "no-address-record"), (SERVFAIL, "dns-failure"), (SILENT, "dns-timed-out")],
 )
-def test_names_that_do_not_resolve(failure: Exception, reason: str) -> None:
-    """A DNS failure is reported as one, never masked by an older address."""
-
-    def resolve(_: str) -> list[str]:
-        raise failure
-
-    outcome = probe(target(110, host="gone.test"), Prober(resolve=resolve))
+def test_names_that_do_not_resolve(found: list[str] | int | str, reason: str) -> None:
+    """A DNS failure is reported as one, with its own reason and a sentence."""
+    with NameServer({"pop.test": found}) as names:
+        outcome = probe(target(110, host="pop.test"), Prober(resolver=names.resolver()))
     assert (outcome.error, outcome.phase, outcome.reason) == (NO_ADDRESS, Phase.DNS, reason)
+    assert outcome.detail.endswith(".")
 
 
-def test_a_name_without_addresses() -> None:
-    """A lookup that returns nothing has found no address."""
-    outcome = probe(target(110, host="empty.test"), Prober(resolve=lambda _: []))
-    assert (outcome.error, outcome.reason) == (NO_ADDRESS, "no-address-record")
-
-
-def test_a_stuck_resolver_affects_no_other_test(server: ScriptedServer) -> None:
-    """100 of 500 names never resolve: their targets time out, and all others pass."""
-    release = threading.Event()
-
-    def resolve(host: str) -> list[str]:
-        if host.startswith("stuck"):
-            release.wait(30)
-        return ["127.0.0.1"]
-
+def test_silent_zones_affect_no_other_test(server: ScriptedServer) -> None:
+    """100 of 500 names are never resolved: their targets time out, and all others pass, in less than their time."""
     port = server.listen("healthy")
-    names = [f"{'stuck' if n % 5 == 0 else 'good'}-{n}" for n in range(500)]
-    outcomes = run(
-        Prober(resolve=resolve), [target(port, name, host=f"{name}.test", max_test_seconds=4) for name in names]
-    )
-    release.set()
+    names = [f"{'stuck' if n % 5 == 0 else 'good'}-{n}.test" for n in range(500)]
+    zone: Zone = {name: SILENT if name.startswith("stuck") else ["127.0.0.1"] for name in names}
+    with NameServer(zone) as name_server:
+        targets = [target(port, name, host=name, max_test_seconds=3) for name in names]
+        outcomes = run(Prober(resolver=name_server.resolver(), has_route=lambda *_: False), targets)
     stuck = {name: outcome for name, outcome in outcomes.items() if name.startswith("stuck")}
     assert len(outcomes) == 500
     assert {(outcome.error, outcome.reason) for outcome in stuck.values()} == {(NO_ADDRESS, "dns-timed-out")}
     assert all(outcomes[name].passed for name in names if name not in stuck)
 
 
-def test_names_in_turn_share_a_thread() -> None:
-    """A thread whose lookup has ended takes the next name; more threads are started only for stuck lookups."""
-    results: SimpleQueue[LookupResult] = SimpleQueue()
-    threads: set[int] = set()
-
-    def resolve(_: str) -> list[str]:
-        threads.add(threading.get_ident())
-        return ["127.0.0.1"]
-
-    lookups = Resolver(resolve)
-    for number in range(50):
-        lookups.look_up(f"{number}.test", results.put)
-        assert results.get(timeout=10).host == f"{number}.test"
-    assert len(threads) == 1
-
-
-def test_no_thread_for_a_name_affects_no_other_test(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the system gives no more threads, names are not resolved; addresses are still tested."""
-
-    def start(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
+def test_a_name_is_resolved_once_in_a_run(server: ScriptedServer) -> None:
+    """One lookup for many targets of a host."""
     port = server.listen("healthy")
-    targets = [target(port, "named", host="pop.test", max_test_seconds=1), target(port, "numbered")]
-    monkeypatch.setattr(threading.Thread, "start", start)
-    outcomes = run(Prober(resolve=lambda _: ["127.0.0.1"]), targets)
-    assert outcomes["named"].reason == "dns-timed-out"
-    assert outcomes["numbered"].passed
-
-
-def test_a_name_is_resolved_once_in_a_run_and_anew_in_the_next(server: ScriptedServer) -> None:
-    """One lookup for many targets of a host; the next run looks up again, so no old address masks a DNS failure."""
-    asked: list[str] = []
-
-    def resolve(host: str) -> list[str]:
-        asked.append(host)
-        return ["127.0.0.1"]
-
-    port = server.listen("healthy")
-    prober = Prober(resolve=resolve, in_flight=4)
-    for count in (1, 2):
+    with NameServer({"pop.test": ["127.0.0.1"]}) as names:
+        prober = Prober(resolver=names.resolver(), in_flight=4)
         outcomes = run(prober, [target(port, f"t{n}", host="pop.test") for n in range(20)])
         assert all(outcome.passed for outcome in outcomes.values())
-        assert len(asked) == count
+        assert names.asked["pop.test", Kind.A] == 1
 
 
 def test_rtt_is_the_servers_by_the_kernels_clock(server: ScriptedServer) -> None:
@@ -685,7 +629,7 @@ class TestAllAddresses:
             if "silent" in scripts.values():
                 fields["max_test_seconds"] = 2
             targets = [target(port, f"t{number}", **fields) for number in range(count)]
-            return list(run(Prober(resolve=names, in_flight=in_flight), targets).values())
+            return list(run(Prober(resolver=names, in_flight=in_flight), targets).values())
 
     def test_all_pass(self) -> None:
         """All addresses pass."""

@@ -85,6 +85,9 @@ RENAMED = {
 LEFT_OUT = {"HourTotals": {"rtt_p95_ms"}}
 """Fields that are stored no longer: nothing has read them."""
 
+ADDED = {"Outcome": {"address_age_seconds"}}
+"""Fields that the older version does not know. It ignores them, and drops them when it writes a record again."""
+
 HERE = SimpleNamespace(
     KINDS=KINDS,
     BATCH_COUNTS="batch_counts",
@@ -150,6 +153,16 @@ def without_left_out(written: Any) -> Any:
     return found
 
 
+def without_added(found: Any) -> Any:
+    """What is written, without the fields that the older version drops. No other field has one of these names."""
+    if isinstance(found, list):
+        return [without_added(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    added = {field for names in ADDED.values() for field in names}
+    return {name: without_added(each) for name, each in found.items() if name not in added}
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_field_is_read(written: Any, name: str) -> None:
     """Each field that the older version stores is set, and has its value here, under its name of today."""
@@ -164,10 +177,10 @@ def test_every_field_is_read(written: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_field_is_written(written: Any, name: str) -> None:
-    """Each field of today's dataclass is stored, under a name that the older version reads."""
+    """Each field of today's dataclass is stored, under a name that the older version reads if it has the field."""
     stored = serialize(Filler().fill(KINDS[name]))
     assert len(stored) == len(fields(KINDS[name]))
-    assert set(stored) <= set(written["fields"][name])
+    assert set(stored) - ADDED.get(name, set()) <= set(written["fields"][name])
 
 
 def test_this_version_keeps_what_the_older_one_wrote(written: Any) -> None:
@@ -179,7 +192,7 @@ def test_this_version_keeps_what_the_older_one_wrote(written: Any) -> None:
 def test_older_version_keeps_what_this_one_wrote(older: Path) -> None:
     """Items of Status and History, and messages, are the same to the byte once the older version has rewritten them."""
     here = as_json(write(HERE))
-    assert run_older(older, "rewrite", here) == here
+    assert run_older(older, "rewrite", here) == without_added(here)
 
 
 def test_messages_carry_every_field_of_health(written: Any) -> None:

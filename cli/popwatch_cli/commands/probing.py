@@ -2,9 +2,7 @@
 
 import ipaddress
 import json
-import socket
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from click.core import ParameterSource
 from popwatch import __version__
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Problem, Target, parse_target
+from popwatch.prober.dns_messages import Kind
 from popwatch.prober.loop import Prober, probe
+from popwatch.prober.resolver import Resolver
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
@@ -109,7 +109,7 @@ def test(
     if file:
         sys.exit(test_file(file, in_flight, as_json=as_json))
     target, thresholds = _target(options), _thresholds(options)
-    outcome = probe(target, Prober(resolve=_resolver(options["family"], target.host)))
+    outcome = probe(target, Prober(resolver=_resolver(options["family"], target.host)))
     now = datetime.now(UTC)
     if plugin:
         result = plugin_result(target, outcome, thresholds, now)
@@ -182,21 +182,16 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
     )
 
 
-def _resolver(family: str | None, host: str) -> Callable[[str], list[str]]:
+def _resolver(family: str | None, host: str) -> Resolver:
     """A resolver for addresses of one family. Raises click.UsageError for an address of the other family."""
-    families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: socket.AF_UNSPEC}
     try:
         version = str(ipaddress.ip_address(host).version)
     except ValueError:
         version = family or ""
     if family and version != family:
         raise click.UsageError(f"{host} is not an IPv{family} address: leave out -{family}.")
-
-    def resolve(name: str) -> list[str]:
-        entries = socket.getaddrinfo(name, None, families[family], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
-
-    return resolve
+    kinds = {"4": Kind.A, "6": Kind.AAAA}
+    return Resolver(family=kinds[family] if family else None)
 
 
 def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:

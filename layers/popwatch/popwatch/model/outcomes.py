@@ -67,6 +67,7 @@ class Outcome:
     to the address that answered until the last byte of the greeting arrived, without `dns_ms`. `reason` is finer than
     `error`, an open set of names; `detail` is a sentence for people, cleaned and cut. `failed_addresses` are, where all
     addresses of a host are tested, those that failed although another passed, each with its reason.
+    `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
     """
 
     started_at: datetime
@@ -86,6 +87,7 @@ class Outcome:
     tls_version: str = ""
     certificate_expires: datetime | None = None
     failed_addresses: tuple[str, ...] = ()
+    address_age_seconds: float | None = None
 
     @property
     def passed(self) -> bool:

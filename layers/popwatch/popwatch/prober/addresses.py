@@ -1,12 +1,17 @@
-"""Which addresses may be tested, and how the outcomes of all addresses of a host become one."""
+"""Addresses: which may be tested and in which order, and how the outcomes of all addresses of a host become one."""
 
 import ipaddress
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
+
+HasRoute = Callable[[str, int], bool]
+"""Whether there is a route to an IPv6 address and port."""
 
 MOST_ADDRESSES = 16
 """Addresses of one host that are tested; with more, one name could use up the descriptors of all tests."""
@@ -67,3 +72,47 @@ def combine(outcomes: list[Outcome]) -> Outcome:
     if len(failed) == 1:
         return failed[0]
     return replace(failed[0], detail=clean(f"All {len(failed)} addresses fail. {'; '.join(failures)}.", DETAIL_SHOWN))
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and needs no lookup."""
+    try:
+        if ":" in host:
+            ipaddress.IPv6Address(host)
+        else:  # inet_pton, since most hosts are names: an exception of `ipaddress` takes four times as long
+            socket.inet_pton(socket.AF_INET, host)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def interleave(addresses: tuple[str, ...]) -> list[str]:
+    """The addresses with alternating families, beginning with that of the first (RFC 8305 section 4)."""
+    if len(addresses) < 2:
+        return list(addresses)
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    first, second = (six, four) if ":" in addresses[0] else (four, six)
+    both = [address for pair in zip(first, second, strict=False) for address in pair]
+    longer = first if len(first) > len(second) else second
+    return both + longer[min(len(first), len(second)) :]
+
+
+def has_route(address: str, port: int) -> bool:
+    """Whether the kernel has a route to an IPv6 address. Connecting a datagram socket looks it up and sends nothing."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.connect(sockaddr(address, port))
+    except OSError:
+        return False
+    return True
+
+
+def sockaddr(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """The argument of `connect` for an address; a scope such as `fe80::1%eth0` is kept."""
+    if ":" not in address:
+        return address, port
+    name, _, scope = address.partition("%")
+    if not scope:
+        return name, port, 0, 0
+    return name, port, 0, int(scope) if scope.isdigit() else socket.if_nametoindex(scope)

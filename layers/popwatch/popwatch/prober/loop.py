@@ -14,16 +14,18 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import count
-from queue import Empty, SimpleQueue
 
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target
-from popwatch.prober import resolver, timestamps
-from popwatch.prober.addresses import MOST_ADDRESSES, AddressGroup, is_local
+from popwatch.prober import addresses, timestamps
+from popwatch.prober.addresses import MOST_ADDRESSES, AddressGroup, HasRoute, is_address, is_local
+from popwatch.prober.lookup_sockets import LookupSockets
+from popwatch.prober.lookups import Lookups
 from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe
-from popwatch.prober.resolver import HasRoute, LookupResult, Resolve, Resolver
+from popwatch.prober.resolver import LookupResult, Resolver
 
 MOST_IN_FLIGHT = 900
 """Tests at once; Lambda allows 1,024 descriptors, and AWS's clients, the log and second addresses need some."""
@@ -46,15 +48,18 @@ LATE_SECONDS = 0.05
 LONGEST_GRACE_SECONDS = 2.0
 """The most by which a deadline is extended."""
 
+PUBLIC_IPV6 = "2000::1", 110
+"""An address of the public internet (RFC 4291 section 2.4): a route to it is asked for, and nothing is sent there."""
+
 _log = logging.getLogger("popwatch.prober.loop")
 
 Arrivals = list[tuple[Target, Outcome]]
 
 
 class Prober:
-    """Tests targets. Only the threads that look up names are kept from one run to the next.
+    """Tests targets. Only the resolver, with the addresses that it keeps, goes from one run to the next.
 
-    `in_flight` limits the tests at once. `resolve` gives the addresses of a name, `has_route` says whether there is a
+    `in_flight` limits the tests at once. `resolver` knows how names are resolved, `has_route` says whether there is a
     route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
     name resolves to it. With `kernel_stamps` false round-trip times are measured by the loop's clock only.
     """
@@ -62,15 +67,15 @@ class Prober:
     def __init__(
         self,
         *,
-        resolve: Resolve = resolver.resolve,
-        has_route: HasRoute = resolver.has_route,
+        resolver: Resolver | None = None,
+        has_route: HasRoute = addresses.has_route,
         allow_local: bool = True,
         in_flight: int | None = None,
         kernel_stamps: bool = True,
     ) -> None:
         self._in_flight = in_flight or _most_in_flight()
         self._has_route, self._allow_local = has_route, allow_local
-        self._resolver = Resolver(resolve)
+        self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
 
     def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[Arrivals, None, None]:
@@ -116,26 +121,35 @@ class _Loop:
         # which is cheaper than to search the heap for them. `order` keeps the heap from comparing references.
         self._timers: list[tuple[float, int, weakref.ref[Probe]]] = []
         self._order = count()
+        self._waits_for_names = False
         self._waiting: defaultdict[str, list[Probe]] = defaultdict(list)
         self._resolved: dict[str, LookupResult] = {}
-        self._lookup_results: SimpleQueue[LookupResult] = SimpleQueue()
         self._arrivals: Arrivals = []
         self._groups: dict[Probe, AddressGroup] = {}
         self._postponed: deque[tuple[str, AddressGroup]] = deque()
         self._stamping_socket = timestamps.keep_enabled() if kernel_stamps else None
-        # A socket pair wakes the loop: the resolver's threads cannot interrupt the poller's wait, so they write a byte.
-        self._wakeup_sender, self._wakeup_receiver = socket.socketpair()
-        self._wakeup_sender.setblocking(False)
-        self._wakeup_receiver.setblocking(False)
-        self._poller.watch(self._wakeup_receiver)
-        self._poller.connected(self._wakeup_receiver)
+        # Targets that have not begun: those whose address is known, those whose name was resolved in the last minutes,
+        # and other names. So a name that probably has an answer does not wait for one that may have none.
+        self._known: deque[Target] = deque()
+        self._kept: deque[Target] = deque()
+        self._unknown: deque[Target] = deque()
+
+    @cached_property
+    def _lookups(self) -> Lookups:
+        return Lookups(self._resolver, ipv6=self.has_route(*PUBLIC_IPV6))
+
+    @cached_property
+    def _lookup_sockets(self) -> LookupSockets:
+        return LookupSockets(self._lookups, self._poller)
 
     def run(self, targets: Iterator[Target], end_by: float | None) -> Iterator[Arrivals]:
         """Begin tests, wait, handle sockets, then lookups, then timers; until all tests have ended."""
-        queue, reported = deque(targets), time.monotonic()
-        while queue or self._probes or self._arrivals or self._postponed:
-            self._launch(queue, end_by)
-            self._turn(0.0 if queue and self._room() else reported + REPORT_SECONDS)
+        for target in targets:
+            self._queue(target)
+        reported = time.monotonic()
+        while self._known or self._kept or self._unknown or self._probes or self._arrivals or self._postponed:
+            self._launch(end_by)
+            self._turn(0.0 if self._arrivals else min(reported + REPORT_SECONDS, self._next_launch()))
             if self._arrivals or time.monotonic() >= reported + REPORT_SECONDS:
                 arrivals, self._arrivals, reported = self._arrivals, [], time.monotonic()
                 yield arrivals
@@ -144,10 +158,11 @@ class _Loop:
         """Close every descriptor."""
         for probe in self._probes:
             probe.abandon()
+        if self._waits_for_names:
+            self._lookup_sockets.close()
         self._poller.close()
-        for sock in (self._wakeup_sender, self._wakeup_receiver, self._stamping_socket):
-            if sock:
-                sock.close()
+        if self._stamping_socket:
+            self._stamping_socket.close()
 
     def watch(self, sock: socket.socket, probe: Probe) -> None:
         """Call `probe.ready` for every event of a socket."""
@@ -171,12 +186,14 @@ class _Loop:
 
     def look_up(self, host: str, probe: Probe) -> None:
         """Resolve a name once for all targets of the run that have it."""
-        if host in self._resolved:
-            probe.resolved(self._resolved[host])
+        result = self._resolved.get(host) or self._lookups.known(host)
+        if result:
+            probe.resolved(result)
             return
         self._waiting[host].append(probe)
         if len(self._waiting[host]) == 1:
-            self._resolver.look_up(host, self._deliver)
+            self._waits_for_names = True
+            self._lookups.begin(host, time.monotonic())
 
     def allows(self, address: str) -> bool:
         """Whether an address may be connected to. The very address that is then used is checked."""
@@ -204,16 +221,42 @@ class _Loop:
     def _room(self) -> bool:
         return len(self._probes) < self._in_flight and len(self._by_descriptor) < self._in_flight
 
-    def _launch(self, queue: deque[Target], end_by: float | None) -> None:
+    def _queue(self, target: Target) -> None:
+        if not target.host or target.problems or is_address(target.host) or self._lookups.known(target.host):
+            self._known.append(target)
+        elif self._lookups.has_kept(target.host):
+            self._kept.append(target)
+        else:
+            self._unknown.append(target)
+
+    def _next_target(self) -> Target | None:
+        """The next target that may begin now: a lookup may not begin before its time."""
+        if self._known:
+            return self._known.popleft()
+        queue = self._kept or self._unknown
+        if not queue:
+            return None
+        under_way = queue[0].host in self._resolved or queue[0].host in self._waiting
+        return queue.popleft() if under_way or self._lookups.may_begin(time.monotonic()) else None
+
+    def _next_launch(self) -> float:
+        """When the next target may begin."""
+        if not self._room():
+            return float("inf")
+        if self._known:
+            return 0.0
+        return self._lookups.next_begin(time.monotonic()) if self._kept or self._unknown else float("inf")
+
+    def _launch(self, end_by: float | None) -> None:
         while self._postponed and self.may_race():
             address, group = self._postponed.popleft()
             probe = Probe(group.target, self, kernel_stamps=self._kernel_stamps, address=address)
             self._groups[probe] = group
             self._begin(probe)
         for _ in range(LAUNCHES_PER_TURN):
-            if not queue or not self._room():
+            target = self._next_target() if self._room() else None
+            if target is None:
                 return
-            target = queue.popleft()
             if end_by is None or time.monotonic() + target.max_test_seconds <= end_by:
                 self._begin(Probe(target, self, kernel_stamps=self._kernel_stamps))
 
@@ -235,6 +278,8 @@ class _Loop:
     def _turn(self, until: float) -> None:
         if self._timers:
             until = min(until, self._timers[0][0])
+        if self._waits_for_names:
+            until = min(until, self._lookups.next_due(time.monotonic()))
         self._just_registered.clear()
         for descriptor, bits in self._poller.wait(max(0.0, until - time.monotonic())):
             probe = self._by_descriptor.get(descriptor)
@@ -242,20 +287,17 @@ class _Loop:
             # number to the next socket: the event is then not for that socket.
             if probe and descriptor not in self._just_registered:
                 self._call(probe, probe.ready, descriptor, bits)
-        self._take_lookup_results()
+            elif self._waits_for_names:
+                self._lookup_sockets.ready(descriptor)
+        if self._waits_for_names:
+            self._take_lookup_results()
         self._fire_timers()
 
     def _take_lookup_results(self) -> None:
-        # First empty the socket, then the queue: a result that is queued in between has its byte in the socket still.
-        with suppress(BlockingIOError):
-            while self._wakeup_receiver.recv(4096):
-                pass
-        with suppress(Empty):
-            while True:
-                result = self._lookup_results.get_nowait()
-                self._resolved[result.host] = result
-                for probe in self._waiting.pop(result.host, []):
-                    self._call(probe, probe.resolved, result)
+        for result in self._lookup_sockets.advance(time.monotonic()):
+            self._resolved[result.host] = result
+            for probe in self._waiting.pop(result.host, []):
+                self._call(probe, probe.resolved, result)
 
     def _fire_timers(self) -> None:
         now = time.monotonic()
@@ -269,13 +311,6 @@ class _Loop:
             if now - due > LATE_SECONDS and due == probe.deadline:
                 probe.extend_deadline(min(now - due, LONGEST_GRACE_SECONDS))
             self._call(probe, probe.on_timer, now)
-
-    def _deliver(self, result: LookupResult) -> None:
-        """Queue a result and wake the loop; called from the resolver's threads, also after the run has ended."""
-        self._lookup_results.put(result)
-        # The run has ended and closed the socket, or the socket is full and the loop will wake anyway.
-        with suppress(OSError):
-            self._wakeup_sender.send(b"!")
 
 
 def _most_in_flight() -> int:

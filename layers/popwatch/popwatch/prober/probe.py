@@ -17,9 +17,10 @@ from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Out
 from popwatch.model.targets import Problem, Target
 from popwatch.model.text import clean
 from popwatch.prober import timestamps
+from popwatch.prober.addresses import interleave, is_address, sockaddr
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
-from popwatch.prober.resolver import LookupResult, interleave, is_address, sockaddr
+from popwatch.prober.resolver import LookupResult
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
 
 STAGGER_SECONDS = 0.25
@@ -156,6 +157,7 @@ class Probe:
         if self._ended:
             return
         self._fields["dns_ms"] = self._lap()
+        self._fields["address_age_seconds"] = result.age_seconds
         if result.addresses:
             self._connect_to(result.addresses)
         else:

@@ -1,0 +1,345 @@
+"""The lookups of one run: which questions to send when, and what their replies mean. No I/O; the clock is an argument.
+
+AWS's resolver takes 1,024 packets a second from a network interface and drops the rest
+(docs.aws.amazon.com/whitepapers/latest/hybrid-cloud-dns-options-for-vpc/constraints.html). So questions are begun at a
+bounded rate, and those without a reply are repeated at a rate of their own: a name never waits for a silent one.
+"""
+
+import heapq
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+
+from popwatch.decisions.own_network import LEAST_NETWORKS, LEAST_TARGETS
+from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, Kind, Reply, encode_name, question, read_reply
+from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, LookupResult, Resolver
+
+BEGUN_PER_SECOND, REPEATED_PER_SECOND, AT_ONCE = 600.0, 300.0, 20
+"""Questions a second, and how many may be sent at once. Together they stay below 1,024 in any second."""
+
+WAITS = (0.3, 0.5, 0.8, 1.2)
+"""Seconds from each sending of a question to the next.
+
+If 2 % of the packets are lost in each direction, one name in ten million has no reply to any of the five.
+"""
+
+LOOKUP_SECONDS = 4.5
+"""How long the name servers have, from the beginning of a lookup."""
+
+OTHER_FAMILY_SECONDS = 0.5
+"""How long a name with addresses of one family waits for those of the other: long enough for one repetition.
+
+Some name servers never answer a question for AAAA (RFC 4074 section 4.1).
+"""
+
+SILENT_SECONDS = 1.5
+"""A name without an answer for so long counts as one that fails, when it is decided whether the name servers do."""
+
+MOST_FAILURES = 2
+"""Replies such as SERVFAIL until a question is given up, if there are no more name servers than that."""
+
+_log = logging.getLogger("popwatch.prober.lookups")
+
+
+class Pace:
+    """Limits how often something is done: `rate` times a second, `AT_ONCE` times at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._credit, self._as_of = rate, float(AT_ONCE), 0.0
+
+    def allows(self, now: float, number: int = 1) -> bool:
+        """Whether it may be done now, `number` times."""
+        if now > self._as_of:
+            gained = (now - self._as_of) * self._rate if self._as_of else 0.0
+            self._credit, self._as_of = min(AT_ONCE, self._credit + gained), now
+        return self._credit >= number
+
+    def count(self, number: int = 1) -> None:
+        """It has been done."""
+        self._credit -= number
+
+    def next_time(self, now: float) -> float:
+        """When to look again: not for each single one, but when half of AT_ONCE may be done."""
+        return now if self.allows(now, AT_ONCE // 2) else now + (AT_ONCE // 2 - self._credit) / self._rate
+
+
+@dataclass(slots=True, eq=False)
+class _Lookup:
+    """The lookup of a host: the names still to be tried, the open questions, and what was found so far."""
+
+    host: str
+    candidates: deque[str]
+    kept: bool
+    name: bytes = b""
+    open: dict[Kind, "Question"] = field(default_factory=dict)
+    found: dict[Kind, tuple[str, ...]] = field(default_factory=dict)
+    asked: set[Kind] = field(default_factory=set)
+    exists: bool = False
+    failure: tuple[str, str] | None = None
+    waits_for_other: bool = False
+    ended: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A question, how often it has been sent, and how many replies said that the name server had failed."""
+
+    lookup: _Lookup
+    number: int
+    kind: Kind
+    sent: int = 0
+    failures: int = 0
+    ended: bool = False
+
+    @property
+    def message(self) -> bytes:
+        """What is sent."""
+        return question(self.number, self.lookup.name, self.kind)
+
+
+class Lookups:
+    """The lookups of one run. Each host is looked up once.
+
+    With `ipv6` false there is no route for IPv6. Then IPv6 addresses are asked for only if a name has no IPv4 address,
+    so that its outcome can say so.
+    """
+
+    def __init__(self, resolver: Resolver, *, ipv6: bool) -> None:
+        self._kept, self._hosts = resolver.kept, resolver.read_hosts()
+        self.name_servers = resolver.read_name_servers()
+        self._kept.forget_old()
+        self._family = resolver.family
+        self._kinds = (resolver.family,) if resolver.family else (Kind.A, Kind.AAAA) if ipv6 else (Kind.A,)
+        self._open: dict[int, Question] = {}
+        self._timers: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = count()
+        self._first: deque[Question] = deque()
+        self._repeated: deque[Question] = deque()
+        self._begin_pace, self._repeat_pace = Pace(BEGUN_PER_SECOND), Pace(REPEATED_PER_SECOND)
+        self._results: list[LookupResult] = []
+        self._server = 0
+        # Only names with a kept answer show whether the name servers fail: others may be zones that are out of order.
+        self._kept_begun = 0
+        self._failing: dict[str, _Lookup] = {}
+        self._stood_in: set[str] = set()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a question is open."""
+        return bool(self._open)
+
+    def known(self, host: str) -> LookupResult | None:
+        """The addresses of a host that need no question: from the hosts file, or from an answer that is still fresh."""
+        listed = tuple(it for it in self._hosts.get(host.lower().removesuffix("."), ()) if self._is_wanted(it))
+        if listed:
+            return LookupResult(host, listed)
+        answer = self._kept.find(host, FRESH_SECONDS)
+        return LookupResult(host, answer[1]) if answer else None
+
+    def has_kept(self, host: str) -> bool:
+        """Whether there is a kept answer of a host."""
+        return self._kept.find(host, KEPT_SECONDS) is not None
+
+    def may_begin(self, now: float) -> bool:
+        """Whether a lookup may begin now without exceeding the rate."""
+        return self._begin_pace.allows(now, len(self._kinds))
+
+    def next_begin(self, now: float) -> float:
+        """When to ask again whether a lookup may begin."""
+        return self._begin_pace.next_time(now)
+
+    def begin(self, host: str, now: float) -> None:
+        """Begin the lookup of a host that is not known."""
+        kept = self.has_kept(host)
+        lookup = _Lookup(host, deque(self.name_servers.candidates(host)), kept)
+        self._at(now + LOOKUP_SECONDS, partial(self._time_out, lookup))
+        if kept:
+            self._kept_begun += 1
+            self._at(now + SILENT_SECONDS, partial(self._note_silent, lookup))
+        self._begin_pace.count(len(self._kinds))
+        self._ask_next(lookup, now, self._first)
+
+    def sends(self, now: float) -> Iterator[tuple[int, Question]]:
+        """What to send now: the number of a name server, and a question for it."""
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2](now)
+        while self._first:
+            yield self._send(self._first.popleft(), now)
+        while self._repeated and self._repeat_pace.allows(now):
+            question = self._repeated.popleft()
+            if not question.ended:
+                self._repeat_pace.count()
+                yield self._send(question, now)
+
+    def next_due(self, now: float) -> float:
+        """When `sends` should be called again; infinity if nothing is under way."""
+        if self._first or self._results:
+            return now
+        due = self._timers[0][0] if self._timers else float("inf")
+        return min(due, self._repeat_pace.next_time(now)) if self._repeated else due
+
+    def receive(self, data: bytes, server: int, now: float) -> Question | None:
+        """Take a message from a name server. Returns the question if its reply has to be fetched by TCP."""
+        reply = read_reply(data)
+        question = self._open.get(reply.number) if reply else None
+        if not reply or not question or (reply.name, reply.kind) != (question.lookup.name, question.kind):
+            return None
+        if reply.code in (NO_ERROR, NO_SUCH_NAME):
+            self._server = server
+            if reply.truncated and not reply.addresses:
+                return question
+            self._answer(question, reply, now)
+        else:
+            self.fail(question, f"The name server failed (code {reply.code}).", now)
+        return None
+
+    def fail(self, question: Question, detail: str, now: float) -> None:
+        """A name server could not answer, or could not be reached. The question is repeated, to a limit."""
+        question.failures += 1
+        if question.failures >= max(MOST_FAILURES, len(self.name_servers.servers)):
+            self._give_up(question, detail, now)
+
+    def results(self) -> list[LookupResult]:
+        """What has ended since the last call."""
+        results, self._results = self._results, []
+        return results
+
+    def _is_wanted(self, address: str) -> bool:
+        return self._family is None or (":" in address) == (self._family is Kind.AAAA)
+
+    def _at(self, due: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._timers, (due, next(self._order), action))
+
+    def _ask_next(self, lookup: _Lookup, now: float, queue: deque[Question]) -> None:
+        """Ask for the next of the names that are to be tried, or end with what was found out."""
+        while lookup.candidates:
+            candidate = lookup.candidates.popleft()
+            try:
+                lookup.name = encode_name(candidate)
+            except UnicodeError as error:
+                lookup.failure = lookup.failure or ("dns-error", str(error))
+                continue
+            lookup.found.clear()
+            lookup.asked.clear()
+            for kind in self._kinds:
+                self._ask(lookup, kind, queue)
+            return
+        if lookup.failure:
+            self._end_failed(lookup, now)
+        elif lookup.exists:
+            self._end_without(lookup, "no-address-record", f"{lookup.host} has no address.")
+        else:
+            self._end_without(lookup, "no-such-name", f"There is no name {lookup.host}.")
+
+    def _ask(self, lookup: _Lookup, kind: Kind, queue: deque[Question]) -> None:
+        number = secrets.randbelow(1 << 16)
+        while number in self._open:
+            number = secrets.randbelow(1 << 16)
+        question = self._open[number] = lookup.open[kind] = Question(lookup, number, kind)
+        lookup.asked.add(kind)
+        queue.append(question)
+
+    def _send(self, question: Question, now: float) -> tuple[int, Question]:
+        """Send a question, each time to the next name server, beginning with the one that answered last."""
+        server = (self._server + question.sent) % len(self.name_servers.servers)
+        if question.sent < len(WAITS):
+            self._at(now + WAITS[question.sent], partial(self._repeat, question))
+        question.sent += 1
+        return server, question
+
+    def _repeat(self, question: Question, _: float) -> None:
+        if not question.ended:
+            self._repeated.append(question)
+
+    def _give_up(self, question: Question, detail: str, now: float) -> None:
+        if not question.ended:
+            question.lookup.failure = "dns-failure", detail
+            self._close(question)
+            self._conclude(question.lookup, now)
+
+    def _answer(self, question: Question, reply: Reply, now: float) -> None:
+        lookup = question.lookup
+        self._close(question)
+        if reply.code == NO_SUCH_NAME:
+            while lookup.open:
+                self._close(next(iter(lookup.open.values())))
+            self._ask_next(lookup, now, self._repeated)
+        else:
+            lookup.exists = True
+            lookup.found[question.kind] = reply.addresses
+            self._conclude(lookup, now)
+
+    def _close(self, question: Question) -> None:
+        question.ended = True
+        del self._open[question.number], question.lookup.open[question.kind]
+
+    def _conclude(self, lookup: _Lookup, now: float) -> None:
+        """One question of a lookup has ended: end the lookup, wait for the other family, or ask what is left to ask."""
+        if lookup.ended:
+            return
+        if any(lookup.found.values()):
+            if not lookup.open:
+                self._end_found(lookup, now)
+            elif not lookup.waits_for_other:
+                lookup.waits_for_other = True
+                self._at(now + OTHER_FAMILY_SECONDS, partial(self._end_found, lookup))
+        elif not lookup.open:
+            if self._family is None and lookup.asked == lookup.found.keys() == {Kind.A}:
+                self._ask(lookup, Kind.AAAA, self._repeated)
+            else:
+                self._ask_next(lookup, now, self._repeated)
+
+    def _end_found(self, lookup: _Lookup, _: float) -> None:
+        if not lookup.ended:
+            addresses = (*lookup.found.get(Kind.AAAA, ()), *lookup.found.get(Kind.A, ()))
+            self._kept.keep(lookup.host, addresses)
+            self._end(lookup, LookupResult(lookup.host, addresses))
+
+    def _end_without(self, lookup: _Lookup, reason: str, detail: str) -> None:
+        """A name server says that there is no address: that is an answer, and ends what was kept."""
+        self._kept.forget(lookup.host)
+        self._end(lookup, LookupResult(lookup.host, (), reason, detail))
+
+    def _end_failed(self, lookup: _Lookup, now: float) -> None:
+        """The name servers failed. With a kept answer, its time tells whether they fail for most names."""
+        if lookup.kept:
+            self._note_silent(lookup, now)
+        else:
+            self._time_out(lookup, now)
+
+    def _time_out(self, lookup: _Lookup, now: float) -> None:
+        """The time of a lookup is over, or no more can come of it."""
+        self._note_silent(lookup, now)
+        reason, detail = lookup.failure or ("dns-timed-out", "The name servers did not answer.")
+        self._end(lookup, LookupResult(lookup.host, (), reason, detail))
+
+    def _note_silent(self, lookup: _Lookup, _: float) -> None:
+        """A name that was answered before has no answer. If that is so for most of them, kept answers stand in."""
+        if lookup.ended or not lookup.kept:
+            return
+        self._failing[lookup.host] = lookup
+        number = len(self._failing) + len(self._stood_in)
+        if number < LEAST_TARGETS or 2 * number <= self._kept_begun:
+            return
+        if len({".".join(host.split(".")[-2:]) for host in (*self._failing, *self._stood_in)}) < LEAST_NETWORKS:
+            return
+        if not self._stood_in:
+            _log.warning("The name servers fail for most names: addresses of up to two minutes ago are used.")
+        for silent in list(self._failing.values()):
+            answer = self._kept.find(silent.host, KEPT_SECONDS)
+            if answer:
+                self._stood_in.add(silent.host)
+                self._end(silent, LookupResult(silent.host, answer[1], age_seconds=answer[0]))
+
+    def _end(self, lookup: _Lookup, result: LookupResult) -> None:
+        if lookup.ended:
+            return
+        lookup.ended = True
+        while lookup.open:
+            self._close(next(iter(lookup.open.values())))
+        self._failing.pop(lookup.host, None)
+        self._results.append(result)
