@@ -12,7 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Checkout:
 
     def enter(self, command: str) -> Transcript:
         """Run a command in a terminal, with Enter at every question; print what it showed."""
-        transcript = press_enter(command.replace("make ", f"{MAKE} ", 1), self.folder, self.environment)
+        found = press_enter(command.replace("make ", f"{MAKE} ", 1), self.folder, self.environment)
+        transcript = replace(found, command=command)
         print(f"\n{transcript}")
         return transcript
 
