@@ -154,7 +154,8 @@ class Deployed:
             return None
         outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", ())}
         if found["StackStatus"] == "ROLLBACK_COMPLETE":
-            # AWS: "Only a delete operation can be performed on a stack with this status" (view-stack-events)
+            # "When in this state, only a delete operation can be performed."
+            # docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-describing-stacks.html
             raise UserError(
                 f"The first deployment of {stack} failed, and CloudFormation allows only to delete what is left of it; "
                 f"its events say why. Then deploy again: aws cloudformation delete-stack --stack-name {stack} "

@@ -3,22 +3,15 @@
 An update must change none of what gives a page its address and its callers their permission, nor replace its secret.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 from samcli.commands.deploy.auth_utils import auth_per_resource
 from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
-from samcli.yamlhelper import yaml_parse
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
 from tests.older_versions import FLAT_VERSION, PROJECT, unpack
+from tests.translated import Resources, translated
 from tests.unit.test_template_upgrade import replacing
-
-Resources = Mapping[str, Any]
 
 URL = (
     "ShowReportFunctionUrl",
@@ -36,23 +29,16 @@ def old_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def old(old_template: Path) -> Resources:
-    return translated(old_template)
+    return page_of(translated(old_template))
 
 
 @pytest.fixture(scope="module")
 def new() -> Resources:
-    return translated(PROJECT / "template.yaml")
+    return page_of(translated(PROJECT / "template.yaml"))
 
 
-def translated(path: Path) -> Resources:
-    """The resources of the page that CloudFormation gets from SAM for a template."""
-    template = yaml_parse(path.read_text())
-    for resource in template["Resources"].values():
-        for name in ("CodeUri", "ContentUri"):
-            if name in resource.get("Properties", {}):
-                resource["Properties"][name] = "s3://bucket/uploaded"
-    session = boto3.Session(region_name="eu-central-1")
-    made = Translator({}, Parser(), boto_session=session).translate(template, {})["Resources"]
+def page_of(made: Resources) -> Resources:
+    """The resources of the page."""
     return {name: made[name] for name in made if name.startswith("ShowReport") or name == "ReportSecret"}
 
 
