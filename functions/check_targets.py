@@ -1,16 +1,14 @@
 """The function behind the schedule and the batch queue: does the work of a tick, or of one message of the queue."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import boto3
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
@@ -33,7 +31,6 @@ _CALLS = Config(
 
 logger = new_logger()
 metrics = Metrics()
-_processor = BatchProcessor(event_type=EventType.SQS)
 
 
 class UndeliveredError(Exception):
@@ -47,16 +44,34 @@ class UndeliveredError(Exception):
 def handler(event: dict[str, Any], context: LambdaContext) -> object:
     """Do the work of a tick of the schedule, or of a message of the batch queue."""
     if isinstance(event, dict) and "Records" in event:
-        handle = partial(_handle_message, context=context)
-        return process_partial_response(event=event, record_handler=handle, processor=_processor)
+        return _handle_messages(event["Records"], context)
     report = _sweep(context).run_tick(_tick_of(event))
     metrics.add_metric("SweepLag", MetricUnit.Seconds, report.lag_seconds)
     _publish_report("A sweep has ended.", report)
     return None
 
 
-def _handle_message(record: SQSRecord, context: LambdaContext) -> None:
-    work = from_message(record.body)
+def _handle_messages(records: Sequence[Mapping[str, Any]], context: LambdaContext) -> object:
+    """Do the work of each message, and name those that failed, which return to the queue.
+
+    If all failed, and by the template's BatchSize there is but one, so does the invocation, which Lambda counts as an
+    error. Powertools has the same in its batch utility, whose import takes a fifth of a cold start.
+    """
+    errors: dict[str, Exception] = {}
+    for record in records:
+        try:
+            _handle_message(record, context)
+        except Exception as error:
+            errors[record["messageId"]] = error
+    if errors and len(errors) == len(records):
+        raise next(iter(errors.values()))
+    for failure in errors.values():
+        logger.error("A message could not be worked off.", exc_info=failure)
+    return {"batchItemFailures": [{"itemIdentifier": failed} for failed in errors]}
+
+
+def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
+    work = from_message(record["body"])
     sweep = _sweep(context)
     if isinstance(work, HourOfBatch):
         sweep.run_hour(work)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
@@ -39,14 +40,14 @@ from popwatch.web.views import Views
 from popwatch_cli.bill import Measured, measured_from
 from popwatch_cli.target_table import TargetTable
 from tests.bench.bench_capacity import engine
-from tests.bench.bench_imports import importing
+from tests.bench.bench_imports import lay_out, start_cpu
 from tests.bench.fast_stub import fast_stub
 from tests.bench.stubs import tls_stub
 from tests.integration.fleet import put_fleet
 from tests.integration.world import MINUTE, NOON, TABLES, RecordingQueue, World, new_world
 
 PROJECT = Path(__file__).parents[2]
-FILE = PROJECT / "layers" / "popwatch" / "popwatch" / "cli" / "measured.json"
+FILE = PROJECT / "cli" / "popwatch_cli" / "measured.json"
 SMALL, LARGE = 100, 800
 SIZES = (900, 1600)
 """Fleets of two batches, for ticks that send them to the queue."""
@@ -416,15 +417,10 @@ def metrics_of(lines: Sequence[str]) -> set[tuple[str, ...]]:
 
 
 def import_cpu() -> float:
-    """CPU seconds in which Python starts and imports the function, the median of some rounds."""
-    path = os.pathsep.join(str(PROJECT / part) for part in ("functions",))
-    variables = {"POWERTOOLS_METRICS_NAMESPACE": "popwatch", "PYTHONPATH": path}
-    rounds = []
-    for _ in range(ROUNDS):
-        before = sum(os.times()[2:4])
-        subprocess.run([sys.executable, "-c", importing("check_targets")], env={**os.environ, **variables}, check=True)
-        rounds.append(sum(os.times()[2:4]) - before)
-    return _short(statistics.median(rounds))
+    """CPU seconds in which Lambda's Python starts and imports the function, the median of some rounds."""
+    with TemporaryDirectory() as folder:
+        path = lay_out(PROJECT, Path(folder))
+        return _short(statistics.median(start_cpu("check_targets", path) for _ in range(ROUNDS)))
 
 
 def alarms() -> int:

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -89,10 +89,18 @@ def test_ticks_of_any_json_are_refused(event: Any) -> None:
 def test_records_of_any_json_fail_by_themselves(records: Any) -> None:
     """Messages that popwatch did not write fail: the queue keeps them and then moves them to the dead letters."""
     entries = records if isinstance(records, list) else [records]
-    event = {"Records": [{"messageId": "1", "body": json.dumps(entry)} for entry in entries]}
+    event = {"Records": [{"messageId": str(at), "body": json.dumps(entry)} for at, entry in enumerate(entries)]}
     if entries:
-        with pytest.raises(BatchProcessingError, match="not a batch of popwatch"):
+        with pytest.raises(ValueError, match="not a batch of popwatch"):
             checked(event)
+
+
+def test_a_message_that_fails_takes_no_other_with_it() -> None:
+    """Only it returns to the queue, should a stack's batch size be more than one."""
+    [hour] = json.loads((Path(__file__).parents[2] / "events" / "hour.json").read_text())["Records"]
+    bodies = {"first": hour["body"], "second": "{}", "third": hour["body"]}
+    answer = checked({"Records": [{"messageId": name, "body": body} for name, body in bodies.items()]})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "second"}]}
 
 
 URL = st.fixed_dictionaries(

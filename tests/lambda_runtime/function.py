@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ INIT_SECONDS = 10.0
 """Lambda ends an initialisation after that time."""
 
 
+@cache
 def python313() -> str:
     """The path of a Python 3.13, outside of any virtual environment."""
     found = subprocess.run([str(PROJECT / ".ci" / "find-python-3.13")], capture_output=True, text=True, check=True)

@@ -12,6 +12,8 @@ FOR_PEOPLE = {"click", "jinja2", "rich", "yaml", "tzdata"}
 FOR_OTHERS = {
     "check_targets": {
         "popwatch_cli",
+        "asyncio",
+        "aws_lambda_powertools.utilities.batch",
         "popwatch.web",
         "popwatch.alerts.rendering",
         "popwatch.reports.report",
