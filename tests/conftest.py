@@ -10,6 +10,9 @@ import pytest
 from hypothesis import settings
 
 from tests.open_sockets import listeners
+from tests.strict_calls import be_strict
+
+be_strict()
 
 settings.register_profile("popwatch", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("popwatch")
