@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from samcli.commands.deploy.auth_utils import auth_per_resource
 from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+from samcli.yamlhelper import yaml_parse
 
 from tests.older_versions import FLAT_VERSION, PROJECT, unpack
 from tests.translated import Resources, translated
@@ -68,11 +69,23 @@ def test_the_secret_gets_another_value(old: Resources, new: Resources) -> None:
     }
 
 
+def test_nothing_is_reserved_by_default(new: Resources) -> None:
+    """AWS refuses any reservation in accounts that may run 10 functions at a time, so the default must not make one."""
+    template = yaml_parse((PROJECT / "template.yaml").read_text())
+    reserved = new["ShowReportFunction"]["Properties"]["ReservedConcurrentExecutions"]
+    assert reserved == {"Fn::If": ["HasPageConcurrency", {"Ref": "PageConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    none = str(template["Parameters"]["PageConcurrency"]["Default"])
+    assert template["Conditions"]["HasPageConcurrency"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "PageConcurrency"}, none]}]
+    }
+    assert "ReservedConcurrentExecutions" not in template["Resources"]["CheckTargetsFunction"]["Properties"]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in SAM CLI
 def test_sam_asks_nothing_about_the_url(old_template: Path) -> None:
-    """SAM's question about a URL without authentication, whose default ends the deployment, found the old template."""
-    assert questions(old_template) == ["ShowReportFunction Function Url"]
+    """The question about a URL without authentication, whose default ends the deployment; it found the old template."""
     assert questions(PROJECT / "template.yaml") == []
+    assert questions(old_template) == ["ShowReportFunction Function Url"]
 
 
 def questions(path: Path) -> list[str]:
