@@ -102,6 +102,15 @@ class Answers:
         else:
             self.path.write_text(text)
 
+    def follow_name(self, stack: str) -> tuple[str, str]:
+        """The stack's name and region as SAM has kept them; answers that name another stack get its name."""
+        options = _options_in(self.path)
+        name, region = options["stack_name"], options["region"]
+        if name != stack:
+            self.path = self.path.replace(self.path.with_name(f"{name}.toml"))
+            print(f"The answers are kept in {self.path}. Next time: `make deploy STACK={name}`.")
+        return name, region
+
 
 def _options_in(path: Path) -> dict[str, Any]:
     """The options of `sam deploy` in a configuration file, or none without the file. Raises UserError."""
@@ -226,7 +235,7 @@ def deploy(stack: str, *, ask: bool) -> int:
     finally:
         if code and answers.text == written:  # what could not be deployed is not an answer, unless SAM asked for it
             answers.put_back(before)
-    deployed = _follow_name(answers, stack) if answers.text else (stack, region)
+    deployed = answers.follow_name(stack) if answers.text else (stack, region)
     if code:
         print("To change an answer: `make deploy ASK=1`.", file=sys.stderr)
         return code
@@ -287,18 +296,6 @@ def _sam(answers: Answers, *, guided: bool, terminal: bool) -> int:
         command.append("--no-confirm-changeset")
     sys.stdout.flush()
     return subprocess.run(command, check=False).returncode  # noqa: S603 - SAM of this environment, our own options
-
-
-def _follow_name(answers: Answers, stack: str) -> tuple[str, str]:
-    """The name and region that were deployed; answers that name another stack are kept under its name."""
-    options = _options_in(answers.path)
-    name, region = options["stack_name"], options["region"]
-    if name != stack:
-        answers.path.replace(answers.path.with_name(f"{name}.toml"))
-        print(
-            f"The answers are kept in {answers.path.with_name(f'{name}.toml')}. Next time: `make deploy STACK={name}`."
-        )
-    return name, region
 
 
 def _receivers(stack: str, region: str) -> Iterator[str]:

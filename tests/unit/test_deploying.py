@@ -74,6 +74,20 @@ def test_answers_of_an_earlier_version_are_taken(folder: Path) -> None:
     assert "secret" not in answers.path.read_text()
 
 
+def test_answers_for_another_name_are_kept_under_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who answers "Stack Name" with another one gets a file for that, and the first stack's is not taken for it."""
+    answers = Answers.read("popwatch")
+    answers.write("popwatch", "eu-west-1", {"AlertEmail": ""})
+    written = SamConfig(answers.path.parent, answers.path.name)
+    written.put(["deploy"], "parameters", "stack_name", "mail-eu")
+    written.put(["deploy"], "parameters", "region", "eu-central-1")
+    written.flush()
+    assert answers.follow_name("popwatch") == ("mail-eu", "eu-central-1")
+    assert "Next time: `make deploy STACK=mail-eu`." in capsys.readouterr().out
+    assert not Answers.read("popwatch").options
+    assert Answers.read("mail-eu").options["region"] == "eu-central-1"
+
+
 def test_a_file_that_is_right_stays_as_it_is() -> None:
     """A user's own comment in the answers is kept."""
     answers = Answers.read("popwatch")
