@@ -220,7 +220,9 @@ def test_without_a_terminal(checkout: Checkout) -> None:
     )
     assert second.code == 0
     assert checkout.parameters("popwatch") == {**deployed, "LogDays": "7", "NewParameter": "new"}
-    third = checkout.without_terminal(by_sam.replace("AlertEmail=", "LogDays=14 AlertEmail="))
+    third = checkout.without_terminal(
+        by_sam.replace("AlertEmail=", "LogDays=14 ReportPassword=of-an-earlier-version AlertEmail=")
+    )
     assert third.code == 0
     assert checkout.parameters("popwatch") == {**deployed, "NewParameter": "new"}
     nowhere = checkout.without_terminal("env -u AWS_DEFAULT_REGION make deploy STACK=other")
