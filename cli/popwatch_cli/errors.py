@@ -22,6 +22,8 @@ NEXT_STEPS = {
     "SignatureDoesNotMatch": SIGN_IN,
     "AccessDenied": ASK,
     "AccessDeniedException": ASK,
+    "AuthorizationError": ASK,  # SNS: docs.aws.amazon.com/sns/latest/api/API_ListSubscriptionsByTopic.html
+    "NotFound": "The stack's topic does not exist: deploy the stack again.",  # SNS, too
     "ResourceNotFoundException": "One of the stack's tables does not exist: deploy the stack again.",
 }
 """What to do, by the name of botocore's exception or by AWS's error code."""

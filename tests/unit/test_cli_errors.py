@@ -5,6 +5,7 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from popwatch_cli.errors import NEXT_STEPS, UserError, user_message
+from tests.aws_calls import SERVICES, model_of
 
 
 def refused(code: str) -> ClientError:
@@ -22,6 +23,8 @@ def test_a_users_mistake_is_told_as_it_is() -> None:
         (NoCredentialsError(), "Unable to locate credentials. Sign in with"),
         (refused("ExpiredToken"), "operation: No. Sign in again"),
         (refused("AccessDeniedException"), "operation: No. Ask for the permission"),
+        (refused("AuthorizationError"), "operation: No. Ask for the permission"),
+        (refused("NotFound"), "operation: No. The stack's topic does not exist"),
     ],
 )
 def test_errors_of_aws_come_with_the_next_step(error: Exception, said: str) -> None:
@@ -40,6 +43,7 @@ def test_a_defect_is_no_message() -> None:
 
 
 def test_advice_names_errors_that_exist() -> None:
-    """Names of exceptions are those of botocore; the others are codes, which no library lists."""
+    """Names of exceptions are those of botocore; codes that end alike are those of its models."""
+    codes = {error.error_code for service in SERVICES for error in model_of(service).error_shapes}
     classes = [name for name in NEXT_STEPS if name.endswith("Error") or name == "ProfileNotFound"]
-    assert [name for name in classes if not hasattr(botocore.exceptions, name)] == []
+    assert [name for name in classes if not hasattr(botocore.exceptions, name) and name not in codes] == []
