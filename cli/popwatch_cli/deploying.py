@@ -239,7 +239,7 @@ def deploy(stack: str, *, ask: bool) -> int:
     if code:
         print("To change an answer: `make deploy ASK=1`.", file=sys.stderr)
         return code
-    for line in (*_receivers(*deployed), *_environment(*deployed)):
+    for line in (*receivers(*deployed), *_environment(*deployed)):
         print(line)
     return 0
 
@@ -298,7 +298,7 @@ def _sam(answers: Answers, *, guided: bool, terminal: bool) -> int:
     return subprocess.run(command, check=False).returncode  # noqa: S603 - SAM of this environment, our own options
 
 
-def _receivers(stack: str, region: str) -> Iterator[str]:
+def receivers(stack: str, region: str) -> Iterator[str]:
     """Sentences on the two topics to which no one, or no one who has confirmed it, is subscribed."""
     there = Deployed.find(stack, region)
     if there is None:

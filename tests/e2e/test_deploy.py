@@ -20,6 +20,7 @@ import pytest
 from botocore.exceptions import WaiterError
 
 from popwatch.config import Settings
+from popwatch_cli.deploying import receivers
 from popwatch_cli.installation import local_client
 from popwatch_cli.local.stack import REGION, LocalStack, free_port
 from tests.e2e.conftest import PROJECT
@@ -258,6 +259,27 @@ def test_names_that_are_taken(checkout: Checkout) -> None:
     assert (other.code, failed.code) == (1, 1)
     assert "other is not a popwatch stack" in other.text
     assert "aws cloudformation delete-stack --stack-name failed --region us-east-1" in failed.text
+
+
+def test_who_receives_nothing(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic without subscriptions, one with, and one that cannot be asked about."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", checkout.aws.endpoint)
+    topics = {name: {"Type": "AWS::SNS::Topic"} for name in ("AlertTopic", "OperatorTopic")}
+    outputs = {f"{name}Arn": {"Value": {"Ref": name}} for name in topics} | {"TargetsTable": {"Value": "Targets"}}
+    cloudformation, sns = checkout.client("cloudformation"), checkout.client("sns")
+    template = json.dumps({"Resources": topics, "Outputs": outputs})
+    cloudformation.create_stack(StackName="popwatch", TemplateBody=template)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="popwatch", WaiterConfig={"Delay": 1})
+    assert [line.split(".")[0] for line in receivers("popwatch", REGION)] == [
+        "NO ONE RECEIVES ALERTS",
+        "NO ONE RECEIVES ALARMS ABOUT POPWATCH ITSELF",
+    ]
+    found = checkout.outputs("popwatch")
+    sns.subscribe(TopicArn=found["AlertTopicArn"], Protocol="email", Endpoint="a@example.net")
+    sns.delete_topic(TopicArn=found["OperatorTopicArn"])
+    *_, unknown = receivers("popwatch", REGION)
+    assert unknown.startswith("Who receives alarms about popwatch itself is not known: ")
+    assert not any("NO ONE" in line for line in receivers("popwatch", REGION))
 
 
 def test_over_an_earlier_version_with_a_page(checkout: Checkout) -> None:
