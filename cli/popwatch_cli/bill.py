@@ -10,6 +10,7 @@ from math import ceil, fsum
 from typing import Any
 
 from popwatch.decisions.schedule import TICK, batch_count
+from popwatch.prober.lookups import BEGUN_PER_SECOND
 
 DAYS = 30
 TICKS = DAYS * 1440
@@ -107,8 +108,9 @@ class Measured:
     """The results of `make bench`: units, calls and seconds of CPU time for a tick, by the number of targets or tests.
 
     `scan_units`, `tick_cpu` and those of the page grow with targets, `history_reads` and `history_writes` with tests,
-    `test_cpu` with the tests of a batch. `failing_...` is what a lost target adds to a tick over a healthy one. History
-    holds `hour_bytes` for each target and hour, `sample_bytes` for each test. `log_bytes` is for each invocation.
+    `test_cpu` with the tests of a batch. TLS and a name add `tls_cpu` and `name_cpu` to a test. `failing_...` is what a
+    lost target adds to a tick over a healthy one. History holds `hour_bytes` for each target and hour, `sample_bytes`
+    for each test. `log_bytes` is for each invocation.
     """
 
     scan_units: Linear
@@ -123,6 +125,7 @@ class Measured:
     tick_cpu: Linear
     test_cpu: Linear
     tls_cpu: float
+    name_cpu: float
     import_cpu: float
     tick_calls: float
     batch_calls: float
@@ -218,13 +221,15 @@ def _function(fleet: Fleet, measured: Measured) -> _Quantities:
     batches = batch_count(fleet.targets)
     queued = _queued(fleet)
     cpu = measured.tick_cpu.at(fleet.targets) + batches * measured.test_cpu.at(fleet.tests / batches)
-    cpu += measured.tls_cpu * fleet.tests * fleet.tls
+    cpu += (measured.name_cpu + measured.tls_cpu * fleet.tls) * fleet.tests
     environments = 1 + batches if batches > 1 else 1  # one for ticks; batches of a large fleet run at the same time
     cold_starts = COLD_STARTS * environments * measured.import_cpu
     # Below FULL_CORE_MB a function gets that share of a core, and the same work takes longer.
     busy = (cpu * TICKS + cold_starts) / min(1.0, fleet.memory_mb / FULL_CORE_MB)
     calls = measured.tick_calls + batches * measured.batch_calls
-    waiting = TICKS * (calls * CALL_SECONDS + batches * _longest_test(fleet.targets * fleet.down / batches))
+    # Names are asked for at a bounded rate, so that the last test of a batch begins that much later.
+    batch_seconds = fleet.tests / batches / BEGUN_PER_SECOND + _longest_test(fleet.targets * fleet.down / batches)
+    waiting = TICKS * (calls * CALL_SECONDS + batches * batch_seconds)
     return [
         ("Lambda requests", "lambda-request", TICKS + queued),
         ("Lambda GB-seconds", "lambda-gb-second", (busy + waiting) * fleet.memory_mb / 1024),
@@ -233,7 +238,7 @@ def _function(fleet: Fleet, measured: Measured) -> _Quantities:
 
 
 def _longest_test(silent: float) -> float:
-    """How long a batch waits. A mean of less than one silent target is one in that share of the ticks."""
+    """How long a batch's longest test takes. A mean of less than one silent target is one in some of the ticks."""
     return CONVERSATION_SECONDS + min(1.0, silent) * (DEADLINE_SECONDS - CONVERSATION_SECONDS)
 
 

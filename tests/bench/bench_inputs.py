@@ -33,6 +33,7 @@ from popwatch.decisions.batches import Batch, from_message
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import parse_target
 from popwatch.prober.loop import Prober
+from popwatch.prober.resolver import Resolver
 from popwatch.sweep.sweep import Edges, Sweep
 from popwatch.web.http import Request
 from popwatch.web.site import Site
@@ -45,6 +46,7 @@ from tests.bench.fast_stub import fast_stub
 from tests.bench.stubs import tls_stub
 from tests.integration.fleet import put_fleet
 from tests.integration.world import MINUTE, NOON, TABLES, RecordingQueue, World, new_world
+from tests.name_server import NameServer
 
 PROJECT = Path(__file__).parents[2]
 FILE = PROJECT / "cli" / "popwatch_cli" / "measured.json"
@@ -196,6 +198,7 @@ def sweeping(endpoint: str) -> Inputs:
         "batch_calls": batches[1].calls,
         "message_bytes": _short(len(body) / len(json.loads(body)["tests"])),
         "tls_cpu": _short(tls_cpu()),
+        "name_cpu": _short(name_cpu()),
     }
 
 
@@ -293,14 +296,27 @@ def tls_cpu() -> float:
     return took["tls"] - took["plain"]
 
 
-def prober_cpu(fields: Mapping[str, object]) -> float:
-    """CPU seconds of a test, the median of some rounds."""
-    targets = [parse_target({"target_id": f"t{n}", "host": "127.0.0.1", **fields}) for n in range(SMALL)]
+def name_cpu() -> float:
+    """CPU seconds that a test takes beyond one of an address, if a name server is asked for the target's name."""
+    zone = {f"pop{number}.test": ["127.0.0.1"] for number in range(SMALL)}
+    with fast_stub() as plain, NameServer(zone) as names:
+        by_name = prober_cpu({"port": plain.port}, list(zone), names.resolver)
+        return by_name - prober_cpu({"port": plain.port})
+
+
+def prober_cpu(
+    fields: Mapping[str, object],
+    hosts: Sequence[str] = ("127.0.0.1",) * SMALL,
+    resolver: Callable[[], Resolver] = Resolver,
+) -> float:
+    """CPU seconds of a test in the prober's thread, the median of some rounds, each with a new resolver."""
+    targets = [parse_target({"target_id": f"t{n}", "host": host, **fields}) for n, host in enumerate(hosts)]
     rounds = []
     for _ in range(ROUNDS):
-        before = time.process_time()
-        outcomes = [outcome for arrivals in Prober().run(targets) for _, outcome in arrivals]
-        rounds.append((time.process_time() - before) / SMALL)
+        prober = Prober(resolver=resolver(), has_route=lambda *_: False)
+        before = time.thread_time()
+        outcomes = [outcome for arrivals in prober.run(targets) for _, outcome in arrivals]
+        rounds.append((time.thread_time() - before) / len(targets))
         assert all(outcome.passed for outcome in outcomes), outcomes[0]
     return statistics.median(rounds)
 

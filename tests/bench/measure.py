@@ -16,6 +16,7 @@ PROJECT = BENCH.parents[1]
 DOCUMENT = PROJECT / "docs" / "measurements.md"
 TITLES = {
     "prober": "What a test costs, beside others",
+    "names": "Names, through a name server that loses and limits packets",
     "rtt": "How true the round-trip time is",
     "imports": "What a cold start imports",
     "inputs": "What the bill is worked out from",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cfnlint.decode import decode
 
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import main
@@ -13,7 +14,8 @@ from tests.e2e.deployed import Deployed
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 
-EVENTS = Path(__file__).parents[2] / "events"
+PROJECT = Path(__file__).parents[2]
+EVENTS = PROJECT / "events"
 OUTPUTS = {"TargetsTable", "StatusTable", "HistoryTable", "AlertTopicArn", "BatchQueueUrl", "CheckTargetsFunction"}
 
 
@@ -113,3 +115,21 @@ def test_a_poisoned_message_stops_nothing(stack: Deployed, server: ScriptedServe
         QueueUrl=stack.local.outputs["DeadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"]
     )["Attributes"]
     assert sum(map(int, attributes.values())) + int(dead["ApproximateNumberOfMessages"]) >= 5
+
+
+def test_a_deleted_stack_leaves_its_targets(deployed: Deployed) -> None:
+    """Deleting a stack keeps the Targets table, and nobody deletes that before its protection is off."""
+    table = decode(str(PROJECT / "template.yaml"))[0]["Resources"]["TargetsTable"]
+    cloudformation, dynamodb = deployed.local.client("cloudformation"), deployed.local.client("dynamodb")
+    body = {"Resources": {"TargetsTable": table}, "Outputs": {"Name": {"Value": {"Ref": "TargetsTable"}}}}
+    cloudformation.create_stack(StackName="short-lived", TemplateBody=json.dumps(body))
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="short-lived", WaiterConfig={"Delay": 1})
+    [output] = cloudformation.describe_stacks(StackName="short-lived")["Stacks"][0]["Outputs"]
+    name = output["OutputValue"]
+    cloudformation.delete_stack(StackName="short-lived")
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName="short-lived", WaiterConfig={"Delay": 1})
+    assert dynamodb.describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
+    with pytest.raises(dynamodb.exceptions.ClientError, match="protect"):
+        dynamodb.delete_table(TableName=name)
+    dynamodb.update_table(TableName=name, DeletionProtectionEnabled=False)
+    dynamodb.delete_table(TableName=name)

@@ -1,8 +1,10 @@
 """Names over real sockets: a name server that loses packets, takes only so many, is silent, or answers by TCP only."""
 
 import logging
+import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,14 @@ def fleet(size: int) -> dict[str, list[str] | int | str]:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port on which nothing listens."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 def no_ipv6(*_: object) -> bool:
@@ -113,6 +123,19 @@ def test_kept_answers_are_marked(server: ScriptedServer, caplog: pytest.LogCaptu
         now[0] += 61
         late = run(prober, targets(port, zone))
         assert {(outcome.phase, outcome.reason) for outcome in late.values()} == {(Phase.DNS, "dns-timed-out")}
+
+
+def test_a_failure_at_a_kept_answer_says_so() -> None:
+    """The address may be an old one: whoever reads the alert should know."""
+    zone, now = fleet(20), [time.time()]
+    with NameServer(zone) as names, closed_port() as port:
+        prober = Prober(resolver=names.resolver(clock=lambda: now[0]), has_route=no_ipv6)
+        run(prober, targets(port, zone))
+        now[0] += 60
+        names.silent = True
+        outcomes = run(prober, targets(port, zone))
+    assert {outcome.reason for outcome in outcomes.values()} == {"refused"}
+    assert all("address of 60 seconds ago" in outcome.detail for outcome in outcomes.values())
 
 
 def test_an_outage_of_a_zone_is_no_address(server: ScriptedServer) -> None:

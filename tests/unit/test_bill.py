@@ -24,6 +24,7 @@ MEASURED = Measured(
     tick_cpu=Linear(0.1, 0.0001),
     test_cpu=Linear(0.05, 0.0002),
     tls_cpu=0.001,
+    name_cpu=0.0001,
     import_cpu=0.5,
     tick_calls=5.0,
     batch_calls=1.0,
@@ -53,8 +54,11 @@ def test_hand_worked() -> None:
         "DynamoDB read units": pytest.approx(43_200 * (1 + 30 + 5)),
         "DynamoDB storage, GB": pytest.approx(20 * 1000 * 1440 * 30 / 1e9 + 50 * 1000 * 24 * 400 / 1e9),
         "Lambda requests": 43_200 + 2 * (43_200 + 720),
-        # a whole core: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for batches, 0.07 s of calls, 2 x 0.4 s of waits
-        "Lambda GB-seconds": pytest.approx((43_200 * (0.2 + 0.3 + 0.07 + 0.8) + 360 * 3 * 0.5) * 1769 / 1024),
+        # a whole core: 0.1 + 0.1 s for the tick, 2 x (0.05 + 0.1) s for batches, 0.07 s of calls, 2 x 0.4 s of waits,
+        # and for 1,000 names 0.1 s of computing, and 2 x 500 / 600 s of waiting for their turns
+        "Lambda GB-seconds": pytest.approx(
+            (43_200 * (0.2 + 0.3 + 0.07 + 0.8 + 0.1 + 1000 / 600) + 360 * 3 * 0.5) * 1769 / 1024
+        ),
         "log, GB": pytest.approx((43_200 + 2 * 43_920) * 1000 / 1e9),
         "Scheduler invocations": 43_200,
         # a message of 500 x 400 bytes is four requests to send and four to receive; one deletes it
@@ -130,7 +134,7 @@ def test_tls_and_page() -> None:
 def test_less_memory_costs_no_more_for_computing_but_less_for_waiting() -> None:
     """Computing takes as many GB-seconds at any memory up to a core; waiting takes fewer with less memory."""
     small, large = charges(replace(THOUSAND, memory_mb=512)), charges(THOUSAND)
-    waiting = 43_200 * 0.87
+    waiting = 43_200 * (0.87 + 1000 / 600)
     saved = large["Lambda GB-seconds"].quantity - small["Lambda GB-seconds"].quantity
     assert saved == pytest.approx(waiting * (1769 - 512) / 1024)
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from popwatch.model.fields import TlsMode
+from popwatch.prober.lookups import BEGUN_PER_SECOND
 from popwatch_cli.bill import (
     CALL_SECONDS,
     COLD_STARTS,
@@ -33,6 +34,7 @@ ASSUMED = (
     f" server, {COLD_STARTS // DAYS} cold starts a day,",
     "a Lambda core as fast as the measured one. Targets that are down do not answer, and each has an outage a day",
     "with four emails. One page is open all month. Traffic between AWS services is free.",
+    f"All targets are names, which are resolved at {BEGUN_PER_SECOND:.0f} a second.",
 )
 ASSUMED_OF_NAT = (
     "DynamoDB is reached by its own endpoint, which is free, and not through the NAT gateways; what servers answer is",

@@ -498,6 +498,9 @@ class Probe:
 
     def _end(self, error: ErrorCode | None = None, reason: str = "", detail: str = "") -> None:
         """Send QUIT or close_notify if one is queued, close, and give the outcome to the loop."""
+        age = self._fields.get("address_age_seconds")
+        if error and isinstance(age, float):
+            detail = f"{detail} The name servers failed: this is the address of {age:.0f} seconds ago."
         if self._connection:
             self._reply()
             if self._engine:
