@@ -113,6 +113,7 @@ _FOUND: list[Iterable[Finding]] = [
     stack.check_function(replace(LAMBDA, state="Failed", why="The subnet is gone."), ENVIRONMENT),
     stack.check_function(replace(LAMBDA, update="Failed"), ENVIRONMENT),
     stack.check_function(replace(LAMBDA, environment={**ENVIRONMENT, "TARGETS_TABLE": "old"}), ENVIRONMENT),
+    stack.check_function(replace(LAMBDA, log_filter="WARN"), ENVIRONMENT),
     stack.check_reserved(FUNCTION, 0),
     stack.check_metrics(replace(METRICS, errors=3)),
     stack.check_metrics(replace(METRICS, throttles=12)),

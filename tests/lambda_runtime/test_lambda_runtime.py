@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,9 @@ from tests.lambda_runtime.runtime_api import Answer
 pytestmark = [pytest.mark.lambda_runtime, pytest.mark.timeout(300)]
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+LARGEST = 800
+"""Targets of the largest batch (`Settings.largest_batch`)."""
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -70,6 +74,9 @@ class Stack:
 @pytest.fixture(scope="module")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack with its page."""
+    namespaces = subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True, check=False)
+    if namespaces.returncode:
+        pytest.fail("This kernel does not let this user have mount namespaces, of which the sandbox is made: be root.")
     if not all((INSTALLED / runtime / "awslambdaric").is_dir() for runtime in RUNTIMES):
         pytest.fail("Run .ci/install-lambda-runtime first.")
     folder = tmp_path_factory.mktemp("lambda")
@@ -192,6 +199,27 @@ def test_ticks_and_a_batch(stack: Stack, runtime: str) -> None:
             report(f"  {kind}: {len(logged)} lines of log, {len(measured)} of metrics: {sizes(lines)}")
         report("\n".join(f"    {line}" for line in lines))
         assert function.errors == []
+
+
+def test_a_full_batch_fits_into_lambdas_limits(stack: Stack) -> None:
+    """800 targets whose servers all take a second to greet, with 1,024 descriptors, in one tick."""
+    ports = [stack.server.listen("delay:1") for _ in range(8)]
+    fleet = [
+        {"target_id": f"t{at}", "host": "127.0.0.1", "port": ports[at % len(ports)], "max_test_seconds": 60}
+        for at in range(LARGEST)
+    ]
+    stack.deployed.clear()
+    stack.deployed.put_targets(*fleet)
+    build, settings = stack.build("CheckTargetsFunction", RUNTIMES[-1]), stack.settings("CheckTargetsFunction")
+    with Function.running(build, settings, stack.deployed.local.endpoint) as function:
+        began = time.monotonic()
+        _, answer, lines = function.invoke(tick())
+        report(f"\n  {LARGEST} targets at once: {time.monotonic() - began:.1f} s, {sizes(lines)}")
+        assert answer == Answer("response", None)
+        assert function.errors == []
+    ends = [line for line in split(lines)[0] if line["message"] == "A sweep has ended."]
+    assert [(end["tests"], end["failures"]) for end in ends] == [(LARGEST, {})]
+    assert not [line for line in lines if "Too many open files" in line]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

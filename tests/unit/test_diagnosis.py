@@ -71,7 +71,8 @@ from tests.doctor_findings import (
 MINUTE = timedelta(minutes=1)
 STOPS = {
     Kind.SCHEDULE_GONE, Kind.SCHEDULE_OFF, Kind.SCHEDULE_CHANGED,
-    Kind.FUNCTION_GONE, Kind.FUNCTION_NOT_ACTIVE, Kind.FUNCTION_DRIFTED, Kind.FUNCTION_STOPPED,
+    Kind.FUNCTION_GONE, Kind.FUNCTION_NOT_ACTIVE, Kind.FUNCTION_DRIFTED, Kind.METRICS_DROPPED,
+    Kind.FUNCTION_STOPPED,
     Kind.BATCHES_GONE, Kind.BATCHES_OFF, Kind.QUEUE_GONE,
     Kind.NO_SWEEP, Kind.SWEEPS_STOPPED, Kind.SWEEPS_AHEAD,
     Kind.TABLE_GONE, Kind.TABLE_NOT_ACTIVE, Kind.TABLE_KEY,
@@ -106,6 +107,7 @@ SOUND: dict[str, Iterable[Finding]] = {
     "schedule": stack.check_schedule(SCHEDULE, FUNCTION, NOW),
     "function": stack.check_function(LAMBDA, ENVIRONMENT),
     "function-asleep": stack.check_function(replace(LAMBDA, state="Inactive"), ENVIRONMENT),
+    "function-that-logs-more": stack.check_function(replace(LAMBDA, log_filter="DEBUG"), ENVIRONMENT),
     "function-with-more-variables": stack.check_function(
         replace(LAMBDA, environment={**ENVIRONMENT, "LOG": "x"}), ENVIRONMENT
     ),

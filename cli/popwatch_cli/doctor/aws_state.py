@@ -112,6 +112,7 @@ class AwsState:
             found.get("StateReason") or found.get("LastUpdateStatusReason") or "",
             found["Timeout"],
             found.get("Environment", {}).get("Variables", {}),
+            found.get("LoggingConfig", {}).get("ApplicationLogLevel", "INFO"),
         )
 
     @property

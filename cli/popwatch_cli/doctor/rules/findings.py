@@ -30,6 +30,7 @@ class Kind(StrEnum):
     FUNCTION_NOT_ACTIVE = "function-not-active"
     FUNCTION_UPDATE_FAILED = "function-update-failed"
     FUNCTION_DRIFTED = "function-drifted"
+    METRICS_DROPPED = "metrics-dropped"
     FUNCTION_STOPPED = "function-stopped"
     FUNCTION_ERRORS = "function-errors"
     FUNCTION_THROTTLED = "function-throttled"

@@ -30,7 +30,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function as Lambda has it."""
+    """A function as Lambda has it; `log_filter` is the least severe level of a line that Lambda sends to the log."""
 
     name: str
     state: str
@@ -38,6 +38,7 @@ class Function:
     why: str
     timeout_seconds: int
     environment: Mapping[str, str]
+    log_filter: str = "INFO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,14 @@ def check_function(function: Function | None, expected: Mapping[str, str]) -> It
             f"{'differs' if len(different) == 1 else 'differ'}.",
             RESTORE_STACK,
             different,
+        )
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: no level counts as INFO.
+    if function.log_filter not in ("TRACE", "DEBUG", "INFO"):
+        yield broken(
+            Kind.METRICS_DROPPED,
+            f"Lambda drops the metrics of the function {function.name}, on which the alarms rely: its log filter "
+            f"(ApplicationLogLevel) is {function.log_filter}.",
+            f"{RESTORE_STACK} For fewer log lines, deploy with another LogLevel.",
         )
 
 
