@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3
 import click
@@ -14,7 +15,10 @@ import pytest
 import time_machine
 
 from popwatch.decisions.batches import HourOfBatch, to_messages
+from popwatch_cli.commands.page import page_of
+from popwatch_cli.installation import find
 from popwatch_cli.main import COMMANDS, cli
+from popwatch_cli.options import StackChoice
 from tests.examples import START
 from tests.iam import ANY, ARN, Identity, Permission, has_resources
 from tests.integration.conftest import Ended, Run
@@ -27,7 +31,7 @@ SCHEDULE, ALARM = "popwatch-each-minute", "popwatch-no-sweep"
 
 EXAMPLES = {
     "status": ["status"],
-    "page": [],  # it reads what `status` and `report` read; tests/integration/test_page.py has its requests
+    "page": [],  # it runs until Ctrl-C; it has a test of its own
     "page --password": ["page --password"],
     "page --new-password": ["page --new-password"],
     "report": ["report --since 90m"],
@@ -157,6 +161,22 @@ def test_what_the_pages_allow_is_enough_and_no_more(night: Night, permitted: Per
     identity, ended = permitted(command, EXAMPLES[command])
     assert identity.refused == set(), ended
     assert identity.needless == set(), ended
+
+
+def test_the_page_needs_what_the_pages_allow_and_no_more(night: Night) -> None:
+    """All its answers, by the server of `popwatch page`."""
+    identity = identity_for(night, "page")
+    assert boto3.DEFAULT_SESSION is not None
+    with (
+        identity.watching(boto3.DEFAULT_SESSION.events),
+        time_machine.travel(night.now),
+        page_of(find(StackChoice("popwatch", local=False)), 0) as address,
+    ):
+        for path in ("", "api/status", "api/targets/mail-berlin", "api/timelines?id=mail-berlin", "metrics"):
+            with urlopen(address + path, timeout=10) as answer:
+                assert answer.status == 200
+    assert identity.refused == set()
+    assert identity.needless == set()
 
 
 def test_a_permission_too_few_is_found(permitted: Permitted) -> None:
