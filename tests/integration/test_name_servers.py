@@ -84,7 +84,7 @@ def test_silent_zones_delay_no_other_target(server: ScriptedServer) -> None:
             run(prober, targets(port, good))
             now[0] += 60
             began = time.time()
-            outcomes = run(prober, targets(port, zone))
+            outcomes = run(prober, targets(port, zone, max_test_seconds=2))
         slowest[dead] = max(outcomes[name].started_at.timestamp() - began for name in good)
         assert all(outcomes[name].passed for name in good)
         assert sum(outcome.reason == "dns-timed-out" for outcome in outcomes.values()) == dead
@@ -120,9 +120,6 @@ def test_kept_answers_are_marked(server: ScriptedServer, caplog: pytest.LogCaptu
         assert all(outcome.passed for outcome in outcomes.values())
         assert [outcome.address_age_seconds for outcome in outcomes.values()] == [pytest.approx(60, abs=0.5)] * 60
         assert [record.name for record in caplog.records] == ["popwatch.prober.lookups"]
-        now[0] += 61
-        late = run(prober, targets(port, zone))
-        assert {(outcome.phase, outcome.reason) for outcome in late.values()} == {(Phase.DNS, "dns-timed-out")}
 
 
 def test_a_failure_at_a_kept_answer_says_so() -> None:
@@ -139,7 +136,7 @@ def test_a_failure_at_a_kept_answer_says_so() -> None:
 
 
 def test_an_outage_of_a_zone_is_no_address(server: ScriptedServer) -> None:
-    """It is reported at once, although the zone's names were answered a minute before."""
+    """It is reported by the next test, although the names were answered a minute before."""
     zone, now = fleet(60), [time.time()]
     port = server.listen("healthy")
     with NameServer(zone) as names:
@@ -159,6 +156,14 @@ def test_a_long_reply_is_fetched_by_tcp(server: ScriptedServer) -> None:
         [target] = targets(server.listen("healthy"), ["pop.test"])
         assert probe(target, Prober(resolver=names.resolver(), has_route=no_ipv6)).passed
         assert names.asked["pop.test", Kind.A] == 2
+
+
+def test_long_replies_leave_descriptors(server: ScriptedServer) -> None:
+    """Many at once are fetched a few at a time; those that have to wait are fetched with the repeated question."""
+    zone = fleet(60)
+    with NameServer(zone, truncates=True) as names:
+        outcomes = run(Prober(resolver=names.resolver(), has_route=no_ipv6), targets(server.listen("healthy"), zone))
+    assert all(outcome.passed for outcome in outcomes.values())
 
 
 def test_a_server_that_never_answers_aaaa(server: ScriptedServer) -> None:

@@ -435,7 +435,7 @@ def test_only_what_is_allowed_is_connected_to() -> None:
 def test_names_that_do_not_resolve(found: list[str] | int | str, reason: str) -> None:
     """A DNS failure is reported as one, with its own reason and a sentence."""
     with NameServer({"pop.test": found}) as names:
-        outcome = probe(target(110, host="pop.test"), Prober(resolver=names.resolver()))
+        outcome = probe(target(110, host="pop.test", max_test_seconds=2), Prober(resolver=names.resolver()))
     assert (outcome.error, outcome.phase, outcome.reason) == (NO_ADDRESS, Phase.DNS, reason)
     assert outcome.detail.endswith(".")
 
@@ -446,7 +446,7 @@ def test_silent_zones_affect_no_other_test(server: ScriptedServer) -> None:
     names = [f"{'stuck' if n % 5 == 0 else 'good'}-{n}.test" for n in range(500)]
     zone: Zone = {name: SILENT if name.startswith("stuck") else ["127.0.0.1"] for name in names}
     with NameServer(zone) as name_server:
-        targets = [target(port, name, host=name, max_test_seconds=3) for name in names]
+        targets = [target(port, name, host=name, max_test_seconds=2.5) for name in names]
         outcomes = run(Prober(resolver=name_server.resolver(), has_route=lambda *_: False), targets)
     stuck = {name: outcome for name, outcome in outcomes.items() if name.startswith("stuck")}
     assert len(outcomes) == 500

@@ -244,7 +244,7 @@ def test_kept_answers_stand_in_for_name_servers_that_fail(failure: Answer, caplo
 
 
 def test_an_outage_of_a_zone_is_seen() -> None:
-    """A zone that fails while most names do not: its names have no address, at once."""
+    """A zone that fails while most names do not: its names have no address, although they were answered before."""
     names = Names(ZONES)
     names.run(ZONES)
     names.now += 60

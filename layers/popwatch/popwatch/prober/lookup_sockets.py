@@ -18,6 +18,10 @@ READS_PER_TURN = 256
 """Messages that are read from a name server before the loop goes on: a flood of them must not stop the tests."""
 
 
+MOST_STREAMS = 20
+"""Replies that are fetched by TCP at once: their descriptors are of those that the tests leave for everything else."""
+
+
 @dataclass(slots=True)
 class _Stream:
     """A question that is asked by TCP: two bytes with its length come before each message (RFC 1035 section 4.2.2)."""
@@ -103,7 +107,8 @@ class LookupSockets:
             except OSError:
                 continue  # an ICMP error of an earlier send; it is reported once, and the question is repeated
             by_tcp = self._lookups.receive(data, server, time.monotonic())
-            if by_tcp and all(stream.question is not by_tcp for stream in self._streams.values()):
+            asked = [stream.question for stream in self._streams.values()]
+            if by_tcp and by_tcp not in asked and len(asked) < MOST_STREAMS:
                 self._open_stream(server, by_tcp)
 
     def _open_stream(self, server: int, question: Question) -> None:
