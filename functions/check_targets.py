@@ -1,5 +1,6 @@
 """The function behind the schedule and the batch queue: does the work of a tick, or of one message of the queue."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
 from function_log import new_logger
+from popwatch import __version__
 from popwatch.aws.alert_topic import AlertTopic
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
@@ -96,7 +98,8 @@ def _sweep(context: LambdaContext) -> Sweep:
 
 def _publish_report(headline: str, report: Report) -> None:
     """Log a report and publish its metrics; raises UndeliveredError if AWS refused a delivery."""
-    logger.info(headline, extra=serialize(report))
+    # The CPU time of this execution environment since its process began: `popwatch verify` takes the differences.
+    logger.info(headline, extra={**serialize(report), "cpu_ms": round(time.process_time() * 1000)})
     metrics.add_metric("Tests", MetricUnit.Count, report.tests)
     if report.alerts:
         metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())
@@ -131,6 +134,8 @@ def _settings() -> Settings:
 def _edges() -> Edges:
     """The edges over clients that live as long as the execution environment."""
     settings = _settings()
+    versions = {"popwatch": __version__, "python": sys.version.split()[0], "boto3": boto3.__version__}
+    logger.info("A new execution environment has started.", extra=versions)
     tables = Tables(
         settings.targets_table,
         settings.status_table,

@@ -19,8 +19,8 @@ ARN = "arn:aws:{}:us-east-1:123456789012:{}"
 ANY = "*"
 """The resource of an action that has no narrower one."""
 
-WITHOUT_ARN = {"cloudwatch:GetMetricData"}
-"""Its resource is a data set, which popwatch does not use."""
+WITHOUT_ARN = {"cloudwatch:GetMetricData", "cloudwatch:ListMetrics"}
+"""Their resource is a data set, which popwatch does not use."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,7 +88,7 @@ def _resources(service: str, params: Mapping[str, Any]) -> list[str]:
         case "sns":
             return [params.get("TopicArn") or params["SubscriptionArn"].rpartition(":")[0]]
         case "sqs":
-            return [ARN.format(service, params["QueueUrl"].rpartition("/")[2])]
+            return [ARN.format(service, params.get("QueueName") or params["QueueUrl"].rpartition("/")[2])]
         case "cloudformation":
             return [ARN.format(service, f"stack/{params['StackName']}/its-id")]
         case "lambda":
@@ -96,7 +96,10 @@ def _resources(service: str, params: Mapping[str, Any]) -> list[str]:
         case "scheduler":
             return [ARN.format(service, f"schedule/{params.get('GroupName', 'default')}/{params['Name']}")]
         case "cloudwatch":
-            return [ARN.format(service, f"alarm:{name}") for name in params["AlarmNames"]]
+            names = params.get("AlarmNames") or [params.get("AlarmName", ANY)]
+            return [ARN.format(service, f"alarm:{name}") for name in names]
+        case "logs":
+            return [ARN.format(service, f"log-group:{params['logGroupName']}")]
         case "secretsmanager":
             return [params["SecretId"]]
         case _:

@@ -241,6 +241,7 @@ def deploy(stack: str, *, ask: bool) -> int:
         return code
     for line in (*receivers(*deployed), *_environment(*deployed)):
         print(line)
+    print("To see that it works, within 20 minutes: `popwatch verify`. docs/verifying.md says what it does.")
     return 0
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "targets": "popwatch_cli.commands.targets:targets",
     "test": "popwatch_cli.commands.probing:test",
     "unsilence": "popwatch_cli.commands.interventions:unsilence",
+    "verify": "popwatch_cli.commands.verify:verify",
 }
 
 

@@ -1,0 +1,202 @@
+"""`popwatch verify`: a deployed stack proves itself by a temporary target, queues and an alarm, line by line."""
+
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from popwatch import __version__
+from popwatch.decisions.schedule import TICK
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.text import clean, iso
+from popwatch_cli.doctor.aws_state import AwsState
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import Installation, find
+from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
+from popwatch_cli.rehearsal.simulation import first_alert, simulate
+from popwatch_cli.verification.evidence import Origin
+from popwatch_cli.verification.rules import LONGEST, Line, Verdict, decide, exit_code, is_complete
+from popwatch_cli.verification.temporary import Server, Temporary
+from popwatch_cli.verification.watching import Watcher
+
+ROUND_SECONDS = 5.0
+"""The time between two looks. Retests of the temporary target come each 20 s."""
+
+COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.UNKNOWN: "yellow", Verdict.NOT_SHOWN: "yellow"}
+SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+)(?::(\d{1,5}))?")
+SHOWN = 1000
+"""Characters of a sentence that are shown."""
+
+Clock = Callable[[], datetime]
+Sleep = Callable[[float], None]
+
+
+@click.command()
+@click.option(
+    "--server", metavar="HOST[:PORT]", help="Also test this POP3 server, which must pass. Port 995 means TLS."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before the TEST messages are sent.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, with nothing private in it.")
+@click.pass_obj
+def verify(choice: Any, *, server: str | None, yes: bool, as_json: bool) -> None:
+    """Prove that a deployed stack works: that its schedule fires, alerts and alarms arrive, and metrics are there.
+
+    Takes up to 20 minutes and costs a few cents. Creates a target that must fail, three queues and an alarm. Removes
+    them at the end, also when it is interrupted; the next run removes what is left of one that was killed. Everyone
+    who would receive an alert receives a message marked TEST: they are listed first.
+
+    Exit code 0 if every line has passed, 1 if any is unknown or not shown, 2 if any has failed, 3 if there is no such
+    stack or nothing could be created.
+
+    \b
+    Examples:
+      popwatch verify
+      popwatch verify --server pop.example.net:995 --yes
+      popwatch verify --yes --json
+    """
+    temporary = Temporary.starting(find(choice), parse_server(server) if server else None)
+    _announce(temporary, ask=not yes, to_stderr=as_json)
+
+    def show(line: Line) -> None:
+        if not as_json:
+            for text in lines_of(line):
+                click.echo(text)
+
+    began = datetime.now(UTC)
+    lines = run(temporary, show)
+    if as_json:
+        click.echo(json.dumps(to_json(lines, temporary.installation, began, datetime.now(UTC))))
+    else:
+        click.echo(summary(lines))
+    sys.exit(exit_code(lines))
+
+
+def run(
+    temporary: Temporary,
+    show: Callable[[Line], None],
+    clock: Clock = lambda: datetime.now(UTC),
+    sleep: Sleep = time.sleep,
+) -> list[Line]:
+    """Verify, calling `show` with each line as soon as it is known; all lines in the end."""
+    lines: dict[str, Line] = {}
+    with _removing(temporary):
+        watcher = Watcher(temporary, clock)
+        watcher.begin()
+        while not watcher.evidence.over:
+            watcher.look()
+            watcher.evidence.over = watcher.evidence.elapsed >= LONGEST
+            for line in decide(watcher.evidence, lines):
+                lines[line.name] = line
+                show(line)
+            if is_complete(watcher.evidence, lines):
+                break
+            sleep(ROUND_SECONDS)
+    return list(lines.values())
+
+
+@contextmanager
+def _removing(temporary: Temporary) -> Iterator[None]:
+    """Remove everything temporary at the end, whatever ends it; a signal that comes meanwhile does not stop that."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for name in temporary.remove():
+            click.echo(f"Could not be removed: {name}. The next `popwatch verify` tries again.", err=True)
+        signal.signal(signal.SIGINT, interrupts)
+        signal.signal(signal.SIGTERM, before)
+
+
+def parse_server(text: str) -> Server:
+    """The server of `--server`. Raises UserError."""
+    found = SERVER.fullmatch(text.strip())
+    port = int(found[2] or 110) if found else 0
+    if not found or not 0 < port < 65536:
+        raise UserError(f"--server {clean(text, 60)} is not a server: write HOST or HOST:PORT.")
+    return Server(found[1].strip("[]"), port)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
+    """Say what is left of an earlier run, and who will receive a TEST; ask. Raises click.Abort if the user says no."""
+
+    def say(text: str) -> None:
+        click.echo(clean(text, SHOWN), err=to_stderr)
+
+    for name in temporary.leftovers():
+        say(f"Left of an earlier run, will be removed: {name}. If that run still goes on, wait until it has ended.")
+    receivers = receivers_of(temporary)
+    say("These receive a message that is marked TEST:" if receivers else "No one receives the TEST messages.")
+    for receiver in receivers:
+        say(f"- {receiver}")
+    if ask:
+        click.confirm("Go on?", abort=True, err=to_stderr)
+    left = temporary.remove()
+    if left:
+        raise UserError(f"{left[0]} of an earlier run could not be removed: docs/deploying.md lists the permissions.")
+
+
+def receivers_of(temporary: Temporary) -> list[str]:
+    """Who will receive a TEST, masked: of the alert by their filter policies, of the alarm everyone."""
+    aws = AwsState(temporary.installation, datetime.now(UTC))
+    target = temporary.parsed_target()
+    start = datetime.now(UTC).replace(second=0, microsecond=0)
+    step = first_alert(simulate(target, timedelta(minutes=10), ErrorCode.NO_ADDRESS, start - TICK))
+    attributes = step.message.attributes if step and step.message else {}
+    found: list[str] = []
+    for origin, topic in temporary.topics.items():
+        for one in aws.subscriptions_of(topic):
+            if _receives(one, origin, attributes):
+                found.append(f"{one.receiver} ({'the alarm' if origin is Origin.OPERATOR else 'the alert'})")
+    return found
+
+
+def _receives(one: Subscription, origin: Origin, attributes: Any) -> bool:
+    return one.confirmed and (origin is Origin.OPERATOR or reaches(one, attributes))
+
+
+def lines_of(line: Line) -> Iterator[str]:
+    """A line for people: its verdict and sentence, and below it what to do."""
+    label = click.style(f"{line.verdict.upper():<10}", fg=COLOURS[line.verdict], bold=True)
+    yield f"{label} {line.name:<10} {clean(line.sentence, SHOWN)}"
+    if line.next_step:
+        yield f"{'':<21} {clean(line.next_step, SHOWN)}"
+
+
+def summary(lines: list[Line]) -> str:
+    """One line: `16 lines: 14 passed, 2 not shown.`"""
+    counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
+    return f"{len(lines)} lines: {', '.join(f'{count} {verdict}' for verdict, count in counts.items() if count)}."
+
+
+def to_json(lines: list[Line], installation: Installation, began: datetime, ended: datetime) -> dict[str, Any]:
+    """The result for a report of a bug: no account, name, address or server of the user is in it."""
+    return {
+        "at": iso(began.replace(microsecond=0)),
+        "seconds": round((ended - began).total_seconds()),
+        "popwatch": __version__,
+        "local": installation.endpoint is not None,
+        "verdict": {0: "passed", 1: "unknown", 2: "failed"}[exit_code(lines)],
+        "lines": [
+            {
+                "name": line.name,
+                "verdict": line.verdict.value,
+                "sentence": line.sentence,
+                "next_step": line.next_step,
+                "figures": dict(line.figures),
+            }
+            for line in lines
+        ],
+    }

@@ -1,0 +1,164 @@
+"""`popwatch verify` on moto, which runs no function: what it asks for, what it leaves behind, what it gives away."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+
+from popwatch_cli.commands.verify import receivers_of, run, to_json
+from popwatch_cli.installation import Installation
+from popwatch_cli.verification.rules import LONGEST, Line, Verdict
+from popwatch_cli.verification.temporary import Server, Temporary
+from tests.iam import ARN, Identity, Permission
+from tests.integration.night import Night, new_night
+from tests.integration.test_docs_permissions import ALARM, EVERY, _named, arn, rows, set_up_stack
+
+LOG = "popwatch-log"
+
+
+@pytest.fixture
+def night() -> Iterator[Night]:
+    """A stack in the evening, with what the doctor looks at, and a log."""
+    with new_night() as found:
+        set_up_stack(found)
+        boto3.client("logs").create_log_group(logGroupName=LOG)
+        boto3.client("cloudwatch").put_metric_alarm(
+            AlarmName=ALARM, Namespace="popwatch", MetricName="SweepLag", Statistic="Sum", Period=60,
+            EvaluationPeriods=1, Dimensions=[{"Name": "service", "Value": "popwatch"}], Threshold=1,
+            ComparisonOperator="LessThanThreshold", AlarmActions=[found.outputs["OperatorTopicArn"]],
+        )  # fmt: skip
+        yield found
+
+
+class Waiting:
+    """A clock that only moves when somebody sleeps; before that it does something, with the number of the round."""
+
+    def __init__(self, act: Callable[[int], object] = lambda _: None) -> None:
+        self.now, self.rounds, self.act = datetime.now(UTC), 0, act
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.rounds += 1
+        self.act(self.rounds)
+        self.now += timedelta(seconds=seconds)
+
+
+def temporary_of(night: Night, server: Server | None = None) -> Temporary:
+    outputs = {**night.outputs, "LogGroup": LOG}
+    return Temporary.starting(Installation("popwatch", outputs, region="us-east-1"), server)
+
+
+def verify(temporary: Temporary, waiting: Waiting | None = None) -> list[Line]:
+    waiting = waiting or Waiting()
+    return run(temporary, lambda _: None, waiting.clock, waiting.sleep)
+
+
+def test_the_page_lists_what_it_asks_aws_for(night: Night) -> None:
+    """The permissions of docs/verifying.md are enough, and none is needless; wildcards stand for its own names."""
+    own = {
+        "the queues": ARN.format("sqs", "popwatch-verify-*"),
+        "the alarm": ARN.format("cloudwatch", "alarm:popwatch-verify-*"),
+        "the alarms": ARN.format("cloudwatch", "alarm:*"),
+        "LogGroup": ARN.format("logs", f"log-group:{LOG}"),
+    }
+    named = [
+        *_named(rows("deploying.md")[EVERY]),
+        *(each for row in rows("verifying.md").values() for each in _named(row)),
+    ]
+    identity = Identity([Permission(action, own.get(name) or arn(night, name)) for action, name in named])
+    assert boto3.DEFAULT_SESSION is not None
+    with identity.watching(boto3.DEFAULT_SESSION.events):
+        assert boto3.client("cloudformation").describe_stacks(StackName="popwatch")["Stacks"]
+        temporary = temporary_of(night)
+        receivers_of(temporary)
+        verify(temporary, Waiting(lambda _: night.sns.publish(TopicArn=night.topic, Message="a real alert")))
+    assert sorted(identity.refused) == []
+    assert sorted(identity.needless) == []
+
+
+def test_nothing_is_invoked(night: Night) -> None:
+    """Without a schedule and a function there is nothing to see; it ends in time, with a sentence for each line."""
+    waiting = Waiting()
+    lines = {line.name: line for line in verify(temporary_of(night), waiting)}
+    assert lines["schedule"].verdict is Verdict.FAILED
+    assert lines["alert"].verdict is Verdict.UNKNOWN
+    assert waiting.rounds * 5 <= LONGEST.total_seconds()
+
+
+def left_behind(night: Night) -> list[str]:
+    return temporary_of(night).leftovers()
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_an_interrupt_leaves_nothing_behind(night: Night, rounds: int) -> None:
+    """Targets, alarm, subscriptions and queues go, whenever Ctrl-C comes."""
+
+    def interrupt(round_number: int) -> None:
+        if round_number == rounds:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(temporary_of(night, Server("pop.example.net", 110)), Waiting(interrupt))
+    assert left_behind(night) == []
+
+
+def test_the_next_run_removes_what_a_killed_one_left(night: Night) -> None:
+    """Everything is found by its name, whatever its run was called; real targets, alarms and queues stay."""
+    killed = Temporary(temporary_of(night).installation, "20200101000000", Server("pop.example.net", 995))
+    killed.subscribe_queues()
+    killed.put_server()
+    killed.put_failing_target(1)
+    killed.put_alarm()
+    before = set(temporary_of(night).installation.target_table.read())
+    found = left_behind(night)
+    assert [name.split()[0] for name in found] == ["target"] * 2 + ["alarm"] + ["subscription"] * 4 + ["queue"] * 3
+    assert temporary_of(night).remove() == []
+    assert left_behind(night) == []
+    after = set(temporary_of(night).installation.target_table.read())
+    assert before - after == {killed.failing_id(1), killed.server_id}
+    assert boto3.client("cloudwatch").describe_alarms(AlarmNames=[ALARM])["MetricAlarms"]
+
+
+def test_another_stack_is_left_alone(night: Night) -> None:
+    """A run in another stack of the same account has other names."""
+    here = temporary_of(night).installation
+    other = Temporary(Installation("other", here.outputs, region="us-east-1"), "1")
+    other.put_failing_target(1)
+    assert left_behind(night) == []
+    assert other.remove() == []
+
+
+def test_what_cannot_be_removed_is_named(night: Night) -> None:
+    """The rest is removed all the same."""
+    temporary = temporary_of(night)
+    temporary.put_failing_target(1)
+    temporary.put_alarm()
+    with Identity([]).watching(temporary.client("cloudwatch").meta.events):
+        assert temporary.remove() == ["temporary alarms"]
+    assert left_behind(night) == [f"alarm {temporary.alarm}"]
+
+
+def test_json_gives_nothing_away(night: Night) -> None:
+    """Neither account, region, addresses, names of resources nor the user's server."""
+    temporary = temporary_of(night, Server("secret-pop.example.net", 995))
+    lines = verify(temporary)
+    text = json.dumps(to_json(lines, temporary.installation, datetime.now(UTC), datetime.now(UTC)))
+    private = ["123456789012", "us-east-1", "secret-pop", "example.net", "arn:", *map(str, night.outputs.values())]
+    assert [word for word in private if len(word) > 3 and word in text] == []
+
+
+def test_receivers_are_listed_masked(night: Night) -> None:
+    """Those of the alert by their filter policies, and those of the alarm."""
+    night.sns.subscribe(TopicArn=night.topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:mine")
+    night.sns.subscribe(
+        TopicArn=night.topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:late",
+        Attributes={"FilterPolicy": json.dumps({"alert_number": [{"numeric": [">=", 2]}]})},
+    )  # fmt: skip
+    found = receivers_of(temporary_of(night))
+    assert "sqs mine (the alert)" in found
+    assert not any("late" in one for one in found)
+    assert any(one.endswith("(the alarm)") for one in found)
