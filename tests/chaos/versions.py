@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import fields
+from dataclasses import astuple, fields
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from popwatch.aws.store import Tables as TableNames
 from tests.chaos.world import Code
 
 PACKAGE = "layers/popwatch/popwatch"
@@ -38,6 +40,9 @@ def _code(load: Callable[[str], ModuleType]) -> Code:
     if not _has_field(make_edges, "threads"):
         vars(testing)["ThreadPoolExecutor"] = lambda _: _threads.get()()
 
+    def store(client: Any, tables: TableNames, clock: Callable[[], datetime]) -> Any:
+        return modules["store"].Store(client, modules["store"].Tables(*astuple(tables)), clock)
+
     def edges(*clients: Any, threads: Callable[[], object]) -> Any:
         if _has_field(make_edges, "threads"):
             return make_edges(*clients, threads=threads)
@@ -49,7 +54,7 @@ def _code(load: Callable[[str], ModuleType]) -> Code:
         return make_settings(*names, **size, **rest)
 
     return Code(
-        modules["store"].Store,
+        store,
         modules["notifier"].Notifier,
         modules["dispatcher"].Dispatcher,
         modules["sweep"].Sweep,

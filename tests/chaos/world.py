@@ -122,7 +122,7 @@ class SimulatedProber(Prober):
 class Code:
     """The code under test; a test plants its bugs here, or an older version's classes (see `versions`)."""
 
-    store: type[Store] = Store
+    store: Callable[..., Store] = Store
     notifier: type[AlertTopic] = AlertTopic
     dispatcher: type[BatchQueue] = BatchQueue
     sweep: type[Sweep] = Sweep
