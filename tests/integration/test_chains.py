@@ -36,8 +36,8 @@ PARTIAL = {
 
 
 def other_python() -> str:
-    """Lambda's Python, or on that one any older one."""
-    if sys.version_info[:2] != (3, 13):
+    """Lambda's Python, or from 3.13 on an older one: the other side of where Python changed."""
+    if sys.version_info < (3, 13):
         found = subprocess.run([str(PROJECT / ".ci" / "find-python-3.13")], capture_output=True, text=True, check=False)
         return found.stdout.strip()
     beside = Path(sys.base_prefix).parent.glob("3.1[12].*/bin/python3.1[12]")
@@ -65,7 +65,7 @@ def pythons() -> tuple[str, str]:
     """A Python below 3.13 and Python 3.13: a laptop's and Lambda's."""
     other = other_python()
     if not other:
-        pytest.skip("Needs a second Python, of which one is 3.13: .ci/find-python-3.13 finds it.")
+        pytest.skip("Needs two Pythons, one below 3.13 and one not: .ci/find-python-3.13 looks for 3.13.")
     both = (sys.executable, other)
     return both if sys.version_info < (3, 13) else both[::-1]
 
