@@ -23,7 +23,13 @@ RUNTIMES = ("2024-11", "newest")
 """What .ci/install-lambda-runtime installs: boto3 and the runtime interface client of two times."""
 
 INIT_SECONDS = 10.0
-"""Lambda ends an initialisation after that time."""
+"""Lambda ends an initialisation after that time (https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html)."""
+
+START_SECONDS = 60.0
+"""A busy machine is slower than Lambda."""
+
+FULL_CORE_MB = 1769
+"""Memory with which a function has one vCPU (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
 
 
 @cache
@@ -128,7 +134,7 @@ class Function:
                 for reader in readers:
                     reader.start()
                 try:
-                    found._wait_until_ready(began)
+                    found._wait_until_ready(began, settings.memory_mb)
                     yield found
                 finally:
                     process.kill()
@@ -154,13 +160,15 @@ class Function:
                 found.append(self.lines.get_nowait())
         return found
 
-    def _wait_until_ready(self, began: float) -> None:
+    def _wait_until_ready(self, began: float, memory_mb: int) -> None:
         while not self.api.ready.wait(0.01):
-            if self.process.poll() is not None or time.monotonic() - began > INIT_SECONDS:
+            if self.process.poll() is not None or time.monotonic() - began > START_SECONDS:
                 raise AssertionError("\n".join(["the function did not start:", *self.printed(), *self.errors]))
         self.cold_start_ms = (time.monotonic() - began) * 1000
         ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         self.cold_start_cpu_ms = (int(ticks[11]) + int(ticks[12])) * 1000 / os.sysconf("SC_CLK_TCK")  # utime, stime
+        core = min(1.0, memory_mb / FULL_CORE_MB)
+        assert self.cold_start_cpu_ms / core < INIT_SECONDS * 1000, f"{self.cold_start_cpu_ms:.0f} ms of CPU"
 
     def _read_lines(self) -> None:
         assert self.process.stdout

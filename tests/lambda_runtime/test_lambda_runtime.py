@@ -40,6 +40,7 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 LARGEST = 800
 """Targets of the largest batch (`Settings.largest_batch`)."""
 
+START = "A new execution environment has started."
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -195,6 +196,7 @@ def test_ticks_and_a_batch(stack: Stack, runtime: str) -> None:
             assert {line["function_request_id"] for line in logged} == {invocation.request_id}
             assert {line["cold_start"] for line in logged} == {kind == "first tick"}
             assert ("A target changed its state." in messages) is (kind != "second tick"), messages
+            assert (START in messages) is (kind == "first tick"), messages
             assert ("Some targets have unknown fields." in messages) is (kind == "first tick"), messages
             report(f"  {kind}: {len(logged)} lines of log, {len(measured)} of metrics: {sizes(lines)}")
         report("\n".join(f"    {line}" for line in lines))
@@ -235,11 +237,13 @@ def test_the_page(stack: Stack, runtime: str) -> None:
             ("/", password, 200),
             ("/api/status", password, 200),
             ("/metrics", password, 200),
+            ("/metrics", "wrong", 401),
         ):
             _, answer, lines = function.invoke(request(path, given))
             assert answer.kind == "response", answer
             assert answer.payload["statusCode"] == status, (path, answer.payload)
-            split(lines)
+            logged, measured = split(lines)
+            assert (logged, len(measured)) == ([], 1 if status == 401 else 0)  # a refused sign-in is counted
             report(f"  {path}: {status}, {len(base64.b64decode(answer.payload['body']))} bytes, {sizes(lines)}")
         assert function.errors == []
 
@@ -250,7 +254,7 @@ def test_an_error_is_reported_and_the_next_tick_works(stack: Stack) -> None:
     with Function.running(build, settings, stack.deployed.local.endpoint) as function:
         _, answer, lines = function.invoke({"no": "tick"})
         assert (answer.kind, answer.payload["errorType"]) == ("error", "ValueError")
-        assert [json.loads(line)["level"] for line in lines] == ["ERROR"]
+        assert [json.loads(line)["level"] for line in lines if START not in line] == ["ERROR"]
         assert function.invoke(tick())[1].kind == "response"
         assert function.errors == []
 
@@ -277,7 +281,7 @@ def test_log_level_does_what_it_says(stack: Stack, level: str) -> None:
     messages = {line["message"] for line in kept if "_aws" not in line}
     by_level = [
         ("DEBUG", {"A test has ended."}),
-        ("INFO", {"A target changed its state.", "A sweep has ended."}),
+        ("INFO", {START, "A target changed its state.", "A sweep has ended."}),
         ("WARNING", {"Some targets have unknown fields."}),
         ("ERROR", set[str]()),
     ]
