@@ -20,6 +20,7 @@ REFERENCES = {
     "cloudwatch": "AmazonCloudWatch/latest/APIReference",
     "dynamodb": "amazondynamodb/latest/APIReference",
     "lambda": "lambda/latest/api",
+    "logs": "AmazonCloudWatchLogs/latest/APIReference",
     "scheduler": "scheduler/latest/APIReference",
     "secretsmanager": "secretsmanager/latest/apireference",
     "sns": "sns/latest/api",
