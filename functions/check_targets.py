@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from function_log import new_logger
 from popwatch import __version__
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
@@ -103,6 +103,8 @@ def _publish_report(headline: str, report: Report) -> None:
     metrics.add_metric("Tests", MetricUnit.Count, report.tests)
     if report.alerts:
         metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())
+    if report.plain_messages:
+        metrics.add_metric("PlainMessages", MetricUnit.Count, report.plain_messages)
     if report.inconclusive:
         metrics.add_metric("Inconclusive", MetricUnit.Count, report.inconclusive)
     metrics.flush_metrics()
@@ -146,6 +148,6 @@ def _edges() -> Edges:
     return Edges(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
         prober=Prober(allow_local=settings.allow_local_targets),
-        alert_topic=AlertTopic(boto3.client("sns", config=_CALLS), settings.alert_topic_arn),
+        alert_topics=AlertTopics(boto3.client("sns", config=_CALLS), settings.alert_topic_arn, settings.sms_topic_arn),
         batch_queue=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
     )

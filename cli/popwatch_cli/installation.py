@@ -59,6 +59,11 @@ class Installation:
         return TargetTable(self.client("dynamodb"), self.outputs["TargetsTable"])
 
     @property
+    def alert_topic_arns(self) -> list[str]:
+        """The topics of alerts; stacks of versions before the SMS topic have one."""
+        return [self.outputs[name] for name in ("AlertTopicArn", "SmsTopicArn") if name in self.outputs]
+
+    @property
     def samples_kept(self) -> timedelta:
         """How long the result of every test is kept."""
         return timedelta(days=int(self.outputs.get("SamplesDays", "30")))

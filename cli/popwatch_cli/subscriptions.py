@@ -1,7 +1,7 @@
-"""The subscriptions of a topic, and what may keep SMS from arriving, as SNS reports them."""
+"""The subscriptions of topics, and what may keep SMS from arriving, as SNS reports them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The subscriptions of a topic, with sentences on what may keep alerts from them and on what is not known."""
+    """The subscriptions of topics, with sentences on what may keep alerts from them and on what is not known."""
 
     subscriptions: tuple[Subscription, ...]
     obstacles: tuple[str, ...] = field(default=())
     unknown: tuple[str, ...] = field(default=())
 
 
-def read_audience(sns: "SNSClient", topic_arn: str) -> Audience:
-    """The audience of a topic. Raises botocore's errors if the subscriptions themselves cannot be read."""
-    subscriptions = tuple(_subscriptions(sns, topic_arn))
+def read_audience(sns: "SNSClient", topic_arns: Iterable[str]) -> Audience:
+    """The audience of topics. Raises botocore's errors if the subscriptions themselves cannot be read."""
+    subscriptions = tuple(one for topic_arn in topic_arns for one in read_subscriptions(sns, topic_arn))
     if not any(subscription.protocol == "sms" for subscription in subscriptions):
         return Audience(subscriptions)
     obstacles: list[str] = []
@@ -45,7 +45,8 @@ def read_audience(sns: "SNSClient", topic_arn: str) -> Audience:
     return Audience(subscriptions, tuple(obstacles), tuple(unknown))
 
 
-def _subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
+def read_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
+    """The subscriptions of one topic. Raises botocore's errors."""
     for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn):
         for found in page["Subscriptions"]:
             arn = found["SubscriptionArn"]

@@ -26,7 +26,7 @@ from typing import Any
 import boto3
 import yaml
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.store import Capacity, Store
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, from_message
@@ -224,8 +224,8 @@ def sweep_of(world: World, counted: list[str]) -> Sweep:
     client = boto3.client("dynamodb", endpoint_url=world.endpoint)
     client.meta.events.register("before-call.*", lambda model, **_: counted.append(model.name))
     store = Store(client, TABLES, lambda: world.now)
-    edges = Edges(store, Prober(), AlertTopic(world.sns, world.topic), RecordingQueue(world))
-    settings = Settings("Targets", "Status", "History", world.topic, "queue")
+    edges = Edges(store, Prober(), AlertTopics(world.sns, world.topic, world.sms_topic), RecordingQueue(world))
+    settings = Settings("Targets", "Status", "History", world.topic, "queue", world.sms_topic)
     return Sweep(edges, settings, writer="bench", end_by=time.monotonic() + 600, clock=lambda: world.now)
 
 
@@ -394,8 +394,8 @@ with new_world() as world:
         world.put_target(f"mail-{number:04}", host="127.0.0.1", port=1 if dead else int(sys.argv[1]), delay_down=60)
     queue = world.sqs.create_queue(QueueName="batches")["QueueUrl"]
     os.environ |= {"TARGETS_TABLE": "Targets", "STATUS_TABLE": "Status", "HISTORY_TABLE": "History",
-        "ALERT_TOPIC_ARN": world.topic, "BATCH_QUEUE_URL": queue, "FUNCTION_TIMEOUT_SECONDS": "120",
-        "ALLOW_LOCAL_TARGETS": "true"}
+        "ALERT_TOPIC_ARN": world.topic, "SMS_TOPIC_ARN": world.sms_topic, "BATCH_QUEUE_URL": queue,
+        "FUNCTION_TIMEOUT_SECONDS": "120", "ALLOW_LOCAL_TARGETS": "true"}
     import check_targets
     context = SimpleNamespace(function_name="popwatch-CheckTargetsFunction-0123456789ab", memory_limit_in_mb=512,
         invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:popwatch-CheckTargetsFunction-0123456789ab",

@@ -63,6 +63,7 @@ class SweepFleet:
     minute: int = 10
     queue: str = ""
     topic: str = ""
+    sms_topic: str = ""
     _tables: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +74,7 @@ class SweepFleet:
             QueueName="batches", Attributes={"MaximumMessageSize": str(LARGEST_MESSAGE), "VisibilityTimeout": "600"}
         )["QueueUrl"]
         self.topic = sns.create_topic(Name="alerts")["TopicArn"]
+        self.sms_topic = sns.create_topic(Name="sms")["TopicArn"]
         create_tables(self._tables)
 
     def grow(self, count: int) -> None:
@@ -104,7 +106,15 @@ class SweepFleet:
 
     def _run(self, number: int, *, profile: bool = False) -> str:
         job = SweepJob(
-            self.count, number, self.minute, self.dynamodb, self.aws, self.queue, self.topic, profile=profile
+            self.count,
+            number,
+            self.minute,
+            self.dynamodb,
+            self.aws,
+            self.queue,
+            self.topic,
+            self.sms_topic,
+            profile=profile,
         )
         self.minute += number
         paths = [str(PROJECT / part) for part in ("layers/popwatch", "functions", "")]

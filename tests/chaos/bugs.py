@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
@@ -18,14 +18,14 @@ from popwatch.decisions.batches import PlannedTest, Work
 from popwatch.decisions.judging import judge
 from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_run import Results
-from popwatch.sweep.committer import Committer, LastGood
+from popwatch.sweep.committer import Committer, DueAlert, LastGood
 from popwatch.sweep.sweep import Edges, Report, Sweep
 from tests.chaos.world import Code
 
@@ -81,8 +81,24 @@ class FlappingForgotten(Store):
 class NoteNotLookedFor(Store):
     """Whether an alert was sent already is never asked."""
 
-    def has_alert(self, target_id: str, pending: OutboxEntry) -> bool:  # noqa: ARG002 - that is the bug
-        return False
+    def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:  # noqa: ARG002 - that is the bug
+        return None
+
+
+class NoteOfOneTopicTakenForAll(Store):
+    """An alert that one topic has accepted counts as accepted by both."""
+
+    def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:
+        found = super().read_alert(target_id, entry)
+        return replace(found, message_ids=dict.fromkeys(Topic, found.message_id)) if found else None
+
+
+class OtherTopicForgotten(Store):
+    """A second note of an alert forgets the topics of the first."""
+
+    def put_alert(self, target_id: str, entry: OutboxEntry, published: PublishedAlert) -> None:
+        newest = list(published.message_ids.items())[-1:]
+        super().put_alert(target_id, entry, replace(published, message_ids=dict(newest)))
 
 
 class TransitionDropped(Store):
@@ -123,14 +139,21 @@ class HourSkipped(Store):
             super().put_hour(batches, batch, hour, totals)
 
 
-class RefusalTakenForAnswer(AlertTopic):
+class RefusalTakenForAnswer(AlertTopics):
     """An alert that SNS refused counts as sent."""
 
-    def publish(self, message: Message) -> str:
+    def publish(self, topic: Topic, message: Message) -> str:
         try:
-            return super().publish(message)
+            return super().publish(topic, message)
         except (BotoCoreError, ClientError):
             return "sent"
+
+
+class OneTopicIsEnough(Committer):
+    """An alert leaves the outbox once one topic has accepted it."""
+
+    def _note_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
+        return super()._note_alert(alert, message_ids, summary=summary) or bool(message_ids)
 
 
 class RetestsDropped(BatchQueue):
@@ -146,16 +169,18 @@ class PublishesFirst(Committer):
     def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record:
         _, _, message = decide(test.record)
         if message:
-            self._publish(message)
+            for topic in Topic:
+                self._publish(topic, message)
         return super()._commit(test, tick, lambda record: (*decide(record)[:2], None))
 
 
 class NotedFirst(Committer):
     """That an alert was sent is noted before SNS has taken it."""
 
-    def _send_or_hold(self, record: Record, entry: OutboxEntry, message: Message) -> bool:
-        self._store.put_alert(record.target_id, entry, "unknown", self._clock(), summary=False)
-        return super()._send_or_hold(record, entry, message)
+    def _send_or_hold(self, alert: DueAlert) -> bool:
+        published = PublishedAlert(alert.message, dict.fromkeys(Topic, "unknown"), self._clock())
+        self._store.put_alert(alert.record.target_id, alert.entry, published)
+        return super()._send_or_hold(alert)
 
 
 class NothingDelivered(Committer):
@@ -182,8 +207,8 @@ class NothingClaimed(Committer):
 class SummaryTakenForSent(Committer):
     """An alert that is held for a summary counts as sent."""
 
-    def _send_or_hold(self, record: Record, entry: OutboxEntry, message: Message) -> bool:
-        super()._send_or_hold(record, entry, message)
+    def _send_or_hold(self, alert: DueAlert) -> bool:
+        super()._send_or_hold(alert)
         return True
 
 
@@ -273,7 +298,7 @@ def _committing(kind: type[Committer]) -> Code:
             super().__init__(edges, settings, writer=writer, clock=clock, **rest)
             self._committer = kind(
                 edges.store,
-                edges.alert_topic,
+                edges.alert_topics,
                 storm_threshold=settings.storm_threshold,
                 stack=settings.stack,
                 writer=writer,
@@ -293,11 +318,17 @@ OVERLAPPING = {
 }
 """Many sweeps at once, over a slow AWS."""
 
+REFUSING = {"refused": 0.4}
+"""So many refusals that one topic takes an alert and the other does not."""
+
 BUGS = {
     "no version condition": Bug(Code(store=NoVersionCondition), ("overwritten",)),
     "tick forgotten": Bug(Code(store=TickForgotten), ("counted twice",)),
     "pending forgotten": Bug(Code(store=PendingForgotten), ("wrong alert", "alert lost", "transition lost")),
     "note not looked for": Bug(Code(store=NoteNotLookedFor), ("sent twice",)),
+    "note of one topic taken for all": Bug(Code(store=NoteOfOneTopicTakenForAll), ("alert lost",), REFUSING),
+    "other topic forgotten": Bug(Code(store=OtherTopicForgotten), ("sent twice",), REFUSING),
+    "one topic is enough": Bug(_committing(OneTopicIsEnough), ("alert lost",), REFUSING),
     "transition dropped": Bug(Code(store=TransitionDropped), ("transition lost",)),
     "transition keyed by the clock": Bug(Code(store=TransitionKeyedByClock), ("transition invented",)),
     "failures not sampled": Bug(Code(store=FailuresNotSampled), ("sample lost",)),

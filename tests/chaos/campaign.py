@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Protocol
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import Forgotten, Judged, Noted, Recorded, Sent, Tested
+from tests.chaos.facts import TOPICS, Forgotten, Judged, Noted, Recorded, Sent, Tested
 from tests.chaos.faults import CHANGES, Ledger
 from tests.chaos.model import Audit, Finding, Verdict
 from tests.chaos.world import Code, Upgrade, World
@@ -79,6 +79,7 @@ class Figures:
     alerts_expected: int = 0
     alerts_found: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
+    through: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     findings: list[tuple[Plan, Finding]] = field(default_factory=list)
 
@@ -100,6 +101,7 @@ class Figures:
         self.alerts_expected += verdict.alerts_expected
         self.alerts_found += verdict.alerts_found
         self.alerts += verdict.alerts
+        self.through += verdict.through
         self.duplicates += verdict.duplicates
 
 
@@ -145,10 +147,11 @@ def rows(figures: Figures, wrong: Counter[str]) -> list[tuple[str, float]]:
         ("transitions found", figures.transitions_found),
         ("alerts expected", figures.alerts_expected),
         *((f"  {event}", count) for event, count in sorted(figures.alerts.items())),
-        ("alerts found", figures.alerts_found),
+        ("alerts found, on each topic", figures.alerts_found),
+        *((f"  on the {topic} topic", figures.through[topic]) for topic in TOPICS),
         *((kind.replace(" lost", "s lost"), count) for kind, count in lost.items()),
         ("invented", invented),
-        ("alerts sent twice, explained", figures.duplicates.total()),
+        ("messages sent twice to a topic, explained", figures.duplicates.total()),
         *((f"  {why}", count) for why, count in sorted(figures.duplicates.items())),
         ("anything else wrong", wrong.total()),
         *((f"  {kind}", count) for kind, count in sorted(wrong.items())),
@@ -260,9 +263,9 @@ def _describe(fact: object) -> str:
             return f"{fact.target} {fact.previous} to {fact.state} put into History"
         case Sent():
             alerts = ", ".join(f"{alert.target} {alert.event} {alert.number}" for alert in fact.alerts)
-            return f"SNS took {alerts}{'' if fact.answered else ', its answer was lost'}"
+            return f"SNS took for {fact.topic} {alerts}{'' if fact.answered else ', its answer was lost'}"
         case Noted():
-            return f"{fact.alert.target} {fact.alert.event} {fact.alert.number} noted as sent"
+            return f"{fact.alert.target} {fact.alert.event} {fact.alert.number} noted as sent to {sorted(fact.topics)}"
         case Forgotten():
             return f"{fact.target} forgotten"
         case _:

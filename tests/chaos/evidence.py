@@ -6,7 +6,8 @@ This knows how records, History and messages are written, and nothing of how pop
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.chaos import facts
@@ -16,8 +17,27 @@ _ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: (?:an alert|ale
 
 Item = Mapping[str, Any]
 
+UNKNOWN = facts.AlertId("unknown", "", 0, datetime.fromtimestamp(0, UTC))
+"""An alert that is in no outbox."""
+
 _JUDGED = ("state", "failures", "alerts_sent", "failing_since")
 """What a judgement changes of a record; a version that does not know other fields may leave them out."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """An alert in an outbox; `owner` is the invocation that committed or claimed it last.
+
+    `sms_by` are the invocations that sent its SMS; `sms_noted` says that History has that.
+    """
+
+    alert: facts.AlertId
+    event: str
+    sms: str
+    committed_at: str
+    owner: int
+    sms_by: set[int] = field(default_factory=set)
+    sms_noted: bool = False
 
 
 class Evidence:
@@ -29,7 +49,7 @@ class Evidence:
         self.invocation = 0
         self._clock = clock
         self._lines: dict[str, facts.AlertId] = {}
-        self._by_key: dict[tuple[str, str], facts.AlertId] = {}
+        self._entries: dict[tuple[str, str, int], Entry] = {}
 
     @property
     def order(self) -> int:
@@ -69,10 +89,51 @@ class Evidence:
                 self.add(facts.HandedBack(self.order, self.invocation, name))
 
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
-        """SNS took a message."""
-        email = json.loads(request["Message"])["email"]
-        self.add(facts.Sent(self.order, self.invocation, self.alerts_in(email), answered, alert_of(email) is None))
+        """SNS took a message. An older version has one topic, and one message with a text for each kind of receiver."""
+        text = request["Message"]
+        if request.get("MessageStructure") == "json":
+            email = json.loads(text)["email"]
+            for topic in facts.TOPICS:
+                self._on_sent(topic, self.alerts_in(email), answered, summary=alert_of(email) is None)
+        elif "Subject" in request:  # an SMS has none
+            self._on_sent("alert", self.alerts_in(text), answered, summary=alert_of(text) is None)
+        else:
+            values = {name: value["StringValue"] for name, value in request["MessageAttributes"].items()}
+            summary = values["event"].startswith("[")
+            found = self._entries_in_summary(text, values) if summary else self._entries_in_sms(text)
+            for entry in found:
+                entry.sms_by.add(self.invocation)
+            unknown = (int(text.split()[0]) if summary else 1) - len(found)
+            alerts = (*(entry.alert for entry in found), *[UNKNOWN] * unknown)
+            self._on_sent("sms", alerts, answered, summary=summary)
         return {"MessageId": f"message-{self.order}"}
+
+    def _on_sent(self, topic: str, alerts: tuple[facts.AlertId, ...], answered: bool, *, summary: bool) -> None:
+        self.add(facts.Sent(self.order, self.invocation, topic, alerts, answered, summary))
+
+    def _entries_in_sms(self, text: str) -> list[Entry]:
+        """The outbox entry with the text of an SMS, which has no room for the alert's id."""
+        same = [entry for entry in reversed(self._entries.values()) if entry.sms == text]
+        own = [entry for entry in same if entry.owner == self.invocation and self.invocation not in entry.sms_by]
+        return (own or same)[:1]
+
+    def _entries_in_summary(self, text: str, attributes: Mapping[str, str]) -> list[Entry]:
+        """The outbox entries that the SMS of a summary reports: it begins with their number, attributes name them.
+
+        They are of those that the invocation has committed or claimed, and of which no SMS was sent before.
+        """
+        newest = list(reversed(self._entries.values()))
+        targets, events = set(json.loads(attributes["target_id"])), set(json.loads(attributes["event"]))
+        held = [
+            entry
+            for entry in newest
+            if entry.owner == self.invocation
+            and entry.alert.target in targets
+            and entry.event in events
+            and self.invocation not in entry.sms_by
+            and not entry.sms_noted
+        ]
+        return held[: int(text.split(maxsplit=1)[0])]
 
     def alerts_in(self, email: str) -> tuple[facts.AlertId, ...]:
         """The alerts that an email reports: one, or those of a summary."""
@@ -88,6 +149,8 @@ class Evidence:
         new: list[facts.AlertId] = []
         for entry in (entry["M"] for entry in item.get("pending", {"L": []})["L"]):
             alert = alert_of(entry["message"]["M"]["email"]["S"]) if "message" in entry else None
+            if alert:
+                self._on_entry(target, alert, entry)
             if alert and int(entry["version"]["N"]) == version:
                 new.append(alert)
                 self._lines[entry["message"]["M"]["line"]["S"]] = alert
@@ -107,6 +170,16 @@ class Evidence:
             )
         )
 
+    def _on_entry(self, target: str, alert: facts.AlertId, entry: Item) -> None:
+        """An entry of an outbox was written: by the invocation that made it, claimed it, or wrote something else."""
+        key, committed_at = (target, entry["tick"]["S"], int(entry["version"]["N"])), entry["committed_at"]["S"]
+        known = self._entries.get(key)
+        if known is None or known.alert != alert:
+            sms = entry["message"]["M"]["sms"]["S"]
+            self._entries[key] = Entry(alert, alert.event, sms, committed_at, self.invocation)
+        elif known.committed_at != committed_at:
+            known.committed_at, known.owner = committed_at, self.invocation
+
     def _on_history(self, item: Item) -> None:
         pk, sk = item["pk"]["S"], item["sk"]["S"]
         kind = pk.partition("#")[0] if not pk.startswith("target#") else sk.partition("#")[0]
@@ -125,7 +198,12 @@ class Evidence:
         elif kind == "alert":
             alert = alert_of(item["email"]["S"])
             assert alert is not None
-            self.add(facts.Noted(self.order, alert))
+            topics = frozenset(item["deliveries"]["M"]) if "deliveries" in item else frozenset(facts.TOPICS)
+            _, tick, version = sk.split("#")
+            entry = self._entries.get((pk[7:], tick, int(version)))
+            if entry and "sms" in topics:
+                entry.sms_noted = True
+            self.add(facts.Noted(self.order, alert, topics))
 
 
 def alert_of(email: str) -> facts.AlertId | None:

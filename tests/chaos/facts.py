@@ -100,12 +100,17 @@ class Recorded:
     state: str
 
 
+TOPICS = ("alert", "sms")
+"""The topics that every alert is published to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """SNS took a message of these alerts."""
+    """SNS took a message of these alerts for a topic."""
 
     order: int
     invocation: int
+    topic: str
     alerts: tuple[AlertId, ...]
     answered: bool
     summary: bool = False
@@ -113,10 +118,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """History holds that an alert was sent."""
+    """History holds that an alert was sent, and for which topics."""
 
     order: int
     alert: AlertId
+    topics: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
 from tests.chaos.expectations import Expectation, ExpectedState, Gateway, TestTimes, expect, within
 from tests.chaos.facts import (
     MINUTE,
+    TOPICS,
     AlertId,
     Calm,
     Configured,
@@ -57,7 +59,7 @@ class Finding:
 
 @dataclass(slots=True)
 class ExpectedAlert:
-    """An alert that must be sent, and each time that it was."""
+    """An alert that must be sent to each topic, and each time that it was."""
 
     order: int
     invocation: int
@@ -65,8 +67,8 @@ class ExpectedAlert:
     event: str
     number: int
     since: TestTimes
-    sent: list[Sent] = field(default_factory=list)
-    noted: list[int] = field(default_factory=list)
+    sent: dict[str, list[Sent]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
+    noted: dict[str, list[int]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
     missed: bool = False
 
     def is_sent_by(self, alert: AlertId) -> bool:
@@ -103,10 +105,12 @@ class Verdict:
     alerts_found: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
     """Those that were expected, by event."""
+    through: Counter[str] = field(default_factory=Counter)
+    """Those that were found, by topic."""
     tests: int = 0
     samples: int = 0
     duplicates: Counter[str] = field(default_factory=Counter)
-    """Alerts that were sent again for a permitted reason, by that reason."""
+    """Messages of alerts that were sent again to a topic for a permitted reason, by that reason."""
 
 
 class Audit:
@@ -316,14 +320,16 @@ class Audit:
                 text = f"{alert.event} {alert.number} of the outage since {alert.since}"
                 self._find("alert invented", fact.order, alert.target, text)
             else:
-                expected.sent.append(fact)
+                expected.sent[fact.topic].append(fact)
 
     def _on_note(self, fact: Noted) -> None:
         expected = self._expected(fact.alert)
-        if expected is None or not expected.sent:
-            self._find("noted unsent", fact.order, fact.alert.target, f"{fact.alert.event} {fact.alert.number}")
-        else:
-            expected.noted.append(fact.order)
+        for topic in fact.topics:
+            if expected is None or not expected.sent[topic]:
+                text = f"{fact.alert.event} {fact.alert.number} to the topic {topic}"
+                self._find("noted unsent", fact.order, fact.alert.target, text)
+            else:
+                expected.noted[topic].append(fact.order)
 
     def _expected(self, alert: AlertId) -> ExpectedAlert | None:
         return next((one for one in reversed(self.alerts[alert.target]) if one.is_sent_by(alert)), None)
@@ -439,9 +445,10 @@ class Audit:
     def _check_delivered(self, before: datetime | None = None) -> None:
         """Every transition and every alert so far (or until a time) has been delivered."""
         for alert in [alert for several in self.alerts.values() for alert in several]:
-            if not alert.sent and not alert.missed and (before is None or alert.since[0] < before):
+            lacking = [topic for topic, sent in alert.sent.items() if not sent]
+            if lacking and not alert.missed and (before is None or alert.since[0] < before):
                 alert.missed = True
-                self._find("alert lost", alert.order, alert.target, str(alert))
+                self._find("alert lost", alert.order, alert.target, f"{alert}, to the topics {lacking}")
         for change in self.changes.values():
             if not change.recorded and not change.missed and (before is None or change.tick < before):
                 change.missed = True
@@ -455,19 +462,21 @@ class Audit:
         verdict.transitions_found = sum(change.recorded > 0 for change in self.changes.values())
         verdict.alerts_expected = len(alerts)
         verdict.alerts = Counter(one.event for one in alerts)
-        verdict.alerts_found = sum(bool(one.sent) for one in alerts)
+        verdict.alerts_found = sum(all(one.sent.values()) for one in alerts)
+        verdict.through = Counter(topic for one in alerts for topic, sent in one.sent.items() if sent)
         self._check_delivered()
         for one in alerts:
-            for first, again in zip(one.sent, one.sent[1:], strict=False):
-                self._explain(one, first, again)
+            for sent in one.sent.values():
+                for first, again in pairwise(sent):
+                    self._explain(one, first, again)
 
     def _explain(self, alert: ExpectedAlert, first: Sent, again: Sent) -> None:
         """An alert may come twice only if its first sender could not know, or could not note, that SNS had taken it."""
-        noted = min((order for order in alert.noted if order > first.order), default=None)
+        noted = min((order for order in alert.noted[first.topic] if order > first.order), default=None)
         end = self.ends.get(first.invocation)
         refused = any(first.order < order < again.order for order in self.refused[first.invocation])
         if noted is not None and noted < again.order and again.invocation != first.invocation:
-            self._find("sent twice", again.order, alert.target, f"{alert}, though it had been noted")
+            self._find("sent twice", again.order, alert.target, f"{alert}, to {again.topic}, though it had been noted")
         elif not first.answered:
             self.verdict.duplicates["SNS took it, and its answer was lost"] += 1
         elif end is not None and end.how == "killed" and end.order < again.order:
@@ -476,5 +485,8 @@ class Audit:
             self.verdict.duplicates["DynamoDB refused the note until retries ran out"] += 1
         else:
             self._find(
-                "sent twice", again.order, alert.target, f"{alert}, by {first.invocation} and {again.invocation}"
+                "sent twice",
+                again.order,
+                alert.target,
+                f"{alert}, to {again.topic} by {first.invocation} and {again.invocation}",
             )

@@ -81,7 +81,7 @@ def test_report_names_every_fault() -> None:
 
 def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
     """The setting that a campaign makes smaller is the schedule's own otherwise."""
-    assert Settings("t", "s", "h", "a", "q").largest_batch == LARGEST_BATCH
+    assert Settings("t", "s", "h", "a", "q", "p").largest_batch == LARGEST_BATCH
 
 
 def test_upgrade_in_the_middle_of_chaos(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def _code(load: Callable[[str], ModuleType]) -> Code:
 
     def settings(*names: str, largest_batch: int, **rest: Any) -> Any:
         size = {"largest_batch": largest_batch} if _has_field(make_settings, "largest_batch") else {}
-        return make_settings(*names, **size, **rest)
+        return make_settings(*names[:5], **size, **rest)  # it has no topic for SMS
 
     return Code(
         store,
-        modules["notifier"].Notifier,
+        lambda sns, alert_topic, _: modules["notifier"].Notifier(sns, alert_topic),
         modules["dispatcher"].Dispatcher,
         modules["sweep"].Sweep,
         edges,

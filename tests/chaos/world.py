@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Store
@@ -123,7 +123,7 @@ class Code:
     """The code under test; a test plants its bugs here, or an older version's classes (see `versions`)."""
 
     store: Callable[..., Store] = Store
-    notifier: type[AlertTopic] = AlertTopic
+    notifier: Callable[[Any, str, str], AlertTopics] = AlertTopics
     dispatcher: type[BatchQueue] = BatchQueue
     sweep: type[Sweep] = Sweep
     edges: Callable[..., Edges] = Edges
@@ -398,7 +398,7 @@ class World:
         edges = code.edges(
             code.store(dynamodb, NAMES, clock),
             SimulatedProber(self, process, lambda: ticks[-1]),
-            code.notifier(cast(Any, Sns(wire)), "topic"),
+            code.notifier(cast(Any, Sns(wire)), "topic", "sms-topic"),
             code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
             threads=lambda: Threads(process),
         )
@@ -408,6 +408,7 @@ class World:
             "History",
             "topic",
             "queue",
+            "sms-topic",
             storm_threshold=self.shape.storm_threshold,
             function_timeout_seconds=int(FUNCTION_SECONDS),
             largest_batch=self.shape.largest_batch,

@@ -22,7 +22,7 @@ from popwatch.model.serialization import deserialize
 from popwatch.model.text import iso
 from popwatch.queries.history import event_to_json
 from popwatch_cli.installation import Installation, find_local
-from popwatch_cli.local.alert_feed import QUEUE_NAME, AlertFeed
+from popwatch_cli.local.alert_feed import QUEUE_NAME, SMS_QUEUE_NAME, AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.fast_clock import SteppedClock
 from tests.tables import NAMES, keys_of
@@ -198,10 +198,12 @@ class Deployed:
         for name in ("BatchQueueUrl", "DeadLetterQueueUrl"):
             sqs.purge_queue(QueueUrl=self.local.outputs[name])
         self.feed.receive()
+        self.feed.receive_sms()
         sns = self.local.client("sns")
-        for found in sns.list_subscriptions_by_topic(TopicArn=self.local.outputs["AlertTopicArn"])["Subscriptions"]:
-            if not found["Endpoint"].endswith(f":{QUEUE_NAME}"):
-                sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
+        for topic_arn in self.installation.alert_topic_arns:
+            for found in sns.list_subscriptions_by_topic(TopicArn=topic_arn)["Subscriptions"]:
+                if not found["Endpoint"].endswith((f":{QUEUE_NAME}", f":{SMS_QUEUE_NAME}")):
+                    sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
 
 
 def build_once(local: LocalStack) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
+from popwatch.model.messages import Topic
 from tests.e2e.deployed import Deployed
 from tests.escalations import alerts, forwarder, promises
 
@@ -73,9 +74,10 @@ def received(stack: Deployed, url: str) -> list[dict[str, Any]]:
 
 
 def publish_all(stack: Deployed) -> None:
-    notifier = AlertTopic(stack.local.client("sns"), stack.local.outputs["AlertTopicArn"])
+    outputs = stack.local.outputs
+    topics = AlertTopics(stack.local.client("sns"), outputs["AlertTopicArn"], outputs["SmsTopicArn"])
     for alert in alerts():
-        notifier.publish(alert)
+        topics.publish(Topic.ALERT, alert)
 
 
 def test_policies_deliver_what_the_table_says(stack: Deployed) -> None:

@@ -12,6 +12,7 @@ from popwatch_cli.installation import Installation, find_local, local_client
 from popwatch_cli.local.stack import LocalStack, free_port
 from popwatch_cli.main import main
 from tests.integration.world import World, new_world
+from tests.strict_sns import strict_sns
 from tests.tables import NAMES, create_tables, delete_tables
 
 
@@ -26,6 +27,13 @@ class Ended:
 
 Run = Callable[..., Ended]
 Do = Callable[..., str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sns_is_strict() -> Iterator[None]:
+    """Where a test publishes, moto refuses what SNS refuses."""
+    with strict_sns():
+        yield
 
 
 @pytest.fixture
@@ -64,8 +72,9 @@ def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.chdir(tmp_path)
     dynamodb = local_client("dynamodb", endpoint, "us-east-1")
     create_tables(dynamodb)
-    topic = local_client("sns", endpoint, "us-east-1").create_topic(Name="alerts")["TopicArn"]
-    names = {f"{name}Table": name for name in NAMES} | {"AlertTopicArn": topic}
+    sns = local_client("sns", endpoint, "us-east-1")
+    topics = {f"{name}TopicArn": sns.create_topic(Name=name)["TopicArn"] for name in ("Alert", "Sms")}
+    names = {f"{name}Table": name for name in NAMES} | topics
     outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": names}
     (tmp_path / ".popwatch").mkdir()
     (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(outputs))

@@ -74,7 +74,7 @@ class Night(World):
             self.put_target(**item)
         self.sns.subscribe(TopicArn=self.topic, Protocol="email", Endpoint="night-shift@example.net")
         self.sns.subscribe(
-            TopicArn=self.topic,
+            TopicArn=self.sms_topic,
             Protocol="sms",
             Endpoint="+4915550100",
             Attributes={"FilterPolicy": json.dumps(SMS_POLICY)},
@@ -88,7 +88,8 @@ class Night(World):
         secret = boto3.client("secretsmanager").create_secret(Name="page", SecretString=PASSWORD)
         return {
             "TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "History",
-            "AlertTopicArn": self.topic, "OperatorTopicArn": self.sns.create_topic(Name="operators")["TopicArn"],
+            "AlertTopicArn": self.topic, "SmsTopicArn": self.sms_topic,
+            "OperatorTopicArn": self.sns.create_topic(Name="operators")["TopicArn"],
             "BatchQueueUrl": queues["batches"], "DeadLetterQueueUrl": queues["dead"],
             "CheckTargetsFunction": "popwatch-check-targets", "SamplesDays": "30", "RecordsDays": "400",
             "ReportSecretArn": secret["ARN"], "ReportUrl": "https://abcdefgh.lambda-url.us-east-1.on.aws/",
@@ -100,8 +101,8 @@ class Night(World):
         return [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]
 
     def _unsubscribe_the_queue(self) -> None:
-        """Remove the tests' own queue, which is not a receiver that a reader has."""
-        for found in self.sns.list_subscriptions_by_topic(TopicArn=self.topic)["Subscriptions"]:
+        """Remove the tests' own queues, which are not receivers that a reader has."""
+        for found in self.sns.list_subscriptions()["Subscriptions"]:
             if found["Protocol"] == "sqs":
                 self.sns.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
 

@@ -47,9 +47,10 @@ def test_doubled_tick_sends_what_is_left_behind_once() -> None:
         found, sweeps = world.store.read_records(), [world.sweep(), world.sweep()]
         for sweep in sweeps:
             store = vars(sweep)["_store"]
-            store.read_records, store.has_alert = lambda: found, lambda *_: False
+            store.read_records, store.read_alert = lambda: found, lambda *_: None
             sweep.run_tick(later)
         assert [alert["event"] for alert in world.received()] == ["down"]
+        assert [alert["event"] for alert in world.received_sms()] == ["down"]
         assert world.alerts_noted("a") == ["down"]
 
 

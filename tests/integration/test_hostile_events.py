@@ -48,6 +48,7 @@ def functions() -> Iterator[None]:
             "STATUS_TABLE": "Status",
             "HISTORY_TABLE": "History",
             "ALERT_TOPIC_ARN": world.topic,
+            "SMS_TOPIC_ARN": world.sms_topic,
             "BATCH_QUEUE_URL": world.mailbox,
             "REPORT_SECRET_ARN": secret["ARN"],
             "POWERTOOLS_METRICS_NAMESPACE": "popwatch",

@@ -14,9 +14,9 @@ import time_machine
 from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Action, InterventionEvent, OutboxEntry, Record
+from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.reports.totals import add_up
@@ -114,7 +114,9 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     since = NOW - 3 * HOUR
     fail(stack, "a", since)
     message = message_of("DOWN 1/3: a")
-    stack.store.put_alert("a", OutboxEntry(1, since, since, None, message), "id", since, summary=False)
+    stack.store.put_alert(
+        "a", OutboxEntry(1, since, since, None, message), PublishedAlert(message, {Topic.ALERT: "id"}, since)
+    )
     do("ack", "a", "--why", "on my way", "--by", "night-shift")
     said = " ".join(do("history", "a", "--since", "24h").split())
     assert "goes on 3 h" in said
@@ -265,7 +267,8 @@ def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: t
         stack.store.put_intervention(name, InterventionEvent(Action.SILENCED, NOW - HOUR, EVIL, EVIL + long))
         change = Transition(State.WARN, State.DOWN, NOW - HOUR, HOUR, ErrorCode.TIMED_OUT, EVIL)
         stack.store.put_transition(name, OutboxEntry(2, NOW - HOUR, NOW, change))
-        stack.store.put_alert(name, OutboxEntry(3, NOW, NOW, None, message_of(EVIL)), EVIL, NOW, summary=False)
+        evil = PublishedAlert(message_of(EVIL), {Topic.ALERT: EVIL}, NOW)
+        stack.store.put_alert(name, OutboxEntry(3, NOW, NOW, None, evil.message), evil)
     results = {EVIL: Sample(error=ErrorCode.PROTOCOL, reason=EVIL), "gone" + EVIL: Sample(1.5)}
     stack.store.put_samples(1, 0, NOW - MINUTE, "g", results)
     ended = run("--local", *arguments)

@@ -20,10 +20,11 @@ from popwatch.aws.json_scans import OPERATIONS
 from popwatch.aws.store import LONGEST_ID, Store, SweepCheckpoint, Tables
 from popwatch.model.fields import FIELDS
 from popwatch.model.health import Health, State, Transition
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Action, InterventionEvent, OutboxEntry, Record
+from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import LARGEST_STORED, REASON_KEPT, Sample
+from popwatch.model.serialization import serialize
 from popwatch.model.text import iso, truncate
 from popwatch.model.totals import Totals
 from popwatch.queries.history import event_to_json
@@ -55,6 +56,13 @@ FULL = Record(
     ),
     writer="me",
 )
+
+
+def published(entry: OutboxEntry, **message_ids: str) -> PublishedAlert:
+    """An alert that both topics have accepted, unless others are given."""
+    assert entry.message
+    ids = message_ids or {"alert": "id-1", "sms": "id-2"}
+    return PublishedAlert(entry.message, {Topic(name): one for name, one in ids.items()}, NOON)
 
 
 LONGEST_IDS = [f"{number:03}" + "ä" * ((LONGEST_ID - 3) // 2) + "x" for number in range(800)]
@@ -114,7 +122,7 @@ def test_history_written_twice_is_there_once(world: World) -> None:
     [pending] = FULL.outbox
     for _ in range(2):
         world.store.put_transition("a", pending)
-        world.store.put_alert("a", pending, "id-1", NOON, summary=False)
+        world.store.put_alert("a", pending, published(pending))
         world.store.put_samples(1, 0, NOON, "g", {"a": Sample(12.5)})
         world.store.put_hour(1, 0, NOON, {"a": Totals(1, 1)})
     assert [event.kind for event in world.store.read_events("a")] == ["transition", "alert"]
@@ -123,13 +131,29 @@ def test_history_written_twice_is_there_once(world: World) -> None:
 
 
 def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
-    """By target, tick and version: with another version it is another alert."""
+    """By target, tick and version: with another version it is another alert. The note says which topics took it."""
     [pending] = FULL.outbox
-    assert not world.store.has_alert("a", pending)
-    world.store.put_alert("a", pending, "id-1", NOON, summary=False)
-    assert world.store.has_alert("a", pending)
-    assert not world.store.has_alert("a", dataclasses.replace(pending, version=2))
-    assert not world.store.has_alert("b", pending)
+    assert world.store.read_alert("a", pending) is None
+    world.store.put_alert("a", pending, published(pending))
+    assert world.store.read_alert("a", pending) == published(pending)
+    assert world.store.read_alert("a", dataclasses.replace(pending, version=2)) is None
+    assert world.store.read_alert("b", pending) is None
+
+
+@pytest.mark.parametrize("deliveries", [{"alert": "id-1", "sms": "id-1"}, {"sms": "id-1"}])
+def test_an_alert_noted_by_a_version_with_one_topic_has_reached_all(world: World, deliveries: dict[str, str]) -> None:
+    """Its item names no topics: email and SMS went out as one message. A version with two topics names each."""
+    [pending] = FULL.outbox
+    for name, stored in (("old", {}), ("new", {"deliveries": deliveries})):
+        key = {"pk": f"target#{name}", "sk": f"alert#{iso(pending.tick)}#{pending.version}"}
+        item = {"sent_at": iso(NOON), "message_id": "id-1", "summary": False, **serialize(pending.message), **stored}
+        world.dynamodb.put_item(TableName="History", Item=to_item({**key, **item}))
+    old, new = (world.store.read_alert(name, pending) for name in ("old", "new"))
+    assert old
+    assert old.message_ids == dict.fromkeys(Topic, "id-1")
+    assert new
+    assert new.message_ids == {Topic(name): message_id for name, message_id in deliveries.items()}
+    assert new.message_id == "id-1"
 
 
 def test_ranges_are_half_open(world: World) -> None:
@@ -324,7 +348,7 @@ def test_events_are_shown_under_the_names_that_they_are_stored_with(world: World
     """`popwatch history --json` and the API give each field of an item, and no other."""
     [entry] = FULL.outbox
     world.store.put_transition("a", entry)
-    world.store.put_alert("a", entry, "id-1", NOON, summary=True)
+    world.store.put_alert("a", entry, dataclasses.replace(published(entry), summary=True))
     world.store.put_intervention(
         "a", InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
     )

@@ -10,9 +10,9 @@ from math import ceil
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.decisions.batches import HourOfBatch, PlannedTest
 from popwatch.decisions.judging import judge
 from popwatch.model.health import State
@@ -23,6 +23,7 @@ from popwatch.sweep.committer import Committer
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 
 DOWN_AT_ONCE = {"failures_per_alert": 1, "max_alerts": 3}
+DOWN_ONCE = {"failures_per_alert": 1, "max_alerts": 1}
 
 
 def run(world: World, count: int, start: int = 0) -> None:
@@ -173,7 +174,7 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
     test = PlannedTest(target, planned)
     committer = Committer(
         world.store,
-        AlertTopic(world.sns, world.topic),
+        AlertTopics(world.sns, world.topic, world.sms_topic),
         storm_threshold=10,
         stack="popwatch",
         writer="late",
@@ -436,10 +437,13 @@ def test_killed_at_any_call_nothing_is_lost() -> None:
                 call = world.calls[position - 1]
                 where = f"killed {side} call {position} ({call})"
                 noted = check_nothing_lost(world, where)
-                extra = len(world.received()) - len(noted)
-                assert extra in (0, 1), where
-                assert extra == 0 or (call, side) in (("Publish", "after"), ("PutItem", "before")), where
-                duplicates += extra
+                for topic, received in (("alert", world.received()), ("sms", world.received_sms())):
+                    extra = len(received) - len(noted)
+                    assert extra in (0, 1), f"{where}, {topic}"
+                    # Between two publishes, the alert topic has accepted the alert, and nothing says so yet.
+                    windows = [("Publish", "after"), ("PutItem", "before"), ("Publish", "before")]
+                    assert extra == 0 or (call, side) in windows[: 3 if topic == "alert" else 2], f"{where}, {topic}"
+                    duplicates += extra
     assert duplicates > 0, "the window in which an alert is sent twice was never hit: the kills test nothing"
 
 
@@ -614,3 +618,86 @@ def test_ids_that_clash_with_our_own_keys_are_not_targets(world: World) -> None:
         assert (report.tests, report.undelivered, report.handed_back) == (1, 0, 0)
     assert set(world.store.read_records()[1]) == {"good"}
     assert world.store.read_records()[0].tick == NOON + MINUTE * 2
+
+
+def refuse_publishing(world: World, refused: str, error: Exception) -> Callable[[], None]:
+    """Let SNS refuse what is published to one topic, until the returned function is called."""
+
+    def refuse(params: dict[str, Any], **_: object) -> None:
+        if params["body"]["TopicArn"] == refused:
+            raise error
+
+    events = world.watched_sns.meta.events
+    events.register("before-call.sns.Publish", refuse)
+    return lambda: events.unregister("before-call.sns.Publish", refuse)
+
+
+@pytest.mark.parametrize("storm_threshold", [10, 1])
+@pytest.mark.parametrize("refused", ["alert", "sms"])
+def test_a_topic_that_refuses_gets_its_alerts_later_and_the_other_none_twice(
+    refused: str, storm_threshold: int
+) -> None:
+    """Neither delivery suppresses the other, alone or in a summary. Alerts count once; one item each."""
+    with new_world(storm_threshold=storm_threshold) as world:
+        for name in ("a", "b", "c"):
+            world.put_target(name, **DOWN_ONCE)
+        run(world, 1)
+        world.failing |= dict.fromkeys(("a", "b", "c"), ErrorCode.TIMED_OUT)
+        topic = world.topic if refused == "alert" else world.sms_topic
+        error = ClientError({"Error": {"Code": "Throttling", "Message": ""}}, "Publish")
+        accept = refuse_publishing(world, topic, error)
+        report = world.tick(NOON + MINUTE)
+        messages = {10: ["down"] * 3, 1: ["down", '["summary", "down"]']}[storm_threshold]
+        mailboxes = {"alert": world.received, "sms": world.received_sms}
+        other = "sms" if refused == "alert" else "alert"
+        assert [alert["event"] for alert in mailboxes[other]()] == messages
+        assert mailboxes[refused]() == []
+        assert report
+        assert report.alerts.total() == len(messages)
+        assert report.undelivered == len(messages)
+        assert len(world.store.read_record("a").outbox) == 1
+        accept()
+        later = world.tick(NOON + MINUTE * 4)
+        assert later
+        assert [alert["event"] for alert in mailboxes[refused]()] == messages
+        assert mailboxes[other]() == []
+        assert later.alerts == {}
+        for name in ("a", "b", "c"):
+            assert world.store.read_record(name).outbox == ()
+            assert world.alerts_noted(name) == ["down"]
+
+
+def test_an_alert_that_sns_refuses_for_what_it_is_goes_out_in_a_plainer_form(world: World) -> None:
+    """It does not stay in the outbox for ever; the report, and so a metric with an alarm, says so."""
+    world.put_target("a", **DOWN_ONCE)
+    run(world, 1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    error = ClientError({"Error": {"Code": "InvalidParameter", "Message": "Invalid parameter: Message"}}, "Publish")
+
+    def refuse(params: dict[str, Any], **_: object) -> None:
+        if not params["body"]["Message"].isascii():
+            raise error
+
+    world.put_target("a", group="Gr\u00fc\u00dfe", **DOWN_ONCE)
+    world.watched_sns.meta.events.register("before-call.sns.Publish", refuse)
+    report = world.tick(NOON + MINUTE)
+    assert report
+    assert (report.plain_messages, report.undelivered, report.alerts.total()) == (1, 0, 1)
+    [alert] = world.received()
+    assert (alert["event"], alert["target_id"], "group" in alert) == ("down", "a", False)
+    assert [alert["group"] for alert in world.received_sms()] == ["Gr\u00fc\u00dfe"]
+    assert world.store.read_record("a").outbox == ()
+    assert world.alerts_noted("a") == ["down"]
+
+
+def test_no_answer_from_sns_is_waited_for_once(world: World) -> None:
+    """The time of an invocation is short: where SNS does not answer, the other topic waits for a later sweep, too."""
+    world.put_target("a", **DOWN_ONCE)
+    run(world, 1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    accept = refuse_publishing(world, world.topic, EndpointConnectionError(endpoint_url="sns"))
+    world.tick(NOON + MINUTE)
+    accept()
+    assert (world.received(), world.received_sms()) == ([], [])
+    world.tick(NOON + MINUTE * 4)
+    assert [len(world.received()), len(world.received_sms())] == [1, 1]

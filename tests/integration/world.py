@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store, Tables
@@ -102,12 +102,8 @@ class World:
         self.dynamodb = boto3.client("dynamodb", endpoint_url=self.endpoint)
         self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
         create_tables(self.dynamodb)
-        self.topic = self.sns.create_topic(Name="alerts")["TopicArn"]
-        self.mailbox = self.sqs.create_queue(QueueName="mailbox")["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=self.mailbox, AttributeNames=["QueueArn"])["Attributes"][
-            "QueueArn"
-        ]
-        self.sns.subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=arn)
+        self.topic, self.mailbox = self._topic_and_mailbox("alerts")
+        self.sms_topic, self.phone = self._topic_and_mailbox("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
         self._watched = boto3.client("dynamodb", endpoint_url=self.endpoint), boto3.client("sns")
         for client in self._watched:
@@ -118,6 +114,11 @@ class World:
     def watched_dynamodb(self) -> Any:
         """The client that sweeps use."""
         return self._watched[0]
+
+    @property
+    def watched_sns(self) -> Any:
+        """The client that sweeps publish with."""
+        return self._watched[1]
 
     def close(self) -> None:
         """Delete the tables of a DynamoDB of one's own; moto's end with the mock."""
@@ -176,7 +177,7 @@ class World:
         edges = Edges(
             store,
             ScriptedProber(self),
-            AlertTopic(sns, self.topic),
+            AlertTopics(sns, self.topic, self.sms_topic),
             RecordingQueue(self),
             self.threads,
         )
@@ -186,6 +187,7 @@ class World:
             "History",
             self.topic,
             "queue",
+            self.sms_topic,
             storm_threshold=self.storm_threshold,
             stack=self.stack,
             reference_hosts=self.references,
@@ -216,14 +218,29 @@ class World:
         return [event.what.message.event for event in events if isinstance(event.what, PublishedAlert)]
 
     def received(self) -> list[dict[str, Any]]:
-        """The attributes of every alert that SNS has delivered since the last call, in order."""
+        """The attributes of every alert that SNS has delivered by email since the last call, in order."""
+        return self._received(self.mailbox)
+
+    def received_sms(self) -> list[dict[str, Any]]:
+        """The same of SMS."""
+        return self._received(self.phone)
+
+    def _received(self, queue_url: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        while messages := self.sqs.receive_message(QueueUrl=self.mailbox, MaxNumberOfMessages=10).get("Messages", []):
+        while messages := self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages", []):
             for message in messages:
-                self.sqs.delete_message(QueueUrl=self.mailbox, ReceiptHandle=message["ReceiptHandle"])
+                self.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
                 attributes = json.loads(message["Body"])["MessageAttributes"]
                 found.append({name: attribute["Value"] for name, attribute in attributes.items()})
         return found
+
+    def _topic_and_mailbox(self, name: str) -> tuple[str, str]:
+        """A topic and a queue that is subscribed to it."""
+        topic = self.sns.create_topic(Name=name)["TopicArn"]
+        queue_url = self.sqs.create_queue(QueueName=f"{name}-mailbox")["QueueUrl"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
+        self.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=answer["Attributes"]["QueueArn"])
+        return topic, queue_url
 
     def check_alive(self) -> None:
         if self.dead:

@@ -20,7 +20,7 @@ FOR_OTHERS = {
         "popwatch.reports.status",
         "popwatch.queries",
     },
-    "show_report": {"popwatch_cli", "popwatch.sweep", "popwatch.prober", "popwatch.aws.alert_topic"},
+    "show_report": {"popwatch_cli", "popwatch.sweep", "popwatch.prober", "popwatch.aws.alert_topics"},
 }
 
 

@@ -129,7 +129,7 @@ def _read_tests(
 def _audience(installation: Installation) -> Audience | None:
     """Who receives alerts at present, or None if AWS does not say: a history can be read without it."""
     try:
-        return read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
+        return read_audience(installation.client("sns"), installation.alert_topic_arns)
     except (BotoCoreError, ClientError, KeyError):
         return None
 

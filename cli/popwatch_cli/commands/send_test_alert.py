@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from popwatch.alerts.character_sets import to_sms, to_subject
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.decisions.schedule import TICK
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target
 from popwatch.model.text import utc
@@ -37,7 +37,7 @@ NO_RECEIVER_CODE = 2
 )
 @click.pass_obj
 def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: str) -> None:
-    """Publish a test alert, marked TEST, and show what SNS accepted and who receives it.
+    """Publish a test alert, marked TEST, to both topics; show what SNS accepted and who receives it.
 
     Exit code 2 if any test alert has no receiver.
 
@@ -50,7 +50,7 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
         raise UserError("Name one target, or a group with --group NAME.")
     installation = find(choice)
     targets = chosen_targets(installation.target_table.read(), target_id, group)
-    audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
+    audience = read_audience(installation.client("sns"), installation.alert_topic_arns)
     tests = [make_test(target, event, datetime.now(UTC), installation.stack) for target in targets]
     received = [_publish(installation, audience, test) for test in tests]
     for sentence in audience.obstacles:
@@ -90,10 +90,17 @@ def make_test(target: Target, event: str, now: datetime, stack: str) -> Message:
 
 
 def _publish(installation: Installation, audience: Audience, message: Message) -> bool:
-    """Publish one and print who receives it; whether anyone does."""
-    notifier = AlertTopic(installation.client("sns"), installation.outputs["AlertTopicArn"])
-    message_id = notifier.publish(message)
-    click.echo(f"{shown(message.target_id)}: SNS has accepted {message.subject!r} as {message_id}.")
+    """Publish one to each topic and print who receives it; whether anyone does."""
+    outputs = installation.outputs
+    if "SmsTopicArn" not in outputs:
+        raise UserError("The stack was deployed by an older version, without a topic for SMS: deploy it again first.")
+    topics = AlertTopics(installation.client("sns"), outputs["AlertTopicArn"], outputs["SmsTopicArn"])
+    for topic, what in ((Topic.ALERT, repr(message.subject)), (Topic.SMS, "its SMS")):
+        try:
+            message_id = topics.publish(topic, message)
+        except MessageRefusedError as error:
+            raise UserError(f"{shown(message.target_id)}: SNS refuses {what}: {error}.") from error
+        click.echo(f"{shown(message.target_id)}: SNS has accepted {what} as {message_id}.")
     received = False
     for found in audience.subscriptions:
         reached = reaches(found, message.attributes)

@@ -117,7 +117,7 @@ def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple
         if target_id not in items:
             raise UserError(missing_target(target_id, items))
         item, defaults = items[target_id], without_id(items.get(DEFAULTS_ID, {}))
-        audience = read_audience(installation.client("sns"), installation.outputs["AlertTopicArn"])
+        audience = read_audience(installation.client("sns"), installation.alert_topic_arns)
     target = with_changes(item, defaults, changes)
     if target.problems:
         raise UserError("\n".join(problem.explanation for problem in target.problems))

@@ -19,7 +19,7 @@ from popwatch_cli.doctor.rules.tables import Table
 from popwatch_cli.doctor.table_state import TableState
 from popwatch_cli.installation import Installation
 from popwatch_cli.rehearsal.filter_policies import Subscription
-from popwatch_cli.subscriptions import read_audience
+from popwatch_cli.subscriptions import read_subscriptions
 
 GONE = {
     "ResourceNotFoundException",
@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "STATUS_TABLE": "StatusTable",
     "HISTORY_TABLE": "HistoryTable",
     "ALERT_TOPIC_ARN": "AlertTopicArn",
+    "SMS_TOPIC_ARN": "SmsTopicArn",
     "BATCH_QUEUE_URL": "BatchQueueUrl",
     "SAMPLES_DAYS": "SamplesDays",
     "RECORDS_DAYS": "RecordsDays",
@@ -190,13 +191,12 @@ class AwsState:
 
     @cached_property
     def subscriptions(self) -> Sequence[Subscription]:
-        """The subscriptions of the alert topic; none, if it does not exist."""
-        return self.subscriptions_of(self.outputs["AlertTopicArn"])
+        """The subscriptions of the topics of alerts; a topic that does not exist has none."""
+        return [one for topic_arn in self.installation.alert_topic_arns for one in self.subscriptions_of(topic_arn)]
 
     def subscriptions_of(self, topic_arn: str) -> Sequence[Subscription]:
         """The subscriptions of a topic."""
-        audience = _unless_gone(lambda: read_audience(self.client("sns"), topic_arn))
-        return audience.subscriptions if audience else ()
+        return _unless_gone(lambda: list(read_subscriptions(self.client("sns"), topic_arn))) or ()
 
     @cached_property
     def alarm_names(self) -> list[str]:

@@ -109,6 +109,8 @@ def _watch(console: Console, installation: Installation, feed: AlertFeed, play: 
                 view.show_event(happened)
             for alert in feed.receive():
                 view.show_alert(alert)
+            for sms in feed.receive_sms():
+                view.show_sms(sms)
             now = datetime.now(UTC)
             view.show(read_fleet_status(store, now), now)
             time.sleep(REFRESH_SECONDS)

@@ -1,37 +1,51 @@
-"""The alerts that SNS delivers: a queue subscribes to the alert topic, as an email address would."""
+"""The alerts that SNS delivers: a queue subscribes to each topic, as an email address or a phone would."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from popwatch.aws.store import Store
-from popwatch.model.records import EventKind, PublishedAlert
 from popwatch_cli.installation import Installation
-from popwatch_cli.output.live_view import SentAlert
+from popwatch_cli.output.live_view import SentAlert, SentSms
 
-QUEUE_NAME = "popwatch-local-alerts"
+QUEUE_NAME, SMS_QUEUE_NAME = "popwatch-local-alerts", "popwatch-local-sms"
 
 
 class AlertFeed:
-    """Receives the alerts of a local stack."""
+    """Receives the alerts of a local stack. One of an older version may have no topic for SMS."""
 
     def __init__(self, installation: Installation) -> None:
-        self._sqs, self._store = installation.client("sqs"), installation.store
-        self._queue_url = self._sqs.create_queue(QueueName=QUEUE_NAME)["QueueUrl"]
-        attributes = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
-        queue, topic = attributes["Attributes"]["QueueArn"], installation.outputs["AlertTopicArn"]
-        policy = json.dumps(_allow_topic(topic, queue))
-        self._sqs.set_queue_attributes(QueueUrl=self._queue_url, Attributes={"Policy": policy})
-        installation.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+        self._sqs, self._sns = installation.client("sqs"), installation.client("sns")
+        self._alerts = self._subscribe(QUEUE_NAME, installation.outputs["AlertTopicArn"])
+        sms_topic = installation.outputs.get("SmsTopicArn")
+        self._sms = self._subscribe(SMS_QUEUE_NAME, sms_topic) if sms_topic else ""
 
     def receive(self) -> list[SentAlert]:
-        """The alerts since the last call, oldest first."""
-        alerts: list[SentAlert] = []
-        while messages := self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10).get("Messages"):
+        """The messages of the alert topic since the last call, oldest first."""
+        return [
+            SentAlert(body["MessageId"], datetime.fromisoformat(body["Timestamp"]), body["Subject"], body["Message"])
+            for body in self._take(self._alerts)
+        ]
+
+    def receive_sms(self) -> list[SentSms]:
+        """The messages of the SMS topic since the last call, oldest first."""
+        return [SentSms(body["MessageId"], body["Message"]) for body in self._take(self._sms)] if self._sms else []
+
+    def _take(self, queue_url: str) -> Iterator[dict[str, Any]]:
+        while messages := self._sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
-                alerts.append(_read(json.loads(message["Body"]), self._store))
-                self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
-        return alerts
+                yield json.loads(message["Body"])
+                self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+
+    def _subscribe(self, queue_name: str, topic: str) -> str:
+        """The URL of a queue that receives what is published to the topic."""
+        queue_url: str = self._sqs.create_queue(QueueName=queue_name)["QueueUrl"]
+        attributes = self._sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
+        queue = attributes["Attributes"]["QueueArn"]
+        policy = json.dumps(_allow_topic(topic, queue))
+        self._sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": policy})
+        self._sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+        return queue_url
 
 
 def _allow_topic(topic: str, queue: str) -> dict[str, Any]:
@@ -44,13 +58,3 @@ def _allow_topic(topic: str, queue: str) -> dict[str, Any]:
         "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
     }
     return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-def _read(body: dict[str, Any], store: Store) -> SentAlert:
-    """SNS sends each protocol its own text, to a queue that of emails; the text of the SMS is read from History."""
-    target_id = body["MessageAttributes"]["target_id"]
-    events = store.read_events(target_id["Value"], kinds=[EventKind.ALERT]) if target_id["Type"] == "String" else ()
-    alerts = [event.what for event in events if isinstance(event.what, PublishedAlert)]
-    sms = next((alert.message.sms for alert in alerts if alert.message_id == body["MessageId"]), "")
-    published_at = datetime.fromisoformat(body["Timestamp"])
-    return SentAlert(body["MessageId"], published_at, body["Subject"], body["Message"], sms)

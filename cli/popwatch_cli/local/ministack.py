@@ -9,7 +9,8 @@ differences between MiniStack and AWS:
 - it creates a template's tables without their expiry (TTL) and point-in-time recovery;
 - it lets two stacks have one schedule, where Scheduler refuses a name that its group has already (AWS: CreateSchedule,
   ConflictException) and CloudFormation replaces a schedule whose name changes (AWS: aws-resource-scheduler-schedule);
-- it puts punctuation into a generated secret whose template excludes it.
+- it puts punctuation into a generated secret whose template excludes it;
+- it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py).
 """
 
 import os
@@ -17,13 +18,16 @@ import signal
 import string
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from ministack import app
-from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler
+from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler, sns
 from ministack.services.cloudformation import provisioners
+
+from popwatch_cli.local.sns_rules import attributes_delivered, refusal_of
 
 
 def fill_context(text: str, at: datetime) -> str:
@@ -84,6 +88,22 @@ def without_punctuation(properties: dict[str, Any]) -> dict[str, Any]:
     return {**properties, "GenerateSecretString": {**rules, "ExcludeCharacters": excluded}}
 
 
+def published_strictly(publish: Callable[..., Any]) -> Callable[..., Any]:
+    """MiniStack's way to publish to a topic, with SNS's own rules for a message and its attributes."""
+
+    def publish_strictly(topic: str, message: str, subject: str = "", **options: Any) -> Any:
+        attributes = options.get("message_attributes") or {}
+        values = {name: (found["DataType"], found.get("StringValue", "")) for name, found in attributes.items()}
+        refusal = refusal_of(message, subject or None, values)
+        if refusal:
+            raise sns.SnsPublishError(*refusal)
+        kept = attributes_delivered(options.get("message_structure"), values)
+        options["message_attributes"] = {name: attributes[name] for name in kept}
+        return publish(topic, message, subject, **options)
+
+    return publish_strictly
+
+
 def main() -> None:
     """Run until a signal arrives, or until the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -104,6 +124,7 @@ def main() -> None:
         return name, attributes
 
     eventbridge._invoke_target = invoke_with_context
+    sns.publish_internal = published_strictly(sns.publish_internal)
     tables["create"] = create_with_settings
     provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"] |= {
         "create": create_schedule,

@@ -15,13 +15,20 @@ from popwatch_cli.output.status_table import alarm, cells, headline, table_of
 
 @dataclass(frozen=True, slots=True)
 class SentAlert:
-    """An alert that a subscriber received; `sms` is empty for a summary, whose SMS is not stored."""
+    """A message of the alert topic, as a subscriber received it."""
 
     message_id: str
     published_at: datetime
     subject: str
     email: str
-    sms: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentSms:
+    """A message of the SMS topic, as a subscriber received it."""
+
+    message_id: str
+    text: str
 
 
 class View:
@@ -66,8 +73,10 @@ class View:
         """Print an alert with its texts."""
         self._console.print(f"[dim]{_clock()}[/] [bold]ALERT  {escape(alert.subject)}[/]", highlight=False)
         self._console.print(escape(indent(alert.email.rstrip(), "         | ", lambda _: True)), highlight=False)
-        if alert.sms:
-            self._console.print(f"         | SMS: {escape(alert.sms)}", highlight=False)
+
+    def show_sms(self, sms: SentSms) -> None:
+        """Print an SMS."""
+        self._console.print(f"[dim]{_clock()}[/] SMS: {escape(sms.text)}", highlight=False)
 
     def _print_changes(self, fleet_status: FleetStatus, now: datetime) -> None:
         for row in fleet_status.targets:

@@ -23,6 +23,7 @@ class Settings:
     history_table: str
     alert_topic_arn: str
     batch_queue_url: str
+    sms_topic_arn: str
     samples_days: int = 30
     records_days: int = 400
     storm_threshold: int = 10
@@ -41,6 +42,7 @@ class Settings:
             history_table=_text(environment, "HISTORY_TABLE"),
             alert_topic_arn=_text(environment, "ALERT_TOPIC_ARN"),
             batch_queue_url=_text(environment, "BATCH_QUEUE_URL"),
+            sms_topic_arn=_text(environment, "SMS_TOPIC_ARN"),
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
             stack=environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch",

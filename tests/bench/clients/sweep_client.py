@@ -19,7 +19,7 @@ import boto3
 
 import check_targets
 from popwatch.alerts import rendering
-from popwatch.aws import alert_topic, batch_queue, store
+from popwatch.aws import alert_topics, batch_queue, store
 from popwatch.config import Settings
 from popwatch.decisions import batches
 from popwatch.decisions.batches import Batch
@@ -39,7 +39,7 @@ PLACES: Mapping[str, Sequence[Place]] = {
     "queue": [(batch_queue.BatchQueue, "send"), (batches, "from_message")],
     "judge": [(batch_run, "judge"), (committer, "judge"), (batch_run, "changes_nothing"), (batch_run, "sample_of")],
     "write": [(Store, name) for name in ("commit", "put_checkpoint", "put_samples", "put_transition", "put_alert")],
-    "alerts": [(alert_topic.AlertTopic, "publish"), (rendering, "render"), (rendering, "summarize")],
+    "alerts": [(alert_topics.AlertTopics, "publish"), (rendering, "render"), (rendering, "summarize")],
 }
 
 
@@ -71,7 +71,7 @@ class Ticker:
         self._job, self._now, self.found = job, NOON, dict[str, int]()
         calls = check_targets._CALLS
         self._sqs: Any = boto3.client("sqs", endpoint_url=job.aws, config=calls)
-        self._settings = Settings("Targets", "Status", "History", job.topic, job.queue)
+        self._settings = Settings("Targets", "Status", "History", job.topic, job.queue, job.sms_topic)
         self._edges = Edges(
             Store(
                 boto3.client("dynamodb", endpoint_url=job.dynamodb, config=calls),
@@ -79,7 +79,7 @@ class Ticker:
                 lambda: self._now,
             ),
             Prober(allow_local=True),
-            alert_topic.AlertTopic(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic),
+            alert_topics.AlertTopics(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic, job.sms_topic),
             batch_queue.BatchQueue(self._sqs, job.queue),
         )
 

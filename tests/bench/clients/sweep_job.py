@@ -9,7 +9,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class SweepJob:
-    """So many ticks of a fleet of `targets` in the tables at `dynamodb`; the queue and the topic are at `aws`.
+    """So many ticks of a fleet of `targets` in the tables at `dynamodb`; the queue and the topics are at `aws`.
 
     `first` counts the minutes from noon until the first tick. With `profile` one tick is made under cProfile, and its
     dearest functions are printed.
@@ -22,4 +22,5 @@ class SweepJob:
     aws: str
     queue: str
     topic: str
+    sms_topic: str
     profile: bool = False

@@ -49,7 +49,7 @@ def read_call(headers: Mapping[str, str], body: bytes) -> Call:
     target = headers.get("X-Amz-Target", "")
     if not target:
         form = dict(parse_qsl(body.decode()))
-        return Call("sns", form["Action"], form, headers, body)
+        return Call("sns", form["Action"], {**form, "MessageAttributes": _attributes(form)}, headers, body)
     service = "sqs" if target.startswith("AmazonSQS") else "dynamodb"
     return Call(service, target.partition(".")[2], json.loads(body), headers, body)
 
@@ -63,6 +63,12 @@ def refuse(call: Call, *, throttled: bool) -> Answer:
     throttling = "ThrottlingException" if call.service == "dynamodb" else "RequestThrottled"
     said = json.dumps({"__type": throttling if throttled else "InternalServerError", "message": "Chaos."})
     return Answer(400 if throttled else 500, said.encode(), "application/x-amz-json-1.0")
+
+
+def _attributes(form: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The message attributes of a form, as boto3 takes them."""
+    names = {key.removesuffix(".Name"): name for key, name in form.items() if key.endswith(".Name")}
+    return {name: {"StringValue": form[f"{key}.Value.StringValue"]} for key, name in names.items()}
 
 
 def message_id_of(answer: Answer) -> str:

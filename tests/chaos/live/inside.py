@@ -103,7 +103,7 @@ def _set_up() -> None:
 
 def _plant(name: str) -> None:
     code = import_module("tests.chaos.bugs").BUGS[name].code
-    _function.Store, _function.AlertTopic, _function.BatchQueue = code.store, code.notifier, code.dispatcher
+    _function.Store, _function.AlertTopics, _function.BatchQueue = code.store, code.notifier, code.dispatcher
     _function.Sweep = code.sweep
 
 

@@ -210,6 +210,7 @@ class Installation:
     def witnessed(self) -> list[facts.Fact]:
         """What happened. Of messages only those that a subscriber received count, with what he read in them."""
         delivered = {alert.message_id: alert.email for alert in self.stack.feed.receive()}
+        delivered |= {sms.message_id: sms.text for sms in self.stack.feed.receive_sms()}
         for message_id in delivered.keys() - self.message_ids.values():
             self._find("alert invented", "", f"no invocation published this: {delivered[message_id][:80]}")
         self._compare_tables()
@@ -218,8 +219,10 @@ class Installation:
     def _as_delivered(self, fact: facts.Fact, delivered: Mapping[str, str]) -> list[facts.Fact]:
         if not isinstance(fact, facts.Sent):
             return [fact]
-        email = delivered.get(self.message_ids[fact.order])
-        return [replace(fact, alerts=self.evidence.alerts_in(email))] if email else []
+        text = delivered.get(self.message_ids[fact.order])
+        if not text or fact.topic == "sms":
+            return [fact] if text else []
+        return [replace(fact, alerts=self.evidence.alerts_in(text))]
 
     def _compare_tables(self) -> None:
         """What took effect lies in the tables, and nothing else does."""

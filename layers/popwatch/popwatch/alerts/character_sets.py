@@ -1,21 +1,35 @@
 """The character sets that alerts must keep to: ASCII for a subject, GSM-7 for an SMS, XML 1.0 for the rest. Pure.
 
 GSM-7 is the default alphabet of 3GPP TS 23.038 section 6.2.1. One part of an SMS holds 160 septets of it; a single
-character outside it makes the whole text UCS-2, of which one part holds 70 characters.
+character outside it would make the whole text UCS-2, of which one part holds 70 characters: so none is used.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable
 
-SMS_SEPTETS = 160
+PART_SEPTETS = 160
 """Septets of one part of an SMS."""
+
+DISPLAY_NAME = "popwatch"
+"""The display name of the SMS topic in template.yaml."""
+
+SMS_SEPTETS = PART_SEPTETS - len(f"{DISPLAY_NAME}> ")
+"""Septets that are left to a text: SNS puts the topic's display name, `>` and a space before it.
+
+docs.aws.amazon.com/sns/latest/dg/sms_publish-to-topic.html
+"""
+
+PLAIN_LENGTH = 2000
+"""Characters of a text that is sent in plain form."""
 
 SUBJECT_LENGTH = 99
 """Characters of a subject; SNS takes fewer than 100, ASCII only, one line."""
 
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """What XML 1.0 (section 2.2), and so SNS, cannot carry, and the characters that change the direction of writing."""
+
+_ABOVE_FFFF = re.compile("[\U00010000-\U0010ffff]")
 
 _BASIC = frozenset(
     "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
@@ -58,11 +72,26 @@ def to_email(text: str) -> str:
     return _UNFIT.sub("?", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def to_attribute(text: str) -> str:
+    """The text without the characters for which SNS refuses an attribute: also those above U+FFFF.
+
+    github.com/aws/aws-sdk-java-v2/issues/5828
+    """
+    return _ABOVE_FFFF.sub("?", to_email(text))
+
+
+def to_plain(text: str, length: int = PLAIN_LENGTH) -> str:
+    """The beginning of the text in printable ASCII; line ends stay."""
+    lines = (_one_line(map(_to_ascii, line)) for line in text[:length].split("\n"))
+    return "\n".join(lines)[:length]
+
+
 def to_sms(text: str, septets: int = SMS_SEPTETS) -> str:
     """The text as one part of an SMS: GSM-7 characters, one line, at most so many septets."""
     line = _one_line(map(_to_gsm, text))
     if count_septets(line) <= septets:
         return line
+    line = line[:septets]  # a character takes a septet at least: a summary names hundreds of targets
     # Character by character, as those of the extension take two septets: the length in characters says too little.
     while line and count_septets(line) > septets - 3:
         line = line[:-1]

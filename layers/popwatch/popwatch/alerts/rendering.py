@@ -5,12 +5,14 @@ no alert: the built-in text is used instead, and the email names the mistake.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from textwrap import fill as wrap
 
 from popwatch.alerts import layout
-from popwatch.alerts.character_sets import to_email, to_sms, to_subject
+from popwatch.alerts.attributes import MESSAGE_BYTES, size_of
+from popwatch.alerts.character_sets import to_attribute, to_email, to_plain, to_sms, to_subject
 from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import USUAL_STACK, AlertContext, values_of
@@ -21,13 +23,20 @@ from popwatch.model.targets import Target
 from popwatch.model.text import counted, truncate, utc
 
 EMAIL_LENGTH = 8000
-"""Characters of an email. It is kept in the target's record until it is sent; SNS takes 256 KiB."""
+"""Characters of an email, which is kept in the target's record until it is sent: 32,000 bytes at most."""
 
 LINES_LISTED = 200
-"""Alerts that a summary's email lists; SNS takes 256 KiB."""
+"""Alerts that a summary's email lists, if SNS takes so many bytes."""
 
 IDS_LISTED = 100
 """Targets, groups or tags that an attribute names."""
+
+PLAIN_NOTICE = (
+    "SNS refused this alert as it was written, so this is a shorter form in ASCII, without attributes for groups and tags. "
+    "`popwatch history` shows the whole."
+)
+PLAIN_ATTRIBUTES = ("event", "state", "error", "alert_number")
+"""The attributes whose values are popwatch's own, and so never refused."""
 
 OWN_TEXTS = (AlertEvent.DOWN, AlertEvent.RECOVERED)
 """The events for which the user's own templates are used; written for outages, they would mislead in other alerts."""
@@ -68,16 +77,33 @@ def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STA
     """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
     numbers = Counter(message.event for message in messages)
     headline = layout.spoken_by(stack, f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}")
-    lines = [message.line for message in messages[:LINES_LISTED]]
-    if len(messages) > LINES_LISTED:
-        lines.append(f"... and {len(messages) - LINES_LISTED} more")
     reason = (
         "When so many servers change together, the cause may be near the monitor or in a network that they share. "
         "Their alerts are listed here instead of being sent one by one."
     )
-    email = "\n".join([headline, utc(now), "", wrap(reason, WIDTH), "", *lines, ""])
+    head = "\n".join([headline, utc(now), "", wrap(reason, WIDTH), "", ""])
+    subject, attributes = to_subject(headline), _union(messages)
+    room = MESSAGE_BYTES - size_of(attributes) - len(f"{subject}{head}".encode())
+    email = head + "".join(f"{line}\n" for line in _lines(messages, room))
     names = ", ".join(message.target_id for message in messages)
-    return Message("", to_subject(headline), email, to_sms(f"{headline}: {names}"), headline, _union(messages))
+    return Message("", subject, email, to_sms(f"{headline}: {names}"), headline, attributes)
+
+
+def plain(message: Message) -> Message:
+    """The message in a form that SNS must take if it has refused the message itself: ASCII, short, few attributes."""
+    text = f"{PLAIN_NOTICE}\n\n{to_plain(message.email)}"
+    attributes: dict[str, str | int | tuple[str, ...]] = {
+        name: value for name, value in message.attributes.items() if name in PLAIN_ATTRIBUTES
+    }
+    if message.target_id:
+        attributes["target_id"] = to_subject(message.target_id)
+    return replace(
+        message,
+        subject=to_subject(message.subject),
+        email=text,
+        sms=to_sms(to_plain(message.sms)),
+        attributes=attributes,
+    )
 
 
 def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorCode | None, number: int) -> Attributes:
@@ -85,13 +111,24 @@ def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorC
     attributes: dict[str, str | int | tuple[str, ...]] = {
         "event": event.value,
         "state": state.value,
-        "target_id": to_email(target.target_id),
-        "group": target.group,
-        "tags": target.tags[:IDS_LISTED],
+        "target_id": to_attribute(target.target_id),
+        "group": to_attribute(target.group),
+        "tags": tuple(map(to_attribute, target.tags[:IDS_LISTED])),
         "error": error.value if error else "",
         "alert_number": number,
     }
     return {name: value for name, value in attributes.items() if value}
+
+
+def _lines(messages: Sequence[Message], room: int) -> Iterator[str]:
+    """A line for each alert as long as `room`, in bytes, and `LINES_LISTED` allow; then how many more there are."""
+    left = room - len(f"... and {len(messages)} more\n")
+    for listed, message in enumerate(messages):
+        left -= len(message.line.encode()) + 1
+        if listed == LINES_LISTED or left < 0:
+            yield f"... and {len(messages) - listed} more"
+            return
+        yield message.line
 
 
 def _fault(target: Target, field: str, error: TemplateError) -> str:

@@ -30,7 +30,7 @@ from popwatch.aws.json_scans import take_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import LARGEST_STORED, Sample, from_stored, to_stored
 from popwatch.model.serialization import deserialize, serialize, stored_as
@@ -203,24 +203,27 @@ class Store:
             _event_key(target_id, EventKind.TRANSITION, entry), serialize(entry.transition), self._tables.history_kept
         )
 
-    def put_alert(
-        self, target_id: str, entry: OutboxEntry, message_id: str, sent_at: datetime, *, summary: bool
-    ) -> None:
-        """Write an alert that SNS has accepted into History, with its texts; after that it is not sent again."""
-        item = {"sent_at": iso(sent_at), "message_id": message_id, "summary": summary, **serialize(entry.message)}
+    def put_alert(self, target_id: str, entry: OutboxEntry, published: PublishedAlert) -> None:
+        """Write into History which topics have accepted an alert, with its texts; those do not get it again."""
+        item = {
+            "sent_at": iso(published.sent_at),
+            "message_id": published.message_id,
+            "deliveries": serialize(published.message_ids),
+            "summary": published.summary,
+            **serialize(published.message),
+        }
         self._put_history(_event_key(target_id, EventKind.ALERT, entry), item, self._tables.history_kept)
 
-    def has_alert(self, target_id: str, entry: OutboxEntry) -> bool:
-        """Whether History says that SNS has accepted this alert."""
+    def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:
+        """What History says of an alert: the topics that have accepted it; None if no topic has."""
         answer = self._dynamodb.get_item(
             TableName=self._tables.history,
             Key=to_item(_event_key(target_id, EventKind.ALERT, entry)),
             ConsistentRead=True,
-            ProjectionExpression="pk",
             ReturnConsumedCapacity="TOTAL",
         )
         self.capacity.add(self.capacity.read, answer)
-        return "Item" in answer
+        return _published_alert(from_item(answer["Item"])) if "Item" in answer else None
 
     def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
         """Write the samples of one message; `group` tells them from those of other messages of the same tick.
@@ -476,12 +479,17 @@ def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
         case EventKind.TRANSITION:
             return HistoryEvent(at, deserialize(Transition, item), int(last))
         case EventKind.ALERT:
-            sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item.get("summary"))
-            return HistoryEvent(
-                at, PublishedAlert(deserialize(Message, item), item["message_id"], sent_at, summary), int(last)
-            )
+            return HistoryEvent(at, _published_alert(item), int(last))
         case EventKind.INTERVENTION:
             return HistoryEvent(at, deserialize(InterventionEvent, item))
+
+
+def _published_alert(item: Plain) -> PublishedAlert:
+    """The alert in an item of History. Versions with one topic for all receivers stored one id and no `deliveries`."""
+    stored = item.get("deliveries", dict.fromkeys(Topic, item["message_id"]))
+    message_ids = {topic: stored[topic] for topic in Topic if topic in stored}
+    sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item.get("summary"))
+    return PublishedAlert(deserialize(Message, item), message_ids, sent_at, summary)
 
 
 def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 Attributes = Mapping[str, str | int | tuple[str, ...]]
 """SNS message attributes by name."""
+
+
+class Topic(StrEnum):
+    """The topics that every alert is published to, one for each kind of receiver. History stores these names."""
+
+    ALERT = "alert"
+    SMS = "sms"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 `serialize` and `deserialize` convert them for JSON and DynamoDB, with times in ISO 8601 (UTC).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
 from popwatch.model.health import UNTESTED, Health, Transition
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.serialization import stored_as
 
@@ -52,12 +53,20 @@ class InterventionEvent:
 
 @dataclass(frozen=True, slots=True)
 class PublishedAlert:
-    """An alert that SNS has accepted, alone or as part of a summary."""
+    """An alert that SNS has accepted, alone or as part of a summary, for at least one topic.
+
+    `message_ids` has the id that SNS gave it for each topic; one that is not in it has not accepted it yet.
+    """
 
     message: Message
-    message_id: str
+    message_ids: Mapping[Topic, str]
     sent_at: datetime
     summary: bool = False
+
+    @property
+    def message_id(self) -> str:
+        """The id of the alert topic, or of another if that has not accepted it."""
+        return self.message_ids.get(Topic.ALERT) or next(iter(self.message_ids.values()))
 
 
 class EventKind(StrEnum):

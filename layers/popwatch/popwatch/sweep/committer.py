@@ -5,36 +5,40 @@ This order guarantees at-least-once delivery:
 1. Judge, and put the new record on condition that no one else has changed it; state, transition and alert are in that
    one item.
 2. Put the transition into History.
-3. Publish the alert.
-4. Put an item into History that says SNS accepted it.
-5. Remove what has been delivered from the record's outbox.
+3. Publish the alert to each topic.
+4. Put the alert into History, with the topics that have accepted it.
+5. Remove what has been delivered from the record's outbox: an alert once every topic has accepted it.
 
-A process that dies after 1 leaves the rest in the outbox, and a later sweep delivers it. One that dies between 3 and 4
-has the alert sent twice: SNS has no token by which it would know a repeated message.
+A process that dies after 1 leaves the rest in the outbox, and a later sweep delivers it: to the topics that History
+does not name. One that dies between 3 and 4 has the alert sent twice to the topics that had accepted it: SNS has no
+token by which it would know a repeated message.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
 from popwatch.decisions.schedule import is_due
 from popwatch.model.health import Health, Judgement, State
-from popwatch.model.messages import Message
+from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.targets import Target
 
 COLLISIONS = 5
 """How often a commit is tried again when other writers keep changing the record."""
+
+SUMMARY = "summary"
+"""The event of a summary, as it is counted."""
 
 STORM_PATIENCE = timedelta(seconds=10)
 """How long an alert above the threshold waits for the summary that lists it."""
@@ -54,11 +58,30 @@ class CommitError(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What a committer did: transitions by new state, alerts by event, and how many deliveries AWS refused."""
+    """What a committer did: transitions by new state, alerts by event, and how many deliveries AWS refused.
+
+    An alert counts once, not for each topic. `plain_messages` are those that SNS took in a plainer form only.
+    """
 
     transitions: Counter[State] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     undelivered: int = 0
+    plain_messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DueAlert:
+    """An alert in the outbox of a record; `published` is what History says of it, if a topic has accepted it before."""
+
+    record: Record
+    entry: OutboxEntry
+    message: Message
+    published: PublishedAlert | None = None
+
+    @property
+    def accepted(self) -> Mapping[Topic, str]:
+        """The topics that have accepted it, and the ids that SNS gave it."""
+        return self.published.message_ids if self.published else {}
 
 
 class Committer:
@@ -71,16 +94,16 @@ class Committer:
     def __init__(
         self,
         store: Store,
-        alert_topic: AlertTopic,
+        alert_topics: AlertTopics,
         *,
         storm_threshold: int,
         stack: str,
         writer: str,
         clock: Callable[[], datetime],
     ) -> None:
-        self._store, self._alert_topic, self._clock = store, alert_topic, clock
+        self._store, self._alert_topics, self._clock = store, alert_topics, clock
         self._threshold, self._stack, self._writer = storm_threshold, stack, writer
-        self._held: list[tuple[Record, OutboxEntry]] = []
+        self._held: list[DueAlert] = []
         self._held_since: datetime | None = None
         self._alerts = 0
         self._lock = Lock()
@@ -152,18 +175,14 @@ class Committer:
                 return
             # Taken over under the lock: what other threads hold from here on goes into the next summary.
             held, self._held, self._held_since = self._held, [], None
-        messages = [entry.message for _, entry in held if entry.message]
-        message_id = self._publish(_combine(messages, self._clock(), self._stack))
-        if not message_id:
-            return
-        for record, entry in held:
+        for alert, message_ids in zip(held, self._publish_everywhere(held), strict=True):
             # A refusal for one alert must not keep the others from being noted, nor the batch's samples from being
             # written: the items in History say that no later sweep needs to send these alerts again.
             try:
-                self._store.put_alert(record.target_id, entry, message_id, self._clock(), summary=len(messages) > 1)
-                self._remove(record, {entry.version})
+                if self._note_alert(alert, message_ids, summary=len(held) > 1):
+                    self._remove(alert.record, {alert.entry.version})
             except (BotoCoreError, ClientError):
-                self._note_undelivered(record)
+                self._note_undelivered(alert.record)
 
     def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision]) -> Record:
         """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record."""
@@ -239,38 +258,85 @@ class Committer:
             # The transition first, under a key that names the record's version: a repeat writes the same item again.
             if entry.transition:
                 self._store.put_transition(record.target_id, entry)
-            # A dead invocation may have published before it died. Its item in History says so; without that the
-            # alert is sent again, since "at least once" is promised.
-            sent = left_behind and entry.message and self._store.has_alert(record.target_id, entry)
-            if entry.message is None or sent or self._send_or_hold(record, entry, entry.message):
+            if entry.message is None:
+                delivered.add(entry.version)
+                continue
+            # A dead invocation may have published before it died. Its item in History says to which topics; to the
+            # others the alert is sent, perhaps again, since "at least once" is promised.
+            published = self._store.read_alert(record.target_id, entry) if left_behind else None
+            if self._send_or_hold(DueAlert(record, entry, entry.message, published)):
                 delivered.add(entry.version)
         return self._remove(record, delivered) if delivered else record
 
-    def _send_or_hold(self, record: Record, entry: OutboxEntry, message: Message) -> bool:
-        """Send an alert, or hold it for the summary; whether it was sent."""
+    def _send_or_hold(self, alert: DueAlert) -> bool:
+        """Send an alert, or hold it for the summary; whether every topic has accepted it."""
+        if not _due_topics(alert):
+            return True
         with self._lock:
             self._alerts += 1
             if self._alerts > self._threshold:
-                self._held.append((record, entry))
+                self._held.append(alert)
                 self._held_since = self._held_since or self._clock()
                 return False
-        message_id = self._publish(message)
-        if message_id:
-            self._store.put_alert(record.target_id, entry, message_id, self._clock(), summary=False)
-        return bool(message_id)
+        [message_ids] = self._publish_everywhere([alert])
+        return self._note_alert(alert, message_ids, summary=False)
 
-    def _publish(self, message: Message) -> str:
-        """Publish; the id that SNS gave, or nothing if it refused the message."""
+    def _publish_everywhere(self, alerts: Sequence[DueAlert]) -> list[Mapping[Topic, str]]:
+        """Publish alerts, as one message, to each topic that has not accepted them; for each alert the ids SNS gave it.
+
+        A topic that refuses keeps no other topic from being tried, unless SNS does not answer at all: the invocation's
+        time is short.
+        """
+        found: list[dict[Topic, str]] = [{} for _ in alerts]
+        for topic in Topic:
+            due = [number for number, alert in enumerate(alerts) if topic in _due_topics(alert)]
+            if not due:
+                continue
+            message = _combine([alerts[number].message for number in due], self._clock(), self._stack)
+            try:
+                message_id = self._publish(topic, message)
+            except (BotoCoreError, ClientError, MessageRefusedError) as error:
+                _log.exception("SNS refused an alert.", extra={"target_id": message.target_id, "topic": topic.value})
+                with self._lock:
+                    self.tally.undelivered += 1
+                if isinstance(error, BotoCoreError):
+                    break
+            else:
+                for number in due:
+                    found[number][topic] = message_id
+        self._count_alerts(alerts, found)
+        return list(found)
+
+    def _publish(self, topic: Topic, message: Message) -> str:
+        """Publish a message, in a plainer form if SNS refuses it for what it is; the id that SNS gave."""
         try:
-            message_id = self._alert_topic.publish(message)
-        except (BotoCoreError, ClientError):
-            _log.exception("SNS refused an alert.", extra={"target_id": message.target_id})
-            with self._lock:
-                self.tally.undelivered += 1
-            return ""
+            return self._alert_topics.publish(topic, message)
+        except MessageRefusedError:
+            from popwatch.alerts.rendering import plain  # noqa: PLC0415 - as in _render
+
+            message_id = self._alert_topics.publish(topic, plain(message))
+            _log.exception(
+                "SNS refused an alert as it was written, and accepted a plainer form.",
+                extra={"target_id": message.target_id, "topic": topic.value},
+            )
         with self._lock:
-            self.tally.alerts[message.event] += 1
+            self.tally.plain_messages += 1
         return message_id
+
+    def _count_alerts(self, alerts: Sequence[DueAlert], found: Sequence[Mapping[Topic, str]]) -> None:
+        """Count what a topic has accepted for the first time: an alert, or one summary."""
+        new = [alert for alert, message_ids in zip(alerts, found, strict=True) if message_ids and not alert.accepted]
+        if new:
+            with self._lock:
+                self.tally.alerts[new[0].message.event if len(alerts) == 1 else SUMMARY] += 1
+
+    def _note_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
+        """Put into History what SNS has accepted now and before; whether that is all."""
+        accepted = {**alert.accepted, **message_ids}
+        if message_ids:
+            before = alert.published or PublishedAlert(alert.message, accepted, self._clock(), summary)
+            self._store.put_alert(alert.record.target_id, alert.entry, replace(before, message_ids=accepted))
+        return all(topic in accepted for topic in Topic)
 
     def _remove(self, record: Record, delivered: set[int]) -> Record:
         """The record without the entries of these versions; where another changed it first, a later sweep removes them.
@@ -279,6 +345,10 @@ class Committer:
         """
         after = replace(record.without(delivered), writer=self._writer)
         return self._store.commit(after, record.version, record.tick) or after
+
+
+def _due_topics(alert: DueAlert) -> list[Topic]:
+    return [topic for topic in Topic if topic not in alert.accepted]
 
 
 def _render(

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from popwatch.aws.alert_topic import AlertTopic
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
@@ -53,7 +53,8 @@ class Report:
 
     `lag_seconds` is the time from the tick until its tests have ended. `states` counts all targets as the plan found
     them; a batch from the queue has none. `inconclusive` tests were not judged, since the monitor's own network may be
-    to blame. `undelivered` counts deliveries that AWS refused and a later sweep repeats.
+    to blame. `undelivered` counts deliveries that AWS refused and a later sweep repeats; `plain_messages` those that
+    SNS took in a plainer form only.
     """
 
     tick: datetime
@@ -66,6 +67,7 @@ class Report:
     handed_back: int = 0
     inconclusive: int = 0
     undelivered: int = 0
+    plain_messages: int = 0
     lag_seconds: float = 0.0
 
 
@@ -75,7 +77,7 @@ class Edges:
 
     store: Store
     prober: Prober
-    alert_topic: AlertTopic
+    alert_topics: AlertTopics
     batch_queue: BatchQueue
     threads: Callable[[], Executor] = commit_threads
 
@@ -100,7 +102,7 @@ class Sweep:
         self._end_by, self._clock, self._silent_after = end_by, clock, stopped_after
         self._committer = Committer(
             edges.store,
-            edges.alert_topic,
+            edges.alert_topics,
             storm_threshold=settings.storm_threshold,
             stack=settings.stack,
             writer=writer,
@@ -210,6 +212,7 @@ class Sweep:
             handed_back=results.handed_back,
             inconclusive=results.inconclusive,
             undelivered=tally.undelivered,
+            plain_messages=tally.plain_messages,
             lag_seconds=(self._clock() - tick).total_seconds(),
         )
 
