@@ -10,6 +10,7 @@ from math import ceil, fsum
 from typing import Any
 
 from popwatch.decisions.schedule import TICK, batch_count
+from popwatch.model.messages import Topic
 from popwatch.prober.lookups import BEGUN_PER_SECOND
 
 DAYS = 30
@@ -258,7 +259,7 @@ def _other_services(fleet: Fleet, measured: Measured) -> _Quantities:
         ("Scheduler invocations", "scheduler", TICKS),
         ("SQS requests with messages", "sqs-request", requests),
         ("SQS idle polls", "sqs-request", IDLE_POLLS * TICKS),
-        ("SNS publishes", "sns-publish", alerts),
+        ("SNS publishes", "sns-publish", alerts * len(Topic)),
         ("SNS emails", "sns-email", alerts),
         ("custom metrics", "metric", measured.metrics + (measured.failing_metrics if fleet.down else 0)),
         ("alarms", "alarm", measured.alarms),

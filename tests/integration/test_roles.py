@@ -48,7 +48,7 @@ def resources_of(world: World) -> dict[str, str]:
     """The ARNs of what the template's roles name."""
     tables = {f"{name}Table": ARN.format("dynamodb", f"table/{name}") for name in ("Targets", "Status", "History")}
     queues = {name: ARN.format("sqs", name) for name in ("BatchQueue", "DeadLetterQueue")}
-    return {**tables, **queues, "AlertTopic": world.topic}
+    return {**tables, **queues, "AlertTopic": world.topic, "SmsTopic": world.sms_topic}
 
 
 def test_check_targets_may_do_its_work_and_no_more(world: World) -> None:

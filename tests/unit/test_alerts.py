@@ -5,12 +5,22 @@ import tracemalloc
 import unicodedata
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samcli.yamlhelper import yaml_parse
 
-from popwatch.alerts.character_sets import count_septets, is_gsm, to_email, to_sms, to_subject
+from popwatch.alerts.character_sets import (
+    DISPLAY_NAME,
+    SMS_SEPTETS,
+    count_septets,
+    is_gsm,
+    to_email,
+    to_sms,
+    to_subject,
+)
 from popwatch.alerts.default_texts import TEXTS
 from popwatch.alerts.rendering import EMAIL_LENGTH, render, summarize
 from popwatch.alerts.templates import TemplateError, fill
@@ -22,6 +32,8 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import duration
 from tests.examples import FAILED, HEALTHY, PASSED, START, others, outage, target
 
+PROJECT = Path(__file__).parents[2]
+
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
@@ -31,7 +43,7 @@ def check_fits(message: Message) -> None:
     assert message.subject.isprintable()
     assert 0 < len(message.subject) < 100
     assert all(is_gsm(character) for character in message.sms)
-    assert count_septets(message.sms) <= 160
+    assert count_septets(message.sms) <= SMS_SEPTETS
     assert "\n" not in message.sms
     assert len(message.email) <= EMAIL_LENGTH
     assert all(value for value in message.attributes.values())
@@ -247,7 +259,7 @@ def test_summary_of_thousands_is_bounded() -> None:
     summary = summarize(messages, START)
     assert len(summary.email.encode()) < 64_000
     assert "... and 800 more" in summary.email
-    assert count_septets(summary.sms) <= 160
+    assert count_septets(summary.sms) <= SMS_SEPTETS
     assert len(str(summary.attributes)) < 16_000
 
 
@@ -268,9 +280,20 @@ def test_character_sets(text: str, subject: str, sms: str) -> None:
 
 
 def test_extension_characters_count_twice() -> None:
-    """160 septets are 80 braces."""
-    assert to_sms("{" * 80) == "{" * 80
-    assert to_sms("{" * 81) == "{" * 78 + "..."
+    """150 septets are 75 braces: SNS puts `popwatch> ` before them."""
+    assert SMS_SEPTETS == 150
+    assert to_sms("{" * 75) == "{" * 75
+    assert to_sms("{" * 76) == "{" * 73 + "..."
+
+
+def test_the_room_of_an_sms_is_what_the_display_name_of_its_topic_leaves() -> None:
+    """The name in the template is the one that the room is computed from; its characters take a septet each."""
+    template = yaml_parse((PROJECT / "template.yaml").read_text())
+    assert template["Resources"]["SmsTopic"]["Properties"]["DisplayName"] == DISPLAY_NAME
+    assert count_septets(DISPLAY_NAME) == len(DISPLAY_NAME)
+    for message in (*outage(target()), *others(target()).values()):
+        assert all(map(is_gsm, message.sms))  # with one other character there would be room for 60 only
+        assert count_septets(f"{DISPLAY_NAME}> {message.sms}") <= 160
 
 
 @pytest.mark.parametrize(

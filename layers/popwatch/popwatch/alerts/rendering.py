@@ -32,7 +32,7 @@ IDS_LISTED = 100
 """Targets, groups or tags that an attribute names."""
 
 PLAIN_NOTICE = (
-    "SNS refused this alert as it was written, so this is a shorter form in ASCII, without attributes for groups and tags. "
+    "SNS refused this alert as it was written, so this is a shorter form in ASCII, without its group and tags. "
     "`popwatch history` shows the whole."
 )
 PLAIN_ATTRIBUTES = ("event", "state", "error", "alert_number")
