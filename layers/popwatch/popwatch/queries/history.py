@@ -219,7 +219,12 @@ def event_to_json(event: HistoryEvent) -> dict[str, Any]:
     fields: dict[str, Any] = serialize(event.what)
     if isinstance(event.what, PublishedAlert):
         alert = event.what
-        about = {"message_id": alert.message_id, "sent_at": iso(alert.sent_at), "summary": alert.summary}
+        about = {
+            "message_id": alert.message_id,
+            "deliveries": serialize(alert.message_ids),
+            "sent_at": iso(alert.sent_at),
+            "summary": alert.summary,
+        }
         fields = about | serialize(alert.message)
     numbers = {name: int(value) for name, value in fields.items() if isinstance(value, float) and value.is_integer()}
     return fields | numbers | {"kind": event.kind.value, "tick": iso(event.tick)}
