@@ -47,7 +47,11 @@ def _phones(sns: Any, topic_arn: str) -> Iterator[Phone]:
     for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn):
         for found in page["Subscriptions"]:
             if found["Protocol"] == "sms" and found["SubscriptionArn"].startswith("arn:"):
-                attributes = sns.get_subscription_attributes(SubscriptionArn=found["SubscriptionArn"])["Attributes"]
+                try:
+                    answer = sns.get_subscription_attributes(SubscriptionArn=found["SubscriptionArn"])
+                except sns.exceptions.NotFoundException:  # it has ended since it was listed
+                    continue
+                attributes = answer["Attributes"]
                 kept = {name: attributes[name] for name in KEPT if attributes.get(name)}
                 yield Phone(found["SubscriptionArn"], found["Endpoint"], kept)
 

@@ -61,7 +61,10 @@ def read_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscriptio
             policy = json.loads(attributes.get("FilterPolicy") or "{}")
             by_body = attributes.get("FilterPolicyScope") == "MessageBody"
             confirmed = attributes.get("PendingConfirmation", "false") != "true"
-            yield Subscription(found["Protocol"], address, confirmed, policy or None, by_body)
+            by_link = (
+                found["Protocol"].startswith("email") and attributes.get("ConfirmationWasAuthenticated") == "false"
+            )
+            yield Subscription(found["Protocol"], address, confirmed, policy or None, by_body, by_link and confirmed)
 
 
 def masked(protocol: str, endpoint: str) -> str:

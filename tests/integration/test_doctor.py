@@ -29,6 +29,7 @@ OUTPUTS = {
     "StatusTable": "Status",
     "HistoryTable": "History",
     "AlertTopicArn": "arn:aws:sns:us-east-1:123456789012:alerts",
+    "SmsTopicArn": "arn:aws:sns:us-east-1:123456789012:sms",
     "OperatorTopicArn": "arn:aws:sns:us-east-1:123456789012:operators",
     "BatchQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/batches",
     "DeadLetterQueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/dead",

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from popwatch_cli.commands.doctor import _move_phones
+from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.installation import Installation
 from popwatch_cli.phones import move_phone, phones_on_alert_topic
 
@@ -105,3 +108,13 @@ def test_a_move_that_is_interrupted_loses_nothing_and_is_done_by_the_next(stack:
     move_phone(stack.sns, again, stack.sms_topic)
     assert (stack.numbers("SmsTopicArn"), stack.policies()) == ([BY_HAND], [POLICY])
     assert stack.numbers("AlertTopicArn") == [OF_THE_STACK]
+
+
+def test_the_doctor_moves_phones_and_says_so(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """`popwatch doctor --move-phones`: a line for each, without the whole number; the second time there are none."""
+    for _ in range(2):
+        _move_phones(AwsState(stack.installation, datetime.now(UTC)))
+    assert capsys.readouterr().out.splitlines() == [
+        "sms +49...00 has moved to the SMS topic.",
+        "No phone is subscribed to the alert topic by hand.",
+    ]

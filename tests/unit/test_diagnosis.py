@@ -82,6 +82,10 @@ STOPS = {
 """What keeps alerts from being sent or targets from being watched."""
 
 
+NOTES = {Kind.ANYONE_MAY_UNSUBSCRIBE, Kind.SMS_NOT_LOGGED}
+"""What is not a fault: the exit code does not count it."""
+
+
 def kinds(found: Iterable[Finding]) -> list[Kind]:
     return [finding.kind for finding in found]
 
@@ -98,7 +102,8 @@ def test_there_is_an_example_of_each_kind() -> None:
 @pytest.mark.parametrize("finding", EXAMPLES, ids=lambda found: found.kind)
 def test_each_kind(finding: Finding) -> None:
     """A sentence that says what, one that says what to do, and how bad it is."""
-    assert finding.severity is (Severity.BROKEN if finding.kind in STOPS else Severity.WARNING)
+    usual = Severity.NOTE if finding.kind in NOTES else Severity.WARNING
+    assert finding.severity is (Severity.BROKEN if finding.kind in STOPS else usual)
     for sentence in (finding.what, finding.do):
         assert re.fullmatch(r"[^\n]+[.?!]", sentence), sentence
 
@@ -477,3 +482,13 @@ def test_exit_codes_and_summary() -> None:
 def test_some_names() -> None:
     """Three, and the number of the others, unless that is one."""
     assert [some(list("abcde"[:count])) for count in (1, 4, 5)] == ["a", "a, b, c, d", "a, b, c and 2 more"]
+
+
+def test_notes_do_not_count() -> None:
+    """They are shown last and counted in the summary, but the exit code stays 0."""
+    noted = CheckResult("x", tuple(subscriptions.check_sms_log("")))
+    assert exit_code([noted, CheckResult("y")]) == 0
+    assert summary([noted, CheckResult("y")]) == "2 checks: 1 passed, 1 with findings (1 note)."
+    assert list(subscriptions.check_sms_log("arn:aws:iam::111122223333:role/sms")) == []
+    assert list(subscriptions.check_phones([])) == []
+    assert list(subscriptions.check_unsubscribing([Subscription("email", "o...@example.net")])) == []

@@ -17,11 +17,17 @@ from popwatch_cli.doctor.rules.findings import CheckResult, Severity, exit_code,
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
+from popwatch_cli.phones import move_phone, phones_on_alert_topic
+from popwatch_cli.subscriptions import masked
 
 SHOWN = 1000
 """Characters of a sentence that are shown: it may quote AWS and users."""
 
-LABELS = {Severity.BROKEN: ("BROKEN", "red"), Severity.WARNING: ("WARNING", "yellow")}
+LABELS = {
+    Severity.BROKEN: ("BROKEN", "red"),
+    Severity.WARNING: ("WARNING", "yellow"),
+    Severity.NOTE: ("NOTE", "cyan"),
+}
 UNKNOWN = "UNKNOWN"
 VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
 
@@ -32,25 +38,35 @@ VERDICTS = {0: "well", 1: "warning", 2: "broken", 3: "unknown"}
     is_flag=True,
     help="Empty the dead-letter queue: send each message again, or delete it. Makes no checks.",
 )
+@click.option(
+    "--move-phones",
+    is_flag=True,
+    help="Move phones from the alert topic to the SMS topic, with their filter policies. Makes no checks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def doctor(choice: Any, *, redrive: bool, as_json: bool) -> None:
+def doctor(choice: Any, *, redrive: bool, move_phones: bool, as_json: bool) -> None:
     """Check an installation; list each problem and its remedy, worst first.
 
     Exit code 0 if nothing is wrong, 1 for warnings, 2 if something prevents alerts or tests, 3 if no check could be
-    made or there is no such stack. With --redrive: 0 if the queue is empty afterwards, 1 if a message was kept.
+    made or there is no such stack. Notes do not count. With --redrive: 0 if the queue is empty afterwards, 1 if a
+    message was kept.
 
     \b
     Examples:
       popwatch doctor
       popwatch doctor --json
       popwatch doctor --redrive
+      popwatch doctor --move-phones
     """
-    if redrive and as_json:
-        raise UserError("`--redrive` has no JSON output: leave `--json` out.")
+    if redrive + move_phones + as_json > 1:
+        raise UserError("`--redrive`, `--move-phones` and `--json` each go alone.")
     aws = AwsState(find(choice), datetime.now(UTC))
     if redrive:
         sys.exit(_redrive(aws))
+    if move_phones:
+        _move_phones(aws)
+        return
     checks = examine(aws)
     if as_json:
         click.echo(json.dumps(_to_json(checks, aws.now)))
@@ -105,6 +121,18 @@ def _redrive(aws: AwsState) -> int:
     return 1 if kept else 0
 
 
+def _move_phones(aws: AwsState) -> None:
+    """Move each phone that somebody subscribed to the alert topic, with a line for each."""
+    if "SmsTopicArn" not in aws.outputs:
+        raise UserError("The stack has no topic for SMS: deploy this version of popwatch first.")
+    phones = phones_on_alert_topic(aws.installation)
+    for phone in phones:
+        move_phone(aws.client("sns"), phone, aws.outputs["SmsTopicArn"])
+        click.echo(f"sms {masked('sms', phone.number)} has moved to the SMS topic.")
+    if not phones:
+        click.echo("No phone is subscribed to the alert topic by hand.")
+
+
 def _to_json(checks: Sequence[CheckResult], now: datetime) -> dict[str, Any]:
     return {
         "at": iso(now),
@@ -112,7 +140,7 @@ def _to_json(checks: Sequence[CheckResult], now: datetime) -> dict[str, Any]:
         "checks": [
             {
                 "title": check.title,
-                "well": not (check.findings or check.unknown),
+                "well": not (any(finding.severity for finding in check.findings) or check.unknown),
                 "unknown": check.unknown or None,
                 "findings": [
                     {

@@ -24,6 +24,8 @@ from popwatch_cli.doctor.rules import (
     targets,
 )
 from popwatch_cli.doctor.rules.findings import Finding
+from popwatch_cli.phones import phones_on_alert_topic
+from popwatch_cli.subscriptions import masked
 from popwatch_cli.target_items import mistakes_of, unknown_fields
 
 USUAL_TIMEOUT = 120
@@ -74,6 +76,17 @@ def _receives_sms(aws: AwsState) -> bool:
 def _sandbox(aws: AwsState) -> Iterator[Finding]:
     if _receives_sms(aws):
         yield from subscriptions.check_sandbox(aws.client("sns").get_sms_sandbox_account_status()["IsInSandbox"])
+
+
+def _sms_log(aws: AwsState) -> Iterator[Finding]:
+    if _receives_sms(aws):
+        answer = aws.client("sns").get_sms_attributes(attributes=["DeliveryStatusIAMRole"])
+        yield from subscriptions.check_sms_log(answer["attributes"].get("DeliveryStatusIAMRole", ""))
+
+
+def _phones(aws: AwsState) -> Iterator[Finding]:
+    numbers = [f"sms {masked('sms', phone.number)}" for phone in phones_on_alert_topic(aws.installation)]
+    yield from subscriptions.check_phones(numbers)
 
 
 def _spend(aws: AwsState) -> Iterator[Finding]:
@@ -140,11 +153,15 @@ CHECKS: dict[str, Check] = {
     "Targets' point-in-time recovery": _recovery,
     "the alert topic": lambda aws: subscriptions.check_alert_topic(aws.topic("AlertTopicArn")),
     "subscriptions to alerts": lambda aws: subscriptions.check_subscriptions(aws.subscriptions),
+    "the topic for SMS": lambda aws: subscriptions.check_alert_topic(aws.topic("SmsTopicArn"), "SMS topic"),
+    "who may unsubscribe": lambda aws: subscriptions.check_unsubscribing(aws.subscriptions),
+    "phones on the alert topic": _phones,
     "who receives each alert": lambda aws: alert_coverage.check_coverage(
         aws.tables.targets.values(), aws.subscriptions
     ),
     "the SMS sandbox": _sandbox,
     "the cost of SMS": _spend,
+    "the log of SMS": _sms_log,
     "the operator topic": lambda aws: subscriptions.check_operator_topic(aws.topic("OperatorTopicArn")),
     "subscriptions to alarms": lambda aws: subscriptions.check_operators(
         aws.subscriptions_of(aws.outputs["OperatorTopicArn"])

@@ -35,6 +35,8 @@ class Subscription:
     confirmed: bool = True
     policy: Mapping[str, Any] | None = None
     by_body: bool = False
+    anyone_may_end: bool = False
+    """Whether the link in each of its emails ends it, for anyone (`ConfirmationWasAuthenticated` is false)."""
 
     @property
     def receiver(self) -> str:

@@ -13,6 +13,7 @@ NAMED = 3
 class Severity(IntEnum):
     """How bad a finding is; the value is the exit code of a command that found nothing worse."""
 
+    NOTE = 0
     WARNING = 1
     BROKEN = 2
 
@@ -59,12 +60,15 @@ class Kind(StrEnum):
     NO_SUBSCRIPTION = "no-subscription"
     NONE_CONFIRMED = "none-confirmed"
     UNCONFIRMED = "unconfirmed"
+    ANYONE_MAY_UNSUBSCRIBE = "anyone-may-unsubscribe"
+    PHONE_ON_ALERT_TOPIC = "phone-on-alert-topic"
     FILTER_BLOCKS_ALL = "filter-blocks-all"
     UNREPORTED = "unheard"
     PARTLY_UNREPORTED = "partly-unheard"
     SMS_SANDBOX = "sms-sandbox"
     SMS_SPENT = "sms-spent"
     SMS_NEARLY_SPENT = "sms-nearly-spent"
+    SMS_NOT_LOGGED = "sms-not-logged"
     ALARM_GONE = "alarm-gone"
     ALARM_OFF = "alarm-off"
     ALARM_WITHOUT_ACTION = "alarm-without-destination"
@@ -128,6 +132,11 @@ def warning(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Findin
     return Finding(kind, Severity.WARNING, what, do, tuple(names))
 
 
+def note(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
+    """A finding that is not a fault, but worth knowing."""
+    return Finding(kind, Severity.NOTE, what, do, tuple(names))
+
+
 def worst_first(results: Sequence[CheckResult]) -> list[Finding]:
     """All findings: the worst first, then in the order of the checks."""
     findings = [finding for result in results for finding in result.findings]
@@ -154,11 +163,15 @@ def summary(results: Sequence[CheckResult]) -> str:
 
 
 def _by_severity(findings: Sequence[Finding]) -> str:
-    severe = sum(finding.severity is Severity.BROKEN for finding in findings)
-    warnings = len(findings) - severe
+    severe, warnings, notes = (
+        sum(finding.severity is severity for finding in findings)
+        for severity in (Severity.BROKEN, Severity.WARNING, Severity.NOTE)
+    )
     counts = [f"{severe} broken"] if severe else []
     if warnings:
         counts.append(counted(warnings, "warning"))
+    if notes:
+        counts.append(counted(notes, "note"))
     return ", ".join(counts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popwatch.model.text import clean
-from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, some, warning
+from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, note, some, warning
 from popwatch_cli.rehearsal.filter_policies import Subscription
 
 CONFIRM = "Follow the link in AWS's message (it is valid for two days), or subscribe again to get another message."
@@ -34,10 +34,10 @@ class Alarm:
     actions: tuple[str, ...]
 
 
-def check_alert_topic(topic: Topic | None) -> Iterator[Finding]:
-    """Whether alerts can be published, and by popwatch alone."""
+def check_alert_topic(topic: Topic | None, name: str = "alert topic") -> Iterator[Finding]:
+    """Whether alerts can be published to a topic, and by popwatch alone."""
     if topic is None:
-        yield broken(Kind.TOPIC_GONE, "The alert topic does not exist: no alert can be sent.", RESTORE_STACK)
+        yield broken(Kind.TOPIC_GONE, f"The {name} does not exist: no alert can be sent to it.", RESTORE_STACK)
         return
     if any(
         _is_about_publishing(statement) and statement.get("Effect") == "Deny" for statement in _unconditional(topic)
@@ -98,6 +98,41 @@ def check_subscriptions(subscriptions: Sequence[Subscription]) -> Iterator[Findi
         )
     else:
         yield from _check_unconfirmed(unconfirmed, "alerts")
+
+
+def check_unsubscribing(subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
+    """Whose emails have a link by which anyone who gets a copy ends the subscription."""
+    open_to_all = [one.receiver for one in subscriptions if one.anyone_may_end]
+    if open_to_all:
+        yield note(
+            Kind.ANYONE_MAY_UNSUBSCRIBE,
+            f"Whoever gets a forwarded email of {some(open_to_all)} can end the subscription by its link.",
+            "Confirm by `aws sns confirm-subscription --authenticate-on-unsubscribe true`: docs/alerts.md shows how.",
+            open_to_all,
+        )
+
+
+def check_phones(numbers: Sequence[str]) -> Iterator[Finding]:
+    """Phones (masked) that somebody subscribed to the alert topic, whose texts are those of emails."""
+    if numbers:
+        verb = "is" if len(numbers) == 1 else "are"
+        yield warning(
+            Kind.PHONE_ON_ALERT_TOPIC,
+            f"{some(numbers)} {verb} subscribed to the alert topic: its long text takes several SMS, each of "
+            "which costs money.",
+            "Move them to the SMS topic, with their filter policies: `popwatch doctor --move-phones`.",
+            numbers,
+        )
+
+
+def check_sms_log(role: str) -> Iterator[Finding]:
+    """Whether SNS logs deliveries of SMS, with `role`; asked only if someone receives alerts by SMS."""
+    if not role:
+        yield note(
+            Kind.SMS_NOT_LOGGED,
+            "SNS does not log deliveries of SMS in this account: why an SMS did not arrive cannot be looked up.",
+            "Set `DeliveryStatusIAMRole` with `aws sns set-sms-attributes`: docs/alerts.md gives the command.",
+        )
 
 
 def check_operators(subscriptions: Sequence[Subscription]) -> Iterator[Finding]:
