@@ -53,7 +53,7 @@ EXAMPLES = {
     "simulate": ["simulate mail-berlin"],
     "alert-test": ["alert-test mail-berlin"],
     "verify": [],  # its permissions are held against what it asks for in test_verify.py
-    "doctor": ["doctor", "doctor --redrive"],
+    "doctor": ["doctor", "doctor --redrive", "doctor --move-phones"],
 }
 """What is run of each command: together it uses all that the command may do."""
 
@@ -150,6 +150,7 @@ def set_up_stack(night: Night) -> None:
     ):
         boto3.DEFAULT_SESSION.events.register(f"before-call.{operation}", partial(answered, answer))  # type: ignore[arg-type] # an answer is taken, too
     night.sns.subscribe(TopicArn=night.outputs["OperatorTopicArn"], Protocol="email", Endpoint="me@example.net")
+    night.sns.subscribe(TopicArn=night.topic, Protocol="sms", Endpoint="+4915550177")
     for body in (*to_messages(HourOfBatch(START, 1, 0)), "hello"):
         night.sqs.send_message(QueueUrl=night.outputs["DeadLetterQueueUrl"], MessageBody=body)
 
