@@ -300,17 +300,23 @@ def _sam(answers: Answers, *, guided: bool, terminal: bool) -> int:
 
 
 def receivers(stack: str, region: str) -> Iterator[str]:
-    """Sentences on the two topics to which no one, or no one who has confirmed it, is subscribed."""
+    """Sentences on alerts and alarms to which no one, or no one who has confirmed it, is subscribed."""
     there = Deployed.find(stack, region)
     if there is None:
         return
-    for what, output, names in (
-        ("alerts", "AlertTopicArn", "AlertEmail"),
-        ("alarms about popwatch itself", "OperatorTopicArn", "OperatorEmail or AlertEmail"),
+    sns = there.installation.client("sns")
+    for what, topics, names in (
+        ("alerts", there.installation.alert_topic_arns, "AlertEmail or AlertPhone"),
+        (
+            "alarms about popwatch itself",
+            [there.installation.outputs["OperatorTopicArn"]],
+            "OperatorEmail or AlertEmail",
+        ),
     ):
-        topic = there.installation.outputs[output]
         try:
-            found = there.installation.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+            found = [
+                each for topic in topics for each in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+            ]
         except ClientError as error:
             yield f"Who receives {what} is not known: {error}"
             continue
@@ -320,7 +326,7 @@ def receivers(stack: str, region: str) -> Iterator[str]:
         if not found:
             yield (
                 f"NO ONE RECEIVES {what.upper()}. Set {names}, "
-                f"`make deploy PARAMETERS={names.split()[0]}=you@example.net`, or subscribe to {topic} yourself."
+                f"`make deploy PARAMETERS={names.split()[0]}=you@example.net`, or subscribe to {topics[0]} yourself."
             )
 
 
