@@ -39,7 +39,7 @@ LONGEST = timedelta(minutes=19)
 SLOW_LOOKUP_MS = 1000.0
 """A look-up that takes longer than this takes a tenth of a test's usual deadline."""
 
-ONLY_SOMETIMES = {"Dropped", "Inconclusive", "RefusedSignIns", "TicksRefused"}
+ONLY_SOMETIMES = {"Dropped", "Inconclusive", "PlainMessages", "RefusedSignIns", "TicksRefused"}
 """popwatch's own metrics that are sent only if there is something to count."""
 
 RUN_DOCTOR = "Run `popwatch doctor`, which names it and the remedy."
