@@ -24,7 +24,8 @@ def test_what_was_simulated_happens(
     code, printed = stack.command("simulate", "a", "--outage", "3m", "--error", "cannot-connect", "--json")
     predicted = json.loads(printed)["steps"]
     assert code == 0
-    assert all(step["receivers"] == ["sqs popwatch-local-alerts"] for step in predicted if step["event"])
+    feeds = ["sqs popwatch-local-alerts", "sqs popwatch-local-sms"]
+    assert all(step["receivers"] == feeds for step in predicted if step["event"])
     outage = timedelta(minutes=3)
 
     def play(elapsed: timedelta) -> None:
