@@ -167,11 +167,22 @@ def only_subscription(stack: Deployed) -> str:
 
 
 @contextmanager
+def without_sms(stack: Deployed) -> Iterator[None]:
+    """Without the queue that receives the SMS, for a while."""
+    client, topic = stack.local.client("sns"), stack.local.outputs["SmsTopicArn"]
+    (found,) = client.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    client.unsubscribe(SubscriptionArn=found["SubscriptionArn"])
+    yield
+    client.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=found["Endpoint"])
+
+
+@contextmanager
 def unsubscribed(stack: Deployed) -> Iterator[None]:
     """Without the queue that receives the alerts, for a while."""
     client, topic = stack.local.client("sns"), stack.local.outputs["AlertTopicArn"]
     client.unsubscribe(SubscriptionArn=only_subscription(stack))
-    yield
+    with without_sms(stack):
+        yield
     arn = f"arn:aws:sqs:us-east-1:000000000000:{QUEUE_NAME}"
     client.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
 
@@ -196,7 +207,8 @@ def filtered(stack: Deployed, policy: dict[str, Any]) -> Iterator[None]:
     """With a filter policy on the only subscription."""
     change, arn = stack.local.client("sns").set_subscription_attributes, only_subscription(stack)
     change(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue=json.dumps(policy))
-    yield
+    with without_sms(stack):
+        yield
     change(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue="{}")
 
 
