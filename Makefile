@@ -21,7 +21,7 @@ run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AW
 	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)")
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
-	$(BIN)/pytest -m "not debian and not fresh and not deploys and not lambda_runtime" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not debian and not fresh and not deploys and not lambda_runtime and not faults" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: docs ## lint, types, import rules, template, docs
 	$(BIN)/ruff check .

@@ -187,13 +187,14 @@ def _sweeps(evidence: Evidence) -> Answer | None:
         {
             Kind.FUNCTION_GONE: "The function that tests does not exist.",
             Kind.FUNCTION_STOPPED: "Lambda does not run the function: its reserved concurrency is 0.",
-            Kind.FUNCTION_NOT_ACTIVE: "Lambda does not run the function: it is not active.",
             Kind.TABLE_GONE: "A table does not exist, so every sweep fails.",
             Kind.SWEEPS_AHEAD: "The last completed tick lies in the future, so every sweep counts as a repeat.",
         },
     )
     if explained or not _waited(evidence, SWEEPS):
         return explained
+    if Kind.FUNCTION_NOT_ACTIVE in evidence.findings:  # right after a deployment it may become active by itself
+        return _failed("Lambda does not run the function: it was not active.", RUN_DOCTOR)
     errors = f" Its log has {counted(evidence.log_errors, 'error')}." if evidence.log_errors else ""
     return _failed(f"The function is invoked, and no sweep ended in {duration(evidence.elapsed)}.{errors}", READ_LOG)
 

@@ -1,0 +1,71 @@
+"""`popwatch verify` on the deployed stack: a sound one by the fast clock, and runs that are interrupted or killed."""
+
+import signal
+import subprocess
+
+import pytest
+
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.verification.rules import Verdict
+from popwatch_cli.verification.temporary import Server, Temporary
+from tests.e2e.deployed import Deployed
+from tests.verifying import operator, schedule_set, verify
+
+pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+
+NOT_SHOWN = {"timestamps", "resolver", "versions", "cpu", "metrics"}
+"""What the local AWS cannot show."""
+
+
+def test_a_sound_stack(stack: Deployed, server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything passes but what the local AWS cannot show, and nothing is left behind."""
+    port = server.listen("healthy")
+    with schedule_set(stack, "ENABLED"), operator(stack):
+        lines, shown = verify(stack, Server("127.0.0.1", port))
+    with capsys.disabled():
+        print("\n--- popwatch verify, by the fast clock", *shown, sep="\n")
+    assert {name for name, line in lines.items() if line.verdict is Verdict.NOT_SHOWN} == NOT_SHOWN
+    assert {line.verdict for name, line in lines.items() if name not in NOT_SHOWN} == {Verdict.PASSED}
+    assert "server" in lines
+
+
+def started(stack: Deployed) -> "subprocess.Popen[str]":
+    """A verification that has shown its first line: all that is temporary is there."""
+    program, folder = stack.popwatch("verify", "--yes")
+    process = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert any("receivers" in line for line in process.stdout)
+    return process
+
+
+def left_behind(stack: Deployed) -> list[str]:
+    return Temporary.starting(stack.installation, None).leftovers()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_cleans_up(stack: Deployed, sent: signal.Signals) -> None:
+    """By Ctrl-C, and by what a pipeline sends that has lost its patience."""
+    with schedule_set(stack, "ENABLED"), started(stack) as process:
+        assert len(left_behind(stack)) > 5
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said.strip()) == (3, "Cancelled.")
+    assert left_behind(stack) == []
+
+
+def test_the_run_after_a_killed_one_cleans_up(stack: Deployed) -> None:
+    """It says what it finds, and leaves nothing of either."""
+    with schedule_set(stack, "ENABLED"), started(stack) as process:
+        process.kill()
+    left = left_behind(stack)
+    assert [name.split()[0] for name in left] == [
+        "target",
+        "alarm",
+        *["subscription"] * (len(left) - 5),
+        *["queue"] * 3,
+    ]
+    code, said = stack.command("verify", "--yes")  # the schedule is off: it ends at once
+    assert code == 2
+    assert all(f"Left of an earlier run, will be removed: {name}." in said for name in left)
+    assert "The schedule is disabled, so nothing is tested." in said
+    assert left_behind(stack) == []
