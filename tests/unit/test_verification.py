@@ -116,6 +116,7 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     ("never-invoked", lambda e: replace(e, ticks=set(), log_lines=0), "schedule", Verdict.FAILED, "The function was not invoked in 19 min."),
     ("function-fails", lambda e: replace(e, ticks=set(), log_errors=4), "sweeps", Verdict.FAILED, "The function is invoked, and no sweep ended in 19 min. Its log has 4 errors."),
     ("function-stopped", lambda e: replace(e, ticks=set(), findings=frozenset({Kind.FUNCTION_STOPPED})), "sweeps", Verdict.FAILED, "Lambda does not run the function: its reserved concurrency is 0."),
+    ("function-gone", lambda e: replace(e, ticks=set(), log_lines=0, findings=frozenset({Kind.FUNCTION_GONE})), "schedule", Verdict.UNKNOWN, "Whether the schedule fires is not known: Lambda does not run the function."),
     ("not-tested", lambda e: replace(e, tests={}), "test", Verdict.FAILED, "Sweeps end but do not test the temporary target."),
     ("other-table", lambda e: replace(e, tests={}, findings=frozenset({Kind.FUNCTION_DRIFTED})), "test", Verdict.FAILED, "Sweeps end but do not test the temporary target: the function's environment is not this stack's."),
     ("wrong-reason", lambda e: replace(e, tests={START: failed(1, "dns-timed-out")}), "test", Verdict.FAILED, "The temporary target is tested, but not found to fail as it must: dns-timed-out."),

@@ -175,6 +175,8 @@ def _schedule(evidence: Evidence) -> Answer | None:
         return explained
     if evidence.log_lines:
         return _passed(f"The schedule fires: the function was invoked and has logged in {duration(evidence.elapsed)}.")
+    if evidence.findings & {Kind.FUNCTION_GONE, Kind.FUNCTION_STOPPED}:
+        return _unknown("Whether the schedule fires is not known: Lambda does not run the function.", RUN_DOCTOR)
     return _failed(f"The function was not invoked in {duration(evidence.elapsed)}.", RUN_DOCTOR)
 
 
