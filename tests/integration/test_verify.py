@@ -115,7 +115,7 @@ def test_the_next_run_removes_what_a_killed_one_left(night: Night) -> None:
     killed.put_alarm()
     before = set(temporary_of(night).installation.target_table.read())
     found = left_behind(night)
-    assert [name.split()[0] for name in found] == ["target"] * 2 + ["alarm"] + ["subscription"] * 4 + ["queue"] * 3
+    assert [name.split()[0] for name in found] == ["target"] * 2 + ["alarm"] + ["subscription"] * 5 + ["queue"] * 3
     assert temporary_of(night).remove() == []
     assert left_behind(night) == []
     after = set(temporary_of(night).installation.target_table.read())
