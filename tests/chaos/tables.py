@@ -96,7 +96,7 @@ class Table:
         return [self.items[pk, sk] for sk in keys[bisect_left(keys, first) : bisect_right(keys, last)]]
 
 
-_CLAUSE = re.compile(r"attribute_not_exists\((?P<missing>\S+)\)|(?P<name>\S+) (?P<sign>=|<=|>) (?P<value>:\S+)")
+_CLAUSE = re.compile(r"attribute_not_exists\((?P<missing>\S+)\)|(?P<name>\S+) (?P<sign>=|<=) (?P<value>:\S+)")
 
 
 def is_met(condition: str, item: Item | None, values: Mapping[str, Any], names: Mapping[str, str]) -> bool:
@@ -118,8 +118,7 @@ def _clause_is_met(clause: str, item: Item, values: Mapping[str, Any], names: Ma
     if held is None:
         return False
     left, right = (float(held), float(wanted)) if kind == "N" else (held, wanted)
-    signs = {"=": left == right, "<=": left <= right, ">": left > right}
-    return bool(signs[match["sign"]])
+    return bool(left == right if match["sign"] == "=" else left <= right)
 
 
 class Tables:
@@ -140,8 +139,7 @@ class Tables:
         self._check(request, old, "PutItem")
         table.put(item, now)
         larger = max(table.sizes[table.key_of(item)], size_of(old) if old else 0)
-        answer = {"ConsumedCapacity": {"TableName": table.name, "CapacityUnits": math.ceil(larger / WRITE_UNIT)}}
-        return answer | ({"Attributes": old} if old and request.get("ReturnValues") == "ALL_OLD" else {})
+        return {"ConsumedCapacity": {"TableName": table.name, "CapacityUnits": math.ceil(larger / WRITE_UNIT)}}
 
     def delete_item(self, now: float, request: Mapping[str, Any]) -> dict[str, Any]:
         """DeleteItem, on a condition or not."""

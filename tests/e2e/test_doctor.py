@@ -314,7 +314,7 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
     assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}
 
 
-@ailment(2, " from now: the Status table was damaged, and no sweep has replaced it since.")
+@ailment(2, " from now: until then every sweep counts as a repeat and tests nothing.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     mark = stack.store.read_records()[0]
     stack.store.put_checkpoint(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))

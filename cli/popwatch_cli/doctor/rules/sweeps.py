@@ -16,8 +16,8 @@ LOOKBACK = timedelta(hours=6)
 """How far back gaps are looked for."""
 
 AHEAD = timedelta(minutes=2)
-LATE_AFTER = timedelta(seconds=210)
-"""If the last sweep is older than this, the next one is late: a tick may come after 59 seconds, and last 60."""
+LATE_AFTER = timedelta(seconds=150)
+"""If the last sweep is older than this, the next one is late."""
 
 Gap = tuple[datetime, datetime]
 
@@ -39,10 +39,9 @@ def check_checkpoint(swept_at: datetime | None, now: datetime) -> Iterator[Findi
     elif swept_at > now + AHEAD:
         yield broken(
             Kind.SWEEPS_AHEAD,
-            f"The last completed tick is {utc(swept_at)}, {duration(swept_at - now)} from now: the Status table was "
-            "damaged, and no sweep has replaced it since.",
-            "The next sweep ignores and replaces it. If the finding remains after two minutes, no sweep takes place: "
-            "see the other findings.",
+            f"The last completed tick is {utc(swept_at)}, {duration(swept_at - now)} from now: until then every sweep "
+            "counts as a repeat and tests nothing.",
+            "Delete the item `_sweep` from the Status table: the next sweep then tests again.",
         )
     elif now - swept_at > LATE_AFTER:
         yield warning(

@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.items import Plain, from_item, to_item
 from popwatch.aws.json_scans import take_as_json
-from popwatch.decisions.schedule import AHEAD, chunks
+from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import Message, Topic
@@ -156,15 +156,12 @@ class Store:
         return _record_of(from_item(answer["Item"])) if "Item" in answer else Record(target_id)
 
     def put_checkpoint(self, checkpoint: SweepCheckpoint) -> None:
-        """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None.
-
-        A tick that lies in the future is not popwatch's own: whatever comes replaces it.
-        """
+        """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None."""
         self._put_status(
             {"target_id": SWEEP_ID, **serialize(checkpoint)},
-            "attribute_not_exists(target_id) OR #tick <= :tick OR #tick > :ahead",
+            "attribute_not_exists(target_id) OR #tick <= :tick",
             names={"#tick": "tick"},
-            values={":tick": serialize(checkpoint.tick), ":ahead": serialize(self._clock() + AHEAD)},
+            values={":tick": serialize(checkpoint.tick)},
         )
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
@@ -228,21 +225,18 @@ class Store:
         self.capacity.add(self.capacity.read, answer)
         return _published_alert(from_item(answer["Item"])) if "Item" in answer else None
 
-    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> bool:
+    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
         """Write the samples of one message; `group` tells them from those of other messages of the same tick.
 
         They are one item, or several if the targets' ids are long. Which samples are in which item depends on the ids
-        only: a message that is processed again, with other results, replaces the same items. Returns whether any item
-        is new, which none is of a message that SQS delivered twice.
+        only: a message that is processed again, with other results, replaces the same items.
         """
-        found = []
         names = sorted(samples)
         sizes = [len(name.encode()) + LARGEST_STORED for name in names]
         for number, part in enumerate(chunks(sizes, ITEM_BYTES)):
             key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}" + (f"#{number}" if number else "")}
             results = {name: to_stored(samples[name]) for name in names[part]}
-            found.append(self._put_history(key, {"results": results}, self._tables.samples_kept, tick))
-        return any(found)
+            self._put_history(key, {"results": results}, self._tables.samples_kept, tick)
 
     def read_samples(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
@@ -367,18 +361,15 @@ class Store:
         self.capacity.add(self.capacity.write, answer)
         return None
 
-    def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> bool:
-        """Put an item into History; whether there was none with its key. To ask for the old item costs no capacity."""
+    def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> None:
         begin = at or datetime.fromisoformat(key["sk"].split("#")[1])
         expires_at = int((begin + kept).timestamp())
         answer = self._dynamodb.put_item(
             TableName=self._tables.history,
             Item=to_item({**key, **item, "expires_at": expires_at}),
-            ReturnValues="ALL_OLD",
             ReturnConsumedCapacity="TOTAL",
         )
         self.capacity.add(self.capacity.write, answer)
-        return "Attributes" not in answer
 
     def _put_totals(self, pk: str, begin: datetime, totals: TargetTotals) -> None:
         packed = [(name, json.dumps(serialize(found), separators=(",", ":"))) for name, found in totals.items()]

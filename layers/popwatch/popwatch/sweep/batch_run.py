@@ -70,25 +70,18 @@ class UnfinishedError(Exception):
 
 @dataclass(slots=True)
 class Results:
-    """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests.
-
-    They `are_repeated` if another invocation had made the same tests before: SQS delivers a message at least once.
-    """
+    """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests."""
 
     samples: dict[str, Sample] = field(default_factory=dict)
     failures: Counter[ErrorCode] = field(default_factory=Counter)
     handed_back: int = 0
     inconclusive: int = 0
-    are_repeated: bool = False
 
 
 class BatchTester:
     """Tests one batch, once. `end_by` is when tests must have ended, by the monotonic clock.
 
-    `references` are hosts that are tried when a target that passed before fails for reasons of the network. `count_due`
-    is told of retests, each with its tick.
-
-    Ticks order the tests of a target; delays are kept by the clock, from the time at which this batch began.
+    `references` are hosts that are tried when a target that passed before fails for reasons of the network.
     """
 
     def __init__(
@@ -101,14 +94,10 @@ class BatchTester:
         batch_queue: BatchQueue,
         end_by: float,
         clock: Callable[[], datetime],
-        count_due: Callable[[datetime, int], None],
         references: Sequence[Target] = (),
         threads: Callable[[], Executor] = commit_threads,
     ) -> None:
-        self._batch, self._end_by, self._clock, self._count_due = batch, end_by, clock, count_due
-        self._began = clock()
-        # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
-        self._until = batch.next_tick + timedelta(seconds=batch.late_seconds)
+        self._batch, self._end_by, self._clock = batch, end_by, clock
         self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._uncommitted: list[PlannedTest] = []
@@ -138,7 +127,7 @@ class BatchTester:
         # not wait for a later sweep; samples come last, when it is known which tests were handed back.
         self._collect(list(self._commits))
         self._committer.flush(final=True)
-        self._send_retests(self._until)
+        self._send_retests(self._batch.next_tick)
         self._hand_back([*self._untested.values(), *self._uncommitted])
         self._put_samples()
         return self._results
@@ -215,17 +204,17 @@ class BatchTester:
         if again:
             next_tick = self._batch.next_tick
             batch = replace(self._batch, tick=next_tick, next_tick=next_tick + TICK, tests=tuple(again), attempt=0)
-            self._send_later(batch, self._until)
+            self._batch_queue.send(batch, seconds_until(next_tick, self._clock()))
 
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
-        """Judge an outcome by the time at which its test began, and commit it if it changes anything."""
-        tick, began, policy = self._batch.tick, outcome.started_at, test.target.policy
-        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(began))
+        """Judge an outcome, and commit it if it changes anything."""
+        tick, policy = self._batch.tick, test.target.policy
+        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(tick))
         if outcome.error:
             self._results.failures[outcome.error] += 1
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
-        judgement = judge(test.record.health, outcome, policy, began, test.failing_parent)
+        judgement = judge(test.record.health, outcome, policy, tick, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         if outcome.passed and changes_nothing(test.record.health, judgement):
             self._plan_retest(test, test.record)
@@ -253,24 +242,17 @@ class BatchTester:
             self._retests[due].append(replace(test, record=record))
 
     def _send_retests(self, until: datetime) -> None:
-        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, by the clock.
+        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
         next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
         detection.
         """
-        lateness = self._began - self._batch.tick
-        if self._clock() >= self._until:
+        if self._clock() >= self._batch.next_tick:
             self._retests.clear()  # the next tick has planned them, from the records as they are
-        for tick in [tick for tick in self._retests if tick + lateness <= until]:
-            tests = tuple(self._retests.pop(tick))
-            if tick + lateness < self._until:
-                self._send_later(replace(self._batch, tick=tick, tests=tests, attempt=0), tick + lateness)
-
-    def _send_later(self, batch: Batch, at: datetime) -> None:
-        """Send a batch to the queue, to be received at a time."""
-        self._batch_queue.send(batch, seconds_until(at, self._clock()))
-        self._count_due(batch.tick, len(batch.tests))
+        for due in [due for due in self._retests if due <= until]:
+            batch = replace(self._batch, tick=due, tests=tuple(self._retests.pop(due)), attempt=0)
+            self._batch_queue.send(batch, seconds_until(due, self._clock()))
 
     def _hand_back(self, unfinished: list[PlannedTest]) -> None:
         """Send back to the queue what was not tested in time or not committed, for another invocation.
@@ -295,10 +277,7 @@ class BatchTester:
         """
         samples, batch = self._results.samples, self._batch
         if samples:
-            group = group_name(samples)
-            self._results.are_repeated = not self._store.put_samples(
-                batch.batches, batch.number, batch.tick, group, samples
-            )
+            self._store.put_samples(batch.batches, batch.number, batch.tick, group_name(samples), samples)
 
     def _last_good(self, target_id: str) -> tuple[datetime, float] | None:
         for tick, results in self._newest_samples:

@@ -121,16 +121,16 @@ class Committer:
         def decide(record: Record) -> Decision:
             found = judgement
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
-                found = judge(record.health, outcome, target.policy, outcome.started_at, test.failing_parent)
+                found = judge(record.health, outcome, target.policy, tick, test.failing_parent)
             before, found = _with_last_good(record, found, outcome, last_good)
-            message = _render(target, before.health, found, outcome, outcome.started_at, stack=self._stack)
+            message = _render(target, before.health, found, outcome, tick, stack=self._stack)
             return replace(before, outcome=outcome), found, message
 
         return self._commit(test, tick, decide)
 
     def suspend(self, test: PlannedTest, tick: datetime) -> Record:
         """Record that the target's user has switched it off."""
-        return self._commit(test, tick, lambda record: (record, suspend(record.health, self._clock()), None))
+        return self._commit(test, tick, lambda record: (record, suspend(record.health, tick), None))
 
     def forget(self, record: Record, tick: datetime) -> None:
         """Delete the record of a target that its user has removed, once its transition to untested is in History.
@@ -138,7 +138,7 @@ class Committer:
         Without that transition, reports would go on counting its last state until it is added again. Where
         another writer changed the record first, or AWS refuses, the next sweep does it.
         """
-        judgement = forget(record.health, self._clock())
+        judgement = forget(record.health, tick)
         if judgement.transition:
             after = self._next_version(record, judgement, None, tick)
             if self._store.commit(after, record.version, record.tick) is not None:

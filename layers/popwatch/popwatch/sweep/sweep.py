@@ -17,7 +17,7 @@ from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, HourOfBatch, split
 from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
-from popwatch.decisions.schedule import AHEAD, STOPPED_AFTER, is_stale, receivable_at, refusal
+from popwatch.decisions.schedule import STOPPED_AFTER, is_stale
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import Record
@@ -47,31 +47,18 @@ UNKNOWN_FIELDS_LOGGED = 50
 _log = logging.getLogger("popwatch.sweep.sweep")
 
 
-CountDue = Callable[[datetime, int], None]
-"""Publishes that some tests of a tick are due, before any of them is made."""
-
-
-class RefusedTickError(ValueError):
-    """A tick that cannot be one of the schedule's, or a message of one: swept, it could hide the ticks that follow."""
-
-
 @dataclass(slots=True)
 class Report:
     """What one invocation did, as it is logged and counted in metrics.
 
-    `late_seconds` is the time from the tick until its sweep began, `lag_seconds` until its tests have ended. `states`
-    counts all targets as the plan found them; a batch from the queue has none. `tests` counts each test once: those
-    that a message delivered twice had made before are `repeated`. `dropped` tests came so late that the target's next
-    test takes their place. `inconclusive` tests were not judged, since the monitor's own network may be to blame.
-    `undelivered` counts deliveries that AWS refused and a later sweep repeats; `plain_messages` those that SNS took
-    in a plainer form only.
+    `lag_seconds` is the time from the tick until its tests have ended. `states` counts all targets as the plan found
+    them; a batch from the queue has none. `inconclusive` tests were not judged, since the monitor's own network may be
+    to blame. `undelivered` counts deliveries that AWS refused and a later sweep repeats; `plain_messages` those that
+    SNS took in a plainer form only.
     """
 
     tick: datetime
-    late_seconds: int = 0
     tests: int = 0
-    repeated: int = 0
-    dropped: int = 0
     failures: Counter[ErrorCode] = field(default_factory=Counter)
     transitions: Counter[State] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
@@ -86,17 +73,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes.
-
-    Each test is due by `count_due` when it is planned, and made by the report of the invocation that made it: the
-    difference is what was lost, wherever it was lost.
-    """
+    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes."""
 
     store: Store
     prober: Prober
     alert_topics: AlertTopics
     batch_queue: BatchQueue
-    count_due: CountDue
     threads: Callable[[], Executor] = commit_threads
 
 
@@ -128,35 +110,20 @@ class Sweep:
         )
 
     def run_tick(self, tick: datetime) -> Report:
-        """Do all that is due at `tick`; nothing, if it or a later tick has been completed.
-
-        Raises RefusedTickError for a tick that is in the future, or too old to be one of Scheduler's.
-        """
-        began = self._clock()
+        """Do all that is due at `tick`; nothing, if it or a later tick has been completed."""
         checkpoint, records = self._store.read_records()
-        checkpoint = self._without_future(checkpoint, began)
         if checkpoint.tick and checkpoint.tick >= tick:
             _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
             return Report(tick)
-        _refuse_unless_current(tick, began)
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults)
         records = self._deliver_left_behind(records)
         self._forget_removed(targets, records, tick)
-        planned = plan(
-            tick,
-            checkpoint.tick,
-            targets,
-            records,
-            defaults,
-            largest_batch=self._settings.largest_batch,
-            late_seconds=max(0, round((began - tick).total_seconds())),
-        )
+        planned = plan(tick, checkpoint.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
-        self._count_due(planned)
         messages, results = self._run_plan(planned)
-        report = self._report(planned.now, results, messages, planned.states)
+        report = self._report(tick, results, messages, planned.states)
         if checkpoint.tick and tick - checkpoint.tick > self._silent_after:
             self._store.put_gap(checkpoint.tick, tick)
         batch_counts = {**checkpoint.batch_counts, str(planned.batches): iso(tick)}
@@ -166,25 +133,11 @@ class Sweep:
         self._store.put_checkpoint(SweepCheckpoint(tick, hour, batch_counts, unknown))
         return report
 
-    def run_batch(self, batch: Batch, sent_at: datetime | None = None) -> Report:
-        """Make the tests of a message that SQS took at `sent_at`, except those that come too late.
-
-        Too late is counted from when the message could first be received, not from its tick: Scheduler may fire at
-        the end of the tick's minute. Raises RefusedTickError for a message whose tick is in the future.
-        """
+    def run_batch(self, batch: Batch) -> Report:
+        """Make the tests of a message, except those that come so late that a later tick has taken their place."""
         now = self._clock()
-        _refuse_unless_current(max(batch.tick, now), now)
-        since = receivable_at(batch.tick, sent_at, batch.delay_seconds)
-        fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, since, now)]
-        dropped = len(batch.tests) - len(fresh)
-        if dropped:
-            _log.warning(
-                "Tests are dropped: their message came so late that the next ones take their place.",
-                extra={"tick": iso(batch.tick), "dropped": dropped, "waited_seconds": (now - since).total_seconds()},
-            )
-        report = self._report(batch, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
-        report.dropped = dropped
-        return report
+        fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, batch.tick, now)]
+        return self._report(batch.tick, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
 
     def run_hour(self, work: HourOfBatch) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
@@ -203,14 +156,6 @@ class Sweep:
         if totals:
             self._store.put_day(batches, number, day, totals)
 
-    def _without_future(self, checkpoint: SweepCheckpoint, now: datetime) -> SweepCheckpoint:
-        """The checkpoint, or none if it lies in the future: then the table was damaged, and no tick may wait for it."""
-        if checkpoint.tick is None or checkpoint.tick <= now + AHEAD:
-            return checkpoint
-        _log.error("The checkpoint is in the future: it is ignored.", extra={"tick": iso(checkpoint.tick)})
-        known = checkpoint.hour and checkpoint.hour <= _last_complete_hour(now)
-        return replace(checkpoint, tick=None, hour=checkpoint.hour if known else None)
-
     def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
         """Deliver what dead invocations left in the outboxes; the records as they are after it."""
         dead_since = self._clock() - timedelta(seconds=self._settings.function_timeout_seconds)
@@ -224,21 +169,14 @@ class Sweep:
             if not record.outbox:
                 self._committer.forget(record, tick)
 
-    def _count_due(self, planned: Plan) -> None:
-        """Count the tests of the plan as due, even if there are none: that says that there was a sweep."""
-        for batch in (planned.now, *planned.later):
-            self._edges.count_due(batch.tick, len(batch.tests))
-
     def _run_plan(self, planned: Plan) -> tuple[int, Results]:
         """Test a single batch here, or send several to the queue; tests for later go to the queue in any case.
 
-        A test for later comes as late after its time as this sweep after its tick: delays are kept by the clock.
         Returns the number of messages sent, and the results of tests made here.
         """
         messages = 0
         for later in planned.later:
-            at = later.tick + timedelta(seconds=later.late_seconds)
-            messages += self._send(later, seconds_until(at, self._clock()))
+            messages += self._send(later, seconds_until(later.tick, self._clock()))
         if planned.batches == 1:
             return messages, self._test(planned.now)
         return messages + self._send(planned.now), Results()
@@ -257,18 +195,15 @@ class Sweep:
             end_by=self._end_by,
             clock=self._clock,
             references=_reference_targets(self._settings),
-            count_due=self._edges.count_due,
             threads=self._edges.threads,
         )
         return tester.run()
 
-    def _report(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> Report:
+    def _report(self, tick: datetime, results: Results, messages: int, states: Mapping[State, int]) -> Report:
         tally = self._committer.tally
         return Report(
-            tick=batch.tick,
-            late_seconds=batch.late_seconds,
-            tests=0 if results.are_repeated else len(results.samples),
-            repeated=len(results.samples) if results.are_repeated else 0,
+            tick=tick,
+            tests=len(results.samples),
             failures=results.failures,
             transitions=tally.transitions,
             alerts=tally.alerts,
@@ -278,7 +213,7 @@ class Sweep:
             inconclusive=results.inconclusive,
             undelivered=tally.undelivered,
             plain_messages=tally.plain_messages,
-            lag_seconds=(self._clock() - batch.tick).total_seconds(),
+            lag_seconds=(self._clock() - tick).total_seconds(),
         )
 
     def _log_unknown_fields(self, targets: Iterable[Target], logged: str) -> str:
@@ -319,13 +254,6 @@ def _reference_targets(settings: Settings) -> list[Target]:
         Target(f"{host}:{port}", host, host, port, max_test_seconds=REFERENCE_SECONDS)
         for host, port in settings.reference_hosts
     ]
-
-
-def _refuse_unless_current(tick: datetime, now: datetime) -> None:
-    why = refusal(tick, now)
-    if why:
-        _log.error("A tick is refused.", extra={"tick": iso(tick), "why": why})
-        raise RefusedTickError(f"The tick {iso(tick)} {why}: nothing was tested. It is {iso(now)} now.")
 
 
 def _last_complete_hour(tick: datetime) -> datetime:
