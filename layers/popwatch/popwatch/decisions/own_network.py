@@ -99,5 +99,10 @@ def network_of(target: Target, outcome: Outcome) -> str:
     try:
         version = ipaddress.ip_address(address).version
     except ValueError:
-        return ".".join(target.host.split(".")[-2:])
+        return domain_of(target.host)
     return str(ipaddress.ip_network((address, 24 if version == 4 else 48), strict=False))
+
+
+def domain_of(host: str) -> str:
+    """The last two labels of a name: what its owner usually registered."""
+    return ".".join(host.split(".")[-2:])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from popwatch.decisions.own_network import LEAST_NETWORKS, LEAST_TARGETS
+from popwatch.decisions.own_network import LEAST_NETWORKS, LEAST_TARGETS, domain_of
 from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, Kind, Reply, encode_name, question, read_reply
 from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, LookupResult, Resolver
 
@@ -265,8 +265,7 @@ class Lookups:
         lookup = question.lookup
         self._close(question)
         if reply.code == NO_SUCH_NAME:
-            while lookup.open:
-                self._close(next(iter(lookup.open.values())))
+            self._close_all(lookup)
             self._ask_next(lookup, now, self._repeated)
         else:
             lookup.exists = True
@@ -276,6 +275,10 @@ class Lookups:
     def _close(self, question: Question) -> None:
         question.ended = True
         del self._open[question.number], question.lookup.open[question.kind]
+
+    def _close_all(self, lookup: _Lookup) -> None:
+        for still_open in list(lookup.open.values()):
+            self._close(still_open)
 
     def _conclude(self, lookup: _Lookup, now: float) -> None:
         """One question of a lookup has ended: end the lookup, wait for the other family, or ask what is left to ask."""
@@ -325,7 +328,7 @@ class Lookups:
         number = len(self._failing) + len(self._stood_in)
         if number < LEAST_TARGETS or 2 * number <= self._kept_begun:
             return
-        if len({".".join(host.split(".")[-2:]) for host in (*self._failing, *self._stood_in)}) < LEAST_NETWORKS:
+        if len({domain_of(host) for host in (*self._failing, *self._stood_in)}) < LEAST_NETWORKS:
             return
         if not self._stood_in:
             _log.warning("The name servers fail for most names: addresses of up to two minutes ago are used.")
@@ -339,7 +342,6 @@ class Lookups:
         if lookup.ended:
             return
         lookup.ended = True
-        while lookup.open:
-            self._close(next(iter(lookup.open.values())))
+        self._close_all(lookup)
         self._failing.pop(lookup.host, None)
         self._results.append(result)

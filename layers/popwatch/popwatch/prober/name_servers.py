@@ -1,9 +1,10 @@
 """What the operating system knows of names: its name servers and search domains (resolv.conf(5)), and hosts(5)."""
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from popwatch.prober.addresses import is_address
 
 RESOLV_CONF, HOSTS = Path("/etc/resolv.conf"), Path("/etc/hosts")
 
@@ -54,7 +55,7 @@ def read_resolv_conf(text: str) -> NameServers:
     search: tuple[str, ...] = ()
     ndots = 1
     for keyword, *values in _words(text):
-        if keyword == "nameserver" and values and _is_address(values[0]):
+        if keyword == "nameserver" and values and is_address(values[0]):
             servers.append((values[0], PORT))
         elif keyword in ("search", "domain"):
             search = tuple(value.strip(".").lower() for value in values if value.strip("."))
@@ -68,7 +69,7 @@ def read_hosts(text: str) -> dict[str, tuple[str, ...]]:
     """The addresses of each name of a hosts file."""
     found: dict[str, tuple[str, ...]] = {}
     for address, *names in _words(text):
-        if _is_address(address):
+        if is_address(address):
             for name in dict.fromkeys(each.lower() for each in names):
                 found[name] = (*found.get(name, ()), address)
     return found
@@ -79,14 +80,6 @@ def _words(text: str) -> Iterator[list[str]]:
         words = line.partition("#")[0].partition(";")[0].split()
         if words:
             yield words
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _text(path: Path) -> str:

@@ -99,7 +99,7 @@ class Sweep:
         stopped_after: timedelta = STOPPED_AFTER,
     ) -> None:
         self._edges, self._store, self._settings = edges, edges.store, settings
-        self._end_by, self._clock, self._silent_after = end_by, clock, stopped_after
+        self._end_by, self._clock, self._stopped_after = end_by, clock, stopped_after
         self._committer = Committer(
             edges.store,
             edges.alert_topics,
@@ -124,7 +124,7 @@ class Sweep:
             self._committer.suspend(test, tick)
         messages, results = self._run_plan(planned)
         report = self._report(tick, results, messages, planned.states)
-        if checkpoint.tick and tick - checkpoint.tick > self._silent_after:
+        if checkpoint.tick and tick - checkpoint.tick > self._stopped_after:
             self._store.put_gap(checkpoint.tick, tick)
         batch_counts = {**checkpoint.batch_counts, str(planned.batches): iso(tick)}
         unknown = self._log_unknown_fields(targets.values(), checkpoint.unknown_fields)
