@@ -67,7 +67,8 @@ class Line:
     figures: Mapping[str, object] = field(default_factory=dict)
 
 
-Answer = tuple[Verdict, str, str] | tuple[Verdict, str, str, Mapping[str, object]]
+Answer = tuple[Verdict, str, str, Mapping[str, object]]
+"""What a rule says: the verdict, a sentence, what to do, and figures, as `Line` has them."""
 Rule = Callable[[Evidence], Answer | None]
 
 
@@ -134,7 +135,7 @@ def _failed(sentence: str, next_step: str, **figures: object) -> Answer:
 
 
 def _unknown(sentence: str, next_step: str) -> Answer:
-    return Verdict.UNKNOWN, sentence, next_step
+    return Verdict.UNKNOWN, sentence, next_step, {}
 
 
 def _not_shown(why: str, **figures: object) -> Answer:
@@ -374,7 +375,7 @@ def _metrics(evidence: Evidence) -> Answer | None:
         rare = [metric.name for metric in evidence.metrics if not metric.arrives]
         seldom = f" ({', '.join(rare)}: by others with the same dimensions, as they are sent only at need)"
         sentence = f"All {counted(count, 'metric')} of the stack's alarms arrive{seldom if rare else ''}."
-        return Verdict.PASSED, sentence, "", figures
+        return _passed(sentence, **figures)
     elsewhere = [metric.name for metric in missing if metric.elsewhere]
     if elsewhere and _waited(evidence, METRICS):
         what = (
@@ -387,7 +388,7 @@ def _metrics(evidence: Evidence) -> Answer | None:
     if not evidence.over:
         return None
     names = ", ".join(metric.name for metric in missing)
-    return Verdict.FAILED, f"{len(missing)} of {counted(count, 'metric')} do not arrive: {names}.", READ_LOG, figures
+    return _failed(f"{len(missing)} of {counted(count, 'metric')} do not arrive: {names}.", READ_LOG, **figures)
 
 
 def _is_there(metric: MetricState) -> bool:
@@ -445,7 +446,7 @@ def _cpu(evidence: Evidence) -> Answer | None:
         sentence = (
             f"A test costs {each:.1f} ms of CPU, the work of its sweep included: {counted(tests, 'test')} in {often}."
         )
-        return Verdict.PASSED, sentence, "", figures
+        return _passed(sentence, **figures)
     if not evidence.over:
         return None
     return _unknown("No CPU time is in the function's log.", "Deploy with LogLevel=INFO, and run this again.")
@@ -462,8 +463,8 @@ def _resolver(evidence: Evidence) -> Answer | None:
         times = counted(len(taken), "look-up")
         sentence = f"The resolver answers in {milliseconds(middle)} ms, at worst {milliseconds(worst)} ms: {times}."
         if middle < SLOW_LOOKUP_MS:
-            return Verdict.PASSED, sentence, "", figures
-        return Verdict.FAILED, sentence, "That is slow: look at the resolver of the function's VPC.", figures
+            return _passed(sentence, **figures)
+        return _failed(sentence, "That is slow: look at the resolver of the function's VPC.", **figures)
     if evidence.over:
         return _unknown("No look-up was timed.", AGAIN)
     return None
