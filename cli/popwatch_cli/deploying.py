@@ -27,6 +27,7 @@ from samtranslator.yaml_helper import yaml_parse
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import STACK_NAME, Installation
 from popwatch_cli.phones import phones_on_alert_topic
+from popwatch_cli.subscriptions import list_subscriptions
 
 TEMPLATE = Path("template.yaml")
 
@@ -262,7 +263,8 @@ def _usual_region(*, terminal: bool) -> str:
 def _name_phones(installation: Installation, *, terminal: bool) -> None:
     """Name phones that somebody subscribed to the alert topic, whose texts are not made for SMS."""
     try:
-        phones = phones_on_alert_topic(installation)
+        topic = installation.outputs["AlertTopicArn"]
+        phones = phones_on_alert_topic(installation.client("sns"), topic, installation.read_resources())
     except ClientError as error:
         print(f"Whether phones are subscribed to the alert topic by hand is not known: {error}")
         return
@@ -314,9 +316,7 @@ def receivers(stack: str, region: str) -> Iterator[str]:
         ),
     ):
         try:
-            found = [
-                each for topic in topics for each in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-            ]
+            found = [each for topic in topics for each in list_subscriptions(sns, topic)]
         except ClientError as error:
             yield f"Who receives {what} is not known: {error}"
             continue

@@ -31,6 +31,10 @@ _CLIENT_LOCK = Lock()
 boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html"""
 
 
+Resources = Mapping[str, tuple[str, str]]
+"""A stack's resources: logical id -> type and physical id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """A deployed stack: its outputs, and the endpoint of its AWS (None for the real one)."""
@@ -52,6 +56,15 @@ class Installation:
         import boto3  # noqa: PLC0415 - `popwatch test` starts without it
 
         return boto3.client(service, region_name=self.region)  # type: ignore[call-overload]
+
+    def read_resources(self) -> Resources:
+        """The stack's resources. Raises what botocore raises."""
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        return {
+            summary["LogicalResourceId"]: (summary["ResourceType"], summary.get("PhysicalResourceId", ""))
+            for page in pages.paginate(StackName=self.stack)
+            for summary in page["StackResourceSummaries"]
+        }
 
     @property
     def target_table(self) -> TargetTable:

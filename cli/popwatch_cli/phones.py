@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popwatch_cli.installation import Installation
+from popwatch_cli.installation import Resources
+from popwatch_cli.subscriptions import has_arn, list_subscriptions, read_attributes
 
 OWN_SUBSCRIPTION = "AlertPhoneSubscription"
 """The subscription that the template makes: CloudFormation moves it, so it is not one to move by hand."""
@@ -25,11 +26,10 @@ class Phone:
     attributes: Mapping[str, str]
 
 
-def phones_on_alert_topic(installation: Installation) -> list[Phone]:
+def phones_on_alert_topic(sns: Any, alert_topic_arn: str, resources: Resources) -> list[Phone]:
     """The phones that somebody subscribed to the alert topic. Raises what botocore raises."""
-    own = _own_subscription(installation)
-    phones = _phones(installation.client("sns"), installation.outputs["AlertTopicArn"])
-    return [phone for phone in phones if phone.arn != own]
+    _, own = resources.get(OWN_SUBSCRIPTION, ("", ""))
+    return [phone for phone in _phones(sns, alert_topic_arn) if phone.arn != own]
 
 
 def move_phone(sns: Any, phone: Phone, sms_topic_arn: str) -> None:
@@ -44,22 +44,9 @@ def move_phone(sns: Any, phone: Phone, sms_topic_arn: str) -> None:
 
 
 def _phones(sns: Any, topic_arn: str) -> Iterator[Phone]:
-    for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn):
-        for found in page["Subscriptions"]:
-            if found["Protocol"] == "sms" and found["SubscriptionArn"].startswith("arn:"):
-                try:
-                    answer = sns.get_subscription_attributes(SubscriptionArn=found["SubscriptionArn"])
-                except sns.exceptions.NotFoundException:  # it has ended since it was listed
-                    continue
-                attributes = answer["Attributes"]
+    for found in list_subscriptions(sns, topic_arn):
+        if found["Protocol"] == "sms" and has_arn(found):
+            attributes = read_attributes(sns, found["SubscriptionArn"])
+            if attributes is not None:
                 kept = {name: attributes[name] for name in KEPT if attributes.get(name)}
                 yield Phone(found["SubscriptionArn"], found["Endpoint"], kept)
-
-
-def _own_subscription(installation: Installation) -> str:
-    pages = installation.client("cloudformation").get_paginator("list_stack_resources")
-    for page in pages.paginate(StackName=installation.stack):
-        for summary in page["StackResourceSummaries"]:
-            if summary["LogicalResourceId"] == OWN_SUBSCRIPTION:
-                return str(summary.get("PhysicalResourceId", ""))
-    return ""

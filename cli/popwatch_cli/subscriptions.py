@@ -1,7 +1,7 @@
 """The subscriptions of topics, and what may keep SMS from arriving, as SNS reports them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,24 +47,38 @@ def read_audience(sns: "SNSClient", topic_arns: Iterable[str]) -> Audience:
 
 def read_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
     """The subscriptions of one topic. Raises botocore's errors."""
+    for found in list_subscriptions(sns, topic_arn):
+        protocol, address = found["Protocol"], masked(found["Protocol"], found["Endpoint"])
+        if not has_arn(found):
+            yield Subscription(protocol, address, confirmed=False)
+            continue
+        attributes = read_attributes(sns, found["SubscriptionArn"])
+        if attributes is None:
+            continue
+        policy = json.loads(attributes.get("FilterPolicy") or "{}")
+        by_body = attributes.get("FilterPolicyScope") == "MessageBody"
+        confirmed = attributes.get("PendingConfirmation", "false") != "true"
+        by_link = protocol.startswith("email") and attributes.get("ConfirmationWasAuthenticated") == "false"
+        yield Subscription(protocol, address, confirmed, policy or None, by_body, by_link and confirmed)
+
+
+def list_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Mapping[str, Any]]:
+    """The subscriptions of one topic as SNS lists them. Raises botocore's errors."""
     for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn):
-        for found in page["Subscriptions"]:
-            arn = found["SubscriptionArn"]
-            address = masked(found["Protocol"], found["Endpoint"])
-            if not arn.startswith("arn:"):  # SNS lists `PendingConfirmation` in place of the ARN
-                yield Subscription(found["Protocol"], address, confirmed=False)
-                continue
-            try:
-                attributes: Any = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
-            except sns.exceptions.NotFoundException:  # it has ended since it was listed
-                continue
-            policy = json.loads(attributes.get("FilterPolicy") or "{}")
-            by_body = attributes.get("FilterPolicyScope") == "MessageBody"
-            confirmed = attributes.get("PendingConfirmation", "false") != "true"
-            by_link = (
-                found["Protocol"].startswith("email") and attributes.get("ConfirmationWasAuthenticated") == "false"
-            )
-            yield Subscription(found["Protocol"], address, confirmed, policy or None, by_body, by_link and confirmed)
+        yield from page["Subscriptions"]
+
+
+def has_arn(listed: Mapping[str, Any]) -> bool:
+    """Whether a listed subscription has an ARN: until it is confirmed, SNS lists `PendingConfirmation` instead."""
+    return bool(listed["SubscriptionArn"].startswith("arn:"))
+
+
+def read_attributes(sns: "SNSClient", subscription_arn: str) -> Mapping[str, str] | None:
+    """The attributes of a subscription; None if it has ended since it was listed. Raises botocore's other errors."""
+    try:
+        return sns.get_subscription_attributes(SubscriptionArn=subscription_arn)["Attributes"]
+    except sns.exceptions.NotFoundException:
+        return None
 
 
 def masked(protocol: str, endpoint: str) -> str:

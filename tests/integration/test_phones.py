@@ -13,7 +13,7 @@ from moto import mock_aws
 from popwatch_cli.commands.doctor import _move_phones
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.installation import Installation
-from popwatch_cli.phones import move_phone, phones_on_alert_topic
+from popwatch_cli.phones import Phone, move_phone, phones_on_alert_topic
 
 POLICY = json.dumps({"alert_number": [{"numeric": [">=", 2]}]})
 BY_HAND, OF_THE_STACK = "+4915550100", "+4915550199"
@@ -33,7 +33,8 @@ class Deployed(Installation):
         return self
 
     def paginate(self, **_: str) -> list[dict[str, Any]]:
-        own = {"LogicalResourceId": "AlertPhoneSubscription", "PhysicalResourceId": self.own}
+        own = {"LogicalResourceId": "AlertPhoneSubscription", "ResourceType": "AWS::SNS::Subscription"}
+        own["PhysicalResourceId"] = self.own
         return [{"StackResourceSummaries": []}, {"StackResourceSummaries": [own]}]
 
 
@@ -47,6 +48,11 @@ class Stack:
     @property
     def sms_topic(self) -> str:
         return self.installation.outputs["SmsTopicArn"]
+
+    def phones(self) -> list[Phone]:
+        """The phones that were subscribed by hand."""
+        topic = self.installation.outputs["AlertTopicArn"]
+        return phones_on_alert_topic(self.sns, topic, self.installation.read_resources())
 
     def numbers(self, output: str) -> list[str]:
         answer = self.sns.list_subscriptions_by_topic(TopicArn=self.installation.outputs[output])
@@ -74,23 +80,23 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 def test_only_phones_subscribed_by_hand_are_found(stack: Stack) -> None:
     """The stack's own phone is CloudFormation's to move; email stays where it is."""
-    [phone] = phones_on_alert_topic(stack.installation)
+    [phone] = stack.phones()
     assert (phone.number, phone.attributes["FilterPolicy"]) == (BY_HAND, POLICY)
 
 
 def test_a_phone_moves_with_its_filter_policy(stack: Stack) -> None:
     """Afterwards it is on the SMS topic with its policy, on the alert topic no longer, and there is nothing to do."""
-    [phone] = phones_on_alert_topic(stack.installation)
+    [phone] = stack.phones()
     move_phone(stack.sns, phone, stack.sms_topic)
     assert stack.numbers("SmsTopicArn") == [BY_HAND]
     assert stack.policies() == [POLICY]
     assert stack.numbers("AlertTopicArn") == [OF_THE_STACK]
-    assert phones_on_alert_topic(stack.installation) == []
+    assert stack.phones() == []
 
 
 def test_a_move_that_is_interrupted_loses_nothing_and_is_done_by_the_next(stack: Stack) -> None:
     """Midway the phone is on both topics; SNS would refuse to subscribe it again with another policy."""
-    [phone] = phones_on_alert_topic(stack.installation)
+    [phone] = stack.phones()
 
     def die(**_: object) -> None:
         raise KeyboardInterrupt
@@ -100,11 +106,11 @@ def test_a_move_that_is_interrupted_loses_nothing_and_is_done_by_the_next(stack:
         move_phone(stack.sns, phone, stack.sms_topic)
     stack.sns.meta.events.unregister("before-call.sns.Unsubscribe", die)
     assert BY_HAND in stack.numbers("AlertTopicArn")
-    [again] = phones_on_alert_topic(stack.installation)
+    [again] = stack.phones()
     stack.sns.set_subscription_attributes(
         SubscriptionArn=again.arn, AttributeName="FilterPolicy", AttributeValue='{"event": ["down"]}'
     )
-    [again] = phones_on_alert_topic(stack.installation)
+    [again] = stack.phones()
     move_phone(stack.sns, again, stack.sms_topic)
     assert (stack.numbers("SmsTopicArn"), stack.policies()) == ([BY_HAND], [POLICY])
     assert stack.numbers("AlertTopicArn") == [OF_THE_STACK]

@@ -125,7 +125,7 @@ def _move_phones(aws: AwsState) -> None:
     """Move each phone that somebody subscribed to the alert topic, with a line for each."""
     if "SmsTopicArn" not in aws.outputs:
         raise UserError("The stack has no topic for SMS: deploy this version of popwatch first.")
-    phones = phones_on_alert_topic(aws.installation)
+    phones = phones_on_alert_topic(aws.client("sns"), aws.outputs["AlertTopicArn"], aws.resources)
     for phone in phones:
         move_phone(aws.client("sns"), phone, aws.outputs["SmsTopicArn"])
         click.echo(f"sms {masked('sms', phone.number)} has moved to the SMS topic.")

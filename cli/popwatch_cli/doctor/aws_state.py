@@ -4,7 +4,7 @@ A resource that does not exist is None. Any other refusal is raised as botocore 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -17,7 +17,7 @@ from popwatch_cli.doctor.rules.stack import Function, Schedule
 from popwatch_cli.doctor.rules.subscriptions import Alarm, Topic
 from popwatch_cli.doctor.rules.tables import Table
 from popwatch_cli.doctor.table_state import TableState
-from popwatch_cli.installation import Installation
+from popwatch_cli.installation import Installation, Resources
 from popwatch_cli.rehearsal.filter_policies import Subscription
 from popwatch_cli.subscriptions import read_subscriptions
 
@@ -57,14 +57,9 @@ class AwsState:
         return self._clients[service]
 
     @cached_property
-    def resources(self) -> Mapping[str, tuple[str, str]]:
-        """The stack's resources: logical id -> type and physical id."""
-        pages = self.client("cloudformation").get_paginator("list_stack_resources")
-        return {
-            summary["LogicalResourceId"]: (summary["ResourceType"], summary.get("PhysicalResourceId", ""))
-            for page in pages.paginate(StackName=self.installation.stack)
-            for summary in page["StackResourceSummaries"]
-        }
+    def resources(self) -> Resources:
+        """The stack's resources."""
+        return self.installation.read_resources()
 
     def of_type(self, resource_type: str) -> list[str]:
         """The physical ids of the stack's resources of a type."""
@@ -215,9 +210,19 @@ class AwsState:
                 alarm.get("AlarmDescription", ""),
                 alarm.get("ActionsEnabled", True),
                 tuple(alarm.get("AlarmActions", ())),
+                tuple(_metrics_of(alarm)),
             )
             for alarm in found
         ]
+
+
+def _metrics_of(alarm: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The metrics that one alarm looks at, those of metric math included, as GetMetricData takes them."""
+    if "MetricName" in alarm:
+        yield {name: alarm[name] for name in ("Namespace", "MetricName", "Dimensions") if name in alarm}
+    for query in alarm.get("Metrics", ()):
+        if "MetricStat" in query:
+            yield query["MetricStat"]["Metric"]
 
 
 def _unless_gone(ask: Callable[[], Any]) -> Any:

@@ -85,7 +85,8 @@ def _sms_log(aws: AwsState) -> Iterator[Finding]:
 
 
 def _phones(aws: AwsState) -> Iterator[Finding]:
-    numbers = [f"sms {masked('sms', phone.number)}" for phone in phones_on_alert_topic(aws.installation)]
+    phones = phones_on_alert_topic(aws.client("sns"), aws.outputs["AlertTopicArn"], aws.resources)
+    numbers = [f"sms {masked('sms', phone.number)}" for phone in phones]
     yield from subscriptions.check_phones(numbers)
 
 

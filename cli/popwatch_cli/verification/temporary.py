@@ -17,7 +17,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.installation import Installation
+from popwatch_cli.subscriptions import list_subscriptions
 from popwatch_cli.target_items import without_id
+from popwatch_cli.topic_queues import policy_for
 from popwatch_cli.verification.evidence import Origin, QueueRole
 
 OUTPUTS = {
@@ -210,28 +212,22 @@ class Temporary:
 
     def _create_queue(self, role: QueueRole) -> str:
         """A queue that the stack's topics may send to, and no one else."""
-        name = self._queue_name(role)
-        topic = self.topics[Origin.ALERTS]
-        arn = f"{topic.rsplit(':', 1)[0].replace(':sns:', ':sqs:', 1)}:{name}"
-        statement = {
-            "Effect": "Allow",
-            "Principal": {"Service": "sns.amazonaws.com"},
-            "Action": "sqs:SendMessage",
-            "Resource": arn,
-            "Condition": {"ArnEquals": {"aws:SourceArn": list(self.topics.values())}},
-        }
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        policy = policy_for(list(self.topics.values()), self._queue_arn(role))
         attributes = {"Policy": policy, "SqsManagedSseEnabled": "true", "MessageRetentionPeriod": "3600"}
-        url: str = self.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        url: str = self.client("sqs").create_queue(QueueName=self._queue_name(role), Attributes=attributes)["QueueUrl"]
         return url
 
     def _subscribe(self, topic: str, role: QueueRole, policy: Mapping[str, object] | None = None) -> None:
-        endpoint = f"{topic.rsplit(':', 1)[0].replace(':sns:', ':sqs:', 1)}:{self._queue_name(role)}"
         attributes = {"FilterPolicy": json.dumps(policy)} if policy else {}
-        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint, Attributes=attributes)
+        arn = self._queue_arn(role)
+        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
 
     def _queue_name(self, role: QueueRole) -> str:
         return f"{self.prefix}{self.run}-{role}"
+
+    def _queue_arn(self, role: QueueRole) -> str:
+        """A queue is in the account and region of the topics."""
+        return f"{self.topics[Origin.ALERTS].rsplit(':', 1)[0].replace(':sns:', ':sqs:', 1)}:{self._queue_name(role)}"
 
     def _targets(self) -> Iterator[tuple[str, Remove]]:
         for target_id in self.installation.target_table.read():
@@ -248,12 +244,11 @@ class Temporary:
     def _subscriptions(self) -> Iterator[tuple[str, Remove]]:
         sns = self.client("sns")
         for topic in self.topics.values():
-            for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic):
-                for found in page["Subscriptions"]:
-                    queue = found["Endpoint"].rpartition(":")[2]
-                    if queue.startswith(self.prefix):
-                        arn = found["SubscriptionArn"]
-                        yield f"subscription of {queue}", partial(sns.unsubscribe, SubscriptionArn=arn)
+            for found in list_subscriptions(sns, topic):
+                queue = found["Endpoint"].rpartition(":")[2]
+                if queue.startswith(self.prefix):
+                    arn = found["SubscriptionArn"]
+                    yield f"subscription of {queue}", partial(sns.unsubscribe, SubscriptionArn=arn)
 
     def _queues(self) -> Iterator[tuple[str, Remove]]:
         """The queues that SQS lists, and those of this run, which it may not list yet."""

@@ -13,22 +13,19 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.aws.items import from_item, to_item
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import Record
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS
 from popwatch_cli.doctor.rules.findings import Kind
 from popwatch_cli.doctor.table_state import NotKnownError
+from popwatch_cli.topic_queues import take_messages
 from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, Origin, QueueRole, Source
 from popwatch_cli.verification.rules import needs_second_alert
 from popwatch_cli.verification.temporary import Temporary
 
 TRIES = 3
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}
-
-SWEEP_ID = "_sweep"
-"""The item of the Status table that holds the last completed tick."""
 
 CONFIGURATION_CHECKS = (
     "the schedule",
@@ -63,7 +60,6 @@ METRICS_EVERY = timedelta(seconds=30)
 METRIC_AGE = timedelta(hours=3)
 """How old the data of a metric may be: SQS sends those of a queue in use only."""
 
-ALARMS_AT_ONCE = 100
 KIN_READ = 10
 """Metrics with the same dimensions that are looked at: one with data is enough."""
 
@@ -80,7 +76,7 @@ class Watcher:
     _began: datetime = NEVER
     _urls: dict[QueueRole, str] = field(default_factory=dict)
     _faults: dict[Source, int] = field(default_factory=dict)
-    _tick_before: str = ""
+    _tick_before: datetime | None = None
     _targets_put: int = 1
     _log_seen: set[tuple[str, int, str]] = field(default_factory=set)
     _cpu_before: dict[str, int] = field(default_factory=dict)
@@ -98,7 +94,7 @@ class Watcher:
         with self._reading(Source.CONFIGURATION):
             self._read_configuration()
         with self._reading(Source.TABLES):
-            self._tick_before = self._last_tick()
+            self._tick_before = temporary.installation.store.read_checkpoint().tick
         self._urls = temporary.subscribe_queues()
         temporary.put_server()
         temporary.put_failing_target(1)
@@ -160,29 +156,14 @@ class Watcher:
         operator = self.temporary.topics[Origin.OPERATOR]
         self.evidence.alarms = len(aws.alarm_names)
         self.evidence.alarms_with_action = sum(operator in alarm.actions for alarm in aws.alarms)
-        self._alarm_metrics = self._read_alarm_metrics(aws.alarm_names)
-
-    def _read_alarm_metrics(self, alarms: list[str]) -> list[Mapping[str, Any]]:
-        """The metrics that alarms look at, those of metric math included; each once."""
-        pages = self.temporary.client("cloudwatch").get_paginator("describe_alarms")
-        names = alarms[:ALARMS_AT_ONCE]
-        read = pages.paginate(AlarmNames=names) if names else ()
-        metrics = (metric for page in read for alarm in page["MetricAlarms"] for metric in _metrics_of(alarm))
-        return list({json.dumps(metric, sort_keys=True): metric for metric in metrics}.values())
-
-    def _last_tick(self) -> str:
-        answer = self.temporary.client("dynamodb").get_item(
-            TableName=self.temporary.installation.outputs["StatusTable"],
-            Key=to_item({"target_id": SWEEP_ID}),
-            ConsistentRead=True,
-        )
-        return str(from_item(answer["Item"]).get("tick", "")) if "Item" in answer else ""
+        metrics = (metric for alarm in aws.alarms for metric in alarm.metrics)
+        self._alarm_metrics = list({json.dumps(metric, sort_keys=True): metric for metric in metrics}.values())
 
     def _read_tables(self) -> None:
         evidence, store = self.evidence, self.temporary.installation.store
-        tick = self._last_tick()
-        if tick > self._tick_before:  # times in ISO 8601 (UTC) sort as strings
-            evidence.ticks.add(datetime.fromisoformat(tick))
+        tick = store.read_checkpoint().tick
+        if tick and (self._tick_before is None or tick > self._tick_before):
+            evidence.ticks.add(tick)
         records = [store.read_record(self.temporary.failing_id(number + 1)) for number in range(self._targets_put)]
         for record in records:
             if record.tick and record.outcome:
@@ -197,12 +178,8 @@ class Watcher:
     def _read_queues(self) -> None:
         sqs = self.temporary.client("sqs")
         for role, url in self._urls.items():
-            while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-                for message in messages:
-                    arrival = self._arrival(role, json.loads(message["Body"]))
-                    if arrival:
-                        self.evidence.arrivals.append(arrival)
-                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            arrivals = (self._arrival(role, body) for body in take_messages(sqs, url))
+            self.evidence.arrivals += [arrival for arrival in arrivals if arrival]
 
     def _arrival(self, role: QueueRole, body: Mapping[str, Any]) -> Arrival | None:
         """What has arrived, if it is about something temporary: the queue without a filter gets real alerts too.
@@ -270,15 +247,6 @@ class Watcher:
             MetricDataQueries=[{"Id": "asked", "MetricStat": query}],
         )
         return any(result["Values"] for result in answer["MetricDataResults"])
-
-
-def _metrics_of(alarm: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The metrics of one alarm, as GetMetricData takes them."""
-    if "MetricName" in alarm:
-        yield {name: alarm[name] for name in ("Namespace", "MetricName", "Dimensions") if name in alarm}
-    for query in alarm.get("Metrics", ()):
-        if "MetricStat" in query:
-            yield query["MetricStat"]["Metric"]
 
 
 def _newest_greeting(records: Iterable[Record]) -> Outcome | None:

@@ -25,13 +25,14 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """An alarm as CloudWatch has it; `actions` are the ARNs that it notifies."""
+    """An alarm as CloudWatch has it; `actions` are the ARNs that it notifies, `metrics` what it looks at."""
 
     name: str
     state: str
     description: str
     enabled: bool
     actions: tuple[str, ...]
+    metrics: tuple[Mapping[str, Any], ...] = ()
 
 
 def check_alert_topic(topic: Topic | None, name: str = "alert topic") -> Iterator[Finding]:

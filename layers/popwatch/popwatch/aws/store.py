@@ -146,14 +146,12 @@ class Store:
 
     def read_record(self, target_id: str) -> Record:
         """The present record of one target; an empty one if there is none."""
-        answer = self._dynamodb.get_item(
-            TableName=self._tables.status,
-            Key=to_item({"target_id": target_id}),
-            ConsistentRead=True,
-            ReturnConsumedCapacity="TOTAL",
-        )
-        self.capacity.add(self.capacity.read, answer)
-        return _record_of(from_item(answer["Item"])) if "Item" in answer else Record(target_id)
+        item = self._get(self._tables.status, {"target_id": target_id})
+        return _record_of(item) if item else Record(target_id)
+
+    def read_checkpoint(self) -> SweepCheckpoint:
+        """The sweep's checkpoint; an empty one if there is none."""
+        return deserialize(SweepCheckpoint, self._get(self._tables.status, {"target_id": SWEEP_ID}) or {})
 
     def put_checkpoint(self, checkpoint: SweepCheckpoint) -> None:
         """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None."""
@@ -216,14 +214,8 @@ class Store:
 
     def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:
         """What History says of an alert: the topics that have accepted it; None if no topic has."""
-        answer = self._dynamodb.get_item(
-            TableName=self._tables.history,
-            Key=to_item(_event_key(target_id, EventKind.ALERT, entry)),
-            ConsistentRead=True,
-            ReturnConsumedCapacity="TOTAL",
-        )
-        self.capacity.add(self.capacity.read, answer)
-        return _published_alert(from_item(answer["Item"])) if "Item" in answer else None
+        item = self._get(self._tables.history, _event_key(target_id, EventKind.ALERT, entry))
+        return _published_alert(item) if item else None
 
     def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
         """Write the samples of one message; `group` tells them from those of other messages of the same tick.
@@ -360,6 +352,14 @@ class Store:
             return from_item(found)
         self.capacity.add(self.capacity.write, answer)
         return None
+
+    def _get(self, table: str, key: Plain) -> Plain | None:
+        """The item of a key as it is now; None if there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=table, Key=to_item(key), ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
+        )
+        self.capacity.add(self.capacity.read, answer)
+        return from_item(answer["Item"]) if "Item" in answer else None
 
     def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> None:
         begin = at or datetime.fromisoformat(key["sk"].split("#")[1])
