@@ -13,16 +13,21 @@ NAMES = ("Targets", "Status", "History")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's functions (`!Ref`) as nothing: no table has one."""
+    """Reads CloudFormation's functions (`!Ref`) as nothing."""
 
 
 _Loader.add_multi_constructor("!", lambda *_: None)
 
 
+def read_template() -> Any:
+    """template.yaml, without CloudFormation's functions."""
+    return yaml.load(TEMPLATE.read_text("utf-8"), _Loader)
+
+
 @cache
 def definition(name: str) -> dict[str, Any]:
     """What CreateTable needs to know of a table beside its name."""
-    resources = yaml.load(TEMPLATE.read_text(), _Loader)["Resources"]
+    resources = read_template()["Resources"]
     properties = resources[f"{name}Table"]["Properties"]
     return {key: properties[key] for key in ("BillingMode", "AttributeDefinitions", "KeySchema")}
 

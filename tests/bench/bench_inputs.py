@@ -24,7 +24,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
-import yaml
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.store import Capacity, Store
@@ -47,6 +46,7 @@ from tests.bench.stubs import tls_stub
 from tests.integration.fleet import put_fleet
 from tests.integration.world import MINUTE, NOON, TABLES, RecordingQueue, World, new_world
 from tests.name_server import NameServer
+from tests.tables import read_template
 
 PROJECT = Path(__file__).parents[2]
 FILE = PROJECT / "cli" / "popwatch_cli" / "measured.json"
@@ -441,13 +441,8 @@ def import_cpu() -> float:
 
 def alarms() -> int:
     """How many alarms the template has."""
-
-    class Loader(yaml.SafeLoader):
-        """YAML with CloudFormation's tags, which say nothing here."""
-
-    Loader.add_multi_constructor("!", lambda *_: None)
-    resources = yaml.load((PROJECT / "template.yaml").read_text(), Loader)["Resources"]
-    return sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in resources.values())
+    resources = read_template()["Resources"].values()
+    return sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in resources)
 
 
 if __name__ == "__main__":

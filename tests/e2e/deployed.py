@@ -170,6 +170,21 @@ class Deployed:
         ).client
         return lambda service: make(service, endpoint_url=self.local.endpoint)
 
+    def physical(self, logical_id: str) -> str:
+        """The physical id of one of the stack's resources."""
+        return self.installation.read_resources()[logical_id][1]
+
+    @contextmanager
+    def without_actions(self, logical_id: str) -> Iterator[None]:
+        """An alarm that notifies no one, for a while."""
+        client, name = self.local.client("cloudwatch"), self.physical(logical_id)
+        (there,) = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        names = ("MetricName", "Namespace", "Statistic", "Dimensions", "Period", "EvaluationPeriods", "Threshold")
+        kept = {field: there[field] for field in (*names, "AlarmName", "ComparisonOperator", "TreatMissingData")}
+        client.put_metric_alarm(**kept, AlarmActions=[])
+        yield
+        client.put_metric_alarm(**kept, AlarmActions=there["AlarmActions"])
+
     def popwatch(self, *arguments: str) -> tuple[list[str], Path]:
         """The command line of `popwatch --local`, and the folder in which to run it."""
         folder = self.local.folder.parent

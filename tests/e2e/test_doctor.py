@@ -78,16 +78,6 @@ def sound_stack(folder: Path) -> Iterator[Deployed]:
         yield stack
 
 
-def physical(stack: Deployed, logical_id: str) -> str:
-    """The physical id of one of the stack's resources."""
-    answer = stack.local.client("cloudformation").describe_stack_resources(StackName="popwatch")
-    return next(
-        str(found["PhysicalResourceId"])
-        for found in answer["StackResources"]
-        if found["LogicalResourceId"] == logical_id
-    )
-
-
 def test_all_is_well(sound: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
     """A sound stack has no findings, and every check could be made."""
     code, said = sound.command("doctor")
@@ -127,7 +117,7 @@ def schedule_off(stack: Deployed) -> Iterator[None]:
 
 @ailment(2, "The batch queue's event source mapping is disabled: batches and retests wait in the queue.")
 def mapping_off(stack: Deployed) -> Iterator[None]:
-    client, name = stack.local.client("lambda"), physical(stack, "CheckTargetsFunctionEachBatch")
+    client, name = stack.local.client("lambda"), stack.physical("CheckTargetsFunctionEachBatch")
     client.update_event_source_mapping(UUID=name, Enabled=False)
     yield
     client.update_event_source_mapping(UUID=name, Enabled=True)
@@ -230,18 +220,13 @@ def filter_lets_late_alerts_through(stack: Deployed) -> Iterator[None]:
 
 @ailment(1, "Alarm {} has no action: no one is notified of such a problem.")
 def alarm_without_action(stack: Deployed) -> Iterator[None]:
-    client, name = stack.local.client("cloudwatch"), physical(stack, "ThrottlesAlarm")
-    (there,) = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
-    names = ("MetricName", "Namespace", "Statistic", "Dimensions", "Period", "EvaluationPeriods", "Threshold")
-    kept = {field: there[field] for field in (*names, "AlarmName", "ComparisonOperator", "TreatMissingData")}
-    client.put_metric_alarm(**kept, AlarmActions=[])
-    yield
-    client.put_metric_alarm(**kept, AlarmActions=there["AlarmActions"])
+    with stack.without_actions("ThrottlesAlarm"):
+        yield
 
 
 @ailment(1, "The alarm {} is in state ALARM: ")
 def alarm_fires(stack: Deployed) -> Iterator[None]:
-    client, name = stack.local.client("cloudwatch"), physical(stack, "OldestBatchAlarm")
+    client, name = stack.local.client("cloudwatch"), stack.physical("OldestBatchAlarm")
     client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
     yield
     client.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")

@@ -53,13 +53,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield stack
 
 
-def physical(stack: Deployed, logical_id: str) -> str:
-    found = stack.local.client("cloudformation").describe_stack_resource(
-        StackName=STACK_NAME, LogicalResourceId=logical_id
-    )
-    return str(found["StackResourceDetail"]["PhysicalResourceId"])
-
-
 @contextmanager
 def function_set(stack: Deployed, **settings: Any) -> Iterator[None]:
     """Other settings of the function, for a while."""
@@ -77,7 +70,7 @@ def function_set(stack: Deployed, **settings: Any) -> Iterator[None]:
 @contextmanager
 def without_right(stack: Deployed, *denied: str) -> Iterator[None]:
     """The function's role may not do something on a resource whose name ends so: `action resource`."""
-    iam, role = stack.local.client("iam"), physical(stack, "CheckTargetsRole")
+    iam, role = stack.local.client("iam"), stack.physical("CheckTargetsRole")
     statements = [
         {"Effect": "Deny", "Action": action, "Resource": resource}
         for action, resource in (one.split(" ") for one in denied)
@@ -120,7 +113,7 @@ def table_of_another_stack(stepped: SteppedStack) -> Iterator[None]:
     )
     name = stack.local.outputs["CheckTargetsFunction"]
     there = stack.local.client("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    iam, role = stack.local.client("iam"), physical(stack, "CheckTargetsRole")
+    iam, role = stack.local.client("iam"), stack.physical("CheckTargetsRole")
     statement = {"Effect": "Allow", "Action": "dynamodb:Scan", "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_role_policy(RoleName=role, PolicyName="other", PolicyDocument=policy)
@@ -132,7 +125,7 @@ def table_of_another_stack(stepped: SteppedStack) -> Iterator[None]:
 
 @fault("queue", "Nothing reads the batch queue: its event source mapping is disabled.")
 def mapping_disabled(stepped: SteppedStack) -> Iterator[None]:
-    client, name = stepped.stack.local.client("lambda"), physical(stepped.stack, "CheckTargetsFunctionEachBatch")
+    client, name = stepped.stack.local.client("lambda"), stepped.stack.physical("CheckTargetsFunctionEachBatch")
     client.update_event_source_mapping(UUID=name, Enabled=False)
     yield
     client.update_event_source_mapping(UUID=name, Enabled=True)
@@ -171,13 +164,8 @@ def receiver_unconfirmed(stepped: SteppedStack) -> Iterator[None]:
 
 @fault("actions", "An alarm of the stack has no action.")
 def alarm_without_action(stepped: SteppedStack) -> Iterator[None]:
-    client, name = stepped.stack.local.client("cloudwatch"), physical(stepped.stack, "ThrottlesAlarm")
-    (there,) = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
-    names = ("MetricName", "Namespace", "Statistic", "Dimensions", "Period", "EvaluationPeriods", "Threshold")
-    kept = {field: there[field] for field in (*names, "AlarmName", "ComparisonOperator", "TreatMissingData")}
-    client.put_metric_alarm(**kept, AlarmActions=[])
-    yield
-    client.put_metric_alarm(**kept, AlarmActions=there["AlarmActions"])
+    with stepped.stack.without_actions("ThrottlesAlarm"):
+        yield
 
 
 @fault("metrics", "SweepLag: data arrives in this account, but none with the dimensions of the stack's alarm.")

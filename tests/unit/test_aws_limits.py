@@ -1,11 +1,9 @@
 """Bounds in the code against AWS's limits, as botocore's models and their documentation give them."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from popwatch.alerts.character_sets import SUBJECT_LENGTH
 from popwatch.aws.store import ITEM_BYTES, LONGEST_ID
@@ -17,8 +15,7 @@ from popwatch_cli.doctor.redrive import HIDDEN_SECONDS, MOST
 from popwatch_cli.target_table import WRITES_AT_ONCE
 from tests import item_sizes
 from tests.aws_calls import model_of
-
-PROJECT = Path(__file__).parents[2]
+from tests.tables import read_template
 
 
 def shape(service: str, operation: str, member: str) -> Any:
@@ -80,16 +77,9 @@ def test_a_key() -> None:
     assert len("target#") + LONGEST_ID < 2048
 
 
-class _Template(yaml.SafeLoader):
-    """CloudFormation's functions are ignored."""
-
-
-_Template.add_multi_constructor("!", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def resources() -> Any:
-    return yaml.load((PROJECT / "template.yaml").read_text("utf-8"), _Template)["Resources"]
+    return read_template()["Resources"]
 
 
 def test_a_batch_is_hidden_for_six_timeouts(resources: Any) -> None:
@@ -101,7 +91,7 @@ def test_a_batch_is_hidden_for_six_timeouts(resources: Any) -> None:
 
 def test_batches_at_once(resources: Any) -> None:
     """The parameter has the limits of Lambda's MaximumConcurrency."""
-    template = yaml.load((PROJECT / "template.yaml").read_text("utf-8"), _Template)
+    template = read_template()
     parameter = template["Parameters"]["MaxParallelBatches"]
     limits = shape("lambda", "CreateEventSourceMapping", "ScalingConfig").members["MaximumConcurrency"].metadata
     assert (parameter["MinValue"], parameter["MaxValue"]) == (limits["min"], limits["max"])

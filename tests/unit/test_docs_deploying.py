@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.tables import read_template
 
 PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs" / "deploying.md"
@@ -17,16 +18,9 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 _ROW = re.compile(r"^\| `([A-Za-z0-9]+)` \| (.*?) \| (.*?) \|\n", re.MULTILINE)
 
 
-class _Template(yaml.SafeLoader):
-    """These tests ignore CloudFormation's functions."""
-
-
-_Template.add_multi_constructor("!", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load((PROJECT / "template.yaml").read_text(), _Template)
+    found: dict[str, Any] = read_template()
     return found
 
 
