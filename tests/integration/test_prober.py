@@ -20,7 +20,7 @@ from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
-from popwatch.prober.resolver import LookupResult, Resolver
+from popwatch.prober.resolver import LookupResult, Name, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.name_server import NXDOMAIN, SERVFAIL, SILENT, NameServer, Zone
 from tests.stamping import stamping
@@ -266,7 +266,7 @@ def test_a_race_waits_for_a_descriptor() -> None:
     with blackhole() as (address, port):
         loop = Mock(spec=Loop)
         probed = Probe(target(port, host="pop.test"), loop)
-        probed.resolved(LookupResult("pop.test", (address, address)))
+        probed.resolved(LookupResult(Name("pop.test"), (address, address)))
         loop.may_race.return_value = False
         loop.wake_at.reset_mock()
         now = time.monotonic()
@@ -372,6 +372,27 @@ def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
     assert outcome.address == "127.0.0.1"
 
 
+@pytest.mark.parametrize(("family", "address"), [("ipv4", "127.0.0.1"), ("ipv6", "::1"), ("any", "::1")])
+def test_family(server: ScriptedServer, family: str, address: str) -> None:
+    """Only addresses of the target's family are tested, for each of two targets of the same name."""
+    with unused_port() as port, ScriptedServer() as other:
+        server.listen("healthy", host="127.0.0.1", port=port)
+        other.listen("healthy", host="::1", port=port)
+        names = resolver({"both.test": ["::1", "127.0.0.1"]})
+        targets = [target(port, "mine", host="both.test", family=family), target(port, "other", host="both.test")]
+        outcomes = run(Prober(resolver=names), targets)
+    assert outcomes["mine"].address == address
+    assert outcomes["other"].address == "::1"
+
+
+def test_only_ipv6_is_wanted_without_a_route() -> None:
+    """The outcome says that the target's field is the reason why no other address was used."""
+    prober = Prober(resolver=resolver({"both.test": ["::1", "127.0.0.1"]}), has_route=lambda *_: False)
+    outcome = probe(target(110, host="both.test", family="ipv6"), prober)
+    assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "no-ipv6-route")
+    assert outcome.detail.startswith("Only IPv6 is to be used")
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -420,7 +441,7 @@ def test_only_what_is_allowed_is_connected_to() -> None:
         loop = Mock(spec=Loop)
         loop.allows.side_effect = lambda asked: asked == address
         probed = Probe(target(port, host="pop.test"), loop)
-        probed.resolved(LookupResult("pop.test", ("127.0.0.9", address, "127.0.0.8")))
+        probed.resolved(LookupResult(Name("pop.test"), ("127.0.0.9", address, "127.0.0.8")))
         [watched] = [call.args[0] for call in loop.watch.call_args_list]
         assert watched.fileno() >= 0
         probed.on_timer(time.monotonic() + STAGGER_SECONDS)

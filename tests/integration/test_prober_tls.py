@@ -15,6 +15,7 @@ import trustme
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober, probe
+from popwatch.prober.resolver import Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.stamping import stamping
 
@@ -119,6 +120,24 @@ def test_name_for_a_host_given_as_an_address(server: ScriptedServer) -> None:
     outcome = one(listen(server, "implicit", context=context), "implicit", tls_name="pop.example.net")
     assert outcome.passed, outcome
     assert asked == ["pop.example.net"]
+
+
+def test_a_final_dot_is_no_part_of_the_name(server: ScriptedServer) -> None:
+    """Neither SNI nor the certificate has it (RFC 6066 section 3)."""
+    asked: list[str | None] = []
+    context = server_context(name="pop.example.net")
+    context.sni_callback = lambda _sock, name, _context: asked.append(name)
+    tested = target(listen(server, "implicit", context=context), "implicit", host="pop.example.net.")
+    outcome = probe(tested, Prober(resolver=Resolver(hosts=lambda: {"pop.example.net": ("127.0.0.1",)})))
+    assert outcome.passed, outcome
+    assert asked == ["pop.example.net"]
+
+
+def test_a_zone_is_no_part_of_the_name(server: ScriptedServer) -> None:
+    """The certificate of `::1` is valid for it, by whichever interface it is reached."""
+    port = server.listen("healthy", host="::1", tls=server_context(name="::1"))
+    outcome = one(port, "implicit", host="::1%lo")
+    assert outcome.passed, outcome
 
 
 def test_a_certificate_for_another_name(server: ScriptedServer) -> None:

@@ -95,6 +95,16 @@ class TestNagios:
         assert (found.host, found.port, found.tls) == expected
 
     @pytest.mark.parametrize(
+        ("option", "family"), [("", "any"), ("-4", "ipv4"), ("-6", "ipv6"), ("--use-ipv4", "ipv4")]
+    )
+    def test_the_family_of_addresses(self, option: str, family: str) -> None:
+        """`-4` and `-6` become the field, without a note."""
+        imported = read_nagios(host() + service(f"check_pop!-H b.example {option}"))
+        [found] = targets(imported).values()
+        assert found.family == family
+        assert not list(imported.notes)
+
+    @pytest.mark.parametrize(
         ("command", "said"),
         [
             ("check_tcp!25", "check_tcp at port 25 is not imported"),

@@ -9,11 +9,12 @@ from ipaddress import ip_address
 import pytest
 
 from popwatch.decisions.own_network import LEAST_TARGETS
+from popwatch.model.fields import Family
 from popwatch.prober.dns_messages import Kind
 from popwatch.prober.lookups import AT_ONCE, BEGUN_PER_SECOND, LOOKUP_SECONDS, REPEATED_PER_SECOND, Lookups, Pace
 from popwatch.prober.lookups import Question as Asked
 from popwatch.prober.name_servers import NameServers, read_hosts, read_resolv_conf
-from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, KeptAnswers, LookupResult, Resolver
+from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, KeptAnswers, LookupResult, Name, Resolver
 
 SERVERS = (("192.0.2.53", 53), ("192.0.2.54", 53))
 SERVFAIL, NXDOMAIN = 2, 3
@@ -28,7 +29,7 @@ class Names:
 
     answers: Mapping[str, Answer]
     ipv6: bool = False
-    family: Kind | None = None
+    family: Family = Family.ANY
     search: tuple[str, ...] = ()
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dead: set[int] = field(default_factory=set)
@@ -40,26 +41,25 @@ class Names:
         self.resolver = Resolver(
             name_servers=lambda: NameServers(SERVERS, self.search),
             hosts=lambda: self.hosts,
-            family=self.family,
             clock=lambda: self.now,
         )
 
     def run(self, hosts: Iterable[str]) -> dict[str, LookupResult]:
         """One run: all hosts as soon as they may begin. Each result as it came."""
         lookups, found = Lookups(self.resolver, ipv6=self.ipv6), {}
-        waiting = list(hosts)
-        for host in list(waiting):
-            known = lookups.known(host)
+        waiting = [Name(host, self.family) for host in hosts]
+        for name in list(waiting):
+            known = lookups.known(name)
             if known:
-                found[host] = known
-                waiting.remove(host)
+                found[name.host] = known
+                waiting.remove(name)
         wanted = len(found) + len(waiting)
         while len(found) < wanted:
             while waiting and lookups.may_begin(self.now):
                 lookups.begin(waiting.pop(0), self.now)
             for server, question in list(lookups.sends(self.now)):
                 self.answer(lookups, server, question)
-            found |= {result.host: result for result in lookups.results()}
+            found |= {result.name.host: result for result in lookups.results()}
             due = lookups.next_due(self.now)
             begin = lookups.next_begin(self.now) if waiting else float("inf")
             self.now = max(self.now + 0.001, min(due, begin)) if len(found) < wanted else self.now
@@ -113,15 +113,34 @@ def test_both_families_with_a_route() -> None:
     assert names.run(["pop.test"])["pop.test"].addresses == ("2001:db8::1", "192.0.2.1")
 
 
-@pytest.mark.parametrize("family", [Kind.A, Kind.AAAA])
-def test_one_family_on_request(family: Kind) -> None:
-    """Only addresses of that family are asked for, also in the hosts file."""
+@pytest.mark.parametrize("ipv6", [True, False])
+@pytest.mark.parametrize("family", [Family.IPV4, Family.IPV6])
+def test_one_family_on_request(family: Family, ipv6: bool) -> None:
+    """Only addresses of that family are asked for, also in the hosts file, and without a route for IPv6."""
     both = ("192.0.2.1", "2001:db8::1")
-    names = Names({"pop.test": list(both)}, family=family, ipv6=True, hosts={"listed.test": both})
+    names = Names({"pop.test": list(both)}, family=family, ipv6=ipv6, hosts={"listed.test": both})
     found = names.run(["pop.test", "listed.test"])
-    assert set(names.kinds()) == {family}
-    expected = both[:1] if family is Kind.A else both[1:]
+    assert names.kinds() == [Kind.A if family is Family.IPV4 else Kind.AAAA]
+    expected = both[:1] if family is Family.IPV4 else both[1:]
     assert found["pop.test"].addresses == found["listed.test"].addresses == expected
+
+
+def test_a_name_without_addresses_of_its_family() -> None:
+    """The name exists, and the outcome says which addresses it lacks. The other family's answer is not used."""
+    names = Names({"pop.test": ["192.0.2.1"]}, ipv6=True)
+    assert names.run(["pop.test"])["pop.test"].addresses
+    names.family = Family.IPV6
+    found = names.run(["pop.test"])["pop.test"]
+    assert (found.addresses, found.reason) == ((), "no-address-record")
+    assert found.detail == "pop.test has no IPv6 address, and no other may be used (`family`)."
+
+
+def test_a_final_dot_means_no_search_domain() -> None:
+    """With the dot the name as it is, and only that; without it, what the monitor's own search domains make of it."""
+    names = Names({"nosuch.example.corp.test": ["192.0.2.1"]}, search=("corp.test",))
+    found = names.run(["nosuch.example.", "nosuch.example"])
+    assert found["nosuch.example."].reason == "no-such-name"
+    assert found["nosuch.example"].addresses == ("192.0.2.1",)
 
 
 def test_a_server_that_drops_aaaa_costs_half_a_second() -> None:
@@ -171,7 +190,7 @@ def test_the_name_server_that_answered_is_asked_first() -> None:
     lookups = Lookups(names.resolver, ipv6=False)
     for host, now in (("one.test", 0.0), ("one.test", 0.3), ("two.test", 0.4)):
         if now != 0.3:
-            lookups.begin(host, now)
+            lookups.begin(Name(host), now)
         for server, question in list(lookups.sends(now)):
             names.answer(lookups, server, question)
     assert [(server, name) for _, server, name, _ in names.asked] == [(0, "one.test"), (1, "one.test"), (1, "two.test")]
@@ -321,12 +340,12 @@ def test_a_clock_that_is_set_back_ends_kept_answers() -> None:
     """An answer from the future has no age."""
     now = 1_000.0
     kept = KeptAnswers(lambda: now)
-    kept.keep("pop.test", ("192.0.2.1",))
+    kept.keep(Name("pop.test"), ("192.0.2.1",))
     now = 900.0
-    assert kept.find("pop.test", KEPT_SECONDS) is None
+    assert kept.find(Name("pop.test"), KEPT_SECONDS) is None
     kept.forget_old()
     now = 1_000.0
-    assert kept.find("pop.test", KEPT_SECONDS) is None
+    assert kept.find(Name("pop.test"), KEPT_SECONDS) is None
 
 
 @pytest.mark.parametrize(
@@ -341,7 +360,7 @@ def test_a_reply_to_another_question_is_ignored(change: object, name: str) -> No
     assert callable(change), name
     names = Names({"pop.test": ["192.0.2.1"]})
     lookups = Lookups(names.resolver, ipv6=False)
-    lookups.begin("pop.test", 0.0)
+    lookups.begin(Name("pop.test"), 0.0)
     [(server, question)] = lookups.sends(0.0)
     if question.number == 0xFFFF:
         pytest.skip("the number was drawn")

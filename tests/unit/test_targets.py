@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, Field, TlsMode
+from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, Family, Field, TlsMode
 from popwatch.model.targets import LARGEST_ITEM, POLICY_FIELDS, Policy, Target, carried, parse_target
 
 
@@ -58,7 +58,7 @@ def test_implicit_tls_has_its_own_port() -> None:
     ("written", "host"),
     [
         ("POP.Example.NET", "pop.example.net"),
-        ("pop.example.net.", "pop.example.net"),
+        ("POP.example.net.", "pop.example.net."),
         ("10.200.50.11", "10.200.50.11"),
         ("[2001:db8::0:1]", "2001:db8::1"),
         ("büro.example", "xn--bro-hoa.example"),
@@ -70,6 +70,31 @@ def test_hosts(written: str, host: str) -> None:
     """IPv4, IPv6 in brackets or not, names in any case, internationalized names."""
     assert parse(host=written).host == host
     assert not parse(host=written).problems
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("pop.example.net.", "pop.example.net"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("pop.example.net", "pop.example.net"),
+        ("192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_the_name_in_a_certificate(host: str, name: str) -> None:
+    """It has no final dot and no zone: the zone is of this machine, and a certificate cannot name it."""
+    assert parse(host=host).tls_name == name
+    assert parse(tls_name=host).tls_name == name
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::1", "fe80::1%eth0", "pop.example.net", "7.example"])
+@pytest.mark.parametrize("family", [*Family, "IPv4"])
+def test_an_address_of_another_family_is_a_problem_of_the_field(host: str, family: str) -> None:
+    """Only for addresses: which families a name has is for the DNS to say."""
+    contradicts = (":" in host and family in ("ipv4", "IPv4")) or (host == "192.0.2.7" and family == "ipv6")
+    found = parse(host=host, family=family).problems
+    assert [problem.field for problem in found] == (["family"] if contradicts else [])
+    assert all(f"and {host} is not an IPv" in problem.explanation for problem in found)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +114,7 @@ def test_hosts_that_are_not_hosts(written: str) -> None:
         ("port", 110.5),
         ("port", True),
         ("tls", "ssl"),
+        ("family", "ipv5"),
         ("verify_tls", "maybe"),
         ("max_test_seconds", 61),
         ("max_test_seconds", "nan"),

@@ -1,6 +1,5 @@
 """`popwatch test`: tests from this machine, without AWS, with the same prober as the function's."""
 
-import ipaddress
 import json
 import sys
 from datetime import UTC, datetime
@@ -13,14 +12,12 @@ from click.core import ParameterSource
 from popwatch import __version__
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Problem, Target, parse_target
-from popwatch.prober.dns_messages import Kind
-from popwatch.prober.loop import Prober, probe
-from popwatch.prober.resolver import Resolver
+from popwatch.prober.loop import probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
 
-OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout"}
+OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout", "family": "-4 or -6"}
 """Options whose name differs from that of their field."""
 
 FOR_FILES = {"file", "as_json", "in_flight"}
@@ -51,8 +48,8 @@ Examples:
 )
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
 @click.option("-t", "--timeout", type=float, default=10, show_default=True, help="Seconds for the whole test, 1 to 60.")
-@click.option("-4", "family", flag_value="4", help="Use IPv4 only.")
-@click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
+@click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
+@click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as a line of JSON.")
 @click.option(
     "--file",
@@ -109,7 +106,7 @@ def test(
     if file:
         sys.exit(test_file(file, in_flight, as_json=as_json))
     target, thresholds = _target(options), _thresholds(options)
-    outcome = probe(target, Prober(resolver=_resolver(options["family"], target.host)))
+    outcome = probe(target)
     now = datetime.now(UTC)
     if plugin:
         result = plugin_result(target, outcome, thresholds, now)
@@ -154,6 +151,7 @@ def _target(options: dict[str, Any]) -> Target:
         "ca_pem": options["ca"].read_text(errors="replace") if options["ca"] else None,
         "greeting": list(options["greeting"]),
         "check_quit": not options["no_quit"],
+        "family": options["family"],
         "max_test_seconds": options["timeout"],
     }
     target = parse_target({name: value for name, value in fields.items() if value is not None})
@@ -180,18 +178,6 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
         refused=options["refuse"],
         mismatch=options["mismatch"],
     )
-
-
-def _resolver(family: str | None, host: str) -> Resolver:
-    """A resolver for addresses of one family. Raises click.UsageError for an address of the other family."""
-    try:
-        version = str(ipaddress.ip_address(host).version)
-    except ValueError:
-        version = family or ""
-    if family and version != family:
-        raise click.UsageError(f"{host} is not an IPv{family} address: leave out -{family}.")
-    kinds = {"4": Kind.A, "6": Kind.AAAA}
-    return Resolver(family=kinds[family] if family else None)
 
 
 def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from popwatch.model.fields import TlsMode
+from popwatch.model.fields import Family, TlsMode
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.importers.conversion import (
     DELAYS,
@@ -41,6 +41,8 @@ LONG = {
     "sni=": "sni", "escape": "E",
 }  # fmt: skip
 """The options of check_tcp (monitoring-plugins 2.4); the long ones with the letter of the short one."""
+
+FAMILIES = {"4": Family.IPV4, "6": Family.IPV6}
 
 IDENTITY = {"host_name", "use", "name", "register", "display_name", "contact_groups"}
 KNOWN_IN_HOST = IDENTITY | {"address", "alias", "hostgroups"}
@@ -184,7 +186,9 @@ class Services:
             fields["tls_name"] = given["sni"]
         if greetings := [text for text in expected if "+OK" not in text]:
             fields["greeting"] = greetings
-        for letter in given.keys() & set("wcsqrMmd46"):
+        for letter in given.keys() & FAMILIES.keys():
+            fields["family"] = FAMILIES[letter].value
+        for letter in given.keys() & set("wcsqrMmd"):
             self._notes.add(line, f"The option -{letter} has no equivalent.")
         return fields
 

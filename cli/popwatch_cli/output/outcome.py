@@ -21,7 +21,7 @@ ADVICE = {
     "forbidden-address": "Give the server's own address; on a laptop, deploy with AllowLocalTargets=true.",
     "no-ipv6-route": "Give the server an IPv4 address, or test from a network with IPv6.",
     "no-such-name": "Check the spelling of the name.",
-    "no-address-record": "The name exists, but has no A or AAAA record.",
+    "no-address-record": "The name exists, but has no such record (A for IPv4, AAAA for IPv6).",
     "dns-failure": "The name servers, or those of the name's zone, failed: try again, or ask another one.",
     "dns-timed-out": "The name servers, or those of the name's zone, did not answer in time.",
     "no-greeting": "A TLS server waits for the client: is this a port for implicit TLS (--tls implicit)?",

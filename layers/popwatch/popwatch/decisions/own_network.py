@@ -105,4 +105,4 @@ def network_of(target: Target, outcome: Outcome) -> str:
 
 def domain_of(host: str) -> str:
     """The last two labels of a name: what its owner usually registered."""
-    return ".".join(host.split(".")[-2:])
+    return ".".join(host.removesuffix(".").split(".")[-2:])

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from popwatch.model.text import clean
 from popwatch.model.windows import parse_timezone
@@ -32,12 +33,31 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 """The interface in `fe80::1%eth0`; Linux allows its name 15 characters."""
 
 
+Member = TypeVar("Member", bound=StrEnum)
+
+
 class TlsMode(StrEnum):
     """How TLS is used: not at all, from the first byte (RFC 8314 section 3.1), or after STLS (RFC 2595 section 4)."""
 
     NONE = "none"
     IMPLICIT = "implicit"
     STARTTLS = "starttls"
+
+
+class Family(StrEnum):
+    """Which addresses of a host are tested."""
+
+    ANY = "any"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+    def includes(self, address: str) -> bool:
+        """Whether an IP address is of this family."""
+        return self is Family.ANY or (self is Family.IPV6) == (":" in address)
+
+
+FAMILY_NAMES = {Family.ANY: "IP", Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+"""The families as people write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +189,14 @@ def _boolean(value: object) -> bool:
     raise ValueError(f"{quote(value)} is neither true nor false")
 
 
-def _tls(value: object) -> TlsMode:
-    try:
-        return TlsMode(str(value).strip().lower())
-    except ValueError:
-        raise ValueError(f"{quote(value)} is not one of none, implicit, starttls") from None
+def _one_of(members: type[Member]) -> Callable[[object], Member]:
+    def parse(value: object) -> Member:
+        try:
+            return members(str(value).strip().lower())
+        except ValueError:
+            raise ValueError(f"{quote(value)} is not one of {', '.join(members)}") from None
+
+    return parse
 
 
 def _host(value: object) -> str:
@@ -183,23 +206,36 @@ def _host(value: object) -> str:
     address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     # Fast path: most hosts are names, and the exception that ip_address raises for a name is slow.
     if ":" not in address and not address.rpartition(".")[2].isdigit():
-        return _domain_name(address.removesuffix("."))
+        return _domain_name(address)
     try:
         found = str(ipaddress.ip_address(address))
     except ValueError:
-        return _domain_name(address.removesuffix("."))
+        return _domain_name(address)
     _, has_scope, scope = found.partition("%")
     if has_scope and not _SCOPE.fullmatch(scope):
         raise ValueError(f"{quote(scope)} is not the name of a network interface")
     return found
 
 
+def certificate_name(host: str) -> str:
+    """The name of a host as SNI and certificates have it: without the final dot (RFC 6066 section 3) or the zone.
+
+    A zone such as `%eth0` is of the machine that connects (RFC 4007 section 11.2).
+    """
+    return host.partition("%")[0].removesuffix(".")
+
+
+def _tls_name(value: object) -> str:
+    return certificate_name(_host(value))
+
+
 def _domain_name(text: str) -> str:
+    """A name in lower case; a final dot is kept, since it means that no search domain is tried (resolv.conf(5))."""
     if ":" in text:
         raise ValueError(f"{quote(text)} is not an IPv6 address; a port goes into the field `port`")
     name = text if text.isascii() else _to_ascii(text)
-    labels = name.split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    labels = name.removesuffix(".").split(".")
+    if len(name.removesuffix(".")) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(f"{quote(text)} is neither a domain name nor an IP address")
     if labels[-1].isdigit():
         raise ValueError(f"{quote(text)} is not an IPv4 address: it needs four numbers from 0 to 255")
@@ -243,14 +279,15 @@ _TEMPLATE = "a template, see alerts.md"
 FIELDS = (
     Field("target_id", "string", "required", "1 to 128 characters", "mail-berlin", "Key of the item: your own name for the server.", _id),
     Field("name", "string", "`target_id`", "up to 100 characters", "Mail, Berlin", "The name shown to people.", _string(100)),
-    Field("host", "string", "required", "IPv4, IPv6 or domain name", "pop.example.net", "The server. Internationalized names are accepted (RFC 5891).", _host),
+    Field("host", "string", "required", "IPv4, IPv6 or domain name", "pop.example.net", "The server. Internationalized names are accepted (RFC 5891). A final dot means that the name is complete: no search domain is tried.", _host),
     Field("port", "number", "110; 995 with `tls: implicit`", "1 to 65535", "110", "TCP port.", _whole(1, 65535)),
-    Field("tls", "enumeration", "none", "none, implicit, starttls", "implicit", "TLS from the first byte (`implicit`, RFC 8314) or after STLS (`starttls`, RFC 2595).", _tls),
+    Field("tls", "enumeration", "none", "none, implicit, starttls", "implicit", "TLS from the first byte (`implicit`, RFC 8314) or after STLS (`starttls`, RFC 2595).", _one_of(TlsMode)),
     Field("verify_tls", "boolean", "true", "true, false", "false", "Check the certificate's chain, dates and name.", _boolean),
-    Field("tls_name", "string", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _host),
+    Field("tls_name", "string", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _tls_name),
     Field("ca_pem", "string", "the public root CAs", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
     Field("greeting", "string or list", "none", "each up to 100 characters", "READY", "Other prefixes of a greeting to accept beside `+OK`, for proprietary servers.", _strings(100)),
     Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
+    Field("family", "enumeration", "any", "any, ipv4, ipv6", "ipv4", "Use addresses of this family only.", _one_of(Family)),
     Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),
     Field("max_test_seconds", "number", "10", "1 to 60", "5", "One deadline for the whole test, DNS and TLS included.", _decimal(1, 60)),
     Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up.", _whole(10, 86_400)),

@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, tzinfo
 
-from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME, TlsMode, as_list, is_blank, quote
+from popwatch.model.fields import (
+    DEFAULTS_ID,
+    FAMILY_NAMES,
+    FIELDS_BY_NAME,
+    Family,
+    TlsMode,
+    as_list,
+    certificate_name,
+    is_blank,
+    quote,
+)
 from popwatch.model.interventions import Acknowledgement, Silence, parse_acknowledgement, parse_silence
 from popwatch.model.text import clean
 from popwatch.model.windows import Window, parse_window
@@ -90,6 +100,7 @@ class Target:
     ca_pem: str = field(default="", repr=False)
     greeting: tuple[str, ...] = ()
     check_quit: bool = True
+    family: Family = Family.ANY
     all_addresses: bool = False
     max_test_seconds: float = 10.0
     policy: Policy = DEFAULT_POLICY
@@ -143,6 +154,7 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
         problems.append(
             Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
         )
+    _check_family(values, problems)
     _parse_timed(values, problems)
     return _build(values, tuple(problems), item, _known(own, own_oversized))
 
@@ -198,6 +210,16 @@ def _unusable(name: str, error: ValueError, origin: str = "") -> Problem:
     return Problem(name, f"The field `{name}`{origin} cannot be used: {clean(str(error), EXPLAINED)}.")
 
 
+def _check_family(values: Mapping[str, object], problems: list[Problem]) -> None:
+    """Refuse a family of which the host, an address, is not; it is easily a default for all that is meant for names."""
+    family, host = values.get("family", Family.ANY), str(values.get("host", ""))
+    assert isinstance(family, Family)
+    is_literal = ":" in host or host.rpartition(".")[2].isdigit()  # no name ends with a number
+    if is_literal and not family.includes(host):
+        error = ValueError(f"it is {family}, and {host} is not an {FAMILY_NAMES[family]} address")
+        problems.append(_unusable("family", error))
+
+
 def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
     """Parse the fields that hold times: last, as times without an offset are in the target's `timezone`."""
     if values.keys().isdisjoint(("maintenance", "silence", "acknowledged")):
@@ -228,12 +250,12 @@ def _build(
     target_id = item.get("target_id", "")
     target_id = target_id if isinstance(target_id, str) else quote(target_id)
     policy = {name: values.pop(name) for name in POLICY_FIELDS.intersection(values)}
-    host = values.get("host", "")
+    host = str(values.get("host", ""))
     built_in = {
         "target_id": target_id,
         "name": values.get("name") or clean(target_id, 100),
         "host": host,
-        "tls_name": host,
+        "tls_name": certificate_name(host),
     }
     if values.get("tls") is TlsMode.IMPLICIT:
         built_in["port"] = 995  # RFC 8314 section 3.1

@@ -15,8 +15,9 @@ from functools import partial
 from itertools import count
 
 from popwatch.decisions.own_network import LEAST_NETWORKS, LEAST_TARGETS, domain_of
+from popwatch.model.fields import FAMILY_NAMES, Family
 from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, Kind, Reply, encode_name, question, read_reply
-from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, LookupResult, Resolver
+from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, LookupResult, Name, Resolver
 
 BEGUN_PER_SECOND, REPEATED_PER_SECOND, AT_ONCE = 600.0, 300.0, 20
 """Questions a second, and how many may be sent at once. Together they stay below 1,024 in any second."""
@@ -71,7 +72,7 @@ class Pace:
 class _Lookup:
     """The lookup of a host: the names still to be tried, the open questions, and what was found so far."""
 
-    host: str
+    wanted: Name
     candidates: deque[str]
     kept: bool
     name: bytes = b""
@@ -112,8 +113,11 @@ class Lookups:
         self._kept, self._hosts = resolver.kept, resolver.read_hosts()
         self.name_servers = resolver.read_name_servers()
         self._kept.forget_old()
-        self._family = resolver.family
-        self._kinds = (resolver.family,) if resolver.family else (Kind.A, Kind.AAAA) if ipv6 else (Kind.A,)
+        self._kinds = {
+            Family.ANY: (Kind.A, Kind.AAAA) if ipv6 else (Kind.A,),
+            Family.IPV4: (Kind.A,),
+            Family.IPV6: (Kind.AAAA,),
+        }
         self._open: dict[int, Question] = {}
         self._timers: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
@@ -124,43 +128,44 @@ class Lookups:
         self._server = 0
         # Only names with a kept answer show whether the name servers fail: others may be zones that are out of order.
         self._kept_begun = 0
-        self._failing: dict[str, _Lookup] = {}
-        self._stood_in: set[str] = set()
+        self._failing: dict[Name, _Lookup] = {}
+        self._stood_in: set[Name] = set()
 
     @property
     def under_way(self) -> bool:
         """Whether a question is open."""
         return bool(self._open)
 
-    def known(self, host: str) -> LookupResult | None:
+    def known(self, name: Name) -> LookupResult | None:
         """The addresses of a host that need no question: from the hosts file, or from an answer that is still fresh."""
-        listed = tuple(it for it in self._hosts.get(host.lower().removesuffix("."), ()) if self._is_wanted(it))
-        if listed:
-            return LookupResult(host, listed)
-        answer = self._kept.find(host, FRESH_SECONDS)
-        return LookupResult(host, answer[1]) if answer else None
+        listed = self._hosts.get(name.host.lower().removesuffix("."), ())
+        wanted = tuple(address for address in listed if name.family.includes(address))
+        if wanted:
+            return LookupResult(name, wanted)
+        answer = self._kept.find(name, FRESH_SECONDS)
+        return LookupResult(name, answer[1]) if answer else None
 
-    def has_kept(self, host: str) -> bool:
+    def has_kept(self, name: Name) -> bool:
         """Whether there is a kept answer of a host."""
-        return self._kept.find(host, KEPT_SECONDS) is not None
+        return self._kept.find(name, KEPT_SECONDS) is not None
 
     def may_begin(self, now: float) -> bool:
         """Whether a lookup may begin now without exceeding the rate."""
-        return self._begin_pace.allows(now, len(self._kinds))
+        return self._begin_pace.allows(now, len(self._kinds[Family.ANY]))
 
     def next_begin(self, now: float) -> float:
         """When to ask again whether a lookup may begin."""
         return self._begin_pace.next_time(now)
 
-    def begin(self, host: str, now: float) -> None:
+    def begin(self, name: Name, now: float) -> None:
         """Begin the lookup of a host that is not known."""
-        kept = self.has_kept(host)
-        lookup = _Lookup(host, deque(self.name_servers.candidates(host)), kept)
+        kept = self.has_kept(name)
+        lookup = _Lookup(name, deque(self.name_servers.candidates(name.host)), kept)
         self._at(now + LOOKUP_SECONDS, partial(self._time_out, lookup))
         if kept:
             self._kept_begun += 1
             self._at(now + SILENT_SECONDS, partial(self._note_silent, lookup))
-        self._begin_pace.count(len(self._kinds))
+        self._begin_pace.count(len(self._kinds[name.family]))
         self._ask_next(lookup, now, self._first)
 
     def sends(self, now: float) -> Iterator[tuple[int, Question]]:
@@ -208,9 +213,6 @@ class Lookups:
         results, self._results = self._results, []
         return results
 
-    def _is_wanted(self, address: str) -> bool:
-        return self._family is None or (":" in address) == (self._family is Kind.AAAA)
-
     def _at(self, due: float, action: Callable[[float], None]) -> None:
         heapq.heappush(self._timers, (due, next(self._order), action))
 
@@ -225,15 +227,15 @@ class Lookups:
                 continue
             lookup.found.clear()
             lookup.asked.clear()
-            for kind in self._kinds:
+            for kind in self._kinds[lookup.wanted.family]:
                 self._ask(lookup, kind, queue)
             return
         if lookup.failure:
             self._end_failed(lookup, now)
         elif lookup.exists:
-            self._end_without(lookup, "no-address-record", f"{lookup.host} has no address.")
+            self._end_without(lookup, "no-address-record", _no_address(lookup.wanted))
         else:
-            self._end_without(lookup, "no-such-name", f"There is no name {lookup.host}.")
+            self._end_without(lookup, "no-such-name", f"There is no name {lookup.wanted.host}.")
 
     def _ask(self, lookup: _Lookup, kind: Kind, queue: deque[Question]) -> None:
         number = secrets.randbelow(1 << 16)
@@ -291,7 +293,7 @@ class Lookups:
                 lookup.waits_for_other = True
                 self._at(now + OTHER_FAMILY_SECONDS, partial(self._end_found, lookup))
         elif not lookup.open:
-            if self._family is None and lookup.asked == lookup.found.keys() == {Kind.A}:
+            if lookup.wanted.family is Family.ANY and lookup.asked == lookup.found.keys() == {Kind.A}:
                 self._ask(lookup, Kind.AAAA, self._repeated)
             else:
                 self._ask_next(lookup, now, self._repeated)
@@ -299,13 +301,13 @@ class Lookups:
     def _end_found(self, lookup: _Lookup, _: float) -> None:
         if not lookup.ended:
             addresses = (*lookup.found.get(Kind.AAAA, ()), *lookup.found.get(Kind.A, ()))
-            self._kept.keep(lookup.host, addresses)
-            self._end(lookup, LookupResult(lookup.host, addresses))
+            self._kept.keep(lookup.wanted, addresses)
+            self._end(lookup, LookupResult(lookup.wanted, addresses))
 
     def _end_without(self, lookup: _Lookup, reason: str, detail: str) -> None:
         """A name server says that there is no address: that is an answer, and ends what was kept."""
-        self._kept.forget(lookup.host)
-        self._end(lookup, LookupResult(lookup.host, (), reason, detail))
+        self._kept.forget(lookup.wanted)
+        self._end(lookup, LookupResult(lookup.wanted, (), reason, detail))
 
     def _end_failed(self, lookup: _Lookup, now: float) -> None:
         """The name servers failed. With a kept answer, its time tells whether they fail for most names."""
@@ -318,30 +320,36 @@ class Lookups:
         """The time of a lookup is over, or no more can come of it."""
         self._note_silent(lookup, now)
         reason, detail = lookup.failure or ("dns-timed-out", "The name servers did not answer.")
-        self._end(lookup, LookupResult(lookup.host, (), reason, detail))
+        self._end(lookup, LookupResult(lookup.wanted, (), reason, detail))
 
     def _note_silent(self, lookup: _Lookup, _: float) -> None:
         """A name that was answered before has no answer. If that is so for most of them, kept answers stand in."""
         if lookup.ended or not lookup.kept:
             return
-        self._failing[lookup.host] = lookup
+        self._failing[lookup.wanted] = lookup
         number = len(self._failing) + len(self._stood_in)
         if number < LEAST_TARGETS or 2 * number <= self._kept_begun:
             return
-        if len({domain_of(host) for host in (*self._failing, *self._stood_in)}) < LEAST_NETWORKS:
+        if len({domain_of(name.host) for name in (*self._failing, *self._stood_in)}) < LEAST_NETWORKS:
             return
         if not self._stood_in:
             _log.warning("The name servers fail for most names: addresses of up to two minutes ago are used.")
         for silent in list(self._failing.values()):
-            answer = self._kept.find(silent.host, KEPT_SECONDS)
+            answer = self._kept.find(silent.wanted, KEPT_SECONDS)
             if answer:
-                self._stood_in.add(silent.host)
-                self._end(silent, LookupResult(silent.host, answer[1], age_seconds=answer[0]))
+                self._stood_in.add(silent.wanted)
+                self._end(silent, LookupResult(silent.wanted, answer[1], age_seconds=answer[0]))
 
     def _end(self, lookup: _Lookup, result: LookupResult) -> None:
         if lookup.ended:
             return
         lookup.ended = True
         self._close_all(lookup)
-        self._failing.pop(lookup.host, None)
+        self._failing.pop(lookup.wanted, None)
         self._results.append(result)
+
+
+def _no_address(name: Name) -> str:
+    if name.family is Family.ANY:
+        return f"{name.host} has no address."
+    return f"{name.host} has no {FAMILY_NAMES[name.family]} address, and no other may be used (`family`)."

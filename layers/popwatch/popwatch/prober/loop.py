@@ -24,8 +24,8 @@ from popwatch.prober.addresses import MOST_ADDRESSES, AddressGroup, HasRoute, is
 from popwatch.prober.lookup_sockets import LookupSockets
 from popwatch.prober.lookups import Lookups
 from popwatch.prober.poller import make_poller
-from popwatch.prober.probe import Probe
-from popwatch.prober.resolver import LookupResult, Resolver
+from popwatch.prober.probe import Probe, name_of
+from popwatch.prober.resolver import LookupResult, Name, Resolver
 
 MOST_IN_FLIGHT = 900
 """Tests at once; Lambda allows 1,024 descriptors, and AWS's clients, the log and second addresses need some."""
@@ -122,8 +122,8 @@ class _Loop:
         self._timers: list[tuple[float, int, weakref.ref[Probe]]] = []
         self._order = count()
         self._waits_for_names = False
-        self._waiting: defaultdict[str, list[Probe]] = defaultdict(list)
-        self._resolved: dict[str, LookupResult] = {}
+        self._waiting: defaultdict[Name, list[Probe]] = defaultdict(list)
+        self._resolved: dict[Name, LookupResult] = {}
         self._arrivals: Arrivals = []
         self._groups: dict[Probe, AddressGroup] = {}
         self._postponed: deque[tuple[str, AddressGroup]] = deque()
@@ -184,16 +184,16 @@ class _Loop:
         """Call `probe.on_timer` at a time of the monotonic clock."""
         heapq.heappush(self._timers, (due, next(self._order), weakref.ref(probe)))
 
-    def look_up(self, host: str, probe: Probe) -> None:
+    def look_up(self, name: Name, probe: Probe) -> None:
         """Resolve a name once for all targets of the run that have it."""
-        result = self._resolved.get(host) or self._lookups.known(host)
+        result = self._resolved.get(name) or self._lookups.known(name)
         if result:
             probe.resolved(result)
             return
-        self._waiting[host].append(probe)
-        if len(self._waiting[host]) == 1:
+        self._waiting[name].append(probe)
+        if len(self._waiting[name]) == 1:
             self._waits_for_names = True
-            self._lookups.begin(host, time.monotonic())
+            self._lookups.begin(name, time.monotonic())
 
     def allows(self, address: str) -> bool:
         """Whether an address may be connected to. The very address that is then used is checked."""
@@ -222,9 +222,10 @@ class _Loop:
         return len(self._probes) < self._in_flight and len(self._by_descriptor) < self._in_flight
 
     def _queue(self, target: Target) -> None:
-        if not target.host or target.problems or is_address(target.host) or self._lookups.known(target.host):
+        name = name_of(target)
+        if not target.host or target.problems or is_address(target.host) or self._lookups.known(name):
             self._known.append(target)
-        elif self._lookups.has_kept(target.host):
+        elif self._lookups.has_kept(name):
             self._kept.append(target)
         else:
             self._unknown.append(target)
@@ -236,7 +237,8 @@ class _Loop:
         queue = self._kept or self._unknown
         if not queue:
             return None
-        under_way = queue[0].host in self._resolved or queue[0].host in self._waiting
+        name = name_of(queue[0])
+        under_way = name in self._resolved or name in self._waiting
         return queue.popleft() if under_way or self._lookups.may_begin(time.monotonic()) else None
 
     def _next_launch(self) -> float:
@@ -295,8 +297,8 @@ class _Loop:
 
     def _take_lookup_results(self) -> None:
         for result in self._lookup_sockets.advance(time.monotonic()):
-            self._resolved[result.host] = result
-            for probe in self._waiting.pop(result.host, []):
+            self._resolved[result.name] = result
+            for probe in self._waiting.pop(result.name, []):
                 self._call(probe, probe.resolved, result)
 
     def _fire_timers(self) -> None:

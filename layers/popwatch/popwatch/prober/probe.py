@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from popwatch.model.fields import TlsMode
+from popwatch.model.fields import Family, TlsMode
 from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Problem, Target
 from popwatch.model.text import clean
@@ -20,7 +20,7 @@ from popwatch.prober import timestamps
 from popwatch.prober.addresses import interleave, is_address, sockaddr
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
-from popwatch.prober.resolver import LookupResult
+from popwatch.prober.resolver import LookupResult, Name
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
 
 STAGGER_SECONDS = 0.25
@@ -64,6 +64,11 @@ _TIMEOUTS = {
 }
 
 
+def name_of(target: Target) -> Name:
+    """What is looked up for a target."""
+    return Name(target.host, target.family)
+
+
 class Loop(Protocol):
     """What a probe needs of the loop that runs it."""
 
@@ -79,7 +84,7 @@ class Loop(Protocol):
     def wake_at(self, due: float, probe: "Probe") -> None:
         """Call `probe.on_timer` at a time of the monotonic clock."""
 
-    def look_up(self, host: str, probe: "Probe") -> None:
+    def look_up(self, name: Name, probe: "Probe") -> None:
         """Call `probe.resolved` with the addresses of the name."""
 
     def has_route(self, address: str, port: int) -> bool:
@@ -150,7 +155,7 @@ class Probe:
         if self._single_address:
             self._connect_to((self._single_address,))
         else:
-            self._loop.look_up(self.target.host, self)
+            self._loop.look_up(name_of(self.target), self)
 
     def resolved(self, result: LookupResult) -> None:
         """The lookup of the name has ended."""
@@ -241,7 +246,8 @@ class Probe:
         if self._addresses:
             self._connect_next()
         else:
-            advice = "It has only IPv6 addresses, and there is no route for IPv6 from here (a VPC can give one)."
+            only = "Only IPv6 is to be used" if self.target.family is Family.IPV6 else "It has only IPv6 addresses"
+            advice = f"{only}, and there is no route for IPv6 from here (a VPC can give one)."
             self._fields["address"] = allowed[0]
             self._end(ErrorCode.CANNOT_CONNECT, "no-ipv6-route", advice)
 

@@ -7,8 +7,9 @@ monotonic clock may stand still with it.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from popwatch.prober.dns_messages import Kind
+from popwatch.model.fields import Family
 from popwatch.prober.name_servers import Hosts, NameServers, system_hosts, system_name_servers
 
 FRESH_SECONDS = 50.0
@@ -18,6 +19,13 @@ KEPT_SECONDS = 120.0
 """For so long an answer is kept, to stand in for name servers that fail."""
 
 
+class Name(NamedTuple):
+    """What is looked up: the addresses of a host, of one family or of both."""
+
+    host: str
+    family: Family = Family.ANY
+
+
 @dataclass(frozen=True, slots=True)
 class LookupResult:
     """The addresses of a host, or the reason why there are none.
@@ -25,7 +33,7 @@ class LookupResult:
     `age_seconds` is the age of a kept answer that stands in for name servers that failed, else None.
     """
 
-    host: str
+    name: Name
     addresses: tuple[str, ...] = ()
     reason: str = ""
     detail: str = ""
@@ -37,19 +45,19 @@ class KeptAnswers:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._answers: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._answers: dict[Name, tuple[float, tuple[str, ...]]] = {}
 
-    def keep(self, host: str, addresses: tuple[str, ...]) -> None:
+    def keep(self, name: Name, addresses: tuple[str, ...]) -> None:
         """Keep an answer that has just come."""
-        self._answers[host] = self._clock(), addresses
+        self._answers[name] = self._clock(), addresses
 
-    def forget(self, host: str) -> None:
+    def forget(self, name: Name) -> None:
         """Forget a name of which a name server has said that it has no addresses."""
-        self._answers.pop(host, None)
+        self._answers.pop(name, None)
 
-    def find(self, host: str, within: float) -> tuple[float, tuple[str, ...]] | None:
+    def find(self, name: Name, within: float) -> tuple[float, tuple[str, ...]] | None:
         """The age in seconds and the addresses of an answer that is not older than `within`."""
-        answer = self._answers.get(host)
+        answer = self._answers.get(name)
         if answer is None:
             return None
         age = self._clock() - answer[0]
@@ -57,24 +65,20 @@ class KeptAnswers:
 
     def forget_old(self) -> None:
         """Forget what is too old to be used, so that names that are no longer tested take no memory."""
-        for host in list(self._answers):
-            if not self.find(host, KEPT_SECONDS):
-                self.forget(host)
+        for name in list(self._answers):
+            if not self.find(name, KEPT_SECONDS):
+                self.forget(name)
 
 
 class Resolver:
-    """How names are resolved: by which name servers and hosts file, both read anew for each run, and kept answers.
-
-    With `family` only addresses of that kind are looked up.
-    """
+    """How names are resolved: by which name servers and hosts file, both read anew for each run, and kept answers."""
 
     def __init__(
         self,
         *,
         name_servers: Callable[[], NameServers] = system_name_servers,
         hosts: Callable[[], Hosts] = system_hosts,
-        family: Kind | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.read_name_servers, self.read_hosts, self.family = name_servers, hosts, family
+        self.read_name_servers, self.read_hosts = name_servers, hosts
         self.kept = KeptAnswers(clock)
