@@ -13,8 +13,11 @@ from tempfile import TemporaryDirectory
 
 from popwatch.prober.tls import TlsEngine, TlsFailure, context
 
-Verdict = tuple[str, str]
-"""The reason of the failure, or an empty one, and when the server's certificate expires."""
+Verdict = tuple[str, str, list[str], list[str]]
+"""The reason of the failure, or an empty one, when the server's certificate expires, and what the chain is.
+
+The chain that was verified, and the subjects of what the server sent beside it; empty after a failure.
+"""
 
 ContextOf = Callable[[str], ssl.SSLContext]
 
@@ -37,9 +40,10 @@ def verdict(server_pem: str, ca_pem: str, name: str, context_of: ContextOf = lam
                 peer.do_handshake()
             engine.receive_data(outgoing.read())
     except TlsFailure as failure:
-        return failure.reason, _expiry(server_pem)
-    expires = engine.certificate_expires
-    return "", expires.isoformat() if expires else "unread"
+        return failure.reason, _expiry(server_pem), [], []
+    chain = engine.certificates
+    names = [f"{found.role} {found.subject}" for found in chain]
+    return "", chain[0].expires.isoformat(), names, [found.subject for found in engine.unneeded]
 
 
 def _expiry(server_pem: str) -> str:

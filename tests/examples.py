@@ -9,7 +9,7 @@ from popwatch.decisions.judging import judge
 from popwatch.model.fields import TlsMode
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.messages import Message
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.targets import Target, parse_target
 
 START = datetime(2026, 11, 23, 3, 12, tzinfo=UTC)
@@ -33,6 +33,18 @@ PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.52, greeting="+OK Dovecot ready.",
 HEALTHY = Health(State.UP, START - timedelta(days=3), last_good_at=START - timedelta(minutes=1), last_good_rtt_ms=12.5)
 
 
+def certificate(
+    expires: datetime, days: float = 90, role: Role = Role.LEAF, subject: str = "pop.example.net"
+) -> Certificate:
+    """A certificate with a lifetime of so many days."""
+    return Certificate(role, subject, expires, timedelta(days=days))
+
+
+def certified(outcome: Outcome, *chain: Certificate) -> Outcome:
+    """The outcome of a test that verified this chain."""
+    return replace(outcome, certificates=chain, certificate_expires=min(found.expires for found in chain))
+
+
 def target(**fields: object) -> Target:
     """The example target, with other fields where they are given."""
     return parse_target(FIELDS | fields)
@@ -52,7 +64,7 @@ def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Ite
 def others(watched: Target) -> dict[AlertEvent, Message]:
     """An alert of each event but `down` and `recovered`."""
     partly_failed = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
-    with_certificate = replace(PASSED, certificate_expires=START + timedelta(days=13, hours=6))
+    with_certificate = certified(PASSED, certificate(START + timedelta(days=13, hours=6)))
     changes = tuple(START - timedelta(minutes=8 * number) for number in range(6, 0, -1))
     flapping = Health(State.UP, START, flapping=True, changes=(START - timedelta(minutes=20),))
     with_tls = replace(watched, tls=TlsMode.STARTTLS)

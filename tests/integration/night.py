@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
-from tests.examples import FAILED, START
+from tests.examples import FAILED, START, certificate, certified
 from tests.integration.world import MINUTE, World
 
 EVENING = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -57,8 +57,10 @@ class Night(World):
             return Outcome(self.now, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused", "The connection was refused.")
         minute = (self.now - EVENING) // MINUTE
         slower = (minute * 7 % 13) / 4 + (8 if minute % 45 > 40 else 0)
-        expires = START + timedelta(days=13, hours=6) if target.target_id == "mail-rome" else None
-        return Outcome(self.now, Phase.QUIT, rtt_ms=12.5 + slower, certificate_expires=expires)
+        outcome = Outcome(self.now, Phase.QUIT, rtt_ms=12.5 + slower)
+        if target.target_id == "mail-rome":
+            return certified(outcome, certificate(START + timedelta(days=13, hours=6)))
+        return outcome
 
     def advance_to(self, time: datetime) -> None:
         """Run all ticks up to a time."""

@@ -30,7 +30,7 @@ from popwatch.model.health import AlertEvent
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import duration
-from tests.examples import FAILED, HEALTHY, PASSED, START, others, outage, target
+from tests.examples import FAILED, HEALTHY, PASSED, START, certificate, certified, others, outage, target
 
 PROJECT = Path(__file__).parents[2]
 
@@ -99,21 +99,23 @@ def test_another_stack_says_its_name(length: int) -> None:
 @pytest.mark.parametrize(
     ("left", "said"),
     [
-        (timedelta(days=13, hours=6), "expires in 13 days. | The next warning comes 7 days before it expires."),
-        (timedelta(days=2), "expires in 2 days. | The next warning comes 1 day before it expires."),
-        (timedelta(days=1), "expires in 1 day. | The next warning comes less than a day before it expires."),
-        (timedelta(hours=6), "expires within a day. | This was the last warning."),
-        (timedelta(hours=-6), "has expired. | This was the last warning."),
+        (timedelta(days=13, hours=6), "expires in 13 days. | {} The next warning comes 7 days before it expires."),
+        (timedelta(days=2), "expires in 2 days. | {} The next warning comes 1 day before it expires."),
+        (timedelta(days=1), "expires in 1 day. | {} This was the last warning."),
+        (timedelta(hours=30), "expires in 1 d 6 h. | {} The next warning comes 1 day before it expires."),
+        (timedelta(hours=6), "expires in 6 h. | {} This was the last warning."),
+        (timedelta(hours=-6), "has expired. | {} This was the last warning."),
     ],
 )
 def test_certificate_warnings_say_when(left: timedelta, said: str) -> None:
     """Days in the singular and the plural, and what comes after."""
     watched = target(tls="implicit", certificate_warn_days=[30, 14, 7, 3, 1, 0])
-    outcome = replace(PASSED, certificate_expires=START + left)
+    outcome = certified(PASSED, certificate(START + left))
     message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
     opening, _, what_next, *_ = message.email.split("\n\n")
     found = f"{opening} | {what_next}".replace("\n", " ")
-    assert found == f"The certificate of Mail Berlin {said} Once it has expired, tests fail."
+    renewal = "Renew it, and let the server load it; if it renews itself, that is overdue."
+    assert found == f"The certificate of Mail Berlin {said.format(renewal)} Once it has expired, tests fail."
 
 
 def test_an_outage_is_alerted_from_first_failure_to_recovery() -> None:

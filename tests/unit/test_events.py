@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.decisions.judging import changes_nothing, judge, suspend
+from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State
 from popwatch.model.interventions import Acknowledgement
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
@@ -217,65 +217,6 @@ class TestDegraded:
         """Once alerted, a further degraded test changes nothing that would have to be written."""
         health = run([DEGRADED] * 3, CALM, UP)[-1].health
         assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 4 * MINUTE))
-
-
-class TestCertificates:
-    """Warnings at 30, 14, 7, 3 and 1 days, once each."""
-
-    def warnings(self, expires: Iterable[datetime], policy: Policy = CALM) -> list[str]:
-        """The warnings of daily tests that show these certificates, as `day:limit`."""
-        health, found = UP, []
-        for day, expiry in enumerate(expires):
-            now = START + timedelta(days=day)
-            judgement = judge(health, replace(PASSED, certificate_expires=expiry), policy, now)
-            assert judgement.health.state is State.UP
-            if judgement.alert:
-                assert judgement.alert.event is AlertEvent.CERTIFICATE
-                found.append(f"{day}:{judgement.alert.number}")
-            health = judgement.health
-        return found
-
-    def test_once_at_each_of_the_days(self) -> None:
-        """A certificate that lasts 40 days more is warned of five times."""
-        assert self.warnings([START + timedelta(days=40)] * 42) == ["10:30", "26:14", "33:7", "37:3", "39:1"]
-
-    def test_renewal_starts_over(self) -> None:
-        """A new certificate ends the warnings, and is warned of in its own time."""
-        old, new = START + timedelta(days=20), START + timedelta(days=100)
-        assert self.warnings([old] * 10 + [new] * 80) == ["0:30", "6:14", "70:30", "86:14"]
-
-    def test_two_certificates_in_turn_do_not_repeat(self) -> None:
-        """Servers behind one name show two certificates: the one that expires first is warned of, once a limit."""
-        short, long = START + timedelta(days=5), START + timedelta(days=25)
-        assert self.warnings([short, long, short, long, short]) == ["0:7", "2:3", "4:1"]
-
-    def test_other_certificate_is_warned_of_once_the_first_has_run_out(self) -> None:
-        """From the second at which the one that was warned of expires."""
-        short, long = START + timedelta(days=1), START + timedelta(days=25)
-        assert self.warnings([short, long, long]) == ["0:1", "1:30"]
-
-    def test_day_of_expiry_is_a_limit_too(self) -> None:
-        """Limit 0 warns within the last 24 hours, and says 0."""
-        policy = replace(CALM, certificate_warn_days=(0,))
-        assert self.warnings([START + timedelta(hours=30)] * 2, policy) == ["1:0"]
-
-    def test_days_are_the_users(self) -> None:
-        """No days, no warnings."""
-        assert self.warnings([START] * 3, replace(CALM, certificate_warn_days=())) == []
-
-    def test_certificate_never_changes_the_state(self) -> None:
-        """An expired certificate of a target that passes (`verify_tls: false`) leaves it up."""
-        outcome = replace(PASSED, certificate_expires=START - timedelta(days=3))
-        judgement = judge(UP, outcome, CALM, START)
-        assert (judgement.health.state, judgement.transition) == (State.UP, None)
-        assert judgement.alert is not None
-
-    def test_suspension_keeps_what_was_warned_of(self) -> None:
-        """What was warned of is not warned of again after `popwatch suspend` and `resume`."""
-        outcome = replace(PASSED, certificate_expires=START + timedelta(days=20))
-        health = judge(UP, outcome, CALM, START).health
-        resumed = judge(suspend(health, START).health, outcome, CALM, START + MINUTE)
-        assert resumed.alert is None
 
 
 @given(

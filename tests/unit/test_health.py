@@ -12,6 +12,7 @@ from popwatch.model.health import UNTESTED, AlertEvent, Health, Judgement, State
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy
 from popwatch.model.windows import OnceWindow
+from tests.examples import certificate, certified
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 REFERENCE = Policy(delay_up=30, delay_warn=30, delay_down=60, delay_lost=30, failures_per_alert=3, max_alerts=3)
@@ -247,7 +248,7 @@ def test_outage_goes_on_after_maintenance_where_it_was() -> None:
 def test_suspension_keeps_the_certificate_only() -> None:
     """It is a transition, and the certificate that a test last saw is still known; a second one changes nothing."""
     expires = START + timedelta(days=90)
-    health = judge(UNTESTED, replace(PASSED, certificate_expires=expires), REFERENCE, START).health
+    health = judge(UNTESTED, certified(PASSED, certificate(expires)), REFERENCE, START).health
     later = START + timedelta(minutes=9)
     off = suspend(health, later)
     assert off == Judgement(

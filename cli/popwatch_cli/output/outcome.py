@@ -65,6 +65,16 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
         "greeting": outcome.greeting,
         "tls_version": outcome.tls_version,
         "certificate_expires": iso(outcome.certificate_expires) if outcome.certificate_expires else None,
+        "certificates": [
+            {
+                "role": found.role.value,
+                "subject": found.subject,
+                "expires": iso(found.expires),
+                "lifetime_seconds": found.lifetime.total_seconds(),
+            }
+            for found in outcome.certificates
+        ],
+        "remarks": list(outcome.remarks),
         "started_at": iso(outcome.started_at),
     }
 
@@ -88,10 +98,11 @@ def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str
 
 
 def conclusion(target: Target, outcome: Outcome) -> list[str]:
-    """The result in one line; after a failure also the detail and the advice."""
+    """The result in one line, with remarks; after a failure also the detail and the advice."""
     if outcome.passed:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
-        return [f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"]
+        passed = f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
+        return [passed, *(f"        {remark}" for remark in outcome.remarks)]
     lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}"]
     advice = ADVICE.get(outcome.reason)
     if outcome.error is ErrorCode.MISSING_FIELDS or advice is None:
@@ -113,10 +124,11 @@ def summary(*, passed: int, failed: int) -> str:
 
 
 def _certificate(outcome: Outcome, now: datetime) -> str:
-    if outcome.certificate_expires is None:
+    """The certificate of the chain that expires first."""
+    first = min(outcome.certificates, key=lambda found: found.expires, default=None)
+    if first is None:
         return ""
-    days = (outcome.certificate_expires - now) // timedelta(days=1)
-    return f"certificate valid for {days} days, until {outcome.certificate_expires:%Y-%m-%d}"
+    return f"{first} valid for {(first.expires - now) // timedelta(days=1)} days, until {first.expires:%Y-%m-%d}"
 
 
 def _rounded(time: float | None) -> float | None:

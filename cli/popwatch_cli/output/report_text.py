@@ -9,6 +9,7 @@ from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import InterventionEvent
 from popwatch.model.text import clean, counted, duration, milliseconds
 from popwatch.reports.report import FleetReport, ReportLine, line_to_json
+from popwatch.reports.status import certificate_remark
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
 
 NAME_SHOWN = 29
@@ -100,10 +101,10 @@ def _failed(report: FleetReport) -> list[str]:
 
 def certificates(report: FleetReport) -> list[str]:
     """The certificates that alerts warn of."""
-    near = [line for line in report.targets if line.certificate_is_near and line.certificate_days is not None]
+    near = [(line.certificate_near, line.name) for line in report.targets if line.certificate_near]
     return [
-        f"{clean(line.name, NAME_SHOWN)}: {certificate(line.certificate_days or 0)}"
-        for line in sorted(near, key=lambda line: line.certificate_days or 0)
+        f"{clean(name, NAME_SHOWN)}: {certificate_remark(found, report.made_at)}"
+        for found, name in sorted(near, key=lambda it: it[0].expires)
     ]
 
 

@@ -118,7 +118,7 @@ def _events_outside_outages(target: Target) -> Iterator[AlertEvent]:
     if target.all_addresses:
         yield AlertEvent.DEGRADED
         yield AlertEvent.RESTORED
-    if target.tls is not TlsMode.NONE and policy.certificate_warn_days:
+    if target.tls is not TlsMode.NONE and policy.certificate_warn_days != ():
         yield AlertEvent.CERTIFICATE
 
 

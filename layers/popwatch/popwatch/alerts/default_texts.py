@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from popwatch.alerts.tokens import AlertContext
-from popwatch.decisions.early_warnings import HOUR, QUIET_SPANS
+from popwatch.decisions.early_warnings import DAY, HOUR, QUIET_SPANS, certificate_limits, reached_limit
 from popwatch.model.health import AlertEvent
-from popwatch.model.outcomes import ErrorCode
+from popwatch.model.outcomes import Certificate, ErrorCode, Role
 from popwatch.model.text import counted, duration, milliseconds, truncate, utc
 
 Rows = Sequence[tuple[str, str]]
@@ -118,27 +118,64 @@ def _flapping_next(context: AlertContext) -> str:
 # CERTIFICATE
 
 
+_RENEWALS = {
+    Role.LEAF: "Renew it, and let the server load it; if it renews itself, that is overdue.",
+    Role.INTERMEDIATE: "The server must send another: install the chain that its authority issues now.",
+    Role.ROOT: "The server needs a certificate from a root that lasts longer.",
+}
+"""What to do about a certificate that expires, by its place in the chain."""
+
+
 def expiry(context: AlertContext) -> str:
-    """When the certificate expires: `expires in 13 days`, `expires within a day`, `has expired`."""
-    days = ((context.outcome.certificate_expires or context.now) - context.now) // timedelta(days=1)
-    if days < 0:
+    """When the certificate expires: `expires in 13 days`, `expires in 1 d 12 h`, `has expired`."""
+    left = (context.certificate_expires or context.now) - context.now
+    if left < timedelta():
         return "has expired"
-    return f"expires in {counted(days, 'day')}" if days else "expires within a day"
+    return f"expires in {_span(left // DAY * DAY if left >= 2 * DAY else left)}"
+
+
+def _span(length: timedelta) -> str:
+    """A duration, whole days in words: `13 days`, `10 d 12 h`."""
+    return duration(length) if length % DAY else counted(length // DAY, "day")
+
+
+def _warned_of(context: AlertContext) -> Sequence[Certificate]:
+    """The certificates that a warning is about: those that expire at the same time, the server's own first."""
+    return [it for it in context.outcome.certificates if it.expires == context.certificate_expires]
+
+
+def _certificate_opening(context: AlertContext) -> str:
+    which = " and the ".join(map(str, _warned_of(context)))
+    return f"The {which} of {context.target.name} {expiry(context)}."
+
+
+def _certificate_sms(context: AlertContext) -> str:
+    first = _warned_of(context)[0]
+    return expiry(context) if first.role is Role.LEAF else f"({truncate(str(first), 50)}) {expiry(context)}"
 
 
 def _certificate_times(context: AlertContext) -> Rows:
-    return [("Expires", _utc_and_local(context.outcome.certificate_expires or context.now, context.target.timezone))]
+    soon = (it for it in context.outcome.certificates if it not in _warned_of(context))
+    days, zone = context.target.policy.certificate_warn_days, context.target.timezone
+    return [
+        ("Subject", ", ".join(it.subject for it in _warned_of(context))),
+        ("Expires", _utc_and_local(context.certificate_expires or context.now, zone)),
+        *(
+            ("Expires too", f"{it}, {_utc_and_local(it.expires, zone)}")
+            for it in soon
+            if reached_limit(it, days, context.now) is not None
+        ),
+    ]
 
 
 def _certificate_next(context: AlertContext) -> str:
-    limits = context.target.policy.certificate_warn_days  # greatest first
-    later = next((days for days in limits if days < context.alert.number), None)
-    if later is None:
-        warning = "This was the last warning."
-    else:
-        when = f"{counted(later, 'day')}" if later else "less than a day"
-        warning = f"The next warning comes {when} before it expires."
-    return f"{warning} Once it has expired, tests fail." if context.target.verify_tls else warning
+    first = _warned_of(context)[0]
+    days = context.target.policy.certificate_warn_days
+    within = reached_limit(first, days, context.now) or timedelta()
+    later = next((limit for limit in certificate_limits(first.lifetime, days) if limit < within), None)
+    fails = "Once it has expired, tests fail." if context.target.verify_tls else ""
+    warning = f"The next warning comes {_span(later)} before it expires." if later else "This was the last warning."
+    return " ".join(filter(None, (_RENEWALS[first.role], warning, fails)))
 
 
 # What events have in common
@@ -233,8 +270,8 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.CERTIFICATE: EventTexts(
         headline=_constant("CERTIFICATE"),
-        sms=expiry,
-        opening=lambda it: f"The certificate of {it.target.name} {expiry(it)}.",
+        sms=_certificate_sms,
+        opening=_certificate_opening,
         times=_certificate_times,
         what_next=_certificate_next,
         counted=lambda count: counted(count, "certificate warning"),

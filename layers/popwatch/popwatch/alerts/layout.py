@@ -90,7 +90,7 @@ def _server(context: AlertContext) -> Rows:
         ("Server", f"{place(target)}, {tls}{address}"),
         ("Group", target.group),
         ("Tags", shown_tags(target)),
-        ("Certificate", expiry(context) if outcome.certificate_expires else ""),
+        ("Certificate", expiry(context) if context.certificate_expires else ""),
         ("Id", target.target_id),
         ("Stack", "" if context.stack == USUAL_STACK else context.stack),
     ]

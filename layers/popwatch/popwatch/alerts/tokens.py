@@ -57,6 +57,12 @@ class AlertContext:
         return self.target.policy.acknowledgement_of(self.outage.failing_since)
 
     @property
+    def certificate_expires(self) -> datetime | None:
+        """When the certificate expires that a warning is about; else the first time at which one does."""
+        is_warning = self.alert.event is AlertEvent.CERTIFICATE
+        return self.judgement.health.certificate_warned_of if is_warning else self.outcome.certificate_expires
+
+    @property
     def next_test_at(self) -> datetime:
         """When the target is tested again, at the latest."""
         health = self.judgement.health
@@ -106,7 +112,7 @@ def _local_time(context: AlertContext) -> str:
 
 
 def _certificate_days(context: AlertContext) -> str:
-    expires = context.outcome.certificate_expires
+    expires = context.certificate_expires
     return str((expires - context.now) // timedelta(days=1)) if expires else UNKNOWN
 
 

@@ -3,11 +3,27 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from popwatch.model.health import Changes
+from popwatch.model.health import CertificateWarning, Changes, Health
+from popwatch.model.outcomes import Certificate
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 QUIET_SPANS = 2
 """A flapping target is steady after this many times the average span between the changes that are allowed."""
+
+LONGEST_LIFETIME = timedelta(days=398)
+"""A lifetime above this counts as this: the most that a public certificate had until 2026-03-15 (ballot SC-081v3)."""
+
+FIRST_WARNING = timedelta(days=21)
+"""The earliest warning by share of the lifetime: who renews by hand a month before has renewed by then."""
+
+WARNINGS_PER_DAY = 3
+"""The most warnings of a target's certificates in 24 hours: a server may show another certificate at each test."""
+
+WARNINGS_KEPT = 6
+"""Warnings that are remembered of a target: of two certificates in turn, and those of the last 24 hours."""
+
+CertificateWarnings = tuple[CertificateWarning, ...]
 
 
 def with_change(changes: Changes, now: datetime, per_hour: int) -> Changes:
@@ -25,7 +41,65 @@ def is_steady(changes: Changes, now: datetime, per_hour: int) -> bool:
     return not (changes and per_hour) or now - changes[-1] >= QUIET_SPANS * HOUR / per_hour
 
 
-def warning_days(expires: datetime, days: Sequence[int], now: datetime) -> int | None:
-    """The smallest of `days` within which a certificate expires, or None if it lasts longer than all of them."""
-    left = (expires - now) // timedelta(days=1)
-    return min((limit for limit in days if left <= limit), default=None)
+def certificate_limits(lifetime: timedelta, days: Sequence[int] | None) -> tuple[timedelta, ...]:
+    """The times before a certificate expires at which warnings are due, greatest first.
+
+    Those of the user in `days`, if there are any. Else the first is a quarter of the lifetime, which an automatic
+    renewal at a third (certbot) or at a half (6-day certificates) is never late for, but `FIRST_WARNING` at most; the
+    others are a half and a quarter of the first.
+    """
+    if days is not None:
+        return tuple(max(DAY, number * DAY) for number in days)
+    first = min(min(lifetime, LONGEST_LIFETIME) / 4, FIRST_WARNING)
+    return first, first / 2, first / 4
+
+
+def reached_limit(certificate: Certificate, days: Sequence[int] | None, now: datetime) -> timedelta | None:
+    """The smallest limit within which a certificate expires, or None if it lasts longer than all of them."""
+    left = certificate.expires - now
+    return min((it for it in certificate_limits(certificate.lifetime, days) if left <= it), default=None)
+
+
+def near_certificate(chain: Sequence[Certificate], days: Sequence[int] | None, now: datetime) -> Certificate | None:
+    """The first certificate of a chain to expire of those for which a warning has become due."""
+    near = (it for it in chain if reached_limit(it, days, now) is not None)
+    return min(near, key=lambda it: it.expires, default=None)
+
+
+def due_warning(
+    chain: Sequence[Certificate], sent: CertificateWarnings, days: Sequence[int] | None, now: datetime
+) -> CertificateWarning | None:
+    """The warning to send now after those that were `sent`: one for each certificate and limit.
+
+    Whatever a server shows, `WARNINGS_PER_DAY` is the most in 24 hours; what is due beyond that is sent later.
+    """
+    if sum(warning.at > now - DAY for warning in sent) >= WARNINGS_PER_DAY:
+        return None
+    for certificate in sorted(chain, key=lambda it: it.expires):
+        within = reached_limit(certificate, days, now)
+        if within is not None and not any(
+            warning.expires == certificate.expires and warning.within <= within for warning in sent
+        ):
+            return CertificateWarning(certificate.expires, within, now)
+    return None
+
+
+def with_warning(sent: CertificateWarnings, warning: CertificateWarning) -> CertificateWarnings:
+    """The warnings to remember: not those that this one has replaced, except of the last 24 hours, which count."""
+    kept = (old for old in sent if old.expires != warning.expires or old.at > warning.at - DAY)
+    return (*kept, warning)[-WARNINGS_KEPT:]
+
+
+def earlier_warning(
+    health: Health, chain: Sequence[Certificate], days: Sequence[int] | None, now: datetime
+) -> CertificateWarnings:
+    """The last warning as versions stored it that knew days alone, so that an upgrade repeats none of them.
+
+    It counts for the limit that has been reached by now: those versions warned at other times.
+    """
+    expires, number = health.certificate_warned_of, health.certificate_warned
+    if expires is None or number is None:
+        return ()
+    reached = (reached_limit(it, days, now) for it in chain if it.expires == expires)
+    within = min((it for it in reached if it is not None), default=DAY * number)
+    return (CertificateWarning(expires, min(within, DAY * number), now - DAY),)

@@ -16,7 +16,16 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import assert_never
 
-from popwatch.decisions.early_warnings import are_too_many, is_steady, warning_days, with_change
+from popwatch.decisions.early_warnings import (
+    DAY,
+    are_too_many,
+    due_warning,
+    earlier_warning,
+    is_steady,
+    near_certificate,
+    with_change,
+    with_warning,
+)
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State, Transition
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Policy
@@ -87,16 +96,19 @@ def _in_service(health: Health) -> Health:
 
 
 def _fresh(health: Health) -> Health:
-    """The health of a target that starts over: keeps only the certificate's expiry and the last warning."""
+    """The health of a target that starts over: keeps only what is known of its certificates."""
     return Health(
         certificate_expires=health.certificate_expires,
         certificate_warned=health.certificate_warned,
         certificate_warned_of=health.certificate_warned_of,
+        certificate_near=health.certificate_near,
+        certificate_warnings=health.certificate_warnings,
     )
 
 
 def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Health, AlertEvent | None]:
     """The health after a passed test, and the event to alert, if any. Of several the first is reported now."""
+    chain, days = outcome.certificates, policy.certificate_warn_days
     after = Health(
         state=State.UP,
         since=before.since,
@@ -105,6 +117,8 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
         certificate_expires=outcome.certificate_expires,
         certificate_warned=before.certificate_warned,
         certificate_warned_of=before.certificate_warned_of,
+        certificate_near=near_certificate(chain, days, now) if chain else None,
+        certificate_warnings=before.certificate_warnings or earlier_warning(before, chain, days, now),
         changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
         flapping=before.flapping,
         degraded_tests=min(before.degraded_tests + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
@@ -117,7 +131,7 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
     return (
         _report_flapping(after, policy, now)
         or _report_degraded(after, policy)
-        or _report_certificate(after, policy, now)
+        or _report_certificate(after, outcome, policy, now)
         or (after, None)
     )
 
@@ -168,19 +182,22 @@ def _report_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent]
     return None
 
 
-def _report_certificate(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
-    """One warning for each limit of `certificate_warn_days` and each certificate.
-
-    A host may show several certificates in turn. While the one that was warned of is valid, one that lasts longer is
-    not warned of, or each test would bring a warning.
-    """
-    expires, warned_of = after.certificate_expires, after.certificate_warned_of
-    days = warning_days(expires, policy.certificate_warn_days, now) if expires else None
-    if expires is None or days is None or (warned_of and now < warned_of < expires):
+def _report_certificate(
+    after: Health, outcome: Outcome, policy: Policy, now: datetime
+) -> tuple[Health, AlertEvent] | None:
+    """One warning for each limit and each certificate of the chain that was verified."""
+    if after.certificate_near is None:
         return None
-    if expires == warned_of and after.certificate_warned is not None and days >= after.certificate_warned:
+    warning = due_warning(outcome.certificates, after.certificate_warnings, policy.certificate_warn_days, now)
+    if warning is None:
         return None
-    return replace(after, certificate_warned=days, certificate_warned_of=expires), AlertEvent.CERTIFICATE
+    after = replace(
+        after,
+        certificate_warned=warning.within // DAY,
+        certificate_warned_of=warning.expires,
+        certificate_warnings=with_warning(after.certificate_warnings, warning),
+    )
+    return after, AlertEvent.CERTIFICATE
 
 
 def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:

@@ -303,7 +303,7 @@ FIELDS = (
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it.", _map),
     Field("depends_on", "string", "none", "another target's `target_id`", "gateway-berlin", "While that target fails, the alerts of this one are held back, and its failure is shown as caused by that one.", _id),
     Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),
-    Field("certificate_warn_days", "list", "30, 14, 7, 3, 1", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each.", _days),
+    Field("certificate_warn_days", "list", "by the share of the lifetime left", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each; an empty list: no warnings. Else at a quarter of its lifetime (at most 21 days), then at a half and a quarter of that time.", _days),
     Field("group", "string", "none", "up to 100 characters", "customers", "Shown to people, and used to route alerts.", _string(100)),
     Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "Shown in alerts, and used to route them.", _tags),
     Field("timezone", "string", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),

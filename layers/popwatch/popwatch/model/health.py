@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from popwatch.model.outcomes import ErrorCode
+from popwatch.model.outcomes import Certificate, ErrorCode
 from popwatch.model.serialization import stored_as
 
 Changes = tuple[datetime, ...]
@@ -40,6 +40,15 @@ class AlertEvent(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateWarning:
+    """A warning of a certificate, sent at `at`: the one that expires at `expires` had `within` left, or less."""
+
+    expires: datetime
+    within: timedelta
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The health of one target, as stored in its record.
 
@@ -51,8 +60,9 @@ class Health:
     target that holds it back. `changes` are the last changes between passed and failed; `flapping` says that an alert
     reported too many of them. `degraded_tests` counts tests in a row, up to `failures_per_alert`, in which some
     addresses failed; `degraded_alerted` says that an alert reported it. `certificate_expires` is that of the last
-    passed test. The last certificate warning was for the one that expires at `certificate_warned_of`, and named
-    `certificate_warned` days.
+    passed test, and `certificate_near` the certificate of that test which warnings are about, if there is one.
+    `certificate_warnings` are the last ones, oldest first. Versions that know only the last one store it as
+    `certificate_warned` (days) and `certificate_warned_of` (the certificate's expiry).
     """
 
     state: State = State.UNTESTED
@@ -73,6 +83,8 @@ class Health:
     certificate_expires: datetime | None = None
     certificate_warned: int | None = None
     certificate_warned_of: datetime | None = None
+    certificate_near: Certificate | None = None
+    certificate_warnings: tuple[CertificateWarning, ...] = ()
 
 
 UNTESTED = Health()

@@ -4,7 +4,7 @@ Text from a server is passed through `clean` (text.py) before it becomes part of
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 GREETING_SHOWN = 120
@@ -12,6 +12,10 @@ GREETING_SHOWN = 120
 
 DETAIL_SHOWN = 240
 """Characters of `Outcome.detail`."""
+
+
+SUBJECT_SHOWN = 64
+"""Characters of a certificate's subject; a common name has at most 64 (RFC 5280, appendix A)."""
 
 
 class ErrorCode(StrEnum):
@@ -59,6 +63,28 @@ class RttSource(StrEnum):
     LOOP = "loop"
 
 
+class Role(StrEnum):
+    """The place of a certificate in its chain: the server's own, an authority's, the authority that is trusted."""
+
+    LEAF = "leaf"
+    INTERMEDIATE = "intermediate"
+    ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that a test relied on. `subject` is cleaned and cut; `lifetime` is all the time it is valid."""
+
+    role: Role
+    subject: str
+    expires: datetime
+    lifetime: timedelta
+
+    def __str__(self) -> str:
+        named = f' "{self.subject}"' if self.subject else ""
+        return "certificate" if self.role is Role.LEAF else f"{self.role} certificate{named}"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one test of one target found.
@@ -68,6 +94,10 @@ class Outcome:
     `error`, an open set of names; `detail` is a sentence for people, cleaned and cut. `failed_addresses` are, where all
     addresses of a host are tested, those that failed although another passed, each with its reason.
     `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
+
+    `certificates` are those of the chain that was verified, the server's own first; if nothing is verified, that one
+    alone. `certificate_expires` is the first time at which one of them expires. `remarks` are what is worth knowing of
+    a server that is no fault: a few words each.
     """
 
     started_at: datetime
@@ -88,6 +118,8 @@ class Outcome:
     certificate_expires: datetime | None = None
     failed_addresses: tuple[str, ...] = ()
     address_age_seconds: float | None = None
+    certificates: tuple[Certificate, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

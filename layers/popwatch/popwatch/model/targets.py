@@ -51,7 +51,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a target's outcomes are judged: seconds from one test to the next in each state, and when alerts are sent."""
+    """How a target's outcomes are judged: seconds from one test to the next in each state, and when alerts are sent.
+
+    Without `certificate_warn_days` warnings are by the share of the lifetime that is left; no days, no warnings.
+    """
 
     delay_up: int = 60
     delay_warn: int = 60
@@ -66,7 +69,7 @@ class Policy:
     acknowledged: Acknowledgement | None = None
     depends_on: str = ""
     flap_per_hour: int = 6
-    certificate_warn_days: tuple[int, ...] = (30, 14, 7, 3, 1)
+    certificate_warn_days: tuple[int, ...] | None = None
 
     def in_maintenance(self, now: datetime) -> bool:
         """Whether `now` lies in one of the windows, or in a silence."""

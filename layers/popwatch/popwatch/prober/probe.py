@@ -22,6 +22,7 @@ from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
 from popwatch.prober.resolver import LookupResult, Name
 from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
+from popwatch.prober.x509 import X509
 
 STAGGER_SECONDS = 0.25
 """After this time without a connection the next address is tried as well (RFC 8305 section 5)."""
@@ -62,6 +63,9 @@ _TIMEOUTS = {
     Phase.STLS: (ErrorCode.TIMED_OUT, "no-stls-reply", "The server did not answer STLS."),
     Phase.QUIT: (ErrorCode.TIMED_OUT, "no-quit-reply", "The server did not answer QUIT."),
 }
+
+REMARKS = 3
+"""Certificates that are not needed which an outcome names; a server may send hundreds."""
 
 
 def name_of(target: Target) -> Name:
@@ -360,10 +364,13 @@ class Probe:
 
     def _take_established(self, engine: TlsEngine) -> None:
         self._tls_ms = self._lap()
+        certificates, unneeded = engine.certificates, engine.unneeded
         self._fields |= {
             "tls_ms": self._tls_ms,
             "tls_version": engine.version,
-            "certificate_expires": engine.certificate_expires,
+            "certificates": certificates,
+            "certificate_expires": min((it.expires for it in certificates), default=None),
+            "remarks": tuple(map(_unneeded, unneeded[:REMARKS])),
         }
         if self.target.tls is TlsMode.STARTTLS:
             self._phase = Phase.QUIT
@@ -517,3 +524,9 @@ class Probe:
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
         return Outcome(self._started_at, self._phase, error, reason, detail, **self._fields)  # type: ignore[arg-type]
+
+
+def _unneeded(certificate: X509) -> str:
+    return (
+        f'The server also sends "{certificate.subject}", valid until {certificate.expires:%Y-%m-%d}: it is not needed.'
+    )

@@ -1,14 +1,16 @@
 """TLS without I/O: contexts that tests share, an engine over memory buffers, and reasons why a handshake failed."""
 
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from functools import lru_cache
 
 import certifi
 
-from popwatch.prober.x509 import expires
+from popwatch.model.outcomes import Certificate, Role
+from popwatch.prober.x509 import X509, parse
 
 READ_SIZE = 4096
 
@@ -31,6 +33,9 @@ _CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL
 
 Security level 2 refuses RSA keys below 2,048 bits and signatures with SHA-1.
 """
+
+_DER = 2
+"""`_ssl.ENCODING_DER`: the format in which the private object gives a certificate."""
 
 _LEGACY_SERVER_CONNECT = 0x4
 """SSL_OP_LEGACY_SERVER_CONNECT, on by default until OpenSSL 3: servers without secure renegotiation (RFC 5746)."""
@@ -149,10 +154,41 @@ class TlsEngine:
         return self._tls.version() or ""
 
     @property
-    def certificate_expires(self) -> datetime | None:
-        """When the server's certificate expires, verified or not."""
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The chain that was verified, the server's own certificate first; if nothing is verified, that one alone."""
+        return tuple(_certificates(self._verified() or self._leaf()))
+
+    @property
+    def unneeded(self) -> tuple[X509, ...]:
+        """The certificates that the server sent and that the verified chain does without."""
+        used = self._verified()
+        sent = [der for der in self._chain("get_unverified_chain") if der not in used] if used else []
+        return tuple(found for found in map(parse, sent) if found)
+
+    def _verified(self) -> tuple[bytes, ...]:
+        return () if self._tls.context.verify_mode is ssl.CERT_NONE else self._chain("get_verified_chain")
+
+    def _leaf(self) -> tuple[bytes, ...]:
         der = self._tls.getpeercert(binary_form=True)
-        return expires(der) if der else None
+        return (der,) if der else ()
+
+    def _chain(self, method: str) -> tuple[bytes, ...]:
+        """A chain in DER, empty if this Python does not tell.
+
+        `SSLObject.get_verified_chain` is public from Python 3.13 on; 3.11 and 3.12 have the same functions in the
+        private object that it asks (https://github.com/python/cpython/issues/109109).
+        """
+        get = getattr(self._tls, method, None) or getattr(getattr(self._tls, "_sslobj", None), method, None)
+        return tuple(it if isinstance(it, bytes) else it.public_bytes(_DER) for it in (get() if get else None) or ())
+
+
+def _certificates(chain: tuple[bytes, ...]) -> Iterator[Certificate]:
+    for position, der in enumerate(chain):
+        found = parse(der)
+        if found:
+            ends = position == len(chain) - 1 and found.self_issued
+            role = Role.LEAF if position == 0 else Role.ROOT if ends else Role.INTERMEDIATE
+            yield Certificate(role, found.subject, found.expires, max(found.expires - found.begins, timedelta()))
 
 
 def _failure(error: ssl.SSLError) -> TlsFailure:

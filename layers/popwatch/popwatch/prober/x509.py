@@ -1,27 +1,79 @@
-"""Reads one field of an X.509 certificate: when it expires.
+"""Reads what popwatch needs of an X.509 certificate: its names, and from when until when it is valid.
 
-Python's `ssl` decodes a certificate only if it has verified it, and popwatch reports the expiry of unverified ones too.
-`validity` is the fifth field of `tbsCertificate` (RFC 5280 section 4.1): the reader skips the four before it.
+Python's `ssl` decodes a certificate only if it has verified it, and popwatch reports unverified ones too. The names are
+the fourth and the sixth field of `tbsCertificate`, with `validity` between them (RFC 5280 section 4.1).
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
-_VERSION, _UTC_TIME = 0xA0, 0x17
+from popwatch.model.outcomes import SUBJECT_SHOWN
+from popwatch.model.text import clean
+
+CACHED_BYTES = 4096
+"""Longer certificates are not kept: a server may send 256 KB, another one at every test."""
+
+_VERSION, _UTC_TIME, _BMP_STRING = 0xA0, 0x17, 0x1E
+
+_NAMING = (bytes.fromhex("550403"), bytes.fromhex("55040b"), bytes.fromhex("55040a"))
+"""Object identifiers (X.520): common name, organizational unit, organization; the first that a name has is shown."""
 
 
-def expires(der: bytes) -> datetime | None:
-    """`notAfter` of a DER certificate; None for bytes that are not a certificate."""
+@dataclass(frozen=True, slots=True)
+class X509:
+    """A certificate: what its subject and issuer are called, cleaned and cut, and its dates.
+
+    `self_issued` says that both names are the same, as those of a root.
+    """
+
+    subject: str
+    issuer: str
+    self_issued: bool
+    begins: datetime
+    expires: datetime
+
+
+def parse(der: bytes) -> X509 | None:
+    """The certificate in DER; None for bytes that are not a certificate."""
+    return _parse_cached(der) if len(der) <= CACHED_BYTES else _parse(der)
+
+
+def _parse(der: bytes) -> X509 | None:
     try:
         _, certificate, _ = _element(der, 0)
         _, body, _ = _element(certificate, 0)
         position = _element(body, 0)[2] if body[0] == _VERSION else 0  # version 1 certificates leave the version out
-        for _ in range(3):  # serial number, signature algorithm, issuer
+        for _ in range(2):  # serial number, signature algorithm
             position = _element(body, position)[2]
-        _, validity, _ = _element(body, position)
-        kind, text, _ = _element(validity, _element(validity, 0)[2])
-        return _parse_time(kind, text.decode("ascii"))
+        _, issuer, position = _element(body, position)
+        _, validity, position = _element(body, position)
+        _, subject, _ = _element(body, position)
+        kind, text, end = _element(validity, 0)
+        begins = _parse_time(kind, text.decode("ascii"))
+        kind, text, _ = _element(validity, end)
+        expires = _parse_time(kind, text.decode("ascii"))
+        return X509(_shown(subject), _shown(issuer), subject == issuer, begins, expires)
     except (IndexError, ValueError):
         return None
+
+
+_parse_cached = lru_cache(maxsize=1024)(_parse)
+"""Servers show the same bytes at every test, and share their intermediates and roots."""
+
+
+def _shown(name: bytes) -> str:
+    """A distinguished name as people call it: one of its attributes, or an empty text."""
+    found: dict[bytes, str] = {}
+    position = 0
+    while position < len(name):
+        _, attributes, position = _element(name, position)
+        _, attribute, _ = _element(attributes, 0)
+        _, identifier, end = _element(attribute, 0)
+        kind, value, _ = _element(attribute, end)
+        text = value.decode("utf-16-be", "replace") if kind == _BMP_STRING else value
+        found.setdefault(identifier, clean(text, SUBJECT_SHOWN))
+    return next((found[identifier] for identifier in _NAMING if found.get(identifier)), "")
 
 
 def _element(data: bytes, position: int) -> tuple[int, bytes, int]:

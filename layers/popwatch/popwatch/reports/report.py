@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from popwatch.model.outcomes import Certificate
 from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, duration, iso
@@ -20,8 +21,8 @@ REMOVED_NAMED = 20
 class ReportLine:
     """The figures of one target, of a group of `targets` targets, or of all of them.
 
-    Only a target has `spans`, `interventions`, and the days until its certificate expires, counted
-    from when the report was made; `certificate_is_near` says whether alerts warn of it already.
+    Only a target has `spans`, `interventions`, and the days until its first certificate expires, counted
+    from when the report was made; `certificate_near` is the one that alerts warn of already.
     """
 
     name: str
@@ -33,7 +34,7 @@ class ReportLine:
     spans: Sequence[Span] = ()
     interventions: Sequence[InterventionEvent] = ()
     certificate_days: int | None = None
-    certificate_is_near: bool = False
+    certificate_near: Certificate | None = None
 
     @property
     def rtt_ms(self) -> tuple[float | None, ...]:
@@ -191,8 +192,8 @@ def intervention_to_json(event: InterventionEvent) -> dict[str, Any]:
 
 def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> ReportLine:
     name = target.target_id
-    found, expires = known.periods[name], known.records.get(name, Record(name)).health.certificate_expires
-    days_left = (expires - now) // timedelta(days=1) if expires else None
+    found, health = known.periods[name], known.records.get(name, Record(name)).health
+    expires = health.certificate_expires
     return ReportLine(
         name=target.name,
         group=target.group,
@@ -202,8 +203,8 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
         target_id=name,
         spans=found.spans,
         interventions=[event for event in known.interventions.get(name, ()) if event.at < period.end],
-        certificate_days=days_left,
-        certificate_is_near=days_left is not None and days_left <= max(target.policy.certificate_warn_days, default=-1),
+        certificate_days=(expires - now) // timedelta(days=1) if expires else None,
+        certificate_near=health.certificate_near,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.model.health import Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
-from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
+from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target
@@ -89,9 +89,7 @@ class TargetStatus:
 
     def remarks(self, now: datetime) -> list[str]:
         """Further facts about it, a few words each."""
-        policy, health, silence, acknowledged = self.target.policy, self.health, self.silence(now), self.acknowledgement
-        days = self.certificate_days(now)
-        warn_from = max(policy.certificate_warn_days, default=0)
+        health, silence, acknowledged = self.health, self.silence(now), self.acknowledgement
         found = [
             f"caused by {clean(health.caused_by, 128)}" if health.caused_by else "",
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
@@ -99,7 +97,7 @@ class TargetStatus:
             "flapping" if health.flapping else "",
             "degraded" if health.degraded_tests else "",
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
-            _certificate_remark(days) if days is not None and days <= warn_from else "",
+            certificate_remark(health.certificate_near, now) if health.certificate_near else "",
         ]
         return [remark for remark in found if remark]
 
@@ -164,8 +162,10 @@ def _iso(time: datetime | None) -> str | None:
     return iso(time) if time else None
 
 
-def _certificate_remark(days: int) -> str:
-    return "certificate expired" if days < 0 else f"certificate: {counted(days, 'day')} left"
+def certificate_remark(near: Certificate, now: datetime) -> str:
+    """That a certificate expires soon: `certificate: 13 days left`, `intermediate certificate "R11" expired`."""
+    days = (near.expires - now) // timedelta(days=1)
+    return f"{near} expired" if days < 0 else f"{near}: {counted(days, 'day')} left"
 
 
 def _by_and_why(by: str, why: str) -> str:

@@ -40,7 +40,7 @@ class Family:
 
 SUCCESS = Family("probe_success", "", "Whether the last test passed.")
 DURATION = Family("probe_duration_seconds", "seconds", "Round-trip time of the last test, if it passed.")
-CERTIFICATE = Family("probe_ssl_earliest_cert_expiry", "", "When the certificate expires, Unix time in seconds.")
+CERTIFICATE = Family("probe_ssl_earliest_cert_expiry", "", "When the first certificate expires, Unix time in seconds.")
 STATE = Family("popwatch_target_state", "", "1 for the state that the target is in, 0 for the others.")
 ERROR = Family("popwatch_target_error", "", "1 for the error of the last test, if it failed.")
 FAILURES = Family("popwatch_target_failures", "", "Failed tests in a row.")
