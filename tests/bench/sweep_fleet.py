@@ -24,6 +24,7 @@ from popwatch.model.health import Health, State
 from popwatch.model.outcomes import Outcome, Phase, RttSource
 from popwatch.model.records import Record
 from popwatch.model.serialization import serialize
+from popwatch.model.targets import as_tested, parse_target
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.bench.clients.job import FIRST
 from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
@@ -148,7 +149,17 @@ class SweepFleet:
             address=str(FIRST + number),
             greeting="+OK stub POP3 ready",
         )
-        plain: Item = serialize(Record(f"mail-{number:05}", 1, NOON, health, found, writer="bench"))
+        plain: Item = serialize(
+            Record(
+                f"mail-{number:05}",
+                1,
+                NOON,
+                health,
+                found,
+                writer="bench",
+                tested_as=as_tested(parse_target(self._target(number))),
+            )
+        )
         return plain
 
     def _put(self, table: str, items: Iterable[Item]) -> None:

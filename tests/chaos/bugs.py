@@ -29,7 +29,7 @@ from popwatch.sweep.committer import Committer, DueAlert, LastGood
 from popwatch.sweep.sweep import Edges, Report, Sweep
 from tests.chaos.world import Code
 
-Decide = Callable[[Record], tuple[Record, Judgement, Message | None]]
+Decide = Callable[[Record], tuple[Record, Judgement, Message | None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +167,16 @@ class PublishesFirst(Committer):
     """An alert is published before its judgement is committed, and is not in the outbox."""
 
     def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record:
-        _, _, message = decide(test.record)
-        if message:
+        decided = decide(test.record)
+        if decided and decided[2]:
             for topic in Topic:
-                self._publish(topic, message)
-        return super()._commit(test, tick, lambda record: (*decide(record)[:2], None))
+                self._publish(topic, decided[2])
+
+        def without_message(record: Record) -> tuple[Record, Judgement, Message | None] | None:
+            found = decide(record)
+            return found and (*found[:2], None)
+
+        return super()._commit(test, tick, without_message)
 
 
 class NotedFirst(Committer):

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tests.chaos.facts import Judged, Policy, Tested
+from tests.chaos.facts import Configured, Judged, Policy, Tested
 
 HOUR = timedelta(hours=1)
 OUTAGE = frozenset({"down", "lost"})
+FAILING = frozenset({"warn", "down", "lost"})
+SKEW = timedelta(seconds=5)
+"""How far clocks may be apart, and how long it may take until a write is noted."""
 
 TestTimes = tuple[datetime, datetime]
 """A test's tick and its clock: the docs do not say which of the two begins an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An outage that has ended, and people know of: since when it failed, and how many alerts there were."""
+
+    since: TestTimes
+    alerts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +36,25 @@ class ExpectedState:
     since: TestTimes | None = None
     """The first failed test of the outage."""
     held: str | None = None
-    """The state in which maintenance found it."""
+    """The state in which maintenance found it, or to which a passed test in it brought it."""
     waiting: bool = False
     """A `down` alert came due while something held it back."""
+    alerted: int = 0
+    """The failure with which the last `down` alert was sent."""
+    failed_within: bool = False
+    """A test has failed in maintenance since the last passed one."""
+    unsent: Ended | None = None
+    """The outage of which a recovery is still to be sent."""
     flapping: bool = False
     """An alert has said that it flaps."""
     changes: tuple[datetime, ...] = ()
     """The ticks at which it went from passed to failed or back."""
+
+    @property
+    def fails(self) -> bool:
+        """Whether its last test failed, be it in maintenance."""
+        state = self.held if self.state == "maintenance" else self.state
+        return state in FAILING or (self.state == "maintenance" and self.failed_within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,93 +90,130 @@ def within(time: datetime | None, span: TestTimes | None) -> bool:
     return time is not None and span is not None and min(span) - timedelta(seconds=1) <= time <= max(span)
 
 
-def expect(expected: ExpectedState, tested: Tested, gateway: Gateway) -> list[Expectation]:
-    """What a test may cause: docs/alerts.md; docs/interventions.md, "Silence", "Acknowledge", "Suspend".
+def expect(
+    expected: ExpectedState, tested: Tested, gateway: Gateway, present: Sequence[Configured], judged_at: datetime
+) -> list[Expectation]:
+    """What a test may cause: docs/outages.md.
 
-    There is more than one where `max_alerts` was raised for a lost target: one sentence has no more alerts until it
-    recovers, another one while fewer than `max_alerts` have been sent. And where a run of failures was acknowledged
-    before it was down: it may be an outage whose end is alerted, or not an outage. And where the gateway's state when
-    the test was planned is not known, or whether an hour has just passed.
+    `present` are the configurations that the target may have had when its judgement was committed: if the test brings
+    an alert, their interventions hold. There is more than one expectation where it is not known which of them it was,
+    whether the gateway failed when the test was planned, or whether an hour has just passed.
     """
-    policy = tested.policy
+    found: list[Expectation] = []
+    for planned in _judge(expected, tested, gateway, silenced=False):
+        if planned.event is None:
+            found.append(planned)
+            continue
+        for one in present:
+            if one.policy is None or not one.policy.enabled:
+                continue
+            policy = replace(tested.policy, silenced=one.silenced(tested.tick), acknowledged=one.policy.acknowledged)
+            begin, end = tested.at - SKEW, judged_at + SKEW
+            held = {one.silenced(begin), one.silenced(end), one.silenced(judged_at), one.silenced(tested.at)}
+            if one.silence and (begin < one.silence[0] < end or begin < one.silence[1] < end):
+                held = {False, True}
+            for silenced in held:
+                found += _judge(expected, replace(tested, policy=policy), gateway, silenced=silenced)
+    return found
+
+
+def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silenced: bool) -> list[Expectation]:
+    """What a test may cause under its policy; `silenced` since it was planned, it brings no message."""
     if expected.state == "suspended":
         expected = ExpectedState()
-    if policy.silenced:
-        return [Expectation(frozenset({"maintenance"}), replace(expected, held=expected.held or expected.state))]
+    if tested.policy.silenced:
+        return [Expectation(frozenset({"maintenance"}), _within(expected, tested))]
     if expected.state == "maintenance":
         expected = replace(expected, state=expected.held or "untested", held=None)
-    readings = [expected]
-    if expected.state == "lost" and expected.alerts < policy.max_alerts:
-        readings.append(replace(expected, state="down"))
-    if expected.state == "warn" and within(policy.acknowledged, expected.since):
-        readings.append(replace(expected, state="down"))
-    return [one for reading in readings for one in _read(reading, tested, gateway)]
-
-
-def _read(expected: ExpectedState, tested: Tested, gateway: Gateway) -> list[Expectation]:
     changed = bool(expected.failures) if tested.passed else not expected.failures and expected.state != "untested"
     if changed and tested.policy.flap_per_hour:
         recent = tuple(tick for tick in expected.changes if tick >= tested.tick - HOUR)
         expected = replace(expected, changes=(*recent, tested.tick))
-    likely = [_passed(expected, tested.policy)] if tested.passed else _failed(expected, tested, gateway)
-    return [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested))]
+    if tested.passed:
+        likely = [_passed(expected, tested.policy, silenced=silenced)]
+    else:
+        likely = _failed(expected, tested, gateway, silenced=silenced)
+    if silenced:
+        return likely
+    return [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
 
 
-def _passed(expected: ExpectedState, policy: Policy) -> Expectation:
-    """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert.
+def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
+    """A test in maintenance: one that failed does not count, one that passed ends a run of failures."""
+    before = expected if expected.state == "maintenance" else replace(expected, held=expected.state)
+    if not tested.passed:
+        return replace(before, state="maintenance", failed_within=True)
+    return ExpectedState(
+        "maintenance",
+        held="up",
+        unsent=expected.unsent or _ended(replace(before, state=before.held or ""), tested.policy),
+        flapping=expected.flapping,
+        changes=expected.changes,
+    )
 
-    docs/targets.md, `max_alerts`: 0 means no alerts, so that an acknowledged outage then ends without an alert.
-    """
+
+def _ended(expected: ExpectedState, policy: Policy) -> Ended | None:
+    """The outage that a passed test ends, if it was alerted or acknowledged; a brief failure is not an outage."""
+    known = expected.alerts or within(policy.acknowledged, expected.since)
+    return Ended(expected.since, expected.alerts) if expected.state in OUTAGE and known and expected.since else None
+
+
+def _passed(expected: ExpectedState, policy: Policy, *, silenced: bool) -> Expectation:
+    """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert."""
     after = ExpectedState("up", flapping=expected.flapping, changes=expected.changes)
-    acknowledged = within(policy.acknowledged, expected.since)
-    if (
-        expected.state in OUTAGE
-        and policy.alert_recovery
-        and (expected.alerts > 0 or (acknowledged and policy.max_alerts > 0))
-    ):
-        return Expectation(frozenset({"up"}), after, expected.since, "recovered", expected.alerts)
-    return Expectation(frozenset({"up"}), after)
+    ended = _ended(expected, policy)
+    if silenced:
+        return Expectation(frozenset({"up"}), replace(after, unsent=expected.unsent or ended))
+    if expected.unsent:
+        after = replace(after, unsent=ended)
+    return _recovery(frozenset({"up"}), after, expected.unsent or ended, policy)
 
 
-def _failed(expected: ExpectedState, tested: Tested, gateway: Gateway) -> list[Expectation]:
-    """One more failure in a row; an alert at each multiple of `failures_per_alert` until `max_alerts`."""
+def _recovery(states: frozenset[str], after: ExpectedState, ended: Ended | None, policy: Policy) -> Expectation:
+    """docs/targets.md, `max_alerts`: 0 means no alerts, so that an acknowledged outage then ends without one."""
+    if ended and policy.alert_recovery and (ended.alerts or policy.max_alerts):
+        return Expectation(states, after, ended.since, "recovered", ended.alerts)
+    return Expectation(states, after)
+
+
+def _failed(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silenced: bool) -> list[Expectation]:
+    """One more failure; an alert each time that `failures_per_alert` have failed since the last, until `max_alerts`."""
     policy, failures = tested.policy, expected.failures + 1
     since = expected.since or (tested.tick, tested.at)
     after = replace(expected, failures=failures, since=since)
     acknowledged = within(policy.acknowledged, since)
-    due = expected.waiting or failures % policy.failures_per_alert == 0
-    if not due or acknowledged or expected.alerts >= policy.max_alerts or expected.state == "lost":
-        return [Expectation(_silently(expected, policy, failures, acknowledged), after)]
-    down = frozenset({"down"})
-    kept = Expectation(down, replace(after, waiting=True))
-    alerted = replace(after, alerts=expected.alerts + 1, waiting=False)
-    sent = Expectation(down, alerted, since, "down", alerted.alerts)
-    if expected.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
+    due = expected.waiting or failures - expected.alerted >= policy.failures_per_alert
+    recovery = expected.unsent if not silenced else None
+    if recovery:
+        after = replace(after, unsent=None)
+    states = _states(expected, policy, failures, acknowledged)
+    if not due or acknowledged or expected.alerts >= policy.max_alerts or states == {"warn"}:
+        return [_recovery(states, after, recovery, policy)]
+    kept = _recovery(states, replace(after, waiting=True), recovery, policy)
+    alerted = replace(after, alerts=expected.alerts + 1, alerted=failures, waiting=False)
+    sent = Expectation(states, alerted, since, "down", alerted.alerts)
+    if silenced or recovery or expected.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
         return [kept]
     return [sent, kept] if gateway.may_fail else [sent]
 
 
-def _silently(expected: ExpectedState, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
-    """The states that a failure without an alert may lead to."""
+def _states(expected: ExpectedState, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
+    """The states that a failure may lead to; the docs leave open which an outage without further alerts has."""
     outage = expected.state in OUTAGE
     if not outage and failures < policy.failures_per_alert:
         return frozenset({"warn"})
     if acknowledged or policy.max_alerts == 0:
         return frozenset({"down", "lost"})
-    if not outage:  # the threshold was lowered below what has been counted: the docs do not say
-        return frozenset({"warn", "down"})
-    return (
-        frozenset({"lost"}) if expected.alerts >= policy.max_alerts or expected.state == "lost" else frozenset({"down"})
-    )
+    return frozenset({"lost"}) if outage and expected.alerts >= policy.max_alerts else frozenset({"down"})
 
 
-def _of_flapping(expectation: Expectation, tested: Tested) -> list[Expectation]:
+def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState) -> list[Expectation]:
     """`flapping` or `steady` instead: docs/interventions.md, "Flapping". A recovery always has its own alert."""
     after, limit = expectation.after, tested.policy.flap_per_hour
     if not limit or expectation.event == "recovered":
         return []
     if expectation.event == "down":
-        after = replace(after, alerts=after.alerts - 1, waiting=True)
+        after = replace(after, alerts=after.alerts - 1, alerted=before.alerted, waiting=True)
     since = after.since or (tested.tick, tested.at)
     if after.flapping:
         steady = not after.changes or after.changes[-1] <= tested.tick - 2 * HOUR / limit

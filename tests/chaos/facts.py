@@ -127,12 +127,17 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A user wrote a target, or (`None`) removed it."""
+    """A user wrote a target, or (`None`) removed it; `silence` is when its alerts are held."""
 
     order: int
     target: str
     at: datetime
     policy: Policy | None
+    silence: tuple[datetime, datetime] | None = None
+
+    def silenced(self, time: datetime) -> bool:
+        """Whether a time lies in its silence."""
+        return self.silence is not None and self.silence[0] <= time < self.silence[1]
 
 
 @dataclass(frozen=True, slots=True)

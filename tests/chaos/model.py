@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil
 from typing import Any
 
-from tests.chaos.expectations import Expectation, ExpectedState, Gateway, TestTimes, expect, within
+from tests.chaos.expectations import (
+    FAILING,
+    SKEW,
+    Expectation,
+    ExpectedState,
+    Gateway,
+    TestTimes,
+    expect,
+    within,
+)
 from tests.chaos.facts import (
     MINUTE,
     TOPICS,
@@ -39,7 +48,6 @@ from tests.chaos.facts import (
     Totalled,
 )
 
-FAILING = frozenset({"warn", "down", "lost"})
 STABLE = timedelta(minutes=10)
 """How long a target must be unchanged before each of its tests is expected: a sweep may have read its old state."""
 
@@ -128,6 +136,7 @@ class Audit:
         self.hours: dict[tuple[str, datetime], Totalled] = {}
         self.last_test: dict[str, datetime] = {}
         self.configured: dict[str, Configured] = {}
+        self.configurations: dict[str, list[Configured]] = defaultdict(list)
         self.planned: dict[str, datetime] = {}
         self.retests: dict[int, list[tuple[Judged, Policy]]] = defaultdict(list)
         self.forgotten: dict[str, datetime] = {}
@@ -153,9 +162,14 @@ class Audit:
             Calm: self._on_calm,
         }
         self.refused: dict[int, list[int]] = defaultdict(list)
+        self.now = datetime.min.replace(tzinfo=UTC)
 
     def run(self, facts: Iterable[Fact]) -> Verdict:
         """The verdict on all the facts, which come in their order."""
+        facts = list(facts)
+        for fact in facts:
+            if isinstance(fact, Configured):
+                self.configurations[fact.target].append(fact)
         for fact in facts:
             self._handlers[type(fact)](fact)
         self._close()
@@ -203,7 +217,7 @@ class Audit:
         untested = fact.state in {"suspended", "untested"}
         after = ExpectedState(fact.state) if untested else self._judge_test(fact, expected_state)
         self.expected_states[fact.target] = after
-        if (after.state in FAILING) != (expected_state.state in FAILING):
+        if after.fails != expected_state.fails:
             self.turned[fact.target] = fact.at
         if after.state != expected_state.state:
             change = Change(fact.order, fact.target, fact.tick, fact.version, expected_state.state, after.state)
@@ -227,7 +241,7 @@ class Audit:
             self._find(
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
-        allowed = expect(expected_state, test, self._gateway_of(test))
+        allowed = expect(expected_state, test, self._gateway_of(test), self._present(test, fact.at), fact.at)
         agreeing = sorted(
             (one for one in allowed if one.agrees(fact)), key=lambda one: one.has_alert_of(fact), reverse=True
         )
@@ -241,8 +255,14 @@ class Audit:
         self.retests[fact.invocation].append((fact, test.policy))
         return replace(expected.after, state=fact.state)
 
+    def _present(self, test: Tested, until: datetime) -> list[Configured]:
+        """The configurations that the target may have had from its test until a time, the first one at its test."""
+        known = self.configurations[test.target]
+        before = [one for one in known if one.order < test.order]
+        return before[-1:] + [one for one in known if one.order > test.order and one.at <= until + SKEW]
+
     def _gateway_of(self, test: Tested) -> Gateway:
-        """docs/interventions.md, "Targets behind a gateway": a gateway off, in maintenance or gone holds no alerts."""
+        """docs/outages.md: a gateway that is off or gone holds no alerts; one in maintenance does."""
         parent = test.policy.depends_on
         known, expected_state = self.configured.get(parent), self.expected_states.get(parent, ExpectedState())
         if not parent or known is None:
@@ -250,7 +270,7 @@ class Audit:
         changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
         if changed > test.at - STABLE:
             return Gateway(may_fail=True)
-        fails = known.policy is not None and known.policy.enabled and expected_state.state in FAILING
+        fails = known.policy is not None and known.policy.enabled and expected_state.fails
         return Gateway(may_fail=fails, must_fail=fails)
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
@@ -373,6 +393,7 @@ class Audit:
     def _on_end(self, fact: Ended) -> None:
         """An invocation that ends well has judged and recorded every test that it made."""
         self.ends[fact.invocation] = fact
+        self.now = fact.at
         unjudged = self.pending.pop(fact.invocation, {})
         tests = self.tests.pop(fact.invocation, {})
         sampled = self.sampled.pop(fact.invocation, set())
@@ -390,11 +411,12 @@ class Audit:
     def _counts(self, test: Tested) -> bool:
         """Whether a test must be written: anything but a pass of an up target, or maintenance known already."""
         expected_state = self.expected_states[test.target]
-        if expected_state.state == "suspended":
+        present = self._present(test, self.now)
+        if expected_state.state == "suspended" or any(not (one.policy and one.policy.enabled) for one in present):
             return False  # it was planned before that, and a suspended target needs no test
         if test.policy.silenced:
-            return expected_state.state != "maintenance"
-        return not (test.passed and expected_state.state == "up")
+            return expected_state.state != "maintenance" or not test.passed or expected_state.fails
+        return not (test.passed and expected_state.state == "up" and expected_state.unsent is None)
 
     def _superseded(self, test: Tested) -> bool:
         """Whether another's judgement came in between: for this tick or a later one, or so late that it is not due."""
@@ -431,7 +453,9 @@ class Audit:
         unsent = expected_state.waiting and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
         if expected_state.flapping:
             self._find("alert lost", fact.order, target, "no alert that it is steady again")
-        elif unsent and parent.state not in FAILING and not within(policy.acknowledged, expected_state.since):
+        elif expected_state.unsent:
+            self._find("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")
+        elif unsent and not parent.fails and not within(policy.acknowledged, expected_state.since):
             self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
 
     @staticmethod

@@ -306,7 +306,7 @@ class World:
         self.policies.append(known)
         item = to_item(known.item(name, len(self.policies) - 1, host=f"{name}.example.net"))
         self.tables.by_name["Targets"].put(item, self.engine.now)
-        self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy))
+        self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy, known.silence))
         self._note(0, f"{name} configured: {known}")
 
     # ---- invocations

@@ -39,7 +39,7 @@ def test_silence_is_maintenance_from_now(do: Do, stack: Installation) -> None:
     assert policy.in_maintenance(now + timedelta(minutes=89))
     assert not policy.in_maintenance(now + timedelta(minutes=91))
     assert notes(stack, "a") == [("silenced", "night-shift", "new disk")]
-    assert said.startswith("a: silenced until 20")
+    assert said.startswith("a: silenced from now until 20")
     assert "(1 h 30 min): tested and recorded, no alerts are sent." in said
 
 

@@ -162,7 +162,7 @@ def test_ranges_are_half_open(world: World) -> None:
         world.store.put_samples(1, 0, NOON + MINUTE * step, "g", {"a": Sample(float(step))})
     found = world.store.read_samples(1, 0, NOON + MINUTE, NOON + MINUTE * 3)
     assert [results["a"].rtt_ms for _, results in found] == [1, 2]
-    assert [results["a"].rtt_ms for _, results in world.store.read_newest_samples(1, 0, 2)] == [4, 3]
+    assert [results["a"].rtt_ms for _, results in world.store.read_samples_back(1, 0, NOON + MINUTE * 3)] == [4, 3]
 
 
 def test_a_range_that_ends_before_it_begins_is_empty(world: World) -> None:
@@ -174,11 +174,11 @@ def test_a_range_that_ends_before_it_begins_is_empty(world: World) -> None:
     assert list(world.store.read_events("a", NOON + timedelta(days=365_000))) == []
 
 
-def test_the_newest_ticks_are_read_over_pages(world: World) -> None:
+def test_samples_are_read_back_over_pages(world: World) -> None:
     """A page of DynamoDB ends at 1 MB: the newest ticks of a batch with long ids are on more than one."""
     for minute in range(3):
         world.store.put_samples(1, 0, NOON + MINUTE * minute, "g", dict.fromkeys(LONGEST_IDS, WORST))
-    read = world.store.read_newest_samples(1, 0, 2)
+    read = list(world.store.read_samples_back(1, 0, NOON + MINUTE))
     newest = [part for tick, part in read if tick == NOON + MINUTE * 2]
     assert sum(map(len, newest)) == 800
     assert {tick for tick, _ in read} == {NOON + MINUTE * 2, NOON + MINUTE}
@@ -291,7 +291,6 @@ def test_samples_of_any_ids_come_back_whole(world: World, length: int, result: C
     kept = {name: replace(found, reason=truncate(found.reason, REASON_KEPT)) for name, found in samples.items()}
     for read in (
         list(world.store.read_samples(1, 0, NOON, NOON + MINUTE)),
-        world.store.read_newest_samples(1, 0, len(items)),
         list(world.store.read_samples_back(1, 0, NOON)),
     ):
         assert {tick for tick, _ in read} == {NOON}

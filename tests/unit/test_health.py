@@ -192,6 +192,7 @@ def test_nothing_is_held_once_an_alert_is_sent() -> None:
         since=START,
         failures=1,
         alerts_sent=1,
+        alerted_at_failures=1,
         failing_since=START,
         next_test_at=START + timedelta(seconds=60),
         changes=(START,),
@@ -208,18 +209,42 @@ def test_transition_says_how_long_the_state_before_lasted_and_what_ended_it() ->
 
 
 def test_maintenance_keeps_what_was_before() -> None:
-    """A test inside a window records that the window has begun, when the target last passed, and nothing else."""
+    """A test that fails inside a window records that the window has begun, and that it failed there."""
     [(_, warn)] = replay([FAILED], MAINTAINED, up())
-    begun = judge(warn.health, replace(PASSED, rtt_ms=8.5), MAINTAINED, WINDOW.start)
+    begun = judge(warn.health, FAILED, MAINTAINED, WINDOW.start)
     within = replace(
-        warn.health, state=State.MAINTENANCE, state_before_maintenance=State.WARN, since=WINDOW.start, next_test_at=None
+        warn.health,
+        state=State.MAINTENANCE,
+        state_before_maintenance=State.WARN,
+        since=WINDOW.start,
+        next_test_at=None,
+        failures_in_maintenance=1,
     )
     lasted = WINDOW.start - START
-    assert begun == Judgement(
-        replace(within, last_good_at=WINDOW.start, last_good_rtt_ms=8.5),
-        Transition(State.WARN, State.MAINTENANCE, WINDOW.start, lasted),
+    transition = Transition(State.WARN, State.MAINTENANCE, WINDOW.start, lasted, ErrorCode.TIMED_OUT, FAILED.reason)
+    assert begun == Judgement(within, transition)
+    later = WINDOW.start + timedelta(minutes=1)
+    assert judge(begun.health, FAILED, MAINTAINED, later) == Judgement(replace(within, failures_in_maintenance=2))
+
+
+def test_passed_test_in_maintenance_leaves_a_target_that_is_up() -> None:
+    """The run of failures is over; when is kept until the window's end, for reports."""
+    [(_, warn)] = replay([FAILED], MAINTAINED, up())
+    begun = judge(warn.health, replace(PASSED, rtt_ms=8.5), MAINTAINED, WINDOW.start)
+    assert begun.health == Health(
+        State.MAINTENANCE,
+        state_before_maintenance=State.UP,
+        since=WINDOW.start,
+        last_good_at=WINDOW.start,
+        last_good_rtt_ms=8.5,
+        changes=(START,),
+        run_ended_in_maintenance=WINDOW.start,
     )
-    assert judge(begun.health, FAILED, MAINTAINED, WINDOW.start + timedelta(minutes=1)) == Judgement(begun.health)
+    after = judge(begun.health, PASSED, MAINTAINED, WINDOW.end)
+    assert after.transition == Transition(
+        State.MAINTENANCE, State.UP, WINDOW.end, timedelta(minutes=5), run_ended_in_maintenance=WINDOW.start
+    )
+    assert after.health.run_ended_in_maintenance is None
 
 
 def test_maintenance_that_begins_with_a_failed_test_names_its_error() -> None:

@@ -8,7 +8,7 @@ from popwatch.decisions.planning import Plan, in_cycles, plan, unknown_fields, w
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
-from popwatch.model.targets import Target, parse_target
+from popwatch.model.targets import Target, as_tested, parse_target
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BEFORE = NOON - timedelta(seconds=60)
@@ -133,3 +133,26 @@ class TestDependence:
         )
         assert in_cycles(fleet) == set()
         assert fleet.looks <= 2 * len(fleet)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"host": "other.example"}, {"tls": "implicit"}, {"verify_tls": False}, {"name": "b"}]
+)
+def test_changed_target_is_tested_at_the_next_tick(changed: dict[str, object]) -> None:
+    """Host, TLS, verification: in `lost` too, and not after `delay_lost`. Its name does not matter to the test."""
+    item = {"target_id": "a", "host": "pop.example.net", "delay_lost": 3600}
+    before = parse_target(item, {})
+    health = Health(State.LOST, NOON, failures=10, alerts_sent=3, next_test_at=NOON + timedelta(hours=1))
+    records = {"a": Record("a", 3, NOON - timedelta(minutes=1), health, tested_as=as_tested(before))}
+    assert names(plan(NOON, BEFORE, {"a": before}, records, {})) == []
+    after = {"a": parse_target(item | changed, {})}
+    assert names(plan(NOON, BEFORE, after, records, {})) == ([] if "name" in changed else ["a"])
+    off = {"a": parse_target(item | changed | {"enabled": False}, {})}
+    assert names(plan(NOON, BEFORE, off, records, {})) == []
+
+
+def test_record_of_an_earlier_version_is_not_a_change() -> None:
+    """An upgrade tests no failing target earlier than planned."""
+    health = Health(State.LOST, NOON, failures=10, alerts_sent=3, next_test_at=NOON + timedelta(hours=1))
+    records = {"a": Record("a", 3, NOON - timedelta(minutes=1), health)}
+    assert names(plan(NOON, BEFORE, targets("a", delay_lost=3600), records, {})) == []

@@ -17,12 +17,13 @@ from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
-from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert
+from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
 from popwatch.model.targets import Target, parse_target, place
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
 from popwatch.queries.history import event_to_json, read_samples, read_steps
+from popwatch.queries.status import read_newest_tests
 from popwatch.reports.availability import Period, TargetAvailability
 from popwatch.reports.report import missing_parts, outage_to_json, unwatched_parts
 from popwatch.reports.status import TargetStatus, target_status_to_json, target_statuses
@@ -102,7 +103,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
     target = parse_target({"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {})))
-    status = target_statuses({target_id: target}, {target_id: record}, {}, now)[0] if target_id in items else None
+    status = _status(store, checkpoint, target, record, now) if target_id in items else None
     inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("tick"))
     missing = [] if status else ["It has been removed, and is not watched any more."]
     missing += [
@@ -112,6 +113,13 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     ]
     audience = _audience(installation) if any(event.kind is EventKind.ALERT for event in inside) else None
     return TargetHistory(target, period, now, status, fleet.targets[target_id], inside, points, missing, audience)
+
+
+def _status(store: Store, checkpoint: SweepCheckpoint, target: Target, record: Record, now: datetime) -> TargetStatus:
+    """The target's present status."""
+    targets, records = {target.target_id: target}, {target.target_id: record}
+    newest = read_newest_tests(store, checkpoint, targets, records, now)
+    return target_statuses(targets, records, newest, now)[0]
 
 
 def _read_tests(

@@ -1,6 +1,7 @@
 """`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: interventions in targets.
 
-Each changes a field of the target, which the next sweep applies, and records in History who did it and why.
+Each changes a field of the target, and records in History who did it and why. The next sweep applies it; before an
+alert the function reads the field again, so that none is decided once the command has returned.
 """
 
 import getpass
@@ -71,8 +72,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @_options
 @click.option("--for", "length", type=DURATION, required=True, metavar="DURATION", help="How long: 30m, 2h, 1d, 1h30m.")
 def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
-    """Put targets into maintenance for a time: they are tested and recorded, but failures do not count and no alerts
-    are sent.
+    """Put targets into maintenance from now on, for a time: they are tested and recorded, but failures do not count and
+    no alerts are sent. It holds at once, for tests that are under way too.
 
     \b
     Examples:
@@ -86,7 +87,8 @@ def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
         raise UserError("The silence is too long: its end has no date. Suspend the target instead.") from None
     window = {"from": iso(intervention.at), "until": iso(until), "why": intervention.why, "by": intervention.by}
     intervention.apply(Action.SILENCED, {"silence": window}, until=until)
-    _say(intervention, f"silenced until {utc(until)} ({duration(length)}): tested and recorded, no alerts are sent")
+    span = f"from now until {utc(until)} ({duration(length)})"
+    _say(intervention, f"silenced {span}: tested and recorded, no alerts are sent")
 
 
 @click.command()

@@ -312,7 +312,8 @@ class Installation:
             self.configured[name] = known
             self.policies.append(known)
             self.stack.put_targets(known.item(name, len(self.policies) - 1, **where))
-            self.evidence.add(facts.Configured(self.evidence.order, name, self.clock.now(), known.policy))
+            at = self.clock.now()
+            self.evidence.add(facts.Configured(self.evidence.order, name, at, known.policy, known.silence))
             self._note(0, f"{name} configured: {known}")
 
     # ---- invocations

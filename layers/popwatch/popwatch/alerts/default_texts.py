@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from popwatch.alerts.tokens import AlertContext
 from popwatch.decisions.early_warnings import DAY, HOUR, QUIET_SPANS, certificate_limits, reached_limit
-from popwatch.model.health import AlertEvent
+from popwatch.model.health import AlertEvent, Health
 from popwatch.model.outcomes import Certificate, ErrorCode, Role
 from popwatch.model.text import counted, duration, milliseconds, truncate, utc
 
@@ -64,7 +64,7 @@ def _down_sms(context: AlertContext) -> str:
 
 
 def _down_times(context: AlertContext) -> Rows:
-    failing_for = f"{duration(context.alert.outage)}, {_failures(context.outage.failures)}"
+    failing_for = f"{duration(context.alert.outage)}, {_failures(context.outage)}"
     return [_failing_since(context), ("Failing for", failing_for), _last_good(context)]
 
 
@@ -82,14 +82,38 @@ def _down_next(context: AlertContext) -> str:
 # RECOVERED
 
 
+def _recovered_opening(context: AlertContext) -> str:
+    name, length, late = context.target.name, duration(context.alert.outage), context.late_recovery
+    if late is None:
+        return f"{name} is UP again. It was down for {length}."
+    held = "This message was held back during maintenance or a silence."
+    now = f" Its newest test, at {utc(context.now)}, failed:" if context.outcome.error else ""
+    return f"{name} was UP again at {utc(late.passed_at)}. It had been down for {length}. {held}{now}"
+
+
+def _recovered_end(context: AlertContext) -> str:
+    """The end of the subject; a late recovery says until when the outage lasted, as that is not now."""
+    late = context.late_recovery
+    until = f" until {_time_of_day(late.passed_at, context.now, context.target.timezone)}" if late else ""
+    return f", was down {duration(context.alert.outage)}{until}"
+
+
+def _recovered_sms(context: AlertContext) -> str:
+    late = context.late_recovery
+    rtt_ms = late.rtt_ms if late else context.outcome.rtt_ms
+    at = f" at {_time_of_day(late.passed_at, context.now, context.target.timezone)}" if late else ""
+    now = ", newest test failed" if context.outcome.error else ""
+    return f"after {duration(context.alert.outage)}{at}, rtt {milliseconds(rtt_ms)} ms{now}"
+
+
 def _recovered_times(context: AlertContext) -> Rows:
-    outage = context.outage
+    outage, late = context.outage, context.late_recovery
     return [
         _failing_since(context),
-        ("Passed at", _utc_and_local(context.now, context.target.timezone)),
-        ("Round trip", f"{milliseconds(context.outcome.rtt_ms)} ms"),
-        ("Greeting", context.outcome.greeting),
-        ("Outage", f"{_failures(outage.failures)}, {counted(outage.alerts_sent, 'alert')}"),
+        ("Passed at", _utc_and_local(late.passed_at if late else context.now, context.target.timezone)),
+        ("Round trip", f"{milliseconds(late.rtt_ms if late else context.outcome.rtt_ms)} ms"),
+        ("Greeting", "" if late else context.outcome.greeting),
+        ("Outage", f"{_failures(outage)}, {counted(outage.alerts_sent, 'alert')}"),
         ("Acknowledged", _acknowledged(context)),
         _last_good(context),
     ]
@@ -197,8 +221,9 @@ def _last_good(context: AlertContext) -> tuple[str, str]:
     return "Last good", f"{utc(outage.last_good_at)}, {milliseconds(outage.last_good_rtt_ms)} ms"
 
 
-def _failures(count: int) -> str:
-    return counted(count, "failed test", "failed tests in a row")
+def _failures(outage: Health) -> str:
+    within = f", {outage.failures_in_maintenance} more in maintenance" if outage.failures_in_maintenance else ""
+    return counted(outage.failures, "failed test", "failed tests in a row") + within
 
 
 def _utc_and_local(time: datetime, zone: tzinfo) -> str:
@@ -225,9 +250,9 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.RECOVERED: EventTexts(
         headline=_constant("UP again"),
-        subject_end=lambda it: f", was down {duration(it.alert.outage)}",
-        sms=lambda it: f"after {duration(it.alert.outage)}, rtt {milliseconds(it.outcome.rtt_ms)} ms",
-        opening=lambda it: f"{it.target.name} is UP again. It was down for {duration(it.alert.outage)}.",
+        subject_end=_recovered_end,
+        sms=_recovered_sms,
+        opening=_recovered_opening,
         times=_recovered_times,
         what_next=lambda it: f"Next test within {duration(it.next_test_at - it.now)}.",
         counted=_number("up again"),

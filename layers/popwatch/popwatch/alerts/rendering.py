@@ -141,7 +141,8 @@ def _fault(target: Target, field: str, error: TemplateError) -> str:
 
 
 def _attributes(context: AlertContext) -> Attributes:
-    state, error = context.judgement.health.state, context.outcome.error
+    # A late recovery may come with a failed test: its error is not that of the outage.
+    state, error = context.judgement.health.state, None if context.late_recovery else context.outcome.error
     return attributes_of(context.target, context.alert.event, state, error, context.outage.alerts_sent)
 
 

@@ -1,12 +1,12 @@
 """The tokens of alert texts: what each means and how its value is made. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.decisions.judging import delay_seconds
-from popwatch.model.health import Alert, AlertEvent, Health, Judgement
+from popwatch.model.health import Alert, AlertEvent, EndedOutage, Health, Judgement
 from popwatch.model.interventions import Acknowledgement
 from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
 from popwatch.model.targets import Target
@@ -47,8 +47,24 @@ class AlertContext:
         return self.judgement.alert
 
     @property
+    def late_recovery(self) -> EndedOutage | None:
+        """The outage of a recovery that was held back until now, else None."""
+        return self.before.ended_outage if self.alert.event is AlertEvent.RECOVERED else None
+
+    @property
     def outage(self) -> Health:
         """The health that describes the outage: a recovery has reset it, so then it is the health before."""
+        ended = self.late_recovery
+        if ended:
+            return replace(
+                self.before,
+                failing_since=ended.failing_since,
+                failures=ended.failures,
+                alerts_sent=ended.alerts_sent,
+                failures_in_maintenance=ended.failures_in_maintenance,
+                last_good_at=ended.last_good_at,
+                last_good_rtt_ms=ended.last_good_rtt_ms,
+            )
         return self.before if self.alert.event is AlertEvent.RECOVERED else self.judgement.health
 
     @property
@@ -140,13 +156,13 @@ TOKENS = (
     Token("address", "the address that was tested", lambda it: it.outcome.address),
     Token("phase", "where the test ended: dns, connect, tls, greeting, stls, quit", lambda it: it.outcome.phase.value),
     Token("rtt_ms", "this test's round-trip time in ms", lambda it: milliseconds(it.outcome.rtt_ms)),
-    Token("failures", "failed tests in a row", lambda it: str(it.outage.failures)),
+    Token("failures", "failed tests in a row, without those in maintenance", lambda it: str(it.outage.failures)),
     Token("failures_per_alert", "failures in a row for each alert", lambda it: str(it.target.policy.failures_per_alert)),
     Token("alert_number", "the number of this alert in the outage; in a recovery, how many there were", lambda it: str(it.outage.alerts_sent)),
     Token("max_alerts", "alerts per outage at most", lambda it: str(it.target.policy.max_alerts)),
     Token("since", "when this state began", lambda it: _time(it.judgement.health.since)),
     Token("failing_since", "the first failed test of the outage", lambda it: _time(it.outage.failing_since)),
-    Token("outage", "how long the outage has lasted", lambda it: duration(it.alert.outage)),
+    Token("outage", "how long the outage has lasted, or had when it ended", lambda it: duration(it.alert.outage)),
     Token("time", "the time of this test, UTC", lambda it: utc(it.now)),
     Token("local_time", "the same in the target's `timezone`", _local_time),
     Token("last_good", "the last passed test before the outage", lambda it: _time(it.outage.last_good_at)),

@@ -133,6 +133,10 @@ class Store:
         own = {name: value for name, value in defaults.items() if name != "target_id"}
         return own, [item for item in items if item["target_id"] != DEFAULTS_ID]
 
+    def read_target(self, target_id: str) -> Plain | None:
+        """The item of one target as it is now; None if its user has removed it."""
+        return self._get(self._tables.targets, {"target_id": target_id})
+
     def read_records(self) -> tuple[SweepCheckpoint, dict[str, Record]]:
         """The sweep's checkpoint, and the record of each target that has one."""
         records: dict[str, Record] = {}
@@ -239,26 +243,6 @@ class Store:
         """
         for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until), ("results", only)):
             yield _tick_of(item), _samples_of(item)
-
-    def read_newest_samples(self, batches: int, batch: int, ticks: int) -> list[tuple[datetime, TargetSamples]]:
-        """The samples items of a batch's newest ticks, newest first; those of the oldest of them may not be complete.
-
-        A tick may have several items, and a page of DynamoDB has fewer than were asked for if they are above 1 MB.
-        """
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._tables.history,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": f"samples#{batches}#{batch}"}},
-            ScanIndexForward=False,
-            ReturnConsumedCapacity="TOTAL",
-            PaginationConfig={"PageSize": ticks},
-        )
-        found: list[tuple[datetime, TargetSamples]] = []
-        for page in pages:
-            found += [(_tick_of(item), _samples_of(item)) for item in self._items([page])]
-            if len({tick for tick, _ in found}) >= ticks:
-                break
-        return found
 
     def read_samples_back(self, batches: int, batch: int, since: datetime) -> Iterator[tuple[datetime, TargetSamples]]:
         """Each samples item of a batch since then, newest first, in small pages: a caller may stop early."""

@@ -1,14 +1,16 @@
-"""`judge`: a target's new health after a test's outcome. Pure; the clock is an argument.
+"""`judge`: a target's new health after a test's outcome. Pure; the clock is an argument. docs/outages.md has the rules.
 
-A target is `untested` until its first test. A passed test makes it `up`. Failed tests make it `warn`, and from
-`failures_per_alert` in a row `down`, with an alert at each multiple; once `max_alerts` have been sent the next
-failure makes it `lost`, without further alerts until it recovers. During maintenance the state before it is kept; a
-suspended target starts over as `untested`.
+A target is `untested` until its first test. A passed test makes it `up`, and ends whatever run of failures there was.
+Failed tests make it `warn`, and from `failures_per_alert` in a row `down`, with an alert then and each time that so
+many more have failed; once `max_alerts` have been sent the next failure makes it `lost`, without further alerts until
+it recovers. In maintenance failures do not count, and the state before it is kept until a test passes; a suspended
+target starts over as `untested`.
 
-The state always follows the tests; some alerts are held. While the target that it depends on fails, or while it flaps,
-a `down` alert is held, and sent at the first failed test after that. An acknowledged outage brings no more `down`
-alerts. No alerted outage is left open: a recovery from an alerted or acknowledged outage is always sent. One judgement
-brings one alert at most; a second one that is due is sent at the next test.
+The state always follows the tests; alerts may be held. While the target that it depends on fails, or while it flaps, a
+`down` alert is held, and sent at the first failed test after that. Maintenance and silences hold everything. An
+acknowledged outage brings no more `down` alerts. No alerted outage is left open: a recovery from an alerted or
+acknowledged outage is always sent, if need be when the hold is over. One judgement brings one alert at most; a second
+one that is due is sent at the next test, the recovery first.
 """
 
 from dataclasses import fields, replace
@@ -26,25 +28,34 @@ from popwatch.decisions.early_warnings import (
     with_change,
     with_warning,
 )
-from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State, Transition
+from popwatch.model.health import UNTESTED, Alert, AlertEvent, EndedOutage, Health, Judgement, State, Transition
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Policy
 
 _all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
 
 
-def judge(health: Health, outcome: Outcome, policy: Policy, now: datetime, failing_parent: str = "") -> Judgement:
+def judge(
+    health: Health,
+    outcome: Outcome,
+    policy: Policy,
+    now: datetime,
+    failing_parent: str = "",
+    *,
+    silenced: bool = False,
+) -> Judgement:
     """The judgement of `outcome`, of a test planned for `now`, on `health` under `policy`.
 
-    `failing_parent` is the target that this one depends on, if that was failing when the test was planned.
+    `failing_parent` is the target that this one depends on, if that was failing when the test was planned. `silenced`
+    says that the target has been silenced since: the outcome counts, and what it would bring is held.
     """
     if policy.in_maintenance(now):
-        return _maintain(health, outcome, now)
+        return _maintain(health, outcome, policy, now)
     before = _in_service(health)
     if outcome.passed:
-        after, event = _pass(before, outcome, policy, now)
+        after, event = _pass(before, outcome, policy, now, silenced=silenced)
     else:
-        after, event = _fail(before, policy, now, failing_parent)
+        after, event = _fail(before, policy, now, failing_parent, silenced=silenced)
     since = _since(health, after.state, now)
     if after.since != since:  # every test of every target gets here, and `replace` costs microseconds
         after = replace(after, since=since)
@@ -86,9 +97,8 @@ def _in_service(health: Health) -> Health:
     """The health that a test outside maintenance is judged on: maintenance and suspension have ended by then."""
     match health.state:
         case State.MAINTENANCE:
-            return replace(
-                health, state=health.state_before_maintenance or State.UNTESTED, state_before_maintenance=None
-            )
+            state = health.state_before_maintenance or State.UNTESTED
+            return replace(health, state=state, state_before_maintenance=None, run_ended_in_maintenance=None)
         case State.SUSPENDED:
             return _fresh(health)
         case _:
@@ -106,7 +116,9 @@ def _fresh(health: Health) -> Health:
     )
 
 
-def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Health, AlertEvent | None]:
+def _pass(
+    before: Health, outcome: Outcome, policy: Policy, now: datetime, *, silenced: bool
+) -> tuple[Health, AlertEvent | None]:
     """The health after a passed test, and the event to alert, if any. Of several the first is reported now."""
     chain, days = outcome.certificates, policy.certificate_warn_days
     after = Health(
@@ -124,10 +136,15 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
         degraded_tests=min(before.degraded_tests + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
         degraded_alerted=before.degraded_alerted,
     )
-    if before.alerts_sent or policy.acknowledgement_of(before.failing_since):
+    ended = _ended_outage(before, policy, now, outcome.rtt_ms)
+    due = before.ended_outage or ended
+    if silenced:
+        return replace(after, ended_outage=due), None
+    if due:
         # A recovery with all addresses says that the host is restored too; if only some pass, `restored` is sent later.
         still_degraded = before.degraded_alerted and after.degraded_tests > 0
-        return replace(after, degraded_alerted=still_degraded), AlertEvent.RECOVERED
+        later = ended if before.ended_outage else None
+        return replace(after, degraded_alerted=still_degraded, ended_outage=later), AlertEvent.RECOVERED
     return (
         _report_flapping(after, policy, now)
         or _report_degraded(after, policy)
@@ -136,7 +153,29 @@ def _pass(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> tu
     )
 
 
-def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) -> tuple[Health, AlertEvent | None]:
+def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float | None) -> EndedOutage | None:
+    """The outage that a passed test ends, if people know of it: it was alerted or acknowledged. `before` is in service.
+
+    A run of failures that has not reached `down` is a brief failure, acknowledged or not.
+    """
+    known = before.alerts_sent or policy.acknowledgement_of(before.failing_since)
+    if not known or before.state not in (State.DOWN, State.LOST):
+        return None
+    return EndedOutage(
+        before.failing_since or now,
+        now,
+        before.failures,
+        before.alerts_sent,
+        before.failures_in_maintenance,
+        rtt_ms,
+        before.last_good_at,
+        before.last_good_rtt_ms,
+    )
+
+
+def _fail(
+    before: Health, policy: Policy, now: datetime, failing_parent: str, *, silenced: bool
+) -> tuple[Health, AlertEvent | None]:
     """The health after a failed test, and the event to alert, if any."""
     first = not before.failures and before.state is not State.UNTESTED  # from passed to failed: it counts as a change
     after = replace(
@@ -147,23 +186,39 @@ def _fail(before: Health, policy: Policy, now: datetime, failing_parent: str) ->
         changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
         degraded_tests=0,
     )
-    after, event = _report_flapping(after, policy, now) or (after, None)
-    due = after.alert_held or after.failures % policy.failures_per_alert == 0
+    event = None
+    if not silenced and before.ended_outage:
+        after, event = replace(after, ended_outage=None), AlertEvent.RECOVERED
+    elif not silenced:
+        after, event = _report_flapping(after, policy, now) or (after, None)
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
         after = replace(after, state=State.WARN)
     # The last alert was sent at an earlier failure.
     elif exhausted and before.state in (State.DOWN, State.LOST):
         after = replace(after, state=State.LOST)
-    elif not due or exhausted or policy.acknowledgement_of(after.failing_since):
+    elif not _is_due(before, policy) or exhausted or policy.acknowledgement_of(after.failing_since):
         after = replace(after, state=State.DOWN)
     # Held. At the first failure of a target that depends on another, that one may be down too and not yet tested.
-    elif event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
+    elif silenced or event or after.flapping or failing_parent or (policy.depends_on and not before.failures):
         after = replace(after, state=State.DOWN, alert_held=True)
     else:
-        after = replace(after, state=State.DOWN, alert_held=False, alerts_sent=after.alerts_sent + 1)
+        sent = before.alerts_sent + 1
+        after = replace(after, state=State.DOWN, alert_held=False, alerts_sent=sent, alerted_at_failures=after.failures)
         event = AlertEvent.DOWN
     return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
+
+
+def _is_due(before: Health, policy: Policy) -> bool:
+    """Whether the failure after `before` brings a `down` alert: `failures_per_alert` of them since the last one sent.
+
+    So a held alert that goes out late is followed by the next one a full count later. Records of earlier versions do
+    not know the failure of the last alert: those versions sent alerts at multiples.
+    """
+    alerted_at = before.alerted_at_failures
+    if before.alerts_sent and not alerted_at:
+        alerted_at = before.failures - before.failures % policy.failures_per_alert
+    return before.alert_held or before.failures + 1 - alerted_at >= policy.failures_per_alert
 
 
 def _report_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
@@ -200,17 +255,36 @@ def _report_certificate(
     return after, AlertEvent.CERTIFICATE
 
 
-def _maintain(health: Health, outcome: Outcome, now: datetime) -> Judgement:
-    after = replace(
-        health,
+def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
+    """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
+    before = _in_service(health)
+    within = replace(
+        before,
         state=State.MAINTENANCE,
-        state_before_maintenance=_in_service(health).state,
+        state_before_maintenance=before.state,
         since=_since(health, State.MAINTENANCE, now),
         next_test_at=None,
+        failures_in_maintenance=before.failures_in_maintenance + 1,
+        run_ended_in_maintenance=health.run_ended_in_maintenance,
     )
     if outcome.passed:
-        after = replace(after, last_good_at=now, last_good_rtt_ms=outcome.rtt_ms)
-    return Judgement(after, _transition(health, after, now, outcome))
+        within = replace(
+            within,
+            state_before_maintenance=State.UP,
+            failures=0,
+            failing_since=None,
+            alerts_sent=0,
+            alerted_at_failures=0,
+            alert_held=False,
+            caused_by="",
+            failures_in_maintenance=0,
+            run_ended_in_maintenance=now if before.failures else health.run_ended_in_maintenance,
+            ended_outage=before.ended_outage or _ended_outage(before, policy, now, outcome.rtt_ms),
+            degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
+            last_good_at=now,
+            last_good_rtt_ms=outcome.rtt_ms,
+        )
+    return Judgement(within, _transition(health, within, now, outcome))
 
 
 def _since(before: Health, state: State, now: datetime) -> datetime:
@@ -220,10 +294,15 @@ def _since(before: Health, state: State, now: datetime) -> datetime:
 def _transition(before: Health, after: Health, now: datetime, outcome: Outcome | None = None) -> Transition | None:
     if before.state is after.state:
         return None
-    lasted = now - before.since if before.since else None
-    if outcome is None:
-        return Transition(before.state, after.state, now, lasted)
-    return Transition(before.state, after.state, now, lasted, outcome.error, outcome.reason)
+    return Transition(
+        before.state,
+        after.state,
+        now,
+        lasted=now - before.since if before.since else None,
+        error=outcome.error if outcome else None,
+        reason=outcome.reason if outcome else "",
+        run_ended_in_maintenance=before.run_ended_in_maintenance,
+    )
 
 
 def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Policy, now: datetime) -> Alert | None:
@@ -234,8 +313,10 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
         case AlertEvent.DOWN:
             return Alert(event, after.alerts_sent, now, _outage(after, now))
         case AlertEvent.RECOVERED:
-            sent = policy.alert_recovery and (policy.max_alerts or before.alerts_sent)
-            return Alert(event, 0, now, _outage(before, now)) if sent else None
+            ended = before.ended_outage or _ended_outage(before, policy, now, after.last_good_rtt_ms)
+            if ended is None or not policy.alert_recovery or not (policy.max_alerts or ended.alerts_sent):
+                return None
+            return Alert(event, 0, now, ended.passed_at - ended.failing_since)
         case AlertEvent.FLAPPING:
             number = len(after.changes)
         case AlertEvent.CERTIFICATE:

@@ -9,10 +9,10 @@ from typing import Any
 
 from popwatch.decisions.batches import Batch, PlannedTest
 from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_count, next_due
-from popwatch.model.health import FAILING, State
+from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
-from popwatch.model.targets import Target
+from popwatch.model.targets import Target, as_tested
 from popwatch.model.text import clean
 
 
@@ -95,20 +95,29 @@ def in_cycles(targets: Mapping[str, Target]) -> set[str]:
 def _failing_parent(
     target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], cyclic: Collection[str]
 ) -> str:
-    """The target that it depends on, if that one is failing.
+    """The target that it depends on, if that one's last test failed, be it in maintenance or under a silence.
 
-    One that is suspended, in maintenance or removed explains no failure, and neither does a cycle.
+    One that is suspended or removed explains no failure, and neither does a cycle.
     """
     parent = targets.get(target.policy.depends_on)
     if parent is None or not parent.policy.enabled or target.target_id in cyclic:
         return ""
     record = records.get(parent.target_id)
-    return parent.target_id if record and record.health.state in FAILING else ""
+    return parent.target_id if record and record.health.is_failing else ""
 
 
 def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
-    record = test.record
-    return next_due(record.target_id, record.health, test.target.policy, tested=record.tick, after=after, tick=tick)
+    record, policy = test.record, test.target.policy
+    due = next_due(record.target_id, record.health, policy, tested=record.tick, after=after, tick=tick)
+    return tick if due != tick and policy.enabled and _has_changed(test) else due
+
+
+def _has_changed(test: PlannedTest) -> bool:
+    """Whether its user has changed what matters to the test, which is then made at once, also in `lost`.
+
+    A record of an earlier version does not say as what the target was tested; its next test writes that.
+    """
+    return bool(test.record.tested_as) and test.record.tested_as != as_tested(test.target)
 
 
 def _is_newly_suspended(test: PlannedTest) -> bool:

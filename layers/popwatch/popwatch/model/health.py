@@ -49,12 +49,37 @@ class CertificateWarning:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """The health of one target, as stored in its record.
+class EndedOutage:
+    """An outage that a passed test has ended, and whose recovery has not been sent yet: something holds it back.
 
-    `failures` counts failed tests in a row and `failing_since` is the first of them; `alerts_sent` counts this
-    outage's `down` alerts. `next_test_at` is `None` while the target is tested at its own slots (see `schedule`).
-    `state_before_maintenance` is the state to restore when maintenance ends.
+    `passed_at` and `rtt_ms` are those of the passed test that ended it; the other figures are those that `Health` had
+    before that test.
+    """
+
+    failing_since: datetime
+    passed_at: datetime
+    failures: int
+    alerts_sent: int = 0
+    failures_in_maintenance: int = 0
+    rtt_ms: float | None = None
+    last_good_at: datetime | None = None
+    last_good_rtt_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of one target, as stored in its record. docs/outages.md defines what its figures mean.
+
+    `failures` counts the failed tests of the present run, without those in maintenance, and `failing_since` is the
+    first of them; `alerts_sent` counts this outage's `down` alerts, of which the last was sent at failure number
+    `alerted_at_failures` (0 in a record of an earlier version). `next_test_at` is `None` while the target is tested at
+    its own slots (see `schedule`). `state_before_maintenance` is the state to restore when maintenance ends.
+
+    `failures_in_maintenance` counts the tests since the last passed one that failed in maintenance or under a silence.
+    `run_ended_in_maintenance` is the passed test in this maintenance that ended a run of failures. `ended_outage` is an
+    outage whose recovery is still to be sent.
+
+    `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
     `alert_held` says that a `down` alert is due and will be sent once nothing holds it back; `caused_by` is the failing
     target that holds it back. `changes` are the last changes between passed and failed; `flapping` says that an alert
@@ -85,6 +110,17 @@ class Health:
     certificate_warned_of: datetime | None = None
     certificate_near: Certificate | None = None
     certificate_warnings: tuple[CertificateWarning, ...] = ()
+    alerted_at_failures: int = 0
+    failures_in_maintenance: int = 0
+    run_ended_in_maintenance: datetime | None = None
+    ended_outage: EndedOutage | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last test failed; in maintenance too, where failures do not count."""
+        if self.state is State.MAINTENANCE:
+            return self.state_before_maintenance in FAILING or self.failures_in_maintenance > 0
+        return self.state in FAILING
 
 
 UNTESTED = Health()
@@ -95,7 +131,8 @@ UNTESTED = Health()
 class Transition:
     """A change of state; `lasted` is how long the previous state had lasted, if that is known.
 
-    `error` and `reason` are those of the failed test that caused it.
+    `error` and `reason` are those of the failed test that caused it. `run_ended_in_maintenance` is, at the end of a
+    maintenance, the passed test in it that ended a run of failures.
     """
 
     previous: State
@@ -104,6 +141,7 @@ class Transition:
     lasted: timedelta | None = None
     error: ErrorCode | None = None
     reason: str = ""
+    run_ended_in_maintenance: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +149,8 @@ class Alert:
     """An alert to be sent.
 
     `number` counts an outage's `down` alerts, a flapping target's changes, or the days within which a certificate
-    expires; else it is 0. `outage` is the time from the first failed test until now.
+    expires; else it is 0. `outage` is the time from the first failed test until now, or until the passed test that
+    ended the outage.
     """
 
     event: AlertEvent

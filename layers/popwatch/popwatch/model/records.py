@@ -103,7 +103,8 @@ class Record:
 
     `version` counts the writes of the record, 0 before the first. `tick` is the tick whose test was judged last; a test
     of the same or an earlier tick is not judged again. `writer` names the invocation that wrote last, so that it can
-    recognize its own write when a repeated request is refused.
+    recognize its own write when a repeated request is refused. `tested_as` identifies what was tested (see
+    `targets.tested_as`): a target that is another by now is tested at the next tick.
     """
 
     target_id: str
@@ -113,6 +114,7 @@ class Record:
     outcome: Outcome | None = None
     outbox: tuple[OutboxEntry, ...] = field(default=(), metadata=stored_as("pending"))
     writer: str = ""
+    tested_as: str = ""
 
     def without(self, delivered: set[int]) -> Self:
         """The record once the outbox entries of these versions have been delivered, one version on."""

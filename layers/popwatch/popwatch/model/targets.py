@@ -6,8 +6,10 @@ case, and what it cannot use becomes a `Problem` of that target. The fields are 
 
 import json
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, tzinfo
+from hashlib import blake2b
+from operator import attrgetter
 
 from popwatch.model.fields import (
     DEFAULTS_ID,
@@ -118,6 +120,19 @@ class Target:
     fields: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
+NOT_TESTED = {
+    *("target_id", "name", "policy", "group", "tags", "timezone", "subject", "email", "sms", "unknown_fields", "fields")
+}
+"""The fields of a target that do not matter to its test."""
+
+_tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED))
+
+
+def as_tested(target: Target) -> str:
+    """A short name for all that matters to a test of the target: another one means that it must be tested anew."""
+    return blake2b(repr(_tested_fields(target)).encode("utf-8", "replace"), digest_size=4).hexdigest()
+
+
 def place(target: Target) -> str:
     """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
     host = f"[{target.host}]" if ":" in target.host else target.host
@@ -160,6 +175,20 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     _check_family(values, problems)
     _parse_timed(values, problems)
     return _build(values, tuple(problems), item, _known(own, own_oversized))
+
+
+INTERVENTIONS = ("enabled", "maintenance", "silence", "acknowledged")
+"""The fields of a policy that say when nobody is to be alerted."""
+
+
+def with_interventions(target: Target, item: Mapping[str, object]) -> Policy:
+    """The target's policy, with the interventions that its `item` has now in place of those that it had.
+
+    A field that the item neither has nor had is from the user's defaults, and stays.
+    """
+    present = parse_target(item, {"timezone": str(target.timezone)}).policy
+    own = [name for name in INTERVENTIONS if name in item or name in target.fields]
+    return replace(target.policy, **{name: getattr(present, name) for name in own})
 
 
 def carried(item: Mapping[str, object]) -> dict[str, object]:

@@ -7,12 +7,13 @@ from typing import Any
 
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
+from popwatch.model.records import Record
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.reports.status import (
     IN_JSON,
     CheckStatus,
-    NewestSample,
+    NewestTests,
     TargetStatus,
     has_stopped,
     target_status_to_json,
@@ -41,8 +42,8 @@ def read_fleet_status(store: Store, now: datetime) -> FleetStatus:
     defaults, items = store.read_targets()
     checkpoint, records = store.read_records()
     targets = parse_targets(items, defaults)
-    samples = _newest_samples(store, batches_of(checkpoint), targets, now)
-    return FleetStatus(target_statuses(targets, records, samples, now), checkpoint)
+    newest = read_newest_tests(store, checkpoint, targets, records, now)
+    return FleetStatus(target_statuses(targets, records, newest, now), checkpoint)
 
 
 def batches_of(checkpoint: SweepCheckpoint) -> int:
@@ -51,23 +52,36 @@ def batches_of(checkpoint: SweepCheckpoint) -> int:
     return max((int(count) for count, used in checkpoint.batch_counts.items() if used == newest), default=1)
 
 
-def _newest_samples(
-    store: Store, batches: int, targets: Mapping[str, Target], now: datetime
-) -> Mapping[str, NewestSample]:
-    """The last test of each target. A batch is read back as far as its longest delay, or until all have been found."""
-    newest: dict[str, NewestSample] = {}
+def read_newest_tests(
+    store: Store,
+    checkpoint: SweepCheckpoint,
+    targets: Mapping[str, Target],
+    records: Mapping[str, Record],
+    now: datetime,
+) -> NewestTests:
+    """The last test of each target, and its last passed one: its record has neither if the target passes.
+
+    A batch is read back as far as its longest delay, or until all have been found. The last passed test of a target
+    that fails is in its record.
+    """
+    batches = batches_of(checkpoint)
+    found = NewestTests()
     for batch in range(batches):
         delays = {
             name: target.policy.delay_up
             for name, target in targets.items()
             if target.policy.enabled and batch_of(name, batches) == batch
         }
+        failing = {name for name in delays if name in records and records[name].health.is_failing}
         since = now - timedelta(seconds=max(delays.values(), default=0)) - LATE
         for tick, samples in store.read_samples_back(batches, batch, since):
-            newest = {target_id: (tick, sample) for target_id, sample in samples.items()} | newest
-            if delays.keys() <= newest.keys():
+            for target_id, sample in samples.items():
+                found.samples.setdefault(target_id, (tick, sample))
+                if sample.rtt_ms is not None:
+                    found.passed.setdefault(target_id, tick)
+            if delays.keys() <= found.samples.keys() and delays.keys() <= found.passed.keys() | failing:
                 break
-    return newest
+    return found
 
 
 def fleet_status_to_json(fleet_status: FleetStatus, overall: CheckStatus, now: datetime) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Availability: how long a target was up, down or neither in a period, and its outages. Pure; see docs/reports.md.
 
 A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
-that reached `down`: it begins with the first failed test. Maintenance inside a run neither ends it nor counts as down.
+that reached `down`: it begins with the first failed test. Maintenance inside a run does not count as down, and ends it
+only with a passed test.
 
 Report, history, page and API all get their figures from `target_availability`.
 """
@@ -32,12 +33,16 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in one state, cut at the edges of the period. `why` is the transition that began it, if in the period."""
+    """A time in one state, cut at the edges of the period. `why` is the transition that began it, if in the period.
+
+    `run_ended` is, of a maintenance, the passed test in it that ended a run of failures.
+    """
 
     begin: datetime
     end: datetime
     state: State
     why: Transition | None = None
+    run_ended: datetime | None = None
 
     @property
     def length(self) -> timedelta:
@@ -117,7 +122,7 @@ def target_availability(
     `health` is the present one. Of `totals`, only the number of inconclusive tests counts here: each takes a tick off
     the time up, since what is inconclusive at a tick is tested again at the next.
     """
-    found = spans(transitions, health.state, health.since, period, gaps)
+    found = spans(transitions, health.state, health.since, period, gaps, run_ended=health.run_ended_in_maintenance)
     return TargetAvailability(found, times(found, totals.inconclusive * TICK), totals)
 
 
@@ -127,8 +132,12 @@ def spans(
     since: datetime | None,
     period: Period,
     unwatched: Sequence[tuple[datetime, datetime]] = (),
+    *,
+    run_ended: datetime | None = None,
 ) -> list[Span]:
     """The spans of a period, from the transitions in it or after it, and the present `state` and its beginning `since`.
+
+    `run_ended` is the passed test that ended a run of failures in the present maintenance.
 
     What is not known is `untested`: the time before the previous state of the oldest transition began, and the times
     `unwatched`, in which popwatch itself had stopped, if the target was up. A failing target counts as failing then.
@@ -140,13 +149,14 @@ def spans(
         # `lasted` says when the previous state began: if that is later than the transition before, one is missing.
         began = max(change.at - change.lasted, covered_to) if change.lasted is not None else covered_to
         _add(found, period, Span(covered_to, began, State.UNTESTED))
-        _add(found, period, Span(began, change.at, change.previous, why if began == covered_to else None))
+        began_by = why if began == covered_to else None
+        _add(found, period, Span(began, change.at, change.previous, began_by, change.run_ended_in_maintenance))
         covered_to, why = change.at, change
     began = covered_to if known else max(since or period.end, covered_to)
     _add(found, period, Span(covered_to, began, State.UNTESTED))
     # A removed target has no health (`since` is None): it is untested from its last transition on.
     last_state = known[-1].state if known and since is not None else state
-    _add(found, period, Span(began, period.end, last_state, why))
+    _add(found, period, Span(began, period.end, last_state, why, run_ended))
     return [piece for span in found for piece in _cut(span, unwatched)]
 
 
@@ -234,13 +244,18 @@ def total(parts: Sequence[Times]) -> Times:
 
 
 def _runs(found: Sequence[Span]) -> list[list[Span]]:
-    """Runs of failing spans, with the maintenance between them or after them."""
+    """Runs of failing spans, with the maintenance between them or after them, up to a passed test in it."""
     runs: list[list[Span]] = []
     open_run: list[Span] = []
     for span in found:
-        if span.state in FAILING or (span.state is State.MAINTENANCE and open_run):
+        within = span.state is State.MAINTENANCE and bool(open_run)
+        ended = span.run_ended if within and span.run_ended and span.run_ended < span.end else None
+        if ended is None and (span.state in FAILING or within):
             open_run.append(span)
-        elif open_run:
+            continue
+        if ended and ended > span.begin:
+            open_run.append(replace(span, end=ended))
+        if open_run:
             runs.append(open_run)
             open_run = []
     return [*runs, open_run] if open_run else runs

@@ -1,7 +1,7 @@
 """The status of targets as people see it, the worst first. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -18,8 +18,13 @@ from popwatch.model.text import clean, counted, iso, utc
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
 """The states, worst first: the order of every list of targets."""
 
-NewestSample = tuple[datetime, Sample]
-"""The tick of a target's last test, and its sample."""
+
+@dataclass(frozen=True, slots=True)
+class NewestTests:
+    """What the newest samples hold: each target's last test, by its tick and sample, and the tick of its last pass."""
+
+    samples: dict[str, tuple[datetime, Sample]] = field(default_factory=dict)
+    passed: dict[str, datetime] = field(default_factory=dict)
 
 
 class CheckStatus(IntEnum):
@@ -56,6 +61,7 @@ class TargetStatus:
     detail: str = ""
     next_test_at: datetime | None = None
     inconclusive: bool = False
+    last_good_at: datetime | None = None
 
     @property
     def state(self) -> State:
@@ -141,7 +147,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "detail": status.detail or None,
         "inconclusive": status.inconclusive,
         "next_test_at": _iso(status.next_test_at),
-        "last_good_at": _iso(health.last_good_at),
+        "last_good_at": _iso(status.last_good_at),
         "certificate_expires": _iso(health.certificate_expires),
         "certificate_days": status.certificate_days(now),
         "caused_by": health.caused_by or None,
@@ -174,16 +180,28 @@ def _by_and_why(by: str, why: str) -> str:
 
 
 def target_statuses(
-    targets: Mapping[str, Target], records: Mapping[str, Record], samples: Mapping[str, NewestSample], now: datetime
+    targets: Mapping[str, Target], records: Mapping[str, Record], newest: NewestTests, now: datetime
 ) -> list[TargetStatus]:
-    """The status of each target, the worst first; `samples` are the newest, which may be newer than the records."""
+    """The status of each target, the worst first; the `newest` tests may be newer than the records."""
     found = [
-        _status(target, records.get(name) or Record(name), samples.get(name), now) for name, target in targets.items()
+        replace(
+            _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
+            last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
+        )
+        for name, target in targets.items()
     ]
     return sorted(found, key=lambda status: (SEVERITY.index(status.state), status.target.group, status.target.name))
 
 
-def _status(target: Target, record: Record, newest: NewestSample | None, now: datetime) -> TargetStatus:
+def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | None:
+    """The last passed test: in the record of a target that fails, and as a rule only in the samples of any other."""
+    written = record.health.last_good_at if record else None
+    if record and record.health.is_failing:
+        return written
+    return max((time for time in (written, passed) if time), default=None)
+
+
+def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | None, now: datetime) -> TargetStatus:
     health, outcome = record.health, record.outcome
     next_test_at = _next_test_at(target, health, now)
     if newest and (record.tick is None or newest[0] > record.tick or outcome is None):

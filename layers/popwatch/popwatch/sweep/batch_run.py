@@ -35,9 +35,9 @@ from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
-from popwatch.model.targets import Target
+from popwatch.model.targets import Target, as_tested
 from popwatch.prober.loop import Prober
-from popwatch.sweep.committer import CommitError, Committer
+from popwatch.sweep.committer import MISSED, CommitError, Committer
 
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
@@ -48,8 +48,8 @@ HANDBACKS = 3
 NEAR = timedelta(seconds=2)
 """Retests due this soon are sent to the queue while the batch still runs."""
 
-NEWEST_SAMPLES = 4
-"""Ticks whose samples are searched for a target's last passed test, when it first fails."""
+NEAR_PAST = timedelta(minutes=15)
+"""Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
 
 _log = logging.getLogger("popwatch.sweep.batch_run")
 
@@ -216,8 +216,9 @@ class BatchTester:
             _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
         judgement = judge(test.record.health, outcome, policy, tick, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
-        if outcome.passed and changes_nothing(test.record.health, judgement):
-            self._plan_retest(test, test.record)
+        same = test.record.tested_as == as_tested(test.target)
+        if outcome.passed and same and changes_nothing(test.record.health, judgement):
+            self._plan_retest(test, replace(test.record, health=judgement.health))
         else:
             commit = pool.submit(self._committer.commit, test, outcome, judgement, tick, self._last_good)
             self._commits[commit] = test
@@ -279,16 +280,37 @@ class BatchTester:
         if samples:
             self._store.put_samples(batch.batches, batch.number, batch.tick, group_name(samples), samples)
 
-    def _last_good(self, target_id: str) -> tuple[datetime, float] | None:
-        for tick, results in self._newest_samples:
-            sample = results.get(target_id)
-            if sample and sample.rtt_ms is not None:
-                return tick, sample.rtt_ms
-        return None
+    def _last_good(self, target: Target) -> tuple[datetime, float] | None:
+        """The last passed test of a target whose test before this one passed: that lies about `delay_up` back."""
+        delay = timedelta(seconds=target.policy.delay_up)
+        if delay < NEAR_PAST:
+            return _newest_pass(target.target_id, self._newest_samples)
+        begin = self._batch.tick - delay - MISSED
+        return _newest_pass(target.target_id, self._samples(begin, begin + NEAR_PAST, target.target_id))
 
     @cached_property
     def _newest_samples(self) -> list[tuple[datetime, Mapping[str, Sample]]]:
-        return list(self._store.read_newest_samples(self._batch.batches, self._batch.number, NEWEST_SAMPLES))
+        delays = (timedelta(seconds=test.target.policy.delay_up) for test in self._batch.tests)
+        longest = max((delay for delay in delays if delay < NEAR_PAST), default=timedelta())
+        return self._samples(self._batch.tick - longest - MISSED, self._batch.tick)
+
+    def _samples(
+        self, since: datetime, until: datetime, only: str | None = None
+    ) -> list[tuple[datetime, Mapping[str, Sample]]]:
+        """The samples of this batch in a time that ends before this tick, newest first."""
+        until = min(until, self._batch.tick)
+        return list(self._store.read_samples(self._batch.batches, self._batch.number, since, until, only))[::-1]
+
+
+def _newest_pass(
+    target_id: str, samples: Iterable[tuple[datetime, Mapping[str, Sample]]]
+) -> tuple[datetime, float] | None:
+    """The first passed test of a target in samples that come newest first: its tick and rtt in ms."""
+    for tick, results in samples:
+        sample = results.get(target_id)
+        if sample and sample.rtt_ms is not None:
+            return tick, sample.rtt_ms
+    return None
 
 
 def _log_fields(test: PlannedTest, error: Exception) -> dict[str, str]:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache as cached
 from threading import Lock
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -28,11 +29,11 @@ from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
 from popwatch.decisions.schedule import is_due
-from popwatch.model.health import Health, Judgement, State
+from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
-from popwatch.model.targets import Target
+from popwatch.model.targets import Policy, Target, as_tested, with_interventions
 
 COLLISIONS = 5
 """How often a commit is tried again when other writers keep changing the record."""
@@ -43,8 +44,11 @@ SUMMARY = "summary"
 STORM_PATIENCE = timedelta(seconds=10)
 """How long an alert above the threshold waits for the summary that lists it."""
 
-LastGood = Callable[[str], tuple[datetime, float] | None]
-"""When a target last passed and its rtt_ms then, if recent samples hold it."""
+MISSED = timedelta(minutes=3)
+"""How much later than planned a target's last test may have taken place, as ticks may be missed."""
+
+LastGood = Callable[[Target], tuple[datetime, float] | None]
+"""When a target last passed and its rtt_ms then, if the samples of its last test hold it."""
 
 Decision = tuple[Record, Judgement, Message | None]
 """The record that was judged, the judgement, and the message of its alert."""
@@ -71,12 +75,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class DueAlert:
-    """An alert in the outbox of a record; `published` is what History says of it, if a topic has accepted it before."""
+    """An alert in the outbox of a record; `published` is what History says of it, if a topic has accepted it before.
+
+    A `released` one was held while the target's parent failed: with others that were, it goes out as one summary.
+    """
 
     record: Record
     entry: OutboxEntry
     message: Message
     published: PublishedAlert | None = None
+    released: bool = False
 
     @property
     def accepted(self) -> Mapping[Topic, str]:
@@ -117,14 +125,27 @@ class Committer:
         `judgement` is that of `test.record`. Changes nothing where the tick, or a later one, has been judged already.
         """
         target = test.target
+        present = cached(lambda: self._present_policy(target))
 
-        def decide(record: Record) -> Decision:
+        def decide(record: Record) -> Decision | None:
             found = judgement
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
                 found = judge(record.health, outcome, target.policy, tick, test.failing_parent)
-            before, found = _with_last_good(record, found, outcome, last_good)
+            if found.alert:  # what people have done since the test was planned holds at once
+                policy = present()
+                if not policy.enabled:
+                    return None
+                silenced = policy.in_maintenance(self._clock())
+                found = judge(record.health, outcome, policy, tick, test.failing_parent, silenced=silenced)
+            before, found = _with_last_good(
+                record,
+                found,
+                outcome,
+                not_before=tick - timedelta(seconds=target.policy.delay_up) - MISSED,
+                from_samples=lambda: last_good(target),
+            )
             message = _render(target, before.health, found, outcome, tick, stack=self._stack)
-            return replace(before, outcome=outcome), found, message
+            return replace(before, outcome=outcome, tested_as=as_tested(target)), found, message
 
         return self._commit(test, tick, decide)
 
@@ -184,22 +205,37 @@ class Committer:
             except (BotoCoreError, ClientError):
                 self._note_undelivered(alert.record)
 
-    def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision]) -> Record:
-        """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record."""
+    def _present_policy(self, target: Target) -> Policy:
+        """The target's policy with the interventions that its item has now; not enabled if the item is gone.
+
+        One read for each alert, so that none is sent once `popwatch silence` has returned.
+        """
+        item = self._store.read_target(target.target_id)
+        return with_interventions(target, item) if item else replace(target.policy, enabled=False)
+
+    def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision | None]) -> Record:
+        """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record.
+
+        Where it makes nothing of it, the target has been suspended or removed since: the next sweep records that.
+        """
         record = test.record
         # SQS and Scheduler deliver at least once. The tick in the record keeps a repeated message from counting one
         # failure twice.
         if record.tick is not None and record.tick >= tick:
             return record
         for _ in range(COLLISIONS):
-            base, judgement, message = decide(record)
+            decision = decide(record)
+            if decision is None:
+                return record
+            base, judgement, message = decision
             after = self._next_version(base, judgement, message, tick)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
                 # Committed. From here on a crash loses nothing: the outbox in the record says what is left to do.
                 # Older entries of the outbox belong to whoever committed them, or to `deliver_left_behind`.
                 self._note_transition(after, judgement)
-                return self._try_to_deliver(after, [entry for entry in after.outbox if entry.version == after.version])
+                entries = [entry for entry in after.outbox if entry.version == after.version]
+                return self._try_to_deliver(after, entries, released=_is_released(base.health, judgement))
             # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
             # If another test has been judged meanwhile, this one may no longer be due.
             judged = newer.tick != record.tick
@@ -221,10 +257,12 @@ class Committer:
                 self.tally.transitions[judgement.transition.state] += 1
             _log.info("A target changed its state.", extra=_log_fields(record, judgement))
 
-    def _try_to_deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool = False) -> Record:
+    def _try_to_deliver(
+        self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool = False, released: bool = False
+    ) -> Record:
         """Deliver entries of a committed record; where AWS refuses, they stay in the outbox for a later sweep."""
         try:
-            return self._deliver(record, entries, left_behind=left_behind)
+            return self._deliver(record, entries, left_behind=left_behind, released=released)
         except (BotoCoreError, ClientError):
             self._note_undelivered(record)
             return record
@@ -252,7 +290,7 @@ class Committer:
         newer = self._store.commit(claimed, record.version, record.tick)
         return (claimed, True) if newer is None else (newer, False)
 
-    def _deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool) -> Record:
+    def _deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool, released: bool) -> Record:
         delivered: set[int] = set()
         for entry in entries:
             # The transition first, under a key that names the record's version: a repeat writes the same item again.
@@ -264,7 +302,7 @@ class Committer:
             # A dead invocation may have published before it died. Its item in History says to which topics; to the
             # others the alert is sent, perhaps again, since "at least once" is promised.
             published = self._store.read_alert(record.target_id, entry) if left_behind else None
-            if self._send_or_hold(DueAlert(record, entry, entry.message, published)):
+            if self._send_or_hold(DueAlert(record, entry, entry.message, published, released)):
                 delivered.add(entry.version)
         return self._remove(record, delivered) if delivered else record
 
@@ -273,8 +311,8 @@ class Committer:
         if not _due_topics(alert):
             return True
         with self._lock:
-            self._alerts += 1
-            if self._alerts > self._threshold:
+            self._alerts += not alert.released
+            if alert.released or self._alerts > self._threshold:
                 self._held.append(alert)
                 self._held_since = self._held_since or self._clock()
                 return False
@@ -351,6 +389,11 @@ def _due_topics(alert: DueAlert) -> list[Topic]:
     return [topic for topic in Topic if topic not in alert.accepted]
 
 
+def _is_released(before: Health, judgement: Judgement) -> bool:
+    """Whether a judgement sends the alert of a target that was held while its parent failed."""
+    return bool(judgement.alert and judgement.alert.event is AlertEvent.DOWN and before.alert_held and before.caused_by)
+
+
 def _render(
     target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime, *, stack: str
 ) -> Message | None:
@@ -373,21 +416,31 @@ def _combine(messages: Sequence[Message], now: datetime, stack: str) -> Message:
 
 
 def _with_last_good(
-    record: Record, judgement: Judgement, outcome: Outcome, last_good: LastGood
+    record: Record,
+    judgement: Judgement,
+    outcome: Outcome,
+    *,
+    not_before: datetime,
+    from_samples: Callable[[], tuple[datetime, float] | None],
 ) -> tuple[Record, Judgement]:
-    """Both with the time and rtt of the last passed test, which only the samples hold of an up target.
+    """Both with the time and rtt of the last passed test, which only the samples hold of a target that passes.
 
-    Its record is not written at each pass. `judge` passes both figures on through a failed test, and decides nothing by
-    them, so they may be added after it; a passed test sets them itself.
+    Its record is not written at each pass, so what it holds may be an earlier one: it must be if it lies before
+    `not_before`. Then the last passed test is unknown. `judge` passes both figures on through a failed test, and
+    decides nothing by them, so they may be added after it; a passed test sets them itself.
     """
-    found = last_good(record.target_id) if record.health.state is State.UP else None
-    if found is None:
+    health = record.health
+    if health.last_good_at is None or health.is_failing:
         return record, judgement
-    passed_at, rtt_ms = found
-    before = replace(record, health=replace(record.health, last_good_at=passed_at, last_good_rtt_ms=rtt_ms))
+    passed_at, rtt_ms = health.last_good_at, health.last_good_rtt_ms
+    found = from_samples()
+    if found and found[0] > passed_at:
+        passed_at, rtt_ms = found
+    known = (passed_at, rtt_ms) if passed_at >= not_before else (None, None)
+    before = replace(record, health=replace(health, last_good_at=known[0], last_good_rtt_ms=known[1]))
     if outcome.passed:
         return before, judgement
-    after = replace(judgement.health, last_good_at=passed_at, last_good_rtt_ms=rtt_ms)
+    after = replace(judgement.health, last_good_at=known[0], last_good_rtt_ms=known[1])
     return before, replace(judgement, health=after)
 
 

@@ -1,0 +1,369 @@
+"""docs/outages.md: what an outage is, what holds an alert back, what is sent then, and each figure of the texts."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.alerts.rendering import render
+from popwatch.decisions.judging import changes_nothing, judge, suspend
+from popwatch.decisions.planning import plan
+from popwatch.model.health import UNTESTED, AlertEvent, Health, State
+from popwatch.model.interventions import Acknowledgement, Silence
+from popwatch.model.messages import Message
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import Record
+from popwatch.model.serialization import deserialize, serialize
+from popwatch.model.targets import Policy, Target, parse_target
+from popwatch.model.windows import OnceWindow
+from popwatch.reports.availability import Outage, Period, spans, times
+
+START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
+FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting", detail="It said nothing.")
+CALM = Policy(flap_per_hour=0)
+UP = judge(UNTESTED, PASSED, CALM, START - HOUR).health
+NIGHT = OnceWindow(START + 10 * MINUTE, START + 8 * HOUR)
+
+
+def after_tests(
+    outcomes: str, policy: Policy = CALM, health: Health = UP, start: datetime = START, parent: str = ""
+) -> tuple[Health, list[Message]]:
+    """The health and the alerts after tests a minute apart: `x` failed, `.` passed."""
+    found: list[Message] = []
+    target = replace(parse_target({"target_id": "a", "host": "pop.example.net"}), policy=policy)
+    for minute, letter in enumerate(outcomes):
+        now, outcome = start + minute * MINUTE, PASSED if letter == "." else FAILED
+        judgement = judge(health, outcome, policy, now, parent)
+        if judgement.alert:
+            found.append(render(target, health, judgement, outcome, now))
+        health = judgement.health
+    return health, found
+
+
+def events(messages: Iterable[Message]) -> list[str]:
+    return [f"{message.event} {message.attributes.get('alert_number', '')}".strip() for message in messages]
+
+
+def rows(message: Message) -> dict[str, str]:
+    """The labelled lines of an email."""
+    return {line[:13].strip(): line[14:].strip() for line in message.email.splitlines() if line[:14].endswith(" ")}
+
+
+SILENCED = replace(CALM, silence=Silence(NIGHT))
+MAINTAINED = replace(CALM, maintenance=(NIGHT,))
+WITHIN = START + HOUR
+LOST = "x" * 10
+
+
+@pytest.mark.parametrize("policy", [MAINTAINED, SILENCED], ids=["maintenance", "silence"])
+class TestPassedTestWithinAHold:
+    """A passed test ends an outage, whatever holds its alerts."""
+
+    def test_target_that_was_lost_passes_within_and_fails_anew_is_alerted(self, policy: Policy) -> None:
+        """Its first outage is closed, and the second one has an alert of its own."""
+        lost, _ = after_tests(LOST, policy)
+        assert lost.state is State.LOST
+        within, sent = after_tests("..", policy, lost, WITHIN)
+        assert (within.state, sent) == (State.MAINTENANCE, [])
+        after, sent = after_tests("xxx", policy, within, NIGHT.end)
+        assert (after.state, events(sent)) == (State.DOWN, ["recovered 3", "down 1"])
+        assert rows(sent[1])["Failing for"] == "2 min, 3 failed tests in a row"
+        assert rows(sent[1])["Failing since"] == "2026-11-24 06:00:00 UTC"
+        assert rows(sent[1])["Last good"] == "2026-11-23 23:01:00 UTC, 12.5 ms"
+
+    def test_two_failures_before_and_one_after_a_night_of_passes_are_two_brief_failures(self, policy: Policy) -> None:
+        """The first failed test after it is the first of another run: nobody is alerted."""
+        warn, _ = after_tests("xx", policy)
+        within, _ = after_tests("." * 3, policy, warn, WITHIN)
+        after, sent = after_tests("x", policy, within, NIGHT.end)
+        assert (after.state, after.failures, after.failing_since, sent) == (State.WARN, 1, NIGHT.end, [])
+
+    def test_recovery_that_was_held_says_how_long_the_outage_was(self, policy: Policy) -> None:
+        """From its first failed test to the first passed one, eleven minutes, not until the end of the night."""
+        down, _ = after_tests("xxx", policy)
+        within, sent = after_tests("." * 5, policy, down, START + 11 * MINUTE)
+        assert sent == []
+        _, [recovered] = after_tests(".", policy, within, NIGHT.end)
+        assert recovered.subject == "UP again: a (pop.example.net:110), was down 11 min until 11-23 22:11Z"
+        assert "a was UP again at 2026-11-23 22:11:00 UTC. It had been down for 11 min." in recovered.email
+        assert rows(recovered)["Passed at"] == "2026-11-23 22:11:00 UTC"
+        assert rows(recovered)["Outage"] == "3 failed tests in a row, 1 alert"
+        assert rows(recovered)["Last good"] == "2026-11-23 21:00:00 UTC, 12.5 ms"
+        assert recovered.sms.endswith("after 11 min at 11-23 22:11Z, rtt 12.5 ms")
+
+    def test_recovery_that_comes_with_a_failed_test_says_both(self, policy: Policy) -> None:
+        """It is about the outage that ended; the newest test is not hidden."""
+        down, _ = after_tests("xxx", policy)
+        within, _ = after_tests(".", policy, down, WITHIN)
+        _, [recovered] = after_tests("x", policy, within, NIGHT.end)
+        text = " ".join(recovered.email.split())
+        assert "Its newest test, at 2026-11-24 06:00:00 UTC, failed: The remote device timed out" in text
+        assert recovered.attributes["event"] == "recovered"
+        assert "error" not in recovered.attributes
+
+    def test_outage_without_a_pass_goes_on_after_it(self, policy: Policy) -> None:
+        """What failed in it does not count, and is said: the same outage, the same ladder."""
+        down, _ = after_tests("xxxx", policy)
+        within, _ = after_tests("x" * 5, policy, down, WITHIN)
+        after, [second] = after_tests("xx", policy, within, NIGHT.end)
+        assert (after.failing_since, after.failures, events([second])) == (START, 6, ["down 2"])
+        assert rows(second)["Failing for"] == "8 h 1 min, 6 failed tests in a row, 5 more in maintenance"
+
+    def test_acknowledgement_does_not_hold_the_next_outage(self, policy: Policy) -> None:
+        """Acknowledged, silenced for the repair, repaired; what fails after that is another outage."""
+        known = replace(policy, acknowledged=Acknowledgement(START, START))
+        down, _ = after_tests("xxx", known)
+        within, _ = after_tests("..", known, down, WITHIN)
+        _, sent = after_tests("xxxx", known, within, NIGHT.end)
+        assert events(sent) == ["recovered", "down 1"]
+
+    def test_outage_that_was_neither_alerted_nor_acknowledged_ends_without_a_word(self, policy: Policy) -> None:
+        """No alert said that it was down, so none says that it is up."""
+        down, _ = after_tests("xxx", replace(policy, depends_on="gateway"), parent="gateway")
+        within, _ = after_tests(".", policy, down, WITHIN)
+        assert after_tests(".x", policy, within, NIGHT.end)[1] == []
+
+    def test_suspending_closes_it_all(self, policy: Policy) -> None:
+        """Nothing of before is sent after `popwatch resume`."""
+        down, _ = after_tests("xxx", policy)
+        within, _ = after_tests(".", policy, down, WITHIN)
+        assert after_tests("..", CALM, suspend(within, NIGHT.end).health, NIGHT.end)[1] == []
+
+    def test_each_pass_within_it_writes_no_record(self, policy: Policy) -> None:
+        """Only the first, which ends a run: the bill of a silence is that of a quiet night."""
+        down, _ = after_tests("xxx", policy)
+        within, _ = after_tests(".", policy, down, WITHIN)
+        assert changes_nothing(within, judge(within, PASSED, policy, WITHIN + MINUTE))
+
+    def test_degraded_tests_are_in_a_row_only_without_a_full_one_between(self, policy: Policy) -> None:
+        """Two before, a full pass within, one after: not three in a row."""
+        degraded, health = replace(PASSED, failed_addresses=("192.0.2.8: refused",)), UP
+        for now, outcome in (
+            (START, degraded),
+            (START + MINUTE, degraded),
+            (WITHIN, PASSED),
+            (NIGHT.end, degraded),
+        ):
+            judgement = judge(health, outcome, policy, now)
+            assert judgement.alert is None
+            health = judgement.health
+
+    def test_reports_end_the_outage_with_the_pass(self, policy: Policy) -> None:
+        """An outage that ended within it, and one after it, are two, each of its own length."""
+        health, transitions = UP, []
+        history = [("xxx", START), ("." * 3, WITHIN), ("xxxx.", NIGHT.end)]
+        for outcomes, start in history:
+            for minute, letter in enumerate(outcomes):
+                outcome = PASSED if letter == "." else FAILED
+                judgement = judge(health, outcome, policy, start + minute * MINUTE)
+                transitions += [judgement.transition] if judgement.transition else []
+                health = judgement.health
+        period = Period(START - HOUR, NIGHT.end + HOUR)
+        found = times(spans(transitions, health.state, health.since, period)).outages
+        assert [(outage.begin, outage.end) for outage in found] == [
+            (START, WITHIN),
+            (NIGHT.end, NIGHT.end + 4 * MINUTE),
+        ]
+
+    def test_reports_end_it_before_the_maintenance_is_over(self, policy: Policy) -> None:
+        """As soon as the passed test is known."""
+        down, _ = after_tests("xxx", policy)
+        within, _ = after_tests(".", policy, down, WITHIN)
+        first = judge(UP, FAILED, policy, START).transition
+        third = judge(after_tests("xx", policy)[0], FAILED, policy, START + 2 * MINUTE).transition
+        begun = judge(down, PASSED, policy, WITHIN).transition
+        assert first
+        assert third
+        assert begun
+        found = spans(
+            [first, third, begun],
+            within.state,
+            within.since,
+            Period(START, WITHIN + HOUR),
+            run_ended=within.run_ended_in_maintenance,
+        )
+        assert times(found).outages == (Outage(START, WITHIN, HOUR, error="timed-out", reason="no-greeting"),)
+
+
+class TestAcknowledgement:
+    """It holds for the outage that it acknowledged."""
+
+    def test_acknowledged_brief_failure_was_not_an_outage(self) -> None:
+        """Fewer failed tests than `failures_per_alert`: nothing is sent."""
+        known = replace(CALM, acknowledged=Acknowledgement(START, START))
+        assert after_tests("xx.", known)[1] == []
+
+    def test_alert_that_was_due_is_sent_once_the_acknowledgement_is_gone(self) -> None:
+        """Somebody removes the field by hand: nothing holds it any more."""
+        known = replace(CALM, acknowledged=Acknowledgement(START, START))
+        down, sent = after_tests("xxxx", known)
+        assert sent == []
+        assert events(after_tests("xxxx", CALM, down, START + 4 * MINUTE)[1]) == ["down 1", "down 2"]
+
+
+class TestLadder:
+    """The next alert is a full count after the last one, however late that was."""
+
+    CHILD = replace(CALM, depends_on="gateway")
+
+    def test_second_alert_is_a_full_count_after_a_held_first(self) -> None:
+        """Not a minute after it, as the second rung of the ladder would ring at once."""
+        held, sent = after_tests("x" * 5, self.CHILD, parent="gateway")
+        assert sent == []
+        after, sent = after_tests("x" * 8, self.CHILD, held, START + 5 * MINUTE)
+        assert events(sent) == ["down 1", "down 2", "down 3"]
+        assert [rows(message)["Failing for"] for message in sent] == [
+            "5 min, 6 failed tests in a row",
+            "8 min, 9 failed tests in a row",
+            "11 min, 12 failed tests in a row",
+        ]
+        assert after.state is State.LOST
+
+    def test_text_says_when_the_next_alert_follows(self) -> None:
+        """Three failed tests later, and so it is."""
+        held, _ = after_tests("x" * 5, self.CHILD, parent="gateway")
+        _, [first] = after_tests("x", self.CHILD, held, START + 5 * MINUTE)
+        assert "Alert 2 of 3 follows in about 3 min" in " ".join(first.email.split())
+
+    def test_record_of_an_earlier_version_goes_on_at_multiples(self) -> None:
+        """It does not know at which failure its last alert was sent: those versions sent them at multiples."""
+        old = {"state": "down", "failures": 4, "alerts_sent": 1, "failing_since": "2026-11-23T22:00:00Z"}
+        health = deserialize(Health, old)
+        assert events(after_tests("xxxx", CALM, health, START + 4 * MINUTE)[1]) == ["down 2"]
+        held = deserialize(Health, old | {"held": True, "failures": 7})
+        assert events(after_tests("xxxx", CALM, held, START + 7 * MINUTE)[1]) == ["down 2", "down 3"]
+
+
+class TestSilencedAParent:
+    """A parent goes on holding while its own tests fail."""
+
+    CHILD = parse_target({"target_id": "child", "host": "a.example.net", "depends_on": "gateway"})
+
+    def holds(self, gateway: Target | None, health: Health) -> bool:
+        """Whether the child's test is planned as one behind a failing parent."""
+        targets = {"child": self.CHILD} | ({"gateway": gateway} if gateway else {})
+        records = {"gateway": Record("gateway", 1, START, health)}
+        tests = plan(START + MINUTE, START, targets, records, {}).now.tests
+        [found] = [test.failing_parent for test in tests if test.target.target_id == "child"]
+        return found == "gateway"
+
+    GATEWAY = parse_target({"target_id": "gateway", "host": "b.example.net"})
+
+    @pytest.mark.parametrize("before", ["xxx", "x", ""])
+    def test_silencing_a_failing_gateway_holds_its_children_until_it_passes(self, before: str) -> None:
+        """Whether it failed before the silence, or begins to within it."""
+        down, _ = after_tests(before, SILENCED)
+        failing, _ = after_tests("xx", SILENCED, down, WITHIN)
+        assert failing.state is State.MAINTENANCE
+        assert self.holds(self.GATEWAY, failing)
+        assert not self.holds(self.GATEWAY, after_tests(".", SILENCED, failing, WITHIN + HOUR)[0])
+
+    def test_suspended_or_removed_parent_holds_nothing(self) -> None:
+        """Its tests say nothing any more."""
+        down, _ = after_tests("xxx")
+        assert self.holds(self.GATEWAY, down)
+        off = replace(self.GATEWAY, policy=replace(CALM, enabled=False))
+        assert not self.holds(off, down)
+        assert not self.holds(None, down)
+
+
+class TestSilencedMeanwhile:
+    """A silence that began after a test was planned: the outcome counts, and what it brings is held."""
+
+    def judged(self, letter: str, health: Health, now: datetime, *, policy: Policy = CALM) -> Health:
+        outcome = PASSED if letter == "." else FAILED
+        judgement = judge(health, outcome, policy, now, silenced=True)
+        assert judgement.alert is None
+        return judgement.health
+
+    def test_down_is_sent_after_it(self) -> None:
+        """With the next failed test."""
+        warn, _ = after_tests("xx")
+        held = self.judged("x", warn, START + 2 * MINUTE)
+        assert (held.state, held.alerts_sent, held.alert_held) == (State.DOWN, 0, True)
+        assert events(after_tests("x", SILENCED, held, NIGHT.end)[1]) == ["down 1"]
+
+    def test_recovery_is_sent_after_it(self) -> None:
+        """With the next test, and it says when the outage ended."""
+        down, _ = after_tests("xxx")
+        held = self.judged(".", down, START + 3 * MINUTE)
+        assert held.state is State.UP
+        _, [recovered] = after_tests(".", SILENCED, held, NIGHT.end)
+        assert "was down 3 min until 11-23 22:03Z" in recovered.subject
+
+    @pytest.mark.parametrize("letters", ["x.x.x.", "......"])
+    def test_early_warnings_stay_due(self, letters: str) -> None:
+        """Flapping, degraded and certificates are not marked as reported: the next test brings them."""
+        policy = Policy(failures_per_alert=1, max_alerts=1, flap_per_hour=5, alert_recovery=False)
+        degraded = replace(PASSED, failed_addresses=("192.0.2.8: refused",), certificate_expires=START + HOUR)
+        health, _ = after_tests(letters, policy)
+        flappy = letters != "......"
+        outcome, event = (FAILED, AlertEvent.FLAPPING) if flappy else (degraded, AlertEvent.DEGRADED)
+        now = START + 6 * MINUTE
+        held = judge(health, outcome, policy, now, silenced=True)
+        assert held.alert is None
+        later = judge(held.health, outcome, policy, now + MINUTE)
+        assert later.alert
+        assert later.alert.event is event
+
+
+def test_recovery_comes_before_a_down_of_the_same_test() -> None:
+    """One message for a test: with `failures_per_alert` 1, `down` 1 follows with the next failed test."""
+    policy = replace(SILENCED, failures_per_alert=1)
+    down, _ = after_tests("x", policy)
+    within, _ = after_tests(".", policy, down, WITHIN)
+    assert events(after_tests("xxx", policy, within, NIGHT.end)[1]) == ["recovered 1", "down 1", "down 2"]
+
+
+def test_ended_outage_is_stored_and_read() -> None:
+    """An invocation may read what another wrote."""
+    down, _ = after_tests("xxx", SILENCED)
+    within, _ = after_tests(".", SILENCED, down, WITHIN)
+    assert within.ended_outage
+    assert deserialize(Health, serialize(within)) == within
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("x."), st.booleans(), st.booleans(), st.booleans()), max_size=60),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_every_alerted_outage_is_closed_whatever_holds_it(
+    tests: list[tuple[str, bool, bool, bool]], failures_per_alert: int, max_alerts: int
+) -> None:
+    """Random tests, silences, late silences and failing parents: `down` 1, 2, ... and then one `recovered`.
+
+    Each `recovered` is sent at the latest with the first test outside a hold after the pass that ended the outage.
+    """
+    policy = replace(CALM, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
+    health, open_alerts, since, failures = UP, 0, None, 0
+    due = False
+    for minute, (letter, silent, late, parent) in enumerate(tests):
+        now = START + minute * MINUTE
+        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        outcome = PASSED if letter == "." else FAILED
+        judgement = judge(health, outcome, within, now, "gateway" if parent else "", silenced=late)
+        health, alert = judgement.health, judgement.alert
+        due = due or (letter == "." and open_alerts > 0)
+        held = silent or late
+        assert not (held and alert)
+        recovered = alert is not None and alert.event is AlertEvent.RECOVERED
+        assert recovered == (due and not held)
+        if recovered:
+            due, open_alerts = False, 0
+        if letter == ".":
+            since, failures = None, 0
+        elif not silent:
+            since, failures = since or now, failures + 1
+        assert (health.failing_since, health.failures) == (since, failures)
+        if alert is not None and alert.event is AlertEvent.DOWN:
+            open_alerts += 1
+            assert alert.number == open_alerts <= max_alerts
+            assert since
+            assert alert.outage == now - since
+            assert failures >= open_alerts * failures_per_alert
