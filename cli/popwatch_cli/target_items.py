@@ -22,6 +22,10 @@ SHOWN = 60
 """Characters of a value that are shown on a line."""
 
 
+STATE_FIELDS = ("silence", "acknowledged")
+"""The fields that say what people do about a target now: not configuration, so files neither have nor change them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What an import would change, and the lines that show it."""
@@ -34,9 +38,37 @@ class Change:
         return bool(self.put or self.delete)
 
 
+def without_state(item: Mapping[str, Any]) -> Item:
+    """The item's configuration: all but its silence and acknowledgement."""
+    return {name: value for name, value in item.items() if name not in STATE_FIELDS}
+
+
+def with_state_of(present: Mapping[str, Item], items: Iterable[Item]) -> list[Item]:
+    """Items to write, each with the silence and the acknowledgement that it has in the table now."""
+    return [
+        without_state(item)
+        | {name: value for name, value in present.get(item["target_id"], {}).items() if name in STATE_FIELDS}
+        for item in items
+    ]
+
+
+def state_in(entries: Iterable[FileEntry]) -> list[str]:
+    """A note for each entry of a file that has a silence or an acknowledgement."""
+    return [
+        f"{_line(entry, Problem(name, ''))}{shown(entry.fields['target_id'])}: `{name}` is left alone: it is not "
+        f"configuration, but what somebody does about the target now. Use `popwatch {command}`."
+        for entry in entries
+        for name, command in (("silence", "silence"), ("acknowledged", "ack"))
+        if name in entry.fields
+    ]
+
+
 def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
-    """The difference between the table and a file; a number written as a string is the same number."""
-    before = {name: typed_item(item) for name, item in present.items()}
+    """The difference between the table and a file, without the state of targets (`without_state`).
+
+    A number written as a string is the same number.
+    """
+    before = {name: typed_item(without_state(item)) for name, item in present.items()}
     changed = [item for name, item in wanted.items() if before.get(name) != item]
     delete = sorted(name for name in present if name not in wanted) if replace else []
     lines = [_change_line(item, before.get(item["target_id"])) for item in changed]

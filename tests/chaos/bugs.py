@@ -64,11 +64,25 @@ class PendingForgotten(Store):
         return super().commit(replace(record, outbox=()), expected, judged)
 
 
-class HeldForgotten(Store):
-    """That an alert was held is not in the record."""
+class LastAlertForgotten(Store):
+    """At which failure the last alert was sent is not in the record: the next one comes too soon after a held one."""
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, alert_held=False)), expected, judged)
+        return super().commit(replace(record, health=replace(record.health, alerted_at_failures=0)), expected, judged)
+
+
+class EndedOutageForgotten(Store):
+    """That an outage has ended in maintenance, and its recovery is to be sent, is not in the record."""
+
+    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, ended_outage=None)), expected, judged)
+
+
+class SilenceNotReadAgain(Store):
+    """What people have done since a test was planned is not looked at before its alert."""
+
+    def read_target(self, target_id: str) -> dict[str, Any] | None:
+        return {"target_id": target_id}
 
 
 class FlappingForgotten(Store):
@@ -350,7 +364,9 @@ BUGS = {
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
     "recovery untold": Bug(_committing(RecoveryNotSent), ("wrong alert",)),
     "gateway unheeded": Bug(_committing(GatewayIgnored), ("wrong state",)),
-    "held forgotten": Bug(Code(store=HeldForgotten), ("wrong state", "wrong alert", "alert lost")),
+    "last alert forgotten": Bug(Code(store=LastAlertForgotten), ("wrong state", "wrong alert")),
+    "ended outage forgotten": Bug(Code(store=EndedOutageForgotten), ("wrong alert", "alert lost")),
+    "silence not read again": Bug(Code(store=SilenceNotReadAgain), ("wrong state", "wrong alert")),
     "flapping forgotten": Bug(Code(store=FlappingForgotten), ("wrong state", "wrong alert")),
     "forgotten with debts": Bug(Code(sweep=ForgottenWithOutbox), ("alert lost", "transition lost")),
     "removed, not forgotten": Bug(Code(sweep=RemovedNotForgotten), ("ghost",)),

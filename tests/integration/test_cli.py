@@ -356,6 +356,49 @@ def test_export_and_import_again(run: Run, table: TargetTable, tmp_path: Path) -
         assert again.out == "Nothing to change.\n", name
 
 
+SILENCE = {"from": "2026-11-24T20:00:00Z", "until": "2099-11-24T22:00:00Z", "why": "new disk", "by": "night-shift"}
+ACKNOWLEDGED = {"outage": "2026-11-24T03:12:00Z", "by": "night-shift"}
+
+
+@pytest.mark.parametrize("name", ["targets.yaml", "targets.jsonl", "targets.csv"])
+def test_import_of_ones_own_file_leaves_silences_and_acknowledgements_alone(
+    run: Run, table: TargetTable, tmp_path: Path, name: str
+) -> None:
+    """They are state: exported before or after, an import neither ends them nor brings old ones back."""
+    table.write([{"target_id": "a", "host": "a.example"}, {"target_id": "b", "host": "b.example", "silence": SILENCE}])
+    run("--local", "targets", "export", tmp_path / name)
+    assert "night-shift" not in (tmp_path / name).read_text()
+    table.change("a", {"silence": SILENCE, "acknowledged": ACKNOWLEDGED})
+    table.change("b", {"port": 995}, ["silence"])
+    done = run("--local", "targets", "import", tmp_path / name, "--yes", "--replace")
+    assert done.out.splitlines() == ["~ b  port: 995 -> nothing", "Written: 1. Removed: 0."]
+    assert table.read() == {
+        "a": {"target_id": "a", "host": "a.example", "silence": SILENCE, "acknowledged": ACKNOWLEDGED},
+        "b": {"target_id": "b", "host": "b.example"},
+    }
+    (tmp_path / "new.yaml").write_text("- {target_id: a, host: new.example}\n")
+    run("--local", "targets", "import", tmp_path / "new.yaml", "--yes")
+    assert table.get("a") == {
+        "target_id": "a",
+        "host": "new.example",
+        "silence": SILENCE,
+        "acknowledged": ACKNOWLEDGED,
+    }
+
+
+def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """Whatever it says, wrong or right: the note names the line, the field and the command."""
+    path = tmp_path / "targets.yaml"
+    path.write_text("- target_id: a\n  host: a.example\n  silence: soon\n  acknowledged: {outage: 2026-11-24T03:12Z}\n")
+    done = run("--local", "targets", "import", path, "--yes")
+    why = "it is not configuration, but what somebody does about the target now."
+    assert done.err.splitlines() == [
+        f"Line 3, a: `silence` is left alone: {why} Use `popwatch silence`.",
+        f"Line 4, a: `acknowledged` is left alone: {why} Use `popwatch ack`.",
+    ]
+    assert table.read() == {"a": {"target_id": "a", "host": "a.example"}}
+
+
 def test_check(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """The table or a file: mistakes, unknown fields, and an exit code."""
     table.write([{"target_id": "a", "host": "a.example"}])

@@ -1,5 +1,6 @@
 """`popwatch targets`: list, show, put, remove, import, export and check the targets of a stack."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,9 +27,12 @@ from popwatch_cli.target_items import (
     missing_target,
     mistakes_of,
     shown,
+    state_in,
     typed_item,
     unknown_fields,
+    with_state_of,
     without_id,
+    without_state,
 )
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
@@ -164,9 +168,9 @@ def import_targets(
 ) -> None:
     """Write the targets of a file (.yaml, .csv, .jsonl), after showing what will change.
 
-    Each target in the file replaces the one with the same id; fields not in the file are removed. If any field is
-    wrong, nothing is written. With --from, what cannot be imported from another monitor's file is listed with line
-    numbers.
+    Each target in the file replaces the one with the same id; fields not in the file are removed, but not a silence or
+    an acknowledgement: those are left alone. If any field is wrong, nothing is written. With --from, what cannot be
+    imported from another monitor's file is listed with line numbers.
 
     \b
     Examples:
@@ -175,7 +179,10 @@ def import_targets(
       popwatch targets import --from nagios services.cfg
       popwatch targets import --from blackbox prometheus.yml --modules blackbox.yml
     """
-    entries = _entries_of(file, monitor, modules)
+    read = _entries_of(file, monitor, modules)
+    for note in state_in(read):
+        click.echo(note, err=True)
+    entries = [dataclasses.replace(entry, fields=without_state(entry.fields)) for entry in read]
     table = find(choice).target_table
     items = table.read()
     mistakes = all_mistakes(entries, items.get(DEFAULTS_ID, {}))
@@ -191,7 +198,8 @@ def import_targets(
         return
     if not yes and not _confirm():
         raise UserError("Nothing was written.")
-    table.write(change.put, change.delete)
+    # Read again: somebody may have silenced a target while the question was open.
+    table.write(with_state_of(table.read(), change.put), change.delete)
     click.echo(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
 
 
@@ -201,12 +209,14 @@ def import_targets(
 def export_targets(choice: Any, file: Path) -> None:
     """Write all targets into a file (.yaml, .csv, .jsonl) that `import` can read.
 
+    Silences and acknowledgements are left out: they are not configuration.
+
     \b
     Examples:
       popwatch targets export targets.yaml
     """
     items = find(choice).target_table.read()
-    write_entries(file, [items[name] for name in sorted(items)])
+    write_entries(file, [without_state(items[name]) for name in sorted(items)])
     click.echo(f"{counted(len(items), 'item')} written to {file}.")
 
 
