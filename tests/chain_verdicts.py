@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from popwatch.prober.tls import TlsEngine, TlsFailure, context
+from popwatch.prober.tls import TlsEngine, context
+from popwatch.prober.tls_failures import TlsFailure
 
 Verdict = tuple[str, str, list[str], list[str]]
 """The reason of the failure, or an empty one, when the server's certificate expires, and what the chain is.

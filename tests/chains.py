@@ -13,11 +13,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 DAY = datetime.timedelta(days=1)
 NAME = "pop.example.net"
-UNTRUSTED, EXPIRED, EARLY, MISMATCH = (
+UNTRUSTED, NO_ISSUER, INVALID, EXPIRED, CHAIN_EXPIRED, EARLY, MISMATCH, WEAK_KEY, WEAK_SIGNATURE = (
     "tls-untrusted",
+    "tls-issuer-missing",
+    "tls-chain-invalid",
     "tls-certificate-expired",
+    "tls-chain-expired",
     "tls-certificate-not-yet-valid",
     "tls-name-mismatch",
+    "tls-weak-key",
+    "tls-weak-signature",
 )
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -124,13 +129,19 @@ def chains() -> dict[str, Chain]:
     found = {
         "root, intermediate, server": Chain(plain.key, [plain.certificate, middle.certificate], [root.certificate]),
         "root and server": Chain(direct.key, [direct.certificate], [root.certificate]),
-        "of another root": Chain(direct.key, [direct.certificate], [other.certificate], UNTRUSTED),
+        "of another root": Chain(direct.key, [direct.certificate], [other.certificate], NO_ISSUER),
         "the server's own certificate is trusted": Chain(direct.key, [direct.certificate], [direct.certificate]),
         "self-signed and trusted": Chain(own.key, [own.certificate], [own.certificate]),
         "self-signed": Chain(own.key, [own.certificate], [root.certificate], UNTRUSTED),
         "intermediate is trusted": Chain(plain.key, [plain.certificate, middle.certificate], [middle.certificate]),
         "intermediate is trusted and not presented": Chain(plain.key, [plain.certificate], [middle.certificate]),
-        "intermediate is missing": Chain(plain.key, [plain.certificate], [root.certificate], UNTRUSTED),
+        "intermediate is missing": Chain(plain.key, [plain.certificate], [root.certificate], NO_ISSUER),
+        "intermediate is there, of another root": Chain(
+            plain.key, [plain.certificate, middle.certificate], [other.certificate], UNTRUSTED
+        ),
+        "with a root that is not trusted": Chain(
+            plain.key, [plain.certificate, middle.certificate, root.certificate], [other.certificate], UNTRUSTED
+        ),
         "in another order": Chain(
             plain.key, [plain.certificate, root.certificate, middle.certificate], [root.certificate]
         ),
@@ -182,8 +193,8 @@ def _dates(root: Holder) -> dict[str, Chain]:
     return {
         "expired": Chain(expired.key, [expired.certificate], [root.certificate], EXPIRED),
         "not yet valid": Chain(early.key, [early.certificate], [root.certificate], EARLY),
-        "intermediate has expired": Chain(of_old_middle.key, presented, [root.certificate], EXPIRED),
-        "root has expired": Chain(of_old_root.key, [of_old_root.certificate], [old_root.certificate], EXPIRED),
+        "intermediate has expired": Chain(of_old_middle.key, presented, [root.certificate], CHAIN_EXPIRED),
+        "root has expired": Chain(of_old_root.key, [of_old_root.certificate], [old_root.certificate], CHAIN_EXPIRED),
         "expired and trusted itself": Chain(expired.key, [expired.certificate], [expired.certificate], EXPIRED),
     }
 
@@ -235,7 +246,7 @@ def _names(root: Holder) -> dict[str, Chain]:
 def _rules(root: Holder) -> dict[str, Chain]:
     """What authorities allow, and what certificates are for."""
 
-    def below(signer: Holder, *extra: tuple[x509.ExtensionType, bool], reason: str = UNTRUSTED) -> Chain:
+    def below(signer: Holder, *extra: tuple[x509.ExtensionType, bool], reason: str = INVALID) -> Chain:
         signed = made(NAME, None, signer, [*server(), *extra])
         presented = [signed.certificate, *([] if signer is root else [signer.certificate])]
         return Chain(signed.key, presented, [root.certificate], reason)
@@ -249,7 +260,7 @@ def _rules(root: Holder) -> dict[str, Chain]:
             made("Mute", None, root, [*authority()[:1], (_usage(signs_certificates=False), True)])
         ),
         "name outside of what the authority may sign": below(made("Narrow", None, root, [*authority(), (only, True)])),
-        "longer than the authority allows": below(made("Below", None, short, authority())),
+        "longer than the authority allows": below(made("Below", None, short, authority()), reason=UNTRUSTED),
         "for clients alone": below(root, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)),
         "for servers": below(root, (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False), reason=""),
         "with an unknown critical extension": below(
@@ -268,8 +279,10 @@ def _strength(root: Holder) -> dict[str, Chain]:
     strong = made("RSA root", rsa.generate_private_key(65537, 2048), None, authority())
     weak = made(NAME, None, strong, server())
     return {
-        "signed with SHA-1": Chain(weak.key, [_with_sha1(weak.certificate, strong)], [strong.certificate], UNTRUSTED),
-        "RSA of 1,024 bits": signed(rsa.generate_private_key(65537, 1024), UNTRUSTED),
+        "signed with SHA-1": Chain(
+            weak.key, [_with_sha1(weak.certificate, strong)], [strong.certificate], WEAK_SIGNATURE
+        ),
+        "RSA of 1,024 bits": signed(rsa.generate_private_key(65537, 1024), WEAK_KEY),
         "RSA of 2,048 bits": signed(rsa.generate_private_key(65537, 2048)),
         "ECDSA on P-384": signed(ec.generate_private_key(ec.SECP384R1())),
         "Ed25519": signed(ed25519.Ed25519PrivateKey.generate()),

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import certifi
 import pytest
 
+from popwatch.model.fields import TlsVersion
 from popwatch.prober import tls
 from tests.chain_verdicts import verdict
 from tests.chains import Chain, chains
@@ -116,6 +117,15 @@ def test_the_defaults_of_python_would_not_agree(pythons: tuple[str, str]) -> Non
     assert {kind for kind in CHAINS if laptop[kind] != function[kind]} == STRICT | PARTIAL
 
 
+@pytest.mark.parametrize("kind", ["signed with SHA-1", "RSA of 1,024 bits"])
+def test_an_old_server_may_be_weak(kind: str) -> None:
+    """A target with `tls_min` below 1.2 accepts its keys and signatures too; trust, dates and names count as ever."""
+    old = partial(tls.context, True, lowest=TlsVersion.TLS_1_1)
+    assert verdict(*CHAINS[kind].seen, old)[0] == ""
+    assert verdict(*CHAINS["expired"].seen, old)[0] == CHAINS["expired"].reason
+    assert tls.context(True, "", TlsVersion.TLS_1_2).security_level == 2
+
+
 def test_the_context_says_all_that_decides() -> None:
     """Lowest version, security level and flags are the same on every Python and build of OpenSSL."""
     for verify in (True, False):
@@ -123,5 +133,6 @@ def test_the_context_says_all_that_decides() -> None:
         assert found.minimum_version.name == "TLSv1_2"
         assert found.security_level == 2
         assert not found.options & 0x4
+        assert not [cipher["name"] for cipher in found.get_ciphers() if cipher["name"].startswith("DHE")]
     flags = tls.context(True, "").verify_flags
     assert flags.value == 0x8000 | 0x80000, flags

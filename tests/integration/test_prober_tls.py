@@ -5,21 +5,26 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
 import trustme
 
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
-from popwatch.model.targets import Target, parse_target
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase, Role, RttSource
+from popwatch.model.targets import Target, parse_target, tls_exceptions
 from popwatch.prober.loop import Prober, probe
 from popwatch.prober.resolver import Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
+from popwatch_cli.output.outcome import conclusion
 from tests.stamping import stamping
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+NOW = datetime.datetime.now(datetime.UTC)
 AUTHORITY = trustme.CA()
 SHORT = 2
 """Seconds of a test that times out: enough for a TLS handshake on a busy machine."""
@@ -95,7 +100,7 @@ def test_the_expiry_is_that_of_the_certificate(server: ScriptedServer) -> None:
             "tls-certificate-not-yet-valid",
         ),
         (server_context(name="pop.example.net"), "tls-name-mismatch"),
-        (server_context(trustme.CA()), "tls-untrusted"),
+        (server_context(trustme.CA()), "tls-issuer-missing"),
     ],
     ids=["expired", "not-yet-valid", "name", "untrusted"],
 )
@@ -109,7 +114,7 @@ def test_bad_certificates(server: ScriptedServer, tls: str, context: ssl.SSLCont
 
 def test_public_roots_do_not_know_a_private_authority(server: ScriptedServer) -> None:
     """Without `ca_pem` the public root certificates are used."""
-    assert one(listen(server, "implicit"), "implicit", ca_pem="").reason == "tls-untrusted"
+    assert one(listen(server, "implicit"), "implicit", ca_pem="").reason == "tls-issuer-missing"
 
 
 def test_name_for_a_host_given_as_an_address(server: ScriptedServer) -> None:
@@ -161,7 +166,7 @@ def test_an_authority_that_cannot_be_read_is_a_bad_field(server: ScriptedServer)
         ("healthy", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
         ("smtp", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
         ("http", ErrorCode.PROTOCOL, Phase.TLS, "plain-text-on-tls-port"),
-        ("tls-alert", ErrorCode.PROTOCOL, Phase.TLS, "tls-handshake-failed"),
+        ("tls-alert", ErrorCode.PROTOCOL, Phase.TLS, "tls-alert-handshake-failure"),
         ("silent", ErrorCode.TIMED_OUT, Phase.TLS, "no-tls-answer"),
         ("half-close", ErrorCode.DISCONNECTED, Phase.TLS, "closed-in-tls-handshake"),
         ("reset", ErrorCode.DISCONNECTED, Phase.TLS, "reset"),
@@ -261,20 +266,140 @@ def test_many_records_that_are_read_late(server: ScriptedServer) -> None:
     assert outcomes["drip"].passed, outcomes["drip"]
 
 
-def test_a_server_that_requires_a_client_certificate() -> None:
-    """In TLS 1.3 such a server refuses only after the client has completed its handshake."""
+def refuse(context: ssl.SSLContext, accepted: socket.socket) -> None:
+    """A handshake that fails at the server, and its alert, which asyncio's TLS would not send."""
+    with suppress(ssl.SSLError), context.wrap_socket(accepted, server_side=True):
+        pass
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_requires_a_client_certificate(version: ssl.TLSVersion) -> None:
+    """A matter of TLS, also in TLS 1.3, where a server refuses only after the client has completed its handshake."""
     context = server_context()
     AUTHORITY.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
 
-    def refuse(accepted: socket.socket) -> None:
-        with suppress(ssl.SSLError), context.wrap_socket(accepted, server_side=True):
-            pass
-
-    with serving(refuse) as port:
+    with serving(partial(refuse, context)) as port:
         outcome = one(port, "implicit")
-    assert (outcome.error, outcome.reason) == (ErrorCode.PROTOCOL, "tls-handshake-failed"), outcome
-    assert "certificate required" in outcome.detail
+    assert (outcome.error, outcome.reason) == (ErrorCode.PROTOCOL, "tls-client-certificate-required"), outcome
+    assert outcome.phase is Phase.TLS
+    watched = target(port, "implicit")
+    assert plugin_result(watched, outcome, Thresholds(mismatch="ok"), NOW).code == 2
+    assert any("a certificate, which popwatch does not have" in line for line in conclusion(watched, outcome))
+
+
+@pytest.mark.parametrize(
+    ("alert", "reason", "advice"),
+    [
+        (ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME, "tls-alert-unrecognized-name", "--tls-name"),
+        (ssl.AlertDescription.ALERT_DESCRIPTION_INTERNAL_ERROR, "tls-alert-internal-error", "The log of the server"),
+        (
+            ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE,
+            "tls-alert-handshake-failure",
+            "no cipher in common",
+        ),
+        (ssl.AlertDescription.ALERT_DESCRIPTION_PROTOCOL_VERSION, "tls-version-unsupported", "--tls-min"),
+        (ssl.AlertDescription.ALERT_DESCRIPTION_BAD_CERTIFICATE, "tls-alert-bad-certificate", "The log of the server"),
+    ],
+)
+def test_an_alert_within_the_handshake(alert: ssl.AlertDescription, reason: str, advice: str) -> None:
+    """The server's word for it is the reason; a certificate that it did not ask for is not what it wants."""
+    context = server_context(name="pop.example.net")
+    context.sni_callback = lambda *_: alert
+    with serving(partial(refuse, context)) as port:
+        outcome = one(port, "implicit", tls_name="pop.example.net")
+    assert (outcome.error, outcome.phase, outcome.reason) == (ErrorCode.PROTOCOL, Phase.TLS, reason), outcome
+    assert advice in conclusion(target(port, "implicit"), outcome)[-1]
+
+
+def test_a_server_that_forgets_its_intermediate(server: ScriptedServer) -> None:
+    """The issuer is named, and the advice is not to trust it but to send it."""
+    child = AUTHORITY.create_child_ca()
+    issued = child.issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    whole = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued.configure_cert(whole)
+    with issued.private_key_pem.tempfile() as key, issued.cert_chain_pems[0].tempfile() as leaf:
+        context.load_cert_chain(leaf, key)
+    port = listen(server, "implicit", context=context)
+    outcome = one(port, "implicit")
+    assert (outcome.error, outcome.phase, outcome.reason) == (ErrorCode.PROTOCOL, Phase.TLS, "tls-issuer-missing")
+    assert "its own certificate alone; the issuer, " in outcome.detail
+    assert "fullchain.pem" in conclusion(target(port, "implicit"), outcome)[-1]
+    found = one(listen(server, "implicit", context=whole), "implicit")
+    assert [it.role for it in found.certificates] == [Role.LEAF, Role.INTERMEDIATE, Role.ROOT]
+
+
+def old_server(version: ssl.TLSVersion, ciphers: str = "DEFAULT") -> ssl.SSLContext:
+    """A server that speaks this version only."""
+    context = server_context(key_type=trustme.KeyType.RSA)
+    context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+@pytest.mark.parametrize("ciphers", ["ECDH+AES", "RSA+AES"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_an_old_server_is_tested_if_its_target_says_so(server: ScriptedServer, version: str, ciphers: str) -> None:
+    """By default it fails with a reason of its own; a target that says so accepts it, with a remark."""
+    context = old_server(ssl.TLSVersion.TLSv1 if version == "1.0" else ssl.TLSVersion.TLSv1_1, ciphers)
+    with serving(partial(refuse, context)) as port:
+        refused = one(port, "implicit")
+    port = listen(server, "implicit", context=context)
+    accepted = one(port, "implicit", tls_min=version)
+    assert (refused.phase, refused.reason) == (Phase.TLS, "tls-version-unsupported"), refused
+    assert "--tls-min" in conclusion(target(port, "implicit"), refused)[-1]
+    assert accepted.passed, accepted
+    assert accepted.tls_version in (f"TLSv{version}", "TLSv1")
+    assert accepted.remarks == (f"TLS from {version} on is accepted",)
+    assert not one(port, "implicit").passed
+
+
+def test_a_lowest_version_above_the_usual() -> None:
+    """`tls_min: 1.3` refuses TLS 1.2."""
+    with serving(partial(refuse, old_server(ssl.TLSVersion.TLSv1_2))) as port:
+        assert one(port, "implicit", tls_min="1.3").reason == "tls-version-unsupported"
+
+
+def without_secure_renegotiation(accepted: socket.socket) -> None:
+    """A server of TLS 1.2 whose ServerHello has lost the extension of RFC 5746: what servers before 2010 send."""
+    context = server_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+    renegotiation_info = bytes.fromhex("ff01000100")
+    with accepted, suppress(ssl.SSLError, ConnectionError):
+        while data := accepted.recv(16_384):
+            incoming.write(data)
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+            hello = outgoing.read()
+            if renegotiation_info in hello:  # the first record is the ServerHello: record, message, ..., extensions
+                end = 5 + int.from_bytes(hello[3:5])
+                at = 5 + 4 + 2 + 32
+                at += 1 + hello[at] + 3  # session id, cipher suite, compression
+                extensions = hello[at + 2 : end].replace(renegotiation_info, b"")
+                body = hello[9:at] + len(extensions).to_bytes(2) + extensions
+                message = b"\x02" + len(body).to_bytes(3) + body
+                hello = hello[:3] + len(message).to_bytes(2) + message + hello[end:]
+            accepted.sendall(hello)
+
+
+def test_legacy_renegotiation_is_accepted_by_a_target_that_says_so_only() -> None:
+    """The target gets past the ServerHello; then this server, of which both sides saw another one, fails otherwise."""
+    with serving(without_secure_renegotiation) as port:
+        refused = one(port, "implicit")
+    assert (refused.phase, refused.reason) == (Phase.TLS, "tls-legacy-renegotiation"), refused
+    assert "--legacy-renegotiation" in conclusion(target(port, "implicit"), refused)[-1]
+    with serving(without_secure_renegotiation) as port:
+        later = one(port, "implicit", legacy_renegotiation=True)
+    assert later.phase is Phase.TLS
+    assert later.reason != "tls-legacy-renegotiation"
+    watched = target(port, "implicit", legacy_renegotiation=True)
+    assert tls_exceptions(watched) == ("legacy renegotiation is accepted",)
 
 
 def test_tickets_without_end_are_not_read_to_the_end(server: ScriptedServer) -> None:

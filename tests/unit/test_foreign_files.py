@@ -324,6 +324,15 @@ class TestBlackbox:
             "Line 3: `tcp.tls_config.ca_file` of the module m has no equivalent.",
         ]
 
+    @pytest.mark.parametrize(("min_version", "lowest"), [("TLS10", "1.0"), ("TLS13", "1.3"), ("SSL30", "1.2")])
+    def test_the_lowest_version_of_tls(self, min_version: str, lowest: str) -> None:
+        """`min_version` becomes `tls_min`; one that the exporter does not know is left out."""
+        job = "{job_name: j, params: {module: [m]}, static_configs: [{targets: ['pop.example.net:995']}]}"
+        tcp = f"{{tls: true, query_response: [{{expect: '\\+OK'}}], tls_config: {{min_version: {min_version}}}}}"
+        module = f"modules: {{m: {{prober: tcp, tcp: {tcp}}}}}"
+        [entry] = read_blackbox(f"scrape_configs:\n- {job}\n", module).entries
+        assert parse_target(entry.fields).tls_min == lowest
+
     def test_a_wrong_file_of_modules(self) -> None:
         """A mistake in the second file is reported, too."""
         with pytest.raises(FileError, match=r"not a blackbox\.yml"):

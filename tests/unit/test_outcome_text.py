@@ -4,15 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from popwatch.prober import loop, pop3
+from popwatch.prober.tls_failures import ALERT_REASON
 from popwatch_cli.output.outcome import ADVICE, conclusion, to_line
 from tests.examples import FAILED, PASSED, target
 
 
 def test_advice_is_for_reasons_that_exist() -> None:
-    """Every reason with advice is one that the prober gives."""
+    """Every reason with advice is one that the prober gives, or an alert of TLS by OpenSSL's name."""
     files = [Path(pop3.__file__), *Path(loop.__file__).parent.glob("*.py")]
     sources = "".join(path.read_text() for path in files)
-    assert [reason for reason in ADVICE if f'"{reason}"' not in sources] == []
+    alerts = [f"{ALERT_REASON}{name}" for name in ("handshake-failure", "unrecognized-name")]
+    assert [reason for reason in ADVICE if f'"{reason}"' not in sources] == alerts
 
 
 def test_a_failure_says_message_detail_and_advice() -> None:

@@ -1,14 +1,15 @@
 """Targets as people write them: read leniently, checked strictly, never an exception."""
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, Family, Field, TlsMode
-from popwatch.model.targets import LARGEST_ITEM, POLICY_FIELDS, Policy, Target, carried, parse_target
+from popwatch.model.targets import LARGEST_ITEM, POLICY_FIELDS, Policy, Target, carried, parse_target, tls_exceptions
+from popwatch.reports.status import NewestTests, target_statuses
 
 
 def parse(**fields: object) -> Target:
@@ -272,3 +273,32 @@ def test_an_empty_field_is_left_out() -> None:
     target = parse_target({"target_id": "a", "host": "h", "group": "", "port": None}, {"group": "all", "port": 995})
     assert (target.group, target.port) == ("all", 995)
     assert parse_target(target.fields, {"group": "all", "port": 995}) == target
+
+
+@pytest.mark.parametrize(
+    ("written", "lowest"), [(1.1, "1.1"), ("1.0", "1.0"), (1, "1.0"), ("TLSv1.3", "1.3"), (" tls 1.2 ", "1.2")]
+)
+def test_the_lowest_tls_version_as_people_write_it(written: object, lowest: str) -> None:
+    """As a number, of which DynamoDB drops the zero, or with the word."""
+    found = parse(tls="implicit", tls_min=written)
+    assert (found.tls_min, found.problems) == (lowest, ())
+    assert bool(tls_exceptions(found)) == (lowest < "1.2")
+
+
+@pytest.mark.parametrize("written", ["SSLv3", "1.4", 0, True, [], "2"])
+def test_a_tls_version_that_does_not_exist(written: object) -> None:
+    """The explanation lists the versions."""
+    [problem] = parse(tls_min=written).problems
+    assert problem.field == "tls_min"
+    assert problem.explanation.endswith("is not one of 1.0, 1.1, 1.2, 1.3.")
+
+
+def test_exceptions_of_tls_are_shown_where_there_is_tls() -> None:
+    """A default for all is no exception of a target without TLS."""
+    fields = {"tls_min": "1.0", "legacy_renegotiation": True}
+    assert tls_exceptions(parse(**fields)) == ()
+    both = parse(tls="starttls", **fields)
+    assert tls_exceptions(both) == ("TLS from 1.0 on is accepted", "legacy renegotiation is accepted")
+    now = datetime(2026, 11, 27, tzinfo=UTC)
+    [status] = target_statuses({"mail": both}, {}, NewestTests(), now)
+    assert status.remarks(now) == list(tls_exceptions(both))

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from popwatch import __version__
+from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.prober.loop import probe
@@ -43,6 +44,14 @@ Examples:
 @click.option(
     "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with your own CA certificates."
 )
+@click.option(
+    "--tls-min",
+    type=click.Choice(list(map(str, TlsVersion))),
+    default=str(TlsVersion.TLS_1_2),
+    show_default=True,
+    help="The lowest TLS version to accept; below 1.2 old ciphers, short keys and SHA-1 too.",
+)
+@click.option("--legacy-renegotiation", is_flag=True, help="Accept a server without secure renegotiation (RFC 5746).")
 @click.option(
     "--greeting", multiple=True, metavar="TEXT", help="Also accept a greeting that begins with TEXT; repeatable."
 )
@@ -149,6 +158,8 @@ def _target(options: dict[str, Any]) -> Target:
         "verify_tls": not options["no_verify"],
         "tls_name": options["tls_name"],
         "ca_pem": options["ca"].read_text(errors="replace") if options["ca"] else None,
+        "tls_min": options["tls_min"],
+        "legacy_renegotiation": options["legacy_renegotiation"],
         "greeting": list(options["greeting"]),
         "check_quit": not options["no_quit"],
         "family": options["family"],

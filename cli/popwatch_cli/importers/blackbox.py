@@ -36,8 +36,12 @@ KNOWN_IN_MODULE = {
     "tcp.tls",
     "tcp.tls_config",
     "tcp.tls_config.insecure_skip_verify",
+    "tcp.tls_config.min_version",
     "tcp.tls_config.server_name",
 }
+
+TLS_VERSIONS = {"TLS10": "1.0", "TLS11": "1.1", "TLS12": "1.2", "TLS13": "1.3"}
+"""`min_version` of Prometheus's tls_config (github.com/prometheus/common, config/http_config.go)."""
 
 USUAL_LABELS = {"__param_target", "instance", "__address__"}
 """The labels that the relabelling in blackbox_exporter's README sets: it only redirects Prometheus to the exporter."""
@@ -105,6 +109,8 @@ def _module(name: str, body: Block, notes: Notes) -> Module:
             fields["verify_tls"] = False
         if config.get("server_name"):
             fields["tls_name"] = str(config["server_name"])
+        if config.get("min_version") in TLS_VERSIONS:
+            fields["tls_min"] = TLS_VERSIONS[str(config["min_version"])]
     unsupported = sorted(_names_of(body) - KNOWN_IN_MODULE)
     return Module(name, tls, fields, "OK" in expected or _has_pop3_name(name), unsupported)
 

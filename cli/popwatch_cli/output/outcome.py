@@ -8,6 +8,7 @@ from popwatch.model.fields import TlsMode
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, place
 from popwatch.model.text import clean, iso, milliseconds
+from popwatch.prober.tls_failures import ALERT_REASON
 
 TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
 
@@ -36,12 +37,29 @@ ADVICE = {
     "unexpected-greeting": "If that is how this server greets, accept it with --greeting.",
     "closed-before-greeting": "The server may refuse this client, or have too many connections: see its log.",
     "no-tls-answer": "Is this a port for plain text (--tls none) or STLS (--tls starttls)?",
-    "tls-handshake-failed": "The server may not support any TLS version or cipher that popwatch supports.",
+    "tls-handshake-failed": "The log of the server may say more.",
+    "tls-version-unsupported": "The server is old: accept its version with --tls-min 1.0 or 1.1, or update it.",
+    "tls-legacy-renegotiation": "Update the server, or accept it as it is with --legacy-renegotiation.",
+    "tls-client-certificate-required": (
+        "The server admits only clients with a certificate, which popwatch does not have: watch another port of it."
+    ),
+    "tls-alert-handshake-failure": (
+        "There is no cipher in common: popwatch needs ECDHE with AES or ChaCha20; --tls-min 1.0 allows older ones."
+    ),
+    "tls-alert-unrecognized-name": "The server does not serve this name: give another with --tls-name.",
     "no-quit-reply": "If this server never answers QUIT, do not wait for the reply: --no-quit.",
     "stls-refused": "The server does not offer STLS on this port: use --tls implicit on port 995.",
     "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",
-    "tls-certificate-expired": "Renew the certificate, or skip the check with --no-verify.",
+    "tls-certificate-expired": "Renew the certificate, and let the server load it; --no-verify skips the check.",
+    "tls-chain-expired": "The server must send another: install the chain that its authority issues now.",
+    "tls-chain-invalid": "A certificate breaks a rule: have it issued anew, or skip the check with --no-verify.",
+    "tls-issuer-missing": (
+        "The server must send the intermediate certificate too (fullchain.pem, not cert.pem). "
+        "If the issuer is your own authority, give it with --ca."
+    ),
+    "tls-weak-key": "RSA keys need 2,048 bits: have it issued for a new key, or accept old servers with --tls-min 1.1.",
+    "tls-weak-signature": "SHA-1 is not accepted: have it issued anew, or accept old servers with --tls-min 1.1.",
     "tls-name-mismatch": "The certificate is for another name: give that name with --tls-name.",
     "tls-untrusted": "The certificate's authority is not known: give your own with --ca, or use --no-verify.",
 }
@@ -102,9 +120,10 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
     if outcome.passed:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
         passed = f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
-        return [passed, *(f"        {remark}" for remark in outcome.remarks)]
+        return [passed, *(f"        Remark: {remark}." for remark in outcome.remarks)]
     lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}"]
-    advice = ADVICE.get(outcome.reason)
+    is_alert = outcome.reason.startswith(ALERT_REASON)
+    advice = ADVICE.get(outcome.reason) or (ADVICE["tls-handshake-failed"] if is_alert else None)
     if outcome.error is ErrorCode.MISSING_FIELDS or advice is None:
         return lines
     return [*lines, f"        {advice}"]

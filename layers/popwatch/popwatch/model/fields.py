@@ -60,6 +60,15 @@ FAMILY_NAMES = {Family.ANY: "IP", Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 """The families as people write them."""
 
 
+class TlsVersion(StrEnum):
+    """A version of TLS; earlier ones compare as less."""
+
+    TLS_1_0 = "1.0"
+    TLS_1_1 = "1.1"
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field of a target's item, as the docs describe it and as `parse_target` reads it.
@@ -199,6 +208,14 @@ def _one_of(members: type[Member]) -> Callable[[object], Member]:
     return parse
 
 
+def _tls_version(value: object) -> TlsVersion:
+    text = str(value).strip().lower().removeprefix("tls").removeprefix("v").strip()
+    try:
+        return TlsVersion("1.0" if text == "1" else text)  # DynamoDB has no number 1.0
+    except ValueError:
+        raise ValueError(f"{quote(value)} is not one of {', '.join(TlsVersion)}") from None
+
+
 def _host(value: object) -> str:
     text = str(value).strip()
     if "://" in text or "/" in text:
@@ -285,6 +302,8 @@ FIELDS = (
     Field("verify_tls", "boolean", "true", "true, false", "false", "Check the certificate's chain, dates and name.", _boolean),
     Field("tls_name", "string", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _tls_name),
     Field("ca_pem", "string", "the public root CAs", "PEM certificates", "-----BEGIN CERTIFICATE-----...", "Your own certificate authority for this target.", _pem),
+    Field("tls_min", "enumeration", "1.2", "1.0, 1.1, 1.2, 1.3", "1.0", "The lowest TLS version to accept. Below 1.2 also old ciphers, short keys and SHA-1, for this target alone.", _tls_version),
+    Field("legacy_renegotiation", "boolean", "false", "true, false", "true", "Accept a server that does not support secure renegotiation (RFC 5746).", _boolean),
     Field("greeting", "string or list", "none", "each up to 100 characters", "READY", "Other prefixes of a greeting to accept beside `+OK`, for proprietary servers.", _strings(100)),
     Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
     Field("family", "enumeration", "any", "any, ipv4, ipv6", "ipv4", "Use addresses of this family only.", _one_of(Family)),

@@ -80,6 +80,11 @@ class Certificate:
     expires: datetime
     lifetime: timedelta
 
+    @property
+    def begins(self) -> datetime:
+        """From when on it is valid."""
+        return self.expires - self.lifetime
+
     def __str__(self) -> str:
         named = f' "{self.subject}"' if self.subject else ""
         return "certificate" if self.role is Role.LEAF else f"{self.role} certificate{named}"

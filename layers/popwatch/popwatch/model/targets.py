@@ -17,6 +17,7 @@ from popwatch.model.fields import (
     FIELDS_BY_NAME,
     Family,
     TlsMode,
+    TlsVersion,
     as_list,
     certificate_name,
     is_blank,
@@ -103,6 +104,8 @@ class Target:
     verify_tls: bool = True
     tls_name: str = ""
     ca_pem: str = field(default="", repr=False)
+    tls_min: TlsVersion = TlsVersion.TLS_1_2
+    legacy_renegotiation: bool = False
     greeting: tuple[str, ...] = ()
     check_quit: bool = True
     family: Family = Family.ANY
@@ -137,6 +140,14 @@ def place(target: Target) -> str:
     """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
     host = f"[{target.host}]" if ":" in target.host else target.host
     return f"{host}:{target.port}"
+
+
+def tls_exceptions(target: Target) -> tuple[str, ...]:
+    """What is accepted of this server although TLS today forbids it (RFC 8996, RFC 5746): a few words each."""
+    if target.tls is TlsMode.NONE:
+        return ()
+    found = (f"TLS from {target.tls_min} on is accepted" if target.tls_min < TlsVersion.TLS_1_2 else "",)
+    return tuple(filter(None, (*found, "legacy renegotiation is accepted" if target.legacy_renegotiation else "")))
 
 
 def parse_targets(items: Iterable[Mapping[str, object]], defaults: Mapping[str, object]) -> dict[str, Target]:

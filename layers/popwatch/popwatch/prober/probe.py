@@ -6,6 +6,7 @@ mapped to reasons here and nowhere else.
 
 import errno
 import socket
+import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ from typing import Protocol
 
 from popwatch.model.fields import Family, TlsMode
 from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource
-from popwatch.model.targets import Problem, Target
+from popwatch.model.targets import Problem, Target, tls_exceptions
 from popwatch.model.text import clean
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import interleave, is_address, sockaddr
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
 from popwatch.prober.resolver import LookupResult, Name
-from popwatch.prober.tls import TlsEnded, TlsEngine, TlsFailure, context
+from popwatch.prober.tls import TlsEnded, TlsEngine, UnusableSetting, context
+from popwatch.prober.tls_failures import TlsFailure
 from popwatch.prober.x509 import X509
 
 STAGGER_SECONDS = 0.25
@@ -216,13 +218,17 @@ class Probe:
 
     def _tls_problems(self) -> tuple[Problem, ...]:
         """A CA that OpenSSL cannot read is a configuration problem, like any other invalid field."""
-        if self.target.tls is TlsMode.NONE or not self.target.ca_pem:
+        if self.target.tls is TlsMode.NONE:
             return ()
         try:
-            context(self.target.verify_tls, self.target.ca_pem)
-        except ValueError as error:
-            return (Problem("ca_pem", f"The field `ca_pem` cannot be used: {error}."),)
+            self._tls_context()
+        except UnusableSetting as error:
+            return (Problem(error.field, f"The field `{error.field}` cannot be used: {error.why}."),)
         return ()
+
+    def _tls_context(self) -> ssl.SSLContext:
+        target = self.target
+        return context(target.verify_tls, target.ca_pem, target.tls_min, target.legacy_renegotiation)
 
     def _end_with_problems(self, problems: tuple[Problem, ...]) -> None:
         self._phase = Phase.CONFIGURATION
@@ -340,8 +346,7 @@ class Probe:
         self._phase = Phase.TLS
         self._lap_began = time.monotonic()
         try:
-            shared = context(self.target.verify_tls, self.target.ca_pem)
-            self._engine = TlsEngine(shared, self.target.tls_name)
+            self._engine = TlsEngine(self._tls_context(), self.target.tls_name)
         except ValueError as error:  # a name that cannot be sent as SNI
             self._end(ErrorCode.PROTOCOL, "tls-name-mismatch", str(error))
             return
@@ -355,6 +360,7 @@ class Probe:
             while engine.established and not self._ended and (data := engine.read()):
                 self._receive_plaintext(data)
         except TlsFailure as failure:
+            self._phase = Phase.TLS  # in TLS 1.3 a server refuses a client only after the handshake (RFC 8446 4.4.2.4)
             self._end(ErrorCode.PROTOCOL, failure.reason, failure.detail)
         except TlsEnded:
             self._receive_end()
@@ -370,7 +376,7 @@ class Probe:
             "tls_version": engine.version,
             "certificates": certificates,
             "certificate_expires": min((it.expires for it in certificates), default=None),
-            "remarks": tuple(map(_unneeded, unneeded[:REMARKS])),
+            "remarks": (*tls_exceptions(self.target), *map(_unneeded, unneeded[:REMARKS])),
         }
         if self.target.tls is TlsMode.STARTTLS:
             self._phase = Phase.QUIT
@@ -527,6 +533,4 @@ class Probe:
 
 
 def _unneeded(certificate: X509) -> str:
-    return (
-        f'The server also sends "{certificate.subject}", valid until {certificate.expires:%Y-%m-%d}: it is not needed.'
-    )
+    return f'the server also sends "{certificate.subject}" (until {certificate.expires:%Y-%m-%d}), which is not needed'

@@ -1,25 +1,19 @@
-"""TLS without I/O: contexts that tests share, an engine over memory buffers, and reasons why a handshake failed."""
+"""TLS without I/O: contexts that tests share, and an engine over memory buffers."""
 
 import ssl
-from collections.abc import Iterator
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 
 import certifi
 
-from popwatch.model.outcomes import Certificate, Role
-from popwatch.prober.x509 import X509, parse
+from popwatch.model.fields import TlsVersion
+from popwatch.model.outcomes import Certificate
+from popwatch.prober.tls_failures import failure, untrusted
+from popwatch.prober.x509 import X509, certificates, parse
 
 READ_SIZE = 4096
-
-_VERIFY_REASONS = {
-    9: "tls-certificate-not-yet-valid",  # X509_V_ERR_CERT_NOT_YET_VALID
-    10: "tls-certificate-expired",  # X509_V_ERR_CERT_HAS_EXPIRED
-    62: "tls-name-mismatch",  # X509_V_ERR_HOSTNAME_MISMATCH
-    64: "tls-name-mismatch",  # X509_V_ERR_IP_ADDRESS_MISMATCH
-}
 
 _VERIFY_FLAGS = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 """A certificate of `ca_pem` ends the chain, a root or not (RFC 5280 section 6.1: a trust anchor is what is trusted).
@@ -28,11 +22,25 @@ Not VERIFY_X509_STRICT, which refuses roots without key identifiers or with a ba
 private authorities made by easy-rsa or by hand (https://github.com/python/cpython/issues/107361).
 """
 
-_CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+_CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 """Python's own list (Modules/_ssl.c), which a build with `--with-ssl-default-suites=openssl` does not use.
 
-Security level 2 refuses RSA keys below 2,048 bits and signatures with SHA-1.
+Without DHE: the server chooses its size, and one of 10,000 bits takes the loop 0.66 s. Security level 2 refuses RSA
+keys below 2,048 bits and signatures with SHA-1.
 """
+
+_OLD_CIPHERS = "@SECLEVEL=0:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:RSA+AES:!aNULL:!eNULL:!aDSS:!AESCCM"
+"""For a target with `tls_min` below 1.2. OpenSSL 3 offers TLS 1.0 and 1.1 at level 0 only, as they sign with SHA-1."""
+
+_VERSIONS = {
+    TlsVersion.TLS_1_0: ssl.TLSVersion.TLSv1,
+    TlsVersion.TLS_1_1: ssl.TLSVersion.TLSv1_1,
+    TlsVersion.TLS_1_2: ssl.TLSVersion.TLSv1_2,
+    TlsVersion.TLS_1_3: ssl.TLSVersion.TLSv1_3,
+}
+
+_HANDSHAKE, _CERTIFICATE = b"\x16", b"\x0b"
+"""Types of a record and of a message in it (RFC 5246 sections 6.2.1 and 7.4), which a client sends if asked to."""
 
 _DER = 2
 """`_ssl.ENCODING_DER`: the format in which the private object gives a certificate."""
@@ -42,11 +50,11 @@ _LEGACY_SERVER_CONNECT = 0x4
 
 
 @dataclass(frozen=True, slots=True)
-class TlsFailure(Exception):
-    """A handshake or a record failed: the outcome's reason, and OpenSSL's message."""
+class UnusableSetting(Exception):
+    """A field of the target with which no context can be made, and why."""
 
-    reason: str
-    detail: str
+    field: str
+    why: str
 
 
 class TlsEnded(Exception):
@@ -54,8 +62,10 @@ class TlsEnded(Exception):
 
 
 @lru_cache(maxsize=64)
-def context(verify: bool, ca_pem: str) -> ssl.SSLContext:
-    """The context that targets with these settings share. Raises ValueError if OpenSSL cannot read `ca_pem`.
+def context(
+    verify: bool, ca_pem: str, lowest: TlsVersion = TlsVersion.TLS_1_2, legacy_renegotiation: bool = False
+) -> ssl.SSLContext:
+    """The context that targets with these settings share. Raises UnusableSetting.
 
     Cached, because loading the root certificates costs more CPU time than a test. Everything that decides about a
     certificate is set here, and not by Python's defaults: these differ between versions (3.13 made verification
@@ -63,9 +73,12 @@ def context(verify: bool, ca_pem: str) -> ssl.SSLContext:
     and `popwatch test` on a laptop has to agree with the function.
     """
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    found.minimum_version = ssl.TLSVersion.TLSv1_2
-    found.set_ciphers(_CIPHERS)
-    found.options &= ~_LEGACY_SERVER_CONNECT
+    _set_lowest_version(found, lowest)
+    found.set_ciphers(_CIPHERS if lowest >= TlsVersion.TLS_1_2 else _OLD_CIPHERS)
+    if legacy_renegotiation:
+        found.options |= _LEGACY_SERVER_CONNECT
+    else:
+        found.options &= ~_LEGACY_SERVER_CONNECT
     if not verify:
         found.check_hostname = False
         found.verify_mode = ssl.CERT_NONE
@@ -78,8 +91,17 @@ def context(verify: bool, ca_pem: str) -> ssl.SSLContext:
         else:
             found.load_verify_locations(cafile=certifi.where())
     except ssl.SSLError as error:
-        raise ValueError(f"OpenSSL cannot read it ({error.reason or 'no reason given'})") from None
+        raise UnusableSetting("ca_pem", f"OpenSSL cannot read it ({error.reason or 'no reason given'})") from None
     return found
+
+
+def _set_lowest_version(found: ssl.SSLContext, lowest: TlsVersion) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TLS 1.0 and 1.1 are deprecated, and asked for
+        try:
+            found.minimum_version = _VERSIONS[lowest]
+        except ValueError:
+            raise UnusableSetting("tls_min", f"the OpenSSL of this machine is built without TLS {lowest}") from None
 
 
 class TlsEngine:
@@ -93,7 +115,7 @@ class TlsEngine:
     def __init__(self, shared: ssl.SSLContext, name: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = shared.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        self.established = False
+        self.established = self._asked_for_certificate = False
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the network; empty bytes mean the end of the stream."""
@@ -111,10 +133,9 @@ class TlsEngine:
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             raise TlsEnded from None
         except ssl.SSLCertVerificationError as error:
-            reason = _VERIFY_REASONS.get(error.verify_code, "tls-untrusted")
-            raise TlsFailure(reason, error.verify_message) from None
+            raise untrusted(error, self._chain("get_verified_chain"), self._chain("get_unverified_chain")) from None
         except ssl.SSLError as error:
-            raise _failure(error) from None
+            raise failure(error, wants_certificate=self._asked_for_certificate or self.established) from None
         self.established = True
         return True
 
@@ -127,7 +148,7 @@ class TlsEngine:
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             raise TlsEnded from None
         except ssl.SSLError as error:
-            raise _failure(error) from None
+            raise failure(error, wants_certificate=self._asked_for_certificate or self.established) from None
         if not data:  # the server sent close_notify
             raise TlsEnded
         return data
@@ -146,7 +167,10 @@ class TlsEngine:
 
     def data_to_send(self) -> bytes:
         """Bytes to be sent."""
-        return self._outgoing.read()
+        data = self._outgoing.read()
+        if not self.established and data[:1] == _HANDSHAKE and data[5:6] == _CERTIFICATE:
+            self._asked_for_certificate = True
+        return data
 
     @property
     def version(self) -> str:
@@ -156,7 +180,7 @@ class TlsEngine:
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The chain that was verified, the server's own certificate first; if nothing is verified, that one alone."""
-        return tuple(_certificates(self._verified() or self._leaf()))
+        return certificates(self._verified() or self._leaf())
 
     @property
     def unneeded(self) -> tuple[X509, ...]:
@@ -180,19 +204,3 @@ class TlsEngine:
         """
         get = getattr(self._tls, method, None) or getattr(getattr(self._tls, "_sslobj", None), method, None)
         return tuple(it if isinstance(it, bytes) else it.public_bytes(_DER) for it in (get() if get else None) or ())
-
-
-def _certificates(chain: tuple[bytes, ...]) -> Iterator[Certificate]:
-    for position, der in enumerate(chain):
-        found = parse(der)
-        if found:
-            ends = position == len(chain) - 1 and found.self_issued
-            role = Role.LEAF if position == 0 else Role.ROOT if ends else Role.INTERMEDIATE
-            yield Certificate(role, found.subject, found.expires, max(found.expires - found.begins, timedelta()))
-
-
-def _failure(error: ssl.SSLError) -> TlsFailure:
-    reason = error.reason or "UNKNOWN"
-    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
-        return TlsFailure("plain-text-on-tls-port", "The server does not speak TLS on this port.")
-    return TlsFailure("tls-handshake-failed", reason.replace("_", " ").lower())

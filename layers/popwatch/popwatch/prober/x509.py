@@ -4,11 +4,12 @@ Python's `ssl` decodes a certificate only if it has verified it, and popwatch re
 the fourth and the sixth field of `tbsCertificate`, with `validity` between them (RFC 5280 section 4.1).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from popwatch.model.outcomes import SUBJECT_SHOWN
+from popwatch.model.outcomes import SUBJECT_SHOWN, Certificate, Role
 from popwatch.model.text import clean
 
 CACHED_BYTES = 4096
@@ -37,6 +38,19 @@ class X509:
 def parse(der: bytes) -> X509 | None:
     """The certificate in DER; None for bytes that are not a certificate."""
     return _parse_cached(der) if len(der) <= CACHED_BYTES else _parse(der)
+
+
+def certificates(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
+    """The certificates of a chain in DER, the server's own first."""
+    found = []
+    for position, der in enumerate(chain):
+        known = parse(der)
+        if known:
+            is_root = position == len(chain) - 1 and known.self_issued
+            role = Role.LEAF if position == 0 else Role.ROOT if is_root else Role.INTERMEDIATE
+            lifetime = max(known.expires - known.begins, timedelta())
+            found.append(Certificate(role, known.subject, known.expires, lifetime))
+    return tuple(found)
 
 
 def _parse(der: bytes) -> X509 | None:

@@ -12,7 +12,7 @@ from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
-from popwatch.model.targets import Target
+from popwatch.model.targets import Target, tls_exceptions
 from popwatch.model.text import clean, counted, iso, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
@@ -102,6 +102,7 @@ class TargetStatus:
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
             "degraded" if health.degraded_tests else "",
+            *tls_exceptions(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
             certificate_remark(health.certificate_near, now) if health.certificate_near else "",
         ]
