@@ -19,7 +19,7 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import HourOfBatch, from_message
+from popwatch.decisions.batches import HourOfBatch, from_message, refusal
 from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
 from popwatch.sweep.sweep import Edges, Report, Sweep
@@ -40,6 +40,10 @@ class UndeliveredError(Exception):
 
     Raised so that Lambda counts an error: the operator should know.
     """
+
+
+class RefusedMessageError(ValueError):
+    """A message that popwatch cannot have sent by now. `Errors` counts it, and it ends among the dead letters."""
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -74,6 +78,9 @@ def _handle_messages(records: Sequence[Mapping[str, Any]], context: LambdaContex
 
 def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     work = from_message(record["body"])
+    why = refusal(work, _clock())
+    if why:
+        raise RefusedMessageError(f"A message of the batch queue is refused, and nothing is tested: {why}.")
     sweep = _sweep(context)
     if isinstance(work, HourOfBatch):
         sweep.run_hour(work)

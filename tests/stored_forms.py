@@ -21,6 +21,8 @@ from tests.tables import NAMES, create_tables, keys_of
 
 TICK = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+TARGET_ID = "bad"
+"""Of everything that is about a target: a record, the alerts in its outbox, the test in a message."""
 
 
 class Filler:
@@ -40,11 +42,13 @@ class Filler:
         if origin is not None and issubclass(origin, Mapping):
             entry = get_args(kind)[1]
             choices = get_args(entry) if isinstance(entry, UnionType) else (entry,)
-            return {f"key-{next(self._numbers)}": self.fill(choice) for choice in choices}
+            filled = {f"key-{next(self._numbers)}": self.fill(choice) for choice in choices}
+            return filled | ({"event": "down"} if len(choices) > 1 else {})  # what every alert's attributes have
         if is_dataclass(kind):
             hints = get_type_hints(kind)
             make: Any = kind
-            return make(**{known.name: self.fill(hints[known.name], _default(known)) for known in fields(kind)})
+            filled = {known.name: self.fill(hints[known.name], _default(known)) for known in fields(kind)}
+            return make(**(filled | ({"target_id": TARGET_ID} if "target_id" in filled else {})))
         if issubclass(kind, Enum):
             members = [member for member in kind if member != default]
             return members[number % len(members)]
@@ -96,7 +100,7 @@ def write(code: Any) -> dict[str, Any]:
     """What a version's code writes: objects as plain values, items of Status and History, batch messages."""
     filler = Filler()
     record = filler.fill(code.Record)
-    target = code.parse_target({"target_id": "bad", "host": "x", "port": "many"}, {})
+    target = code.parse_target({"target_id": TARGET_ID, "host": "x", "port": "many"}, {})
     batch = code.Batch(
         TICK, TICK + DAY, 4, 3, (code.PlannedTest(target, record, "parent"),), {"failures_per_alert": 2}, attempt=2
     )

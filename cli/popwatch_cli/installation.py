@@ -22,6 +22,9 @@ CONNECT_SECONDS = 2.0
 """How long a local stack may take to accept a connection."""
 
 
+SLOW_CLOCK = timedelta(minutes=15)
+"""How slow this machine's clock may be: AWS refuses requests that are signed by a slower one."""
+
 STACK_NAME = "popwatch"
 """The name of the local stack, and the default name of a stack in AWS."""
 
@@ -96,7 +99,7 @@ class Installation:
             samples_kept=self.samples_kept,
             history_kept=self.history_kept,
         )
-        return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC))
+        return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC), slow=SLOW_CLOCK)
 
 
 def find(choice: StackChoice) -> Installation:

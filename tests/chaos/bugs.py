@@ -45,7 +45,7 @@ class NoVersionCondition(Store):
     """A commit overwrites whatever is there."""
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:  # noqa: ARG002 - that is the bug
-        self._put_status(serialize(record), "attribute_not_exists(nothing)", values={})
+        self._put_status(serialize(record), ("attribute_not_exists(nothing)", {}, {}))
         return None
 
 

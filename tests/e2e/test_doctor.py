@@ -299,7 +299,7 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
     assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}
 
 
-@ailment(2, " from now: until then every sweep counts as a repeat and tests nothing.")
+@ailment(2, " is in the future: when the last sweep was is not known.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     mark = stack.store.read_records()[0]
     stack.store.put_checkpoint(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))

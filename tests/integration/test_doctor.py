@@ -107,7 +107,7 @@ def sqs() -> Iterator[Any]:
         for name in ("batches", "dead"):
             client.create_queue(QueueName=name)
         tests = (PlannedTest(target(delay_up=3600), Record("mail-berlin", 1, TICK, UP)),)
-        work = (HourOfBatch(TICK, 1, 0), Batch(TICK - 40 * MINUTE, TICK, 1, 0, tests, {}))
+        work = (HourOfBatch(TICK, 1, 0), Batch(TICK - 40 * MINUTE, TICK - 39 * MINUTE, 1, 0, tests, {}))
         bodies = [next(to_messages(found)) for found in work]
         for body in (*bodies, json.dumps({"scheduled_time": iso(TICK)}), "hello"):
             client.send_message(QueueUrl=OUTPUTS["DeadLetterQueueUrl"], MessageBody=body)

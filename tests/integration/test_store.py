@@ -160,6 +160,7 @@ def test_ranges_are_half_open(world: World) -> None:
     """`since` belongs to a range, `until` does not."""
     for step in range(5):
         world.store.put_samples(1, 0, NOON + MINUTE * step, "g", {"a": Sample(float(step))})
+    world.now = NOON + MINUTE * 5
     found = world.store.read_samples(1, 0, NOON + MINUTE, NOON + MINUTE * 3)
     assert [results["a"].rtt_ms for _, results in found] == [1, 2]
     assert [results["a"].rtt_ms for _, results in world.store.read_samples_back(1, 0, NOON + MINUTE * 3)] == [4, 3]

@@ -9,10 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.decisions.batches import MESSAGE_BYTES, Batch, HourOfBatch, PlannedTest, from_message, split, to_messages
+from popwatch.decisions.batches import (
+    MESSAGE_BYTES,
+    Batch,
+    HourOfBatch,
+    PlannedTest,
+    from_message,
+    refusal,
+    split,
+    to_messages,
+)
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import Message
 from popwatch.model.records import OutboxEntry, Record
+from popwatch.model.serialization import serialize
 from popwatch.model.targets import parse_target
 
 TICK = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -28,13 +38,65 @@ def batch(*tests: PlannedTest, batches: int = 1) -> Batch:
 
 
 def test_batch_survives_its_message() -> None:
-    """What the worker reads is what the planner wrote: targets, defaults, records and their outboxes."""
+    """What the worker reads is what the planner wrote: targets, defaults, records; but no outbox.
+
+    A record that had one is a version back: its commit collides with the one in the table, and keeps that outbox.
+    """
     message = Message("a", "subject", "email", "", "line", {"event": "down", "alert_number": 2, "group": ("x", "y")})
     entry = OutboxEntry(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
     test = planned("a", maintenance=[{"from": "02:00", "until": "04:00"}], tags=["x"], port="995")
     test = replace(test, record=replace(test.record, outbox=(entry,)))
     [body] = to_messages(batch(test))
-    assert from_message(body) == batch(test)
+    assert from_message(body) == batch(replace(test, record=replace(test.record, outbox=(), version=6)))
+    assert "pending" not in body
+    assert [from_message(body) for body in to_messages(batch(planned("a")))] == [batch(planned("a"))]
+
+
+def test_a_message_brings_no_alert_of_its_own() -> None:
+    """An outbox that a message brings, as one of an earlier version may, is not there once it is read."""
+    message = Message("a", "subject", "email", "", "line", {"event": "down"})
+    [body] = to_messages(batch(planned("a")))
+    plain = json.loads(body)
+    plain["tests"][0]["record"]["pending"] = serialize((OutboxEntry(7, TICK, TICK, None, message),))
+    work = from_message(json.dumps(plain))
+    assert isinstance(work, Batch)
+    assert (work.tests[0].record.outbox, work.tests[0].record.version) == ((), 6)
+
+
+def test_a_record_is_that_of_its_own_target() -> None:
+    """A message whose record names another target is refused: its test would be judged on the other's health."""
+    [body] = to_messages(batch(replace(planned("a"), record=planned("b").record)))
+    with pytest.raises(ValueError, match="the record of b comes with target a"):
+        from_message(body)
+
+
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("now", "work", "why"),
+    [
+        (TICK + HOUR, batch(planned("a")), ""),
+        (TICK + HOUR + MINUTE, batch(planned("a")), "is more than an hour old"),
+        (TICK - 15 * MINUTE, batch(), ""),
+        (TICK - 16 * MINUTE, batch(), "more than 15 minutes ahead"),
+        (datetime(2099, 1, 1, tzinfo=UTC), batch(), "is more than an hour old"),
+        (TICK, replace(batch(), next_tick=TICK + HOUR), "its next tick"),
+        (TICK, replace(batch(), next_tick=TICK - MINUTE), "its next tick"),
+        (TICK, replace(batch(), attempt=-1), "its attempt -1"),
+        (TICK, replace(batch(), number=1), "there is no batch 1 of 1"),
+        (TICK, replace(batch(), batches=10**9), "there is no batch 0 of 1000000000"),
+        (TICK - 5 * MINUTE, batch(planned("a")), "the record of a: 2026-11-23T12:00:00Z is in the future"),
+        (TICK - 2 * MINUTE, batch(planned("a")), ""),
+        (TICK, HourOfBatch(TICK - 100 * HOUR, 1, 0), ""),
+        (TICK, HourOfBatch(TICK + HOUR, 1, 0), "is in the future"),
+    ],
+)
+def test_messages_of_another_time_are_refused(now: datetime, work: Batch | HourOfBatch, why: str) -> None:
+    """A tick at most an hour old and 15 minutes ahead, the next one soon after it, records of the past."""
+    found = refusal(work, now)
+    assert why in found
+    assert bool(found) == bool(why)
 
 
 def test_hour_survives_its_message() -> None:

@@ -1,4 +1,8 @@
-"""Messages that lie in the batch queue while one version is deployed over the other: each reads the other's."""
+"""Messages that lie in the batch queue while one version is deployed over the other: each reads the other's.
+
+This version sends and takes no outbox: the record goes a version back, so that its commit collides with the one in the
+table, whose outbox is kept.
+"""
 
 import json
 import os
@@ -91,10 +95,10 @@ def read(package: Path, messages: str) -> list[Any]:
 
 @pytest.mark.parametrize(("writer", "reader"), [("first", "this"), ("this", "first")])
 def test_each_version_reads_the_other_s_messages(packages: dict[str, Path], writer: str, reader: str) -> None:
-    """Targets, their problems, records with outboxes, and hours to add up arrive as their writer reads them."""
+    """Targets, their problems, records without outboxes, and hours to add up arrive as this version reads them."""
     messages = run(packages[writer], WRITE)
     [[_, [[_, no_problems, _, record], [_, problems, _, _]]], hour] = found = read(packages[reader], messages)
-    assert found == read(packages[writer], messages)
+    assert found == read(packages["this"], messages)
     assert (no_problems, problems) == ([], ["port"])
-    assert (record["health"]["failures"], len(record["pending"])) == (4, 1)
+    assert (record["health"]["failures"], record["version"], record.get("pending")) == (4, 6, None)
     assert hour["batches"] == 2

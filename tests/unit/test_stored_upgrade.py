@@ -158,7 +158,18 @@ def without_left_out(written: Any) -> Any:
             totals = json.loads(entry["S"])
             kept = {name: value for name, value in totals.items() if name not in LEFT_OUT["HourTotals"]}
             entry["S"] = json.dumps(kept, separators=(",", ":"))
+    found["messages"] = [
+        json.dumps(without_outboxes(json.loads(body)), separators=(",", ":")) for body in found["messages"]
+    ]
     return found
+
+
+def without_outboxes(message: Any) -> Any:
+    """A message as this version writes it: an alert is sent from the table only, so the record goes a version back."""
+    for test in message.get("tests", ()):
+        if test["record"].pop("pending", None):
+            test["record"]["version"] -= 1
+    return message
 
 
 def without_added(found: Any) -> Any:
@@ -212,11 +223,12 @@ def test_older_version_keeps_what_this_one_wrote(older: Path) -> None:
 
 
 def test_messages_carry_every_field_of_health(written: Any) -> None:
-    """A test that waits in the batch queue knows all of its target's health, and what is in its outbox."""
+    """A test that waits in the batch queue knows all of its target's health, and nothing of its outbox."""
     [test] = json.loads(written["messages"][0])["tests"]
     assert sorted(test["record"]["health"]) == sorted(written["fields"]["Health"])
     assert sorted(test["record"]) == sorted(set(written["fields"]["Record"]) - {"outcome"})
     work = from_message(written["messages"][0])
     assert isinstance(work, Batch)
     assert [entry.target.problems for entry in work.tests] != [()]
-    assert len(work.tests[0].record.outbox) == len(written["plain"]["Record"]["pending"])
+    assert len(written["plain"]["Record"]["pending"]) == 2
+    assert (work.tests[0].record.outbox, work.tests[0].record.version) == ((), test["record"]["version"] - 1)

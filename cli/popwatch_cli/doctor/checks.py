@@ -142,7 +142,9 @@ CHECKS: dict[str, Check] = {
         aws.outputs["CheckTargetsFunction"], aws.reserved
     ),
     "the function's errors": _function_metrics,
-    "the last sweep": lambda aws: sweeps.check_checkpoint(aws.tables.status[0].tick, aws.now),
+    "the last sweep": lambda aws: sweeps.check_checkpoint(
+        aws.tables.status[0].tick, aws.now, aws.tables.checkpoint_damage
+    ),
     "gaps between sweeps": lambda aws: sweeps.check_gaps(aws.tables.gaps),
     "the batch queue": _batch_queue,
     "the batch queue's mapping": lambda aws: batch_queue.check_mapping(aws.mapping),
@@ -152,6 +154,7 @@ CHECKS: dict[str, Check] = {
     "the History table": _table(tables.HISTORY),
     "History's expiry": _expiry,
     "Targets' point-in-time recovery": _recovery,
+    "what the tables hold": lambda aws: tables.check_items(aws.tables.damaged),
     "the alert topic": lambda aws: subscriptions.check_alert_topic(aws.topic("AlertTopicArn")),
     "subscriptions to alerts": lambda aws: subscriptions.check_subscriptions(aws.subscriptions),
     "the topic for SMS": lambda aws: subscriptions.check_alert_topic(aws.topic("SmsTopicArn"), "SMS topic"),

@@ -1,19 +1,28 @@
 """What the checks need from an installation's tables: targets, records, the samples of the last hours."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from popwatch.aws.store import Store, SweepCheckpoint
+from popwatch.aws.store import SWEEP_ID, Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.records import Record
 from popwatch.model.targets import Target
 from popwatch.model.text import iso
+from popwatch.queries.history import THREADS, read_totals
 from popwatch.queries.status import batches_of
+from popwatch.reports.availability import Period
 from popwatch_cli.doctor.rules.overdue import SAMPLES_READ, TestedFleet
 from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, gaps_between, reference_target
 from popwatch_cli.installation import Installation
 from popwatch_cli.target_items import Item, targets_of
+
+EVENTS_READ = timedelta(days=7)
+"""How far back History is read for items that cannot be read."""
+
+MOST_READ = 1000
+"""Targets whose events are read for that: a query each, so more would take minutes."""
 
 
 class NotKnownError(Exception):
@@ -50,6 +59,30 @@ class TableState:
     def status(self) -> tuple[SweepCheckpoint, Mapping[str, Record]]:
         """The checkpoint of the last sweep, and the targets' records."""
         return self._store.read_records()
+
+    @property
+    def checkpoint_damage(self) -> str:
+        """Why the tick of the checkpoint counts as none; empty if it does not."""
+        checkpoint, _ = self.status
+        if checkpoint.tick:
+            return ""
+        return next((why for (_, key), why in self._store.damaged.items() if key == f"{SWEEP_ID} tick"), "")
+
+    @property
+    def damaged(self) -> Mapping[tuple[str, str], str]:
+        """What cannot be read: of Targets, of Status, and of what people are shown of History in the last days."""
+        checkpoint, records = self.status
+        self._store.read_targets()
+        _ = self.fleet
+        self._store.read_gaps(self._now - EVENTS_READ, self._now)
+        read_totals(self._store, checkpoint, Period(self._now - EVENTS_READ, self._now))
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self._read_events, sorted(records)[:MOST_READ]))
+        return self._store.damaged
+
+    def _read_events(self, target_id: str) -> None:
+        for _ in self._store.read_events(target_id, self._now - EVENTS_READ):
+            pass
 
     @cached_property
     def fleet(self) -> TestedFleet:

@@ -191,7 +191,6 @@ def _sweeps(evidence: Evidence) -> Answer | None:
             Kind.FUNCTION_GONE: "The function that tests does not exist.",
             Kind.FUNCTION_STOPPED: "Lambda does not run the function: its reserved concurrency is 0.",
             Kind.TABLE_GONE: "A table does not exist, so every sweep fails.",
-            Kind.SWEEPS_AHEAD: "The last completed tick lies in the future, so every sweep counts as a repeat.",
         },
     )
     if explained or not _waited(evidence, SWEEPS):

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from popwatch.decisions.batches import Batch, HourOfBatch, from_message
+from popwatch.decisions.batches import Batch, HourOfBatch, from_message, refusal
 from popwatch.decisions.schedule import is_stale
 from popwatch.model.text import clean, counted, utc
 from popwatch_cli.doctor.rules.findings import Finding, Kind, warning
@@ -98,10 +98,14 @@ def plan_redrive(letter: DeadLetter, swept_at: datetime | None, now: datetime) -
 
 
 def _plan_batch(letter: DeadLetter, when: str, now: datetime) -> Redrive:
-    tests = letter.work.tests if isinstance(letter.work, Batch) else ()
+    work = letter.work
+    tests = work.tests if isinstance(work, Batch) else ()
     tick = letter.at or now
+    why = refusal(work, now) if work else ""
     fresh = sum(not is_stale(test.record.health, test.target.policy, tick, now) for test in tests)
     name = f"The batch of {when} ({counted(len(tests), 'target')})"
+    if why:
+        return Redrive(RedriveAction.DROP, f"{name} is dropped, since the function would refuse it: {why}.")
     if fresh:
         return Redrive(
             RedriveAction.SEND, f"{name} returns to the batch queue: {counted(fresh, 'test')} can still be made."

@@ -54,6 +54,7 @@ class Kind(StrEnum):
     TABLE_KEY = "table-key"
     HISTORY_NEVER_EXPIRES = "history-keeps-all"
     TARGETS_UNPROTECTED = "targets-unprotected"
+    ITEMS_DAMAGED = "items-damaged"
     TOPIC_GONE = "topic-gone"
     TOPIC_DENIES = "topic-denies"
     TOPIC_OPEN = "topic-open"

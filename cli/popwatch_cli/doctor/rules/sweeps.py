@@ -15,16 +15,22 @@ from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, warning
 LOOKBACK = timedelta(hours=6)
 """How far back gaps are looked for."""
 
-AHEAD = timedelta(minutes=2)
 LATE_AFTER = timedelta(seconds=150)
 """If the last sweep is older than this, the next one is late."""
 
 Gap = tuple[datetime, datetime]
 
 
-def check_checkpoint(swept_at: datetime | None, now: datetime) -> Iterator[Finding]:
-    """Whether the last completed tick is where it should be."""
-    if swept_at is None:
+def check_checkpoint(swept_at: datetime | None, now: datetime, damage: str = "") -> Iterator[Finding]:
+    """Whether the last completed tick is where it should be; `damage` is why the one in the table counts as none."""
+    if swept_at is None and damage:
+        yield broken(
+            Kind.SWEEPS_AHEAD,
+            f"The last completed tick counts as none, since {damage}: when the last sweep was is not known.",
+            "Run `popwatch doctor` again in two minutes: the next sweep replaces it. If the finding remains, nothing "
+            "is being watched: see the other findings, and the function's log.",
+        )
+    elif swept_at is None:
         yield broken(
             Kind.NO_SWEEP,
             "No sweep has been completed yet: nothing is being watched.",
@@ -35,13 +41,6 @@ def check_checkpoint(swept_at: datetime | None, now: datetime) -> Iterator[Findi
             Kind.SWEEPS_STOPPED,
             f"The last sweep was {duration(now - swept_at)} ago, at {utc(swept_at)}: nothing is being watched.",
             "See the other findings, and the function's log: the cause is the schedule, the function or a permission.",
-        )
-    elif swept_at > now + AHEAD:
-        yield broken(
-            Kind.SWEEPS_AHEAD,
-            f"The last completed tick is {utc(swept_at)}, {duration(swept_at - now)} from now: until then every sweep "
-            "counts as a repeat and tests nothing.",
-            "Delete the item `_sweep` from the Status table: the next sweep then tests again.",
         )
     elif now - swept_at > LATE_AFTER:
         yield warning(

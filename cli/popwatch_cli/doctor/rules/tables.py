@@ -1,12 +1,16 @@
 """The tables' settings: keys, expiry of History, protection of Targets. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, warning
+from popwatch.model.text import clean, counted
+from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, some, warning
 
 TARGETS, STATUS, HISTORY = "Targets", "Status", "History"
 KEYS = {TARGETS: ("target_id",), STATUS: ("target_id",), HISTORY: ("pk", "sk")}
+KEY_SHOWN = 200
+"""Characters of an item's key."""
+
 EXPIRY = "expires_at"
 """The field that holds an item's expiry in History."""
 
@@ -72,4 +76,19 @@ def check_recovery(name: str, enabled: bool) -> Iterator[Finding]:
             f"Point-in-time recovery of the Targets table {name} is off: a mistake there cannot be undone.",
             f"Enable it: `aws dynamodb update-continuous-backups --table-name {name} "
             "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`.",
+        )
+
+
+def check_items(damaged: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
+    """Items that cannot be read, by table and key, each with what is wrong with it."""
+    for table in sorted({table for table, _ in damaged}):
+        found = {clean(key, KEY_SHOWN): why for (where, key), why in damaged.items() if where == table}
+        first, *_ = sorted(found)
+        names = tuple(sorted(found))
+        yield warning(
+            Kind.ITEMS_DAMAGED,
+            f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} ({found[first]}).",
+            "A record or mark in Status is replaced by the next sweep. Look at other items in the DynamoDB console: "
+            "correct or delete them.",
+            names,
         )

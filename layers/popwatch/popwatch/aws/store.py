@@ -14,6 +14,9 @@ N is the number of batches and B the batch, so that no partition takes more than
 each N under which the data may be. Writing an item of History twice changes nothing: its key depends only on what it
 is about. A target's totals are one string of JSON: as maps, botocore's parsing made the report of a month of 1,000
 targets take 25 seconds.
+
+Each item is read alone. One that someone damaged, or that is about the future, is as good as none: it is logged once,
+kept in `damaged`, and a record or the mark is replaced by the next that is written.
 """
 
 import json
@@ -21,7 +24,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -31,11 +35,21 @@ from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import Message, Topic
-from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, OutboxEntry, PublishedAlert, Record
+from popwatch.model.records import (
+    AHEAD,
+    MOST_BATCHES,
+    EventKind,
+    HistoryEvent,
+    InterventionEvent,
+    OutboxEntry,
+    PublishedAlert,
+    Record,
+    check_record,
+)
 from popwatch.model.samples import LARGEST_STORED, Sample, from_stored, to_stored
-from popwatch.model.serialization import deserialize, serialize, stored_as
-from popwatch.model.text import iso
-from popwatch.model.totals import Totals
+from popwatch.model.serialization import DAMAGE, LARGEST, DamagedError, deserialize, serialize, stored_as
+from popwatch.model.text import clean, iso
+from popwatch.model.totals import Totals, check_totals
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -59,11 +73,23 @@ GAPS = "gaps"
 LONGEST_ID = 1024
 """Bytes of a target's id: it is part of History's partition keys, which take 2,048 bytes."""
 
+MOST_DAMAGED = 1000
+"""Damaged items that a store remembers, and logs, beside how many there were."""
+
+KEY_SHOWN, WHY_SHOWN = 200, 200
+"""Characters of a damaged item's key, and of what is wrong with it, in the log."""
+
 KeptAs = Literal["samples", "hours", "days"]
 """What History keeps of tests, as its partition keys begin."""
 
 TargetSamples = Mapping[str, Sample]
 TargetTotals = Mapping[str, Totals]
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item", Plain, tuple[str, Any])
+
+Condition = tuple[str, dict[str, Any], dict[str, str]]
+"""A ConditionExpression, its values in DynamoDB's own form, and its names."""
 
 _log = logging.getLogger("popwatch.aws.store")
 
@@ -110,12 +136,23 @@ class Tables:
 class Store:
     """The tables of one stack, over a DynamoDB client. Raises what botocore raises once its retries are used up.
 
-    `clock` gives the present: expired items of History are not read, since DynamoDB may delete them days later.
+    `clock` gives the present: expired items of History are not read, since DynamoDB may delete them days later. It may
+    be `slow` by that much: what is further in the future is damaged. `damaged` is what could not be read: by table and
+    key, why.
     """
 
-    def __init__(self, dynamodb: "DynamoDBClient", tables: Tables, clock: Callable[[], datetime]) -> None:
-        self._dynamodb, self._tables, self._clock = dynamodb, tables, clock
+    def __init__(
+        self,
+        dynamodb: "DynamoDBClient",
+        tables: Tables,
+        clock: Callable[[], datetime],
+        *,
+        slow: timedelta = timedelta(),
+    ) -> None:
+        self._dynamodb, self._tables = dynamodb, tables
+        self._clock, self._slow = clock, slow
         self.capacity = Capacity()
+        self.damaged: dict[tuple[str, str], str] = {}
         take_as_json(dynamodb)
 
     @property
@@ -128,7 +165,7 @@ class Store:
 
         An item whose id cannot be used in popwatch's own keys is not a target; the log names it.
         """
-        items = [item for item in self._scan(self._tables.targets) if _is_usable(item["target_id"])]
+        items = list(self._parsed(self._tables.targets, "", self._scan(self._tables.targets), _usable))
         defaults = next((item for item in items if item["target_id"] == DEFAULTS_ID), {})
         own = {name: value for name, value in defaults.items() if name != "target_id"}
         return own, [item for item in items if item["target_id"] != DEFAULTS_ID]
@@ -143,28 +180,30 @@ class Store:
         checkpoint = SweepCheckpoint()
         for item in self._scan(self._tables.status):
             if item["target_id"] == SWEEP_ID:
-                checkpoint = deserialize(SweepCheckpoint, item)
+                checkpoint = self._checkpoint_of(item)
             else:
-                records[item["target_id"]] = _record_of(item)
+                records[item["target_id"]] = self._record_of(item)
         return checkpoint, records
 
     def read_record(self, target_id: str) -> Record:
         """The present record of one target; an empty one if there is none."""
         item = self._get(self._tables.status, {"target_id": target_id})
-        return _record_of(item) if item else Record(target_id)
+        return self._record_of(item) if item else Record(target_id)
 
     def read_checkpoint(self) -> SweepCheckpoint:
         """The sweep's checkpoint; an empty one if there is none."""
-        return deserialize(SweepCheckpoint, self._get(self._tables.status, {"target_id": SWEEP_ID}) or {})
+        return self._checkpoint_of(self._get(self._tables.status, {"target_id": SWEEP_ID}) or {})
 
     def put_checkpoint(self, checkpoint: SweepCheckpoint) -> None:
-        """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None."""
-        self._put_status(
-            {"target_id": SWEEP_ID, **serialize(checkpoint)},
-            "attribute_not_exists(target_id) OR #tick <= :tick",
-            names={"#tick": "tick"},
-            values={":tick": serialize(checkpoint.tick)},
-        )
+        """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None.
+
+        A tick that cannot be read, or is in the future, is none: it is replaced.
+        """
+        item = {"target_id": SWEEP_ID, **serialize(checkpoint)}
+        condition = "attribute_not_exists(target_id) OR #tick <= :tick"
+        found = self._put_status(item, (condition, to_item({":tick": item["tick"]}), {"#tick": "tick"}))
+        if found and self._checkpoint_of(from_item(found)).tick is None:
+            self._put_status(item, _as_found(found))
 
     def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
         """Write the record if the table still holds version `expected` of it (0: none), with a tick not after `judged`.
@@ -172,11 +211,17 @@ class Store:
         Returns None when the table now holds it, else the record that it holds instead. This is the commit point of a
         judgement: the state and its outbox (transition and alert) are one item, so a crash never separates them.
         """
-        condition, values, names = _unchanged(expected, judged)
-        conflicting = self._put_status(serialize(record), condition, values=values, names=names)
-        if conflicting is None:
+        item = serialize(record)
+        found = self._put_status(item, _unchanged(expected, judged))
+        if found is None:
             return None
-        stored = _record_of(conflicting)
+        stored = self._record_of(from_item(found))
+        if (stored.version, stored.tick) == (expected, judged):
+            # No one has changed it, but a hand has written it in a form that no condition of ours fits.
+            found = self._put_status(item, _as_found(found))
+            if found is None:
+                return None
+            stored = self._record_of(from_item(found))
         # botocore repeats a request whose answer was lost. If the first one was carried out, the repeat fails on its
         # own write: version, writer and tick show that this is our record, so the commit has succeeded.
         ours = stored.version == record.version and stored.writer == record.writer and stored.tick == record.tick
@@ -184,20 +229,11 @@ class Store:
 
     def delete_record(self, record: Record) -> None:
         """Delete the record of a target that its user removed, unless the record has changed since it was read."""
-        condition, values, names = _unchanged(record.version, record.tick)
-        options: Any = {"ExpressionAttributeNames": names} if names else {}
-        try:
-            answer = self._dynamodb.delete_item(
-                TableName=self._tables.status,
-                Key={"target_id": {"S": record.target_id}},
-                ConditionExpression=condition,
-                ExpressionAttributeValues=to_item(values),
-                ReturnConsumedCapacity="TOTAL",
-                **options,
-            )
-            self.capacity.add(self.capacity.write, answer)
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return
+        found = self._delete_status(record.target_id, _unchanged(record.version, record.tick))
+        if found:
+            stored = self._record_of(from_item(found))
+            if (stored.version, stored.tick) == (record.version, record.tick):
+                self._delete_status(record.target_id, _as_found(found))
 
     def put_transition(self, target_id: str, entry: OutboxEntry) -> None:
         """Write the transition of an outbox entry into History."""
@@ -219,7 +255,8 @@ class Store:
     def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:
         """What History says of an alert: the topics that have accepted it; None if no topic has."""
         item = self._get(self._tables.history, _event_key(target_id, EventKind.ALERT, entry))
-        return _published_alert(item) if item else None
+        pk, items = f"target#{target_id}", [item] if item else []
+        return next(self._parsed(self._tables.history, pk, items, _published_alert), None)
 
     def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
         """Write the samples of one message; `group` tells them from those of other messages of the same tick.
@@ -241,20 +278,21 @@ class Store:
 
         With `only`, those of one target: AWS charges for the whole item, but little of it is transferred.
         """
-        for item in self._query(f"samples#{batches}#{batch}", iso(since), iso(until), ("results", only)):
-            yield _tick_of(item), _samples_of(item)
+        pk = f"samples#{batches}#{batch}"
+        yield from self._dated(pk, self._query(pk, iso(since), iso(until), ("results", only)), _samples_of)
 
     def read_samples_back(self, batches: int, batch: int, since: datetime) -> Iterator[tuple[datetime, TargetSamples]]:
         """Each samples item of a batch since then, newest first, in small pages: a caller may stop early."""
+        pk = f"samples#{batches}#{batch}"
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._tables.history,
             KeyConditionExpression="pk = :pk AND sk >= :since",
-            ExpressionAttributeValues=to_item({":pk": f"samples#{batches}#{batch}", ":since": iso(since)}),
+            ExpressionAttributeValues=to_item({":pk": pk, ":since": iso(since)}),
             ScanIndexForward=False,
             ReturnConsumedCapacity="TOTAL",
             PaginationConfig={"PageSize": SAMPLES_AT_ONCE},
         )
-        return ((_tick_of(item), _samples_of(item)) for item in self._items(pages))
+        return self._dated(pk, self._items(pages), _samples_of, open_end=True)
 
     def put_hour(self, batches: int, batch: int, hour: datetime, totals: TargetTotals) -> None:
         """Write the totals of an hour of a batch."""
@@ -286,8 +324,15 @@ class Store:
 
         As expensive in read units as the totals, but fast: few totals contain the word, and the others are not parsed.
         """
-        for item in self._query(f"{part}#{batches}#{batch}", iso(since), iso(until)):
-            yield _tick_of(item), _inconclusive_in(item, part)
+        pk = f"{part}#{batches}#{batch}"
+        items = self._query(pk, iso(since), iso(until))
+        if part == "samples":
+            for tick, samples in self._dated(pk, items, _samples_of):
+                yield tick, {target_id: 1 for target_id, sample in samples.items() if sample.inconclusive}
+            return
+        # `serialize` leaves out zeros, so only targets with inconclusive tests have the word in their totals.
+        for begin, totals in self._dated_totals(pk, items, only_with="inconclusive"):
+            yield begin, {target_id: found.inconclusive for target_id, found in totals.items()}
 
     def put_gap(self, begin: datetime, end: datetime) -> None:
         """Write that no sweep was completed between two ticks."""
@@ -295,7 +340,7 @@ class Store:
 
     def read_gaps(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
         """The times in which popwatch itself had stopped that overlap the time from `since` to `until`."""
-        gaps = [(_tick_of(item), datetime.fromisoformat(item["until"])) for item in self._query(GAPS, "0", iso(until))]
+        gaps = self._dated(GAPS, self._query(GAPS, "0", iso(until)), lambda item: self._past(item["until"]))
         return [(begin, end) for begin, end in gaps if end > since]
 
     def put_intervention(self, target_id: str, event: InterventionEvent) -> None:
@@ -308,32 +353,39 @@ class Store:
     ) -> Iterator[HistoryEvent]:
         """The transitions, alerts and interventions of a target, oldest first within each kind."""
         start = iso(since) if since else ""
+        pk = f"target#{target_id}"
         for kind in kinds:
-            for item in self._query(f"target#{target_id}", f"{kind}#{start}", f"{kind}#~"):
-                yield _event_of(kind, item)
+            items = self._query(pk, f"{kind}#{start}", f"{kind}#~")
+            yield from self._parsed(self._tables.history, pk, items, partial(self._event_of, kind))
 
-    def _put_status(
-        self, item: Plain, condition: str, *, values: Plain, names: dict[str, str] | None = None
-    ) -> Plain | None:
+    def _put_status(self, item: Plain, condition: Condition) -> Any:
         """Put an item into Status on a condition; None if it was met, else the item that the table holds."""
-        options: Any = {"ExpressionAttributeNames": names} if names else {}
+        return self._change_status(self._dynamodb.put_item, item["target_id"], condition, Item=to_item(item))
+
+    def _delete_status(self, target_id: str, condition: Condition) -> Any:
+        """Delete an item of Status on a condition; None if it was met, else the item that the table holds."""
+        key = to_item({"target_id": target_id})
+        return self._change_status(self._dynamodb.delete_item, target_id, condition, Key=key)
+
+    def _change_status(self, change: Any, target_id: str, condition: Condition, **request: object) -> Any:
+        expression, values, names = condition
         if values:
-            options["ExpressionAttributeValues"] = to_item(values)
+            request["ExpressionAttributeValues"] = values
+        if names:
+            request["ExpressionAttributeNames"] = names
         try:
-            answer = self._dynamodb.put_item(
+            answer = change(
                 TableName=self._tables.status,
-                Item=to_item(item),
-                ConditionExpression=condition,
+                ConditionExpression=expression,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 ReturnConsumedCapacity="TOTAL",
-                **options,
+                **request,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            # Without an item, the record that was expected has been deleted.
-            found: Any = error.response.get("Item", {"target_id": {"S": item["target_id"]}})
-            return from_item(found)
+            # Without an item, the one that was expected has been deleted.
+            return error.response.get("Item", {"target_id": {"S": target_id}})
         self.capacity.add(self.capacity.write, answer)
         return None
 
@@ -365,9 +417,16 @@ class Store:
     def _read_totals(
         self, pk: str, since: datetime, until: datetime, only: str | None
     ) -> Iterator[tuple[datetime, TargetTotals]]:
-        for item in self._query(pk, iso(since), iso(until), ("totals", only)):
-            totals = item.get("totals", {})
-            yield _tick_of(item), {name: deserialize(Totals, _unpacked(found)) for name, found in totals.items()}
+        return self._dated_totals(pk, self._query(pk, iso(since), iso(until), ("totals", only)))
+
+    def _dated_totals(
+        self, pk: str, items: Iterator[Plain], only_with: str = ""
+    ) -> Iterator[tuple[datetime, TargetTotals]]:
+        """The totals in items of hours or days, of each target alone; `only_with` is a word that they must contain."""
+        for begin, totals in self._dated(pk, items, lambda item: item.get("totals", {}).items()):
+            wanted = [(name, found) for name, found in totals if not only_with or only_with in str(found)]
+            where = f"{pk} {iso(begin)}"
+            yield begin, dict(self._parsed(self._tables.history, where, wanted, _totals_of))
 
     def _scan(self, table: str) -> Iterator[Plain]:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
@@ -393,7 +452,103 @@ class Store:
         )
         now = self._clock().timestamp()
         # BETWEEN includes its upper end; TTL deletes items up to some days after they have expired.
-        return (item for item in self._items(pages) if item["sk"] < before and item["expires_at"] > now)
+        return (item for item in self._items(pages) if item["sk"] < before and not _has_expired(item, now))
+
+    def _parsed(self, table: str, where: str, items: Iterable[_Item], parse: Callable[[_Item], _T]) -> Iterator[_T]:
+        """What `parse` makes of each item; one that it cannot read is noted as damaged, and left out."""
+        for item in items:
+            try:
+                found = parse(item)
+            except DAMAGE as error:
+                key = item[0] if isinstance(item, tuple) else item.get("sk") or item["target_id"]
+                self._note_damage(table, f"{where} {key}".strip(), error)
+            else:
+                yield found
+
+    def _dated(
+        self, pk: str, items: Iterable[Plain], parse: Callable[[Plain], _T], *, open_end: bool = False
+    ) -> Iterator[tuple[datetime, _T]]:
+        """The time in each item's key, and what `parse` makes of the item; with `open_end`, the future is damage."""
+        time_of = self._past if open_end else partial(deserialize, datetime)
+        return self._parsed(
+            self._tables.history, pk, items, lambda item: (time_of(item["sk"].split("#")[0]), parse(item))
+        )
+
+    def _past(self, stored: object) -> datetime:
+        """A stored time. Raises DamagedError for one of the future, which would hide what is true until then."""
+        time = deserialize(datetime, stored)
+        if time > self._clock() + self._slow + AHEAD:
+            raise DamagedError(f"{iso(time)} is in the future")
+        return time
+
+    def _checkpoint_of(self, item: Plain) -> SweepCheckpoint:
+        """The checkpoint in an item of Status, each field of it read alone."""
+        fields = [(name, item[name]) for name in self._checkpoint_readers if name in item]
+        found = dict(self._parsed(self._tables.status, SWEEP_ID, fields, self._field_of_checkpoint))
+        counts = item.get("layouts", {})
+        if not isinstance(counts, dict):
+            self._note_damage(self._tables.status, f"{SWEEP_ID} layouts", DamagedError("it is not a map"))
+            counts = {}
+        used = dict(self._parsed(self._tables.status, f"{SWEEP_ID} layouts", counts.items(), self._batch_count))
+        return SweepCheckpoint(**found, batch_counts=used)
+
+    def _field_of_checkpoint(self, entry: tuple[str, Any]) -> tuple[str, Any]:
+        name, stored = entry
+        return name, self._checkpoint_readers[name](stored)
+
+    @cached_property
+    def _checkpoint_readers(self) -> Mapping[str, Callable[[Any], Any]]:
+        return {"tick": self._recent, "hour": self._added_up, "unknown_fields": partial(deserialize, str)}
+
+    def _recent(self, stored: object) -> datetime:
+        tick = self._past(stored)
+        if tick < self._clock() - self._tables.history_kept:
+            raise DamagedError(f"{iso(tick)} is long past")
+        return tick
+
+    def _added_up(self, stored: object) -> datetime:
+        """The last hour that was added up; if that is long ago, the last one whose samples are not kept any more."""
+        return max(self._past(stored), self.oldest_sample.replace(minute=0, second=0, microsecond=0))
+
+    def _batch_count(self, entry: tuple[str, Any]) -> tuple[str, str]:
+        count, used = entry
+        if not 1 <= int(count) <= MOST_BATCHES:
+            raise DamagedError("no fleet has so many batches")
+        return str(int(count)), iso(self._past(used))
+
+    def _record_of(self, item: Plain) -> Record:
+        """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
+        try:
+            record = deserialize(Record, item)
+            check_record(record, self._clock() + self._slow)
+        except DamagedError as error:
+            self._note_damage(self._tables.status, item["target_id"], error)
+            version = item.get("version")
+            known = isinstance(version, int) and not isinstance(version, bool) and 0 < version < LARGEST
+            return Record(item["target_id"], version=version if known else 0)  # type: ignore[arg-type]
+        return record
+
+    def _event_of(self, kind: EventKind, item: Plain) -> HistoryEvent:
+        """The event in an item of History. A transition and an alert have the record's version in their key."""
+        _, tick, last = item["sk"].split("#")
+        at = self._past(tick)
+        match kind:
+            case EventKind.TRANSITION:
+                transition = deserialize(Transition, item)
+                self._past(iso(transition.at))
+                return HistoryEvent(at, transition, int(last))
+            case EventKind.ALERT:
+                return HistoryEvent(at, _published_alert(item), int(last))
+            case EventKind.INTERVENTION:
+                return HistoryEvent(at, deserialize(InterventionEvent, item))
+
+    def _note_damage(self, table: str, key: str, error: Exception) -> None:
+        """Note that an item cannot be read, and log it the first time that this store meets it."""
+        if (table, key) in self.damaged or len(self.damaged) >= MOST_DAMAGED:
+            return
+        self.damaged[table, key] = clean(str(error), WHY_SHOWN)
+        shown = {"table": table, "key": clean(key, KEY_SHOWN), "why": self.damaged[table, key]}
+        _log.error("An item cannot be read, and counts as none.", extra=shown)
 
     def _items(self, pages: Iterable[Any]) -> Iterator[Plain]:
         for page in pages:
@@ -401,17 +556,21 @@ class Store:
             yield from (from_item(item) for item in page["Items"])
 
 
-def _is_usable(target_id: str) -> bool:
-    usable = target_id != SWEEP_ID and len(target_id.encode("utf-8", "replace")) <= LONGEST_ID
-    if not usable:
-        _log.error(
-            "An item of the Targets table cannot be tested: change its id.", extra={"target_id": target_id[:128]}
-        )
-    return usable
+def _usable(item: Plain) -> Plain:
+    """The item of a target whose id can be part of popwatch's own keys."""
+    if item["target_id"] == SWEEP_ID or len(item["target_id"].encode("utf-8", "replace")) > LONGEST_ID:
+        raise DamagedError("such an item cannot be tested: change its id")
+    return item
 
 
-def _unchanged(version: int, judged: datetime | None) -> tuple[str, Plain, dict[str, str]]:
-    """A condition, with its values and names, that a record of Status is still the one that was read.
+def _has_expired(item: Plain, now: float) -> bool:
+    """Whether its time is over; an item that has none, since someone changed it, is kept by DynamoDB too."""
+    expires_at = item.get("expires_at")
+    return isinstance(expires_at, int | float) and expires_at <= now
+
+
+def _unchanged(version: int, judged: datetime | None) -> Condition:
+    """A condition that a record of Status is still the one that was read.
 
     A target that was removed and added again has a new record, whose versions begin at 1: the version of a record that
     was read before the removal may come again. Its tick does not, as the new record is judged for later ticks only.
@@ -419,66 +578,49 @@ def _unchanged(version: int, judged: datetime | None) -> tuple[str, Plain, dict[
     if not version:
         return "attribute_not_exists(target_id)", {}, {}
     if judged is None:
-        return "version = :version", {":version": version}, {}
-    values: Plain = {":version": version, ":judged": serialize(judged)}
+        return "version = :version", to_item({":version": version}), {}
+    values = to_item({":version": version, ":judged": serialize(judged)})
     return "version = :version AND #tick <= :judged", values, {"#tick": "tick"}
 
 
-def _record_of(item: Plain) -> Record:
-    """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
-    try:
-        return deserialize(Record, item)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        _log.error(
-            "A record of the Status table cannot be read.",
-            extra={"target_id": item["target_id"], "why": str(error)[:200]},
-        )
-        version = item.get("version")
-        return Record(item["target_id"], version=version if isinstance(version, int) else 0)
+def _as_found(item: Mapping[str, Any]) -> Condition:
+    """A condition that an item of Status, as DynamoDB sent it, has not been written since: whatever is in it."""
+    clauses: list[str] = []
+    values: dict[str, Any] = {}
+    for name in ("version", "tick"):
+        [(kind, _)] = item.get(name, {"": None}).items()
+        if not kind:
+            clauses.append(f"attribute_not_exists(#{name})")
+        elif kind in ("S", "N"):
+            clauses.append(f"#{name} = :{name}")
+            values[f":{name}"] = item[name]
+        else:  # popwatch writes no such type, so whoever wrote since has changed it
+            clauses.append(f"attribute_type(#{name}, :{name})")
+            values[f":{name}"] = {"S": kind}
+    return " AND ".join(clauses), values, {"#version": "version", "#tick": "tick"}
 
 
 def _samples_of(item: Plain) -> TargetSamples:
     return {target_id: from_stored(stored) for target_id, stored in item.get("results", {}).items()}
 
 
-def _unpacked(totals: Any) -> Any:
-    """A target's totals as a map. The first versions stored maps, not strings, and History keeps those for a year."""
-    return json.loads(totals) if isinstance(totals, str) else totals
-
-
-def _inconclusive_in(item: Plain, part: KeptAs) -> Mapping[str, int]:
-    """The number of inconclusive tests in an item of samples, hours or days, by target, without zeros."""
-    if part == "samples":
-        return {target_id: 1 for target_id, sample in _samples_of(item).items() if sample.inconclusive}
-    # `serialize` leaves out zeros, so only targets with inconclusive tests have the word in their totals.
-    affected = {name: found for name, found in item.get("totals", {}).items() if "inconclusive" in found}
-    return {name: deserialize(Totals, _unpacked(found)).inconclusive for name, found in affected.items()}
-
-
-def _event_of(kind: EventKind, item: Plain) -> HistoryEvent:
-    """The event in an item of History. A transition and an alert have the record's version in their key."""
-    _, tick, last = item["sk"].split("#")
-    at = datetime.fromisoformat(tick)
-    match kind:
-        case EventKind.TRANSITION:
-            return HistoryEvent(at, deserialize(Transition, item), int(last))
-        case EventKind.ALERT:
-            return HistoryEvent(at, _published_alert(item), int(last))
-        case EventKind.INTERVENTION:
-            return HistoryEvent(at, deserialize(InterventionEvent, item))
+def _totals_of(entry: tuple[str, Any]) -> tuple[str, Totals]:
+    """A target and its totals. The first versions stored maps, not strings, and History keeps those for a year."""
+    target_id, stored = entry
+    totals = deserialize(Totals, json.loads(stored) if isinstance(stored, str) else stored)
+    check_totals(totals)
+    return target_id, totals
 
 
 def _published_alert(item: Plain) -> PublishedAlert:
     """The alert in an item of History. Versions with one topic for all receivers stored one id and no `deliveries`."""
     stored = item.get("deliveries", dict.fromkeys(Topic, item["message_id"]))
-    message_ids = {topic: stored[topic] for topic in Topic if topic in stored}
-    sent_at, summary = datetime.fromisoformat(item["sent_at"]), bool(item.get("summary"))
+    message_ids = {topic: deserialize(str, stored[topic]) for topic in Topic if topic in stored}
+    if not message_ids:
+        raise DamagedError("no topic has accepted it")
+    sent_at, summary = deserialize(datetime, item["sent_at"]), bool(item.get("summary"))
     return PublishedAlert(deserialize(Message, item), message_ids, sent_at, summary)
 
 
 def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:
     return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(entry.tick)}#{entry.version}"}
-
-
-def _tick_of(item: Plain) -> datetime:
-    return datetime.fromisoformat(item["sk"].split("#")[0])

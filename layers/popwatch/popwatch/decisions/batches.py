@@ -4,17 +4,24 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from popwatch.decisions.schedule import batch_of, chunks
-from popwatch.model.records import Record
-from popwatch.model.serialization import deserialize, serialize
+from popwatch.decisions.schedule import TICK, batch_of, chunks
+from popwatch.model.records import MOST_BATCHES, Record, check_record
+from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, carried, parse_target
 from popwatch.model.text import iso
 
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
+
+
+OLDEST, NEWEST = timedelta(hours=1), timedelta(minutes=15)
+"""How far behind the present, and ahead of it, the tick of a message may be: SQS delays by 15 minutes at most."""
+
+MOST_ATTEMPTS = 100
+"""Of a message: many more than there are before its tests go to the dead-letter queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,27 @@ def from_message(body: str) -> Work:
         raise ValueError(f"The message is not a batch of popwatch: {type(error).__name__}: {error}") from error
 
 
+def refusal(work: Work, now: datetime) -> str:
+    """Why the work of a message cannot be what popwatch sent by now; empty if it can.
+
+    A tick or a record of the future would keep a target from being tested until then.
+    """
+    if not 0 <= work.number < work.batches <= MOST_BATCHES:
+        return f"there is no batch {work.number} of {work.batches}"
+    if isinstance(work, HourOfBatch):
+        return f"its hour {iso(work.hour)} is in the future" if work.hour > now else ""
+    if not now - OLDEST <= work.tick <= now + NEWEST:
+        return f"its tick {iso(work.tick)} is more than an hour old, or more than 15 minutes ahead"
+    if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MOST_ATTEMPTS:
+        return f"its next tick {iso(work.next_tick)} or its attempt {work.attempt} cannot be"
+    for test in work.tests:
+        try:
+            check_record(test.record, now)
+        except DamagedError as error:
+            return f"the record of {test.record.target_id}: {error}"
+    return ""
+
+
 def _work_from_plain(plain: Any) -> Work:
     batches, number = int(plain["batches"]), int(plain["batch"])
     if "hour" in plain:
@@ -120,17 +148,30 @@ def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iter
         target = parse_target(test["item"], defaults)
         if "problems" in test:  # a field that is too large to be carried had a problem that parsing cannot find here
             target = replace(target, problems=deserialize(tuple[Problem, ...], test["problems"]))
-        yield PlannedTest(target, deserialize(Record, test["record"]), str(test.get("failing_parent", "")))
+        record = _without_outbox(deserialize(Record, test["record"]))
+        if record.target_id != target.target_id:
+            raise DamagedError(f"the record of {record.target_id} comes with target {target.target_id}")
+        yield PlannedTest(target, record, str(test.get("failing_parent", "")))
 
 
 def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
     # No decision needs the last outcome, and it is the largest part of a record.
-    plain = {"item": test.target.fields, "record": serialize(replace(test.record, outcome=None))}
+    record = _without_outbox(replace(test.record, outcome=None))
+    plain = {"item": test.target.fields, "record": serialize(record)}
     if test.target.problems:
         plain["problems"] = serialize(test.target.problems)
     if test.failing_parent:
         plain["failing_parent"] = test.failing_parent
     return plain
+
+
+def _without_outbox(record: Record) -> Record:
+    """The record as a message carries it: alerts are sent from the table only, whatever a message says.
+
+    One whose outbox is not empty goes a version back. So its commit collides with the record in the table, and is made
+    on that one, with its outbox, instead of replacing it.
+    """
+    return replace(record, outbox=(), version=record.version - 1) if record.outbox else record
 
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode

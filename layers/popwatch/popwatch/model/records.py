@@ -5,14 +5,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.serialization import stored_as
+from popwatch.model.serialization import DamagedError, stored_as
+from popwatch.model.text import iso
+
+AHEAD = timedelta(minutes=2)
+"""How far in the future a stored time of the past may be: by then clocks differ."""
+
+MOST_BATCHES = 1024
+"""Of a fleet: as many as 800,000 targets have. A larger number is a damaged one."""
+
+LONGEST_DELAY = timedelta(days=1)
+"""From a test to the next: the most that the fields of the delays take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +130,24 @@ class Record:
         """The record once the outbox entries of these versions have been delivered, one version on."""
         left = tuple(entry for entry in self.outbox if entry.version not in delivered)
         return replace(self, version=self.version + 1, outbox=left)
+
+
+def check_record(record: Record, now: datetime) -> None:
+    """Raise DamagedError for a record that popwatch cannot have written by now, although each field could be one's.
+
+    A test, a failure or a commit of the future would keep the target from being tested, or its alert from being sent,
+    until then; an alert in the outbox is about its own target.
+    """
+    health, outcome, latest = record.health, record.outcome, now + AHEAD
+    for entry in record.outbox:
+        if entry.message and (entry.message.target_id != record.target_id or not entry.message.attributes.get("event")):
+            raise DamagedError("an alert in its outbox is not one of this target")
+    past: list[datetime | None] = [record.tick, health.since, health.failing_since, health.last_good_at]
+    past += [*health.changes, outcome.started_at if outcome else None]
+    for entry in record.outbox:
+        past += [entry.tick, entry.committed_at, entry.transition.at if entry.transition else None]
+    newest = max((time for time in past if time is not None), default=latest)
+    if newest > latest:
+        raise DamagedError(f"{iso(newest)} is in the future")
+    if health.next_test_at and health.next_test_at > latest + LONGEST_DELAY:
+        raise DamagedError(f"its next test would be at {iso(health.next_test_at)}")

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.serialization import LARGEST
 from popwatch.model.text import truncate
 
 Stored = float | Mapping[str, object]
@@ -58,14 +60,14 @@ def from_stored(stored: object) -> Sample:
 
     One damaged sample must not stop the report of all.
     """
-    if isinstance(stored, int | float):
+    if _is_time(stored):
         return _passed(stored)
     if not isinstance(stored, Mapping):
         return Sample()
-    rtt_ms, error = stored.get("rtt_ms"), stored.get("error")
-    if error is None and isinstance(rtt_ms, int | float):
-        return Sample(float(rtt_ms), degraded=int(stored.get("degraded", 0)))
-    if error not in list(ErrorCode):
+    rtt_ms, error, degraded = stored.get("rtt_ms"), stored.get("error"), stored.get("degraded", 0)
+    if error is None and _is_time(rtt_ms) and type(degraded) is int:
+        return Sample(float(rtt_ms), degraded=degraded)
+    if not isinstance(error, str) or error not in list(ErrorCode):
         return Sample()
     return Sample(
         None,
@@ -74,6 +76,11 @@ def from_stored(stored: object) -> Sample:
         in_maintenance=bool(stored.get("maintenance")),
         inconclusive=bool(stored.get("inconclusive")),
     )
+
+
+def _is_time(stored: object) -> TypeGuard[int | float]:
+    """Whether it is a number of ms that a test can have taken; True and False are numbers to Python."""
+    return type(stored) in (int, float) and 0 <= stored < LARGEST  # type: ignore[operator]
 
 
 @lru_cache(maxsize=10_000)

@@ -2,17 +2,31 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
 from operator import attrgetter
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from popwatch.model.text import iso
+from popwatch.model.text import iso, truncate
 
 _T = TypeVar("_T")
 _STORED_AS = "stored_as"
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No time that popwatch stores is before this one: arithmetic with the year 1 overflows."""
+
+LARGEST = 2**53
+"""Of stored numbers: programs that read popwatch's JSON have them as floats, and larger ones overflow in DynamoDB."""
+
+
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading raises of a value that popwatch did not store."""
+
+
+class DamagedError(ValueError):
+    """What is stored is not what popwatch stores."""
 
 
 def stored_as(name: str) -> Mapping[str, str]:
@@ -33,11 +47,18 @@ def serialize(value: object) -> Any:
 def deserialize(kind: type[_T], plain: object) -> _T:
     """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `plain` of.
 
-    Unknown names are ignored, so that a record written by a newer version can be read. Raises ValueError, KeyError or
-    TypeError if `plain` is something else.
+    Unknown names are ignored, so that a record written by a newer version can be read. Raises DamagedError if `plain`
+    is something else: a value of another type, a time without a zone, a number that is none.
     """
     key: Any = kind  # mypy does not know that a class is hashable
-    found: _T = _reader(key)(plain)
+    try:
+        found: _T = _reader(key)(plain)
+    except DamagedError:
+        raise
+    except DAMAGE as error:
+        raise DamagedError(
+            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        ) from error
     return found
 
 
@@ -74,32 +95,93 @@ def _itself(value: object) -> object:
 def _reader(kind: Any) -> Callable[[Any], Any]:
     """The function that reads a `kind`; cached, since a report reads tens of thousands of totals."""
     if isinstance(kind, UnionType):
-        return _reader(next(choice for choice in get_args(kind) if choice is not type(None)))
-    origin = get_origin(kind)
+        return _reader_of_any([choice for choice in get_args(kind) if choice is not type(None)])
+    origin, of = get_origin(kind), get_args(kind)
     if origin is tuple:
-        read_entry = _reader(get_args(kind)[0])
-        return lambda plain: tuple(read_entry(entry) for entry in plain)
+        read_entry = _reader(of[0])
+        return lambda plain: tuple(map(read_entry, _expected(list, plain)))
     if origin is not None:
-        return lambda plain: {name: tuple(entry) if isinstance(entry, list) else entry for name, entry in plain.items()}
+        read_name, read_entry = map(_reader, of)
+        return lambda plain: {read_name(name): read_entry(entry) for name, entry in _expected(dict, plain).items()}
     if is_dataclass(kind):
-        make: Any = kind
-        hints = get_type_hints(kind)
-        readers = {_stored_name(known): (known.name, _reader(hints[known.name])) for known in fields(kind)}
-
-        def read_dataclass(plain: Any) -> Any:
-            found = {}
-            for stored, entry in plain.items():
-                if stored in readers:
-                    name, read = readers[stored]
-                    found[name] = read(entry)
-            return make(**found)
-
-        return read_dataclass
-    if kind is datetime:
-        return datetime.fromisoformat
-    if kind is timedelta:
-        return lambda plain: timedelta(seconds=float(plain))
+        return _dataclass_reader(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {member.value: member for member in kind}.__getitem__
-    read: Callable[[Any], Any] = kind
-    return read
+    return _READERS.get(kind, _itself)
+
+
+def _reader_of_any(choices: list[Any]) -> Callable[[Any], Any]:
+    """The function that reads what may be of several types, by the type that a plain value has."""
+    if len(choices) == 1:
+        return _reader(choices[0])
+    by_type = {list if get_origin(choice) is tuple else choice: _reader(choice) for choice in choices}
+    return lambda plain: by_type[type(plain)](plain)
+
+
+def _dataclass_reader(make: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(make)
+    readers = {_stored_name(known): (known.name, _reader(hints[known.name])) for known in fields(make)}
+
+    def read_dataclass(plain: Any) -> Any:
+        found = {}
+        for stored, entry in plain.items():
+            if stored in readers:
+                name, read = readers[stored]
+                found[name] = read(entry)
+        return make(**found)
+
+    return read_dataclass
+
+
+def _expected(kind: type[_T], plain: object) -> _T:
+    if type(plain) is not kind:
+        raise DamagedError(f"a {type(plain).__name__} instead of a {kind.__name__}")
+    return plain
+
+
+def _read_string(plain: object) -> str:
+    return _expected(str, plain)
+
+
+def _read_flag(plain: object) -> bool:
+    return _expected(bool, plain)
+
+
+def _read_float(plain: object) -> float:
+    if type(plain) not in (int, float) or not abs(plain) < LARGEST:  # type: ignore[arg-type]
+        raise DamagedError(f"{_short(plain)} is not a number")
+    return float(plain)  # type: ignore[arg-type]
+
+
+def _read_count(plain: object) -> int:
+    number = _read_float(plain)
+    if not number.is_integer():
+        raise DamagedError(f"{_short(plain)} is not a whole number")
+    return int(number)
+
+
+def _read_time(plain: object) -> datetime:
+    time = datetime.fromisoformat(_expected(str, plain))
+    if time.tzinfo is None:
+        raise DamagedError(f"{_short(plain)} has no time zone")
+    if time < EARLIEST:
+        raise DamagedError(f"{_short(plain)} is before {EARLIEST.year}")
+    return time
+
+
+def _read_length(plain: object) -> timedelta:
+    return timedelta(seconds=_read_float(plain))
+
+
+def _short(plain: object) -> str:
+    return truncate(repr(plain), 40)
+
+
+_READERS: Mapping[Any, Callable[[Any], Any]] = {
+    str: _read_string,
+    bool: _read_flag,
+    int: _read_count,
+    float: _read_float,
+    datetime: _read_time,
+    timedelta: _read_length,
+}

@@ -4,8 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from popwatch.model.serialization import DamagedError
+
 BUCKET_RATIO = 1.1
 """A bucket of round-trip times is a tenth wider than the one before it, so percentiles by them are within 5 %."""
+
+LOWEST_BUCKET, HIGHEST_BUCKET = -100, 400
+"""From less than a nanosecond to some thousand years."""
 
 PERCENTILES = (0.5, 0.95, 0.99)
 
@@ -41,6 +46,13 @@ class Totals:
         if found is None or self.rtt_min_ms is None or self.rtt_max_ms is None:
             return found
         return min(max(found, self.rtt_min_ms), self.rtt_max_ms)
+
+
+def check_totals(totals: Totals) -> None:
+    """Raise DamagedError for totals whose round-trip times cannot be those of tests."""
+    for bucket in totals.buckets:
+        if not LOWEST_BUCKET <= int(bucket) <= HIGHEST_BUCKET:
+            raise DamagedError(f"{bucket} is not a bucket of round-trip times")
 
 
 def percentile(buckets: Mapping[str, int], share: float) -> float | None:
