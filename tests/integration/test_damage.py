@@ -187,7 +187,7 @@ def test_a_damaged_item_of_history_hides_nothing_else(world: World) -> None:
         ("target#a", "alert#2026-11-23T12:00:00#7"),
         ("target#a", "transition#2026-11-23T12:00:00Z"),
         ("target#a", "note#2026-11-23T12:00:00Z#silenced"),
-        ("samples#1#0", "2026-11-23T12:00:00#x"),
+        ("samples#1#0", "2026-11-23T12:00:10#x"),
         ("samples#1#0", "2026-11-23T12:00:30!"),
         ("samples#1#0", "2099-11-23T12:00:00Z#x"),
         ("gaps", "2026-11-23T1"),

@@ -144,6 +144,9 @@ def check_record(record: Record, now: datetime) -> None:
             raise DamagedError("an alert in its outbox is not one of this target")
     past: list[datetime | None] = [record.tick, health.since, health.failing_since, health.last_good_at]
     past += [*health.changes, outcome.started_at if outcome else None]
+    past += [health.run_ended_in_maintenance, *(warning.at for warning in health.certificate_warnings)]
+    if health.ended_outage:
+        past += [health.ended_outage.failing_since, health.ended_outage.passed_at, health.ended_outage.last_good_at]
     for entry in record.outbox:
         past += [entry.tick, entry.committed_at, entry.transition.at if entry.transition else None]
     newest = max((time for time in past if time is not None), default=latest)
