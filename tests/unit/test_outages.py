@@ -16,10 +16,12 @@ from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Record
+from popwatch.model.samples import Sample
 from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import Policy, Target, parse_target
 from popwatch.model.windows import OnceWindow
 from popwatch.reports.availability import Outage, Period, spans, times
+from popwatch_cli.commands.replay import Parent
 
 START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -262,6 +264,13 @@ class TestSilencedAParent:
         assert failing.state is State.MAINTENANCE
         assert self.holds(self.GATEWAY, failing)
         assert not self.holds(self.GATEWAY, after_tests(".", SILENCED, failing, WITHIN + HOUR)[0])
+
+    def test_replay_holds_behind_a_silenced_gateway_too(self) -> None:
+        """As the sweep did: its failures in maintenance do not count, and explain those of its children."""
+        samples = [(START, Sample(error=ErrorCode.TIMED_OUT, in_maintenance=True)), (START + MINUTE, Sample(12.5))]
+        gateway = Parent("gateway", samples)
+        found = [gateway.failing(START + minute * MINUTE) for minute in range(3)]
+        assert found == ["", "gateway", ""]
 
     def test_suspended_or_removed_parent_holds_nothing(self) -> None:
         """Its tests say nothing any more."""

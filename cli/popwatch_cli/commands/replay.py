@@ -67,7 +67,7 @@ class Parent:
         before = bisect_left(self.samples, at.replace(second=0, microsecond=0), key=itemgetter(0))
         judged = (sample for _, sample in reversed(self.samples[:before]) if not sample.inconclusive)
         last = next(judged, None)
-        return self.target_id if last and last.error and not last.in_maintenance else ""
+        return self.target_id if last and last.error else ""
 
 
 NO_PARENT = Parent()
