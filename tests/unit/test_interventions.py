@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.model.targets import parse_target
+from popwatch.model.targets import parse_target, with_interventions
 
 BASE = {"target_id": "t", "host": "pop.example.net"}
 NOW = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
@@ -59,3 +59,26 @@ def test_mistakes_are_named(field: str, value: object, explanation: str) -> None
 def test_days_in_any_form(days: object) -> None:
     """Numbers as numbers or strings, as a list, a set or with commas; greatest first."""
     assert parse_target(BASE | {"certificate_warn_days": days}).policy.certificate_warn_days == (30, 7, 1)
+
+
+SILENCE = {"from": "2026-11-24T21:30", "until": "2026-11-24T22:30"}
+DEFAULTS = {"timezone": "Europe/Berlin", "failures_per_alert": 2, "maintenance": [SILENCE]}
+
+
+def test_present_interventions_replace_those_of_the_plan() -> None:
+    """A silence that came and an acknowledgement that went; what is from the user's defaults stays, times too."""
+    planned = parse_target(BASE | {"acknowledged": {"outage": "2026-11-24T21:00Z"}}, DEFAULTS)
+    policy = with_interventions(planned, BASE | {"silence": SILENCE, "failures_per_alert": 7})
+    assert policy.silence is not None
+    assert policy.silence.window.contains(NOW.replace(hour=20, minute=45))
+    assert not policy.silence.window.contains(NOW.replace(minute=45))
+    assert policy.acknowledged is None
+    assert policy.maintenance == planned.policy.maintenance != ()
+    assert policy.failures_per_alert == 2
+
+
+def test_suspension_that_ended_meanwhile() -> None:
+    """`enabled` is one of them, whether it is written or no longer."""
+    off = parse_target(BASE | {"enabled": False})
+    assert with_interventions(off, BASE).enabled
+    assert not with_interventions(parse_target(BASE), BASE | {"enabled": "no"}).enabled

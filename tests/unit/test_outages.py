@@ -1,7 +1,7 @@
 """docs/outages.md: what an outage is, what holds an alert back, what is sent then, and each figure of the texts."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +19,7 @@ from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import Policy, Target, parse_target
+from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
 from popwatch.reports.availability import Outage, Period, spans, times
 from popwatch_cli.commands.replay import Parent
@@ -376,3 +377,72 @@ def test_every_alerted_outage_is_closed_whatever_holds_it(
             assert since
             assert alert.outage == now - since
             assert failures >= open_alerts * failures_per_alert
+
+
+@dataclass(frozen=True)
+class Found:
+    """A test of a history, as a server's log and people's calendar have it."""
+
+    at: datetime
+    passed: bool
+    silent: bool
+
+
+def run_before(history: list[Found], end: int) -> tuple[list[Found], int, datetime]:
+    """The tests that counted in a row before a test, how many did not as they were silent, and the last passed one."""
+    begin = max((number for number in range(end) if history[number].passed), default=-1)
+    failed = history[begin + 1 : end]
+    counted = [one for one in failed if not one.silent]
+    last_good = history[begin].at if begin >= 0 else START - HOUR
+    return counted, len(failed) - len(counted), last_good
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xxx."), st.sampled_from([False, False, True]), st.booleans()), max_size=60),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_every_figure_is_that_of_the_servers_log(
+    tests: list[tuple[str, bool, bool]], failures_per_alert: int, max_alerts: int
+) -> None:
+    """Since, for, number, failures, in maintenance, last good, length: recomputed from what the server did."""
+    policy = replace(CALM, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
+    target = replace(parse_target({"target_id": "a", "host": "pop.example.net"}), policy=policy)
+    history: list[Found] = []
+    health = UP
+    sent = 0
+    for minute, (letter, silent, parent) in enumerate(tests):
+        now = START + minute * MINUTE
+        history.append(Found(now, letter == ".", silent))
+        outcome = replace(PASSED if letter == "." else FAILED, started_at=now)
+        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        judgement = judge(health, outcome, within, now, "gateway" if parent else "")
+        if judgement.alert:
+            found = rows(render(target, health, judgement, outcome, now))
+            end = minute + 1
+            if judgement.alert.event is AlertEvent.RECOVERED:  # the first passed test after the last failed ones
+                end = next(
+                    number
+                    for number in range(minute, -1, -1)
+                    if history[number].passed and len(run_before(history, number)[0]) >= failures_per_alert
+                )
+                assert found["Passed at"] == utc(history[end].at)
+            counted, uncounted, last_good = run_before(history, end)
+            failed = "1 failed test" if len(counted) == 1 else f"{len(counted)} failed tests in a row"
+            figures = f"{failed}, {uncounted} more in maintenance" if uncounted else failed
+            assert found["Failing since"] == utc(counted[0].at)
+            assert found["Last good"] == f"{utc(last_good)}, 12.5 ms"
+            if judgement.alert.event is AlertEvent.RECOVERED:
+                assert judgement.alert.outage == history[end].at - counted[0].at
+                assert found["Outage"] == f"{figures}, {counted_alerts(sent)}"
+                sent = 0
+            else:
+                sent += 1
+                assert judgement.alert.number == sent
+                length = duration(now - counted[0].at)
+                assert found["Failing for"] == f"{length}, {figures}"
+        health = judgement.health
+
+
+def counted_alerts(number: int) -> str:
+    return "1 alert" if number == 1 else f"{number} alerts"
