@@ -245,6 +245,17 @@ def test_scopes_that_the_kernel_cannot_take(scope: str) -> None:
     assert parse(host="fe80::1%eth0").host == "fe80::1%eth0"
 
 
+def test_certificates_between_anything_else() -> None:
+    """A bundle with a byte order mark, comments in any encoding, a private key: the certificates count."""
+    pem = "-----BEGIN CERTIFICATE-----\r\nMII=\r\n-----END CERTIFICATE-----"
+    key = "-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----"
+    found = parse(ca_pem=f"\ufeff# Autoridade de Certifica\ufffd\ufffdo\r\n{pem}\n{key}\n# Zert\u00e9\n{pem}")
+    assert found.problems == ()
+    assert found.ca_pem == f"{pem}\n{pem}\n"
+    [problem] = parse(ca_pem=pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")).problems
+    assert "openssl x509 -in FILE" in problem.explanation
+
+
 def test_certificates_that_openssl_cannot_take_as_text() -> None:
     """Python's ssl raises TypeError unless the text is ASCII."""
     [problem] = parse(ca_pem="-----BEGIN CERTIFICATE-----\u00e9").problems

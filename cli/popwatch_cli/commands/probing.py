@@ -157,7 +157,7 @@ def _target(options: dict[str, Any]) -> Target:
         "tls": options["tls"] or ("implicit" if wants_tls else "none"),
         "verify_tls": not options["no_verify"],
         "tls_name": options["tls_name"],
-        "ca_pem": options["ca"].read_text(errors="replace") if options["ca"] else None,
+        "ca_pem": options["ca"].read_text(encoding="utf-8", errors="replace") if options["ca"] else None,
         "tls_min": options["tls_min"],
         "legacy_renegotiation": options["legacy_renegotiation"],
         "greeting": list(options["greeting"]),

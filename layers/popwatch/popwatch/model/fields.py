@@ -29,6 +29,12 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
 
+_PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", re.ASCII)
+"""What counts of a file of certificates (RFC 7468 section 5.2): bundles have comments between them in any encoding."""
+
+_PEM_LIMIT = 300_000
+"""Characters of certificates: Debian's bundle of all public roots has 220,000."""
+
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 """The interface in `fe80::1%eth0`; Linux allows its name 15 characters."""
 
@@ -269,10 +275,13 @@ def _to_ascii(text: str) -> str:
 
 
 def _pem(value: object) -> str:
-    text = _string(100_000, lines=True)(value)
-    if "-----BEGIN CERTIFICATE-----" not in text or not text.isascii():  # Python's ssl raises TypeError unless ASCII
-        raise ValueError("it must hold PEM certificates (-----BEGIN CERTIFICATE-----)")
-    return text
+    found = _PEM_CERTIFICATE.findall(_string(_PEM_LIMIT, lines=True)(value))
+    if not found:
+        raise ValueError(
+            "it must hold PEM certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----; "
+            "`openssl x509 -in FILE` writes one of DER or TRUSTED CERTIFICATE so"
+        )
+    return "\n".join(found) + "\n"
 
 
 # `maintenance`, `silence` and `acknowledged` are parsed by targets.py once the time zone is known; here only their type is checked.

@@ -15,6 +15,9 @@ from popwatch.prober.x509 import X509, certificates, parse
 
 READ_SIZE = 4096
 
+LONGEST_CHAIN = 10
+"""Certificates of a chain that are read; OpenSSL verifies up to 100, public chains have 2 to 4."""
+
 _VERIFY_FLAGS = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 """A certificate of `ca_pem` ends the chain, a root or not (RFC 5280 section 6.1: a trust anchor is what is trusted).
 
@@ -180,7 +183,7 @@ class TlsEngine:
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The chain that was verified, the server's own certificate first; if nothing is verified, that one alone."""
-        return certificates(self._verified() or self._leaf())
+        return certificates((self._verified() or self._leaf())[:LONGEST_CHAIN])
 
     @property
     def unneeded(self) -> tuple[X509, ...]:

@@ -1,0 +1,71 @@
+"""Certificates of any bytes: what is read of them, and that nothing else happens."""
+
+import ssl
+from pathlib import Path
+
+import certifi
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from popwatch.model.outcomes import SUBJECT_SHOWN, Role
+from popwatch.prober.x509 import CACHED_BYTES, certificates, parse
+from tests.chains import NAME, authority, made, server
+
+PEM = Path(certifi.where()).read_text()
+END = "-----END CERTIFICATE-----\n"
+PUBLIC = [ssl.PEM_cert_to_DER_cert(f"{part[part.index('-----BEGIN') :]}{END}") for part in PEM.split(END)[:-1]]
+ROOT = made("Root", extensions=authority())
+OWN = made(NAME, None, ROOT, server()).certificate.public_bytes(Encoding.DER)
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number:cryptography.utils.CryptographyDeprecationWarning")
+def test_every_public_root_is_read() -> None:
+    """Names and dates as another library reads them, of all that certifi has."""
+    assert len(PUBLIC) > 100
+    for der in PUBLIC:
+        found, expected = parse(der), x509.load_der_x509_certificate(der)
+        assert found is not None
+        assert (found.begins, found.expires) == (expected.not_valid_before_utc, expected.not_valid_after_utc)
+        assert found.self_issued
+        names = {str(part.value) for part in expected.subject}
+        assert found.subject in names
+        [certificate] = certificates([der])
+        assert (certificate.role, certificate.begins) == (Role.LEAF, found.begins)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.sampled_from([OWN, PUBLIC[0], PUBLIC[-1]]),
+    st.lists(st.tuples(st.integers(0, 600), st.binary(min_size=1, max_size=3)), max_size=4),
+    st.integers(0, 3000),
+)
+def test_a_certificate_with_other_bytes(der: bytes, changes: list[tuple[int, bytes]], length: int) -> None:
+    """Changed anywhere, and cut: it is read or it is none, and its names can be shown."""
+    for position, data in changes:
+        der = der[:position] + data + der[position + len(data) :]
+    for found in (parse(der), parse(der[:length])):
+        if found:
+            assert found.begins.tzinfo is found.expires.tzinfo is not None
+            assert all(len(name) <= SUBJECT_SHOWN and name.isprintable() for name in (found.subject, found.issuer))
+    for certificate in certificates([der, der[:length]]):
+        assert certificate.begins <= certificate.expires
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    """Mostly no certificate, never an exception."""
+    assert parse(data) is None or data[:1] == b"0"
+
+
+def test_a_long_certificate_is_not_kept() -> None:
+    """256 KB for each test of a hostile server would fill the function's memory."""
+    names = [f"{number}.{'x' * 50}.example.net" for number in range(100)]
+    der = made(NAME, None, ROOT, server(*names)).certificate.public_bytes(Encoding.DER)
+    assert len(der) > CACHED_BYTES
+    first, again = parse(der), parse(der)
+    assert first == again is not None
+    assert first is not again
+    assert parse(OWN) is parse(OWN)
