@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, parse_target
-from popwatch.prober.addresses import interleave, is_local
+from popwatch.prober.addresses import MOST_ADDRESSES, choose, interleave, is_local
 from popwatch.prober.dns_messages import Kind
 from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.name_servers import NameServers
@@ -636,21 +639,134 @@ def open_descriptors(port: int) -> int:
     return sum(row[3] == established and row[2].endswith(f":{port:04X}") for row in rows)
 
 
+def outcomes_at(scripts: dict[str, str], *, every: bool, count: int = 1, in_flight: int | None = None) -> list[Outcome]:
+    """Tests of one port at several loopback addresses, with a script at each."""
+    names = resolver({"pop.example.net": list(scripts)})
+    with ExitStack() as servers:
+        port = servers.enter_context(unused_port())
+        for address, script in scripts.items():
+            servers.enter_context(ScriptedServer()).listen(script, host=address, port=port)
+        fields: dict[str, Any] = {"host": "pop.example.net", "all_addresses": every}
+        if "silent" in scripts.values():
+            fields["max_test_seconds"] = 2
+        targets = [target(port, f"t{number}", **fields) for number in range(count)]
+        return list(run(Prober(resolver=names, in_flight=in_flight), targets).values())
+
+
+FAULTS = {
+    "refused": "refused",
+    "close": "closed-before-greeting",
+    "reset": "reset",
+    "silent": "no-greeting",
+    "error:[SYS/TEMP] later": "service-unavailable",
+    "smtp": "smtp-greeting",
+    "quit-error": "quit-refused",
+}
+
+
+class TestOneAddressSuffices:
+    """A name passes if one of its addresses does, whether all of them are to be tested or not."""
+
+    @pytest.mark.parametrize("every", [True, False])
+    @pytest.mark.parametrize("first", [True, False])
+    @pytest.mark.parametrize(("script", "reason"), FAULTS.items())
+    def test_one_of_two_fails(self, script: str, reason: str, first: bool, every: bool) -> None:
+        """Both ways agree, whichever address comes first, and whatever is wrong with the other one."""
+        order = ("127.0.0.1", "127.0.0.2") if first else ("127.0.0.2", "127.0.0.1")
+        scripts = {"127.0.0.1": script, "127.0.0.2": "healthy"}
+        [outcome] = outcomes_at({address: scripts[address] for address in order}, every=every)
+        assert outcome.passed, outcome
+        assert outcome.address == "127.0.0.2"
+        failed = (f"127.0.0.1: {reason}",)
+        assert outcome.failed_addresses == (failed if every else ())
+        # Without `all_addresses` the second is tried only after the first; a silent one has not failed yet by then.
+        assert outcome.passed_over == (failed if first and not every and script != "silent" else ())
+
+    @pytest.mark.parametrize("every", [True, False])
+    def test_all_fail(self, every: bool) -> None:
+        """The outcome is that of the address that got furthest, and names each."""
+        [outcome] = outcomes_at({"127.0.0.1": "refused", "127.0.0.2": "silent", "127.0.0.3": "smtp"}, every=every)
+        failed = ("127.0.0.1: refused", "127.0.0.2: no-greeting", "127.0.0.3: smtp-greeting")
+        assert outcome.failed_addresses == failed
+        assert outcome.detail == f"All 3 addresses fail. {'; '.join(failed)}."
+        assert outcome.phase is Phase.GREETING
+
+    def test_all_are_silent(self) -> None:
+        """Each has its part of the one deadline, and the test ends with it."""
+        began = time.monotonic()
+        [outcome] = outcomes_at({f"127.0.0.{number}": "silent" for number in (1, 2, 3)}, every=False)
+        assert time.monotonic() - began < 3.5
+        assert outcome.failed_addresses == tuple(f"127.0.0.{number}: no-greeting" for number in (1, 2, 3))
+
+    def test_a_slow_address_keeps_its_time(self) -> None:
+        """The next address is tried as well after a part of the deadline; the first one may still pass."""
+        [outcome] = outcomes_at({"127.0.0.1": "delay:1.3", "127.0.0.2": "silent"}, every=False)
+        assert outcome.passed
+        assert outcome.address == "127.0.0.1"
+
+    def test_the_other_connection_is_closed(self) -> None:
+        """What is still open when an address passes is closed at once."""
+        before = descriptors()
+        for _ in range(3):
+            [outcome] = outcomes_at({"127.0.0.1": "silent", "127.0.0.2": "healthy"}, every=False)
+            assert outcome.passed
+        assert descriptors_fall_to(before)
+
+    def test_silent_connects_are_named(self) -> None:
+        """Addresses that do not answer the connect are named like others that fail."""
+        with blackhole() as (address, port):
+            prober = Prober(resolver=resolver({"pop.test": [address, "127.0.0.3"]}))
+            outcome = probe(target(port, host="pop.test", max_test_seconds=1), prober)
+        assert outcome.failed_addresses == (f"{address}: connect-timed-out", "127.0.0.3: connect-timed-out")
+
+
+class TestManyAddresses:
+    """A test connects to a bounded number of addresses, and says so."""
+
+    def test_24_of_40_refuse(self) -> None:
+        """The name does not pass whole: it is degraded, and the outcome says that not all were tested."""
+        healthy = {f"127.0.0.{number}": "healthy" for number in range(1, 17)}
+        refused = {f"127.0.0.{number}": "refused" for number in range(17, 41)}
+        [outcome] = outcomes_at(healthy | refused, every=True)
+        assert outcome.passed
+        assert outcome.untested_addresses == 40 - MOST_ADDRESSES
+        assert outcome.failed_addresses
+        assert set(outcome.failed_addresses) <= {f"{address}: refused" for address in refused}
+
+    @pytest.mark.parametrize("every", [True, False])
+    def test_all_of_40_refuse(self, every: bool) -> None:
+        """The detail counts them, as there is no room for each; the list has each."""
+        [outcome] = outcomes_at({f"127.0.0.{number}": "refused" for number in range(1, 41)}, every=every)
+        assert len(outcome.failed_addresses) == MOST_ADDRESSES
+        assert outcome.detail == "All 16 tested addresses fail: 16 refused. 24 more were not tested."
+
+    @pytest.mark.parametrize(("every", "script"), [(True, "healthy"), (False, "close")])
+    def test_connections_are_bounded(self, server: ScriptedServer, every: bool, script: str) -> None:
+        """The owner of a zone has no port scanner: no more connections than that, in either way."""
+        names = resolver({"pop.test": [f"127.0.1.{number}" for number in range(1, 101)]})
+        port = server.listen(script, host="0.0.0.0")
+        outcome = probe(target(port, host="pop.test", all_addresses=every), Prober(resolver=names))
+        assert outcome.untested_addresses == 100 - MOST_ADDRESSES
+        assert len(server.connections(port)) == MOST_ADDRESSES
+
+    @given(st.sets(st.ip_addresses().map(str), max_size=60), st.randoms())
+    def test_the_same_are_tested_each_time(self, addresses: set[str], random: Random) -> None:
+        """Whatever the order of the name server's answer; both families; in the order of RFC 8305."""
+        order = sorted(addresses)
+        random.shuffle(order)
+        chosen = choose(order)
+        assert len(chosen) == min(len(addresses), MOST_ADDRESSES)
+        assert set(chosen) == set(choose(sorted(addresses)))
+        assert chosen == [address for address in interleave(order) if address in chosen]
+        assert {":" in address for address in chosen} == {":" in address for address in addresses}
+
+
 class TestAllAddresses:
     """Every address of a host is tested, and the outcome covers all of them."""
 
     def run(self, scripts: dict[str, str], count: int = 1, in_flight: int | None = None) -> list[Outcome]:
-        """Tests of one port at several loopback addresses, with a script at each."""
-        names = resolver({"pop.example.net": list(scripts)})
-        with ExitStack() as servers:
-            port = servers.enter_context(unused_port())
-            for address, script in scripts.items():
-                servers.enter_context(ScriptedServer()).listen(script, host=address, port=port)
-            fields: dict[str, Any] = {"host": "pop.example.net", "all_addresses": True}
-            if "silent" in scripts.values():
-                fields["max_test_seconds"] = 2
-            targets = [target(port, f"t{number}", **fields) for number in range(count)]
-            return list(run(Prober(resolver=names, in_flight=in_flight), targets).values())
+        """Tests with `all_addresses`."""
+        return outcomes_at(scripts, every=True, count=count, in_flight=in_flight)
 
     def test_all_pass(self) -> None:
         """All addresses pass."""

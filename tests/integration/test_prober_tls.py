@@ -145,6 +145,21 @@ def test_a_zone_is_no_part_of_the_name(server: ScriptedServer) -> None:
     assert outcome.passed, outcome
 
 
+@pytest.mark.parametrize("order", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")])
+def test_the_earliest_certificate_of_all_addresses_counts(order: tuple[str, ...]) -> None:
+    """Behind one name each address may have its own certificate; the outcome is that of the one that expires first."""
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    ends = {"127.0.0.1": now + datetime.timedelta(days=9), "127.0.0.2": now + datetime.timedelta(days=80)}
+    with ScriptedServer() as first, ScriptedServer() as second:
+        contexts = {address: server_context(name="pop.example.net", not_after=end) for address, end in ends.items()}
+        port = first.listen("delay:0.3", host="127.0.0.1", tls=contexts["127.0.0.1"])
+        second.listen("healthy", host="127.0.0.2", port=port, tls=contexts["127.0.0.2"])
+        tested = target(port, "implicit", host="pop.example.net", all_addresses=True)
+        outcome = probe(tested, Prober(resolver=Resolver(hosts=lambda: {"pop.example.net": order})))
+    assert outcome.passed, outcome
+    assert (outcome.certificate_expires, outcome.address) == (ends["127.0.0.1"], "127.0.0.1")
+
+
 def test_a_certificate_for_another_name(server: ScriptedServer) -> None:
     """A name that is not in the certificate fails with a reason of its own, as an address does."""
     port = listen(server, "implicit", context=server_context(name="pop.example.net"))

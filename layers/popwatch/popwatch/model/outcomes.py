@@ -96,8 +96,11 @@ class Outcome:
 
     Times are milliseconds; `None` means the test did not get that far. `rtt_ms` runs from the start of the TCP connect
     to the address that answered until the last byte of the greeting arrived, without `dns_ms`. `reason` is finer than
-    `error`, an open set of names; `detail` is a sentence for people, cleaned and cut. `failed_addresses` are, where all
-    addresses of a host are tested, those that failed although another passed, each with its reason.
+    `error`, an open set of names; `detail` is a sentence for people, cleaned and cut.
+
+    `failed_addresses` are the addresses of a host that failed, each with its reason: all if the test failed and there are
+    several; if it passed, those of a target with `all_addresses`. In a passed test of any other target they are
+    `passed_over`. `untested_addresses` counts those that the test does not connect to, since the name has too many.
     `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
 
     `certificates` are those of the chain that was verified, the server's own first; if nothing is verified, that one
@@ -122,6 +125,8 @@ class Outcome:
     tls_version: str = ""
     certificate_expires: datetime | None = None
     failed_addresses: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    untested_addresses: int = 0
     address_age_seconds: float | None = None
     certificates: tuple[Certificate, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -2,11 +2,14 @@
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import blake2b
 
-from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
+from popwatch.model.outcomes import DETAIL_SHOWN, Outcome, Phase
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 
@@ -14,7 +17,9 @@ HasRoute = Callable[[str, int], bool]
 """Whether there is a route to an IPv6 address and port."""
 
 MOST_ADDRESSES = 16
-"""Addresses of one host that are tested; with more, one name could use up the descriptors of all tests."""
+"""Addresses of one host that a test connects to; else the owner of a zone could use popwatch as a port scanner."""
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 _CLOUD = ipaddress.ip_network("fd00:ec2::/32")
 """AWS's instance metadata over IPv6; over IPv4 it is link-local (169.254.169.254)."""
@@ -49,29 +54,76 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 @dataclass(slots=True)
 class AddressGroup:
-    """The tests of one host's addresses: how many are still running, and the outcomes of the others by address."""
+    """The tests of one host's addresses: how many have not ended, and the outcomes of the others.
+
+    A target with `all_addresses` waits for all of them, any other one ends with the first that passes.
+    """
 
     target: Target
-    missing: int
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    missing: int = 1
+    outcomes: list[Outcome] = field(default_factory=list)
+    ended: bool = False
 
     def add(self, outcome: Outcome) -> Outcome | None:
-        """Add the outcome of one address. Returns the outcome of all once the last has arrived."""
-        self.outcomes[outcome.address] = outcome
+        """Add an outcome. Returns that of the whole test once it is known."""
+        self.outcomes.append(outcome)
         self.missing -= 1
-        return None if self.missing else combine(list(self.outcomes.values()))
+        self.ended = not self.missing or (outcome.passed and not self.target.all_addresses)
+        return combine(self.outcomes, every=self.target.all_addresses) if self.ended else None
 
 
-def combine(outcomes: list[Outcome]) -> Outcome:
-    """One outcome for all addresses: passed if one of them passed; the failed ones are named in it."""
-    failed = [outcome for outcome in outcomes if not outcome.passed]
+def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
+    """One outcome for all addresses: passed if one of them passed; the failed ones are named in it.
+
+    Of those that passed, the one whose certificate expires first stands for all, else the first that arrived; of those
+    that failed, the one that got furthest: it shows most of what is wrong.
+    """
+    if len(outcomes) == 1 and not outcomes[0].failed_addresses:
+        return outcomes[0]
+    failures = {
+        text.rpartition(": ")[0]: text
+        for outcome in outcomes
+        for text in (*outcome.failed_addresses, *outcome.passed_over, *_as_failure(outcome))
+    }
+    named = tuple(failures[address] for address in sorted(failures))
     passed = [outcome for outcome in outcomes if outcome.passed]
-    failures = tuple(f"{outcome.address}: {outcome.reason}" for outcome in sorted(failed, key=lambda it: it.address))
     if passed:
-        return replace(passed[0], failed_addresses=failures)
-    if len(failed) == 1:
-        return failed[0]
-    return replace(failed[0], detail=clean(f"All {len(failed)} addresses fail. {'; '.join(failures)}.", DETAIL_SHOWN))
+        first = min(passed, key=lambda it: it.certificate_expires or _NEVER)
+        return replace(first, failed_addresses=named) if every else replace(first, passed_over=named)
+    furthest = max(outcomes, key=lambda it: list(Phase).index(it.phase))
+    if len(named) < 2:
+        return furthest
+    return replace(furthest, failed_addresses=named, detail=_all_fail(named, furthest.untested_addresses))
+
+
+def _as_failure(outcome: Outcome) -> tuple[str, ...]:
+    return () if outcome.passed or not outcome.address else (f"{outcome.address}: {outcome.reason}",)
+
+
+def _all_fail(failures: Sequence[str], untested: int) -> str:
+    """That all addresses fail: each with its reason, or if there is no room for that, the reasons with their number."""
+    rest = f" {untested} more {'was' if untested == 1 else 'were'} not tested." if untested else ""
+    tested = f"All {len(failures)} {'tested ' if untested else ''}addresses fail"
+    text = f"{tested}. {'; '.join(failures)}.{rest}"
+    if len(text) <= DETAIL_SHOWN:
+        return text
+    reasons = Counter(failure.rpartition(": ")[2] for failure in failures)
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f"{clean(f'{tested}: {counts}', DETAIL_SHOWN - len(rest) - 1)}.{rest}"
+
+
+def choose(addresses: Sequence[str]) -> list[str]:
+    """The addresses that a test may connect to, in the order in which they are tried (RFC 8305 section 4).
+
+    Of more than MOST_ADDRESSES always the same are taken, or the result would depend on the draw; which ones is decided
+    by a hash of each, so that they are spread over a block of neighbours that fail together.
+    """
+    ordered = interleave(addresses)
+    if len(ordered) <= MOST_ADDRESSES:
+        return ordered
+    spread = sorted(ordered, key=lambda address: blake2b(address.encode(), digest_size=8).digest())
+    chosen = set(interleave(spread)[:MOST_ADDRESSES])
+    return [address for address in ordered if address in chosen]
 
 
 def is_address(host: str) -> bool:
@@ -86,7 +138,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-def interleave(addresses: tuple[str, ...]) -> list[str]:
+def interleave(addresses: Sequence[str]) -> list[str]:
     """The addresses with alternating families, beginning with that of the first (RFC 8305 section 4)."""
     if len(addresses) < 2:
         return list(addresses)

@@ -12,15 +12,15 @@ import socket
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target
 from popwatch.prober import addresses, timestamps
-from popwatch.prober.addresses import MOST_ADDRESSES, AddressGroup, HasRoute, is_address, is_local
+from popwatch.prober.addresses import AddressGroup, HasRoute, combine, is_address, is_local
 from popwatch.prober.lookup_sockets import LookupSockets
 from popwatch.prober.lookups import Lookups
 from popwatch.prober.poller import make_poller
@@ -126,7 +126,7 @@ class _Loop:
         self._resolved: dict[Name, LookupResult] = {}
         self._arrivals: Arrivals = []
         self._groups: dict[Probe, AddressGroup] = {}
-        self._postponed: deque[tuple[str, AddressGroup]] = deque()
+        self._postponed: deque[tuple[Callable[[], Probe], AddressGroup]] = deque()
         self._stamping_socket = timestamps.keep_enabled() if kernel_stamps else None
         # Targets that have not begun: those whose address is known, those whose name was resolved in the last minutes,
         # and other names. So a name that probably has an answer does not wait for one that may have none.
@@ -203,20 +203,45 @@ class _Loop:
         """Whether there is a descriptor left for a second connection of a test."""
         return len(self._by_descriptor) < self._in_flight + MOST_RACES
 
-    def test_further_addresses(self, probe: Probe, addresses: tuple[str, ...]) -> None:
-        """Test a host's further addresses, as soon as there are descriptors for them."""
-        further = addresses[: MOST_ADDRESSES - 1]
-        group = AddressGroup(probe.target, 1 + len(further))
-        self._groups[probe] = group
-        self._postponed.extend((address, group) for address in further)
+    def test_further_addresses(self, probe: Probe, addresses: Sequence[str]) -> None:
+        """Test each of a host's further addresses, as soon as there are descriptors for them."""
+        for address in addresses:
+            self._postpone(probe, (address,), same_deadline=False)
+
+    def try_others(self, probe: Probe, addresses: Sequence[str]) -> None:
+        """Try a host's other addresses with a second probe, as soon as there is a descriptor for it."""
+        self._postpone(probe, addresses, same_deadline=True)
 
     def finish(self, probe: Probe, outcome: Outcome) -> None:
         """A probe has ended, and with it the test, unless other addresses of the host are still being tested."""
         self._probes.discard(probe)
         group = self._groups.pop(probe, None)
-        combined = group.add(outcome) if group else outcome
+        combined = group.add(outcome) if group else combine([outcome], every=probe.target.all_addresses)
         if combined:
             self._arrivals.append((probe.target, combined))
+            if group and group.missing:
+                self._abandon(group)
+
+    def _postpone(self, probe: Probe, addresses: Sequence[str], *, same_deadline: bool) -> None:
+        group = self._groups.setdefault(probe, AddressGroup(probe.target))
+        group.missing += 1
+        make_probe = partial(
+            Probe,
+            probe.target,
+            self,
+            kernel_stamps=self._kernel_stamps,
+            addresses=addresses,
+            after=probe,
+            same_deadline=same_deadline,
+        )
+        self._postponed.append((make_probe, group))
+
+    def _abandon(self, group: AddressGroup) -> None:
+        """End the tests of a host's other addresses: one has passed."""
+        for probe in [probe for probe, other in self._groups.items() if other is group]:
+            probe.abandon()
+            self._probes.discard(probe)
+            del self._groups[probe]
 
     def _room(self) -> bool:
         return len(self._probes) < self._in_flight and len(self._by_descriptor) < self._in_flight
@@ -251,10 +276,11 @@ class _Loop:
 
     def _launch(self, end_by: float | None) -> None:
         while self._postponed and self.may_race():
-            address, group = self._postponed.popleft()
-            probe = Probe(group.target, self, kernel_stamps=self._kernel_stamps, address=address)
-            self._groups[probe] = group
-            self._begin(probe)
+            make_probe, group = self._postponed.popleft()
+            if not group.ended:
+                probe = make_probe()
+                self._groups[probe] = group
+                self._begin(probe)
         for _ in range(LAUNCHES_PER_TURN):
             target = self._next_target() if self._room() else None
             if target is None:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,7 +19,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Out
 from popwatch.model.targets import Problem, Target, tls_exceptions
 from popwatch.model.text import clean
 from popwatch.prober import timestamps
-from popwatch.prober.addresses import interleave, is_address, sockaddr
+from popwatch.prober.addresses import choose, is_address, sockaddr
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
 from popwatch.prober.resolver import LookupResult, Name
@@ -56,6 +57,9 @@ _OPEN = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 """Results of a connect that the server accepted and reset at once; a refused connect has its own code."""
+
+_OF_LOOKUP = ("dns_ms", "address_age_seconds", "untested_addresses")
+"""Fields of an outcome that the lookup brings: they are the same for each address."""
 
 _TIMEOUTS = {
     Phase.DNS: (ErrorCode.NO_ADDRESS, "dns-timed-out", "The name was not resolved in time."),
@@ -102,8 +106,11 @@ class Loop(Protocol):
     def may_race(self) -> bool:
         """Whether there is a descriptor left for a second connection of a probe."""
 
-    def test_further_addresses(self, probe: "Probe", addresses: tuple[str, ...]) -> None:
+    def test_further_addresses(self, probe: "Probe", addresses: Sequence[str]) -> None:
         """Test each of a host's further addresses with a probe of its own."""
+
+    def try_others(self, probe: "Probe", addresses: Sequence[str]) -> None:
+        """Try a host's other addresses with a second probe: the one that was connected to has not passed."""
 
     def finish(self, probe: "Probe", outcome: Outcome) -> None:
         """The probe has ended with this outcome."""
@@ -125,13 +132,32 @@ class _Attempt:
 
 
 class Probe:
-    """One test. With `kernel_stamps` false the kernel's stamps are not used; `address` is the only address to try."""
+    """One test, or the part of one that follows another probe.
 
-    def __init__(self, target: Target, loop: Loop, *, kernel_stamps: bool = True, address: str = "") -> None:
+    With `kernel_stamps` false the kernel's stamps are not used. `addresses` are those to try, without a lookup. `after`
+    is the probe that looked them up; with `same_deadline` the part ends when that one ends.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        loop: Loop,
+        *,
+        kernel_stamps: bool = True,
+        addresses: Sequence[str] = (),
+        after: "Probe | None" = None,
+        same_deadline: bool = False,
+    ) -> None:
         self.target, self._loop, self._kernel_stamps = target, loop, kernel_stamps
-        self._single_address = address or (target.host if is_address(target.host) else "")
+        self._given = tuple(addresses) or ((target.host,) if is_address(target.host) else ())
         self._started_at, self._lap_began = datetime.now(UTC), time.monotonic()
         self.deadline = self._lap_began + target.max_test_seconds
+        self._fields: dict[str, object] = {}
+        if after:
+            self._started_at = after._started_at
+            self._fields = {name: after._fields[name] for name in _OF_LOOKUP if name in after._fields}
+            if same_deadline:
+                self.deadline = after.deadline
         self._phase = Phase.DNS
         self._addresses: deque[str] = deque()
         self._failed_connects: list[tuple[str, str]] = []
@@ -143,7 +169,8 @@ class Probe:
         self._received = 0
         self._stamp: float | None = None
         self._connect_ms = self._tls_ms = 0.0
-        self._fields: dict[str, object] = {}
+        self._others: list[str] = []
+        self._try_others_at = float("inf")
         self._ended = self._extended = False
         self._conversation = Conversation(
             starttls=target.tls is TlsMode.STARTTLS,
@@ -158,8 +185,8 @@ class Probe:
             self._end_with_problems(problems)
             return
         self._loop.wake_at(self.deadline, self)
-        if self._single_address:
-            self._connect_to((self._single_address,))
+        if self._given:
+            self._connect_to(self._given)
         else:
             self._loop.look_up(name_of(self.target), self)
 
@@ -199,6 +226,9 @@ class Probe:
             return
         if now >= self.deadline:
             error, reason, detail = _TIMEOUTS[self._phase]
+            if self._phase is Phase.CONNECT and self._racing:
+                self._failed_connects += ((attempt.address, reason) for attempt in self._racing.values())
+                self._fields["address"] = self._failed_connects[0][0]
             if self._phase is Phase.GREETING and self._conversation.in_mid_line:
                 reason, detail = "unfinished-line", "The server began its greeting and did not end it."
             self._end(error, reason, detail)
@@ -207,6 +237,8 @@ class Probe:
                 self._connect_next()
             else:
                 self._loop.wake_at(now + STAGGER_SECONDS, self)
+        elif now >= self._try_others_at:
+            self._try_others()
 
     def abandon(self) -> None:
         """Close all sockets, without an outcome."""
@@ -248,11 +280,14 @@ class Probe:
             self._end(ErrorCode.CANNOT_CONNECT, "forbidden-address", why)
             return
         routed = [it for it in allowed if ":" not in it or self._loop.has_route(it, self.target.port)]
-        self._addresses.extend(interleave(tuple(routed)))
-        if self.target.all_addresses and len(self._addresses) > 1:
-            first = self._addresses.popleft()
-            self._loop.test_further_addresses(self, tuple(self._addresses))
-            self._addresses = deque([first])
+        chosen = choose(routed)
+        if len(chosen) < len(routed):
+            self._fields["untested_addresses"] = len(routed) - len(chosen)
+        if self.target.all_addresses and len(chosen) > 1:
+            self._loop.test_further_addresses(self, chosen[1:])
+            chosen = chosen[:1]
+        self._addresses.extend(chosen)
+        self._others = chosen
         if self._addresses:
             self._connect_next()
         else:
@@ -320,10 +355,22 @@ class Probe:
         self._lap_began = attempt.began
         self._fields["address"] = attempt.address
         self._fields["connect_ms"] = self._connect_ms = self._lap()
+        used = {attempt.address, *(address for address, _ in self._failed_connects)}
+        self._others = [address for address in self._others if address not in used]
+        if self._others:  # the addresses share the time that is left: a silent server must not use it all up
+            now = time.monotonic()
+            self._try_others_at = now + (self.deadline - now) / (1 + len(self._others))
+            self._loop.wake_at(self._try_others_at, self)
         if self.target.tls is TlsMode.IMPLICIT:
             self._start_tls()
         else:
             self._phase = Phase.GREETING
+
+    def _try_others(self) -> None:
+        """Let a second probe try the addresses that are left, once; a mail client's user would try again as well."""
+        others, self._others, self._try_others_at = self._others, [], float("inf")
+        if others:
+            self._loop.try_others(self, others)
 
     def _drop_attempt(self, attempt: _Attempt) -> None:
         del self._racing[attempt.descriptor]
@@ -338,9 +385,10 @@ class Probe:
         self._failed_connects.append((address, reason))
 
     def _end_unconnected(self) -> None:
+        self._others = []  # all of them have failed
         self._fields["address"] = self._failed_connects[0][0]
-        failures = (f"{address} port {self.target.port}: {reason}" for address, reason in self._failed_connects)
-        self._end(ErrorCode.CANNOT_CONNECT, self._failed_connects[0][1], f"{', '.join(failures)}.")
+        reason = self._failed_connects[0][1]
+        self._end(ErrorCode.CANNOT_CONNECT, reason, f"{self._fields['address']} port {self.target.port}: {reason}.")
 
     def _start_tls(self) -> None:
         self._phase = Phase.TLS
@@ -526,9 +574,16 @@ class Probe:
                 self._engine.close()
                 self._send(self._engine.data_to_send())
         self.abandon()
+        if error and self._connection and time.monotonic() < self.deadline:
+            self._try_others()
         self._loop.finish(self, self._outcome(error, reason, clean(detail, DETAIL_SHOWN) if detail else ""))
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
+        failed = [f"{address}: {why}" for address, why in self._failed_connects]
+        if error and self._connection and failed:
+            failed.append(f"{self._connection.address}: {reason}")
+        if len(failed) > 1 or (failed and not error):
+            self._fields["failed_addresses" if error else "passed_over"] = tuple(failed)
         return Outcome(self._started_at, self._phase, error, reason, detail, **self._fields)  # type: ignore[arg-type]
 
 
