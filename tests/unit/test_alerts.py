@@ -118,6 +118,38 @@ def test_certificate_warnings_say_when(left: timedelta, said: str) -> None:
     assert found == f"The certificate of Mail Berlin {said.format(renewal)} Once it has expired, tests fail."
 
 
+ADDRESSES = tuple(f"192.0.2.{number}: refused" for number in range(1, 17))
+
+
+def test_degraded_names_each_address() -> None:
+    """In the email; the SMS has their number, and as many as fit. What was left out is said as well."""
+    watched, outcome = target(failures_per_alert=1), replace(PASSED, failed_addresses=ADDRESSES, untested_addresses=24)
+    message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
+    assert all(f"\nFails: {address}\n" in message.email for address in ADDRESSES)
+    assert "\nNot tested: 24 more addresses\n" in message.email
+    assert "when all of its tested addresses pass again" in message.email.replace("\n", " ")
+    assert "16 fail: 192.0.2.1: refused, 192.0.2.2: refused" in message.sms
+    check_fits(message)
+
+
+def test_restored_says_which_addresses_were_tested() -> None:
+    """Not that all pass if some are never tested."""
+    watched, outcome = target(failures_per_alert=1), replace(PASSED, untested_addresses=24)
+    degraded = judge(HEALTHY, replace(outcome, failed_addresses=ADDRESSES), watched.policy, START).health
+    message = render(watched, degraded, judge(degraded, outcome, watched.policy, START), outcome, START)
+    assert message.sms.endswith("all tested addresses pass")
+    assert "all of its tested addresses pass." in message.email.replace("\n", " ")
+    assert "\nNot tested: 24 more addresses\n" in message.email
+
+
+def test_down_names_each_address() -> None:
+    """Those that the detail has no room for are listed."""
+    outcome = replace(FAILED, failed_addresses=ADDRESSES, detail="All 16 addresses fail: 16 refused.")
+    watched = target(failures_per_alert=1)
+    message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
+    assert all(f"\nFails: {address}\n" in message.email for address in ADDRESSES)
+
+
 def test_an_outage_is_alerted_from_first_failure_to_recovery() -> None:
     """Three alerts, numbered, the last of which says so, and the recovery with the outage's length."""
     first, second, third, recovered = outage(target())

@@ -359,6 +359,13 @@ def test_the_same_mistake_is_one_finding() -> None:
     ]
 
 
+def test_a_target_for_each_family_is_no_duplicate() -> None:
+    """They watch different addresses of one name."""
+    both = [target("a", host="h.example", family="ipv4"), target("b", host="h.example", family="ipv6")]
+    assert not list(target_rules.check_duplicates(both))
+    assert list(target_rules.check_duplicates([*both, target("c", host="h.example", family="ipv6")]))
+
+
 def test_duplicates_are_compared_as_they_are_connected_to() -> None:
     """Letter case, the final dot, brackets, and a default port do not make another server; another port does."""
     one, other = target("a", host="[2001:db8::1]", tls="implicit"), target("b", host="2001:DB8::1", port=995)

@@ -206,6 +206,17 @@ class TestDegraded:
         """A target that is restored is judged as one that was never degraded."""
         assert run([DEGRADED] * 3 + [PASSED], CALM, UP)[-1].health == replace(UP, last_good_at=START + 3 * MINUTE)
 
+    def test_the_addresses_are_known_as_they_are(self) -> None:
+        """The record is written when other addresses fail or are left out, and not while they are the same."""
+        other = replace(PASSED, failed_addresses=("192.0.2.9: refused",))
+        health = run([DEGRADED] * 3, CALM, UP)[-1].health
+        assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 3 * MINUTE))
+        judgement = judge(health, other, CALM, START + 3 * MINUTE)
+        assert not changes_nothing(health, judgement)
+        assert judgement.health.failed_addresses == other.failed_addresses
+        assert not changes_nothing(UP, judge(UP, replace(PASSED, untested_addresses=24), CALM, START))
+        assert judge(health, FAILED, CALM, START + 3 * MINUTE).health.failed_addresses == ()
+
     def test_silent_change_is_a_change(self) -> None:
         """A pass from warn sends no alert, and has to be written all the same."""
         health = run([FAILED], CALM, UP)[-1].health

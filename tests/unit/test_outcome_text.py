@@ -1,12 +1,21 @@
 """The text of an outcome for people."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
+from popwatch.decisions.judging import judge
+from popwatch.model.health import UNTESTED
+from popwatch.model.records import Record
+from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
+from popwatch.prober.addresses import combine
 from popwatch.prober.tls_failures import ALERT_REASON
-from popwatch_cli.output.outcome import ADVICE, conclusion, to_line
-from tests.examples import FAILED, PASSED, target
+from popwatch.reports.status import target_status_to_json, target_statuses
+from popwatch_cli.output.outcome import ADVICE, conclusion, to_json, to_line
+from tests.examples import FAILED, PASSED, START, target
 
 
 def test_advice_is_for_reasons_that_exist() -> None:
@@ -29,6 +38,53 @@ def test_a_failure_says_message_detail_and_advice() -> None:
 def test_a_reason_without_advice_says_none() -> None:
     """Without advice there is no empty line."""
     assert len(conclusion(target(), replace(FAILED, reason="odd"))) == 2
+
+
+FAILING = tuple(f"192.0.2.{number}: refused" for number in range(1, 17))
+
+
+def test_each_failing_address_is_named() -> None:
+    """In the text, in a line of many, and in JSON; with how many were left out."""
+    outcome = replace(PASSED, failed_addresses=FAILING, untested_addresses=24)
+    line, found = to_line(target(), outcome), to_json(target(), outcome)
+    assert conclusion(target(), outcome)[1:] == [
+        *(f"        Fails: {address}" for address in FAILING),
+        "        Not tested: 24 more addresses",
+    ]
+    assert all(f"Fails: {address}" in line for address in FAILING)
+    assert line.endswith("  Not tested: 24 more addresses")
+    assert (found["failed_addresses"], found["untested_addresses"]) == (list(FAILING), 24)
+
+
+def test_addresses_that_the_detail_names_are_named_once() -> None:
+    """Of a failed test with few addresses the detail says it all, of one with many it only counts them."""
+    few = combine([replace(FAILED, address=f"192.0.2.{number}") for number in (1, 2)], every=False)
+    assert "192.0.2.1: no-greeting; 192.0.2.2: no-greeting" in few.detail
+    assert few.address_notes == []
+    many = combine([replace(FAILED, address=f"192.0.2.{number}") for number in range(1, 17)], every=True)
+    assert many.detail == "All 16 addresses fail: 16 no-greeting."
+    assert len(many.address_notes) == 16
+    assert all(note in to_line(target(), many) for note in many.address_notes)
+
+
+def test_addresses_that_were_passed_over_are_named() -> None:
+    """They failed before another one passed; without `all_addresses` that is no fault of the target."""
+    outcome = replace(PASSED, passed_over=("192.0.2.1: refused",))
+    assert conclusion(target(), outcome)[1:] == ["        Passed over: 192.0.2.1: refused"]
+    assert to_json(target(), outcome)["passed_over"] == ["192.0.2.1: refused"]
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_the_status_names_each_failing_address(newer: bool) -> None:
+    """In its remarks and in JSON, which are the page's too; also when a later test has found nothing new."""
+    outcome = replace(PASSED, failed_addresses=FAILING, untested_addresses=24)
+    health = judge(UNTESTED, outcome, target().policy, START).health
+    record = Record("mail-berlin", 1, START, health, outcome)
+    samples = {"mail-berlin": (START + timedelta(minutes=1), sample_of(outcome))} if newer else {}
+    [status] = target_statuses({"mail-berlin": target()}, {"mail-berlin": record}, samples, START)
+    found = target_status_to_json(status, START)
+    assert (found["failed_addresses"], found["untested_addresses"]) == (list(FAILING), 24)
+    assert found["remarks"] == [f"degraded, fails: {'; '.join(FAILING)}", "not tested: 24 more addresses"]
 
 
 def test_lines_of_many_targets() -> None:

@@ -38,6 +38,21 @@ def test_implicit_tls_is_spop() -> None:
     )
 
 
+def test_each_failing_address_is_named() -> None:
+    """A warning if another one passes, else as critical as any failure."""
+    addresses = ("192.0.2.8: refused", "192.0.2.9: no-greeting")
+    code, line = run_plugin(replace(PASSED, failed_addresses=addresses))
+    assert (code, line.partition("|")[0]) == (
+        1,
+        "POP WARNING - 0.012 second response time on pop.example.net port 110 [+OK ready], "
+        "fails: 192.0.2.8: refused; 192.0.2.9: no-greeting",
+    )
+    outcome = replace(failed(ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting"), failed_addresses=addresses)
+    code, line = run_plugin(outcome)
+    assert code == 2
+    assert line.endswith("fails: 192.0.2.8: refused; 192.0.2.9: no-greeting")
+
+
 @pytest.mark.parametrize(
     ("seconds", "code", "status"),
     [(0.1, 0, "OK"), (0.5, 0, "OK"), (0.501, 1, "WARNING"), (2.0, 1, "WARNING"), (2.1, 2, "CRITICAL")],

@@ -88,9 +88,9 @@ LEFT_OUT = {"HourTotals": {"rtt_p95_ms"}}
 ADDED = {
     "Health": {
         *("alerted_at_failures", "failures_in_maintenance", "run_ended_in_maintenance", "ended_outage"),
-        *("certificate_near", "certificate_warnings"),
+        *("certificate_near", "certificate_warnings", "failed_addresses", "untested_addresses"),
     },
-    "Outcome": {"address_age_seconds", "certificates", "remarks"},
+    "Outcome": {"address_age_seconds", "certificates", "passed_over", "remarks", "untested_addresses"},
     "Record": {"tested_as"},
     "Transition": {"run_ended_in_maintenance"},
 }

@@ -59,6 +59,7 @@ Examples:
 @click.option("-t", "--timeout", type=float, default=10, show_default=True, help="Seconds for the whole test, 1 to 60.")
 @click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
 @click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
+@click.option("--all-addresses", is_flag=True, help="Test every address of the host, and name those that fail.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as a line of JSON.")
 @click.option(
     "--file",
@@ -163,6 +164,7 @@ def _target(options: dict[str, Any]) -> Target:
         "greeting": list(options["greeting"]),
         "check_quit": not options["no_quit"],
         "family": options["family"],
+        "all_addresses": options["all_addresses"],
         "max_test_seconds": options["timeout"],
     }
     target = parse_target({name: value for name, value in fields.items() if value is not None})

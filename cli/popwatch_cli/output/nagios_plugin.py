@@ -63,14 +63,21 @@ def _judge(target: Target, outcome: Outcome, thresholds: Thresholds, now: dateti
         seconds = (outcome.rtt_ms or 0.0) / 1000
         by_days, about_days = _by_days(outcome, thresholds, now)
         text = f"{seconds:.3f} second response time {where}{shown}"
-        return max(_by_time(seconds, thresholds), by_days), f"{text}{about_days if by_days else ''}"
+        degraded = LEVELS["warn"] if outcome.failed_addresses else LEVELS["ok"]
+        return max(
+            _by_time(seconds, thresholds), by_days, degraded
+        ), f"{text}{about_days if by_days else ''}{_fails(outcome)}"
     if outcome.error is ErrorCode.MISSING_FIELDS:
         return UNKNOWN_CODE, outcome.detail
     if outcome.error is ErrorCode.PROTOCOL and outcome.phase is Phase.GREETING:
         text = f"Unexpected response from host/socket: {outcome.greeting} ({outcome.reason})"
         return LEVELS[thresholds.mismatch], text
     code = LEVELS[thresholds.refused] if outcome.reason == "refused" else LEVELS["crit"]
-    return code, f"{outcome.message} ({outcome.reason}) {where}"
+    return code, f"{outcome.message} ({outcome.reason}) {where}{_fails(outcome)}"
+
+
+def _fails(outcome: Outcome) -> str:
+    return f", fails: {'; '.join(outcome.failed_addresses)}" if outcome.failed_addresses else ""
 
 
 def _by_time(seconds: float, thresholds: Thresholds) -> int:

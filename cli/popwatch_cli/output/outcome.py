@@ -79,6 +79,9 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
         "rtt_source": outcome.rtt_source,
         **{name: _rounded(getattr(outcome, name)) for name in TIMES},
         "address": outcome.address,
+        "failed_addresses": list(outcome.failed_addresses),
+        "passed_over": list(outcome.passed_over),
+        "untested_addresses": outcome.untested_addresses,
         "address_age_seconds": outcome.address_age_seconds,
         "greeting": outcome.greeting,
         "tls_version": outcome.tls_version,
@@ -120,8 +123,10 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
     if outcome.passed:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
         passed = f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
-        return [passed, *(f"        Remark: {remark}." for remark in outcome.remarks)]
-    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}"]
+        remarks = [*outcome.address_notes, *(f"Remark: {remark}." for remark in outcome.remarks)]
+        return [passed, *(f"        {line}" for line in remarks)]
+    notes = (f"        {note}" for note in outcome.address_notes)
+    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}", *notes]
     is_alert = outcome.reason.startswith(ALERT_REASON)
     advice = ADVICE.get(outcome.reason) or (ADVICE["tls-handshake-failed"] if is_alert else None)
     if outcome.error is ErrorCode.MISSING_FIELDS or advice is None:
@@ -132,9 +137,10 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
 def to_line(target: Target, outcome: Outcome) -> str:
     """One line for each of many targets."""
     name = clean(target.target_id, NAME_SHOWN)
+    notes = "".join(f"  {note}" for note in outcome.address_notes)
     if outcome.passed:
-        return f"passed  {name}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms"
-    return f"failed  {name}  {place(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}"
+        return f"passed  {name}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms{notes}"
+    return f"failed  {name}  {place(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}{notes}"
 
 
 def summary(*, passed: int, failed: int) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
 from popwatch.decisions.planning import in_cycles
 from popwatch.decisions.schedule import longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.fields import DEFAULTS_ID, Family
 from popwatch.model.targets import Policy, Problem, Target, place
 from popwatch.model.text import clean, duration
 from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, targets_that, warning
@@ -75,12 +75,15 @@ def check_any_targets(targets: Mapping[str, Target]) -> Iterator[Finding]:
 
 
 def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
-    """Servers that are watched twice: each of their outages is reported twice."""
-    shared: dict[str, list[str]] = defaultdict(list)
+    """Servers that are watched twice: each of their outages is reported twice.
+
+    One target for IPv4 and one for IPv6 watch different addresses.
+    """
+    shared: dict[tuple[str, Family], list[str]] = defaultdict(list)
     for target in targets:
         if target.policy.enabled and not target.problems:
-            shared[place(target)].append(target.target_id)
-    for server, names in shared.items():
+            shared[place(target), target.family].append(target.target_id)
+    for (server, _), names in shared.items():
         if len(names) > 1:
             yield warning(
                 Kind.DUPLICATE,

@@ -239,6 +239,17 @@ def _time_of_day(time: datetime, now: datetime, zone: tzinfo) -> str:
     return f"{date}{local:%H:%M}{'Z' if str(zone) == 'UTC' else f' {local:%Z}'}"
 
 
+def _tested(context: AlertContext) -> str:
+    """The word that is needed where a test leaves addresses out."""
+    return "tested " if context.outcome.untested_addresses else ""
+
+
+def _failing(addresses: Sequence[str]) -> str:
+    """The addresses that fail, as far as an SMS has room for them, and how many there are: `3 fail: ...`."""
+    number = f"{len(addresses)} fail" if len(addresses) > 1 else "fails"
+    return f"{number}: {truncate(', '.join(addresses), 80)}"
+
+
 TEXTS: Mapping[str, EventTexts] = {
     AlertEvent.DOWN: EventTexts(
         headline=lambda it: f"DOWN {it.alert.number}/{it.target.policy.max_alerts}",
@@ -277,18 +288,19 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.DEGRADED: EventTexts(
         headline=_constant("DEGRADED"),
-        sms=lambda it: f"fails: {truncate(', '.join(it.outcome.failed_addresses), 80)}",
+        sms=lambda it: _failing(it.outcome.failed_addresses),
         opening=lambda it: f"{it.target.name} is degraded: it passes, but some of its addresses fail.",
         times=_tested_at,
-        what_next=_constant(
-            "It counts as up. The next alert comes when all of its addresses pass again, or when all of them fail."
+        what_next=lambda it: (
+            f"It counts as up. The next alert comes when all of its {_tested(it)}addresses pass again, or when all of"
+            " them fail."
         ),
         counted=_number("degraded"),
     ),
     AlertEvent.RESTORED: EventTexts(
         headline=_constant("RESTORED"),
-        sms=_constant("all addresses pass"),
-        opening=lambda it: f"{it.target.name} is restored: all of its addresses pass.",
+        sms=lambda it: f"all {_tested(it)}addresses pass",
+        opening=lambda it: f"{it.target.name} is restored: all of its {_tested(it)}addresses pass.",
         times=_tested_at,
         what_next=_constant(""),
         counted=_number("restored"),

@@ -75,11 +75,12 @@ def counts(numbers: Mapping[str, int]) -> str:
 
 
 def _findings(context: AlertContext) -> list[str]:
-    """What the test found; a passed one has nothing to add but the addresses that failed."""
+    """What the test found; a passed one has nothing to add but its addresses."""
     outcome = context.outcome
     if outcome.error:
-        return [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
-    return [f"Fails: {address}" for address in outcome.failed_addresses]
+        found = [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
+        return [*found, *outcome.address_notes]
+    return outcome.address_notes
 
 
 def _server(context: AlertContext) -> Rows:

@@ -135,6 +135,8 @@ def _pass(
         flapping=before.flapping,
         degraded_tests=min(before.degraded_tests + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
         degraded_alerted=before.degraded_alerted,
+        failed_addresses=outcome.failed_addresses,
+        untested_addresses=outcome.untested_addresses,
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
     due = before.ended_outage or ended
@@ -185,6 +187,7 @@ def _fail(
         caused_by=failing_parent,
         changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
         degraded_tests=0,
+        failed_addresses=(),
     )
     event = None
     if not silenced and before.ended_outage:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from popwatch.model.text import counted
+
 GREETING_SHOWN = 120
 """Characters of a server's greeting in an outcome; RFC 1939 (section 3) allows 512 octets, people read one line."""
 
@@ -98,8 +100,8 @@ class Outcome:
     to the address that answered until the last byte of the greeting arrived, without `dns_ms`. `reason` is finer than
     `error`, an open set of names; `detail` is a sentence for people, cleaned and cut.
 
-    `failed_addresses` are the addresses of a host that failed, each with its reason: all if the test failed and there are
-    several; if it passed, those of a target with `all_addresses`. In a passed test of any other target they are
+    `failed_addresses` are the addresses of a host that failed, each with its reason: all if the test failed and there
+    are several; if it passed, those of a target with `all_addresses`. In a passed test of any other target they are
     `passed_over`. `untested_addresses` counts those that the test does not connect to, since the name has too many.
     `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
 
@@ -140,3 +142,16 @@ class Outcome:
     def message(self) -> str:
         """The error's fixed message; empty for a passed test."""
         return self.error.message if self.error else ""
+
+    @property
+    def address_notes(self) -> list[str]:
+        """A line for each address that failed, unless `detail` names it, and one if the test left some out."""
+        fails = [f"Fails: {address}" for address in self.failed_addresses if address not in self.detail]
+        passed_over = [f"Passed over: {address}" for address in self.passed_over]
+        left_out = [not_tested(self.untested_addresses)] if self.untested_addresses and not self.error else []
+        return [*fails, *passed_over, *left_out]
+
+
+def not_tested(addresses: int) -> str:
+    """That so many addresses of a name are not tested."""
+    return f"Not tested: {counted(addresses, 'more address', 'more addresses')}"

@@ -137,8 +137,9 @@ def as_tested(target: Target) -> str:
 
 
 def place(target: Target) -> str:
-    """A target's host and port: `pop.example.net:110`, `[2001:db8::1]:110`."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
+    """A target's host and port, for people: `pop.example.net:110`, `[2001:db8::1]:110`."""
+    name = target.host.removesuffix(".")
+    host = f"[{name}]" if ":" in name else name
     return f"{host}:{target.port}"
 
 

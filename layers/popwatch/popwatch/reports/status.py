@@ -9,7 +9,7 @@ from typing import Any
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.model.health import Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
-from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode
+from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, tls_exceptions
@@ -62,6 +62,8 @@ class TargetStatus:
     next_test_at: datetime | None = None
     inconclusive: bool = False
     last_good_at: datetime | None = None
+    failed_addresses: tuple[str, ...] = ()
+    untested_addresses: int = 0
 
     @property
     def state(self) -> State:
@@ -101,7 +103,8 @@ class TargetStatus:
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
-            "degraded" if health.degraded_tests else "",
+            f"degraded, fails: {'; '.join(health.failed_addresses)}" if health.degraded_tests else "",
+            not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
             *tls_exceptions(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
             certificate_remark(health.certificate_near, now) if health.certificate_near else "",
@@ -154,6 +157,8 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "caused_by": health.caused_by or None,
         "flapping": health.flapping,
         "half_up": health.degraded_tests > 0,
+        "failed_addresses": list(status.failed_addresses),
+        "untested_addresses": status.untested_addresses,
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
         "silenced_why": silence.why if silence else None,
@@ -209,12 +214,31 @@ def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | No
         tested_at, sample = newest
         reason = clean(sample.reason, DETAIL_SHOWN)
         return TargetStatus(
-            target, health, tested_at, sample.rtt_ms, sample.error, reason, "", next_test_at, sample.inconclusive
+            target,
+            health,
+            tested_at,
+            sample.rtt_ms,
+            sample.error,
+            reason,
+            "",
+            next_test_at,
+            sample.inconclusive,
+            () if sample.error else health.failed_addresses,
+            0 if sample.error else health.untested_addresses,
         )
     if outcome is None:
         return TargetStatus(target, health, next_test_at=next_test_at)
     return TargetStatus(
-        target, health, record.tick, outcome.rtt_ms, outcome.error, outcome.reason, outcome.detail, next_test_at
+        target,
+        health,
+        record.tick,
+        outcome.rtt_ms,
+        outcome.error,
+        outcome.reason,
+        outcome.detail,
+        next_test_at,
+        failed_addresses=outcome.failed_addresses,
+        untested_addresses=outcome.untested_addresses,
     )
 
 

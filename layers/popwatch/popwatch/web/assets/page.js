@@ -427,6 +427,7 @@ function detailParts(details) {
     ["Server", place(details)],
     ["Last test", details.tested_at ? `${dateTime(details.tested_at)}: ${result(details)}` : "none yet"],
     ["Details", details.detail],
+    ["Failing addresses", details.failed_addresses.join("; ")],
     ["Failing since", dateTime(details.failing_since)],
     ["Last passed", dateTime(details.last_good_at)],
     ["Next test", dateTime(details.next_test_at)],
