@@ -12,8 +12,11 @@ from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
+from popwatch.prober.addresses import combine
 from popwatch.prober.tls_failures import ALERT_REASON
-from popwatch.reports.status import target_status_to_json, target_statuses
+from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
+from popwatch_cli.output.outcome import ADVICE, conclusion, to_json, to_line
+from tests.examples import FAILED, PASSED, START, target
 from popwatch_cli.output.outcome import ADVICE, conclusion, to_json, to_line
 from tests.examples import FAILED, PASSED, START, target
 
@@ -81,7 +84,7 @@ def test_the_status_names_each_failing_address(newer: bool) -> None:
     health = judge(UNTESTED, outcome, target().policy, START).health
     record = Record("mail-berlin", 1, START, health, outcome)
     samples = {"mail-berlin": (START + timedelta(minutes=1), sample_of(outcome))} if newer else {}
-    [status] = target_statuses({"mail-berlin": target()}, {"mail-berlin": record}, samples, START)
+    [status] = target_statuses({"mail-berlin": target()}, {"mail-berlin": record}, NewestTests(samples), START)
     found = target_status_to_json(status, START)
     assert (found["failed_addresses"], found["untested_addresses"]) == (list(FAILING), 24)
     assert found["remarks"] == [f"degraded, fails: {'; '.join(FAILING)}", "not tested: 24 more addresses"]

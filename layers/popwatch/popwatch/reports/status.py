@@ -223,8 +223,8 @@ def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | No
             "",
             next_test_at,
             sample.inconclusive,
-            () if sample.error else health.failed_addresses,
-            0 if sample.error else health.untested_addresses,
+            failed_addresses=() if sample.error else health.failed_addresses,
+            untested_addresses=0 if sample.error else health.untested_addresses,
         )
     if outcome is None:
         return TargetStatus(target, health, next_test_at=next_test_at)
