@@ -12,11 +12,8 @@ from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
-from popwatch.prober.addresses import combine
 from popwatch.prober.tls_failures import ALERT_REASON
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
-from popwatch_cli.output.outcome import ADVICE, conclusion, to_json, to_line
-from tests.examples import FAILED, PASSED, START, target
 from popwatch_cli.output.outcome import ADVICE, conclusion, to_json, to_line
 from tests.examples import FAILED, PASSED, START, target
 
