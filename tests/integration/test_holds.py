@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from popwatch.aws.items import to_item
 from popwatch.decisions.schedule import next_slot
@@ -138,6 +140,20 @@ class TestSilenceHoldsAtOnce:
         assert "GetItem" not in world.calls
         run(world, 1, start=2)
         assert world.calls.count("GetItem") == 1
+
+    def test_role_that_may_not_read_the_item_does_not_stop_the_alert(self, world: World) -> None:
+        """As for seconds after an upgrade: the alert goes out as planned."""
+
+        def deny(params: dict[str, Any], **_: object) -> None:
+            if json.loads(params["body"])["TableName"] == "Targets":
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetItem")
+
+        world.put_target("a", **DOWN_AT_ONCE)
+        run(world, 1)
+        world.failing["a"] = ErrorCode.TIMED_OUT
+        world.watched_dynamodb.meta.events.register("before-call.dynamodb.GetItem", deny)
+        run(world, 1, start=1)
+        assert events(world) == [("a", "down")]
 
 
 class TestReleasedTogether:

@@ -208,9 +208,19 @@ class Committer:
     def _present_policy(self, target: Target) -> Policy:
         """The target's policy with the interventions that its item has now; not enabled if the item is gone.
 
-        One read for each alert, so that none is sent once `popwatch silence` has returned.
+        One read for each alert, so that none is decided once `popwatch silence` has returned. A role that may not read
+        it, as for seconds after an upgrade, must not stop the alert.
         """
-        item = self._store.read_target(target.target_id)
+        try:
+            item = self._store.read_target(target.target_id)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDeniedException":
+                raise
+            _log.exception(
+                "The role may not read the target again before its alert (dynamodb:GetItem on the Targets table).",
+                extra={"target_id": target.target_id},
+            )
+            return target.policy
         return with_interventions(target, item) if item else replace(target.policy, enabled=False)
 
     def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision | None]) -> Record:
