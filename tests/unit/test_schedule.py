@@ -19,6 +19,7 @@ from popwatch.decisions.schedule import (
     longest_time_to_alert,
     next_due,
     next_slot,
+    next_test_by,
     retest_at,
 )
 from popwatch.model.health import Health, State
@@ -45,6 +46,17 @@ def test_up_target_is_tested_once_per_delay(name: str, delay: int) -> None:
     """Over six hours an up target is due as often as its delay says, at most once a tick."""
     expected = min(6 * 60, 6 * 3600 // delay)
     assert abs(len(due_ticks(name, replace(POLICY, delay_up=delay), 6 * 60)) - expected) <= 1
+
+
+@given(st.text(min_size=1, max_size=40), st.integers(10, 7200))
+def test_next_test_of_an_up_target_is_not_later_than_its_alert_says(name: str, delay: int) -> None:
+    """A delay of 90 s ends at a tick, up to 120 s later; one below a minute is kept by a retest."""
+    policy = replace(POLICY, delay_up=delay)
+    promised = next_test_by(UP, policy, NOON)
+    due = retest_at(UP, policy, NOON, NOON + TICK) or due_ticks(name, policy, 122)[0]
+    assert due <= promised
+    failing = replace(UP, state=State.WARN, next_test_at=NOON + timedelta(seconds=delay))
+    assert next_test_by(failing, policy, NOON) == failing.next_test_at
 
 
 def test_slots_of_a_fleet_are_spread() -> None:

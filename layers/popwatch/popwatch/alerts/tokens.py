@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from popwatch.alerts.templates import TemplateError, fill
-from popwatch.decisions.judging import delay_seconds
+from popwatch.decisions.schedule import next_test_by
 from popwatch.model.health import Alert, AlertEvent, EndedOutage, Health, Judgement
 from popwatch.model.interventions import Acknowledgement
 from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
@@ -81,8 +81,7 @@ class AlertContext:
     @property
     def next_test_at(self) -> datetime:
         """When the target is tested again, at the latest."""
-        health = self.judgement.health
-        return health.next_test_at or self.now + timedelta(seconds=delay_seconds(health, self.target.policy))
+        return next_test_by(self.judgement.health, self.target.policy, self.now)
 
     @property
     def alert_id(self) -> str:

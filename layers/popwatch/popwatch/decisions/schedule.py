@@ -80,6 +80,17 @@ def longest_time_to_alert(policy: Policy, max_test_seconds: float) -> timedelta:
     return wait + TICK + timedelta(seconds=max_test_seconds)
 
 
+def next_test_by(health: Health, policy: Policy, tested: datetime) -> datetime:
+    """When a target that was just tested is tested again, at the latest: if it fails, at that time.
+
+    A target that passes is tested at the first tick after its slot, so a delay of a minute and more ends at a tick.
+    """
+    if health.next_test_at:
+        return health.next_test_at
+    delay = delay_seconds(health, policy)
+    return tested + (timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay))
+
+
 def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> bool:
     """Whether a test planned for `tick` comes so late that later ticks have taken its place."""
     return now >= tick + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
