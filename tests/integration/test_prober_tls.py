@@ -158,6 +158,9 @@ def test_the_earliest_certificate_of_all_addresses_counts(order: tuple[str, ...]
         outcome = probe(tested, Prober(resolver=Resolver(hosts=lambda: {"pop.example.net": order})))
     assert outcome.passed, outcome
     assert (outcome.certificate_expires, outcome.address) == (ends["127.0.0.1"], "127.0.0.1")
+    leaves = {it.address: it.expires for it in outcome.certificates if it.role is Role.LEAF}
+    assert leaves == ends
+    assert [it.address for it in outcome.certificates if it.role is Role.ROOT] == [""]
 
 
 def test_a_certificate_for_another_name(server: ScriptedServer) -> None:

@@ -176,8 +176,26 @@ class TestChains:
         watched, outcome = target(tls="implicit"), certified(PASSED, leaf, middle, root)
         judgement = judge(HEALTHY, outcome, watched.policy, START)
         text = " ".join(render(watched, HEALTHY, judgement, outcome, START).email.split())
-        assert 'The certificate and the root certificate "Own root" of Mail Berlin expires in 10 days.' in text
+        assert 'The certificate and the root certificate "Own root" of Mail Berlin expire in 10 days.' in text
         assert 'Expires too intermediate certificate "R11", 2026-12-05 03:00:00 UTC' in text
+
+    def test_what_expires_together_is_one_alert(self) -> None:
+        """Eight addresses with certificates of their own, issued within minutes: three alerts, not 24."""
+        chain = [replace(lasting(20 - number / 1440), address=f"192.0.2.{number}") for number in range(8)]
+        health, sent = UP, []
+        for hour in range(22 * 24):
+            judgement = judge(health, certified(PASSED, *chain), SHARES, START + hour * HOUR)
+            health = judgement.health
+            sent += [hour // 24] if judgement.alert else []
+        assert sent == [0, 9, 14]
+
+    def test_a_certificate_of_some_addresses_says_which(self) -> None:
+        """Where each address of a host is tested."""
+        found = replace(lasting(5), address="192.0.2.8")
+        watched, outcome = target(tls="implicit"), certified(PASSED, found, lasting(60))
+        message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
+        assert message.email.startswith("The certificate at 192.0.2.8 of Mail Berlin expires in 5 days.")
+        assert message.sms.endswith("(certificate at 192.0.2.8) expires in 5 days")
 
     @pytest.mark.parametrize(("left", "said"), [(20, "20 days left"), (1, "1 day left"), (-1, "expired")])
     def test_remark(self, left: int, said: str) -> None:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from popwatch.alerts.tokens import AlertContext
-from popwatch.decisions.early_warnings import DAY, HOUR, QUIET_SPANS, certificate_limits, reached_limit
+from popwatch.decisions.early_warnings import (
+    DAY,
+    HOUR,
+    QUIET_SPANS,
+    WARNINGS_AT_ONCE,
+    certificate_limits,
+    reached_limit,
+)
 from popwatch.model.health import AlertEvent, Health
 from popwatch.model.outcomes import Certificate, ErrorCode, Role
 from popwatch.model.text import counted, duration, milliseconds, truncate, utc
@@ -169,26 +176,26 @@ def _warned_of(context: AlertContext) -> Sequence[Certificate]:
 
 
 def _certificate_opening(context: AlertContext) -> str:
-    which = " and the ".join(map(str, _warned_of(context)))
-    return f"The {which} of {context.target.name} {expiry(context)}."
+    which, when = " and the ".join(map(str, _warned_of(context))), expiry(context)
+    if len(_warned_of(context)) > 1:
+        when = when.replace("expires", "expire").replace("has", "have")
+    return f"The {which} of {context.target.name} {when}."
 
 
 def _certificate_sms(context: AlertContext) -> str:
     first = _warned_of(context)[0]
-    return expiry(context) if first.role is Role.LEAF else f"({truncate(str(first), 50)}) {expiry(context)}"
+    usual = first.role is Role.LEAF and not first.address
+    return expiry(context) if usual else f"({truncate(str(first), 50)}) {expiry(context)}"
 
 
 def _certificate_times(context: AlertContext) -> Rows:
-    soon = (it for it in context.outcome.certificates if it not in _warned_of(context))
     days, zone = context.target.policy.certificate_warn_days, context.target.timezone
+    near = [it for it in context.outcome.certificates if reached_limit(it, days, context.now) is not None]
+    others = sorted((it for it in near if it not in _warned_of(context)), key=lambda it: it.expires)
     return [
         ("Subject", ", ".join(it.subject for it in _warned_of(context))),
         ("Expires", _utc_and_local(context.certificate_expires or context.now, zone)),
-        *(
-            ("Expires too", f"{it}, {_utc_and_local(it.expires, zone)}")
-            for it in soon
-            if reached_limit(it, days, context.now) is not None
-        ),
+        *(("Expires too", f"{it}, {_utc_and_local(it.expires, zone)}") for it in others[:WARNINGS_AT_ONCE]),
     ]
 
 

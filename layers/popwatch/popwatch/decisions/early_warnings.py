@@ -20,8 +20,11 @@ FIRST_WARNING = timedelta(days=21)
 WARNINGS_PER_DAY = 3
 """The most warnings of a target's certificates in 24 hours: a server may show another certificate at each test."""
 
-WARNINGS_KEPT = 6
-"""Warnings that are remembered of a target: of two certificates in turn, and those of the last 24 hours."""
+WARNINGS_AT_ONCE = 8
+"""Certificates that one alert is about: of the addresses of a host, each may have its own."""
+
+WARNINGS_KEPT = WARNINGS_PER_DAY * WARNINGS_AT_ONCE
+"""Certificates and limits that are remembered of a target: at least those of the last 24 hours."""
 
 CertificateWarnings = tuple[CertificateWarning, ...]
 
@@ -66,28 +69,27 @@ def near_certificate(chain: Sequence[Certificate], days: Sequence[int] | None, n
     return min(near, key=lambda it: it.expires, default=None)
 
 
-def due_warning(
+def due_warnings(
     chain: Sequence[Certificate], sent: CertificateWarnings, days: Sequence[int] | None, now: datetime
-) -> CertificateWarning | None:
-    """The warning to send now after those that were `sent`: one for each certificate and limit.
+) -> CertificateWarnings:
+    """What to warn of now after what was `sent`: each certificate once at each limit, the first that is due first.
 
-    Whatever a server shows, `WARNINGS_PER_DAY` is the most in 24 hours; what is due beyond that is sent later.
+    One alert is about all of them. Whatever a server shows, `WARNINGS_PER_DAY` alerts are the
+    most in 24 hours; what is due beyond that is sent later.
     """
-    if sum(warning.at > now - DAY for warning in sent) >= WARNINGS_PER_DAY:
-        return None
-    for certificate in sorted(chain, key=lambda it: it.expires):
-        within = reached_limit(certificate, days, now)
-        if within is not None and not any(
-            warning.expires == certificate.expires and warning.within <= within for warning in sent
-        ):
-            return CertificateWarning(certificate.expires, within, now)
-    return None
+    if len({warning.at for warning in sent if warning.at > now - DAY}) >= WARNINGS_PER_DAY:
+        return ()
+    near = {it.expires: within for it in chain if (within := reached_limit(it, days, now)) is not None}
+    known = {(old.expires, limit) for old in sent for limit in near.values() if old.within <= limit}
+    due = [expires for expires in sorted(near) if (expires, near[expires]) not in known]
+    return tuple(CertificateWarning(expires, near[expires], now) for expires in due[:WARNINGS_AT_ONCE])
 
 
-def with_warning(sent: CertificateWarnings, warning: CertificateWarning) -> CertificateWarnings:
-    """The warnings to remember: not those that this one has replaced, except of the last 24 hours, which count."""
-    kept = (old for old in sent if old.expires != warning.expires or old.at > warning.at - DAY)
-    return (*kept, warning)[-WARNINGS_KEPT:]
+def with_warnings(sent: CertificateWarnings, warnings: CertificateWarnings) -> CertificateWarnings:
+    """What to remember: not what these have replaced, except of the last 24 hours, which counts."""
+    replaced, now = {warning.expires for warning in warnings}, warnings[0].at
+    kept = (old for old in sent if old.expires not in replaced or old.at > now - DAY)
+    return (*kept, *warnings)[-WARNINGS_KEPT:]
 
 
 def earlier_warning(

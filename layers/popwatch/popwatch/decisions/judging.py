@@ -21,12 +21,12 @@ from typing import assert_never
 from popwatch.decisions.early_warnings import (
     DAY,
     are_too_many,
-    due_warning,
+    due_warnings,
     earlier_warning,
     is_steady,
     near_certificate,
     with_change,
-    with_warning,
+    with_warnings,
 )
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, EndedOutage, Health, Judgement, State, Transition
 from popwatch.model.outcomes import Outcome
@@ -246,14 +246,14 @@ def _report_certificate(
     """One warning for each limit and each certificate of the chain that was verified."""
     if after.certificate_near is None:
         return None
-    warning = due_warning(outcome.certificates, after.certificate_warnings, policy.certificate_warn_days, now)
-    if warning is None:
+    warnings = due_warnings(outcome.certificates, after.certificate_warnings, policy.certificate_warn_days, now)
+    if not warnings:
         return None
     after = replace(
         after,
-        certificate_warned=warning.within // DAY,
-        certificate_warned_of=warning.expires,
-        certificate_warnings=with_warning(after.certificate_warnings, warning),
+        certificate_warned=warnings[0].within // DAY,
+        certificate_warned_of=warnings[0].expires,
+        certificate_warnings=with_warnings(after.certificate_warnings, warnings),
     )
     return after, AlertEvent.CERTIFICATE
 

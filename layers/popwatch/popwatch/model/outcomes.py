@@ -75,12 +75,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that a test relied on. `subject` is cleaned and cut; `lifetime` is all the time it is valid."""
+    """A certificate that a test relied on. `subject` is cleaned and cut; `lifetime` is all the time it is valid.
+
+    `address` says which addresses show it, if only some of a host's do.
+    """
 
     role: Role
     subject: str
     expires: datetime
     lifetime: timedelta
+    address: str = ""
 
     @property
     def begins(self) -> datetime:
@@ -88,8 +92,9 @@ class Certificate:
         return self.expires - self.lifetime
 
     def __str__(self) -> str:
+        at = f" at {self.address}" if self.address else ""
         named = f' "{self.subject}"' if self.subject else ""
-        return "certificate" if self.role is Role.LEAF else f"{self.role} certificate{named}"
+        return f"certificate{at}" if self.role is Role.LEAF else f"{self.role} certificate{named}{at}"
 
 
 @dataclass(frozen=True, slots=True)

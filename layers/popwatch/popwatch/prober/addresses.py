@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 
-from popwatch.model.outcomes import DETAIL_SHOWN, Outcome, Phase
+from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, Outcome, Phase
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 
@@ -75,8 +75,8 @@ class AddressGroup:
 def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
     """One outcome for all addresses: passed if one of them passed; the failed ones are named in it.
 
-    Of those that passed, the one whose certificate expires first stands for all, else the first that arrived; of those
-    that failed, the one that got furthest: it shows most of what is wrong.
+    Of those that passed, the one whose certificate expires first stands for all, with the certificates of all, else
+    the first that arrived; of those that failed, the one that got furthest: it shows most of what is wrong.
     """
     if len(outcomes) == 1 and not outcomes[0].failed_addresses:
         return outcomes[0]
@@ -89,11 +89,30 @@ def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
     passed = [outcome for outcome in outcomes if outcome.passed]
     if passed:
         first = min(passed, key=lambda it: it.certificate_expires or _NEVER)
-        return replace(first, failed_addresses=named) if every else replace(first, passed_over=named)
+        if not every:
+            return replace(first, passed_over=named)
+        return replace(first, failed_addresses=named, certificates=_certificates(passed))
     furthest = max(outcomes, key=lambda it: list(Phase).index(it.phase))
     if len(named) < 2:
         return furthest
     return replace(furthest, failed_addresses=named, detail=_all_fail(named, furthest.untested_addresses))
+
+
+def _certificates(passed: Sequence[Outcome]) -> tuple[Certificate, ...]:
+    """Those of all addresses, each once; one that only some addresses show says which."""
+    shown: dict[Certificate, list[str]] = {}
+    for outcome in passed:
+        for certificate in outcome.certificates:
+            shown.setdefault(certificate, []).append(outcome.address)
+    return tuple(
+        certificate if len(addresses) == len(passed) else replace(certificate, address=_some(sorted(addresses)))
+        for certificate, addresses in shown.items()
+    )
+
+
+def _some(addresses: Sequence[str]) -> str:
+    rest = f" and {len(addresses) - 2} more" if len(addresses) > 2 else ""
+    return f"{', '.join(addresses[:2])}{rest}"
 
 
 def _as_failure(outcome: Outcome) -> tuple[str, ...]:
