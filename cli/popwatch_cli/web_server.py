@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.web.http import LARGEST_BODY, Request, Response, cookies_of, query_of
+from popwatch.web.http import LARGEST_BODY, Request, Response, cookies_of, is_cross_site, query_of
 from popwatch.web.site import Site
 from popwatch_cli.errors import UserError, user_message
 
@@ -25,6 +25,10 @@ NOT_UNDERSTOOD = Response(400, b"The request is not valid.\n")
 
 WRONG_HOST = Response(421, b"This page is at 127.0.0.1 and localhost only.\n")
 """Against DNS rebinding: a name of another web site that resolves to 127.0.0.1."""
+
+
+CROSS_SITE = Response(403, b"Another web site asked for this page. Open its address yourself.\n")
+"""Nothing that a page of the internet makes this machine's browser ask for is answered."""
 
 
 class SiteServer(ThreadingHTTPServer):
@@ -98,6 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if host not in ("127.0.0.1", "localhost"):
             self._send(WRONG_HOST.finished(request))
+        elif is_cross_site(request.headers):
+            self._send(CROSS_SITE.finished(request))
         else:
             self._send(_answer(self.server.site, request))
 

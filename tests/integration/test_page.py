@@ -44,6 +44,30 @@ def test_the_server_answers_its_own_name_only(world: World) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://{host}"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_other_sites_are_refused(world: World, headers: dict[str, str], status: int) -> None:
+    """A page of the internet cannot make the browser ask for anything here: neither the page, its files nor the API."""
+    put_fleet(world, 1)
+    with page_of(world) as address:
+        sent = {name: value.format(host=urlsplit(address).netloc) for name, value in headers.items()}
+        for path in ("", "page.css", "api/status", "metrics"):
+            found, _, body = ask(address, f"/{path}", "GET", **sent)
+            assert found == status, path
+            assert (b"Another web site" in body) == (status == 403)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status"),
     [
         ("GET", "/", 200),

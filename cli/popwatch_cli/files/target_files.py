@@ -12,6 +12,12 @@ from popwatch_cli.files.entries import FileEntry, FileError, load_json
 LARGEST_FILE = 64 * 1024 * 1024
 """Bytes; 100,000 targets with all their fields take less."""
 
+MOST_SEPARATORS = 3_000_000
+"""In CSV and JSON lines: values are at most as many, and each takes some hundred bytes of memory once it is read."""
+
+LONGEST_LINE = 3_000_000
+"""Characters of a line of JSON: an item of 400 KB, all of it escaped, takes less."""
+
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
 
@@ -33,10 +39,11 @@ def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8 with or without a byte order mark. Raises FileError."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        with path.open("rb") as file:  # a pipe or a device has no size, so no more than the limit is read
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
             raise FileError([f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: split it."])
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return file.read()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
     except UnicodeDecodeError:
@@ -75,6 +82,8 @@ def parse_lines(text: Iterable[str]) -> Iterator[FileEntry]:
 
 
 def _parse_line(number: int, line: str) -> FileEntry:
+    if len(line) > LONGEST_LINE:
+        raise FileError([f"Line {number} is longer than {LONGEST_LINE:,} characters: no target is so large."])
     try:
         fields = load_json(line)
     except (ValueError, RecursionError) as error:
@@ -98,10 +107,18 @@ def _parse(file_format: str, text: str) -> list[FileEntry]:
 
             return read_yaml(text)
         case "csv":
+            _check_separators(text, ",;\n")
             return read_csv(text)
         case _:
+            _check_separators(text, ",[{")
             # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
             return list(parse_lines(io.StringIO(text)))
+
+
+def _check_separators(text: str, separators: str) -> None:
+    """Raise FileError if a file may have so many values that they would fill the memory."""
+    if sum(map(text.count, separators)) > MOST_SEPARATORS:
+        raise FileError([f"The file has more than {MOST_SEPARATORS:,} values: split it."])
 
 
 def _serialize(file_format: str, items: list[dict[str, Any]]) -> str:

@@ -14,6 +14,13 @@ import yaml
 
 from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, to_number
 
+MOST_VALUES = 200_000
+"""Values of a file that is read as a whole. Parsing takes some 50 microseconds and a kilobyte for each."""
+
+MOST_VALUES_OF_TARGET = 10_000
+MOST_VALUES_OF_TARGETS = 1_500_000
+"""Values of one target, and of a whole file of targets, which are read one after another."""
+
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 
@@ -21,8 +28,7 @@ _FLOAT = "tag:yaml.org,2002:float"
 def read_yaml(text: str) -> list[FileEntry]:
     """The entries of a list of targets, or of a map of ids to their fields. Raises FileError."""
     with _yaml_errors():
-        loader = _Loader(text)
-        return _entries(loader, loader.get_single_node())
+        return list(_entries(_Loader(text)))
 
 
 class Block(dict[str, Any]):
@@ -41,6 +47,7 @@ def read_blocks(text: str) -> Any:
     """A YAML file as lists, values and, for its maps, blocks. Raises FileError."""
     with _yaml_errors():
         loader = _Loader(text)
+        loader.allow(MOST_VALUES)
         return _plain(loader, loader.get_single_node())
 
 
@@ -84,9 +91,20 @@ class _Loader(yaml.SafeLoader):
     # without PyYAML's own resolvers; those of YAML 1.2 are added below
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._allowed = 0
+
+    def allow(self, values: int) -> None:
+        """Allow so many values from here on; with them there must not be more than `MOST_VALUES_OF_TARGETS`."""
+        self._allowed = min(self._values + values, MOST_VALUES_OF_TARGETS)
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases and tags while the file is parsed, before anything is expanded or constructed."""
+        """Refuse aliases, tags and too many values while the file is parsed, before anything is constructed."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
+        self._values += 1
+        if self._values > self._allowed:
+            raise _refusal("there are too many values from here on; split the file", event)
         if isinstance(event, yaml.AliasEvent):
             raise _refusal("aliases (*name) are not accepted; write the value again", event)
         if event.tag is not None:
@@ -112,16 +130,37 @@ _Loader.add_constructor(_INT, _Loader.construct_number)
 _Loader.add_constructor(_FLOAT, _Loader.construct_number)
 
 
-def _entries(loader: _Loader, root: Any) -> list[FileEntry]:
-    match root:
-        case None:
-            return []
-        case yaml.SequenceNode():
-            return [_entry(loader, node, node.start_mark.line + 1) for node in root.value]
-        case yaml.MappingNode():
-            return [_named_entry(loader, key, node) for key, node in root.value]
-        case _:
-            raise FileError(["The file is not a list of targets: write one `- target_id: ...` for each."])
+def _entries(loader: Any) -> Iterator[FileEntry]:
+    """The entries of a file, each composed and constructed alone: all nodes together would take gigabytes."""
+    loader.get_event()  # the stream begins
+    if loader.check_event(yaml.StreamEndEvent):
+        return
+    loader.get_event()  # the document begins
+    loader.allow(MOST_VALUES_OF_TARGET)
+    event = loader.peek_event()
+    if isinstance(event, yaml.CollectionStartEvent) and event.tag is None:
+        yield from _entries_of(loader, loader.get_event())
+    else:
+        loader.compose_node(None, None)
+        raise FileError(["The file is not a list of targets: write one `- target_id: ...` for each."])
+    loader.get_event()  # the document ends
+    if not loader.check_event(yaml.StreamEndEvent):
+        raise _refusal("there is more than one document in the file", loader.get_event())
+
+
+def _entries_of(loader: Any, begin: Any) -> Iterator[FileEntry]:
+    """The entries of the list or map that an event has begun."""
+    loader.anchors = {}
+    end = yaml.SequenceEndEvent if isinstance(begin, yaml.SequenceStartEvent) else yaml.MappingEndEvent
+    while not loader.check_event(end):
+        loader.allow(MOST_VALUES_OF_TARGET)
+        node = loader.compose_node(None, None)
+        if end is yaml.SequenceEndEvent:
+            yield _entry(loader, node, node.start_mark.line + 1)
+        else:
+            yield _named_entry(loader, node, loader.compose_node(None, None))
+        loader.anchors = {}
+    loader.get_event()
 
 
 def _named_entry(loader: _Loader, key: Any, node: Any) -> FileEntry:

@@ -24,17 +24,42 @@ DELAYS = (10, 86_400)
 TEST_SECONDS = (1, 60)
 
 
+MOST_NOTES = 200_000
+
+MOST_STEPS = 30_000_000
+"""Names, characters of commands, and inherited directives, each of which counts `DIRECTIVE`, that a file expands to."""
+
+DIRECTIVE = 16
+"""Steps of an inherited directive, which takes some 170 bytes of memory; so two million of them are too many."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What reading a file may cost: a short file can expand to gigabytes by what it repeats."""
+
+    left: int = MOST_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Raise FileError if there have been too many steps."""
+        self.left -= steps
+        if self.left < 0:
+            raise FileError(["The file expands to too much: its templates, groups or macros repeat what is long."])
+
+
 @dataclass(slots=True)
 class Notes:
-    """Sentences on what was not imported, or was changed, each with the lines that it is about."""
+    """Sentences on what was not imported, or was changed, each with the lines that it is about.
 
-    _lines: dict[str, list[int]] = field(default_factory=dict)
+    Raises FileError for more than `MOST_NOTES`.
+    """
+
+    _lines: dict[str, dict[int, None]] = field(default_factory=dict)
+    _budget: Budget = field(default_factory=lambda: Budget(MOST_NOTES))
 
     def add(self, line: int, sentence: str) -> None:
         """Note a sentence for a line; the same sentence for many lines is shown once, with all of them."""
-        lines = self._lines.setdefault(sentence, [])
-        if line not in lines:
-            lines.append(line)
+        self._budget.spend(1)
+        self._lines.setdefault(sentence, {})[line] = None
 
     def __iter__(self) -> Iterator[str]:
         """The sentences in the order of their first lines."""

@@ -17,6 +17,7 @@ from popwatch_cli.importers.conversion import (
     MOST_TARGETS,
     POP3_PORTS,
     TEST_SECONDS,
+    Budget,
     Imported,
     Notes,
     bounded,
@@ -70,22 +71,25 @@ NOTIFIES_OF_RECOVERY = {"r", "all", "recovery"}
 ALWAYS = "24x7"
 """The time period, defined in Nagios's sample configuration, that needs no equivalent."""
 
+LONGEST_COMMAND = 10_000
+"""Characters that the macros of a command line may add to it."""
+
 _MACRO = re.compile(r"\$(\w+)\$")
 
 
 def read_nagios(text: str) -> Imported:
     """The POP3 services of Nagios's object configuration. Raises FileError."""
-    objects = read_objects(text)
-    return Services(objects).imported()
+    budget = Budget()
+    return Services(read_objects(text, budget), budget).imported()
 
 
 class Services:
     """The services of a file, each of which becomes a target for each of its hosts."""
 
-    def __init__(self, objects: Sequence[Definition]) -> None:
-        self._objects = objects
+    def __init__(self, objects: Sequence[Definition], budget: Budget) -> None:
+        self._objects, self._budget = objects, budget
         self._hosts = {host.values["host_name"]: host for host in self._of("host") if "host_name" in host.values}
-        self._groups = members(self._of("hostgroup"), self._of("host"))
+        self._groups = members(self._of("hostgroup"), self._of("host"), budget)
         self._commands = USUAL_COMMANDS | {
             command.values["command_name"]: command.values.get("command_line", "")
             for command in self._of("command")
@@ -114,14 +118,16 @@ class Services:
             if host is None:
                 self._notes.add(service.line_of("host_name"), f"There is no host {shown(name)} in this file.")
                 continue
+            self._budget.spend(len(service.values) + len(host.values))
             test = self._test(service, host)
             if test is not None:
                 yield self._entry(service, host, test)
 
     def _hosts_of(self, service: Definition) -> list[str]:
         """The names of a service's hosts. In lists of hosts `*` means all hosts, and `!` excludes a host or a group."""
-        names = service.names("host_name")
-        for group in service.names("hostgroup_name"):
+        names = list(dict.fromkeys(service.names("host_name")))
+        for group in dict.fromkeys(service.names("hostgroup_name")):
+            self._budget.spend(len(self._groups.get(group.removeprefix("!"), ())) + 1)
             if group.startswith("!"):
                 names += [f"!{name}" for name in self._groups.get(group[1:], [])]
             elif group in self._groups:
@@ -129,6 +135,7 @@ class Services:
             else:
                 sentence = f"There is no host group {shown(group)} in this file."
                 self._notes.add(service.line_of("hostgroup_name"), sentence)
+        self._budget.spend(len(names))
         excluded = {name[1:] for name in names if name.startswith("!")}
         included = [*self._hosts, *names] if "*" in names else names
         return [
@@ -143,7 +150,9 @@ class Services:
         name, *arguments = re.split(r"(?<!\\)!", written)  # a backslash escapes Nagios's separator
         command = self._commands.get(name.strip())
         try:
-            words = shlex.split(_with_values(command or name, _macros(service, host, arguments)))
+            line_of_words = _with_values(command or name, _macros(service, host, arguments))
+            self._budget.spend(len(line_of_words))
+            words = shlex.split(line_of_words)
             plugin = words[0].rpartition("/")[2] if words else ""
             if plugin not in PLUGINS:
                 self._notes.add(
@@ -282,7 +291,13 @@ def _macros(service: Definition, host: Definition, arguments: Sequence[str]) -> 
 
 
 def _with_values(command: str, values: Mapping[str, str]) -> str:
-    """A command line with its macros replaced; unknown ones, such as `$USER1$` and missing arguments, by nothing."""
+    """A command line with its macros replaced; unknown ones, such as `$USER1$` and missing arguments, by nothing.
+
+    Raises ValueError for one that would be too long.
+    """
+    found = [values.get(name.upper(), "") for name in _MACRO.findall(command)]
+    if sum(map(len, found)) > LONGEST_COMMAND:
+        raise ValueError("its macros make it too long")
     return _MACRO.sub(lambda macro: values.get(macro[1].upper(), ""), command)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from popwatch_cli.files.entries import FileError
+from popwatch_cli.importers.conversion import DIRECTIVE, Budget
 from popwatch_cli.target_items import shown
 
 _DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*")
@@ -49,10 +50,10 @@ class Definition:
         return self.values.get("register", "1") != "0"
 
 
-def read_objects(text: str) -> list[Definition]:
+def read_objects(text: str, budget: Budget) -> list[Definition]:
     """All registered objects of a file, with the directives of their templates. Raises FileError."""
     definitions = _definitions(text)
-    templates = Templates(definitions)
+    templates = Templates(definitions, budget)
     return [_finished(templates.resolve(definition)) for definition in definitions if definition.is_registered]
 
 
@@ -62,7 +63,8 @@ class Templates:
     Each is resolved once: else templates that use the next one twice, 20 levels deep, would take 2 to the 20th steps.
     """
 
-    def __init__(self, definitions: Iterable[Definition]) -> None:
+    def __init__(self, definitions: Iterable[Definition], budget: Budget) -> None:
+        self._budget = budget
         self._named = {(found.kind, found.values["name"]): found for found in definitions if "name" in found.values}
         self._resolved: dict[tuple[str, str], Definition] = {}
 
@@ -71,10 +73,13 @@ class Templates:
         if depth > DEEPEST:
             raise FileError([f"Line {definition.line}: its templates use each other in a cycle."])
         values, lines = dict(definition.values), dict(definition.lines)
-        for name in definition.names("use"):
+        for name in dict.fromkeys(definition.names("use")):
             parent = self._template(definition, name, depth)
+            self._budget.spend(DIRECTIVE * len(parent.values))
             for directive in parent.values.keys() - NOT_INHERITED:
                 value = _joined(values.get(directive), parent.values[directive])
+                if directive in definition.values:
+                    self._budget.spend(len(value) // 8)
                 if len(value) > LONGEST_VALUE:
                     raise FileError([f"Line {definition.line}: with its templates, `{shown(directive)}` is too long."])
                 values[directive] = value
@@ -135,12 +140,15 @@ def _joined(own: str | None, inherited: str) -> str:
     return f"{inherited.rstrip(',')},{own[1:]}" if own.startswith("+") else own
 
 
-def members(groups: Iterable[Definition], hosts: Iterable[Definition]) -> dict[str, list[str]]:
+def members(groups: Iterable[Definition], hosts: Iterable[Definition], budget: Budget) -> dict[str, list[str]]:
     """The hosts of each host group: groups list their members, and hosts list their groups."""
-    found = {
-        group.values["hostgroup_name"]: group.names("members") for group in groups if "hostgroup_name" in group.values
-    }
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        if "hostgroup_name" in group.values:
+            found[group.values["hostgroup_name"]] = list(dict.fromkeys(group.names("members")))
+            budget.spend(len(group.values.get("members", "")))
     for host in hosts:
-        for name in host.names("hostgroups") if "host_name" in host.values else ():
+        budget.spend(len(host.values.get("hostgroups", "")))
+        for name in dict.fromkeys(host.names("hostgroups")) if "host_name" in host.values else ():
             found.setdefault(name, []).append(host.values["host_name"])
     return found

@@ -80,6 +80,19 @@ class Response:
         return compressed.with_headers({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
 
 
+def is_cross_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that another site than the request's own has made it; names are in lower case.
+
+    By `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header), which a page cannot set, and by
+    `Origin`, which older browsers send with what is not a plain link or image. Programs send neither.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    own = {f"{scheme}://{headers.get('host', '')}".lower() for scheme in ("http", "https")}
+    return origin is not None and origin.lower() not in own
+
+
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether a header `Accept-Encoding` (RFC 9110 section 12.5.3) names gzip, with a weight other than 0."""
     for part in accept_encoding.lower().split(","):
