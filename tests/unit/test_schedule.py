@@ -86,6 +86,44 @@ def test_failing_target_is_due_at_its_next_test(next_test: int, due: int | None)
     assert next_due("t", health, POLICY, tested=None, after=NOON - TICK, tick=NOON) == expected
 
 
+@pytest.mark.parametrize(
+    ("delay", "tested", "due"),
+    [
+        (50, -60, 40),  # the retest of -10 s is in flight: what follows it comes 50 s later
+        (50, -70, 30),
+        (45, -90, 0),  # and that of -45 s
+        (45, -100, 35),
+        (30, -60, 0),
+        (59, -60, 58),
+        (50, -300, 0),  # a retest of 250 s ago has been lost
+        (60, -90, 0),  # no retest: left to this tick
+        (300, -400, 0),
+    ],
+)
+def test_a_tick_plans_what_follows_a_retest_in_flight(delay: int, tested: int, due: int) -> None:
+    """A test at the tick itself would be the second within the delay, and not count."""
+    policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
+    at = NOON + timedelta(seconds=tested)
+    planned = next_due("t", health, policy, tested=at, after=NOON - TICK, tick=NOON)
+    assert planned == NOON + timedelta(seconds=due)
+
+
+@given(st.integers(10, 59), st.integers(1, 119), st.integers(0, 59))
+def test_the_chain_goes_on_from_either_end(delay: int, tested: int, at: int) -> None:
+    """What a tick plans beside a retest in flight is due once that has been judged, and if it never is."""
+    policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
+    before = NOON - timedelta(seconds=tested)
+    planned = next_due("t", health, policy, tested=before, after=NOON - TICK, tick=NOON)
+    if planned is None:
+        return
+    retests = [before + timedelta(seconds=delay * number) for number in range(1, 13)]
+    assert planned in retests
+    assert NOON <= planned < NOON + TICK
+    for judged in (before, *(retest for retest in retests if retest < planned)):
+        assert is_due("t", health, policy, judged, planned)
+    assert not is_due("t", health, policy, NOON + timedelta(seconds=at), NOON)
+
+
 def test_shortened_delay_takes_effect_at_once() -> None:
     """A lost target whose user shortens the delay need not wait for the old one."""
     health = Health(State.LOST, failures=9, next_test_at=NOON + timedelta(days=1))
@@ -186,6 +224,11 @@ def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
 def test_longest_notice(policy: Policy, seconds: int) -> None:
     """The delay while up, those in warn, a tick that comes late in its minute, and the last test's deadline."""
     assert longest_time_to_alert(policy, 10) == timedelta(seconds=seconds)
+
+
+def test_a_retest_waits_for_the_end_of_the_test_before_it() -> None:
+    """With a deadline above the delay, a silent server is tested as often as the deadline allows."""
+    assert longest_time_to_alert(Policy(delay_warn=20), 45) == timedelta(seconds=60 + 2 * 45 + 60 + 45)
 
 
 def test_update_of_popwatch_moves_nothing() -> None:

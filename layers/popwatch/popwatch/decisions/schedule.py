@@ -12,7 +12,7 @@ from hashlib import blake2b
 from math import ceil
 
 from popwatch.decisions.judging import delay_seconds
-from popwatch.model.health import Health, State
+from popwatch.model.health import FAILING, Health, State
 from popwatch.model.targets import Policy
 
 TICK = timedelta(seconds=60)
@@ -20,6 +20,9 @@ TICK = timedelta(seconds=60)
 
 STOPPED_AFTER = timedelta(minutes=5)
 """A last sweep older than this means that popwatch itself has stopped."""
+
+IN_FLIGHT = timedelta(minutes=3)
+"""After this time a retest has ended: it began a minute late, took the longest deadline, and was committed."""
 
 LARGEST_BATCH = 800
 """Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
@@ -42,8 +45,8 @@ def next_due(
         case State.UP | State.MAINTENANCE:
             return tick if next_slot(target_id, policy.delay_up, after) <= tick else None
         case _:
-            planned = _planned(health, policy, tested) or tick
-            return max(planned, tick) if planned < tick + TICK else None
+            planned = _not_before(tick, _planned(health, policy, tested) or tick, delay_seconds(health, policy))
+            return planned if planned < tick + TICK else None
 
 
 def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
@@ -55,8 +58,10 @@ def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
 
 def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | None, tick: datetime) -> bool:
     """Whether a test planned for `tick` may still be judged on a health that another sweep has changed since."""
-    if tested is not None and tested >= tick:
+    if not policy.enabled or (tested is not None and tested >= tick):
         return False
+    if health.state in FAILING:
+        return (_planned(health, policy, tested) or tick) <= tick
     return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
 
 
@@ -75,6 +80,7 @@ def longest_time_to_alert(policy: Policy, max_test_seconds: float) -> timedelta:
     """
     short = policy.delay_warn < TICK.total_seconds()
     between_failures = timedelta(seconds=policy.delay_warn) if short else _whole_ticks(policy.delay_warn)
+    between_failures = max(between_failures, timedelta(seconds=max_test_seconds))
     failures = max(policy.failures_per_alert, 2 if policy.depends_on else 1)
     wait = _whole_ticks(policy.delay_up) + (failures - 1) * between_failures
     return wait + TICK + timedelta(seconds=max_test_seconds)
@@ -124,6 +130,19 @@ def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
         total += size
     if begin < end:
         yield slice(begin, end)
+
+
+def _not_before(tick: datetime, planned: datetime, delay: int) -> datetime:
+    """The time of a failing target's test for the plan of `tick`, if it was planned for `planned`.
+
+    A test of a short delay that was planned for before the tick is a retest in flight: a silent server takes a test's
+    whole deadline. So the tick plans the one that follows it; a test at the tick would come too early to count, and
+    the chain of tests would end. One that was planned for longer ago than a retest may take has been lost.
+    """
+    if planned >= tick or delay >= TICK.total_seconds() or tick - planned > IN_FLIGHT:
+        return max(planned, tick)
+    step = timedelta(seconds=delay)
+    return planned + ceil((tick - planned) / step) * step
 
 
 def _whole_ticks(delay: int) -> timedelta:

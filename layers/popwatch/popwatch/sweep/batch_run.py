@@ -218,7 +218,7 @@ class BatchTester:
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         same = test.record.tested_as == as_tested(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):
-            self._plan_retest(test, replace(test.record, health=judgement.health))
+            self._plan_retest(test, replace(test.record, health=judgement.health), tick)
         else:
             commit = pool.submit(self._committer.commit, test, outcome, judgement, tick, self._last_good)
             self._commits[commit] = test
@@ -234,11 +234,13 @@ class BatchTester:
                 _log.error("An outcome could not be committed.", extra=_log_fields(test, error))
                 self._uncommitted.append(test)
             else:
-                if record.tick == self._batch.tick:  # else a later tick judged this target and planned its next test
-                    self._plan_retest(test, record)
+                # Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one
+                # was, and this one came too soon after it to count, its batch has left the next to this tick.
+                if record.tick is not None and record.tick <= self._batch.tick:
+                    self._plan_retest(test, record, record.tick)
 
-    def _plan_retest(self, test: PlannedTest, record: Record) -> None:
-        due = retest_at(record.health, test.target.policy, self._batch.tick, self._batch.next_tick)
+    def _plan_retest(self, test: PlannedTest, record: Record, tested: datetime) -> None:
+        due = retest_at(record.health, test.target.policy, tested, self._batch.next_tick)
         if due:
             self._retests[due].append(replace(test, record=record))
 

@@ -1,0 +1,135 @@
+"""Tests that take long, in simulated time: a sweep falls while a retest is in flight, and neither is lost."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from popwatch.decisions.batches import from_message
+from popwatch.decisions.schedule import longest_time_to_alert
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import PublishedAlert
+from popwatch.model.targets import Target, parse_target
+from tests.chaos.engine import Engine, Killed
+from tests.integration.world import NOON, World
+
+START_SECONDS = 1
+"""From a message's time until its invocation begins."""
+
+
+class AtOnce(Executor):
+    """Commits where it is called: the time of a commit is not what these tests are about."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class SlowWorld(World):
+    """A world whose invocations overlap. From `fails_at` on the server is silent, and each test takes its deadline."""
+
+    def __init__(self, fails_at: float) -> None:
+        self.engine, self.fails_at = Engine(), fails_at
+        self.failed: list[datetime] = []
+        super().__init__(endpoint=None, threads=AtOnce)
+
+    @property
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.engine.now)
+
+    @now.setter
+    def now(self, _: datetime) -> None:
+        """Only the engine moves the clock."""
+
+    def outcome(self, target: Target) -> Outcome:
+        began = self.now
+        if self.engine.now < self.fails_at:
+            return Outcome(began, Phase.QUIT, rtt_ms=12.5)
+        self.engine.sleep(target.max_test_seconds)
+        self.failed.append(self.now)
+        return Outcome(began, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting", "It said nothing.")
+
+    def run(self, until: float, tick_second: int) -> None:
+        """Ticks that come at a second of their minute, and messages a second after their time."""
+        for minute in range(int(until / 60) + 1):
+            tick = NOON + timedelta(minutes=minute)
+            self.engine.at(minute * 60 + tick_second, partial(self._begin, partial(self._do_tick, tick)))
+        for second in range(int(until)):
+            self.engine.at(second + 0.5, self._receive_due)
+        self.engine.run(until)
+        self.engine.close()
+
+    def _do_tick(self, tick: datetime) -> None:
+        self.sweep().run_tick(tick)
+
+    def _begin(self, invocation: Callable[[], object]) -> None:
+        def run() -> None:
+            with suppress(Killed):  # the end of the simulation
+                invocation()
+
+        self.engine.spawn(run)
+
+    def _receive_due(self) -> None:
+        before = self.now - timedelta(seconds=START_SECONDS)
+        for message in [message for message in self.queue if message[0] <= before]:
+            self.queue.remove(message)
+            self._begin(partial(self.do, from_message(message[1])))
+
+    def first_alert_at(self) -> datetime:
+        return min(
+            event.what.sent_at for event in self.store.read_events("t") if isinstance(event.what, PublishedAlert)
+        )
+
+
+@contextmanager
+def silent_server(fails_at: float, until: float, tick_second: int = 0, **fields: Any) -> Iterator[SlowWorld]:
+    """What happens with a target whose server falls silent."""
+    with mock_aws():
+        world = SlowWorld(fails_at)
+        world.put_target("t", name="t", **fields)
+        world.run(until, tick_second)
+        yield world
+
+
+@pytest.mark.parametrize(("delay", "deadline"), [(50, 48), (45, 45), (31, 30), (59, 59), (30, 25)])
+def test_every_failed_test_counts(delay: int, deadline: int) -> None:
+    """A silent server on a short delay, its deadline near it: what was tested is what is counted, and in time."""
+    fields = {"delay_warn": delay, "delay_down": delay, "delay_lost": delay}
+    fields |= {"max_test_seconds": deadline, "failures_per_alert": 5}
+    target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
+    longest = longest_time_to_alert(target.policy, target.max_test_seconds)
+    with silent_server(fails_at=61, until=900, **fields) as world:
+        alerted, record = world.first_alert_at(), world.store.read_records()[1]["t"]
+    assert alerted - (NOON + timedelta(seconds=61)) <= longest
+    assert record.health.failures == len(world.failed)
+    expected = (900 - 120 - deadline) // (delay + START_SECONDS + 0.5)
+    assert record.health.failures >= expected
+
+
+POLICIES = st.fixed_dictionaries(
+    {
+        "delay_up": st.integers(10, 120),
+        "delay_warn": st.integers(10, 120),
+        "max_test_seconds": st.integers(1, 60),
+        "failures_per_alert": st.integers(1, 5),
+    }
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+@given(POLICIES, st.integers(60, 180), st.integers(0, 3))
+def test_the_first_alert_comes_in_time(fields: dict[str, Any], fails_at: int, tick_second: int) -> None:
+    """Whatever the delays, the deadline, and the second at which the server falls silent."""
+    target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
+    longest = longest_time_to_alert(target.policy, target.max_test_seconds)
+    until = fails_at + longest.total_seconds() + 120
+    with silent_server(fails_at, until, tick_second, **fields) as world:
+        assert world.first_alert_at() - NOON - timedelta(seconds=fails_at) <= longest
