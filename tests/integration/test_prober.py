@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, parse_target
-from popwatch.prober.addresses import MOST_ADDRESSES, choose, interleave, is_local
+from popwatch.prober.addresses import MOST_ADDRESSES, MOST_CONSIDERED, choose, interleave, is_local
 from popwatch.prober.dns_messages import Kind
 from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.name_servers import NameServers
@@ -748,6 +748,19 @@ class TestManyAddresses:
         outcome = probe(target(port, host="pop.test", all_addresses=every), Prober(resolver=names))
         assert outcome.untested_addresses == 100 - MOST_ADDRESSES
         assert len(server.connections(port)) == MOST_ADDRESSES
+
+    def test_thousands_of_addresses_do_not_hold_up_other_tests(self) -> None:
+        """To ask the kernel for a route to each would take tenths of a second."""
+        asked: list[str] = []
+
+        def has_route(address: str, _: int) -> bool:
+            asked.append(address)
+            return False
+
+        names = resolver({"pop.test": [f"2001:db8::{number:x}" for number in range(1, 4001)]})
+        outcome = probe(target(110, host="pop.test"), Prober(resolver=names, has_route=has_route))
+        assert outcome.reason == "no-ipv6-route"
+        assert len(asked) <= MOST_CONSIDERED + 1  # and the one that says whether names are asked for IPv6
 
     @given(st.sets(st.ip_addresses().map(str), max_size=60), st.randoms())
     def test_the_same_are_tested_each_time(self, addresses: set[str], random: Random) -> None:

@@ -19,6 +19,10 @@ HasRoute = Callable[[str, int], bool]
 MOST_ADDRESSES = 16
 """Addresses of one host that a test connects to; else the owner of a zone could use popwatch as a port scanner."""
 
+MOST_CONSIDERED = 128
+"""Addresses of which a test finds out whether they may be connected to: a reply of the DNS can hold thousands, and to
+find out takes 50 microseconds for each, in which no other test goes on."""
+
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 _CLOUD = ipaddress.ip_network("fd00:ec2::/32")
@@ -131,17 +135,17 @@ def _all_fail(failures: Sequence[str], untested: int) -> str:
     return f"{clean(f'{tested}: {counts}', DETAIL_SHOWN - len(rest) - 1)}.{rest}"
 
 
-def choose(addresses: Sequence[str]) -> list[str]:
+def choose(addresses: Sequence[str], most: int = MOST_ADDRESSES) -> list[str]:
     """The addresses that a test may connect to, in the order in which they are tried (RFC 8305 section 4).
 
-    Of more than MOST_ADDRESSES always the same are taken, or the result would depend on the draw; which ones is decided
-    by a hash of each, so that they are spread over a block of neighbours that fail together.
+    Of more than `most` always the same are taken, or the result would depend on the draw; which ones is decided by a
+    hash of each, so that they are spread over a block of neighbours that fail together.
     """
     ordered = interleave(addresses)
-    if len(ordered) <= MOST_ADDRESSES:
+    if len(ordered) <= most:
         return ordered
     spread = sorted(ordered, key=lambda address: blake2b(address.encode(), digest_size=8).digest())
-    chosen = set(interleave(spread)[:MOST_ADDRESSES])
+    chosen = set(interleave(spread)[:most])
     return [address for address in ordered if address in chosen]
 
 

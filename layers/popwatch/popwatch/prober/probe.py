@@ -19,7 +19,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Out
 from popwatch.model.targets import Problem, Target, tls_exceptions
 from popwatch.model.text import clean
 from popwatch.prober import timestamps
-from popwatch.prober.addresses import choose, is_address, sockaddr
+from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
 from popwatch.prober.resolver import LookupResult, Name
@@ -273,7 +273,8 @@ class Probe:
 
     def _connect_to(self, addresses: tuple[str, ...]) -> None:
         self._phase = Phase.CONNECT
-        allowed = [it for it in addresses if self._loop.allows(it)]
+        considered = choose(addresses, MOST_CONSIDERED)
+        allowed = [it for it in considered if self._loop.allows(it)]
         if not allowed:
             self._fields["address"] = addresses[0]
             why = f"{addresses[0]} is an address of the monitor's own machine, which AllowLocalTargets does not allow."
@@ -281,8 +282,9 @@ class Probe:
             return
         routed = [it for it in allowed if ":" not in it or self._loop.has_route(it, self.target.port)]
         chosen = choose(routed)
-        if len(chosen) < len(routed):
-            self._fields["untested_addresses"] = len(routed) - len(chosen)
+        untested = len(addresses) - len(considered) + len(routed) - len(chosen)
+        if untested:
+            self._fields["untested_addresses"] = untested
         if self.target.all_addresses and len(chosen) > 1:
             self._loop.test_further_addresses(self, chosen[1:])
             chosen = chosen[:1]

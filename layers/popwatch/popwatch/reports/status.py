@@ -103,7 +103,7 @@ class TargetStatus:
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
-            f"degraded, fails: {'; '.join(health.failed_addresses)}" if health.degraded_tests else "",
+            _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
             *tls_exceptions(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
@@ -172,6 +172,11 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
 
 def _iso(time: datetime | None) -> str | None:
     return iso(time) if time else None
+
+
+def _degraded_remark(addresses: Sequence[str]) -> str:
+    """That addresses fail, and which; a record of an earlier version does not say which."""
+    return f"degraded, fails: {'; '.join(addresses)}" if addresses else "degraded"
 
 
 def certificate_remark(near: Certificate, now: datetime) -> str:
