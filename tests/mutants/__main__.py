@@ -34,8 +34,11 @@ PROJECT = Path(__file__).parents[2]
 EXPLAINED = Path(__file__).parent / "equivalent.toml"
 COPY = PROJECT / ".mutants"
 DOC = COPY / "mutants.md"
-MODULES = ("decisions.judging", "prober.pop3", "decisions.schedule")
-TESTS = ("events", "health", "interventions", "planning", "pop3", "schedule", "simulation")
+MODULES = ("decisions.judging", "decisions.early_warnings", "prober.pop3", "decisions.schedule")
+TESTS = ("certificates", "events", "health", "interventions", "planning", "pop3", "schedule", "simulation")
+SUPPORT = ("examples",)
+"""What these tests import beside the packages."""
+
 PROCESSES = 2
 METHOD = """mutmut changes one thing at a time in the modules that decide (a comparison, a constant, an argument)
 and runs their unit tests. A mutant is killed when a test fails, and times out when the tests no longer end. Those that
@@ -43,7 +46,7 @@ no test can notice are explained."""
 
 CONFIG = f"""
 [tool.pytest.ini_options]
-pythonpath = ["src", "tests"]
+pythonpath = ["src", "."]
 addopts = "-q -p no:cacheprovider"
 [tool.mutmut]
 source_paths = ["src"]
@@ -115,6 +118,8 @@ def _copy() -> None:
         shutil.copytree(source, COPY / "src" / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TESTS:
         shutil.copy2(PROJECT / "tests" / "unit" / f"test_{name}.py", COPY / "tests" / "unit")
+    for name in SUPPORT:
+        shutil.copy2(PROJECT / "tests" / f"{name}.py", COPY / "tests")
     (COPY / "pyproject.toml").write_text(CONFIG, "utf-8")
     (COPY / "tests" / "conftest.py").write_text(CONFTEST, "utf-8")
     fingerprint, kept = _fingerprint(), COPY / "fingerprint"

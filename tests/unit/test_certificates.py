@@ -3,21 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popwatch.alerts.rendering import render
-from popwatch.decisions.early_warnings import WARNINGS_KEPT, WARNINGS_PER_DAY, certificate_limits
+from popwatch.decisions.early_warnings import WARNINGS_KEPT, WARNINGS_PER_DAY, certificate_limits, with_warnings
 from popwatch.decisions.judging import changes_nothing, judge, suspend
-from popwatch.model.health import UNTESTED, AlertEvent, Health, State
+from popwatch.model.health import UNTESTED, AlertEvent, CertificateWarning, Health, State
 from popwatch.model.outcomes import Certificate, Outcome, Phase, Role
 from popwatch.model.serialization import deserialize
 from popwatch.model.targets import Policy
 from popwatch.reports.status import certificate_remark
-from tests.certificate_years import LIFETIMES, healthy_years, table, year
 from tests.examples import HEALTHY, certificate, certified, target
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -64,20 +62,6 @@ class TestLifetimes:
     def test_limits(self, lifetime: int, limits: tuple[float, ...]) -> None:
         """A quarter, an eighth and a sixteenth, as long as that begins within 21 days; hours here."""
         assert certificate_limits(lifetime * DAY, None) == tuple(number * HOUR for number in limits)
-
-    @pytest.mark.parametrize(("days", "renewal"), list(healthy_years()))
-    def test_a_year_of_renewals_brings_no_warning(self, days: int, renewal: str) -> None:
-        """Renewed by a program at a half or a third, or by hand 30 or 25 days before it expires."""
-        assert year(days, renewal) == []
-
-    @pytest.mark.parametrize("every", [HOUR, DAY], ids=["hourly", "daily"])
-    @pytest.mark.parametrize("days", LIFETIMES)
-    def test_a_renewal_that_is_overdue_is_warned_of_in_time(self, days: int, every: timedelta) -> None:
-        """With a sixteenth of the lifetime left, or 21 days, and an hour at least, even if tests are a day apart."""
-        first, *_ = found = year(days, every=every)
-        assert first > max(HOUR, min(days * DAY / 16, 20 * DAY))
-        assert first <= min(days * DAY / 4, 21 * DAY)
-        assert len(found) <= 3
 
 
 class TestDays:
@@ -136,6 +120,11 @@ class TestBounded:
             assert len(health.certificate_warnings) <= WARNINGS_KEPT
             sent += [now] if judgement.alert else []
         assert all(sum(at <= other < at + DAY for other in sent) <= WARNINGS_PER_DAY for at in sent)
+
+    def test_certificates_of_a_few_hours(self) -> None:
+        """Limits that follow one another in an hour count for the day, also of one certificate."""
+        shown = [certificate(START + (4 + minute // 240 * 4) * HOUR, 1 / 6) for minute in range(1440)]
+        assert warnings(shown, SHARES, every=MINUTE) == ["180:0", "210:0", "225:0"]
 
     def test_a_warning_that_did_not_fit_into_a_day_follows(self) -> None:
         """The fourth certificate of a day is warned of on the next one."""
@@ -255,8 +244,30 @@ class TestState:
         health = judge(UP, certified(PASSED, lasting(9)), SHARES, START).health
         assert (health.certificate_warned, health.certificate_warned_of) == (10, START + 9 * DAY)
 
+    def test_after_an_upgrade_what_the_users_days_missed_is_not_made_up_for(self) -> None:
+        """A target that was warned of at 30 days, and not tested since: the next warning is at 7 days."""
+        health = replace(UP, certificate_warned=30, certificate_warned_of=START + 13 * DAY)
+        assert warnings([lasting(13)] * 8, health=health) == ["6:7"]
 
-def test_the_table_of_the_docs() -> None:
-    """`docs/interventions.md` shows the simulated years as they are."""
-    page = (Path(__file__).parents[2] / "docs" / "interventions.md").read_text()
-    assert "".join(f"    {line}\n" for line in table()) in page
+    def test_after_an_upgrade_another_certificate_is_seen_first(self) -> None:
+        """The one that was warned of at 3 days is warned of at 1 day next."""
+        health = replace(UP, certificate_warned=3, certificate_warned_of=START + 2 * DAY)
+        assert warnings([lasting(60), lasting(2)], health=health) == ["1:1"]
+
+    def test_the_last_warning_of_an_earlier_version_is_none_of_today(self) -> None:
+        """Three new certificates have their warnings."""
+        health = replace(UP, certificate_warned=3, certificate_warned_of=START + 2 * DAY)
+        shown = [lasting(2), lasting(6), lasting(5), lasting(4)]
+        assert warnings(shown, health=health, every=MINUTE) == ["1:7", "2:7", "3:7"]
+
+    @pytest.mark.parametrize(("number", "expires"), [(None, START + 2 * DAY), (3, None)])
+    def test_half_a_warning_of_an_earlier_version_is_none(self, number: int | None, expires: datetime | None) -> None:
+        """A record damaged by hand."""
+        health = replace(UP, certificate_warned=number, certificate_warned_of=expires)
+        assert warnings([lasting(2)], health=health) == ["0:3"]
+
+    def test_what_has_been_replaced_is_forgotten_after_a_day(self) -> None:
+        """Until then it counts among the alerts of the day."""
+        old, new = (CertificateWarning(START, limit * DAY, START + at) for limit, at in ((2, HOUR), (1, DAY + HOUR)))
+        assert with_warnings((old,), (new,)) == (new,)
+        assert with_warnings((old,), (replace(new, at=new.at - MINUTE),))[0] == old

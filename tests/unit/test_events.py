@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popwatch.decisions.early_warnings import are_too_many, is_steady, with_change
 from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State
 from popwatch.model.interventions import Acknowledgement
@@ -228,6 +229,28 @@ class TestDegraded:
         """Once alerted, a further degraded test changes nothing that would have to be written."""
         health = run([DEGRADED] * 3, CALM, UP)[-1].health
         assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 4 * MINUTE))
+
+
+class TestChanges:
+    """How changes between passed and failed are counted."""
+
+    HOUR_AGO = START - timedelta(hours=1)
+
+    def test_an_hour_ago_is_no_longer_within_the_hour(self) -> None:
+        """Neither counted nor kept."""
+        assert not are_too_many((self.HOUR_AGO, START), START, 1)
+        assert are_too_many((self.HOUR_AGO + MINUTE, START), START, 1)
+        assert with_change((self.HOUR_AGO,), START, 6) == (START,)
+
+    def test_flapping_is_off(self) -> None:
+        """With 0 changes an hour none is kept, none is too many, and any target is steady."""
+        assert with_change((), START, 0) == ()
+        assert not are_too_many((START,), START, 0)
+        assert is_steady((START,), START, 0)
+
+    def test_a_target_that_never_changed_is_steady(self) -> None:
+        """Whatever the limit is."""
+        assert is_steady((), START, 6)
 
 
 @given(
