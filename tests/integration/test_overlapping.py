@@ -114,6 +114,17 @@ def test_every_failed_test_counts(delay: int, deadline: int) -> None:
     assert record.health.failures >= expected
 
 
+def test_a_test_that_comes_too_soon_plans_the_next_one() -> None:
+    """The first failure of a short `delay_up` ends while the next tick's test is in flight, which then does not count.
+
+    Silent from 0:44 on: the test of 0:45 ends at 1:26, that of the tick 1:00 at 1:40, and the one after 0:45 is due at
+    1:30. It begins when the one of 1:00 has ended, and not at the next tick.
+    """
+    fields = {"delay_up": 45, "delay_warn": 45, "max_test_seconds": 40, "failures_per_alert": 2}
+    with silent_server(fails_at=44, until=240, **fields) as world:
+        assert world.first_alert_at() - NOON < timedelta(seconds=145)
+
+
 POLICIES = st.fixed_dictionaries(
     {
         "delay_up": st.integers(10, 120),
