@@ -210,15 +210,15 @@ def _states(expected: ExpectedState, policy: Policy, failures: int, acknowledged
 def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState) -> list[Expectation]:
     """`flapping` or `steady` instead: docs/interventions.md, "Flapping". A recovery always has its own alert."""
     after, limit = expectation.after, tested.policy.flap_per_hour
-    if not limit or expectation.event == "recovered":
+    if expectation.event == "recovered":
         return []
     if expectation.event == "down":
         after = replace(after, alerts=after.alerts - 1, alerted=before.alerted, waiting=True)
     since = after.since or (tested.tick, tested.at)
     if after.flapping:
-        steady = not after.changes or after.changes[-1] <= tested.tick - 2 * HOUR / limit
+        steady = not limit or not after.changes or after.changes[-1] <= tested.tick - 2 * HOUR / limit
         ended = replace(after, flapping=False, changes=())
         return [Expectation(expectation.states, ended, since, "steady", after.alerts)] if steady else []
     flaps = replace(after, flapping=True)
-    often = len(after.changes) > limit
+    often = 0 < limit < len(after.changes)
     return [Expectation(expectation.states, flaps, since, "flapping", after.alerts)] if often else []

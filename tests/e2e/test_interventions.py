@@ -75,13 +75,17 @@ def test_what_people_do_survives_kills(
         {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60, "flap_per_hour": 0},
         *({"target_id": name, "host": "127.0.0.1", "port": ports[name], **fields} for name, fields in FIELDS.items()),
     )
-    base = datetime.now(UTC).replace(microsecond=0)
+    # The last tick is that of the present: the function takes none of the future.
+    base = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=MINUTES[-1] + 1)
     for minute in MINUTES:
         for name, port in ports.items():
             server.play(port, "refused" if minute in FAILS[name] else "healthy")
+        at = base + timedelta(minutes=minute)
         if minute in COMMANDS:
             assert stack.command(*COMMANDS[minute])[0] == 0
-        at = base + timedelta(minutes=minute)
+        if COMMANDS.get(minute, ("",))[0] == "silence":  # the command says from now on, which is later than this tick
+            silence = {"from": at.isoformat(), "until": (at + timedelta(hours=2)).isoformat()}
+            assert stack.installation.target_table.change("silenced", {"silence": silence})
         killed += len(kill_during(stack, at, chance.uniform(0.0, 0.3)))
         complete(stack, at)
     time.sleep(DEAD_SECONDS + 1)
