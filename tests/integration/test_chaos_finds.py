@@ -104,3 +104,19 @@ def recover(world: World) -> None:
     world.tick(NOON)
     world.failing.clear()
     world.tick(NOON + MINUTE)
+
+
+def test_test_under_way_does_not_bring_a_forgotten_record_back(world: World) -> None:
+    """Its target is removed, and a sweep forgets it, before the outcome is committed: the record stays away.
+
+    The failure used to be counted in a new record, perhaps a second time: where only the answer to the commit was lost.
+    """
+    world.put_target("a", failures_per_alert=10)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+    target, record = parse_target({"target_id": "a", "host": "pop.example.net"}), world.store.read_record("a")
+    world.dynamodb.delete_item(TableName="Targets", Key={"target_id": {"S": "a"}})
+    world.tick(NOON + MINUTE)
+    assert world.store.read_records()[1] == {}
+    world.do(Batch(NOON + MINUTE, NOON + MINUTE * 2, 1, 0, (PlannedTest(target, record),), {}))
+    assert world.store.read_records()[1] == {}

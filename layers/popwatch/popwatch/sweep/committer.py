@@ -246,6 +246,9 @@ class Committer:
                 self._note_transition(after, judgement)
                 entries = [entry for entry in after.outbox if entry.version == after.version]
                 return self._try_to_deliver(after, entries, released=_is_released(base.health, judgement))
+            # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts anew.
+            if record.version and not newer.version:
+                return newer
             # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
             # If another test has been judged meanwhile, this one may no longer be due.
             judged = newer.tick != record.tick
