@@ -135,7 +135,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=8, deadline=None, suppress_health_check=[*HealthCheck])
 @given(POLICIES, st.integers(60, 180), st.integers(0, 3))
 def test_the_first_alert_comes_in_time(fields: dict[str, Any], fails_at: int, tick_second: int) -> None:
     """Whatever the delays, the deadline, and the second at which the server falls silent."""
