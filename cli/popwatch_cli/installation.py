@@ -34,6 +34,13 @@ _CLIENT_LOCK = Lock()
 boto3.amazonaws.com/v1/documentation/api/latest/guide/session.html"""
 
 
+USUAL_KEY = "local"
+"""The key of a local endpoint that needs none."""
+
+_KEYS: dict[str, str] = {}
+"""The keys of the local stacks that this process has started or found, by their endpoints."""
+
+
 Resources = Mapping[str, tuple[str, str]]
 """A stack's resources: logical id -> type and physical id."""
 
@@ -112,6 +119,8 @@ def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
     try:
         saved = json.loads(outputs_file.read_text())
         installation = Installation("the local stack", saved["outputs"], saved["endpoint"], saved["region"])
+        if "key" in saved:  # not in those of earlier versions
+            remember_key(saved["endpoint"], saved["key"])
     except OSError:
         raise UserError(
             f"No local stack is running: there is no {outputs_file} here. Start one with `make run`, "
@@ -157,19 +166,20 @@ def find_stack(name: str) -> Installation:
     return Installation(name, outputs, region=region)
 
 
+def remember_key(endpoint: str, key: str) -> None:
+    """Let clients of a local endpoint use the key of its run from here on."""
+    _KEYS[endpoint] = key
+
+
 def local_client(service: str, endpoint: str, region: str) -> Any:
     """A boto3 client for a local endpoint, independent of the caller's own AWS configuration."""
     with _CLIENT_LOCK:
-        return _session(region).client(service, endpoint_url=endpoint)
+        return _session(region, _KEYS.get(endpoint, USUAL_KEY)).client(service, endpoint_url=endpoint)
 
 
 @cache
-def _session(region: str) -> Any:
+def _session(region: str, key: str) -> Any:
     """One session for all clients, because each session reads botocore's service descriptions again."""
     import boto3  # noqa: PLC0415 - `popwatch test` starts without it
 
-    return boto3.session.Session(
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - not a real secret
-        region_name=region,
-    )
+    return boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=key, region_name=region)

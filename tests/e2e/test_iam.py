@@ -1,12 +1,15 @@
 """Least privilege, proven: with IAM enforced the function does all its work, and its role can do nothing else."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from popwatch.model.samples import Sample
+from popwatch.model.text import iso
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
@@ -38,8 +41,13 @@ def test_a_whole_outage_under_enforced_iam(guarded: Deployed, server: ScriptedSe
     assert guarded.wait_for_alerts(1) == [f"DOWN 1/3: a (127.0.0.1:{port})"]
     server.play(port, "healthy")
     guarded.installation.target_table.write([], ["gone"])
-    assert guarded.tick(now + timedelta(hours=2)) is None
-    assert guarded.tick(now + timedelta(hours=2, minutes=1)) is None  # a day's last hour is added up alone
+    hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    guarded.store.put_samples(1, 0, hour, "past", {"a": Sample(5.0)})
+    checkpoint = guarded.store.read_records()[0]
+    counts = {"1": iso(now)}
+    guarded.store.put_checkpoint(replace(checkpoint, hour=hour - timedelta(hours=1), batch_counts=counts))
+    assert guarded.tick(now + timedelta(seconds=20)) is None
+    assert guarded.tick(now + timedelta(seconds=40)) is None  # a day's last hour is added up alone
     assert guarded.state("a") == "up"
     assert guarded.wait_for_alerts(1)[0].startswith("UP again: a")
     assert "gone" not in guarded.store.read_records()[1]

@@ -27,6 +27,8 @@ import sys
 from pathlib import Path
 from {cli}.local.stack import LocalStack
 stack = LocalStack(Path.cwd(), Path(".popwatch").absolute(), int(sys.argv[1]), json.loads(sys.argv[2]))
+if hasattr(stack, "key"):
+    stack.key = "local"  # the only one that older versions know
 stack.build()
 stack.deploy()
 """
@@ -46,7 +48,7 @@ class Clone:
     def beside_cloud(cls, folder: Path) -> Iterator[Self]:
         """An empty clone, and an AWS that goes on as long as the test does."""
         folder.mkdir()
-        cloud = LocalStack(PROJECT, folder / ".popwatch", port=free_port(0))
+        cloud = LocalStack(PROJECT, folder / ".popwatch", port=free_port(0), key="local")
         try:
             cloud.start()
             yield cls(folder, cloud)

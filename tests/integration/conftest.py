@@ -60,7 +60,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of a local AWS with DynamoDB and SNS."""
-    local = LocalStack(tmp_path_factory.mktemp("aws"), tmp_path_factory.mktemp("state"), port=free_port(0))
+    folders = tmp_path_factory.mktemp("aws"), tmp_path_factory.mktemp("state")
+    local = LocalStack(*folders, port=free_port(0), key="testing")  # the key of all tests, for other clients of it
     local.start()
     yield local.endpoint
     local.stop()

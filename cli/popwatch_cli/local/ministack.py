@@ -10,7 +10,8 @@ differences between MiniStack and AWS:
 - it lets two stacks have one schedule, where Scheduler refuses a name that its group has already (AWS: CreateSchedule,
   ConflictException) and CloudFormation replaces a schedule whose name changes (AWS: aws-resource-scheduler-schedule);
 - it puts punctuation into a generated secret whose template excludes it;
-- it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py).
+- it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py);
+- it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse.
 """
 
 import os
@@ -24,9 +25,11 @@ from typing import Any
 from uuid import uuid4
 
 from ministack import app
+from ministack.core import lambda_runtime
 from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler, sns
 from ministack.services.cloudformation import provisioners
 
+from popwatch_cli.local.gate import guarded
 from popwatch_cli.local.sns_rules import attributes_delivered, refusal_of
 
 
@@ -133,6 +136,10 @@ def main() -> None:
     }
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
     provisioners._sm_secret_string = lambda properties: generate(without_punctuation(properties))
+    key = os.environ["AWS_ACCESS_KEY_ID"]
+    if not app.AUTH:
+        lambda_runtime.execution_credentials = lambda _: {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": key}
+    app.app = guarded(app.app, key, enforces_iam=app.AUTH)
     sys.argv = sys.argv[:1]
     app.main()
 

@@ -1,7 +1,7 @@
 """Starting and stopping the local stack: MiniStack, `sam build`, `sam deploy`, `outputs.json`.
 
-All files are in one folder (`.popwatch`), all servers listen on 127.0.0.1 only, and no AWS account or configuration of
-the user is read.
+All files are in one folder (`.popwatch`), which is the user's alone; all servers listen on 127.0.0.1 only, and no AWS
+account or configuration of the user is read. Each run has a key of its own, which is in `outputs.json`.
 """
 
 import json
@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from popwatch_cli.installation import STACK_NAME, local_client
+from popwatch_cli.installation import STACK_NAME, local_client, remember_key
 
 REGION = "us-east-1"
 USUAL_PORT = 4566
@@ -32,6 +33,10 @@ LOCAL_PARAMETERS = {"AllowLocalTargets": "true"}
 """Parameters of the local deployment: the demo's servers are on this machine."""
 
 
+PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+"""Variables of the user's environment that the local AWS has, and so its functions: none that may hold a secret."""
+
+
 class LocalStackError(Exception):
     """The local stack cannot be started; the text says why and what to do."""
 
@@ -41,7 +46,7 @@ class LocalStack:
     """A local AWS with the template of `project` deployed to it; state and logs are in `folder`.
 
     `parameters` override the template's defaults, `settings` are further environment variables for MiniStack (`AUTH`:
-    "true" makes it enforce IAM).
+    "true" makes it enforce IAM). `key` is the key of the run: who does not have it is refused.
     """
 
     project: Path
@@ -50,6 +55,7 @@ class LocalStack:
     parameters: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    key: str = field(default_factory=lambda: token_hex(16), repr=False)
     _process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -60,11 +66,13 @@ class LocalStack:
     def start(self) -> None:
         """Start the local AWS. Raises LocalStackError."""
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
         self.port = self.port or free_port(USUAL_PORT)
+        remember_key(self.endpoint, self.key)
         with (self.folder / "aws.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "popwatch_cli.local.ministack"],
-                env=self.environment() | self._aws_settings(),
+                env=self._aws_environment(),
                 cwd=self.folder,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -87,10 +95,13 @@ class LocalStack:
             *("--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
             *("--parameter-overrides", *overrides),
         )
+        remember_key(self.endpoint, self.key)
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
         written = {"endpoint": self.endpoint, "region": REGION, "process": os.getpid(), "outputs": self.outputs}
-        self._outputs_file.write_text(json.dumps(written, indent=2) + "\n")
+        self._outputs_file.unlink(missing_ok=True)
+        self._outputs_file.touch(mode=0o600, exist_ok=False)
+        self._outputs_file.write_text(json.dumps({**written, "key": self.key}, indent=2) + "\n")
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service of the local AWS."""
@@ -129,8 +140,8 @@ class LocalStack:
         binaries = str(Path(sys.executable).parent)
         return kept | {
             "PATH": f"{binaries}{os.pathsep}{kept.get('PATH', os.defpath)}",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.key,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -141,8 +152,11 @@ class LocalStack:
             "TMPDIR": str(self.folder / "tmp"),
         }
 
-    def _aws_settings(self) -> dict[str, str]:
-        return {
+    def _aws_environment(self) -> dict[str, str]:
+        """The environment of the local AWS, which its functions inherit."""
+        environment = self.environment()
+        passed_on = {name: environment[name] for name in environment if name in PASSED_ON or name.startswith("AWS_")}
+        return passed_on | {
             "GATEWAY_PORT": str(self.port),
             "BIND_HOST": "127.0.0.1",
             "MINISTACK_HOST": "127.0.0.1",
