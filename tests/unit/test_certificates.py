@@ -1,7 +1,7 @@
 """Warnings of certificates: when they are due, of which certificate, and how many there can be."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -208,8 +208,13 @@ class TestState:
         """What was warned of is not warned of again after `popwatch suspend` and `resume`."""
         outcome = certified(PASSED, lasting(20))
         health = judge(UP, outcome, SHARES, START).health
-        resumed = judge(suspend(health, START).health, outcome, SHARES, START + MINUTE)
+        suspended = suspend(health, START).health
+        resumed = judge(suspended, outcome, SHARES, START + MINUTE)
         assert resumed.alert is None
+        names = [field.name for field in fields(Health) if field.name.startswith("certificate_")]
+        assert len(names) == 5
+        assert all(getattr(suspended, name) == getattr(health, name) for name in names)
+        assert all(getattr(suspended, name) for name in names)
 
     def test_an_alerted_warning_is_written_once(self) -> None:
         """Further tests change nothing that would have to be written."""

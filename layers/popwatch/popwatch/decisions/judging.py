@@ -129,7 +129,7 @@ def _pass(
         certificate_expires=outcome.certificate_expires,
         certificate_warned=before.certificate_warned,
         certificate_warned_of=before.certificate_warned_of,
-        certificate_near=near_certificate(chain, days, now) if chain else None,
+        certificate_near=near_certificate(chain, days, now),
         certificate_warnings=before.certificate_warnings or earlier_warning(before, chain, days, now),
         changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
         flapping=before.flapping,
