@@ -35,7 +35,7 @@ EXPLAINED = Path(__file__).parent / "equivalent.toml"
 COPY = PROJECT / ".mutants"
 DOC = COPY / "mutants.md"
 MODULES = ("decisions.judging", "decisions.early_warnings", "prober.pop3", "decisions.schedule")
-TESTS = ("certificates", "events", "health", "interventions", "planning", "pop3", "schedule", "simulation")
+TESTS = ("certificates", "events", "health", "interventions", "outages", "planning", "pop3", "schedule", "simulation")
 SUPPORT = ("examples",)
 """What these tests import beside the packages."""
 
