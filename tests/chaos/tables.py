@@ -96,7 +96,10 @@ class Table:
         return [self.items[pk, sk] for sk in keys[bisect_left(keys, first) : bisect_right(keys, last)]]
 
 
-_CLAUSE = re.compile(r"attribute_not_exists\((?P<missing>\S+)\)|(?P<name>\S+) (?P<sign>=|<=) (?P<value>:\S+)")
+_CLAUSE = re.compile(
+    r"attribute_not_exists\((?P<missing>\S+)\)|attribute_type\((?P<typed>\S+), (?P<type>:\S+)\)|"
+    r"(?P<name>\S+) (?P<sign>=|<=) (?P<value>:\S+)"
+)
 
 
 def is_met(condition: str, item: Item | None, values: Mapping[str, Any], names: Mapping[str, str]) -> bool:
@@ -113,6 +116,8 @@ def _clause_is_met(clause: str, item: Item, values: Mapping[str, Any], names: Ma
         raise NotImplementedError(clause)
     if match["missing"]:
         return names.get(match["missing"], match["missing"]) not in item
+    if match["typed"]:
+        return values[match["type"]]["S"] in item.get(names.get(match["typed"], match["typed"]), {})
     [(kind, wanted)] = values[match["value"]].items()
     held = item.get(names.get(match["name"], match["name"]), {}).get(kind)
     if held is None:
@@ -173,6 +178,8 @@ class Tables:
         match request["KeyConditionExpression"]:
             case "pk = :pk":
                 found = table.partition(values[":pk"]["S"], "", "\U0010ffff")
+            case "pk = :pk AND sk >= :since":
+                found = table.partition(values[":pk"]["S"], values[":since"]["S"], "\U0010ffff")
             case "pk = :pk AND sk BETWEEN :first AND :before":
                 found = table.partition(values[":pk"]["S"], values[":first"]["S"], values[":before"]["S"])
             case other:

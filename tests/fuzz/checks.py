@@ -12,6 +12,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.targets import parse_target
 from popwatch.model.text import clean
 from popwatch.prober.pop3 import LONGEST_LINE, Conversation, Event, Failed, Finished, Greeted, TlsWanted
+from tests.fuzz.tables import check_tables
 
 GREETINGS = (b"READY", b"\xff")
 ENDS = (Finished, Failed)
@@ -115,7 +116,7 @@ def check_text(data: bytes) -> None:
     assert shown.isprintable()
 
 
-CHECKS = {"conversation": check_conversation, "item": check_item, "text": check_text}
+CHECKS = {"conversation": check_conversation, "item": check_item, "text": check_text, "tables": check_tables}
 
 SEEDS = {
     "conversation": (
@@ -139,6 +140,7 @@ SEEDS = {
         b'{"host": "h", "maintenance": [{"days": "mon-fri", "from": "22:00", "until": "2:00", "timezone": "Iran"}]}',
         b'{"host": "h", "silence": {"from": "2026-11-24T20:00Z", "until": "2026-11-24T22:00Z"}, "email": "{name} {{"}',
     ),
+    "tables": (b"any bytes choose what is damaged",),
     "text": (b"{name} is {state} {{}}", b"{host}" * 100, b"\xff\x1b[2J\r\n"),
 }
 """Where fuzzing begins: bytes that reach far."""

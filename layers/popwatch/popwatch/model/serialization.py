@@ -164,6 +164,7 @@ def _read_time(plain: object) -> datetime:
     time = datetime.fromisoformat(_expected(str, plain))
     if time.tzinfo is None:
         raise DamagedError(f"{_short(plain)} has no time zone")
+    time = time.astimezone(UTC)
     if time < EARLIEST:
         raise DamagedError(f"{_short(plain)} is before {EARLIEST.year}")
     return time

@@ -1,0 +1,272 @@
+"""What a damaged item of a table may do: stop nothing but itself.
+
+Tables of a small fleet, in memory: targets in several states, with outboxes, samples, hours, days, gaps, events. Each
+execution damages one field of one item by chance, then sweeps twice and asks the page for everything.
+"""
+
+import random
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.hooks import HierarchicalEmitter
+
+from popwatch.aws.alert_topics import AlertTopics
+from popwatch.aws.batch_queue import BatchQueue
+from popwatch.aws.items import to_item
+from popwatch.aws.store import Store
+from popwatch.aws.store import Tables as Names
+from popwatch.config import Settings
+from popwatch.decisions.batches import Work
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import Action, InterventionEvent
+from popwatch.model.targets import Target
+from popwatch.prober.loop import Prober
+from popwatch.queries.history import read_totals
+from popwatch.reports.availability import Period
+from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.web.http import Request
+from popwatch.web.site import Site
+from popwatch.web.views import Views
+from tests.chaos.tables import Item, Tables, pages
+
+BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+WELL = ("well-1", "well-2", "well-3")
+FAILING = ("refused", "owed")
+SHOWN = (*WELL, *FAILING, "off", "quiet")
+PLACES = Names("Targets", "Status", "History")
+
+STRINGS = (
+    *("", " ", "x", "-1", "1e400", "NaN", "null", "up", "down", "sick", "a" * 5000, "\x00\x1b[2J\u202e", "{name} {{"),
+    *("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"),
+    *("2026-11-23", "2026-11-23T12:00:00", "2026-11-23T12:00:00+02:00", "2099-01-01T00:00:00Z", "1999-12-31T00:00:00Z"),
+    *(
+        "2026-02-30T00:00:00Z",
+        "transition#2026-11-23T22:00:00Z",
+        "#",
+        "##",
+        "~",
+        "Europe/Berlin",
+        "mon-fri",
+        "implicit",
+    ),
+    *("[" * 3000, "[]", "5", '{"tests": "many"}', '{"tests": 1, "buckets": {"x": 1}}', '{"buckets": {"999999": 1}}'),
+    *('{"rtt_mean_ms": NaN}', '{"passes": -1, "rtt_mean_ms": 5}', '{"failures": {"timed-out": null}}'),
+)
+NUMBERS = ("0", "-1", "1", "0.5", "1E+125", "-1E-130", "9" * 38, "-" + "9" * 38, "1E+20", "9007199254740993", "65536")
+
+DEEP: dict[str, Any] = {"S": "deep"}
+for _ in range(30):
+    DEEP = {"M": {"health": DEEP}}
+
+OTHERS: tuple[Item, ...] = (
+    *({"NULL": True}, {"BOOL": True}, {"BOOL": False}, {"B": b"\xff"}, {"BS": [b"x"]}, {"SS": ["a"]}, {"NS": ["1"]}),
+    *({"L": []}, {"M": {}}, {"L": [{"N": "1"}, {"S": "x"}, {"M": {}}, {"NULL": True}]}, {"M": {"": {"S": ""}}}, DEEP),
+    {"L": [{"M": {"version": {"N": "1"}, "tick": {"S": "2026-11-23T22:00:00Z"}}}]},
+)
+"""Values of every type, in DynamoDB's own form."""
+
+
+class Client:
+    """A DynamoDB client over tables in memory."""
+
+    class exceptions:
+        """The errors of a client."""
+
+        ConditionalCheckFailedException = ClientError
+
+    class meta:
+        """Where hooks are put into a client."""
+
+        events = HierarchicalEmitter()
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def put_item(self, **request: Any) -> Any:
+        return self.tables.put_item(0.0, request)
+
+    def delete_item(self, **request: Any) -> Any:
+        return self.tables.delete_item(0.0, request)
+
+    def get_item(self, **request: Any) -> Any:
+        return self.tables.get_item(0.0, request)
+
+    def get_paginator(self, operation: str) -> "Client.Pages":
+        """The pages of a scan or a query."""
+        scans = operation == "scan"
+        return Client.Pages((lambda **request: self.tables.scan(0.0, request)) if scans else self._query)
+
+    def _query(self, **request: Any) -> Any:
+        return self.tables.query(request)
+
+    class Pages:
+        """All pages of an operation."""
+
+        def __init__(self, ask: Callable[..., dict[str, Any]]) -> None:
+            self._ask = ask
+
+        def paginate(self, PaginationConfig: object = None, **request: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
+            return pages(self._ask, request)
+
+
+class Scripted(Prober):
+    """Some targets fail, the others pass."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now, self.tested = now, set[str]()
+
+    def run(
+        self,
+        targets: Iterable[Target],
+        *,
+        end_by: float | None = None,  # noqa: ARG002 - nothing takes time here
+    ) -> Generator[list[tuple[Target, Outcome]], None, None]:
+        for target in targets:
+            self.tested.add(target.target_id)
+            error = ErrorCode.TIMED_OUT if target.target_id in FAILING else None
+            reason = "no-greeting" if error else ""
+            yield [(target, Outcome(self.now, Phase.GREETING, error, reason, rtt_ms=None if error else 12.5))]
+
+
+class NoQueue(BatchQueue):
+    """Takes messages, and delivers none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def send(self, work: Work, delay_seconds: int = 0) -> int:  # noqa: ARG002
+        return 1
+
+
+class Inline(Executor):
+    """Runs what it is given at once."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+class Sns:
+    """Takes every alert; or none of a target, so that its outbox is left."""
+
+    def __init__(self, refused: str = "") -> None:
+        self._refused = refused
+
+    def publish(self, **request: Any) -> dict[str, str]:
+        if self._refused and self._refused in str(request):
+            raise ClientError({"Error": {"Code": "InternalError", "Message": "no"}}, "Publish")
+        return {"MessageId": "id"}
+
+
+def sweep(client: Client, now: datetime, refused: str = "") -> set[str]:
+    """One tick; the targets that were tested."""
+    prober = Scripted(now)
+    topics = AlertTopics(Sns(refused), "arn:alerts", "arn:sms")  # type: ignore[arg-type]
+    edges = Edges(_store(client, now), prober, topics, NoQueue(), Inline)
+    settings = Settings("Targets", "Status", "History", "arn:alerts", "queue", "arn:sms")
+    Sweep(edges, settings, writer=f"{now:%H%M}", end_by=0.0, clock=lambda: now).run_tick(now)
+    return prober.tested
+
+
+def _store(client: Client, now: datetime) -> Store:
+    return Store(client, PLACES, lambda: now)  # type: ignore[arg-type]
+
+
+@cache
+def fleet() -> tuple[dict[str, list[Item]], datetime]:
+    """The items of a fleet's tables, and the time of its last tick: its day has been added up, and there is a gap."""
+    client = Client(Tables())
+    targets: list[dict[str, Any]] = [
+        {"target_id": name, "host": f"{name}.example"} for name in (*WELL, *FAILING, "gone")
+    ]
+    targets.append({"target_id": "off", "host": "off.example", "enabled": False})
+    targets.append(
+        {"target_id": "quiet", "host": "quiet.example", "maintenance": [{"from": "00:00", "until": "24:00"}]}
+    )
+    targets[0] |= {"tags": ["a"], "port": 995, "tls": "implicit", "email": "{name}", "timezone": "Europe/Berlin"}
+    targets[1] |= {"silence": {"from": "2026-11-20T00:00Z", "until": "2026-11-21T00:00Z", "by": "x"}}
+    targets[3] |= {"acknowledged": {"outage": "2026-11-20T00:00Z", "at": "2026-11-20T00:00Z"}, "depends_on": "off"}
+    targets.append({"target_id": DEFAULTS_ID, "failures_per_alert": 2, "max_alerts": 2})
+    for item in targets:
+        client.put_item(TableName="Targets", Item=to_item(item))
+    now = BEGIN
+    for minute in (*range(6), *range(20, 24), 130, 131, 190, 191):
+        now = BEGIN + minute * MINUTE
+        sweep(client, now, "owed")
+    for name, action in (("well-1", Action.SILENCED), ("refused", Action.ACKNOWLEDGED)):
+        _store(client, now).put_intervention(name, InterventionEvent(action, now, "someone", "why", now + DAY))
+    client.delete_item(TableName="Targets", Key=to_item({"target_id": "gone"}))
+    tables = {name: list(table.items.values()) for name, table in client.tables.by_name.items()}
+    kinds = {item["pk"]["S"].split("#")[0] for item in tables["History"]}
+    assert kinds == {"samples", "hours", "days", "target", "gaps"}
+    assert any("pending" in item for item in tables["Status"])
+    return tables, now
+
+
+def damage(chance: random.Random, item: Item, fixed: Iterable[str]) -> Item:
+    """An item with one field, at any depth, replaced or missing; those of its key stay strings."""
+    item = deepcopy(item)
+    inside: Any = item
+    name: Any = chance.choice(list(item))
+    while name not in fixed and chance.random() < 0.7:
+        [(kind, held)] = inside[name].items()
+        if kind not in ("M", "L") or not held:
+            break
+        inside, name = held, chance.choice(list(held)) if kind == "M" else chance.randrange(len(held))
+    if inside is item and name in fixed:
+        if name == "sk":  # a key of History that begins as it did, so that it is read
+            inside[name] = {"S": inside[name]["S"][: chance.randrange(1, 40)] + chance.choice(STRINGS)[:200]}
+    elif isinstance(inside, dict) and chance.random() < 0.1:
+        del inside[name]
+    else:
+        inside[name] = chance.choice(
+            [{"S": chance.choice(STRINGS)}, {"N": chance.choice(NUMBERS)}, chance.choice(OTHERS)]
+        )
+    return item
+
+
+def check_tables(data: bytes) -> None:
+    """One field of one item of a table is damaged: all other targets are tested at two ticks, and the page answers."""
+    chance = random.Random(data)
+    items, last = fleet()
+    tables = Tables()
+    for name, table in tables.by_name.items():
+        for item in items[name]:
+            table.put(item, -1.0)
+    name = chance.choice(list(items))
+    item = chance.choice(items[name])
+    table = tables.by_name[name]
+    keys = [key for key in (table.hash_name, table.range_name) if key]
+    damaged = damage(chance, item, keys)
+    if damaged[keys[-1]] != item[keys[-1]] and chance.random() < 0.5:
+        table.delete(table.key_of(item), -1.0)
+    table.put(damaged, -1.0)
+    owner = item["target_id"]["S"] if name == "Targets" else ""
+    others = set() if owner == DEFAULTS_ID else {*WELL} - {owner}
+    client = Client(tables)
+    for minute in (1, 2):
+        now = last + minute * MINUTE
+        assert others <= sweep(client, now), (name, damaged)
+    about = item["target_id"]["S"] if "target_id" in item else item["pk"]["S"].removeprefix("target#")
+    _check_page(client, now, {about if about in SHOWN else chance.choice(SHOWN)})
+
+
+def _check_page(client: Client, now: datetime, names: set[str]) -> None:
+    """The page, with some targets, and the report read all there is."""
+    store = _store(client, now)
+    site = Site(Views(store, lambda: now, fresh=timedelta()), None, refresh_seconds=5)
+    for path in ("/api/status", "/metrics", *(f"/api/targets/{name}" for name in names)):
+        answer = site.answer(Request("GET", path))
+        assert answer.status == 200 or (answer.status, path.count("/")) == (404, 3), (path, answer.status)
+    read_totals(store, store.read_checkpoint(), Period(now - 2 * DAY, now))
