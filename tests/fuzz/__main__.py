@@ -6,6 +6,7 @@ With Atheris (Linux) coverage guides the bytes; without it they are put together
 import argparse
 import importlib.util
 import inspect
+import logging
 import random
 import re
 import subprocess
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 2**31))
     parser.add_argument("--write", action="store_true", help=f"write the line into {TESTS_TESTED.name}")
     asked = parser.parse_args()
+    logging.disable()  # what is damaged is logged, each time
     finds = 0
     for check in asked.checks or CHECKS:
         line, found = _fuzz(check, asked.seconds, asked.executions, asked.seed)

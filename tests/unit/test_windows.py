@@ -68,6 +68,8 @@ def test_weekly_at_a_change_of_time() -> None:
         ({"from": "22:00"}, "both"),
         ({"from": "2026-11-23", "until": "2026-11-22"}, "later"),
         ({"from": "now", "until": "then"}, "ISO 8601"),
+        ({"from": "2026-11-23", "until": "9999-12-31T23:59:59-14:00"}, "in the years 2000 to 9998"),
+        ({"from": "0001-01-01", "until": "2026-11-23"}, "in the years 2000 to 9998"),
         ({"days": "someday", "from": "22:00", "until": "23:00"}, "someday"),
         ({"days": [], "from": "22:00", "until": "23:00"}, "days"),
         ({"days": "mon", "from": "2026-11-23T22:00", "until": "2026-11-23T23:00"}, "HH:MM"),

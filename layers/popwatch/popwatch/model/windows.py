@@ -17,6 +17,10 @@ module for each `.` and `/`, until Python's stack is full.
 """
 
 
+FIRST_YEAR, LAST_YEAR = 2000, 9998
+"""Of the times that people may write."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnceWindow:
     """One window between two times: `start <= now < end`."""
@@ -101,6 +105,8 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
         raise ValueError(
             "a time must be ISO 8601, such as 2026-11-23T22:00+01:00; in a weekly window `from` and `until` are HH:MM"
         ) from None
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:  # others have no equivalent in some time zones
+        raise ValueError(f"a time must be in the years {FIRST_YEAR} to {LAST_YEAR}")
     return found if found.tzinfo else found.replace(tzinfo=zone)
 
 
