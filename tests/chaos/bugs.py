@@ -180,7 +180,7 @@ class RetestsDropped(BatchQueue):
 class PublishesFirst(Committer):
     """An alert is published before its judgement is committed, and is not in the outbox."""
 
-    def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record:
+    def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record | None:
         decided = decide(test.record)
         if decided and decided[2]:
             for topic in Topic:
@@ -236,7 +236,7 @@ class JudgedOtherwise(Committer):
 
     def commit(
         self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
-    ) -> Record:
+    ) -> Record | None:
         other = self._other(test)
         judgement = judge(other.record.health, outcome, other.target.policy, tick, other.failing_parent)
         return super().commit(other, outcome, judgement, tick, last_good)

@@ -126,6 +126,7 @@ class TestSilenceHoldsAtOnce:
         put_as_the_test_runs(world, change)
         run(world, 2, start=1)
         assert events(world) == []
+        assert [tick for tick, _ in world.tested] == [NOON, NOON + MINUTE]
         assert [record.health.state for record in world.store.read_records()[1].values()] == (
             [] if removed else ["suspended"]
         )

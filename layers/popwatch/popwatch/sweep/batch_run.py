@@ -101,8 +101,8 @@ class BatchTester:
         self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._uncommitted: list[PlannedTest] = []
-        self._commits: dict[Future[Record], PlannedTest] = {}
-        self._committed: SimpleQueue[Future[Record]] = SimpleQueue()
+        self._commits: dict[Future[Record | None], PlannedTest] = {}
+        self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
         self._retests: defaultdict[datetime, list[PlannedTest]] = defaultdict(list)
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
@@ -224,7 +224,7 @@ class BatchTester:
             self._commits[commit] = test
             commit.add_done_callback(self._committed.put)
 
-    def _collect(self, finished: Iterable[Future[Record]]) -> None:
+    def _collect(self, finished: Iterable[Future[Record | None]]) -> None:
         """Plan what follows commits that have ended; one that failed has its test handed back."""
         for future in finished:
             test = self._commits.pop(future)
@@ -236,7 +236,7 @@ class BatchTester:
             else:
                 # Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one
                 # was, and this one came too soon after it to count, its batch has left the next to this tick.
-                if record.tick is not None and record.tick <= self._batch.tick:
+                if record and record.tick is not None and record.tick <= self._batch.tick:
                     self._plan_retest(test, record, record.tick)
 
     def _plan_retest(self, test: PlannedTest, record: Record, tested: datetime) -> None:

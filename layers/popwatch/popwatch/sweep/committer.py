@@ -119,9 +119,10 @@ class Committer:
 
     def commit(
         self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
-    ) -> Record:
+    ) -> Record | None:
         """Commit the outcome of a test planned for `tick`, and deliver what it brings; the target's record after that.
 
+        None if the target has been suspended or removed since it was planned, so that nothing follows the test.
         `judgement` is that of `test.record`. Changes nothing where the tick, or a later one, has been judged already.
         """
         target = test.target
@@ -149,9 +150,9 @@ class Committer:
 
         return self._commit(test, tick, decide)
 
-    def suspend(self, test: PlannedTest, tick: datetime) -> Record:
+    def suspend(self, test: PlannedTest, tick: datetime) -> None:
         """Record that the target's user has switched it off."""
-        return self._commit(test, tick, lambda record: (record, suspend(record.health, tick), None))
+        self._commit(test, tick, lambda record: (record, suspend(record.health, tick), None))
 
     def forget(self, record: Record, tick: datetime) -> None:
         """Delete the record of a target that its user has removed, once its transition to untested is in History.
@@ -223,10 +224,10 @@ class Committer:
             return target.policy
         return with_interventions(target, item) if item else replace(target.policy, enabled=False)
 
-    def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision | None]) -> Record:
+    def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision | None]) -> Record | None:
         """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record.
 
-        Where it makes nothing of it, the target has been suspended or removed since: the next sweep records that.
+        None where it makes nothing of it: the target has been suspended or removed, and the next sweep records that.
         """
         record = test.record
         # SQS and Scheduler deliver at least once. The tick in the record keeps a repeated message from counting one
@@ -236,7 +237,7 @@ class Committer:
         for _ in range(COLLISIONS):
             decision = decide(record)
             if decision is None:
-                return record
+                return None
             base, judgement, message = decision
             after = self._next_version(base, judgement, message, tick)
             newer = self._store.commit(after, record.version, record.tick)
