@@ -221,6 +221,12 @@ def test_defaults_of_a_file(run: Run, server: ScriptedServer, tmp_path: Path) ->
     assert ended.out.startswith("passed  1  ")
 
 
+def test_a_device_without_an_end_is_read_in_part(run: Run) -> None:
+    """As a file of targets, or of certificates: `/dev/zero` ends in a sentence."""
+    assert "is longer than 3,000,000 characters" in run("test", "--file", "/dev/zero").err
+    assert "--ca cannot be used: it is too large" in run("test", "127.0.0.1", "--ca", "/dev/zero").err
+
+
 def test_ids_of_a_file_are_cleaned_for_the_terminal(run: Run, tmp_path: Path) -> None:
     """A file cannot send control characters to the terminal."""
     path = tmp_path / "targets.jsonl"

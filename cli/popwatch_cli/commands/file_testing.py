@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import IO
 
 import click
 
@@ -14,7 +16,7 @@ from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import DESCRIPTOR_RESERVE, Prober
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileError
-from popwatch_cli.files.target_files import parse_lines
+from popwatch_cli.files.target_files import LONGEST_LINE, parse_lines
 from popwatch_cli.output.outcome import summary, to_json, to_line
 from popwatch_cli.target_items import without_id
 
@@ -23,9 +25,10 @@ DESCRIPTORS_PER_TEST = 2
 """A second address may be tried while the first is still connecting."""
 
 
-def test_file(lines: Iterable[str], in_flight: int | None, *, as_json: bool) -> int:
+def test_file(file: IO[str], in_flight: int | None, *, as_json: bool) -> int:
     """Test the targets of JSON lines; returns the exit code. Raises FileError for a line that is not a target."""
-    targets = list(_targets(lines))
+    # A device such as /dev/zero is one line without an end: no more is read of a line than one may have.
+    targets = list(_targets(iter(partial(file.readline, LONGEST_LINE + 1), "")))
     if not targets:
         raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
     if in_flight:
