@@ -83,7 +83,7 @@ def test_all_is_well(sound: Deployed, capsys: pytest.CaptureFixture[str]) -> Non
     code, said = sound.command("doctor")
     with capsys.disabled():
         print(f"\n--- a sound stack: exit code {code}\n{said}")
-    assert (code, said) == (0, "38 checks: 38 passed.\n")
+    assert (code, said) == (0, "39 checks: 39 passed.\n")
 
 
 def doctor(stack: Deployed, *options: str) -> tuple[int, str]:
@@ -98,7 +98,7 @@ def test_json(sound: Deployed) -> None:
     """The same, for programs."""
     code, said = doctor(sound, "--json")
     found = json.loads(said)
-    assert (code, found["verdict"], len(found["checks"])) == (0, "well", 38)
+    assert (code, found["verdict"], len(found["checks"])) == (0, "well", 39)
     assert all(check["well"] for check in found["checks"])
 
 
