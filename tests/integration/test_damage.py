@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.serialization import serialize
 from popwatch.model.targets import parse_target
+from popwatch_cli.doctor.rules.findings import Kind
+from popwatch_cli.doctor.rules.sweeps import check_checkpoint
+from popwatch_cli.doctor.rules.tables import check_items
+from popwatch_cli.doctor.table_state import TableState
+from popwatch_cli.target_table import TargetTable
 from tests.integration.world import MINUTE, NOON, World, new_world
 
 DAYS = timedelta(days=200)
@@ -224,3 +230,27 @@ def test_damage_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -
         world.store.read_records()
     assert len(caplog.records) == 1
     assert caplog.records[0].__dict__["key"] == "a"
+
+
+def test_the_doctor_names_what_is_damaged(world: World) -> None:
+    """Items of all three tables, the mark too, each with what is wrong with it."""
+    put(world, **RECORD | {"tick": "2026-11-23T11:59:00"})
+    put(world, target_id=SWEEP_ID, tick="2099-01-01T00:00:00Z")
+    put_raw = world.dynamodb.put_item
+    put_raw(TableName="Targets", Item=to_item({"target_id": SWEEP_ID}))
+    put_raw(
+        TableName="History", Item=to_item({"pk": "target#b", "sk": "note#2026-11-23T12:00:00#x", "expires_at": 10**11})
+    )
+    put_raw(TableName="History", Item=to_item({"pk": "gaps", "sk": "2026-11-23T12:00:00Z", "until": "then"}))
+    installation: Any = SimpleNamespace(store=world.store, target_table=TargetTable(world.dynamodb, "Targets"))
+    state = TableState(installation, NOON + MINUTE)
+    assert [(finding.kind, finding.names) for finding in check_items(state.damaged)] == [
+        (Kind.ITEMS_DAMAGED, ("gaps 2026-11-23T12:00:00Z", "target#b note#2026-11-23T12:00:00#x")),
+        (Kind.ITEMS_DAMAGED, ("_sweep tick", "a")),
+        (Kind.ITEMS_DAMAGED, ("_sweep",)),
+    ]
+    [ahead] = check_checkpoint(state.status[0].tick, NOON + MINUTE, state.checkpoint_damage)
+    assert ahead.what == (
+        "The last completed tick counts as none, since 2099-01-01T00:00:00Z is in the future: "
+        "when the last sweep was is not known."
+    )
