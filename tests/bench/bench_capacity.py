@@ -53,7 +53,7 @@ def engine() -> Iterator[tuple[str, str]]:
             yield "DynamoDB Local", endpoint
         return
     with tempfile.TemporaryDirectory() as folder:
-        local = LocalStack(Path(folder), Path(folder), port=free_port(0))
+        local = LocalStack(Path(folder), Path(folder), port=free_port(0), key="bench")
         local.start()
         try:
             yield "MiniStack", local.endpoint

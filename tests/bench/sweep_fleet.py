@@ -192,7 +192,7 @@ def local_aws() -> Iterator[str]:
     """The local stack's AWS, in a process of its own, with nothing deployed to it."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
     with tempfile.TemporaryDirectory() as folder:
-        local = LocalStack(PROJECT, Path(folder), port=free_port(0))
+        local = LocalStack(PROJECT, Path(folder), port=free_port(0), key="bench")
         local.start()
         try:
             yield local.endpoint

@@ -52,6 +52,7 @@ class Deployed:
             port=free_port(0),
             parameters={"ScheduleState": "DISABLED", **parameters},
             settings=settings or {},
+            key="testing",  # that of all tests, for other clients of it
         )
         try:
             local.start()

@@ -112,7 +112,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     checked = {"lastVersionCheck": time.time()}  # SAM asks PyPI for a newer version of itself once a week
     (tmp_path / "home" / ".aws-sam" / "metadata.json").write_text(json.dumps(checked))
     check_out(folder)
-    aws = LocalStack(PROJECT, tmp_path / "aws", port=free_port(0))
+    aws = LocalStack(PROJECT, tmp_path / "aws", port=free_port(0), key="testing")
     try:
         aws.start()
         yield Checkout(folder, aws)

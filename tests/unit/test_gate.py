@@ -1,10 +1,12 @@
 """The gate of the local AWS: `tests/e2e/test_attacks.py` tries it on the deployed stack."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from popwatch_cli.local.gate import credential_of, refusal_of
+from popwatch_cli.local.stack import LocalStack
 
 KEY = "0123456789abcdef"
 SIGNED = f"AWS4-HMAC-SHA256 Credential={KEY}/20261127/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0"
@@ -52,6 +54,15 @@ def test_where_iam_is_enforced() -> None:
     other = scope(authorization=SIGNED.replace(KEY, "other"))
     assert refusal_of(other, KEY, enforces_iam=True) == ""
     assert refusal_of({**other, "path": "/_ministack/reset"}, KEY, enforces_iam=True)
+
+
+def test_each_run_has_a_key_of_its_own() -> None:
+    """Of 128 random bits, and it is not shown."""
+    keys = [LocalStack(Path(), Path()).key for _ in range(3)]
+    assert len(set(keys)) == 3
+    assert all(len(bytes.fromhex(key)) == 16 for key in keys)
+    stack = LocalStack(Path(), Path())
+    assert stack.key not in repr(stack)
 
 
 def test_without_a_credential() -> None:
