@@ -8,8 +8,7 @@ from functools import cache
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Metrics
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit, single_metric
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
@@ -22,17 +21,19 @@ from popwatch.config import Settings
 from popwatch.decisions.batches import HourOfBatch, from_message, refusal
 from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
-from popwatch.sweep.sweep import Edges, Report, Sweep
+from popwatch.sweep.sweep import Edges, RefusedTickError, Report, Sweep
 
 RESERVE_SECONDS = 20.0
 """Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
+
+LONG_LAG_SECONDS = 90.0
+"""From a tick until its tests have ended: Scheduler may fire 59 seconds late, and 30 more are usual."""
 
 _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 5}
 )
 
 logger = new_logger()
-metrics = Metrics()
 
 
 class UndeliveredError(Exception):
@@ -51,9 +52,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> object:
     """Do the work of a tick of the schedule, or of a message of the batch queue."""
     if isinstance(event, dict) and "Records" in event:
         return _handle_messages(event["Records"], context)
-    report = _sweep(context).run_tick(_tick_of(event))
-    metrics.add_metric("SweepLag", MetricUnit.Seconds, report.lag_seconds)
+    try:
+        report = _sweep(context).run_tick(_tick_of(event))
+    except RefusedTickError:
+        _publish({"TicksRefused": 1})
+        raise
     _publish_report("A sweep has ended.", report)
+    # Only a lag that is long: each metric that is sent costs 0.30 USD a month, and the log has every lag.
+    if report.lag_seconds > LONG_LAG_SECONDS:
+        _publish({}, report.tick, SweepLag=report.lag_seconds)
     return None
 
 
@@ -85,7 +92,19 @@ def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     if isinstance(work, HourOfBatch):
         sweep.run_hour(work)
     else:
-        _publish_report("A batch has ended.", sweep.run_batch(work))
+        report = sweep.run_batch(work, _sent_at(record))
+        _publish_report("A batch has ended.", report, has_failed=_has_failed(record))
+
+
+def _sent_at(record: Mapping[str, Any]) -> datetime | None:
+    """When SQS took the message, by its own clock (AWS: API_Message, SentTimestamp, in milliseconds since 1970)."""
+    sent = (record.get("attributes") or {}).get("SentTimestamp")
+    return datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None
+
+
+def _has_failed(record: Mapping[str, Any]) -> bool:
+    """Whether an invocation has failed on the message: then it comes again, 720 seconds later."""
+    return int((record.get("attributes") or {}).get("ApproximateReceiveCount", 1)) > 1
 
 
 def _tick_of(event: Mapping[str, Any]) -> datetime:
@@ -103,24 +122,49 @@ def _sweep(context: LambdaContext) -> Sweep:
     return Sweep(_edges(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
 
 
-def _publish_report(headline: str, report: Report) -> None:
-    """Log a report and publish its metrics; raises UndeliveredError if AWS refused a delivery."""
+def _publish_report(headline: str, report: Report, *, has_failed: bool = False) -> None:
+    """Log a report and publish its metrics; raises UndeliveredError if AWS refused a delivery.
+
+    `Dropped` is what waited too long for an invocation. A message that comes too late because it `has_failed` is not:
+    `Errors` counts its failure.
+    """
     # The CPU time of this execution environment since its process began: `popwatch verify` takes the differences.
     logger.info(headline, extra={**serialize(report), "cpu_ms": round(time.process_time() * 1000)})
-    metrics.add_metric("Tests", MetricUnit.Count, report.tests)
-    if report.alerts:
-        metrics.add_metric("Alerts", MetricUnit.Count, report.alerts.total())
-    if report.plain_messages:
-        metrics.add_metric("PlainMessages", MetricUnit.Count, report.plain_messages)
-    if report.inconclusive:
-        metrics.add_metric("Inconclusive", MetricUnit.Count, report.inconclusive)
-    metrics.flush_metrics()
+    _publish({"Tests": report.tests}, report.tick)
+    rare = {
+        "Alerts": report.alerts.total(),
+        "Dropped": 0 if has_failed else report.dropped,
+        "Inconclusive": report.inconclusive,
+        "PlainMessages": report.plain_messages,
+    }
+    _publish({name: count for name, count in rare.items() if count})
     _count_by("Failures", "error", report.failures)
     _count_by("Targets", "state", report.states)
     if report.undelivered:
         raise UndeliveredError(
             f"AWS refused {report.undelivered} alerts or records. A later sweep delivers them from the outbox."
         )
+
+
+def _count_due(tick: datetime, tests: int) -> None:
+    """Publish that tests of a tick are due. `Tests` of the same minute is there from now on: 0 until some are made."""
+    _publish({"TestsDue": tests, "Tests": 0}, tick)
+
+
+def _publish(counts: Mapping[str, int], tick: datetime | None = None, **seconds: float) -> None:
+    """Publish metrics of the present, or of a tick, whenever in its minute that comes: what is due and what was made of
+    it belong to the same minute, so that alarms may subtract the one from the other.
+    """
+    if not counts and not seconds:
+        return
+    metrics = EphemeralMetrics()
+    if tick:
+        metrics.set_timestamp(tick)
+    for name, count in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    for name, value in seconds.items():
+        metrics.add_metric(name, MetricUnit.Seconds, value)
+    metrics.flush_metrics()
 
 
 def _count_by(name: str, dimension: str, counts: Mapping[Any, int]) -> None:
@@ -157,4 +201,5 @@ def _edges() -> Edges:
         prober=Prober(allow_local=settings.allow_local_targets),
         alert_topics=AlertTopics(boto3.client("sns", config=_CALLS), settings.alert_topic_arn, settings.sms_topic_arn),
         batch_queue=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
+        count_due=_count_due,
     )

@@ -126,7 +126,7 @@ _FOUND: list[Iterable[Finding]] = [
     sweeps.check_checkpoint(None, NOW),
     sweeps.check_checkpoint(NOW - timedelta(minutes=7), NOW),
     sweeps.check_checkpoint(None, NOW, "2026-11-27T03:00:00Z is in the future"),
-    sweeps.check_checkpoint(NOW - timedelta(minutes=3), NOW),
+    sweeps.check_checkpoint(NOW - timedelta(minutes=4), NOW),
     sweeps.check_gaps(sweeps.gaps_between(MINUTES, 60, TICK - timedelta(hours=1), TICK)),
     batch_queue.check_concurrency(10, None, 20, 16),
     batch_queue.check_concurrency(1000, None, 10, 16),

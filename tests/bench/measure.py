@@ -5,6 +5,7 @@ bench's docstring is its method.
 """
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ TITLES = {
     "sweep": "A sweep, part by part",
     "profile": "The profile of a sweep",
     "stack": "A sweep on the local stack",
+    "ticks": "Ticks late in their minute",
 }
 
 
@@ -60,8 +62,8 @@ def section(name: str, output: str) -> str:
 
 def run(name: str, *, write: bool) -> str:
     """A bench's output, which is shown as it comes."""
-    arguments = [sys.executable, "-u", str(program(name)), *(["--write"] if write and name == "inputs" else [])]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+    arguments = [sys.executable, "-u", "-m", module(name), *(["--write"] if write and name == "inputs" else [])]
+    with subprocess.Popen(arguments, cwd=PROJECT, env=variables(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         lines = []
         for line in process.stdout:
@@ -71,6 +73,16 @@ def run(name: str, *, write: bool) -> str:
         sys.exit(f"bench_{name}.py failed.")
     print()
     return "".join(lines)
+
+
+def module(name: str) -> str:
+    """A bench as a module."""
+    return f"tests.bench.bench_{name}"
+
+
+def variables() -> dict[str, str]:
+    """The environment of a bench, in which it can import `tests` and the functions."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "functions")))}
 
 
 def program(name: str) -> Path:

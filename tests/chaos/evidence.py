@@ -50,6 +50,7 @@ class Evidence:
         self._clock = clock
         self._lines: dict[str, facts.AlertId] = {}
         self._entries: dict[tuple[str, str, int], Entry] = {}
+        self._unanswered: dict[tuple[int, str, str], list[Entry]] = {}
 
     @property
     def order(self) -> int:
@@ -100,7 +101,13 @@ class Evidence:
         else:
             values = {name: value["StringValue"] for name, value in request["MessageAttributes"].items()}
             summary = values["event"].startswith("[")
-            found = self._entries_in_summary(text, values) if summary else self._entries_in_sms(text)
+            # Whose answer was lost is sent again, by the same words: these are the same alerts.
+            words = (self.invocation, text, str(sorted(values.items())))
+            found = self._unanswered.pop(words, None) or (
+                self._entries_in_summary(text, values) if summary else self._entries_in_sms(text)
+            )
+            if not answered:
+                self._unanswered[words] = found
             for entry in found:
                 entry.sms_by.add(self.invocation)
             unknown = (int(text.split()[0]) if summary else 1) - len(found)

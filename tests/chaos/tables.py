@@ -123,7 +123,8 @@ def _clause_is_met(clause: str, item: Item, values: Mapping[str, Any], names: Ma
     if held is None:
         return False
     left, right = (float(held), float(wanted)) if kind == "N" else (held, wanted)
-    return bool(left == right if match["sign"] == "=" else left <= right)
+    signs = {"=": left == right, "<=": left <= right, ">": left > right}
+    return bool(signs[match["sign"]])
 
 
 class Tables:
@@ -144,7 +145,8 @@ class Tables:
         self._check(request, old, "PutItem")
         table.put(item, now)
         larger = max(table.sizes[table.key_of(item)], size_of(old) if old else 0)
-        return {"ConsumedCapacity": {"TableName": table.name, "CapacityUnits": math.ceil(larger / WRITE_UNIT)}}
+        answer = {"ConsumedCapacity": {"TableName": table.name, "CapacityUnits": math.ceil(larger / WRITE_UNIT)}}
+        return answer | ({"Attributes": old} if old and request.get("ReturnValues") == "ALL_OLD" else {})
 
     def delete_item(self, now: float, request: Mapping[str, Any]) -> dict[str, Any]:
         """DeleteItem, on a condition or not."""

@@ -126,7 +126,7 @@ class Code:
     notifier: Callable[[Any, str, str], AlertTopics] = AlertTopics
     dispatcher: type[BatchQueue] = BatchQueue
     sweep: type[Sweep] = Sweep
-    edges: Callable[..., Edges] = Edges
+    edges: Callable[..., Edges] = field(default=partial(Edges, count_due=lambda *_: None))
     settings: Callable[..., Settings] = Settings
     read: Callable[[str], Work] = from_message
     unfinished: type[Exception] = UnfinishedError
@@ -167,6 +167,7 @@ class World:
     scopes: Counter[str] = field(default_factory=Counter)
     ticks: int = 0
     invocations: int = 0
+    old_processes: set[int] = field(default_factory=set)
     calm: bool = False
 
     def __post_init__(self) -> None:
@@ -215,7 +216,8 @@ class World:
         """The outcome of a test, by what the server does now."""
         server, clock = self.servers[target.target_id], self._clock_of(process)
         known = self.policies[int(target.tags[0])]
-        policy = known.at(tick)
+        # The older version applies a silence by the tick, this one by the time at which the test began.
+        policy = known.at(tick if process.number in self.old_processes else clock())
         self.evidence.add(
             facts.Tested(
                 self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
@@ -324,31 +326,33 @@ class World:
 
     def _enqueue(self, body: str, delay: float) -> None:
         """SQS keeps a message, at least once, and hands it over some time after its delay."""
+        sent_at = self.now()
         faults = self._faults(f"sent message {zlib.crc32(body.encode()):08x}")
         if faults.occurs("message_late"):
             delay += faults.uniform(5.0, 300.0)
-        self.engine.at(self.engine.now + delay + faults.uniform(0.01, 0.5), lambda: self._receive(body, 1))
+        self.engine.at(self.engine.now + delay + faults.uniform(0.01, 0.5), lambda: self._receive(body, sent_at, 1))
         if faults.occurs("message_doubled"):
             again = delay + faults.uniform(0.0, 1.0) ** 3 * 240.0
-            self.engine.at(self.engine.now + again, lambda: self._receive(body, 1))
+            self.engine.at(self.engine.now + again, lambda: self._receive(body, sent_at, 1))
 
-    def _receive(self, body: str, receives: int) -> None:
+    def _receive(self, body: str, sent_at: datetime, receives: int) -> None:
         """The event source mapping hands a message over; one that was not done comes again, thrice in all."""
 
         def ended(how: str) -> None:
             if how != "well" and receives < RECEIVES:
                 again = self.engine.now + VISIBILITY_SECONDS
-                self.engine.at(again, lambda: self._receive(body, receives + 1))
+                self.engine.at(again, lambda: self._receive(body, sent_at, receives + 1))
 
         name = f"message {zlib.crc32(body.encode()):08x}"
-        self._invoke(name, lambda sweep, code, ticks: self._do_message(sweep, code.read(body), ticks), ended)
+        self._invoke(name, lambda sweep, code, ticks: self._do_message(sweep, code.read(body), sent_at, ticks), ended)
 
-    def _do_message(self, sweep: Sweep, work: Any, ticks: list[datetime]) -> int:
+    def _do_message(self, sweep: Sweep, work: Any, sent_at: datetime, ticks: list[datetime]) -> int:
         if hasattr(work, "hour"):
             sweep.run_hour(work)
             return 0
         ticks.append(work.tick)
-        return _undelivered(sweep.run_batch(work))
+        # The older version takes a batch alone.
+        return _undelivered(sweep.run_batch(work, *([sent_at] if hasattr(work, "delay_seconds") else [])))
 
     def _invoke(
         self, name: str, do: Callable[[Sweep, Code, list[datetime]], int], ended: Callable[[str], None]
@@ -374,6 +378,7 @@ class World:
             old = self.upgrade and self.upgrade.old_at(self.engine.now / 3600, faults)
             code = self.upgrade.code if self.upgrade and old else self.code
             if old:
+                self.old_processes.add(process.number)
                 self._note(process.number, f"{name}: by the older version")
             sweep = self._sweep(process, code, faults, ticks, lambda why: end("killed", why))
             try:

@@ -132,6 +132,14 @@ class Deployed:
         with self.handled_by("tests.fast_function", {"FAST_CLOCK": json.dumps(given)}):
             yield stepped
 
+    @contextmanager
+    def testing_at(self, start: datetime) -> Iterator[SteppedClock]:
+        """The function's tests begin when this clock says, which shows `start` at first; all else goes by real time."""
+        clock = SteppedClock(start.isoformat(), str(self.local.folder / "clock"))
+        clock.set(0)
+        with self.handled_by("tests.fast_outcomes", {"FAST_CLOCK": json.dumps({"clock": asdict(clock)})}):
+            yield clock
+
     def process_ids(self) -> list[int]:
         """The processes of the function that run now."""
         children = Path(f"/proc/{self.local.process_id}/task").glob("*/children")

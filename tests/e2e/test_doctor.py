@@ -220,13 +220,13 @@ def filter_lets_late_alerts_through(stack: Deployed) -> Iterator[None]:
 
 @ailment(1, "Alarm {} has no action: no one is notified of such a problem.")
 def alarm_without_action(stack: Deployed) -> Iterator[None]:
-    with stack.without_actions("ThrottlesAlarm"):
+    with stack.without_actions("UntestedAlarm"):
         yield
 
 
 @ailment(1, "The alarm {} is in state ALARM: ")
 def alarm_fires(stack: Deployed) -> Iterator[None]:
-    client, name = stack.local.client("cloudwatch"), stack.physical("OldestBatchAlarm")
+    client, name = stack.local.client("cloudwatch"), stack.physical("InconclusiveAlarm")
     client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
     yield
     client.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")

@@ -3,18 +3,25 @@
 What each target's server does at each tick is fixed, and so are the alerts and transitions that must follow.
 """
 
+import contextlib
 import random
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner
 
 from popwatch.model.records import EventKind
 from popwatch.queries.history import event_to_json
+from popwatch_cli.commands import interventions
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.main import cli
 from tests.e2e.deployed import Deployed
 from tests.e2e.killing import complete, kill_during
+from tests.fast_clock import SteppedClock
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
 
@@ -75,21 +82,19 @@ def test_what_people_do_survives_kills(
         {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60, "flap_per_hour": 0},
         *({"target_id": name, "host": "127.0.0.1", "port": ports[name], **fields} for name, fields in FIELDS.items()),
     )
-    # The last tick is that of the present: the function takes none of the future.
     base = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=MINUTES[-1] + 1)
-    for minute in MINUTES:
-        for name, port in ports.items():
-            server.play(port, "refused" if minute in FAILS[name] else "healthy")
-        at = base + timedelta(minutes=minute)
-        if minute in COMMANDS:
-            assert stack.command(*COMMANDS[minute])[0] == 0
-        if COMMANDS.get(minute, ("",))[0] == "silence":  # the command says from now on, which is later than this tick
-            silence = {"from": at.isoformat(), "until": (at + timedelta(hours=2)).isoformat()}
-            assert stack.installation.target_table.change("silenced", {"silence": silence})
-        killed += len(kill_during(stack, at, chance.uniform(0.0, 0.3)))
-        complete(stack, at)
-    time.sleep(DEAD_SECONDS + 1)
-    complete(stack, base + timedelta(minutes=MINUTES[-1] + 1))
+    with stack.testing_at(base) as clock:
+        for minute in MINUTES:
+            clock.set(minute * 60)
+            for name, port in ports.items():
+                server.play(port, "refused" if minute in FAILS[name] else "healthy")
+            if minute in COMMANDS:
+                give(stack, clock, *COMMANDS[minute])
+            at = base + timedelta(minutes=minute)
+            killed += len(kill_during(stack, at, chance.uniform(0.0, 0.3)))
+            complete(stack, at)
+        time.sleep(DEAD_SECONDS + 1)
+        complete(stack, base + timedelta(minutes=MINUTES[-1] + 1))
     with capsys.disabled():
         print(f"\n{killed} kills in {len(MINUTES)} ticks")
     assert killed >= 10
@@ -103,6 +108,13 @@ def test_what_people_do_survives_kills(
         assert ["untested", *changes] == STATES[name].split(), name
     assert [note["action"] for note in notes(stack, "silenced")] == ["silenced", "unsilenced"]
     assert [(note["by"], note["why"]) for note in notes(stack, "acknowledged")] == [("night-shift", "on my way")]
+
+
+def give(stack: Deployed, clock: SteppedClock, *arguments: str) -> None:
+    """Give a command at the time that the clock shows."""
+    _, folder = stack.popwatch()
+    with contextlib.chdir(folder), patch.object(interventions, "datetime", SimpleNamespace(now=lambda _: clock.now())):
+        assert CliRunner().invoke(cli, ["--local", *arguments]).exit_code == 0
 
 
 def notes(stack: Deployed, name: str) -> list[dict[str, str]]:

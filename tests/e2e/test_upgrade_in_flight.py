@@ -23,6 +23,7 @@ from popwatch.model.text import iso
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 from tests.e2e.upgraded import Clone
+from tests.fast_clock import SteppedClock
 from tests.older_versions import FLAT_VERSION
 from tests.unit.test_stored_upgrade import ADDED
 
@@ -79,6 +80,14 @@ class Course:
     def at(self, minute: int) -> datetime:
         """The tick of a minute."""
         return self.begin + minute * MINUTE
+
+    def run_this_version(self, stack: Deployed, minutes: range, clock: SteppedClock) -> list[str]:
+        """The same by this version, which judges a test by the time at which it begins."""
+        alerts: list[str] = []
+        for minute in minutes:
+            clock.set(minute * MINUTE.total_seconds())
+            alerts += self.run(stack, range(minute, minute + 1))
+        return alerts
 
     def run(self, stack: Deployed, minutes: range) -> list[str]:
         """The ticks of some minutes; the subjects of the alerts that they brought."""
@@ -174,12 +183,14 @@ def test_upgrade_and_way_back_keep_every_field(clone: Clone, course: Course) -> 
     for name, record in records.items():
         assert_every_field_is_read(new, name, record)
     course.play(6)
-    take_messages(new, True)
-    wait_for_version(new, "mail-message", VERSION + 1)
-    alerts = course.run(new, NEW[:1])
-    for name in records:
-        assert serialize(new.store.read_record(name).health) == expected[name], name
-    alerts += course.run(new, NEW[1:])
+    with new.testing_at(course.begin) as clock:
+        clock.set(6 * MINUTE.total_seconds())
+        take_messages(new, True)
+        wait_for_version(new, "mail-message", VERSION + 1)
+        alerts = course.run_this_version(new, NEW[:1], clock)
+        for name in records:
+            assert serialize(new.store.read_record(name).health) == expected[name], name
+        alerts += course.run_this_version(new, NEW[1:], clock)
     assert sorted(alerts) == ["DOWN 1/3: mail-outbox", "DOWN 2/3: mail-outage"]
 
     take_messages(new, False)

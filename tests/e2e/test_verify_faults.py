@@ -164,15 +164,15 @@ def receiver_unconfirmed(stepped: SteppedStack) -> Iterator[None]:
 
 @fault("actions", "An alarm of the stack has no action.")
 def alarm_without_action(stepped: SteppedStack) -> Iterator[None]:
-    with stepped.stack.without_actions("ThrottlesAlarm"):
+    with stepped.stack.without_actions("UntestedAlarm"):
         yield
 
 
-@fault("metrics", "SweepLag: data arrives in this account, but none with the dimensions of the stack's alarm.")
+@fault("metrics", "TestsDue: data arrives in this account, but none with the dimensions of the stack's alarm.")
 def dimension_wrong(stepped: SteppedStack) -> Iterator[None]:
     """The last fault: the metrics stay. The local AWS reads no EMF, so they are put as CloudWatch would have them."""
     client = stepped.stack.local.client("cloudwatch")
-    names = {"SweepLag": "another", "Inconclusive": STACK_NAME}
+    names = {"TestsDue": "another", "Inconclusive": STACK_NAME}
     data: list[Any] = [
         {"MetricName": name, "Dimensions": [{"Name": "service", "Value": value}], "Value": 1.0}
         for name, value in names.items()

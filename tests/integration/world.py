@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +71,8 @@ class RecordingQueue(BatchQueue):
 
     def send(self, work: Work, delay_seconds: int = 0) -> int:
         self._world.check_alive()
+        if isinstance(work, Batch):
+            work = replace(work, delay_seconds=delay_seconds)
         bodies = list(to_messages(work))
         self._world.queue += [(self._world.now + timedelta(seconds=delay_seconds), body) for body in bodies]
         return len(bodies)
@@ -87,6 +89,7 @@ class World:
     out_of_time: set[str] = field(default_factory=set)
     queue: list[tuple[datetime, str]] = field(default_factory=list)
     tested: list[tuple[datetime, str]] = field(default_factory=list)
+    due: list[tuple[datetime, int]] = field(default_factory=list)
     storm_threshold: int = 10
     stack: str = "popwatch"
     threads: Callable[[], Executor] = commit_threads
@@ -179,6 +182,7 @@ class World:
             ScriptedProber(self),
             AlertTopics(sns, self.topic, self.sms_topic),
             RecordingQueue(self),
+            lambda tick, tests: self.due.append((tick, tests)),
             self.threads,
         )
         settings = Settings(

@@ -277,7 +277,7 @@ def test_log_level_does_what_it_says(stack: Stack, level: str) -> None:
     split(lines)
     kept = kept_by_lambda(lines, settings.log_level)
     found = {name for line in kept if "_aws" in line for _, name, _ in metrics(line)}
-    assert {"SweepLag", "Tests"} <= found
+    assert {"Tests", "TestsDue"} <= found
     messages = {line["message"] for line in kept if "_aws" not in line}
     by_level = [
         ("DEBUG", {"A test has ended."}),

@@ -9,6 +9,7 @@ import pytest
 from popwatch_cli.bill import Charge, Fleet, Linear, Measured, Price, alternatives, bill, mean_tests
 from popwatch_cli.commands.cost import SHARE, fleet_of, read_measured, read_prices
 from popwatch_cli.errors import UserError
+from tests.cloudwatch import alarms
 
 PROJECT = Path(__file__).parents[2]
 MEASURED = Measured(
@@ -170,7 +171,7 @@ def test_measured_inputs_are_whole() -> None:
         assert line.fixed >= 0
         assert line.each > 0
     assert measured.tls_bytes_out > measured.bytes_out > 40
-    assert measured.alarms == (PROJECT / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
+    assert measured.alarms == sum(len(alarm.queries) for alarm in alarms().values())
 
 
 def test_the_promise() -> None:

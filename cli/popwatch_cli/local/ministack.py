@@ -11,6 +11,8 @@ differences between MiniStack and AWS:
   ConflictException) and CloudFormation replaces a schedule whose name changes (AWS: aws-resource-scheduler-schedule);
 - it puts punctuation into a generated secret whose template excludes it;
 - it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py);
+- it refuses alarms on metric math: here they are created and never ring, as it reads no metrics from logs either;
+  `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse.
 """
 
@@ -107,11 +109,19 @@ def published_strictly(publish: Callable[..., Any]) -> Callable[..., Any]:
     return publish_strictly
 
 
+def without_metric_math(properties: dict[str, Any]) -> dict[str, Any]:
+    """An alarm's properties, with a metric that never has data in the place of metric math."""
+    if "Metrics" not in properties:
+        return properties
+    rest = {name: value for name, value in properties.items() if name != "Metrics"}
+    return rest | {"Namespace": "metric-math", "MetricName": "none", "TreatMissingData": "missing"}
+
+
 def main() -> None:
     """Run until a signal arrives, or until the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     invoke, limit = eventbridge._invoke_target, lambda_svc._sqs_esm_concurrency
-    generate = provisioners._sm_secret_string
+    generate, alarm = provisioners._sm_secret_string, provisioners._cw_metric_alarm_record
     tables = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
     create = tables["create"]
 
@@ -134,6 +144,7 @@ def main() -> None:
         "update": update_schedule,
         "update_with_logical_id": True,
     }
+    provisioners._cw_metric_alarm_record = lambda name, properties: alarm(name, without_metric_math(properties))
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
     provisioners._sm_secret_string = lambda properties: generate(without_punctuation(properties))
     key = os.environ["AWS_ACCESS_KEY_ID"]

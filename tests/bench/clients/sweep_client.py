@@ -81,6 +81,7 @@ class Ticker:
             Prober(allow_local=True),
             alert_topics.AlertTopics(boto3.client("sns", endpoint_url=job.aws, config=calls), job.topic, job.sms_topic),
             batch_queue.BatchQueue(self._sqs, job.queue),
+            lambda *_: None,
         )
 
     def tick(self, at: datetime) -> None:

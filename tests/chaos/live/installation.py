@@ -337,7 +337,7 @@ class Installation:
             return
         at, tick = datetime.fromisoformat(report["at"]), datetime.fromisoformat(invocation.tick)
         for name, number, passed in report["tests"]:
-            policy = self.policies[number].at(tick)
+            policy = self.policies[number].at(at)
             self.evidence.add(
                 facts.Tested(self.evidence.order, invocation.number, name, tick, at, policy, passed=passed)
             )

@@ -15,8 +15,8 @@ from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, warning
 LOOKBACK = timedelta(hours=6)
 """How far back gaps are looked for."""
 
-LATE_AFTER = timedelta(seconds=150)
-"""If the last sweep is older than this, the next one is late."""
+LATE_AFTER = timedelta(seconds=210)
+"""If the last sweep is older than this, the next one is late: a tick may come after 59 seconds, and last 60."""
 
 Gap = tuple[datetime, datetime]
 

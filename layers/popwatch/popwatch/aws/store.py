@@ -258,18 +258,21 @@ class Store:
         pk, items = f"target#{target_id}", [item] if item else []
         return next(self._parsed(self._tables.history, pk, items, _published_alert), None)
 
-    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> None:
+    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> bool:
         """Write the samples of one message; `group` tells them from those of other messages of the same tick.
 
         They are one item, or several if the targets' ids are long. Which samples are in which item depends on the ids
-        only: a message that is processed again, with other results, replaces the same items.
+        only: a message that is processed again, with other results, replaces the same items. Returns whether any item
+        is new, which none is of a message that SQS delivered twice.
         """
+        found = []
         names = sorted(samples)
         sizes = [len(name.encode()) + LARGEST_STORED for name in names]
         for number, part in enumerate(chunks(sizes, ITEM_BYTES)):
             key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}" + (f"#{number}" if number else "")}
             results = {name: to_stored(samples[name]) for name in names[part]}
-            self._put_history(key, {"results": results}, self._tables.samples_kept, tick)
+            found.append(self._put_history(key, {"results": results}, self._tables.samples_kept, tick))
+        return any(found)
 
     def read_samples(
         self, batches: int, batch: int, since: datetime, until: datetime, only: str | None = None
@@ -397,15 +400,18 @@ class Store:
         self.capacity.add(self.capacity.read, answer)
         return from_item(answer["Item"]) if "Item" in answer else None
 
-    def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> None:
+    def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> bool:
+        """Put an item into History; whether there was none with its key. To ask for the old item costs no capacity."""
         begin = at or datetime.fromisoformat(key["sk"].split("#")[1])
         expires_at = int((begin + kept).timestamp())
         answer = self._dynamodb.put_item(
             TableName=self._tables.history,
             Item=to_item({**key, **item, "expires_at": expires_at}),
+            ReturnValues="ALL_OLD",
             ReturnConsumedCapacity="TOTAL",
         )
         self.capacity.add(self.capacity.write, answer)
+        return "Attributes" not in answer
 
     def _put_totals(self, pk: str, begin: datetime, totals: TargetTotals) -> None:
         packed = [(name, json.dumps(serialize(found), separators=(",", ":"))) for name, found in totals.items()]

@@ -41,7 +41,9 @@ class Batch:
     """Tests planned for one `tick`, all of batch `number` of `batches`.
 
     `next_tick` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
-    counts how often tests were handed back to the queue because an invocation could not finish them.
+    counts how often tests were handed back to the queue because an invocation could not finish them. `late_seconds` is
+    how long after its tick the sweep began that planned these tests. `delay_seconds` is the delay with which its
+    message was sent; None in a message of an earlier version.
     """
 
     tick: datetime
@@ -51,6 +53,8 @@ class Batch:
     tests: tuple[PlannedTest, ...]
     defaults: Mapping[str, Any]
     attempt: int = 0
+    late_seconds: int = 0
+    delay_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ def to_messages(work: Work) -> Iterator[str]:
         "attempt": work.attempt,
         "defaults": carried(work.defaults),
     }
+    if work.late_seconds:
+        head["late"] = work.late_seconds
+    if work.delay_seconds is not None:
+        head["delay"] = work.delay_seconds
     begin = _dump(head)[:-1]
     for part in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
         yield f'{begin},"tests":[{",".join(tests[part])}]}}'
@@ -133,6 +141,8 @@ def _work_from_plain(plain: Any) -> Work:
         tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
         defaults=plain["defaults"],
         attempt=int(plain["attempt"]),
+        late_seconds=int(plain.get("late", 0)),
+        delay_seconds=int(plain["delay"]) if "delay" in plain else None,
     )
 
 

@@ -39,8 +39,12 @@ def plan(
     defaults: Mapping[str, Any],
     *,
     largest_batch: int = LARGEST_BATCH,
+    late_seconds: int = 0,
 ) -> Plan:
-    """The plan for `tick`; `after` is the last completed tick, or None if there was none."""
+    """The plan for `tick`; `after` is the last completed tick, or None if there was none.
+
+    `late_seconds` is how long after the tick its sweep began.
+    """
     cyclic = in_cycles(targets)
     tests = [
         PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, cyclic))
@@ -52,7 +56,10 @@ def plan(
         if due_at:
             due[due_at].append(test)
     count = batch_count(sum(test.target.policy.enabled for test in tests), largest_batch)
-    batches = [Batch(due_at, tick + TICK, count, 0, tuple(found), defaults) for due_at, found in sorted(due.items())]
+    batches = [
+        Batch(due_at, tick + TICK, count, 0, tuple(found), defaults, late_seconds=late_seconds)
+        for due_at, found in sorted(due.items())
+    ]
     return Plan(
         now=batches[0],
         later=tuple(batches[1:]),

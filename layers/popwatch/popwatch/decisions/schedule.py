@@ -1,5 +1,8 @@
 """When targets are due, and how a sweep is cut into batches. Pure; times are arguments.
 
+A tick is a key, not a clock: EventBridge Scheduler may fire at any second of its minute, so two ticks may be a second
+apart or two minutes. What is planned is counted by ticks; how late something comes is measured by the clock.
+
 A tick comes once a minute and is responsible for the time until the next one. A target that is up is due
 when one of its slots lies after the last completed tick and not after this one, so that what a missed tick left out is
 tested at the next. Slots lie `delay_up` apart, at a phase of the target's own, which spreads the load. A failing target
@@ -23,6 +26,16 @@ STOPPED_AFTER = timedelta(minutes=5)
 
 IN_FLIGHT = timedelta(minutes=3)
 """After this time a retest has ended: it began a minute late, took the longest deadline, and was committed."""
+
+AHEAD = timedelta(minutes=1)
+"""A tick further ahead of the clock than this is not one of Scheduler's, which never fires early."""
+
+OLDEST_TICK = timedelta(hours=30)
+"""Whatever its settings, Scheduler gives a tick up after 24 hours, and Lambda after another 6 (AWS: API_RetryPolicy,
+invocation-async-configuring)."""
+
+LATEST_MESSAGE = timedelta(minutes=15)
+"""A message sent so long after its tick was moved back from the dead-letter queue: handing back ends much earlier."""
 
 LARGEST_BATCH = 800
 """Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
@@ -97,9 +110,28 @@ def next_test_by(health: Health, policy: Policy, tested: datetime) -> datetime:
     return tested + (timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay))
 
 
-def is_stale(health: Health, policy: Policy, tick: datetime, now: datetime) -> bool:
-    """Whether a test planned for `tick` comes so late that later ticks have taken its place."""
-    return now >= tick + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
+def refusal(tick: datetime, now: datetime) -> str:
+    """Why a tick must not be swept, as the end of a sentence; empty if it may."""
+    if tick > now + AHEAD:
+        return "is in the future"
+    return "is too old" if tick < now - OLDEST_TICK else ""
+
+
+def receivable_at(tick: datetime, sent_at: datetime | None, delay_seconds: float | None) -> datetime:
+    """When a message of `tick` could first be received: `delay_seconds` after SQS took it at `sent_at`.
+
+    Without `sent_at` that is the tick. Messages of earlier versions do not say their delay, which led to their tick.
+    One that was moved back from the dead-letter queue is as old as its tick.
+    """
+    if sent_at is None:
+        return tick
+    at = max(sent_at, tick) if delay_seconds is None else sent_at + timedelta(seconds=delay_seconds)
+    return tick if at > tick + LATEST_MESSAGE else at
+
+
+def is_stale(health: Health, policy: Policy, since: datetime, now: datetime) -> bool:
+    """Whether a test that could have been made `since` then comes so late that the next one takes its place."""
+    return now >= since + max(timedelta(seconds=delay_seconds(health, policy)), TICK)
 
 
 def batch_count(targets: int, largest: int = LARGEST_BATCH) -> int:

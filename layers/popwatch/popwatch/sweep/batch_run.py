@@ -70,18 +70,25 @@ class UnfinishedError(Exception):
 
 @dataclass(slots=True)
 class Results:
-    """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests."""
+    """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests.
+
+    They `are_repeated` if another invocation had made the same tests before: SQS delivers a message at least once.
+    """
 
     samples: dict[str, Sample] = field(default_factory=dict)
     failures: Counter[ErrorCode] = field(default_factory=Counter)
     handed_back: int = 0
     inconclusive: int = 0
+    are_repeated: bool = False
 
 
 class BatchTester:
     """Tests one batch, once. `end_by` is when tests must have ended, by the monotonic clock.
 
-    `references` are hosts that are tried when a target that passed before fails for reasons of the network.
+    `references` are hosts that are tried when a target that passed before fails for reasons of the network. `count_due`
+    is told of retests, each with its tick.
+
+    Ticks order the tests of a target; delays are kept by the clock, from the time at which this batch began.
     """
 
     def __init__(
@@ -94,10 +101,14 @@ class BatchTester:
         batch_queue: BatchQueue,
         end_by: float,
         clock: Callable[[], datetime],
+        count_due: Callable[[datetime, int], None],
         references: Sequence[Target] = (),
         threads: Callable[[], Executor] = commit_threads,
     ) -> None:
-        self._batch, self._end_by, self._clock = batch, end_by, clock
+        self._batch, self._end_by, self._clock, self._count_due = batch, end_by, clock, count_due
+        self._began = clock()
+        # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
+        self._until = batch.next_tick + timedelta(seconds=batch.late_seconds)
         self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._uncommitted: list[PlannedTest] = []
@@ -127,7 +138,7 @@ class BatchTester:
         # not wait for a later sweep; samples come last, when it is known which tests were handed back.
         self._collect(list(self._commits))
         self._committer.flush(final=True)
-        self._send_retests(self._batch.next_tick)
+        self._send_retests(self._until)
         self._hand_back([*self._untested.values(), *self._uncommitted])
         self._put_samples()
         return self._results
@@ -204,17 +215,17 @@ class BatchTester:
         if again:
             next_tick = self._batch.next_tick
             batch = replace(self._batch, tick=next_tick, next_tick=next_tick + TICK, tests=tuple(again), attempt=0)
-            self._batch_queue.send(batch, seconds_until(next_tick, self._clock()))
+            self._send_later(batch, self._until)
 
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
-        """Judge an outcome, and commit it if it changes anything."""
-        tick, policy = self._batch.tick, test.target.policy
-        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(tick))
+        """Judge an outcome by the time at which its test began, and commit it if it changes anything."""
+        tick, began, policy = self._batch.tick, outcome.started_at, test.target.policy
+        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(began))
         if outcome.error:
             self._results.failures[outcome.error] += 1
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
-        judgement = judge(test.record.health, outcome, policy, tick, test.failing_parent)
+        judgement = judge(test.record.health, outcome, policy, began, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         same = test.record.tested_as == as_tested(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):
@@ -245,17 +256,24 @@ class BatchTester:
             self._retests[due].append(replace(test, record=record))
 
     def _send_retests(self, until: datetime) -> None:
-        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`.
+        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, by the clock.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
         next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
         detection.
         """
-        if self._clock() >= self._batch.next_tick:
+        lateness = self._began - self._batch.tick
+        if self._clock() >= self._until:
             self._retests.clear()  # the next tick has planned them, from the records as they are
-        for due in [due for due in self._retests if due <= until]:
-            batch = replace(self._batch, tick=due, tests=tuple(self._retests.pop(due)), attempt=0)
-            self._batch_queue.send(batch, seconds_until(due, self._clock()))
+        for tick in [tick for tick in self._retests if tick + lateness <= until]:
+            tests = tuple(self._retests.pop(tick))
+            if tick + lateness < self._until:
+                self._send_later(replace(self._batch, tick=tick, tests=tests, attempt=0), tick + lateness)
+
+    def _send_later(self, batch: Batch, at: datetime) -> None:
+        """Send a batch to the queue, to be received at a time."""
+        self._batch_queue.send(batch, seconds_until(at, self._clock()))
+        self._count_due(batch.tick, len(batch.tests))
 
     def _hand_back(self, unfinished: list[PlannedTest]) -> None:
         """Send back to the queue what was not tested in time or not committed, for another invocation.
@@ -280,7 +298,10 @@ class BatchTester:
         """
         samples, batch = self._results.samples, self._batch
         if samples:
-            self._store.put_samples(batch.batches, batch.number, batch.tick, group_name(samples), samples)
+            group = group_name(samples)
+            self._results.are_repeated = not self._store.put_samples(
+                batch.batches, batch.number, batch.tick, group, samples
+            )
 
     def _last_good(self, target: Target) -> tuple[datetime, float] | None:
         """The last passed test of a target whose test before this one passed: that lies about `delay_up` back."""

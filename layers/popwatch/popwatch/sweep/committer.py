@@ -131,13 +131,15 @@ class Committer:
         def decide(record: Record) -> Decision | None:
             found = judgement
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
-                found = judge(record.health, outcome, target.policy, tick, test.failing_parent)
+                found = judge(record.health, outcome, target.policy, outcome.started_at, test.failing_parent)
             if found.alert:  # what people have done since the test was planned holds at once
                 policy = present()
                 if not policy.enabled:
                     return None
                 silenced = policy.in_maintenance(self._clock())
-                found = judge(record.health, outcome, policy, tick, test.failing_parent, silenced=silenced)
+                found = judge(
+                    record.health, outcome, policy, outcome.started_at, test.failing_parent, silenced=silenced
+                )
             before, found = _with_last_good(
                 record,
                 found,
@@ -145,14 +147,14 @@ class Committer:
                 not_before=tick - timedelta(seconds=target.policy.delay_up) - MISSED,
                 from_samples=lambda: last_good(target),
             )
-            message = _render(target, before.health, found, outcome, tick, stack=self._stack)
+            message = _render(target, before.health, found, outcome, outcome.started_at, stack=self._stack)
             return replace(before, outcome=outcome, tested_as=as_tested(target)), found, message
 
         return self._commit(test, tick, decide)
 
     def suspend(self, test: PlannedTest, tick: datetime) -> None:
         """Record that the target's user has switched it off."""
-        self._commit(test, tick, lambda record: (record, suspend(record.health, tick), None))
+        self._commit(test, tick, lambda record: (record, suspend(record.health, self._clock()), None))
 
     def forget(self, record: Record, tick: datetime) -> None:
         """Delete the record of a target that its user has removed, once its transition to untested is in History.
@@ -160,7 +162,7 @@ class Committer:
         Without that transition, reports would go on counting its last state until it is added again. Where
         another writer changed the record first, or AWS refuses, the next sweep does it.
         """
-        judgement = forget(record.health, tick)
+        judgement = forget(record.health, self._clock())
         if judgement.transition:
             after = self._next_version(record, judgement, None, tick)
             if self._store.commit(after, record.version, record.tick) is not None:

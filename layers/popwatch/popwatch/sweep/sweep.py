@@ -17,7 +17,7 @@ from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, HourOfBatch, split
 from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
-from popwatch.decisions.schedule import STOPPED_AFTER, is_stale
+from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import Record
@@ -47,18 +47,31 @@ UNKNOWN_FIELDS_LOGGED = 50
 _log = logging.getLogger("popwatch.sweep.sweep")
 
 
+CountDue = Callable[[datetime, int], None]
+"""Publishes that some tests of a tick are due, before any of them is made."""
+
+
+class RefusedTickError(ValueError):
+    """A tick that cannot be one of the schedule's: swept, it could hide the ticks that follow."""
+
+
 @dataclass(slots=True)
 class Report:
     """What one invocation did, as it is logged and counted in metrics.
 
-    `lag_seconds` is the time from the tick until its tests have ended. `states` counts all targets as the plan found
-    them; a batch from the queue has none. `inconclusive` tests were not judged, since the monitor's own network may be
-    to blame. `undelivered` counts deliveries that AWS refused and a later sweep repeats; `plain_messages` those that
-    SNS took in a plainer form only.
+    `late_seconds` is the time from the tick until its sweep began, `lag_seconds` until its tests have ended. `states`
+    counts all targets as the plan found them; a batch from the queue has none. `tests` counts each test once: those
+    that a message delivered twice had made before are `repeated`. `dropped` tests came so late that the target's next
+    test takes their place. `inconclusive` tests were not judged, since the monitor's own network may be to blame.
+    `undelivered` counts deliveries that AWS refused and a later sweep repeats; `plain_messages` those that SNS took
+    in a plainer form only.
     """
 
     tick: datetime
+    late_seconds: int = 0
     tests: int = 0
+    repeated: int = 0
+    dropped: int = 0
     failures: Counter[ErrorCode] = field(default_factory=Counter)
     transitions: Counter[State] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
@@ -73,12 +86,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes."""
+    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes.
+
+    Each test is due by `count_due` when it is planned, and made by the report of the invocation that made it: the
+    difference is what was lost, wherever it was lost.
+    """
 
     store: Store
     prober: Prober
     alert_topics: AlertTopics
     batch_queue: BatchQueue
+    count_due: CountDue
     threads: Callable[[], Executor] = commit_threads
 
 
@@ -110,20 +128,34 @@ class Sweep:
         )
 
     def run_tick(self, tick: datetime) -> Report:
-        """Do all that is due at `tick`; nothing, if it or a later tick has been completed."""
+        """Do all that is due at `tick`; nothing, if it or a later tick has been completed.
+
+        Raises RefusedTickError for a tick that is in the future, or too old to be one of Scheduler's.
+        """
+        began = self._clock()
         checkpoint, records = self._store.read_records()
         if checkpoint.tick and checkpoint.tick >= tick:
             _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
             return Report(tick)
+        _refuse_unless_current(tick, began)
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults)
         records = self._deliver_left_behind(records)
         self._forget_removed(targets, records, tick)
-        planned = plan(tick, checkpoint.tick, targets, records, defaults, largest_batch=self._settings.largest_batch)
+        planned = plan(
+            tick,
+            checkpoint.tick,
+            targets,
+            records,
+            defaults,
+            largest_batch=self._settings.largest_batch,
+            late_seconds=max(0, round((began - tick).total_seconds())),
+        )
         for test in planned.to_suspend:
             self._committer.suspend(test, tick)
+        self._count_due(planned)
         messages, results = self._run_plan(planned)
-        report = self._report(tick, results, messages, planned.states)
+        report = self._report(planned.now, results, messages, planned.states)
         if checkpoint.tick and tick - checkpoint.tick > self._stopped_after:
             self._store.put_gap(checkpoint.tick, tick)
         batch_counts = {**checkpoint.batch_counts, str(planned.batches): iso(tick)}
@@ -133,11 +165,24 @@ class Sweep:
         self._store.put_checkpoint(SweepCheckpoint(tick, hour, batch_counts, unknown))
         return report
 
-    def run_batch(self, batch: Batch) -> Report:
-        """Make the tests of a message, except those that come so late that a later tick has taken their place."""
+    def run_batch(self, batch: Batch, sent_at: datetime | None = None) -> Report:
+        """Make the tests of a message that SQS took at `sent_at`, except those that come too late.
+
+        Too late is counted from when the message could first be received, not from its tick: Scheduler may fire at
+        the end of the tick's minute.
+        """
         now = self._clock()
-        fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, batch.tick, now)]
-        return self._report(batch.tick, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
+        since = receivable_at(batch.tick, sent_at, batch.delay_seconds)
+        fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, since, now)]
+        dropped = len(batch.tests) - len(fresh)
+        if dropped:
+            _log.warning(
+                "Tests are dropped: their message came so late that the next ones take their place.",
+                extra={"tick": iso(batch.tick), "dropped": dropped, "waited_seconds": (now - since).total_seconds()},
+            )
+        report = self._report(batch, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
+        report.dropped = dropped
+        return report
 
     def run_hour(self, work: HourOfBatch) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
@@ -169,14 +214,21 @@ class Sweep:
             if not record.outbox:
                 self._committer.forget(record, tick)
 
+    def _count_due(self, planned: Plan) -> None:
+        """Count the tests of the plan as due, even if there are none: that says that there was a sweep."""
+        for batch in (planned.now, *planned.later):
+            self._edges.count_due(batch.tick, len(batch.tests))
+
     def _run_plan(self, planned: Plan) -> tuple[int, Results]:
         """Test a single batch here, or send several to the queue; tests for later go to the queue in any case.
 
+        A test for later comes as late after its time as this sweep after its tick: delays are kept by the clock.
         Returns the number of messages sent, and the results of tests made here.
         """
         messages = 0
         for later in planned.later:
-            messages += self._send(later, seconds_until(later.tick, self._clock()))
+            at = later.tick + timedelta(seconds=later.late_seconds)
+            messages += self._send(later, seconds_until(at, self._clock()))
         if planned.batches == 1:
             return messages, self._test(planned.now)
         return messages + self._send(planned.now), Results()
@@ -195,15 +247,18 @@ class Sweep:
             end_by=self._end_by,
             clock=self._clock,
             references=_reference_targets(self._settings),
+            count_due=self._edges.count_due,
             threads=self._edges.threads,
         )
         return tester.run()
 
-    def _report(self, tick: datetime, results: Results, messages: int, states: Mapping[State, int]) -> Report:
+    def _report(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> Report:
         tally = self._committer.tally
         return Report(
-            tick=tick,
-            tests=len(results.samples),
+            tick=batch.tick,
+            late_seconds=batch.late_seconds,
+            tests=0 if results.are_repeated else len(results.samples),
+            repeated=len(results.samples) if results.are_repeated else 0,
             failures=results.failures,
             transitions=tally.transitions,
             alerts=tally.alerts,
@@ -213,7 +268,7 @@ class Sweep:
             inconclusive=results.inconclusive,
             undelivered=tally.undelivered,
             plain_messages=tally.plain_messages,
-            lag_seconds=(self._clock() - tick).total_seconds(),
+            lag_seconds=(self._clock() - batch.tick).total_seconds(),
         )
 
     def _log_unknown_fields(self, targets: Iterable[Target], logged: str) -> str:
@@ -254,6 +309,13 @@ def _reference_targets(settings: Settings) -> list[Target]:
         Target(f"{host}:{port}", host, host, port, max_test_seconds=REFERENCE_SECONDS)
         for host, port in settings.reference_hosts
     ]
+
+
+def _refuse_unless_current(tick: datetime, now: datetime) -> None:
+    why = refusal(tick, now)
+    if why:
+        _log.error("A tick is refused.", extra={"tick": iso(tick), "why": why})
+        raise RefusedTickError(f"The tick {iso(tick)} {why}: nothing was tested. It is {iso(now)} now.")
 
 
 def _last_complete_hour(tick: datetime) -> datetime:

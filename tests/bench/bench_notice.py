@@ -1,0 +1,149 @@
+"""The longest time to the first alert: what popwatch states, beside what random outages took.
+
+Installations of 12 targets are simulated by the campaign's clock (tests/chaos), without faults of AWS. Delays are from
+10 to 300 s, deadlines from 2 to 30 s, `failures_per_alert` from 1 to 5; each tick comes at any second of its minute.
+Each server fails now and then, at a random time, by giving no answer until the deadline. Measured is the time from then
+until SNS has taken the alert; stated is `longest_time_to_alert`, which `targets put`, `simulate` and the page show.
+"""
+
+import statistics
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+from popwatch.aws.items import to_item
+from popwatch.decisions.schedule import longest_time_to_alert
+from popwatch.model.targets import Target, parse_target
+from tests.chaos import facts
+from tests.chaos.faults import CALM, Faults
+from tests.chaos.people import Configured
+from tests.chaos.world import BEGIN, MINUTE, World
+
+OUTAGES = 10_000
+HOURS = 24.0
+"""Of one installation; each has other policies."""
+
+DELAYS = (10, 15, 20, 30, 45, 59, 60, 90, 120, 300)
+DEADLINES = (2, 5, 10, 20, 30)
+REST_SECONDS = 900.0
+"""Beside the stated time, for the alert of an outage that took longer, and for the recovery after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An outage: seconds from its beginning to its alert, None if there was none, and those that were stated."""
+
+    target: Target
+    began: datetime
+    stated: float
+    took: float | None = None
+
+    @property
+    def share(self) -> float:
+        """Of the stated time."""
+        return self.took / self.stated if self.took is not None else float("inf")
+
+
+@dataclass(slots=True)
+class Notices(World):
+    """An installation whose servers fail now and then."""
+
+    targets: dict[str, Target] = field(default_factory=dict)
+    failed: list[Outage] = field(default_factory=list)
+
+    def play(self) -> list[Outage]:
+        """Its outages, each with the time to its alert."""
+        self.engine.run(HOURS * 60 * MINUTE)
+        self.close()
+        sent: dict[str, list[datetime]] = {}
+        for fact, at in zip(self.evidence.facts, self.evidence.times, strict=True):
+            if isinstance(fact, facts.Sent) and fact.topic == "alert":
+                for alert in fact.alerts:
+                    if (alert.event, alert.number) == ("down", 1):
+                        sent.setdefault(alert.target, []).append(at)
+        return [self._alerted(outage, sent.get(outage.target.target_id, ())) for outage in self.failed]
+
+    def _alerted(self, outage: Outage, sent: Iterable[datetime]) -> Outage:
+        first = next((at for at in sent if at >= outage.began), None)
+        return replace(outage, took=(first - outage.began).total_seconds()) if first else outage
+
+    def test_seconds(self, name: str) -> float:
+        """A server that fails does not answer within the deadline."""
+        return 0.05 if self.servers[name].answers else self.targets[name].max_test_seconds
+
+    def _add_target(self, name: str, faults: Faults) -> None:
+        policy = facts.Policy(
+            failures_per_alert=faults.choice(range(1, 6)),
+            delay_up=faults.choice(DELAYS),
+            delay_warn=faults.choice(DELAYS),
+            delay_down=faults.choice(DELAYS),
+        )
+        known = Configured(policy)
+        item = known.item(
+            name, len(self.policies), host=f"{name}.example.net", max_test_seconds=faults.choice(DEADLINES)
+        )
+        World._add_target(self, name, faults)
+        self.configured[name], self.policies[-1] = known, known
+        item["tags"] = [str(len(self.policies) - 1)]
+        self.tables.by_name["Targets"].put(to_item(item), self.engine.now)
+        self.targets[name] = parse_target(item, {})
+        self._fail_later(name, faults)
+
+    def _minute(self) -> None:
+        """Once a minute: a tick at any of its seconds."""
+        tick = self.ticks
+        self.ticks += 1
+        self.engine.at(self.engine.now + MINUTE, self._minute)
+        second = self._faults(f"minute {tick}").uniform(0.0, 59.0)
+        self.engine.at(tick * MINUTE + second, partial(self._invoke_tick, self.time_of(tick * MINUTE)))
+
+    def _fail_later(self, name: str, faults: Faults) -> None:
+        wait = 2 * max(self.targets[name].policy.delay_up, MINUTE) + faults.uniform(60.0, 900.0)
+        self.engine.at(self.engine.now + wait, partial(self._fail, name, faults))
+
+    def _fail(self, name: str, faults: Faults) -> None:
+        target = self.targets[name]
+        stated = longest_time_to_alert(target.policy, target.max_test_seconds).total_seconds()
+        ends = self.engine.now + stated + REST_SECONDS
+        if ends < HOURS * 60 * MINUTE:
+            self.servers[name].answers = False
+            self.failed.append(Outage(target, self.now(), stated))
+            self.engine.at(ends, partial(self._recover, name, faults))
+
+    def _recover(self, name: str, faults: Faults) -> None:
+        self.servers[name].answers = True
+        self._fail_later(name, faults)
+
+
+def outages(count: int) -> list[Outage]:
+    """So many outages, of as many installations as it takes."""
+    found: list[Outage] = []
+    number = 0
+    calm = {name: 0.0 for name in CALM.__slots__ if name != "killed_midway"}
+    while len(found) < count:
+        found += Notices(f"notice {number}", weather=calm).play()
+        number += 1
+    return found[:count]
+
+
+def main() -> None:
+    """Print how the outages compare with what was stated, and the worst of them."""
+    found = outages(int(sys.argv[1]) if len(sys.argv) > 1 else OUTAGES)
+    late = [outage for outage in found if outage.share > 1]
+    shares = [outage.share for outage in found]
+    print(f"{len(found):,} outages, {len(late):,} of them alerted later than stated")
+    print(f"share of the stated time: median {statistics.median(shares):.2f}, greatest {max(shares):.2f}")
+    print(f"{'up':>5}{'warn':>6}{'deadline':>10}{'failures':>10}{'stated s':>10}{'took s':>9}   the worst")
+    for outage in sorted(found, key=lambda one: -one.share)[:10]:
+        policy = outage.target.policy
+        took = "none" if outage.took is None else f"{outage.took:.1f}"
+        print(
+            f"{policy.delay_up:>5}{policy.delay_warn:>6}{outage.target.max_test_seconds:>10.0f}"
+            f"{policy.failures_per_alert:>10}{outage.stated:>10.0f}{took:>9}"
+        )
+
+
+if __name__ == "__main__":
+    main()
