@@ -19,7 +19,7 @@ from popwatch.model.targets import Target, parse_target
 from tests.chaos import facts
 from tests.chaos.faults import CALM, Faults
 from tests.chaos.people import Configured
-from tests.chaos.world import BEGIN, MINUTE, World
+from tests.chaos.world import MINUTE, World
 
 OUTAGES = 10_000
 HOURS = 24.0

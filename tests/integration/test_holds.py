@@ -42,8 +42,9 @@ def put_as_the_test_runs(world: World, change: Callable[[], None]) -> None:
 
     def outcome(target: object) -> object:
         world.outcome = original  # type: ignore[method-assign]
+        found = original(target)  # type: ignore[arg-type]
         change()
-        return original(target)  # type: ignore[arg-type]
+        return found
 
     world.outcome = outcome  # type: ignore[method-assign, assignment]
 
