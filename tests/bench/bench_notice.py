@@ -6,6 +6,7 @@ Each server fails now and then, at a random time, by giving no answer until the 
 until SNS has taken the alert; stated is `longest_time_to_alert`, which `targets put`, `simulate` and the page show.
 """
 
+import logging
 import statistics
 import sys
 from collections.abc import Iterable
@@ -100,7 +101,8 @@ class Notices(World):
         self.engine.at(tick * MINUTE + second, partial(self._invoke_tick, self.time_of(tick * MINUTE)))
 
     def _fail_later(self, name: str, faults: Faults) -> None:
-        wait = 2 * max(self.targets[name].policy.delay_up, MINUTE) + faults.uniform(60.0, 900.0)
+        policy = self.targets[name].policy  # by then the recovery before has been seen
+        wait = 2 * max(policy.delay_up, policy.delay_down, policy.delay_lost, MINUTE) + faults.uniform(60.0, 900.0)
         self.engine.at(self.engine.now + wait, partial(self._fail, name, faults))
 
     def _fail(self, name: str, faults: Faults) -> None:
@@ -130,6 +132,7 @@ def outages(count: int) -> list[Outage]:
 
 def main() -> None:
     """Print how the outages compare with what was stated, and the worst of them."""
+    logging.disable()
     found = outages(int(sys.argv[1]) if len(sys.argv) > 1 else OUTAGES)
     late = [outage for outage in found if outage.share > 1]
     shares = [outage.share for outage in found]
