@@ -138,7 +138,7 @@ class BatchTester:
         # not wait for a later sweep; samples come last, when it is known which tests were handed back.
         self._collect(list(self._commits))
         self._committer.flush(final=True)
-        self._send_retests(self._until)
+        self._send_retests()
         self._hand_back([*self._untested.values(), *self._uncommitted])
         self._put_samples()
         return self._results
@@ -255,8 +255,8 @@ class BatchTester:
         if due:
             self._retests[due].append(replace(test, record=record))
 
-    def _send_retests(self, until: datetime) -> None:
-        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, by the clock.
+    def _send_retests(self, until: datetime | None = None) -> None:
+        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, by the clock; or all.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
         next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
@@ -265,10 +265,9 @@ class BatchTester:
         lateness = self._began - self._batch.tick
         if self._clock() >= self._until:
             self._retests.clear()  # the next tick has planned them, from the records as they are
-        for tick in [tick for tick in self._retests if tick + lateness <= until]:
-            tests = tuple(self._retests.pop(tick))
-            if tick + lateness < self._until:
-                self._send_later(replace(self._batch, tick=tick, tests=tests, attempt=0), tick + lateness)
+        for tick in [tick for tick in self._retests if until is None or tick + lateness <= until]:
+            batch = replace(self._batch, tick=tick, tests=tuple(self._retests.pop(tick)), attempt=0)
+            self._send_later(batch, tick + lateness)
 
     def _send_later(self, batch: Batch, at: datetime) -> None:
         """Send a batch to the queue, to be received at a time."""
