@@ -55,6 +55,7 @@ def engine() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         local = LocalStack(Path(folder), Path(folder), port=free_port(0), key="bench")
         local.start()
+        os.environ |= {"AWS_ACCESS_KEY_ID": local.key, "AWS_SECRET_ACCESS_KEY": local.key}
         try:
             yield "MiniStack", local.endpoint
         finally:

@@ -107,7 +107,7 @@ def expect(
         for one in present:
             if one.policy is None or not one.policy.enabled:
                 continue
-            policy = replace(tested.policy, silenced=one.silenced(tested.tick), acknowledged=one.policy.acknowledged)
+            policy = replace(tested.policy, silenced=one.silenced(tested.at), acknowledged=one.policy.acknowledged)
             begin, end = tested.at - SKEW, judged_at + SKEW
             held = {one.silenced(begin), one.silenced(end), one.silenced(judged_at), one.silenced(tested.at)}
             if one.silence and (begin < one.silence[0] < end or begin < one.silence[1] < end):

@@ -95,6 +95,7 @@ def test_the_command_finds_a_stack_by_its_name(
     """`--stack` and POPWATCH_STACK name a stack of the caller's account; an unknown name is an error."""
     stack.put_targets({"target_id": "a", "host": "127.0.0.1"})
     monkeypatch.setenv("AWS_ENDPOINT_URL", stack.local.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", stack.local.key)
     for arguments, code, said in (
         ([], 0, "127.0.0.1:110"),
         (["--stack", "popwatch"], 0, "127.0.0.1:110"),

@@ -173,7 +173,7 @@ def sweep(client: Client, now: datetime, refused: str = "") -> set[str]:
     """One tick; the targets that were tested."""
     prober = Scripted(now)
     topics = AlertTopics(Sns(refused), "arn:alerts", "arn:sms")  # type: ignore[arg-type]
-    edges = Edges(_store(client, now), prober, topics, NoQueue(), Inline)
+    edges = Edges(_store(client, now), prober, topics, NoQueue(), lambda *_: None, Inline)
     settings = Settings("Targets", "Status", "History", "arn:alerts", "queue", "arn:sms")
     Sweep(edges, settings, writer=f"{now:%H%M}", end_by=0.0, clock=lambda: now).run_tick(now)
     return prober.tested

@@ -256,7 +256,7 @@ class BatchTester:
             self._retests[due].append(replace(test, record=record))
 
     def _send_retests(self, until: datetime | None = None) -> None:
-        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, by the clock; or all.
+        """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.
 
         A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
         next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
