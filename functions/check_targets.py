@@ -21,7 +21,7 @@ from popwatch.config import Settings
 from popwatch.decisions.batches import HourOfBatch, from_message, refusal
 from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
-from popwatch.sweep.sweep import Edges, RefusedTickError, Report, Sweep
+from popwatch.sweep.sweep import Dependencies, RefusedTickError, Report, Sweep
 
 RESERVE_SECONDS = 20.0
 """Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
@@ -119,7 +119,7 @@ def _tick_of(event: Mapping[str, Any]) -> datetime:
 
 def _sweep(context: LambdaContext) -> Sweep:
     end_by = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    return Sweep(_edges(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
+    return Sweep(_dependencies(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
 
 
 def _publish_report(headline: str, report: Report, *, has_failed: bool = False) -> None:
@@ -184,8 +184,8 @@ def _settings() -> Settings:
 
 
 @cache
-def _edges() -> Edges:
-    """The edges over clients that live as long as the execution environment."""
+def _dependencies() -> Dependencies:
+    """The dependencies over clients that live as long as the execution environment."""
     settings = _settings()
     versions = {"popwatch": __version__, "python": sys.version.split()[0], "boto3": boto3.__version__}
     logger.info("A new execution environment has started.", extra=versions)
@@ -196,7 +196,7 @@ def _edges() -> Edges:
         samples_kept=timedelta(days=settings.samples_days),
         history_kept=timedelta(days=settings.records_days),
     )
-    return Edges(
+    return Dependencies(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
         prober=Prober(allow_local=settings.allow_local_targets),
         alert_topics=AlertTopics(boto3.client("sns", config=_CALLS), settings.alert_topic_arn, settings.sms_topic_arn),

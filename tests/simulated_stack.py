@@ -32,7 +32,7 @@ from popwatch.config import Settings
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
-from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.chaos.aws import DynamoDB
 from tests.chaos.tables import Tables
 from tests.cloudwatch import MINUTE, Metrics
@@ -225,7 +225,7 @@ class Stack:
             yield
 
     def _sweep(self, context: Any) -> Sweep:
-        edges = Edges(
+        dependencies = Dependencies(
             Store(cast(Any, DynamoDB(cast(Any, PlainWire(self)), self.tables)), NAMES, lambda: self.now),
             AnsweringProber(self),
             AlertTopics(cast(Any, SimpleNamespace(publish=self._publish)), "topic", "sms"),
@@ -234,7 +234,7 @@ class Stack:
             AtOnce,
         )
         settings = Settings("Targets", "Status", "History", "topic", "queue", "sms", largest_batch=self.largest_batch)
-        return Sweep(edges, settings, writer=context.aws_request_id, end_by=0.0, clock=lambda: self.now)
+        return Sweep(dependencies, settings, writer=context.aws_request_id, end_by=0.0, clock=lambda: self.now)
 
     def _publish(self, **_: Any) -> dict[str, str]:
         self.alerts += 1

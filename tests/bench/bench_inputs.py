@@ -33,7 +33,7 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import parse_target
 from popwatch.prober.loop import Prober
 from popwatch.prober.resolver import Resolver
-from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.sweep.sweep import Dependencies, Sweep
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import Views
@@ -225,9 +225,9 @@ def sweep_of(world: World, counted: list[str]) -> Sweep:
     client.meta.events.register("before-call.*", lambda model, **_: counted.append(model.name))
     store = Store(client, TABLES, lambda: world.now)
     topics = AlertTopics(world.sns, world.topic, world.sms_topic)
-    edges = Edges(store, Prober(), topics, RecordingQueue(world), lambda *_: None)
+    dependencies = Dependencies(store, Prober(), topics, RecordingQueue(world), lambda *_: None)
     settings = Settings("Targets", "Status", "History", world.topic, "queue", world.sms_topic)
-    return Sweep(edges, settings, writer="bench", end_by=time.monotonic() + 600, clock=lambda: world.now)
+    return Sweep(dependencies, settings, writer="bench", end_by=time.monotonic() + 600, clock=lambda: world.now)
 
 
 def run_ticks(world: World) -> Cost:

@@ -26,7 +26,7 @@ from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_run import Results
 from popwatch.sweep.committer import Committer, DueAlert, LastGood
-from popwatch.sweep.sweep import Edges, Report, Sweep
+from popwatch.sweep.sweep import Dependencies, Report, Sweep
 from tests.chaos.world import Code
 
 Decide = Callable[[Record], tuple[Record, Judgement, Message | None] | None]
@@ -313,11 +313,13 @@ def _committing(kind: type[Committer]) -> Code:
     """The code with another committer."""
 
     class WithCommitter(Sweep):
-        def __init__(self, edges: Edges, settings: Settings, *, writer: str, clock: Any, **rest: Any) -> None:
-            super().__init__(edges, settings, writer=writer, clock=clock, **rest)
+        def __init__(
+            self, dependencies: Dependencies, settings: Settings, *, writer: str, clock: Any, **rest: Any
+        ) -> None:
+            super().__init__(dependencies, settings, writer=writer, clock=clock, **rest)
             self._committer = kind(
-                edges.store,
-                edges.alert_topics,
+                dependencies.store,
+                dependencies.alert_topics,
                 storm_threshold=settings.storm_threshold,
                 stack=settings.stack,
                 writer=writer,

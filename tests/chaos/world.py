@@ -1,6 +1,6 @@
 """One simulated installation: a schedule, a queue, servers and users that change, and popwatch's code.
 
-The code under test is `popwatch.sweep.sweep` with all that it uses. Its edges are real but for the prober, whose
+The code under test is `popwatch.sweep.sweep` with all that it uses. Its dependencies are real but for the prober, whose
 servers are simulated, and the clients below them.
 """
 
@@ -26,7 +26,7 @@ from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.sweep.batch_run import UnfinishedError
-from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.chaos import facts
 from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire
 from tests.chaos.engine import Engine, Killed, Process, Threads
@@ -126,7 +126,7 @@ class Code:
     notifier: Callable[[Any, str, str], AlertTopics] = AlertTopics
     dispatcher: type[BatchQueue] = BatchQueue
     sweep: type[Sweep] = Sweep
-    edges: Callable[..., Edges] = field(default=partial(Edges, count_due=lambda *_: None))
+    dependencies: Callable[..., Dependencies] = field(default=partial(Dependencies, count_due=lambda *_: None))
     settings: Callable[..., Settings] = Settings
     read: Callable[[str], Work] = from_message
     unfinished: type[Exception] = UnfinishedError
@@ -400,7 +400,7 @@ class World:
         wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
         clock = self._clock_of(process)
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
-        edges = code.edges(
+        dependencies = code.dependencies(
             code.store(dynamodb, NAMES, clock),
             SimulatedProber(self, process, lambda: ticks[-1]),
             code.notifier(cast(Any, Sns(wire)), "topic", "sms-topic"),
@@ -419,7 +419,7 @@ class World:
             largest_batch=self.shape.largest_batch,
         )
         end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
-        return code.sweep(edges, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
+        return code.sweep(dependencies, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
 
     def _clock_of(self, process: Process) -> Callable[[], datetime]:
         return lambda: self.time_of(self.engine.now + process.skew)

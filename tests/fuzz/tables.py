@@ -29,7 +29,7 @@ from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import read_totals
 from popwatch.reports.availability import Period
-from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.sweep.sweep import Dependencies, Sweep
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import Views
@@ -173,9 +173,9 @@ def sweep(client: Client, now: datetime, refused: str = "") -> set[str]:
     """One tick; the targets that were tested."""
     prober = Scripted(now)
     topics = AlertTopics(Sns(refused), "arn:alerts", "arn:sms")  # type: ignore[arg-type]
-    edges = Edges(_store(client, now), prober, topics, NoQueue(), lambda *_: None, Inline)
+    dependencies = Dependencies(_store(client, now), prober, topics, NoQueue(), lambda *_: None, Inline)
     settings = Settings("Targets", "Status", "History", "arn:alerts", "queue", "arn:sms")
-    Sweep(edges, settings, writer=f"{now:%H%M}", end_by=0.0, clock=lambda: now).run_tick(now)
+    Sweep(dependencies, settings, writer=f"{now:%H%M}", end_by=0.0, clock=lambda: now).run_tick(now)
     return prober.tested
 
 

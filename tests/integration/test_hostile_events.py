@@ -55,7 +55,7 @@ def functions() -> Iterator[None]:
             "POWERTOOLS_SERVICE_NAME": "popwatch",
         }.items():
             environment.setenv(name, value)
-        caches = (check_targets._edges, check_targets._settings, show_report._site)
+        caches = (check_targets._dependencies, check_targets._settings, show_report._site)
         for cached in caches:
             cached.cache_clear()
         yield

@@ -31,7 +31,7 @@ from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
 from popwatch.sweep.batch_run import commit_threads
-from popwatch.sweep.sweep import Edges, Report, Sweep
+from popwatch.sweep.sweep import Dependencies, Report, Sweep
 from tests.tables import create_tables, delete_tables
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -177,7 +177,7 @@ class World:
         dynamodb, sns = self._watched
         store = Store(dynamodb, TABLES, lambda: self.now)
         store.capacity = self.capacity
-        edges = Edges(
+        dependencies = Dependencies(
             store,
             ScriptedProber(self),
             AlertTopics(sns, self.topic, self.sms_topic),
@@ -197,7 +197,7 @@ class World:
             reference_hosts=self.references,
         )
         return Sweep(
-            edges,
+            dependencies,
             settings,
             writer=f"invocation-{self.invocations}",
             end_by=0.0,

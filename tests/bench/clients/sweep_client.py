@@ -25,7 +25,7 @@ from popwatch.decisions import batches
 from popwatch.decisions.batches import Batch
 from popwatch.prober.loop import Prober
 from popwatch.sweep import batch_run, committer, sweep
-from popwatch.sweep.sweep import Edges, Sweep
+from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
 from tests.bench.parts import Parts, Place
 
@@ -72,7 +72,7 @@ class Ticker:
         calls = check_targets._CALLS
         self._sqs: Any = boto3.client("sqs", endpoint_url=job.aws, config=calls)
         self._settings = Settings("Targets", "Status", "History", job.topic, job.queue, job.sms_topic)
-        self._edges = Edges(
+        self._dependencies = Dependencies(
             Store(
                 boto3.client("dynamodb", endpoint_url=job.dynamodb, config=calls),
                 store.Tables("Targets", "Status", "History", timedelta(days=36_500), timedelta(days=36_500)),
@@ -103,7 +103,7 @@ class Ticker:
             raise RuntimeError(f"{self.found['tests']} of {self._job.targets} targets were tested.")
 
     def _sweep(self) -> Sweep:
-        return Sweep(self._edges, self._settings, writer="bench", end_by=float("inf"), clock=lambda: self._now)
+        return Sweep(self._dependencies, self._settings, writer="bench", end_by=float("inf"), clock=lambda: self._now)
 
     def _bodies(self) -> Iterator[str]:
         while found := self._sqs.receive_message(QueueUrl=self._job.queue).get("Messages"):

@@ -1,1 +1,1 @@
-"""The edges to AWS: DynamoDB, SNS, SQS."""
+"""The adapters to AWS: DynamoDB, SNS, SQS."""

@@ -85,7 +85,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Edges:
+class Dependencies:
     """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes.
 
     Each test is due by `count_due` when it is planned, and made by the report of the invocation that made it: the
@@ -108,7 +108,7 @@ class Sweep:
 
     def __init__(
         self,
-        edges: Edges,
+        dependencies: Dependencies,
         settings: Settings,
         *,
         writer: str,
@@ -116,11 +116,11 @@ class Sweep:
         clock: Callable[[], datetime],
         stopped_after: timedelta = STOPPED_AFTER,
     ) -> None:
-        self._edges, self._store, self._settings = edges, edges.store, settings
+        self._dependencies, self._store, self._settings = dependencies, dependencies.store, settings
         self._end_by, self._clock, self._stopped_after = end_by, clock, stopped_after
         self._committer = Committer(
-            edges.store,
-            edges.alert_topics,
+            dependencies.store,
+            dependencies.alert_topics,
             storm_threshold=settings.storm_threshold,
             stack=settings.stack,
             writer=writer,
@@ -217,7 +217,7 @@ class Sweep:
     def _count_due(self, planned: Plan) -> None:
         """Count the tests of the plan as due, even if there are none: that says that there was a sweep."""
         for batch in (planned.now, *planned.later):
-            self._edges.count_due(batch.tick, len(batch.tests))
+            self._dependencies.count_due(batch.tick, len(batch.tests))
 
     def _run_plan(self, planned: Plan) -> tuple[int, Results]:
         """Test a single batch here, or send several to the queue; tests for later go to the queue in any case.
@@ -235,20 +235,20 @@ class Sweep:
 
     def _send(self, batch: Batch, delay_seconds: int = 0) -> int:
         """Send tests to the queue, by batches; the number of messages."""
-        return sum(self._edges.batch_queue.send(part, delay_seconds) for part in split(batch).values())
+        return sum(self._dependencies.batch_queue.send(part, delay_seconds) for part in split(batch).values())
 
     def _test(self, batch: Batch) -> Results:
         tester = BatchTester(
             batch,
             store=self._store,
-            prober=self._edges.prober,
+            prober=self._dependencies.prober,
             committer=self._committer,
-            batch_queue=self._edges.batch_queue,
+            batch_queue=self._dependencies.batch_queue,
             end_by=self._end_by,
             clock=self._clock,
             references=_reference_targets(self._settings),
-            count_due=self._edges.count_due,
-            threads=self._edges.threads,
+            count_due=self._dependencies.count_due,
+            threads=self._dependencies.threads,
         )
         return tester.run()
 
@@ -300,7 +300,7 @@ class Sweep:
                 if batches == 1:
                     self.run_hour(work)
                 else:
-                    self._edges.batch_queue.send(work)
+                    self._dependencies.batch_queue.send(work)
 
 
 def _reference_targets(settings: Settings) -> list[Target]:
