@@ -396,8 +396,8 @@ def _is_there(metric: MetricState) -> bool:
     SQS reports the age of a message only if there is one:
     docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
-    kin_is_enough = metric.namespace.startswith("AWS/") or metric.name in ONLY_SOMETIMES
-    return metric.arrives or (kin_is_enough and metric.kin_arrives)
+    sibling_is_enough = metric.namespace.startswith("AWS/") or metric.name in ONLY_SOMETIMES
+    return metric.arrives or (sibling_is_enough and metric.sibling_arrives)
 
 
 def _server(evidence: Evidence) -> Answer | None:

@@ -60,7 +60,7 @@ METRICS_EVERY = timedelta(seconds=30)
 METRIC_AGE = timedelta(hours=3)
 """How old the data of a metric may be: SQS sends those of a queue in use only."""
 
-KIN_READ = 10
+SIBLINGS_READ = 10
 """Metrics with the same dimensions that are looked at: one with data is enough."""
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -230,14 +230,14 @@ class Watcher:
         cloudwatch = self.temporary.client("cloudwatch")
         namespace, name = metric["Namespace"], metric["MetricName"]
         if self._has_data(metric):
-            return MetricState(namespace, name, arrives=True, kin_arrives=True)
+            return MetricState(namespace, name, arrives=True, sibling_arrives=True)
         dimensions = _sorted(metric.get("Dimensions"))
         listed = cloudwatch.list_metrics(Namespace=namespace, Dimensions=metric.get("Dimensions", []))["Metrics"]
-        kin = [one for one in listed if _sorted(one.get("Dimensions")) == dimensions]
+        siblings = [one for one in listed if _sorted(one.get("Dimensions")) == dimensions]
         listed = cloudwatch.list_metrics(Namespace=namespace, MetricName=name)["Metrics"]
         elsewhere = any(_sorted(one.get("Dimensions")) != dimensions for one in listed)
-        kin_arrives = any(self._has_data(one) for one in kin[:KIN_READ])
-        return MetricState(namespace, name, kin_arrives=kin_arrives, elsewhere=elsewhere)
+        sibling_arrives = any(self._has_data(one) for one in siblings[:SIBLINGS_READ])
+        return MetricState(namespace, name, sibling_arrives=sibling_arrives, elsewhere=elsewhere)
 
     def _has_data(self, metric: Mapping[str, Any]) -> bool:
         query: Any = {"Metric": metric, "Period": 60, "Stat": "SampleCount"}
