@@ -21,16 +21,16 @@ def test_a_sound_stack(stack: Deployed, server: ScriptedServer, capsys: pytest.C
     """Everything passes but what the local AWS cannot show, and nothing is left behind."""
     port = server.listen("healthy")
     with schedule_set(stack, "ENABLED"), operator(stack):
-        lines, shown = verify(stack, Server("127.0.0.1", port))
+        checks, shown = verify(stack, Server("127.0.0.1", port))
     with capsys.disabled():
         print("\n--- popwatch verify, by the fast clock", *shown, sep="\n")
-    assert {name for name, line in lines.items() if line.verdict is Verdict.NOT_SHOWN} == NOT_SHOWN
-    assert {line.verdict for name, line in lines.items() if name not in NOT_SHOWN} == {Verdict.PASSED}
-    assert "server" in lines
+    assert {name for name, check in checks.items() if check.verdict is Verdict.NOT_SHOWN} == NOT_SHOWN
+    assert {check.verdict for name, check in checks.items() if name not in NOT_SHOWN} == {Verdict.PASSED}
+    assert "server" in checks
 
 
 def started(stack: Deployed) -> "subprocess.Popen[str]":
-    """A verification that has shown its first line: all that is temporary is there."""
+    """A verification that has shown its first check: all that is temporary is there."""
     program, folder = stack.popwatch("verify", "--yes")
     process = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout

@@ -10,7 +10,7 @@ import pytest
 
 from popwatch_cli.installation import STACK_NAME
 from popwatch_cli.local.alert_feed import QUEUE_NAME
-from popwatch_cli.verification.rules import Line, Verdict
+from popwatch_cli.verification.rules import Check, Verdict
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed, SteppedStack
 from tests.verifying import SPEED, operator, schedule_set, verify_stepped
@@ -22,21 +22,21 @@ Breaks = Callable[[SteppedStack], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break a stack, the line that must find it, and what that must say."""
+    """A way to break a stack, the check that must find it, and what that must say."""
 
     breaks: Breaks
-    line: str
+    check: str
     says: str
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(line: str, says: str) -> Callable[[Callable[[SteppedStack], Iterator[None]]], None]:
+def fault(check: str, says: str) -> Callable[[Callable[[SteppedStack], Iterator[None]]], None]:
     """Register a function that breaks a stack and repairs it."""
 
     def note(breaks: Callable[[SteppedStack], Iterator[None]]) -> None:
-        FAULTS[breaks.__name__] = Fault(contextmanager(breaks), line, says)
+        FAULTS[breaks.__name__] = Fault(contextmanager(breaks), check, says)
 
     return note
 
@@ -183,25 +183,25 @@ def dimension_wrong(stepped: SteppedStack) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_found(guarded: Deployed, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its own line has failed, with its own sentence and a next step; what rests on it is not said to have passed."""
+    """Its own check has failed, with its own sentence and a next step; what rests on it is not said to have passed."""
     found, shown = _verify_with(guarded, FAULTS[name])
     with capsys.disabled():
         print(f"\n--- {name}", *shown, sep="\n")
-    line = found[FAULTS[name].line]
-    assert line.verdict is Verdict.FAILED, line
-    assert line.sentence.startswith(FAULTS[name].says)
-    assert line.next_step
-    others = {one.name for one in found.values() if one.verdict is Verdict.FAILED} - {line.name}
+    check = found[FAULTS[name].check]
+    assert check.verdict is Verdict.FAILED, check
+    assert check.sentence.startswith(FAULTS[name].says)
+    assert check.next_step
+    others = {one.name for one in found.values() if one.verdict is Verdict.FAILED} - {check.name}
     assert others <= AFTER.get(name, set())
 
 
 AFTER = {"history_denied": {"alert", "queue", "sweeps"}, "topic_refuses": {"history"}}
-"""Lines that fail by the same fault. An alert is published once History has the change of state, and is noted there; a
+"""Checks that fail by the same fault. An alert is published once History has the change of state, and is noted there; a
 sweep ends, and sends its retests, once its samples are there.
 """
 
 
-def _verify_with(stack: Deployed, put: Fault) -> tuple[dict[str, Line], list[str]]:
+def _verify_with(stack: Deployed, put: Fault) -> tuple[dict[str, Check], list[str]]:
     stack.clear()  # the ticks of the fault before lie in the future of this clock
     with stack.by_stepped_clock(SPEED) as stepped, put.breaks(stepped):
         return verify_stepped(stepped)

@@ -9,7 +9,7 @@ import pytest
 
 from popwatch_cli.commands.verify import receivers_of, run, to_json
 from popwatch_cli.installation import Installation
-from popwatch_cli.verification.rules import LONGEST, Line, Verdict
+from popwatch_cli.verification.rules import LONGEST, Check, Verdict
 from popwatch_cli.verification.temporary import Server, Temporary
 from tests.iam import ARN, Identity, Permission
 from tests.integration.night import Night, new_night
@@ -52,7 +52,7 @@ def temporary_of(night: Night, server: Server | None = None) -> Temporary:
     return Temporary.starting(Installation("popwatch", outputs, region="us-east-1"), server)
 
 
-def verify(temporary: Temporary, waiting: Waiting | None = None) -> list[Line]:
+def verify(temporary: Temporary, waiting: Waiting | None = None) -> list[Check]:
     waiting = waiting or Waiting()
     return run(temporary, lambda _: None, waiting.clock, waiting.sleep)
 
@@ -81,11 +81,11 @@ def test_the_page_lists_what_it_asks_aws_for(night: Night) -> None:
 
 
 def test_nothing_is_invoked(night: Night) -> None:
-    """Without a schedule and a function there is nothing to see; it ends in time, with a sentence for each line."""
+    """Without a schedule and a function there is nothing to see; it ends in time, with a sentence for each check."""
     waiting = Waiting()
-    lines = {line.name: line for line in verify(temporary_of(night), waiting)}
-    assert lines["schedule"].verdict is Verdict.FAILED
-    assert lines["alert"].verdict is Verdict.UNKNOWN
+    checks = {check.name: check for check in verify(temporary_of(night), waiting)}
+    assert checks["schedule"].verdict is Verdict.FAILED
+    assert checks["alert"].verdict is Verdict.UNKNOWN
     assert waiting.rounds * 5 <= LONGEST.total_seconds()
 
 
@@ -145,8 +145,8 @@ def test_what_cannot_be_removed_is_named(night: Night) -> None:
 def test_json_gives_nothing_away(night: Night) -> None:
     """Neither account, region, addresses, names of resources nor the user's server."""
     temporary = temporary_of(night, Server("secret-pop.example.net", 995))
-    lines = verify(temporary)
-    text = json.dumps(to_json(lines, temporary.installation, datetime.now(UTC), datetime.now(UTC)))
+    checks = verify(temporary)
+    text = json.dumps(to_json(checks, temporary.installation, datetime.now(UTC), datetime.now(UTC)))
     private = ["123456789012", "us-east-1", "secret-pop", "example.net", "arn:", *map(str, night.outputs.values())]
     assert [word for word in private if len(word) > 3 and word in text] == []
 

@@ -1,4 +1,4 @@
-"""`popwatch verify`: each line of its result, judged by what was seen."""
+"""`popwatch verify`: each check of its result, judged by what was seen."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from popwatch_cli.verification.rules import (
     FILTERS_HOLD,
     LONGEST,
     ONLY_SOMETIMES,
-    Line,
+    Check,
     Verdict,
     decide,
     exit_code,
@@ -83,17 +83,17 @@ def sound() -> Evidence:
     )
 
 
-def lines(evidence: Evidence) -> dict[str, Line]:
-    return {line.name: line for line in decide(evidence, {})}
+def checks(evidence: Evidence) -> dict[str, Check]:
+    return {check.name: check for check in decide(evidence, {})}
 
 
 def test_a_sound_stack() -> None:
-    """Every line passes, with its figures."""
-    found = lines(sound())
-    assert {line.verdict for line in found.values()} == {Verdict.PASSED}
+    """Every check passes, with its figures."""
+    found = checks(sound())
+    assert {check.verdict for check in found.values()} == {Verdict.PASSED}
     assert list(found) == [claim.name for claim in CLAIMS]
     assert exit_code(list(found.values())) == 0
-    said = [line.sentence for line in found.values()]
+    said = [check.sentence for check in found.values()]
     assert "The schedule fires: 2 ticks in 19 min, and tests began 1.5 to 1.5 s after their tick." in said
     assert "Batches come through the queue: one was tested 0.4 s after it was due." in said
     assert "The alert arrives: 1 min after the target was put, and by the topic of phones." in said
@@ -150,18 +150,18 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
 
 @pytest.mark.parametrize(("change", "name", "verdict", "sentence"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])  # fmt: skip
 def test_each_fault_has_its_own_sentence(change: Change, name: str, verdict: Verdict, sentence: str) -> None:
-    """The line that shows it, with a next step, and an exit code that is not 0."""
-    found = lines(change(sound()))
+    """The check that shows it, with a next step, and an exit code that is not 0."""
+    found = checks(change(sound()))
     assert (found[name].verdict, found[name].sentence) == (verdict, sentence)
     assert found[name].next_step
     assert exit_code(list(found.values())) == (2 if Verdict.FAILED in {one.verdict for one in found.values()} else 1)
 
 
-def test_what_rests_on_a_failed_line_is_unknown() -> None:
+def test_what_rests_on_a_failed_check_is_unknown() -> None:
     """If nothing is tested, nothing is said of alerts; what does not rest on tests is shown all the same."""
-    found = lines(Evidence(findings=frozenset({Kind.SCHEDULE_OFF}), expected_attributes=frozenset({"event"})))
+    found = checks(Evidence(findings=frozenset({Kind.SCHEDULE_OFF}), expected_attributes=frozenset({"event"})))
     assert found["schedule"].verdict is Verdict.FAILED
-    assert {name for name, line in found.items() if line.verdict is Verdict.UNKNOWN} >= {
+    assert {name for name, check in found.items() if check.verdict is Verdict.UNKNOWN} >= {
         "sweeps",
         "test",
         "alert",
@@ -172,30 +172,30 @@ def test_what_rests_on_a_failed_line_is_unknown() -> None:
 def test_nothing_is_decided_before_its_time() -> None:
     """A fresh run decides only what is read from the configuration; at the end everything is decided."""
     fresh = replace(sound(), elapsed=SECOND, over=False, ticks=set(), tests={}, events=[], arrivals=[], metrics=[], server=None, cpu=[], versions={}, log_lines=0)  # fmt: skip
-    assert set(lines(fresh)) == {"receivers", "actions"}
-    over = lines(replace(fresh, over=True, elapsed=LONGEST))
+    assert set(checks(fresh)) == {"receivers", "actions"}
+    over = checks(replace(fresh, over=True, elapsed=LONGEST))
     assert is_complete(fresh, over)
-    assert not is_complete(fresh, lines(fresh))
+    assert not is_complete(fresh, checks(fresh))
 
 
 def test_a_message_that_came_too_soon_causes_a_second_alert() -> None:
     """Before filter policies hold, both queues get the alert: that says nothing, and a second one comes once they must."""
     early = [arrival(QueueRole.ALL), arrival(QueueRole.MATCHING), arrival(QueueRole.OTHER)]
     seen = replace(sound(), arrivals=early, elapsed=5 * MINUTE, over=False)
-    assert "filter" not in lines(seen)
+    assert "filter" not in checks(seen)
     assert not needs_second_alert(seen)
     assert needs_second_alert(replace(seen, elapsed=FILTERS_HOLD))
     late = Arrival(QueueRole.MATCHING, Origin.ALERTS, "m-2", 17 * MINUTE, ATTRIBUTES)
     again = replace(seen, arrivals=[*early, late], republished=FILTERS_HOLD, elapsed=18 * MINUTE)
     assert not needs_second_alert(again)
-    assert lines(again)["filter"].verdict is Verdict.PASSED
+    assert checks(again)["filter"].verdict is Verdict.PASSED
 
 
 def test_the_local_aws_does_not_show_all() -> None:
     """It makes no metrics of the log, and its function runs on this machine."""
     local = replace(sound(), is_local=True, metrics=[MetricState("popwatch", "SweepLag")])
-    found = lines(local)
-    named = {name for name, line in found.items() if line.verdict is Verdict.NOT_SHOWN}
+    found = checks(local)
+    named = {name for name, check in found.items() if check.verdict is Verdict.NOT_SHOWN}
     assert named == {"metrics", "cpu", "timestamps", "resolver", "versions"}
     assert all(found[name].sentence.startswith("Not shown by the local AWS: ") for name in named)
     assert exit_code(list(found.values())) == 1
@@ -203,10 +203,10 @@ def test_the_local_aws_does_not_show_all() -> None:
 
 def test_lines_for_people() -> None:
     """The verdict, the name, the sentence; the next step below."""
-    line = Line("queue", Verdict.FAILED, "No test came.", "Look there.")
-    assert list(lines_of(line))[1].strip() == "Look there."
-    assert "FAILED" in next(lines_of(line))
-    assert summary([line, Line("x", Verdict.PASSED, "y")]) == "2 lines: 1 passed, 1 failed."
+    check = Check("queue", Verdict.FAILED, "No test came.", "Look there.")
+    assert list(lines_of(check))[1].strip() == "Look there."
+    assert "FAILED" in next(lines_of(check))
+    assert summary([check, Check("x", Verdict.PASSED, "y")]) == "2 checks: 1 passed, 1 failed."
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_what_is_not_a_server(text: str) -> None:
         parse_server(text)
 
 
-def test_the_page_lists_every_line() -> None:
+def test_the_page_lists_every_check() -> None:
     """docs/verifying.md has the names in their order."""
-    page = (PROJECT / "docs" / "verifying.md").read_text("utf-8").partition("| line |")[2]
+    page = (PROJECT / "docs" / "verifying.md").read_text("utf-8").partition("| check |")[2]
     names = [row.split("`")[1] for row in page.splitlines() if row.startswith("| `")]
     assert names[: len(CLAIMS)] == [claim.name for claim in CLAIMS]
 

@@ -1,4 +1,4 @@
-"""`popwatch verify`: a deployed stack proves itself by a temporary target, queues and an alarm, line by line."""
+"""`popwatch verify`: a deployed stack proves itself by a temporary target, queues and an alarm, check by check."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from popwatch_cli.installation import Installation, find
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.evidence import Origin
-from popwatch_cli.verification.rules import LONGEST, Line, Verdict, decide, exit_code, is_complete
+from popwatch_cli.verification.rules import LONGEST, Check, Verdict, decide, exit_code, is_complete
 from popwatch_cli.verification.temporary import Server, Temporary
 from popwatch_cli.verification.watching import Watcher
 
@@ -52,7 +52,7 @@ def verify(choice: Any, *, server: str | None, yes: bool, as_json: bool) -> None
     them at the end, also when it is interrupted; the next run removes what is left of one that was killed. Everyone
     who would receive an alert receives a message marked TEST: they are listed first.
 
-    Exit code 0 if every line has passed, 1 if any is unknown or not shown, 2 if any has failed, 3 if there is no such
+    Exit code 0 if every check has passed, 1 if any is unknown or not shown, 2 if any has failed, 3 if there is no such
     stack or nothing could be created.
 
     \b
@@ -64,41 +64,41 @@ def verify(choice: Any, *, server: str | None, yes: bool, as_json: bool) -> None
     temporary = Temporary.starting(find(choice), parse_server(server) if server else None)
     _announce(temporary, ask=not yes, to_stderr=as_json)
 
-    def show(line: Line) -> None:
+    def show(check: Check) -> None:
         if not as_json:
-            for text in lines_of(line):
+            for text in lines_of(check):
                 click.echo(text)
 
     began = datetime.now(UTC)
-    lines = run(temporary, show)
+    checks = run(temporary, show)
     if as_json:
-        click.echo(json.dumps(to_json(lines, temporary.installation, began, datetime.now(UTC))))
+        click.echo(json.dumps(to_json(checks, temporary.installation, began, datetime.now(UTC))))
     else:
-        click.echo(summary(lines))
-    sys.exit(exit_code(lines))
+        click.echo(summary(checks))
+    sys.exit(exit_code(checks))
 
 
 def run(
     temporary: Temporary,
-    show: Callable[[Line], None],
+    show: Callable[[Check], None],
     clock: Clock = lambda: datetime.now(UTC),
     sleep: Sleep = time.sleep,
-) -> list[Line]:
-    """Verify, calling `show` with each line as soon as it is known; all lines in the end."""
-    lines: dict[str, Line] = {}
+) -> list[Check]:
+    """Verify, calling `show` with each check as soon as it is known; all checks in the end."""
+    checks: dict[str, Check] = {}
     with _removing(temporary):
         watcher = Watcher(temporary, clock)
         watcher.begin()
         while not watcher.evidence.over:
             watcher.look()
             watcher.evidence.over = watcher.evidence.elapsed >= LONGEST
-            for line in decide(watcher.evidence, lines):
-                lines[line.name] = line
-                show(line)
-            if is_complete(watcher.evidence, lines):
+            for check in decide(watcher.evidence, checks):
+                checks[check.name] = check
+                show(check)
+            if is_complete(watcher.evidence, checks):
                 break
             sleep(ROUND_SECONDS)
-    return list(lines.values())
+    return list(checks.values())
 
 
 @contextmanager
@@ -167,36 +167,36 @@ def _receives(one: Subscription, origin: Origin, attributes: Any) -> bool:
     return one.confirmed and (origin is Origin.OPERATOR or reaches(one, attributes))
 
 
-def lines_of(line: Line) -> Iterator[str]:
-    """A line for people: its verdict and sentence, and below it what to do."""
-    label = click.style(f"{line.verdict.upper():<10}", fg=COLOURS[line.verdict], bold=True)
-    yield f"{label} {line.name:<10} {clean(line.sentence, SHOWN)}"
-    if line.next_step:
-        yield f"{'':<21} {clean(line.next_step, SHOWN)}"
+def lines_of(check: Check) -> Iterator[str]:
+    """A check for people: its verdict and sentence, and below it what to do."""
+    label = click.style(f"{check.verdict.upper():<10}", fg=COLOURS[check.verdict], bold=True)
+    yield f"{label} {check.name:<10} {clean(check.sentence, SHOWN)}"
+    if check.next_step:
+        yield f"{'':<21} {clean(check.next_step, SHOWN)}"
 
 
-def summary(lines: list[Line]) -> str:
-    """One line: `16 lines: 14 passed, 2 not shown.`"""
-    counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
-    return f"{len(lines)} lines: {', '.join(f'{count} {verdict}' for verdict, count in counts.items() if count)}."
+def summary(checks: list[Check]) -> str:
+    """One line: `16 checks: 14 passed, 2 not shown.`"""
+    counts = {verdict: sum(check.verdict is verdict for check in checks) for verdict in Verdict}
+    return f"{len(checks)} checks: {', '.join(f'{count} {verdict}' for verdict, count in counts.items() if count)}."
 
 
-def to_json(lines: list[Line], installation: Installation, began: datetime, ended: datetime) -> dict[str, Any]:
+def to_json(checks: list[Check], installation: Installation, began: datetime, ended: datetime) -> dict[str, Any]:
     """The result for a report of a bug: no account, name, address or server of the user is in it."""
     return {
         "at": iso(began.replace(microsecond=0)),
         "seconds": round((ended - began).total_seconds()),
         "popwatch": __version__,
         "local": installation.endpoint is not None,
-        "verdict": {0: "passed", 1: "unknown", 2: "failed"}[exit_code(lines)],
+        "verdict": {0: "passed", 1: "unknown", 2: "failed"}[exit_code(checks)],
         "lines": [
             {
-                "name": line.name,
-                "verdict": line.verdict.value,
-                "sentence": line.sentence,
-                "next_step": line.next_step,
-                "figures": dict(line.figures),
+                "name": check.name,
+                "verdict": check.verdict.value,
+                "sentence": check.sentence,
+                "next_step": check.next_step,
+                "figures": dict(check.figures),
             }
-            for line in lines
+            for check in checks
         ],
     }

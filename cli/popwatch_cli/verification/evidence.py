@@ -1,7 +1,7 @@
 """What a verification has seen so far. No I/O.
 
-Nothing here names an account, a resource, a receiver or a target of the user: the lines are made of it, and they may be
-published with a report of a bug.
+Nothing here names an account, a resource, a receiver or a target of the user: the checks are made of it, and they may
+be published with a report of a bug.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from popwatch_cli.doctor.rules.findings import Kind
 
 
 class Source(StrEnum):
-    """Where evidence is read from. AWS may refuse one, and the lines that need it are unknown then."""
+    """Where evidence is read from. AWS may refuse one, and the checks that need it are unknown then."""
 
     CONFIGURATION = "the stack's configuration"
     TABLES = "the tables"

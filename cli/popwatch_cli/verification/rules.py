@@ -1,6 +1,6 @@
-"""The lines of a verification: what each shows, judged by the evidence so far. Pure.
+"""The checks of a verification: what each shows, judged by the evidence so far. Pure.
 
-A rule returns None as long as its line cannot be decided; once the evidence is over it decides. Its sentences name no
+A rule returns None as long as its check cannot be decided; once the evidence is over it decides. Its sentences name no
 account, resource, receiver or target of the user.
 """
 
@@ -48,7 +48,7 @@ AGAIN = "Run `popwatch verify` again."
 
 
 class Verdict(StrEnum):
-    """What a line shows. The local AWS cannot show all: what it imitates differently, or not at all."""
+    """What a check shows. The local AWS cannot show all: what it imitates differently, or not at all."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -57,7 +57,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Check:
     """One thing that was verified: a sentence, what to do unless it passed, and its figures."""
 
     name: str
@@ -68,13 +68,13 @@ class Line:
 
 
 Answer = tuple[Verdict, str, str, Mapping[str, object]]
-"""What a rule says: the verdict, a sentence, what to do, and figures, as `Line` has them."""
+"""What a rule says: the verdict, a sentence, what to do, and figures, as `Check` has them."""
 Rule = Callable[[Evidence], Answer | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a line is about: its name, the source that it needs, and the claim without which it cannot be shown."""
+    """What a check is about: its name, the source that it needs, and the claim without which it cannot be shown."""
 
     name: str
     rule: Rule
@@ -82,24 +82,24 @@ class Claim:
     needs: str = ""
 
 
-def decide(evidence: Evidence, decided: Mapping[str, Line]) -> list[Line]:
-    """The lines that the evidence decides now, in their order, beside those that are `decided` already."""
-    lines: dict[str, Line] = {}
+def decide(evidence: Evidence, decided: Mapping[str, Check]) -> list[Check]:
+    """The checks that the evidence decides now, in their order, beside those that are `decided` already."""
+    checks: dict[str, Check] = {}
     for claim in _open(evidence, decided):
-        line = _decide(claim, evidence, {**decided, **lines})
-        if line:
-            lines[claim.name] = line
-    return list(lines.values())
+        check = _decide(claim, evidence, {**decided, **checks})
+        if check:
+            checks[claim.name] = check
+    return list(checks.values())
 
 
 def is_complete(evidence: Evidence, decided: Collection[str]) -> bool:
-    """Whether every line has been decided."""
+    """Whether every check has been decided."""
     return not _open(evidence, decided)
 
 
-def exit_code(lines: Sequence[Line]) -> int:
-    """0 only if every line has passed; 2 if any has failed; 1 if any is unknown or not shown."""
-    verdicts = {line.verdict for line in lines}
+def exit_code(checks: Sequence[Check]) -> int:
+    """0 only if every check has passed; 2 if any has failed; 1 if any is unknown or not shown."""
+    verdicts = {check.verdict for check in checks}
     if Verdict.FAILED in verdicts:
         return 2
     return 0 if verdicts == {Verdict.PASSED} else 1
@@ -111,19 +111,19 @@ def _open(evidence: Evidence, decided: Collection[str]) -> list[Claim]:
     return [claim for claim in asked if claim.name not in decided]
 
 
-def _decide(claim: Claim, evidence: Evidence, decided: Mapping[str, Line]) -> Line | None:
+def _decide(claim: Claim, evidence: Evidence, decided: Mapping[str, Check]) -> Check | None:
     answer = claim.rule(evidence)
     if answer and answer[0] in (Verdict.PASSED, Verdict.NOT_SHOWN):
-        return Line(claim.name, *answer)
+        return Check(claim.name, *answer)
     # What has not passed is explained by what AWS refuses to tell, or by the claim that it rests on.
     if claim.source in evidence.refused:
         what = f"AWS refuses to show {claim.source}: {evidence.refused[claim.source]}."
-        return Line(claim.name, Verdict.UNKNOWN, what, "docs/deploying.md lists the permissions that `verify` needs.")
+        return Check(claim.name, Verdict.UNKNOWN, what, "docs/deploying.md lists the permissions that `verify` needs.")
     base = decided.get(claim.needs)
     if base and base.verdict in (Verdict.FAILED, Verdict.UNKNOWN):
         sentence = f"It cannot be shown as long as `{base.name}` has not passed."
-        return Line(claim.name, Verdict.UNKNOWN, sentence, f"Mend `{base.name}` first, then run this again.")
-    return Line(claim.name, *answer) if answer else None
+        return Check(claim.name, Verdict.UNKNOWN, sentence, f"Mend `{base.name}` first, then run this again.")
+    return Check(claim.name, *answer) if answer else None
 
 
 def _passed(sentence: str, **figures: object) -> Answer:

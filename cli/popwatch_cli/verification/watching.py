@@ -46,7 +46,7 @@ CONFIGURATION_CHECKS = (
     "the SMS sandbox",
     "the cost of SMS",
 )
-"""The checks of `popwatch doctor` that explain why a line has failed."""
+"""The checks of `popwatch doctor` that explain why a check has failed."""
 
 STARTED = "A new execution environment has started."
 ENDED = ("A sweep has ended.", "A batch has ended.")
