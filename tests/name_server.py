@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from popwatch.prober.dns_messages import Kind
+from popwatch.prober.dns_messages import RecordType
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.resolver import Resolver
 
@@ -120,20 +120,20 @@ class NameServer:
         while length := question[position]:
             labels.append(question[position + 1 : position + 1 + length].decode())
             position += 1 + length
-        name, kind = ".".join(labels), int.from_bytes(question[position + 1 : position + 3])
-        self.asked[name, kind] += 1
+        name, record_type = ".".join(labels), int.from_bytes(question[position + 1 : position + 3])
+        self.asked[name, record_type] += 1
         found = self.zone.get(name, NXDOMAIN)
-        if self.silent or found == SILENT or (self.no_aaaa and kind == Kind.AAAA):
+        if self.silent or found == SILENT or (self.no_aaaa and record_type == RecordType.AAAA):
             return None
         code = found if isinstance(found, int) else 0
         listed = [ip_address(it) for it in found] if isinstance(found, list) else []
-        addresses = [it.packed for it in listed if (it.version == 6) == (kind == Kind.AAAA)]
+        addresses = [it.packed for it in listed if (it.version == 6) == (record_type == RecordType.AAAA)]
         truncated = self.truncates and not by_tcp and bool(addresses)
         if truncated:
             addresses = []
         flags = 0x8180 | (0x0200 if truncated else 0) | code
         records = b"".join(
-            b"\xc0\x0c" + struct.pack("!2HIH", kind, 1, 300, len(packed)) + packed for packed in addresses
+            b"\xc0\x0c" + struct.pack("!2HIH", record_type, 1, 300, len(packed)) + packed for packed in addresses
         )
         return struct.pack("!6H", number, flags, 1, len(addresses), 0, 0) + question + records
 

@@ -11,7 +11,7 @@ import pytest
 
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.targets import Target, parse_target
-from popwatch.prober.dns_messages import Kind
+from popwatch.prober.dns_messages import RecordType
 from popwatch.prober.loop import Prober, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.resolver import FRESH_SECONDS, Resolver
@@ -157,7 +157,7 @@ def test_a_long_reply_is_fetched_by_tcp(server: ScriptedServer) -> None:
     with NameServer({"pop.test": ["127.0.0.1"]}, truncates=True) as names:
         [target] = targets(server.listen("healthy"), ["pop.test"])
         assert probe(target, Prober(resolver=names.resolver(), has_route=no_ipv6)).passed
-        assert names.asked["pop.test", Kind.A] == 2
+        assert names.asked["pop.test", RecordType.A] == 2
 
 
 def test_long_replies_leave_descriptors(server: ScriptedServer) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.addresses import MOST_ADDRESSES, MOST_CONSIDERED, choose, interleave, is_local
-from popwatch.prober.dns_messages import Kind
+from popwatch.prober.dns_messages import RecordType
 from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.poller import READABLE
@@ -485,7 +485,7 @@ def test_a_name_is_resolved_once_in_a_run(server: ScriptedServer) -> None:
         prober = Prober(resolver=names.resolver(), in_flight=4)
         outcomes = run(prober, [target(port, f"t{n}", host="pop.test") for n in range(20)])
         assert all(outcome.passed for outcome in outcomes.values())
-        assert names.asked["pop.test", Kind.A] == 1
+        assert names.asked["pop.test", RecordType.A] == 1
 
 
 def test_rtt_is_the_servers_by_the_kernels_clock(server: ScriptedServer) -> None:

@@ -7,35 +7,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.prober.dns_messages import Kind, encode_name, question, read_reply
+from popwatch.prober.dns_messages import RecordType, encode_name, question, read_reply
 
 NAME = encode_name("Pop.Example.net.")
 
 
 def reply(*records: bytes, flags: int = 0x8180, count: int | None = None, name: bytes = NAME) -> bytes:
     header = struct.pack("!6H", 7, flags, 1, len(records) if count is None else count, 0, 0)
-    return header + name + struct.pack("!2H", Kind.A, 1) + b"".join(records)
+    return header + name + struct.pack("!2H", RecordType.A, 1) + b"".join(records)
 
 
-def record(kind: int, data: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
-    return owner + struct.pack("!2HIH", kind, 1, 300, len(data)) + data
+def record(record_type: int, data: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
+    return owner + struct.pack("!2HIH", record_type, 1, 300, len(data)) + data
 
 
-ADDRESS = record(Kind.A, socket.inet_aton("192.0.2.7"))
+ADDRESS = record(RecordType.A, socket.inet_aton("192.0.2.7"))
 ALIAS = record(5, b"\x03mx1\xc0\x10")
 
 
 def test_a_question() -> None:
     """The bytes of RFC 1035 section 4.1: a header that asks for recursion, then the name, its type and its class."""
-    asked = question(0x1234, NAME, Kind.AAAA)
+    asked = question(0x1234, NAME, RecordType.AAAA)
     assert asked == b"\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0\x03pop\x07example\x03net\0\x00\x1c\x00\x01"
 
 
 def test_a_reply_with_an_alias() -> None:
     """The addresses at the end of the alias are found, each once, whoever owns them."""
-    found = read_reply(reply(ALIAS, ADDRESS, record(Kind.A, socket.inet_aton("192.0.2.8"), b"\x03mx1\0"), ADDRESS))
+    found = read_reply(
+        reply(ALIAS, ADDRESS, record(RecordType.A, socket.inet_aton("192.0.2.8"), b"\x03mx1\0"), ADDRESS)
+    )
     assert found is not None
-    assert (found.number, found.name, found.kind, found.code) == (7, NAME, Kind.A, 0)
+    assert (found.message_id, found.name, found.record_type, found.code) == (7, NAME, RecordType.A, 0)
     assert found.addresses == ("192.0.2.7", "192.0.2.8")
     assert not found.truncated
 
@@ -43,8 +45,8 @@ def test_a_reply_with_an_alias() -> None:
 def test_other_records_are_not_addresses() -> None:
     """Nor are addresses of the other family, of another class or of a wrong length."""
     other = (
-        record(Kind.AAAA, bytes(16)),
-        record(Kind.A, bytes(5)),
+        record(RecordType.AAAA, bytes(16)),
+        record(RecordType.A, bytes(5)),
         b"\xc0\x0c" + struct.pack("!2HIH", 1, 3, 1, 4) + bytes(4),
     )
     found = read_reply(reply(*other))

@@ -10,7 +10,7 @@ import pytest
 
 from popwatch.decisions.own_network import LEAST_TARGETS
 from popwatch.model.fields import Family
-from popwatch.prober.dns_messages import Kind
+from popwatch.prober.dns_messages import RecordType
 from popwatch.prober.lookups import AT_ONCE, BEGUN_PER_SECOND, LOOKUP_SECONDS, REPEATED_PER_SECOND, Lookups, Pace
 from popwatch.prober.lookups import Question as Asked
 from popwatch.prober.name_servers import NameServers, read_hosts, read_resolv_conf
@@ -35,7 +35,7 @@ class Names:
     dead: set[int] = field(default_factory=set)
     no_aaaa: bool = False
     now: float = 1_000.0
-    asked: list[tuple[float, int, str, Kind]] = field(default_factory=list)
+    asked: list[tuple[float, int, str, RecordType]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.resolver = Resolver(
@@ -67,20 +67,22 @@ class Names:
 
     def answer(self, lookups: Lookups, server: int, question: Asked) -> None:
         name = ".".join(_labels(question.lookup.name))
-        self.asked.append((self.now, server, name, question.kind))
+        self.asked.append((self.now, server, name, question.record_type))
         found = self.answers.get(name, NXDOMAIN)
-        if found is None or server in self.dead or (self.no_aaaa and question.kind is Kind.AAAA):
+        if found is None or server in self.dead or (self.no_aaaa and question.record_type is RecordType.AAAA):
             return
         listed = [ip_address(it) for it in found] if isinstance(found, list) else []
-        packed = [it.packed for it in listed if (it.version == 6) == (question.kind is Kind.AAAA)]
+        packed = [it.packed for it in listed if (it.version == 6) == (question.record_type is RecordType.AAAA)]
         code = found if isinstance(found, int) else 0
-        header = struct.pack("!6H", question.number, 0x8180 | code, 1, len(packed), 0, 0)
-        records = b"".join(b"\xc0\x0c" + struct.pack("!2HIH", question.kind, 1, 9, len(it)) + it for it in packed)
+        header = struct.pack("!6H", question.message_id, 0x8180 | code, 1, len(packed), 0, 0)
+        records = b"".join(
+            b"\xc0\x0c" + struct.pack("!2HIH", question.record_type, 1, 9, len(it)) + it for it in packed
+        )
         lookups.receive(header + question.message[12:] + records, server, self.now)
 
-    def kinds(self) -> list[Kind]:
-        """The kinds of the questions so far."""
-        return [kind for _, _, _, kind in self.asked]
+    def record_types(self) -> list[RecordType]:
+        """The record types of the questions so far."""
+        return [record_type for _, _, _, record_type in self.asked]
 
 
 def _labels(name: bytes) -> list[str]:
@@ -95,7 +97,7 @@ def test_only_ipv4_is_asked_for_without_a_route_for_ipv6() -> None:
     """One question for a name, not two."""
     names = Names({"pop.test": ["192.0.2.1", "2001:db8::1"]})
     assert names.run(["pop.test"])["pop.test"].addresses == ("192.0.2.1",)
-    assert names.kinds() == [Kind.A]
+    assert names.record_types() == [RecordType.A]
 
 
 def test_a_name_with_ipv6_only_is_found_out() -> None:
@@ -104,7 +106,7 @@ def test_a_name_with_ipv6_only_is_found_out() -> None:
     found = names.run(["six.test", "none.test"])
     assert found["six.test"].addresses == ("2001:db8::1",)
     assert found["none.test"].reason == "no-address-record"
-    assert names.kinds() == [Kind.A, Kind.A, Kind.AAAA, Kind.AAAA]
+    assert names.record_types() == [RecordType.A, RecordType.A, RecordType.AAAA, RecordType.AAAA]
 
 
 def test_both_families_with_a_route() -> None:
@@ -120,7 +122,7 @@ def test_one_family_on_request(family: Family, ipv6: bool) -> None:
     both = ("192.0.2.1", "2001:db8::1")
     names = Names({"pop.test": list(both)}, family=family, ipv6=ipv6, hosts={"listed.test": both})
     found = names.run(["pop.test", "listed.test"])
-    assert names.kinds() == [Kind.A if family is Family.IPV4 else Kind.AAAA]
+    assert names.record_types() == [RecordType.A if family is Family.IPV4 else RecordType.AAAA]
     expected = both[:1] if family is Family.IPV4 else both[1:]
     assert found["pop.test"].addresses == found["listed.test"].addresses == expected
 
@@ -362,9 +364,9 @@ def test_a_reply_to_another_question_is_ignored(change: object, name: str) -> No
     lookups = Lookups(names.resolver, ipv6=False)
     lookups.begin(Name("pop.test"), 0.0)
     [(server, question)] = lookups.sends(0.0)
-    if question.number == 0xFFFF:
+    if question.message_id == 0xFFFF:
         pytest.skip("the number was drawn")
-    header = struct.pack("!6H", question.number, 0x8180, 1, 1, 0, 0)
+    header = struct.pack("!6H", question.message_id, 0x8180, 1, 1, 0, 0)
     data = header + question.message[12:] + b"\xc0\x0c" + struct.pack("!2HIH", 1, 1, 9, 4) + bytes(4)
     lookups.receive(change(data), server, 0.0)
     assert lookups.results() == []

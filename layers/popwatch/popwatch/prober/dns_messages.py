@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 
-class Kind(IntEnum):
+class RecordType(IntEnum):
     """The type of a record: IPv4 (RFC 1035) or IPv6 (RFC 3596)."""
 
     A = 1
@@ -23,19 +23,19 @@ _HEADER, _RECORD = struct.Struct("!6H"), struct.Struct("!2HIH")
 _RECURSION_DESIRED, _IS_REPLY, _TRUNCATED, _CODE = 0x0100, 0x8000, 0x0200, 0x000F
 _INTERNET, _POINTER = 1, 0xC0
 _LONGEST_LABEL, _LONGEST_NAME = 63, 255
-_FAMILIES = {Kind.A: (socket.AF_INET, 4), Kind.AAAA: (socket.AF_INET6, 16)}
+_FAMILIES = {RecordType.A: (socket.AF_INET, 4), RecordType.AAAA: (socket.AF_INET6, 16)}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply: the number and the question that it answers, its response code, and the addresses in it.
+    """A reply: the message_id and the question that it answers, its response code, and the addresses in it.
 
     `name` is in wire form, in lower case. `truncated` means that addresses may be missing.
     """
 
-    number: int
+    message_id: int
     name: bytes
-    kind: int
+    record_type: int
     code: int
     truncated: bool
     addresses: tuple[str, ...]
@@ -51,39 +51,39 @@ def encode_name(name: str) -> bytes:
     return encoded
 
 
-def question(number: int, name: bytes, kind: Kind) -> bytes:
-    """A message that asks for records of one kind of a name in wire form."""
-    return _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0) + name + struct.pack("!2H", kind, _INTERNET)
+def question(message_id: int, name: bytes, record_type: RecordType) -> bytes:
+    """A message that asks for records of one type of a name in wire form."""
+    return _HEADER.pack(message_id, _RECURSION_DESIRED, 1, 0, 0, 0) + name + struct.pack("!2H", record_type, _INTERNET)
 
 
 def read_reply(data: bytes) -> Reply | None:
     """A reply; None if the bytes are not a reply to one question."""
     try:
-        number, flags, questions, answers, _, _ = _HEADER.unpack_from(data)
+        message_id, flags, questions, answers, _, _ = _HEADER.unpack_from(data)
         if not flags & _IS_REPLY or questions != 1:
             return None
         position = _end_of_name(data, _HEADER.size)
         name = data[_HEADER.size : position].lower()
-        kind, _ = struct.unpack_from("!2H", data, position)
+        record_type, _ = struct.unpack_from("!2H", data, position)
         truncated = bool(flags & _TRUNCATED)
-        addresses = _addresses(data, position + 4, kind, answers, truncated=truncated)
+        addresses = _addresses(data, position + 4, record_type, answers, truncated=truncated)
     except (struct.error, IndexError, ValueError):
         return None
-    return Reply(number, name, kind, flags & _CODE, truncated, tuple(dict.fromkeys(addresses)))
+    return Reply(message_id, name, record_type, flags & _CODE, truncated, tuple(dict.fromkeys(addresses)))
 
 
-def _addresses(data: bytes, position: int, kind: int, answers: int, *, truncated: bool) -> list[str]:
+def _addresses(data: bytes, position: int, record_type: int, answers: int, *, truncated: bool) -> list[str]:
     """The addresses of the answers. Raises ValueError or the like for bytes that end too early without saying so."""
     found: list[str] = []
-    family, size = _FAMILIES.get(kind, (socket.AF_INET, -1))  # type: ignore[call-overload]
+    family, size = _FAMILIES.get(record_type, (socket.AF_INET, -1))  # type: ignore[call-overload]
     try:
         for _ in range(answers):
             position = _end_of_name(data, position)
-            record_kind, record_class, _, length = _RECORD.unpack_from(data, position)
+            found_type, record_class, _, length = _RECORD.unpack_from(data, position)
             position += _RECORD.size + length
             if position > len(data):
                 raise ValueError("a record is longer than its message")
-            if record_kind == kind and record_class == _INTERNET and length == size:
+            if found_type == record_type and record_class == _INTERNET and length == size:
                 found.append(socket.inet_ntop(family, data[position - length : position]))
     except (struct.error, IndexError, ValueError):
         if not truncated:

@@ -16,7 +16,7 @@ from itertools import count
 
 from popwatch.decisions.own_network import LEAST_NETWORKS, LEAST_TARGETS, domain_of
 from popwatch.model.fields import FAMILY_NAMES, Family
-from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, Kind, Reply, encode_name, question, read_reply
+from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, RecordType, Reply, encode_name, question, read_reply
 from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, LookupResult, Name, Resolver
 
 BEGUN_PER_SECOND, REPEATED_PER_SECOND, AT_ONCE = 600.0, 300.0, 20
@@ -76,9 +76,9 @@ class _Lookup:
     candidates: deque[str]
     kept: bool
     name: bytes = b""
-    open: dict[Kind, "Question"] = field(default_factory=dict)
-    found: dict[Kind, tuple[str, ...]] = field(default_factory=dict)
-    asked: set[Kind] = field(default_factory=set)
+    open: dict[RecordType, "Question"] = field(default_factory=dict)
+    found: dict[RecordType, tuple[str, ...]] = field(default_factory=dict)
+    asked: set[RecordType] = field(default_factory=set)
     exists: bool = False
     failure: tuple[str, str] | None = None
     waits_for_other: bool = False
@@ -90,8 +90,8 @@ class Question:
     """A question, how often it has been sent, and how many replies said that the name server had failed."""
 
     lookup: _Lookup
-    number: int
-    kind: Kind
+    message_id: int
+    record_type: RecordType
     sent: int = 0
     failures: int = 0
     ended: bool = False
@@ -99,7 +99,7 @@ class Question:
     @property
     def message(self) -> bytes:
         """What is sent."""
-        return question(self.number, self.lookup.name, self.kind)
+        return question(self.message_id, self.lookup.name, self.record_type)
 
 
 class Lookups:
@@ -113,10 +113,10 @@ class Lookups:
         self._kept, self._hosts = resolver.kept, resolver.read_hosts()
         self.name_servers = resolver.read_name_servers()
         self._kept.forget_old()
-        self._kinds = {
-            Family.ANY: (Kind.A, Kind.AAAA) if ipv6 else (Kind.A,),
-            Family.IPV4: (Kind.A,),
-            Family.IPV6: (Kind.AAAA,),
+        self._record_types = {
+            Family.ANY: (RecordType.A, RecordType.AAAA) if ipv6 else (RecordType.A,),
+            Family.IPV4: (RecordType.A,),
+            Family.IPV6: (RecordType.AAAA,),
         }
         self._open: dict[int, Question] = {}
         self._timers: list[tuple[float, int, Callable[[float], None]]] = []
@@ -151,7 +151,7 @@ class Lookups:
 
     def may_begin(self, now: float) -> bool:
         """Whether a lookup may begin now without exceeding the rate."""
-        return self._begin_pace.allows(now, len(self._kinds[Family.ANY]))
+        return self._begin_pace.allows(now, len(self._record_types[Family.ANY]))
 
     def next_begin(self, now: float) -> float:
         """When to ask again whether a lookup may begin."""
@@ -165,7 +165,7 @@ class Lookups:
         if kept:
             self._kept_begun += 1
             self._at(now + SILENT_SECONDS, partial(self._note_silent, lookup))
-        self._begin_pace.count(len(self._kinds[name.family]))
+        self._begin_pace.count(len(self._record_types[name.family]))
         self._ask_next(lookup, now, self._first)
 
     def sends(self, now: float) -> Iterator[tuple[int, Question]]:
@@ -190,8 +190,8 @@ class Lookups:
     def receive(self, data: bytes, server: int, now: float) -> Question | None:
         """Take a message from a name server. Returns the question if its reply has to be fetched by TCP."""
         reply = read_reply(data)
-        question = self._open.get(reply.number) if reply else None
-        if not reply or not question or (reply.name, reply.kind) != (question.lookup.name, question.kind):
+        question = self._open.get(reply.message_id) if reply else None
+        if not reply or not question or (reply.name, reply.record_type) != (question.lookup.name, question.record_type):
             return None
         if reply.code in (NO_ERROR, NO_SUCH_NAME):
             self._server = server
@@ -227,8 +227,8 @@ class Lookups:
                 continue
             lookup.found.clear()
             lookup.asked.clear()
-            for kind in self._kinds[lookup.wanted.family]:
-                self._ask(lookup, kind, queue)
+            for record_type in self._record_types[lookup.wanted.family]:
+                self._ask(lookup, record_type, queue)
             return
         if lookup.failure:
             self._end_failed(lookup, now)
@@ -237,12 +237,12 @@ class Lookups:
         else:
             self._end_without(lookup, "no-such-name", f"There is no name {lookup.wanted.host}.")
 
-    def _ask(self, lookup: _Lookup, kind: Kind, queue: deque[Question]) -> None:
-        number = secrets.randbelow(1 << 16)
-        while number in self._open:
-            number = secrets.randbelow(1 << 16)
-        question = self._open[number] = lookup.open[kind] = Question(lookup, number, kind)
-        lookup.asked.add(kind)
+    def _ask(self, lookup: _Lookup, record_type: RecordType, queue: deque[Question]) -> None:
+        message_id = secrets.randbelow(1 << 16)
+        while message_id in self._open:
+            message_id = secrets.randbelow(1 << 16)
+        question = self._open[message_id] = lookup.open[record_type] = Question(lookup, message_id, record_type)
+        lookup.asked.add(record_type)
         queue.append(question)
 
     def _send(self, question: Question, now: float) -> tuple[int, Question]:
@@ -271,12 +271,12 @@ class Lookups:
             self._ask_next(lookup, now, self._repeated)
         else:
             lookup.exists = True
-            lookup.found[question.kind] = reply.addresses
+            lookup.found[question.record_type] = reply.addresses
             self._conclude(lookup, now)
 
     def _close(self, question: Question) -> None:
         question.ended = True
-        del self._open[question.number], question.lookup.open[question.kind]
+        del self._open[question.message_id], question.lookup.open[question.record_type]
 
     def _close_all(self, lookup: _Lookup) -> None:
         for still_open in list(lookup.open.values()):
@@ -293,14 +293,14 @@ class Lookups:
                 lookup.waits_for_other = True
                 self._at(now + OTHER_FAMILY_SECONDS, partial(self._end_found, lookup))
         elif not lookup.open:
-            if lookup.wanted.family is Family.ANY and lookup.asked == lookup.found.keys() == {Kind.A}:
-                self._ask(lookup, Kind.AAAA, self._repeated)
+            if lookup.wanted.family is Family.ANY and lookup.asked == lookup.found.keys() == {RecordType.A}:
+                self._ask(lookup, RecordType.AAAA, self._repeated)
             else:
                 self._ask_next(lookup, now, self._repeated)
 
     def _end_found(self, lookup: _Lookup, _: float) -> None:
         if not lookup.ended:
-            addresses = (*lookup.found.get(Kind.AAAA, ()), *lookup.found.get(Kind.A, ()))
+            addresses = (*lookup.found.get(RecordType.AAAA, ()), *lookup.found.get(RecordType.A, ()))
             self._kept.keep(lookup.wanted, addresses)
             self._end(lookup, LookupResult(lookup.wanted, addresses))
 
