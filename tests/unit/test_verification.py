@@ -14,7 +14,7 @@ from popwatch.model.records import HistoryEvent, PublishedAlert
 from popwatch_cli.commands.verify import lines_of, parse_server, summary
 from popwatch_cli.doctor.rules.findings import Kind
 from popwatch_cli.errors import UserError
-from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, Origin, QueueRole, Source
+from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
 from popwatch_cli.verification.rules import (
     CLAIMS,
     FILTERS_HOLD,
@@ -44,8 +44,8 @@ def passing() -> Outcome:
     return Outcome(START, Phase.QUIT, rtt_ms=20.0, rtt_source=RttSource.KERNEL)
 
 
-def arrival(queue: QueueRole, origin: Origin = Origin.ALERTS, after: timedelta = MINUTE) -> Arrival:
-    return Arrival(queue, origin, "m-1", after, ATTRIBUTES)
+def arrival(queue: QueueRole, topic: TopicRole = TopicRole.ALERTS, after: timedelta = MINUTE) -> Arrival:
+    return Arrival(queue, topic, "m-1", after, ATTRIBUTES)
 
 
 def sound() -> Evidence:
@@ -62,8 +62,8 @@ def sound() -> Evidence:
         has_sms_topic=True,
         arrivals=[
             arrival(QueueRole.ALL),
-            arrival(QueueRole.ALL, Origin.SMS),
-            arrival(QueueRole.ALL, Origin.OPERATOR, 2 * SECOND),
+            arrival(QueueRole.ALL, TopicRole.SMS),
+            arrival(QueueRole.ALL, TopicRole.OPERATOR, 2 * SECOND),
             arrival(QueueRole.MATCHING),
         ],
         expected_attributes=frozenset(ATTRIBUTES),
@@ -127,13 +127,13 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     ("refused", lambda e: replace(e, arrivals=[], events=e.events[:1], alert_pending=True), "alert", Verdict.FAILED, "The alert was not accepted by SNS: it stays in the outbox."),
     ("not-delivered", lambda e: replace(e, arrivals=[]), "alert", Verdict.FAILED, "SNS has accepted the alert, and does not deliver it."),
     ("no-alert", lambda e: replace(e, arrivals=[], events=[]), "alert", Verdict.FAILED, "The target failed, and no alert was made."),
-    ("no-sms", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.origin is not Origin.SMS]), "alert", Verdict.FAILED, "The alert arrives by the alert topic, but not by the topic of phones."),
+    ("no-sms", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.topic is not TopicRole.SMS]), "alert", Verdict.FAILED, "The alert arrives by the alert topic, but not by the topic of phones."),
     ("no-attributes", lambda e: replace(e, arrivals=[replace(a, attributes={}) for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert arrives without its message attributes, so no filter policy can let it pass."),
     ("one-attribute-less", lambda e: replace(e, expected_attributes=e.expected_attributes | {"group"}), "filter", Verdict.FAILED, "The alert arrives without the attributes group."),
     ("not-passed", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert does not pass a filter policy that names its own attributes."),
     ("not-stopped", lambda e: replace(e, arrivals=[*e.arrivals, arrival(QueueRole.OTHER)], republished=MINUTE), "filter", Verdict.UNKNOWN, "A filter policy that must stop the alert lets it pass, 19 min after it was set."),
     ("unconfirmed", lambda e: replace(e, findings=frozenset({Kind.UNCONFIRMED})), "receivers", Verdict.FAILED, "A receiver has not confirmed the subscription, and receives nothing."),
-    ("alarm-lost", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.origin is not Origin.OPERATOR]), "operator", Verdict.FAILED, "The action of a temporary alarm does not reach the operator topic."),
+    ("alarm-lost", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.topic is not TopicRole.OPERATOR]), "operator", Verdict.FAILED, "The action of a temporary alarm does not reach the operator topic."),
     ("no-action", lambda e: replace(e, findings=frozenset({Kind.ALARM_WITHOUT_ACTION})), "actions", Verdict.FAILED, "An alarm of the stack has no action."),
     ("another-action", lambda e: replace(e, alarms_with_action=1), "actions", Verdict.FAILED, "Only 1 of 2 alarms of the stack notify the operator topic."),
     ("dimension", lambda e: replace(e, metrics=[MetricState("popwatch", "SweepLag", elsewhere=True)]), "metrics", Verdict.FAILED, "SweepLag: data arrives in this account, but none with the dimensions of the stack's alarm."),
@@ -185,7 +185,7 @@ def test_a_message_that_came_too_soon_causes_a_second_alert() -> None:
     assert "filter" not in checks(seen)
     assert not needs_second_alert(seen)
     assert needs_second_alert(replace(seen, elapsed=FILTERS_HOLD))
-    late = Arrival(QueueRole.MATCHING, Origin.ALERTS, "m-2", 17 * MINUTE, ATTRIBUTES)
+    late = Arrival(QueueRole.MATCHING, TopicRole.ALERTS, "m-2", 17 * MINUTE, ATTRIBUTES)
     again = replace(seen, arrivals=[*early, late], republished=FILTERS_HOLD, elapsed=18 * MINUTE)
     assert not needs_second_alert(again)
     assert checks(again)["filter"].verdict is Verdict.PASSED

@@ -21,7 +21,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
-from popwatch_cli.verification.evidence import Origin
+from popwatch_cli.verification.evidence import TopicRole
 from popwatch_cli.verification.rules import LONGEST, Check, Verdict, decide, exit_code, is_complete
 from popwatch_cli.verification.temporary import Server, Temporary
 from popwatch_cli.verification.watching import Watcher
@@ -156,15 +156,15 @@ def receivers_of(temporary: Temporary) -> list[str]:
     step = first_alert(simulate(target, timedelta(minutes=10), ErrorCode.NO_ADDRESS, start - TICK))
     attributes = step.message.attributes if step and step.message else {}
     found: list[str] = []
-    for origin, topic in temporary.topics.items():
+    for role, topic in temporary.topics.items():
         for one in aws.subscriptions_of(topic):
-            if _receives(one, origin, attributes):
-                found.append(f"{one.receiver} ({'the alarm' if origin is Origin.OPERATOR else 'the alert'})")
+            if _receives(one, role, attributes):
+                found.append(f"{one.receiver} ({'the alarm' if role is TopicRole.OPERATOR else 'the alert'})")
     return found
 
 
-def _receives(one: Subscription, origin: Origin, attributes: Any) -> bool:
-    return one.confirmed and (origin is Origin.OPERATOR or reaches(one, attributes))
+def _receives(one: Subscription, role: TopicRole, attributes: Any) -> bool:
+    return one.confirmed and (role is TopicRole.OPERATOR or reaches(one, attributes))
 
 
 def lines_of(check: Check) -> Iterator[str]:

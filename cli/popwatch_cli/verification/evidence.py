@@ -33,7 +33,7 @@ class QueueRole(StrEnum):
     OTHER = "other"
 
 
-class Origin(StrEnum):
+class TopicRole(StrEnum):
     """The topic that a message came from."""
 
     ALERTS = "alerts"
@@ -46,7 +46,7 @@ class Arrival:
     """A message about something temporary that arrived in a queue, `after` so long; `attributes` by name."""
 
     queue: QueueRole
-    origin: Origin
+    topic: TopicRole
     message_id: str
     after: timedelta
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -115,6 +115,6 @@ class Evidence:
         """The alerts of the temporary target in History."""
         return [event.what for event in self.events if isinstance(event.what, PublishedAlert)]
 
-    def arrived(self, queue: QueueRole, origin: Origin = Origin.ALERTS) -> list[Arrival]:
+    def arrived(self, queue: QueueRole, topic: TopicRole = TopicRole.ALERTS) -> list[Arrival]:
         """The arrivals in one queue from one topic, in their order."""
-        return [one for one in self.arrivals if (one.queue, one.origin) == (queue, origin)]
+        return [one for one in self.arrivals if (one.queue, one.topic) == (queue, topic)]

@@ -14,7 +14,7 @@ from popwatch.model.health import Transition
 from popwatch.model.outcomes import RttSource
 from popwatch.model.text import counted, duration, milliseconds
 from popwatch_cli.doctor.rules.findings import Kind
-from popwatch_cli.verification.evidence import Evidence, MetricState, Origin, QueueRole, Source
+from popwatch_cli.verification.evidence import Evidence, MetricState, QueueRole, Source, TopicRole
 
 SWEEPS = timedelta(minutes=4)
 """How long two sweeps may take: Scheduler fires anywhere within its minute, so two ticks may be 119 s apart."""
@@ -254,7 +254,7 @@ def _history(evidence: Evidence) -> Answer | None:
 def _alert(evidence: Evidence) -> Answer | None:
     """The alert arrives in a queue without a filter."""
     first = evidence.arrived(QueueRole.ALL)
-    texts = evidence.arrived(QueueRole.ALL, Origin.SMS)
+    texts = evidence.arrived(QueueRole.ALL, TopicRole.SMS)
     if first and (texts or not evidence.has_sms_topic):
         both = ", and by the topic of phones" if texts else ""
         sentence = f"The alert arrives: {duration(first[0].after)} after the target was put{both}."
@@ -327,7 +327,7 @@ def _receivers(evidence: Evidence) -> Answer | None:
 
 def _operator(evidence: Evidence) -> Answer | None:
     """A temporary alarm's action arrives by the operator topic."""
-    arrived = evidence.arrived(QueueRole.ALL, Origin.OPERATOR)
+    arrived = evidence.arrived(QueueRole.ALL, TopicRole.OPERATOR)
     if arrived and evidence.alarm_set is not None:
         seconds = max((arrived[0].after - evidence.alarm_set).total_seconds(), 0.0)
         return _passed(f"An alarm reaches the operator topic in {seconds:.0f} s.", seconds=round(seconds))

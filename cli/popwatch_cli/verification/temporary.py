@@ -20,12 +20,12 @@ from popwatch_cli.installation import Installation
 from popwatch_cli.subscriptions import list_subscriptions
 from popwatch_cli.target_items import without_id
 from popwatch_cli.topic_queues import policy_for
-from popwatch_cli.verification.evidence import Origin, QueueRole
+from popwatch_cli.verification.evidence import QueueRole, TopicRole
 
 OUTPUTS = {
-    Origin.ALERTS: "AlertTopicArn",
-    Origin.SMS: "SmsTopicArn",
-    Origin.OPERATOR: "OperatorTopicArn",
+    TopicRole.ALERTS: "AlertTopicArn",
+    TopicRole.SMS: "SmsTopicArn",
+    TopicRole.OPERATOR: "OperatorTopicArn",
 }
 """The stack's outputs that name its topics; a stack of an earlier version lacks some."""
 
@@ -95,10 +95,10 @@ class Temporary:
         return frozenset({"refused"} if self.installation.endpoint else {"no-such-name", "no-address-record"})
 
     @property
-    def topics(self) -> Mapping[Origin, str]:
+    def topics(self) -> Mapping[TopicRole, str]:
         """The stack's topics."""
         outputs = self.installation.outputs
-        return {origin: outputs[name] for origin, name in OUTPUTS.items() if name in outputs}
+        return {role: outputs[name] for role, name in OUTPUTS.items() if name in outputs}
 
     def failing_target(self, number: int) -> dict[str, object]:
         """The item of the target that must fail: one alert at its first failure, then a retest each 20 seconds."""
@@ -147,7 +147,7 @@ class Temporary:
         SQS's own encryption, and how the topic is encrypted does not matter to its subscribers.
         """
         urls = {role: self._create_queue(role) for role in QueueRole}
-        alerts = self.topics[Origin.ALERTS]
+        alerts = self.topics[TopicRole.ALERTS]
         matching = {"event": ["down"], "target_id": [{"prefix": f"{self.prefix}{self.run}"}]}
         self._subscribe(alerts, QueueRole.OTHER, {"event": [NEVER_AN_EVENT]})
         self._subscribe(alerts, QueueRole.MATCHING, matching)
@@ -174,7 +174,7 @@ class Temporary:
             Threshold=1,
             ComparisonOperator="GreaterThanThreshold",
             TreatMissingData="ignore",
-            AlarmActions=[self.topics[Origin.OPERATOR]],
+            AlarmActions=[self.topics[TopicRole.OPERATOR]],
         )
         cloudwatch.set_alarm_state(AlarmName=self.alarm, StateValue="ALARM", StateReason=TEST)
 
@@ -227,7 +227,9 @@ class Temporary:
 
     def _queue_arn(self, role: QueueRole) -> str:
         """A queue is in the account and region of the topics."""
-        return f"{self.topics[Origin.ALERTS].rsplit(':', 1)[0].replace(':sns:', ':sqs:', 1)}:{self._queue_name(role)}"
+        return (
+            f"{self.topics[TopicRole.ALERTS].rsplit(':', 1)[0].replace(':sns:', ':sqs:', 1)}:{self._queue_name(role)}"
+        )
 
     def _targets(self) -> Iterator[tuple[str, Remove]]:
         for target_id in self.installation.target_table.read():

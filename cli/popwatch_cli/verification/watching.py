@@ -20,7 +20,7 @@ from popwatch_cli.doctor.checks import CHECKS
 from popwatch_cli.doctor.rules.findings import Kind
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.topic_queues import take_messages
-from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, Origin, QueueRole, Source
+from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
 from popwatch_cli.verification.rules import needs_second_alert
 from popwatch_cli.verification.temporary import Temporary
 
@@ -88,7 +88,7 @@ class Watcher:
         evidence, temporary = self.evidence, self.temporary
         evidence.is_local = temporary.installation.endpoint is not None
         evidence.expected_reasons = temporary.expected_reasons
-        evidence.has_sms_topic = Origin.SMS in temporary.topics
+        evidence.has_sms_topic = TopicRole.SMS in temporary.topics
         evidence.server_is_named = temporary.server is not None
         evidence.expected_attributes = frozenset(("event", "state", "target_id", "error", "alert_number"))
         with self._reading(Source.CONFIGURATION):
@@ -153,7 +153,7 @@ class Watcher:
                 if "SMS" not in title:  # not every region, and not the local AWS, answers about SMS
                     raise
         self.evidence.findings = frozenset(found)
-        operator = self.temporary.topics[Origin.OPERATOR]
+        operator = self.temporary.topics[TopicRole.OPERATOR]
         self.evidence.alarms = len(aws.alarm_names)
         self.evidence.alarms_with_action = sum(operator in alarm.actions for alarm in aws.alarms)
         metrics = (metric for alarm in aws.alarms for metric in alarm.metrics)
@@ -186,11 +186,11 @@ class Watcher:
 
         Each text names its temporary target or alarm, so that a message that lost its attributes is known as well.
         """
-        origin = next((origin for origin, arn in self.temporary.topics.items() if arn == body.get("TopicArn")), None)
-        if origin is None or self.temporary.alarm not in f"{body.get('Subject')} {body.get('Message')}":
+        topic = next((topic for topic, arn in self.temporary.topics.items() if arn == body.get("TopicArn")), None)
+        if topic is None or self.temporary.alarm not in f"{body.get('Subject')} {body.get('Message')}":
             return None
         attributes = {name: str(value["Value"]) for name, value in (body.get("MessageAttributes") or {}).items()}
-        return Arrival(role, origin, body["MessageId"], self.clock() - self._began, attributes)
+        return Arrival(role, topic, body["MessageId"], self.clock() - self._began, attributes)
 
     def _read_log(self) -> None:
         """The function's reports since the beginning, and once what it said when an environment started."""
