@@ -108,8 +108,8 @@ def test_a_changed_address_is_tested_at_the_next_tick(server: ScriptedServer) ->
         assert outcome.address == "127.0.0.2"
 
 
-def test_kept_answers_are_marked(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
-    """The name server is silent for one tick: all tests pass at kept addresses, and their outcomes say how old."""
+def test_stale_answers_are_marked(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+    """The name server is silent for one tick: all tests pass at cached addresses, and their outcomes say how old."""
     zone, now = fleet(60), [time.time()]
     port = server.listen("healthy")
     with NameServer(zone) as names:
@@ -124,7 +124,7 @@ def test_kept_answers_are_marked(server: ScriptedServer, caplog: pytest.LogCaptu
         assert [record.name for record in caplog.records] == ["popwatch.prober.lookups"]
 
 
-def test_a_failure_at_a_kept_answer_says_so() -> None:
+def test_a_failure_at_a_stale_answer_says_so() -> None:
     """The address may be an old one: whoever reads the alert should know."""
     zone, now = fleet(20), [time.time()]
     with NameServer(zone) as names, closed_port() as port:

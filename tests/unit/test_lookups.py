@@ -14,7 +14,7 @@ from popwatch.prober.dns_messages import RecordType
 from popwatch.prober.lookups import AT_ONCE, BEGUN_PER_SECOND, LOOKUP_SECONDS, REPEATED_PER_SECOND, Lookups, Pace
 from popwatch.prober.lookups import Question as Asked
 from popwatch.prober.name_servers import NameServers, read_hosts, read_resolv_conf
-from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, KeptAnswers, LookupResult, Name, Resolver
+from popwatch.prober.resolver import FRESH_SECONDS, STALE_SECONDS, AnswerCache, LookupResult, Name, Resolver
 
 SERVERS = (("192.0.2.53", 53), ("192.0.2.54", 53))
 SERVFAIL, NXDOMAIN = 2, 3
@@ -262,15 +262,15 @@ def test_an_answer_is_used_again_for_a_short_time() -> None:
 
 
 def test_times_are_short() -> None:
-    """An answer is kept for two minutes at most, and the next minute's tick does not use it without asking."""
-    assert FRESH_SECONDS < 60 < KEPT_SECONDS <= 120
+    """An answer is cached for two minutes at most, and the next minute's tick does not use it without asking."""
+    assert FRESH_SECONDS < 60 < STALE_SECONDS <= 120
 
 
 ZONES = {f"pop{n}.zone{n % 10}.test{n % 4}": ["192.0.2.1"] for n in range(40)}
 
 
 @pytest.mark.parametrize("failure", [None, SERVFAIL])
-def test_kept_answers_stand_in_for_name_servers_that_fail(failure: Answer, caplog: pytest.LogCaptureFixture) -> None:
+def test_stale_answers_are_used_while_name_servers_fail(failure: Answer, caplog: pytest.LogCaptureFixture) -> None:
     """For most names: each is marked with the age of its answer, in time for a test, and the log says so once."""
     names = Names(ZONES)
     names.run(ZONES)
@@ -306,8 +306,8 @@ def test_names_that_do_not_exist_any_more_are_no_failure_of_the_name_servers() -
     assert {result.reason for result in names.run(ZONES).values()} == {"no-such-name"}
 
 
-def test_an_answer_that_there_is_no_address_ends_what_was_kept() -> None:
-    """It is newer than the address, which does not stand in for name servers that fail after it."""
+def test_an_answer_that_there_is_no_address_ends_what_was_cached() -> None:
+    """It is newer than the address, which is not used while name servers fail after it."""
     names = Names(ZONES)
     names.run(ZONES)
     names.now += 55
@@ -319,7 +319,7 @@ def test_an_answer_that_there_is_no_address_ends_what_was_kept() -> None:
 
 
 @pytest.mark.parametrize("ticks", [2, 3])
-def test_kept_answers_end_after_two_minutes(ticks: int) -> None:
+def test_cached_answers_end_after_two_minutes(ticks: int) -> None:
     """Name servers that fail for longer are reported."""
     names = Names(ZONES)
     names.run(ZONES)
@@ -338,16 +338,16 @@ def test_few_names_or_one_zone_say_nothing_of_the_name_servers(zones: list[str])
     assert {result.reason for result in names.run(zones).values()} == {"dns-failure"}
 
 
-def test_a_clock_that_is_set_back_ends_kept_answers() -> None:
+def test_a_clock_that_is_set_back_ends_cached_answers() -> None:
     """An answer from the future has no age."""
     now = 1_000.0
-    kept = KeptAnswers(lambda: now)
-    kept.keep(Name("pop.test"), ("192.0.2.1",))
+    cache = AnswerCache(lambda: now)
+    cache.keep(Name("pop.test"), ("192.0.2.1",))
     now = 900.0
-    assert kept.find(Name("pop.test"), KEPT_SECONDS) is None
-    kept.forget_old()
+    assert cache.find(Name("pop.test"), STALE_SECONDS) is None
+    cache.forget_old()
     now = 1_000.0
-    assert kept.find(Name("pop.test"), KEPT_SECONDS) is None
+    assert cache.find(Name("pop.test"), STALE_SECONDS) is None
 
 
 @pytest.mark.parametrize(

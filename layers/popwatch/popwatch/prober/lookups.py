@@ -17,7 +17,7 @@ from itertools import count
 from popwatch.decisions.own_network import LEAST_NETWORKS, LEAST_TARGETS, domain_of
 from popwatch.model.fields import FAMILY_NAMES, Family
 from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, RecordType, Reply, encode_name, question, read_reply
-from popwatch.prober.resolver import FRESH_SECONDS, KEPT_SECONDS, LookupResult, Name, Resolver
+from popwatch.prober.resolver import FRESH_SECONDS, STALE_SECONDS, LookupResult, Name, Resolver
 
 BEGUN_PER_SECOND, REPEATED_PER_SECOND, AT_ONCE = 600.0, 300.0, 20
 """Questions a second, and how many may be sent at once. Together they stay below 1,024 in any second."""
@@ -74,7 +74,7 @@ class _Lookup:
 
     wanted: Name
     candidates: deque[str]
-    kept: bool
+    cached: bool
     name: bytes = b""
     open: dict[RecordType, "Question"] = field(default_factory=dict)
     found: dict[RecordType, tuple[str, ...]] = field(default_factory=dict)
@@ -110,9 +110,9 @@ class Lookups:
     """
 
     def __init__(self, resolver: Resolver, *, ipv6: bool) -> None:
-        self._kept, self._hosts = resolver.kept, resolver.read_hosts()
+        self._cache, self._hosts = resolver.cache, resolver.read_hosts()
         self.name_servers = resolver.read_name_servers()
-        self._kept.forget_old()
+        self._cache.forget_old()
         self._record_types = {
             Family.ANY: (RecordType.A, RecordType.AAAA) if ipv6 else (RecordType.A,),
             Family.IPV4: (RecordType.A,),
@@ -126,10 +126,10 @@ class Lookups:
         self._begin_pace, self._repeat_pace = Pace(BEGUN_PER_SECOND), Pace(REPEATED_PER_SECOND)
         self._results: list[LookupResult] = []
         self._server = 0
-        # Only names with a kept answer show whether the name servers fail: others may be zones that are out of order.
-        self._kept_begun = 0
+        # Only names with a cached answer show whether the name servers fail: others may be zones that are out of order.
+        self._cached_begun = 0
         self._failing: dict[Name, _Lookup] = {}
-        self._stood_in: set[Name] = set()
+        self._served_stale: set[Name] = set()
 
     @property
     def under_way(self) -> bool:
@@ -142,12 +142,12 @@ class Lookups:
         wanted = tuple(address for address in listed if name.family.includes(address))
         if wanted:
             return LookupResult(name, wanted)
-        answer = self._kept.find(name, FRESH_SECONDS)
+        answer = self._cache.find(name, FRESH_SECONDS)
         return LookupResult(name, answer[1]) if answer else None
 
-    def has_kept(self, name: Name) -> bool:
-        """Whether there is a kept answer of a host."""
-        return self._kept.find(name, KEPT_SECONDS) is not None
+    def has_cached(self, name: Name) -> bool:
+        """Whether there is a cached answer of a host."""
+        return self._cache.find(name, STALE_SECONDS) is not None
 
     def may_begin(self, now: float) -> bool:
         """Whether a lookup may begin now without exceeding the rate."""
@@ -159,11 +159,11 @@ class Lookups:
 
     def begin(self, name: Name, now: float) -> None:
         """Begin the lookup of a host that is not known."""
-        kept = self.has_kept(name)
-        lookup = _Lookup(name, deque(self.name_servers.candidates(name.host)), kept)
+        cached = self.has_cached(name)
+        lookup = _Lookup(name, deque(self.name_servers.candidates(name.host)), cached)
         self._at(now + LOOKUP_SECONDS, partial(self._time_out, lookup))
-        if kept:
-            self._kept_begun += 1
+        if cached:
+            self._cached_begun += 1
             self._at(now + SILENT_SECONDS, partial(self._note_silent, lookup))
         self._begin_pace.count(len(self._record_types[name.family]))
         self._ask_next(lookup, now, self._first)
@@ -301,17 +301,17 @@ class Lookups:
     def _end_found(self, lookup: _Lookup, _: float) -> None:
         if not lookup.ended:
             addresses = (*lookup.found.get(RecordType.AAAA, ()), *lookup.found.get(RecordType.A, ()))
-            self._kept.keep(lookup.wanted, addresses)
+            self._cache.keep(lookup.wanted, addresses)
             self._end(lookup, LookupResult(lookup.wanted, addresses))
 
     def _end_without(self, lookup: _Lookup, reason: str, detail: str) -> None:
-        """A name server says that there is no address: that is an answer, and ends what was kept."""
-        self._kept.forget(lookup.wanted)
+        """A name server says that there is no address: that is an answer, and ends what was cached."""
+        self._cache.forget(lookup.wanted)
         self._end(lookup, LookupResult(lookup.wanted, (), reason, detail))
 
     def _end_failed(self, lookup: _Lookup, now: float) -> None:
-        """The name servers failed. With a kept answer, its time tells whether they fail for most names."""
-        if lookup.kept:
+        """The name servers failed. With a cached answer, its time tells whether they fail for most names."""
+        if lookup.cached:
             self._note_silent(lookup, now)
         else:
             self._time_out(lookup, now)
@@ -323,21 +323,21 @@ class Lookups:
         self._end(lookup, LookupResult(lookup.wanted, (), reason, detail))
 
     def _note_silent(self, lookup: _Lookup, _: float) -> None:
-        """A name that was answered before has no answer. If that is so for most of them, kept answers stand in."""
-        if lookup.ended or not lookup.kept:
+        """A name that was answered before has no answer. If that is so for most of them, stale answers are used."""
+        if lookup.ended or not lookup.cached:
             return
         self._failing[lookup.wanted] = lookup
-        number = len(self._failing) + len(self._stood_in)
-        if number < LEAST_TARGETS or 2 * number <= self._kept_begun:
+        number = len(self._failing) + len(self._served_stale)
+        if number < LEAST_TARGETS or 2 * number <= self._cached_begun:
             return
-        if len({domain_of(name.host) for name in (*self._failing, *self._stood_in)}) < LEAST_NETWORKS:
+        if len({domain_of(name.host) for name in (*self._failing, *self._served_stale)}) < LEAST_NETWORKS:
             return
-        if not self._stood_in:
+        if not self._served_stale:
             _log.warning("The name servers fail for most names: addresses of up to two minutes ago are used.")
         for silent in list(self._failing.values()):
-            answer = self._kept.find(silent.wanted, KEPT_SECONDS)
+            answer = self._cache.find(silent.wanted, STALE_SECONDS)
             if answer:
-                self._stood_in.add(silent.wanted)
+                self._served_stale.add(silent.wanted)
                 self._end(silent, LookupResult(silent.wanted, answer[1], age_seconds=answer[0]))
 
     def _end(self, lookup: _Lookup, result: LookupResult) -> None:

@@ -57,7 +57,7 @@ Arrivals = list[tuple[Target, Outcome]]
 
 
 class Prober:
-    """Tests targets. Only the resolver, with the addresses that it keeps, goes from one run to the next.
+    """Tests targets. Only the resolver, with the addresses that it caches, goes from one run to the next.
 
     `in_flight` limits the tests at once. `resolver` knows how names are resolved, `has_route` says whether there is a
     route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
@@ -131,7 +131,7 @@ class _Loop:
         # Targets that have not begun: those whose address is known, those whose name was resolved in the last minutes,
         # and other names. So a name that probably has an answer does not wait for one that may have none.
         self._known: deque[Target] = deque()
-        self._kept: deque[Target] = deque()
+        self._cached: deque[Target] = deque()
         self._unknown: deque[Target] = deque()
 
     @cached_property
@@ -147,7 +147,7 @@ class _Loop:
         for target in targets:
             self._queue(target)
         reported = time.monotonic()
-        while self._known or self._kept or self._unknown or self._probes or self._arrivals or self._postponed:
+        while self._known or self._cached or self._unknown or self._probes or self._arrivals or self._postponed:
             self._launch(end_by)
             self._turn(0.0 if self._arrivals else min(reported + REPORT_SECONDS, self._next_launch()))
             if self._arrivals or time.monotonic() >= reported + REPORT_SECONDS:
@@ -250,8 +250,8 @@ class _Loop:
         name = name_of(target)
         if not target.host or target.problems or is_address(target.host) or self._lookups.known(name):
             self._known.append(target)
-        elif self._lookups.has_kept(name):
-            self._kept.append(target)
+        elif self._lookups.has_cached(name):
+            self._cached.append(target)
         else:
             self._unknown.append(target)
 
@@ -259,7 +259,7 @@ class _Loop:
         """The next target that may begin now: a lookup may not begin before its time."""
         if self._known:
             return self._known.popleft()
-        queue = self._kept or self._unknown
+        queue = self._cached or self._unknown
         if not queue:
             return None
         name = name_of(queue[0])
@@ -272,7 +272,7 @@ class _Loop:
             return float("inf")
         if self._known:
             return 0.0
-        return self._lookups.next_begin(time.monotonic()) if self._kept or self._unknown else float("inf")
+        return self._lookups.next_begin(time.monotonic()) if self._cached or self._unknown else float("inf")
 
     def _launch(self, end_by: float | None) -> None:
         while self._postponed and self.may_race():

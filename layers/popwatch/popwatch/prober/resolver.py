@@ -1,7 +1,7 @@
-"""The addresses of hosts that are names: what is known without a question, and what is kept from one run to the next.
+"""The addresses of hosts that are names: what is known without a question, and what is cached from one run to the next.
 
-The clock of kept answers is the realtime clock: a function's environment stands still between its invocations, and the
-monotonic clock may stand still with it.
+The clock of cached answers is the realtime clock: a function's environment stands still between its invocations, and
+the monotonic clock may stand still with it.
 """
 
 import time
@@ -15,8 +15,8 @@ from popwatch.prober.name_servers import Hosts, NameServers, system_hosts, syste
 FRESH_SECONDS = 50.0
 """For so long an answer is used without asking again: retests do not ask, the tick of the next minute does."""
 
-KEPT_SECONDS = 120.0
-"""For so long an answer is kept, to stand in for name servers that fail."""
+STALE_SECONDS = 120.0
+"""For so long an answer is cached, and used although it is stale if the name servers fail (as in RFC 8767)."""
 
 
 class Name(NamedTuple):
@@ -30,7 +30,7 @@ class Name(NamedTuple):
 class LookupResult:
     """The addresses of a host, or the reason why there are none.
 
-    `age_seconds` is the age of a kept answer that stands in for name servers that failed, else None.
+    `age_seconds` is the age of a stale answer, used since the name servers failed, else None.
     """
 
     name: Name
@@ -40,7 +40,7 @@ class LookupResult:
     age_seconds: float | None = None
 
 
-class KeptAnswers:
+class AnswerCache:
     """The last addresses of each name, with the time of the answer by `clock` (seconds since the epoch)."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -66,12 +66,12 @@ class KeptAnswers:
     def forget_old(self) -> None:
         """Forget what is too old to be used, so that names that are no longer tested take no memory."""
         for name in list(self._answers):
-            if not self.find(name, KEPT_SECONDS):
+            if not self.find(name, STALE_SECONDS):
                 self.forget(name)
 
 
 class Resolver:
-    """How names are resolved: by which name servers and hosts file, both read anew for each run, and kept answers."""
+    """How names are resolved: by which name servers and hosts file, both read anew for each run, and cached answers."""
 
     def __init__(
         self,
@@ -81,4 +81,4 @@ class Resolver:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.read_name_servers, self.read_hosts = name_servers, hosts
-        self.kept = KeptAnswers(clock)
+        self.cache = AnswerCache(clock)
