@@ -392,9 +392,9 @@ def test_overdue(health: Health, fields: dict[str, Any], overdue: bool) -> None:
 
 def test_nothing_is_overdue_while_there_are_no_sweeps() -> None:
     """That is one finding, not one for each target."""
-    stopped = replace(seen(target()), swept_at=NOW - 10 * MINUTE)
+    stopped = replace(seen(target()), last_tick=NOW - 10 * MINUTE)
     assert list(overdue_rules.check_targets(stopped, NOW)) == []
-    assert list(overdue_rules.check_targets(replace(seen(target(), health=None), swept_at=None), NOW)) == []
+    assert list(overdue_rules.check_targets(replace(seen(target(), health=None), last_tick=None), NOW)) == []
 
 
 def test_silent_for_ever() -> None:

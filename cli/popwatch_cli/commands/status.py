@@ -62,7 +62,9 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     fleet_status = chosen(fleet)
     if group is not None and fleet.targets and not any(row.target.group == group for row in fleet.targets):
         raise UserError(missing_group(group, [row.target for row in fleet.targets]))
-    outcome = overall_status(fleet_status.targets, fleet_status.swept_at, now) if fleet.targets else CheckStatus.UNKNOWN
+    outcome = (
+        overall_status(fleet_status.targets, fleet_status.last_tick, now) if fleet.targets else CheckStatus.UNKNOWN
+    )
     if as_json:
         click.echo(json.dumps(fleet_status_to_json(fleet_status, outcome, now)))
     else:

@@ -41,14 +41,14 @@ class DeadLetterQueue:
             self._give_back(received)
         return [received.letter for received in messages]
 
-    def redrive(self, swept_at: datetime | None, now: datetime, report: Callable[[Redrive], None]) -> int:
+    def redrive(self, last_tick: datetime | None, now: datetime, report: Callable[[Redrive], None]) -> int:
         """Send, drop or keep each message, and report it; returns the number of those that were kept.
 
         A message is sent before it is deleted: if the process dies in between, it is in both queues, but never lost.
         """
         kept = []
         for received in self._receive():
-            redrive = plan_redrive(received.letter, swept_at, now)
+            redrive = plan_redrive(received.letter, last_tick, now)
             if redrive.action is RedriveAction.SEND:
                 self._sqs.send_message(QueueUrl=self._batch_url, MessageBody=received.body)
             if redrive.action is RedriveAction.KEEP:

@@ -27,10 +27,10 @@ COLOURS = {
 
 def alarm(fleet_status: FleetStatus, now: datetime) -> str:
     """A striking line if popwatch itself has stopped, as rich markup; otherwise empty."""
-    if not has_stopped(fleet_status.swept_at, now):
+    if not has_stopped(fleet_status.last_tick, now):
         return ""
-    swept_at = fleet_status.swept_at
-    last = f"the last sweep was {duration(now - swept_at)} ago" if swept_at else "there was no sweep yet"
+    last_tick = fleet_status.last_tick
+    last = f"the last sweep was {duration(now - last_tick)} ago" if last_tick else "there was no sweep yet"
     return f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why."
 
 
@@ -38,7 +38,7 @@ def headline(fleet_status: FleetStatus, now: datetime) -> str:
     """A summary in one line: `14 targets: 1 down, 13 up; last sweep 12 s ago`."""
     counts = {state: sum(row.state is state for row in fleet_status.targets) for state in COLOURS}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"
-    swept = f"last sweep {duration(now - fleet_status.swept_at)} ago" if fleet_status.swept_at else "no sweep yet"
+    swept = f"last sweep {duration(now - fleet_status.last_tick)} ago" if fleet_status.last_tick else "no sweep yet"
     return f"{counted(len(fleet_status.targets), 'target')}: {states}; {swept}"
 
 

@@ -75,13 +75,13 @@ def read_dead_letter(body: str, attributes: Mapping[str, str]) -> DeadLetter:
     return DeadLetter(DeadLetterKind.BATCH, work.tick, work=work)
 
 
-def plan_redrive(letter: DeadLetter, swept_at: datetime | None, now: datetime) -> Redrive:
-    """What to do with a dead letter; `swept_at` is the last completed tick."""
+def plan_redrive(letter: DeadLetter, last_tick: datetime | None, now: datetime) -> Redrive:
+    """What to do with a dead letter; `last_tick` is the last completed tick."""
     when = utc(letter.at) if letter.at else "an unknown time"
     match letter.kind:
         case DeadLetterKind.TICK if letter.at is None:
             return Redrive(RedriveAction.KEEP, "A tick without a time is kept: look at it in the SQS console.")
-        case DeadLetterKind.TICK if swept_at is None or (letter.at and letter.at > swept_at):
+        case DeadLetterKind.TICK if last_tick is None or (letter.at and letter.at > last_tick):
             return Redrive(RedriveAction.KEEP, f"The tick of {when} is kept: no later one has been completed yet.")
         case DeadLetterKind.TICK:
             return Redrive(RedriveAction.DROP, f"The tick of {when} is dropped: later ticks have caught up.")

@@ -25,12 +25,12 @@ class TestedFleet:
     targets: Mapping[str, Target]
     records: Mapping[str, Record]
     tested: Set[str]
-    swept_at: datetime | None
+    last_tick: datetime | None
 
 
 def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
     """Targets that sweeps should have tested and have not. No findings if there are no sweeps."""
-    if fleet.swept_at is None:
+    if fleet.last_tick is None:
         return
     active = [target for target in fleet.targets.values() if target.policy.enabled]
     untested = [target.target_id for target in active if not _was_tested(fleet, target.target_id)]
@@ -84,7 +84,7 @@ def _is_overdue(fleet: TestedFleet, target: Target, now: datetime) -> bool:
     each test, so its samples decide, if it is tested often enough and was up all the time.
     """
     record = fleet.records.get(target.target_id)
-    if record is None or fleet.swept_at is None or fleet.swept_at < now - GRACE:
+    if record is None or fleet.last_tick is None or fleet.last_tick < now - GRACE:
         return False
     due = record.health.next_test_at
     if record.health.state in FAILING and due:

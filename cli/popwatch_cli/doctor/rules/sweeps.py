@@ -21,31 +21,31 @@ LATE_AFTER = timedelta(seconds=210)
 Gap = tuple[datetime, datetime]
 
 
-def check_checkpoint(swept_at: datetime | None, now: datetime, damage: str = "") -> Iterator[Finding]:
+def check_checkpoint(last_tick: datetime | None, now: datetime, damage: str = "") -> Iterator[Finding]:
     """Whether the last completed tick is where it should be; `damage` is why the one in the table counts as none."""
-    if swept_at is None and damage:
+    if last_tick is None and damage:
         yield broken(
             Kind.SWEEPS_AHEAD,
             f"The last completed tick counts as none, since {damage}: when the last sweep was is not known.",
             "Run `popwatch doctor` again in two minutes: the next sweep replaces it. If the finding remains, nothing "
             "is being watched: see the other findings, and the function's log.",
         )
-    elif swept_at is None:
+    elif last_tick is None:
         yield broken(
             Kind.NO_SWEEP,
             "No sweep has been completed yet: nothing is being watched.",
             "Wait two minutes after the first deployment; then see the other findings, and the function's log.",
         )
-    elif has_stopped(swept_at, now):
+    elif has_stopped(last_tick, now):
         yield broken(
             Kind.SWEEPS_STOPPED,
-            f"The last sweep was {duration(now - swept_at)} ago, at {utc(swept_at)}: nothing is being watched.",
+            f"The last sweep was {duration(now - last_tick)} ago, at {utc(last_tick)}: nothing is being watched.",
             "See the other findings, and the function's log: the cause is the schedule, the function or a permission.",
         )
-    elif now - swept_at > LATE_AFTER:
+    elif now - last_tick > LATE_AFTER:
         yield warning(
             Kind.SWEEPS_LATE,
-            f"The last sweep was {duration(now - swept_at)} ago: a tick was missed or takes long.",
+            f"The last sweep was {duration(now - last_tick)} ago: a tick was missed or takes long.",
             "Run `popwatch doctor` again in a minute. If the finding remains, the function's log shows why.",
         )
 

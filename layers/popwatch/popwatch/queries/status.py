@@ -32,7 +32,7 @@ class FleetStatus:
     checkpoint: SweepCheckpoint
 
     @property
-    def swept_at(self) -> datetime | None:
+    def last_tick(self) -> datetime | None:
         """The last completed tick."""
         return self.checkpoint.tick
 
@@ -89,7 +89,7 @@ def fleet_status_to_json(fleet_status: FleetStatus, overall: CheckStatus, now: d
     return {
         "at": iso(now),
         "verdict": IN_JSON[overall],
-        "last_sweep": iso(fleet_status.swept_at) if fleet_status.swept_at else None,
-        "stopped": has_stopped(fleet_status.swept_at, now),
+        "last_sweep": iso(fleet_status.last_tick) if fleet_status.last_tick else None,
+        "stopped": has_stopped(fleet_status.last_tick, now),
         "targets": [target_status_to_json(target, now) for target in fleet_status.targets],
     }

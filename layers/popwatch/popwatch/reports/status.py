@@ -112,16 +112,16 @@ class TargetStatus:
         return [remark for remark in found if remark]
 
 
-def overall_status(targets: Sequence[TargetStatus], swept_at: datetime | None, now: datetime) -> CheckStatus:
+def overall_status(targets: Sequence[TargetStatus], last_tick: datetime | None, now: datetime) -> CheckStatus:
     """The worst status among targets; unknown if popwatch itself has stopped."""
-    if has_stopped(swept_at, now):
+    if has_stopped(last_tick, now):
         return CheckStatus.UNKNOWN
     return max((target.check_status() for target in targets), default=CheckStatus.OK)
 
 
-def has_stopped(swept_at: datetime | None, now: datetime) -> bool:
+def has_stopped(last_tick: datetime | None, now: datetime) -> bool:
     """Whether popwatch itself has stopped: no sweep has been completed for `STOPPED_AFTER`."""
-    return swept_at is None or now - swept_at > STOPPED_AFTER
+    return last_tick is None or now - last_tick > STOPPED_AFTER
 
 
 def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]:

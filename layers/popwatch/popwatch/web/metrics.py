@@ -45,13 +45,13 @@ STATE = Family("popwatch_target_state", "", "1 for the state that the target is 
 ERROR = Family("popwatch_target_error", "", "1 for the error of the last test, if it failed.")
 FAILURES = Family("popwatch_target_failures", "", "Failed tests in a row.")
 TESTED = Family("popwatch_target_tested_timestamp_seconds", "seconds", "When the target was tested last.")
-SWEPT = Family("popwatch_last_sweep_timestamp_seconds", "seconds", "When the last sweep was completed.")
+SWEPT = Family("popwatch_last_sweep_timestamp_seconds", "seconds", "The last tick whose sweep was completed.")
 
 FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, SWEPT)
 """All metrics; a test checks that docs/page.md lists them."""
 
 
-def to_metrics(targets: Iterable[TargetStatus], swept_at: datetime | None) -> str:
+def to_metrics(targets: Iterable[TargetStatus], last_tick: datetime | None) -> str:
     """The metrics of all targets. A suspended target, and one that was never tested, has no `probe_` metrics."""
     known = [(labels_of(status), status) for status in targets]
     tested = [(labels, status) for labels, status in known if status.tested_at and status.state is not State.SUSPENDED]
@@ -70,7 +70,7 @@ def to_metrics(targets: Iterable[TargetStatus], swept_at: datetime | None) -> st
         ),
         *FAILURES.lines((labels, float(status.health.failures)) for labels, status in known),
         *TESTED.lines((labels, status.tested_at.timestamp()) for labels, status in tested if status.tested_at),
-        *SWEPT.lines([({}, swept_at.timestamp())] if swept_at else []),
+        *SWEPT.lines([({}, last_tick.timestamp())] if last_tick else []),
         "# EOF",
     ]
     return "\n".join(lines) + "\n"

@@ -62,7 +62,7 @@ class Site:
                 return Response.of_json(target) if target else _not_found("There is no target with this id.")
             case ["metrics"]:
                 fleet_status = self._views.now().fleet_status
-                text = to_metrics(fleet_status.targets, fleet_status.swept_at)
+                text = to_metrics(fleet_status.targets, fleet_status.last_tick)
                 return Response(200, text.encode(), media_type(request.headers.get("accept", "")))
             case _:
                 return _not_found("There is no such path: the page is at /, its API at /api/status.")

@@ -66,8 +66,8 @@ class Views:
     def status(self) -> dict[str, Any]:
         """All targets, the worst first, and their overall status."""
         snapshot = self.now()
-        targets, swept_at = snapshot.fleet_status.targets, snapshot.fleet_status.swept_at
-        overall = overall_status(targets, swept_at, snapshot.at) if targets else CheckStatus.UNKNOWN
+        targets, last_tick = snapshot.fleet_status.targets, snapshot.fleet_status.last_tick
+        overall = overall_status(targets, last_tick, snapshot.at) if targets else CheckStatus.UNKNOWN
         return fleet_status_to_json(snapshot.fleet_status, overall, snapshot.at)
 
     def timelines(self, target_ids: Iterable[str]) -> dict[str, Any]:
