@@ -224,7 +224,7 @@ def test_the_hosts_file_comes_first() -> None:
 
 
 def test_questions_are_begun_at_a_bounded_rate() -> None:
-    """800 names, 200 of them silent: no second has more packets than AWS's resolver takes, and the silent ones end."""
+    """800 names, 200 of them unanswered: no second has more packets than AWS's resolver takes, and those end."""
     zone: dict[str, Answer] = {f"n{n}.test": None if n % 4 == 0 else ["192.0.2.1"] for n in range(800)}
     names = Names(zone, ipv6=True)
     found = names.run(zone)
@@ -234,8 +234,8 @@ def test_questions_are_begun_at_a_bounded_rate() -> None:
     assert sum(bool(result.addresses) for result in found.values()) == 600
 
 
-def test_no_name_waits_for_a_silent_one() -> None:
-    """With 200 silent zones the others are begun no later than without them, if they were resolved before."""
+def test_no_name_waits_for_an_unanswered_one() -> None:
+    """With 200 unanswered zones the others are begun no later than without them, if they were resolved before."""
     good: dict[str, Answer] = {f"g{n}.test": ["192.0.2.1"] for n in range(600)}
     names = Names(good)
     names.run(good)

@@ -132,14 +132,14 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
             "Set `max_alerts` to 1 or more if someone should be notified.",
             never,
         )
-    silent = _always_silent(active, now)
-    if silent:
+    muted = _always_in_maintenance(active, now)
+    if muted:
         yield warning(
             Kind.ALWAYS_SILENT,
-            f"{targets_that(silent, one='is', many='are')} in maintenance without a break for the next "
+            f"{targets_that(muted, one='is', many='are')} in maintenance without a break for the next "
             f"{duration(ALL_WEEK)}: no one is notified of outages.",
-            f"End it with `popwatch unsilence {silent[0]}`, or correct the windows in `maintenance`.",
-            silent,
+            f"End it with `popwatch unsilence {muted[0]}`, or correct the windows in `maintenance`.",
+            muted,
         )
     late = {
         target.target_id: notice
@@ -168,7 +168,7 @@ def _subject(names: Sequence[str], *, one: str, many: str) -> str:
     return targets_that([clean(name, SHOWN) for name in names], one=one, many=many)
 
 
-def _always_silent(targets: Iterable[Target], now: datetime) -> list[str]:
+def _always_in_maintenance(targets: Iterable[Target], now: datetime) -> list[str]:
     """Targets that are in maintenance at each time looked at; targets with the same windows are looked at once."""
     known: dict[object, bool] = {}
     found = []

@@ -2,7 +2,7 @@
 
 AWS's resolver takes 1,024 packets a second from a network interface and drops the rest
 (docs.aws.amazon.com/whitepapers/latest/hybrid-cloud-dns-options-for-vpc/constraints.html). So questions are begun at a
-bounded rate, and those without a reply are repeated at a rate of their own: a name never waits for a silent one.
+bounded rate, and those without a reply are repeated at a rate of their own: a name never waits for an unanswered one.
 """
 
 import heapq
@@ -37,7 +37,7 @@ OTHER_FAMILY_SECONDS = 0.5
 Some name servers never answer a question for AAAA (RFC 4074 section 4.1).
 """
 
-SILENT_SECONDS = 1.5
+UNANSWERED_SECONDS = 1.5
 """A name without an answer for so long counts as one that fails, when it is decided whether the name servers do."""
 
 MOST_FAILURES = 2
@@ -164,7 +164,7 @@ class Lookups:
         self._at(now + LOOKUP_SECONDS, partial(self._time_out, lookup))
         if cached:
             self._cached_begun += 1
-            self._at(now + SILENT_SECONDS, partial(self._note_silent, lookup))
+            self._at(now + UNANSWERED_SECONDS, partial(self._count_unanswered, lookup))
         self._begin_pace.count(len(self._record_types[name.family]))
         self._ask_next(lookup, now, self._first)
 
@@ -312,17 +312,17 @@ class Lookups:
     def _end_failed(self, lookup: _Lookup, now: float) -> None:
         """The name servers failed. With a cached answer, its time tells whether they fail for most names."""
         if lookup.cached:
-            self._note_silent(lookup, now)
+            self._count_unanswered(lookup, now)
         else:
             self._time_out(lookup, now)
 
     def _time_out(self, lookup: _Lookup, now: float) -> None:
         """The time of a lookup is over, or no more can come of it."""
-        self._note_silent(lookup, now)
+        self._count_unanswered(lookup, now)
         reason, detail = lookup.failure or ("dns-timed-out", "The name servers did not answer.")
         self._end(lookup, LookupResult(lookup.wanted, (), reason, detail))
 
-    def _note_silent(self, lookup: _Lookup, _: float) -> None:
+    def _count_unanswered(self, lookup: _Lookup, _: float) -> None:
         """A name that was answered before has no answer. If that is so for most of them, stale answers are used."""
         if lookup.ended or not lookup.cached:
             return
@@ -334,11 +334,11 @@ class Lookups:
             return
         if not self._served_stale:
             _log.warning("The name servers fail for most names: addresses of up to two minutes ago are used.")
-        for silent in list(self._failing.values()):
-            answer = self._cache.find(silent.wanted, STALE_SECONDS)
+        for unanswered in list(self._failing.values()):
+            answer = self._cache.find(unanswered.wanted, STALE_SECONDS)
             if answer:
-                self._served_stale.add(silent.wanted)
-                self._end(silent, LookupResult(silent.wanted, answer[1], age_seconds=answer[0]))
+                self._served_stale.add(unanswered.wanted)
+                self._end(unanswered, LookupResult(unanswered.wanted, answer[1], age_seconds=answer[0]))
 
     def _end(self, lookup: _Lookup, result: LookupResult) -> None:
         if lookup.ended:
