@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Audience:
+class Subscribers:
     """The subscriptions of topics, with sentences on what may keep alerts from them and on what is not known."""
 
     subscriptions: tuple[Subscription, ...]
@@ -22,11 +22,11 @@ class Audience:
     unknown: tuple[str, ...] = field(default=())
 
 
-def read_audience(sns: "SNSClient", topic_arns: Iterable[str]) -> Audience:
-    """The audience of topics. Raises botocore's errors if the subscriptions themselves cannot be read."""
+def read_subscribers(sns: "SNSClient", topic_arns: Iterable[str]) -> Subscribers:
+    """The subscribers of topics. Raises botocore's errors if the subscriptions themselves cannot be read."""
     subscriptions = tuple(one for topic_arn in topic_arns for one in read_subscriptions(sns, topic_arn))
     if not any(subscription.protocol == "sms" for subscription in subscriptions):
-        return Audience(subscriptions)
+        return Subscribers(subscriptions)
     obstacles: list[str] = []
     unknown: list[str] = []
     try:
@@ -42,7 +42,7 @@ def read_audience(sns: "SNSClient", topic_arns: Iterable[str]) -> Audience:
         obstacles.append(f"SNS stops SMS for this month at {limit} USD (MonthlySpendLimit).")
     except (ClientError, KeyError) as error:
         unknown.append(f"The monthly spend limit for SMS: {_why(error)}.")
-    return Audience(subscriptions, tuple(obstacles), tuple(unknown))
+    return Subscribers(subscriptions, tuple(obstacles), tuple(unknown))
 
 
 def read_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:

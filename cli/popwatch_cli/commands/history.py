@@ -35,11 +35,11 @@ from popwatch_cli.output.report_text import NOT_COUNTED, certificate, interventi
 from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.rehearsal.filter_policies import reaches
-from popwatch_cli.subscriptions import Audience, read_audience
+from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.target_items import missing_target, without_id
 
-_AUDIENCE = "Receivers: according to the topic's present subscriptions."
-_NO_AUDIENCE = "Receivers are not known: the topic's subscriptions could not be read."
+_SUBSCRIBERS = "Receivers: according to the topic's present subscriptions."
+_NO_SUBSCRIBERS = "Receivers are not known: the topic's subscriptions could not be read."
 
 LONGEST_BY_TEST, LONGEST_BY_HOUR = timedelta(days=2), timedelta(days=14)
 """Longer periods are drawn by hour, and the longest by day."""
@@ -51,8 +51,8 @@ WIDTH = 72
 class TargetHistory:
     """Everything that History has about a target in a period, and its `status` when that was read (at `read_at`).
 
-    A removed target has no status. `points` are the tests to draw. `audience` are the present subscribers, who received
-    the alerts; None if they could not be read.
+    A removed target has no status. `points` are the tests to draw. `subscribers` are those present now; None
+    if they could not be read.
     """
 
     target: Target
@@ -63,7 +63,7 @@ class TargetHistory:
     events: Sequence[HistoryEvent]
     points: Sequence[Point]
     missing: Sequence[str]
-    audience: Audience | None
+    subscribers: Subscribers | None
 
 
 @click.command()
@@ -111,8 +111,8 @@ def read_history(installation: Installation, target_id: str, period: Period, now
         *unwatched_parts(period, fleet.gaps),
         *_missing(period, store.oldest_sample),
     ]
-    audience = _audience(installation) if any(event.kind is EventKind.ALERT for event in inside) else None
-    return TargetHistory(target, period, now, status, fleet.targets[target_id], inside, points, missing, audience)
+    subscribers = _subscribers(installation) if any(event.kind is EventKind.ALERT for event in inside) else None
+    return TargetHistory(target, period, now, status, fleet.targets[target_id], inside, points, missing, subscribers)
 
 
 def _status(store: Store, checkpoint: SweepCheckpoint, target: Target, record: Record, now: datetime) -> TargetStatus:
@@ -134,10 +134,10 @@ def _read_tests(
     return merge(totals for _, totals in steps), points
 
 
-def _audience(installation: Installation) -> Audience | None:
+def _subscribers(installation: Installation) -> Subscribers | None:
     """Who receives alerts at present, or None if AWS does not say: a history can be read without it."""
     try:
-        return read_audience(installation.client("sns"), installation.alert_topic_arns)
+        return read_subscribers(installation.client("sns"), installation.alert_topic_arns)
     except (BotoCoreError, ClientError, KeyError):
         return None
 
@@ -167,9 +167,9 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     if past.events:
         console.print()
         for event in past.events:
-            console.print(f"{_time(event.tick, zone)}  {_event(event, past.audience, zone)}", highlight=False)
+            console.print(f"{_time(event.tick, zone)}  {_event(event, past.subscribers, zone)}", highlight=False)
     if any(event.kind is EventKind.ALERT for event in past.events):
-        console.print(f"[dim]{_AUDIENCE if past.audience else _NO_AUDIENCE}[/]", highlight=False)
+        console.print(f"[dim]{_SUBSCRIBERS if past.subscribers else _NO_SUBSCRIBERS}[/]", highlight=False)
 
 
 def _figures(past: TargetHistory) -> Iterator[str]:
@@ -212,7 +212,7 @@ def _outages(past: TargetHistory, zone: tzinfo) -> Table:
     return table
 
 
-def _event(event: HistoryEvent, audience: Audience | None, zone: tzinfo) -> str:
+def _event(event: HistoryEvent, subscribers: Subscribers | None, zone: tzinfo) -> str:
     """One line about an event, as rich markup."""
     match event.what:
         case Transition() as change:
@@ -220,7 +220,7 @@ def _event(event: HistoryEvent, audience: Audience | None, zone: tzinfo) -> str:
             return f"{change.previous} -> [{COLOURS[change.state]}]{change.state}[/]{escape(why)}"
         case PublishedAlert() as alert:
             summary = " (in a summary)" if alert.summary else ""
-            receivers = receivers_of(alert, audience)
+            receivers = receivers_of(alert, subscribers)
             to = f" [dim]to {escape(', '.join(receivers) or 'no one')}[/]" if receivers is not None else ""
             subject = clean(alert.message.subject, DETAIL_SHOWN)
             return f"[bold]alert[/]  {escape(subject)}{summary}{to}"
@@ -228,11 +228,11 @@ def _event(event: HistoryEvent, audience: Audience | None, zone: tzinfo) -> str:
             return f"[blue]{escape(intervention(action, zone))}[/]"
 
 
-def receivers_of(alert: PublishedAlert, audience: Audience | None) -> list[str] | None:
+def receivers_of(alert: PublishedAlert, subscribers: Subscribers | None) -> list[str] | None:
     """Who received an alert according to the present subscriptions, or None if those are not known."""
-    if audience is None:
+    if subscribers is None:
         return None
-    return [it.receiver for it in audience.subscriptions if reaches(it, alert.message.attributes)]
+    return [it.receiver for it in subscribers.subscriptions if reaches(it, alert.message.attributes)]
 
 
 def _time(time: datetime, zone: tzinfo) -> str:
@@ -256,11 +256,11 @@ def _to_json(past: TargetHistory) -> dict[str, Any]:
         "rtt_p99_ms": p99,
         "outages": [outage_to_json(outage) for outage in times.outages],
         "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in past.figures.spans],
-        "events": [_event_to_json(event, past.audience) for event in past.events],
+        "events": [_event_to_json(event, past.subscribers) for event in past.events],
         "now": target_status_to_json(past.status, past.read_at) if past.status else None,
     }
 
 
-def _event_to_json(event: HistoryEvent, audience: Audience | None) -> dict[str, Any]:
-    receivers = {"receivers": receivers_of(event.what, audience)} if isinstance(event.what, PublishedAlert) else {}
+def _event_to_json(event: HistoryEvent, subscribers: Subscribers | None) -> dict[str, Any]:
+    receivers = {"receivers": receivers_of(event.what, subscribers)} if isinstance(event.what, PublishedAlert) else {}
     return event_to_json(event) | receivers

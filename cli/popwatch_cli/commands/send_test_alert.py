@@ -18,7 +18,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_holds
-from popwatch_cli.subscriptions import Audience, read_audience
+from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.target_items import chosen_targets, shown
 
 NO_RECEIVER_CODE = 2
@@ -50,12 +50,12 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
         raise UserError("Name one target, or a group with --group NAME.")
     installation = find(choice)
     targets = chosen_targets(installation.target_table.read(), target_id, group)
-    audience = read_audience(installation.client("sns"), installation.alert_topic_arns)
+    subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
     tests = [make_test(target, event, datetime.now(UTC), installation.stack) for target in targets]
-    received = [_publish(installation, audience, test) for test in tests]
-    for sentence in audience.obstacles:
+    received = [_publish(installation, subscribers, test) for test in tests]
+    for sentence in subscribers.obstacles:
         click.echo(sentence)
-    for sentence in audience.unknown:
+    for sentence in subscribers.unknown:
         click.echo(f"Not known: {sentence}")
     sys.exit(0 if all(received) else NO_RECEIVER_CODE)
 
@@ -89,7 +89,7 @@ def make_test(target: Target, event: str, now: datetime, stack: str) -> Message:
     )
 
 
-def _publish(installation: Installation, audience: Audience, message: Message) -> bool:
+def _publish(installation: Installation, subscribers: Subscribers, message: Message) -> bool:
     """Publish one to each topic and print who receives it; whether anyone does."""
     outputs = installation.outputs
     if "SmsTopicArn" not in outputs:
@@ -102,7 +102,7 @@ def _publish(installation: Installation, audience: Audience, message: Message) -
             raise UserError(f"{shown(message.target_id)}: SNS refuses {what}: {error}.") from error
         click.echo(f"{shown(message.target_id)}: SNS has accepted {what} as {message_id}.")
     received = False
-    for found in audience.subscriptions:
+    for found in subscribers.subscriptions:
         reached = reaches(found, message.attributes)
         received = received or reached
         why = "" if found.confirmed else " (not confirmed)"

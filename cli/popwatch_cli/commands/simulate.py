@@ -22,7 +22,7 @@ from popwatch_cli.options import DURATION
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import Step, first_alert, is_lost, simulate, without_interventions
-from popwatch_cli.subscriptions import Audience, read_audience
+from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.target_items import assigned, missing_target, without_id
 
 EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
@@ -85,7 +85,7 @@ def simulate_outage(
       popwatch simulate mail-berlin --outage 30m --reaching 10m
       popwatch simulate --set failures_per_alert=2 --set delay_warn=20
     """
-    target, audience, stack = _target(choice, target_id, changes)
+    target, subscribers, stack = _target(choice, target_id, changes)
     start = datetime.now(UTC).replace(second=0, microsecond=0) + TICK
     begins_after = after or timedelta()
     if begins_after + outage > LONGEST:
@@ -93,11 +93,11 @@ def simulate_outage(
     present = without_interventions(target)
     steps = list(simulate(present, outage, ErrorCode(error), start, begins_after=begins_after, stack=stack))
     began = start + begins_after
-    notice = _notice(steps, audience, began, target)
+    notice = _notice(steps, subscribers, began, target)
     if as_json:
-        click.echo(json.dumps(_to_json(steps, audience, began, notice)))
+        click.echo(json.dumps(_to_json(steps, subscribers, began, notice)))
     else:
-        _show(Console(), target, steps, audience, began)
+        _show(Console(), target, steps, subscribers, began)
     if reaching is not None:
         in_time = notice is not None and notice <= reaching
         if not as_json:
@@ -105,11 +105,11 @@ def simulate_outage(
         sys.exit(0 if in_time else LATE_CODE)
 
 
-def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Audience | None, str]:
+def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Subscribers | None, str]:
     """The target with the changes, the subscribers of its alerts, and the name of its stack. Raises UserError."""
     item: dict[str, Any] = dict(EXAMPLE)
     defaults: dict[str, Any] = {}
-    audience, stack = None, STACK_NAME
+    subscribers, stack = None, STACK_NAME
     if target_id is not None:
         installation = find(choice)
         stack = installation.stack
@@ -117,11 +117,11 @@ def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple
         if target_id not in items:
             raise UserError(missing_target(target_id, items))
         item, defaults = items[target_id], without_id(items.get(DEFAULTS_ID, {}))
-        audience = read_audience(installation.client("sns"), installation.alert_topic_arns)
+        subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
     target = with_changes(item, defaults, changes)
     if target.problems:
         raise UserError("\n".join(problem.explanation for problem in target.problems))
-    return target, audience, stack
+    return target, subscribers, stack
 
 
 def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> Target:
@@ -139,43 +139,47 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
     return target
 
 
-def _notice(steps: Sequence[Step], audience: Audience | None, began: datetime, target: Target) -> timedelta | None:
+def _notice(
+    steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, target: Target
+) -> timedelta | None:
     """The time until the first alert that reaches someone; without a stack, until the first alert."""
     for step in steps:
-        if step.message and (audience is None or _receivers(step, audience)):
+        if step.message and (subscribers is None or _receivers(step, subscribers)):
             return step.at - began + timedelta(seconds=target.max_test_seconds)
     return None
 
 
-def _receivers(step: Step, audience: Audience) -> list[Subscription]:
-    return [found for found in audience.subscriptions if step.message and reaches(found, step.message.attributes)]
+def _receivers(step: Step, subscribers: Subscribers) -> list[Subscription]:
+    return [found for found in subscribers.subscriptions if step.message and reaches(found, step.message.attributes)]
 
 
-def _show(console: Console, target: Target, steps: Sequence[Step], audience: Audience | None, began: datetime) -> None:
+def _show(
+    console: Console, target: Target, steps: Sequence[Step], subscribers: Subscribers | None, began: datetime
+) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title, justify in (("Outage", "right"), ("Test", "left"), ("State", "left"), ("Alert", "left")):
         table.add_column(title, justify=justify, no_wrap=title != "Alert")  # type: ignore[arg-type]
-    if audience:
+    if subscribers:
         table.add_column("Who receives it")
     for step in steps:
-        table.add_row(*_cells(step, audience, began))
+        table.add_row(*_cells(step, subscribers, began))
     console.print(table)
-    for line in _conclusions(target, steps, audience, began):
+    for line in _conclusions(target, steps, subscribers, began):
         console.print(line, highlight=False)
 
 
-def _cells(step: Step, audience: Audience | None, began: datetime) -> list[str]:
+def _cells(step: Step, subscribers: Subscribers | None, began: datetime) -> list[str]:
     state = step.health.state
     elapsed = duration(step.at - began) if step.at > began else ""
     test = "passed" if step.passed else f"failed, {step.health.failures} in a row"
     cells = [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
-    if audience:
-        names = [found.receiver for found in _receivers(step, audience)]
+    if subscribers:
+        names = [found.receiver for found in _receivers(step, subscribers)]
         cells.append(escape(", ".join(names) or "[no one]") if step.message else "")
     return cells
 
 
-def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | None, began: datetime) -> list[str]:
+def _conclusions(target: Target, steps: Sequence[Step], subscribers: Subscribers | None, began: datetime) -> list[str]:
     """The sentences below the table."""
     first = first_alert(steps)
     alerts = counted(sum(step.message is not None for step in steps), "alert")
@@ -191,23 +195,23 @@ def _conclusions(target: Target, steps: Sequence[Step], audience: Audience | Non
         lines.append("No alert: the outage ends before enough tests have failed, or `max_alerts` is 0.")
     lost = " The target becomes lost: no further alerts until it recovers." if is_lost(steps) else ""
     lines.append(f"{alerts} in all.{lost}")
-    if audience:
-        lines += _audience_lines(audience, steps)
+    if subscribers:
+        lines += _subscriber_lines(subscribers, steps)
     return lines
 
 
-def _audience_lines(audience: Audience, steps: Sequence[Step]) -> list[str]:
+def _subscriber_lines(subscribers: Subscribers, steps: Sequence[Step]) -> list[str]:
     lines = [
         f"[yellow]{escape(found.receiver)} has not confirmed its subscription and receives nothing.[/]"
-        for found in audience.subscriptions
+        for found in subscribers.subscriptions
         if not found.confirmed
     ]
-    unreceived = [step for step in steps if step.message and not _receivers(step, audience)]
+    unreceived = [step for step in steps if step.message and not _receivers(step, subscribers)]
     if unreceived:
         alerts = counted(len(unreceived), "alert")
         lines.append(f"[red]{alerts} without a receiver: subscribe to the topic, or widen a filter policy.[/]")
-    lines += [f"[yellow]{escape(sentence)}[/]" for sentence in audience.obstacles]
-    return lines + [f"[dim]Not known: {escape(sentence)}[/]" for sentence in audience.unknown]
+    lines += [f"[yellow]{escape(sentence)}[/]" for sentence in subscribers.obstacles]
+    return lines + [f"[dim]Not known: {escape(sentence)}[/]" for sentence in subscribers.unknown]
 
 
 def _in_time_line(notice: timedelta | None, reaching: timedelta) -> str:
@@ -218,7 +222,7 @@ def _in_time_line(notice: timedelta | None, reaching: timedelta) -> str:
 
 
 def _to_json(
-    steps: Sequence[Step], audience: Audience | None, began: datetime, notice: timedelta | None
+    steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, notice: timedelta | None
 ) -> dict[str, Any]:
     return {
         "outage_began": iso(began),
@@ -233,7 +237,7 @@ def _to_json(
                 "event": step.message.event if step.message else None,
                 "subject": step.message.subject if step.message else None,
                 "sms": step.message.sms if step.message else None,
-                "receivers": [found.receiver for found in _receivers(step, audience)] if audience else None,
+                "receivers": [found.receiver for found in _receivers(step, subscribers)] if subscribers else None,
             }
             for step in steps
         ],
