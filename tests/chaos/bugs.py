@@ -133,9 +133,9 @@ class TransitionKeyedByClock(Store):
 class FailuresNotSampled(Store):
     """Samples hold passes only."""
 
-    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: Mapping[str, Sample]) -> bool:
+    def put_samples(self, batches: int, batch: int, tick: datetime, digest: str, samples: Mapping[str, Sample]) -> bool:
         passed = {name: sample for name, sample in samples.items() if sample.error is None}
-        return super().put_samples(batches, batch, tick, group, passed)
+        return super().put_samples(batches, batch, tick, digest, passed)
 
 
 class HourCut(Store):

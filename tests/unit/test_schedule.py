@@ -13,7 +13,7 @@ from popwatch.decisions.schedule import (
     batch_count,
     batch_of,
     chunks,
-    group_name,
+    digest_of,
     is_due,
     is_stale,
     longest_time_to_alert,
@@ -189,9 +189,9 @@ def test_batch_splits_in_two_when_the_number_doubles() -> None:
         assert batch_of(f"t{n}", 16) % 8 == batch_of(f"t{n}", 8)
 
 
-def test_group_name_is_of_the_set() -> None:
+def test_the_digest_is_of_the_set() -> None:
     """A set of targets has one name in any order, and another set another."""
-    assert group_name(["a", "b"]) == group_name(["b", "a"]) != group_name(["a", "c"])
+    assert digest_of(["a", "b"]) == digest_of(["b", "a"]) != digest_of(["a", "c"])
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_update_of_popwatch_moves_nothing() -> None:
     """The batch of a target, its slots and the name of a set stay the same from version to version."""
     assert batch_of("mail.example.net", 1024) == 752
     assert next_slot("mail.example.net", 86_400, NOON) == datetime(2026, 11, 24, 11, 29, 39, tzinfo=UTC)
-    assert group_name(["mail.example.net", "pop.example.net"]) == "ddd323ea"
+    assert digest_of(["mail.example.net", "pop.example.net"]) == "ddd323ea"
 
 
 @pytest.mark.parametrize("delay", [60, 90, 3600])

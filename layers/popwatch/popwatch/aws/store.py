@@ -2,7 +2,7 @@
 
 Targets   target_id                                   the user's; read, never written
 Status    target_id                                   one record per target; `_sweep` holds the last completed tick
-History   samples#N#B      <tick>#<group>[#<part>]    results of one message: target -> rtt_ms, or a map if not a pass
+History   samples#N#B      <tick>#<digest>[#<part>]    results of one message: target -> rtt_ms, or a map if not a pass
           hours#N#B        <hour>#<part>              an hour of a batch: target -> its totals, as JSON
           days#N#B         <day>#<part>               a day (UTC) of a batch, likewise
           target#ID        transition#<tick>#<version>
@@ -258,8 +258,8 @@ class Store:
         pk, items = f"target#{target_id}", [item] if item else []
         return next(self._parsed(self._tables.history, pk, items, _published_alert), None)
 
-    def put_samples(self, batches: int, batch: int, tick: datetime, group: str, samples: TargetSamples) -> bool:
-        """Write the samples of one message; `group` tells them from those of other messages of the same tick.
+    def put_samples(self, batches: int, batch: int, tick: datetime, digest: str, samples: TargetSamples) -> bool:
+        """Write the samples of one message; `digest` tells them from those of other messages of the same tick.
 
         They are one item, or several if the targets' ids are long. Which samples are in which item depends on the ids
         only: a message that is processed again, with other results, replaces the same items. Returns whether any item
@@ -269,7 +269,7 @@ class Store:
         names = sorted(samples)
         sizes = [len(name.encode()) + LARGEST_STORED for name in names]
         for number, part in enumerate(chunks(sizes, ITEM_BYTES)):
-            key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{group}" + (f"#{number}" if number else "")}
+            key = {"pk": f"samples#{batches}#{batch}", "sk": f"{iso(tick)}#{digest}" + (f"#{number}" if number else "")}
             results = {name: to_stored(samples[name]) for name in names[part]}
             found.append(self._put_history(key, {"results": results}, self._tables.samples_kept, tick))
         return any(found)

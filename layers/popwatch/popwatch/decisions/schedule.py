@@ -147,8 +147,8 @@ def batch_of(target_id: str, batches: int) -> int:
     return _hash(target_id, b"batch") % batches
 
 
-def group_name(target_ids: Iterable[str]) -> str:
-    """A short name for a set of targets: the same for the same set, whatever its order."""
+def digest_of(target_ids: Iterable[str]) -> str:
+    """A digest of a set of targets: the same for the same set, whatever its order."""
     return blake2b("\n".join(sorted(target_ids)).encode(), digest_size=4).hexdigest()
 
 

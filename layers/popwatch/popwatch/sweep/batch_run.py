@@ -30,7 +30,7 @@ from popwatch.decisions.own_network import (
     has_been_reached,
     is_of_network,
 )
-from popwatch.decisions.schedule import TICK, group_name, next_due, retest_at
+from popwatch.decisions.schedule import TICK, digest_of, next_due, retest_at
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.records import Record
@@ -292,14 +292,14 @@ class BatchTester:
     def _put_samples(self) -> None:
         """Write the batch's samples as one item.
 
-        Its key names the tick and the set of targets. An invocation that is repeated with the same tests replaces the
-        item, and tests that were handed back get an item of their own.
+        Its key has the tick and a digest of the set of targets. An invocation that is repeated with the same tests
+        replaces the item, and tests that were handed back get an item of their own.
         """
         samples, batch = self._results.samples, self._batch
         if samples:
-            group = group_name(samples)
+            digest = digest_of(samples)
             self._results.are_repeated = not self._store.put_samples(
-                batch.batches, batch.number, batch.tick, group, samples
+                batch.batches, batch.number, batch.tick, digest, samples
             )
 
     def _last_good(self, target: Target) -> tuple[datetime, float] | None:
