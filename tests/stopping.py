@@ -113,7 +113,7 @@ WAYS = (
     Way("one batch of eight always crashes", _breaking(lambda event: _batch_of(event) == LOST_BATCH, "a bug")),
     Way("batches wait too long and are dropped (MaxParallelBatches)", _set(start_seconds=(61.0, 90.0))),
     Way("sweeps work, all batches crash or run out of time", _breaking(lambda event: not _is_tick(event), "time-out")),
-    Way("tests never end in time: all are handed back", _set(silent=True)),
+    Way("tests never end in time: all are requeued", _set(silent=True)),
     Way("the function's log does not reach CloudWatch", _set(measured=False)),
     Way("all targets are removed (not a fault)", _remove_all_targets),
 )

@@ -59,7 +59,7 @@ def test_a_fleet_with_every_bad_target(world: World) -> None:
     for minute in range(2):
         report = world.tick(NOON + MINUTE * minute)
         assert report is not None
-        assert (report.undelivered, report.handed_back) == (0, 0)
+        assert (report.undelivered, report.requeued) == (0, 0)
     assert world.state("good") == "up"
     assert {world.state(name) for name in BAD if name not in ("booleans", "nulls")} == {"down"}
     assert {alert["target_id"] for alert in world.received()} >= BAD.keys() - {"booleans", "nulls"}

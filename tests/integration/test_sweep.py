@@ -285,12 +285,12 @@ def test_large_fleet_goes_through_the_queue(world: World) -> None:
 
 
 def test_what_cannot_be_finished_goes_back_to_the_queue(world: World) -> None:
-    """Tests for which the time did not last are handed back, and done by the next invocation."""
+    """Tests for which the time did not last are requeued, and done by the next invocation."""
     world.put_target("a")
     world.put_target("b")
     world.out_of_time = {"b"}
     world.now = NOON
-    assert world.sweep().run_tick(NOON).handed_back == 1
+    assert world.sweep().run_tick(NOON).requeued == 1
     world.out_of_time = set()
     world.receive(NOON)
     assert [name for _, name in world.tested] == ["a", "b"]
@@ -615,7 +615,7 @@ def test_ids_that_clash_with_our_own_keys_are_not_targets(world: World) -> None:
     for minute in range(3):
         report = world.tick(NOON + MINUTE * minute)
         assert report is not None
-        assert (report.tests, report.undelivered, report.handed_back) == (1, 0, 0)
+        assert (report.tests, report.undelivered, report.requeued) == (1, 0, 0)
     assert set(world.store.read_records()[1]) == {"good"}
     assert world.store.read_records()[0].tick == NOON + MINUTE * 2
 

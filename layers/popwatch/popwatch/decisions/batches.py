@@ -41,7 +41,7 @@ class Batch:
     """Tests planned for one `tick`, all of batch `number` of `batches`.
 
     `next_tick` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
-    counts how often tests were handed back to the queue because an invocation could not finish them. `late_seconds` is
+    counts how often tests were requeued because an invocation could not finish them. `late_seconds` is
     how long after its tick the sweep began that planned these tests. `delay_seconds` is the delay with which its
     message was sent; None in a message of an earlier version.
     """

@@ -42,7 +42,7 @@ from popwatch.sweep.committer import MISSED, CommitError, Committer
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
 
-HANDBACKS = 3
+MOST_REQUEUES = 3
 """How often tests that an invocation could not finish go back to the queue before they go to the dead-letter queue."""
 
 NEAR = timedelta(seconds=2)
@@ -65,19 +65,19 @@ def seconds_until(due: datetime, now: datetime) -> int:
 
 
 class UnfinishedError(Exception):
-    """Tests were handed back to the queue too often."""
+    """Tests were requeued too often."""
 
 
 @dataclass(slots=True)
 class Results:
-    """What the tests of a batch found: samples by target, failures by error, tests handed back, inconclusive tests.
+    """What the tests of a batch found: samples by target, failures by error, requeued tests, inconclusive tests.
 
     They `are_repeated` if another invocation had made the same tests before: SQS delivers a message at least once.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict)
     failures: Counter[ErrorCode] = field(default_factory=Counter)
-    handed_back: int = 0
+    requeued: int = 0
     inconclusive: int = 0
     are_repeated: bool = False
 
@@ -135,11 +135,11 @@ class BatchTester:
                 self._committer.flush()
             self._decide_held(pool, final=True)
         # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
-        # not wait for a later sweep; samples come last, when it is known which tests were handed back.
+        # not wait for a later sweep; samples come last, when it is known which tests were requeued.
         self._collect(list(self._commits))
         self._committer.flush(final=True)
         self._send_retests()
-        self._hand_back([*self._untested.values(), *self._uncommitted])
+        self._requeue([*self._untested.values(), *self._uncommitted])
         self._put_samples()
         return self._results
 
@@ -236,7 +236,7 @@ class BatchTester:
             commit.add_done_callback(self._committed.put)
 
     def _collect(self, finished: Iterable[Future[Record | None]]) -> None:
-        """Plan what follows commits that have ended; one that failed has its test handed back."""
+        """Plan what follows commits that have ended; one that failed has its test requeued."""
         for future in finished:
             test = self._commits.pop(future)
             try:
@@ -274,18 +274,18 @@ class BatchTester:
         self._batch_queue.send(batch, seconds_until(at, self._clock()))
         self._count_due(batch.tick, len(batch.tests))
 
-    def _hand_back(self, unfinished: list[PlannedTest]) -> None:
+    def _requeue(self, unfinished: list[PlannedTest]) -> None:
         """Send back to the queue what was not tested in time or not committed, for another invocation.
 
-        It is still the same tick, so a test that was committed after all is not judged again. After `HANDBACKS` the
+        It is still the same tick, so a test that was committed after all is not judged again. After `MOST_REQUEUES` the
         error fails the invocation, and the message ends in the dead-letter queue, which has an alarm.
         """
         if not unfinished:
             return
-        if self._batch.attempt >= HANDBACKS:
-            raise UnfinishedError(f"{len(unfinished)} tests could not be finished in {HANDBACKS + 1} invocations.")
+        if self._batch.attempt >= MOST_REQUEUES:
+            raise UnfinishedError(f"{len(unfinished)} tests could not be finished in {MOST_REQUEUES + 1} invocations.")
         self._batch_queue.send(replace(self._batch, tests=tuple(unfinished), attempt=self._batch.attempt + 1))
-        self._results.handed_back = len(unfinished)
+        self._results.requeued = len(unfinished)
         for test in unfinished:
             self._results.samples.pop(test.target.target_id, None)
 
@@ -293,7 +293,7 @@ class BatchTester:
         """Write the batch's samples as one item.
 
         Its key has the tick and a digest of the set of targets. An invocation that is repeated with the same tests
-        replaces the item, and tests that were handed back get an item of their own.
+        replaces the item, and tests that were requeued get an item of their own.
         """
         samples, batch = self._results.samples, self._batch
         if samples:

@@ -21,6 +21,7 @@ from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, 
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import Record
+from popwatch.model.serialization import stored_as
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.prober.loop import Prober
@@ -62,9 +63,9 @@ class Report:
     `late_seconds` is the time from the tick until its sweep began, `lag_seconds` until its tests have ended. `states`
     counts all targets as the plan found them; a batch from the queue has none. `tests` counts each test once: those
     that a message delivered twice had made before are `repeated`. `dropped` tests came so late that the target's next
-    test takes their place. `inconclusive` tests were not judged, since the monitor's own network may be to blame.
-    `undelivered` counts deliveries that AWS refused and a later sweep repeats; `plain_messages` those that SNS took
-    in a plainer form only.
+    test takes their place. `requeued` tests could not be finished in time, and went back to the queue. `inconclusive`
+    tests were not judged, since the monitor's own network may be to blame. `undelivered` counts deliveries that AWS
+    refused and a later sweep repeats; `plain_messages` those that SNS took in a plainer form only.
     """
 
     tick: datetime
@@ -77,7 +78,7 @@ class Report:
     alerts: Counter[str] = field(default_factory=Counter)
     states: Mapping[State, int] = field(default_factory=dict)
     messages: int = 0
-    handed_back: int = 0
+    requeued: int = field(default=0, metadata=stored_as("handed_back"))
     inconclusive: int = 0
     undelivered: int = 0
     plain_messages: int = 0
@@ -264,7 +265,7 @@ class Sweep:
             alerts=tally.alerts,
             states=states,
             messages=messages,
-            handed_back=results.handed_back,
+            requeued=results.requeued,
             inconclusive=results.inconclusive,
             undelivered=tally.undelivered,
             plain_messages=tally.plain_messages,
