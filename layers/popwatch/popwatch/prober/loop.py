@@ -39,7 +39,7 @@ MOST_RACES = 60
 LAUNCHES_PER_TURN = 64
 """Tests begun before the loop polls its sockets again: a burst of connects must not delay the first answers."""
 
-REPORT_SECONDS = 1.0
+YIELD_SECONDS = 1.0
 """How often `run` yields even if there is no outcome."""
 
 LATE_SECONDS = 0.05
@@ -146,12 +146,12 @@ class _Loop:
         """Begin tests, wait, handle sockets, then lookups, then timers; until all tests have ended."""
         for target in targets:
             self._queue(target)
-        reported = time.monotonic()
+        yielded = time.monotonic()
         while self._known or self._cached or self._unknown or self._probes or self._arrivals or self._postponed:
             self._launch(end_by)
-            self._turn(0.0 if self._arrivals else min(reported + REPORT_SECONDS, self._next_launch()))
-            if self._arrivals or time.monotonic() >= reported + REPORT_SECONDS:
-                arrivals, self._arrivals, reported = self._arrivals, [], time.monotonic()
+            self._turn(0.0 if self._arrivals else min(yielded + YIELD_SECONDS, self._next_launch()))
+            if self._arrivals or time.monotonic() >= yielded + YIELD_SECONDS:
+                arrivals, self._arrivals, yielded = self._arrivals, [], time.monotonic()
                 yield arrivals
 
     def close(self) -> None:
