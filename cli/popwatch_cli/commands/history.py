@@ -18,7 +18,7 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
 from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
-from popwatch.model.targets import Target, parse_target, place
+from popwatch.model.targets import Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
@@ -150,7 +150,7 @@ def _missing(period: Period, samples_from: datetime) -> list[str]:
 
 def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     period = past.period
-    server = f" {escape(place(past.target))}" if past.target.host else ""
+    server = f" {escape(endpoint(past.target))}" if past.target.host else ""
     console.print(f"[bold]{escape(past.target.name)}[/]{server}", highlight=False)
     console.print(f"{_time(period.begin, zone)} to {_time(period.end, zone)}", highlight=False)
     for sentence in past.missing:

@@ -11,7 +11,7 @@ import click
 
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS
-from popwatch.model.targets import Target, parse_target, place
+from popwatch.model.targets import Target, endpoint, parse_target
 from popwatch.model.text import counted, duration
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError
@@ -260,7 +260,7 @@ def _row(target: Target) -> tuple[str, str, str, str]:
     off = "" if target.policy.enabled else "suspended"
     return (
         shown(target.target_id),
-        place(target),
+        endpoint(target),
         target.tls.value,
         ", ".join(part for part in (target.group, off, wrong) if part),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
-from popwatch.model.targets import Target, place
+from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, iso, milliseconds
 from popwatch.prober.tls_failures import ALERT_REASON
 
@@ -122,7 +122,7 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
     """The result in one line, with remarks; after a failure also the detail and the advice."""
     if outcome.passed:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
-        passed = f"PASSED  {place(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
+        passed = f"PASSED  {endpoint(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
         remarks = [*outcome.address_notes, *(f"Remark: {remark}." for remark in outcome.remarks)]
         return [passed, *(f"        {line}" for line in remarks)]
     notes = (f"        {note}" for note in outcome.address_notes)
@@ -139,8 +139,8 @@ def to_line(target: Target, outcome: Outcome) -> str:
     name = clean(target.target_id, NAME_SHOWN)
     notes = "".join(f"  {note}" for note in outcome.address_notes)
     if outcome.passed:
-        return f"passed  {name}  {place(target)}  {milliseconds(outcome.rtt_ms)} ms{notes}"
-    return f"failed  {name}  {place(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}{notes}"
+        return f"passed  {name}  {endpoint(target)}  {milliseconds(outcome.rtt_ms)} ms{notes}"
+    return f"failed  {name}  {endpoint(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}{notes}"
 
 
 def summary(*, passed: int, failed: int) -> str:

@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from popwatch.model.health import State
-from popwatch.model.targets import place
+from popwatch.model.targets import endpoint
 from popwatch.model.text import counted, duration, milliseconds
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import TargetStatus, has_stopped
@@ -85,7 +85,7 @@ def cells(row: TargetStatus, now: datetime) -> list[str]:
     return [
         f"[{colour}]{row.state.upper()}[/]",
         escape(row.target.name),
-        escape(place(row.target)),
+        escape(endpoint(row.target)),
         duration(now - health.since) if health.since else "",
         "\n".join([last_test(row), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))]),
         str(health.failures or ""),

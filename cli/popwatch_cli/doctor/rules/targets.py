@@ -8,7 +8,7 @@ from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
 from popwatch.decisions.planning import in_cycles
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, Family
-from popwatch.model.targets import Policy, Problem, Target, place
+from popwatch.model.targets import Policy, Problem, Target, endpoint
 from popwatch.model.text import clean, duration
 from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, targets_that, warning
 
@@ -82,7 +82,7 @@ def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
     shared: dict[tuple[str, Family], list[str]] = defaultdict(list)
     for target in targets:
         if target.policy.enabled and not target.problems:
-            shared[place(target), target.family].append(target.target_id)
+            shared[endpoint(target), target.family].append(target.target_id)
     for (server, _), names in shared.items():
         if len(names) > 1:
             yield warning(

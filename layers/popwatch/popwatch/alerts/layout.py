@@ -9,7 +9,7 @@ from textwrap import fill as wrap
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.default_texts import TEXTS, Rows, expiry
 from popwatch.alerts.tokens import USUAL_STACK, AlertContext, shown_tags
-from popwatch.model.targets import place
+from popwatch.model.targets import endpoint
 from popwatch.model.text import truncate
 
 WIDTH = 76
@@ -27,7 +27,7 @@ def subject(context: AlertContext) -> str:
     target, texts = context.target, TEXTS[context.alert.event]
     headline, end = spoken_by(context.stack, texts.headline(context)), texts.subject_end(context)
     room = SUBJECT_ROOM - len(headline) - len(end)
-    where = truncate(place(target), max(SHORTEST, room - len(target.name)))
+    where = truncate(endpoint(target), max(SHORTEST, room - len(target.name)))
     return f"{headline}: {truncate(target.name, max(SHORTEST, room - len(where)))} ({where}){end}"
 
 
@@ -36,7 +36,7 @@ def sms(context: AlertContext) -> str:
     target, texts = context.target, TEXTS[context.alert.event]
     headline, end = spoken_by(context.stack, texts.headline(context)), texts.sms(context)
     # Cut in GSM-7, whose septets are what an SMS counts: `{` takes two, and a character that it lacks up to three.
-    name, where = to_sms(target.name), to_sms(place(target))
+    name, where = to_sms(target.name), to_sms(endpoint(target))
     room = SMS_SEPTETS - count_septets(to_sms(f"{headline}: : {end}"))
     name = to_sms(name, max(SHORTEST, room - count_septets(where)))
     where = to_sms(where, max(SHORTEST, room - count_septets(name)))
@@ -52,7 +52,7 @@ def spoken_by(stack: str, headline: str) -> str:
 def line(context: AlertContext) -> str:
     """The alert in one line, for a summary."""
     target, texts = context.target, TEXTS[context.alert.event]
-    return f"{texts.headline(context)} {target.name} ({place(target)}): {texts.sms(context)}"
+    return f"{texts.headline(context)} {target.name} ({endpoint(target)}): {texts.sms(context)}"
 
 
 def email(context: AlertContext) -> str:
@@ -88,7 +88,7 @@ def _server(context: AlertContext) -> Rows:
     tls = {"none": "no TLS", "implicit": "TLS", "starttls": "STLS"}[target.tls.value]
     address = f", address {outcome.address}" if outcome.address not in ("", target.host) else ""
     return [
-        ("Server", f"{place(target)}, {tls}{address}"),
+        ("Server", f"{endpoint(target)}, {tls}{address}"),
         ("Group", target.group),
         ("Tags", shown_tags(target)),
         ("Certificate", expiry(context) if context.certificate_expires else ""),

@@ -136,7 +136,7 @@ def as_tested(target: Target) -> str:
     return blake2b(repr(_tested_fields(target)).encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
-def place(target: Target) -> str:
+def endpoint(target: Target) -> str:
     """A target's host and port, for people: `pop.example.net:110`, `[2001:db8::1]:110`."""
     name = target.host.removesuffix(".")
     host = f"[{name}]" if ":" in name else name

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.targets import place
+from popwatch.model.targets import endpoint
 from popwatch.reports.status import TargetStatus
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -84,7 +84,7 @@ def media_type(accept: str) -> str:
 def labels_of(status: TargetStatus) -> dict[str, str]:
     """The labels of a target; `group` is empty if it has none."""
     target = status.target
-    return {"target_id": target.target_id, "name": target.name, "group": target.group, "server": place(target)}
+    return {"target_id": target.target_id, "name": target.name, "group": target.group, "server": endpoint(target)}
 
 
 def _braces(labels: Labels) -> str:

@@ -76,7 +76,7 @@ function percent(share) {
   return share === 1 ? "100 %" : `${(Math.floor(share * 100000) / 1000).toFixed(3)} %`;
 }
 
-const place = (target) => `${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}${target.tls === "none" ? "" : `, TLS ${target.tls}`}`;
+const endpoint = (target) => `${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}${target.tls === "none" ? "" : `, TLS ${target.tls}`}`;
 
 function result(target) {
   if (target.result === null) return "";
@@ -270,7 +270,7 @@ function fill(row, target, at, live) {
   setText(row.label, target.state.toUpperCase());
   setText(row.since, target.since ? `for ${duration(secondsBetween(target.since, at))}` : "");
   setText(row.open, target.name);
-  setText(row.server, [place(target), target.group].filter(Boolean).join(" - "));
+  setText(row.server, [endpoint(target), target.group].filter(Boolean).join(" - "));
   setText(row.result, result(target));
   setText(row.remarks, target.remarks.join("; "));
   setText(row.alerts, target.alerts_sent ? `alert ${target.alerts_sent} of ${target.max_alerts}` : "");
@@ -424,7 +424,7 @@ function detailParts(details) {
   const text = `Round-trip time of the last 24 hours: p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}; ${counted(recent.tests, "test")}, ${failed} failed`;
   const facts = [
     ["Id", details.target_id],
-    ["Server", place(details)],
+    ["Server", endpoint(details)],
     ["Last test", details.tested_at ? `${dateTime(details.tested_at)}: ${result(details)}` : "none yet"],
     ["Details", details.detail],
     ["Failing addresses", details.failed_addresses.join("; ")],
