@@ -23,7 +23,7 @@ def after(passed: int, lost: int, expected: int | None = None) -> NetworkFaultDe
     """The detector after so many outcomes of targets that passed before."""
     detector = NetworkFaultDetector(passed + lost if expected is None else expected)
     for number in range(passed + lost):
-        detector.take(target(number), PASSED if number < passed else LOST)
+        detector.add(target(number), PASSED if number < passed else LOST)
     return detector
 
 
@@ -50,7 +50,7 @@ def test_one_network_is_theirs() -> None:
     """Servers of two networks may well fail together."""
     detector = NetworkFaultDetector(10)
     for number in range(10):
-        detector.take(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
+        detector.add(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
     assert detector.cause is not FaultCause.MONITOR_NETWORK
 
 
@@ -58,7 +58,7 @@ def test_answers_of_servers_are_no_failures_of_the_network() -> None:
     """Ten servers that refuse are reached."""
     detector = NetworkFaultDetector(10)
     for number in range(10):
-        detector.take(target(number), REFUSED)
+        detector.add(target(number), REFUSED)
     assert detector.cause is FaultCause.SERVERS
 
 
@@ -69,7 +69,7 @@ def test_answers_of_servers_are_no_failures_of_the_network() -> None:
 def test_reference_hosts_decide_for_small_fleets(reached: bool | None, cause: FaultCause) -> None:
     """With one failing target nothing is decided until a reference host has answered."""
     detector = NetworkFaultDetector(1, awaits_references=True, references=reached)
-    detector.take(target(1), LOST)
+    detector.add(target(1), LOST)
     assert detector.cause is cause
 
 

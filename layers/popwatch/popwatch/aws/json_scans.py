@@ -19,13 +19,13 @@ OPERATIONS = ("Scan", "Query")
 """The operations that return many items."""
 
 
-def take_as_json(dynamodb: "DynamoDBClient") -> None:
+def parse_as_json(dynamodb: "DynamoDBClient") -> None:
     """Let a client parse scans and queries as JSON; a second call has no effect."""
     for operation in OPERATIONS:
-        dynamodb.meta.events.register(f"before-parse.dynamodb.{operation}", _take, unique_id=f"popwatch-{operation}")
+        dynamodb.meta.events.register(f"before-parse.dynamodb.{operation}", _parse, unique_id=f"popwatch-{operation}")
 
 
-def _take(response_dict: Any, customized_response_dict: Any, **_: object) -> None:
+def _parse(response_dict: Any, customized_response_dict: Any, **_: object) -> None:
     if response_dict["status_code"] != HTTPStatus.OK:
         return
     with suppress(ValueError):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from botocore.exceptions import ClientError
 
 from popwatch.aws.items import Plain, from_item, to_item
-from popwatch.aws.json_scans import take_as_json
+from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
@@ -153,7 +153,7 @@ class Store:
         self._clock, self._slow = clock, slow
         self.capacity = Capacity()
         self.damaged: dict[tuple[str, str], str] = {}
-        take_as_json(dynamodb)
+        parse_as_json(dynamodb)
 
     @property
     def oldest_sample(self) -> datetime:

@@ -61,7 +61,7 @@ class NetworkFaultDetector:
     others: int = 0
     networks: set[str] = field(default_factory=set)
 
-    def take(self, target: Target, outcome: Outcome) -> None:
+    def add(self, target: Target, outcome: Outcome) -> None:
         """Count the outcome of a target that passed before."""
         if is_of_network(outcome):
             self.failed += 1

@@ -318,10 +318,10 @@ class _Loop:
             elif self._waits_for_names:
                 self._lookup_sockets.ready(descriptor)
         if self._waits_for_names:
-            self._take_lookup_results()
+            self._handle_lookup_results()
         self._fire_timers()
 
-    def _take_lookup_results(self) -> None:
+    def _handle_lookup_results(self) -> None:
         for result in self._lookup_sockets.advance(time.monotonic()):
             self._resolved[result.name] = result
             for probe in self._waiting.pop(result.name, []):

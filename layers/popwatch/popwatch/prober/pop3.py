@@ -164,7 +164,7 @@ class Conversation:
                 self._check_unfinished()
                 return
             self._buffer = rest
-            self._take(line.removesuffix(b"\r"))
+            self._handle_line(line.removesuffix(b"\r"))
         if self._buffer:  # in the same segment as the reply to STLS: see `receive_data`
             self._fail("stls-injection", b"")
 
@@ -176,9 +176,9 @@ class Conversation:
         elif len(self._buffer) > LONGEST_LINE:
             self._fail("overlong-line", self._seen())
 
-    def _take(self, line: bytes) -> None:
+    def _handle_line(self, line: bytes) -> None:
         if self._state is _GREETING:
-            self._take_greeting(line)
+            self._handle_greeting(line)
         elif not _OK.match(line):
             if not line.startswith(b"-ERR"):
                 reason = "unexpected-reply"
@@ -191,7 +191,7 @@ class Conversation:
         else:
             self._end(Finished(line))
 
-    def _take_greeting(self, line: bytes) -> None:
+    def _handle_greeting(self, line: bytes) -> None:
         if not (_OK.match(line) or line.startswith(self._greetings)):
             record = _TLS_RECORD.match(line)
             if record:

@@ -406,7 +406,7 @@ class Probe:
         """Continue the handshake, or read decrypted bytes; a failure ends the test."""
         try:
             if not engine.established and engine.handshake():
-                self._take_established(engine)
+                self._handle_established(engine)
             while engine.established and not self._ended and (data := engine.read()):
                 self._receive_plaintext(data)
         except TlsFailure as failure:
@@ -418,7 +418,7 @@ class Probe:
             if not self._ended:
                 self._send(engine.data_to_send())
 
-    def _take_established(self, engine: TlsEngine) -> None:
+    def _handle_established(self, engine: TlsEngine) -> None:
         self._tls_ms = self._lap()
         certificates, unneeded = engine.certificates, engine.unneeded
         self._fields |= {
@@ -431,7 +431,7 @@ class Probe:
         if self.target.tls is TlsMode.STARTTLS:
             self._phase = Phase.QUIT
             self._conversation.tls_established()
-            self._take_events()
+            self._handle_events()
         else:
             self._phase = Phase.GREETING
 
@@ -456,11 +456,11 @@ class Probe:
             if self._received > MOST_BYTES:
                 self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MOST_BYTES} bytes.")
                 return
-            self._take(data)
+            self._handle_data(data)
             more = to_the_end or len(data) == RECEIVE_SIZE or self._conversation.in_mid_line
 
-    def _take(self, data: bytes) -> None:
-        """Take bytes that were read, plain or TLS; empty bytes are the end of the stream."""
+    def _handle_data(self, data: bytes) -> None:
+        """Handle bytes that were read, plain or TLS; empty bytes are the end of the stream."""
         if self._engine:
             self._engine.receive_data(data)
             self._advance_tls(self._engine)
@@ -479,7 +479,7 @@ class Probe:
 
     def _receive_plaintext(self, data: bytes) -> None:
         self._conversation.receive_data(data)
-        self._take_events()
+        self._handle_events()
 
     def _receive_end(self) -> None:
         """The end of the stream, or of TLS. A send that failed before explains it better."""
@@ -491,24 +491,24 @@ class Probe:
             self._end(ErrorCode.DISCONNECTED, "closed-in-tls-handshake", "The server closed during the TLS handshake.")
         else:
             self._conversation.receive_eof()
-            self._take_events()
+            self._handle_events()
 
-    def _take_events(self) -> None:
+    def _handle_events(self) -> None:
         while not self._ended and (event := self._conversation.next_event()):
             match event:
                 case Greeted(line):
-                    self._take_greeting(line)
+                    self._record_greeting(line)
                 case TlsWanted():
                     self._start_tls()
                 case Finished():
                     self._fields["quit_ms"] = self._lap() if self.target.check_quit else None
                     self._end()
                 case Failed():
-                    self._take_failure(event)
+                    self._handle_failure(event)
         if not self._ended:
             self._reply()
 
-    def _take_greeting(self, line: bytes) -> None:
+    def _record_greeting(self, line: bytes) -> None:
         assert self._connection  # noqa: S101 - a greeting needs a connection
         self._lap_began = time.monotonic()
         rtt_ms, source = self._rtt(self._connection)
@@ -522,7 +522,7 @@ class Probe:
         self._connection.stamped = False  # recv is cheaper than recvmsg, and no later time needs a stamp
         self._phase = Phase.STLS if self.target.tls is TlsMode.STARTTLS else Phase.QUIT
 
-    def _take_failure(self, failure: Failed) -> None:
+    def _handle_failure(self, failure: Failed) -> None:
         error = ErrorCode.PROTOCOL if failure.kind is FailureKind.PROTOCOL else ErrorCode.DISCONNECTED
         line = clean(failure.line, GREETING_SHOWN)
         if self._phase is Phase.GREETING:

@@ -151,7 +151,7 @@ class BatchTester:
         refusal, a wrong greeting) are never held, so early results are judged before the cause is known.
         """
         if test.record.health.state is State.UP:
-            self._detector.take(test.target, outcome)
+            self._detector.add(test.target, outcome)
         if is_of_network(outcome):
             self._held.append((test, outcome))
         else:
