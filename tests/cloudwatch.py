@@ -3,10 +3,11 @@ math, missing data, M of N, the wider evaluation range, and the warm-up of a new
 
 Sources, all under https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/:
 
-- alarm-evaluation.html: an alarm looks at more data points than EvaluationPeriods (the evaluation range, whose length
-  is not published). If as many exist as it needs, it takes the newest of them; otherwise it fills in missing ones as
-  TreatMissingData says, as few as possible. It is in ALARM if DatapointsToAlarm of them are breaching.
-- using-metric-math.html: FILL, and that a value which only one of two series has is 0 in the other.
+- alarms-and-missing-data.html: an alarm looks at more data points than EvaluationPeriods (the evaluation range, whose
+  length is not published). If as many exist as it needs, it takes the newest of them; otherwise it fills missing ones
+  as TreatMissingData says, as few as possible.
+- alarm-evaluation.html: it is in ALARM if DatapointsToAlarm of them are breaching.
+- using-metric-math.html: FILL, and that arithmetic takes a missing value for 0.
 - alarm-warm-up.html: a new alarm stays in INSUFFICIENT_DATA, without actions, until its warm-up has ended.
 - CloudWatch_Embedded_Metric_Format_Specification.html: the log lines that become data points.
 

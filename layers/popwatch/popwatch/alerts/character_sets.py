@@ -15,16 +15,16 @@ DISPLAY_NAME = "popwatch"
 """The display name of the SMS topic in template.yaml."""
 
 SMS_SEPTETS = PART_SEPTETS - len(f"{DISPLAY_NAME}> ")
-"""Septets that are left to a text: SNS puts the topic's display name, `>` and a space before it.
+"""Septets that are left to a text: SNS puts the topic's display name, in capitals, `>` and a space before it.
 
-docs.aws.amazon.com/sns/latest/dg/sms_publish-to-topic.html
+docs.aws.amazon.com/sns/latest/dg/sms_sending-overview.html
 """
 
 PLAIN_LENGTH = 2000
 """Characters of a text that is sent in plain form."""
 
 SUBJECT_LENGTH = 99
-"""Characters of a subject; SNS takes fewer than 100, ASCII only, one line."""
+"""Characters of a subject; SNS takes fewer than 100, on one line. It takes UTF-8 by now; ASCII is always right."""
 
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """What XML 1.0 (section 2.2), and so SNS, cannot carry, and the characters that change the direction of writing."""
