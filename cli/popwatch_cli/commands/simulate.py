@@ -93,15 +93,15 @@ def simulate_outage(
     present = without_interventions(target)
     steps = list(simulate(present, outage, ErrorCode(error), start, begins_after=begins_after, stack=stack))
     began = start + begins_after
-    notice = _notice(steps, subscribers, began, target)
+    time_to_alert = _time_to_alert(steps, subscribers, began, target)
     if as_json:
-        click.echo(json.dumps(_to_json(steps, subscribers, began, notice)))
+        click.echo(json.dumps(_to_json(steps, subscribers, began, time_to_alert)))
     else:
         _show(Console(), target, steps, subscribers, began)
     if reaching is not None:
-        in_time = notice is not None and notice <= reaching
+        in_time = time_to_alert is not None and time_to_alert <= reaching
         if not as_json:
-            click.echo(_in_time_line(notice, reaching))
+            click.echo(_in_time_line(time_to_alert, reaching))
         sys.exit(0 if in_time else LATE_CODE)
 
 
@@ -139,7 +139,7 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
     return target
 
 
-def _notice(
+def _time_to_alert(
     steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, target: Target
 ) -> timedelta | None:
     """The time until the first alert that reaches someone; without a stack, until the first alert."""
@@ -214,19 +214,19 @@ def _subscriber_lines(subscribers: Subscribers, steps: Sequence[Step]) -> list[s
     return lines + [f"[dim]Not known: {escape(sentence)}[/]" for sentence in subscribers.unknown]
 
 
-def _in_time_line(notice: timedelta | None, reaching: timedelta) -> str:
-    if notice is None:
+def _in_time_line(time_to_alert: timedelta | None, reaching: timedelta) -> str:
+    if time_to_alert is None:
         return "No alert reaches anyone."
-    comparison = "within" if notice <= reaching else "later than"
-    return f"An alert reaches someone after {duration(notice)}, {comparison} {duration(reaching)}."
+    comparison = "within" if time_to_alert <= reaching else "later than"
+    return f"An alert reaches someone after {duration(time_to_alert)}, {comparison} {duration(reaching)}."
 
 
 def _to_json(
-    steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, notice: timedelta | None
+    steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, time_to_alert: timedelta | None
 ) -> dict[str, Any]:
     return {
         "outage_began": iso(began),
-        "notice_seconds": None if notice is None else notice.total_seconds(),
+        "notice_seconds": None if time_to_alert is None else time_to_alert.total_seconds(),
         "steps": [
             {
                 "at": iso(step.at),

@@ -103,8 +103,8 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, without_id(defaults))
         longest = duration(longest_time_to_alert(parsed.policy, parsed.max_test_seconds))
-        notice = f"First alert at most {longest} after an outage begins."
-        click.echo(notice if parsed.policy.max_alerts else NEVER)
+        sentence = f"First alert at most {longest} after an outage begins."
+        click.echo(sentence if parsed.policy.max_alerts else NEVER)
     for problem in mistakes_of(item, defaults):
         click.secho(problem.explanation, fg="red", err=True)
 

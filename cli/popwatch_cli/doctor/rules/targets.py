@@ -142,10 +142,10 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
             muted,
         )
     late = {
-        target.target_id: notice
+        target.target_id: time_to_alert
         for target in active
         if target.policy.max_alerts
-        and (notice := longest_time_to_alert(target.policy, target.max_test_seconds)) > LATE_ALERT
+        and (time_to_alert := longest_time_to_alert(target.policy, target.max_test_seconds)) > LATE_ALERT
     }
     if late:
         yield warning(
