@@ -196,10 +196,10 @@ class PublishesFirst(Committer):
 class NotedFirst(Committer):
     """That an alert was sent is noted before SNS has taken it."""
 
-    def _send_or_hold(self, alert: DueAlert) -> bool:
+    def _send_or_buffer(self, alert: DueAlert) -> bool:
         published = PublishedAlert(alert.message, dict.fromkeys(Topic, "unknown"), self._clock())
         self._store.put_alert(alert.record.target_id, alert.entry, published)
-        return super()._send_or_hold(alert)
+        return super()._send_or_buffer(alert)
 
 
 class NothingDelivered(Committer):
@@ -224,10 +224,10 @@ class NothingClaimed(Committer):
 
 
 class SummaryTakenForSent(Committer):
-    """An alert that is held for a summary counts as sent."""
+    """An alert that is buffered for a summary counts as sent."""
 
-    def _send_or_hold(self, alert: DueAlert) -> bool:
-        super()._send_or_hold(alert)
+    def _send_or_buffer(self, alert: DueAlert) -> bool:
+        super()._send_or_buffer(alert)
         return True
 
 

@@ -17,7 +17,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
 from popwatch_cli.verification.rules import (
     CLAIMS,
-    FILTERS_HOLD,
+    FILTERS_IN_EFFECT,
     LONGEST,
     ONLY_SOMETIMES,
     Check,
@@ -184,9 +184,9 @@ def test_a_message_that_came_too_soon_causes_a_second_alert() -> None:
     seen = replace(sound(), arrivals=early, elapsed=5 * MINUTE, over=False)
     assert "filter" not in checks(seen)
     assert not needs_second_alert(seen)
-    assert needs_second_alert(replace(seen, elapsed=FILTERS_HOLD))
+    assert needs_second_alert(replace(seen, elapsed=FILTERS_IN_EFFECT))
     late = Arrival(QueueRole.MATCHING, TopicRole.ALERTS, "m-2", 17 * MINUTE, ATTRIBUTES)
-    again = replace(seen, arrivals=[*early, late], republished=FILTERS_HOLD, elapsed=18 * MINUTE)
+    again = replace(seen, arrivals=[*early, late], republished=FILTERS_IN_EFFECT, elapsed=18 * MINUTE)
     assert not needs_second_alert(again)
     assert checks(again)["filter"].verdict is Verdict.PASSED
 

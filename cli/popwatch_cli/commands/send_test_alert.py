@@ -17,7 +17,7 @@ from popwatch.model.text import utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.rehearsal.filter_policies import reaches
-from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_holds
+from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_suppression
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.target_items import chosen_targets, shown
 
@@ -63,8 +63,10 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
 def make_test(target: Target, event: str, now: datetime, stack: str) -> Message:
     """The test alert of a target. Its texts always say TEST; its attributes depend on `event`."""
     start = now.replace(second=0, microsecond=0)
-    unheld = without_holds(target)
-    alerted = replace(unheld, policy=replace(unheld.policy, max_alerts=max(1, unheld.policy.max_alerts)))
+    unsuppressed = without_suppression(target)
+    alerted = replace(
+        unsuppressed, policy=replace(unsuppressed.policy, max_alerts=max(1, unsuppressed.policy.max_alerts))
+    )
     steps = simulate(alerted, timedelta(days=13), ErrorCode.TIMED_OUT, start - TICK, stack=stack)
     step = first_alert(steps)
     if step is None or step.message is None:

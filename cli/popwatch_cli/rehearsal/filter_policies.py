@@ -67,10 +67,10 @@ def matches(policy: Mapping[str, Any], attributes: Attributes) -> bool:
 
 def _any_condition(conditions: Any, value: object) -> bool:
     choices = conditions if isinstance(conditions, list | tuple) else [conditions]
-    return any(_holds(condition, value) for condition in choices)
+    return any(_matches(condition, value) for condition in choices)
 
 
-def _holds(condition: object, value: object) -> bool:
+def _matches(condition: object, value: object) -> bool:
     # `exists` is the only condition that can match an absent attribute; even `anything-but` requires one.
     if isinstance(condition, Mapping) and "exists" in condition:
         return bool(condition["exists"]) == (value is not None)

@@ -105,8 +105,8 @@ def without_interventions(target: Target) -> Target:
     return replace(target, policy=replace(target.policy, silence=None, acknowledged=None, enabled=True))
 
 
-def without_holds(target: Target) -> Target:
-    """The target without anything that may hold its alerts: a bad field, maintenance, a gateway, an intervention."""
+def without_suppression(target: Target) -> Target:
+    """The target without what may suppress its alerts: a bad field, maintenance, a gateway, an intervention."""
     policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
     return replace(target, policy=policy, problems=())
 

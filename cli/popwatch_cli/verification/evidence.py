@@ -81,7 +81,8 @@ class Evidence:
 
     `ticks` are the ticks whose sweeps ended since. `tests` are the outcomes of the temporary target by tick, of which
     `expected_reasons` are the true ones. `passed` is the newest outcome of any target in which a server's greeting
-    arrived. `republished` is when a second alert was caused, since the first came before the filter policies held.
+    arrived. `republished` is when a second alert was caused, since the first came before the filter policies
+    were in effect.
     """
 
     is_local: bool = False

@@ -22,7 +22,7 @@ SWEEPS = timedelta(minutes=4)
 NEXT = timedelta(minutes=2)
 """How long each step after a sweep may take: a retest, a delivery, an alarm's action."""
 
-FILTERS_HOLD = timedelta(minutes=15)
+FILTERS_IN_EFFECT = timedelta(minutes=15)
 """How long a new filter policy may take to take full effect.
 
 docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html"""
@@ -504,6 +504,6 @@ CLAIMS = (
 
 
 def needs_second_alert(evidence: Evidence) -> bool:
-    """Whether an alert came before the filter policies held, and another one is to show it now that they must."""
+    """Whether an alert came before the filter policies were in effect, and another one is to show it now."""
     early = evidence.arrived(QueueRole.OTHER)
-    return bool(early) and evidence.republished is None and evidence.elapsed >= FILTERS_HOLD
+    return bool(early) and evidence.republished is None and evidence.elapsed >= FILTERS_IN_EFFECT

@@ -114,7 +114,7 @@ class Temporary:
             "delay_down": 20,
             "delay_lost": 20,
             "enabled": True,
-            # Windows of the user's defaults would hold the alert: this one is over.
+            # Windows of the user's defaults would suppress the alert: this one is over.
             "maintenance": [{"from": "2000-01-01T00:00Z", "until": "2000-01-01T00:01Z"}],
             "subject": "TEST of popwatch: {name}",
             "email": f"{TEST}\n\nThe target {{target_id}} fails on purpose, and is removed when the test ends.\n",

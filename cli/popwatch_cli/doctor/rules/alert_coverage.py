@@ -15,7 +15,7 @@ from popwatch.model.targets import Policy, Target
 from popwatch.model.text import duration
 from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, warning
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
-from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_holds, without_interventions
+from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_interventions, without_suppression
 
 LONGEST_OUTAGE = timedelta(days=13)
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -96,7 +96,7 @@ def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscripti
 
 def alert_cases(target: Target) -> list[AlertCase]:
     """Every alert that a target may send; those of an outage in their order."""
-    steps = list(simulate(without_holds(target), _long_enough(target), ErrorCode.TIMED_OUT, START))
+    steps = list(simulate(without_suppression(target), _long_enough(target), ErrorCode.TIMED_OUT, START))
     cases, number = [], 0
     for step in steps if first_alert(steps) else []:
         if step.message and step.message.event == AlertEvent.DOWN:

@@ -3,8 +3,8 @@
 An outcome is committed by a thread of its own while the prober's loop goes on, so an alert never waits for the slowest
 target. What this invocation cannot finish goes back to the queue.
 
-As long as the monitor's own network may be to blame (see `own_network`), failures of the network are held, not judged.
-In a sound network the first passed tests decide that within milliseconds.
+As long as the monitor's own network may be to blame (see `own_network`), failures of the network are deferred, not
+judged. In a sound network the first passed tests decide that within milliseconds.
 """
 
 import logging
@@ -120,7 +120,7 @@ class BatchTester:
         self._detector = NetworkFaultDetector(passed_before, awaits_references=bool(references))
         self._references, self._threads = references, threads
         self._reference_check: Future[bool] | None = None
-        self._held: list[tuple[PlannedTest, Outcome]] = []
+        self._deferred: list[tuple[PlannedTest, Outcome]] = []
 
     def run(self) -> Results:
         """Make all tests, commit their outcomes, and pass on what is left to do."""
@@ -129,11 +129,11 @@ class BatchTester:
             for arrivals in self._prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
                     self._receive(self._untested.pop(target.target_id), outcome, pool)
-                self._decide_held(pool)
+                self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + NEAR)
                 self._committer.flush()
-            self._decide_held(pool, final=True)
+            self._decide_deferred(pool, final=True)
         # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
         # not wait for a later sweep; samples come last, when it is known which tests were requeued.
         self._collect(list(self._commits))
@@ -144,32 +144,32 @@ class BatchTester:
         return self._results
 
     def _receive(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
-        """An outcome has arrived: hold it if the monitor's own network may be to blame, else judge it.
+        """An outcome has arrived: defer it if the monitor's own network may be to blame, else judge it.
 
-        Only targets that passed before say anything about our network. What failed before may be held all the same: if
-        our network is to blame, this failure proves nothing either. Outcomes in which a server had a part (passed, a
-        refusal, a wrong greeting) are never held, so early results are judged before the cause is known.
+        Only targets that passed before say anything about our network. What failed before may be deferred all the same:
+        if our network is to blame, this failure proves nothing either. Outcomes in which a server had a part (passed,
+        a refusal, a wrong greeting) are never deferred, so early results are judged before the cause is known.
         """
         if test.record.health.state is State.UP:
             self._detector.add(test.target, outcome)
         if is_of_network(outcome):
-            self._held.append((test, outcome))
+            self._deferred.append((test, outcome))
         else:
             self._judge(test, outcome, pool)
 
-    def _decide_held(self, pool: Executor, *, final: bool = False) -> None:
-        """Judge what is held, or record it as inconclusive, once the cause is known or the batch ends."""
-        if not self._held:
+    def _decide_deferred(self, pool: Executor, *, final: bool = False) -> None:
+        """Judge what is deferred, or record it as inconclusive, once the cause is known or the batch ends."""
+        if not self._deferred:
             return
         self._check_references(pool, final=final)
         cause = self._detector.cause
         if cause is FaultCause.UNDECIDED and not final:
             return
-        held, self._held = self._held, []
+        deferred, self._deferred = self._deferred, []
         if cause is FaultCause.MONITOR_NETWORK and self._may_be_inconclusive:
-            self._record_inconclusive(held)
+            self._record_inconclusive(deferred)
         else:
-            for test, outcome in held:
+            for test, outcome in deferred:
                 self._judge(test, outcome, pool)
 
     def _check_references(self, pool: Executor, *, final: bool) -> None:
@@ -195,10 +195,10 @@ class BatchTester:
         }
         return len(minutes) < MOST_TICKS
 
-    def _record_inconclusive(self, held: list[tuple[PlannedTest, Outcome]]) -> None:
+    def _record_inconclusive(self, deferred: list[tuple[PlannedTest, Outcome]]) -> None:
         """Record outcomes that prove nothing, and test again at the next tick what would not be due then."""
         again: list[PlannedTest] = []
-        for test, outcome in held:
+        for test, outcome in deferred:
             self._results.samples[test.target.target_id] = sample_of(outcome, inconclusive=True)
             due = next_due(
                 test.target.target_id,
@@ -210,7 +210,7 @@ class BatchTester:
             )
             if due is None:
                 again.append(test)
-        self._results.inconclusive += len(held)
+        self._results.inconclusive += len(deferred)
         _log.error("Nearly all tests failed at the network, perhaps our own. They are not counted as failures.")
         if again:
             next_tick = self._batch.next_tick

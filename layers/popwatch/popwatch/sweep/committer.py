@@ -111,8 +111,8 @@ class Committer:
     ) -> None:
         self._store, self._alert_topics, self._clock = store, alert_topics, clock
         self._threshold, self._stack, self._writer = storm_threshold, stack, writer
-        self._held: list[DueAlert] = []
-        self._held_since: datetime | None = None
+        self._buffered: list[DueAlert] = []
+        self._buffered_since: datetime | None = None
         self._alerts = 0
         self._lock = Lock()
         self.tally = Tally()
@@ -132,7 +132,7 @@ class Committer:
             found = judgement
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
                 found = judge(record.health, outcome, target.policy, outcome.started_at, test.failing_parent)
-            if found.alert:  # what people have done since the test was planned holds at once
+            if found.alert:  # what people have done since the test was planned has effect at once
                 policy = present()
                 if not policy.enabled:
                     return None
@@ -188,22 +188,22 @@ class Committer:
         return self._try_to_deliver(claimed, left, left_behind=True) if ours else claimed
 
     def flush(self, *, final: bool = False) -> None:
-        """Send the summary of the alerts that are held, once they have waited long enough or the batch has ended.
+        """Send the summary of the buffered alerts, once they have waited long enough or the batch has ended.
 
         The alerts stay in their records' outboxes until SNS has accepted the summary. If the process dies first, a
         later sweep finds them there and sends them.
         """
         with self._lock:
-            waited = self._clock() - self._held_since if self._held_since else timedelta()
-            if not self._held or not (final or waited >= STORM_PATIENCE):
+            waited = self._clock() - self._buffered_since if self._buffered_since else timedelta()
+            if not self._buffered or not (final or waited >= STORM_PATIENCE):
                 return
-            # Taken over under the lock: what other threads hold from here on goes into the next summary.
-            held, self._held, self._held_since = self._held, [], None
-        for alert, message_ids in zip(held, self._publish_everywhere(held), strict=True):
+            # Taken over under the lock: what other threads buffer from here on goes into the next summary.
+            buffered, self._buffered, self._buffered_since = self._buffered, [], None
+        for alert, message_ids in zip(buffered, self._publish_everywhere(buffered), strict=True):
             # A refusal for one alert must not keep the others from being noted, nor the batch's samples from being
             # written: the items in History say that no later sweep needs to send these alerts again.
             try:
-                if self._note_alert(alert, message_ids, summary=len(held) > 1):
+                if self._note_alert(alert, message_ids, summary=len(buffered) > 1):
                     self._remove(alert.record, {alert.entry.version})
             except (BotoCoreError, ClientError):
                 self._note_undelivered(alert.record)
@@ -318,19 +318,19 @@ class Committer:
             # A dead invocation may have published before it died. Its item in History says to which topics; to the
             # others the alert is sent, perhaps again, since "at least once" is promised.
             published = self._store.read_alert(record.target_id, entry) if left_behind else None
-            if self._send_or_hold(DueAlert(record, entry, entry.message, published, released)):
+            if self._send_or_buffer(DueAlert(record, entry, entry.message, published, released)):
                 delivered.add(entry.version)
         return self._remove(record, delivered) if delivered else record
 
-    def _send_or_hold(self, alert: DueAlert) -> bool:
-        """Send an alert, or hold it for the summary; whether every topic has accepted it."""
+    def _send_or_buffer(self, alert: DueAlert) -> bool:
+        """Send an alert, or buffer it for the summary; whether every topic has accepted it."""
         if not _due_topics(alert):
             return True
         with self._lock:
             self._alerts += not alert.released
             if alert.released or self._alerts > self._threshold:
-                self._held.append(alert)
-                self._held_since = self._held_since or self._clock()
+                self._buffered.append(alert)
+                self._buffered_since = self._buffered_since or self._clock()
                 return False
         [message_ids] = self._publish_everywhere([alert])
         return self._note_alert(alert, message_ids, summary=False)
