@@ -11,7 +11,7 @@ from popwatch.alerts.tokens import AlertContext
 from popwatch.decisions.early_warnings import (
     DAY,
     HOUR,
-    QUIET_SPANS,
+    QUIET_INTERVALS,
     WARNINGS_AT_ONCE,
     certificate_limits,
     reached_limit,
@@ -139,7 +139,7 @@ def _acknowledged(context: AlertContext) -> str:
 
 def _flapping_next(context: AlertContext) -> str:
     per_hour = context.target.policy.flap_per_hour
-    quiet = duration(QUIET_SPANS * HOUR / per_hour) if per_hour else "a while"
+    quiet = duration(QUIET_INTERVALS * HOUR / per_hour) if per_hour else "a while"
     return (
         "Tests continue, and every result is recorded. Alerts that it is down are held back until it has not changed "
         f"for {quiet}; then you receive an alert that it is steady again."

@@ -8,8 +8,8 @@ from popwatch.model.outcomes import Certificate
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-QUIET_SPANS = 2
-"""A flapping target is steady after this many times the average span between the changes that are allowed."""
+QUIET_INTERVALS = 2
+"""A flapping target is steady after this many times the average interval between the changes that are allowed."""
 
 LONGEST_LIFETIME = timedelta(days=398)
 """A lifetime above this counts as this: the most that a public certificate had until 2026-03-15 (ballot SC-081v3)."""
@@ -41,7 +41,7 @@ def are_too_many(changes: Changes, now: datetime, per_hour: int) -> bool:
 
 def is_steady(changes: Changes, now: datetime, per_hour: int) -> bool:
     """Whether the last change was long enough ago for a flapping target to count as steady again."""
-    return not (changes and per_hour) or now - changes[-1] >= QUIET_SPANS * HOUR / per_hour
+    return not (changes and per_hour) or now - changes[-1] >= QUIET_INTERVALS * HOUR / per_hour
 
 
 def certificate_limits(lifetime: timedelta, days: Sequence[int] | None) -> tuple[timedelta, ...]:
