@@ -25,7 +25,7 @@ SHORTEST = 20
 def subject(context: AlertContext) -> str:
     """What happened to which server: the name and the address are cut, so that the rest fits."""
     target, texts = context.target, TEXTS[context.alert.event]
-    headline, end = spoken_by(context.stack, texts.headline(context)), texts.subject_end(context)
+    headline, end = with_stack_name(context.stack, texts.headline(context)), texts.subject_end(context)
     room = SUBJECT_ROOM - len(headline) - len(end)
     where = truncate(endpoint(target), max(SHORTEST, room - len(target.name)))
     return f"{headline}: {truncate(target.name, max(SHORTEST, room - len(where)))} ({where}){end}"
@@ -34,7 +34,7 @@ def subject(context: AlertContext) -> str:
 def sms(context: AlertContext) -> str:
     """The alert as one part of an SMS: if it does not fit, the name is cut first, then the address."""
     target, texts = context.target, TEXTS[context.alert.event]
-    headline, end = spoken_by(context.stack, texts.headline(context)), texts.sms(context)
+    headline, end = with_stack_name(context.stack, texts.headline(context)), texts.sms(context)
     # Cut in GSM-7, whose septets are what an SMS counts: `{` takes two, and a character that it lacks up to three.
     name, where = to_sms(target.name), to_sms(endpoint(target))
     room = SMS_SEPTETS - count_septets(to_sms(f"{headline}: : {end}"))
@@ -44,7 +44,7 @@ def sms(context: AlertContext) -> str:
     return f"{headline} {server} {end}"
 
 
-def spoken_by(stack: str, headline: str) -> str:
+def with_stack_name(stack: str, headline: str) -> str:
     """A headline that says which stack sends the alert, unless that has the usual name: `mail-eu: DOWN 1/3`."""
     return headline if stack == USUAL_STACK else f"{truncate(stack, SHORTEST)}: {headline}"
 

@@ -76,7 +76,7 @@ def render(
 def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STACK) -> Message:
     """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
     numbers = Counter(message.event for message in messages)
-    headline = layout.spoken_by(stack, f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}")
+    headline = layout.with_stack_name(stack, f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}")
     reason = (
         "When so many servers change together, the cause may be near the monitor or in a network that they share. "
         "Their alerts are listed here instead of being sent one by one."
