@@ -141,13 +141,13 @@ def test_an_alarm_says_that_popwatch_has_stopped(world: World, open_page: Open) 
     world.now += timedelta(minutes=30)
     with page_of(world) as address:
         page = open_page(address, allow=SERVER_ENDS)
-        page.wait_for_selector("#alarm:visible")
-        assert page.locator("#alarm").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
+        page.wait_for_selector("#banner:visible")
+        assert page.locator("#banner").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
         assert page.title() == "stopped - popwatch"
         world.store.put_checkpoint(SweepCheckpoint(world.now, None, {"1": world.now.isoformat()}))
-        page.wait_for_selector("#alarm", state="hidden")
-    page.wait_for_selector("#alarm:visible")
-    assert page.locator("#alarm").inner_text().startswith("Not updated since ")
+        page.wait_for_selector("#banner", state="hidden")
+    page.wait_for_selector("#banner:visible")
+    assert page.locator("#banner").inner_text().startswith("Not updated since ")
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])

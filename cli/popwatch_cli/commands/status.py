@@ -18,7 +18,7 @@ from popwatch.reports.status import CheckStatus, overall_status
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.output.live_view import View
-from popwatch_cli.output.status_table import alarm, headline, table_of
+from popwatch_cli.output.status_table import banner, headline, table_of
 from popwatch_cli.target_items import missing_group
 
 REFRESH_SECONDS = 5.0
@@ -73,10 +73,10 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
 
 
 def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
-    """Print the table and a summary, with an alarm between them if popwatch has stopped."""
+    """Print the table and a summary, with a banner between them if popwatch has stopped."""
     if fleet_status.targets:
         console.print(table_of(fleet_status, now, console.width))
-    stopped = alarm(fleet_status, now)
+    stopped = banner(fleet_status, now)
     if stopped:
         console.print(stopped)
     console.print(escape(headline(fleet_status, now)), highlight=False)
@@ -86,5 +86,5 @@ def _watch(read: Callable[[datetime], FleetStatus], name: str) -> None:
     with View(Console(), f"popwatch, {name}") as view:
         while True:
             now = datetime.now(UTC)
-            view.show(read(now), now, with_alarm=True)
+            view.show(read(now), now, with_banner=True)
             time.sleep(REFRESH_SECONDS)

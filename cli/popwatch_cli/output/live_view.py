@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from popwatch.queries.status import FleetStatus
-from popwatch_cli.output.status_table import alarm, cells, headline, table_of
+from popwatch_cli.output.status_table import banner, cells, headline, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,21 @@ class View:
         if self._live:
             self._live.stop()
 
-    def show(self, fleet_status: FleetStatus, now: datetime, *, with_alarm: bool = False) -> None:
+    def show(self, fleet_status: FleetStatus, now: datetime, *, with_banner: bool = False) -> None:
         """Show the status; without a terminal, what has changed since the last call.
 
-        `with_alarm`: also show whether popwatch itself has stopped.
+        `with_banner`: also show whether popwatch itself has stopped.
         """
         if self._live:
             lines = [
                 f"\n[bold]{self._title}[/]  {headline(fleet_status, now)}",
-                alarm(fleet_status, now) if with_alarm else "",
+                banner(fleet_status, now) if with_banner else "",
             ]
             head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
             self._live.update(Group(head, table_of(fleet_status, now, self._console.width)), refresh=True)
         else:
-            if with_alarm and alarm(fleet_status, now):
-                self._console.print(alarm(fleet_status, now), highlight=False)
+            if with_banner and banner(fleet_status, now):
+                self._console.print(banner(fleet_status, now), highlight=False)
             self._print_changes(fleet_status, now)
 
     def show_event(self, text: str) -> None:

@@ -25,7 +25,7 @@ COLOURS = {
 }
 
 
-def alarm(fleet_status: FleetStatus, now: datetime) -> str:
+def banner(fleet_status: FleetStatus, now: datetime) -> str:
     """A striking line if popwatch itself has stopped, as rich markup; otherwise empty."""
     if not has_stopped(fleet_status.last_tick, now):
         return ""

@@ -107,7 +107,7 @@ async function refresh() {
     if (first) await openFromAddress();
     else if (view.open) await showDetails(view.open);
   } catch (error) {
-    alarm(`Not updated since ${view.updated ? dateTime(view.updated) : "this page was opened"}: popwatch does not answer (${error.message}).`);
+    banner(`Not updated since ${view.updated ? dateTime(view.updated) : "this page was opened"}: popwatch does not answer (${error.message}).`);
   } finally {
     refreshing = false;
   }
@@ -118,9 +118,9 @@ async function poll() {
   setTimeout(poll, view.seconds * 1000);
 }
 
-function alarm(text) {
-  setText(byId("alarm"), text);
-  setHidden(byId("alarm"), !text);
+function banner(text) {
+  setText(byId("banner"), text);
+  setHidden(byId("banner"), !text);
 }
 
 // --- The list -------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ function show(status) {
   view.targets = new Map(status.targets.map((target) => [target.target_id, target]));
   setHidden(byId("sign-out"), !status.signed_in);
   const since = status.last_sweep ? `the last sweep was ${duration(secondsBetween(status.last_sweep, status.at))} ago` : "there has been no sweep yet";
-  alarm(status.stopped ? `Nothing is being watched: ${since}. "popwatch doctor" says why.` : "");
+  banner(status.stopped ? `Nothing is being watched: ${since}. "popwatch doctor" says why.` : "");
   summarize(status, since);
   announceChanges(before);
   showStates();
@@ -326,7 +326,7 @@ async function showTimelines() {
         drawTimeline(view.rows.get(id), found[id]);
       });
     } catch {
-      return; // the next refresh shows the alarm, and requests them again
+      return; // the next refresh shows the banner, and requests them again
     }
   }
 }
@@ -401,7 +401,7 @@ async function showDetails(id) {
     if (row.shown !== shown) replaceDetails(row, details); // unchanged elements keep the reader's selection
     row.shown = shown;
   } catch (error) {
-    alarm(`The details of ${target.name} cannot be loaded (${error.message}).`);
+    banner(`The details of ${target.name} cannot be loaded (${error.message}).`);
   }
 }
 
