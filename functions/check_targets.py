@@ -37,7 +37,7 @@ logger = new_logger()
 
 
 class UndeliveredError(Exception):
-    """AWS refused alerts or records. They stay in the outboxes, and a later sweep delivers them.
+    """AWS refused alerts or items of History. They stay in the outboxes, and a later sweep delivers them.
 
     Raised so that Lambda counts an error: the operator should know.
     """
@@ -142,7 +142,7 @@ def _publish_report(headline: str, report: Report, *, has_failed: bool = False) 
     _count_by("Targets", "state", report.states)
     if report.undelivered:
         raise UndeliveredError(
-            f"AWS refused {report.undelivered} alerts or records. A later sweep delivers them from the outbox."
+            f"AWS refused {report.undelivered} alerts or items of History. A later sweep delivers them from the outbox."
         )
 
 
@@ -194,7 +194,7 @@ def _dependencies() -> Dependencies:
         settings.status_table,
         settings.history_table,
         samples_kept=timedelta(days=settings.samples_days),
-        history_kept=timedelta(days=settings.records_days),
+        history_kept=timedelta(days=settings.history_days),
     )
     return Dependencies(
         store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),

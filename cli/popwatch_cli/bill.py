@@ -31,7 +31,7 @@ docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html"""
 REQUEST_BYTES = 65_536
 """SQS counts a message as one request for each 64 KiB."""
 
-SAMPLES_DAYS, RECORDS_DAYS = 30, 400
+SAMPLES_DAYS, HISTORY_DAYS = 30, 400
 
 CALL_SECONDS = 0.01
 """Assumed: time of a call to DynamoDB or SQS from within the region."""
@@ -209,7 +209,7 @@ def _tables(fleet: Fleet, measured: Measured) -> _Quantities:
     reads = (measured.scan_units.at(fleet.targets) + measured.history_reads.at(fleet.tests)) * TICKS
     reads += measured.failing_reads * failing
     samples = measured.sample_bytes * fleet.tests * 1440 * SAMPLES_DAYS
-    hours = measured.hour_bytes * fleet.targets * 24 * RECORDS_DAYS
+    hours = measured.hour_bytes * fleet.targets * 24 * HISTORY_DAYS
     return [
         ("DynamoDB write units", "dynamodb-write", writes),
         ("DynamoDB read units", "dynamodb-read", reads),

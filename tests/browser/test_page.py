@@ -142,7 +142,9 @@ def test_an_alarm_says_that_popwatch_has_stopped(world: World, open_page: Open) 
     with page_of(world) as address:
         page = open_page(address, allow=SERVER_ENDS)
         page.wait_for_selector("#banner:visible")
-        assert page.locator("#banner").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
+        assert (
+            page.locator("#banner").inner_text().startswith("Nothing is being watched: the last sweep was 30 min ago")
+        )
         assert page.title() == "stopped - popwatch"
         world.store.put_checkpoint(SweepCheckpoint(world.now, None, {"1": world.now.isoformat()}))
         page.wait_for_selector("#banner", state="hidden")

@@ -11,7 +11,7 @@ from typing import Self
 class Settings:
     """The settings that the stack gives the function that tests.
 
-    `samples_days` and `records_days` are how long History keeps samples, and transitions, alerts and hours. Above
+    `samples_days` and `history_days` are how long History keeps samples, and transitions, alerts and hours. Above
     `storm_threshold` alerts in one batch the rest are sent as one summary. `reference_hosts` are hosts and TCP ports
     whose reachability shows that the network works. With `allow_local_targets` targets may have addresses of the
     function's own machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
@@ -25,7 +25,7 @@ class Settings:
     batch_queue_url: str
     sms_topic_arn: str
     samples_days: int = 30
-    records_days: int = 400
+    history_days: int = 400
     storm_threshold: int = 10
     function_timeout_seconds: int = 120
     largest_batch: int = 800
@@ -46,7 +46,7 @@ class Settings:
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
             stack=environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch",
-            **{name: _integer(environment, name.upper()) for name in _NUMBERS if environment.get(name.upper())},
+            **{field: _integer(environment, name) for field, name in _NUMBERS.items() if environment.get(name)},
         )
 
 
@@ -66,7 +66,12 @@ class PageSettings:
         return cls(*(_text(environment, name) for name in names))
 
 
-_NUMBERS = ("samples_days", "records_days", "storm_threshold", "function_timeout_seconds")
+_NUMBERS = {
+    "samples_days": "SAMPLES_DAYS",
+    "history_days": "RECORDS_DAYS",
+    "storm_threshold": "STORM_THRESHOLD",
+    "function_timeout_seconds": "FUNCTION_TIMEOUT_SECONDS",
+}
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(\d{1,5})")
 
 

@@ -124,7 +124,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The names of a stack's tables, and how long History keeps samples, and everything else (records)."""
+    """The names of a stack's tables, and how long History keeps samples, and everything else."""
 
     targets: str
     status: str
