@@ -135,7 +135,7 @@ def _publish_report(headline: str, report: Report, *, has_failed: bool = False) 
         "Alerts": report.alerts.total(),
         "Dropped": 0 if has_failed else report.dropped,
         "Inconclusive": report.inconclusive,
-        "PlainMessages": report.plain_messages,
+        "PlainMessages": report.fallback_messages,
     }
     _publish({name: count for name, count in rare.items() if count})
     _count_by("Failures", "error", report.failures)

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from popwatch.alerts.rendering import plain, summarize
+from popwatch.alerts.rendering import fallback, summarize
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.model.messages import Message, Topic
 from tests.examples import START, outage, target
@@ -173,8 +173,8 @@ def test_what_sns_refuses_is_refused_with_an_error_of_its_own(topic: str, broken
     with pytest.raises(MessageRefusedError):
         publish(topic, [message])
     mailbox = Mailbox(topic, {"event": ["down"], "state": ["down"]} if "attributes" not in broken else {})
-    publish(topic, [plain(message)])
-    publish(topic, [plain(message)], Topic.SMS)
+    publish(topic, [fallback(message)])
+    publish(topic, [fallback(message)], Topic.SMS)
     [email, sms] = mailbox.received()
     assert email["Message"].isascii()
     assert email["Message"].startswith("SNS refused this alert as it was written")

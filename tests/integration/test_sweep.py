@@ -682,7 +682,7 @@ def test_an_alert_that_sns_refuses_for_what_it_is_goes_out_in_a_plainer_form(wor
     world.watched_sns.meta.events.register("before-call.sns.Publish", refuse)
     report = world.tick(NOON + MINUTE)
     assert report
-    assert (report.plain_messages, report.undelivered, report.alerts.total()) == (1, 0, 1)
+    assert (report.fallback_messages, report.undelivered, report.alerts.total()) == (1, 0, 1)
     [alert] = world.received()
     assert (alert["event"], alert["target_id"], "group" in alert) == ("down", "a", False)
     assert [alert["group"] for alert in world.received_sms()] == ["Gr\u00fc\u00dfe"]

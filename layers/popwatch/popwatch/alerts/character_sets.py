@@ -20,8 +20,8 @@ SMS_SEPTETS = PART_SEPTETS - len(f"{DISPLAY_NAME}> ")
 docs.aws.amazon.com/sns/latest/dg/sms_sending-overview.html
 """
 
-PLAIN_LENGTH = 2000
-"""Characters of a text that is sent in plain form."""
+FALLBACK_LENGTH = 2000
+"""Characters of a text of a fallback message."""
 
 SUBJECT_LENGTH = 99
 """Characters of a subject; SNS takes fewer than 100, on one line. It takes UTF-8 by now; ASCII is always right."""
@@ -80,7 +80,7 @@ def to_attribute(text: str) -> str:
     return _ABOVE_FFFF.sub("?", to_email(text))
 
 
-def to_plain(text: str, length: int = PLAIN_LENGTH) -> str:
+def to_ascii_text(text: str, length: int = FALLBACK_LENGTH) -> str:
     """The beginning of the text in printable ASCII; line ends stay."""
     lines = (_one_line(map(_to_ascii, line)) for line in text[:length].split("\n"))
     return "\n".join(lines)[:length]

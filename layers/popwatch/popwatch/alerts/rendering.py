@@ -12,7 +12,7 @@ from textwrap import fill as wrap
 
 from popwatch.alerts import layout
 from popwatch.alerts.attributes import MESSAGE_BYTES, size_of
-from popwatch.alerts.character_sets import to_attribute, to_email, to_plain, to_sms, to_subject
+from popwatch.alerts.character_sets import to_ascii_text, to_attribute, to_email, to_sms, to_subject
 from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import USUAL_STACK, AlertContext, values_of
@@ -31,11 +31,11 @@ LINES_LISTED = 200
 IDS_LISTED = 100
 """Targets, groups or tags that an attribute names."""
 
-PLAIN_NOTICE = (
+FALLBACK_NOTICE = (
     "SNS refused this alert as it was written, so this is a shorter form in ASCII, without its group and tags. "
     "`popwatch history` shows the whole."
 )
-PLAIN_ATTRIBUTES = ("event", "state", "error", "alert_number")
+FALLBACK_ATTRIBUTES = ("event", "state", "error", "alert_number")
 """The attributes whose values are popwatch's own, and so never refused."""
 
 OWN_TEXTS = (AlertEvent.DOWN, AlertEvent.RECOVERED)
@@ -89,11 +89,11 @@ def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STA
     return Message("", subject, email, to_sms(f"{headline}: {names}"), headline, attributes)
 
 
-def plain(message: Message) -> Message:
+def fallback(message: Message) -> Message:
     """The message in a form that SNS must take if it has refused the message itself: ASCII, short, few attributes."""
-    text = f"{PLAIN_NOTICE}\n\n{to_plain(message.email)}"
+    text = f"{FALLBACK_NOTICE}\n\n{to_ascii_text(message.email)}"
     attributes: dict[str, str | int | tuple[str, ...]] = {
-        name: value for name, value in message.attributes.items() if name in PLAIN_ATTRIBUTES
+        name: value for name, value in message.attributes.items() if name in FALLBACK_ATTRIBUTES
     }
     if message.target_id:
         attributes["target_id"] = to_subject(message.target_id)
@@ -101,7 +101,7 @@ def plain(message: Message) -> Message:
         message,
         subject=to_subject(message.subject),
         email=text,
-        sms=to_sms(to_plain(message.sms)),
+        sms=to_sms(to_ascii_text(message.sms)),
         attributes=attributes,
     )
 

@@ -1,7 +1,7 @@
 """The topics that alerts are published to: SNS takes a message for each, and delivers it to its subscriptions.
 
-Each topic has a plain message with attributes: SNS sends attributes "only when the message structure is String, not
-JSON" (docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html).
+Each topic has a message that is a string, with attributes: SNS sends attributes "only when the message structure is
+String, not JSON" (docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html).
 """
 
 from typing import TYPE_CHECKING, Any

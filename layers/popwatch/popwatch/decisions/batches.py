@@ -82,7 +82,7 @@ def to_messages(work: Work) -> Iterator[str]:
     if isinstance(work, HourOfBatch):
         yield json.dumps({"hour": iso(work.hour), "batches": work.batches, "batch": work.number})
         return
-    tests = [_dump(_test_to_plain(test)) for test in work.tests]
+    tests = [_dump(_test_to_json(test)) for test in work.tests]
     head = {
         "tick": iso(work.tick),
         "horizon": iso(work.next_tick),  # its name in messages since the first version
@@ -103,7 +103,7 @@ def to_messages(work: Work) -> Iterator[str]:
 def from_message(body: str) -> Work:
     """The work that a message carries. Raises ValueError for a body that popwatch did not write."""
     try:
-        return _work_from_plain(json.loads(body))
+        return _work_from_json(json.loads(body))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"The message is not a batch of popwatch: {type(error).__name__}: {error}") from error
 
@@ -129,20 +129,20 @@ def refusal(work: Work, now: datetime) -> str:
     return ""
 
 
-def _work_from_plain(plain: Any) -> Work:
-    batches, number = int(plain["batches"]), int(plain["batch"])
-    if "hour" in plain:
-        return HourOfBatch(_time(plain["hour"]), batches, number)
+def _work_from_json(content: Any) -> Work:
+    batches, number = int(content["batches"]), int(content["batch"])
+    if "hour" in content:
+        return HourOfBatch(_time(content["hour"]), batches, number)
     return Batch(
-        tick=_time(plain["tick"]),
-        next_tick=_time(plain["horizon"]),
+        tick=_time(content["tick"]),
+        next_tick=_time(content["horizon"]),
         batches=batches,
         number=number,
-        tests=tuple(_tests_from_plain(plain["tests"], plain["defaults"])),
-        defaults=plain["defaults"],
-        attempt=int(plain["attempt"]),
-        late_seconds=int(plain.get("late", 0)),
-        delay_seconds=int(plain["delay"]) if "delay" in plain else None,
+        tests=tuple(_tests_from_json(content["tests"], content["defaults"])),
+        defaults=content["defaults"],
+        attempt=int(content["attempt"]),
+        late_seconds=int(content.get("late", 0)),
+        delay_seconds=int(content["delay"]) if "delay" in content else None,
     )
 
 
@@ -153,7 +153,7 @@ def _time(text: str) -> datetime:
     return time
 
 
-def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
+def _tests_from_json(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
     for test in tests:
         target = parse_target(test["item"], defaults)
         if "problems" in test:  # a field that is too large to be carried had a problem that parsing cannot find here
@@ -164,15 +164,15 @@ def _tests_from_plain(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iter
         yield PlannedTest(target, record, str(test.get("failing_parent", "")))
 
 
-def _test_to_plain(test: PlannedTest) -> dict[str, Any]:
+def _test_to_json(test: PlannedTest) -> dict[str, Any]:
     # No decision needs the last outcome, and it is the largest part of a record.
     record = _without_outbox(replace(test.record, outcome=None))
-    plain = {"item": test.target.fields, "record": serialize(record)}
+    content = {"item": test.target.fields, "record": serialize(record)}
     if test.target.problems:
-        plain["problems"] = serialize(test.target.problems)
+        content["problems"] = serialize(test.target.problems)
     if test.failing_parent:
-        plain["failing_parent"] = test.failing_parent
-    return plain
+        content["failing_parent"] = test.failing_parent
+    return content
 
 
 def _without_outbox(record: Record) -> Record:

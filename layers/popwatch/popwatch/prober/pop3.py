@@ -10,7 +10,7 @@ Theory of operation. Feed bytes that arrive to `receive_data`, the end of the st
 | STLS     | +OK                       | TlsWanted              |              | TLS          |
 | STLS     | any other line            | Failed (PROTOCOL)      | QUIT         | DONE         |
 | TLS      | `tls_established()`       |                        | QUIT         | QUIT         |
-| TLS      | plain bytes               | Failed (PROTOCOL)      |              | DONE         |
+| TLS      | cleartext bytes           | Failed (PROTOCOL)      |              | DONE         |
 | QUIT     | +OK                       | Finished               |              | DONE         |
 | QUIT     | any other line            | Failed (PROTOCOL)      |              | DONE         |
 | all      | line of over 512 octets   | Failed (PROTOCOL)      | as above     | DONE         |

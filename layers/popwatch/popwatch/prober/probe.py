@@ -460,7 +460,7 @@ class Probe:
             more = to_the_end or len(data) == RECEIVE_SIZE or self._conversation.in_mid_line
 
     def _handle_data(self, data: bytes) -> None:
-        """Handle bytes that were read, plain or TLS; empty bytes are the end of the stream."""
+        """Handle bytes that were read, cleartext or TLS; empty bytes are the end of the stream."""
         if self._engine:
             self._engine.receive_data(data)
             self._advance_tls(self._engine)

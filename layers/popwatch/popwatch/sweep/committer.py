@@ -64,13 +64,13 @@ class CommitError(Exception):
 class Tally:
     """What a committer did: transitions by new state, alerts by event, and how many deliveries AWS refused.
 
-    An alert counts once, not for each topic. `plain_messages` are those that SNS took in a plainer form only.
+    An alert counts once, not for each topic. `fallback_messages` are those that SNS took as a fallback only.
     """
 
     transitions: Counter[State] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     undelivered: int = 0
-    plain_messages: int = 0
+    fallback_messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,15 +366,15 @@ class Committer:
         try:
             return self._alert_topics.publish(topic, message)
         except MessageRefusedError:
-            from popwatch.alerts.rendering import plain  # noqa: PLC0415 - as in _render
+            from popwatch.alerts.rendering import fallback  # noqa: PLC0415 - as in _render
 
-            message_id = self._alert_topics.publish(topic, plain(message))
+            message_id = self._alert_topics.publish(topic, fallback(message))
             _log.exception(
                 "SNS refused an alert as it was written, and accepted a plainer form.",
                 extra={"target_id": message.target_id, "topic": topic.value},
             )
         with self._lock:
-            self.tally.plain_messages += 1
+            self.tally.fallback_messages += 1
         return message_id
 
     def _count_alerts(self, alerts: Sequence[DueAlert], found: Sequence[Mapping[Topic, str]]) -> None:

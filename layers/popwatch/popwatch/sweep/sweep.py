@@ -65,7 +65,7 @@ class Report:
     that a message delivered twice had made before are `repeated`. `dropped` tests came so late that the target's next
     test takes their place. `requeued` tests could not be finished in time, and went back to the queue. `inconclusive`
     tests were not judged, since the monitor's own network may be to blame. `undelivered` counts deliveries that AWS
-    refused and a later sweep repeats; `plain_messages` those that SNS took in a plainer form only.
+    refused and a later sweep repeats; `fallback_messages` those that SNS took as a fallback only.
     """
 
     tick: datetime
@@ -81,7 +81,7 @@ class Report:
     requeued: int = field(default=0, metadata=stored_as("handed_back"))
     inconclusive: int = 0
     undelivered: int = 0
-    plain_messages: int = 0
+    fallback_messages: int = field(default=0, metadata=stored_as("plain_messages"))
     lag_seconds: float = 0.0
 
 
@@ -268,7 +268,7 @@ class Sweep:
             requeued=results.requeued,
             inconclusive=results.inconclusive,
             undelivered=tally.undelivered,
-            plain_messages=tally.plain_messages,
+            fallback_messages=tally.fallback_messages,
             lag_seconds=(self._clock() - batch.tick).total_seconds(),
         )
 
