@@ -86,9 +86,9 @@ class Kind(StrEnum):
     OVERDUE = "overdue"
     PARENT_MISSING = "parent-missing"
     PARENT_CYCLE = "parent-circle"
-    ALWAYS_SILENT = "always-silent"
+    ALWAYS_IN_MAINTENANCE = "always-silent"
     NEVER_ALERTED = "never-alerted"
-    NOTICED_LATE = "noticed-late"
+    ALERTED_LATE = "noticed-late"
     ALERTS_PENDING = "alerts-owed"
     DEAD_LETTERS = "dead-letters"
 

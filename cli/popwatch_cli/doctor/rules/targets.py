@@ -135,7 +135,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
     muted = _always_in_maintenance(active, now)
     if muted:
         yield warning(
-            Kind.ALWAYS_SILENT,
+            Kind.ALWAYS_IN_MAINTENANCE,
             f"{targets_that(muted, one='is', many='are')} in maintenance without a break for the next "
             f"{duration(ALL_WEEK)}: no one is notified of outages.",
             f"End it with `popwatch unsilence {muted[0]}`, or correct the windows in `maintenance`.",
@@ -149,7 +149,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
     }
     if late:
         yield warning(
-            Kind.NOTICED_LATE,
+            Kind.ALERTED_LATE,
             f"An outage of {of_targets(list(late))} may be reported as late as {duration(max(late.values()))} after it "
             "begins.",
             "Delays are in seconds: shorten `delay_up` or `delay_warn`, or lower `failures_per_alert`.",
