@@ -166,8 +166,8 @@ class RefusalTakenForAnswer(AlertTopics):
 class OneTopicIsEnough(Committer):
     """An alert leaves the outbox once one topic has accepted it."""
 
-    def _note_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
-        return super()._note_alert(alert, message_ids, summary=summary) or bool(message_ids)
+    def _record_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
+        return super()._record_alert(alert, message_ids, summary=summary) or bool(message_ids)
 
 
 class RetestsDropped(BatchQueue):
@@ -194,7 +194,7 @@ class PublishesFirst(Committer):
 
 
 class NotedFirst(Committer):
-    """That an alert was sent is noted before SNS has taken it."""
+    """That an alert was sent is recorded before SNS has taken it."""
 
     def _send_or_buffer(self, alert: DueAlert) -> bool:
         published = PublishedAlert(alert.message, dict.fromkeys(Topic, "unknown"), self._clock())

@@ -461,13 +461,13 @@ class Store:
         return (item for item in self._items(pages) if item["sk"] < before and not _has_expired(item, now))
 
     def _parsed(self, table: str, where: str, items: Iterable[_Item], parse: Callable[[_Item], _T]) -> Iterator[_T]:
-        """What `parse` makes of each item; one that it cannot read is noted as damaged, and left out."""
+        """What `parse` makes of each item; one that it cannot read is recorded as damaged, and left out."""
         for item in items:
             try:
                 found = parse(item)
             except DAMAGE as error:
                 key = item[0] if isinstance(item, tuple) else item.get("sk") or item["target_id"]
-                self._note_damage(table, f"{where} {key}".strip(), error)
+                self._record_damage(table, f"{where} {key}".strip(), error)
             else:
                 yield found
 
@@ -493,7 +493,7 @@ class Store:
         found = dict(self._parsed(self._tables.status, SWEEP_ID, fields, self._field_of_checkpoint))
         counts = item.get("layouts", {})
         if not isinstance(counts, dict):
-            self._note_damage(self._tables.status, f"{SWEEP_ID} layouts", DamagedError("it is not a map"))
+            self._record_damage(self._tables.status, f"{SWEEP_ID} layouts", DamagedError("it is not a map"))
             counts = {}
         used = dict(self._parsed(self._tables.status, f"{SWEEP_ID} layouts", counts.items(), self._batch_count))
         return SweepCheckpoint(**found, batch_counts=used)
@@ -528,7 +528,7 @@ class Store:
             record = deserialize(Record, item)
             check_record(record, self._clock() + self._slow)
         except DamagedError as error:
-            self._note_damage(self._tables.status, item["target_id"], error)
+            self._record_damage(self._tables.status, item["target_id"], error)
             version = item.get("version")
             known = isinstance(version, int) and not isinstance(version, bool) and 0 < version < LARGEST
             return Record(item["target_id"], version=version if known else 0)  # type: ignore[arg-type]
@@ -548,8 +548,8 @@ class Store:
             case EventKind.INTERVENTION:
                 return HistoryEvent(at, deserialize(InterventionEvent, item))
 
-    def _note_damage(self, table: str, key: str, error: Exception) -> None:
-        """Note that an item cannot be read, and log it the first time that this store meets it."""
+    def _record_damage(self, table: str, key: str, error: Exception) -> None:
+        """Record that an item cannot be read, and log it the first time that this store meets it."""
         if (table, key) in self.damaged or len(self.damaged) >= MOST_DAMAGED:
             return
         self.damaged[table, key] = clean(str(error), WHY_SHOWN)

@@ -183,7 +183,7 @@ class Committer:
         try:
             claimed, ours = self._claim(record, left)
         except (BotoCoreError, ClientError):
-            self._note_undelivered(record)
+            self._count_undelivered(record)
             return record
         return self._try_to_deliver(claimed, left, left_behind=True) if ours else claimed
 
@@ -200,13 +200,13 @@ class Committer:
             # Taken over under the lock: what other threads buffer from here on goes into the next summary.
             buffered, self._buffered, self._buffered_since = self._buffered, [], None
         for alert, message_ids in zip(buffered, self._publish_everywhere(buffered), strict=True):
-            # A refusal for one alert must not keep the others from being noted, nor the batch's samples from being
+            # A refusal for one alert must not keep the others from being recorded, nor the batch's samples from being
             # written: the items in History say that no later sweep needs to send these alerts again.
             try:
-                if self._note_alert(alert, message_ids, summary=len(buffered) > 1):
+                if self._record_alert(alert, message_ids, summary=len(buffered) > 1):
                     self._remove(alert.record, {alert.entry.version})
             except (BotoCoreError, ClientError):
-                self._note_undelivered(alert.record)
+                self._count_undelivered(alert.record)
 
     def _present_policy(self, target: Target) -> Policy:
         """The target's policy with the interventions that its item has now; not enabled if the item is gone.
@@ -280,10 +280,10 @@ class Committer:
         try:
             return self._deliver(record, entries, left_behind=left_behind, released=released)
         except (BotoCoreError, ClientError):
-            self._note_undelivered(record)
+            self._count_undelivered(record)
             return record
 
-    def _note_undelivered(self, record: Record) -> None:
+    def _count_undelivered(self, record: Record) -> None:
         _log.exception(
             "AWS refused a delivery: it stays in the outbox, and a later sweep tries again.",
             extra={"target_id": record.target_id},
@@ -333,7 +333,7 @@ class Committer:
                 self._buffered_since = self._buffered_since or self._clock()
                 return False
         [message_ids] = self._publish_everywhere([alert])
-        return self._note_alert(alert, message_ids, summary=False)
+        return self._record_alert(alert, message_ids, summary=False)
 
     def _publish_everywhere(self, alerts: Sequence[DueAlert]) -> list[Mapping[Topic, str]]:
         """Publish alerts, as one message, to each topic that has not accepted them; for each alert the ids SNS gave it.
@@ -384,7 +384,7 @@ class Committer:
             with self._lock:
                 self.tally.alerts[new[0].message.event if len(alerts) == 1 else SUMMARY] += 1
 
-    def _note_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
+    def _record_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
         """Put into History what SNS has accepted now and before; whether that is all."""
         accepted = {**alert.accepted, **message_ids}
         if message_ids:
