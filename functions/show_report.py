@@ -116,7 +116,7 @@ def _site() -> Site:
         return Secret.parse(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
 
     tables = Tables(settings.targets_table, settings.status_table, settings.history_table)
-    views = Views(Store(dynamodb, tables, _clock), _clock, fresh=timedelta(seconds=REFRESH_SECONDS / 2))
+    views = Views(Store(dynamodb, tables, _clock), _clock, max_age=timedelta(seconds=REFRESH_SECONDS / 2))
     return Site(views, Authentication(read_secret, _clock, _count_refusal), refresh_seconds=REFRESH_SECONDS)
 
 

@@ -279,7 +279,7 @@ def refresh(endpoint: str, count: int) -> tuple[float, float]:
     """CPU seconds and packed bytes of the states of so many targets."""
     with new_world(endpoint=endpoint) as world:
         put_fleet(world, count)
-        site = Site(Views(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
+        site = Site(Views(world.store, lambda: world.now, max_age=timedelta()), None, refresh_seconds=15)
         rounds = []
         for _ in range(ROUNDS):
             before = time.process_time()

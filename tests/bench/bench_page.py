@@ -63,7 +63,7 @@ def put_totals(world: World) -> None:
 
 def measure(world: World, count: int) -> None:
     """Print the rows of a fleet, and what a page costs that is open all month."""
-    site = Site(Views(world.store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=15)
+    site = Site(Views(world.store, lambda: world.now, max_age=timedelta()), None, refresh_seconds=15)
     names = [f"id=mail-berlin-{number:03}" for number in range(0, min(10 * IN_SIGHT, count), 10)]
     units = show(world, count, "status", lambda: site.answer(Request("GET", "/api/status")))
     query = {"id": [name.removeprefix("id=") for name in names]}

@@ -27,7 +27,7 @@ def test_promtool_finds_no_fault() -> None:
     """Neither in the format nor in the names."""
     with new_world() as world:
         put_fleet(world, 10)
-        rows = Views(world.store, lambda: world.now, fresh=timedelta()).now().fleet_status.targets
+        rows = Views(world.store, lambda: world.now, max_age=timedelta()).now().fleet_status.targets
         text = to_metrics(rows, world.now)
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

@@ -265,7 +265,7 @@ def check_tables(data: bytes) -> None:
 def _check_page(client: Client, now: datetime, names: set[str]) -> None:
     """The page, with some targets, and the report read all there is."""
     store = _store(client, now)
-    site = Site(Views(store, lambda: now, fresh=timedelta()), None, refresh_seconds=5)
+    site = Site(Views(store, lambda: now, max_age=timedelta()), None, refresh_seconds=5)
     for path in ("/api/status", "/metrics", *(f"/api/targets/{name}" for name in names)):
         answer = site.answer(Request("GET", path))
         assert answer.status == 200 or (answer.status, path.count("/")) == (404, 3), (path, answer.status)

@@ -47,7 +47,7 @@ def put_fleet(world: World, count: int, seed: int = 7, *, samples: bool = True) 
 @contextmanager
 def page_of(world: World, authentication: Authentication | None = None, refresh_seconds: float = 0.5) -> Iterator[str]:
     """The page of a world while the block runs; its address."""
-    views = Views(world.store, lambda: world.now, fresh=timedelta())
+    views = Views(world.store, lambda: world.now, max_age=timedelta())
     with served(Site(views, authentication, refresh_seconds=refresh_seconds), 0) as address:
         yield address
 

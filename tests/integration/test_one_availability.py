@@ -124,8 +124,8 @@ def test_all_show_the_same_availability(do: Do, past: Installation, name: str, a
     report = json.loads(do("report", *period, "--format", "json"))
     [line] = [line for line in report["targets"] if line["target_id"] == name]
     history = json.loads(do("history", name, *period, "--json"))
-    views = Views(past.store, lambda: NOW, fresh=timedelta())
-    site = Site(Views(past.store, lambda: NOW, fresh=timedelta()), None, refresh_seconds=5)
+    views = Views(past.store, lambda: NOW, max_age=timedelta())
+    site = Site(Views(past.store, lambda: NOW, max_age=timedelta()), None, refresh_seconds=5)
     timelines = [
         views.timelines([name])[name],
         (views.target(name) or {})["timeline"],
@@ -169,7 +169,7 @@ class RecordingStore(Store):
 def test_the_page_reads_past_days_once(past: Installation) -> None:
     """They do not change, and 90 days of a large batch cost thousands of read units; samples are read each time."""
     store = RecordingStore(past)
-    views = Views(store, lambda: NOW, fresh=timedelta())
+    views = Views(store, lambda: NOW, max_age=timedelta())
     first = views.timelines(["a"])
     assert set(store.asked) == {"days", "hours", "samples"}
     store.asked.clear()

@@ -28,8 +28,8 @@ def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[i
     return found
 
 
-def site(world: World, fresh: timedelta = timedelta()) -> Site:
-    return Site(Views(world.store, lambda: world.now, fresh=fresh), None, refresh_seconds=5)
+def site(world: World, max_age: timedelta = timedelta()) -> Site:
+    return Site(Views(world.store, lambda: world.now, max_age=max_age), None, refresh_seconds=5)
 
 
 def test_the_server_answers_its_own_name_only(world: World) -> None:
@@ -126,7 +126,7 @@ def test_samples_are_read_once(world: World) -> None:
     put_fleet(world, 3)
     asked_since.clear()
     store = RecordingStore(world.dynamodb, TABLES, lambda: world.now)
-    found = Site(Views(store, lambda: world.now, fresh=timedelta()), None, refresh_seconds=5)
+    found = Site(Views(store, lambda: world.now, max_age=timedelta()), None, refresh_seconds=5)
     for _ in range(2):
         found.answer(Request("GET", "/api/targets/mail-berlin-000"))
     newest = world.now - timedelta(seconds=20)
@@ -141,7 +141,7 @@ def test_samples_are_read_once(world: World) -> None:
 def test_many_that_look_read_once(world: World) -> None:
     """The status is read once while it is fresh, however many ask for it at once."""
     put_fleet(world, 3)
-    found = site(world, fresh=timedelta(minutes=1))
+    found = site(world, max_age=timedelta(minutes=1))
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(found.answer, [Request("GET", "/api/status")] * 20))) == 20
     reads = world.store.capacity.read["Targets"]

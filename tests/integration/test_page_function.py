@@ -152,7 +152,7 @@ def fleet_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """The function shows a fleet of this many targets to anyone."""
 
     def show(count: int) -> None:
-        views = Views(LargeFleet(count), lambda: NOW, fresh=timedelta(hours=1))
+        views = Views(LargeFleet(count), lambda: NOW, max_age=timedelta(hours=1))
         site = Site(views, None, refresh_seconds=15)
         monkeypatch.setattr(show_report, "_site", lambda: site)
 

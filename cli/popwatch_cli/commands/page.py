@@ -83,7 +83,7 @@ def _tell_password(installation: Installation, wanted: Password) -> None:
 def page_of(installation: Installation, port: int) -> Iterator[str]:
     """Serve the page of a stack while the block runs; yields its address. Raises UserError."""
     seconds = LOCAL_REFRESH_SECONDS if installation.endpoint else REFRESH_SECONDS
-    fresh = timedelta(seconds=seconds / 2)
-    views = Views(installation.store, lambda: datetime.now(UTC), fresh=fresh)
+    max_age = timedelta(seconds=seconds / 2)
+    views = Views(installation.store, lambda: datetime.now(UTC), max_age=max_age)
     with served(Site(views, None, refresh_seconds=seconds), port) as address:
         yield address

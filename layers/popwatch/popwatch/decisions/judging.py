@@ -69,7 +69,7 @@ def changes_nothing(before: Health, judgement: Judgement) -> bool:
 
 def suspend(health: Health, now: datetime) -> Judgement:
     """A target that its user switched off: it is not tested, its failures are forgotten, and no alert is sent."""
-    after = replace(_fresh(health), state=State.SUSPENDED, since=_since(health, State.SUSPENDED, now))
+    after = replace(_reset(health), state=State.SUSPENDED, since=_since(health, State.SUSPENDED, now))
     return Judgement(after, _transition(health, after, now))
 
 
@@ -100,12 +100,12 @@ def _in_service(health: Health) -> Health:
             state = health.state_before_maintenance or State.UNTESTED
             return replace(health, state=state, state_before_maintenance=None, run_ended_in_maintenance=None)
         case State.SUSPENDED:
-            return _fresh(health)
+            return _reset(health)
         case _:
             return health
 
 
-def _fresh(health: Health) -> Health:
+def _reset(health: Health) -> Health:
     """The health of a target that starts over: keeps only what is known of its certificates."""
     return Health(
         certificate_expires=health.certificate_expires,

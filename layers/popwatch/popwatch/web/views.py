@@ -46,10 +46,10 @@ class StatusSnapshot:
 
 
 class Views:
-    """The tables as the page shows them. The status is read at most once in `fresh`, however many browsers ask."""
+    """The tables as the page shows them. The status is read at most once in `max_age`, however many browsers ask."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], *, fresh: timedelta) -> None:
-        self._store, self._clock, self._fresh = store, clock, fresh
+    def __init__(self, store: Store, clock: Callable[[], datetime], *, max_age: timedelta) -> None:
+        self._store, self._clock, self._max_age = store, clock, max_age
         self._last: StatusSnapshot | None = None
         self._lock = Lock()
         self._samples: dict[str, dict[datetime, Sample]] = {}
@@ -59,7 +59,7 @@ class Views:
         """The present status."""
         with self._lock:
             now = self._clock()
-            if self._last is None or now - self._last.at >= self._fresh:
+            if self._last is None or now - self._last.at >= self._max_age:
                 self._last = StatusSnapshot(now, read_fleet_status(self._store, now))
             return self._last
 
