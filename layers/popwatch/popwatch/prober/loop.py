@@ -53,7 +53,8 @@ PUBLIC_IPV6 = "2000::1", 110
 
 _log = logging.getLogger("popwatch.prober.loop")
 
-Arrivals = list[tuple[Target, Outcome]]
+TargetOutcomes = list[tuple[Target, Outcome]]
+"""Tests that have ended: each target with its outcome, in the order of their ends."""
 
 
 class Prober:
@@ -78,7 +79,7 @@ class Prober:
         self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
 
-    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[Arrivals, None, None]:
+    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[TargetOutcomes, None, None]:
         """Test `targets` and yield outcomes as they arrive; an empty list at least once a second.
 
         There is no outcome for a target whose `max_test_seconds` do not end before `end_by` (monotonic clock), nor for
@@ -99,7 +100,7 @@ class Prober:
 
 def probe(target: Target, prober: Prober | None = None) -> Outcome:
     """Test one target now and return the outcome."""
-    [(_, outcome)] = [arrival for arrivals in (prober or Prober()).run([target]) for arrival in arrivals]
+    [(_, outcome)] = [found for outcomes in (prober or Prober()).run([target]) for found in outcomes]
     return outcome
 
 
@@ -124,7 +125,7 @@ class _Loop:
         self._waits_for_names = False
         self._waiting: defaultdict[Name, list[Probe]] = defaultdict(list)
         self._resolved: dict[Name, LookupResult] = {}
-        self._arrivals: Arrivals = []
+        self._outcomes: TargetOutcomes = []
         self._groups: dict[Probe, AddressGroup] = {}
         self._postponed: deque[tuple[Callable[[], Probe], AddressGroup]] = deque()
         self._stamping_socket = timestamps.keep_enabled() if kernel_stamps else None
@@ -142,17 +143,17 @@ class _Loop:
     def _lookup_sockets(self) -> LookupSockets:
         return LookupSockets(self._lookups, self._poller)
 
-    def run(self, targets: Iterator[Target], end_by: float | None) -> Iterator[Arrivals]:
+    def run(self, targets: Iterator[Target], end_by: float | None) -> Iterator[TargetOutcomes]:
         """Begin tests, wait, handle sockets, then lookups, then timers; until all tests have ended."""
         for target in targets:
             self._queue(target)
         yielded = time.monotonic()
-        while self._known or self._cached or self._unknown or self._probes or self._arrivals or self._postponed:
+        while self._known or self._cached or self._unknown or self._probes or self._outcomes or self._postponed:
             self._launch(end_by)
-            self._turn(0.0 if self._arrivals else min(yielded + YIELD_SECONDS, self._next_launch()))
-            if self._arrivals or time.monotonic() >= yielded + YIELD_SECONDS:
-                arrivals, self._arrivals, yielded = self._arrivals, [], time.monotonic()
-                yield arrivals
+            self._turn(0.0 if self._outcomes else min(yielded + YIELD_SECONDS, self._next_launch()))
+            if self._outcomes or time.monotonic() >= yielded + YIELD_SECONDS:
+                outcomes, self._outcomes, yielded = self._outcomes, [], time.monotonic()
+                yield outcomes
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -218,7 +219,7 @@ class _Loop:
         group = self._groups.pop(probe, None)
         combined = group.add(outcome) if group else combine([outcome], every=probe.target.all_addresses)
         if combined:
-            self._arrivals.append((probe.target, combined))
+            self._outcomes.append((probe.target, combined))
             if group and group.missing:
                 self._abandon(group)
 
