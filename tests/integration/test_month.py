@@ -142,7 +142,7 @@ def test_brief_failures_are_no_outage(report: FleetReport, name: str) -> None:
     """One failed test: up, and shown separately."""
     found = line(report, name)
     assert (found.times.availability, found.times.outages) == (1.0, ())
-    assert (found.times.brief_runs, in_hours(found.times.brief)) == (1, 3)
+    assert (found.times.brief_failures, in_hours(found.times.brief)) == (1, 3)
     assert found.totals.failures == {"timed-out": 1}
 
 

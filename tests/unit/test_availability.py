@@ -63,7 +63,7 @@ def test_failures_that_never_reach_down_count_as_up() -> None:
     """A quarter of an hour in warn is shown separately, and is not an outage."""
     found = of("up 2 warn 2.25 up")
     assert (found.up, found.down, found.outages) == (hours(24), hours(0), ())
-    assert (found.brief, found.brief_runs) == (hours(0.25), 1)
+    assert (found.brief, found.brief_failures) == (hours(0.25), 1)
 
 
 def test_lost_is_down() -> None:

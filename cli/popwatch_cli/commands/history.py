@@ -179,8 +179,9 @@ def _figures(past: TargetHistory) -> Iterator[str]:
     yield f"Availability  {share(times.availability)} ({', '.join(parts)})"
     failed = ", ".join(f"{count} {error}" for error, count in totals.failures.items())
     yield f"Tests         {totals.tests}, {totals.passes} passed{f', failed: {failed}' if failed else ''}"
-    if times.brief_runs:
-        yield f"Brief         {counted(times.brief_runs, 'failure')} without going down, {duration(times.brief)} in all"
+    if times.brief_failures:
+        number = counted(times.brief_failures, "failure")
+        yield f"Brief         {number} without going down, {duration(times.brief)} in all"
     p50, p95, p99 = map(milliseconds, totals.percentiles_ms)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
     yield from _present(past)

@@ -136,8 +136,8 @@ def _not_counted(line: ReportLine) -> list[str]:
     lengths = {name: getattr(times, name) for name in NOT_COUNTED}
     parts = [f"{duration(length)} {name}" for name, length in lengths.items() if length]
     lines = [f"Counted neither as up nor as down: {', '.join(parts)}."] if parts else []
-    if times.brief_runs:
-        lines.append(f"Brief failures: {times.brief_runs}, {duration(times.brief)} in all, counted as up.")
+    if times.brief_failures:
+        lines.append(f"Brief failures: {times.brief_failures}, {duration(times.brief)} in all, counted as up.")
     return lines
 
 

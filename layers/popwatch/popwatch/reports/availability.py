@@ -71,7 +71,7 @@ class Outage:
 class Times:
     """How long a target was up, down and so on; the sum is the length of the period.
 
-    `brief` is the part of `up` in which tests failed without reaching `down`, in `brief_runs` runs of failed tests.
+    `brief` is the part of `up` in which tests failed without reaching `down`, in `brief_failures` runs of failed tests.
     """
 
     up: timedelta = ZERO
@@ -81,7 +81,7 @@ class Times:
     suspended: timedelta = ZERO
     inconclusive: timedelta = ZERO
     brief: timedelta = ZERO
-    brief_runs: int = 0
+    brief_failures: int = 0
     outages: tuple[Outage, ...] = field(default=())
 
     @property
@@ -197,7 +197,7 @@ def times(found: Sequence[Span], inconclusive: timedelta = ZERO) -> Times:
         suspended=_time_in(found, State.SUSPENDED),
         inconclusive=min(inconclusive, up),
         brief=briefly,
-        brief_runs=len(brief),
+        brief_failures=len(brief),
         outages=outages,
     )
 
@@ -238,7 +238,7 @@ def total(parts: Sequence[Times]) -> Times:
         suspended=add("suspended"),
         inconclusive=add("inconclusive"),
         brief=add("brief"),
-        brief_runs=sum(part.brief_runs for part in parts),
+        brief_failures=sum(part.brief_failures for part in parts),
         outages=tuple(outage for part in parts for outage in part.outages),
     )
 

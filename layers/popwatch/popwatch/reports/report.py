@@ -149,7 +149,7 @@ def line_to_json(line: ReportLine) -> dict[str, Any]:
         "outage_count": len(found.outages),
         "mttr_seconds": _seconds(found.mttr),
         "mtbf_seconds": _seconds(found.mtbf),
-        "brief_failures": found.brief_runs,
+        "brief_failures": found.brief_failures,
         "brief_seconds": found.brief.total_seconds(),
         "tests": totals.tests,
         "passes": totals.passes,
