@@ -47,7 +47,7 @@ class Server:
 
 @dataclass(slots=True)
 class Temporary:
-    """The temporary things of one run, `run` being its name, over the stack's clients.
+    """The temporary things of one run, `run_id` being its name, over the stack's clients.
 
     The target that must fail is a name under `.invalid`, which exists nowhere (RFC 6761 section 6.4): no one is
     bothered, and it fails as fast as the resolver answers, which is measured by it. On the local AWS it is a port of
@@ -55,7 +55,7 @@ class Temporary:
     """
 
     installation: Installation
-    run: str
+    run_id: str
     server: Server | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
 
@@ -78,16 +78,16 @@ class Temporary:
     @property
     def alarm(self) -> str:
         """The name of the alarm."""
-        return f"{self.prefix}{self.run}"
+        return f"{self.prefix}{self.run_id}"
 
     @property
     def server_id(self) -> str:
         """The target that is the user's server."""
-        return f"{self.prefix}{self.run}-server"
+        return f"{self.prefix}{self.run_id}-server"
 
     def failing_id(self, number: int) -> str:
         """The target that must fail: the first, or the second, which causes another alert."""
-        return f"{self.prefix}{self.run}-{number}"
+        return f"{self.prefix}{self.run_id}-{number}"
 
     @property
     def expected_reasons(self) -> frozenset[str]:
@@ -148,7 +148,7 @@ class Temporary:
         """
         urls = {role: self._create_queue(role) for role in QueueRole}
         alerts = self.topics[TopicRole.ALERTS]
-        matching = {"event": ["down"], "target_id": [{"prefix": f"{self.prefix}{self.run}"}]}
+        matching = {"event": ["down"], "target_id": [{"prefix": f"{self.prefix}{self.run_id}"}]}
         self._subscribe(alerts, QueueRole.OTHER, {"event": [NEVER_AN_EVENT]})
         self._subscribe(alerts, QueueRole.MATCHING, matching)
         for topic in self.topics.values():
@@ -223,7 +223,7 @@ class Temporary:
         self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
 
     def _queue_name(self, role: QueueRole) -> str:
-        return f"{self.prefix}{self.run}-{role}"
+        return f"{self.prefix}{self.run_id}-{role}"
 
     def _queue_arn(self, role: QueueRole) -> str:
         """A queue is in the account and region of the topics."""

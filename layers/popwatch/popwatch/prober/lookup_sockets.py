@@ -1,4 +1,6 @@
-"""The sockets of a run's lookups: one to each name server, and one for each reply that is too long for a datagram."""
+"""The sockets of the lookups of one `Prober.run`: one to each name server, and one for each reply that is
+too long for a datagram.
+"""
 
 import socket
 import struct

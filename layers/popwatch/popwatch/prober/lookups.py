@@ -1,4 +1,5 @@
-"""The lookups of one run: which questions to send when, and what their replies mean. No I/O; the clock is an argument.
+"""The lookups of one `Prober.run`: which questions to send when, and what their replies mean. No I/O; the clock is
+an argument.
 
 AWS's resolver takes 1,024 packets a second from a network interface and drops the rest
 (docs.aws.amazon.com/whitepapers/latest/hybrid-cloud-dns-options-for-vpc/constraints.html). So questions are begun at a
@@ -103,7 +104,7 @@ class Question:
 
 
 class Lookups:
-    """The lookups of one run. Each host is looked up once.
+    """The lookups of one `Prober.run`. Each host is looked up once.
 
     With `ipv6` false there is no route for IPv6. Then IPv6 addresses are asked for only if a name has no IPv4 address,
     so that its outcome can say so.

@@ -58,7 +58,7 @@ TargetOutcomes = list[tuple[Target, Outcome]]
 
 
 class Prober:
-    """Tests targets. Only the resolver, with the addresses that it caches, goes from one run to the next.
+    """Tests targets. Only the resolver, with the addresses that it caches, goes from one call of `run` to the next.
 
     `in_flight` limits the tests at once. `resolver` knows how names are resolved, `has_route` says whether there is a
     route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
@@ -105,7 +105,7 @@ def probe(target: Target, prober: Prober | None = None) -> Outcome:
 
 
 class _Loop:
-    """One run: its sockets, timers, lookups and outcomes."""
+    """One `Prober.run`: its sockets, timers, lookups and outcomes."""
 
     def __init__(
         self, resolver: Resolver, has_route: HasRoute, in_flight: int, *, allow_local: bool, kernel_stamps: bool
@@ -186,7 +186,7 @@ class _Loop:
         heapq.heappush(self._timers, (due, next(self._order), weakref.ref(probe)))
 
     def look_up(self, name: Name, probe: Probe) -> None:
-        """Resolve a name once for all targets of the run that have it."""
+        """Resolve a name once for all targets of this `Prober.run` that have it."""
         result = self._resolved.get(name) or self._lookups.known(name)
         if result:
             probe.resolved(result)

@@ -1,4 +1,4 @@
-"""The addresses of hosts that are names: what is known without a question, and what is cached from one run to the next.
+"""The addresses of hosts that are names: what is known without a question, and what one `Prober.run` leaves the next.
 
 The clock of cached answers is the realtime clock: a function's environment stands still between its invocations, and
 the monotonic clock may stand still with it.
@@ -71,7 +71,7 @@ class AnswerCache:
 
 
 class Resolver:
-    """How names are resolved: by which name servers and hosts file, both read anew for each run, and cached answers."""
+    """How names are resolved: cached answers; name servers and a hosts file, both read anew for each `Prober.run`."""
 
     def __init__(
         self,
