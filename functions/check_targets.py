@@ -79,7 +79,7 @@ def _handle_messages(records: Sequence[Mapping[str, Any]], context: LambdaContex
     if errors and len(errors) == len(records):
         raise next(iter(errors.values()))
     for failure in errors.values():
-        logger.error("A message could not be worked off.", exc_info=failure)
+        logger.error("A message could not be processed.", exc_info=failure)
     return {"batchItemFailures": [{"itemIdentifier": failed} for failed in errors]}
 
 
