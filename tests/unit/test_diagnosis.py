@@ -241,8 +241,8 @@ def test_the_witness_is_up_and_tested_often() -> None:
     healths = {"often": UP, "seldom": UP, "down": Health(State.DOWN, NOW), "off": UP}
     targets = [target("off", enabled=False), target("down"), target("seldom", delay_up=600), target("often")]
     records = {name: Record(name, 1, TICK, health) for name, health in healths.items()}
-    assert sweeps.reference_target(targets, records) == targets[-1]
-    assert sweeps.reference_target(targets[:2], records) is None
+    assert sweeps.baseline_target(targets, records) == targets[-1]
+    assert sweeps.baseline_target(targets[:2], records) is None
 
 
 @pytest.mark.parametrize(

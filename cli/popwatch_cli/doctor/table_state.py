@@ -14,7 +14,7 @@ from popwatch.queries.history import THREADS, read_totals
 from popwatch.queries.status import batches_of
 from popwatch.reports.availability import Period
 from popwatch_cli.doctor.rules.overdue import SAMPLES_READ, TestedFleet
-from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, gaps_between, reference_target
+from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, baseline_target, gaps_between
 from popwatch_cli.installation import Installation
 from popwatch_cli.target_items import Item, targets_of
 
@@ -105,7 +105,7 @@ class TableState:
     def gaps(self) -> list[Gap]:
         """Where nothing was tested in the last hours, by the samples of one target's batch. Raises NotKnownError."""
         checkpoint, records = self.status
-        target = reference_target(self.targets.values(), records)
+        target = baseline_target(self.targets.values(), records)
         if target is None or checkpoint.tick is None:
             raise NotKnownError("no target is up, and only the tests of such a target show gaps")
         up_since = records[target.target_id].health.since or self._now

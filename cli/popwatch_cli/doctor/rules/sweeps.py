@@ -63,7 +63,7 @@ def check_gaps(gaps: Sequence[Gap]) -> Iterator[Finding]:
         )
 
 
-def reference_target(targets: Iterable[Target], records: Mapping[str, Record]) -> Target | None:
+def baseline_target(targets: Iterable[Target], records: Mapping[str, Record]) -> Target | None:
     """The target whose samples show best that sweeps took place: up for longest among the most often tested.
 
     A failing target is tested at times of its own, and a suspended one not at all.
