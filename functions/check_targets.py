@@ -21,7 +21,7 @@ from popwatch.config import Settings
 from popwatch.decisions.batches import HourOfBatch, from_message, refusal
 from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
-from popwatch.sweep.sweep import Dependencies, RefusedTickError, Report, Sweep
+from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError, Sweep
 
 RESERVE_SECONDS = 20.0
 """Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
@@ -53,14 +53,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> object:
     if isinstance(event, dict) and "Records" in event:
         return _handle_messages(event["Records"], context)
     try:
-        report = _sweep(context).run_tick(_tick_of(event))
+        stats = _sweep(context).run_tick(_tick_of(event))
     except RefusedTickError:
         _publish({"TicksRefused": 1})
         raise
-    _publish_report("A sweep has ended.", report)
+    _publish_stats("A sweep has ended.", stats)
     # Only a lag that is long: each metric that is sent costs 0.30 USD a month, and the log has every lag.
-    if report.lag_seconds > LONG_LAG_SECONDS:
-        _publish({}, report.tick, SweepLag=report.lag_seconds)
+    if stats.lag_seconds > LONG_LAG_SECONDS:
+        _publish({}, stats.tick, SweepLag=stats.lag_seconds)
     return None
 
 
@@ -92,8 +92,8 @@ def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     if isinstance(work, HourOfBatch):
         sweep.run_hour(work)
     else:
-        report = sweep.run_batch(work, _sent_at(record))
-        _publish_report("A batch has ended.", report, has_failed=_has_failed(record))
+        stats = sweep.run_batch(work, _sent_at(record))
+        _publish_stats("A batch has ended.", stats, has_failed=_has_failed(record))
 
 
 def _sent_at(record: Mapping[str, Any]) -> datetime | None:
@@ -122,27 +122,27 @@ def _sweep(context: LambdaContext) -> Sweep:
     return Sweep(_dependencies(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
 
 
-def _publish_report(headline: str, report: Report, *, has_failed: bool = False) -> None:
-    """Log a report and publish its metrics; raises UndeliveredError if AWS refused a delivery.
+def _publish_stats(headline: str, stats: InvocationStats, *, has_failed: bool = False) -> None:
+    """Log statistics and publish their metrics; raises UndeliveredError if AWS refused a delivery.
 
     `Dropped` is what waited too long for an invocation. A message that comes too late because it `has_failed` is not:
     `Errors` counts its failure.
     """
     # The CPU time of this execution environment since its process began: `popwatch verify` takes the differences.
-    logger.info(headline, extra={**serialize(report), "cpu_ms": round(time.process_time() * 1000)})
-    _publish({"Tests": report.tests}, report.tick)
+    logger.info(headline, extra={**serialize(stats), "cpu_ms": round(time.process_time() * 1000)})
+    _publish({"Tests": stats.tests}, stats.tick)
     rare = {
-        "Alerts": report.alerts.total(),
-        "Dropped": 0 if has_failed else report.dropped,
-        "Inconclusive": report.inconclusive,
-        "PlainMessages": report.fallback_messages,
+        "Alerts": stats.alerts.total(),
+        "Dropped": 0 if has_failed else stats.dropped,
+        "Inconclusive": stats.inconclusive,
+        "PlainMessages": stats.fallback_messages,
     }
     _publish({name: count for name, count in rare.items() if count})
-    _count_by("Failures", "error", report.failures)
-    _count_by("Targets", "state", report.states)
-    if report.undelivered:
+    _count_by("Failures", "error", stats.failures)
+    _count_by("Targets", "state", stats.states)
+    if stats.undelivered:
         raise UndeliveredError(
-            f"AWS refused {report.undelivered} alerts or items of History. A later sweep delivers them from the outbox."
+            f"AWS refused {stats.undelivered} alerts or items of History. A later sweep delivers them from the outbox."
         )
 
 

@@ -26,7 +26,7 @@ from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_run import Results
 from popwatch.sweep.committer import Committer, DueAlert, LastGood
-from popwatch.sweep.sweep import Dependencies, Report, Sweep
+from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from tests.chaos.world import Code
 
 Decide = Callable[[Record], tuple[Record, Judgement, Message | None] | None]
@@ -296,7 +296,7 @@ class MarkedTooSoon(Sweep):
 class MissedTicksForgotten(Sweep):
     """A sweep plans from the tick before it, not from the last completed one."""
 
-    def run_tick(self, tick: datetime) -> Report:
+    def run_tick(self, tick: datetime) -> InvocationStats:
         store = self._store
         read = store.read_records
 

@@ -31,7 +31,7 @@ from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
 from popwatch.sweep.batch_run import commit_threads
-from popwatch.sweep.sweep import Dependencies, Report, Sweep
+from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from tests.tables import create_tables, delete_tables
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -140,7 +140,7 @@ class World:
         phase = Phase.CONNECT if error is ErrorCode.CANNOT_CONNECT else Phase.GREETING
         return Outcome(self.now, phase, error=error, reason=self.reason, detail="The test said so.")
 
-    def tick(self, at: datetime) -> Report | None:
+    def tick(self, at: datetime) -> InvocationStats | None:
         """One tick of the schedule, and the messages that are due at once; None if the process was killed."""
         self.now = at
         try:

@@ -57,7 +57,7 @@ class RefusedTickError(ValueError):
 
 
 @dataclass(slots=True)
-class Report:
+class InvocationStats:
     """What one invocation did, as it is logged and counted in metrics.
 
     `late_seconds` is the time from the tick until its sweep began, `lag_seconds` until its tests have ended. `states`
@@ -89,7 +89,7 @@ class Report:
 class Dependencies:
     """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes.
 
-    Each test is due by `count_due` when it is planned, and made by the report of the invocation that made it: the
+    Each test is due by `count_due` when it is planned, and made by the stats of the invocation that made it: the
     difference is what was lost, wherever it was lost.
     """
 
@@ -128,7 +128,7 @@ class Sweep:
             clock=clock,
         )
 
-    def run_tick(self, tick: datetime) -> Report:
+    def run_tick(self, tick: datetime) -> InvocationStats:
         """Do all that is due at `tick`; nothing, if it or a later tick has been completed.
 
         Raises RefusedTickError for a tick that is in the future, or too old to be one of Scheduler's.
@@ -137,7 +137,7 @@ class Sweep:
         checkpoint, records = self._store.read_records()
         if checkpoint.tick and checkpoint.tick >= tick:
             _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
-            return Report(tick)
+            return InvocationStats(tick)
         _refuse_unless_current(tick, began)
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults)
@@ -156,7 +156,7 @@ class Sweep:
             self._committer.suspend(test, tick)
         self._count_due(planned)
         messages, results = self._run_plan(planned)
-        report = self._report(planned.now, results, messages, planned.states)
+        stats = self._stats(planned.now, results, messages, planned.states)
         if checkpoint.tick and tick - checkpoint.tick > self._stopped_after:
             self._store.put_gap(checkpoint.tick, tick)
         batch_counts = {**checkpoint.batch_counts, str(planned.batches): iso(tick)}
@@ -164,9 +164,9 @@ class Sweep:
         hour = self._add_up_hours(tick, checkpoint.hour, batch_counts, planned.batches)
         # The checkpoint comes last: if this invocation dies before it, the next sweep plans from the older checkpoint.
         self._store.put_checkpoint(SweepCheckpoint(tick, hour, batch_counts, unknown))
-        return report
+        return stats
 
-    def run_batch(self, batch: Batch, sent_at: datetime | None = None) -> Report:
+    def run_batch(self, batch: Batch, sent_at: datetime | None = None) -> InvocationStats:
         """Make the tests of a message that SQS took at `sent_at`, except those that come too late.
 
         Too late is counted from when the message could first be received, not from its tick: Scheduler may fire at
@@ -181,9 +181,9 @@ class Sweep:
                 "Tests are dropped: their message came so late that the next ones take their place.",
                 extra={"tick": iso(batch.tick), "dropped": dropped, "waited_seconds": (now - since).total_seconds()},
             )
-        report = self._report(batch, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
-        report.dropped = dropped
-        return report
+        stats = self._stats(batch, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
+        stats.dropped = dropped
+        return stats
 
     def run_hour(self, work: HourOfBatch) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
@@ -253,9 +253,9 @@ class Sweep:
         )
         return tester.run()
 
-    def _report(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> Report:
+    def _stats(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> InvocationStats:
         tally = self._committer.tally
-        return Report(
+        return InvocationStats(
             tick=batch.tick,
             late_seconds=batch.late_seconds,
             tests=0 if results.are_repeated else len(results.samples),
