@@ -131,7 +131,7 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     ("no-attributes", lambda e: replace(e, arrivals=[replace(a, attributes={}) for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert arrives without its message attributes, so no filter policy can let it pass."),
     ("one-attribute-less", lambda e: replace(e, expected_attributes=e.expected_attributes | {"group"}), "filter", Verdict.FAILED, "The alert arrives without the attributes group."),
     ("not-passed", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert does not pass a filter policy that names its own attributes."),
-    ("not-stopped", lambda e: replace(e, arrivals=[*e.arrivals, arrival(QueueRole.OTHER)], republished=MINUTE), "filter", Verdict.UNKNOWN, "A filter policy that must stop the alert lets it pass, 19 min after it was set."),
+    ("not-stopped", lambda e: replace(e, arrivals=[*e.arrivals, arrival(QueueRole.OTHER)], second_alert_after=MINUTE), "filter", Verdict.UNKNOWN, "A filter policy that must stop the alert lets it pass, 19 min after it was set."),
     ("unconfirmed", lambda e: replace(e, findings=frozenset({Kind.UNCONFIRMED})), "receivers", Verdict.FAILED, "A receiver has not confirmed the subscription, and receives nothing."),
     ("alarm-lost", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.topic is not TopicRole.OPERATOR]), "operator", Verdict.FAILED, "The action of a temporary alarm does not reach the operator topic."),
     ("no-action", lambda e: replace(e, findings=frozenset({Kind.ALARM_WITHOUT_ACTION})), "actions", Verdict.FAILED, "An alarm of the stack has no action."),
@@ -186,7 +186,7 @@ def test_a_message_that_came_too_soon_causes_a_second_alert() -> None:
     assert not needs_second_alert(seen)
     assert needs_second_alert(replace(seen, elapsed=FILTERS_IN_EFFECT))
     late = Arrival(QueueRole.MATCHING, TopicRole.ALERTS, "m-2", 17 * MINUTE, ATTRIBUTES)
-    again = replace(seen, arrivals=[*early, late], republished=FILTERS_IN_EFFECT, elapsed=18 * MINUTE)
+    again = replace(seen, arrivals=[*early, late], second_alert_after=FILTERS_IN_EFFECT, elapsed=18 * MINUTE)
     assert not needs_second_alert(again)
     assert checks(again)["filter"].verdict is Verdict.PASSED
 

@@ -81,7 +81,7 @@ class Evidence:
 
     `ticks` are the ticks whose sweeps ended since. `tests` are the outcomes of the temporary target by tick, of which
     `expected_reasons` are the true ones. `passed` is the newest outcome of any target in which a server's greeting
-    arrived. `republished` is when a second alert was caused, since the first came before the filter policies
+    arrived. `second_alert_after` is when a second alert was caused, since the first came before the filter policies
     were in effect.
     """
 
@@ -97,7 +97,7 @@ class Evidence:
     events: Sequence[HistoryEvent] = ()
     has_sms_topic: bool = False
     arrivals: list[Arrival] = field(default_factory=list)
-    republished: timedelta | None = None
+    second_alert_after: timedelta | None = None
     expected_attributes: frozenset[str] = frozenset()
     alarm_set: timedelta | None = None
     alarms: int = 0

@@ -290,7 +290,8 @@ def _filter(evidence: Evidence) -> Answer | None:
     if bare:
         sentence = "The alert arrives without its message attributes, so no filter policy can let it pass."
         return _failed(sentence, "Deploy this version again. If that changes nothing, report it.")
-    if evidence.over or (others and evidence.republished and _waited(evidence, SWEEPS + NEXT, evidence.republished)):
+    second = evidence.second_alert_after
+    if evidence.over or (others and second and _waited(evidence, SWEEPS + NEXT, second)):
         if others:
             what = (
                 f"A filter policy that must stop the alert lets it pass, {duration(evidence.elapsed)} after it was set."
@@ -506,4 +507,4 @@ CLAIMS = (
 def needs_second_alert(evidence: Evidence) -> bool:
     """Whether an alert came before the filter policies were in effect, and another one is to show it now."""
     early = evidence.arrived(QueueRole.OTHER)
-    return bool(early) and evidence.republished is None and evidence.elapsed >= FILTERS_IN_EFFECT
+    return bool(early) and evidence.second_alert_after is None and evidence.elapsed >= FILTERS_IN_EFFECT

@@ -120,7 +120,7 @@ class Watcher:
         if needs_second_alert(evidence):
             self._targets_put += 1
             self.temporary.put_failing_target(self._targets_put)
-            evidence.republished = evidence.elapsed
+            evidence.second_alert_after = evidence.elapsed
 
     @contextmanager
     def _reading(self, source: Source) -> Iterator[None]:
