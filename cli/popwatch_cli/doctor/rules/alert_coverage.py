@@ -73,10 +73,10 @@ def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscripti
     without_receiver: dict[_WithoutReceiver, list[str]] = defaultdict(list)
     blocked = list(confirmed)
     for target in watched:
-        kind = _kind_of(target)
-        if kind not in known_cases:
-            known_cases[kind] = alert_cases(target)
-        cases = known_cases[kind]
+        key = _simulation_key(target)
+        if key not in known_cases:
+            known_cases[key] = alert_cases(target)
+        cases = known_cases[key]
         blocked = [one for one in blocked if not _receives_any(one, target, cases)]
         missed = _without_receiver(target, cases, confirmed)
         if missed.labels:
@@ -130,8 +130,8 @@ def _long_enough(target: Target) -> timedelta:
     return min(longest_time_to_alert(policy, target.max_test_seconds) + failures * each, LONGEST_OUTAGE)
 
 
-def _kind_of(target: Target) -> tuple[Policy, bool, bool, float]:
-    """All that a target's alerts depend on: targets of one kind are simulated once."""
+def _simulation_key(target: Target) -> tuple[Policy, bool, bool, float]:
+    """All that a target's alerts depend on: targets with the same key are simulated once."""
     policy = without_interventions(target).policy
     return policy, target.all_addresses, target.tls is TlsMode.NONE, target.max_test_seconds
 
