@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from popwatch_cli.doctor.rules.batch_queue import BatchMapping, Queue
 from popwatch_cli.doctor.rules.stack import Function, Schedule
-from popwatch_cli.doctor.rules.subscriptions import Alarm, Topic
+from popwatch_cli.doctor.rules.subscriptions import Alarm, TopicState
 from popwatch_cli.doctor.rules.tables import Table
 from popwatch_cli.doctor.table_state import TableState
 from popwatch_cli.installation import Installation, Resources
@@ -173,7 +173,7 @@ class AwsState:
         keys = sorted(found["Table"]["KeySchema"], key=lambda key: key["KeyType"])  # HASH before RANGE
         return Table(name, found["Table"]["TableStatus"], tuple(key["AttributeName"] for key in keys))
 
-    def topic(self, output: str) -> Topic | None:
+    def topic(self, output: str) -> TopicState | None:
         """The topic that an output names."""
         arn = self.outputs[output]
         found = _unless_gone(lambda: self.client("sns").get_topic_attributes(TopicArn=arn))
@@ -182,7 +182,7 @@ class AwsState:
         attributes = found["Attributes"]
         statements = json.loads(attributes.get("Policy") or "{}").get("Statement", [])
         statements = [statements] if isinstance(statements, dict) else statements
-        return Topic(_last(arn), tuple(statements), attributes.get("KmsMasterKeyId", ""))
+        return TopicState(_last(arn), tuple(statements), attributes.get("KmsMasterKeyId", ""))
 
     @cached_property
     def subscriptions(self) -> Sequence[Subscription]:

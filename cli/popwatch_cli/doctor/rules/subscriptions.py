@@ -15,7 +15,7 @@ NEARLY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Topic:
+class TopicState:
     """A topic as SNS has it: the statements of its policy, and the key that it is encrypted with."""
 
     name: str
@@ -35,7 +35,7 @@ class Alarm:
     metrics: tuple[Mapping[str, Any], ...] = ()
 
 
-def check_alert_topic(topic: Topic | None, name: str = "alert topic") -> Iterator[Finding]:
+def check_alert_topic(topic: TopicState | None, name: str = "alert topic") -> Iterator[Finding]:
     """Whether alerts can be published to a topic, and by popwatch alone."""
     if topic is None:
         yield broken(Kind.TOPIC_GONE, f"The {name} does not exist: no alert can be sent to it.", RESTORE_STACK)
@@ -56,7 +56,7 @@ def check_alert_topic(topic: Topic | None, name: str = "alert topic") -> Iterato
         )
 
 
-def check_operator_topic(topic: Topic | None) -> Iterator[Finding]:
+def check_operator_topic(topic: TopicState | None) -> Iterator[Finding]:
     """Whether alarms can publish to the operators."""
     if topic is None:
         yield warning(
@@ -232,7 +232,7 @@ def _has_receiver(alarm: Alarm, subscriptions: Mapping[str, Sequence[Subscriptio
     )
 
 
-def _unconditional(topic: Topic) -> list[Mapping[str, Any]]:
+def _unconditional(topic: TopicState) -> list[Mapping[str, Any]]:
     """The statements that apply at all times; whether a condition holds cannot be known from here."""
     return [statement for statement in topic.statements if not statement.get("Condition")]
 
