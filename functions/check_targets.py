@@ -18,7 +18,7 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import HourOfBatch, from_message, refusal
+from popwatch.decisions.batches import RollupJob, from_message, refusal
 from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
 from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError, Sweep
@@ -89,7 +89,7 @@ def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     if why:
         raise RefusedMessageError(f"A message of the batch queue is refused, and nothing is tested: {why}.")
     sweep = _sweep(context)
-    if isinstance(work, HourOfBatch):
+    if isinstance(work, RollupJob):
         sweep.run_hour(work)
     else:
         stats = sweep.run_batch(work, _sent_at(record))

@@ -118,7 +118,7 @@ def write(code: Any) -> dict[str, Any]:
         "fields": {name: [known.name for known in fields(kind)] for name, kind in code.KINDS.items()},
         "plain": {name: code.serialize(filler.fill(kind)) for name, kind in code.KINDS.items()},
         "items": items,
-        "messages": [*code.to_messages(batch), *code.to_messages(code.HourOfBatch(TICK, 4, 3))],
+        "messages": [*code.to_messages(batch), *code.to_messages(code.RollupJob(TICK, 4, 3))],
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from popwatch.decisions.batches import HourOfBatch, to_messages
+from popwatch.decisions.batches import RollupJob, to_messages
 from popwatch.model.messages import Message
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
@@ -286,7 +286,7 @@ def alert_pending(stack: Deployed) -> Iterator[None]:
 def dead_letters(stack: Deployed) -> Iterator[None]:
     sqs, url = stack.local.client("sqs"), stack.local.outputs["DeadLetterQueueUrl"]
     hour = (datetime.now(UTC) - timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
-    for body in (json.dumps({"scheduled_time": iso(hour)}), *to_messages(HourOfBatch(hour, 1, 0))):
+    for body in (json.dumps({"scheduled_time": iso(hour)}), *to_messages(RollupJob(hour, 1, 0))):
         sqs.send_message(QueueUrl=url, MessageBody=body)
     yield
     code, said = doctor(stack, "--redrive")

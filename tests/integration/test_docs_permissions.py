@@ -14,7 +14,7 @@ import click
 import pytest
 import time_machine
 
-from popwatch.decisions.batches import HourOfBatch, to_messages
+from popwatch.decisions.batches import RollupJob, to_messages
 from popwatch_cli.commands.page import page_of
 from popwatch_cli.installation import find
 from popwatch_cli.main import COMMANDS, cli
@@ -151,7 +151,7 @@ def set_up_stack(night: Night) -> None:
         boto3.DEFAULT_SESSION.events.register(f"before-call.{operation}", partial(answered, answer))  # type: ignore[arg-type] # an answer is taken, too
     night.sns.subscribe(TopicArn=night.outputs["OperatorTopicArn"], Protocol="email", Endpoint="me@example.net")
     night.sns.subscribe(TopicArn=night.topic, Protocol="sms", Endpoint="+4915550177")
-    for body in (*to_messages(HourOfBatch(START, 1, 0)), "hello"):
+    for body in (*to_messages(RollupJob(START, 1, 0)), "hello"):
         night.sqs.send_message(QueueUrl=night.outputs["DeadLetterQueueUrl"], MessageBody=body)
 
 

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
+from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, to_messages
 from popwatch.model.records import Record
 from popwatch.model.text import iso
 from popwatch_cli.commands.doctor import examine, report_lines
@@ -107,7 +107,7 @@ def sqs() -> Iterator[Any]:
         for name in ("batches", "dead"):
             client.create_queue(QueueName=name)
         tests = (PlannedTest(target(delay_up=3600), Record("mail-berlin", 1, TICK, UP)),)
-        work = (HourOfBatch(TICK, 1, 0), Batch(TICK - 40 * MINUTE, TICK - 39 * MINUTE, 1, 0, tests, {}))
+        work = (RollupJob(TICK, 1, 0), Batch(TICK - 40 * MINUTE, TICK - 39 * MINUTE, 1, 0, tests, {}))
         bodies = [next(to_messages(found)) for found in work]
         for body in (*bodies, json.dumps({"scheduled_time": iso(TICK)}), "hello"):
             client.send_message(QueueUrl=OUTPUTS["DeadLetterQueueUrl"], MessageBody=body)

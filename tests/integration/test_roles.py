@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 import show_report
 from popwatch.aws.batch_queue import BatchQueue
-from popwatch.decisions.batches import HourOfBatch
+from popwatch.decisions.batches import RollupJob
 from popwatch.model.outcomes import ErrorCode
 from tests.aws_calls import PROJECT
 from tests.iam import ARN, Identity, Permission
@@ -77,8 +77,8 @@ def test_check_targets_may_do_its_work_and_no_more(world: World) -> None:
         world.failing = {}
         for minute in range(30, 65):
             world.minute(NOON + minute * MINUTE)
-        world.sweep().run_hour(HourOfBatch(NOON, 1, 0))
-        BatchQueue(sqs, url).send(HourOfBatch(NOON, 1, 0))
+        world.sweep().run_hour(RollupJob(NOON, 1, 0))
+        BatchQueue(sqs, url).send(RollupJob(NOON, 1, 0))
     assert world.alerts_noted("a") == ["down", "down", "down", "recovered"]
     assert "gone" not in world.store.read_records()[1]
     assert list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))

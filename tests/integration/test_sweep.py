@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from popwatch.aws.alert_topics import AlertTopics
-from popwatch.decisions.batches import HourOfBatch, PlannedTest
+from popwatch.decisions.batches import PlannedTest, RollupJob
 from popwatch.decisions.judging import judge
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
@@ -379,9 +379,9 @@ def test_an_hour_that_comes_late_is_added_to_its_day(world: World) -> None:
     midnight = NOON.replace(hour=0)
     for hour in (9, 23):
         world.store.put_samples(2, 1, midnight + timedelta(hours=hour), "g", {"a": Sample(12.5)})
-    world.do(HourOfBatch(midnight + timedelta(hours=23), 2, 1))
+    world.do(RollupJob(midnight + timedelta(hours=23), 2, 1))
     assert [part["a"].tests for _, part in world.store.read_days(2, 1, midnight, NOON)] == [1]
-    world.do(HourOfBatch(midnight + timedelta(hours=9), 2, 1))
+    world.do(RollupJob(midnight + timedelta(hours=9), 2, 1))
     assert [part["a"].tests for _, part in world.store.read_days(2, 1, midnight, NOON)] == [2]
 
 
@@ -403,7 +403,7 @@ def test_hours_are_added_up_once_and_after_a_pause(world: World) -> None:
 def test_hour_of_a_batch_by_message(world: World) -> None:
     """A large fleet's hours are added up by messages."""
     world.store.put_samples(2, 1, NOON, "x", {"a": Sample(5.0)})
-    world.do(HourOfBatch(NOON, 2, 1))
+    world.do(RollupJob(NOON, 2, 1))
     [(_, totals)] = world.store.read_hours(2, 1, NOON, NOON + MINUTE)
     assert totals["a"].tests == 1
 

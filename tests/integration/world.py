@@ -23,7 +23,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, HourOfBatch, Work, from_message, to_messages
+from popwatch.decisions.batches import Batch, RollupJob, Work, from_message, to_messages
 from popwatch.decisions.schedule import STOPPED_AFTER
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
@@ -166,7 +166,7 @@ class World:
 
     def do(self, work: Work) -> None:
         """One invocation for a message of the queue."""
-        if isinstance(work, HourOfBatch):
+        if isinstance(work, RollupJob):
             self.sweep().run_hour(work)
         else:
             self.sweep().run_batch(work)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from popwatch.decisions.batches import (
     MESSAGE_BYTES,
     Batch,
-    HourOfBatch,
     PlannedTest,
+    RollupJob,
     from_message,
     refusal,
     split,
@@ -88,11 +88,11 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
         (TICK, replace(batch(), batches=10**9), "there is no batch 0 of 1000000000"),
         (TICK - 5 * MINUTE, batch(planned("a")), "the record of a: 2026-11-23T12:00:00Z is in the future"),
         (TICK - 2 * MINUTE, batch(planned("a")), ""),
-        (TICK, HourOfBatch(TICK - 100 * HOUR, 1, 0), ""),
-        (TICK, HourOfBatch(TICK + HOUR, 1, 0), "is in the future"),
+        (TICK, RollupJob(TICK - 100 * HOUR, 1, 0), ""),
+        (TICK, RollupJob(TICK + HOUR, 1, 0), "is in the future"),
     ],
 )
-def test_messages_of_another_time_are_refused(now: datetime, work: Batch | HourOfBatch, why: str) -> None:
+def test_messages_of_another_time_are_refused(now: datetime, work: Batch | RollupJob, why: str) -> None:
     """A tick at most an hour old and 15 minutes ahead, the next one soon after it, records of the past."""
     found = refusal(work, now)
     assert why in found
@@ -101,7 +101,7 @@ def test_messages_of_another_time_are_refused(now: datetime, work: Batch | HourO
 
 def test_hour_survives_its_message() -> None:
     """An hour to add up is a message too."""
-    work = HourOfBatch(TICK, 4, 3)
+    work = RollupJob(TICK, 4, 3)
     assert [from_message(body) for body in to_messages(work)] == [work]
 
 

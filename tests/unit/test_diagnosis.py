@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
+from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, to_messages
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Health, State
 from popwatch.model.records import Record
@@ -417,7 +417,7 @@ def batch_of(*delays: int) -> str:
     return body
 
 
-HOUR = to_messages(HourOfBatch(TICK.replace(minute=0) - 2 * timedelta(hours=1), 1, 0))
+HOUR = to_messages(RollupJob(TICK.replace(minute=0) - 2 * timedelta(hours=1), 1, 0))
 AT = {"scheduled_time": iso(TICK - 40 * MINUTE)}
 FROM_LAMBDA = {
     "requestContext": {"condition": "RetriesExhausted"},

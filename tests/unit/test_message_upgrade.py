@@ -18,13 +18,14 @@ from tests.older_versions import PROJECT, unpack
 WRITE = """
 from datetime import UTC, datetime, timedelta
 try:
-    from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, to_messages
+    from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, to_messages
     from popwatch.model.health import Health, State, Transition
     from popwatch.model.records import OutboxEntry as Pending
     from popwatch.model.records import Record
     from popwatch.model.targets import parse_target
 except ImportError:
-    from popwatch.batches import Batch, HourOfBatch, PlannedTest, to_messages
+    from popwatch.batches import Batch, PlannedTest, to_messages
+    from popwatch.batches import HourOfBatch as RollupJob
     from popwatch.health import Health, State, Transition
     from popwatch.records import Pending, Record
     from popwatch.targets import parse_target
@@ -41,21 +42,22 @@ tests = [
     PlannedTest(parse_target(item, defaults), Record(item["target_id"], 7, tick, health, None, (entry,), "w"))
     for item in items
 ]
-for work in (Batch(tick, tick + minute, 2, 1, tuple(tests), defaults), HourOfBatch(tick, 2, 1)):
+for work in (Batch(tick, tick + minute, 2, 1, tuple(tests), defaults), RollupJob(tick, 2, 1)):
     print(*to_messages(work), sep="\\n")
 """
 READ = """
 import json, sys
 try:
-    from popwatch.decisions.batches import HourOfBatch, from_message
+    from popwatch.decisions.batches import RollupJob, from_message
     from popwatch.model.serialization import serialize
 except ImportError:
-    from popwatch.batches import HourOfBatch, from_message
+    from popwatch.batches import HourOfBatch as RollupJob
+    from popwatch.batches import from_message
     from popwatch.records import to_plain as serialize
 
 for line in sys.stdin:
     work = from_message(line)
-    if isinstance(work, HourOfBatch):
+    if isinstance(work, RollupJob):
         print(json.dumps(serialize(work)))
     else:
         next_tick = work.next_tick if hasattr(work, "next_tick") else work.horizon

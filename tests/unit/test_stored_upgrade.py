@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from popwatch.aws.store import Store, SweepCheckpoint, Tables
-from popwatch.decisions.batches import Batch, HourOfBatch, PlannedTest, from_message, to_messages
+from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, from_message, to_messages
 from popwatch.model.health import Health, Transition
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
@@ -46,7 +46,7 @@ KINDS = {
     kind.__name__: kind
     for kind in (Health, Transition, Message, Outcome, Pending, Record, Note, SweepMark, HourTotals)
 }
-Totals, SweepCheckpoint, BATCH_COUNTS = HourTotals, SweepMark, "layouts"
+Totals, SweepCheckpoint, RollupJob, BATCH_COUNTS = HourTotals, SweepMark, HourOfBatch, "layouts"
 serialize, deserialize = to_plain, from_plain
 Store.put_checkpoint = Store.mark_sweep
 
@@ -101,11 +101,11 @@ HERE = SimpleNamespace(
     BATCH_COUNTS="batch_counts",
     Batch=Batch,
     ErrorCode=ErrorCode,
-    HourOfBatch=HourOfBatch,
     Outcome=Outcome,
     Phase=Phase,
     PlannedTest=PlannedTest,
     Record=Record,
+    RollupJob=RollupJob,
     Store=Store,
     SweepCheckpoint=SweepCheckpoint,
     Tables=Tables,

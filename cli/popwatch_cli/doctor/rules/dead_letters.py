@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from popwatch.decisions.batches import Batch, HourOfBatch, from_message, refusal
+from popwatch.decisions.batches import Batch, RollupJob, from_message, refusal
 from popwatch.decisions.schedule import is_stale
 from popwatch.model.text import clean, counted, utc
 from popwatch_cli.doctor.rules.findings import Finding, Kind, warning
@@ -53,7 +53,7 @@ class DeadLetter:
     kind: DeadLetterKind
     at: datetime | None = None
     why: str = ""
-    work: Batch | HourOfBatch | None = None
+    work: Batch | RollupJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def read_dead_letter(body: str, attributes: Mapping[str, str]) -> DeadLetter:
         work = from_message(body)
     except (ValueError, RecursionError):
         return _read_tick(body, attributes)
-    if isinstance(work, HourOfBatch):
+    if isinstance(work, RollupJob):
         return DeadLetter(DeadLetterKind.HOUR, work.hour, work=work)
     return DeadLetter(DeadLetterKind.BATCH, work.tick, work=work)
 

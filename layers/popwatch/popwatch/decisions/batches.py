@@ -58,7 +58,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class HourOfBatch:
+class RollupJob:
     """An hour of a batch whose samples are to be added up."""
 
     hour: datetime
@@ -66,7 +66,7 @@ class HourOfBatch:
     number: int
 
 
-Work = Batch | HourOfBatch
+Work = Batch | RollupJob
 
 
 def split(batch: Batch) -> dict[int, Batch]:
@@ -79,7 +79,7 @@ def split(batch: Batch) -> dict[int, Batch]:
 
 def to_messages(work: Work) -> Iterator[str]:
     """The bodies of the messages that carry `work`: as many as its size needs."""
-    if isinstance(work, HourOfBatch):
+    if isinstance(work, RollupJob):
         yield json.dumps({"hour": iso(work.hour), "batches": work.batches, "batch": work.number})
         return
     tests = [_dump(_test_to_json(test)) for test in work.tests]
@@ -115,7 +115,7 @@ def refusal(work: Work, now: datetime) -> str:
     """
     if not 0 <= work.number < work.batches <= MOST_BATCHES:
         return f"there is no batch {work.number} of {work.batches}"
-    if isinstance(work, HourOfBatch):
+    if isinstance(work, RollupJob):
         return f"its hour {iso(work.hour)} is in the future" if work.hour > now else ""
     if not now - OLDEST <= work.tick <= now + NEWEST:
         return f"its tick {iso(work.tick)} is more than an hour old, or more than 15 minutes ahead"
@@ -132,7 +132,7 @@ def refusal(work: Work, now: datetime) -> str:
 def _work_from_json(content: Any) -> Work:
     batches, number = int(content["batches"]), int(content["batch"])
     if "hour" in content:
-        return HourOfBatch(_time(content["hour"]), batches, number)
+        return RollupJob(_time(content["hour"]), batches, number)
     return Batch(
         tick=_time(content["tick"]),
         next_tick=_time(content["horizon"]),

@@ -15,7 +15,7 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, HourOfBatch, split
+from popwatch.decisions.batches import Batch, RollupJob, split
 from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
 from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
 from popwatch.model.health import State
@@ -185,7 +185,7 @@ class Sweep:
         stats.dropped = dropped
         return stats
 
-    def run_hour(self, work: HourOfBatch) -> None:
+    def run_hour(self, work: RollupJob) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
         until = work.hour + HOUR
         samples = [results for _, results in self._store.read_samples(work.batches, work.number, work.hour, until)]
@@ -297,7 +297,7 @@ class Sweep:
         """Add up an hour, here if the fleet is one batch and else by the queue."""
         for count in batch_counts:
             for number in range(count):
-                work = HourOfBatch(hour, count, number)
+                work = RollupJob(hour, count, number)
                 if batches == 1:
                     self.run_hour(work)
                 else:
