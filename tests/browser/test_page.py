@@ -135,8 +135,8 @@ def test_hostile_texts_stay_text(world: World, open_page: Open, serve: Serve) ->
         page.wait_for_timeout(500)
 
 
-def test_an_alarm_says_that_popwatch_has_stopped(world: World, open_page: Open) -> None:
-    """An alarm above all targets if the last sweep is old, and if the server does not answer."""
+def test_a_banner_says_that_popwatch_has_stopped(world: World, open_page: Open) -> None:
+    """A banner above all targets if the last sweep is old, and if the server does not answer."""
     put_fleet(world, 3)
     world.now += timedelta(minutes=30)
     with page_of(world) as address:
