@@ -8,7 +8,6 @@ until SNS has taken the alert; stated is `longest_time_to_alert`, which `targets
 
 import logging
 import statistics
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -133,7 +132,7 @@ def outages(count: int) -> list[Outage]:
 def main() -> None:
     """Print how the outages compare with what was stated, and the worst of them."""
     logging.disable()
-    found = outages(int(sys.argv[1]) if len(sys.argv) > 1 else OUTAGES)
+    found = outages(OUTAGES)
     late = [outage for outage in found if outage.share > 1]
     shares = [outage.share for outage in found]
     print(f"{len(found):,} outages, {len(late):,} of them alerted later than stated")

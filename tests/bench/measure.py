@@ -29,6 +29,7 @@ TITLES = {
     "profile": "The profile of a sweep",
     "stack": "A sweep on the local stack",
     "ticks": "Ticks late in their minute",
+    "notice": "The longest time to the first alert",
 }
 
 
