@@ -93,18 +93,13 @@ def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
         sweep.run_hour(work)
     else:
         stats = sweep.run_batch(work, _sent_at(record))
-        _publish_stats("A batch has ended.", stats, has_failed=_has_failed(record))
+        _publish_stats("A batch has ended.", stats)
 
 
 def _sent_at(record: Mapping[str, Any]) -> datetime | None:
     """When SQS took the message, by its own clock (AWS: API_Message, SentTimestamp, in milliseconds since 1970)."""
     sent = (record.get("attributes") or {}).get("SentTimestamp")
     return datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None
-
-
-def _has_failed(record: Mapping[str, Any]) -> bool:
-    """Whether an invocation has failed on the message: then it comes again, 720 seconds later."""
-    return int((record.get("attributes") or {}).get("ApproximateReceiveCount", 1)) > 1
 
 
 def _tick_of(event: Mapping[str, Any]) -> datetime:
@@ -122,18 +117,14 @@ def _sweep(context: LambdaContext) -> Sweep:
     return Sweep(_dependencies(), _settings(), writer=context.aws_request_id, end_by=end_by, clock=_clock)
 
 
-def _publish_stats(headline: str, stats: InvocationStats, *, has_failed: bool = False) -> None:
-    """Log statistics and publish their metrics; raises UndeliveredError if AWS refused a delivery.
-
-    `Dropped` is what waited too long for an invocation. A message that comes too late because it `has_failed` is not:
-    `Errors` counts its failure.
-    """
+def _publish_stats(headline: str, stats: InvocationStats) -> None:
+    """Log statistics and publish their metrics; raises UndeliveredError if AWS refused a delivery."""
     # The CPU time of this execution environment since its process began: `popwatch verify` takes the differences.
     logger.info(headline, extra={**serialize(stats), "cpu_ms": round(time.process_time() * 1000)})
     _publish({"Tests": stats.tests}, stats.tick)
     rare = {
         "Alerts": stats.alerts.total(),
-        "Dropped": 0 if has_failed else stats.dropped,
+        "Dropped": stats.dropped,
         "Inconclusive": stats.inconclusive,
         "PlainMessages": stats.fallback_messages,
     }

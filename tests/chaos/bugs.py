@@ -180,7 +180,9 @@ class RetestsDropped(BatchQueue):
 class PublishesFirst(Committer):
     """An alert is published before its judgement is committed, and is not in the outbox."""
 
-    def _commit(self, test: PlannedTest, tick: datetime, decide: Decide) -> Record | None:
+    def _commit(
+        self, test: PlannedTest, tick: datetime, decide: Decide, began: datetime | None = None
+    ) -> Record | None:
         decided = decide(test.record)
         if decided and decided[2]:
             for topic in Topic:
@@ -190,7 +192,7 @@ class PublishesFirst(Committer):
             found = decide(record)
             return found and (*found[:2], None)
 
-        return super()._commit(test, tick, without_message)
+        return super()._commit(test, tick, without_message, began)
 
 
 class NotedFirst(Committer):

@@ -125,6 +125,8 @@ def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silence
         return [Expectation(frozenset({"maintenance"}), _within(expected, tested))]
     if expected.state == "maintenance":
         expected = replace(expected, state=expected.held or "untested", held=None)
+    if not tested.policy.alert_recovery:
+        expected = replace(expected, unsent=None)
     changed = bool(expected.failures) if tested.passed else not expected.failures and expected.state != "untested"
     if changed and tested.policy.flap_per_hour:
         recent = tuple(tick for tick in expected.changes if tick >= tested.tick - HOUR)
@@ -154,7 +156,7 @@ def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
 
 def _ended(expected: ExpectedState, policy: Policy) -> Ended | None:
     """The outage that a passed test ends, if it was alerted or acknowledged; a brief failure is not an outage."""
-    known = expected.alerts or within(policy.acknowledged, expected.since)
+    known = policy.alert_recovery and (expected.alerts or within(policy.acknowledged, expected.since))
     return Ended(expected.since, expected.alerts) if expected.state in OUTAGE and known and expected.since else None
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.items import to_item
 from popwatch.decisions.schedule import next_slot
-from popwatch.model.outcomes import ErrorCode
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
 from popwatch.model.text import iso
 from popwatch.queries.status import read_fleet_status
@@ -277,3 +278,21 @@ def test_changed_field_of_a_target_that_is_up_is_tested_once(world: World) -> No
     world.put_target("a", delay_up=86_400, verify_tls=False)
     run(world, 4, start=2)
     assert [tick for tick, _ in world.tested] == [NOON, NOON + 2 * MINUTE]
+
+
+def test_older_news_changes_nothing(world: World) -> None:
+    """A test that waits for a silent server is overtaken by a later one, planned for an earlier time, that passes."""
+    world.put_target("a")
+    run(world, 1)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+
+    def passes_meanwhile() -> None:
+        known = world.store.read_record("a")
+        outcome = Outcome(NOON + MINUTE + timedelta(seconds=20), Phase.QUIT, rtt_ms=12.5)
+        newer = replace(known, version=known.version + 1, tick=NOON + timedelta(seconds=50), outcome=outcome)
+        assert world.store.commit(newer, known.version, known.tick) is None
+
+    put_as_the_test_runs(world, passes_meanwhile)
+    run(world, 1, start=1)
+    health = world.store.read_record("a").health
+    assert (health.failures, health.failing_since) == (1, NOON + timedelta(seconds=110)), "only the retest counts"

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from moto import mock_aws
@@ -32,7 +32,11 @@ from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
 from popwatch.sweep.batch_run import commit_threads
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
+from popwatch_cli.installation import local_client
 from tests.tables import create_tables, delete_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(seconds=60)
@@ -102,13 +106,13 @@ class World:
     endpoint: str | None = field(default_factory=lambda: os.environ.get("POPWATCH_TEST_DYNAMODB"))
 
     def __post_init__(self) -> None:
-        self.dynamodb = boto3.client("dynamodb", endpoint_url=self.endpoint)
+        self.dynamodb = self._client_of_dynamodb()
         self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
         create_tables(self.dynamodb)
         self.topic, self.mailbox = self._topic_and_mailbox("alerts")
         self.sms_topic, self.phone = self._topic_and_mailbox("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = boto3.client("dynamodb", endpoint_url=self.endpoint), boto3.client("sns")
+        self._watched = self._client_of_dynamodb(), boto3.client("sns")
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
@@ -237,6 +241,13 @@ class World:
                 attributes = json.loads(message["Body"])["MessageAttributes"]
                 found.append({name: attribute["Value"] for name, attribute in attributes.items()})
         return found
+
+    def _client_of_dynamodb(self) -> "DynamoDBClient":
+        """A client of its own: each has its own event handlers. The local AWS has a key for each run."""
+        if not self.endpoint:
+            return boto3.client("dynamodb")
+        client: DynamoDBClient = local_client("dynamodb", self.endpoint, "us-east-1")
+        return client
 
     def _topic_and_mailbox(self, name: str) -> tuple[str, str]:
         """A topic and a queue that is subscribed to it."""

@@ -309,7 +309,7 @@ class TestSilencedMeanwhile:
     @pytest.mark.parametrize("letters", ["x.x.x.", "......"])
     def test_early_warnings_stay_due(self, letters: str) -> None:
         """Flapping, degraded and certificates are not marked as reported: the next test brings them."""
-        policy = Policy(failures_per_alert=1, max_alerts=1, flap_per_hour=5, alert_recovery=False)
+        policy = Policy(failures_per_alert=1, max_alerts=1, flap_per_hour=6, alert_recovery=False)
         degraded = replace(PASSED, failed_addresses=("192.0.2.8: refused",), certificate_expires=START + HOUR)
         health, _ = after_tests(letters, policy)
         flappy = letters != "......"
@@ -446,3 +446,37 @@ def test_every_figure_is_that_of_the_servers_log(
 
 def counted_alerts(number: int) -> str:
     return "1 alert" if number == 1 else f"{number} alerts"
+
+
+class TestNoRecoveryWanted:
+    """`alert_recovery: false`: no recovery is due, so it takes no other message's place."""
+
+    POLICY = replace(SILENCED, failures_per_alert=1, alert_recovery=False)
+
+    def test_next_outage_is_alerted_at_once(self) -> None:
+        """After one that ended in a silence."""
+        down, _ = after_tests("x", self.POLICY)
+        within, _ = after_tests(".", self.POLICY, down, WITHIN)
+        assert events(after_tests("x", self.POLICY, within, NIGHT.end)[1]) == ["down 1"]
+
+    def test_restored_is_sent(self) -> None:
+        """Of a host that was degraded before its outage: no recovery says so."""
+        degraded = replace(UP, degraded_alerted=True, degraded_tests=1)
+        down, _ = after_tests("x", self.POLICY, degraded)
+        assert events(after_tests(".", self.POLICY, down, START + MINUTE)[1]) == ["restored"]
+
+
+def test_acknowledgement_by_hand_names_the_outage_as_texts_do() -> None:
+    """Texts show whole seconds, records have more."""
+    since = START + timedelta(milliseconds=312)
+    policy = replace(CALM, acknowledged=Acknowledgement(START, START))
+    assert policy.acknowledgement_of(since)
+    assert not policy.acknowledgement_of(since + timedelta(seconds=1))
+
+
+def test_silence_holds_though_the_clock_of_who_began_it_is_ahead() -> None:
+    """From the moment that the command has returned."""
+    policy = replace(CALM, silence=Silence(OnceWindow(START + timedelta(seconds=20), START + HOUR)))
+    assert policy.is_silenced(START)
+    assert not policy.is_silenced(START - MINUTE)
+    assert not policy.is_silenced(START + HOUR)

@@ -22,7 +22,7 @@ from popwatch.model.targets import Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
-from popwatch.queries.history import event_to_json, read_samples, read_steps
+from popwatch.queries.history import event_to_json, read_samples, read_steps, transitions_of
 from popwatch.queries.status import read_newest_tests
 from popwatch.reports.availability import Period, TargetAvailability
 from popwatch.reports.report import missing_parts, outage_to_json, unwatched_parts
@@ -99,7 +99,8 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     totals, points = _read_tests(store, checkpoint, target_id, period)
     fleet = read_periods(store, checkpoint, {target_id: record}, {target_id: totals}, period, now=now)
     others = store.read_events(target_id, period.begin, [EventKind.ALERT, EventKind.INTERVENTION])
-    events = [*fleet.transitions.get(target_id, ()), *others]
+    transitions = fleet.transitions.get(target_id, ())
+    events = [*(event for event in transitions if transitions_of([event])[0].at >= period.begin), *others]
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
     target = parse_target({"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {})))
@@ -203,12 +204,15 @@ def _outages(past: TargetHistory, zone: tzinfo) -> Table:
     titles = ("Outage from", "until", "down for", "alerts", "error")
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
     alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
+    # An outage begins when its first test began, and an alert is listed by the tick of its test.
+    ticks = {event.what.at: event.tick for event in past.events if isinstance(event.what, Transition)}
     for outage in past.figures.times.outages:
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
         seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
         end = "goes on" if outage.goes_on else _time(outage.end, zone)
-        sent = sum(outage.begin <= tick <= outage.end for tick in alerts)
+        begin_tick = ticks.get(outage.begin, outage.begin)
+        sent = sum(begin_tick <= tick <= outage.end for tick in alerts)
         table.add_row(begin, end, duration(outage.down), str(sent), escape(seen))
     return table
 

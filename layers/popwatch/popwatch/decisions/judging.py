@@ -44,7 +44,7 @@ def judge(
     *,
     silenced: bool = False,
 ) -> Judgement:
-    """The judgement of `outcome`, of a test planned for `now`, on `health` under `policy`.
+    """The judgement of `outcome`, of a test that began at `now`, on `health` under `policy`.
 
     `failing_parent` is the target that this one depends on, if that was failing when the test was planned. `silenced`
     says that the target has been silenced since: the outcome counts, and what it would bring is held.
@@ -139,6 +139,8 @@ def _pass(
         untested_addresses=outcome.untested_addresses,
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
+    if not policy.alert_recovery:
+        before = replace(before, ended_outage=None)
     due = before.ended_outage or ended
     if silenced:
         return replace(after, ended_outage=due), None
@@ -161,7 +163,7 @@ def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float |
     A run of failures that has not reached `down` is a brief failure, acknowledged or not.
     """
     known = before.alerts_sent or policy.acknowledgement_of(before.failing_since)
-    if not known or before.state not in (State.DOWN, State.LOST):
+    if not known or not policy.alert_recovery or before.state not in (State.DOWN, State.LOST):
         return None
     return EndedOutage(
         before.failing_since or now,
@@ -190,7 +192,9 @@ def _fail(
         failed_addresses=(),
     )
     event = None
-    if not silenced and before.ended_outage:
+    if not policy.alert_recovery:
+        after = replace(after, ended_outage=None)
+    if not silenced and after.ended_outage:
         after, event = replace(after, ended_outage=None), AlertEvent.RECOVERED
     elif not silenced:
         after, event = _report_flapping(after, policy, now) or (after, None)

@@ -7,7 +7,7 @@ case, and what it cannot use becomes a `Problem` of that target. The fields are 
 import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from operator import attrgetter
 
@@ -52,6 +52,10 @@ class Problem:
     missing: bool = False
 
 
+CLOCKS_DIFFER = timedelta(seconds=30)
+"""By so much the clock of someone who silences a target may be ahead of Lambda's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a target's outcomes are judged: seconds from one test to the next in each state, and when alerts are sent.
@@ -79,10 +83,19 @@ class Policy:
         silenced = self.silence is not None and self.silence.window.contains(now)
         return silenced or any(window.contains(now) for window in self.maintenance)
 
+    def is_silenced(self, now: datetime) -> bool:
+        """Whether `now` lies in maintenance, or in a silence that some clock may say has begun."""
+        begun = self.silence and self.silence.window.start - CLOCKS_DIFFER <= now < self.silence.window.end
+        return bool(begun) or self.in_maintenance(now)
+
     def acknowledgement_of(self, outage: datetime | None) -> Acknowledgement | None:
-        """The acknowledgement of the outage whose first failed test was at `outage`, if there is one."""
+        """The acknowledgement of the outage whose first failed test was at `outage`, if there is one.
+
+        Texts show whole seconds, so those are compared: an acknowledgement may be written by hand.
+        """
         known = self.acknowledged
-        return known if known and outage is not None and known.outage == outage else None
+        same = known and outage and known.outage.replace(microsecond=0) == outage.replace(microsecond=0)
+        return known if same else None
 
 
 DEFAULT_POLICY = Policy()

@@ -7,6 +7,7 @@ period, so History is asked under each number that was ever in use.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +24,8 @@ from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up, add_up_one, merge_by_target
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+LATEST_TEST = timedelta(minutes=15)
+"""A test begins at most so long after its tick; a message that is older is dropped."""
 THREADS = 16
 """Reads under way at once."""
 
@@ -184,7 +187,8 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
     changed = [
         record.target_id for record in records if record.health.since is None or record.health.since > period.begin
     ]
-    return _read_events(store, changed, period, EventKind.TRANSITION)
+    # A transition is stored by the tick of its test, which begins later: by its lateness and the queue's.
+    return _read_events(store, changed, replace(period, begin=period.begin - LATEST_TEST), EventKind.TRANSITION)
 
 
 def read_interventions(store: Store, records: Iterable[Record], period: Period) -> dict[str, list[InterventionEvent]]:

@@ -236,7 +236,7 @@ def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | No
     return TargetStatus(
         target,
         health,
-        record.tick,
+        outcome.started_at,
         outcome.rtt_ms,
         outcome.error,
         outcome.reason,

@@ -136,7 +136,7 @@ class Committer:
                 policy = present()
                 if not policy.enabled:
                     return None
-                silenced = policy.in_maintenance(self._clock())
+                silenced = policy.is_silenced(self._clock())
                 found = judge(
                     record.health, outcome, policy, outcome.started_at, test.failing_parent, silenced=silenced
                 )
@@ -150,7 +150,7 @@ class Committer:
             message = _render(target, before.health, found, outcome, outcome.started_at, stack=self._stack)
             return replace(before, outcome=outcome, tested_as=as_tested(target)), found, message
 
-        return self._commit(test, tick, decide)
+        return self._commit(test, tick, decide, outcome.started_at)
 
     def suspend(self, test: PlannedTest, tick: datetime) -> None:
         """Record that the target's user has switched it off."""
@@ -226,9 +226,16 @@ class Committer:
             return target.policy
         return with_interventions(target, item) if item else replace(target.policy, enabled=False)
 
-    def _commit(self, test: PlannedTest, tick: datetime, decide: Callable[[Record], Decision | None]) -> Record | None:
+    def _commit(
+        self,
+        test: PlannedTest,
+        tick: datetime,
+        decide: Callable[[Record], Decision | None],
+        began: datetime | None = None,
+    ) -> Record | None:
         """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record.
 
+        A test that `began` before another one that has been judged meanwhile changes nothing: its news is older.
         None where it makes nothing of it: the target has been suspended or removed, and the next sweep records that.
         """
         record = test.record
@@ -256,6 +263,8 @@ class Committer:
             # If another test has been judged meanwhile, this one may no longer be due.
             judged = newer.tick != record.tick
             if judged and not is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick):
+                return newer
+            if judged and began and newer.outcome and newer.outcome.started_at > began:
                 return newer
             record = newer
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
