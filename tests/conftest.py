@@ -1,6 +1,8 @@
 """Fixtures of all tests: no test reaches AWS or the caller's own account."""
 
 import gc
+import signal
+import threading
 from collections.abc import Iterator
 from functools import cache
 from random import Random
@@ -27,6 +29,12 @@ FOLDERS = ("chaos/live", "e2e", "integration", "chaos")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--shuffle=SEED`: files in another order, and the tests of each file too."""
     parser.addoption("--shuffle", metavar="SEED", help="run files, and tests within each file, in the order of a seed")
+
+
+def pytest_configure() -> None:
+    """A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

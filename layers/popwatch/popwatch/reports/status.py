@@ -236,7 +236,7 @@ def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | No
     return TargetStatus(
         target,
         health,
-        outcome.started_at,
+        outcome.started_at.replace(microsecond=0),
         outcome.rtt_ms,
         outcome.error,
         outcome.reason,
