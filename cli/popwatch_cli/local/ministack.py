@@ -110,11 +110,13 @@ def published_strictly(publish: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_metric_math(properties: dict[str, Any]) -> dict[str, Any]:
-    """An alarm's properties, with a metric that never has data in the place of metric math."""
+    """An alarm's properties, with the first of its metrics in the place of metric math."""
     if "Metrics" not in properties:
         return properties
     rest = {name: value for name, value in properties.items() if name != "Metrics"}
-    return rest | {"Namespace": "metric-math", "MetricName": "none", "TreatMissingData": "missing"}
+    first = next(entry["MetricStat"] for entry in properties["Metrics"] if "MetricStat" in entry)
+    watched = {**first["Metric"], "Period": first["Period"], "Statistic": first["Stat"]}
+    return {**rest, **watched, "TreatMissingData": "missing"}
 
 
 def main() -> None:
