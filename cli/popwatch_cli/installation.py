@@ -171,10 +171,15 @@ def remember_key(endpoint: str, key: str) -> None:
     _KEYS[endpoint] = key
 
 
+def local_key(endpoint: str) -> str:
+    """The key of a local endpoint's run, as far as it is known here."""
+    return _KEYS.get(endpoint, USUAL_KEY)
+
+
 def local_client(service: str, endpoint: str, region: str) -> Any:
     """A boto3 client for a local endpoint, independent of the caller's own AWS configuration."""
     with _CLIENT_LOCK:
-        return _session(region, _KEYS.get(endpoint, USUAL_KEY)).client(service, endpoint_url=endpoint)
+        return _session(region, local_key(endpoint)).client(service, endpoint_url=endpoint)
 
 
 @cache

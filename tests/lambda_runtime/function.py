@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from popwatch_cli.installation import local_key
 from tests.lambda_runtime.runtime_api import Answer, Invocation, RuntimeApi
 
 PROJECT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ class Settings:
         return {
             **self.variables,
             "_HANDLER": self.handler,
-            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_ACCESS_KEY_ID": local_key(endpoint),
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
@@ -95,7 +96,7 @@ class Settings:
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/27/[$LATEST]0123456789abcdef0123456789abcdef",
             "AWS_LAMBDA_RUNTIME_API": api,
             "AWS_REGION": "us-east-1",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SECRET_ACCESS_KEY": local_key(endpoint),
             "AWS_SESSION_TOKEN": "local",
             "LAMBDA_RUNTIME_DIR": "/var/runtime",
             "LAMBDA_TASK_ROOT": "/var/task",
