@@ -8,9 +8,10 @@ from random import Random
 from typing import Any
 
 from popwatch.aws.store import SweepCheckpoint
+from popwatch.decisions.early_warnings import near_certificate
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import FAILING, Health, State, Transition
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.web.authentication import Authentication
@@ -110,7 +111,16 @@ def _put_past(world: World, name: str, number: int, chance: Random) -> None:
         since = now - timedelta(minutes=7 + number % 50)
         put_transition(world, name, version + 1, State.UP, state, since)
     certificate = now + timedelta(days=5 + number % 80) if number % 3 == 1 else None
-    put_record(world, name, state, since, alerts_sent=int(state is State.DOWN), certificate_expires=certificate)
+    shown = (Certificate(Role.LEAF, name, certificate, timedelta(days=90)),) if certificate else ()
+    put_record(
+        world,
+        name,
+        state,
+        since,
+        alerts_sent=int(state is State.DOWN),
+        certificate_expires=certificate,
+        certificate_near=near_certificate(shown, None, now),
+    )
 
 
 def _put_samples(world: World, names: list[str], batches: int) -> None:

@@ -83,11 +83,13 @@ class Response:
 def is_cross_site(headers: Mapping[str, str]) -> bool:
     """Whether a browser says that another site than the request's own has made it; names are in lower case.
 
-    By `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header), which a page cannot set, and by
-    `Origin`, which older browsers send with what is not a plain link or image. Programs send neither.
+    By `Sec-Fetch-Site` (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header), which a page cannot set; without
+    it by `Origin`, which older browsers send with what is not a plain link or image. Programs send neither. The page's
+    own form has the origin `null`, as the page lets no referrer out.
     """
-    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return True
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
     origin = headers.get("origin")
     own = {f"{scheme}://{headers.get('host', '')}".lower() for scheme in ("http", "https")}
     return origin is not None and origin.lower() not in own
