@@ -22,7 +22,7 @@ from popwatch.model.targets import Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
-from popwatch.queries.history import event_to_json, read_samples, read_steps, transitions_of
+from popwatch.queries.history import event_to_json, read_samples, read_steps
 from popwatch.queries.status import read_newest_tests
 from popwatch.reports.availability import Period, TargetAvailability
 from popwatch.reports.report import missing_parts, outage_to_json, unwatched_parts
@@ -99,8 +99,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     totals, points = _read_tests(store, checkpoint, target_id, period)
     fleet = read_periods(store, checkpoint, {target_id: record}, {target_id: totals}, period, now=now)
     others = store.read_events(target_id, period.begin, [EventKind.ALERT, EventKind.INTERVENTION])
-    transitions = fleet.transitions.get(target_id, ())
-    events = [*(event for event in transitions if transitions_of([event])[0].at >= period.begin), *others]
+    events = [*fleet.transitions.get(target_id, ()), *others]
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
     target = parse_target({"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {})))

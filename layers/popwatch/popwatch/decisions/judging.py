@@ -52,6 +52,8 @@ def judge(
     if policy.in_maintenance(now):
         return _maintain(health, outcome, policy, now)
     before = _in_service(health)
+    if before.ended_outage and not policy.alert_recovery:  # no recovery is due any more
+        before = replace(before, ended_outage=None)
     if outcome.passed:
         after, event = _pass(before, outcome, policy, now, silenced=silenced)
     else:
@@ -139,8 +141,6 @@ def _pass(
         untested_addresses=outcome.untested_addresses,
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
-    if not policy.alert_recovery:
-        before = replace(before, ended_outage=None)
     due = before.ended_outage or ended
     if silenced:
         return replace(after, ended_outage=due), None
@@ -192,9 +192,7 @@ def _fail(
         failed_addresses=(),
     )
     event = None
-    if not policy.alert_recovery:
-        after = replace(after, ended_outage=None)
-    if not silenced and after.ended_outage:
+    if not silenced and before.ended_outage:
         after, event = replace(after, ended_outage=None), AlertEvent.RECOVERED
     elif not silenced:
         after, event = _report_flapping(after, policy, now) or (after, None)

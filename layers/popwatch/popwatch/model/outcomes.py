@@ -111,8 +111,8 @@ class Outcome:
     `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
 
     `certificates` are those of the chain that was verified, the server's own first; if nothing is verified, that one
-    alone. `certificate_expires` is the first time at which one of them expires. `remarks` are what is worth knowing of
-    a server that is no fault: a few words each.
+    alone. `certificate_expires` is the first time at which one of them expires. `remarks` are notes about
+    the server that are not faults: a few words each.
     """
 
     started_at: datetime

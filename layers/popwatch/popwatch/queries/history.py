@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from popwatch.aws.store import Store, SweepCheckpoint, TargetTotals
-from popwatch.decisions.schedule import STOPPED_AFTER, batch_of
+from popwatch.decisions.schedule import LATEST_MESSAGE, STOPPED_AFTER, batch_of
 from popwatch.model.health import State, Transition
 from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
@@ -24,8 +24,6 @@ from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up, add_up_one, merge_by_target
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-LATEST_TEST = timedelta(minutes=15)
-"""A test begins at most so long after its tick; a message that is older is dropped."""
 THREADS = 16
 """Reads under way at once."""
 
@@ -188,7 +186,12 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
         record.target_id for record in records if record.health.since is None or record.health.since > period.begin
     ]
     # A transition is stored by the tick of its test, which begins later: by its lateness and the queue's.
-    return _read_events(store, changed, replace(period, begin=period.begin - LATEST_TEST), EventKind.TRANSITION)
+    found = _read_events(store, changed, replace(period, begin=period.begin - LATEST_MESSAGE), EventKind.TRANSITION)
+    return {name: within for name, events in found.items() if (within := _since(period.begin, events))}
+
+
+def _since(begin: datetime, transitions: Iterable[HistoryEvent]) -> list[HistoryEvent]:
+    return [event for event in transitions if isinstance(event.what, Transition) and event.what.at >= begin]
 
 
 def read_interventions(store: Store, records: Iterable[Record], period: Period) -> dict[str, list[InterventionEvent]]:
