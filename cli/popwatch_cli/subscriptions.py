@@ -38,8 +38,9 @@ def read_subscribers(sns: "SNSClient", topic_arns: Iterable[str]) -> Subscribers
     except (ClientError, KeyError) as error:
         unknown.append(f"Whether the account is in the SMS sandbox: {_why(error)}.")
     try:
-        limit = sns.get_sms_attributes(attributes=["MonthlySpendLimit"])["attributes"].get("MonthlySpendLimit", "1")
-        obstacles.append(f"SNS stops SMS for this month at {limit} USD (MonthlySpendLimit).")
+        limit = read_spend_limit(sns)
+        amount = f"{limit} USD" if limit else "the account's quota, 1 USD in a new account"
+        obstacles.append(f"SNS stops SMS for this month at {amount} (MonthlySpendLimit).")
     except (ClientError, KeyError) as error:
         unknown.append(f"The monthly spend limit for SMS: {_why(error)}.")
     return Subscribers(subscriptions, tuple(obstacles), tuple(unknown))
@@ -66,6 +67,15 @@ def list_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Mapping[str
     """The subscriptions of one topic as SNS lists them. Raises botocore's errors."""
     for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic_arn):
         yield from page["Subscriptions"]
+
+
+def read_spend_limit(sns: "SNSClient") -> str | None:
+    """The account's own limit for SMS, in USD a month. Raises botocore's errors.
+
+    None if SNS names none: "By default, the spend limit is set to the maximum allowed by Amazon SNS", which is the
+    account's quota, 1 USD in a new account (docs.aws.amazon.com/sns/latest/api/API_SetSMSAttributes.html).
+    """
+    return sns.get_sms_attributes(attributes=["MonthlySpendLimit"])["attributes"].get("MonthlySpendLimit")
 
 
 def has_arn(listed: Mapping[str, Any]) -> bool:

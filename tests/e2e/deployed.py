@@ -201,10 +201,10 @@ class Deployed:
         (folder / ".popwatch" / "outputs.json").write_text((self.local.folder / "outputs.json").read_text())
         return [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", *arguments], folder
 
-    def command(self, *arguments: str) -> tuple[int, str]:
-        """Run `popwatch --local`; its exit code and what it printed."""
+    def command(self, *arguments: str, said: str | None = None) -> tuple[int, str]:
+        """Run `popwatch --local` with these answers; its exit code and what it printed."""
         program, folder = self.popwatch(*arguments)
-        ended = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(program, cwd=folder, input=said, capture_output=True, text=True, timeout=60, check=False)
         return ended.returncode, ended.stdout + ended.stderr
 
     def clear(self) -> None:

@@ -94,6 +94,32 @@ class Checkout:
     def schedules(self) -> list[str]:
         return sorted(found["Name"] for found in self.client("scheduler").list_schedules()["Schedules"])
 
+    def things(self) -> dict[str, list[str]]:
+        """The names of what stacks have made, and what SAM has uploaded for them."""
+        s3 = self.client("s3")
+        keys = [
+            each["Key"]
+            for bucket in s3.list_buckets()["Buckets"]
+            for each in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", ())
+        ]
+        return {
+            "tables": self.client("dynamodb").list_tables()["TableNames"],
+            "topics": [each["TopicArn"] for each in self.client("sns").list_topics()["Topics"]],
+            "subscriptions": [each["Endpoint"] for each in self.client("sns").list_subscriptions()["Subscriptions"]],
+            "queues": self.client("sqs").list_queues().get("QueueUrls", []),
+            "functions": [each["FunctionName"] for each in self.client("lambda").list_functions()["Functions"]],
+            "mappings": [
+                each["UUID"] for each in self.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+            ],
+            "layers": [each["LayerName"] for each in self.client("lambda").list_layers()["Layers"]],
+            "schedules": self.schedules(),
+            "alarms": [each["AlarmName"] for each in self.client("cloudwatch").describe_alarms()["MetricAlarms"]],
+            "logs": [each["logGroupName"] for each in self.client("logs").describe_log_groups()["logGroups"]],
+            "secrets": [each["Name"] for each in self.client("secretsmanager").list_secrets()["SecretList"]],
+            "roles": [each["RoleName"] for each in self.client("iam").list_roles()["Roles"]],
+            "uploads": keys,
+        }
+
     def pull(self) -> None:
         """What `git pull` may bring: other code, and a new parameter with a default."""
         template = self.folder / "template.yaml"
@@ -237,6 +263,26 @@ def test_without_a_terminal(checkout: Checkout) -> None:
     assert "AlertEmail" in refused.text
     assert refused.code == 1
     assert (checkout.folder / ".popwatch" / "popwatch.toml").read_text() == kept
+
+
+def test_removing(checkout: Checkout) -> None:
+    """The command of docs/operating.md, with yes to its questions, leaves the Targets table and SAM's bucket."""
+    page = (PROJECT / "docs" / "operating.md").read_text()
+    [command] = re.findall(r"^    (sam delete --stack-name popwatch .*)$", page, re.MULTILINE)
+    checkout.region = re.search("--region ([a-z0-9-]+)", command)[1]  # type: ignore[index]
+    addresses = "AlertEmail=night-shift@example.net AlertPhone=+4930123456"
+    deploy = f'AWS_REGION={checkout.region} make deploy PARAMETERS="Page=on {addresses}"'
+    assert checkout.without_terminal(f"env -u AWS_DEFAULT_REGION {deploy}").code == 0
+    outputs, before = checkout.outputs("popwatch"), checkout.things()
+    refused = checkout.enter(command)  # Enter alone is no
+    assert checkout.things() == before
+    assert "Are you sure you want to delete the stack popwatch" in refused.text
+    removed = checkout.without_terminal(f"yes | env -u AWS_DEFAULT_REGION {command}")
+    assert removed.code == 0
+    assert "Deleted successfully" in removed.text
+    left = checkout.things()
+    assert left.pop("tables") == [outputs["TargetsTable"]]
+    assert {kind: names for kind, names in left.items() if names} == {}
 
 
 def test_names_that_are_taken(checkout: Checkout) -> None:

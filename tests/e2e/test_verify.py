@@ -42,9 +42,9 @@ def left_behind(stack: Deployed) -> list[str]:
     return Temporary.starting(stack.installation, None).leftovers()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_cleans_up(stack: Deployed, sent: signal.Signals) -> None:
-    """By Ctrl-C, and by what a pipeline sends that has lost its patience."""
+    """By Ctrl-C, by what a pipeline sends that has lost its patience, and by the end of a terminal."""
     with schedule_set(stack, "ENABLED"), started(stack) as process:
         assert len(left_behind(stack)) > 5
         process.send_signal(sent)
@@ -64,7 +64,11 @@ def test_the_run_after_a_killed_one_cleans_up(stack: Deployed) -> None:
         *["subscription"] * (len(left) - 5),
         *["queue"] * 3,
     ]
-    code, said = stack.command("verify", "--yes")  # the schedule is off: it ends at once
+    code, said = stack.command("verify", "--yes")
+    assert code == 3
+    assert "may be going on" in said
+    assert left_behind(stack) == left
+    code, said = stack.command("verify", said="y\ny\n")  # the schedule is off: it ends at once
     assert code == 2
     assert all(f"Left of an earlier run, will be removed: {name}." in said for name in left)
     assert "The schedule is disabled, so nothing is tested." in said

@@ -81,6 +81,7 @@ class Night(World):
             Endpoint="+4915550100",
             Attributes={"FilterPolicy": json.dumps(SMS_POLICY)},
         )
+        self.sns.set_sms_attributes(attributes={"MonthlySpendLimit": "1"})
         self._unsubscribe_the_queue()
 
     @cached_property

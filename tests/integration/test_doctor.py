@@ -18,10 +18,13 @@ from popwatch.model.text import iso
 from popwatch_cli.commands.doctor import examine, report_lines
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS
+from popwatch_cli.doctor.metrics import read_spend
 from popwatch_cli.doctor.redrive import DeadLetterQueue
 from popwatch_cli.doctor.rules.dead_letters import Redrive
 from popwatch_cli.doctor.rules.findings import exit_code
+from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.installation import Installation
+from popwatch_cli.subscriptions import read_subscribers
 from tests.doctor_findings import NOW, TICK, UP, target
 
 OUTPUTS = {
@@ -74,6 +77,24 @@ def test_without_a_network() -> None:
     """The same, in botocore's words."""
     checks = examine(refusing(EndpointConnectionError(endpoint_url="https://x.example")))
     assert {check.unknown for check in checks} == {'Could not connect to the endpoint URL: "https://x.example"'}
+
+
+@mock_aws
+def test_the_limit_of_sms_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the account has set no limit, its quota is the limit, which SNS does not tell."""
+    sns, cloudwatch = boto3.client("sns", region_name="us-east-1"), boto3.client("cloudwatch", region_name="us-east-1")
+    spent = {"MetricName": "SMSMonthToDateSpentUSD", "Timestamp": NOW - MINUTE, "Value": 3.5}
+    cloudwatch.put_metric_data(Namespace="AWS/SNS", MetricData=[spent])
+    topic = sns.create_topic(Name="sms")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sms", Endpoint="+4915550100")
+    monkeypatch.setattr(sns, "get_sms_sandbox_account_status", lambda: {"IsInSandbox": False})
+    aws = AwsState(Installation("popwatch", OUTPUTS, region="us-east-1"), NOW)
+    with pytest.raises(NotKnownError, match="no monthly limit"):
+        read_spend(aws)
+    assert "at the account's quota, 1 USD in a new account" in read_subscribers(sns, [topic]).obstacles[-1]
+    sns.set_sms_attributes(attributes={"MonthlySpendLimit": "20"})
+    assert read_spend(aws) == (3.5, 20.0)
+    assert "at 20 USD (MonthlySpendLimit)" in read_subscribers(sns, [topic]).obstacles[-1]
 
 
 @mock_aws

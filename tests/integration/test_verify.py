@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 
-from popwatch_cli.commands.verify import receivers_of, run, to_json
+from popwatch_cli.commands.verify import _announce, receivers_of, run, to_json
+from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation
 from popwatch_cli.verification.rules import LONGEST, Check, Verdict
-from popwatch_cli.verification.temporary import Server, Temporary
+from popwatch_cli.verification.temporary import RUN_ID, Server, Temporary
 from tests.iam import ARN, Identity, Permission
 from tests.integration.night import Night, new_night
 from tests.integration.test_docs_permissions import ALARM, EVERY, _named, arn, rows, set_up_stack
@@ -116,11 +117,38 @@ def test_the_next_run_removes_what_a_killed_one_left(night: Night) -> None:
     before = set(temporary_of(night).installation.target_table.read())
     found = left_behind(night)
     assert [name.split()[0] for name in found] == ["target"] * 2 + ["alarm"] + ["subscription"] * 5 + ["queue"] * 3
-    assert temporary_of(night).remove() == []
+    next_run = temporary_of(night)
+    assert {next_run.run_of(name) for name in found} == {killed.run_id}
+    next_run.earlier = frozenset([killed.run_id])
+    assert next_run.remove() == []
     assert left_behind(night) == []
     after = set(temporary_of(night).installation.target_table.read())
     assert before - after == {killed.failing_id(1), killed.server_id}
     assert boto3.client("cloudwatch").describe_alarms(AlarmNames=[ALARM])["MetricAlarms"]
+
+
+def test_a_run_that_may_go_on_is_left_alone(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --yes the second run refuses; without, it asks. What began meanwhile is never removed by the other."""
+    first, second = temporary_of(night), temporary_of(night)
+    first.run_id = (datetime.now(UTC) - LONGEST).strftime(RUN_ID)
+    first.put_alarm()
+    _announce(second, ask=False, to_stderr=True)  # the other run has just begun, or is about to end
+    first.put_failing_target(1)
+    there = first.leftovers()
+    assert len(there) == 2
+    with pytest.raises(UserError, match="may be going on"):
+        _announce(second, ask=False, to_stderr=True)
+    asked: list[str] = []
+    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    assert second.remove() == []
+    assert first.leftovers() == there
+    _announce(second, ask=True, to_stderr=True)
+    assert asked == ["Was it killed?", "Go on?"]
+    assert second.leftovers() == []
+    first.run_id = (datetime.now(UTC) - 2 * LONGEST).strftime(RUN_ID)
+    first.put_alarm()
+    _announce(temporary_of(night), ask=False, to_stderr=True)
+    assert second.leftovers() == []
 
 
 def test_another_stack_is_left_alone(night: Night) -> None:

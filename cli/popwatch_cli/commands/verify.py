@@ -23,7 +23,7 @@ from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.evidence import TopicRole
 from popwatch_cli.verification.rules import LONGEST, Check, Verdict, decide, exit_code, is_complete
-from popwatch_cli.verification.temporary import Server, Temporary
+from popwatch_cli.verification.temporary import RUN_ID, Server, Temporary
 from popwatch_cli.verification.watching import Watcher
 
 ROUND_SECONDS = 5.0
@@ -31,6 +31,9 @@ ROUND_SECONDS = 5.0
 
 COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.UNKNOWN: "yellow", Verdict.NOT_SHOWN: "yellow"}
 SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+)(?::(\d{1,5}))?")
+REMOVING = timedelta(minutes=1)
+"""How long a run may take to remove what is temporary."""
+
 SHOWN = 1000
 """Characters of a sentence that are shown."""
 
@@ -104,16 +107,19 @@ def run(
 @contextmanager
 def _removing(temporary: Temporary) -> Iterator[None]:
     """Remove everything temporary at the end, whatever ends it; a signal that comes meanwhile does not stop that."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # A terminal that is closed sends SIGHUP, which `nohup` has had ignored.
+    hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, *hangup)}
     try:
         yield
     finally:
-        interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         for name in temporary.remove():
             click.echo(f"Could not be removed: {name}. The next `popwatch verify` tries again.", err=True)
-        signal.signal(signal.SIGINT, interrupts)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def parse_server(text: str) -> Server:
@@ -135,17 +141,41 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
     def say(text: str) -> None:
         click.echo(clean(text, SHOWN), err=to_stderr)
 
-    for name in temporary.leftovers():
-        say(f"Left of an earlier run, will be removed: {name}. If that run still goes on, wait until it has ended.")
+    now, left = datetime.now(UTC), temporary.leftovers()
+    # What a young run without a target has is not there yet, or SQS still lists it: a queue is deleted within 60 s.
+    young = {run for run in map(temporary.run_of, left) if _over_at(run) > now}
+    going_on = young & {temporary.run_of(name) for name in left if name.startswith("target ")}
+    if going_on:
+        over = max(map(_over_at, going_on))
+        warning = f"Another run of `popwatch verify` may be going on: it is over at {iso(over)} at the latest."
+        if not ask:
+            raise UserError(f"{warning} Wait until then, or run it without --yes if the other was killed.")
+        say(warning)
+        click.confirm("Was it killed?", abort=True, err=to_stderr)
+    earlier = frozenset(map(temporary.run_of, left)) - young | going_on
+    for name in left:
+        if temporary.run_of(name) in earlier:
+            say(f"Left of an earlier run, will be removed: {name}.")
     receivers = receivers_of(temporary)
     say("These receive a message that is marked TEST:" if receivers else "No one receives the TEST messages.")
     for receiver in receivers:
         say(f"- {receiver}")
     if ask:
         click.confirm("Go on?", abort=True, err=to_stderr)
-    left = temporary.remove()
-    if left:
-        raise UserError(f"{left[0]} of an earlier run could not be removed: docs/deploying.md lists the permissions.")
+    temporary.earlier = earlier
+    refused = temporary.remove()
+    if refused:
+        raise UserError(
+            f"{refused[0]} of an earlier run could not be removed: docs/deploying.md lists the permissions."
+        )
+
+
+def _over_at(run_id: str) -> datetime:
+    """When the run of this id, the time at which it began, has ended at the latest; long ago for another id."""
+    try:
+        return datetime.strptime(run_id, RUN_ID).replace(tzinfo=UTC) + LONGEST + REMOVING
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def receivers_of(temporary: Temporary) -> list[str]:

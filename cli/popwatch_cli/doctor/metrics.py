@@ -6,6 +6,7 @@ from typing import Any
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.rules.stack import FunctionMetrics
 from popwatch_cli.doctor.table_state import NotKnownError
+from popwatch_cli.subscriptions import read_spend_limit
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
@@ -27,11 +28,13 @@ def read_function_metrics(aws: AwsState) -> list[FunctionMetrics]:
 
 def read_spend(aws: AwsState) -> tuple[float, float]:
     """What SMS have cost this month, and their monthly limit, in US dollars. Raises NotKnownError."""
-    attributes = aws.client("sns").get_sms_attributes(attributes=["MonthlySpendLimit"])["attributes"]
+    limit = read_spend_limit(aws.client("sns"))
+    if limit is None:
+        raise NotKnownError("SNS names no monthly limit of this account for SMS: then its quota is the limit")
     spent = _read(aws, ("AWS/SNS", "SMSMonthToDateSpentUSD"), {}, DAY, "Maximum")
     if not spent:
         raise NotKnownError("CloudWatch has no metrics of the cost of SMS for the last day")
-    return spent[-1], float(attributes.get("MonthlySpendLimit", 1.0))
+    return spent[-1], float(limit)
 
 
 def _read(

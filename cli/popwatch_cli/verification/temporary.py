@@ -34,6 +34,9 @@ NEVER_AN_EVENT = "verify-other"
 
 TEST = "This is a TEST by `popwatch verify`. Nothing has happened."
 
+RUN_ID = "%Y%m%d%H%M%S"
+"""The id of a run is the time at which it began (UTC)."""
+
 Remove = Callable[[], object]
 
 
@@ -57,12 +60,14 @@ class Temporary:
     installation: Installation
     run_id: str
     server: Server | None = None
+    earlier: frozenset[str] = frozenset()
+    """The ids of earlier runs that are over: what is left of them is removed, too."""
     _clients: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def starting(cls, installation: Installation, server: Server | None) -> "Temporary":
         """Those of a run that begins now."""
-        return cls(installation, f"{datetime.now(UTC):%Y%m%d%H%M%S}", server)
+        return cls(installation, datetime.now(UTC).strftime(RUN_ID), server)
 
     def client(self, service: str) -> Any:
         """A client, made once."""
@@ -179,13 +184,18 @@ class Temporary:
         cloudwatch.set_alarm_state(AlarmName=self.alarm, StateValue="ALARM", StateReason=TEST)
 
     def leftovers(self) -> list[str]:
-        """The names of everything of this run or an earlier one that is there. Raises botocore's errors."""
+        """The names of everything of this run or another one that is there. Raises botocore's errors."""
         return [name for find in self._kinds.values() for name, _ in find()]
 
-    def remove(self) -> list[str]:
-        """Remove everything temporary, of earlier runs too; what AWS refuses to find or to remove, by name or kind.
+    def run_of(self, name: str) -> str:
+        """The id of the run that something belongs to."""
+        return name.partition(self.prefix)[2].partition("-")[0]
 
-        Targets come first, so that no further alert is caused, and queues last.
+    def remove(self) -> list[str]:
+        """Remove everything of this run and of `earlier` ones; what AWS refuses to find or to remove, by name or kind.
+
+        What belongs to a run of which nothing is known stays: it may have begun meanwhile. Targets come first, so that
+        no further alert is caused, and queues last.
         """
         left: list[str] = []
         for kind, find in self._kinds.items():
@@ -195,6 +205,8 @@ class Temporary:
                 left.append(kind)
                 continue
             for name, remove in found:
+                if self.run_of(name) not in {self.run_id, *self.earlier}:
+                    continue
                 try:
                     remove()
                 except (BotoCoreError, ClientError):

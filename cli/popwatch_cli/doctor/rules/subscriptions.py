@@ -209,7 +209,8 @@ def check_alarm_receivers(
             Kind.ALARM_UNREPORTED,
             f"{_alarms_that(unreported, one='reaches', many='reach')} no one: no subscription to its topic is "
             "confirmed.",
-            "Deploy with OperatorEmail and follow the link in AWS's message, or subscribe to the topic yourself.",
+            "Follow the link in AWS's message (it is valid for two days). If there was none, deploy with OperatorEmail "
+            "or AlertEmail, or subscribe to the topic yourself.",
             unreported,
         )
 
