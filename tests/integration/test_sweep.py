@@ -21,6 +21,7 @@ from popwatch.model.samples import Sample
 from popwatch.model.targets import parse_target
 from popwatch.sweep.committer import Committer
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
+from tests.item_sizes import LARGEST_ITEM, size_of_item
 
 DOWN_AT_ONCE = {"failures_per_alert": 1, "max_alerts": 3}
 DOWN_ONCE = {"failures_per_alert": 1, "max_alerts": 1}
@@ -665,6 +666,35 @@ def test_a_topic_that_refuses_gets_its_alerts_later_and_the_other_none_twice(
         for name in ("a", "b", "c"):
             assert world.store.read_record(name).outbox == ()
             assert world.alerts_noted(name) == ["down"]
+
+
+def test_a_topic_that_refuses_for_days_does_not_stop_a_target(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its record stays below what DynamoDB takes: the oldest alerts are given up, the newest are sent when SNS is back.
+
+    Without the bound, moto refuses the record here as DynamoDB does, and the target's state stands still.
+    """
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    world.put_target("a", failures_per_alert=1, max_alerts=1000, email="\N{SNOWMAN}" * 7_900)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    error = ClientError({"Error": {"Code": "KMSAccessDenied", "Message": ""}}, "Publish")
+    accept = [refuse_publishing(world, topic, error) for topic in (world.topic, world.sms_topic)]
+    run(world, 25)
+    [item] = [found for found in world.dynamodb.scan(TableName="Status")["Items"] if found["target_id"]["S"] == "a"]
+    assert size_of_item(item) < LARGEST_ITEM
+    record = world.store.read_record("a")
+    assert record.tick == NOON + MINUTE * 24
+    assert "the oldest are given up" in caplog.text
+    numbers = [entry.message.attributes["alert_number"] for entry in record.outbox if entry.message]
+    assert numbers == list(range(26 - len(numbers), 26))
+    for again in accept:
+        again()
+    del world.failing["a"]
+    run(world, 4, start=25)
+    assert [alert["alert_number"] for alert in world.received_sms()][-1] == "25"
+    assert world.store.read_record("a").outbox == ()
+    assert (world.state("a"), world.transitions("a")[-1]) == ("up", ("down", "up"))
 
 
 def test_an_alert_that_sns_refuses_for_what_it_is_goes_out_in_a_plainer_form(world: World) -> None:

@@ -110,7 +110,9 @@ def test_an_interrupt_leaves_nothing_behind(night: Night, rounds: int) -> None:
 def test_the_next_run_removes_what_a_killed_one_left(night: Night) -> None:
     """Everything is found by its name, whatever its run was called; real targets, alarms and queues stay."""
     killed = Temporary(temporary_of(night).installation, "20200101000000", Server("pop.example.net", 995))
-    killed.subscribe_queues()
+    waiting = Waiting()
+    killed.subscribe_queues(waiting.sleep)
+    assert waiting.rounds == 1  # SQS: a new queue can be used after a second
     killed.put_server()
     killed.put_failing_target(1)
     killed.put_alarm()

@@ -23,7 +23,7 @@ from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.evidence import TopicRole
 from popwatch_cli.verification.rules import LONGEST, Check, Verdict, decide, exit_code, is_complete
-from popwatch_cli.verification.temporary import RUN_ID, Server, Temporary
+from popwatch_cli.verification.temporary import RUN_ID, Server, Sleep, Temporary
 from popwatch_cli.verification.watching import Watcher
 
 ROUND_SECONDS = 5.0
@@ -38,7 +38,6 @@ SHOWN = 1000
 """Characters of a sentence that are shown."""
 
 Clock = Callable[[], datetime]
-Sleep = Callable[[float], None]
 
 
 @click.command()
@@ -91,7 +90,7 @@ def run(
     checks: dict[str, Check] = {}
     with _removing(temporary):
         watcher = Watcher(temporary, clock)
-        watcher.begin()
+        watcher.begin(sleep)
         while not watcher.evidence.over:
             watcher.look()
             watcher.evidence.over = watcher.evidence.elapsed >= LONGEST

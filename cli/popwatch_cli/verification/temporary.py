@@ -37,7 +37,14 @@ TEST = "This is a TEST by `popwatch verify`. Nothing has happened."
 RUN_ID = "%Y%m%d%H%M%S"
 """The id of a run is the time at which it began (UTC)."""
 
+QUEUE_SECONDS = 1.0
+"""How long SQS wants one to wait for a new queue: "at least one second after the queue is created".
+
+docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+"""
+
 Remove = Callable[[], object]
+Sleep = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +151,15 @@ class Temporary:
         item |= {"host": self.server.host, "port": self.server.port, "delay_up": 60, "enabled": True}
         self.installation.target_table.write([item])
 
-    def subscribe_queues(self) -> dict[QueueRole, str]:
-        """Create the queues and subscribe them; their URLs.
+    def subscribe_queues(self, sleep: Sleep) -> dict[QueueRole, str]:
+        """Create the queues and subscribe them once they can be used; their URLs.
 
         SNS needs the topic to be named in the queue's policy. It needs a key of KMS only if the queue is encrypted with
         one (docs.aws.amazon.com/sns/latest/dg/sns-enable-encryption-for-topic-sqs-queue-subscriptions.html); these have
         SQS's own encryption, and how the topic is encrypted does not matter to its subscribers.
         """
         urls = {role: self._create_queue(role) for role in QueueRole}
+        sleep(QUEUE_SECONDS)
         alerts = self.topics[TopicRole.ALERTS]
         matching = {"event": ["down"], "target_id": [{"prefix": f"{self.prefix}{self.run_id}"}]}
         self._subscribe(alerts, QueueRole.OTHER, {"event": [NEVER_AN_EVENT]})

@@ -22,7 +22,7 @@ from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.topic_queues import take_messages
 from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
 from popwatch_cli.verification.rules import needs_second_alert
-from popwatch_cli.verification.temporary import Temporary
+from popwatch_cli.verification.temporary import Sleep, Temporary
 
 TRIES = 3
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}
@@ -83,7 +83,7 @@ class Watcher:
     _metrics_at: datetime = NEVER
     _alarm_metrics: list[Mapping[str, Any]] = field(default_factory=list)
 
-    def begin(self) -> None:
+    def begin(self, sleep: Sleep) -> None:
         """Read the configuration, then create what is temporary. Raises botocore's errors if it cannot be created."""
         evidence, temporary = self.evidence, self.temporary
         evidence.is_local = temporary.installation.endpoint is not None
@@ -95,7 +95,7 @@ class Watcher:
             self._read_configuration()
         with self._reading(Source.TABLES):
             self._tick_before = temporary.installation.store.read_checkpoint().tick
-        self._urls = temporary.subscribe_queues()
+        self._urls = temporary.subscribe_queues(sleep)
         temporary.put_server()
         temporary.put_failing_target(1)
         self._began = self.clock()

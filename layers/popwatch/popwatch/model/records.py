@@ -3,6 +3,7 @@
 `serialize` and `deserialize` convert them for JSON and DynamoDB, with times in ISO 8601 (UTC).
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Self
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.serialization import DamagedError, stored_as
+from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
 
 AHEAD = timedelta(minutes=2)
@@ -38,6 +39,27 @@ class OutboxEntry:
     committed_at: datetime
     transition: Transition | None = None
     message: Message | None = None
+
+
+MOST_OUTBOX = 300_000
+"""Bytes of a record's outbox as JSON, never less than in DynamoDB; an item there takes 400 KB, and the rest is small."""
+
+
+def bounded(outbox: tuple[OutboxEntry, ...]) -> tuple[tuple[OutboxEntry, ...], int]:
+    """An outbox without its oldest messages, as far as it is above `MOST_OUTBOX`, and how many those were.
+
+    A record that is too large cannot be written, and its target's state would stand still. Transitions stay.
+    """
+    sizes = [len(json.dumps(serialize(entry)).encode()) for entry in outbox]
+    over, kept, dropped = sum(sizes) - MOST_OUTBOX, list[OutboxEntry](), 0
+    for entry, size in zip(outbox, sizes, strict=True):
+        if over <= 0 or entry.message is None:
+            kept.append(entry)
+            continue
+        over, dropped = over - size, dropped + 1
+        if entry.transition:
+            kept.append(replace(entry, message=None))
+    return tuple(kept), dropped
 
 
 class Action(StrEnum):

@@ -32,7 +32,7 @@ from popwatch.decisions.schedule import is_due
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.records import OutboxEntry, PublishedAlert, Record
+from popwatch.model.records import OutboxEntry, PublishedAlert, Record, bounded
 from popwatch.model.targets import Policy, Target, as_tested, with_interventions
 
 COLLISIONS = 5
@@ -273,7 +273,13 @@ class Committer:
         """The record with the judgement's health, and what there is to deliver of it in the outbox."""
         version, outbox = record.version + 1, record.outbox
         if judgement.transition or message:
-            outbox = (*outbox, OutboxEntry(version, tick, self._clock(), judgement.transition, message))
+            entry = OutboxEntry(version, tick, self._clock(), judgement.transition, message)
+            outbox, given_up = bounded((*outbox, entry))
+            if given_up:
+                _log.error(
+                    "SNS has refused alerts of a target for so long that the oldest are given up.",
+                    extra={"target_id": record.target_id, "alerts": given_up},
+                )
         return replace(record, version=version, tick=tick, health=judgement.health, outbox=outbox, writer=self._writer)
 
     def _note_transition(self, record: Record, judgement: Judgement) -> None:
