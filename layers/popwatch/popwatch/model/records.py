@@ -42,7 +42,7 @@ class OutboxEntry:
 
 
 MOST_OUTBOX = 300_000
-"""Bytes of a record's outbox as JSON, never less than in DynamoDB; an item there takes 400 KB, and the rest is small."""
+"""Bytes of a record's outbox as JSON, never less than in DynamoDB, where an item takes 400 KB; the rest is small."""
 
 
 def bounded(outbox: tuple[OutboxEntry, ...]) -> tuple[tuple[OutboxEntry, ...], int]:
