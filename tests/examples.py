@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from popwatch.alerts.rendering import render
 from popwatch.decisions.judging import judge
 from popwatch.model.fields import TlsMode
-from popwatch.model.health import AlertEvent, Health, State
+from popwatch.model.health import AlertEvent, Health, HeldAlerts, State
 from popwatch.model.messages import Message
 from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.targets import Target, parse_target
@@ -68,12 +68,28 @@ def others(watched: Target) -> dict[AlertEvent, Message]:
     changes = tuple(START - timedelta(minutes=8 * number) for number in range(6, 0, -1))
     flapping = Health(State.UP, START, flapping=True, changes=(START - timedelta(minutes=20),))
     with_tls = replace(watched, tls=TlsMode.STARTTLS)
+    used_up = replace(HEALTHY, changes=changes, allowance_full_at=START + timedelta(hours=21, minutes=30))
+    held = HeldAlerts(START - timedelta(hours=2), {"down": 5, "recovered": 4, "degraded": 1}, 3)
+    throttled = Health(
+        State.LOST,
+        START - timedelta(minutes=20),
+        failures=11,
+        alerts_sent=3,
+        alerted_at_failures=9,
+        failing_since=START - timedelta(minutes=11),
+        last_good_at=START - timedelta(minutes=12),
+        last_good_rtt_ms=12.5,
+        throttled=held,
+        allowance_full_at=START + timedelta(hours=21),
+    )
     cases: dict[AlertEvent, tuple[Target, Health, Outcome]] = {
         AlertEvent.FLAPPING: (watched, replace(HEALTHY, changes=changes), FAILED),
         AlertEvent.STEADY: (watched, flapping, PASSED),
         AlertEvent.DEGRADED: (watched, replace(HEALTHY, degraded_tests=2), partly_failed),
         AlertEvent.RESTORED: (watched, replace(HEALTHY, degraded_tests=3, degraded_alerted=True), PASSED),
         AlertEvent.CERTIFICATE: (with_tls, HEALTHY, with_certificate),
+        AlertEvent.THROTTLED: (watched, used_up, FAILED),
+        AlertEvent.UNTHROTTLED: (watched, throttled, FAILED),
     }
     messages = {}
     for event, (tested, health, outcome) in cases.items():

@@ -75,6 +75,8 @@ class Notices(World):
 
     def _add_target(self, name: str, faults: Faults) -> None:
         policy = facts.Policy(
+            max_alerts=1,  # one message for each outage: more would soon be too many
+            alert_recovery=False,
             failures_per_alert=faults.choice(range(1, 6)),
             delay_up=faults.choice(DELAYS),
             delay_warn=faults.choice(DELAYS),

@@ -30,6 +30,7 @@ TITLES = {
     "stack": "A sweep on the local stack",
     "ticks": "Ticks late in their minute",
     "notice": "The longest time to the first alert",
+    "flood": "The most messages of one target",
 }
 
 

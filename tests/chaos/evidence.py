@@ -100,7 +100,7 @@ class Evidence:
             self._on_sent("alert", self.alerts_in(text), answered, summary=alert_of(text) is None)
         else:
             values = {name: value["StringValue"] for name, value in request["MessageAttributes"].items()}
-            summary = values["event"].startswith("[")
+            summary = values["event"].startswith('["summary"')
             # Whose answer was lost is sent again, by the same words: these are the same alerts.
             words = (self.invocation, text, str(sorted(values.items())))
             found = self._unanswered.pop(words, None) or (

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from tests.chaos.facts import Configured, Judged, Policy, Tested
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(hours=24)
 OUTAGE = frozenset({"down", "lost"})
 FAILING = frozenset({"warn", "down", "lost"})
 SKEW = timedelta(seconds=5)
@@ -49,6 +49,10 @@ class ExpectedState:
     """An alert has said that it flaps."""
     changes: tuple[datetime, ...] = ()
     """The ticks at which it went from passed to failed or back."""
+    throttled: bool = False
+    """A message has said that its messages are held, as there were too many."""
+    full_at: datetime | None = None
+    """When its allowance of messages is full again."""
 
     @property
     def fails(self) -> bool:
@@ -135,9 +139,9 @@ def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silence
         likely = [_passed(expected, tested.policy, silenced=silenced)]
     else:
         likely = _failed(expected, tested, gateway, silenced=silenced)
-    if silenced:
-        return likely
-    return [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
+    if not silenced:
+        likely = [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
+    return [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
 
 
 def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
@@ -151,6 +155,8 @@ def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
         unsent=expected.unsent or _ended(replace(before, state=before.held or ""), tested.policy),
         flapping=expected.flapping,
         changes=expected.changes,
+        throttled=expected.throttled,
+        full_at=expected.full_at,
     )
 
 
@@ -224,3 +230,43 @@ def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState
     flaps = replace(after, flapping=True)
     often = 0 < limit < len(after.changes)
     return [Expectation(expectation.states, flaps, since, "flapping", after.alerts)] if often else []
+
+
+def _of_too_many(
+    expectation: Expectation, tested: Tested, before: ExpectedState, *, silenced: bool
+) -> list[Expectation]:
+    """docs/outages.md, "Too many messages": instead of the message, `throttled`, nothing, or `unthrottled`.
+
+    Within a few seconds of the time at which there is room, both are possible: clocks differ.
+    """
+    most = tested.policy.max_alerts
+    if tested.older:
+        return [_with_allowance(expectation, None, throttled=False)]
+    throttled = before.throttled and most > 0
+    expectation = _with_allowance(expectation, before.full_at, throttled=throttled)
+    if not throttled and expectation.event is None:
+        return [expectation]
+    each, full_at = allowance_interval(most), max(before.full_at or tested.at, tested.at)
+    has_room = {full_at + 3 * each - DAY <= tested.at + skew for skew in (-SKEW, SKEW)}
+    used = _with_allowance(expectation, full_at + each, throttled=False)
+    if not most:
+        return [used]
+    held = replace(expectation, event=None, number=0)
+    about = (tested.tick, tested.at), expectation.after.alerts
+    if not throttled:
+        begins = _with_allowance(_about(expectation, "throttled", *about), full_at + each, throttled=True)
+        return [used if room else begins for room in has_room]
+    return [_about(used, "unthrottled", *about) if room and not silenced else held for room in has_room]
+
+
+def allowance_interval(max_alerts: int) -> timedelta:
+    """The time in which the allowance grows by one message."""
+    return DAY / max(24, 6 * (max_alerts + 1))
+
+
+def _with_allowance(expectation: Expectation, full_at: datetime | None, *, throttled: bool) -> Expectation:
+    return replace(expectation, after=replace(expectation.after, full_at=full_at, throttled=throttled))
+
+
+def _about(expectation: Expectation, event: str, since: TestTimes, number: int) -> Expectation:
+    return replace(expectation, event=event, since=since, number=number)

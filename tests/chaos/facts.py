@@ -59,6 +59,8 @@ class Tested:
     at: datetime
     policy: Policy
     passed: bool
+    older: bool = False
+    """By an older version, which does not limit messages, and forgets in what it writes how many there were."""
 
 
 @dataclass(frozen=True, slots=True)

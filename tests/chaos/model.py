@@ -16,12 +16,14 @@ from math import ceil
 from typing import Any
 
 from tests.chaos.expectations import (
+    DAY,
     FAILING,
     SKEW,
     Expectation,
     ExpectedState,
     Gateway,
     TestTimes,
+    allowance_interval,
     expect,
     within,
 )
@@ -144,6 +146,7 @@ class Audit:
         self.alerts: dict[str, list[ExpectedAlert]] = defaultdict(list)
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
+        self.older: set[int] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tested: self._on_test,
             Judged: self._on_judgement,
@@ -184,6 +187,8 @@ class Audit:
         self.verdict.tests += 1
         self.tests[test.invocation][test.target] = test
         self.pending[test.invocation][test.target] = test
+        if test.older:
+            self.older.add(test.invocation)
         self.last_test[test.target] = test.at
         self._plan(test.target, test.tick)
 
@@ -209,6 +214,8 @@ class Audit:
                 expected_state.alerts,
             ):
                 self._find("wrong state", fact.order, fact.target, f"a delivery changed {expected_state} into {fact}")
+            if fact.invocation in self.older:
+                self.expected_states[fact.target] = replace(expected_state, throttled=False, full_at=None)
             return
         self._judge(fact, expected_state)
         self.judged[fact.target].append(fact)
@@ -455,6 +462,10 @@ class Audit:
             self._find("alert lost", fact.order, target, "no alert that it is steady again")
         elif expected_state.unsent:
             self._find("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")
+        elif expected_state.throttled and expected_state.full_at and policy.max_alerts:
+            ends = expected_state.full_at + 3 * allowance_interval(policy.max_alerts) - DAY
+            if ends < fact.at - STABLE:
+                self._find("alert lost", fact.order, target, f"still throttled, though there was room since {ends}")
         elif unsent and not parent.fails and not within(policy.acknowledged, expected_state.since):
             self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
 

@@ -215,12 +215,12 @@ class World:
     def test(self, process: Process, target: Target, tick: datetime) -> Outcome:
         """The outcome of a test, by what the server does now."""
         server, clock = self.servers[target.target_id], self._clock_of(process)
-        known = self.policies[int(target.tags[0])]
+        known, older = self.policies[int(target.tags[0])], process.number in self.old_processes
         # The older version applies a silence by the tick, this one by the time at which the test began.
-        policy = known.at(tick if process.number in self.old_processes else clock())
+        policy, order = known.at(tick if older else clock()), self.evidence.order
         self.evidence.add(
             facts.Tested(
-                self.evidence.order, process.number, target.target_id, tick, clock(), policy, passed=server.answers
+                order, process.number, target.target_id, tick, clock(), policy, passed=server.answers, older=older
             )
         )
         if server.answers:

@@ -58,6 +58,11 @@ EVENTS = {
     AlertEvent.DEGRADED: (f"DEGRADED: {SUBJECT}", f"DEGRADED {SMS} fails: 192.0.2.8: refused"),
     AlertEvent.RESTORED: (f"RESTORED: {SUBJECT}", f"RESTORED {SMS} all addresses pass"),
     AlertEvent.CERTIFICATE: (f"CERTIFICATE: {SUBJECT}", f"CERTIFICATE {SMS} expires in 13 days"),
+    AlertEvent.THROTTLED: (f"ALERTS HELD: {SUBJECT}", f"ALERTS HELD {SMS} until 05:42 CET: too many; now warn"),
+    AlertEvent.UNTHROTTLED: (
+        f"ALERTS AGAIN: {SUBJECT}, now lost",
+        f"ALERTS AGAIN {SMS} now lost; held: 5 down, 4 up again, 1 degraded",
+    ),
 }
 
 
@@ -278,7 +283,8 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     assert summary.event == "summary"
     assert summary.subject == "3 alerts at once: 2 down, 1 up again"
     assert summarize(list(others(target()).values()), START).line == (
-        "5 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 certificate warning"
+        "7 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 certificate warning, "
+        "1 throttled, 1 no longer throttled"
     )
     assert all(message.line in summary.email for message in (first, other, recovered))
     assert summary.attributes["event"] == ("summary", "down", "recovered")

@@ -196,6 +196,7 @@ def test_nothing_is_held_once_an_alert_is_sent() -> None:
         failing_since=START,
         next_test_at=START + timedelta(seconds=60),
         changes=(START,),
+        allowance_full_at=START + timedelta(hours=1),
     )
 
 

@@ -16,6 +16,7 @@ from popwatch.decisions.early_warnings import (
     certificate_limits,
     reached_limit,
 )
+from popwatch.decisions.throttling import held_until
 from popwatch.model.health import AlertEvent, Health
 from popwatch.model.outcomes import Certificate, ErrorCode, Role
 from popwatch.model.text import counted, duration, milliseconds, truncate, utc
@@ -144,6 +145,62 @@ def _flapping_next(context: AlertContext) -> str:
         "Tests continue, and every result is recorded. Alerts that it is down are held back until it has not changed "
         f"for {quiet}; then you receive an alert that it is steady again."
     )
+
+
+# THROTTLED, UNTHROTTLED
+
+
+def _held_until(context: AlertContext) -> datetime:
+    return held_until(context.judgement.health, context.target.policy) or context.now
+
+
+def _throttled_opening(context: AlertContext) -> str:
+    return f"{context.target.name} brings too many alerts. From now on they are held. Its state is {_state(context)}."
+
+
+def _throttled_sms(context: AlertContext) -> str:
+    until = _time_of_day(_held_until(context), context.now, context.target.timezone)
+    return f"until {until}: too many; now {_state(context)}"
+
+
+def _state(context: AlertContext) -> str:
+    return context.judgement.health.state.value
+
+
+def _throttled_next(context: AlertContext) -> str:
+    until = _held_until(context)
+    return (
+        f"The first test from {utc(until)} on brings a message that says what was held, and how the server is. "
+        "Tests continue, and every result is recorded: `popwatch history` shows them."
+    )
+
+
+def _unthrottled_opening(context: AlertContext) -> str:
+    return (
+        f"The alerts of {context.target.name} were held, as there had been too many. They are sent as usual again. "
+        f"Its state is {_state(context)}."
+    )
+
+
+def _unthrottled_times(context: AlertContext) -> Rows:
+    held = context.alert.held
+    return [
+        ("Held since", _utc_and_local(held.since if held else context.now, context.target.timezone)),
+        ("Held", _held(context)),
+        *_present_run(context),
+    ]
+
+
+def _present_run(context: AlertContext) -> Rows:
+    """The run of failed tests that the target is in, if it fails."""
+    if not context.outage.failures:
+        return _tested_at(context)
+    return [*_tested_at(context), *_down_times(context)]
+
+
+def _held(context: AlertContext) -> str:
+    """How many alerts of each event were held: `5 down, 4 up again`."""
+    return counts(context.alert.held.events) if context.alert.held else ""
 
 
 # CERTIFICATE
@@ -277,7 +334,7 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.FLAPPING: EventTexts(
         headline=_constant("FLAPPING"),
-        sms=lambda it: f"{it.alert.number} changes in an hour, now {it.judgement.health.state}",
+        sms=lambda it: f"{it.alert.number} changes in an hour, now {_state(it)}",
         opening=lambda it: (
             f"{it.target.name} is flapping: it went from passed to failed or back {it.alert.number} times in an hour."
         ),
@@ -287,8 +344,8 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.STEADY: EventTexts(
         headline=_constant("STEADY again"),
-        sms=lambda it: f"now {it.judgement.health.state}",
-        opening=lambda it: f"{it.target.name} is steady again: it is {it.judgement.health.state}.",
+        sms=lambda it: f"now {_state(it)}",
+        opening=lambda it: f"{it.target.name} is steady again: it is {_state(it)}.",
         times=_tested_at,
         what_next=_constant("Alerts are sent as usual again."),
         counted=_number("steady again"),
@@ -320,5 +377,27 @@ TEXTS: Mapping[str, EventTexts] = {
         what_next=_certificate_next,
         counted=lambda count: counted(count, "certificate warning"),
     ),
+    AlertEvent.THROTTLED: EventTexts(
+        headline=_constant("ALERTS HELD"),
+        sms=_throttled_sms,
+        opening=_throttled_opening,
+        times=_present_run,
+        what_next=_throttled_next,
+        counted=_number("throttled"),
+    ),
+    AlertEvent.UNTHROTTLED: EventTexts(
+        headline=_constant("ALERTS AGAIN"),
+        subject_end=lambda it: f", now {_state(it)}",
+        sms=lambda it: f"now {_state(it)}; held: {truncate(_held(it), 60)}",
+        opening=_unthrottled_opening,
+        times=_unthrottled_times,
+        what_next=lambda it: f"Next test within {duration(it.next_test_at - it.now)}.",
+        counted=_number("no longer throttled"),
+    ),
 }
 """The texts of each event, in the order in which a summary counts them."""
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """How many alerts there are of each event: `2 down, 1 up again`."""
+    return ", ".join(texts.counted(numbers[event]) for event, texts in TEXTS.items() if numbers.get(event))

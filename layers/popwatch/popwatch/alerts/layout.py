@@ -3,7 +3,6 @@
 The words are in default_texts.py.
 """
 
-from collections.abc import Mapping
 from textwrap import fill as wrap
 
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
@@ -67,11 +66,6 @@ def email(context: AlertContext) -> str:
         _paragraph(f"Alert {context.alert_id}: an alert may arrive twice; a copy has the same id."),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-
-
-def counts(numbers: Mapping[str, int]) -> str:
-    """How many alerts there are of each event, for a summary: `2 down, 1 up again`."""
-    return ", ".join(texts.counted(numbers[event]) for event, texts in TEXTS.items() if numbers.get(event))
 
 
 def _findings(context: AlertContext) -> list[str]:

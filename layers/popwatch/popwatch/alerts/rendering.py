@@ -13,6 +13,7 @@ from textwrap import fill as wrap
 from popwatch.alerts import layout
 from popwatch.alerts.attributes import MESSAGE_BYTES, size_of
 from popwatch.alerts.character_sets import to_ascii_text, to_attribute, to_email, to_sms, to_subject
+from popwatch.alerts.default_texts import counts
 from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import USUAL_STACK, AlertContext, values_of
@@ -76,7 +77,7 @@ def render(
 def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STACK) -> Message:
     """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
     numbers = Counter(message.event for message in messages)
-    headline = layout.with_stack_name(stack, f"{counted(len(messages), 'alert')} at once: {layout.counts(numbers)}")
+    headline = layout.with_stack_name(stack, f"{counted(len(messages), 'alert')} at once: {counts(numbers)}")
     reason = (
         "When so many servers change together, the cause may be near the monitor or in a network that they share. "
         "Their alerts are listed here instead of being sent one by one."
@@ -143,7 +144,13 @@ def _fault(target: Target, field: str, error: TemplateError) -> str:
 def _attributes(context: AlertContext) -> Attributes:
     # A late recovery may come with a failed test: its error is not that of the outage.
     state, error = context.judgement.health.state, None if context.late_recovery else context.outcome.error
-    return attributes_of(context.target, context.alert.event, state, error, context.outage.alerts_sent)
+    attributes = attributes_of(context.target, context.alert.event, state, error, context.outage.alerts_sent)
+    held = context.alert.held
+    if held is None:
+        return attributes
+    # Whoever would have received one of the held alerts receives the message about them.
+    numbered: Attributes = {"alert_number": held.alert_number} if held.alert_number else {}
+    return {**attributes, "event": (context.alert.event.value, *held.events), **numbered}
 
 
 def _union(messages: Sequence[Message]) -> Attributes:

@@ -87,7 +87,8 @@ class AlertContext:
     def alert_id(self) -> str:
         """Identifies this alert: a second message with the same id is a copy."""
         outage, alert = self.outage, self.alert
-        return f"{self.target.target_id}/{alert.event}/{outage.alerts_sent}/{utc(outage.failing_since or self.now)}"
+        since = outage.failing_since if alert.held is None else None  # one outage may be throttled several times
+        return f"{self.target.target_id}/{alert.event}/{outage.alerts_sent}/{utc(since or self.now)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ The state always follows the tests; alerts may be held. While the target that it
 `down` alert is held, and sent at the first failed test after that. Maintenance and silences hold everything. An
 acknowledged outage brings no more `down` alerts. No alerted outage is left open: a recovery from an alerted or
 acknowledged outage is always sent, if need be when the hold is over. One judgement brings one alert at most; a second
-one that is due is sent at the next test, the recovery first.
+one that is due is sent at the next test, the recovery first. What would be too many is held (see `throttling`).
 """
 
 from dataclasses import fields, replace
@@ -28,6 +28,7 @@ from popwatch.decisions.early_warnings import (
     with_change,
     with_warnings,
 )
+from popwatch.decisions.throttling import throttle
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, EndedOutage, Health, Judgement, State, Transition
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Policy
@@ -61,7 +62,8 @@ def judge(
     since = _since(health, after.state, now)
     if after.since != since:  # every test of every target gets here, and `replace` costs microseconds
         after = replace(after, since=since)
-    return Judgement(after, _transition(health, after, now, outcome), _alert(event, before, after, policy, now))
+    judged = Judgement(after, _transition(health, after, now, outcome), _alert(event, before, after, policy, now))
+    return throttle(before, judged, policy, now, silenced=silenced)
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:
@@ -328,6 +330,8 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
             number = after.certificate_warned or 0
         case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED:
             number = 0
+        case AlertEvent.THROTTLED | AlertEvent.UNTHROTTLED:
+            raise ValueError("`throttle` makes these alerts")
         case unknown:
             assert_never(unknown)
     return Alert(event, number, now, _outage(after, now)) if policy.max_alerts else None

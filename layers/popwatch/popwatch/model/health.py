@@ -1,5 +1,6 @@
 """A target's state and health as they are stored, and what a test changes in them. No I/O and no decisions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -37,6 +38,8 @@ class AlertEvent(StrEnum):
     DEGRADED = "degraded"
     RESTORED = "restored"
     CERTIFICATE = "certificate"
+    THROTTLED = "throttled"
+    UNTHROTTLED = "unthrottled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,19 @@ class EndedOutage:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAlerts:
+    """The alerts of a target that are held since `since`, as there were too many: how many of each event.
+
+    `alert_number` is the greatest of their `alert_number` attributes: who would have received one of them receives the
+    message about all of them.
+    """
+
+    since: datetime
+    events: Mapping[str, int] = field(default_factory=dict)
+    alert_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The health of one target, as stored in its record. docs/outages.md defines what its figures mean.
 
@@ -78,6 +94,9 @@ class Health:
     `failures_in_maintenance` counts the tests since the last passed one that failed in maintenance or under a silence.
     `run_ended_in_maintenance` is the passed test in this maintenance that ended a run of failures. `ended_outage` is an
     outage whose recovery is still to be sent.
+
+    `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
+    too many (see `throttling`).
 
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
@@ -117,6 +136,8 @@ class Health:
     failures_in_maintenance: int = 0
     run_ended_in_maintenance: datetime | None = None
     ended_outage: EndedOutage | None = None
+    allowance_full_at: datetime | None = None
+    throttled: HeldAlerts | None = None
 
     @property
     def is_failing(self) -> bool:
@@ -151,15 +172,16 @@ class Transition:
 class Alert:
     """An alert to be sent.
 
-    `number` counts an outage's `down` alerts, a flapping target's changes, or the days within which a certificate
-    expires; else it is 0. `outage` is the time from the first failed test until now, or until the passed test that
-    ended the outage.
+    `number` counts an outage's `down` alerts, a flapping target's changes, the days within which a certificate expires,
+    or the alerts that are held; else it is 0. `outage` is the time from the first failed test until now, or until the
+    passed test that ended the outage. `held` is what is held, or was until now, in an alert that says so.
     """
 
     event: AlertEvent
     number: int
     at: datetime
     outage: timedelta
+    held: HeldAlerts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
+from popwatch.decisions.throttling import held_until
 from popwatch.model.health import Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
@@ -75,6 +76,11 @@ class TargetStatus:
         """Who has acknowledged the present outage, if anybody has."""
         return self.target.policy.acknowledgement_of(self.health.failing_since)
 
+    @property
+    def throttled_until(self) -> datetime | None:
+        """Until when its alerts are held, as there were too many; its next test may come later."""
+        return held_until(self.health, self.target.policy)
+
     def silence(self, now: datetime) -> Silence | None:
         """The silence that holds its alerts back now, if there is one."""
         silence = self.target.policy.silence
@@ -103,6 +109,7 @@ class TargetStatus:
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
+            f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
             *tls_exceptions(self.target),
@@ -156,6 +163,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "certificate_days": status.certificate_days(now),
         "caused_by": health.caused_by or None,
         "flapping": health.flapping,
+        "throttled_until": _iso(status.throttled_until),
         "half_up": health.degraded_tests > 0,
         "failed_addresses": list(status.failed_addresses),
         "untested_addresses": status.untested_addresses,
