@@ -24,7 +24,7 @@ from popwatch_cli.doctor.rules.dead_letters import Redrive
 from popwatch_cli.doctor.rules.findings import exit_code
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.installation import Installation
-from popwatch_cli.subscriptions import read_subscribers
+from popwatch_cli.subscriptions import list_subscriptions, read_subscribers, read_subscriptions
 from tests.doctor_findings import NOW, TICK, UP, target
 
 OUTPUTS = {
@@ -95,6 +95,23 @@ def test_the_limit_of_sms_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> Non
     sns.set_sms_attributes(attributes={"MonthlySpendLimit": "20"})
     assert read_spend(aws) == (3.5, 20.0)
     assert "at 20 USD (MonthlySpendLimit)" in read_subscribers(sns, [topic]).obstacles[-1]
+
+
+@mock_aws
+def test_who_has_unsubscribed_by_a_link_is_no_receiver() -> None:
+    """SNS goes on listing such a subscription; it is neither one to confirm nor a reason to say nothing."""
+    sns = boto3.client("sns", region_name="us-east-1")
+    topic = sns.create_topic(Name="alerts")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="gone@example.net")
+    assert len(list(read_subscriptions(sns, topic))) == 1
+
+    def unsubscribed(parsed: dict[str, Any], **_: object) -> None:
+        for found in parsed["Subscriptions"]:
+            found["SubscriptionArn"] = "Deleted"
+
+    sns.meta.events.register("after-call.sns.ListSubscriptionsByTopic", unsubscribed)
+    assert list(read_subscriptions(sns, topic)) == []
+    assert list(list_subscriptions(sns, topic)) == []
 
 
 @mock_aws

@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 
+from popwatch.model.outcomes import ErrorCode
 from popwatch_cli.commands.verify import _announce, receivers_of, run, to_json
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation
+from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.rules import LONGEST, Check, Verdict
 from popwatch_cli.verification.temporary import RUN_ID, Server, Temporary
 from tests.iam import ARN, Identity, Permission
-from tests.integration.night import Night, new_night
+from tests.integration.night import EVENING, Night, new_night
 from tests.integration.test_docs_permissions import ALARM, EVERY, _named, arn, rows, set_up_stack
 
 LOG = "popwatch-log"
@@ -170,6 +172,22 @@ def test_what_cannot_be_removed_is_named(night: Night) -> None:
     with Identity([]).watching(temporary.client("cloudwatch").meta.events):
         assert temporary.remove() == ["temporary alarms"]
     assert left_behind(night) == [f"alarm {temporary.alarm}"]
+
+
+def test_the_users_own_defaults_hold_no_alert_back(night: Night) -> None:
+    """Whatever `_defaults` says of silence, delays and parents, the first failure is an alert, and the next is none."""
+    always = {"from": "2000-01-01T00:00Z", "until": "2100-01-01T00:00Z"}
+    night.put_target(
+        "_defaults", maintenance=[always], silence=always, depends_on="mail-berlin", enabled=False,
+        failures_per_alert=9, max_alerts=0, delay_warn=600, delay_lost=600, port=995, tls="implicit",
+    )  # fmt: skip
+    target = temporary_of(night).parsed_target()
+    assert target.problems == ()
+    steps = list(simulate(target, timedelta(minutes=10), ErrorCode.NO_ADDRESS, EVENING))
+    assert [step.message.event for step in steps if step.message] == ["down", "recovered"]
+    assert first_alert(steps) == next(step for step in steps if not step.passed)
+    assert not target.policy.is_silenced(datetime.now(UTC))
+    assert target.policy.depends_on not in temporary_of(night).installation.target_table.read()
 
 
 def test_json_gives_nothing_away(night: Night) -> None:

@@ -32,6 +32,8 @@ OUTPUTS = {
 NEVER_AN_EVENT = "verify-other"
 """An event that no alert has: a filter policy for it stops every alert."""
 
+LONG_AGO = {"from": "2000-01-01T00:00Z", "until": "2000-01-01T00:01Z"}
+
 TEST = "This is a TEST by `popwatch verify`. Nothing has happened."
 
 RUN_ID = "%Y%m%d%H%M%S"
@@ -126,8 +128,10 @@ class Temporary:
             "delay_down": 20,
             "delay_lost": 20,
             "enabled": True,
-            # Windows of the user's defaults would suppress the alert: this one is over.
-            "maintenance": [{"from": "2000-01-01T00:00Z", "until": "2000-01-01T00:01Z"}],
+            # The user's own defaults would suppress or hold the alert: these windows are over, and this target is none.
+            "maintenance": [LONG_AGO],
+            "silence": LONG_AGO,
+            "depends_on": f"{self.prefix}nothing",
             "subject": "TEST of popwatch: {name}",
             "email": f"{TEST}\n\nThe target {{target_id}} fails on purpose, and is removed when the test ends.\n",
             "sms": "TEST {target_id}: nothing has happened.",
