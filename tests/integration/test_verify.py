@@ -175,10 +175,10 @@ def test_what_cannot_be_removed_is_named(night: Night) -> None:
 
 
 def test_the_users_own_defaults_hold_no_alert_back(night: Night) -> None:
-    """Whatever `_defaults` says of silence, delays and parents, the first failure is an alert, and the next is none."""
+    """Whatever `_defaults` says of silence and delays, the first failure is an alert, and the next is none."""
     always = {"from": "2000-01-01T00:00Z", "until": "2100-01-01T00:00Z"}
     night.put_target(
-        "_defaults", maintenance=[always], silence=always, depends_on="mail-berlin", enabled=False,
+        "_defaults", maintenance=[always], silence=always, enabled=False,
         failures_per_alert=9, max_alerts=0, delay_warn=600, delay_lost=600, port=995, tls="implicit",
     )  # fmt: skip
     target = temporary_of(night).parsed_target()
@@ -187,7 +187,6 @@ def test_the_users_own_defaults_hold_no_alert_back(night: Night) -> None:
     assert [step.message.event for step in steps if step.message] == ["down", "recovered"]
     assert first_alert(steps) == next(step for step in steps if not step.passed)
     assert not target.policy.is_silenced(datetime.now(UTC))
-    assert target.policy.depends_on not in temporary_of(night).installation.target_table.read()
 
 
 def test_json_gives_nothing_away(night: Night) -> None:

@@ -128,10 +128,9 @@ class Temporary:
             "delay_down": 20,
             "delay_lost": 20,
             "enabled": True,
-            # The user's own defaults would suppress or hold the alert: these windows are over, and this target is none.
+            # Windows of the user's own defaults would suppress the alert: these are over.
             "maintenance": [LONG_AGO],
             "silence": LONG_AGO,
-            "depends_on": f"{self.prefix}nothing",
             "subject": "TEST of popwatch: {name}",
             "email": f"{TEST}\n\nThe target {{target_id}} fails on purpose, and is removed when the test ends.\n",
             "sms": "TEST {target_id}: nothing has happened.",
