@@ -16,7 +16,7 @@ PROGRAMS: dict[str, Program] = {
     "outages, 3 an hour": [("x", 9), (".", 11)],
     "passes and fails in turn": [("x", 1), (".", 1)],
 }
-SEARCHED = 1000
+SEARCHED = 400
 """Random programs for each seed."""
 
 SEEDS = ("1", "2", "3")

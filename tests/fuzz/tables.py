@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -24,7 +25,7 @@ from popwatch.config import Settings
 from popwatch.decisions.batches import Work
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.records import Action, InterventionEvent
+from popwatch.model.records import Action, InterventionEvent, Record
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import read_totals
@@ -34,12 +35,13 @@ from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 from tests.chaos.tables import Item, Tables, pages
+from tests.stored_forms import Filler
 
 BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 WELL = ("well-1", "well-2", "well-3")
 FAILING = ("refused", "owed")
-SHOWN = (*WELL, *FAILING, "off", "quiet")
+SHOWN = (*WELL, *FAILING, "off", "quiet", "whole")
 PLACES = Names("Targets", "Status", "History")
 
 STRINGS = (
@@ -188,7 +190,7 @@ def fleet() -> tuple[dict[str, list[Item]], datetime]:
     """The items of a fleet's tables, and the time of its last tick: its day has been added up, and there is a gap."""
     client = Client(Tables())
     targets: list[dict[str, Any]] = [
-        {"target_id": name, "host": f"{name}.example"} for name in (*WELL, *FAILING, "gone")
+        {"target_id": name, "host": f"{name}.example"} for name in (*WELL, *FAILING, "gone", "whole")
     ]
     targets.append({"target_id": "off", "host": "off.example", "enabled": False})
     targets.append(
@@ -204,6 +206,7 @@ def fleet() -> tuple[dict[str, list[Item]], datetime]:
     for minute in (*range(6), *range(20, 24), 130, 131, 190, 191):
         now = BEGIN + minute * MINUTE
         sweep(client, now, "owed")
+    _put_whole_record(_store(client, now), now)
     for name, action in (("well-1", Action.SILENCED), ("refused", Action.ACKNOWLEDGED)):
         _store(client, now).put_intervention(name, InterventionEvent(action, now, "someone", "why", now + DAY))
     client.delete_item(TableName="Targets", Key=to_item({"target_id": "gone"}))
@@ -212,6 +215,14 @@ def fleet() -> tuple[dict[str, list[Item]], datetime]:
     assert kinds == {"samples", "hours", "days", "target", "gaps"}
     assert any("pending" in item for item in tables["Status"])
     return tables, now
+
+
+def _put_whole_record(store: Store, now: datetime) -> None:
+    """A record in which every field is set, at every depth."""
+    record = Filler().fill(Record)
+    known = store.read_record("whole")
+    times = {"version": known.version + 1, "tick": now, "target_id": "whole"}
+    assert store.commit(replace(record, **times), known.version, known.tick) is None
 
 
 def damage(chance: random.Random, item: Item, fixed: Iterable[str]) -> Item:
