@@ -143,6 +143,9 @@ class Watcher:
 
     def _read_configuration(self) -> None:
         aws = AwsState(self.temporary.installation, self.clock())
+        # SQS sends metrics of a queue that "any action accesses" within six hours, up to 15 minutes late, and nothing
+        # else may have accessed the dead letters: AWSSimpleQueueService/.../sqs-monitoring-using-cloudwatch.html
+        aws.queue_attributes("DeadLetterQueueUrl")
         found: set[Kind] = set()
         for title in CONFIGURATION_CHECKS:
             try:
