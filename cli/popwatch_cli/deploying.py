@@ -323,7 +323,18 @@ def receivers(stack: str, region: str) -> Iterator[str]:
         for each in found:
             if each["SubscriptionArn"] == "PendingConfirmation":
                 yield f"{each['Endpoint']} receives {what} once the link in AWS's message to it has been followed."
-        if not found:
+        set_already = [name for name in names.split(" or ") if there.parameters.get(name)]
+        if not found and set_already:
+            # CloudFormation does not notice that a subscription has ended, and cannot renew one of an email address:
+            # github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/2455
+            name = set_already[0]
+            by, to = ("sms", topics[-1]) if name == "AlertPhone" else ("email", topics[0])
+            yield (
+                f"NO ONE RECEIVES {what.upper()}: the subscription of {name} has ended, by a link in an email or "
+                f"unconfirmed after two days. A deployment does not renew it. `aws sns subscribe --region {region} "
+                f"--topic-arn {to} --protocol {by} --notification-endpoint {there.parameters[name]}` does."
+            )
+        elif not found:
             yield (
                 f"NO ONE RECEIVES {what.upper()}. Set {names}, "
                 f"`make deploy PARAMETERS={names.split()[0]}=you@example.net`, or subscribe to {topics[0]} yourself."

@@ -321,6 +321,15 @@ def test_who_receives_nothing(checkout: Checkout, monkeypatch: pytest.MonkeyPatc
         "NO ONE RECEIVES ALARMS ABOUT POPWATCH ITSELF",
     ]
     found = checkout.outputs("popwatch")
+    given = {"AlertPhone": {"Type": "String", "Default": "+4930123456"}}  # whose subscription has ended
+    cloudformation.update_stack(
+        StackName="popwatch",
+        TemplateBody=json.dumps({"Parameters": given, "Resources": topics, "Outputs": outputs}),
+    )
+    cloudformation.get_waiter("stack_update_complete").wait(StackName="popwatch", WaiterConfig={"Delay": 1})
+    ended, _ = receivers("popwatch", REGION)
+    assert ended.startswith("NO ONE RECEIVES ALERTS: the subscription of AlertPhone has ended")
+    assert f"--topic-arn {found['AlertTopicArn']} --protocol sms --notification-endpoint +4930123456" in ended
     sns.subscribe(TopicArn=found["AlertTopicArn"], Protocol="email", Endpoint="a@example.net")
     sns.delete_topic(TopicArn=found["OperatorTopicArn"])
     *_, unknown = receivers("popwatch", REGION)

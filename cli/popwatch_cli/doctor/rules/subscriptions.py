@@ -88,7 +88,8 @@ def check_subscriptions(subscriptions: Sequence[Subscription]) -> Iterator[Findi
         yield broken(
             Kind.NO_SUBSCRIPTION,
             "The alert topic has no subscription: no one receives alerts.",
-            "Deploy with AlertEmail or AlertPhone, or subscribe to the topic yourself.",
+            "Deploy with AlertEmail or AlertPhone. If one is set, its subscription has ended and a deployment does not "
+            "renew it: subscribe to the topic yourself, by `aws sns subscribe` (docs/alerts.md).",
         )
     elif len(unconfirmed) == len(subscriptions):
         yield broken(
@@ -210,7 +211,7 @@ def check_alarm_receivers(
             f"{_alarms_that(unreported, one='reaches', many='reach')} no one: no subscription to its topic is "
             "confirmed.",
             "Follow the link in AWS's message (it is valid for two days). If there was none, deploy with OperatorEmail "
-            "or AlertEmail, or subscribe to the topic yourself.",
+            "or AlertEmail; if one is set, subscribe to the topic yourself, by `aws sns subscribe`.",
             unreported,
         )
 
