@@ -15,6 +15,7 @@ from popwatch.prober.pop3 import LONGEST_LINE, Conversation, Event, Failed, Fini
 from tests.fuzz.tables import check_tables
 
 GREETINGS = (b"READY", b"\xff")
+EXPECTED = (b"O*y", b"\xff")
 ENDS = (Finished, Failed)
 SENT = (b"", b"QUIT\r\n", b"STLS\r\n", b"STLS\r\nQUIT\r\n")
 CHOICES = 5
@@ -47,7 +48,10 @@ def check_conversation(data: bytes) -> None:
 
 def _conversation(options: int) -> Conversation:
     greetings = GREETINGS if options & 4 else ()
-    return Conversation(starttls=bool(options & 1), check_quit=bool(options & 2), greetings=greetings)
+    expected = EXPECTED if options & 8 else ()
+    return Conversation(
+        starttls=bool(options & 1), check_quit=bool(options & 2), greetings=greetings, expected=expected
+    )
 
 
 def _cut(said: bytes, steps: tuple[int, int]) -> list[bytes]:

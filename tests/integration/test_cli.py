@@ -71,6 +71,24 @@ def test_test_of_a_failing_server(run: Run, server: ScriptedServer) -> None:
     assert "POP3 uses 110 or 995" in ended.out
 
 
+def test_expected_text(run: Run, server: ScriptedServer) -> None:
+    """`--expect` demands a text; as check_pop's `-e` several need `-A`, since popwatch demands each of them."""
+    where = ("127.0.0.1", "-p", server.listen("healthy"))
+    assert run("test", *where, "--expect", "scripted").code == 0
+    failed = run("test", *where, "--expect", "scripted", "--expect", "mail.example.net")
+    assert failed.code == 2
+    assert "lacks the text `mail.example.net`" in failed.out
+    assert "change --expect" in failed.out
+    assert run("test", "--plugin", *where, "-e", "+OK", "-e", "POP3", "-A").code == 0
+    plugin = run("test", "--plugin", *where, "-e", "mail.example.net", "-M", "warn")
+    assert plugin.code == 1
+    assert "(expected-text-missing)" in plugin.out
+    refused = run("test", "--plugin", *where, "-e", "a", "-e", "b")
+    assert refused.code == 3
+    assert "add -A" in refused.err + refused.out
+    assert "does nothing alone" in run("test", *where, "-A").err
+
+
 def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
     """One object with every name, whatever happened."""
     good = json.loads(run("test", "127.0.0.1", "-p", server.listen("healthy"), "--json").out)

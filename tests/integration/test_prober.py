@@ -97,6 +97,9 @@ def test_healthy(server: ScriptedServer) -> None:
     ("script", "fields"),
     [
         ("healthy", {"greeting": ["READY"]}),
+        ("healthy", {"expect": ["scripted*ready", "POP3"]}),
+        ("say:READY pop3-ng", {"greeting": ["READY"], "expect": "pop3"}),
+        ("drip:0.002", {"expect": "POP3 ready"}),
         ("drip:0.002", {}),
         ("latin1", {}),
         ("bare-lf", {}),
@@ -151,6 +154,16 @@ def test_failures(server: ScriptedServer, script: str, error: ErrorCode, phase: 
     outcome = probe(target(server.listen(script), max_test_seconds=seconds))
     assert (outcome.error, outcome.phase, outcome.reason) == (error, phase, reason), outcome
     assert outcome.detail
+
+
+def test_a_greeting_without_the_expected_text(server: ScriptedServer) -> None:
+    """A failed test in the phase of the greeting, which names the text."""
+    outcome = probe(target(server.listen("healthy"), expect=["POP3", "mail.example.net"]))
+    assert (outcome.error, outcome.phase, outcome.reason) == (PROTOCOL, Phase.GREETING, "expected-text-missing")
+    assert outcome.detail == (
+        "The greeting lacks the text `mail.example.net`. The server said: +OK scripted POP3 ready"
+    )
+    assert outcome.greeting == "+OK scripted POP3 ready"
 
 
 @pytest.mark.parametrize("script", ["error", "smtp", "nul", "flood", "close", "reset"])

@@ -76,6 +76,15 @@ def test_healthy(server: ScriptedServer, tls: str, version: ssl.TLSVersion) -> N
     assert outcome.certificate_expires > datetime.datetime.now(datetime.UTC)
 
 
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+def test_expected_text_of_the_greeting(server: ScriptedServer, tls: str) -> None:
+    """The greeting may come in TLS or, with STLS, before it."""
+    port = listen(server, tls)
+    assert one(port, tls, expect="scripted").passed
+    failed = one(port, tls, expect="mail.example.net")
+    assert (failed.phase, failed.reason) == (Phase.GREETING, "expected-text-missing")
+
+
 def test_the_expiry_is_that_of_the_certificate(server: ScriptedServer) -> None:
     """`certificate_expires` is read from the certificate, verified or not."""
     end = datetime.datetime(2031, 5, 17, 4, 5, 6, tzinfo=datetime.UTC)

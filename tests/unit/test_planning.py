@@ -136,7 +136,7 @@ class TestDependence:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"host": "other.example"}, {"tls": "implicit"}, {"verify_tls": False}, {"name": "b"}]
+    "changed", [{"host": "other.example"}, {"tls": "implicit"}, {"verify_tls": False}, {"expect": "x"}, {"name": "b"}]
 )
 def test_changed_target_is_tested_at_the_next_tick(changed: dict[str, object]) -> None:
     """Host, TLS, verification: in `lost` too, and not after `delay_lost`. Its name does not matter to the test."""
@@ -149,6 +149,12 @@ def test_changed_target_is_tested_at_the_next_tick(changed: dict[str, object]) -
     assert names(plan(NOON, BEFORE, after, records, {})) == ([] if "name" in changed else ["a"])
     off = {"a": parse_target(item | changed | {"enabled": False}, {})}
     assert names(plan(NOON, BEFORE, off, records, {})) == []
+
+
+def test_a_later_field_changes_no_target_that_does_not_use_it() -> None:
+    """What the first version wrote of a target is what this one would: an upgrade does not test all of them anew."""
+    item = {"target_id": "a", "host": "pop.example.net", "port": "110", "greeting": ["READY"]}
+    assert as_tested(parse_target(item)) == "b50ab046"
 
 
 def test_record_of_an_earlier_version_is_not_a_change() -> None:

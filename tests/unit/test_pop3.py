@@ -154,6 +154,42 @@ def test_own_greetings_are_accepted_besides_ok() -> None:
     assert failure(b"ready x\r\n", **own) == (PROTOCOL, "unexpected-greeting")
 
 
+@pytest.mark.parametrize(
+    ("expected", "missing"),
+    [
+        ((), b""),
+        ((b"Dovecot",), b""),
+        ((b"+OK",), b""),
+        ((b"+OK*ready.",), b""),
+        ((b"Dovecot", b"mail.example"), b""),
+        ((b"*",), b""),
+        ((b"mail*mail*",), b"mail*mail*"),
+        ((b"dovecot",), b"dovecot"),
+        ((b"Dovecot", b"cyrus", b"other"), b"cyrus"),
+        ((b"ready*Dovecot",), b"ready*Dovecot"),
+        ((b"ready.\r",), b"ready.\r"),
+    ],
+)
+def test_expected_texts(expected: tuple[bytes, ...], missing: bytes) -> None:
+    """The greeting must contain each of them; the parts of one around `*` in their order. What is missing is named."""
+    events, sent = talk(b"+OK mail.example Dovecot ready.\r\n", b"+OK\r\n", expected=expected)
+    if not missing:
+        assert events[-1] == Finished(b"+OK")
+    else:
+        line = b"+OK mail.example Dovecot ready."
+        assert events == [Failed(PROTOCOL, "expected-text-missing", line, missing)]
+    assert sent == b"QUIT\r\n"
+
+
+def test_an_expected_text_replaces_no_greeting() -> None:
+    """It comes on top of `+OK`, or of another greeting that is accepted; what is not a greeting keeps its reason."""
+    both: dict[str, Any] = {"expected": (b"mail",), "greetings": (b"READY",)}
+    assert failure(b"220 mail ESMTP\r\n", **both) == (PROTOCOL, "smtp-greeting")
+    assert failure(b"+OK ma\0il\r\n", **both) == (PROTOCOL, "not-text")
+    assert failure(b"READY now\r\n", **both) == (PROTOCOL, "expected-text-missing")
+    assert talk(b"READY mail\r\n", b"+OK\r\n", **both)[0][-1] == Finished(b"+OK")
+
+
 def test_two_replies_in_one_segment_are_greeting_and_reply() -> None:
     """A server that replies to QUIT before it is sent has sent everything that the test needs."""
     assert talk(b"+OK ready\r\n+OK bye\r\n")[0] == [Greeted(b"+OK ready"), Finished(b"+OK bye")]

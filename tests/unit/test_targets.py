@@ -133,6 +133,8 @@ def test_hosts_that_are_not_hosts(written: str) -> None:
         ("name", "line\nbreak"),
         ("email", "x" * 20_001),
         ("greeting", {"a": "b" * 200}),
+        ("expect", "x" * 201),
+        ("expect", ["x"] * 11),
         ("target_id", "_mine"),
     ],
 )
@@ -171,6 +173,7 @@ def test_lists_and_tags() -> None:
     assert parse(tags="a, b").tags == parse(tags=["a", "b"]).tags == parse(tags={"b", "a"}).tags == ("a", "b")
     assert parse(tags={"site": "berlin"}).tags == ("site=berlin",)
     assert parse(greeting="READY").greeting == parse(greeting=["READY"]).greeting == ("READY",)
+    assert parse(expect="mail").expect == parse(expect=["mail", ""]).expect == ("mail",)
 
 
 def test_windows_are_read_in_the_targets_zone() -> None:

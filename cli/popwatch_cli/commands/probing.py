@@ -22,7 +22,7 @@ OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout", 
 """Options whose name differs from that of their field."""
 
 FOR_FILES = {"file", "as_json", "in_flight"}
-FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "verbose"}
+FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "verbose", "all_texts"}
 
 EXAMPLES = """\b
 Examples:
@@ -55,6 +55,14 @@ Examples:
 @click.option(
     "--greeting", multiple=True, metavar="TEXT", help="Also accept a greeting that begins with TEXT; repeatable."
 )
+@click.option(
+    "-e",
+    "--expect",
+    multiple=True,
+    metavar="TEXT",
+    help="The greeting must also contain TEXT, where * stands for any characters; repeatable.",
+)
+@click.option("-A", "--all", "all_texts", is_flag=True, help="With --plugin and several -e: all of them must be there.")
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
 @click.option("-t", "--timeout", type=float, default=10, show_default=True, help="Seconds for the whole test, 1 to 60.")
 @click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
@@ -113,6 +121,8 @@ def test(
     Exit codes: 0 passed, 2 failed, 3 usage error. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
     _refuse_idle_options(context)
+    if plugin and len(options["expect"]) > 1 and not options["all_texts"]:
+        raise click.UsageError("popwatch demands each text of -e, check_pop only one without -A: add -A, or leave one.")
     if file:
         sys.exit(test_file(file, in_flight, as_json=as_json))
     target, thresholds = _target(options), _thresholds(options)
@@ -162,6 +172,7 @@ def _target(options: dict[str, Any]) -> Target:
         "tls_min": options["tls_min"],
         "legacy_renegotiation": options["legacy_renegotiation"],
         "greeting": list(options["greeting"]),
+        "expect": list(options["expect"]),
         "check_quit": not options["no_quit"],
         "family": options["family"],
         "all_addresses": options["all_addresses"],

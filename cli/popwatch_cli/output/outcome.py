@@ -35,6 +35,7 @@ ADVICE = {
     "ssh-greeting": "This is an SSH port. POP3 uses 110 or 995.",
     "http-greeting": "This is a web server's port. POP3 uses 110 or 995.",
     "unexpected-greeting": "If that is how this server greets, accept it with --greeting.",
+    "expected-text-missing": "Another server may answer here. If this one greets otherwise now, change --expect.",
     "closed-before-greeting": "The server may refuse this client, or have too many connections: see its log.",
     "no-tls-answer": "Is this a port for plain text (--tls none) or STLS (--tls starttls)?",
     "tls-handshake-failed": "The log of the server may say more.",

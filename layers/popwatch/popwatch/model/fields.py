@@ -26,6 +26,9 @@ _QUOTED = 40
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
+_MOST_EXPECTED = 10
+"""Texts that a greeting must contain: they are looked for in every test."""
+
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
 
@@ -144,6 +147,13 @@ def _strings(limit: int) -> Callable[[object], tuple[str, ...]]:
         return tuple(text for text in map(parse_string, entries) if text)
 
     return parse
+
+
+def _expected(value: object) -> tuple[str, ...]:
+    texts = _strings(200)(value)
+    if len(texts) > _MOST_EXPECTED:
+        raise ValueError(f"it has {len(texts)} texts, {_MOST_EXPECTED} are allowed")
+    return texts
 
 
 def _tags(value: object) -> tuple[str, ...]:
@@ -314,6 +324,7 @@ FIELDS = (
     Field("tls_min", "enumeration", "1.2", "1.0, 1.1, 1.2, 1.3", "1.0", "The lowest TLS version to accept. Below 1.2 also old ciphers, short keys and SHA-1, for this target alone.", _tls_version),
     Field("legacy_renegotiation", "boolean", "false", "true, false", "true", "Accept a server that does not support secure renegotiation (RFC 5746).", _boolean),
     Field("greeting", "string or list", "none", "each up to 100 characters", "READY", "Other prefixes of a greeting to accept beside `+OK`, for proprietary servers.", _strings(100)),
+    Field("expect", "string or list", "none", "up to 10 texts of up to 200 characters", "mail.example.net", "Texts that the greeting must contain, each of them, beside `+OK`; letter case matters, and `*` stands for any characters.", _expected),
     Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
     Field("family", "enumeration", "any", "any, ipv4, ipv6", "ipv4", "Use addresses of this family only.", _one_of(Family)),
     Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),

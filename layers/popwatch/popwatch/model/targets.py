@@ -120,6 +120,7 @@ class Target:
     tls_min: TlsVersion = TlsVersion.TLS_1_2
     legacy_renegotiation: bool = False
     greeting: tuple[str, ...] = ()
+    expect: tuple[str, ...] = ()
     check_quit: bool = True
     family: Family = Family.ANY
     all_addresses: bool = False
@@ -141,12 +142,20 @@ NOT_TESTED = {
 }
 """The fields of a target that do not matter to its test."""
 
-_tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED))
+LATER = {"expect"}
+"""The fields that matter to a test and that the first version did not have: see `as_tested`."""
+
+_tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED | LATER))
 
 
 def as_tested(target: Target) -> str:
-    """A short name for all that matters to a test of the target: another one means that it must be tested anew."""
-    return blake2b(repr(_tested_fields(target)).encode("utf-8", "replace"), digest_size=4).hexdigest()
+    """A short name for all that matters to a test of the target: another one means that it must be tested anew.
+
+    A later field counts if it is used: otherwise an upgrade would have every target tested anew at once.
+    """
+    later = [(name, value) for name in sorted(LATER) if (value := getattr(target, name))]
+    tested = repr(_tested_fields(target)) + (repr(later) if later else "")
+    return blake2b(tested.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
 def endpoint(target: Target) -> str:

@@ -6,6 +6,7 @@ Theory of operation. Feed bytes that arrive to `receive_data`, the end of the st
 | state    | input                     | event                  | sends        | next state   |
 |----------|---------------------------|------------------------|--------------|--------------|
 | GREETING | accepted greeting         | Greeted                | QUIT or STLS | QUIT or STLS |
+| GREETING | it lacks an expected text | Failed (PROTOCOL)      | QUIT         | DONE         |
 | GREETING | any other line            | Failed (PROTOCOL)      | QUIT         | DONE         |
 | STLS     | +OK                       | TlsWanted              |              | TLS          |
 | STLS     | any other line            | Failed (PROTOCOL)      | QUIT         | DONE         |
@@ -77,11 +78,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The conversation has failed; `line` is what the server sent, at most one line."""
+    """The conversation has failed; `line` is what the server sent, at most one line.
+
+    `missing` is the expected text that the greeting lacks, if that is why.
+    """
 
     kind: FailureKind
     reason: str
     line: bytes
+    missing: bytes = b""
 
 
 Event = Greeted | TlsWanted | Finished | Failed
@@ -102,11 +107,20 @@ _GREETING, _STLS, _TLS, _QUIT, _DONE = _State
 class Conversation:
     """One conversation. `greetings` are accepted beginnings of the greeting, besides `+OK`.
 
-    Without `check_quit` QUIT is sent, but its reply is not awaited.
+    The greeting must also contain each text of `expected`, where `*` stands for any bytes. Without `check_quit` QUIT is
+    sent, but its reply is not awaited.
     """
 
-    def __init__(self, *, starttls: bool = False, greetings: Sequence[bytes] = (), check_quit: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        starttls: bool = False,
+        greetings: Sequence[bytes] = (),
+        expected: Sequence[bytes] = (),
+        check_quit: bool = True,
+    ) -> None:
         self._starttls, self._greetings, self._check_quit = starttls, tuple(greetings), check_quit
+        self._expected = expected
         self._state = _GREETING
         self._buffer = self._out = b""
         self._events: deque[Event] = deque()
@@ -200,6 +214,8 @@ class Conversation:
                 self._fail(_reason_of(line), line)
         elif b"\0" in line:
             self._fail("not-text", line)
+        elif missing := next((text for text in self._expected if not _contains(line, text)), b""):
+            self._fail("expected-text-missing", line, missing)
         else:
             self._events.append(Greeted(line))
             if self._starttls:
@@ -214,11 +230,11 @@ class Conversation:
         if not self._check_quit:
             self._end(Finished(b""))
 
-    def _fail(self, reason: str, line: bytes) -> None:
+    def _fail(self, reason: str, line: bytes, missing: bytes = b"") -> None:
         """End with a protocol error. QUIT is still sent: most services know it and then end the session in order."""
         if self._state in (_GREETING, _STLS):
             self._out += b"QUIT\r\n"
-        self._end(Failed(FailureKind.PROTOCOL, reason, line[:LONGEST_LINE]))
+        self._end(Failed(FailureKind.PROTOCOL, reason, line[:LONGEST_LINE], missing))
 
     def _end(self, event: Event) -> None:
         self._state = _DONE
@@ -227,6 +243,20 @@ class Conversation:
 
     def _seen(self) -> bytes:
         return self._buffer[:LONGEST_LINE]
+
+
+def _contains(line: bytes, text: bytes) -> bool:
+    """Whether a line contains the parts of a text between its `*`, one after another.
+
+    The first place of each part leaves the most room for those after it, so nothing is ever tried again.
+    """
+    begin = 0
+    for part in text.split(b"*"):
+        found = line.find(part, begin)
+        if found < 0:
+            return False
+        begin = found + len(part)
+    return True
 
 
 def _reason_of(line: bytes) -> str:

@@ -36,6 +36,9 @@ RECEIVE_SIZE = 4096
 MOST_BYTES = 256 * 1024
 """The most bytes that a test reads: enough for a TLS handshake with a long chain, a limit for a flood."""
 
+MISSING_SHOWN = 60
+"""Characters of an expected text in a detail, which must leave room for what the server said."""
+
 CLOCK_SLACK_MS = 5.0
 """A round-trip time by kernel stamp that exceeds the loop's by more means that the realtime clock has been set."""
 
@@ -175,6 +178,7 @@ class Probe:
         self._conversation = Conversation(
             starttls=target.tls is TlsMode.STARTTLS,
             greetings=[prefix.encode() for prefix in target.greeting] if target.greeting else (),
+            expected=[text.encode() for text in target.expect] if target.expect else (),
             check_quit=target.check_quit,
         )
 
@@ -527,7 +531,10 @@ class Probe:
         line = clean(failure.line, GREETING_SHOWN)
         if self._phase is Phase.GREETING:
             self._fields["greeting"] = line
-        self._end(error, failure.reason, f"The server said: {line}" if line else "The server said nothing more.")
+        said = f"The server said: {line}" if line else "The server said nothing more."
+        if failure.missing:
+            said = f"The greeting lacks the text `{clean(failure.missing, MISSING_SHOWN)}`. {said}"
+        self._end(error, failure.reason, said)
 
     def _rtt(self, connection: _Attempt) -> tuple[float, RttSource]:
         """The time from the start of the connect to the arrival of the bytes read last, and whose clock measured it."""
