@@ -84,3 +84,16 @@ def test_the_function_sends_what_alarms_watch(
         if namespace == "popwatch"
     }
     assert watched <= sent
+
+
+def test_alarms_may_publish_to_the_operator_topic() -> None:
+    """docs.aws.amazon.com/sns/latest/dg/sns-key-management.html: of AWS's own key they may not, so it is not encrypted.
+
+    The policy lets CloudWatch publish, for this account only.
+    """
+    resources = TEMPLATE["Resources"]
+    assert "KmsMasterKeyId" not in resources["OperatorTopic"]["Properties"]
+    [statement] = resources["OperatorTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "sns:Publish")
+    assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
