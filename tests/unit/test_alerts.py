@@ -66,6 +66,36 @@ EVENTS = {
 }
 
 
+def test_an_alert_says_what_to_do() -> None:
+    """Advice for the reason, the runbook, and two commands to be copied; once acknowledged, one."""
+    runbook = "https://wiki.example.net/mail#pop3"
+    watched = target(target_id="mail berlin's", runbook=runbook, notes="Behind the old firewall.")
+    first, *_, recovered = outage(watched)
+    advice = "A TLS server waits for the client: is this a port for implicit TLS\n(`tls=implicit`)?"
+    assert f"\nReason: no-greeting\n{advice}\n" in first.email
+    assert f"\nRunbook       {runbook}\n" in first.email
+    name = "'mail berlin'\"'\"'s'"
+    assert f"\nStatus        popwatch status {name}\nAcknowledge   popwatch ack {name}\n" in first.email
+    assert f"\nStatus        popwatch status {name}\n\n" in recovered.email
+    assert "popwatch ack" not in recovered.email
+    judgement = judge(HEALTHY, FAILED, (one := target(failures_per_alert=1)).policy, START)
+    assert (
+        "popwatch --stack mail-eu ack mail-berlin"
+        in render(one, HEALTHY, judgement, FAILED, START, stack="mail-eu").email
+    )
+
+
+def test_a_recovery_may_have_texts_of_its_own() -> None:
+    """Those of the fields `recovered_*`; where there are none, those for both, else the built-in ones."""
+    both = {"subject": "{name}: {state}", "sms": "{name} {event}"}
+    *downs, recovered = outage(target(**both, recovered_sms="{name} is back", recovered_email="{runbook}|{notes}"))
+    assert (downs[0].subject, downs[0].sms) == ("Mail Berlin: down", "Mail Berlin down")
+    assert (recovered.subject, recovered.sms, recovered.email) == ("Mail Berlin: up", "Mail Berlin is back", "|")
+    *_, faulty = outage(target(recovered_sms="{nmae}"))
+    assert faulty.sms.startswith("UP again")
+    assert "the field `recovered_sms` of the target mail-berlin was not used" in " ".join(faulty.email.split())
+
+
 def test_every_event_has_texts() -> None:
     """A new event needs an entry in `TEXTS`, and one here."""
     assert set(TEXTS) == set(AlertEvent) == set(EVENTS)

@@ -1,20 +1,25 @@
 """The text of an outcome for people."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
 
+from popwatch.alerts.advice import ADVICE, advice
 from popwatch.decisions.judging import judge
+from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.health import UNTESTED
+from popwatch.model.outcomes import TLS_ALERT_REASON
 from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
-from popwatch.prober.tls_failures import ALERT_REASON
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
-from popwatch_cli.output.outcome import ADVICE, conclusion, to_json, to_line
+from popwatch_cli.main import cli
+from popwatch_cli.output.outcome import conclusion, to_json, to_line
 from tests.examples import FAILED, PASSED, START, target
 
 
@@ -22,8 +27,28 @@ def test_advice_is_for_reasons_that_exist() -> None:
     """Every reason with advice is one that the prober gives, or an alert of TLS by OpenSSL's name."""
     files = [Path(pop3.__file__), *Path(loop.__file__).parent.glob("*.py")]
     sources = "".join(path.read_text() for path in files)
-    alerts = [f"{ALERT_REASON}{name}" for name in ("handshake-failure", "unrecognized-name")]
+    alerts = [f"{TLS_ALERT_REASON}{name}" for name in ("handshake-failure", "unrecognized-name")]
     assert [reason for reason in ADVICE if f'"{reason}"' not in sources] == alerts
+
+
+@pytest.mark.parametrize("reason", ADVICE)
+def test_advice_names_fields_and_options_that_exist(reason: str) -> None:
+    """In alerts a field as `targets put` takes it, in `popwatch test` the option for it."""
+    failed, fields = replace(FAILED, reason=reason), list[tuple[str, str]]()
+
+    def note(name: str, value: str) -> str:
+        fields.append((name, value))
+        return ""
+
+    advice(failed, note)
+    for name, value in fields:
+        assert not value or FIELDS_BY_NAME[name].parse(value) is not None
+    command = cli.get_command(click.Context(cli), "test")
+    assert command is not None
+    options = {option for known in command.params for option in known.opts}
+    written = re.findall(r"--[a-z-]+", conclusion(target(), failed)[-1])
+    assert len(written) == len(fields)
+    assert set(written) <= options
 
 
 def test_a_failure_says_message_detail_and_advice() -> None:
@@ -31,7 +56,7 @@ def test_a_failure_says_message_detail_and_advice() -> None:
     assert conclusion(target(), FAILED) == [
         "FAILED  The remote device timed out before sending a response",
         "        The server accepted the connection and said nothing.",
-        f"        {ADVICE['no-greeting']}",
+        "        A TLS server waits for the client: is this a port for implicit TLS (--tls implicit)?",
     ]
 
 

@@ -3,11 +3,14 @@
 The words are in default_texts.py.
 """
 
+from shlex import quote as shell_quoted
 from textwrap import fill as wrap
 
+from popwatch.alerts.advice import advice, as_field
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.default_texts import TEXTS, Rows, expiry
 from popwatch.alerts.tokens import USUAL_STACK, AlertContext, shown_tags
+from popwatch.model.health import AlertEvent
 from popwatch.model.targets import endpoint
 from popwatch.model.text import truncate
 
@@ -62,6 +65,7 @@ def email(context: AlertContext) -> str:
         _findings(context),
         _table(texts.times(context)),
         _paragraph(texts.what_next(context)),
+        _table(_commands(context)),
         _table(_server(context)),
         _paragraph(f"Alert {context.alert_id}: an alert may arrive twice; a copy has the same id."),
     ]
@@ -73,8 +77,19 @@ def _findings(context: AlertContext) -> list[str]:
     outcome = context.outcome
     if outcome.error:
         found = [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
-        return [*found, *outcome.address_notes]
+        return [*found, *outcome.address_notes, *_paragraph(advice(outcome, as_field))]
     return outcome.address_notes
+
+
+def _commands(context: AlertContext) -> Rows:
+    """What helps now, to be copied into a shell."""
+    stack = "" if context.stack == USUAL_STACK else f" --stack {context.stack}"
+    name = shell_quoted(context.target.target_id)
+    can_stop = context.alert.event is AlertEvent.DOWN and context.acknowledgement is None
+    return [
+        ("Status", f"popwatch{stack} status {name}"),
+        ("Acknowledge", f"popwatch{stack} ack {name}" if can_stop else ""),
+    ]
 
 
 def _server(context: AlertContext) -> Rows:
@@ -85,6 +100,7 @@ def _server(context: AlertContext) -> Rows:
         ("Server", f"{endpoint(target)}, {tls}{address}"),
         ("Group", target.group),
         ("Tags", shown_tags(target)),
+        ("Runbook", target.runbook),
         ("Certificate", expiry(context) if context.certificate_expires else ""),
         ("Id", target.target_id),
         ("Stack", "" if context.stack == USUAL_STACK else context.stack),

@@ -16,7 +16,7 @@ from popwatch.alerts.character_sets import to_ascii_text, to_attribute, to_email
 from popwatch.alerts.default_texts import counts
 from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
-from popwatch.alerts.tokens import USUAL_STACK, AlertContext, values_of
+from popwatch.alerts.tokens import OF_RECOVERY, USUAL_STACK, AlertContext, values_of
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import Attributes, Message
 from popwatch.model.outcomes import ErrorCode, Outcome
@@ -51,8 +51,9 @@ def render(
     values = values_of(context)
     faults: list[str] = []
 
-    def text(field: str, built_in: str, limit: int) -> str:
-        template = str(getattr(target, field)) if context.alert.event in OWN_TEXTS else ""
+    def text(kind: str, built_in: str, limit: int) -> str:
+        field = _template_field(target, kind, context.alert.event)
+        template = str(getattr(target, field)) if field else ""
         try:
             return fill(template, values, limit) if template else built_in
         except TemplateError as error:
@@ -119,6 +120,13 @@ def attributes_of(target: Target, event: AlertEvent, state: State, error: ErrorC
         "alert_number": number,
     }
     return {name: value for name, value in attributes.items() if value}
+
+
+def _template_field(target: Target, kind: str, event: AlertEvent) -> str:
+    """The field that holds the template of a text (`subject`, `email` or `sms`) for an event, or an empty text."""
+    if event is AlertEvent.RECOVERED and getattr(target, OF_RECOVERY + kind):
+        return OF_RECOVERY + kind
+    return kind if event in OWN_TEXTS else ""
 
 
 def _lines(messages: Sequence[Message], room: int) -> Iterator[str]:

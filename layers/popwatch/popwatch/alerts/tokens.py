@@ -12,7 +12,10 @@ from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
 from popwatch.model.targets import Target
 from popwatch.model.text import UNKNOWN, clean, duration, milliseconds, utc
 
-TEMPLATES = ("subject", "email", "sms")
+OF_RECOVERY = "recovered_"
+"""The beginning of the names of templates for recoveries alone."""
+
+TEMPLATES = ("subject", "email", "sms", "recovered_subject", "recovered_email", "recovered_sms")
 """The fields of a target that hold templates: texts with tokens."""
 
 TOKENS_LISTED = "docs/alerts.md lists the tokens"
@@ -169,6 +172,8 @@ TOKENS = (
     Token("last_good_rtt_ms", "its round-trip time in ms", lambda it: milliseconds(it.outage.last_good_rtt_ms)),
     Token("next_test", "when it is tested again, at the latest", lambda it: utc(it.next_test_at)),
     Token("certificate_days", "days until the certificate expires", _certificate_days),
+    Token("runbook", "what to do about an outage, as the target says", lambda it: it.target.runbook),
+    Token("notes", "what else the target says of itself", lambda it: clean(it.target.notes, DETAIL_SHOWN)),
     Token("depends_on", "the target that it depends on", lambda it: it.target.policy.depends_on),
     Token("acknowledged_by", "who acknowledged the outage", _acknowledged_by),
     Token("alert_id", "identifies the alert; a copy has the same id", lambda it: it.alert_id),

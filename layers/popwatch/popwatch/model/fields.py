@@ -346,9 +346,14 @@ FIELDS = (
     Field("group", "string", "none", "up to 100 characters", "customers", "Shown to people, and used to route alerts.", _string(100)),
     Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "Shown in alerts, and used to route them.", _tags),
     Field("timezone", "string", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),
-    Field("subject", "string", "the built-in text", _TEMPLATE, "{name} is {state}", "Subject of the email.", _string(500)),
-    Field("email", "string", "the built-in text", _TEMPLATE, "{name}: {message}", "Text of the email.", _string(20_000, lines=True)),
-    Field("sms", "string", "the built-in text", _TEMPLATE, "{name} {state} {reason}", "Text of the SMS.", _string(500)),
+    Field("subject", "string", "the built-in text", _TEMPLATE, "{name} is {state}", "Subject of the email of a `down` or `recovered`.", _string(500)),
+    Field("email", "string", "the built-in text", _TEMPLATE, "{name}: {message}", "Text of that email.", _string(20_000, lines=True)),
+    Field("sms", "string", "the built-in text", _TEMPLATE, "{name} {state} {reason}", "Text of that SMS.", _string(500)),
+    Field("recovered_subject", "string", "`subject`", _TEMPLATE, "{name} is back", "Subject of the email about a recovery.", _string(500)),
+    Field("recovered_email", "string", "`email`", _TEMPLATE, "{name} was down for {outage}", "Text of the email about a recovery.", _string(20_000, lines=True)),
+    Field("recovered_sms", "string", "`sms`", _TEMPLATE, "{name} is back", "Text of the SMS about a recovery.", _string(500)),
+    Field("runbook", "string", "none", "up to 500 characters", "https://wiki.example.net/mail", "What to do about an outage, or where that is written; shown in alerts.", _string(500)),
+    Field("notes", "string", "none", "up to 2000 characters", "behind the old firewall", "What people should know about it; shown with its status.", _string(2000, lines=True)),
 )  # fmt: skip
 """Every field of a target's item; `docs/targets.md` is checked against it."""
 

@@ -20,6 +20,10 @@ SUBJECT_SHOWN = 64
 """Characters of a certificate's subject; a common name has at most 64 (RFC 5280, appendix A)."""
 
 
+TLS_ALERT_REASON = "tls-alert-"
+"""A reason begins so if the server refused with an alert; the alert's name follows (RFC 8446 section 6)."""
+
+
 class ErrorCode(StrEnum):
     """The six errors of a failed test; results, reports and alerts show `message`, word for word."""
 

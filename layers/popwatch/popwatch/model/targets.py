@@ -132,13 +132,31 @@ class Target:
     subject: str = ""
     email: str = ""
     sms: str = ""
+    recovered_subject: str = ""
+    recovered_email: str = ""
+    recovered_sms: str = ""
+    runbook: str = ""
+    notes: str = ""
     problems: tuple[Problem, ...] = ()
     unknown_fields: tuple[str, ...] = ()
     fields: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
 NOT_TESTED = {
-    *("target_id", "name", "policy", "group", "tags", "timezone", "subject", "email", "sms", "unknown_fields", "fields")
+    *(
+        "target_id",
+        "name",
+        "policy",
+        "group",
+        "tags",
+        "timezone",
+        "subject",
+        "email",
+        "sms",
+        "unknown_fields",
+        "fields",
+    ),
+    *("recovered_subject", "recovered_email", "recovered_sms", "runbook", "notes"),
 }
 """The fields of a target that do not matter to its test."""
 

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from popwatch.model.outcomes import Role
+from popwatch.model.outcomes import TLS_ALERT_REASON, Role
 from popwatch.prober.x509 import certificates, parse
-
-ALERT_REASON = "tls-alert-"
-"""A reason begins so if the server refused with an alert; the alert's name follows (RFC 8446 section 6)."""
 
 _EARLY, _EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED."""
@@ -104,4 +101,4 @@ def failure(error: ssl.SSLError, *, wants_certificate: bool) -> TlsFailure:
         return TlsFailure("tls-version-unsupported", detail)
     if wants_certificate and name in _NO_CLIENT_CERTIFICATE:
         return TlsFailure("tls-client-certificate-required", detail)
-    return TlsFailure(f"{ALERT_REASON}{name.replace(' ', '-')}", detail)
+    return TlsFailure(f"{TLS_ALERT_REASON}{name.replace(' ', '-')}", detail)

@@ -143,6 +143,8 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "tls": target.tls.value,
         "group": target.group or None,
         "tags": list(target.tags),
+        "runbook": target.runbook or None,
+        "notes": target.notes or None,
         "state": status.state.value,
         "since": _iso(health.since),
         "failing_since": _iso(health.failing_since),
