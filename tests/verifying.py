@@ -11,7 +11,7 @@ import click
 from botocore.exceptions import ClientError
 
 from popwatch_cli.commands.verify import lines_of, run
-from popwatch_cli.installation import STACK_NAME
+from popwatch_cli.options import STACK_NAME
 from popwatch_cli.verification.rules import Check
 from popwatch_cli.verification.temporary import Server, Temporary
 from tests.e2e.deployed import Deployed, SteppedStack

@@ -25,7 +25,8 @@ from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
 
 from popwatch_cli.errors import UserError, user_message
-from popwatch_cli.installation import STACK_NAME, Installation
+from popwatch_cli.installation import Installation
+from popwatch_cli.options import STACK_NAME
 from popwatch_cli.phones import phones_on_alert_topic
 from popwatch_cli.subscriptions import list_subscriptions
 

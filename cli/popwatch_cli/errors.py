@@ -2,16 +2,16 @@
 
 import sys
 
-SIGN_IN = "Sign in again, or choose other credentials with AWS_PROFILE."
-ASK = "Ask for the permission, or choose another profile with AWS_PROFILE."
+SIGN_IN = "Sign in again, or choose other credentials with --profile or AWS_PROFILE."
+ASK = "Ask for the permission, or choose another one with --profile or AWS_PROFILE."
 
 NEXT_STEPS = {
-    "NoRegionError": "Choose one with AWS_REGION, such as AWS_REGION=eu-central-1.",
-    "NoCredentialsError": "Sign in with `aws sso login` or `aws configure`, or choose a profile with AWS_PROFILE.",
-    "PartialCredentialsError": "Set both the key and the secret, or choose a profile with AWS_PROFILE.",
-    "ProfileNotFound": "Choose one that exists with AWS_PROFILE.",
-    "EndpointConnectionError": "Check the network, and the region in AWS_REGION.",
-    "ConnectTimeoutError": "Check the network, and the region in AWS_REGION.",
+    "NoRegionError": "Choose one with --region or AWS_REGION, such as --region eu-central-1.",
+    "NoCredentialsError": "Sign in with `aws sso login` or `aws configure`, or choose a profile with --profile.",
+    "PartialCredentialsError": "Set both the key and the secret, or choose a profile with --profile or AWS_PROFILE.",
+    "ProfileNotFound": "Choose one that exists with --profile or AWS_PROFILE.",
+    "EndpointConnectionError": "Check the network, and the region in --region or AWS_REGION.",
+    "ConnectTimeoutError": "Check the network, and the region in --region or AWS_REGION.",
     "UnauthorizedSSOTokenError": SIGN_IN,
     "SSOTokenLoadError": SIGN_IN,
     "TokenRetrievalError": SIGN_IN,

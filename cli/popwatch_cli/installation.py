@@ -12,9 +12,11 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
+
 from popwatch.aws.store import Store, Tables
-from popwatch_cli.errors import UserError
-from popwatch_cli.options import StackChoice
+from popwatch_cli.errors import UserError, user_message
+from popwatch_cli.options import STACK_NAME, StackChoice
 from popwatch_cli.target_table import TargetTable
 
 LOCAL_OUTPUTS = Path(".popwatch") / "outputs.json"
@@ -24,9 +26,6 @@ CONNECT_SECONDS = 2.0
 
 SLOW_CLOCK = timedelta(minutes=15)
 """How slow this machine's clock may be: AWS refuses requests that are signed by a slower one."""
-
-STACK_NAME = "popwatch"
-"""The name of the local stack, and the default name of a stack in AWS."""
 
 _CLIENT_LOCK = Lock()
 """Clients may be shared between threads, but a session that creates them may not.
@@ -53,6 +52,7 @@ class Installation:
     outputs: Mapping[str, str]
     endpoint: str | None = None
     region: str | None = None
+    profile: str | None = None
 
     @property
     def stack(self) -> str:
@@ -63,9 +63,7 @@ class Installation:
         """A boto3 client for the stack's account and region."""
         if self.endpoint and self.region:
             return local_client(service, self.endpoint, self.region)
-        import boto3  # noqa: PLC0415 - `popwatch test` starts without it
-
-        return boto3.client(service, region_name=self.region)  # type: ignore[call-overload]
+        return _aws_client(service, self.region, self.profile)
 
     def read_resources(self) -> Resources:
         """The stack's resources. Raises what botocore raises."""
@@ -110,8 +108,33 @@ class Installation:
 
 
 def find(choice: StackChoice) -> Installation:
-    """The stack that the options name. Raises UserError."""
-    return find_local() if choice.local else find_stack(choice.stack)
+    """The stack that the options name. Raises UserError, and what botocore raises."""
+    installation = find_local() if choice.local else _find_in_aws(choice)
+    if choice.verbose:
+        region = f", region {installation.region}" if installation.region else ""
+        where = f"at {installation.endpoint}" if installation.endpoint else "in AWS"
+        click.echo(f"Using {installation.name} {where}{region}.", err=True)
+    return installation
+
+
+def _find_in_aws(choice: StackChoice) -> Installation:
+    """The stack in AWS. Raises UserError, which names a local stack if there is one, and what botocore raises."""
+    try:
+        return find_stack(choice.stack, choice.region, choice.profile)
+    except Exception as error:
+        message = user_message(error)
+        if message is None or not local_runs():
+            raise
+        raise UserError(f"{message} A local stack is running here: to use it, add `--local`.") from error
+
+
+def local_runs() -> bool:
+    """Whether a local stack runs in this folder."""
+    try:
+        find_local()
+    except UserError:
+        return False
+    return True
 
 
 def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
@@ -143,14 +166,16 @@ def _listens(endpoint: str) -> bool:
     return True
 
 
-def find_stack(name: str) -> Installation:
-    """The stack with this name in the caller's AWS account and region. Raises UserError."""
-    import boto3  # noqa: PLC0415 - `popwatch test` starts without it
+def find_stack(name: str, region: str | None = None, profile: str | None = None) -> Installation:
+    """The stack with this name in the caller's AWS account, or that of `profile`. Raises UserError.
+
+    Without a region it is that of the environment.
+    """
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
-    region = os.environ.get("AWS_REGION")  # read by AWS's other tools; boto3 reads AWS_DEFAULT_REGION only
+    region = region or os.environ.get("AWS_REGION")  # boto3, unlike AWS's other tools, reads AWS_DEFAULT_REGION only
     try:
-        stacks = boto3.client("cloudformation", region_name=region).describe_stacks(StackName=name)["Stacks"]
+        stacks = _aws_client("cloudformation", region, profile).describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
         # docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html: "If the stack doesn't
         # exist, a ValidationError is returned."
@@ -158,12 +183,30 @@ def find_stack(name: str) -> Installation:
             raise
         raise UserError(
             f"There is no stack {name} in this AWS account and region: name it with --stack or POPWATCH_STACK, "
-            "choose the region with AWS_REGION, or deploy it with `make deploy`."
+            "choose the region with --region or AWS_REGION, or deploy it with `make deploy`."
         ) from None
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
     if "TargetsTable" not in outputs:
         raise UserError(f"{name} is not a popwatch stack: it has no output TargetsTable.")
-    return Installation(name, outputs, region=region)
+    return Installation(name, outputs, region=region, profile=profile)
+
+
+def _aws_client(service: str, region: str | None, profile: str | None) -> Any:
+    """A boto3 client for AWS, with the caller's own configuration."""
+    import boto3  # noqa: PLC0415 - `popwatch test` starts without it
+
+    if profile is None:
+        return boto3.client(service, region_name=region)  # type: ignore[call-overload]
+    with _CLIENT_LOCK:
+        return _profile_session(profile).client(service, region_name=region)
+
+
+@cache
+def _profile_session(profile: str) -> Any:
+    """One session for all clients of a profile. Raises what botocore raises for one that does not exist."""
+    import boto3  # noqa: PLC0415 - `popwatch test` starts without it
+
+    return boto3.session.Session(profile_name=profile)
 
 
 def remember_key(endpoint: str, key: str) -> None:

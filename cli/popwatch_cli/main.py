@@ -5,22 +5,32 @@ plugins: 0 OK, 1 warning, 2 failed, 3 unknown (a mistake in the command, or the 
 """
 
 import importlib
+import io
 import os
+import re
 import sys
 import traceback
+from collections.abc import Mapping
+from typing import ClassVar
 
 import click
 
 from popwatch import __version__
+from popwatch_cli.command_tree import CommandGroup, with_shared_options
 from popwatch_cli.errors import user_message
-from popwatch_cli.options import StackChoice
+from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
+from popwatch_cli.output.terminal import repeat_options
+
+SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
+"""What looks like a server and not like a command."""
 
 COMMANDS = {
     "ack": "popwatch_cli.commands.interventions:ack",
     "alert-test": "popwatch_cli.commands.send_test_alert:alert_test",
     "cost": "popwatch_cli.commands.cost:cost",
     "doctor": "popwatch_cli.commands.doctor:doctor",
+    "help": "popwatch_cli.commands.about:show_help",
     "history": "popwatch_cli.commands.history:history",
     "page": "popwatch_cli.commands.page:page",
     "replay": "popwatch_cli.commands.replay:replay",
@@ -34,51 +44,94 @@ COMMANDS = {
     "test": "popwatch_cli.commands.probing:test",
     "unsilence": "popwatch_cli.commands.interventions:unsilence",
     "verify": "popwatch_cli.commands.verify:verify",
+    "version": "popwatch_cli.commands.about:version",
 }
 
 
-class LazyGroup(click.Group):
+MEANT = {
+    "add": "popwatch targets put",
+    "check": "popwatch test",
+    "delete": "popwatch targets remove",
+    "deploy": "make deploy",
+    "export": "popwatch targets export",
+    "import": "popwatch targets import",
+    "list": "popwatch targets list",
+    "logs": "popwatch history",
+    "ls": "popwatch targets list",
+    "mute": "popwatch silence",
+    "pause": "popwatch suspend",
+    "ping": "popwatch test",
+    "put": "popwatch targets put",
+    "remove": "popwatch targets remove",
+    "rm": "popwatch targets remove",
+    "run": "make run",
+    "set": "popwatch targets put",
+    "show": "popwatch targets show",
+    "start": "make run",
+    "top": "popwatch status --watch",
+    "unmute": "popwatch unsilence",
+    "watch": "popwatch status --watch",
+    "web": "popwatch page",
+}
+"""What people type who come from another program, and the command that does it here."""
+
+
+class LazyGroup(CommandGroup):
     """A group whose commands are imported when they are needed."""
+
+    aliases: ClassVar[Mapping[str, str]] = {"acknowledge": "ack"}
+    meant: ClassVar[Mapping[str, str]] = MEANT
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names of all commands."""
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def find_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command with this name, or None."""
-        if cmd_name not in COMMANDS:
+        if name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name].split(":")
+        module, attribute = COMMANDS[name].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def explain(self, ctx: click.Context, args: list[str]) -> str:
+        """What to type instead; a server alone is what `popwatch test` takes."""
+        if SERVER.fullmatch(args[0]):
+            return f"There is no command {args[0]!r}. Did you mean `popwatch test {' '.join(args)}`?"
+        return super().explain(ctx, args)
 
 
 EXAMPLES = """\b
 Examples:
   popwatch test pop.example.net
   popwatch --local targets list
-  popwatch --stack my-popwatch targets import targets.yaml
+  popwatch status --stack my-popwatch --region eu-central-1
 
 Shell completion: docs/command.md says how to turn it on."""
 
 
 @click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--stack", envvar="POPWATCH_STACK", default="popwatch", show_default=True, help="Name of the stack.")
-@click.option("--local", is_flag=True, help="Use the local stack that `make run` has started.")
 @click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
 @click.pass_context
-def cli(context: click.Context, stack: str, local: bool) -> None:
+def cli(context: click.Context) -> None:
     """Watch POP3 servers from AWS.
 
-    Test a server now, manage the watched servers (targets), show status, history and reports.
+    Test a server now, manage the watched servers (targets), show status, history and reports. The options below are
+    taken before and after the name of a command.
     """
-    context.obj = StackChoice(stack, local)
     if os.environ.get("NO_COLOR"):  # https://no-color.org; click itself only checks for a terminal
         context.color = False
 
 
+with_shared_options(cli, hidden=False)
+
+
 def main() -> None:
     """Run the command and exit with its code."""
+    choose(StackChoice())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show must not end the command
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(prog_name="popwatch", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -88,6 +141,11 @@ def main() -> None:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("Cancelled.")
+    except BrokenPipeError:
+        # The reader, such as `head`, has enough. Python would complain when it flushes at the end:
+        # docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except Exception as error:
         _fail(user_message(error) or _bug(error))
 
@@ -101,6 +159,7 @@ def _bug(error: Exception) -> str:
 
 def _fail(text: str, error: click.ClickException | None = None) -> None:
     """Print what is wrong and exit: on one line of standard output for a monitor, otherwise on standard error."""
+    text = repeat_options(text)
     if "--plugin" in sys.argv:
         click.echo(unknown(text))
     else:

@@ -1,6 +1,10 @@
-"""Types of options: the stack, durations, time zones, and periods as people write them."""
+"""Types of options: the stack, words, durations, time zones, and periods as people write them."""
 
-import re
+import math
+import os
+import shlex
+from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import time as clock_time
@@ -8,9 +12,13 @@ from typing import Any
 
 import click
 
+from popwatch.model.text import did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
 from popwatch_cli.errors import UserError
+
+STACK_NAME = "popwatch"
+"""The name of the local stack, and the default name of a stack in AWS."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,30 +28,96 @@ SINCE = "Begin: a date, an ISO 8601 time, or an age such as 7d."
 UNTIL = "End, in the same formats. [default: now]"
 """Help text of `--until`."""
 
-_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(?:\d+(?:s|min|m|h|d|w))+")
-_PART = re.compile(r"(\d+)(s|min|m|h|d|w)")
-
 
 @dataclass(frozen=True, slots=True)
 class StackChoice:
-    """Which stack the user has chosen."""
+    """What the options that every command has say: the stack, how AWS is reached, and how much is printed.
 
-    stack: str
-    local: bool
+    `width` is in characters; None is that of the terminal, and elsewhere no limit.
+    """
+
+    stack: str = STACK_NAME
+    local: bool = False
+    region: str | None = None
+    profile: str | None = None
+    verbose: bool = False
+    as_json: bool = False
+    width: int | None = None
+
+    @property
+    def in_use(self) -> str:
+        """The options with which another command finds the same stack, as they are typed."""
+        if self.local:
+            return "--local"
+        usual = os.environ.get("POPWATCH_STACK") or STACK_NAME
+        named = {"--stack": self.stack if self.stack != usual else None}
+        named |= {"--region": self.region, "--profile": self.profile}
+        return " ".join(f"{option} {shlex.quote(value)}" for option, value in named.items() if value)
+
+
+_CHOICE: ContextVar[StackChoice | None] = ContextVar("_CHOICE", default=None)
+
+
+def chosen() -> StackChoice:
+    """What the options of the running command say."""
+    return _CHOICE.get() or StackChoice()
+
+
+def choose(choice: StackChoice) -> None:
+    """Let this be what `chosen` says from here on."""
+    _CHOICE.set(choice)
 
 
 def parse_duration(text: str) -> timedelta:
     """A duration such as `1h30m`. Raises ValueError for anything else, and for zero."""
-    written = "".join(text.lower().split())
-    parts = _PART.findall(written) if _DURATION.fullmatch(written) else []
     try:
-        duration = sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+        duration = timedelta(seconds=parse_seconds(text) or 0)
     except OverflowError:
         duration = timedelta()
     if not duration:
         raise ValueError(f"{text[:40]!r} is not a duration: write 90s, 20m, 2h, 1d or 1h30m")
     return duration
+
+
+class Choice(click.Choice):
+    """An option that takes one of some words, and says which one may have been meant."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        super().__init__([str(word) for word in words], case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The word that the option's text is, in whatever case."""
+        by_lower = {word.lower(): word for word in self.choices}
+        if str(value).lower() not in by_lower:
+            hint = did_you_mean(str(value), self.choices, mark="")
+            self.fail(f"{str(value)[:40]!r} is not one of {', '.join(self.choices)}.{hint}", param, ctx)
+        return by_lower[str(value).lower()]
+
+
+class WholeNumber(click.IntRange):
+    """An option that takes a whole number between limits."""
+
+    name = "number"
+
+
+class SecondsOption(click.ParamType):
+    """An option that takes seconds: as a number, or as a duration."""
+
+    name = "seconds"
+
+    def __init__(self, lowest: float = 0, highest: float = math.inf) -> None:
+        self._lowest, self._highest = lowest, highest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds that the option's text gives."""
+        written = parse_seconds(str(value))
+        try:
+            seconds = float(value) if written is None else float(written)
+        except ValueError:
+            self.fail(f"{str(value)[:40]!r} is not a time: write seconds, or 90s, 5m, 2h30m.", param, ctx)
+        if not self._lowest <= seconds <= self._highest:
+            self.fail(f"{str(value)[:40]!r} is not between {self._lowest:g} and {self._highest:g} seconds.", param, ctx)
+        return seconds
 
 
 class DurationOption(click.ParamType):

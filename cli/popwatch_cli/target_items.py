@@ -4,7 +4,6 @@ Everything that is shown of an item is cleaned: otherwise whoever may write to t
 to a colleague's terminal.
 """
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from typing import Any
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Problem, Target, parse_target
-from popwatch.model.text import clean
-from popwatch_cli.errors import UserError
+from popwatch.model.text import clean, did_you_mean
 from popwatch_cli.files.entries import FileEntry, load_json
 
 Item = dict[str, Any]
@@ -112,29 +110,9 @@ def targets_of(items: Mapping[str, Item]) -> dict[str, Target]:
     return {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
 
 
-def chosen_targets(items: Mapping[str, Item], target_id: str | None, group: str | None) -> tuple[Target, ...]:
-    """The target with this id, or all targets of a group. Raises UserError if there are none."""
-    targets = targets_of(items)
-    if target_id is not None:
-        if target_id not in targets:
-            raise UserError(missing_target(target_id, targets))
-        return (targets[target_id],)
-    found = tuple(target for target in targets.values() if target.group == group)
-    if not found:
-        raise UserError(missing_group(str(group), targets.values()))
-    return found
-
-
-def missing_group(group: str, targets: Iterable[Target]) -> str:
-    """The message if no target is in a group."""
-    groups = ", ".join(sorted({target.group for target in targets if target.group})) or "none"
-    return f"There is no target in a group {shown(group)}. The groups are: {shown(groups)}."
-
-
 def missing_target(target_id: str, items: Iterable[str]) -> str:
     """The message if there is no target with this id, with the id that may have been meant."""
-    close = difflib.get_close_matches(target_id, list(items), n=1)
-    hint = f"Did you mean {shown(close[0])}?" if close else "`popwatch targets list` shows all targets."
+    hint = clean(did_you_mean(target_id, items, mark=""), 2 * SHOWN) or "`popwatch targets list` shows all targets."
     return f"There is no target {shown(target_id)}. {hint}"
 
 
@@ -165,8 +143,7 @@ def unknown_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _unknown_field(name: str, owners: Sequence[str]) -> str:
     others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
-    close = difflib.get_close_matches(name, FIELDS_BY_NAME, n=1)
-    hint = f" Did you mean `{close[0]}`?" if close else ""
+    hint = did_you_mean(name, FIELDS_BY_NAME)
     return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`: it is kept but has no effect.{hint}"
 
 

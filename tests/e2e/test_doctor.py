@@ -16,10 +16,10 @@ from popwatch.model.messages import Message
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
-from popwatch_cli.installation import STACK_NAME
 from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
+from popwatch_cli.options import STACK_NAME
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from popwatch_cli.installation import STACK_NAME
 from popwatch_cli.local.alert_feed import QUEUE_NAME
+from popwatch_cli.options import STACK_NAME
 from popwatch_cli.verification.rules import Check, Verdict
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed, SteppedStack

@@ -118,7 +118,7 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
         (["test", "a b"], "neither a domain name nor an IP address"),
         (["test", "127.0.0.1", "-6"], "is not an IPv6 address"),
         (["test", "127.0.0.1", "-D", "soon"], "-D takes days"),
-        (["tset"], "No such command"),
+        (["tset"], "There is no command 'tset'. Did you mean test?"),
         (["test", "--nonsense"], "No such option"),
     ],
 )
@@ -417,8 +417,8 @@ def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable,
     done = run("--local", "targets", "import", path, "--yes")
     why = "it is not configuration, but what somebody does about the target now."
     assert done.err.splitlines() == [
-        f"Line 3, a: `silence` is left alone: {why} Use `popwatch silence`.",
-        f"Line 4, a: `acknowledged` is left alone: {why} Use `popwatch ack`.",
+        f"Line 3, a: `silence` is left alone: {why} Use `popwatch --local silence`.",
+        f"Line 4, a: `acknowledged` is left alone: {why} Use `popwatch --local ack`.",
     ]
     assert table.read() == {"a": {"target_id": "a", "host": "a.example"}}
 
@@ -524,7 +524,9 @@ def test_no_region(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     ended = run("targets", "list")
     assert ended.code == 3
-    assert ended.err == ("You must specify a region. Choose one with AWS_REGION, such as AWS_REGION=eu-central-1.\n")
+    assert ended.err == (
+        "You must specify a region. Choose one with --region or AWS_REGION, such as --region eu-central-1.\n"
+    )
 
 
 def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

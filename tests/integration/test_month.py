@@ -17,6 +17,7 @@ from popwatch_cli.installation import Installation
 from popwatch_cli.options import month_of
 from popwatch_cli.output.report_html import to_html
 from popwatch_cli.output.report_text import to_csv, to_text
+from popwatch_cli.selection import Selection
 from tests.integration.world import World, new_world
 
 pytestmark = pytest.mark.timeout(300)
@@ -96,7 +97,7 @@ def month(endpoint: str) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def report(month: World) -> FleetReport:
-    return read_report(Installation("test", {}), month.store, month_of("2026-10", BERLIN), None, END)
+    return read_report(Installation("test", {}), month.store, month_of("2026-10", BERLIN), Selection(), END)
 
 
 def line(report: FleetReport, name: str) -> ReportLine:
@@ -198,7 +199,7 @@ def test_groups_are_those_of_their_targets(report: FleetReport) -> None:
 def test_a_month_is_read_from_its_days(month: World) -> None:
     """Not from its samples: the cost depends on the size of 31 days, not on the number of tests."""
     month.store.capacity.read.clear()
-    read_report(Installation("test", {}), month.store, month_of("2026-10", BERLIN), None, END)
+    read_report(Installation("test", {}), month.store, month_of("2026-10", BERLIN), Selection(), END)
     assert month.store.capacity.read["History"] < 400
 
 

@@ -103,7 +103,8 @@ def test_status_shows_days_of_certificates(do: Do, stack: Installation) -> None:
     swept(stack)
     health = Health(State.UP, NOW - DAY, certificate_expires=NOW + 200 * DAY + HOUR)
     assert stack.store.commit(Record("a", 1, NOW - DAY, health), 0) is None
-    assert "certificate 200 d" in do("status")
+    assert "certificate 200 d" in do("status", "--width", "80")
+    assert "200 d" in do("status")
 
 
 def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:

@@ -57,7 +57,8 @@ def test_every_recipe_is_taken(recipe: str) -> None:
 
 def options(command: click.Command) -> set[str]:
     """The name of each option as the doc lists it: the long one, or the only one."""
-    names = [[name for name in option.opts if name.startswith("-")] for option in command.params]
+    shown = [option for option in command.params if not getattr(option, "hidden", False)]
+    names = [[name for name in option.opts if name.startswith("-")] for option in shown]
     return {next((name for name in found if name.startswith("--")), found[0]) for found in names if found}
 
 

@@ -27,6 +27,7 @@ from popwatch_cli.bill import (
 )
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
+from popwatch_cli.options import WholeNumber
 from popwatch_cli.target_items import targets_of
 
 ASSUMED = (
@@ -66,20 +67,20 @@ SHARE = Share()
 @click.option(
     "--targets",
     "count",
-    type=click.IntRange(1, 100_000),
+    type=WholeNumber(1, 100_000),
     show_default="the targets of the stack",
     help="Number of targets.",
 )
 @click.option(
-    "--delay", type=click.IntRange(10, 86_400), default=60, show_default=True, help="With --targets: their `delay_up`."
+    "--delay", type=WholeNumber(10, 86_400), default=60, show_default=True, help="With --targets: their `delay_up`."
 )
 @click.option("--tls", type=SHARE, default="0", help="With --targets: the share of them that use TLS.")
 @click.option("--down", type=SHARE, default="0", help="The share of targets that are always down, such as 1%.")
 @click.option("--page", is_flag=True, help="Add the web page's cost, with one browser open all month.")
 @click.option(
-    "--nat", type=click.IntRange(0, 20), default=0, help="Number of NAT gateways, with which a VPC has fixed addresses."
+    "--nat", type=WholeNumber(0, 20), default=0, help="Number of NAT gateways, with which a VPC has fixed addresses."
 )
-@click.option("--memory", type=click.IntRange(128, 3008), default=512, show_default=True, help="`MemorySize` in MB.")
+@click.option("--memory", type=WholeNumber(128, 3008), default=512, show_default=True, help="`MemorySize` in MB.")
 @click.option("--region", default="us-east-1", show_default=True, help="Region whose prices apply.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj

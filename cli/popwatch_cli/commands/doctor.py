@@ -17,6 +17,7 @@ from popwatch_cli.doctor.rules.findings import CheckResult, Severity, exit_code,
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
+from popwatch_cli.output.terminal import repeat_options, say
 from popwatch_cli.phones import move_phone, phones_on_alert_topic
 from popwatch_cli.subscriptions import masked
 
@@ -72,7 +73,7 @@ def doctor(choice: Any, *, redrive: bool, move_phones: bool, as_json: bool) -> N
         click.echo(json.dumps(_to_json(checks, aws.now)))
     else:
         for line in report_lines(checks):
-            click.echo(line)
+            say(line)
     sys.exit(exit_code(checks))
 
 
@@ -113,7 +114,7 @@ def _redrive(aws: AwsState) -> int:
 
     def report(redrive: dead_letters.Redrive) -> None:
         redrives.append(redrive)
-        click.echo(redrive.sentence)
+        say(redrive.sentence)
 
     kept = dead_letters_of(aws).redrive(aws.tables.status[0].tick, aws.now, report)
     if not redrives:
@@ -146,8 +147,8 @@ def _to_json(checks: Sequence[CheckResult], now: datetime) -> dict[str, Any]:
                     {
                         "kind": finding.kind.value,
                         "severity": finding.severity.name.lower(),
-                        "what": finding.what,
-                        "do": finding.do,
+                        "what": repeat_options(finding.what),
+                        "do": repeat_options(finding.do),
                         "names": list(finding.names),
                     }
                     for finding in check.findings

@@ -34,6 +34,7 @@ from popwatch_cli.options import SINCE, UNTIL, ZONE, period_of
 from popwatch_cli.output.report_text import NOT_COUNTED, certificate, intervention, share
 from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
+from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.target_items import missing_target, without_id
@@ -67,14 +68,16 @@ class TargetHistory:
 
 
 @click.command()
-@click.argument("target_id")
+@click.argument("target_ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
 @click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option("--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="The zone of the times shown.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each target, on a line of its own.")
 @click.pass_obj
-def history(choice: Any, *, target_id: str, since: str, until: str | None, zone: tzinfo, as_json: bool) -> None:
-    """Show what happened to a target: outages, alerts, what people did, round-trip times.
+def history(
+    choice: Any, *, target_ids: tuple[str, ...], since: str, until: str | None, zone: tzinfo, as_json: bool
+) -> None:
+    """Show what happened to targets: outages, alerts, what people did, round-trip times.
 
     \b
     Examples:
@@ -83,11 +86,13 @@ def history(choice: Any, *, target_id: str, since: str, until: str | None, zone:
       popwatch history mail-berlin --since 2026-10-01 --until 2026-11-01 --json
     """
     now = datetime.now(UTC)
-    past = read_history(find(choice), target_id, period_of(since, until, zone, now), now)
-    if as_json:
-        click.echo(json.dumps(_to_json(past)))
-    else:
-        _show(Console(), past, zone)
+    installation, period = find(choice), period_of(since, until, zone, now)
+    for place, past in enumerate([read_history(installation, name, period, now) for name in target_ids]):
+        if as_json:
+            click.echo(json.dumps(_to_json(past)))
+        else:
+            click.echo("\n" * bool(place), nl=False)
+            _show(console(), past, zone)
 
 
 def read_history(installation: Installation, target_id: str, period: Period, now: datetime) -> TargetHistory:

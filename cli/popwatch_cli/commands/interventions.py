@@ -19,7 +19,9 @@ from popwatch.model.text import clean, duration, iso, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION
-from popwatch_cli.target_items import Item, chosen_targets, shown
+from popwatch_cli.output.terminal import say
+from popwatch_cli.selection import Selection, selecting
+from popwatch_cli.target_items import Item, shown, targets_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,11 @@ def _user() -> str:
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options and the argument that all these commands take."""
+    """Add the options and arguments that all these commands take."""
     for option in (
         click.option("--by", envvar="POPWATCH_BY", default=_user, help="Name to record; your user name unless given."),
         click.option("--why", default="", metavar="TEXT", help="Reason; shown in history and reports."),
-        click.option("--group", metavar="NAME", help="Apply to all targets of this group."),
-        click.argument("target_id", required=False),
+        selecting(required=True),
     ):
         command = option(command)
     return click.pass_obj(command)
@@ -118,6 +119,7 @@ def ack(choice: Any, **options: Any) -> None:
     \b
     Examples:
       popwatch ack mail-berlin --why "on my way"
+      popwatch ack mail-berlin mail-rome
     """
     asked = _intervention(choice, **options)
     store = asked.installation.store
@@ -168,13 +170,10 @@ def resume(choice: Any, **options: Any) -> None:
     _say(intervention, "tested again from the next sweep")
 
 
-def _intervention(choice: Any, target_id: str | None, group: str | None, why: str, by: str) -> Intervention:
+def _intervention(choice: Any, selection: Selection, why: str, by: str) -> Intervention:
     """What the command line asks for. Raises UserError."""
-    if (target_id is None) == (group is None):
-        raise UserError("Name one target, or a group with --group NAME.")
     installation = find(choice)
-    items = installation.target_table.read()
-    chosen = chosen_targets(items, target_id, group)
+    chosen = tuple(selection.of(targets_of(installation.target_table.read())).values())
     reason, name = (clean(text, WHY_LENGTH) for text in (why, by))
     return Intervention(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
 
@@ -189,4 +188,4 @@ def _names(intervention: Intervention) -> str:
 
 def _say(intervention: Intervention, what: str) -> None:
     for target in intervention.targets:
-        click.echo(f"{shown(target.target_id)}: {what}.")
+        say(f"{shown(target.target_id)}: {what}.")

@@ -15,6 +15,7 @@ from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import LARGEST_ITEM, Problem, Target, parse_target
 from popwatch.prober.loop import probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
+from popwatch_cli.options import Choice, SecondsOption, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
 
@@ -37,7 +38,7 @@ Examples:
 @click.argument("host", required=False)
 @click.option("-H", "--hostname", metavar="HOST", help="The server; the same as the argument.")
 @click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
-@click.option("--tls", type=click.Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")
+@click.option("--tls", type=Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")
 @click.option("-S", "--ssl", is_flag=True, help="The same as --tls implicit.")
 @click.option("--no-verify", is_flag=True, help="Do not check the certificate's chain, dates and name.")
 @click.option("--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given.")
@@ -46,7 +47,7 @@ Examples:
 )
 @click.option(
     "--tls-min",
-    type=click.Choice(list(map(str, TlsVersion))),
+    type=Choice(list(map(str, TlsVersion))),
     default=str(TlsVersion.TLS_1_2),
     show_default=True,
     help="The lowest TLS version to accept; below 1.2 old ciphers, short keys and SHA-1 too.",
@@ -64,7 +65,9 @@ Examples:
 )
 @click.option("-A", "--all", "all_texts", is_flag=True, help="With --plugin and several -e: all of them must be there.")
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
-@click.option("-t", "--timeout", type=float, default=10, show_default=True, help="Seconds for the whole test, 1 to 60.")
+@click.option(
+    "-t", "--timeout", type=SecondsOption(), default=10, show_default=True, help="Seconds for the whole test, 1 to 60."
+)
 @click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
 @click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
 @click.option("--all-addresses", is_flag=True, help="Test every address of the host, and name those that fail.")
@@ -77,7 +80,7 @@ Examples:
 )
 @click.option(
     "--in-flight",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     metavar="N",
     help="With --file: maximum number of tests at the same time.",
 )
@@ -86,8 +89,12 @@ Examples:
     is_flag=True,
     help="Print and exit like check_pop of monitoring-plugins: one line, exit code 0 to 3.",
 )
-@click.option("-w", "--warning", type=float, metavar="SECONDS", help="With --plugin: slower than this is a warning.")
-@click.option("-c", "--critical", type=float, metavar="SECONDS", help="With --plugin: slower than this is critical.")
+@click.option(
+    "-w", "--warning", type=SecondsOption(), metavar="SECONDS", help="With --plugin: slower than this is a warning."
+)
+@click.option(
+    "-c", "--critical", type=SecondsOption(), metavar="SECONDS", help="With --plugin: slower than this is critical."
+)
 @click.option(
     "-D",
     "--certificate",
@@ -97,7 +104,7 @@ Examples:
 @click.option(
     "-r",
     "--refuse",
-    type=click.Choice(["ok", "warn", "crit"]),
+    type=Choice(["ok", "warn", "crit"]),
     default="crit",
     show_default=True,
     help="With --plugin: the status of a refused connection.",
@@ -105,7 +112,7 @@ Examples:
 @click.option(
     "-M",
     "--mismatch",
-    type=click.Choice(["ok", "warn", "crit"]),
+    type=Choice(["ok", "warn", "crit"]),
     default="crit",
     show_default=True,
     help="With --plugin: the status of a wrong greeting.",
@@ -159,7 +166,7 @@ def _target(options: dict[str, Any]) -> Target:
         raise click.UsageError("Name one server, as the argument or with -H; --file tests many.")
     host = next(iter(hosts), "")
     if not host:
-        raise click.UsageError("Name the server to test: popwatch test pop.example.net")
+        raise click.UsageError("Name the server to test: `popwatch test pop.example.net`")
     wants_tls = options["ssl"] or (options["certificate"] and not options["tls"])
     fields = {
         "target_id": host,

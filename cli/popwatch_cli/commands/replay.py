@@ -19,15 +19,17 @@ from popwatch.model.health import Alert, AlertEvent
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target
-from popwatch.model.text import counted, duration, iso, utc
+from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
 from popwatch_cli.commands.simulate import with_changes
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
+from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.simulation import rejudge
-from popwatch_cli.target_items import missing_target, shown, without_id
+from popwatch_cli.selection import Selection, selecting
+from popwatch_cli.target_items import shown, without_id
 
 Samples = Sequence[tuple[datetime, Sample]]
 """Samples with their ticks, oldest first."""
@@ -77,7 +79,7 @@ LEAD = timedelta(hours=1)
 
 
 @click.command()
-@click.argument("target_id", required=False)
+@selecting()
 @click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
 @click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option(
@@ -97,18 +99,16 @@ LEAD = timedelta(hours=1)
     help="An alert for a failure shorter than this counts as noise.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--verbose", is_flag=True, help="Say what was read.")
 @click.pass_obj
 def replay(
     choice: Any,
     *,
-    target_id: str | None,
+    selection: Selection,
     since: str,
     until: str | None,
     changes: tuple[str, ...],
     noise: timedelta,
     as_json: bool,
-    verbose: bool,
 ) -> None:
     """Show how many alerts other settings would have sent for past tests, and how late.
 
@@ -124,11 +124,9 @@ def replay(
     installation = find(choice)
     items = installation.target_table.read()
     defaults = without_id(items.pop(DEFAULTS_ID, {}))
-    if target_id is not None and target_id not in items:
-        raise UserError(missing_target(target_id, items))
     store = installation.store
     fleet = {name: with_changes(item, defaults, ()) for name, item in items.items()}
-    chosen = [target_id] if target_id is not None else sorted(items)
+    chosen = sorted(selection.of(fleet), key=natural_order)
     wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
     lead = Period(period.begin - LEAD, period.end)
     samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
@@ -145,8 +143,8 @@ def replay(
     if as_json:
         click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))
     else:
-        _show(Console(), found, missing, noise)
-    if verbose:
+        _show(console(), found, missing, noise)
+    if choice.verbose:
         count = sum(map(len, samples.values()))
         units = sum(store.capacity.read.values())
         click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)

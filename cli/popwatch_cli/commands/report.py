@@ -27,76 +27,83 @@ from popwatch.reports.report import (
 )
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import SINCE, UNTIL, ZONE, month_of, period_of
+from popwatch_cli.options import SINCE, UNTIL, ZONE, Choice, month_of, period_of
 from popwatch_cli.output.report_text import to_csv, to_text
-from popwatch_cli.target_items import missing_group
+from popwatch_cli.selection import Selection, selecting
+
+ENDINGS = {".csv": "csv", ".json": "json", ".htm": "html", ".html": "html"}
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--month", metavar="YYYY-MM", help="A calendar month. Not together with --since or --until.")
 @click.option("--since", metavar="WHEN", help=f"{SINCE} [default: 30d]")
 @click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option(
     "--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="The zone in which days and months begin."
 )
-@click.option("--group", metavar="NAME", help="Only the targets of a group.")
+@selecting()
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "csv", "json", "html"]),
-    default="text",
-    show_default=True,
-    help="Output format.",
+    type=Choice(["text", "csv", "json", "html"]),
+    help="Output format.  [default: by the ending of --output, otherwise text]",
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@click.option("--verbose", is_flag=True, help="Say what was read, and how long it took.")
 @click.pass_obj
 def report(
     choice: Any,
     *,
+    as_json: bool,
     month: str | None,
     since: str | None,
     until: str | None,
     zone: tzinfo,
-    group: str | None,
-    form: str,
+    selection: Selection,
+    form: str | None,
     output: Path | None,
-    verbose: bool,
 ) -> None:
-    """Report how available targets were. docs/reports.md defines each figure.
+    """Report how available targets were: all of them, or those named. docs/reports.md defines each figure.
 
     \b
     Examples:
       popwatch report --month 2026-10 --timezone Europe/Berlin
       popwatch report --since 7d --group customers --format csv --output week.csv
-      popwatch report --month 2026-10 --format html --output october.html
+      popwatch report mail-berlin mail-rome --month 2026-10 --output october.html
     """
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"--json and --format {form} contradict each other.")
     now = datetime.now(UTC)
     period = _period(month, since, until, zone, now)
     installation, began = find(choice), time.monotonic()
     store = installation.store
-    made = read_report(installation, store, period, group, now)
-    text = _forms()[form](made, zone)
+    made = read_report(installation, store, period, selection, now)
+    text = _forms()["json" if as_json else form or _form_of(output)](made, zone)
     if output:
         _write(output, text)
         click.echo(f"The report of {counted(made.whole.targets, 'target')} is in {output}.")
     else:
         click.echo(text, nl=False)
-    if verbose:
+    if choice.verbose:
         units = sum(store.capacity.read.values())
         seconds = time.monotonic() - began
         click.echo(f"Read {units:.1f} capacity units of DynamoDB in {seconds:.1f} s.", err=True)
 
 
+def _form_of(output: Path | None) -> str:
+    """The format that a file's ending asks for."""
+    return ENDINGS.get(output.suffix.lower(), "text") if output else "text"
+
+
 def read_report(
-    installation: Installation, store: Store, period: Period, group: str | None, now: datetime
+    installation: Installation, store: Store, period: Period, selection: Selection, now: datetime
 ) -> FleetReport:
-    """Read and make the report. Raises UserError for a group without targets."""
+    """Read and make the report. Raises UserError if no target is selected."""
     defaults, items = store.read_targets()
     fleet = parse_targets(items, defaults)
-    targets = {name: target for name, target in fleet.items() if group in (None, target.group)}
-    if not targets:
-        raise UserError(missing_group(group, fleet.values()) if group and fleet else "There are no targets yet.")
+    if not fleet:
+        raise UserError("There are no targets yet.")
+    targets = selection.of(fleet)
     checkpoint, records = store.read_records()
     mine = {name: records.get(name, Record(name)) for name in targets}
     totals = read_totals(store, checkpoint, period)

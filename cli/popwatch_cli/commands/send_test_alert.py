@@ -16,27 +16,28 @@ from popwatch.model.targets import Target
 from popwatch.model.text import utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
+from popwatch_cli.options import Choice
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_suppression
+from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
-from popwatch_cli.target_items import chosen_targets, shown
+from popwatch_cli.target_items import shown, targets_of
 
 NO_RECEIVER_CODE = 2
 
 
 @click.command("alert-test")
-@click.argument("target_id", required=False)
-@click.option("--group", metavar="NAME", help="One test alert for each target of a group.")
+@selecting(required=True)
 @click.option(
     "--as",
     "event",
-    type=click.Choice(["test", "down"]),
+    type=Choice(["test", "down"]),
     default="test",
     show_default=True,
     help="Message attributes of the alert: `test`, or those of an outage's first `down` alert.",
 )
 @click.pass_obj
-def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: str) -> None:
+def alert_test(choice: Any, *, selection: Selection, event: str) -> None:
     """Publish a test alert, marked TEST, to both topics; show what SNS accepted and who receives it.
 
     Exit code 2 if any test alert has no receiver.
@@ -46,10 +47,8 @@ def alert_test(choice: Any, *, target_id: str | None, group: str | None, event: 
       popwatch alert-test mail-berlin
       popwatch alert-test --group customers --as down
     """
-    if (target_id is None) == (group is None):
-        raise UserError("Name one target, or a group with --group NAME.")
     installation = find(choice)
-    targets = chosen_targets(installation.target_table.read(), target_id, group)
+    targets = selection.of(targets_of(installation.target_table.read())).values()
     subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
     tests = [make_test(target, event, datetime.now(UTC), installation.stack) for target in targets]
     received = [_publish(installation, subscribers, test) for test in tests]

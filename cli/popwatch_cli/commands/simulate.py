@@ -12,14 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
-from popwatch.model.text import counted, duration, iso
+from popwatch.model.text import counted, did_you_mean, duration, iso
 from popwatch_cli.errors import UserError
-from popwatch_cli.installation import STACK_NAME, find
-from popwatch_cli.options import DURATION
+from popwatch_cli.installation import find
+from popwatch_cli.options import DURATION, STACK_NAME, Choice
 from popwatch_cli.output.status_table import COLOURS
+from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import Step, first_alert, is_lost, simulate, without_interventions
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
@@ -48,7 +49,7 @@ LONGEST = timedelta(days=7)
 )
 @click.option(
     "--error",
-    type=click.Choice([*ErrorCode]),
+    type=Choice([*ErrorCode]),
     default=ErrorCode.TIMED_OUT,
     show_default=True,
     help="The error of the failed tests.",
@@ -97,7 +98,7 @@ def simulate_outage(
     if as_json:
         click.echo(json.dumps(_to_json(steps, subscribers, began, time_to_alert)))
     else:
-        _show(Console(), target, steps, subscribers, began)
+        _show(console(), target, steps, subscribers, began)
     if reaching is not None:
         in_time = time_to_alert is not None and time_to_alert <= reaching
         if not as_json:
@@ -135,7 +136,8 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
     changed = {change.partition("=")[0].strip() for change in changes}
     unknown = [name for name in target.unknown_fields if name in changed]
     if unknown:
-        raise UserError(f"There is no field {unknown[0]}: docs/targets.md lists all fields.")
+        hint = did_you_mean(unknown[0], FIELDS_BY_NAME)
+        raise UserError(f"There is no field `{unknown[0]}`: docs/targets.md lists all fields.{hint}")
     return target
 
 

@@ -4,9 +4,10 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -15,33 +16,35 @@ from rich.markup import escape
 from popwatch.model.health import State
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
 from popwatch.reports.status import CheckStatus, overall_status
-from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
+from popwatch_cli.options import Choice
 from popwatch_cli.output.live_view import View
-from popwatch_cli.output.status_table import banner, headline, table_of
-from popwatch_cli.target_items import missing_group
+from popwatch_cli.output.status_table import banner, details, headline, table_of
+from popwatch_cli.output.terminal import console, say
+from popwatch_cli.selection import Selection, selecting
 
 REFRESH_SECONDS = 5.0
 """Time between two updates of `--watch`."""
 
 
 @click.command()
+@selecting()
 @click.option("--watch", is_flag=True, help="Keep showing it until Ctrl-C.")
-@click.option("--group", metavar="NAME", help="Only the targets of a group.")
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice([*State]), help="Only targets in this state; may be repeated."
+    "--state", "states", multiple=True, type=Choice(State), help="Only targets in this state; may be repeated."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch a line at each refresh.")
 @click.pass_obj
-def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ...], as_json: bool) -> None:
-    """Show the status of every target, worst first.
+def status(choice: Any, *, selection: Selection, watch: bool, states: tuple[str, ...], as_json: bool) -> None:
+    """Show the status of every target, worst first; of targets that are named, everything about them.
 
     Exit code 0 if all shown targets are OK, 1 if one is in warn (or down and acknowledged), 2 if one is down or lost,
-    3 if there are no targets, or if popwatch itself has stopped.
+    3 if there are no targets, or if popwatch itself has stopped. --watch ends with 0 at Ctrl-C.
 
     \b
     Examples:
       popwatch status
+      popwatch status mail-berlin
       popwatch status --watch --group customers
       popwatch status --state down --state lost --json
     """
@@ -49,27 +52,31 @@ def status(choice: Any, *, watch: bool, group: str | None, states: tuple[str, ..
     store = installation.store
 
     def chosen(fleet: FleetStatus) -> FleetStatus:
-        rows = [
-            row for row in fleet.targets if group in (None, row.target.group) and (not states or row.state in states)
-        ]
+        wanted = selection.of({row.target.target_id: row.target for row in fleet.targets}) if fleet.targets else {}
+        rows = [row for row in fleet.targets if row.target.target_id in wanted and (not states or row.state in states)]
         return replace(fleet, targets=rows)
 
     if watch:
-        _watch(lambda now: chosen(read_fleet_status(store, now)), installation.name)
+        read: Callable[[datetime], FleetStatus] = lambda now: chosen(read_fleet_status(store, now))  # noqa: E731
+        with suppress(KeyboardInterrupt):
+            _watch_as_json(read) if as_json else _watch(read, installation.name)
         return
     now = datetime.now(UTC)
-    fleet = read_fleet_status(store, now)
-    fleet_status = chosen(fleet)
-    if group is not None and fleet.targets and not any(row.target.group == group for row in fleet.targets):
-        raise UserError(missing_group(group, [row.target for row in fleet.targets]))
-    outcome = (
-        overall_status(fleet_status.targets, fleet_status.last_tick, now) if fleet.targets else CheckStatus.UNKNOWN
-    )
+    whole = read_fleet_status(store, now)
+    fleet = chosen(whole)
+    outcome = _outcome(fleet, now) if whole.targets else CheckStatus.UNKNOWN
     if as_json:
-        click.echo(json.dumps(fleet_status_to_json(fleet_status, outcome, now)))
+        click.echo(json.dumps(fleet_status_to_json(fleet, outcome, now)))
+    elif selection.ids:
+        for row in fleet.targets:
+            say("\n".join(details(row, now)))
     else:
-        show(Console(), fleet_status, now)
+        show(console(), fleet, now)
     sys.exit(outcome)
+
+
+def _outcome(fleet: FleetStatus, now: datetime) -> CheckStatus:
+    return overall_status(fleet.targets, fleet.last_tick, now)
 
 
 def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
@@ -82,9 +89,17 @@ def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
     console.print(escape(headline(fleet_status, now)), highlight=False)
 
 
-def _watch(read: Callable[[datetime], FleetStatus], name: str) -> None:
-    with View(Console(), f"popwatch, {name}") as view:
+def _watch(read: Callable[[datetime], FleetStatus], name: str) -> NoReturn:
+    with View(console(), f"popwatch, {name}") as view:
         while True:
             now = datetime.now(UTC)
             view.show(read(now), now, with_banner=True)
             time.sleep(REFRESH_SECONDS)
+
+
+def _watch_as_json(read: Callable[[datetime], FleetStatus]) -> NoReturn:
+    while True:
+        now = datetime.now(UTC)
+        fleet = read(now)
+        click.echo(json.dumps(fleet_status_to_json(fleet, _outcome(fleet, now), now)))  # click flushes each line
+        time.sleep(REFRESH_SECONDS)

@@ -5,19 +5,23 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS
 from popwatch.model.targets import Target, endpoint, parse_target
-from popwatch.model.text import counted, duration
+from popwatch.model.text import counted, duration, natural_order
+from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import read_entries, write_entries
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_file
 from popwatch_cli.installation import find
+from popwatch_cli.options import Choice
+from popwatch_cli.output.terminal import say
+from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import (
     Item,
     all_mistakes,
@@ -28,6 +32,7 @@ from popwatch_cli.target_items import (
     mistakes_of,
     shown,
     state_in,
+    targets_of,
     typed_item,
     unknown_fields,
     with_state_of,
@@ -40,7 +45,28 @@ NEVER = "No alerts are ever sent: max_alerts is 0."
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+class TargetsGroup(CommandGroup):
+    """The commands of `popwatch targets`, also by the names that other programs have for them."""
+
+    aliases: ClassVar[Mapping[str, str]] = {
+        "add": "put",
+        "set": "put",
+        "ls": "list",
+        "rm": "remove",
+        "delete": "remove",
+        "get": "show",
+    }
+    meant: ClassVar[Mapping[str, str]] = {
+        "edit": "popwatch targets put ID FIELD=VALUE",
+        "help": "popwatch targets --help",
+        "update": "popwatch targets put ID FIELD=VALUE",
+        "load": "popwatch targets import FILE",
+        "test": "popwatch test",
+        "validate": "popwatch targets check FILE",
+    }
+
+
+@click.group(cls=TargetsGroup)
 def targets() -> None:
     """The servers that a stack watches: items of its Targets table.
 
@@ -53,10 +79,11 @@ def targets() -> None:
 
 
 @targets.command("list")
+@selecting()
 @click.option("--json", "as_json", is_flag=True, help="Print each item as a line of JSON.")
 @click.pass_obj
-def list_targets(choice: Any, as_json: bool) -> None:
-    """List all targets, by id.
+def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
+    """List all targets by id, or those that are chosen.
 
     \b
     Examples:
@@ -64,25 +91,27 @@ def list_targets(choice: Any, as_json: bool) -> None:
       popwatch targets list --json | jq -r .host
     """
     items = find(choice).target_table.read()
+    found = selection.of(targets_of(items)) if selection else targets_of(items)
     if as_json:
-        for name in sorted(items):
+        for name in sorted(
+            [*found, *([DEFAULTS_ID] if DEFAULTS_ID in items and not selection else [])], key=natural_order
+        ):
             click.echo(json.dumps(items[name]))
         return
-    defaults = items.pop(DEFAULTS_ID, {})
-    if not items:
-        click.echo("There are no targets yet: popwatch targets put mail-berlin host=pop.example.net")
-    rows = [_row(parse_target(items[name], without_id(defaults))) for name in sorted(items)]
+    if not found:
+        say("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
+    rows = [_row(found[name]) for name in sorted(found, key=natural_order)]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @targets.command()
-@click.argument("target_id")
-@click.option("--json", "as_json", is_flag=True, help="Print the item as stored, as JSON.")
+@click.argument("target_ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--json", "as_json", is_flag=True, help="Print each item as stored, as a line of JSON.")
 @click.pass_obj
-def show(choice: Any, target_id: str, as_json: bool) -> None:
-    """Show a target: every field, and where its value comes from.
+def show(choice: Any, target_ids: tuple[str, ...], as_json: bool) -> None:
+    """Show targets: every field, and where its value comes from.
 
     \b
     Examples:
@@ -90,13 +119,22 @@ def show(choice: Any, target_id: str, as_json: bool) -> None:
       popwatch targets show _defaults --json
     """
     table = find(choice).target_table
-    item = table.get(target_id)
-    if item is None:
-        raise UserError(missing_target(target_id, table.read()))
-    if as_json:
-        click.echo(json.dumps(item))
-        return
+    items = {target_id: table.get(target_id) for target_id in target_ids}
+    missing = [name for name, item in items.items() if item is None]
+    if missing:
+        known = table.read()
+        raise UserError("\n".join(missing_target(name, known) for name in missing))
     defaults = table.get(DEFAULTS_ID) or {}
+    for place, (target_id, item) in enumerate(items.items()):
+        if as_json:
+            click.echo(json.dumps(item))
+        else:
+            click.echo("\n" * bool(place), nl=False)
+            _show(target_id, item or {}, defaults)
+
+
+def _show(target_id: str, item: Item, defaults: Item) -> None:
+    """Print every field of an item, when its first alert would come, and what is wrong with it."""
     for field in FIELDS:
         value, origin = effective(field.name, item, defaults)
         click.echo(f"{field.name:<22}{value:<40} {origin}".rstrip())
@@ -138,7 +176,7 @@ def put(choice: Any, target_id: str, assignments: tuple[str, ...]) -> None:
 
 
 @targets.command()
-@click.argument("target_ids", nargs=-1, required=True)
+@click.argument("target_ids", nargs=-1, required=True, metavar="ID...")
 @click.pass_obj
 def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
     """Remove targets. The next sweep deletes their state; their history stays until it expires.
@@ -151,7 +189,7 @@ def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
     items = table.read()
     missing = [name for name in target_ids if name not in items]
     if missing:
-        raise UserError(f"{missing_target(missing[0], items)} Nothing was removed.")
+        raise UserError("\n".join([*(missing_target(name, items) for name in missing), "Nothing was removed."]))
     table.write([], dict.fromkeys(target_ids))
     click.echo(f"Removed: {', '.join(target_ids)}.")
 
@@ -160,7 +198,7 @@ def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
 @click.argument("file", type=FILE)
 @click.option("--replace", is_flag=True, help="Also remove targets that are not in the file.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
-@click.option("--from", "monitor", type=click.Choice(MONITORS), help="The file is another monitor's configuration.")
+@click.option("--from", "monitor", type=Choice(MONITORS), help="The file is another monitor's configuration.")
 @click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
 @click.pass_obj
 def import_targets(
@@ -181,7 +219,7 @@ def import_targets(
     """
     read = _entries_of(file, monitor, modules)
     for note in state_in(read):
-        click.echo(note, err=True)
+        say(note, err=True)
     entries = [dataclasses.replace(entry, fields=without_state(entry.fields)) for entry in read]
     table = find(choice).target_table
     items = table.read()

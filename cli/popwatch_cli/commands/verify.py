@@ -19,6 +19,7 @@ from popwatch.model.text import clean, iso
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
+from popwatch_cli.output.terminal import say
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.evidence import TopicRole
@@ -69,7 +70,7 @@ def verify(choice: Any, *, server: str | None, yes: bool, as_json: bool) -> None
     def show(check: Check) -> None:
         if not as_json:
             for text in lines_of(check):
-                click.echo(text)
+                say(text)
 
     began = datetime.now(UTC)
     checks = run(temporary, show)
@@ -116,7 +117,7 @@ def _removing(temporary: Temporary) -> Iterator[None]:
         for number in before:
             signal.signal(number, signal.SIG_IGN)
         for name in temporary.remove():
-            click.echo(f"Could not be removed: {name}. The next `popwatch verify` tries again.", err=True)
+            say(f"Could not be removed: {name}. The next `popwatch verify` tries again.", err=True)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -137,8 +138,8 @@ def _interrupt(*_: object) -> None:
 def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
     """Say what is left of an earlier run, and who will receive a TEST; ask. Raises click.Abort if the user says no."""
 
-    def say(text: str) -> None:
-        click.echo(clean(text, SHOWN), err=to_stderr)
+    def announce(text: str) -> None:
+        say(clean(text, SHOWN), err=to_stderr)
 
     now, left = datetime.now(UTC), temporary.leftovers()
     # What a young run without a target has is not there yet, or SQS still lists it: a queue is deleted within 60 s.
@@ -149,16 +150,16 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
         warning = f"Another run of `popwatch verify` may be going on: it is over at {iso(over)} at the latest."
         if not ask:
             raise UserError(f"{warning} Wait until then, or run it without --yes if the other was killed.")
-        say(warning)
+        announce(warning)
         click.confirm("Was it killed?", abort=True, err=to_stderr)
     earlier = frozenset(map(temporary.run_of, left)) - young | going_on
     for name in left:
         if temporary.run_of(name) in earlier:
-            say(f"Left of an earlier run, will be removed: {name}.")
+            announce(f"Left of an earlier run, will be removed: {name}.")
     receivers = receivers_of(temporary)
-    say("These receive a message that is marked TEST:" if receivers else "No one receives the TEST messages.")
+    announce("These receive a message that is marked TEST:" if receivers else "No one receives the TEST messages.")
     for receiver in receivers:
-        say(f"- {receiver}")
+        announce(f"- {receiver}")
     if ask:
         click.confirm("Go on?", abort=True, err=to_stderr)
     temporary.earlier = earlier

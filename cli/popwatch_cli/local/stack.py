@@ -21,7 +21,8 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from popwatch_cli.installation import STACK_NAME, local_client, remember_key
+from popwatch_cli.installation import local_client, remember_key
+from popwatch_cli.options import STACK_NAME
 
 REGION = "us-east-1"
 USUAL_PORT = 4566

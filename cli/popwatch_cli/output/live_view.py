@@ -12,6 +12,9 @@ from rich.text import Text
 from popwatch.queries.status import FleetStatus
 from popwatch_cli.output.status_table import banner, cells, headline, table_of
 
+LINES_AROUND = 3
+"""Lines of the view that are neither its head nor targets: the titles, one below the head, and one for the cursor."""
+
 
 @dataclass(frozen=True, slots=True)
 class SentAlert:
@@ -59,7 +62,8 @@ class View:
                 banner(fleet_status, now) if with_banner else "",
             ]
             head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
-            self._live.update(Group(head, table_of(fleet_status, now, self._console.width)), refresh=True)
+            most = max(self._console.height - head.plain.count("\n") - LINES_AROUND, 2)
+            self._live.update(Group(head, table_of(fleet_status, now, self._console.width, most)), refresh=True)
         else:
             if with_banner and banner(fleet_status, now):
                 self._console.print(banner(fleet_status, now), highlight=False)

@@ -1,18 +1,26 @@
 """The current status of a stack's targets, as a table for a terminal."""
 
+import shlex
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+import click
 from rich.markup import escape
 from rich.table import Table
 
+from popwatch.model.fields import TlsMode
 from popwatch.model.health import State
 from popwatch.model.targets import endpoint
-from popwatch.model.text import counted, duration, milliseconds
+from popwatch.model.text import clean, counted, duration, milliseconds, utc
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import TargetStatus, has_stopped
+from popwatch_cli.output.terminal import UNLIMITED, repeat_options
 
 NARROW = 110
 """Width of a terminal, in characters, below which a row with all columns does not fit."""
+
+SHOWN = 400
+"""Characters of a fact that are shown."""
 
 COLOURS = {
     State.LOST: "bold red",
@@ -24,6 +32,8 @@ COLOURS = {
     State.UP: "green",
 }
 
+_FOREGROUND = {state: colour.split()[-1].replace("dim", "bright_black") for state, colour in COLOURS.items()}
+
 
 def banner(fleet_status: FleetStatus, now: datetime) -> str:
     """A striking line if popwatch itself has stopped, as rich markup; otherwise empty."""
@@ -31,7 +41,7 @@ def banner(fleet_status: FleetStatus, now: datetime) -> str:
         return ""
     last_tick = fleet_status.last_tick
     last = f"the last sweep was {duration(now - last_tick)} ago" if last_tick else "there was no sweep yet"
-    return f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why."
+    return repeat_options(f"[bold white on red] NOTHING IS BEING WATCHED: {last}. [/] `popwatch doctor` says why.")
 
 
 def headline(fleet_status: FleetStatus, now: datetime) -> str:
@@ -42,33 +52,81 @@ def headline(fleet_status: FleetStatus, now: datetime) -> str:
     return f"{counted(len(fleet_status.targets), 'target')}: {states}; {swept}"
 
 
-def table_of(fleet_status: FleetStatus, now: datetime, width: int) -> Table:
-    """The targets as a table. Below a width of `NARROW` some cells of a row are shown under its last test."""
-    certificates = any(row.certificate_days(now) is not None for row in fleet_status.targets)
+def table_of(fleet_status: FleetStatus, now: datetime, width: int, most: int | None = None) -> Table:
+    """The targets as a table with one line for each, cut to `width`; of more than `most` the first, and how many more.
+
+    Below a width of `NARROW` the last test, its failures and alerts share a column.
+    """
+    rows = fleet_status.targets
+    left_out: Sequence[TargetStatus] = ()
+    if most is not None and len(rows) > most:
+        rows, left_out = rows[: most - 1], rows[most - 1 :]
+    certificates = any(row.certificate_days(now) is not None for row in rows)
     wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
     narrow = width < NARROW
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=width < UNLIMITED)
     for title in ("State", "Target") if narrow else ("State", "Target", "Server"):
-        table.add_column(title, no_wrap=True, max_width=22 if narrow else NARROW // 4)
+        table.add_column(title, no_wrap=True, max_width=_most_characters(title, width))
     table.add_column("Since", justify="right", no_wrap=True)
-    table.add_column("Last test", ratio=1, min_width=NARROW // 5)
+    table.add_column("Last test", ratio=1, no_wrap=True)
     for title in ("Next test",) if narrow else wide:
         table.add_column(title, justify="right", no_wrap=True)
-    for row in fleet_status.targets:
+    for row in rows:
         shown = _narrow_cells(row, now) if narrow else cells(row, now)
         if certificates and not narrow:
             shown.append(_certificate(row, now))
         table.add_row(*shown, style="dim" if row.state is State.SUSPENDED else None)
+    if left_out:
+        table.add_row("", f"[dim]and {len(left_out)} more[/]", *[""] * (len(table.columns) - 2))
     return table
 
 
+def _most_characters(title: str, width: int) -> int | None:
+    """The width of a column on a terminal; elsewhere nothing is cut."""
+    if width >= UNLIMITED or title == "State":
+        return None
+    return 22 if width < NARROW else width // 5
+
+
 def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
-    """The cells of a row of which some are shown under the last test."""
-    state, target, _, since, test, failures, alerts, next_test = cells(row, now)
-    certificate = "" if "certificate" in test else _certificate(row, now)
-    moved = [("failures", failures), ("alerts", alerts), ("certificate", certificate)]
-    more = ", ".join(f"{name} {value}" for name, value in moved if value)
-    return [state, target, since, f"{test}\n[dim]{more}[/]" if more else test, next_test]
+    """The cells of a row of which some share a column; the whole sentence is in `details`."""
+    state, target, _, since, _, failures, alerts, next_test = cells(row, now)
+    result = escape(row.reason) if row.error else last_test(row)
+    counts = [counted(int(failures), "failure") if failures else "", f"alert {alerts}" if alerts else ""]
+    days = row.certificate_days(now)
+    certificate = "" if days is None or row.health.certificate_near else f"certificate {days} d"
+    parts = [result, *counts, *map(escape, row.remarks(now)), certificate]
+    return [state, target, since, ", ".join(filter(None, parts)), next_test]
+
+
+def details(row: TargetStatus, now: datetime) -> Iterator[str]:
+    """Everything about the present status of a target, a line for each thing."""
+    target, health, policy = row.target, row.health, row.target.policy
+    since = f" for {duration(now - health.since)}, since {utc(health.since)}" if health.since else ""
+    failed = f"{row.error.message} ({row.reason})" if row.error else ""
+    passed = f"passed after {milliseconds(row.rtt_ms)} ms" if row.tested_at else "none yet"
+    ago = f", {duration(now - row.tested_at)} ago" if row.tested_at else ""
+    days = row.certificate_days(now)
+    facts = {
+        "State": click.style(row.state.upper(), fg=_FOREGROUND[row.state], bold=True) + since,
+        "Server": endpoint(target) + (f", TLS {target.tls}" if target.tls is not TlsMode.NONE else ""),
+        "Group": target.group,
+        "Tags": ", ".join(target.tags),
+        "Last test": f"{failed or passed}{ago}",
+        "Seen": row.detail,
+        "Failures": f"{health.failures} in a row" if health.failures else "",
+        "Alerts": f"{health.alerts_sent} of at most {policy.max_alerts} sent" if health.alerts_sent else "",
+        "Next test": f"in {duration(row.next_test_at - now)}" if row.next_test_at else "",
+        "Certificate": "" if days is None else ("expired" if days < 0 else f"{counted(days, 'day')} left"),
+        "Remarks": "; ".join(row.remarks(now)),
+    }
+    target_id = clean(target.target_id, SHOWN)
+    yield clean(target.name, SHOWN) + (f" ({target_id})" if target.name != target.target_id else "")
+    for title, fact in facts.items():
+        if fact:  # the state is not cleaned: its colour would be lost
+            yield f"  {title:<12}{fact if title == 'State' else clean(fact, SHOWN)}"
+    if row.state in (State.DOWN, State.LOST) and not row.acknowledgement:
+        yield f"  To stop its alerts: `popwatch ack {shlex.quote(target_id)}`."
 
 
 def _certificate(row: TargetStatus, now: datetime) -> str:
@@ -87,7 +145,7 @@ def cells(row: TargetStatus, now: datetime) -> list[str]:
         escape(row.target.name),
         escape(endpoint(row.target)),
         duration(now - health.since) if health.since else "",
-        "\n".join([last_test(row), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))]),
+        ", ".join(filter(None, [last_test(row), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))])),
         str(health.failures or ""),
         f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",
         f"in {duration(wait)}" if wait is not None else "",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from popwatch.model.text import clean
+from popwatch.model.text import clean, did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
 
 DEFAULTS_ID = "_defaults"
@@ -43,6 +43,7 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 
 
 Member = TypeVar("Member", bound=StrEnum)
+Number = TypeVar("Number", int, float)
 
 
 class TlsMode(StrEnum):
@@ -187,6 +188,16 @@ def _whole(lowest: int, highest: int) -> Callable[[object], int]:
     return parse
 
 
+def _in_seconds(parse: Callable[[object], Number]) -> Callable[[object], Number]:
+    """Parse a number of seconds, which may also be written as a duration such as `2h30m`."""
+
+    def parse_time(value: object) -> Number:
+        seconds = parse_seconds(value) if isinstance(value, str) else None
+        return parse(value if seconds is None else seconds)
+
+    return parse_time
+
+
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("it must be a number")
@@ -219,7 +230,9 @@ def _one_of(members: type[Member]) -> Callable[[object], Member]:
         try:
             return members(str(value).strip().lower())
         except ValueError:
-            raise ValueError(f"{quote(value)} is not one of {', '.join(members)}") from None
+            hint = did_you_mean(str(value)[:_QUOTED], members).strip()
+            listed = f"{quote(value)} is not one of {', '.join(members)}"
+            raise ValueError(f"{listed}. {hint}" if hint else listed) from None
 
     return parse
 
@@ -328,11 +341,11 @@ FIELDS = (
     Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
     Field("family", "enumeration", "any", "any, ipv4, ipv6", "ipv4", "Use addresses of this family only.", _one_of(Family)),
     Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),
-    Field("max_test_seconds", "number", "10", "1 to 60", "5", "One deadline for the whole test, DNS and TLS included.", _decimal(1, 60)),
-    Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up.", _whole(10, 86_400)),
-    Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _whole(10, 86_400)),
-    Field("delay_down", "number", "60", _DELAY, "60", "Seconds to the next test while down.", _whole(10, 86_400)),
-    Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been sent.", _whole(10, 86_400)),
+    Field("max_test_seconds", "number", "10", "1 to 60", "5", "Seconds, or a duration such as `5s`: one deadline for the whole test, DNS and TLS included.", _in_seconds(_decimal(1, 60))),
+    Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up, or a duration such as `5m` or `2h30m`, here and in the next three.", _in_seconds(_whole(10, 86_400))),
+    Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _in_seconds(_whole(10, 86_400))),
+    Field("delay_down", "number", "60", _DELAY, "60", "Seconds to the next test while down.", _in_seconds(_whole(10, 86_400))),
+    Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been sent.", _in_seconds(_whole(10, 86_400))),
     Field("failures_per_alert", "number", "3", "1 to 1000", "2", "Failures in a row for each alert.", _whole(1, 1000)),
     Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the state is `lost`; 0: no alerts.", _whole(0, 1000)),
     Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage for which an alert was sent ends.", _boolean),

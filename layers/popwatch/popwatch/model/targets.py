@@ -291,7 +291,9 @@ def _known(item: Mapping[str, object], oversized: Set[str]) -> dict[str, object]
 
 
 def _unusable(name: str, error: ValueError, origin: str = "") -> Problem:
-    return Problem(name, f"The field `{name}`{origin} cannot be used: {clean(str(error), EXPLAINED)}.")
+    explanation = clean(str(error), EXPLAINED)
+    end = "" if explanation.endswith("?") else "."
+    return Problem(name, f"The field `{name}`{origin} cannot be used: {explanation}{end}")
 
 
 def _check_family(values: Mapping[str, object], problems: list[Problem]) -> None:

@@ -1,12 +1,21 @@
 """How values are written for people: times, durations, counts, and text from outside made safe to show. No I/O."""
 
+import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 UNKNOWN = "-"
 """Written in place of a value that is not known."""
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""The units in which people write durations."""
+
+_WRITTEN_DURATION = re.compile(r"(?:\d{1,12}(?:s|min|m|h|d|w))+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+)(s|min|m|h|d|w)", re.ASCII)
+_NUMBER = re.compile(r"(\d+)")
 
 
 def iso(time: datetime) -> str:
@@ -30,6 +39,29 @@ def duration(length: timedelta) -> str:
         if count or not parts:
             parts.append(f"{count} {unit}")
     return " ".join(parts)
+
+
+def parse_seconds(text: str) -> int | None:
+    """The seconds of a duration such as `1h30m`, without regard to case and blanks; None for any other text."""
+    written = "".join(text.lower().split())
+    if not _WRITTEN_DURATION.fullmatch(written):
+        return None
+    return sum(int(count) * _SECONDS[unit] for count, unit in _DURATION_PART.findall(written))
+
+
+def natural_order(text: str) -> tuple[tuple[int, str], ...]:
+    """A key that sorts names as people do: `mail-2` before `mail-10`."""
+    parts = _NUMBER.split(text)  # text and numbers by turns
+    return tuple((int(part[:18]), part) if place % 2 else (-1, part) for place, part in enumerate(parts))
+
+
+def did_you_mean(written: str, known: Iterable[str], mark: str = "`") -> str:
+    """` Did you mean X?`, with a blank before it, if one of the known words is like the one written; otherwise ""."""
+    import difflib  # noqa: PLC0415 - it would slow every cold start, and only mistakes need it
+
+    by_lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(written.lower(), by_lower, n=1)
+    return f" Did you mean {mark}{by_lower[close[0]]}{mark}?" if close else ""
 
 
 def milliseconds(number: float | None) -> str:

@@ -14,7 +14,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_te
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, tls_exceptions
-from popwatch.model.text import clean, counted, iso, utc
+from popwatch.model.text import clean, counted, iso, natural_order, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
 """The states, worst first: the order of every list of targets."""
@@ -211,7 +211,14 @@ def target_statuses(
         )
         for name, target in targets.items()
     ]
-    return sorted(found, key=lambda status: (SEVERITY.index(status.state), status.target.group, status.target.name))
+    return sorted(
+        found,
+        key=lambda status: (
+            SEVERITY.index(status.state),
+            natural_order(status.target.group),
+            natural_order(status.target.name),
+        ),
+    )
 
 
 def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | None:

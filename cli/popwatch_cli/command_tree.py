@@ -1,0 +1,103 @@
+"""The tree of commands: options that each of them takes, other names of commands, and what a mistyped one may mean."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import click
+
+from popwatch.model.text import did_you_mean
+from popwatch_cli.options import StackChoice, WholeNumber, choose
+
+NARROWEST = 40
+
+EVERYWHERE = (
+    "Options of every command: --local, --stack, --region, --profile, --json, --width, -v; see `popwatch --help`."
+)
+
+
+class CommandGroup(click.Group):
+    """A group that knows other names of its commands, and which command a mistyped name may mean.
+
+    `aliases`: other name -> command. `meant`: what people type elsewhere -> what to type here.
+    """
+
+    aliases: ClassVar[Mapping[str, str]] = {}
+    meant: ClassVar[Mapping[str, str]] = {}
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name or alias, which takes the shared options; None if there is none."""
+        found = self.find_command(ctx, self.aliases.get(cmd_name, cmd_name))
+        return with_shared_options(found) if found else None
+
+    def find_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of this name."""
+        return super().get_command(ctx, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words begin with, and the other words. Raises click.UsageError."""
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            raise click.UsageError(self.explain(ctx, args), ctx)
+        _, command, rest = super().resolve_command(ctx, args)
+        if command and isinstance(ctx.obj, StackChoice) and ctx.obj.as_json and not isinstance(command, click.Group):
+            rest = _with_json(ctx, command, rest)
+        # The command's own name, also for an alias: usage and help show it.
+        return command.name if command else None, command, rest
+
+    def explain(self, ctx: click.Context, args: list[str]) -> str:
+        """What to type instead of a command that does not exist."""
+        written = args[0]
+        path = ctx.command_path
+        if written in self.meant:
+            return f"There is no command {written!r}. Did you mean `{self.meant[written]}`?"
+        close = did_you_mean(written, [*self.list_commands(ctx), *self.aliases], mark="")
+        if close:
+            return f"There is no command {written[:40]!r}.{close}"
+        return f"There is no command {written[:40]!r}: `{path} --help` lists all."
+
+
+def _with_json(context: click.Context, command: click.Command, words: list[str]) -> list[str]:
+    """The words of a command after `--json` before it. Raises click.UsageError if it prints no JSON."""
+    if not any("--json" in option.opts for option in command.params):
+        raise click.UsageError(f"`{context.command_path} {command.name}` has no --json.", context)
+    return ["--json", *words]
+
+
+def with_shared_options(command: click.Command, *, hidden: bool = True) -> click.Command:
+    """The same command, which takes each shared option unless it has one of that name itself."""
+    taken = {name for option in command.params for name in option.opts}
+    missing = [option for option in _shared_options(hidden=hidden) if taken.isdisjoint(option.opts)]
+    if not isinstance(command, click.Group):  # which alone has something to print as JSON or not
+        missing = [option for option in missing if option.name != "as_json"]
+    if hidden and EVERYWHERE not in (command.epilog or ""):
+        command.epilog = "\n\n".join(filter(None, [command.epilog, EVERYWHERE]))
+    command.params += missing
+    return command
+
+
+def _shared_options(*, hidden: bool) -> list[click.Option]:
+    option: Callable[..., click.Option] = partial(click.Option, expose_value=False, hidden=hidden, callback=_take)
+    stack = {} if hidden else {"envvar": "POPWATCH_STACK", "show_default": "popwatch"}
+    return [
+        option(["--stack"], metavar="NAME", help="Name of the stack.", **stack),
+        option(["--local"], is_flag=True, help="Use the local stack that `make run` has started."),
+        option(["--region"], metavar="NAME", help="Region of AWS.  [default: that of AWS_REGION or your profile]"),
+        option(["--profile"], metavar="NAME", help="Profile of your AWS configuration."),
+        option(["--json", "as_json"], is_flag=True, help="Print JSON; the same as --json of the command."),
+        option(
+            ["--width"], type=WholeNumber(NARROWEST), metavar="N", help="Characters of a line; what is longer is cut."
+        ),
+        option(["-v", "--verbose"], is_flag=True, help="Say on standard error what is used and read."),
+    ]
+
+
+def _take(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Let the choice say what an option says. The last one that is given counts."""
+    choice = context.obj if isinstance(context.obj, StackChoice) else StackChoice()
+    if value not in (None, False):
+        choice = replace(choice, **{str(option.name): value})
+    context.obj = choice
+    choose(choice)

@@ -1,0 +1,42 @@
+"""Printing for people: hints that can be followed as they are printed, tables that fit, pipes that lose nothing."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from popwatch_cli.options import chosen
+
+UNLIMITED = 100_000
+"""Characters of a line where the output is not a terminal: nothing is cut or wrapped for a program."""
+
+_HINT = re.compile(r"`popwatch (?=[a-z])(?!test |test`|help\b|version\b|completion\b|cost\b)")
+"""The beginning of a command that a text tells the user to give, and that needs a stack."""
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text for people, with hints that name the stack in use."""
+    click.echo(repeat_options(text), err=err)
+
+
+def repeat_options(text: str, in_use: str | None = None) -> str:
+    """The text, whose commands have the options that name the stack in use, and the path of the running popwatch."""
+    options = chosen().in_use if in_use is None else in_use
+    replaced = _HINT.sub(lambda _: f"`popwatch {options} " if options else "`popwatch ", text)
+    return replaced.replace("`popwatch ", f"`{_program()} ")
+
+
+def _program() -> str:
+    """How the command is called here: by its name if the shell finds it by that, otherwise by the path in use."""
+    called = sys.argv[0]
+    by_path = Path(called).name == "popwatch" and "/" in called
+    return called if by_path and shutil.which("popwatch") is None else "popwatch"
+
+
+def console() -> Console:
+    """The standard output for tables: as wide as `--width` or the terminal; without either nothing is cut."""
+    width = chosen().width or (None if sys.stdout.isatty() else UNLIMITED)
+    return Console(width=width)

@@ -1,0 +1,82 @@
+"""Which targets a command is for: by ids, by group, by tag."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import click
+
+from popwatch.model.targets import Target
+from popwatch.model.text import clean, did_you_mean
+from popwatch_cli.errors import UserError
+from popwatch_cli.target_items import missing_target, shown
+
+GROUP = "Only targets of this group; may be repeated."
+TAG = "Only targets with this tag; with all of them, if repeated."
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Targets by their ids, or those in any of the groups that have all the tags. An empty one is of all targets."""
+
+    ids: Names = ()
+    groups: Names = ()
+    tags: Names = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.groups or self.tags)
+
+    def of(self, targets: Mapping[str, Target]) -> dict[str, Target]:
+        """The targets that are meant, by id. Raises UserError for an id, group or tag that there is not."""
+        missing = [name for name in self.ids if name not in targets]
+        if missing:
+            raise UserError("\n".join(missing_target(name, targets) for name in missing))
+        groups = {target.group for target in targets.values() if target.group}
+        tags = {tag for target in targets.values() for tag in target.tags}
+        unknown = [_missing("in a group", group, "groups", groups) for group in self.groups if group not in groups]
+        unknown += [_missing("with the tag", tag, "tags", tags) for tag in self.tags if tag not in tags]
+        if unknown:
+            raise UserError("\n".join(unknown))
+        found = {name: target for name, target in targets.items() if self.includes(target)}
+        if targets and not found:
+            raise UserError("No target has all of that: see `popwatch targets list`.")
+        return found
+
+    def includes(self, target: Target) -> bool:
+        """Whether a target is meant."""
+        in_group = not self.groups or target.group in self.groups
+        return (not self.ids or target.target_id in self.ids) and in_group and set(self.tags) <= set(target.tags)
+
+
+def _missing(how: str, name: str, kind: str, known: Iterable[str]) -> str:
+    """The message if no target is in a group, or has a tag."""
+    listed = ", ".join(sorted(known)) or "none"
+    hint = clean(did_you_mean(name, known, mark=""), 200)
+    return f"There is no target {how} {shown(name)}. The {kind} are: {shown(listed)}. {hint}".rstrip()
+
+
+def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the ids, `--group` and `--tag` to a command, which gets them as `selection`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def selected(*positional: Any, target_ids: Names, groups: Names, tags: Names, **options: Any) -> None:
+            selection = Selection(target_ids, groups, tags)
+            if target_ids and (groups or tags):
+                raise click.UsageError("Name targets, or choose them with --group and --tag: not both.")
+            if required and not selection:
+                raise click.UsageError("Name targets by their ids, or choose them with --group or --tag.")
+            command(*positional, selection=selection, **options)
+
+        for option in (
+            click.option("--tag", "tags", multiple=True, metavar="NAME", help=TAG),
+            click.option("--group", "groups", multiple=True, metavar="NAME", help=GROUP),
+            click.argument("target_ids", nargs=-1, metavar="ID..." if required else "[ID]..."),
+        ):
+            selected = option(selected)
+        return selected
+
+    return decorate

@@ -1,0 +1,134 @@
+"""What people type who do not know popwatch yet, each with what should happen: a script, run from top to bottom.
+
+The stack has the targets `a` and `b` in the group `g` and `c` without a group. Each line is given as a shell splits it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A command line, its exit code, and what its output contains and does not contain."""
+
+    line: str
+    code: int
+    says: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+
+def _typed(line: str, code: int, *says: str, never: tuple[str, ...] = ()) -> Typed:
+    return Typed(line, code, says, never)
+
+
+HELP = [
+    _typed("--help", 0, "--local", "--region", "--profile", "--width", "status"),
+    _typed("-h", 0, "Watch POP3 servers"),
+    _typed("help", 0, "Watch POP3 servers"),
+    _typed("help status", 0, "Show the status", "Options of every command: --local"),
+    _typed("help targets put", 0, "FIELD=VALUE"),
+    _typed("help targets set", 0, "popwatch targets put"),
+    _typed("help stauts", 3, "Did you mean status?"),
+    _typed("help status down", 3, "has no commands of its own"),
+    _typed("status -h", 0, "worst first"),
+    _typed("version", 0, "popwatch "),
+    _typed("--version", 0, "popwatch "),
+    _typed("-V", 0, "popwatch "),
+    _typed("targets help", 3, "`popwatch targets --help`"),
+]
+
+MISTYPED = [
+    _typed("stauts", 3, "Did you mean status?"),
+    _typed("statsu --local", 3, "Did you mean status?"),
+    _typed("list", 3, "`popwatch targets list`"),
+    _typed("ls", 3, "`popwatch targets list`"),
+    _typed("add mail host=x.example", 3, "`popwatch targets put`"),
+    _typed("mute a", 3, "`popwatch silence`"),
+    _typed("run", 3, "`make run`"),
+    _typed("deploy", 3, "`make deploy`"),
+    _typed("check", 3, "`popwatch test`"),
+    _typed("pop.example.net", 3, "`popwatch test pop.example.net`"),
+    _typed("pop.example.net:995", 3, "`popwatch test pop.example.net:995`"),
+    _typed("xyzzy", 3, "`popwatch --help` lists all"),
+    _typed("targets lst", 3, "Did you mean list?"),
+    _typed("targets xyzzy", 3, "`popwatch targets --help` lists all"),
+    _typed("targets update a port=1", 3, "`popwatch targets put ID FIELD=VALUE`"),
+    _typed("targets list --jsn", 3, "--json"),
+    _typed("--lcoal status", 3, "--local"),
+    _typed("report --sinse 7d", 3, "--since"),
+    _typed("status --local --state dwn", 3, "'dwn' is not one of", "Did you mean down?", never=("<State", "State.")),
+    _typed("status --local --state xyzzy", 3, "untested, up, warn", never=("<State",)),
+    _typed("report --local --format htlm", 3, "Did you mean html?"),
+    _typed("simulate --error timed-uot", 3, "Did you mean timed-out?", never=("ErrorCode",)),
+    _typed("test 127.0.0.1 --tls implict", 3, "Did you mean implicit?"),
+    _typed("simulate --set failures_per_alrt=2", 3, "`failures_per_alert`"),
+    _typed("simulate --set tls=implict", 3, "Did you mean `implicit`?"),
+    _typed("simulate --set failures_per_alert", 3, "FIELD=VALUE"),
+    _typed("replay --local --set failures_per_alrt=2", 3, "`failures_per_alert`"),
+    _typed("status --json --verbose --local xyzzy", 3, "There is no target xyzzy", "popwatch --local targets list"),
+]
+
+PLACES = [
+    _typed("--local targets list", 0, "a  ", "pop.example.net:110"),
+    _typed("targets --local list", 0, "pop.example.net:110"),
+    _typed("targets list --local", 0, "pop.example.net:110"),
+    _typed("targets ls --local", 0, "pop.example.net:110"),
+    _typed("--json targets list --local", 0, '"target_id": "a"'),
+    _typed("--json --local targets list", 0, '"target_id": "a"'),
+    _typed("targets --json list --local", 0, '"target_id": "a"'),
+    _typed("targets list --json --local", 0, '"target_id": "a"'),
+    _typed("-v targets list --local", 0, "Using the local stack at http://127.0.0.1"),
+    _typed("targets list -v --local", 0, "Using the local stack at http://127.0.0.1"),
+    _typed("--json silence a --for 1h --local", 3, "has no --json"),
+    _typed("targets list", 3, "You must specify a region", "A local stack is running here: to use it, add `--local`."),
+    _typed("targets list --profile nobody", 3, "nobody", "add `--local`"),
+    _typed("status --width 30 --local", 3, "40"),
+    _typed("status --width wide --local", 3, "'wide' is not a valid number"),
+]
+
+IDS = [
+    _typed("targets show a --local", 0, "host", "pop.example.net"),
+    _typed("targets show a b --local --json", 0, '"target_id": "b"'),
+    _typed("targets show aa --local", 3, "There is no target aa"),
+    _typed("targets put mail-berlin host=pop.example.net --local", 0, "mail-berlin"),
+    _typed("targets set mail-rome host=pop.example.org delay_up=5m 'tags=[\"it\"]' --local", 0, "mail-rome"),
+    _typed("targets show mail-rome --local", 0, "delay_up              300"),
+    _typed("targets show mail-brelin --local", 3, "Did you mean mail-berlin?"),
+    _typed("targets put mail-rome delay_up=2h30m --local", 0, "mail-rome"),
+    _typed("targets show mail-rome --json --local", 0, '"delay_up": 9000'),
+    _typed("targets put mail-rome delay_up=soon --local", 3, "`delay_up`", "Nothing was written."),
+    _typed("targets put mail-rome delay_up=5s --local", 3, "is not between 10 and 86400"),
+    _typed("targets put mail-rome tls=start --local", 3, "Did you mean `starttls`?"),
+    _typed("targets put mail-rome host --local", 3, "host=pop.example.net"),
+    _typed("targets list --tag it --local", 0, "mail-rome", never=("mail-berlin",)),
+    _typed("targets list --tag iti --local", 3, "no target with the tag iti. The tags are: it.", "Did you mean it?"),
+    _typed("targets list mail-rome a --local", 0, "mail-rome", "a  ", never=("mail-berlin",)),
+    _typed("status --group gg --local", 3, "The groups are: g."),
+    _typed("silence a b --for 2h30m --local", 0, "a: silenced", "b: silenced", "2 h 30 min"),
+    _typed("silence a b --for 2x --local", 3, "write 90s, 20m, 2h, 1d or 1h30m"),
+    _typed("silence a --local", 3, "--for"),
+    _typed("silence --for 2h --local", 3, "--group or --tag"),
+    _typed("silence --tag it --for 5m --local", 0, "mail-rome: silenced", "5 min"),
+    _typed("unsilence a b --local", 0, "a: no longer silenced", "b: no longer silenced"),
+    _typed("unsilence a b --local", 3, "not silenced"),
+    _typed("ack a b --local", 3, "not failing"),
+    _typed("acknowledge a --local", 3, "not failing"),
+    _typed("ack x y --local", 3, "There is no target x", "There is no target y"),
+    _typed("suspend a b --local", 0, "`popwatch --local resume`"),
+    _typed("suspend --group g --local", 0, "a: suspended", "b: suspended"),
+    _typed("resume --group g --local", 0, "a: tested again", "b: tested again"),
+    _typed("status a --local", 3, "State", "Server      pop.example.net:110", "Group       g"),
+    _typed("status --local", 3, "`popwatch --local doctor`", "5 targets: 5 untested"),
+    _typed("status --group g --json --local", 3, '"target_id": "a"', never=('"target_id": "c"',)),
+    _typed("report a --local", 0, "1 target", never=("1 targets",)),
+    _typed("report a b --json --local", 0, '"target_id": "b"'),
+    _typed("report --json --format csv --local", 3, "contradict"),
+    _typed("report --group g --local --since 1h", 0, "2 targets"),
+    _typed("report --output week.html --local", 0, "The report of 5 targets is in week.html."),
+    _typed("history a b --local --since 1h", 0, "a pop.example.net:110", "b pop.example.net:110"),
+    _typed("history mail-brelin --local", 3, "Did you mean mail-berlin?"),
+    _typed("replay a --set failures_per_alert=2 --local", 0, "1 target"),
+    _typed("targets rm mail-berlin mail-rmoe --local", 3, "Did you mean mail-rome?", "Nothing was removed."),
+    _typed("targets rm mail-berlin mail-rome --local", 0, "Removed: mail-berlin, mail-rome."),
+]
+
+SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS]
