@@ -80,6 +80,17 @@ def _no_name_servers() -> NameServers:
     return NameServers((("127.0.0.1", 9),))
 
 
+def test_a_slow_server_fails_if_its_target_says_so(server: ScriptedServer) -> None:
+    """`max_rtt_ms`: the whole conversation takes place, and the error is that of a timeout."""
+    port = server.listen("delay:0.2")
+    outcome = probe(target(port, max_rtt_ms=100))
+    assert (outcome.error, outcome.phase, outcome.reason) == (TIMED_OUT, Phase.QUIT, "too-slow")
+    assert outcome.detail.startswith("The round trip took 2")
+    assert outcome.detail.endswith(" ms, more than the 100 ms allowed.")
+    assert probe(target(port, max_rtt_ms=2000)).passed
+    assert probe(target(port)).passed
+
+
 def test_healthy(server: ScriptedServer) -> None:
     """A pass: every phase timed, the greeting and the address in the outcome, QUIT sent."""
     port = server.listen("healthy")

@@ -57,6 +57,8 @@ EVENTS = {
     AlertEvent.STEADY: (f"STEADY again: {SUBJECT}", f"STEADY again {SMS} now up"),
     AlertEvent.DEGRADED: (f"DEGRADED: {SUBJECT}", f"DEGRADED {SMS} fails: 192.0.2.8: refused"),
     AlertEvent.RESTORED: (f"RESTORED: {SUBJECT}", f"RESTORED {SMS} all addresses pass"),
+    AlertEvent.SLOW: (f"SLOW: {SUBJECT}", f"SLOW {SMS} rtt 5320 ms, more than 2000"),
+    AlertEvent.NORMAL: (f"NORMAL again: {SUBJECT}", f"NORMAL again {SMS} rtt 12.5 ms"),
     AlertEvent.CERTIFICATE: (f"CERTIFICATE: {SUBJECT}", f"CERTIFICATE {SMS} expires in 13 days"),
     AlertEvent.THROTTLED: (f"ALERTS HELD: {SUBJECT}", f"ALERTS HELD {SMS} until 05:42 CET: too many; now warn"),
     AlertEvent.UNTHROTTLED: (
@@ -313,8 +315,8 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     assert summary.event == "summary"
     assert summary.subject == "3 alerts at once: 2 down, 1 up again"
     assert summarize(list(others(target()).values()), START).line == (
-        "7 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 certificate warning, "
-        "1 throttled, 1 no longer throttled"
+        "9 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 slow, 1 normal again, "
+        "1 certificate warning, 1 throttled, 1 no longer throttled"
     )
     assert all(message.line in summary.email for message in (first, other, recovered))
     assert summary.attributes["event"] == ("summary", "down", "recovered")

@@ -37,7 +37,13 @@ def test_texts_are_shown_as_they_are(message: Message) -> None:
 def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: Message) -> None:
     """docs/interventions.md shows each subject, and the email of the longest."""
     assert f"`{message.subject}`" in INTERVENTIONS
-    if event in (AlertEvent.FLAPPING, AlertEvent.DEGRADED, AlertEvent.CERTIFICATE, AlertEvent.UNTHROTTLED):
+    if event in (
+        AlertEvent.FLAPPING,
+        AlertEvent.DEGRADED,
+        AlertEvent.SLOW,
+        AlertEvent.CERTIFICATE,
+        AlertEvent.UNTHROTTLED,
+    ):
         assert indent(message.email.rstrip(), "    ") in INTERVENTIONS
 
 

@@ -14,6 +14,7 @@ from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement
 from popwatch.model.interventions import Acknowledgement
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy
+from popwatch.model.windows import OnceWindow
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -232,6 +233,54 @@ class TestDegraded:
         """Once alerted, a further degraded test changes nothing that would have to be written."""
         health = run([DEGRADED] * 3, CALM, UP)[-1].health
         assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 4 * MINUTE))
+
+
+class TestSlow:
+    """Round trips take longer than `slow_rtt_ms`: it is up, and an alert says so."""
+
+    POLICY = replace(CALM, slow_rtt_ms=1000)
+    SLOW = replace(PASSED, rtt_ms=1000.5)
+    FAST = replace(PASSED, rtt_ms=1000.0)
+
+    def test_alerted_once_when_it_lasts_and_once_when_it_ends(self) -> None:
+        """Three slow tests in a row bring `slow`, three others in a row `normal`; both ways a brief change is none."""
+        slow, fast = self.SLOW, self.FAST
+        events = events_of(
+            run([slow, slow, fast, slow, slow, slow, slow, fast, slow, fast, fast, fast], self.POLICY, UP)
+        )
+        assert events == ["-"] * 5 + ["slow"] + ["-"] * 5 + ["normal"]
+
+    def test_it_is_up(self) -> None:
+        """Without a transition, and without a write while it stays so."""
+        judgements = run([self.SLOW] * 5, self.POLICY, UP)
+        assert {judgement.health.state for judgement in judgements} == {State.UP}
+        health = judgements[-1].health
+        assert health.slow
+        assert changes_nothing(health, judge(health, self.SLOW, self.POLICY, START + 5 * MINUTE))
+
+    def test_a_failed_test_between_starts_the_count_anew(self) -> None:
+        """They are not in a row."""
+        assert "slow" not in events_of(run([self.SLOW, self.SLOW, FAILED, self.SLOW, self.SLOW], self.POLICY, UP))
+
+    def test_an_outage_between_does_not_end_it(self) -> None:
+        """A target that is slow before and after an outage was alerted of being slow once."""
+        outcomes = [self.SLOW] * 3 + [FAILED] * 3 + [self.SLOW] * 4 + [self.FAST] * 3
+        assert [event for event in events_of(run(outcomes, self.POLICY, UP)) if event != "-"] == [
+            *("slow", "down", "recovered", "normal")
+        ]
+
+    def test_without_a_limit_nothing_is_slow(self) -> None:
+        """And who takes the limit away is told that it is no longer slow."""
+        assert set(events_of(run([self.SLOW] * 5, CALM, UP))) == {"-"}
+        slow = run([self.SLOW] * 3, self.POLICY, UP)[-1].health
+        assert events_of(run([self.SLOW] * 3, CALM, slow))[-1] == "normal"
+
+    def test_tests_in_maintenance_do_not_count(self) -> None:
+        """Neither for slow nor against it."""
+        window = OnceWindow(START + 2 * MINUTE, START + 10 * MINUTE)
+        policy = replace(self.POLICY, maintenance=(window,))
+        events = events_of(run([self.SLOW] * 13, policy, UP))
+        assert events.index("slow") == 12
 
 
 class TestChanges:

@@ -27,6 +27,8 @@ LABELS = {
     AlertEvent.STEADY: "end of flapping",
     AlertEvent.DEGRADED: "degraded",
     AlertEvent.RESTORED: "restored",
+    AlertEvent.SLOW: "slow",
+    AlertEvent.NORMAL: "no longer slow",
     AlertEvent.CERTIFICATE: "certificate expiry",
 }
 
@@ -118,6 +120,9 @@ def _events_outside_outages(target: Target) -> Iterator[AlertEvent]:
     if target.all_addresses:
         yield AlertEvent.DEGRADED
         yield AlertEvent.RESTORED
+    if policy.slow_rtt_ms:
+        yield AlertEvent.SLOW
+        yield AlertEvent.NORMAL
     if target.tls is not TlsMode.NONE and policy.certificate_warn_days != ():
         yield AlertEvent.CERTIFICATE
 

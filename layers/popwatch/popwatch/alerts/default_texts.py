@@ -147,6 +147,29 @@ def _flapping_next(context: AlertContext) -> str:
     )
 
 
+# SLOW, NORMAL
+
+
+def _slow_above(context: AlertContext) -> float:
+    return context.target.policy.slow_rtt_ms
+
+
+def _slow_opening(context: AlertContext) -> str:
+    tests, above = context.target.policy.failures_per_alert, milliseconds(_slow_above(context))
+    in_tests = f"in each of the last {tests} tests" if tests > 1 else "in the last test"
+    now = f"Its round trip took {milliseconds(context.outcome.rtt_ms)} ms now"
+    return f"{context.target.name} is slow. {now}, and {in_tests} more than {above} ms."
+
+
+def _slow_next(context: AlertContext) -> str:
+    tests = counted(context.target.policy.failures_per_alert, "test", "tests in a row")
+    return f"It counts as up. The next alert comes when {tests} took no longer."
+
+
+def _normal_opening(context: AlertContext) -> str:
+    return f"{context.target.name} is no longer slow: its round trip took {milliseconds(context.outcome.rtt_ms)} ms."
+
+
 # THROTTLED, UNTHROTTLED
 
 
@@ -368,6 +391,22 @@ TEXTS: Mapping[str, EventTexts] = {
         times=_tested_at,
         what_next=_constant(""),
         counted=_number("restored"),
+    ),
+    AlertEvent.SLOW: EventTexts(
+        headline=_constant("SLOW"),
+        sms=lambda it: f"rtt {milliseconds(it.outcome.rtt_ms)} ms, more than {milliseconds(_slow_above(it))}",
+        opening=_slow_opening,
+        times=_tested_at,
+        what_next=_slow_next,
+        counted=_number("slow"),
+    ),
+    AlertEvent.NORMAL: EventTexts(
+        headline=_constant("NORMAL again"),
+        sms=lambda it: f"rtt {milliseconds(it.outcome.rtt_ms)} ms",
+        opening=_normal_opening,
+        times=_tested_at,
+        what_next=_constant(""),
+        counted=_number("normal again"),
     ),
     AlertEvent.CERTIFICATE: EventTexts(
         headline=_constant("CERTIFICATE"),

@@ -141,6 +141,8 @@ def _pass(
         degraded_alerted=before.degraded_alerted,
         failed_addresses=outcome.failed_addresses,
         untested_addresses=outcome.untested_addresses,
+        slow=before.slow,
+        slow_tests=_slow_tests(before, outcome, policy),
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
     due = before.ended_outage or ended
@@ -154,6 +156,7 @@ def _pass(
     return (
         _report_flapping(after, policy, now)
         or _report_degraded(after, policy)
+        or _report_slow(after, policy)
         or _report_certificate(after, outcome, policy, now)
         or (after, None)
     )
@@ -192,6 +195,7 @@ def _fail(
         changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
         degraded_tests=0,
         failed_addresses=(),
+        slow_tests=0,
     )
     event = None
     if not silenced and before.ended_outage:
@@ -244,6 +248,18 @@ def _report_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent]
     return None
 
 
+def _slow_tests(before: Health, outcome: Outcome, policy: Policy) -> int:
+    """The passed tests in a row that say otherwise than the last alert about long round trips."""
+    is_slow = 0 < policy.slow_rtt_ms < (outcome.rtt_ms or 0.0)
+    return min(before.slow_tests + 1, policy.failures_per_alert) if is_slow is not before.slow else 0
+
+
+def _report_slow(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+    if after.slow_tests < policy.failures_per_alert:
+        return None
+    return replace(after, slow=not after.slow, slow_tests=0), AlertEvent.NORMAL if after.slow else AlertEvent.SLOW
+
+
 def _report_certificate(
     after: Health, outcome: Outcome, policy: Policy, now: datetime
 ) -> tuple[Health, AlertEvent] | None:
@@ -288,6 +304,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             run_ended_in_maintenance=now if before.failures else health.run_ended_in_maintenance,
             ended_outage=before.ended_outage or _ended_outage(before, policy, now, outcome.rtt_ms),
             degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
+            slow_tests=0,
             last_good_at=now,
             last_good_rtt_ms=outcome.rtt_ms,
         )
@@ -328,7 +345,7 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
             number = len(after.changes)
         case AlertEvent.CERTIFICATE:
             number = after.certificate_warned or 0
-        case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED:
+        case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED | AlertEvent.SLOW | AlertEvent.NORMAL:
             number = 0
         case AlertEvent.THROTTLED | AlertEvent.UNTHROTTLED:
             raise ValueError("`throttle` makes these alerts")

@@ -37,6 +37,8 @@ class AlertEvent(StrEnum):
     STEADY = "steady"
     DEGRADED = "degraded"
     RESTORED = "restored"
+    SLOW = "slow"
+    NORMAL = "normal"
     CERTIFICATE = "certificate"
     THROTTLED = "throttled"
     UNTHROTTLED = "unthrottled"
@@ -104,8 +106,10 @@ class Health:
     target that holds it back. `changes` are the last changes between passed and failed; `flapping` says that an alert
     reported too many of them. `degraded_tests` counts tests in a row, up to `failures_per_alert`, in which some
     addresses failed, and `failed_addresses` names those of the last one; `degraded_alerted` says that an alert reported
-    it. `untested_addresses` counts those that the last passed test left out. `certificate_expires` is that of the last
-    passed test, and `certificate_near` the certificate of that test which warnings are about, if there is one.
+    it. `slow` says that an alert reported long round trips, and `slow_tests` counts the passed tests in a row, up to
+    `failures_per_alert`, that say otherwise than `slow`. `untested_addresses` counts those that the last passed test
+    left out. `certificate_expires` is that of the last passed test, and `certificate_near` the certificate of that test
+    which warnings are about, if there is one.
     `certificate_warnings` are the last ones, oldest first. Versions that know only the last one store it as
     `certificate_warned` (days) and `certificate_warned_of` (the certificate's expiry).
     """
@@ -127,6 +131,8 @@ class Health:
     degraded_alerted: bool = field(default=False, metadata=stored_as("half_up"))
     failed_addresses: tuple[str, ...] = ()
     untested_addresses: int = 0
+    slow: bool = False
+    slow_tests: int = 0
     certificate_expires: datetime | None = None
     certificate_warned: int | None = None
     certificate_warned_of: datetime | None = None

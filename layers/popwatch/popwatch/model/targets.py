@@ -76,6 +76,7 @@ class Policy:
     acknowledged: Acknowledgement | None = None
     depends_on: str = ""
     flap_per_hour: int = 6
+    slow_rtt_ms: float = 0.0
     certificate_warn_days: tuple[int, ...] | None = None
 
     def in_maintenance(self, now: datetime) -> bool:
@@ -125,6 +126,7 @@ class Target:
     family: Family = Family.ANY
     all_addresses: bool = False
     max_test_seconds: float = 10.0
+    max_rtt_ms: float = 0.0
     policy: Policy = DEFAULT_POLICY
     group: str = ""
     tags: tuple[str, ...] = ()
@@ -160,7 +162,7 @@ NOT_TESTED = {
 }
 """The fields of a target that do not matter to its test."""
 
-LATER = {"expect"}
+LATER = {"expect", "max_rtt_ms"}
 """The fields that matter to a test and that the first version did not have: see `as_tested`."""
 
 _tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED | LATER))

@@ -17,7 +17,7 @@ from typing import Protocol
 from popwatch.model.fields import Family, TlsMode
 from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Problem, Target, tls_exceptions
-from popwatch.model.text import clean
+from popwatch.model.text import clean, milliseconds
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
@@ -506,7 +506,7 @@ class Probe:
                     self._start_tls()
                 case Finished():
                     self._fields["quit_ms"] = self._lap() if self.target.check_quit else None
-                    self._end()
+                    self._end_well()
                 case Failed():
                     self._handle_failure(event)
         if not self._ended:
@@ -571,6 +571,15 @@ class Probe:
         now = time.monotonic()
         spent, self._lap_began = (now - self._lap_began) * 1000, now
         return spent
+
+    def _end_well(self) -> None:
+        """The server has done all that is asked of it, if it was not too slow."""
+        rtt_ms, allowed = self._fields["rtt_ms"], self.target.max_rtt_ms
+        if allowed and isinstance(rtt_ms, float) and rtt_ms > allowed:
+            took = f"The round trip took {milliseconds(rtt_ms)} ms, more than the {milliseconds(allowed)} ms allowed."
+            self._end(ErrorCode.TIMED_OUT, "too-slow", took)
+        else:
+            self._end()
 
     def _end(self, error: ErrorCode | None = None, reason: str = "", detail: str = "") -> None:
         """Send QUIT or close_notify if one is queued, close, and give the outcome to the loop."""

@@ -14,7 +14,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_te
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, tls_exceptions
-from popwatch.model.text import clean, counted, iso, natural_order, utc
+from popwatch.model.text import clean, counted, iso, milliseconds, natural_order, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
 """The states, worst first: the order of every list of targets."""
@@ -109,6 +109,7 @@ class TargetStatus:
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
+            f"slow: over {milliseconds(self.target.policy.slow_rtt_ms)} ms" if health.slow else "",
             f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
@@ -165,6 +166,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "certificate_days": status.certificate_days(now),
         "caused_by": health.caused_by or None,
         "flapping": health.flapping,
+        "slow": health.slow,
         "throttled_until": _iso(status.throttled_until),
         "half_up": health.degraded_tests > 0,
         "failed_addresses": list(status.failed_addresses),
