@@ -147,7 +147,7 @@ def replay(
     if choice.verbose:
         count = sum(map(len, samples.values()))
         units = sum(store.capacity.read.values())
-        click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)
+        click.echo(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
 def _parent_id(target: Target, fleet: Mapping[str, Target], cyclic: Collection[str]) -> str:
@@ -215,7 +215,9 @@ def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
     oldest = now - kept
     if period.begin >= oldest:
         return []
-    return [f"Single tests are kept for {kept.days} days: those before {utc(oldest)} cannot be judged again."]
+    return [
+        f"Single tests are kept for {counted(kept.days, 'day')}: those before {utc(oldest)} cannot be judged again."
+    ]
 
 
 def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:

@@ -3,9 +3,13 @@
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from popwatch.model.fields import is_blank
+from popwatch_cli.errors import UserError
+from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 
@@ -21,10 +25,40 @@ LONGEST_LINE = 3_000_000
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
 
+CA_FILE = "ca_file"
+"""A name that files may have instead of `ca_pem`: a file of certificates, beside the file of targets."""
+
+
 def read_entries(path: Path) -> list[FileEntry]:
-    """The entries of a file. Raises FileError."""
-    file_format = _format_of(path)
-    return with_ids(_parse(file_format, read_text(path)))
+    """The entries of a file, each with an id. Raises FileError."""
+    return with_ids(read_fields(path))
+
+
+def read_fields(path: Path) -> list[FileEntry]:
+    """The entries of a file, with the certificates of each `ca_file` as `ca_pem`. Raises FileError."""
+    entries = _parse(_format_of(path), read_text(path))
+    mistakes: list[str] = []
+    found = [_with_certificates(entry, path.parent, mistakes) for entry in entries]
+    if mistakes:
+        raise FileError(mistakes)
+    return found
+
+
+def _with_certificates(entry: FileEntry, folder: Path, mistakes: list[str]) -> FileEntry:
+    """The entry with `ca_pem` for its `ca_file`; what is wrong with that is added to the mistakes."""
+    fields = {name: value for name, value in entry.fields.items() if name != CA_FILE}
+    written = entry.fields.get(CA_FILE)
+    if is_blank(written):
+        return replace(entry, fields=fields) if CA_FILE in entry.fields else entry
+    line = entry.line_of(CA_FILE)
+    if not is_blank(fields.get("ca_pem")):
+        mistakes.append(f"Line {line}: there are both `ca_file` and `ca_pem`: leave one out.")
+        return entry
+    try:
+        fields["ca_pem"] = read_certificates(folder / Path(str(written)).expanduser())
+    except UserError as error:
+        mistakes.append(f"Line {line}: {error}")
+    return replace(entry, fields=fields)
 
 
 def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:

@@ -32,8 +32,10 @@ _MOST_EXPECTED = 10
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
 
-_PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", re.ASCII)
-"""What counts of a file of certificates (RFC 7468 section 5.2): bundles have comments between them in any encoding."""
+_PEM_CERTIFICATE = re.compile(
+    r"-----BEGIN (|X509 |TRUSTED )CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END \1CERTIFICATE-----", re.ASCII
+)
+"""What counts of a file of certificates (RFC 7468 section 5): bundles have comments between them in any encoding."""
 
 _PEM_LIMIT = 300_000
 """Characters of certificates: Debian's bundle of all public roots has 220,000."""
@@ -298,13 +300,36 @@ def _to_ascii(text: str) -> str:
 
 
 def _pem(value: object) -> str:
-    found = _PEM_CERTIFICATE.findall(_string(_PEM_LIMIT, lines=True)(value))
+    found = pem_certificates(_string(_PEM_LIMIT, lines=True)(value))
     if not found:
         raise ValueError(
             "it must hold PEM certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----; "
-            "`openssl x509 -in FILE` writes one of DER or TRUSTED CERTIFICATE so"
+            "`openssl x509 -in FILE` writes one of DER so"
         )
-    return "\n".join(found) + "\n"
+    return found
+
+
+def pem_certificates(text: str) -> str:
+    """The certificates in a text, as PEM with nothing between them; "" if there is none."""
+    blocks = (_trusted(data) if kind == "TRUSTED " else data for kind, data in _PEM_CERTIFICATE.findall(text))
+    return "".join(f"-----BEGIN CERTIFICATE-----{data}-----END CERTIFICATE-----\n" for data in blocks)
+
+
+def _trusted(data: str) -> str:
+    """The certificate of a block in OpenSSL's own format: what follows its first DER value are settings of trust.
+
+    docs.openssl.org/master/man1/openssl-x509: "a trusted certificate is an ordinary certificate which has several
+    additional pieces of information attached". What is not DER stays as it is, and OpenSSL refuses it.
+    """
+    import base64  # noqa: PLC0415 - few targets have such a block
+
+    try:
+        der = base64.b64decode("".join(data.split()), validate=True)
+        octets = der[1] & 0x7F if der[1] & 0x80 else 0  # of a long length (X.690 section 8.1.3.5)
+    except (ValueError, IndexError):
+        return data
+    length = int.from_bytes(der[2 : 2 + octets], "big") if octets else der[1]
+    return "\n" + base64.encodebytes(der[: 2 + octets + length]).decode("ascii")
 
 
 # `maintenance`, `silence` and `acknowledged` are parsed by targets.py once the time zone is known; here only their type is checked.
