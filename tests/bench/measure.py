@@ -31,7 +31,6 @@ TITLES = {
     "ticks": "Ticks late in their minute",
     "notice": "The longest time to the first alert",
     "flood": "The most messages of one target",
-    "notice_live": "The longest time to the first alert, on the local stack",
 }
 
 
@@ -84,9 +83,8 @@ def module(name: str) -> str:
 
 
 def variables() -> dict[str, str]:
-    """The environment of a bench, in which it imports `tests`, the functions, and popwatch as it is beside them."""
-    folders = (PROJECT, PROJECT / "functions", PROJECT / "layers" / "popwatch", PROJECT / "cli")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    """The environment of a bench, in which it can import `tests` and the functions."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "functions")))}
 
 
 def program(name: str) -> Path:

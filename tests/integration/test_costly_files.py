@@ -28,8 +28,8 @@ try:
         from popwatch_cli.files.target_files import read_entries
         read_entries(Path(sys.argv[3]))
     else:
-        from popwatch_cli.importers.monitors import read_monitor_file
-        read_monitor_file(Path(sys.argv[3]), sys.argv[2])
+        from popwatch_cli.importers.monitors import read_monitor_files
+        read_monitor_files([Path(sys.argv[3])], sys.argv[2])
 except UserError as error:
     print(error)
 """
@@ -121,11 +121,16 @@ def test_files_of_targets_cost_little(tmp_path: Path, name: str) -> None:
     assert seconds < LONGEST_SECONDS
 
 
-def test_a_prometheus_file_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prometheus_file_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read as a whole, so it may have fewer values: 200,000 take 200 MB, and 10 seconds here."""
     monkeypatch.setattr("popwatch_cli.files.yaml.MOST_VALUES", 1000)
+    path = tmp_path / "prometheus.yml"
+    path.write_text("scrape_configs: [" + "[]," * 1000 + "]\n")
     with pytest.raises(FileError, match="Line 1: there are too many values"):
-        read_blackbox("scrape_configs: [" + "[]," * 1000 + "]\n")
+        read_blackbox([path])
+    path.write_text("x: &a0 [1]\n" + "".join(f"x{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)))
+    with pytest.raises(FileError, match="expand to too many values"):
+        read_blackbox([path])
 
 
 @pytest.mark.parametrize("form", ["targets", "nagios", "blackbox"])

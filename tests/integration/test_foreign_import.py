@@ -15,8 +15,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
     [
         (["targets.yaml", "--modules", "blackbox.yml"], "--modules has no effect without --from blackbox"),
         (["--from", "nagios", "nagios.cfg", "--modules", "blackbox.yml"], "--modules has no effect without"),
-        (["--from", "zabbix", "nagios.cfg"], "is not one of 'nagios', 'blackbox'"),
-        (["--from", "nagios", "targets.yaml"], "Line 1 does not begin a definition"),
+        (["--from", "zabbix", "nagios.cfg"], "is not one of nagios, blackbox"),
+        (["--from", "nagios", "targets.yaml"], "Line 1: This line, and 7 lines after it, belongs to no definition"),
         (["--from", "blackbox", "none.yaml"], "none.yaml cannot be read"),
         (["--from", "blackbox", "prometheus.yml", "--modules", "none.yml"], "none.yml cannot be read"),
     ],
@@ -39,20 +39,46 @@ def test_a_file_without_pop3_is_reported(run: Run, tmp_path: Path) -> None:
     assert ended.code == 3
     assert ended.err.splitlines() == [
         "Line 1: www.example.net:443 is not imported: POP3 is at port 110 or 995.",
-        f"{path} has no POP3 server to import.",
+        f"{path}: no POP3 server to import.",
     ]
 
 
-def test_one_bad_value_writes_nothing(run: Run, tmp_path: Path) -> None:
-    """The checks of all imports apply: a mistake is reported with its line, and the table is unchanged."""
+def test_one_bad_value_does_not_stop_the_others(run: Run, tmp_path: Path) -> None:
+    """What cannot be used is left with its line and its reason; the other target is written."""
     path = tmp_path / "file_sd.yml"
     path.write_text("- labels: {}\n  targets: ['${HOST}:110', 'b.example:110']\n")
     with new_night() as night:
         before = night.dynamodb.scan(TableName="Targets")["Count"]
         ended = run("targets", "import", "--from", "blackbox", path, "--yes")
-        assert night.dynamodb.scan(TableName="Targets")["Count"] == before
-    assert ended.code == 3
+        assert night.dynamodb.scan(TableName="Targets")["Count"] == before + 1
+    assert ended.code == 0
     assert (
-        "Line 2, host-110: The field `host` cannot be used: `${HOST}` is neither a domain name nor an IP" in ended.err
+        "Line 2: host-110 is not imported: The field `host` cannot be used: `${HOST}` is neither a domain name nor an"
+        in ended.err
     )
-    assert "Nothing was written." in ended.err
+    assert "+ b.example-110  b.example" in ended.out
+
+
+def test_convert_needs_no_stack(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It prints YAML, which import and check read, and what is not imported on the standard error."""
+    monkeypatch.chdir(SAMPLES)
+    ended = run("targets", "convert", "--from", "nagios", "nagios.cfg")
+    assert ended.code == 0
+    assert "Line 18: `parents` is not imported" in ended.err
+    (tmp_path / "made.yaml").write_text(ended.out)
+    assert run("targets", "check", tmp_path / "made.yaml").out == "4 items, 0 mistakes.\n"
+    csv = run("targets", "convert", tmp_path / "made.yaml", "-o", tmp_path / "made.csv")
+    assert csv.out == f"4 items written to {tmp_path / 'made.csv'}.\n"
+    assert sorted(run("targets", "convert", tmp_path / "made.csv").out.split("\n")) == sorted(ended.out.split("\n"))
+
+
+def test_several_files_of_targets(run: Run, tmp_path: Path) -> None:
+    """They are one set of targets; mistakes name their file."""
+    one, two = tmp_path / "one.yaml", tmp_path / "two.csv"
+    one.write_text("- {target_id: a, host: a.example}\n")
+    two.write_text("target_id,host\nb,b.example\n")
+    assert run("targets", "convert", one, two).out.count("target_id") == 2
+    two.write_text("target_id,host\na,b.example\n")
+    ended = run("targets", "convert", one, two)
+    assert ended.code == 3
+    assert f"{two} line 2: `a` is also in {one} line 1: ids must differ." in ended.err

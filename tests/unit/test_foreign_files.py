@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,13 +14,29 @@ from hypothesis import strategies as st
 from popwatch.model.fields import TlsMode
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.files.entries import FileError
-from popwatch_cli.importers.blackbox import read_blackbox
+from popwatch_cli.importers import blackbox, nagios
 from popwatch_cli.importers.conversion import Imported, seconds, split_address
-from popwatch_cli.importers.monitors import read_monitor_file
-from popwatch_cli.importers.nagios import read_nagios
+from popwatch_cli.importers.monitors import read_monitor_files
 from popwatch_cli.target_items import all_mistakes
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def read_nagios(text: str) -> Imported:
+    """The import of one file with this text."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "nagios.cfg"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        return nagios.read_nagios([path])
+
+
+def read_blackbox(text: str, modules_text: str | None = None) -> Imported:
+    """The import of one file with this text, and maybe of a file of modules."""
+    with TemporaryDirectory() as folder:
+        path, modules = Path(folder) / "prometheus.yml", Path(folder) / "blackbox.yml"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        modules.write_text(modules_text or "")
+        return blackbox.read_blackbox([path], modules if modules_text is not None else None)
 
 
 def targets(imported: Imported) -> dict[str, Target]:
@@ -52,12 +69,13 @@ class TestNagios:
 
     def test_sample(self) -> None:
         """Services of hosts and of host groups, with their templates and commands."""
-        imported = read_monitor_file(SAMPLES / "nagios.cfg", "nagios")
+        imported = read_monitor_files([SAMPLES / "nagios.cfg"], "nagios")
         found = targets(imported)
         assert set(found) == {"mail1-pop3", "mail2-pop3", "mail1-pop3s", "mail2-pop3-port"}
         plain, secure, port = found["mail1-pop3"], found["mail1-pop3s"], found["mail2-pop3-port"]
         assert (plain.name, plain.host, plain.port, plain.tls) == ("Mail Berlin POP3", "192.0.2.7", 110, TlsMode.NONE)
         assert (plain.policy.delay_up, plain.policy.delay_warn, plain.policy.delay_down) == (300, 60, 300)
+        assert (plain.policy.slow_rtt_ms, plain.max_rtt_ms) == (2000, 5000)
         assert (plain.policy.failures_per_alert, plain.policy.alert_recovery, plain.group) == (4, True, "mail-admins")
         assert (secure.port, secure.tls, secure.policy.certificate_warn_days) == (995, TlsMode.IMPLICIT, (30, 14))
         assert (secure.policy.max_alerts, secure.policy.alert_recovery, secure.tags) == (1, False, ("pop-servers",))
@@ -65,15 +83,13 @@ class TestNagios:
 
     def test_sample_names_what_is_not_imported(self) -> None:
         """Each directive, option and service without an equivalent, with its line."""
-        assert list(read_monitor_file(SAMPLES / "nagios.cfg", "nagios").notes) == [
+        assert list(read_monitor_files([SAMPLES / "nagios.cfg"], "nagios").notes) == [
             "Line 7: `notifications_enabled` is not imported: it belongs to the host's own check.",
             "Line 18: `parents` is not imported: set `depends_on` to the target that it depends on.",
             "Line 37: `notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
-            "Line 47: The option -c has no equivalent.",
-            "Line 47: The option -w has no equivalent.",
             "Line 54: The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off.",
             "Line 57: Of `contact_groups` only mail-admins is imported, as `group`.",
-            "Line 73: check_smtp is not imported: it does not run check_pop, check_spop or check_tcp.",
+            "Line 73: check_smtp is not imported: its command is not defined here; give the file that defines it too.",
         ]
 
     @pytest.mark.parametrize(
@@ -81,7 +97,8 @@ class TestNagios:
         [
             ("check_pop", ("a.example", 110, TlsMode.NONE)),
             ("check_pop!-p 1110", ("a.example", 1110, TlsMode.NONE)),
-            ("check_pop!-S", ("a.example", 995, TlsMode.IMPLICIT)),
+            ("check_pop!-S", ("a.example", 110, TlsMode.IMPLICIT)),
+            ("check_pop!-S -p 995", ("a.example", 995, TlsMode.IMPLICIT)),
             ("check_pop!--hostname=b.example!--port=8110", ("b.example", 8110, TlsMode.NONE)),
             ("check_spop", ("a.example", 995, TlsMode.IMPLICIT)),
             ("check_tcp!995", ("a.example", 995, TlsMode.IMPLICIT)),
@@ -107,12 +124,17 @@ class TestNagios:
     @pytest.mark.parametrize(
         ("command", "said"),
         [
-            ("check_tcp!25", "check_tcp at port 25 is not imported"),
-            ("check_http!-S", "check_http!-S is not imported"),
+            ("check_tcp!25", "check_tcp is not imported: check_tcp at port 25 may be anything: POP3 is at port 110 or"),
+            ("check_http!-S", "check_http is not imported: its command is not defined here; give the file"),
+            ("check_nrpe!check_pop", "check_nrpe!check_pop is not imported: its command is not defined here"),
+            ("/bin/check_http -S", "it does not run check_pop, check_spop or check_tcp"),
+            ("check_pop!-H $USER5$", "it needs `$USER5$` of resource.cfg, which may hold passwords and is not read"),
+            ("check_pop!-p $HOSTNOTES$", "the macro `$HOSTNOTES$` has no value here"),
+            ("check_pop!-p $$1", "The field `port` cannot be used: `$1` is not a number"),
             ("check_pop!--nonsense", "option --nonsense not recognized"),
             ("check_pop!-p", "option -p requires argument"),
             ("check_pop!'", "No closing quotation"),
-            ("", "is not imported"),
+            ("", "The service is not imported: it has no `check_command`"),
         ],
     )
     def test_commands_that_are_not_imported(self, command: str, said: str) -> None:
@@ -122,9 +144,9 @@ class TestNagios:
         assert [note for note in imported.notes if said in note and note.startswith("Line 8: ")]
 
     def test_options_become_fields(self) -> None:
-        """Time limit, name for TLS, another greeting, days of the certificate."""
-        [found] = targets(read_nagios(host() + service("check_spop!-t 30 --sni=b.example -e READY -D 9"))).values()
-        assert (found.max_test_seconds, found.tls_name, found.greeting) == (30, "b.example", ("READY",))
+        """Time limit, name for TLS, expected text, days of the certificate."""
+        [found] = targets(read_nagios(host() + service("check_spop!-to 30 --sni=b.example -e READY -D 9"))).values()
+        assert (found.max_test_seconds, found.tls_name, found.expect) == (30, "b.example", ("READY",))
         assert found.policy.certificate_warn_days == (9,)
 
     def test_templates(self) -> None:
@@ -187,21 +209,31 @@ class TestNagios:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("define service {\n  host_name a\n", "Line 1: the definition has no end"),
-            ("log_file=/var/log/nagios.log\n", "Line 1 does not begin a definition such as `define service {`"),
-            ("not a file\n", "Line 1 does not begin a definition"),
-            ("define service {\n  use none\n}\n", "Line 2: there is no template none in this file."),
+            ("define service {\n  host_name a\n", "Line 1: `define service` has no end, so it is not imported: close"),
+            ("define service {\n  host_name a\ndefine host {\n}\n", "Line 1: `define service` has no end"),
+            ("define service { host_name a\n}\n", "Line 1: What follows `{` is not read, by Nagios neither: host_name"),
+            ("log_file=/var/log/nagios.log\nx=y\n", "Line 1: 2 settings of Nagios itself from here on: not imported."),
+            ("enable_notifications=0\n", "Line 1: `enable_notifications=0` is not imported: Nagios sends no notific"),
+            ("interval_length=x\n", "Line 1: `interval_length` is not a number: x; 60 is used."),
+            ("not a file\nat all\n", "Line 1: This line, and 1 line after it, belongs to no definition such as"),
+            ("define service {\n  use none\n}\n", "Line 2: There is no template none here, so what it sets is missing"),
             (
                 define("service", name="a", use="b", register="0")
                 + define("service", name="b", use="a", register="0")
                 + define("service", use="a"),
-                "its templates use each other in a cycle",
+                "Line 11: It is not imported: its templates use each other in a cycle.",
+            ),
+            (
+                "define service {\n  check_command  check_pop\n}\n",
+                "Line 1: The service is not imported: it has no host",
             ),
         ],
     )
-    def test_mistakes(self, text: str, said: str) -> None:
-        """A sentence, with its line."""
-        assert said in mistakes(read_nagios, text)
+    def test_mistakes_do_not_stop_the_others(self, text: str, said: str) -> None:
+        """A sentence with its line; the service after it is imported."""
+        imported = read_nagios(f"{text}\n{host('z')}{service('check_pop', host_name='z')}")
+        assert set(targets(imported)) == {"z-pop"}
+        assert [note for note in imported.notes if note.startswith(said)]
 
     def test_templates_are_resolved_once(self) -> None:
         """Templates that each use the next one twice would otherwise take 2 to the 18th steps."""
@@ -231,17 +263,19 @@ class TestNagios:
         """They may be in another file: that is noted."""
         imported = read_nagios(service("check_pop", hostgroup_name="g"))
         assert list(imported.notes) == [
-            "Line 2: There is no host a in this file.",
-            "Line 3: There is no host group g in this file.",
+            "Line 2: There is no host a here: give the file that defines it too.",
+            "Line 3: There is no host group g here: give the file that defines it too.",
         ]
 
     def test_odd_numbers_are_mistakes_of_their_line(self) -> None:
-        """An interval that is not a number is reported by the checks that all imports pass."""
-        imported = read_nagios(host() + service("check_pop!-t soon", check_interval="often", max_check_attempts="nan"))
-        found = all_mistakes(imported.entries, {})
+        """A service with a value that cannot be used is left, with every reason and its line; the others go on."""
+        bad = service("check_pop!-t soon", check_interval="often", max_check_attempts="nan")
+        imported = read_nagios(host() + host("z") + bad + service("check_pop", host_name="z"))
+        assert set(targets(imported)) == {"z-pop"}
+        found = list(imported.notes)
         assert [line for line in found if "`delay_up` cannot be used: `often` is not a number" in line]
         assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
-        assert [line for line in found if "Line 10, a-pop: The field `max_test_seconds`" in line]
+        assert [line for line in found if "Line 14: a-pop is not imported: The field `max_test_seconds`" in line]
 
 
 class TestBlackbox:
@@ -249,7 +283,7 @@ class TestBlackbox:
 
     def test_sample_with_its_modules(self) -> None:
         """TLS, verification and time limit come from the modules."""
-        imported = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox", SAMPLES / "blackbox.yml")
+        imported = read_monitor_files([SAMPLES / "prometheus.yml"], "blackbox", SAMPLES / "blackbox.yml")
         found = targets(imported)
         plain, secure = found["pop.example.org"], found["mail.example.net-995"]
         assert (plain.port, plain.tls, plain.max_test_seconds) == (110, TlsMode.STARTTLS, 5)
@@ -263,12 +297,12 @@ class TestBlackbox:
         assert secure.policy.delay_up == 120
         assert list(imported.notes) == [
             "Line 5: The job node is not imported: it has no module for POP3.",
-            "Line 34: `file_sd_configs` is not imported: import each file of file_sd separately.",
+            "Line 41: pop3s/*.yml is not read: it does not exist here.",
         ]
 
     def test_sample_without_its_modules(self) -> None:
         """The name shows that a module tests POP3, the port shows TLS; both are noted."""
-        imported = read_monitor_file(SAMPLES / "prometheus.yml", "blackbox")
+        imported = read_monitor_files([SAMPLES / "prometheus.yml"], "blackbox")
         assert {name: found.tls for name, found in targets(imported).items()} == {
             "mail.example.net-110": TlsMode.NONE,
             "pop.example.org": TlsMode.NONE,
@@ -298,15 +332,9 @@ class TestBlackbox:
         ("text", "said"),
         [
             ("rule_files: []\n", "neither a prometheus.yml"),
-            ("- targets: a.example:110\n", "Line 1: a group of targets must be a map with a list `targets`"),
-            ("scrape_configs: [x]\n", "Each entry of `scrape_configs` must be a map"),
-            (
-                "scrape_configs:\n- {job_name: a, params: {module: [pop3]}, scrape_interval: often}\n",
-                "Line 2: `scrape_interval` is not a duration: often",
-            ),
-            ("- &a {targets: []}\n- *a\n", "aliases"),
             ("- targets: []\n  targets: []\n", "Line 2: the field `targets` is given twice"),
             ("[" * 5000, "nested too deeply"),
+            ("- &a [*a]\n", "nested too deeply"),
             ("a: !!python/object:os.system x\n", "Line 1: tags"),
         ],
     )
@@ -314,10 +342,34 @@ class TestBlackbox:
         """A sentence, with its line where there is one."""
         assert said in mistakes(read_blackbox, text)
 
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("scrape_configs: [x]\n", "Line 1: An entry of `scrape_configs` is not a map with `job_name`."),
+            (
+                "scrape_configs:\n- {params: {module: [pop3]}, scrape_interval: often, static_configs: []}\n",
+                "Line 2: `scrape_interval` is not a duration: often; popwatch's own delays apply.",
+            ),
+            ("- targets: a.example:110\n", "Line 1: A group of targets is not imported: it must be a map with a list"),
+        ],
+    )
+    def test_mistakes_that_do_not_stop_the_others(self, text: str, said: str) -> None:
+        """They are noted, with their line."""
+        assert [note for note in read_blackbox(text).notes if note.startswith(said)]
+
+    def test_aliases(self) -> None:
+        """Prometheus reads YAML with aliases and merged maps, so they are expanded."""
+        text = "- &a {targets: ['a.example:110'], labels: &l {team: mail}}\n- {<<: *a, targets: ['b.example:110']}\n"
+        assert {name: one.tags for name, one in targets(read_blackbox(text)).items()} == {
+            "a.example-110": ("team=mail",),
+            "b.example-110": ("team=mail",),
+        }
+
     def test_what_is_not_imported_of_jobs_and_modules(self) -> None:
         """Settings without an equivalent; those of modules with their path, since their lines are in another file."""
-        job = "{job_name: j, scrape_timeout: 5s, params: {module: [m], debug: ['true']}, static_configs: []}"
-        module = "modules: {m: {prober: tcp, tcp: {query_response: [{expect: OK}], tls_config: {ca_file: x}}}}"
+        parameters = "{module: [m], target: [a], debug: ['true']}"
+        job = f"{{job_name: j, scrape_timeout: 5s, params: {parameters}, static_configs: [{{targets: [x]}}]}}"
+        module = "modules: {m: {prober: tcp, tcp: {query_response: [{expect: '[+]OK'}], tls_config: {ca_file: x}}}}"
         assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).notes) == [
             "Line 1: `rule_files` is not imported: only jobs are.",
             "Line 3: The parameter `debug` has no equivalent.",
@@ -348,16 +400,16 @@ def test_files_that_are_something_else(tmp_path: Path, monitor: str, content: by
     path.write_bytes(content)
     found: list[object] = []
     with suppress(FileError):
-        found.extend(read_monitor_file(path, monitor).entries)
+        found.extend(read_monitor_files([path], monitor).entries)
     assert found == []
 
 
-def test_ids_must_differ(tmp_path: Path) -> None:
-    """An address that is listed twice is one mistake, with both lines."""
-    path = tmp_path / "file_sd.yml"
-    path.write_text("- targets: ['a.example:110']\n" * 2)
-    with pytest.raises(FileError, match=r"Line 2: `a\.example-110` is also on line 1"):
-        read_monitor_file(path, "blackbox")
+def test_what_is_listed_twice_is_one_target() -> None:
+    """Prometheus, too, tests once what has the same labels; with others it is another target, and has its own id."""
+    text = "- targets: ['a.example:110']\n" * 2 + "- {targets: ['a.example:110'], labels: {team: mail}}\n"
+    imported = read_blackbox(text)
+    assert set(targets(imported)) == {"a.example-110", "a.example-110-2"}
+    assert list(imported.notes) == ["Line 2: a.example:110 is listed twice: here and at line 1."]
 
 
 @pytest.mark.parametrize(
@@ -365,14 +417,14 @@ def test_ids_must_differ(tmp_path: Path) -> None:
 )
 def test_durations(text: str, expected: float) -> None:
     """As Go and Prometheus write them."""
-    assert seconds(text, 1, "x") == expected
+    assert seconds(text, "x") == expected
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", "1h 5m", "-5s", "1" * 5000 + "s", "None"])
 def test_wrong_durations(text: str) -> None:
     """Anything else is refused."""
-    with pytest.raises(FileError, match="not a duration"):
-        seconds(text, 7, "interval")
+    with pytest.raises(ValueError, match="not a duration"):
+        seconds(text, "interval")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from popwatch.decisions.planning import Plan, in_cycles, plan, unknown_fields, without_target
 from popwatch.model.health import Health, State
-from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
 from popwatch.model.targets import Target, as_tested, parse_target
 
@@ -49,28 +47,6 @@ def test_later_tests_get_their_own_time() -> None:
     assert names(found) == []
     [later] = found.later
     assert (later.tick, later.next_tick) == (NOON + timedelta(seconds=30), NOON + timedelta(seconds=60))
-
-
-@pytest.mark.parametrize(
-    ("tested", "began", "late", "planned", "comes"),
-    [
-        (-30, 29, 1, 0, 59),  # the tick before was 59 s late: its retest of -30 s begins at 0:29
-        (-30, -28, 1, 0, 1),
-        (-45, -44, 58, 15, 16),  # and this one is: at once, and not at 1:13
-        (-45, 0, 50, 15, 65),
-    ],
-)
-def test_a_tick_goes_on_with_retests_as_late_as_they_are(
-    tested: int, began: int, late: int, planned: int, comes: int
-) -> None:
-    """Seconds from this tick: the last test and its beginning, this sweep, the next test and its beginning."""
-    health = Health(State.WARN, NOON, failures=1)
-    outcome = Outcome(NOON + timedelta(seconds=began), Phase.GREETING, error=ErrorCode.TIMED_OUT)
-    records = {"a": Record("a", 3, NOON + timedelta(seconds=tested), health, outcome)}
-    found = plan(NOON, BEFORE, targets("a", delay_warn=30), records, {}, late_seconds=late)
-    [batch] = [batch for batch in (found.now, *found.later) if batch.tests]
-    assert batch.tick == NOON + timedelta(seconds=planned)
-    assert (batch.tick - NOON).total_seconds() + batch.late_seconds == comes
 
 
 def test_switched_off_targets_are_suspended_once() -> None:
@@ -142,48 +118,6 @@ class TestDependence:
         assert self.parents(targets("child", depends_on="gone"))["child"] == ""
         fleet = targets("gateway", enabled=False) | targets("child", depends_on="gateway")
         assert self.parents(fleet, gateway=State.DOWN)["child"] == ""
-
-    def test_of_several_parents_all_must_fail(self) -> None:
-        """One that passes is a way to the target; one that is off or gone is none, and says nothing."""
-        fleet = targets("a") | targets("b") | targets("off", enabled=False)
-        fleet |= targets("child", depends_on=["a", "b", "off", "gone"])
-        assert self.parents(fleet, a=State.DOWN, b=State.UP)["child"] == ""
-        assert self.parents(fleet, a=State.DOWN, b=State.WARN, off=State.DOWN)["child"] == "a, b"
-
-    def test_a_cycle_through_one_of_several_parents_is_one(self) -> None:
-        """What lies between two cycles, or hangs on one, is in none."""
-        fleet: dict[str, Target] = {}
-        for name, parents in {
-            "a": "xb",
-            "b": "yc",
-            "c": "a",
-            "between": "ad",
-            "d": "ed",
-            "e": "d",
-            "x": "",
-            "y": "x",
-        }.items():
-            fleet |= targets(name, depends_on=list(parents))
-        assert in_cycles(fleet) == {"a", "b", "c", "d", "e"}
-        assert in_cycles(targets("self", depends_on="self")) == {"self"}
-
-    @given(st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefgh"), max_size=4)))
-    def test_cycles_are_those_that_a_walk_finds(self, graph: dict[str, list[str]]) -> None:
-        """A target is in a cycle if a walk from its parents comes back to it."""
-        fleet: dict[str, Target] = {}
-        for name, parents in graph.items():
-            fleet |= targets(name, depends_on=parents)
-
-        def reached(name: str) -> set[str]:
-            found, ahead = set[str](), list(graph[name])
-            while ahead:
-                one = ahead.pop()
-                if one in graph and one not in found:
-                    found.add(one)
-                    ahead += graph[one]
-            return found
-
-        assert in_cycles(fleet) == {name for name in graph if name in reached(name)}
 
     def test_a_cycle_explains_nothing(self) -> None:
         """Two targets that depend on each other would otherwise hold each other's alerts for ever."""

@@ -2,7 +2,7 @@
 
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, Literal
@@ -64,8 +64,7 @@ def page(choice: Any, *, port: int, opens: bool, wanted: Password | None) -> Non
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
-        with suppress(KeyboardInterrupt):  # the usual end
-            Event().wait()
+        Event().wait()
 
 
 def _tell_password(installation: Installation, wanted: Password) -> None:

@@ -4,31 +4,28 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import click
 
 from popwatch.decisions.schedule import longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
+from popwatch.model.fields import DEFAULTS_ID, FIELDS
 from popwatch.model.targets import Target, endpoint, parse_target
-from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
+from popwatch.model.text import counted, duration, natural_order
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.entries import FileEntry, FileError
-from popwatch_cli.files.target_files import CA_FILE, read_entries, write_entries
-from popwatch_cli.importers.monitors import MONITORS, read_monitor_file
+from popwatch_cli.files.target_files import read_all_entries, read_entries, serialize, write_entries
+from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
-from popwatch_cli.selection import GROUP, TAG, Selection, selecting
+from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import (
     Item,
     all_mistakes,
     assigned,
-    changes_of,
     compare,
     effective,
     missing_target,
@@ -46,6 +43,11 @@ from popwatch_cli.target_items import (
 NEVER = "No alerts are ever sent: max_alerts is 0."
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+PATHS = click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+MONITOR = click.option(
+    "--from", "monitor", type=Choice(MONITORS), help="The files are another monitor's configuration."
+)
+MODULES = click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
 
 
 class TargetsGroup(CommandGroup):
@@ -151,80 +153,31 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
 
 
 @targets.command()
-@click.argument("words", nargs=-1, required=True, metavar="[ID]... FIELD=VALUE...")
-@click.option("--group", "groups", multiple=True, metavar="NAME", help=GROUP)
-@click.option("--tag", "tags", multiple=True, metavar="NAME", help=TAG)
-@click.option("--force", is_flag=True, help="Also set a field that popwatch does not know.")
+@click.argument("target_id")
+@click.argument("assignments", nargs=-1, required=True, metavar="FIELD=VALUE...")
 @click.pass_obj
-def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tuple[str, ...], force: bool) -> None:
-    """Add a target, or change fields of some; FIELD= removes a field. Says what has changed.
-
-    ca_pem=@FILE takes the certificates of a file.
+def put(choice: Any, target_id: str, assignments: tuple[str, ...]) -> None:
+    """Add a target, or change fields of one; FIELD= removes a field.
 
     \b
     Examples:
       popwatch targets put mail-berlin host=pop.example.net tls=implicit
       popwatch targets put mail-berlin failures_per_alert=2 'tags=["berlin"]'
-      popwatch targets put mail-berlin mail-rome delay_up=5m
-      popwatch targets put --group customers ca_pem=@ca.pem
-      popwatch targets put _defaults delay_up=5m
+      popwatch targets put _defaults delay_up=300
     """
     table = find(choice).target_table
-    by_id = () if groups or tags else words[:1]
-    ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
-    changes = [_assignment(word) for word in words[len(ids) :]]
-    if groups or tags or len(ids) > 1:
-        items = table.read()
-        known = targets_of(items)
-        strangers = [name for name in ids if name not in items]
-        if strangers:
-            hint = clean(did_you_mean(strangers[-1], items, mark=""), 200)
-            raise UserError(
-                f"{shown(strangers[-1])} is neither a target nor an assignment. "
-                f"{hint or 'Write FIELD=VALUE, such as host=pop.example.net.'} Nothing was written."
-            )
-        if groups or tags:
-            ids += Selection((), groups, tags).of(known)
-    else:
-        items = {name: item for name in (*ids, DEFAULTS_ID) if (item := table.get(name))}
-    if not changes:
-        raise UserError("There is nothing to change: write FIELD=VALUE, such as host=pop.example.net.")
-    wanted = {name: _changed({**items.get(name, {}), "target_id": name}, changes) for name in ids}
-    found = {problem: None for item in wanted.values() for problem in mistakes_of(item, items.get(DEFAULTS_ID, {}))}
+    item: Item = {**(table.get(target_id) or {}), "target_id": target_id}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"{assignment} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
+        item = assigned(item, name.strip(), value)
+    found = mistakes_of(item, table.get(DEFAULTS_ID) or {})
     if found:
         raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
-    strange = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
-    if strange and not force:
-        hint = did_you_mean(strange[0], FIELDS_BY_NAME)
-        raise UserError(
-            f"There is no field `{shown(strange[0])}`.{hint} docs/targets.md lists all fields; --force sets it "
-            "nevertheless. Nothing was written."
-        )
-    _warn_of_unknown_fields(wanted.values())
-    lines = changes_of(items, wanted.values())
-    table.write(wanted[name] for name in lines)
-    for line in lines.values():
-        click.echo(line)
-    click.echo("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
-
-
-def _assignment(word: str) -> tuple[str, str]:
-    """The field and the value of `FIELD=VALUE`; the certificates of a file for `ca_pem=@FILE`. Raises UserError."""
-    name, equals, value = word.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise UserError(f"{word[:60]} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
-    if name == CA_FILE and value:
-        name, value = "ca_pem", f"@{value}"
-    if name == "ca_pem" and value.startswith("@"):
-        value = read_certificates(Path(value[1:]).expanduser())
-    return name, value
-
-
-def _changed(item: Item, changes: Iterable[tuple[str, str]]) -> Item:
-    for name, value in changes:
-        item = assigned(item, name, value)
-    return item
+    _warn_of_unknown_fields([item])
+    table.write([item])
+    click.echo(f"{shown(target_id)} is written; the next sweep applies it.")
 
 
 @targets.command()
@@ -247,29 +200,30 @@ def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
 
 
 @targets.command("import")
-@click.argument("file", type=FILE)
-@click.option("--replace", is_flag=True, help="Also remove targets that are not in the file.")
+@PATHS
+@click.option("--replace", is_flag=True, help="Also remove targets that are not in the files.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
-@click.option("--from", "monitor", type=Choice(MONITORS), help="The file is another monitor's configuration.")
-@click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
+@MONITOR
+@MODULES
 @click.pass_obj
 def import_targets(
-    choice: Any, *, file: Path, replace: bool, yes: bool, monitor: str | None, modules: Path | None
+    choice: Any, *, files: tuple[Path, ...], replace: bool, yes: bool, monitor: str | None, modules: Path | None
 ) -> None:
-    """Write the targets of a file (.yaml, .csv, .jsonl), after showing what will change.
+    """Write the targets of files (.yaml, .csv, .jsonl), after showing what will change.
 
-    Each target in the file replaces the one with the same id; fields not in the file are removed, but not a silence or
+    Each target in a file replaces the one with the same id; fields not in the file are removed, but not a silence or
     an acknowledgement: those are left alone. If any field is wrong, nothing is written. With --from, what cannot be
-    imported from another monitor's file is listed with line numbers.
+    imported from another monitor's files is listed with line numbers, and folders may be given, too.
 
     \b
     Examples:
       popwatch targets import targets.yaml
       popwatch targets import targets.csv --replace --yes
       popwatch targets import --from nagios services.cfg
+      popwatch targets import --from nagios /etc/nagios/nagios.cfg
       popwatch targets import --from blackbox prometheus.yml --modules blackbox.yml
     """
-    read = _entries_of(file, monitor, modules)
+    read = _entries_of(files, monitor, modules)
     for note in state_in(read):
         say(note, err=True)
     entries = [dataclasses.replace(entry, fields=without_state(entry.fields)) for entry in read]
@@ -291,6 +245,29 @@ def import_targets(
     # Read again: somebody may have silenced a target while the question was open.
     table.write(with_state_of(table.read(), change.put), change.delete)
     click.echo(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
+
+
+@targets.command()
+@PATHS
+@MONITOR
+@MODULES
+@click.option("-o", "--output", type=FILE, help="Write into this file (.yaml, .csv, .jsonl) instead of printing YAML.")
+def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, output: Path | None) -> None:
+    """Print the targets of files as YAML; no stack is needed.
+
+    What cannot be imported from another monitor's files is listed on the standard error, with line numbers.
+
+    \b
+    Examples:
+      popwatch targets convert --from nagios /etc/nagios/conf.d > targets.yaml
+      popwatch targets convert targets.csv -o targets.yaml
+    """
+    items = [typed_item(without_state(entry.fields)) for entry in _entries_of(files, monitor, modules)]
+    if output is None:
+        click.echo(serialize("yaml", items), nl=False)
+    else:
+        write_entries(output, items)
+        click.echo(f"{counted(len(items), 'item')} written to {output}.")
 
 
 @targets.command("export")
@@ -331,17 +308,17 @@ def check(choice: Any, file: Path | None) -> None:
     sys.exit(2 if found else 0)
 
 
-def _entries_of(file: Path, monitor: str | None, modules: Path | None) -> Sequence[FileEntry]:
-    """The entries of a popwatch file, or of another monitor's file after listing what is not imported from it."""
+def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None) -> Sequence[FileEntry]:
+    """The entries of popwatch's files, or of another monitor's after listing what is not imported from them."""
     if modules is not None and monitor != "blackbox":
         raise UserError("--modules has no effect without --from blackbox: leave it out.")
     if monitor is None:
-        return read_entries(file)
-    imported = read_monitor_file(file, monitor, modules)
+        return read_all_entries(files)
+    imported = read_monitor_files(files, monitor, modules)
     for note in imported.notes:
-        click.echo(note, err=True)
+        say(note, err=True)
     if not imported.entries:
-        raise UserError(f"{file} has no POP3 server to import.")
+        raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import.")
     return imported.entries
 
 

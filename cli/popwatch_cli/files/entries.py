@@ -26,16 +26,22 @@ class FileError(UserError):
 class FileEntry:
     """A target's fields as written, and the line on which they begin (0 if they are not from a file).
 
-    `lines` has the line of each field, if the format has a line for each.
+    `lines` has the line of each field, if the format has a line for each; `file` names the file if there are several.
     """
 
     line: int
     fields: dict[str, object]
     lines: Mapping[str, int] = field(default_factory=dict)
+    file: str = ""
 
     def line_of(self, name: str) -> int:
         """The line of a field, or of the target if the field is missing."""
         return self.lines.get(name, self.line)
+
+    def place_of(self, name: str) -> str:
+        """The line of a field as it begins a sentence, with its file if there are several."""
+        line = self.line_of(name)
+        return f"{self.file} line {line}" if self.file else f"Line {line}"
 
 
 def to_number(text: str) -> int | float | str:

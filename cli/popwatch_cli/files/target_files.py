@@ -2,14 +2,11 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from popwatch.model.fields import is_blank
-from popwatch_cli.errors import UserError
-from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 
@@ -25,45 +22,31 @@ LONGEST_LINE = 3_000_000
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
 
-CA_FILE = "ca_file"
-"""A name that files may have instead of `ca_pem`: a file of certificates, beside the file of targets."""
-
-
 def read_entries(path: Path) -> list[FileEntry]:
-    """The entries of a file, each with an id. Raises FileError."""
-    return with_ids(read_fields(path))
+    """The entries of a file. Raises FileError."""
+    file_format = _format_of(path)
+    return with_ids(_parse(file_format, read_text(path)))
 
 
-def read_fields(path: Path) -> list[FileEntry]:
-    """The entries of a file, with the certificates of each `ca_file` as `ca_pem`. Raises FileError."""
-    entries = _parse(_format_of(path), read_text(path))
+def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
+    """The entries of several files together. Raises FileError."""
+    if len(paths) == 1:
+        return read_entries(paths[0])
+    entries: list[FileEntry] = []
     mistakes: list[str] = []
-    found = [_with_certificates(entry, path.parent, mistakes) for entry in entries]
+    for path in paths:
+        try:
+            entries += [replace(entry, file=str(path)) for entry in _parse(_format_of(path), read_text(path))]
+        except FileError as error:
+            mistakes += [f"{path}: {mistake}" for mistake in error.mistakes]
     if mistakes:
         raise FileError(mistakes)
-    return found
-
-
-def _with_certificates(entry: FileEntry, folder: Path, mistakes: list[str]) -> FileEntry:
-    """The entry with `ca_pem` for its `ca_file`; what is wrong with that is added to the mistakes."""
-    fields = {name: value for name, value in entry.fields.items() if name != CA_FILE}
-    written = entry.fields.get(CA_FILE)
-    if is_blank(written):
-        return replace(entry, fields=fields) if CA_FILE in entry.fields else entry
-    line = entry.line_of(CA_FILE)
-    if not is_blank(fields.get("ca_pem")):
-        mistakes.append(f"Line {line}: there are both `ca_file` and `ca_pem`: leave one out.")
-        return entry
-    try:
-        fields["ca_pem"] = read_certificates(folder / Path(str(written)).expanduser())
-    except UserError as error:
-        mistakes.append(f"Line {line}: {error}")
-    return replace(entry, fields=fields)
+    return with_ids(entries)
 
 
 def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
     """Write targets in the format of the file's name. Raises FileError."""
-    text = _serialize(_format_of(path), [{"target_id": item["target_id"], **item} for item in items])
+    text = serialize(_format_of(path), [{"target_id": item["target_id"], **item} for item in items])
     try:
         path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
@@ -73,32 +56,40 @@ def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8 with or without a byte order mark. Raises FileError."""
     try:
-        with path.open("rb") as file:  # a pipe or a device has no size, so no more than the limit is read
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise FileError([f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: split it."])
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FileError([f"{path} is not UTF-8 text: save it as UTF-8."]) from None
 
 
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file. Raises FileError."""
+    try:
+        with path.open("rb") as file:  # a pipe or a device has no size, so no more than the limit is read
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
+    if len(content) > LARGEST_FILE:
+        raise FileError([f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: split it."])
+    return content
+
+
 def with_ids(entries: list[FileEntry]) -> list[FileEntry]:
     """The entries, each with a unique id as a string: the key of the table. Raises FileError."""
-    line_of_id: dict[str, int] = {}
+    place_of_id: dict[str, str] = {}
     mistakes: list[str] = []
     result: list[FileEntry] = []
     for entry in entries:
         written = entry.fields.get("target_id")
         target_id = "" if written is None else str(written).strip()
-        line = entry.line_of("target_id")
+        place = entry.place_of("target_id")
         if not target_id:
-            mistakes.append(f"Line {line}: the field `target_id` is missing: give each target an id of its own.")
-        elif target_id in line_of_id:
-            mistakes.append(f"Line {line}: `{target_id}` is also on line {line_of_id[target_id]}: ids must differ.")
-        line_of_id.setdefault(target_id, line)
-        result.append(FileEntry(entry.line, {**entry.fields, "target_id": target_id}, entry.lines))
+            mistakes.append(f"{place}: the field `target_id` is missing: give each target an id of its own.")
+        elif target_id in place_of_id:
+            other = place_of_id[target_id].removeprefix("Line ")
+            also = f"on line {other}" if other.isdecimal() else f"in {other}"
+            mistakes.append(f"{place}: `{target_id}` is also {also}: ids must differ.")
+        place_of_id.setdefault(target_id, place)
+        result.append(replace(entry, fields={**entry.fields, "target_id": target_id}))
     if mistakes:
         raise FileError(mistakes)
     return result
@@ -155,7 +146,8 @@ def _check_separators(text: str, separators: str) -> None:
         raise FileError([f"The file has more than {MOST_SEPARATORS:,} values: split it."])
 
 
-def _serialize(file_format: str, items: list[dict[str, Any]]) -> str:
+def serialize(file_format: str, items: list[dict[str, Any]]) -> str:
+    """Targets as the text of a file: in `yaml`, `csv` or `lines`."""
     match file_format:
         case "yaml":
             from popwatch_cli.files.yaml import write_yaml  # noqa: PLC0415 - `popwatch test` starts without PyYAML

@@ -1,8 +1,9 @@
 """Targets as YAML: plain data, with the numbers and booleans of YAML 1.2.
 
 A file may come from anyone. So tags are refused, which can construct any Python object, and so are aliases, with which
-nine lines expand to gigabytes. YAML 1.1, which PyYAML reads, has surprises: `from: 22:00` is the number 1320 there, and
-`tls: no` is false. Here both are strings.
+nine lines expand to gigabytes. In files of other programs, where both are usual, binary strings are accepted, and
+aliases count as what they expand to. YAML 1.1, which PyYAML reads, has surprises: `from: 22:00` is the number 1320
+there, and `tls: no` is false. Here both are strings.
 """
 
 import re
@@ -23,6 +24,9 @@ MOST_VALUES_OF_TARGETS = 1_500_000
 
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
+_BINARY = "tag:yaml.org,2002:binary"
+MERGED = "<<"
+"""The name of a map whose names are added to those of the map that it is in (https://yaml.org/type/merge.html)."""
 
 
 def read_yaml(text: str) -> list[FileEntry]:
@@ -47,8 +51,11 @@ def read_blocks(text: str) -> Any:
     """A YAML file as lists, values and, for its maps, blocks. Raises FileError."""
     with _yaml_errors():
         loader = _Loader(text)
+        loader.is_foreign = True
         loader.allow(MOST_VALUES)
-        return _plain(loader, loader.get_single_node())
+        node = loader.get_single_node()
+        loader.expanded = MOST_VALUES
+        return _plain(loader, node)
 
 
 @contextmanager
@@ -93,7 +100,8 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._values = self._allowed = 0
+        self._values = self._allowed = self.expanded = 0
+        self.is_foreign = False
 
     def allow(self, values: int) -> None:
         """Allow so many values from here on; with them there must not be more than `MOST_VALUES_OF_TARGETS`."""
@@ -106,8 +114,10 @@ class _Loader(yaml.SafeLoader):
         if self._values > self._allowed:
             raise _refusal("there are too many values from here on; split the file", event)
         if isinstance(event, yaml.AliasEvent):
+            if self.is_foreign:
+                return super().compose_node(parent, index)
             raise _refusal("aliases (*name) are not accepted; write the value again", event)
-        if event.tag is not None:
+        if event.tag is not None and not (self.is_foreign and event.tag == _BINARY):
             raise _refusal(f"tags ({event.tag}) are not accepted; write the value alone", event)
         return super().compose_node(parent, index)
 
@@ -190,16 +200,32 @@ def _lines(node: Any) -> dict[str, int]:
 
 
 def _plain(loader: _Loader, node: Any) -> Any:
+    loader.expanded -= 1
+    if loader.expanded < 0:
+        raise _refusal("its aliases expand to too many values", node)
     match node:
         case yaml.MappingNode():
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     raise _refusal("a name must be a string, not a list or a map", key)
             values = {str(key.value): _plain(loader, value) for key, value in node.value}
-            return Block(values, node.start_mark.line + 1, _lines(node))
+            return _merged(Block(values, node.start_mark.line + 1, _lines(node)))
         case yaml.SequenceNode():
             return [_plain(loader, value) for value in node.value]
         case None:
             return None
+        case yaml.ScalarNode() if node.tag == _BINARY:
+            return loader.construct_yaml_binary(node).decode("latin-1")
         case _:
             return loader.construct_object(node)
+
+
+def _merged(block: Block) -> Block:
+    """The block with the names of the blocks that it merges; its own come first."""
+    others = block.pop(MERGED, None)
+    for other in others if isinstance(others, list) else [others]:
+        if isinstance(other, Block):
+            missing = [name for name in other if name not in block]
+            block.update({name: other[name] for name in missing})
+            block.lines = {**block.lines, **{name: other.line_of(name) for name in missing}}
+    return block

@@ -1,217 +1,290 @@
-"""Targets from Prometheus with blackbox_exporter: the jobs of a prometheus.yml, or a file of file_sd.
+"""Targets from Prometheus with blackbox_exporter: the jobs of a prometheus.yml, or files of file_sd.
 
-A job of a prometheus.yml is imported if its module tests POP3: by its configuration if a blackbox.yml is given, or else
-by its name. A target of file_sd, which has no module, is imported if its port is one of POP3's.
-Reference: https://github.com/prometheus/blackbox_exporter, CONFIGURATION.md.
+A target of a job is what relabelling makes of it: the exporter tests what the parameter `target` says, with the module
+that the parameter `module` names. A target of a file of file_sd alone, which has no module, is imported if its port is
+one of POP3's.
+Reference: https://github.com/prometheus/blackbox_exporter, README.md and CONFIGURATION.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from popwatch.model.fields import TlsMode
 from popwatch_cli.files.entries import FileEntry, FileError
+from popwatch_cli.files.target_files import read_text
 from popwatch_cli.files.yaml import Block, read_blocks
+from popwatch_cli.importers.blackbox_modules import Kind, Module, read_modules, unknown_module
 from popwatch_cli.importers.conversion import (
     POP3_PORTS,
-    TEST_SECONDS,
+    Budget,
+    Ids,
     Imported,
     Notes,
-    bounded,
+    Place,
     delays,
     seconds,
     slug,
     split_address,
+    without_mistakes,
 )
+from popwatch_cli.importers.relabelling import NotApplicable, Rule, parse_rule
 from popwatch_cli.target_items import shown
 
-KNOWN_IN_JOB = {"job_name", "params", "static_configs", "scrape_interval", "metrics_path", "scheme"}
+KNOWN_IN_JOB = {
+    "job_name", "params", "static_configs", "file_sd_configs", "relabel_configs", "scrape_interval", "metrics_path",
+    "scheme",
+}  # fmt: skip
 """What is imported from a job, or configures how Prometheus reaches the exporter."""
 
-KNOWN_IN_MODULE = {
-    "prober",
-    "timeout",
-    "tcp",
-    "tcp.query_response",
-    "tcp.tls",
-    "tcp.tls_config",
-    "tcp.tls_config.insecure_skip_verify",
-    "tcp.tls_config.min_version",
-    "tcp.tls_config.server_name",
-}
+EXPORTER_PORT = 9115
+MOST_FILES = 1000
+"""Files that a pattern of `file_sd_configs` may name."""
 
-TLS_VERSIONS = {"TLS10": "1.0", "TLS11": "1.1", "TLS12": "1.2", "TLS13": "1.3"}
-"""`min_version` of Prometheus's tls_config (github.com/prometheus/common, config/http_config.go)."""
+_NO_LABELS = Block({}, 0, {})
 
-USUAL_LABELS = {"__param_target", "instance", "__address__"}
-"""The labels that the relabelling in blackbox_exporter's README sets: it only redirects Prometheus to the exporter."""
+
+def read_blackbox(paths: Sequence[Path], modules: Path | None = None) -> Imported:
+    """The POP3 targets of files: prometheus.yml, or files of file_sd. Raises FileError."""
+    notes = Notes()
+    known = None if modules is None else read_modules(read_text(modules), str(modules), notes)
+    reader = Reader(known, notes)
+    entries: list[FileEntry] = []
+    for path in paths:
+        file = str(path) if len(paths) > 1 else ""
+        entries += reader.read(read_blocks(read_text(path)), file, path.parent)
+    return Imported(without_mistakes(entries, notes), notes)
 
 
 @dataclass(frozen=True, slots=True)
-class Module:
-    """What is known of a module of blackbox_exporter; `unsupported` are its settings without an equivalent."""
+class Job:
+    """A job, with what is the same for all of its targets."""
 
-    name: str = ""
-    tls: TlsMode | None = None
-    fields: Mapping[str, object] = field(default_factory=dict)
-    is_pop3: bool = False
-    unsupported: Sequence[str] = ()
+    block: Block
+    name: str
+    file: str
+    rules: Sequence[Rule]
+    parameters: Mapping[str, str]
+    fields: Mapping[str, object]
 
-
-def read_blackbox(text: str, modules_text: str | None = None) -> Imported:
-    """The POP3 targets of a prometheus.yml or of a file of file_sd. Raises FileError."""
-    notes = Notes()
-    modules = read_modules(modules_text, notes) if modules_text is not None else None
-    root = read_blocks(text)
-    if isinstance(root, list):
-        return Imported(list(_groups(root, Module(), "", {}, notes)), notes)
-    if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
-        raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list for file_sd."])
-    shared = root.get("global")
-    settings = shared if isinstance(shared, Block) else Block({}, 0, {})
-    for block, known in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
-        for name in block.keys() - known:
-            notes.add(block.line_of(name), f"`{shown(name)}` is not imported: only jobs are.")
-    entries = [entry for job in root["scrape_configs"] for entry in _job(job, settings, modules, notes)]
-    return Imported(entries, notes)
+    @property
+    def place(self) -> Place:
+        """Where it begins."""
+        return Place(self.file, self.block.line)
 
 
-def read_modules(text: str, notes: Notes) -> dict[str, Module]:
-    """The modules of a blackbox.yml. Raises FileError."""
-    root = read_blocks(text)
-    modules = root.get("modules") if isinstance(root, Block) else None
-    if not isinstance(modules, Block):
-        raise FileError(["The file of modules is not a blackbox.yml: it has no map `modules`."])
-    return {name: _module(name, body, notes) for name, body in modules.items() if isinstance(body, Block)}
+class Reader:
+    """Reads files; ids are unique in all of them together."""
 
+    def __init__(self, modules: Mapping[str, Module] | None, notes: Notes) -> None:
+        self._modules, self._notes = modules, notes
+        self._budget, self._ids = Budget(), Ids()
+        self._known: dict[tuple[Any, ...], Place] = {}
 
-def _module(name: str, body: Block, notes: Notes) -> Module:
-    tcp = body.get("tcp")
-    if body.get("prober") != "tcp" or not isinstance(tcp, Block):
-        return Module(name)
-    steps = [step for step in tcp.get("query_response") or [] if isinstance(step, Block)]
-    expected = " ".join(str(step.get("expect", "")) for step in steps)
-    starttls = any(step.get("starttls") is True for step in steps)
-    tls = TlsMode.NONE
-    if starttls:
-        tls = TlsMode.STARTTLS
-    elif tcp.get("tls") is True:
-        tls = TlsMode.IMPLICIT
-    fields: dict[str, object] = {}
-    if "timeout" in body:
-        line = body.line_of("timeout")
-        fields["max_test_seconds"] = bounded(
-            seconds(body["timeout"], line, "timeout"), TEST_SECONDS, line, "timeout", notes
-        )
-    config = tcp.get("tls_config")
-    if isinstance(config, Block):
-        if config.get("insecure_skip_verify") is True:
-            fields["verify_tls"] = False
-        if config.get("server_name"):
-            fields["tls_name"] = str(config["server_name"])
-        if config.get("min_version") in TLS_VERSIONS:
-            fields["tls_min"] = TLS_VERSIONS[str(config["min_version"])]
-    unsupported = sorted(_names_of(body) - KNOWN_IN_MODULE)
-    return Module(name, tls, fields, "OK" in expected or _has_pop3_name(name), unsupported)
+    def read(self, root: Any, file: str, folder: Path) -> list[FileEntry]:
+        """The targets of a file, whose content is `root`. Raises FileError."""
+        if isinstance(root, list):
+            return [entry for found in _groups(root, file, self._notes) for entry in self._by_port(*found)]
+        if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
+            raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list for file_sd."])
+        shared = root.get("global")
+        settings = shared if isinstance(shared, Block) else _NO_LABELS
+        for block, known in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
+            for name in block.keys() - known:
+                self._notes.add(Place(file, block.line_of(name)), f"`{shown(name)}` is not imported: only jobs are.")
+        return [
+            entry for block in root["scrape_configs"] for entry in self._job(block, settings, root.line, file, folder)
+        ]
 
+    def _job(self, block: object, settings: Block, line: int, file: str, folder: Path) -> Iterator[FileEntry]:
+        if not isinstance(block, Block):
+            self._notes.add(Place(file, line), "An entry of `scrape_configs` is not a map with `job_name`.")
+            return
+        job = self._parsed(block, settings, file)
+        if job is None:
+            return
+        if not any(rule.target_label == "__param_module" or rule.action == "labelmap" for rule in job.rules):
+            module = self._module(job.parameters.get("__param_module", ""))
+            if module.kind is Kind.OTHER:
+                self._notes.add(job.place, f"The job {shown(job.name)} is not imported: {module.reason}.")
+                return
+        self._note_unsupported(job)
+        groups = block.get("static_configs")
+        found = list(_groups(groups if isinstance(groups, list) else [], file, self._notes))
+        for config in _list(block.get("file_sd_configs")):
+            found += self._file_sd(config, job, folder)
+        if not found and not any(name.endswith("_sd_configs") for name in block):
+            self._notes.add(job.place, f"The job {shown(job.name)} has no targets.")
+        for place, address, labels in found:
+            yield from self._by_rules(job, place, address, labels)
 
-def _names_of(block: Block, prefix: str = "") -> set[str]:
-    """The names in a block and in its inner blocks, as paths."""
-    inner = (_names_of(value, f"{prefix}{name}.") for name, value in block.items() if isinstance(value, Block))
-    return {f"{prefix}{name}" for name in block}.union(*inner)
+    def _parsed(self, block: Block, settings: Block, file: str) -> Job | None:
+        """The job of a block; None, with a note, if its rules cannot be applied."""
+        name = str(block.get("job_name") or "")
+        parameters = block.get("params")
+        parameters = parameters if isinstance(parameters, Block) else _NO_LABELS
+        first = {
+            f"__param_{key}": str(value[0]) for key, value in parameters.items() if isinstance(value, list) and value
+        }
+        rules: list[Rule] = []
+        for entry in _list(block.get("relabel_configs")):
+            try:
+                rules.append(parse_rule(entry))
+            except NotApplicable as error:
+                place = Place(file, entry.line if isinstance(entry, Block) else block.line_of("relabel_configs"))
+                self._notes.add(place, f"The job {shown(name)} is not imported: this rule cannot be applied: {error}.")
+                return None
+        fields: dict[str, object] = {}
+        for source in (block, settings):
+            if "scrape_interval" in source:
+                place = Place(file, source.line_of("scrape_interval"))
+                try:
+                    interval = seconds(source["scrape_interval"], "scrape_interval")
+                    fields = delays(interval, place, "scrape_interval", self._notes)
+                except ValueError as error:
+                    self._notes.add(place, f"{error}; popwatch's own delays apply.")
+                break
+        return Job(block, name, file, rules, first, fields)
 
+    def _module(self, name: str) -> Module:
+        if not name:
+            return Module(reason="it has no module for POP3")
+        if self._modules is None:
+            return unknown_module(name)
+        return self._modules.get(name) or Module(name, reason=f"its module {shown(name)} is not in the file of modules")
 
-def _has_pop3_name(name: str) -> bool:
-    return "pop3" in name.lower()
+    def _note_unsupported(self, job: Job) -> None:
+        parameters = job.block.get("params")
+        parameters = parameters if isinstance(parameters, Block) else _NO_LABELS
+        for name, values in parameters.items():
+            place = Place(job.file, parameters.line_of(name))
+            if name not in ("module", "target"):
+                self._notes.add(place, f"The parameter `{shown(name)}` has no equivalent.")
+            elif isinstance(values, list) and len(values) > 1:
+                self._notes.add(place, f"Of `{name}` only the first is imported, as the exporter uses only that.")
+        for name in job.block.keys() - KNOWN_IN_JOB:
+            what = "popwatch has no service discovery; import a file of file_sd with these targets."
+            sentence = f"`{shown(name)}` is not imported: {what}"
+            if not name.endswith("_sd_configs"):
+                sentence = f"`{shown(name)}` has no equivalent."
+            self._notes.add(Place(job.file, job.block.line_of(name)), sentence)
 
+    def _file_sd(self, config: object, job: Job, folder: Path) -> list[tuple[Place, str, Block]]:
+        """The targets of the files that a `file_sd_configs` names."""
+        found: list[tuple[Place, str, Block]] = []
+        place = Place(job.file, job.block.line_of("file_sd_configs"))
+        for pattern in _list(config.get("files")) if isinstance(config, Block) else ():
+            # as in Prometheus, only the name may be a pattern, so no more than one folder is looked through
+            path = folder / str(pattern)
+            try:
+                files = sorted(path.parent.glob(path.name))[:MOST_FILES]
+                if not files:
+                    raise FileError(["it does not exist here."])
+                for file in files:
+                    root = read_blocks(read_text(file))
+                    found += _groups(root if isinstance(root, list) else [root], str(file), self._notes)
+            except (FileError, OSError, ValueError, NotImplementedError) as error:
+                self._notes.add(place, f"{shown(str(pattern))} is not read: {shown(str(error))}")
+        return found
 
-def _job(job: object, settings: Block, modules: Mapping[str, Module] | None, notes: Notes) -> Iterator[FileEntry]:
-    if not isinstance(job, Block):
-        raise FileError(["Each entry of `scrape_configs` must be a map with `job_name`."])
-    name = str(job.get("job_name") or "")
-    module = _module_of(job, modules)
-    if module is None:
-        notes.add(job.line, f"The job {shown(name)} is not imported: it has no module for POP3.")
-        return
-    if modules is None:
-        notes.add(
-            job.line, f"The settings of the module {shown(module.name)} are unknown: give blackbox.yml with --modules."
-        )
-    for path in module.unsupported:
-        notes.add(job.line, f"`{shown(path)}` of the module {shown(module.name)} has no equivalent.")
-    _note_unsupported(job, notes)
-    fields = dict(module.fields)
-    for source in (job, settings):
-        if "scrape_interval" in source:
-            line = source.line_of("scrape_interval")
-            interval = seconds(source["scrape_interval"], line, "scrape_interval")
-            fields |= delays(interval, line, "scrape_interval", notes)
-            break
-    groups = job.get("static_configs")
-    yield from _groups(groups if isinstance(groups, list) else [], module, name, fields, notes)
-
-
-def _module_of(job: Block, modules: Mapping[str, Module] | None) -> Module | None:
-    """The module of a job, or None if it does not test POP3."""
-    parameters = job.get("params")
-    names = parameters.get("module") if isinstance(parameters, Block) else None
-    name = str(names[0]) if isinstance(names, list) and names else ""
-    module = Module(name, is_pop3=_has_pop3_name(name)) if modules is None else modules.get(name, Module(name))
-    return module if module.is_pop3 else None
-
-
-def _note_unsupported(job: Block, notes: Notes) -> None:
-    parameters = job["params"]
-    for name in parameters.keys() - {"module"}:
-        notes.add(parameters.line_of(name), f"The parameter `{shown(name)}` has no equivalent.")
-    for name in job.keys() - KNOWN_IN_JOB:
-        line = job.line_of(name)
-        if name == "relabel_configs":
-            rules = job[name] if isinstance(job[name], list) else []
-            labels = {str(rule.get("target_label")) for rule in rules if isinstance(rule, Block)}
-            if not labels <= USUAL_LABELS:
-                notes.add(line, "`relabel_configs` are not applied: check the names and groups of the targets.")
-        elif name.endswith("_sd_configs"):
-            notes.add(line, f"`{shown(name)}` is not imported: import each file of file_sd separately.")
-        else:
-            notes.add(line, f"`{shown(name)}` has no equivalent.")
-
-
-def _groups(
-    groups: list[Any], module: Module, job: str, fields: Mapping[str, object], notes: Notes
-) -> Iterator[FileEntry]:
-    """The targets of groups, as in static_configs and in file_sd."""
-    for group in groups:
-        if not isinstance(group, Block) or not isinstance(group.get("targets"), list):
-            raise FileError([f"Line {_line(group)}: a group of targets must be a map with a list `targets`."])
-        labels = group.get("labels")
-        labels = labels if isinstance(labels, Block) else Block({}, 0, {})
+    def _by_port(self, place: Place, address: str, labels: Block) -> Iterator[FileEntry]:
+        """The target of a file of file_sd, if its port is POP3's."""
+        host, port = split_address(address)
+        if port not in POP3_PORTS:
+            self._notes.add(place, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
+            return
         for name in labels:
             if name.startswith("__"):
-                notes.add(labels.line_of(name), f"The label `{shown(name)}` has no equivalent.")
-        shared = dict(fields)
-        if job:
-            shared["group"] = job
-        if tags := [f"{name}={value}" for name, value in labels.items() if not name.startswith("__")]:
-            shared["tags"] = tags
-        line = group.line_of("targets")
+                self._notes.add(
+                    Place(place.file, labels.line_of(name)), f"The label `{shown(name)}` has no equivalent."
+                )
+        server = {"host": host, "port": port, "tls": POP3_PORTS[port].value}
+        yield from self._entry(place, address, server, {name: str(value) for name, value in labels.items()})
+
+    def _by_rules(self, job: Job, place: Place, address: str, written: Block) -> Iterator[FileEntry]:
+        """The target that the exporter tests for an address of a job, if it tests POP3."""
+        labels: dict[str, str] | None = {
+            "job": job.name, "__scheme__": "http", "__metrics_path__": "/metrics", "__meta_filepath": place.file,
+            **job.parameters, **{name: str(value) for name, value in written.items()}, "__address__": address,
+        }  # fmt: skip
+        for rule in job.rules:
+            try:
+                labels = rule.apply(labels or {}, self._budget)
+            except NotApplicable as error:
+                self._notes.add(place, f"{shown(address)} is not imported: a rule cannot be applied: {error}.")
+                return
+            if labels is None:
+                self._notes.add(place, f"{shown(address)} is not imported: `relabel_configs` drop it.")
+                return
+        labels = labels or {}
+        target, module = labels.get("__param_target", ""), self._module(labels.get("__param_module", ""))
+        if not target:
+            target = labels.get("__address__", "")
+            if split_address(target)[1] == EXPORTER_PORT:
+                self._notes.add(place, f"{shown(target)} is not imported: it is the exporter; there is no `target`.")
+                return
+            sentence = f"No rule of the job {shown(job.name)} sets `__param_target`: the address itself is imported."
+            self._notes.add(job.place, sentence)
+        server = _server(target, module)
+        if server is None:
+            reason = module.reason or "POP3 is at port 110 or 995"
+            self._notes.add(place, f"{shown(target)} of the job {shown(job.name)} is not imported: {reason}.")
+            return
+        for remark in module.remarks:
+            self._notes.add(job.place, remark)
+        yield from self._entry(place, target, {**server, **module.fields, **job.fields}, labels)
+
+    def _entry(
+        self, place: Place, address: str, fields: Mapping[str, object], labels: Mapping[str, str]
+    ) -> Iterator[FileEntry]:
+        """An entry; none, with a note, for one that has the same labels, which Prometheus, too, tests only once."""
+        group, name = labels.get("job", ""), labels.get("instance") or address
+        tags = [
+            f"{label}={value}"
+            for label, value in labels.items()
+            if not label.startswith("__") and label not in ("job", "instance")
+        ]
+        identity = (address, group, name, *sorted(tags))
+        if identity in self._known:
+            first = self._known[identity]
+            sentence = f"{shown(address)} is listed twice: here and at {f'{first.file} line {first.line}'.strip()}."
+            self._notes.add(place, sentence)
+            return
+        self._known[identity] = place
+        entry: dict[str, object] = {
+            "target_id": self._ids.new(slug(address), slug(group)),
+            "name": name[:100],
+            **fields,
+        }
+        if group:
+            entry["group"] = group
+        if tags:
+            entry["tags"] = tags
+        yield FileEntry(place.line, entry, file=place.file)
+
+
+def _groups(groups: Sequence[Any], file: str, notes: Notes) -> Iterator[tuple[Place, str, Block]]:
+    """The targets of groups, as in static_configs and in file_sd: each with its line and its labels."""
+    for group in groups:
+        if not isinstance(group, Block) or not isinstance(group.get("targets"), list):
+            line = group.line if isinstance(group, Block) else 1
+            notes.add(Place(file, line), "A group of targets is not imported: it must be a map with a list `targets`.")
+            continue
+        labels = group.get("labels")
         for address in map(str, group["targets"]):
-            server = _server(address, module)
-            if server is None:
-                notes.add(line, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
-            else:
-                yield FileEntry(line, {"target_id": slug(address), "name": address, **server, **shared})
+            yield Place(file, group.line_of("targets")), address, labels if isinstance(labels, Block) else _NO_LABELS
 
 
 def _server(address: str, module: Module) -> dict[str, object] | None:
     """Host, port and TLS of an address, or None if neither the module nor the port is POP3's."""
     host, port = split_address(address)
-    if not module.is_pop3 and port not in POP3_PORTS:
+    if module.kind is Kind.OTHER or (module.kind is Kind.ANYTHING and port not in POP3_PORTS):
         return None
     tls = module.tls or POP3_PORTS.get(port or 110, TlsMode.NONE)
     default_port = 995 if tls is TlsMode.IMPLICIT else 110
     return {"host": host, "port": port or default_port, "tls": tls.value}
 
 
-def _line(value: object) -> int:
-    return value.line if isinstance(value, Block) else 1
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

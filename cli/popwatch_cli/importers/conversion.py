@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from popwatch.model.fields import TlsMode
 from popwatch_cli.files.entries import FileEntry, FileError
-from popwatch_cli.target_items import shown
+from popwatch_cli.target_items import mistakes_of, shown
 
 POP3_PORTS = {110: TlsMode.NONE, 995: TlsMode.IMPLICIT}
 """POP3's ports (RFC 1939, RFC 8314). A check of another port is imported only if something in the file says POP3."""
@@ -23,6 +23,9 @@ MOST_TARGETS = 100_000
 DELAYS = (10, 86_400)
 TEST_SECONDS = (1, 60)
 
+
+LONGEST_ID = 120
+"""Characters of an id, of 128 that it may have: so a number still fits behind it."""
 
 MOST_NOTES = 200_000
 
@@ -46,6 +49,13 @@ class Budget:
             raise FileError(["The file expands to too much: its templates, groups or macros repeat what is long."])
 
 
+class Place(NamedTuple):
+    """A line of a file; the file's name is empty if only one file is read."""
+
+    file: str
+    line: int
+
+
 @dataclass(slots=True)
 class Notes:
     """Sentences on what was not imported, or was changed, each with the lines that it is about.
@@ -53,50 +63,92 @@ class Notes:
     Raises FileError for more than `MOST_NOTES`.
     """
 
-    _lines: dict[str, dict[int, None]] = field(default_factory=dict)
+    _places: dict[str, dict[Place, None]] = field(default_factory=dict)
     _budget: Budget = field(default_factory=lambda: Budget(MOST_NOTES))
 
-    def add(self, line: int, sentence: str) -> None:
+    def add(self, place: Place, sentence: str) -> None:
         """Note a sentence for a line; the same sentence for many lines is shown once, with all of them."""
         self._budget.spend(1)
-        self._lines.setdefault(sentence, {})[line] = None
+        self._places.setdefault(sentence, {})[place] = None
 
     def __iter__(self) -> Iterator[str]:
         """The sentences in the order of their first lines."""
-        for sentence, lines in sorted(self._lines.items(), key=lambda note: (min(note[1]), note[0])):
-            word = "Line" if len(lines) == 1 else "Lines"
-            yield f"{word} {', '.join(map(str, sorted(lines)))}: {sentence}"
+        for sentence, places in sorted(self._places.items(), key=lambda note: (min(note[1]), note[0])):
+            yield f"{_list_of(sorted(places))}: {sentence}"
+
+    def places(self) -> set[Place]:
+        """All lines that a sentence is about."""
+        return {place for places in self._places.values() for place in places}
+
+
+def _list_of(places: Sequence[Place]) -> str:
+    """The lines of places, by file: `Lines 3, 8`, or `mail.cfg line 3; web.cfg lines 1, 2`."""
+    by_file: dict[str, list[str]] = {}
+    for place in places:
+        by_file.setdefault(place.file, []).append(str(place.line))
+    listed = "; ".join(
+        f"{file} {'line' if len(lines) == 1 else 'lines'} {', '.join(lines)}".strip() for file, lines in by_file.items()
+    )
+    return listed if any(by_file) else listed.capitalize()
+
+
+@dataclass(slots=True)
+class Ids:
+    """The ids of an import, each given once."""
+
+    _taken: dict[str, int] = field(default_factory=dict)
+
+    def new(self, wanted: str, distinction: str = "") -> str:
+        """The wanted id; if it is taken, with `distinction` at its end, or else with a number."""
+        wanted = wanted[:LONGEST_ID] or "target"
+        if distinction and wanted in self._taken:
+            wanted = f"{wanted}-{distinction}"[:LONGEST_ID]
+        number = self._taken[wanted] = self._taken.get(wanted, 0) + 1
+        return wanted if number == 1 else self.new(f"{wanted}-{number}")
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import: the targets, and notes on what was not imported."""
+    """The result of an import: the targets, and notes on what was not imported or was changed."""
 
     entries: Sequence[FileEntry]
-    notes: Iterable[str]
+    notes: Notes
 
 
-def seconds(value: Any, line: int, name: str) -> float:
-    """A duration as Go and Prometheus write it, such as `1m30s`. Raises FileError."""
+def without_mistakes(entries: Iterable[FileEntry], notes: Notes) -> list[FileEntry]:
+    """The entries that can be used; each mistake of another one becomes a note, so that it does not stop the import."""
+    good: list[FileEntry] = []
+    for entry in entries:
+        mistakes = mistakes_of(entry.fields, {})
+        for mistake in mistakes:
+            place = Place(entry.file, entry.line_of(mistake.field))
+            notes.add(place, f"{shown(entry.fields['target_id'])} is not imported: {mistake.explanation}")
+        if not mistakes:
+            good.append(entry)
+    return good
+
+
+def seconds(value: Any, name: str) -> float:
+    """A duration as Go and Prometheus write it, such as `1m30s`. Raises ValueError."""
     text = str(value).strip()
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise FileError([f"Line {line}: `{name}` is not a duration: {shown(text)}. Write one such as 30s or 1m30s."])
+        raise ValueError(f"`{name}` is not a duration: {shown(text)}")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def bounded(value: float, limits: tuple[int, int], line: int, name: str, notes: Notes) -> int | float:
+def bounded(value: float, limits: tuple[int, int], place: Place, name: str, notes: Notes) -> int | float:
     """A number within a field's limits, with a note if it was not."""
     lowest, highest = limits
     used = min(max(value, lowest), highest)
     if used != value:
-        notes.add(line, f"`{name}` of {value:g} s becomes {used:g} s: popwatch accepts {lowest} to {highest} s.")
+        notes.add(place, f"`{name}` of {value:g} s becomes {used:g} s: popwatch accepts {lowest} to {highest} s.")
     return int(used) if used == int(used) else used
 
 
-def delays(value: float, line: int, name: str, notes: Notes) -> dict[str, object]:
+def delays(value: float, place: Place, name: str, notes: Notes) -> dict[str, object]:
     """The fields for one interval in all states; none if it is popwatch's default."""
-    delay = round(bounded(value, DELAYS, line, name, notes))
+    delay = round(bounded(value, DELAYS, place, name, notes))
     return {} if delay == 60 else dict.fromkeys(("delay_up", "delay_warn", "delay_down"), delay)
 
 

@@ -1,8 +1,8 @@
 """Reading the configuration files of other monitors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from popwatch_cli.files.target_files import read_text, with_ids
 from popwatch_cli.importers.blackbox import read_blackbox
 from popwatch_cli.importers.conversion import Imported
 from popwatch_cli.importers.nagios import read_nagios
@@ -11,9 +11,6 @@ MONITORS = ("nagios", "blackbox")
 """The monitors whose files can be read."""
 
 
-def read_monitor_file(path: Path, monitor: str, modules: Path | None = None) -> Imported:
-    """The entries of another monitor's file, and notes on what was not imported. Raises FileError."""
-    text = read_text(path)
-    modules_text = None if modules is None else read_text(modules)
-    imported = read_nagios(text) if monitor == "nagios" else read_blackbox(text, modules_text)
-    return Imported(with_ids(list(imported.entries)), imported.notes)
+def read_monitor_files(paths: Sequence[Path], monitor: str, modules: Path | None = None) -> Imported:
+    """The targets of another monitor's files, and notes on what was not imported. Raises FileError."""
+    return read_nagios(paths) if monitor == "nagios" else read_blackbox(paths, modules)

@@ -1,55 +1,46 @@
 """Targets from Nagios: the services that check_pop, check_spop or check_tcp tests as POP3.
 
-A command is defined by the file's own `define command`, or else by the definitions that come with Nagios and with the
-plugins. Intervals are in units of 60 seconds, the default of Nagios's `interval_length`.
+A service that cannot be read becomes a note, and the others are imported: every service becomes a target for each of
+its hosts, or a note.
 """
 
-import getopt
-import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from popwatch.model.fields import Family, TlsMode
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.importers.conversion import (
     DELAYS,
     MOST_TARGETS,
-    POP3_PORTS,
-    TEST_SECONDS,
     Budget,
+    Ids,
     Imported,
     Notes,
+    Place,
     bounded,
     slug,
+    without_mistakes,
 )
-from popwatch_cli.importers.nagios_objects import Definition, members, read_objects
+from popwatch_cli.importers.nagios_commands import (
+    PLUGINS,
+    USUAL_COMMANDS,
+    NotImported,
+    parse_command,
+    parse_options,
+)
+from popwatch_cli.importers.nagios_files import Files
+from popwatch_cli.importers.nagios_objects import Definition, HostGroups, chosen, registered
 from popwatch_cli.target_items import shown
 
-UNIT_SECONDS = 60
-USUAL_COMMANDS = {
-    "check_pop": "check_pop -H $HOSTADDRESS$ $ARG1$ $ARG2$ $ARG3$ $ARG4$",
-    "check_spop": "check_spop -H $HOSTADDRESS$ $ARG1$ $ARG2$ $ARG3$ $ARG4$",
-    "check_tcp": "check_tcp -H $HOSTADDRESS$ -p $ARG1$ $ARG2$ $ARG3$ $ARG4$",
-}
-PLUGINS = set(USUAL_COMMANDS)
-
-SHORT = "H:p:w:c:t:46SD:e:Es:q:r:M:m:d:jvAVh"
-LONG = {
-    "hostname=": "H", "port=": "p", "warning=": "w", "critical=": "c", "timeout=": "t", "use-ipv4": "4",
-    "use-ipv6": "6", "ssl": "S", "certificate=": "D", "expect=": "e", "send=": "s", "quit=": "q", "refuse=": "r",
-    "mismatch=": "M", "maxbytes=": "m", "delay=": "d", "hide-output": "j", "verbose": "v", "all": "A",
-    "sni=": "sni", "escape": "E",
-}  # fmt: skip
-"""The options of check_tcp (monitoring-plugins 2.4); the long ones with the letter of the short one."""
-
-FAMILIES = {"4": Family.IPV4, "6": Family.IPV6}
+LONGEST_NAME = 100
+"""Characters of the field `name`."""
 
 IDENTITY = {"host_name", "use", "name", "register", "display_name", "contact_groups"}
 KNOWN_IN_HOST = IDENTITY | {"address", "alias", "hostgroups"}
 KNOWN_IN_SERVICE = IDENTITY | {
-    "hostgroup_name", "service_description", "check_command", "check_interval", "normal_check_interval",
-    "retry_interval", "retry_check_interval", "max_check_attempts", "notification_interval", "notification_options",
+    "hostgroup_name", "servicegroups", "service_description", "check_command", "check_interval",
+    "normal_check_interval", "retry_interval", "retry_check_interval", "max_check_attempts", "notification_interval",
+    "notification_options",
     "notifications_enabled", "active_checks_enabled", "flap_detection_enabled",
 }  # fmt: skip
 """Directives that are imported, or that only structure the file."""
@@ -64,6 +55,17 @@ EQUIVALENTS = {
     "high_flap_threshold": "see `flap_per_hour`.",
     "event_handler": "subscribe a function to the alert topic.",
 }
+IMPLIED = ("contact_groups", "notification_interval")
+"""Directives that a service without them has from its host (objectinheritance.html, "Implied Inheritance")."""
+
+INTERNAL = {
+    "parallelize_check", "obsess", "obsess_over_service", "obsess_over_host", "process_perf_data", "is_volatile",
+    "retain_status_information", "retain_nonstatus_information", "failure_prediction_enabled", "event_handler_enabled",
+    "passive_checks_enabled", "check_freshness", "freshness_threshold", "initial_state", "stalking_options",
+    "icon_image", "icon_image_alt", "vrml_image", "statusmap_image", "2d_coords", "3d_coords",
+}  # fmt: skip
+"""Directives about how Nagios works inside and draws its maps, most of which its usual templates set."""
+
 NOTIFIES_OF_FAILURE = {"w", "u", "c", "all", "warning", "unknown", "critical"}
 NOTIFIES_OF_RECOVERY = {"r", "all", "recovery"}
 """Notification options of a service."""
@@ -71,174 +73,153 @@ NOTIFIES_OF_RECOVERY = {"r", "all", "recovery"}
 ALWAYS = "24x7"
 """The time period, defined in Nagios's sample configuration, that needs no equivalent."""
 
-LONGEST_COMMAND = 10_000
-"""Characters that the macros of a command line may add to it."""
 
-_MACRO = re.compile(r"\$(\w+)\$")
-
-
-def read_nagios(text: str) -> Imported:
-    """The POP3 services of Nagios's object configuration. Raises FileError."""
-    budget = Budget()
-    return Services(read_objects(text, budget), budget).imported()
+def read_nagios(paths: Sequence[Path]) -> Imported:
+    """The POP3 services of Nagios's configuration: files, folders, or a main configuration. Raises FileError."""
+    notes, budget = Notes(), Budget()
+    files = Files(notes)
+    files.read(paths)
+    try:
+        objects = registered(files.definitions, notes, budget)
+        entries = Services(objects, files.unit_seconds, notes, budget).entries()
+    except RecursionError:
+        raise FileError(["Its host groups contain each other too deeply."]) from None
+    return Imported(without_mistakes(entries, notes), notes)
 
 
 class Services:
-    """The services of a file, each of which becomes a target for each of its hosts."""
+    """The services of some files, each of which becomes a target for each of its hosts."""
 
-    def __init__(self, objects: Sequence[Definition], budget: Budget) -> None:
-        self._objects, self._budget = objects, budget
+    def __init__(self, objects: Sequence[Definition], unit_seconds: float, notes: Notes, budget: Budget) -> None:
+        self._objects, self._unit_seconds, self._notes, self._budget = objects, unit_seconds, notes, budget
         self._hosts = {host.values["host_name"]: host for host in self._of("host") if "host_name" in host.values}
-        self._groups = members(self._of("hostgroup"), self._of("host"), budget)
+        self._groups = HostGroups(self._of("hostgroup"), self._hosts, notes, budget)
         self._commands = USUAL_COMMANDS | {
             command.values["command_name"]: command.values.get("command_line", "")
             for command in self._of("command")
             if "command_name" in command.values
         }
-        self._notes = Notes()
+        self._own = self._defined_for_hosts()
+        self._ids = Ids()
         self._pairs = 0
+        self._internal: set[str] = set()
+        self._internal_places: dict[Place, None] = {}
 
-    def imported(self) -> Imported:
-        """The targets, and notes on what was not imported."""
+    def entries(self) -> list[FileEntry]:
+        """The targets; what is not imported becomes a note."""
         entries = [entry for service in self._of("service") for entry in self._entries(service)]
         for other in self._objects:
             if other.kind not in ("host", "hostgroup", "service", "command"):
-                self._notes.add(other.line, f"`define {shown(other.kind)}` is not imported: only services are.")
-        return Imported(entries, self._notes)
+                self._notes.add(other.place, f"`define {shown(other.kind)}` is not imported: only services are.")
+        names = ", ".join(f"`{name}`" for name in sorted(self._internal))
+        for place in self._internal_places:
+            self._notes.add(place, f"Not imported, since it is about Nagios itself: {names}.")
+        return entries
 
     def _of(self, kind: str) -> list[Definition]:
         return [definition for definition in self._objects if definition.kind == kind]
 
+    def _defined_for_hosts(self) -> dict[tuple[str, str], Definition]:
+        """The first service of each host and description that names the host itself: it replaces those of groups."""
+        found: dict[tuple[str, str], Definition] = {}
+        for service in self._of("service"):
+            names = service.names("host_name")
+            self._budget.spend(len(names))
+            for name in names:
+                found.setdefault((name, service.values.get("service_description", "")), service)
+        return found
+
     def _entries(self, service: Definition) -> Iterator[FileEntry]:
-        for name in self._hosts_of(service):
+        names = self._hosts_of(service)
+        if not names:
+            self._notes.add(service.place, "The service is not imported: it has no host.")
+        for name in names:
             self._pairs += 1
             if self._pairs > MOST_TARGETS:
-                raise FileError([f"The file has more than {MOST_TARGETS:,} services, one for each host: split it."])
+                raise FileError([f"There are more than {MOST_TARGETS:,} services, one for each host: import fewer."])
             host = self._hosts.get(name)
+            own = self._own.setdefault((name, service.values.get("service_description", "")), service)
             if host is None:
-                self._notes.add(service.line_of("host_name"), f"There is no host {shown(name)} in this file.")
-                continue
-            self._budget.spend(len(service.values) + len(host.values))
-            test = self._test(service, host)
-            if test is not None:
-                yield self._entry(service, host, test)
+                sentence = f"There is no host {shown(name)} here: give the file that defines it too."
+                self._notes.add(service.place_of("host_name"), sentence)
+            elif own is not service:
+                line = f"{own.place.file} line {own.place.line}".strip()
+                sentence = f"For {shown(name)} it is not imported: {line} defines this service of the same host."
+                self._notes.add(service.place, sentence)
+            else:
+                self._budget.spend(len(service.values) + len(host.values))
+                yield from self._entry_if_pop3(service, host)
 
     def _hosts_of(self, service: Definition) -> list[str]:
-        """The names of a service's hosts. In lists of hosts `*` means all hosts, and `!` excludes a host or a group."""
+        """The names of a service's hosts."""
         names = list(dict.fromkeys(service.names("host_name")))
         for group in dict.fromkeys(service.names("hostgroup_name")):
-            self._budget.spend(len(self._groups.get(group.removeprefix("!"), ())) + 1)
-            if group.startswith("!"):
-                names += [f"!{name}" for name in self._groups.get(group[1:], [])]
-            elif group in self._groups:
-                names += self._groups[group]
+            hosts = [*self._hosts] if group == "*" else self._groups.hosts_of(group.removeprefix("!"))
+            self._budget.spend(len(hosts or ()) + 1)
+            if hosts is None:
+                sentence = f"There is no host group {shown(group)} here: give the file that defines it too."
+                self._notes.add(service.place_of("hostgroup_name"), sentence)
             else:
-                sentence = f"There is no host group {shown(group)} in this file."
-                self._notes.add(service.line_of("hostgroup_name"), sentence)
+                names += [f"!{name}" for name in hosts] if group.startswith("!") else hosts
         self._budget.spend(len(names))
-        excluded = {name[1:] for name in names if name.startswith("!")}
-        included = [*self._hosts, *names] if "*" in names else names
-        return [
-            name
-            for name in dict.fromkeys(included)
-            if name != "*" and not name.startswith("!") and name not in excluded
-        ]
+        return chosen(names, self._hosts)
 
-    def _test(self, service: Definition, host: Definition) -> dict[str, object] | None:
-        """What the service's command tests, as fields of a target; None, with a note, if it does not test POP3."""
-        line, written = service.line_of("check_command"), service.values.get("check_command", "")
-        name, *arguments = re.split(r"(?<!\\)!", written)  # a backslash escapes Nagios's separator
-        command = self._commands.get(name.strip())
+    def _entry_if_pop3(self, service: Definition, host: Definition) -> Iterator[FileEntry]:
+        """The service's target; or a note, if its command does not test POP3 or cannot be read."""
+        place, written = service.place_of("check_command"), service.values.get("check_command", "")
         try:
-            line_of_words = _with_values(command or name, _macros(service, host, arguments))
-            self._budget.spend(len(line_of_words))
-            words = shlex.split(line_of_words)
-            plugin = words[0].rpartition("/")[2] if words else ""
-            if plugin not in PLUGINS:
-                self._notes.add(
-                    line, f"{shown(written)} is not imported: it does not run check_pop, check_spop or check_tcp."
-                )
-                return None
-            options, rest = getopt.gnu_getopt(words[1:], SHORT, [*LONG])
-        except (ValueError, getopt.GetoptError) as error:
-            self._notes.add(line, f"{shown(written)} is not imported: {shown(str(error))}.")
-            return None
-        return self._fields(plugin, [(_letter(option), value) for option, value in options], rest, line)
-
-    def _fields(
-        self, plugin: str, options: Sequence[tuple[str, str]], rest: Sequence[str], line: int
-    ) -> dict[str, object] | None:
-        given = dict(options)
-        expected = [value for letter, value in options if letter == "e"]
-        secure = plugin == "check_spop" or not {"S", "D", "sni"}.isdisjoint(given)
-        port = given.get("p", "")
-        if not port and plugin != "check_tcp":
-            port = "995" if secure else "110"
-        is_pop3 = plugin != "check_tcp" or any("+OK" in text for text in expected)
-        if not is_pop3 and port not in map(str, POP3_PORTS):
-            self._notes.add(line, f"check_tcp at port {shown(port)} is not imported: POP3 is at port 110 or 995.")
-            return None
-        if port == "995" and not secure:
-            secure = True
-            self._notes.add(line, "The test of port 995 will use TLS, as POP3 does at that port.")
-        fields: dict[str, object] = {"host": given.get("H") or (rest[0] if rest else ""), "port": port}
-        if secure:
-            fields["tls"] = TlsMode.IMPLICIT.value
-            self._notes.add(
-                line, "The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off."
-            )
-        if "t" in given:
-            fields["max_test_seconds"] = self._seconds(given["t"], line)
-        if "D" in given:
-            fields["certificate_warn_days"] = [days for days in given["D"].split(",") if days]
-        if "sni" in given:
-            fields["tls_name"] = given["sni"]
-        if greetings := [text for text in expected if "+OK" not in text]:
-            fields["greeting"] = greetings
-        for letter in given.keys() & FAMILIES.keys():
-            fields["family"] = FAMILIES[letter].value
-        for letter in given.keys() & set("wcsqrMmd"):
-            self._notes.add(line, f"The option -{letter} has no equivalent.")
-        return fields
-
-    def _seconds(self, text: str, line: int) -> object:
-        try:
-            return bounded(float(text), TEST_SECONDS, line, "-t", self._notes)
-        except ValueError:
-            return text
+            command = parse_command(written, self._commands, service, host, self._budget)
+            if command.program not in PLUGINS:
+                raise NotImported("it does not run check_pop, check_spop or check_tcp")
+            test = parse_options(command, place, self._notes)
+        except NotImported as error:
+            # of commands that have nothing to do with POP3 the name is enough: there may be hundreds
+            concise = written if "pop" in written.lower() else written.partition("!")[0]
+            self._notes.add(place, f"{shown(concise or 'The service')} is not imported: {error}.")
+            return
+        yield self._entry(service, host, test)
 
     def _entry(self, service: Definition, host: Definition, test: Mapping[str, object]) -> FileEntry:
         self._note_unsupported(host, KNOWN_IN_HOST)
         self._note_unsupported(service, KNOWN_IN_SERVICE)
+        service = _with_implied(service, host)
         host_name, description = host.values["host_name"], service.values.get("service_description", "")
         display_name = service.values.get("display_name", description)
+        name = f"{host.values.get('alias') or host_name} {display_name}".strip()
+        if len(name) > LONGEST_NAME:
+            self._notes.add(service.place, f"The name is cut to {LONGEST_NAME} characters: {shown(name)}")
         fields: dict[str, object] = {
-            "target_id": f"{slug(host_name)}-{slug(description)}".strip("-"),
-            "name": f"{host.values.get('alias') or host_name} {display_name}".strip(),
+            "target_id": self._ids.new(f"{slug(host_name)}-{slug(description)}".strip("-")),
+            "name": name[:LONGEST_NAME],
             **test,
             **self._policy(service),
         }
-        groups = service.names("contact_groups") or host.names("contact_groups")
+        groups = service.names("contact_groups")
         if groups:
             fields["group"] = groups[0]
         if len(groups) > 1:
             self._notes.add(
-                service.line_of("contact_groups"),
+                service.place_of("contact_groups"),
                 f"Of `contact_groups` only {shown(groups[0])} is imported, as `group`.",
             )
-        if tags := host.names("hostgroups"):
+        if tags := [*dict.fromkeys([*self._groups.groups_of(host_name), *service.names("servicegroups")])]:
             fields["tags"] = tags
-        lines = {field: service.line_of("check_command") for field in ("port", "tls", *test)}
-        lines["host"] = host.line_of("address")
-        return FileEntry(service.line, fields, lines)
+        places = {field: service.place_of("check_command") for field in ("port", "tls", *test)}
+        places["host"] = host.place_of("address")
+        file = service.place.file
+        lines = {field: place.line for field, place in places.items() if place.file == file}
+        return FileEntry(service.place.line, fields, lines, file)
 
     def _note_unsupported(self, definition: Definition, known: set[str]) -> None:
         for name in definition.values.keys() - known:
-            if not name.startswith("_") and definition.values[name] != ALWAYS:
+            if name in INTERNAL:
+                self._internal.add(name)
+                self._internal_places[definition.place_of(name)] = None
+            elif not name.startswith("_") and definition.values[name] != ALWAYS:
                 is_host_check = definition.kind == "host" and name in KNOWN_IN_SERVICE
                 default = "it belongs to the host's own check." if is_host_check else "it has no equivalent."
                 sentence = f"`{shown(name)}` is not imported: {EQUIVALENTS.get(name, default)}"
-                self._notes.add(definition.line_of(name), sentence)
+                self._notes.add(definition.place_of(name), sentence)
 
     def _policy(self, service: Definition) -> dict[str, object]:
         """The fields on when it is tested and when alerts are sent."""
@@ -253,7 +234,7 @@ class Services:
             fields["max_alerts"] = 1
         elif "notification_interval" in values:
             self._notes.add(
-                service.line_of("notification_interval"),
+                service.place_of("notification_interval"),
                 "`notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
             )
         options = set(service.names("notification_options"))
@@ -271,37 +252,20 @@ class Services:
         """Seconds of an interval; its text (a mistake of that field) if it is not a number; None if there is none."""
         for name in names:
             if name in service.values:
-                text, line = service.values[name], service.line_of(name)
+                text, place = service.values[name], service.place_of(name)
                 try:
-                    return round(bounded(float(text) * UNIT_SECONDS, DELAYS, line, name, self._notes))
+                    return round(bounded(float(text) * self._unit_seconds, DELAYS, place, name, self._notes))
                 except ValueError:
                     return text
         return None
 
 
-def _macros(service: Definition, host: Definition, arguments: Sequence[str]) -> dict[str, str]:
-    """The macros of a command whose values are in the file."""
-    name = host.values["host_name"]
-    return (
-        {f"ARG{number}": argument for number, argument in enumerate(arguments, start=1)}
-        | {"HOSTADDRESS": host.values.get("address", name), "HOSTNAME": name}
-        | {f"_HOST{key[1:].upper()}": value for key, value in host.values.items() if key.startswith("_")}
-        | {f"_SERVICE{key[1:].upper()}": value for key, value in service.values.items() if key.startswith("_")}
+def _with_implied(service: Definition, host: Definition) -> Definition:
+    """The service with what it has from its host."""
+    names = [name for name in IMPLIED if name not in service.values and name in host.values]
+    return Definition(
+        service.kind,
+        service.place,
+        {**service.values, **{name: host.values[name] for name in names}},
+        {**service.places, **{name: host.place_of(name) for name in names}},
     )
-
-
-def _with_values(command: str, values: Mapping[str, str]) -> str:
-    """A command line with its macros replaced; unknown ones, such as `$USER1$` and missing arguments, by nothing.
-
-    Raises ValueError for one that would be too long.
-    """
-    found = [values.get(name.upper(), "") for name in _MACRO.findall(command)]
-    if sum(map(len, found)) > LONGEST_COMMAND:
-        raise ValueError("its macros make it too long")
-    return _MACRO.sub(lambda macro: values.get(macro[1].upper(), ""), command)
-
-
-def _letter(option: str) -> str:
-    """The letter of an option, which may be written in its long form."""
-    long = option.removeprefix("--")
-    return LONG.get(f"{long}=") or LONG.get(long) or option[1:]

@@ -8,16 +8,13 @@ is inherited from the first template that has it. A value `null` stops the inher
 `+` in front is added to the inherited one.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from popwatch_cli.files.entries import FileError
-from popwatch_cli.importers.conversion import DIRECTIVE, Budget
+from popwatch_cli.importers.conversion import DIRECTIVE, Budget, Notes, Place
 from popwatch_cli.target_items import shown
 
-_DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*")
-_COMMENT = re.compile(r"(?<!\\);.*")
 DEEPEST = 20
 """Levels of templates; templates that use each other in a cycle are refused at this depth."""
 
@@ -27,22 +24,25 @@ LONGEST_VALUE = 100_000
 NOT_INHERITED = {"use", "name", "register"}
 
 
+IMPORTED_KINDS = {"host", "hostgroup", "service", "command"}
+
+
 @dataclass(frozen=True, slots=True)
 class Definition:
     """An object: its kind, its first line, its directives, and the line of each."""
 
     kind: str
-    line: int
+    place: Place
     values: Mapping[str, str] = field(default_factory=dict)
-    lines: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     def names(self, directive: str) -> list[str]:
         """The names in a directive that is a list."""
         return [name.strip() for name in self.values.get(directive, "").split(",") if name.strip()]
 
-    def line_of(self, directive: str) -> int:
+    def place_of(self, directive: str) -> Place:
         """The line of a directive, maybe in a template; the definition's first line if the directive is missing."""
-        return self.lines.get(directive, self.line)
+        return self.places.get(directive, self.place)
 
     @property
     def is_registered(self) -> bool:
@@ -50,46 +50,68 @@ class Definition:
         return self.values.get("register", "1") != "0"
 
 
-def read_objects(text: str, budget: Budget) -> list[Definition]:
-    """All registered objects of a file, with the directives of their templates. Raises FileError."""
-    definitions = _definitions(text)
-    templates = Templates(definitions, budget)
-    return [_finished(templates.resolve(definition)) for definition in definitions if definition.is_registered]
+class Cycle(Exception):
+    """A definition's templates use each other in a cycle, which no value can come out of."""
+
+
+def registered(definitions: Sequence[Definition], notes: Notes, budget: Budget) -> list[Definition]:
+    """The objects that are not just templates; those of `IMPORTED_KINDS` have the directives of their templates.
+
+    What is missing or wrong becomes a note. Raises FileError if the templates expand to too much.
+    """
+    templates = Templates(definitions, notes, budget)
+    found: list[Definition] = []
+    for definition in definitions:
+        if not definition.is_registered:
+            continue
+        if definition.kind not in IMPORTED_KINDS:
+            found.append(definition)
+            continue
+        try:
+            found.append(_finished(templates.resolve(definition)))
+        except Cycle:
+            notes.add(definition.place, "It is not imported: its templates use each other in a cycle.")
+    return found
 
 
 class Templates:
-    """The templates of a file.
+    """The templates of all files.
 
     Each is resolved once: else templates that use the next one twice, 20 levels deep, would take 2 to the 20th steps.
     """
 
-    def __init__(self, definitions: Iterable[Definition], budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, definitions: Iterable[Definition], notes: Notes, budget: Budget) -> None:
+        self._notes, self._budget = notes, budget
         self._named = {(found.kind, found.values["name"]): found for found in definitions if "name" in found.values}
         self._resolved: dict[tuple[str, str], Definition] = {}
 
     def resolve(self, definition: Definition, depth: int = 0) -> Definition:
         """The definition with the directives of its templates; `null` and `+` remain, for those that use it in turn."""
         if depth > DEEPEST:
-            raise FileError([f"Line {definition.line}: its templates use each other in a cycle."])
-        values, lines = dict(definition.values), dict(definition.lines)
+            raise Cycle
+        values, places = dict(definition.values), dict(definition.places)
         for name in dict.fromkeys(definition.names("use")):
             parent = self._template(definition, name, depth)
+            if parent is None:
+                continue
             self._budget.spend(DIRECTIVE * len(parent.values))
             for directive in parent.values.keys() - NOT_INHERITED:
                 value = _joined(values.get(directive), parent.values[directive])
                 if directive in definition.values:
                     self._budget.spend(len(value) // 8)
                 if len(value) > LONGEST_VALUE:
-                    raise FileError([f"Line {definition.line}: with its templates, `{shown(directive)}` is too long."])
+                    line = definition.place.line
+                    raise FileError([f"Line {line}: with its templates, `{shown(directive)}` is too long."])
                 values[directive] = value
-                lines.setdefault(directive, parent.lines[directive])
-        return Definition(definition.kind, definition.line, values, lines)
+                places.setdefault(directive, parent.places[directive])
+        return Definition(definition.kind, definition.place, values, places)
 
-    def _template(self, definition: Definition, name: str, depth: int) -> Definition:
+    def _template(self, definition: Definition, name: str, depth: int) -> Definition | None:
         key = (definition.kind, name)
         if key not in self._named:
-            raise FileError([f"Line {definition.line_of('use')}: there is no template {shown(name)} in this file."])
+            sentence = f"There is no template {shown(name)} here, so what it sets is missing: give its file too."
+            self._notes.add(definition.place_of("use"), sentence)
+            return None
         if key not in self._resolved:
             self._resolved[key] = self.resolve(self._named[key], depth + 1)
         return self._resolved[key]
@@ -98,39 +120,7 @@ class Templates:
 def _finished(definition: Definition) -> Definition:
     """The definition without `null` and `+`, once nothing can inherit from it any more."""
     values = {name: value.removeprefix("+") for name, value in definition.values.items() if value != "null"}
-    return Definition(definition.kind, definition.line, values, definition.lines)
-
-
-def _definitions(text: str) -> list[Definition]:
-    found: list[Definition] = []
-    current: tuple[str, int] | None = None
-    values: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        content = "" if line.lstrip().startswith("#") else _COMMENT.sub("", line).strip()
-        if not content:
-            continue
-        if current is None:
-            current, values, lines = (_begin(content, number), number), {}, {}
-        elif content == "}":
-            found.append(Definition(*current, values, lines))
-            current = None
-        elif content != "{":
-            name, _, value = content.replace("\t", " ").partition(" ")
-            values[name], lines[name] = value.strip().replace("\\;", ";"), number
-    if current is not None:
-        raise FileError([f"Line {current[1]}: the definition has no end; close it with a line `}}`."])
-    return found
-
-
-def _begin(content: str, number: int) -> str:
-    match = _DEFINE.fullmatch(content)
-    if match is None:
-        hint = "; give the files that define objects, not nagios.cfg" if "=" in content else ""
-        raise FileError(
-            [f"Line {number} does not begin a definition such as `define service {{`: {shown(content)}{hint}."]
-        )
-    return match[1].lower()
+    return Definition(definition.kind, definition.place, values, definition.places)
 
 
 def _joined(own: str | None, inherited: str) -> str:
@@ -140,15 +130,62 @@ def _joined(own: str | None, inherited: str) -> str:
     return f"{inherited.rstrip(',')},{own[1:]}" if own.startswith("+") else own
 
 
-def members(groups: Iterable[Definition], hosts: Iterable[Definition], budget: Budget) -> dict[str, list[str]]:
-    """The hosts of each host group: groups list their members, and hosts list their groups."""
-    found: dict[str, list[str]] = {}
-    for group in groups:
-        if "hostgroup_name" in group.values:
-            found[group.values["hostgroup_name"]] = list(dict.fromkeys(group.names("members")))
-            budget.spend(len(group.values.get("members", "")))
-    for host in hosts:
-        budget.spend(len(host.values.get("hostgroups", "")))
-        for name in dict.fromkeys(host.names("hostgroups")) if "host_name" in host.values else ():
-            found.setdefault(name, []).append(host.values["host_name"])
-    return found
+class HostGroups:
+    """Which hosts are in which group: groups list members and other groups, and hosts list their groups."""
+
+    def __init__(
+        self, groups: Iterable[Definition], hosts: Mapping[str, Definition], notes: Notes, budget: Budget
+    ) -> None:
+        self._hosts, self._notes, self._budget = hosts, notes, budget
+        self._groups = {group.values["hostgroup_name"]: group for group in groups if "hostgroup_name" in group.values}
+        self._listed: dict[str, list[str]] = {}
+        for name, host in hosts.items():
+            budget.spend(len(host.values.get("hostgroups", "")))
+            for group_name in dict.fromkeys(host.names("hostgroups")):
+                self._listed.setdefault(group_name, []).append(name)
+        self._members: dict[str, list[str]] = {}
+        self._groups_of: dict[str, list[str]] | None = None
+
+    def hosts_of(self, name: str) -> list[str] | None:
+        """The names of a group's hosts; None if no group has this name."""
+        if name not in self._groups and name not in self._listed:
+            return None
+        if name not in self._members:
+            self._members[name] = []  # while its groups are expanded, in case that one of them has this one in turn
+            self._members[name] = self._expanded(name)
+        return self._members[name]
+
+    def groups_of(self, host: str) -> list[str]:
+        """The groups that a host is in, whoever says so."""
+        if self._groups_of is None:
+            self._groups_of = {}
+            for group in dict.fromkeys([*self._listed, *self._groups]):
+                names = self.hosts_of(group) or []
+                self._budget.spend(len(names))
+                for name in names:
+                    self._groups_of.setdefault(name, []).append(group)
+        return self._groups_of.get(host, [])
+
+    def _expanded(self, name: str) -> list[str]:
+        group = self._groups.get(name)
+        found = list(self._listed.get(name, []))
+        if group is not None:
+            self._budget.spend(len(group.values.get("members", "")) + len(group.values.get("hostgroup_members", "")))
+            found += group.names("members")
+            for inner in dict.fromkeys(group.names("hostgroup_members")):
+                hosts = self.hosts_of(inner)
+                if hosts is None:
+                    sentence = f"There is no host group {shown(inner)} here: give its file too."
+                    self._notes.add(group.place_of("hostgroup_members"), sentence)
+                self._budget.spend(len(hosts or ()) + 1)
+                found += hosts or []
+        return chosen(found, self._hosts)
+
+
+def chosen(names: Sequence[str], hosts: Iterable[str]) -> list[str]:
+    """The names of a list of hosts, in which `*` means all hosts, and `!` excludes one."""
+    excluded = {name[1:] for name in names if name.startswith("!")}
+    included = [*hosts, *names] if "*" in names else names
+    return [
+        name for name in dict.fromkeys(included) if name != "*" and not name.startswith("!") and name not in excluded
+    ]

@@ -1,14 +1,14 @@
 """The plan of a sweep: which targets are tested now, which before the next tick, which are switched off. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_count, late_seconds_of, next_due
+from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_count, next_due
 from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
@@ -47,27 +47,22 @@ def plan(
     """
     cyclic = in_cycles(targets)
     tests = [
-        PlannedTest(target, records.get(name) or Record(name), _failing_parents(target, targets, records, cyclic))
+        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, cyclic))
         for name, target in targets.items()
     ]
-    due: defaultdict[tuple[datetime, int], list[PlannedTest]] = defaultdict(list)
-    now: list[PlannedTest] = []
+    due: defaultdict[datetime, list[PlannedTest]] = defaultdict(list, {tick: []})
     for test in tests:
         due_at = _due(test, after or tick - TICK, tick)
-        if due_at is None:
-            continue
-        late = _late_seconds(test, late_seconds)
-        if due_at == tick and late <= late_seconds:
-            now.append(test)
-        else:
-            due[due_at, late].append(test)
+        if due_at:
+            due[due_at].append(test)
     count = batch_count(sum(test.target.policy.enabled for test in tests), largest_batch)
+    batches = [
+        Batch(due_at, tick + TICK, count, 0, tuple(found), defaults, late_seconds=late_seconds)
+        for due_at, found in sorted(due.items())
+    ]
     return Plan(
-        now=Batch(tick, tick + TICK, count, 0, tuple(now), defaults, late_seconds=late_seconds),
-        later=tuple(
-            Batch(due_at, tick + TICK, count, 0, tuple(due[due_at, late]), defaults, late_seconds=late)
-            for due_at, late in sorted(due)
-        ),
+        now=batches[0],
+        later=tuple(batches[1:]),
         to_suspend=tuple(test for test in tests if _is_newly_suspended(test)),
         states=Counter(
             State.SUSPENDED if not test.target.policy.enabled else test.record.health.state for test in tests
@@ -88,82 +83,40 @@ def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
 
 
 def in_cycles(targets: Mapping[str, Target]) -> set[str]:
-    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts.
-
-    These are the strongly connected components (Tarjan 1972), without recursion, as a chain of targets may be long.
-    """
-    number: dict[str, int] = {}
-    lowest: dict[str, int] = {}  # that is reached from a target, of those whose component is not complete
-    incomplete: dict[str, None] = {}
+    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts."""
+    seen: set[str] = set()
     cyclic: set[str] = set()
     for start in targets:
-        walk = [] if start in number else [(start, _parents(start, targets))]
-        while walk:
-            name, parents = walk[-1]
-            if name not in number:
-                number[name] = lowest[name] = len(number)
-                incomplete[name] = None
-            parent = next(parents, None)
-            if parent is None:
-                walk.pop()
-                if walk:
-                    below = walk[-1][0]
-                    lowest[below] = min(lowest[below], lowest[name])
-                if lowest[name] == number[name]:
-                    component = _take_from(incomplete, name)
-                    cyclic.update(component if len(component) > 1 else ())
-            elif parent not in number:
-                walk.append((parent, _parents(parent, targets)))
-            elif parent in incomplete:
-                lowest[name] = min(lowest[name], number[parent])
-                if parent == name:
-                    cyclic.add(name)
+        path: list[str] = []
+        name = start
+        # A target has one parent at most, so a walk up that stops at targets seen before visits each target once.
+        while name in targets and name not in seen:
+            seen.add(name)
+            path.append(name)
+            name = targets[name].policy.depends_on
+        if name in path:
+            cyclic.update(path[path.index(name) :])
     return cyclic
 
 
-def _parents(name: str, targets: Mapping[str, Target]) -> Iterator[str]:
-    return (parent for parent in targets[name].policy.depends_on if parent in targets)
-
-
-def _take_from(names: dict[str, None], first: str) -> list[str]:
-    """The names from `first` on, which are no longer among `names`."""
-    taken = []
-    while first in names:
-        taken.append(names.popitem()[0])
-    return taken
-
-
-def _failing_parents(
+def _failing_parent(
     target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], cyclic: Collection[str]
 ) -> str:
-    """The targets that it depends on, if the last test of each failed, be it in maintenance or under a silence.
+    """The target that it depends on, if that one's last test failed, be it in maintenance or under a silence.
 
     One that is suspended or removed explains no failure, and neither does a cycle.
     """
-    watched = watched_parents(target, targets, cyclic)
-    failing = [name for name in watched if name in records and records[name].health.is_failing]
-    return ", ".join(failing) if len(failing) == len(watched) else ""
-
-
-def watched_parents(target: Target, targets: Mapping[str, Target], cyclic: Collection[str]) -> list[str]:
-    """The targets whose failure would hold back the alerts of this one."""
-    if target.target_id in cyclic:
-        return []
-    return [name for name in target.policy.depends_on if name in targets and targets[name].policy.enabled]
+    parent = targets.get(target.policy.depends_on)
+    if parent is None or not parent.policy.enabled or target.target_id in cyclic:
+        return ""
+    record = records.get(parent.target_id)
+    return parent.target_id if record and record.health.is_failing else ""
 
 
 def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
     record, policy = test.record, test.target.policy
     due = next_due(record.target_id, record.health, policy, tested=record.tick, after=after, tick=tick)
     return tick if due != tick and policy.enabled and _has_changed(test) else due
-
-
-def _late_seconds(test: PlannedTest, late_seconds: int) -> int:
-    record = test.record
-    if _has_changed(test):
-        return late_seconds
-    began = record.outcome.started_at if record.outcome else None
-    return late_seconds_of(record.health, test.target.policy, record.tick, began, late_seconds)
 
 
 def _has_changed(test: PlannedTest) -> bool:

@@ -1,0 +1,207 @@
+"""What of a Nagios installation is read: files of object definitions, folders of them, and the main configuration.
+
+Reference: https://assets.nagios.com/downloads/nagioscore/docs/nagioscore/4/en/configmain.html, for `cfg_file`,
+`cfg_dir` and `interval_length`. Definitions may include files in the same way (`include_file`, `include_dir`, as
+xdata/xodtemplate.c of Nagios reads them). Lines continue as in `mmap_fgets_multiline` of common/shared.c.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from popwatch.model.text import counted
+from popwatch_cli.files.entries import FileError
+from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes
+from popwatch_cli.importers.conversion import Notes, Place
+from popwatch_cli.importers.nagios_objects import Definition
+from popwatch_cli.target_items import shown
+
+MOST_FILES = 20_000
+"""Files and folders that are looked at: a main configuration may name the root of a file system."""
+
+_DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*(.*)")
+_COMMENT = re.compile(r"(?<!\\);.*")
+_SETTING = re.compile(r"(\w+)\s*=\s*(.*)")
+
+_INCLUDES = re.compile(rb"^\s*(?:cfg|include)_(?:file|dir)\s*=", re.MULTILINE)
+"""In a file that names others, so that lines must be shown with their file."""
+
+INCLUDED = {"cfg_file", "cfg_dir", "include_file", "include_dir"}
+"""Settings that name a file or a folder of definitions."""
+
+SWITCHES = {
+    "enable_notifications": "Nagios sends no notifications at all, but popwatch will send alerts",
+    "execute_service_checks": "Nagios checks no services at all, but popwatch will test them",
+}
+"""Settings which, being 0, change what all services do."""
+
+
+class Files:
+    """The definitions of files, of folders, and of the files that these name; each file is read once."""
+
+    def __init__(self, notes: Notes) -> None:
+        self.definitions: list[Definition] = []
+        self.unit_seconds = 60.0
+        self._notes = notes
+        self._seen: set[Path] = set()
+        self._left = LARGEST_FILE
+        self._several = False
+
+    def read(self, paths: Sequence[Path]) -> None:
+        """Read files and folders that the user named. Raises FileError."""
+        if len(paths) == 1 and not paths[0].is_dir():
+            content = read_bytes(paths[0])  # once: it may be a pipe
+            self._several = _INCLUDES.search(content) is not None
+            self._read_file(paths[0], content)
+            return
+        self._several = True
+        for path in paths:
+            if path.is_dir():
+                self._read_folder(path)
+            else:
+                self._read_file(path, read_bytes(path))
+
+    def _read_folder(self, folder: Path) -> None:
+        """All files of a folder and of its subfolders whose names end in `.cfg`, as Nagios does it."""
+        if not self._is_new(folder):
+            return
+        try:
+            found = sorted(folder.iterdir())
+        except OSError as error:
+            raise FileError([f"{folder} cannot be read: {error.strerror}."]) from None
+        for path in found:
+            if not path.name.startswith("."):
+                try:
+                    self._read_member(path)
+                except (FileError, OSError) as error:
+                    self._notes.add(Place(str(path), 1), f"It is not read: {shown(str(error))}")
+
+    def _read_member(self, path: Path) -> None:
+        if path.is_dir():
+            self._read_folder(path)
+        elif path.suffix == ".cfg" and path.is_file():
+            self._read_file(path, read_bytes(path))
+
+    def _is_new(self, path: Path) -> bool:
+        """Whether a file or folder is not read yet. Raises FileError if there are too many."""
+        real = path.resolve()
+        if real in self._seen:
+            return False
+        self._seen.add(real)
+        if len(self._seen) > MOST_FILES:
+            raise FileError([f"There are more than {MOST_FILES:,} files: import some of the folders."])
+        return True
+
+    def _read_file(self, path: Path, content: bytes) -> None:
+        if not self._is_new(path):
+            return
+        self._left -= len(content)
+        if self._left < 0:
+            raise FileError([f"The files are larger than {LARGEST_FILE // 1024 // 1024} MB together: import fewer."])
+        file = str(path) if self._several else ""
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+            self._notes.add(Place(file, 1), "The file is not UTF-8: it is read as Latin-1. Check its names.")
+        definitions, settings = parse(text, file, self._notes)
+        self.definitions += definitions
+        for name, value, place in settings:
+            self._apply(name, value, place, path.parent)
+        others = [place for name, _, place in settings if name not in INCLUDED | SWITCHES.keys() | {"interval_length"}]
+        if others:
+            sentence = f"{counted(len(others), 'setting')} of Nagios itself from here on: not imported."
+            self._notes.add(others[0], sentence)
+
+    def _apply(self, name: str, value: str, place: Place, folder: Path) -> None:
+        """Use a setting of the main configuration."""
+        if name in INCLUDED:
+            path = folder / value
+            try:
+                if not path.exists():
+                    raise FileError(["it does not exist here; import it by its name, too."])
+                if name.endswith("dir"):
+                    self._read_folder(path)
+                elif path.is_file():
+                    self._read_file(path, read_bytes(path))
+            except (FileError, OSError, ValueError) as error:
+                self._notes.add(place, f"{shown(value)} is not read: {shown(str(error))}")
+        elif name == "interval_length":
+            try:
+                self.unit_seconds = max(1.0, float(int(value)))
+            except ValueError:
+                self._notes.add(place, f"`interval_length` is not a number: {shown(value)}; 60 is used.")
+        elif name in SWITCHES and value == "0":
+            self._notes.add(place, f"`{name}=0` is not imported: {SWITCHES[name]}.")
+
+
+def parse(text: str, file: str, notes: Notes) -> tuple[list[Definition], list[tuple[str, str, Place]]]:
+    """The definitions of a file, and its settings: name, value and place. What is neither becomes a note."""
+    found: list[Definition] = []
+    settings: list[tuple[str, str, Place]] = []
+    strays: list[tuple[Place, str]] = []
+    current: Definition | None = None
+    values: dict[str, str] = {}
+    places: dict[str, Place] = {}
+    for number, content in _lines(text):
+        place = Place(file, number)
+        begin = _DEFINE.fullmatch(content)
+        if begin is not None:
+            _note_unclosed(current, notes)
+            values, places = {}, {}
+            current = Definition(begin[1].lower(), place, values, places)
+            if begin[2]:
+                notes.add(place, f"What follows `{{` is not read, by Nagios neither: {shown(begin[2])}")
+        elif current is None:
+            setting = _SETTING.fullmatch(content)
+            if setting is not None:
+                settings.append((setting[1], setting[2], place))
+            else:
+                strays.append((place, content))
+        elif content == "}":
+            found.append(current)
+            current = None
+        elif content != "{":
+            name, _, value = content.replace("\t", " ").partition(" ")
+            values[name], places[name] = value.strip(), place
+    _note_unclosed(current, notes)
+    if strays:
+        place, content = strays[0]
+        others = f", and {counted(len(strays) - 1, 'line')} after it," if len(strays) > 1 else ""
+        notes.add(place, f"This line{others} belongs to no definition such as `define service {{`: {shown(content)}")
+    return found, settings
+
+
+def _note_unclosed(definition: Definition | None, notes: Notes) -> None:
+    if definition is not None:
+        sentence = f"`define {shown(definition.kind)}` has no end, so it is not imported: close it with a line `}}`."
+        notes.add(definition.place, sentence)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines without comments and blanks at their ends, each with its number.
+
+    A line that ends in a backslash goes on in the next one, also if it is a comment; two stand for one that does not.
+    """
+    pieces: list[str] = []
+    begin = 1
+    for number, line in enumerate(text.split("\n"), start=1):
+        piece = line.removesuffix("\r")
+        if not pieces:
+            begin = number
+        if piece.endswith("\\") and not piece.endswith("\\\\"):
+            pieces.append(piece[:-1].lstrip(" \t") if pieces else piece[:-1])
+            continue
+        pieces.append(piece.lstrip(" \t") if pieces else piece)
+        joined = "".join(pieces)
+        pieces = []
+        if content := _content(joined.removesuffix("\\") if joined.endswith("\\\\") else joined):
+            yield begin, content
+    if pieces and (content := _content("".join(pieces))):
+        yield begin, content
+
+
+def _content(line: str) -> str:
+    if line.lstrip().startswith("#"):
+        return ""
+    return _COMMENT.sub("", line).replace("\\;", ";").strip()
