@@ -21,7 +21,7 @@ FLAGS = (
 SERVER_ENDS = ("ERR_CONNECTION_", "ERR_SOCKET_NOT_CONNECTED")
 """Console messages of a page whose server has stopped, for tests that stop it."""
 
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +63,11 @@ def open_page(browser: Any, servers: ExitStack) -> Iterator[Open]:  # noqa: ARG0
     contexts: list[Any] = []
     problems: list[str] = []
 
-    def open_address(address: str, *, size: Any = None, dark: bool = False, allow: tuple[str, ...] = ()) -> Any:
-        context = browser.new_context(viewport=size or DESK, color_scheme="dark" if dark else "light")
+    def open_address(
+        address: str, *, size: Any = None, dark: bool = False, allow: tuple[str, ...] = (), zone: str = "UTC"
+    ) -> Any:
+        colours = "dark" if dark else "light"
+        context = browser.new_context(viewport=size or DESK, color_scheme=colours, timezone_id=zone)
         contexts.append(context)
         page = context.new_page()
         host = address.split("/")[2]

@@ -1,9 +1,11 @@
 """The page in a real browser: what it shows, how it updates, and that no text becomes markup."""
 
 import time
-from datetime import timedelta
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,13 +14,26 @@ from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.web.authentication import COOKIE, Authentication, Secret
 from tests.browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
-from tests.integration.fleet import page_of, put_fleet, put_record, put_transition
-from tests.integration.world import World
+from tests.integration.fleet import page_of, put_fleet, put_record, put_transition, watch_for
+from tests.integration.world import MINUTE, World, new_world
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
 
 PASSWORD = "correct-horse-battery"
 HOSTILE = "<img src=x onerror=alert(1)>\"'&<script>alert(2)</script>"
+
+
+SCREENSHOTS = Path(__file__).parents[2] / ".popwatch" / "screenshots"
+
+
+def picture(page: Any, name: str) -> None:
+    """Pictures for people to look at, light and dark, as wide as a desk's window and as a phone."""
+    for width, size in (("desk", DESK), ("phone", PHONE)):
+        page.set_viewport_size(size)
+        for colours in ("light", "dark"):
+            page.emulate_media(color_scheme=colours)
+            page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{colours}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
 def names(page: Any) -> list[str]:
@@ -87,15 +102,167 @@ def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> Non
         assert "4 min 10 s after an outage begins" in text
         assert "288 tests, 0 failed" in text
         assert "Outages of 90 days" in text
-        assert page.url.endswith("#mail-berlin-000")
+        assert page.url.endswith("?target=mail-berlin-000")
+        assert page.locator(".more a").inner_text() == page.url
         page.locator(".more table").first.evaluate("node => getSelection().selectAllChildren(node)")
         time.sleep(1.2)
         assert page.evaluate("getSelection().toString()").startswith("From")
         page.get_by_role("button", name="Mail Berlin 000").press("Enter")
         assert page.locator(".more").count() == 0
-        other = open_page(f"{address}#mail-rome-001")
+        assert page.url == address
+        other = open_page(f"{address}?target=mail-rome-001")
         other.wait_for_selector(".more .chart")
         assert "12 failed" in other.locator(".more").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "bars", "text"),
+    [
+        (1, "Tests: 1 test, 0 failed", "1 test"),
+        (6, "Tests: 6 tests, 0 failed", "6 tests"),
+        (300, "Hours: 100 % of 4 h, 0 outages", "Last 5 h"),
+    ],
+)
+def test_a_young_installation_looks_alive(
+    open_page: Open, servers: ExitStack, minutes: int, bars: str, text: str
+) -> None:
+    """A bar for each test of the first hour, then one for each hour; nothing that was tested is called untested."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    world = servers.enter_context(new_world(now=now - (minutes - 1) * MINUTE))
+    watch_for(world, minutes)
+    address = servers.enter_context(page_of(world))
+    page = open_page(f"{address}?target=steady")
+    page.wait_for_selector(".more")
+    page.wait_for_selector(f'[data-id="steady"] .bars[aria-label="{bars}"]')
+    assert text in page.locator(".more").inner_text()
+    drawn = page.locator('[data-id="steady"] .bars .up').get_attribute("d").count("M")
+    assert drawn == (minutes if minutes < 60 else len({(now - n * MINUTE).hour for n in range(minutes)}))
+    assert page.locator('[data-id="shaky"] .bars path.down').count() == (1 if minutes < 60 else 0)
+    words = page.locator("main").inner_text().lower()
+    assert "never tested" not in words
+    assert "not tested yet" not in words
+    page.locator('[data-id="steady"] .bars').hover(position={"x": 215, "y": 5})
+    assert page.locator('[data-id="steady"] .history').get_attribute("title").startswith(f"{now:%Y-%m-%d}")
+    picture(page, f"page-after-{minutes}-minutes")
+
+
+def test_times_are_in_one_zone(world: World, open_page: Open, serve: Serve) -> None:
+    """That of the browser, the days of the bars and the times in remarks too; each says what it is in UTC."""
+    put_fleet(world, 5)
+    until = world.now + timedelta(hours=3)
+    silence = {"from": world.now.isoformat(), "until": until.isoformat(), "why": "new disk"}
+    world.put_target("mail-rome-001", host="pop1.example.net", silence=silence)
+    zone = ZoneInfo("Australia/Adelaide")
+    with serve(world) as address:
+        page = open_page(f"{address}?target=mail-rome-001", zone="Australia/Adelaide")
+        page.wait_for_selector(".more")
+        assert (
+            f"silenced until {until.astimezone(zone):%Y-%m-%d %H:%M:%S}" in page.locator(".remark").first.inner_text()
+        )
+        assert page.locator(".remark time").first.get_attribute("title") == f"{until:%Y-%m-%d %H:%M:%S} UTC"
+        for shown in page.locator("time").all():
+            told = datetime.strptime(shown.inner_text(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
+            assert f"{told.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" == shown.get_attribute("title")
+        assert " UTC" not in page.locator(".more").inner_text()
+        assert "(Australia/Adelaide)" in page.locator("footer").inner_text()
+
+
+def test_a_test_in_flight_is_being_made(world: World, open_page: Open, serve: Serve) -> None:
+    """`testing` from when it is due until a sweep must have made it; before that the time left, after it the delay."""
+    world.put_target("mail")
+    world.put_target("idle", enabled=False)
+    world.store.put_checkpoint(SweepCheckpoint(world.now, None, {"1": world.now.isoformat()}))
+    with serve(world) as address:
+        page = open_page(address)
+        for seconds, text in ((25, "next in 25 s"), (0, "testing"), (-60, "testing"), (-180, "due for 3 min")):
+            put_record(world, "mail", State.DOWN, world.now, next_test_at=world.now + timedelta(seconds=seconds))
+            page.get_by_text(text, exact=True).wait_for()
+        assert "next in" not in page.locator('[data-id="idle"]').inner_text()
+
+
+def test_an_alert_says_what_it_said_and_to_whom(open_page: Open, servers: ExitStack) -> None:
+    """Its email and SMS, the topics, and the receivers by today's subscriptions; what is unfolded stays so."""
+    world = servers.enter_context(new_world(now=datetime.now(UTC).replace(second=0, microsecond=0) - 5 * MINUTE))
+    watch_for(world, 6)
+    for receivers, text in (
+        (["m...@example.net", "+49...77"], "By today's subscriptions it goes to m...@example.net, +49...77."),
+        ([], "By today's subscriptions no one receives it."),
+        (None, "Who receives it by today's subscriptions, `popwatch history broken` says."),
+    ):
+        address = servers.enter_context(page_of(world, receivers=lambda _, found=receivers: found))  # type: ignore[misc]
+        page = open_page(f"{address}?target=broken")
+        page.locator(".more summary").click()
+        said = page.locator(".more details").inner_text()
+        assert "to the alert topic and the SMS topic." in said
+        assert text in said
+        assert "The remote device timed out before sending a response" in said
+        assert said.count("DOWN") >= 3
+    world.minute(world.now + 2 * MINUTE)
+    page.get_by_text("failed", exact=False).first.wait_for()
+    page.wait_for_timeout(1500)
+    assert page.locator(".more details[open]").count() == 1
+    assert axe(page) == []
+
+
+def test_an_address_shows_what_it_says(world: World, open_page: Open, serve: Serve) -> None:
+    """Filters, search and order are in it; the target in it is shown even if the filters beside it no longer do."""
+    put_fleet(world, 40)
+    world.put_target("mail-oslo-002", name="Mail Oslo 002", host="pop2.example.net", tags=["old & odd"])
+    with serve(world) as address:
+        page = open_page(address)
+        page.wait_for_selector(".target")
+        page.locator("#tag").select_option("=berlin")
+        page.locator("#sort").select_option("name")
+        page.locator('#groups button[data-key="=archive"]').click()
+        assert names(page) == ["Mail Berlin 010", "Mail Berlin 030"]
+        page.locator("#search").fill("pop30")
+        page.wait_for_url(f"{address}?group=archive&tag=berlin&search=pop30&sort=name")
+        other = open_page(page.url)
+        other.wait_for_selector(".target:visible")
+        assert names(other) == ["Mail Berlin 030"]
+        assert (other.locator("#tag").input_value(), other.locator("#search").input_value()) == ("=berlin", "pop30")
+        other.keyboard.press("Escape")
+        assert len(names(other)) == 40
+        assert other.url == f"{address}?sort=name"
+        odd = open_page(f"{address}?tag=old+%26+odd&target=mail-paris-033&sort=nonsense&state=nonsense")
+        odd.wait_for_selector(".more")
+        assert len(names(odd)) == 40
+        box = odd.locator('[data-id="mail-paris-033"]').bounding_box()
+        assert -1 < box["y"] < 800
+        odd.locator(".more .choice", has_text="staff").click()
+        assert odd.url == f"{address}?target=mail-paris-033&group=staff"
+        gone = open_page(f"{address}?target=gone")
+        gone.wait_for_selector("#notice:visible")
+        assert gone.locator("#notice").inner_text() == "There is no target gone. It may have been removed."
+        old = open_page(f"{address}#mail-rome-001")
+        old.wait_for_selector(".more")
+        assert old.url == f"{address}?target=mail-rome-001"
+
+
+@pytest.mark.parametrize(
+    ("sort", "first"),
+    [
+        ("worst", "Mail Lisbon 037"),
+        ("name", "Mail Athens 009"),
+        ("group", "Mail Berlin 010"),
+        ("changed", "Mail Oslo 002"),
+    ],
+)
+def test_sorting(world: World, open_page: Open, serve: Serve, sort: str, first: str) -> None:
+    """By name in natural order, by group, by round-trip time, by the last change."""
+    put_fleet(world, 40)
+    put_record(world, "mail-oslo-002", State.WARN, world.now)
+    with serve(world) as address:
+        page = open_page(f"{address}?sort={sort}")
+        page.wait_for_selector(".target")
+        assert names(page)[0] == first
+        page.locator("#sort").select_option("slowest")
+        rtts = [
+            float(text.removesuffix(" ms"))
+            for text in page.locator(".result > span:first-child").all_inner_texts()
+            if text.endswith(" ms")
+        ]
+        assert rtts == sorted(rtts, reverse=True)
 
 
 def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
@@ -109,6 +276,7 @@ def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
         assert names(page) == ["Mail Rome 001"]
         assert page.locator("#shown").inner_text() == "1 of 40 shown"
         page.keyboard.press("Escape")
+        assert len(names(page)) == 40
         page.locator('#states button[data-key="warn"]').press("Space")
         assert {state_of(page, name) for name in names(page)} == {"WARN"}
         page.locator('#states button[data-key="warn"]').press("Space")
@@ -152,7 +320,7 @@ def test_a_banner_says_that_popwatch_has_stopped(world: World, open_page: Open) 
     assert page.locator("#banner").inner_text().startswith("Not updated since ")
 
 
-@pytest.mark.parametrize("width", [1280, 768, 390, 320])
+@pytest.mark.parametrize("width", [1280, 768, 360, 320])
 def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: Serve, width: int) -> None:
     """The page never scrolls sideways, with details and long names either."""
     put_fleet(world, 20)
@@ -207,6 +375,22 @@ def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None
         assert page.url == f"{address}sign-in"
 
 
+def test_a_link_leads_to_its_target_after_the_sign_in(world: World, open_page: Open, serve: Serve) -> None:
+    """Also after a wrong password, and after a session has ended."""
+    put_fleet(world, 3)
+    with serve(world, authentication_of(world)) as found:
+        address = found.replace("127.0.0.1", "localhost")
+        page = open_page(f"{address}?target=mail-rome-001", allow=("401",))
+        assert page.url == f"{address}sign-in?target=mail-rome-001"
+        for password in ("wrong", PASSWORD):
+            page.fill("#password", password)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("[role=alert]" if password == "wrong" else ".more")
+        assert page.url == f"{address}?target=mail-rome-001"
+        page.context.clear_cookies()
+        page.wait_for_url(f"{address}sign-in?target=mail-rome-001")
+
+
 def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Open, serve: Serve) -> None:
     """An open page whose cookie expires goes to the sign-in page."""
     put_fleet(world, 3)
@@ -224,11 +408,10 @@ def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Ope
 def test_screenshots(world: World, open_page: Open, serve: Serve, count: int) -> None:
     """Desktop and phone width, light and dark, into .popwatch/screenshots, for people to check."""
     put_fleet(world, count)
-    folder = Path(__file__).parents[2] / ".popwatch" / "screenshots"
     with serve(world, refresh_seconds=30) as address:
         for width, size in (("desk", DESK), ("phone", PHONE)):
             for dark in (False, True):
                 page = open_page(address + ("#mail-rome-001" if dark else ""), size=size, dark=dark)
                 page.wait_for_selector(".more .chart" if dark else '.bars[aria-label*="%"]', timeout=60_000)
-                page.screenshot(path=folder / f"page-{count}-{width}-{'dark' if dark else 'light'}.png")
+                page.screenshot(path=SCREENSHOTS / f"page-{count}-{width}-{'dark' if dark else 'light'}.png")
                 assert page.locator(".target").count() == count

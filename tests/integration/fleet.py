@@ -16,9 +16,9 @@ from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.web.authentication import Authentication
 from popwatch.web.site import Site
-from popwatch.web.views import Views
+from popwatch.web.views import ReadReceivers, Views
 from popwatch_cli.web_server import served
-from tests.integration.world import World
+from tests.integration.world import MINUTE, World
 
 CITIES = ("Berlin", "Rome", "Oslo", "Paris", "Madrid", "Vienna", "Prague", "Lisbon", "Dublin", "Athens")
 GROUPS = ("customers", "staff", "archive", "partners")
@@ -46,11 +46,34 @@ def put_fleet(world: World, count: int, seed: int = 7, *, samples: bool = True) 
 
 
 @contextmanager
-def page_of(world: World, authentication: Authentication | None = None, refresh_seconds: float = 0.5) -> Iterator[str]:
+def page_of(
+    world: World,
+    authentication: Authentication | None = None,
+    refresh_seconds: float = 0.5,
+    receivers: ReadReceivers = lambda _: None,
+) -> Iterator[str]:
     """The page of a world while the block runs; its address."""
-    views = Views(world.store, lambda: world.now, max_age=timedelta())
+    views = Views(world.store, lambda: world.now, max_age=timedelta(), receivers=receivers)
     with served(Site(views, authentication, refresh_seconds=refresh_seconds), 0) as address:
         yield address
+
+
+def watch_for(world: World, minutes: int) -> None:
+    """Sweep three targets each minute from the world's present on: `steady`, `broken` halfway, `shaky` at the end.
+
+    The present is then 20 s after the last sweep. A fourth target, `slow`, is tested each ten minutes.
+    """
+    begin = world.now
+    for name in ("steady", "broken", "shaky"):
+        world.put_target(name, group="customers", tags=["eu", name])
+    world.put_target("slow", delay_up=600)
+    for minute in range(minutes):
+        if minute == minutes // 2:
+            world.failing["broken"] = ErrorCode.TIMED_OUT
+        if minute == minutes - 1:
+            world.failing["shaky"] = ErrorCode.CANNOT_CONNECT
+        world.minute(begin + minute * MINUTE)
+    world.now = begin + (minutes - 1) * MINUTE + timedelta(seconds=20)
 
 
 def put_record(world: World, name: str, state: State, since: datetime, **fields: Any) -> None:

@@ -5,16 +5,20 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
+from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from popwatch.aws.store import Store
 from popwatch.model.samples import Sample
+from popwatch.model.text import iso
+from popwatch.web.authentication import Authentication, Secret
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import LATEST, Views
-from tests.integration.fleet import page_of, put_fleet
+from tests.integration.fleet import page_of, put_fleet, watch_for
 from tests.integration.world import TABLES, World
 
 
@@ -106,7 +110,71 @@ def test_readings_of_a_target(world: World) -> None:
         sum(sum(value for key, value in day.items() if key != "day") for day in days)
         == timedelta(days=90).total_seconds()
     )
-    assert all("email" not in event for event in plain["events"])
+    assert all("attributes" not in event for event in plain["events"])
+
+
+def test_the_days_are_those_of_the_zone_asked_for(world: World) -> None:
+    """A day of Auckland begins at its midnight; a zone that is not known counts as UTC."""
+    put_fleet(world, 1, samples=False)
+
+    def days(zone: str) -> list[dict[str, Any]]:
+        answer = site(world).answer(Request("GET", "/api/timelines", {"id": ["mail-berlin-000"], "zone": [zone]}))
+        found: list[dict[str, Any]] = json.loads(answer.body)["mail-berlin-000"]["days"]
+        return found
+
+    today = world.now.astimezone(ZoneInfo("Pacific/Auckland"))
+    since_midnight = (today - today.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    assert days("Pacific/Auckland")[-1]["day"] == f"{today:%Y-%m-%d}"
+    assert sum(value for key, value in days("Pacific/Auckland")[-1].items() if key != "day") == since_midnight
+    assert days("Mars/Olympus") == days("") == days("UTC") != days("Pacific/Auckland")
+
+
+def test_a_young_target_has_its_tests_and_hours(world: World) -> None:
+    """Single tests until it has been watched for an hour, hours for three days, and days from the beginning on."""
+    begin = world.now
+    world.put_target("later")
+    watch_for(world, 6)
+    found = json.loads(site(world).answer(Request("GET", "/api/timelines", {"id": ["broken", "slow", "none"]})).body)
+    assert set(found) == {"broken", "slow"}
+    broken = found["broken"]
+    assert [test["error"] for test in broken["tests"]] == [None] * 3 + ["timed-out"] * 3
+    assert [test["rtt_ms"] for test in broken["tests"]] == [12.5] * 3 + [None] * 3
+    assert broken["known_since"] == iso(begin)
+    assert broken["hours"] == [{"hour": iso(begin), "up": 180.0, "down": 140.0}]
+    world.now = begin + timedelta(hours=1)
+    assert "tests" not in site(world).answer(Request("GET", "/api/timelines", {"id": ["broken"]})).body.decode()
+    world.now = begin + timedelta(days=3)
+    assert "hours" not in site(world).answer(Request("GET", "/api/timelines", {"id": ["broken"]})).body.decode()
+
+
+def test_an_alert_is_there_as_it_was_sent(world: World) -> None:
+    """Its texts, the topics that took it, and who receives such a one, as far as that is known."""
+    watch_for(world, 6)
+    for receivers in (None, ["m...@example.net"]):
+        views = Views(world.store, lambda: world.now, max_age=timedelta(), receivers=lambda _, found=receivers: found)  # type: ignore[misc]
+        target = views.target("broken")
+        assert target is not None
+        [alert] = [event for event in target["events"] if event["kind"] == "alert"]
+        assert "The remote device timed out before sending a response" in alert["email"]
+        assert "DOWN" in alert["sms"]
+        assert set(alert["deliveries"]) == {"alert", "sms"}
+        assert alert["receivers"] == receivers
+
+
+def test_a_link_survives_the_sign_in(world: World) -> None:
+    """What the address shows is carried to the sign-in page and back; nothing else is, and to no other place."""
+    found = Site(
+        Views(world.store, lambda: world.now, max_age=timedelta()),
+        Authentication(lambda: Secret("right"), lambda: world.now, lambda: None),
+        refresh_seconds=5,
+    )
+    query = {"target": ["a&b/c"], "state": ["down", "up"], "search": ["x" * 999], "next": ["https://evil.example"]}
+    view = f"?target=a%26b%2Fc&state=down&search={'x' * 300}"
+    assert found.answer(Request("GET", "/", query)).headers["Location"] == f"sign-in{view}"
+    assert found.answer(Request("GET", "/")).headers["Location"] == "sign-in"
+    signed_in = found.answer(Request("POST", "/sign-in", query, body="password=right"))
+    assert (signed_in.status, signed_in.headers["Location"]) == (303, f"./{view}")
+    assert found.answer(Request("POST", "/sign-in", body="password=right")).headers["Location"] == "./"
 
 
 class RecordingStore(Store):

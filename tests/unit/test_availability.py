@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from popwatch.model.health import State, Transition
 from popwatch.model.outcomes import ErrorCode
-from popwatch.reports.availability import Period, Times, spans, times, total
+from popwatch.reports.availability import Period, Span, Times, by_day, by_hour, known_since, spans, times, total
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 DAY = Period(START, START + timedelta(hours=24))
@@ -193,3 +194,55 @@ def test_times_are_the_whole_period(
     parts = (result.up, result.down, result.maintenance, result.untested, result.suspended, result.inconclusive)
     assert sum(parts, timedelta()) == DAY.length
     assert min(parts) >= timedelta()
+
+
+@pytest.mark.parametrize(
+    ("zone", "days"),
+    [
+        ("UTC", {"2026-10-24": 2, "2026-10-25": 24, "2026-10-26": 6}),
+        ("Europe/Berlin", {"2026-10-25": 25, "2026-10-26": 7}),
+        ("Asia/Kolkata", {"2026-10-25": 20.5, "2026-10-26": 11.5}),
+        ("America/Los_Angeles", {"2026-10-24": 9, "2026-10-25": 23}),
+    ],
+)
+def test_a_day_is_that_of_its_zone(zone: str, days: dict[str, float]) -> None:
+    """From midnight to midnight there, 25 hours where the clocks are put back."""
+    begin = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    found = by_day([Span(begin, begin + hours(32), State.UP)], ZoneInfo(zone))
+    assert {f"{day:%Y-%m-%d}": seconds for day, seconds in found} == {
+        day: {"up": count * 3600} for day, count in days.items()
+    }
+
+
+@given(
+    st.integers(0, 700 * 24 * 60).map(lambda minutes: DAY.begin + timedelta(minutes=minutes)),
+    st.sampled_from(
+        ("UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "Asia/Kathmandu")
+    ),
+    st.integers(1, 200_000),
+)
+def test_days_and_hours_lose_nothing(begin: datetime, zone: str, length: int) -> None:
+    """Their seconds are those of the spans, and none is longer than it can be, wherever clocks change."""
+    found = [Span(begin, begin + timedelta(seconds=length), State.UP)]
+    for parts, most in ((by_day(found, ZoneInfo(zone)), 25), (by_hour(found, ZoneInfo(zone)), 1)):
+        assert sum(seconds["up"] for _, seconds in parts) == pytest.approx(length)
+        assert max(seconds["up"] for _, seconds in parts) <= most * 3600 + 0.001
+
+
+def test_hours_count_as_days_do() -> None:
+    """What failed briefly is up, what reached down is down; known is what is not untested at first."""
+    found = [
+        Span(at(0), at(1.5), State.UNTESTED),
+        Span(at(1.5), at(2), State.UP),
+        Span(at(2), at(2.25), State.WARN),
+        Span(at(2.25), at(2.5), State.UP),
+        Span(at(2.5), at(3.25), State.DOWN),
+    ]
+    assert by_hour(found) == [
+        (at(0), {"untested": 3600.0}),
+        (at(1), {"untested": 1800.0, "up": 1800.0}),
+        (at(2), {"up": 1800.0, "down": 1800.0}),
+        (at(3), {"down": 900.0}),
+    ]
+    assert known_since(found) == at(1.5)
+    assert known_since(found[:1]) is None

@@ -1,23 +1,30 @@
 """`popwatch page`: serves the page on 127.0.0.1, with the user's own AWS credentials; and the password of its URL."""
 
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Literal
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
+from popwatch.model.records import PublishedAlert
 from popwatch.web.site import Site
-from popwatch.web.views import Views
+from popwatch.web.views import ReadReceivers, Views
+from popwatch_cli.commands.history import receivers_of
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.page_password import read_password, replace_password
+from popwatch_cli.subscriptions import Subscribers, read_subscriptions
 from popwatch_cli.web_server import served
 
 USUAL_PORT = 8110
 REFRESH_SECONDS, LOCAL_REFRESH_SECONDS = 15.0, 2.0
 """Each refresh reads two tables, which AWS charges for; on a local stack it is free."""
+
+SUBSCRIPTIONS_KEPT = timedelta(minutes=1)
+"""How long the page shows the subscriptions that it has read."""
 
 Password = Literal["show", "replace"]
 
@@ -84,6 +91,31 @@ def page_of(installation: Installation, port: int) -> Iterator[str]:
     """Serve the page of a stack while the block runs; yields its address. Raises UserError."""
     seconds = LOCAL_REFRESH_SECONDS if installation.endpoint else REFRESH_SECONDS
     max_age = timedelta(seconds=seconds / 2)
-    views = Views(installation.store, lambda: datetime.now(UTC), max_age=max_age)
+    receivers = receivers_by_present_subscriptions(installation, lambda: datetime.now(UTC))
+    views = Views(installation.store, lambda: datetime.now(UTC), max_age=max_age, receivers=receivers)
     with served(Site(views, None, refresh_seconds=seconds), port) as address:
         yield address
+
+
+def receivers_by_present_subscriptions(installation: Installation, clock: Callable[[], datetime]) -> ReadReceivers:
+    """Who receives an alert, as SNS lists the subscriptions; None if it does not say, as without the permissions."""
+    read_at: datetime | None = None
+    subscribers: Subscribers | None = None
+    lock = Lock()
+
+    def receivers(alert: PublishedAlert) -> list[str] | None:
+        nonlocal read_at, subscribers
+        with lock:
+            if read_at is None or clock() - read_at > SUBSCRIPTIONS_KEPT:
+                read_at, subscribers = clock(), _read(installation)
+        return receivers_of(alert, subscribers)
+
+    return receivers
+
+
+def _read(installation: Installation) -> Subscribers | None:
+    try:
+        sns = installation.client("sns")
+        return Subscribers(tuple(it for arn in installation.alert_topic_arns for it in read_subscriptions(sns, arn)))
+    except (BotoCoreError, ClientError, KeyError):
+        return None

@@ -121,7 +121,7 @@ def read_samples_of_all(
     store: Store, checkpoint: SweepCheckpoint, target_ids: set[str], period: Period
 ) -> dict[str, list[tuple[datetime, Sample]]]:
     """Each sample of those targets in a period, oldest first, with its tick."""
-    batches = _all_batches(checkpoint)
+    batches = {batch for target_id in target_ids for batch in batches_of_target(checkpoint, target_id)}
     with ThreadPoolExecutor(THREADS) as pool:
         parts = _read_intervals(pool, batches, store.read_samples, [(period.begin, period.end)])
     found: dict[str, list[tuple[datetime, Sample]]] = {}

@@ -7,15 +7,15 @@ only with a passed test.
 Report, history, page and API all get their figures from `target_availability`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from popwatch.decisions.schedule import TICK
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.totals import Totals
 
-ZERO, DAY = timedelta(), timedelta(days=1)
+ZERO, HOUR, DAY = timedelta(), timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,26 +202,54 @@ def times(found: Sequence[Span], inconclusive: timedelta = ZERO) -> Times:
     )
 
 
-def by_day(found: Sequence[Span]) -> list[tuple[datetime, dict[str, float]]]:
-    """Each day (UTC) that those spans touch, with its seconds of `up`, `down`, `maintenance` and so on.
+def by_day(found: Sequence[Span], zone: tzinfo = UTC) -> list[tuple[datetime, dict[str, float]]]:
+    """Each day of a zone that those spans touch, with its seconds of `up`, `down`, `maintenance` and so on.
 
-    A failing span counts as `down` if it belongs to an outage, else as `up`.
+    A failing span counts as `down` if it belongs to an outage, else as `up`. A day begins at midnight, and has 23 or 25
+    hours where the clocks change.
     """
+    return _by_step(found, lambda time: _day_of(time, zone))
+
+
+def by_hour(found: Sequence[Span], zone: tzinfo = UTC) -> list[tuple[datetime, dict[str, float]]]:
+    """The same by hour: those of a zone may begin at half past an hour of UTC."""
+    return _by_step(found, lambda time: _hour_of(time, zone))
+
+
+def known_since(found: Sequence[Span]) -> datetime | None:
+    """From when on those spans say what a target was, or None if they never do."""
+    return next((span.begin for span in found if span.state is not State.UNTESTED), None)
+
+
+def _by_step(
+    found: Sequence[Span], step_of: Callable[[datetime], tuple[datetime, datetime]]
+) -> list[tuple[datetime, dict[str, float]]]:
     outages = [run for run in _runs(found) if _reached_down(run)]
     down_from = {span.begin for run in outages for span in run if span.state in FAILING}
-    days: dict[datetime, dict[str, float]] = {}
+    steps: dict[datetime, dict[str, float]] = {}
     for span in found:
         kind = span.state.value
         if span.state in FAILING:
             kind = "down" if span.begin in down_from else "up"
         begin = span.begin
         while begin < span.end:
-            day = begin.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            end = min(span.end, day + DAY)
-            seconds = days.setdefault(day, {})
+            step, step_end = step_of(begin)
+            end = min(span.end, step_end)
+            seconds = steps.setdefault(step, {})
             seconds[kind] = seconds.get(kind, 0.0) + (end - begin).total_seconds()
             begin = end
-    return sorted(days.items())
+    return list(steps.items())
+
+
+def _day_of(time: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
+    """The day of a zone that a time is in: its midnight there, and the next one in UTC."""
+    day = time.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return day, (day + DAY).astimezone(UTC)
+
+
+def _hour_of(time: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
+    hour = time.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
+    return hour, hour + HOUR
 
 
 def total(parts: Sequence[Times]) -> Times:

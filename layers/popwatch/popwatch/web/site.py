@@ -1,11 +1,14 @@
 """The routes: page, sign-in, API and `/metrics`. Read-only: no request changes a target."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, tzinfo
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
+from popwatch.model.windows import parse_timezone
 from popwatch.web.authentication import Authentication
 from popwatch.web.http import LARGEST_BODY, Request, Response, query_of
 from popwatch.web.metrics import media_type, to_metrics
@@ -20,6 +23,11 @@ ASSETS: Mapping[str, tuple[str, str]] = {
 }
 PUBLIC = ("/sign-in", "/page.css", "/icon.svg")
 """Served without authentication: what the sign-in page needs. It holds nothing about the installation."""
+
+VIEW = ("target", "state", "group", "tag", "search", "sort")
+"""Parameters of the page's address: which target is open, and which are shown in which order. The page reads them."""
+
+LONGEST_PARAMETER = 300
 
 MESSAGE_PLACE = b"<!-- message -->"
 """Where the sign-in page shows why a sign-in failed."""
@@ -54,11 +62,12 @@ class Site:
                 extra = {"refresh_seconds": self._refresh_seconds, "signed_in": self._authentication is not None}
                 return Response.of_json(self._views.status() | extra)
             case ["api", "timelines"]:
-                return Response.of_json(self._views.timelines(request.query.get("id", ())))
+                return Response.of_json(self._views.timelines(request.query.get("id", ()), _zone_of(request)))
             case ["api", "targets", *parts]:
                 # An id may hold a slash or a percent sign, and a function URL may pass the path on decoded already.
                 name = "/".join(parts)
-                target = self._views.target(unquote(name)) or self._views.target(name)
+                zone = _zone_of(request)
+                target = self._views.target(unquote(name), zone) or self._views.target(name, zone)
                 return Response.of_json(target) if target else _not_found("There is no target with this id.")
             case ["metrics"]:
                 fleet_status = self._views.now().fleet_status
@@ -66,6 +75,25 @@ class Site:
                 return Response(200, text.encode(), media_type(request.headers.get("accept", "")))
             case _:
                 return _not_found("There is no such path: the page is at /, its API at /api/status.")
+
+
+def _zone_of(request: Request) -> tzinfo:
+    """The time zone whose days are asked for; UTC if there is none, or one that this machine does not know."""
+    with suppress(ValueError):
+        return parse_timezone(_first(request, "zone"))
+    return UTC
+
+
+def _first(request: Request, name: str) -> str:
+    """The first value of a parameter in the address, or ""."""
+    return next(iter(request.query.get(name, ())), "")
+
+
+def _view_of(request: Request) -> str:
+    """What the address says about what is shown, to be put behind another path; "" if it says nothing."""
+    given = {name: _first(request, name)[:LONGEST_PARAMETER] for name in VIEW}
+    query = urlencode({name: value for name, value in given.items() if value})
+    return f"?{query}" if query else ""
 
 
 def _post(authentication: Authentication, request: Request) -> Response:
@@ -79,7 +107,7 @@ def _post(authentication: Authentication, request: Request) -> Response:
             cookie = authentication.sign_in(_password_in(request.body))
             if cookie is None:
                 return _sign_in_page("The password is wrong.", 401)
-            return Response.redirect("./", **{"Set-Cookie": cookie})
+            return Response.redirect(f"./{_view_of(request)}", **{"Set-Cookie": cookie})
         case "/sign-out":
             return Response.redirect("sign-in", **{"Set-Cookie": authentication.sign_out()})
         case _:
@@ -96,7 +124,7 @@ def _password_in(form: str) -> str:
 def _denied(request: Request) -> Response:
     """A redirect to the sign-in page for people; for programs a 401 that says how to authenticate."""
     if request.path == "/":
-        return Response.redirect("sign-in")
+        return Response.redirect(f"sign-in{_view_of(request)}")
     challenge = (
         {} if PAGE_HEADER in request.headers else {"WWW-Authenticate": 'Basic realm="popwatch", charset="UTF-8"'}
     )

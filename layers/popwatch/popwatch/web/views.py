@@ -1,20 +1,20 @@
 """What the page and its API show of targets: read from the tables, as JSON."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from operator import attrgetter, itemgetter
 from threading import Lock
 from typing import Any
 
 from popwatch.aws.store import Store
-from popwatch.model.records import EventKind, HistoryEvent, Record
+from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.queries.availability import FleetAvailability, InconclusiveTests, read_periods
-from popwatch.queries.history import event_to_json, read_samples
+from popwatch.queries.history import event_to_json, read_samples, read_samples_of_all
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
-from popwatch.reports.availability import Period, TargetAvailability, by_day
+from popwatch.reports.availability import Period, Span, TargetAvailability, by_day, by_hour, known_since
 from popwatch.reports.report import outage_to_json
 from popwatch.reports.status import CheckStatus, TargetStatus, overall_status, target_status_to_json
 from popwatch.reports.totals import add_up_one
@@ -23,6 +23,12 @@ TIMELINE = timedelta(days=90)
 RECENT = timedelta(hours=24)
 STEP = timedelta(minutes=5)
 """Round-trip times of the last 24 hours are shown in steps of this length."""
+
+BY_HOUR = timedelta(days=3)
+"""Of a target that has been watched for less than this, the hours are shown: as days it would have next to nothing."""
+
+BY_TEST = timedelta(hours=1)
+"""Of a target that has been watched for less than this, the single tests are shown."""
 
 LATEST = timedelta(minutes=5)
 """How late the samples of a tick may be written."""
@@ -33,8 +39,11 @@ MOST_KEPT = 50
 MOST_TIMELINES = 50
 MOST_EVENTS = 200
 
-TEXTS = ("email", "sms", "attributes", "line", "message_id", "target_id")
+LEFT_OUT = ("attributes", "line", "message_id", "target_id")
 """Fields of an alert that the page does not show."""
+
+ReadReceivers = Callable[[PublishedAlert], Sequence[str] | None]
+"""Who receives such an alert by the present subscriptions, masked, or None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +55,21 @@ class StatusSnapshot:
 
 
 class Views:
-    """The tables as the page shows them. The status is read at most once in `max_age`, however many browsers ask."""
+    """The tables as the page shows them. The status is read at most once in `max_age`, however many browsers ask.
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], *, max_age: timedelta) -> None:
-        self._store, self._clock, self._max_age = store, clock, max_age
+    `receivers` is asked about the alerts of a target; the function behind the URL may not read subscriptions, and has
+    none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        *,
+        max_age: timedelta,
+        receivers: ReadReceivers = lambda _: None,
+    ) -> None:
+        self._store, self._clock, self._max_age, self._receivers = store, clock, max_age, receivers
         self._last: StatusSnapshot | None = None
         self._lock = Lock()
         self._samples: dict[str, dict[datetime, Sample]] = {}
@@ -70,15 +90,15 @@ class Views:
         overall = overall_status(targets, last_tick, snapshot.at) if targets else CheckStatus.UNKNOWN
         return fleet_status_to_json(snapshot.fleet_status, overall, snapshot.at)
 
-    def timelines(self, target_ids: Iterable[str]) -> dict[str, Any]:
-        """The last 90 days of some targets, day by day; of at most `MOST_TIMELINES`."""
+    def timelines(self, target_ids: Iterable[str], zone: tzinfo = UTC) -> dict[str, Any]:
+        """The last 90 days of some targets, by days of that zone; of at most `MOST_TIMELINES`."""
         snapshot = self.now()
         wanted = set(list(target_ids)[:MOST_TIMELINES])
         found = [status for status in snapshot.fleet_status.targets if status.target.target_id in wanted]
-        periods = self._read_periods(snapshot, found)
-        return {target_id: _timeline(period) for target_id, period in periods.targets.items()}
+        periods = self._read_periods(snapshot, found).targets
+        return self._timelines(snapshot, periods, zone)
 
-    def target(self, target_id: str) -> dict[str, Any] | None:
+    def target(self, target_id: str, zone: tzinfo = UTC) -> dict[str, Any] | None:
         """Everything about one target, or None if there is no such target."""
         snapshot = self.now()
         found = [status for status in snapshot.fleet_status.targets if status.target.target_id == target_id]
@@ -91,10 +111,10 @@ class Views:
         events.sort(key=attrgetter("tick"), reverse=True)
         return {
             **target_status_to_json(found[0], snapshot.at),
-            "timeline": _timeline(period),
+            "timeline": self._timelines(snapshot, {target_id: period}, zone)[target_id],
             "recent": _series(self._recent(snapshot, target_id, recent), recent),
             "outages": [outage_to_json(outage) for outage in reversed(period.times.outages)],
-            "events": [_without_texts(event) for event in events[:MOST_EVENTS]],
+            "events": [self._event(event) for event in events[:MOST_EVENTS]],
         }
 
     def _read_periods(self, snapshot: StatusSnapshot, targets: Iterable[TargetStatus]) -> FleetAvailability:
@@ -103,6 +123,27 @@ class Views:
         records = {status.target.target_id: Record(status.target.target_id, health=status.health) for status in targets}
         totals = self._inconclusive.read(checkpoint, records, period, snapshot.at)
         return read_periods(self._store, checkpoint, records, totals, period, now=snapshot.at)
+
+    def _timelines(
+        self, snapshot: StatusSnapshot, periods: Mapping[str, TargetAvailability], zone: tzinfo
+    ) -> dict[str, Any]:
+        """Timelines by target, with the single tests of those that have not been watched for long."""
+        since = {target_id: known_since(period.spans) for target_id, period in periods.items()}
+        begin = snapshot.at - BY_TEST
+        new = {target_id for target_id, known in since.items() if known is None or known > begin}
+        checkpoint = snapshot.fleet_status.checkpoint
+        tests = read_samples_of_all(self._store, checkpoint, new, Period(begin, snapshot.at)) if new else {}
+        found = {target_id: _timeline(period, snapshot.at, zone) for target_id, period in periods.items()}
+        for target_id in new:
+            found[target_id]["tests"] = [_test(tick, sample) for tick, sample in tests.get(target_id, ())]
+        return found
+
+    def _event(self, event: HistoryEvent) -> dict[str, Any]:
+        """An event for the page; of an alert what it said, and who receives such a one."""
+        fields = {name: value for name, value in event_to_json(event).items() if name not in LEFT_OUT}
+        if isinstance(event.what, PublishedAlert):
+            fields["receivers"] = self._receivers(event.what)
+        return fields
 
     def _recent(self, snapshot: StatusSnapshot, target_id: str, period: Period) -> list[tuple[datetime, Sample]]:
         """The samples of a target in a period. Of those read before, only the last minutes are read again."""
@@ -118,13 +159,27 @@ class Views:
         return sorted(kept.items(), key=itemgetter(0))
 
 
-def _timeline(period: TargetAvailability) -> dict[str, Any]:
-    """Availability and number of outages of a period, and the seconds of each day by what they count as."""
+def _timeline(period: TargetAvailability, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    """Availability and number of outages of a period, and the seconds of each day by what they count as.
+
+    Of a target that has not been watched for long, also those of each hour.
+    """
+    known = known_since(period.spans)
     return {
         "availability": period.times.availability,
         "outage_count": len(period.times.outages),
-        "days": [{"day": f"{day:%Y-%m-%d}", **seconds} for day, seconds in by_day(period.spans)],
-    }
+        "known_since": iso(known) if known else None,
+        "days": [{"day": f"{day:%Y-%m-%d}", **seconds} for day, seconds in by_day(period.spans, zone)],
+    } | ({"hours": _hours(period.spans, known, zone)} if known and known > now - BY_HOUR else {})
+
+
+def _hours(found: Sequence[Span], known: datetime, zone: tzinfo) -> list[dict[str, Any]]:
+    watched = [span for span in found if span.end > known]
+    return [{"hour": iso(hour), **seconds} for hour, seconds in by_hour(watched, zone)]
+
+
+def _test(tick: datetime, sample: Sample) -> dict[str, Any]:
+    return {"at": iso(tick), "rtt_ms": sample.rtt_ms, "error": sample.error.value if sample.error else None}
 
 
 def _series(samples: Sequence[tuple[datetime, Sample]], period: Period) -> dict[str, Any]:
@@ -146,7 +201,3 @@ def _series(samples: Sequence[tuple[datetime, Sample]], period: Period) -> dict[
         "passes": totals.passes,
         "percentiles_ms": totals.percentiles_ms,
     }
-
-
-def _without_texts(event: HistoryEvent) -> dict[str, Any]:
-    return {name: value for name, value in event_to_json(event).items() if name not in TEXTS}
