@@ -3,21 +3,23 @@
 Installations of 12 targets are simulated by the campaign's clock (tests/chaos), without faults of AWS. Delays are from
 10 to 300 s, deadlines from 2 to 30 s, `failures_per_alert` from 1 to 5; each tick comes at any second of its minute.
 Each server fails now and then, at a random time, by giving no answer until the deadline. Measured is the time from then
-until SNS has taken the alert; stated is `longest_time_to_alert`, which `targets put`, `simulate` and the page show.
+until SNS has taken the alert; stated is `longest_time_to_alert`, which `targets show`, `simulate` and the page show.
 """
 
 import logging
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from popwatch.aws.items import to_item
-from popwatch.decisions.schedule import longest_time_to_alert
+from popwatch.decisions.schedule import TICK, longest_time_to_alert
+from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target, parse_target
 from tests.chaos import facts
-from tests.chaos.faults import CALM, Faults
+from tests.chaos.engine import Process
+from tests.chaos.faults import Faults, Rates
 from tests.chaos.people import Configured
 from tests.chaos.world import MINUTE, World
 
@@ -33,17 +35,21 @@ REST_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """An outage: seconds from its beginning to its alert, None if there was none, and those that were stated."""
+    """An outage: seconds from its beginning to its alert, None if there was none, and those that were stated.
+
+    `lost_ticks` never came in that time, each of which may cost a minute beside what is stated.
+    """
 
     target: Target
     began: datetime
     stated: float
     took: float | None = None
+    lost_ticks: int = 0
 
     @property
     def share(self) -> float:
-        """Of the stated time."""
-        return self.took / self.stated if self.took is not None else float("inf")
+        """Of the stated time, and a minute for each lost tick."""
+        return self.took / (self.stated + self.lost_ticks * MINUTE) if self.took is not None else float("inf")
 
 
 @dataclass(slots=True)
@@ -52,6 +58,7 @@ class Notices(World):
 
     targets: dict[str, Target] = field(default_factory=dict)
     failed: list[Outage] = field(default_factory=list)
+    lost: list[datetime] = field(default_factory=list)
 
     def play(self) -> list[Outage]:
         """Its outages, each with the time to its alert."""
@@ -67,11 +74,20 @@ class Notices(World):
 
     def _alerted(self, outage: Outage, sent: Iterable[datetime]) -> Outage:
         first = next((at for at in sent if at >= outage.began), None)
-        return replace(outage, took=(first - outage.began).total_seconds()) if first else outage
+        if first is None:
+            return outage
+        lost = sum(outage.began - TICK < tick <= first for tick in self.lost)
+        return replace(outage, took=(first - outage.began).total_seconds(), lost_ticks=lost)
 
     def test_seconds(self, name: str) -> float:
         """A server that fails does not answer within the deadline."""
         return 0.05 if self.servers[name].answers else self.targets[name].max_test_seconds
+
+    def test(self, process: Process, target: Target, tick: datetime) -> Outcome:
+        """The outcome of a test, which began before the server's answer or the deadline."""
+        outcome = World.test(self, process, target, tick)
+        began = outcome.started_at - timedelta(seconds=self.test_seconds(target.target_id))
+        return replace(outcome, started_at=began)
 
     def _add_target(self, name: str, faults: Faults) -> None:
         policy = facts.Policy(
@@ -94,12 +110,15 @@ class Notices(World):
         self._fail_later(name, faults)
 
     def _minute(self) -> None:
-        """Once a minute: a tick at any of its seconds."""
-        tick = self.ticks
+        """Once a minute: a tick at any of its seconds, unless it is lost."""
+        minute, faults = self.ticks * MINUTE, self._faults(f"minute {self.ticks}")
         self.ticks += 1
         self.engine.at(self.engine.now + MINUTE, self._minute)
-        second = self._faults(f"minute {tick}").uniform(0.0, 59.0)
-        self.engine.at(tick * MINUTE + second, partial(self._invoke_tick, self.time_of(tick * MINUTE)))
+        second = faults.uniform(0.0, 59.0)
+        if faults.occurs("tick_lost"):
+            self.lost.append(self.time_of(minute))
+        else:
+            self.engine.at(minute + second, partial(self._invoke_tick, self.time_of(minute)))
 
     def _fail_later(self, name: str, faults: Faults) -> None:
         policy = self.targets[name].policy  # by then the recovery before has been seen
@@ -120,21 +139,19 @@ class Notices(World):
         self._fail_later(name, faults)
 
 
-def outages(count: int) -> list[Outage]:
-    """So many outages, of as many installations as it takes."""
+def outages(count: int, lost_ticks: float = 0.0) -> list[Outage]:
+    """So many outages, of as many installations as it takes; `lost_ticks` is the share of ticks that never come."""
     found: list[Outage] = []
     number = 0
-    calm = {name: 0.0 for name in CALM.__slots__ if name != "killed_midway"}
+    weather = {**dict.fromkeys(Rates.__slots__, 0.0), "tick_lost": lost_ticks}
     while len(found) < count:
-        found += Notices(f"notice {number}", weather=calm).play()
+        found += Notices(f"notice {number}", weather=weather).play()
         number += 1
     return found[:count]
 
 
-def main() -> None:
+def report(found: Sequence[Outage]) -> None:
     """Print how the outages compare with what was stated, and the worst of them."""
-    logging.disable()
-    found = outages(OUTAGES)
     late = [outage for outage in found if outage.share > 1]
     shares = [outage.share for outage in found]
     print(f"{len(found):,} outages, {len(late):,} of them alerted later than stated")
@@ -147,6 +164,12 @@ def main() -> None:
             f"{policy.delay_up:>5}{policy.delay_warn:>6}{outage.target.max_test_seconds:>10.0f}"
             f"{policy.failures_per_alert:>10}{outage.stated:>10.0f}{took:>9}"
         )
+
+
+def main() -> None:
+    """Simulate them, and print the report."""
+    logging.disable()
+    report(outages(OUTAGES))
 
 
 if __name__ == "__main__":

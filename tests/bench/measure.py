@@ -31,6 +31,7 @@ TITLES = {
     "ticks": "Ticks late in their minute",
     "notice": "The longest time to the first alert",
     "flood": "The most messages of one target",
+    "notice_live": "The longest time to the first alert, on the local stack",
 }
 
 
@@ -83,8 +84,9 @@ def module(name: str) -> str:
 
 
 def variables() -> dict[str, str]:
-    """The environment of a bench, in which it can import `tests` and the functions."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), str(PROJECT / "functions")))}
+    """The environment of a bench, in which it imports `tests`, the functions, and popwatch as it is beside them."""
+    folders = (PROJECT, PROJECT / "functions", PROJECT / "layers" / "popwatch", PROJECT / "cli")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def program(name: str) -> Path:

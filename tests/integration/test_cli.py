@@ -12,12 +12,15 @@ import click
 import pytest
 import trustme
 
+from popwatch.model.targets import parse_target
+from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
 from popwatch_cli.installation import local_client
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
 from popwatch_cli.main import COMMANDS
 from popwatch_cli.target_table import TargetTable
 from tests.integration.conftest import Run
+from tests.integration.world import NOON
 from tests.tables import create_tables, delete_tables
 
 
@@ -299,6 +302,18 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     assert len(run("--local", "targets", "list", "--json").out.splitlines()) == 2
     assert run("--local", "targets", "remove", "a").code == 0
     assert table.get("a") is None
+
+
+def test_every_place_states_the_same_longest_time(run: Run, table: TargetTable) -> None:
+    """`targets show`, `simulate`, and the API, of which the page shows it."""
+    fields = ["delay_up=90", "delay_warn=20", "max_test_seconds=30", "failures_per_alert=4"]
+    run("--local", "targets", "put", "a", "host=pop.example.net", *fields)
+    shown = run("--local", "targets", "show", "a").out
+    simulated = run("simulate", *(argument for field in fields for argument in ("--set", field))).out
+    [status] = target_statuses({"a": parse_target(table.get("a") or {})}, {}, NewestTests({}, {}), NOON)
+    assert "First alert at most 5 min after an outage begins." in shown
+    assert "5 min in the worst case" in " ".join(simulated.split())
+    assert target_status_to_json(status, NOON)["longest_notice_seconds"] == 300
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from popwatch.decisions.planning import Plan, in_cycles, plan, unknown_fields, without_target
 from popwatch.model.health import Health, State
-from popwatch.model.outcomes import DETAIL_SHOWN
+from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, Outcome, Phase
 from popwatch.model.records import Record
 from popwatch.model.targets import Target, as_tested, parse_target
 
@@ -47,6 +47,28 @@ def test_later_tests_get_their_own_time() -> None:
     assert names(found) == []
     [later] = found.later
     assert (later.tick, later.next_tick) == (NOON + timedelta(seconds=30), NOON + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("tested", "began", "late", "planned", "comes"),
+    [
+        (-30, 29, 1, 0, 59),  # the tick before was 59 s late: its retest of -30 s begins at 0:29
+        (-30, -28, 1, 0, 1),
+        (-45, -44, 58, 15, 16),  # and this one is: at once, and not at 1:13
+        (-45, 0, 50, 15, 65),
+    ],
+)
+def test_a_tick_goes_on_with_retests_as_late_as_they_are(
+    tested: int, began: int, late: int, planned: int, comes: int
+) -> None:
+    """Seconds from this tick: the last test and its beginning, this sweep, the next test and its beginning."""
+    health = Health(State.WARN, NOON, failures=1)
+    outcome = Outcome(NOON + timedelta(seconds=began), Phase.GREETING, error=ErrorCode.TIMED_OUT)
+    records = {"a": Record("a", 3, NOON + timedelta(seconds=tested), health, outcome)}
+    found = plan(NOON, BEFORE, targets("a", delay_warn=30), records, {}, late_seconds=late)
+    [batch] = [batch for batch in (found.now, *found.later) if batch.tests]
+    assert batch.tick == NOON + timedelta(seconds=planned)
+    assert (batch.tick - NOON).total_seconds() + batch.late_seconds == comes
 
 
 def test_switched_off_targets_are_suspended_once() -> None:

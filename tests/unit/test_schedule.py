@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from math import ceil
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from popwatch.decisions.schedule import (
     digest_of,
     is_due,
     is_stale,
+    late_seconds_of,
     longest_time_to_alert,
     next_due,
     next_slot,
@@ -229,6 +232,65 @@ def test_longest_notice(policy: Policy, seconds: int) -> None:
 def test_a_retest_waits_for_the_end_of_the_test_before_it() -> None:
     """With a deadline above the delay, a silent server is tested as often as the deadline allows."""
     assert longest_time_to_alert(Policy(delay_warn=20), 45) == timedelta(seconds=60 + 2 * 45 + 60 + 45)
+
+
+@pytest.mark.parametrize("failures", range(1, 6))
+@pytest.mark.parametrize("deadline", [2, 5, 10, 20, 30])
+def test_longest_notice_is_what_its_tests_take(deadline: int, failures: int) -> None:
+    """A test in each delay, or one after the other where each takes longer; nothing above that, for any delays."""
+    for up, warn in product([10, 15, 20, 30, 45, 59, 60, 90, 120, 300], repeat=2):
+        policy = Policy(delay_up=up, delay_warn=warn, failures_per_alert=failures)
+        between = warn if warn < 60 else 60 * ceil(warn / 60)
+        by_delays = 60 * ceil(up / 60) + (failures - 1) * between + 60 + deadline
+        one_after_the_other = 60 * ceil(up / 60) + 60 + failures * deadline
+        longest = longest_time_to_alert(policy, deadline).total_seconds()
+        assert longest == max(by_delays, one_after_the_other)
+        assert longest == by_delays or deadline > warn
+
+
+@pytest.mark.parametrize(
+    ("delay", "elapsed", "due"),
+    [
+        (10, 0, 10),
+        (10, 15, 10),  # late already, and the only one that is
+        (10, 30.2, 30),  # those of 10 and 20 s were not possible
+        (20, 30.2, 20),
+        (30, 30.2, 30),
+        (59, 59.5, 59),  # the next tick has come, and takes it for one in flight
+        (20, 60.2, None),
+        (60, 0, None),
+    ],
+)
+def test_a_long_test_is_followed_by_the_one_whose_time_has_come(delay: int, elapsed: float, due: int | None) -> None:
+    """A silent server on a delay shorter than the deadline: no queue of tests builds up, and no time is left out."""
+    policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
+    found = retest_at(health, policy, NOON, NOON + TICK, timedelta(seconds=elapsed))
+    assert found == (None if due is None else NOON + timedelta(seconds=due))
+
+
+@pytest.mark.parametrize(
+    ("delay", "own", "late", "expected"),
+    [
+        (30, 2, 2, 2),
+        (30, 4, 2, 2),
+        (30, 31, 2, 2),
+        (30, 32, 2, 32),  # a test of this tick would overtake the retest of the late one before it
+        (30, 59, 1, 59),
+        (30, 8, 59, 8),
+        (30, 49, 59, 49),
+        (30, 50, 59, 59),
+        (30, 121, 1, 1),  # no tick is so late
+        (30, -20, 1, 1),
+        (60, 59, 1, 1),
+        (10, 12, 2, 12),
+    ],
+)
+def test_retests_keep_the_lateness_of_their_first(delay: int, own: int, late: int, expected: int) -> None:
+    """Whichever tick plans them; those that overtake no other come with the rest."""
+    policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
+    assert late_seconds_of(health, policy, NOON, NOON + timedelta(seconds=own), late) == expected
+    assert late_seconds_of(UP, policy, NOON, NOON + timedelta(seconds=own), late) == late
+    assert late_seconds_of(health, policy, None, None, late) == late
 
 
 def test_update_of_popwatch_moves_nothing() -> None:

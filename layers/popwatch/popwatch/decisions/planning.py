@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_count, next_due
+from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_count, late_seconds_of, next_due
 from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
@@ -50,19 +50,24 @@ def plan(
         PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, cyclic))
         for name, target in targets.items()
     ]
-    due: defaultdict[datetime, list[PlannedTest]] = defaultdict(list, {tick: []})
+    due: defaultdict[tuple[datetime, int], list[PlannedTest]] = defaultdict(list)
+    now: list[PlannedTest] = []
     for test in tests:
         due_at = _due(test, after or tick - TICK, tick)
-        if due_at:
-            due[due_at].append(test)
+        if due_at is None:
+            continue
+        late = _late_seconds(test, late_seconds)
+        if due_at == tick and late <= late_seconds:
+            now.append(test)
+        else:
+            due[due_at, late].append(test)
     count = batch_count(sum(test.target.policy.enabled for test in tests), largest_batch)
-    batches = [
-        Batch(due_at, tick + TICK, count, 0, tuple(found), defaults, late_seconds=late_seconds)
-        for due_at, found in sorted(due.items())
-    ]
     return Plan(
-        now=batches[0],
-        later=tuple(batches[1:]),
+        now=Batch(tick, tick + TICK, count, 0, tuple(now), defaults, late_seconds=late_seconds),
+        later=tuple(
+            Batch(due_at, tick + TICK, count, 0, tuple(due[due_at, late]), defaults, late_seconds=late)
+            for due_at, late in sorted(due)
+        ),
         to_suspend=tuple(test for test in tests if _is_newly_suspended(test)),
         states=Counter(
             State.SUSPENDED if not test.target.policy.enabled else test.record.health.state for test in tests
@@ -117,6 +122,14 @@ def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
     record, policy = test.record, test.target.policy
     due = next_due(record.target_id, record.health, policy, tested=record.tick, after=after, tick=tick)
     return tick if due != tick and policy.enabled and _has_changed(test) else due
+
+
+def _late_seconds(test: PlannedTest, late_seconds: int) -> int:
+    record = test.record
+    if _has_changed(test):
+        return late_seconds
+    began = record.outcome.started_at if record.outcome else None
+    return late_seconds_of(record.health, test.target.policy, record.tick, began, late_seconds)
 
 
 def _has_changed(test: PlannedTest) -> bool:

@@ -27,6 +27,12 @@ STOPPED_AFTER = timedelta(minutes=5)
 IN_FLIGHT = timedelta(minutes=3)
 """After this time a retest has ended: it began a minute late, took the longest deadline, and was committed."""
 
+SHORTEST_DELAY = 10
+"""Seconds: the least that the fields of the delays take."""
+
+LATEST_TEST = 120
+"""Seconds: a tick may come a minute late, and the test before it may take another."""
+
 AHEAD = timedelta(minutes=1)
 """A tick further ahead of the clock than this is not one of Scheduler's, which never fires early."""
 
@@ -78,10 +84,36 @@ def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | No
     return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
 
 
-def retest_at(health: Health, policy: Policy, tick: datetime, next_tick: datetime) -> datetime | None:
-    """When a target that was tested at `tick` is due again, if that is before the next tick plans anew."""
-    due = tick + timedelta(seconds=delay_seconds(health, policy))
+def retest_at(
+    health: Health, policy: Policy, tick: datetime, next_tick: datetime, elapsed: timedelta = timedelta()
+) -> datetime | None:
+    """When a target that was tested at `tick` is due again, if that is before the next tick plans anew.
+
+    A test that took longer than the delay is followed at once, by one in the place of those that could not be made
+    meanwhile; `elapsed` is the time since its tick, without that by which its sweep was late. What lies before the next
+    tick is made even if that has come by now: it takes it for one in flight.
+    """
+    step = timedelta(seconds=delay_seconds(health, policy))
+    due = tick + max(1, elapsed // step) * step
     return due if policy.enabled and due < next_tick else None
+
+
+def late_seconds_of(
+    health: Health, policy: Policy, tested: datetime | None, began: datetime | None, late_seconds: int
+) -> int:
+    """How long after its time a failing target's test comes that a sweep plans which is `late_seconds` late.
+
+    Tests of a short delay go on as late as the one before, which was planned for `tested` and `began` then, whichever
+    tick plans them: the first test of an early tick would else come before the retest of a late one, which then could
+    not be counted. Where no test could overtake another, they come as late as the sweep, so that one message carries
+    many.
+    """
+    delay = delay_seconds(health, policy)
+    if health.state not in FAILING or delay >= TICK.total_seconds() or tested is None or began is None:
+        return late_seconds
+    own = round((began - tested).total_seconds())
+    overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
+    return own if overtakes and 0 <= own <= LATEST_TEST else late_seconds
 
 
 def longest_time_to_alert(policy: Policy, max_test_seconds: float) -> timedelta:

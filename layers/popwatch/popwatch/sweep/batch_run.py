@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.judging import changes_nothing, judge
+from popwatch.decisions.judging import changes_nothing, delay_seconds, judge
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
     MOST_TICKS,
@@ -114,7 +114,7 @@ class BatchTester:
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
-        self._retests: defaultdict[datetime, list[PlannedTest]] = defaultdict(list)
+        self._retests: defaultdict[tuple[datetime, datetime], list[PlannedTest]] = defaultdict(list)
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
         self._detector = NetworkFaultDetector(passed_before, awaits_references=bool(references))
@@ -251,9 +251,12 @@ class BatchTester:
                     self._plan_retest(test, record, record.tick)
 
     def _plan_retest(self, test: PlannedTest, record: Record, tested: datetime) -> None:
-        due = retest_at(record.health, test.target.policy, tested, self._batch.next_tick)
+        elapsed = self._clock() - tested - timedelta(seconds=self._batch.late_seconds)
+        due = retest_at(record.health, test.target.policy, tested, self._batch.next_tick, elapsed)
         if due:
-            self._retests[due].append(replace(test, record=record))
+            delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
+            at = self._began - self._batch.tick + tested + delay
+            self._retests[due, at].append(replace(test, record=record))
 
     def _send_retests(self, until: datetime | None = None) -> None:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.
@@ -262,12 +265,9 @@ class BatchTester:
         next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
         detection.
         """
-        lateness = self._began - self._batch.tick
-        if self._clock() >= self._until:
-            self._retests.clear()  # the next tick has planned them, from the records as they are
-        for tick in [tick for tick in self._retests if until is None or tick + lateness <= until]:
-            batch = replace(self._batch, tick=tick, tests=tuple(self._retests.pop(tick)), attempt=0)
-            self._send_later(batch, tick + lateness)
+        for tick, at in [key for key in self._retests if until is None or key[1] <= until]:
+            batch = replace(self._batch, tick=tick, tests=tuple(self._retests.pop((tick, at))), attempt=0)
+            self._send_later(batch, at)
 
     def _send_later(self, batch: Batch, at: datetime) -> None:
         """Send a batch to the queue, to be received at a time."""
