@@ -36,7 +36,6 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import Message, Topic
 from popwatch.model.records import (
-    AHEAD,
     MOST_BATCHES,
     EventKind,
     HistoryEvent,
@@ -49,6 +48,7 @@ from popwatch.model.records import (
 from popwatch.model.samples import LARGEST_STORED, Sample, from_stored, to_stored
 from popwatch.model.serialization import DAMAGE, LARGEST, DamagedError, deserialize, serialize, stored_as
 from popwatch.model.text import clean, iso
+from popwatch.model.time_limits import STORED_AHEAD
 from popwatch.model.totals import Totals, check_totals
 
 if TYPE_CHECKING:
@@ -483,7 +483,7 @@ class Store:
     def _past(self, stored: object) -> datetime:
         """A stored time. Raises DamagedError for one of the future, which would hide what is true until then."""
         time = deserialize(datetime, stored)
-        if time > self._clock() + self._slow + AHEAD:
+        if time > self._clock() + self._slow + STORED_AHEAD:
             raise DamagedError(f"{iso(time)} is in the future")
         return time
 

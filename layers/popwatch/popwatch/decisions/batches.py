@@ -12,13 +12,10 @@ from popwatch.model.records import MOST_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, carried, parse_target
 from popwatch.model.text import iso
+from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE
 
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
-
-
-OLDEST, NEWEST = timedelta(hours=1), timedelta(minutes=15)
-"""How far behind the present, and ahead of it, the tick of a message may be: SQS delays by 15 minutes at most."""
 
 MOST_ATTEMPTS = 100
 """Of a message: many more than there are before its tests go to the dead-letter queue."""
@@ -117,7 +114,7 @@ def refusal(work: Work, now: datetime) -> str:
         return f"there is no batch {work.number} of {work.batches}"
     if isinstance(work, RollupJob):
         return f"its hour {iso(work.hour)} is in the future" if work.hour > now else ""
-    if not now - OLDEST <= work.tick <= now + NEWEST:
+    if not now - OLDEST_MESSAGE <= work.tick <= now + MESSAGE_AHEAD:
         return f"its tick {iso(work.tick)} is more than an hour old, or more than 15 minutes ahead"
     if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MOST_ATTEMPTS:
         return f"its next tick {iso(work.next_tick)} or its attempt {work.attempt} cannot be"

@@ -17,6 +17,7 @@ from math import ceil
 from popwatch.decisions.judging import delay_seconds
 from popwatch.model.health import FAILING, Health, State
 from popwatch.model.targets import Policy
+from popwatch.model.time_limits import OLDEST_TICK, TICK_AHEAD
 
 TICK = timedelta(seconds=60)
 """The time between two ticks: the shortest that EventBridge Scheduler's `rate` takes."""
@@ -32,13 +33,6 @@ SHORTEST_DELAY = 10
 
 LATEST_TEST = 120
 """Seconds: a tick may come a minute late, and the test before it may take another."""
-
-AHEAD = timedelta(minutes=1)
-"""A tick further ahead of the clock than this is not one of Scheduler's, which never fires early."""
-
-OLDEST_TICK = timedelta(hours=30)
-"""Whatever its settings, Scheduler gives a tick up after 24 hours, and Lambda after another 6 (AWS: API_RetryPolicy,
-invocation-async-configuring)."""
 
 LATEST_MESSAGE = timedelta(minutes=15)
 """A message sent so long after its tick was moved back from the dead-letter queue: handing back ends much earlier."""
@@ -144,7 +138,7 @@ def next_test_by(health: Health, policy: Policy, tested: datetime) -> datetime:
 
 def refusal(tick: datetime, now: datetime) -> str:
     """Why a tick must not be swept, as the end of a sentence; empty if it may."""
-    if tick > now + AHEAD:
+    if tick > now + TICK_AHEAD:
         return "is in the future"
     return "is too old" if tick < now - OLDEST_TICK else ""
 

@@ -15,9 +15,7 @@ from popwatch.model.messages import Message, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
-
-AHEAD = timedelta(minutes=2)
-"""How far in the future a stored time of the past may be: by then clocks differ."""
+from popwatch.model.time_limits import STORED_AHEAD
 
 MOST_BATCHES = 1024
 """Of a fleet: as many as 800,000 targets have. A larger number is a damaged one."""
@@ -160,7 +158,7 @@ def check_record(record: Record, now: datetime) -> None:
     A test, a failure or a commit of the future would keep the target from being tested, or its alert from being sent,
     until then; an alert in the outbox is about its own target.
     """
-    health, outcome, latest = record.health, record.outcome, now + AHEAD
+    health, outcome, latest = record.health, record.outcome, now + STORED_AHEAD
     for entry in record.outbox:
         if entry.message and (entry.message.target_id != record.target_id or not entry.message.attributes.get("event")):
             raise DamagedError("an alert in its outbox is not one of this target")
