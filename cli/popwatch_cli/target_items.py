@@ -12,13 +12,15 @@ from typing import Any
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Problem, Target, parse_target
-from popwatch.model.text import clean, did_you_mean
+from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, load_json
 
 Item = dict[str, Any]
 SHOWN = 60
 """Characters of a value that are shown on a line."""
 
+
+MOST_ALIKE = 5
 
 STATE_FIELDS = ("silence", "acknowledged")
 """The fields that say what people do about a target now: not configuration, so files neither have nor change them."""
@@ -117,14 +119,24 @@ def missing_target(target_id: str, items: Iterable[str]) -> str:
 
 
 def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
-    """The mistakes of many targets, each with its line; an entry `_defaults` replaces `defaults`."""
+    """The mistakes of many targets, each with its line; an entry `_defaults` replaces `defaults`.
+
+    What is the same in more than `MOST_ALIKE` of them, such as a column that a file does not have, is said once.
+    """
     entries = list(entries)
     own = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), defaults)
-    return [
-        f"{_line(entry, problem)}{shown(entry.fields['target_id'])}: {problem.explanation}"
-        for entry in entries
-        for problem in mistakes_of(entry.fields, own)
-    ]
+    alike: dict[str, list[str]] = {}
+    for entry in entries:
+        for problem in mistakes_of(entry.fields, own):
+            whose = f"{_line(entry, problem)}{shown(entry.fields['target_id'])}"
+            alike.setdefault(problem.explanation, []).append(whose)
+    mistakes: list[str] = []
+    for explanation, owners in alike.items():
+        if len(owners) > MOST_ALIKE:
+            mistakes.append(f"{owners[0]} and {counted(len(owners) - 1, 'other')}: {explanation}")
+        else:
+            mistakes += [f"{whose}: {explanation}" for whose in owners]
+    return mistakes
 
 
 def _line(entry: FileEntry, problem: Problem) -> str:

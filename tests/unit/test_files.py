@@ -13,6 +13,7 @@ from popwatch_cli.files.csv import write_csv
 from popwatch_cli.files.entries import FileError, load_json
 from popwatch_cli.files.target_files import read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
+from popwatch_cli.target_items import all_mistakes
 
 ITEM = {
     "target_id": "mail-berlin",
@@ -201,7 +202,7 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.csv", "target_id,,host\na,b,c\n", "Line 1: column 2 has no name"),
         ("a.jsonl", '{"target_id": "a", "port": 1, "port": 2}', "Line 1 is not JSON: `port` is given twice"),
         ("a.jsonl", '{"target_id": "a", "port": Infinity}', "Line 1 is not JSON: Infinity is not a number"),
-        ("a.csv", "target_id,host\na\n", "Line 2 has 1 cells, and the first line has 2"),
+        ("a.csv", "target_id,host\na\n", "Line 2 has 1 cell, and the first line has 2"),
         ("a.csv", "target_id,host\na,b,c\n", "Line 2 has 3 cells, and the first line has 2"),
         ("a.jsonl", '{"target_id": "a"}\nnonsense\n', "Line 2 is not JSON"),
         ("a.jsonl", "[]\n", "Line 1 is not a target"),
@@ -211,6 +212,46 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
 def test_mistakes_are_reported_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
     """The message says where and why."""
     assert said in mistakes(tmp_path, name, text)[0]
+
+
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+    """Rows of the wrong size, ids, fields, and a quote without an end: nobody has to import five times to see five."""
+    rows = ["target_id,host,port", "a,a.example,x", "b,b.example", ",c.example,110", "a,d.example,0", "e,f", '"g,h,i']
+    assert mistakes(tmp_path, "a.csv", "\n".join(rows)) == [
+        "Line 7 is not CSV: unexpected end of data.",
+        "Lines 3, 6 have 2 cells, and the first line has 3.",
+        "Line 4: the field `target_id` is missing: give each target an id of its own.",
+        "Line 5: `a` is also on line 2: ids must differ.",
+        "Line 2, a: The field `port` cannot be used: `x` is not a number.",
+        "Line 5, a: The field `port` cannot be used: `0` is not between 1 and 65535.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("Target ID,host", "Line 1: there is no column `target_id`. Did you mean `Target ID`?"),
+        ("id,host", "Line 1: there is no column `target_id`. Did you mean `id`?"),
+        (
+            "a0,a0.example",
+            "Line 1: there is no column `target_id`. Its first line must name the fields: target_id,host",
+        ),
+        ("target_id\thost", "Line 1: there is no column `target_id`; its cells are not separated by commas or semicol"),
+    ],
+)
+def test_a_wrong_header_is_one_mistake(tmp_path: Path, header: str, said: str) -> None:
+    """It would be one of each row otherwise."""
+    rows = "".join(f"t{n}{header[9] if header.startswith('target_id') else ','}h\n" for n in range(200))
+    [mistake] = mistakes(tmp_path, "a.csv", f"{header}\n{rows}")
+    assert mistake.startswith(said)
+
+
+def test_a_missing_column_is_one_mistake(tmp_path: Path) -> None:
+    """Every target lacks its host then: that is said once."""
+    (tmp_path / "a.csv").write_text("target_id,hst\n" + "".join(f"t{n},h\n" for n in range(200)))
+    assert all_mistakes(read_entries(tmp_path / "a.csv"), {}) == [
+        "Line 2, t0 and 199 others: The field `host` is missing: write the server's name or address."
+    ]
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from popwatch.model.text import clean, counted
 from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, load_json
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -21,22 +22,63 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20
 HIDDEN_FORMULA = re.compile(r"[;\t\r\n][\"'\s]*" + f"[{re.escape(''.join(FORMULA))}]")
 """A formula after a character at which a spreadsheet may begin another cell or line."""
 
+MOST_LINES_LISTED = 10
+
 _JSON = ("[", "{", '"')
 _GUARDED = (*FORMULA, *_JSON, "'", " ")
 """If one of these follows an apostrophe at the beginning of a cell, the apostrophe is not part of the string."""
 
 
-def read_csv(text: str) -> list[FileEntry]:
-    """The entries: one for each row after the first, which names the fields. Raises FileError."""
-    rows = _rows(text)
-    _, first = next(rows, (1, []))
+def read_csv(text: str) -> tuple[list[FileEntry], list[str]]:
+    """The entries, one for each row after the first, which names the fields; and the mistakes of other rows.
+
+    Raises FileError if the first row is wrong, since every other row would be wrong, too.
+    """
+    mistakes: list[str] = []
+    rows = _rows(text, mistakes)
+    begin, first = next(rows, (1, []))
     names = [_name(cell) for cell in first]
-    if "" in names:
-        raise FileError([f"Line 1: column {names.index('') + 1} has no name: name it, or remove it."])
-    repeated = first_repeated(names)
+    if mistakes or (first and _mistakes_of_header(begin, names)):
+        raise FileError([*mistakes, *_mistakes_of_header(begin, names)])
+    entries: list[FileEntry] = []
+    lines_by_size: dict[int, list[int]] = {}
+    for line, row in rows:
+        if len(row) == len(names):
+            entries.append(_entry(line, names, row))
+        else:
+            lines_by_size.setdefault(len(row), []).append(line)
+    mistakes += [_wrong_size(lines, size, len(names)) for size, lines in lines_by_size.items()]
+    return entries, mistakes
+
+
+def _mistakes_of_header(line: int, names: Sequence[str]) -> list[str]:
+    mistakes = [
+        f"Line {line}: column {position} has no name: name it, or remove it."
+        for position, name in enumerate(names, start=1)
+        if not name
+    ]
+    repeated = first_repeated(filter(None, names))
     if repeated is not None:
-        raise FileError([f"Line 1: the field `{repeated}` is given twice."])
-    return [_entry(line, names, row) for line, row in rows]
+        mistakes.append(f"Line {line}: the field `{repeated}` is given twice.")
+    if "target_id" not in names:
+        meant = next((name for name in names if _plain(name) in ("targetid", "id")), None)
+        hint = f"Did you mean `{clean(meant, 40)}`?" if meant else "Its first line must name the fields: target_id,host"
+        only = "; its cells are not separated by commas or semicolons" if len(names) == 1 else ""
+        mistakes.append(f"Line {line}: there is no column `target_id`{only}. {hint}")
+    return mistakes
+
+
+def _plain(name: str) -> str:
+    """A name without what people write differently."""
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _wrong_size(lines: Sequence[int], size: int, expected: int) -> str:
+    """The mistake of all rows with the same wrong number of cells."""
+    listed = ", ".join(map(str, lines[:MOST_LINES_LISTED]))
+    more = f" and {len(lines) - MOST_LINES_LISTED} more" if len(lines) > MOST_LINES_LISTED else ""
+    word, verb = ("Line", "has") if len(lines) == 1 else ("Lines", "have")
+    return f"{word} {listed}{more} {verb} {counted(size, 'cell')}, and the first line has {expected}."
 
 
 def write_csv(items: Sequence[Mapping[str, Any]]) -> str:
@@ -50,8 +92,8 @@ def write_csv(items: Sequence[Mapping[str, Any]]) -> str:
     return output.getvalue()
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not empty, and the line on which it begins.
+def _rows(text: str, mistakes: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Each row that is not empty, and the line on which it begins; a mistake that nothing can be read after.
 
     Where a comma is for decimals, spreadsheets separate cells by semicolons.
     """
@@ -65,12 +107,10 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
-        raise FileError([f"Line {line} is not CSV: {error}."]) from None
+        mistakes.append(f"Line {line} is not CSV: {error}.")
 
 
 def _entry(line: int, names: list[str], row: list[str]) -> FileEntry:
-    if len(row) != len(names):
-        raise FileError([f"Line {line} has {len(row)} cells, and the first line has {len(names)}."])
     return FileEntry(line, {name: _value(cell) for name, cell in zip(names, row, strict=True) if cell.strip()})
 
 

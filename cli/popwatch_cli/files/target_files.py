@@ -9,6 +9,7 @@ from typing import Any
 
 from popwatch_cli.files.csv import read_csv, write_csv
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
+from popwatch_cli.target_items import all_mistakes
 
 LARGEST_FILE = 64 * 1024 * 1024
 """Bytes; 100,000 targets with all their fields take less."""
@@ -24,8 +25,7 @@ FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".
 
 def read_entries(path: Path) -> list[FileEntry]:
     """The entries of a file. Raises FileError."""
-    file_format = _format_of(path)
-    return with_ids(_parse(file_format, read_text(path)))
+    return with_ids(*_parse(_format_of(path), read_text(path)))
 
 
 def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
@@ -36,12 +36,12 @@ def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
     mistakes: list[str] = []
     for path in paths:
         try:
-            entries += [replace(entry, file=str(path)) for entry in _parse(_format_of(path), read_text(path))]
+            found, wrong = _parse(_format_of(path), read_text(path))
         except FileError as error:
-            mistakes += [f"{path}: {mistake}" for mistake in error.mistakes]
-    if mistakes:
-        raise FileError(mistakes)
-    return with_ids(entries)
+            found, wrong = [], error.mistakes
+        entries += [replace(entry, file=str(path)) for entry in found]
+        mistakes += [f"{path}: {mistake}" for mistake in wrong]
+    return with_ids(entries, mistakes)
 
 
 def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
@@ -73,10 +73,14 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def with_ids(entries: list[FileEntry]) -> list[FileEntry]:
-    """The entries, each with a unique id as a string: the key of the table. Raises FileError."""
+def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[FileEntry]:
+    """The entries, each with a unique id as a string: the key of the table.
+
+    Raises FileError if an id is missing or repeated, or if there are `others`, mistakes that reading has found: with
+    all mistakes, those of the fields as well, so that nobody needs a second attempt to see them.
+    """
     place_of_id: dict[str, str] = {}
-    mistakes: list[str] = []
+    mistakes = list(others)
     result: list[FileEntry] = []
     for entry in entries:
         written = entry.fields.get("target_id")
@@ -91,7 +95,7 @@ def with_ids(entries: list[FileEntry]) -> list[FileEntry]:
         place_of_id.setdefault(target_id, place)
         result.append(replace(entry, fields={**entry.fields, "target_id": target_id}))
     if mistakes:
-        raise FileError(mistakes)
+        raise FileError([*mistakes, *all_mistakes((entry for entry in result if entry.fields["target_id"]), {})])
     return result
 
 
@@ -125,19 +129,20 @@ def _format_of(path: Path) -> str:
         raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl: rename it."]) from None
 
 
-def _parse(file_format: str, text: str) -> list[FileEntry]:
+def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:
+    """The entries of a file, and the mistakes of others in it. Raises FileError."""
     match file_format:
         case "yaml":
             from popwatch_cli.files.yaml import read_yaml  # noqa: PLC0415 - `popwatch test` starts without PyYAML
 
-            return read_yaml(text)
+            return read_yaml(text), []
         case "csv":
             _check_separators(text, ",;\n")
             return read_csv(text)
         case _:
             _check_separators(text, ",[{")
             # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
-            return list(parse_lines(io.StringIO(text)))
+            return list(parse_lines(io.StringIO(text))), []
 
 
 def _check_separators(text: str, separators: str) -> None:
