@@ -131,4 +131,24 @@ IDS = [
     _typed("targets rm mail-berlin mail-rome --local", 0, "Removed: mail-berlin, mail-rome."),
 ]
 
-SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS]
+PUT = [
+    _typed("targets put c --local", 3, "nothing to change", "FIELD=VALUE"),
+    _typed("targets put c port=1110 --local", 0, "~ c  port: nothing -> 1110", "The next sweep applies it."),
+    _typed("targets put c port=1110 --local", 0, "Nothing has changed"),
+    _typed("targets put c prot=1110 --local", 3, "Did you mean `port`?", "--force", "Nothing was written."),
+    _typed("targets put c owner=me --force --local", 0, "owner: nothing -> me", "unknown field `owner`"),
+    _typed("targets put c owner= --local", 0, "owner: me -> nothing"),
+    _typed("targets put c port= --local", 0, "port: 1110 -> nothing"),
+    _typed("targets put new host=pop.example.org --local", 0, "+ new  pop.example.org"),
+    _typed("targets put a b delay_up=2m --local", 0, "~ a  delay_up: nothing -> 120", "~ b  delay_up: nothing -> 120"),
+    _typed("targets put --group g delay_up=5m --local", 0, "~ a  delay_up: 120 -> 300", "~ b", never=("~ c",)),
+    _typed("targets put --group gg delay_up=5m --local", 3, "The groups are: g."),
+    _typed("targets put a neww port=1 --local", 3, "neww is neither a target nor an assignment. Did you mean new?"),
+    _typed("targets put a host --local", 3, "host is neither a target nor an assignment."),
+    _typed("targets put a ca_pem=@none.pem --local", 3, "none.pem cannot be read: No such file or directory."),
+    _typed("targets put a ca_file=none.pem --local", 3, "none.pem cannot be read: No such file or directory."),
+    _typed("targets put _defaults delay_up=10m --local", 0, "+ _defaults"),
+    _typed("targets rm new _defaults --local", 0, "Removed: new, _defaults."),
+]
+
+SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS, *PUT]

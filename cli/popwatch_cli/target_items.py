@@ -75,6 +75,15 @@ def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace:
     return Change(changed, delete, lines + [f"- {shown(name)}" for name in delete])
 
 
+def changes_of(before: Mapping[str, Item], after: Iterable[Item]) -> dict[str, str]:
+    """A line for each item that differs from the one before, by id."""
+    return {
+        item["target_id"]: _change_line(item, before.get(item["target_id"]))
+        for item in after
+        if before.get(item["target_id"]) != item
+    }
+
+
 def _change_line(after: Item, before: Item | None) -> str:
     name = shown(after["target_id"])
     if before is None:

@@ -164,7 +164,7 @@ def test_an_authority_that_is_no_text(run: Run, tmp_path: Path) -> None:
     (tmp_path / "ca.der").write_bytes(b"\x30\x82\xff\xfe")
     ended = run("test", "127.0.0.1", "--ca", tmp_path / "ca.der")
     assert ended.code == 3
-    assert "--ca cannot be used: it must hold PEM certificates" in ended.err
+    assert "ca.der has no certificate between" in ended.err
 
 
 def test_plugin_says_more_when_asked(run: Run, server: ScriptedServer) -> None:
@@ -245,7 +245,7 @@ def test_defaults_of_a_file(run: Run, server: ScriptedServer, tmp_path: Path) ->
 def test_a_device_without_an_end_is_read_in_part(run: Run) -> None:
     """As a file of targets, or of certificates: `/dev/zero` ends in a sentence."""
     assert "is longer than 3,000,000 characters" in run("test", "--file", "/dev/zero").err
-    assert "--ca cannot be used: it is too large" in run("test", "127.0.0.1", "--ca", "/dev/zero").err
+    assert "/dev/zero is larger than 8 MB" in run("test", "127.0.0.1", "--ca", "/dev/zero").err
 
 
 def test_ids_of_a_file_are_cleaned_for_the_terminal(run: Run, tmp_path: Path) -> None:
@@ -321,7 +321,9 @@ def test_every_place_states_the_same_longest_time(run: Run, table: TargetTable) 
     [
         (["put", "a", "host=pop.example.net", "port=x"], "The field `port` cannot be used"),
         (["put", "a", "port=110"], "The field `host` is missing"),
-        (["put", "a", "host"], "is not an assignment"),
+        (["put", "a", "host"], "host is neither a target nor an assignment."),
+        (["put", "a", "=x"], "is not an assignment"),
+        (["put", "a", "host=x.example", "ca_pem=@none.pem"], "none.pem cannot be read: No such file"),
         (["put", "a", "host=x.example", "sms={nmae}"], "there is no token {nmae}"),
         (["put", "_secret", "host=x.example"], "names that begin with `_`"),
         (["put", "_defaults", "delay_up=1"], "The field `delay_up`"),
@@ -341,7 +343,11 @@ def test_mistakes_write_nothing(run: Run, table: TargetTable, arguments: list[st
 
 def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
     """A misspelt field is reported with the field that may have been meant."""
-    ended = run("--local", "targets", "put", "a", "host=pop.example.net", "grup=x")
+    refused = run("--local", "targets", "put", "a", "host=pop.example.net", "grup=x")
+    assert refused.code == 3
+    assert "There is no field `grup`. Did you mean `group`?" in refused.err
+    assert table.get("a") is None
+    ended = run("--local", "targets", "put", "a", "host=pop.example.net", "grup=x", "--force")
     assert ended.code == 0
     assert "Did you mean `group`?" in ended.err
     item = table.get("a")
@@ -423,6 +429,27 @@ def test_import_of_ones_own_file_leaves_silences_and_acknowledgements_alone(
         "silence": SILENCE,
         "acknowledged": ACKNOWLEDGED,
     }
+
+
+def test_certificates_of_a_file(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """`ca_pem=@FILE` and `ca_file:` take the certificates alone, whatever else is in the file and in which charset."""
+    pem = trustme.CA().cert_pem.bytes()
+    (tmp_path / "ca.pem").write_bytes(b"\xef\xbb\xbf# Autorit\xe9\x80\n" + pem + b"\nkey: \xff\n")
+    assert run("--local", "targets", "put", "a", "host=a.example", "ca_pem=@ca.pem").code == 0
+    (tmp_path / "files").mkdir()
+    path = tmp_path / "files" / "targets.yaml"
+    path.write_text("- target_id: b\n  host: b.example\n  ca_file: ../ca.pem\n  delay_up: 2h30m\n")
+    assert run("--local", "targets", "import", path, "--yes").code == 0
+    items = table.read()
+    assert items["a"]["ca_pem"] == items["b"]["ca_pem"]
+    assert items["a"]["ca_pem"].encode().strip() == pem.strip()
+    assert (items["b"]["delay_up"], "ca_file" in items["b"]) == (9000, False)
+    path.write_text("- target_id: b\n  host: b.example\n  ca_file: none.pem\n")
+    assert "Line 3: " in run("--local", "targets", "check", path).err
+    sheet = tmp_path / "targets.csv"
+    sheet.write_text("target_id;host;delay_up\nc;c.example;90s\n")
+    assert run("--local", "targets", "import", sheet, "--yes").code == 0
+    assert table.read()["c"]["delay_up"] == 90
 
 
 def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable, tmp_path: Path) -> None:

@@ -119,6 +119,6 @@ def test_replayed_is_what_happened(
         sent = len(world.alerts_noted("t"))
         world.close()
     target = parse_target({"target_id": "t", "host": "h", **fields})
-    gateway_of = Parent("gateway" if depends else "", samples["gateway"])
-    found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parent=gateway_of)
+    parents = [Parent("gateway", samples["gateway"])] if depends else []
+    found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parents=parents)
     assert (found.before.alerts, found.after.alerts) == (sent, sent)

@@ -65,7 +65,7 @@ def test_alert_says_what_it_counts_when_and_how_long_it_has_failed(
 class TestDependence:
     """A target whose parent fails: its alerts are held, and sent if it still fails once the parent is back."""
 
-    CHILD = replace(CALM, depends_on="gateway")
+    CHILD = replace(CALM, depends_on=("gateway",))
 
     def test_alerts_are_held_while_the_parent_fails(self) -> None:
         """The child goes down, its failure has a cause, and no alert is sent."""
@@ -320,7 +320,7 @@ def test_every_alerted_outage_is_closed(
         failures_per_alert=failures_per_alert,
         max_alerts=max_alerts,
         flap_per_hour=flap_per_hour,
-        depends_on="gateway",
+        depends_on=("gateway",),
     )
     health, open_alerts = UNTESTED, 0
     for minute, outcome in enumerate(outcomes):

@@ -22,7 +22,7 @@ from popwatch.model.targets import Policy, Target, parse_target
 from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
 from popwatch.reports.availability import Outage, Period, spans, times
-from popwatch_cli.commands.replay import Parent
+from popwatch_cli.commands.replay import Parent, all_failing
 
 START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -127,7 +127,7 @@ class TestPassedTestWithinAHold:
 
     def test_outage_that_was_neither_alerted_nor_acknowledged_ends_without_a_word(self, policy: Policy) -> None:
         """No alert said that it was down, so none says that it is up."""
-        down, _ = after_tests("xxx", replace(policy, depends_on="gateway"), parent="gateway")
+        down, _ = after_tests("xxx", replace(policy, depends_on=("gateway",)), parent="gateway")
         within, _ = after_tests(".", policy, down, WITHIN)
         assert after_tests(".x", policy, within, NIGHT.end)[1] == []
 
@@ -212,7 +212,7 @@ class TestAcknowledgement:
 class TestLadder:
     """The next alert is a full count after the last one, however late that was."""
 
-    CHILD = replace(CALM, depends_on="gateway")
+    CHILD = replace(CALM, depends_on=("gateway",))
 
     def test_second_alert_is_a_full_count_after_a_held_first(self) -> None:
         """Not a minute after it, as the second rung of the ladder would ring at once."""
@@ -270,8 +270,15 @@ class TestSilencedAParent:
         """As the sweep did: its failures in maintenance do not count, and explain those of its children."""
         samples = [(START, Sample(error=ErrorCode.TIMED_OUT, in_maintenance=True)), (START + MINUTE, Sample(12.5))]
         gateway = Parent("gateway", samples)
-        found = [gateway.failing(START + minute * MINUTE) for minute in range(3)]
+        found = [all_failing([gateway], START + minute * MINUTE) for minute in range(3)]
         assert found == ["", "gateway", ""]
+
+    def test_replay_holds_while_all_of_several_fail(self) -> None:
+        """As planning does."""
+        first = Parent("a", [(START, Sample(error=ErrorCode.TIMED_OUT))])
+        second = Parent("b", [(START, Sample(12.5)), (START + MINUTE, Sample(error=ErrorCode.TIMED_OUT))])
+        found = [all_failing([first, second], START + minute * MINUTE) for minute in range(1, 3)]
+        assert found == ["", "a, b"]
 
     def test_suspended_or_removed_parent_holds_nothing(self) -> None:
         """Its tests say nothing any more."""

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from popwatch.decisions.planning import Plan, in_cycles, plan, unknown_fields, without_target
 from popwatch.model.health import Health, State
@@ -140,6 +142,48 @@ class TestDependence:
         assert self.parents(targets("child", depends_on="gone"))["child"] == ""
         fleet = targets("gateway", enabled=False) | targets("child", depends_on="gateway")
         assert self.parents(fleet, gateway=State.DOWN)["child"] == ""
+
+    def test_of_several_parents_all_must_fail(self) -> None:
+        """One that passes is a way to the target; one that is off or gone is none, and says nothing."""
+        fleet = targets("a") | targets("b") | targets("off", enabled=False)
+        fleet |= targets("child", depends_on=["a", "b", "off", "gone"])
+        assert self.parents(fleet, a=State.DOWN, b=State.UP)["child"] == ""
+        assert self.parents(fleet, a=State.DOWN, b=State.WARN, off=State.DOWN)["child"] == "a, b"
+
+    def test_a_cycle_through_one_of_several_parents_is_one(self) -> None:
+        """What lies between two cycles, or hangs on one, is in none."""
+        fleet: dict[str, Target] = {}
+        for name, parents in {
+            "a": "xb",
+            "b": "yc",
+            "c": "a",
+            "between": "ad",
+            "d": "ed",
+            "e": "d",
+            "x": "",
+            "y": "x",
+        }.items():
+            fleet |= targets(name, depends_on=list(parents))
+        assert in_cycles(fleet) == {"a", "b", "c", "d", "e"}
+        assert in_cycles(targets("self", depends_on="self")) == {"self"}
+
+    @given(st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.sampled_from("abcdefgh"), max_size=4)))
+    def test_cycles_are_those_that_a_walk_finds(self, graph: dict[str, list[str]]) -> None:
+        """A target is in a cycle if a walk from its parents comes back to it."""
+        fleet: dict[str, Target] = {}
+        for name, parents in graph.items():
+            fleet |= targets(name, depends_on=parents)
+
+        def reached(name: str) -> set[str]:
+            found, ahead = set[str](), list(graph[name])
+            while ahead:
+                one = ahead.pop()
+                if one in graph and one not in found:
+                    found.add(one)
+                    ahead += graph[one]
+            return found
+
+        assert in_cycles(fleet) == {name for name in graph if name in reached(name)}
 
     def test_a_cycle_explains_nothing(self) -> None:
         """Two targets that depend on each other would otherwise hold each other's alerts for ever."""

@@ -221,7 +221,7 @@ def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
         (Policy(failures_per_alert=1), 60 + 60 + 10),
         (Policy(delay_warn=20), 60 + 2 * 20 + 60 + 10),
         (Policy(delay_up=90, delay_warn=70), 120 + 2 * 120 + 60 + 10),
-        (Policy(failures_per_alert=1, depends_on="gateway"), 60 + 60 + 60 + 10),
+        (Policy(failures_per_alert=1, depends_on=("gateway",)), 60 + 60 + 60 + 10),
     ],
 )
 def test_longest_notice(policy: Policy, seconds: int) -> None:

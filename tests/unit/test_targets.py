@@ -1,14 +1,18 @@
 """Targets as people write them: read leniently, checked strictly, never an exception."""
 
+import base64
 import json
+import ssl
 from datetime import UTC, datetime
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, Family, Field, TlsMode
 from popwatch.model.targets import LARGEST_ITEM, POLICY_FIELDS, Policy, Target, carried, parse_target, tls_exceptions
+from popwatch.model.text import natural_order
 from popwatch.reports.status import NewestTests, target_statuses
 
 
@@ -200,7 +204,7 @@ def test_any_item_is_read(item: dict[str, object]) -> None:
     """Whatever an item holds, the result is a target; what cannot be used is one of its problems."""
     target = parse_target(item, item)
     assert target.host or target.problems
-    assert all(problem.explanation.endswith(".") for problem in target.problems)
+    assert all(problem.explanation.endswith((".", "?")) for problem in target.problems)
     assert parse_target(target.fields).host == parse_target(item).host
 
 
@@ -255,8 +259,52 @@ def test_certificates_between_anything_else() -> None:
     found = parse(ca_pem=f"\ufeff# Autoridade de Certifica\ufffd\ufffdo\r\n{pem}\n{key}\n# Zert\u00e9\n{pem}")
     assert found.problems == ()
     assert found.ca_pem == f"{pem}\n{pem}\n"
-    [problem] = parse(ca_pem=pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")).problems
+    [problem] = parse(ca_pem=key).problems
     assert "openssl x509 -in FILE" in problem.explanation
+
+
+def test_trusted_certificates() -> None:
+    """OpenSSL's own format has settings of trust after the certificate, which Python's ssl does not take."""
+    authority = trustme.CA()
+    plain = authority.cert_pem.bytes().decode()
+    der = ssl.PEM_cert_to_DER_cert(plain)
+    trusted = base64.b64encode(der + bytes.fromhex("300c300a06082b06010505070301")).decode()
+    block = f"-----BEGIN TRUSTED CERTIFICATE-----\n{trusted}\n-----END TRUSTED CERTIFICATE-----"
+    found = parse(ca_pem=f"{plain}{block}").ca_pem
+    assert found is not None
+    first, second = found.split("-----END CERTIFICATE-----\n")[:2]
+    assert ssl.PEM_cert_to_DER_cert(f"{second}-----END CERTIFICATE-----\n") == der
+    assert ssl.PEM_cert_to_DER_cert(f"{first}-----END CERTIFICATE-----\n") == der
+    ssl.create_default_context(cadata=found)
+    assert "BEGIN" in (parse(ca_pem=block.replace(trusted, "MI")).ca_pem or "")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("90s", 90), ("5m", 300), ("2h30m", 9000), (" 1 H ", 3600), ("300", 300), (300, 300)]
+)
+def test_seconds_as_durations(written: object, seconds: int) -> None:
+    """A delay is written as a number of seconds or as a duration."""
+    found = parse(delay_up=written)
+    assert (found.problems, found.policy.delay_up) == ((), seconds)
+
+
+def test_a_duration_out_of_range() -> None:
+    """The range is that of the seconds."""
+    assert problems(delay_up="5s") == ["delay_up"]
+    assert problems(max_test_seconds="2m") == ["max_test_seconds"]
+    assert parse(max_test_seconds="5s").max_test_seconds == 5
+
+
+def test_a_value_that_may_have_been_meant() -> None:
+    """A mistyped value of an enumeration is answered with the one that is most like it."""
+    [problem] = parse(tls="implict").problems
+    assert problem.explanation.endswith("is not one of none, implicit, starttls. Did you mean `implicit`?")
+
+
+def test_natural_order() -> None:
+    """Numbers in names are compared as numbers."""
+    names = ["mail-10", "mail-2", "mail", "2", "10", "mail-2b"]
+    assert sorted(names, key=natural_order) == ["2", "10", "mail", "mail-2", "mail-2b", "mail-10"]
 
 
 def test_certificates_that_openssl_cannot_take_as_text() -> None:

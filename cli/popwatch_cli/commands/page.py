@@ -2,7 +2,7 @@
 
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Lock
 from typing import Any, Literal
@@ -71,7 +71,8 @@ def page(choice: Any, *, port: int, opens: bool, wanted: Password | None) -> Non
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
-        Event().wait()
+        with suppress(KeyboardInterrupt):  # the usual end
+            Event().wait()
 
 
 def _tell_password(installation: Installation, wanted: Password) -> None:

@@ -12,9 +12,10 @@ from click.core import ParameterSource
 from popwatch import __version__
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
-from popwatch.model.targets import LARGEST_ITEM, Problem, Target, parse_target
+from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.prober.loop import probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
+from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.options import Choice, SecondsOption, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
@@ -175,7 +176,7 @@ def _target(options: dict[str, Any]) -> Target:
         "tls": options["tls"] or ("implicit" if wants_tls else "none"),
         "verify_tls": not options["no_verify"],
         "tls_name": options["tls_name"],
-        "ca_pem": _read_authorities(options["ca"]) if options["ca"] else None,
+        "ca_pem": read_certificates(options["ca"]) if options["ca"] else None,
         "tls_min": options["tls_min"],
         "legacy_renegotiation": options["legacy_renegotiation"],
         "greeting": list(options["greeting"]),
@@ -216,9 +217,3 @@ def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:
     lines = [f"  {name:<9}{duration:>9}  {shown}".rstrip() for name, duration, shown in steps(target, outcome, now)]
     first, *rest = conclusion(target, outcome)
     return "\n".join([*lines, click.style(first, fg=colour, bold=True), *rest])
-
-
-def _read_authorities(path: Path) -> str:
-    """The text of a file of certificates; no more of it than an item may have, and one character too many."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(LARGEST_ITEM + 1)

@@ -2,9 +2,10 @@
 
 import json
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -13,12 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.decisions.planning import in_cycles
+from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Alert, AlertEvent
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.samples import Sample
-from popwatch.model.targets import Policy, Target
+from popwatch.model.targets import Policy
 from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
@@ -56,23 +57,26 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The target that another depends on, and its samples; without an id there is no such target."""
+    """The target that another depends on, and its samples."""
 
-    target_id: str = ""
-    samples: Samples = ()
+    target_id: str
+    samples: Samples
 
-    def failing(self, at: datetime) -> str:
-        """Its id, if it was failing when a test of `at` was planned, else "".
+    def was_failing(self, at: datetime) -> bool:
+        """Whether it was failing when a test of `at` was planned.
 
         Tests are planned at the beginning of their minute, so its last test in an earlier minute decides.
         """
         before = bisect_left(self.samples, at.replace(second=0, microsecond=0), key=itemgetter(0))
         judged = (sample for _, sample in reversed(self.samples[:before]) if not sample.inconclusive)
         last = next(judged, None)
-        return self.target_id if last and last.error else ""
+        return bool(last and last.error)
 
 
-NO_PARENT = Parent()
+def all_failing(parents: Sequence[Parent], at: datetime) -> str:
+    """The ids of the parents, if all of them were failing when a test of `at` was planned, else ""."""
+    return ", ".join(it.target_id for it in parents) if all(it.was_failing(at) for it in parents) else ""
+
 
 LEAD = timedelta(hours=1)
 """Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
@@ -127,7 +131,7 @@ def replay(
     store = installation.store
     fleet = {name: with_changes(item, defaults, ()) for name, item in items.items()}
     chosen = sorted(selection.of(fleet), key=natural_order)
-    wanted = {*chosen, *(fleet[name].policy.depends_on for name in chosen)}
+    wanted = {*chosen, *(parent for name in chosen for parent in fleet[name].policy.depends_on)}
     lead = Period(period.begin - LEAD, period.end)
     samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
     cyclic = in_cycles(fleet)
@@ -136,9 +140,9 @@ def replay(
         changed = with_changes(items[name], defaults, changes)
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
-        parent = Parent(_parent_id(fleet[name], fleet, cyclic), samples.get(fleet[name].policy.depends_on, ()))
+        parents = [Parent(it, samples.get(it, ())) for it in watched_parents(fleet[name], fleet, cyclic)]
         policies = fleet[name].policy, changed.policy
-        found.append(compare(name, samples.get(name, ()), *policies, noise, parent=parent, since=period.begin))
+        found.append(compare(name, samples.get(name, ()), *policies, noise, parents=parents, since=period.begin))
     missing = _missing(period, now, installation.samples_kept)
     if as_json:
         click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))
@@ -147,14 +151,7 @@ def replay(
     if choice.verbose:
         count = sum(map(len, samples.values()))
         units = sum(store.capacity.read.values())
-        click.echo(f"Read {count} tests for {units:.1f} capacity units of DynamoDB.", err=True)
-
-
-def _parent_id(target: Target, fleet: Mapping[str, Target], cyclic: Collection[str]) -> str:
-    """The target that it depends on, if a failure of that one holds its alerts back."""
-    parent = fleet.get(target.policy.depends_on)
-    holds_back = parent is not None and parent.policy.enabled and target.target_id not in cyclic
-    return target.policy.depends_on if holds_back else ""
+        click.echo(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
 def compare(
@@ -164,7 +161,7 @@ def compare(
     changed: Policy,
     noise: timedelta,
     *,
-    parent: Parent = NO_PARENT,
+    parents: Sequence[Parent] = (),
     since: datetime | None = None,
 ) -> Comparison:
     """Judge a target's samples by two policies; runs of failures shorter than `noise` do not count as outages.
@@ -178,7 +175,7 @@ def compare(
     outages = tuple(run for run in runs if run.length >= noise)
 
     def result_of(policy: Policy) -> ReplayResult:
-        alerts = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, parent.failing)
+        alerts = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, partial(all_failing, parents))
         return _result([(at, alert) for at, alert in alerts if since is None or at >= since], outages)
 
     return Comparison(name, outages, result_of(present), result_of(changed))
@@ -215,7 +212,9 @@ def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
     oldest = now - kept
     if period.begin >= oldest:
         return []
-    return [f"Single tests are kept for {kept.days} days: those before {utc(oldest)} cannot be judged again."]
+    return [
+        f"Single tests are kept for {counted(kept.days, 'day')}: those before {utc(oldest)} cannot be judged again."
+    ]
 
 
 def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:

@@ -4,28 +4,31 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import click
 
 from popwatch.decisions.schedule import longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID, FIELDS
+from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
 from popwatch.model.targets import Target, endpoint, parse_target
-from popwatch.model.text import counted, duration, natural_order
+from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.errors import UserError
+from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.entries import FileEntry, FileError
-from popwatch_cli.files.target_files import read_all_entries, read_entries, serialize, write_entries
+from popwatch_cli.files.target_files import CA_FILE, read_all_entries, read_entries, serialize, write_entries
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
-from popwatch_cli.selection import Selection, selecting
+from popwatch_cli.selection import GROUP, TAG, Selection, selecting
 from popwatch_cli.target_items import (
     Item,
     all_mistakes,
     assigned,
+    changes_of,
     compare,
     effective,
     missing_target,
@@ -153,31 +156,80 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
 
 
 @targets.command()
-@click.argument("target_id")
-@click.argument("assignments", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@click.argument("words", nargs=-1, required=True, metavar="[ID]... FIELD=VALUE...")
+@click.option("--group", "groups", multiple=True, metavar="NAME", help=GROUP)
+@click.option("--tag", "tags", multiple=True, metavar="NAME", help=TAG)
+@click.option("--force", is_flag=True, help="Also set a field that popwatch does not know.")
 @click.pass_obj
-def put(choice: Any, target_id: str, assignments: tuple[str, ...]) -> None:
-    """Add a target, or change fields of one; FIELD= removes a field.
+def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tuple[str, ...], force: bool) -> None:
+    """Add a target, or change fields of some; FIELD= removes a field. Says what has changed.
+
+    ca_pem=@FILE takes the certificates of a file.
 
     \b
     Examples:
       popwatch targets put mail-berlin host=pop.example.net tls=implicit
       popwatch targets put mail-berlin failures_per_alert=2 'tags=["berlin"]'
-      popwatch targets put _defaults delay_up=300
+      popwatch targets put mail-berlin mail-rome delay_up=5m
+      popwatch targets put --group customers ca_pem=@ca.pem
+      popwatch targets put _defaults delay_up=5m
     """
     table = find(choice).target_table
-    item: Item = {**(table.get(target_id) or {}), "target_id": target_id}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name.strip():
-            raise UserError(f"{assignment} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
-        item = assigned(item, name.strip(), value)
-    found = mistakes_of(item, table.get(DEFAULTS_ID) or {})
+    by_id = () if groups or tags else words[:1]
+    ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
+    changes = [_assignment(word) for word in words[len(ids) :]]
+    if groups or tags or len(ids) > 1:
+        items = table.read()
+        known = targets_of(items)
+        strangers = [name for name in ids if name not in items]
+        if strangers:
+            hint = clean(did_you_mean(strangers[-1], items, mark=""), 200)
+            raise UserError(
+                f"{shown(strangers[-1])} is neither a target nor an assignment. "
+                f"{hint or 'Write FIELD=VALUE, such as host=pop.example.net.'} Nothing was written."
+            )
+        if groups or tags:
+            ids += Selection((), groups, tags).of(known)
+    else:
+        items = {name: item for name in (*ids, DEFAULTS_ID) if (item := table.get(name))}
+    if not changes:
+        raise UserError("There is nothing to change: write FIELD=VALUE, such as host=pop.example.net.")
+    wanted = {name: _changed({**items.get(name, {}), "target_id": name}, changes) for name in ids}
+    found = {problem: None for item in wanted.values() for problem in mistakes_of(item, items.get(DEFAULTS_ID, {}))}
     if found:
         raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
-    _warn_of_unknown_fields([item])
-    table.write([item])
-    click.echo(f"{shown(target_id)} is written; the next sweep applies it.")
+    strange = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
+    if strange and not force:
+        hint = did_you_mean(strange[0], FIELDS_BY_NAME)
+        raise UserError(
+            f"There is no field `{shown(strange[0])}`.{hint} docs/targets.md lists all fields; --force sets it "
+            "nevertheless. Nothing was written."
+        )
+    _warn_of_unknown_fields(wanted.values())
+    lines = changes_of(items, wanted.values())
+    table.write(wanted[name] for name in lines)
+    for line in lines.values():
+        click.echo(line)
+    click.echo("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _assignment(word: str) -> tuple[str, str]:
+    """The field and the value of `FIELD=VALUE`; the certificates of a file for `ca_pem=@FILE`. Raises UserError."""
+    name, equals, value = word.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise UserError(f"{word[:60]} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
+    if name == CA_FILE and value:
+        name, value = "ca_pem", f"@{value}"
+    if name == "ca_pem" and value.startswith("@"):
+        value = read_certificates(Path(value[1:]).expanduser())
+    return name, value
+
+
+def _changed(item: Item, changes: Iterable[tuple[str, str]]) -> Item:
+    for name, value in changes:
+        item = assigned(item, name, value)
+    return item
 
 
 @targets.command()

@@ -15,7 +15,7 @@ import click
 from popwatch import __version__
 from popwatch.decisions.schedule import TICK
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.text import clean, iso
+from popwatch.model.text import clean, counted, iso
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
@@ -208,7 +208,8 @@ def lines_of(check: Check) -> Iterator[str]:
 def summary(checks: list[Check]) -> str:
     """One line: `16 checks: 14 passed, 2 not shown.`"""
     counts = {verdict: sum(check.verdict is verdict for check in checks) for verdict in Verdict}
-    return f"{len(checks)} checks: {', '.join(f'{count} {verdict}' for verdict, count in counts.items() if count)}."
+    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return f"{counted(len(checks), 'check')}: {parts}."
 
 
 def to_json(checks: list[Check], installation: Installation, began: datetime, ended: datetime) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from popwatch.model.fields import is_blank
+from popwatch_cli.errors import UserError
+from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 from popwatch_cli.target_items import all_mistakes
@@ -23,9 +26,45 @@ LONGEST_LINE = 3_000_000
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
 
+CA_FILE = "ca_file"
+"""A name that files may have instead of `ca_pem`: a file of certificates, beside the file of targets."""
+
+
 def read_entries(path: Path) -> list[FileEntry]:
-    """The entries of a file. Raises FileError."""
-    return with_ids(*_parse(_format_of(path), read_text(path)))
+    """The entries of a file, each with an id. Raises FileError."""
+    return with_ids(*_read(path))
+
+
+def read_fields(path: Path) -> list[FileEntry]:
+    """The entries of a file, with or without ids. Raises FileError."""
+    found, mistakes = _read(path)
+    if mistakes:
+        raise FileError(mistakes)
+    return found
+
+
+def _read(path: Path) -> tuple[list[FileEntry], list[str]]:
+    """The entries of a file, with the certificates of each `ca_file` as `ca_pem`; and mistakes. Raises FileError."""
+    entries, mistakes = _parse(_format_of(path), read_text(path))
+    wrong = list(mistakes)
+    return [_with_certificates(entry, path.parent, wrong) for entry in entries], wrong
+
+
+def _with_certificates(entry: FileEntry, folder: Path, mistakes: list[str]) -> FileEntry:
+    """The entry with `ca_pem` for its `ca_file`; what is wrong with that is added to the mistakes."""
+    fields = {name: value for name, value in entry.fields.items() if name != CA_FILE}
+    written = entry.fields.get(CA_FILE)
+    if is_blank(written):
+        return replace(entry, fields=fields) if CA_FILE in entry.fields else entry
+    line = entry.line_of(CA_FILE)
+    if not is_blank(fields.get("ca_pem")):
+        mistakes.append(f"Line {line}: there are both `ca_file` and `ca_pem`: leave one out.")
+        return entry
+    try:
+        fields["ca_pem"] = read_certificates(folder / Path(str(written)).expanduser())
+    except UserError as error:
+        mistakes.append(f"Line {line}: {error}")
+    return replace(entry, fields=fields)
 
 
 def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
@@ -36,7 +75,7 @@ def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
     mistakes: list[str] = []
     for path in paths:
         try:
-            found, wrong = _parse(_format_of(path), read_text(path))
+            found, wrong = _read(path)
         except FileError as error:
             found, wrong = [], error.mistakes
         entries += [replace(entry, file=str(path)) for entry in found]

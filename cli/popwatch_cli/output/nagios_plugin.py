@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from popwatch.model.fields import TlsMode
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
+from popwatch.model.text import counted
 
 LEVELS = {"ok": 0, "warn": 1, "crit": 2}
 STATUSES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -94,7 +95,7 @@ def _by_days(outcome: Outcome, thresholds: Thresholds, now: datetime) -> tuple[i
         return 2, ", the server showed no certificate"
     days = _days_left(outcome.certificate_expires, now)
     code = 2 if days <= thresholds.critical_days else int(days <= thresholds.warning_days)
-    return code, f", the certificate expires in {days} days"
+    return code, f", the certificate expires in {counted(days, 'day')}"
 
 
 def _performance_data(target: Target, outcome: Outcome, thresholds: Thresholds, now: datetime) -> Sequence[str]:

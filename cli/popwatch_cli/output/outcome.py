@@ -8,7 +8,7 @@ from popwatch.alerts.advice import advice
 from popwatch.model.fields import TlsMode
 from popwatch.model.outcomes import Outcome, Phase, RttSource
 from popwatch.model.targets import Target, endpoint
-from popwatch.model.text import clean, iso, milliseconds
+from popwatch.model.text import clean, counted, iso, milliseconds
 
 TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
 
@@ -98,7 +98,7 @@ def to_line(target: Target, outcome: Outcome) -> str:
 
 def summary(*, passed: int, failed: int) -> str:
     """The last line after those of many targets."""
-    return f"{passed + failed} targets: {passed} passed, {failed} failed."
+    return f"{counted(passed + failed, 'target')}: {passed} passed, {failed} failed."
 
 
 def _certificate(outcome: Outcome, now: datetime) -> str:
@@ -106,7 +106,8 @@ def _certificate(outcome: Outcome, now: datetime) -> str:
     first = min(outcome.certificates, key=lambda found: found.expires, default=None)
     if first is None:
         return ""
-    return f"{first} valid for {(first.expires - now) // timedelta(days=1)} days, until {first.expires:%Y-%m-%d}"
+    days = counted((first.expires - now) // timedelta(days=1), "day")
+    return f"{first} valid for {days}, until {first.expires:%Y-%m-%d}"
 
 
 def _rounded(time: float | None) -> float | None:

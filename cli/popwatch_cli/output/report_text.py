@@ -144,7 +144,7 @@ def _not_counted(line: ReportLine) -> list[str]:
 def _failures(line: ReportLine) -> list[str]:
     totals = line.totals
     by_error = _by_error(totals.failures)
-    return [f"{totals.tests} tests, {totals.passes} passed{f'; failed: {by_error}' if by_error else ''}."]
+    return [f"{counted(totals.tests, 'test')}, {totals.passes} passed{f'; failed: {by_error}' if by_error else ''}."]
 
 
 def _by_error(failures: Mapping[str, int]) -> str:

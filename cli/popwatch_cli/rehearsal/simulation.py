@@ -107,7 +107,7 @@ def without_interventions(target: Target) -> Target:
 
 def without_suppression(target: Target) -> Target:
     """The target without what may suppress its alerts: a bad field, maintenance, a gateway, an intervention."""
-    policy = replace(without_interventions(target).policy, depends_on="", maintenance=())
+    policy = replace(without_interventions(target).policy, depends_on=(), maintenance=())
     return replace(target, policy=policy, problems=())
 
 

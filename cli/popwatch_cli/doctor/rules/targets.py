@@ -98,14 +98,14 @@ def check_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
     """Targets that depend on what does not exist, or on themselves: such a dependency holds back no alert."""
     missing: dict[str, list[str]] = defaultdict(list)
     for target in targets.values():
-        parent = target.policy.depends_on
-        if parent and parent not in targets:
-            missing[parent].append(target.target_id)
+        for parent in target.policy.depends_on:
+            if parent not in targets:
+                missing[parent].append(target.target_id)
     for parent, names in missing.items():
         yield warning(
             Kind.PARENT_MISSING,
             f"{targets_that(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is not a target: "
-            "no alert is held back.",
+            "it holds back no alert.",
             "Set `depends_on` to the id of a target, or remove the field.",
             names,
         )

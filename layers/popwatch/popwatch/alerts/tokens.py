@@ -174,7 +174,7 @@ TOKENS = (
     Token("certificate_days", "days until the certificate expires", _certificate_days),
     Token("runbook", "what to do about an outage, as the target says", lambda it: it.target.runbook),
     Token("notes", "what else the target says of itself", lambda it: clean(it.target.notes, DETAIL_SHOWN)),
-    Token("depends_on", "the target that it depends on", lambda it: it.target.policy.depends_on),
+    Token("depends_on", "the targets that it depends on", lambda it: ", ".join(it.target.policy.depends_on)),
     Token("acknowledged_by", "who acknowledged the outage", _acknowledged_by),
     Token("alert_id", "identifies the alert; a copy has the same id", lambda it: it.alert_id),
     Token("stack", "the name of the stack that sends the alert", lambda it: it.stack),

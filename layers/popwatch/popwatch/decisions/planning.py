@@ -1,7 +1,7 @@
 """The plan of a sweep: which targets are tested now, which before the next tick, which are switched off. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -47,7 +47,7 @@ def plan(
     """
     cyclic = in_cycles(targets)
     tests = [
-        PlannedTest(target, records.get(name) or Record(name), _failing_parent(target, targets, records, cyclic))
+        PlannedTest(target, records.get(name) or Record(name), _failing_parents(target, targets, records, cyclic))
         for name, target in targets.items()
     ]
     due: defaultdict[tuple[datetime, int], list[PlannedTest]] = defaultdict(list)
@@ -88,34 +88,68 @@ def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
 
 
 def in_cycles(targets: Mapping[str, Target]) -> set[str]:
-    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts."""
-    seen: set[str] = set()
+    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts.
+
+    These are the strongly connected components (Tarjan 1972), without recursion, as a chain of targets may be long.
+    """
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}  # that is reached from a target, of those whose component is not complete
+    incomplete: dict[str, None] = {}
     cyclic: set[str] = set()
     for start in targets:
-        path: list[str] = []
-        name = start
-        # A target has one parent at most, so a walk up that stops at targets seen before visits each target once.
-        while name in targets and name not in seen:
-            seen.add(name)
-            path.append(name)
-            name = targets[name].policy.depends_on
-        if name in path:
-            cyclic.update(path[path.index(name) :])
+        walk = [] if start in number else [(start, _parents(start, targets))]
+        while walk:
+            name, parents = walk[-1]
+            if name not in number:
+                number[name] = lowest[name] = len(number)
+                incomplete[name] = None
+            parent = next(parents, None)
+            if parent is None:
+                walk.pop()
+                if walk:
+                    below = walk[-1][0]
+                    lowest[below] = min(lowest[below], lowest[name])
+                if lowest[name] == number[name]:
+                    component = _take_from(incomplete, name)
+                    cyclic.update(component if len(component) > 1 else ())
+            elif parent not in number:
+                walk.append((parent, _parents(parent, targets)))
+            elif parent in incomplete:
+                lowest[name] = min(lowest[name], number[parent])
+                if parent == name:
+                    cyclic.add(name)
     return cyclic
 
 
-def _failing_parent(
+def _parents(name: str, targets: Mapping[str, Target]) -> Iterator[str]:
+    return (parent for parent in targets[name].policy.depends_on if parent in targets)
+
+
+def _take_from(names: dict[str, None], first: str) -> list[str]:
+    """The names from `first` on, which are no longer among `names`."""
+    taken = []
+    while first in names:
+        taken.append(names.popitem()[0])
+    return taken
+
+
+def _failing_parents(
     target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], cyclic: Collection[str]
 ) -> str:
-    """The target that it depends on, if that one's last test failed, be it in maintenance or under a silence.
+    """The targets that it depends on, if the last test of each failed, be it in maintenance or under a silence.
 
     One that is suspended or removed explains no failure, and neither does a cycle.
     """
-    parent = targets.get(target.policy.depends_on)
-    if parent is None or not parent.policy.enabled or target.target_id in cyclic:
-        return ""
-    record = records.get(parent.target_id)
-    return parent.target_id if record and record.health.is_failing else ""
+    watched = watched_parents(target, targets, cyclic)
+    failing = [name for name in watched if name in records and records[name].health.is_failing]
+    return ", ".join(failing) if len(failing) == len(watched) else ""
+
+
+def watched_parents(target: Target, targets: Mapping[str, Target], cyclic: Collection[str]) -> list[str]:
+    """The targets whose failure would hold back the alerts of this one."""
+    if target.target_id in cyclic:
+        return []
+    return [name for name in target.policy.depends_on if name in targets and targets[name].policy.enabled]
 
 
 def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:

@@ -29,11 +29,16 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 _MOST_EXPECTED = 10
 """Texts that a greeting must contain: they are looked for in every test."""
 
+_MOST_PARENTS = 10
+"""Targets that one may depend on: a record names those that fail."""
+
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
 
-_PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", re.ASCII)
-"""What counts of a file of certificates (RFC 7468 section 5.2): bundles have comments between them in any encoding."""
+_PEM_CERTIFICATE = re.compile(
+    r"-----BEGIN (|X509 |TRUSTED )CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END \1CERTIFICATE-----", re.ASCII
+)
+"""What counts of a file of certificates (RFC 7468 section 5): bundles have comments between them in any encoding."""
 
 _PEM_LIMIT = 300_000
 """Characters of certificates: Debian's bundle of all public roots has 220,000."""
@@ -155,6 +160,13 @@ def _expected(value: object) -> tuple[str, ...]:
     if len(texts) > _MOST_EXPECTED:
         raise ValueError(f"it has {len(texts)} texts, {_MOST_EXPECTED} are allowed")
     return texts
+
+
+def _parents(value: object) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(_id(entry) for entry in as_list(value) if not is_blank(entry)))
+    if len(names) > _MOST_PARENTS:
+        raise ValueError(f"it has {len(names)} targets, {_MOST_PARENTS} are allowed")
+    return names
 
 
 def _tags(value: object) -> tuple[str, ...]:
@@ -298,13 +310,36 @@ def _to_ascii(text: str) -> str:
 
 
 def _pem(value: object) -> str:
-    found = _PEM_CERTIFICATE.findall(_string(_PEM_LIMIT, lines=True)(value))
+    found = pem_certificates(_string(_PEM_LIMIT, lines=True)(value))
     if not found:
         raise ValueError(
             "it must hold PEM certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----; "
-            "`openssl x509 -in FILE` writes one of DER or TRUSTED CERTIFICATE so"
+            "`openssl x509 -in FILE` writes one of DER so"
         )
-    return "\n".join(found) + "\n"
+    return found
+
+
+def pem_certificates(text: str) -> str:
+    """The certificates in a text, as PEM with nothing between them; "" if there is none."""
+    blocks = (_trusted(data) if kind == "TRUSTED " else data for kind, data in _PEM_CERTIFICATE.findall(text))
+    return "".join(f"-----BEGIN CERTIFICATE-----{data}-----END CERTIFICATE-----\n" for data in blocks)
+
+
+def _trusted(data: str) -> str:
+    """The certificate of a block in OpenSSL's own format: what follows its first DER value are settings of trust.
+
+    docs.openssl.org/master/man1/openssl-x509: "a trusted certificate is an ordinary certificate which has several
+    additional pieces of information attached". What is not DER stays as it is, and OpenSSL refuses it.
+    """
+    import base64  # noqa: PLC0415 - few targets have such a block
+
+    try:
+        der = base64.b64decode("".join(data.split()), validate=True)
+        octets = der[1] & 0x7F if der[1] & 0x80 else 0  # of a long length (X.690 section 8.1.3.5)
+    except (ValueError, IndexError):
+        return data
+    length = int.from_bytes(der[2 : 2 + octets], "big") if octets else der[1]
+    return "\n" + base64.encodebytes(der[: 2 + octets + length]).decode("ascii")
 
 
 # `maintenance`, `silence` and `acknowledged` are parsed by targets.py once the time zone is known; here only their type is checked.
@@ -354,7 +389,7 @@ FIELDS = (
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent.", _windows),
     Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it. State, not configuration: files leave it alone.", _map),
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it. State, not configuration: files leave it alone.", _map),
-    Field("depends_on", "string", "none", "another target's `target_id`", "gateway-berlin", "While that target fails, the alerts of this one are held back, and its failure is shown as caused by that one.", _id),
+    Field("depends_on", "string or list", "none", "up to 10 other targets, by `target_id`", "gateway-berlin", "While that target fails, or all of them if there are several, the alerts of this one are held back, and its failure is shown as caused by them.", _parents),
     Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),
     Field("slow_rtt_ms", "number", "0", "0 to 60000", "1000", "If round trips take more milliseconds in `failures_per_alert` tests in a row, one alert says that the target is slow, and one that it is no longer; it stays up. 0 turns this off.", _decimal(0, 60_000)),
     Field("certificate_warn_days", "list", "by the share of the lifetime left", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each; an empty list: no warnings. Else at a quarter of its lifetime (at most 21 days), then at a half and a quarter of that time.", _days),

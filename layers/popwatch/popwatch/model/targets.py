@@ -74,7 +74,7 @@ class Policy:
     maintenance: tuple[Window, ...] = ()
     silence: Silence | None = None
     acknowledged: Acknowledgement | None = None
-    depends_on: str = ""
+    depends_on: tuple[str, ...] = ()
     flap_per_hour: int = 6
     slow_rtt_ms: float = 0.0
     certificate_warn_days: tuple[int, ...] | None = None

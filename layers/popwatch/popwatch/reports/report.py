@@ -8,7 +8,7 @@ from typing import Any
 from popwatch.model.outcomes import Certificate
 from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
-from popwatch.model.text import clean, duration, iso
+from popwatch.model.text import clean, counted, duration, iso
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Outage, Period, Span, TargetAvailability, Times, total
 from popwatch.reports.totals import merge
@@ -83,7 +83,7 @@ def missing_parts(period: Period, now: datetime, history_kept: timedelta) -> lis
     if period.begin >= oldest:
         return []
     return [
-        f"Transitions and totals are kept for {history_kept.days} days. Before {oldest:%Y-%m-%d %H:%M} UTC, "
+        f"Transitions and totals are kept for {counted(history_kept.days, 'day')}. Before {oldest:%Y-%m-%d %H:%M} UTC, "
         "only the state that lasted until then is known; the rest counts as untested."
     ]
 

@@ -1,0 +1,28 @@
+"""Certificates in files, of which nothing but the PEM blocks of certificates matters."""
+
+from pathlib import Path
+
+from popwatch.model.fields import pem_certificates
+from popwatch_cli.errors import UserError
+
+LARGEST_FILE = 8 * 1024 * 1024
+"""Bytes; the bundles of systems, with comments and trust settings, have up to 2 MB."""
+
+
+def read_certificates(path: Path) -> str:
+    """The certificates of a file as PEM, without anything else that it holds. Raises UserError."""
+    try:
+        with path.open("rb") as file:  # a device has no size, so no more than the limit is read
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: give a file of certificates.")
+    # PEM is ASCII (RFC 7468 section 2), and latin-1 takes the bytes of comments in any encoding.
+    found = pem_certificates(content.decode("latin-1"))
+    if not found:
+        raise UserError(
+            f"{path} has no certificate between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----. Is it DER? "
+            f"`openssl x509 -inform DER -in {path}` writes it so."
+        )
+    return found
