@@ -13,7 +13,7 @@ import click
 import pytest
 import yaml
 
-from popwatch.model.fields import FIELDS, Field
+from popwatch.model.fields import DEFAULTS_ID, FIELDS, Field
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.targets import parse_target
 from popwatch_cli.main import cli
@@ -48,9 +48,11 @@ def test_every_example_is_taken(field: Field) -> None:
 @pytest.mark.parametrize("recipe", re.findall(r"(?:^    (?:- target_id|  ).*\n)+", TARGETS, re.MULTILINE))
 def test_every_recipe_is_taken(recipe: str) -> None:
     """The recipes are valid, apart from the certificate authority that is left out."""
-    for item in yaml.safe_load(recipe):
+    items = yaml.safe_load(recipe)
+    defaults = items.pop(0) if items[0]["target_id"] == DEFAULTS_ID else {}
+    for item in items:
         item.pop("ca_pem", None)
-        parsed = parse_target(item)
+        parsed = parse_target(item, {name: value for name, value in defaults.items() if name != "target_id"})
         assert parsed.problems == (), parsed.problems
         assert parsed.unknown_fields == ()
 

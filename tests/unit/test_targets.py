@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popwatch.model.fields import FIELDS, FIELDS_BY_NAME, Family, Field, TlsMode
-from popwatch.model.targets import LARGEST_ITEM, POLICY_FIELDS, Policy, Target, carried, parse_target, tls_exceptions
+from popwatch.model.targets import (
+    LARGEST_ITEM,
+    POLICY_FIELDS,
+    Policy,
+    Target,
+    carried,
+    parse_target,
+    tls_exceptions,
+    with_interventions,
+)
 from popwatch.model.text import natural_order
 from popwatch.reports.status import NewestTests, target_statuses
 
@@ -184,6 +193,43 @@ def test_windows_are_read_in_the_targets_zone() -> None:
     """`timezone` applies to windows, before or after them in the item."""
     [window] = parse(maintenance={"from": "02:00", "until": "04:00"}, timezone="Europe/Berlin").policy.maintenance
     assert str(getattr(window, "zone", UTC)) == "Europe/Berlin"
+
+
+NIGHT, SUNDAY = {"days": "tue", "from": "22:00", "until": "24:00"}, {"days": "sun", "from": "02:00", "until": "04:00"}
+DEFAULTS = {"schedules": {"patch-night": [NIGHT, SUNDAY], "broken": [{"from": "1"}]}}
+
+
+def test_schedules_are_windows_by_name() -> None:
+    """Those of `_defaults` serve all targets, beside a target's own windows, and in the zone of each."""
+    item = {"target_id": "a", "host": "h", "maintenance": ["patch-night", SUNDAY], "timezone": "Europe/Berlin"}
+    target = parse_target(item, DEFAULTS)
+    assert target.problems == ()
+    assert len(target.policy.maintenance) == 3
+    assert {str(getattr(window, "zone", UTC)) for window in target.policy.maintenance} == {"Europe/Berlin"}
+    assert (
+        parse_target(item | {"maintenance": "patch-night"}, DEFAULTS).policy.maintenance
+        == target.policy.maintenance[:2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("patch-nite", "window 1: `patch-nite` is no schedule: there are `broken`, `patch-night` (field `schedules`"),
+        ("broken", "window 1: schedule `broken`: a window needs both `from` and `until`"),
+    ],
+)
+def test_a_schedule_that_cannot_be_used_is_a_problem_of_the_target(name: str, said: str) -> None:
+    """It names the schedule and those that there are."""
+    [problem] = parse_target({"target_id": "a", "host": "h", "maintenance": [name]}, DEFAULTS).problems
+    assert said in problem.explanation
+
+
+def test_present_interventions_know_the_schedules() -> None:
+    """An alert is decided by the item as it is then, which names what `_defaults` defined when it was planned."""
+    item = {"target_id": "a", "host": "h", "maintenance": ["patch-night"], "timezone": "Europe/Berlin"}
+    target = parse_target(item, DEFAULTS)
+    assert with_interventions(target, item) == target.policy
 
 
 def test_own_ca_is_not_shown() -> None:

@@ -346,9 +346,17 @@ def _trusted(data: str) -> str:
 
 
 def _windows(value: object) -> object:
-    if not isinstance(value, list | tuple | Mapping):
+    if not isinstance(value, list | tuple | set | frozenset | Mapping | str):
         raise ValueError("it must be a list of windows")
     return value
+
+
+def _schedules(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(windows, list | tuple | Mapping) for windows in value.values()
+    ):
+        raise ValueError("it must be a map of names, each with a list of windows")
+    return {str(name): windows for name, windows in value.items()}
 
 
 def _map(value: object) -> object:
@@ -386,7 +394,8 @@ FIELDS = (
     Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the state is `lost`; 0: no alerts.", _whole(0, 1000)),
     Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage for which an alert was sent ends.", _boolean),
     Field("enabled", "boolean", "true", "true, false", "false", "false suspends the target: it is not tested.", _boolean),
-    Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent.", _windows),
+    Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`, or names", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent. A name stands for the windows of that name in `schedules`.", _windows),
+    Field("schedules", "map", "none", "names, each with a list of windows", '{patch-night: [{days: tue, from: "22:00", until: "24:00"}]}', "Windows that `maintenance` names; in the item `_defaults` they are there for all targets.", _schedules),
     Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it. State, not configuration: files leave it alone.", _map),
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it. State, not configuration: files leave it alone.", _map),
     Field("depends_on", "string or list", "none", "up to 10 other targets, by `target_id`", "gateway-berlin", "While that target fails, or all of them if there are several, the alerts of this one are held back, and its failure is shown as caused by them.", _parents),

@@ -128,6 +128,7 @@ class Target:
     max_test_seconds: float = 10.0
     max_rtt_ms: float = 0.0
     policy: Policy = DEFAULT_POLICY
+    schedules: Mapping[str, object] = field(default_factory=dict)
     group: str = ""
     tags: tuple[str, ...] = ()
     timezone: tzinfo = UTC
@@ -145,20 +146,8 @@ class Target:
 
 
 NOT_TESTED = {
-    *(
-        "target_id",
-        "name",
-        "policy",
-        "group",
-        "tags",
-        "timezone",
-        "subject",
-        "email",
-        "sms",
-        "unknown_fields",
-        "fields",
-    ),
-    *("recovered_subject", "recovered_email", "recovered_sms", "runbook", "notes"),
+    *("target_id", "name", "policy", "schedules", "group", "tags", "timezone", "runbook", "notes"),
+    *("subject", "email", "sms", "recovered_subject", "recovered_email", "recovered_sms", "unknown_fields", "fields"),
 }
 """The fields of a target that do not matter to its test."""
 
@@ -240,7 +229,7 @@ def with_interventions(target: Target, item: Mapping[str, object]) -> Policy:
 
     A field that the item neither has nor had is from the user's defaults, and stays.
     """
-    present = parse_target(item, {"timezone": str(target.timezone)}).policy
+    present = parse_target(item, {"timezone": str(target.timezone), "schedules": target.schedules}).policy
     own = [name for name in INTERVENTIONS if name in item or name in target.fields]
     return replace(target.policy, **{name: getattr(present, name) for name in own})
 
@@ -315,9 +304,11 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
     zone = values.get("timezone", UTC)
     assert isinstance(zone, tzinfo)
     windows: list[Window] = []
+    schedules = values.get("schedules", {})
+    assert isinstance(schedules, Mapping)
     for position, window in enumerate(as_list(values.get("maintenance", ())), start=1):
         try:
-            windows.append(parse_window(window, zone))
+            windows += _windows(window, schedules, zone)
         except ValueError as error:
             problems.append(_unusable("maintenance", ValueError(f"window {position}: {error}")))
             break  # one is enough: 400 KB hold ten thousand windows, and each might be a problem
@@ -330,6 +321,19 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
         except ValueError as error:
             del values[name]
             problems.append(_unusable(name, error))
+
+
+def _windows(value: object, schedules: Mapping[str, object], zone: tzinfo) -> list[Window]:
+    """The window, or those of a schedule by its name."""
+    if not isinstance(value, str):
+        return [parse_window(value, zone)]
+    if value not in schedules:
+        known = f"there are {', '.join(map(quote, sorted(schedules)[:10]))}" if schedules else "there is none"
+        raise ValueError(f"{quote(value)} is no schedule: {known} (field `schedules`, also of `{DEFAULTS_ID}`)")
+    try:
+        return [parse_window(window, zone) for window in as_list(schedules[value])]
+    except ValueError as error:
+        raise ValueError(f"schedule {quote(value)}: {error}") from None
 
 
 def _build(
