@@ -26,7 +26,7 @@ from tests.integration.night import Night, answered, new_night
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEAD = "| for | an identity needs |\n|---|---|\n"
-EVERY = "all commands but `test`, `help`, `version`"
+EVERY = "all commands but `test`, `help`, `version`, `targets convert`"
 SCHEDULE, ALARM = "popwatch-each-minute", "popwatch-no-sweep"
 
 EXAMPLES = {
@@ -202,6 +202,7 @@ def test_every_command_is_in_the_table() -> None:
         command = cli.get_command(context, name)
         subcommands = command.list_commands(context) if isinstance(command, click.Group) else []
         commands |= {f"{name} {each}" for each in subcommands} or {name}
+    commands.remove("targets convert")  # which asks AWS for nothing, as those three
     titles = rows("deploying.md").keys() - {EVERY}
     named = {name for title in titles for name in re.findall(r"`([^`]+)`", title)}
     assert EXAMPLES.keys() == named
