@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,16 @@ from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
+from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up
+from popwatch_cli.commands.report import read_report
 from popwatch_cli.installation import Installation, local_client
+from popwatch_cli.output.report_html import to_html
+from popwatch_cli.output.report_text import local_time
+from popwatch_cli.selection import Selection
 from tests.integration.conftest import Do, Run
+from tests.integration.fleet import watch_for
+from tests.integration.world import World
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -286,3 +294,23 @@ def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: t
     if "csv" in arguments:
         cells = [cell for row in csv.reader(io.StringIO(ended.out)) for cell in row]
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+@pytest.mark.parametrize(("minutes", "cuts"), [(6, 0), (300, 4), (4400, 0)])
+def test_a_young_installation_fills_the_timelines_of_a_report(world: World, minutes: int, cuts: int) -> None:
+    """They begin when the first target was watched, and for three days are cut into hours, however long the period."""
+    begin = world.now
+    watch_for(world, min(minutes, 6))
+    world.now = begin + timedelta(minutes=minutes)
+    world.store.put_checkpoint(SweepCheckpoint(world.now, None, {"1": iso(begin)}))
+    period = Period(world.now - timedelta(days=30), world.now)
+    html = to_html(read_report(Installation("test", {}), world.store, period, Selection(), world.now), UTC)
+    assert f"Timelines begin at {local_time(begin, UTC)}" in html
+    strips = re.findall(r'<svg class="strip".*?</svg>', html, re.DOTALL)
+    assert len(strips) == 4
+    for drawn in strips:
+        assert sum(map(float, re.findall(r'class="(?!cut)\w+" x="[\d.]+" width="([\d.]+)"', drawn))) == pytest.approx(
+            1000, abs=5
+        )
+        assert drawn.count('class="cut"') == cuts
+        assert 'class="untested"' not in drawn

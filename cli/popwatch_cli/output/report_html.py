@@ -1,6 +1,7 @@
 """A report as one HTML file without other files: to print, send or keep."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from importlib.resources import files
 
@@ -9,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import clean, duration, milliseconds
-from popwatch.reports.availability import Period, Span
+from popwatch.reports.availability import BY_HOUR, Period, Span, by_hour, known_since
 from popwatch.reports.report import FleetReport, ReportLine
 from popwatch_cli.output.report_text import NOT_COUNTED, certificates, interventions, local_time, share, span
 
@@ -27,16 +28,33 @@ def to_html(report: FleetReport, zone: tzinfo) -> str:
         "message": lambda code: ErrorCode(code).message,
     }
     template = environment.from_string(files("popwatch_cli.output").joinpath("report.html.j2").read_text("utf-8"))
+    drawn = drawn_period(report)
     slowest = max((line.rtt_ms[-1] or 0.0 for line in report.targets), default=0.0)
     return template.render(
         report=report,
         zone=str(zone),
         not_counted=NOT_COUNTED,
-        strip=lambda line: strip(line, report.period),
+        drawn=drawn,
+        strip=lambda line: strip(line, drawn),
+        hours=hours_of(drawn, zone),
         slowest=slowest,
         interventions=interventions(report, zone),
         certificates=certificates(report),
     )
+
+
+def drawn_period(report: FleetReport) -> Period:
+    """The part of the period that timelines show: from when the first target was watched. Before it they are empty."""
+    known = filter(None, (known_since(line.spans) for line in report.targets))
+    return Period(min(known, default=report.period.begin), report.period.end)
+
+
+def hours_of(drawn: Period, zone: tzinfo) -> Sequence[float]:
+    """Where hours begin in timelines of less than `BY_HOUR`, in units of their width: they are cut into bars there."""
+    if drawn.length >= BY_HOUR:
+        return []
+    hours = by_hour([Span(drawn.begin, drawn.end, State.UP)], zone)
+    return [round((hour - drawn.begin) / drawn.length * STRIP_WIDTH, 2) for hour, _ in hours if hour > drawn.begin]
 
 
 def strip(line: ReportLine, period: Period) -> Sequence[tuple[str, float, float, Span]]:
@@ -46,7 +64,10 @@ def strip(line: ReportLine, period: Period) -> Sequence[tuple[str, float, float,
     """
     outages = [(outage.begin, outage.end) for outage in line.times.outages]
     found = []
-    for piece in line.spans:
+    for whole in line.spans:
+        piece = replace(whole, begin=max(whole.begin, period.begin))
+        if piece.begin >= piece.end:
+            continue
         left = (piece.begin - period.begin) / period.length * STRIP_WIDTH
         width = max(piece.length / period.length * STRIP_WIDTH, 2.0)
         down = piece.state is State.WARN and any(begin <= piece.begin < end for begin, end in outages)

@@ -17,6 +17,9 @@ from popwatch.model.totals import Totals
 
 ZERO, HOUR, DAY = timedelta(), timedelta(hours=1), timedelta(days=1)
 
+BY_HOUR = timedelta(days=3)
+"""Of a target that has been watched for less than this, the hours are shown: as days it would have next to nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Period:

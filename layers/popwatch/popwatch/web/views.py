@@ -14,7 +14,7 @@ from popwatch.model.text import iso
 from popwatch.queries.availability import FleetAvailability, InconclusiveTests, read_periods
 from popwatch.queries.history import event_to_json, read_samples, read_samples_of_all
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
-from popwatch.reports.availability import Period, Span, TargetAvailability, by_day, by_hour, known_since
+from popwatch.reports.availability import BY_HOUR, Period, Span, TargetAvailability, by_day, by_hour, known_since
 from popwatch.reports.report import outage_to_json
 from popwatch.reports.status import CheckStatus, TargetStatus, overall_status, target_status_to_json
 from popwatch.reports.totals import add_up_one
@@ -23,9 +23,6 @@ TIMELINE = timedelta(days=90)
 RECENT = timedelta(hours=24)
 STEP = timedelta(minutes=5)
 """Round-trip times of the last 24 hours are shown in steps of this length."""
-
-BY_HOUR = timedelta(days=3)
-"""Of a target that has been watched for less than this, the hours are shown: as days it would have next to nothing."""
 
 BY_TEST = timedelta(hours=1)
 """Of a target that has been watched for less than this, the single tests are shown."""

@@ -447,11 +447,11 @@ async function showTimelines() {
   }
 }
 
-const unitOf = (timeline) => (timeline.tests ? "tests" : timeline.hours ? "hours" : "days");
+const unitOf = (timeline) => (timeline.tests?.length ? "tests" : timeline.hours ? "hours" : "days");
 
 // The bars of a timeline: what each is called, and its seconds of up, down and so on.
 function barsOf(timeline) {
-  if (timeline.tests) {
+  if (timeline.tests?.length) {
     return timeline.tests.slice(-MOST_TESTS).map((test) => ({ name: dateTime(test.at), text: test.error ?? ms(test.rtt_ms), [test.error ? "down" : "up"]: 1 }));
   }
   if (timeline.hours) return timeline.hours.map((part) => ({ ...part, name: dateTime(part.hour).slice(0, 16), text: shares(part) }));
@@ -495,7 +495,7 @@ function figuresOf(timeline, target) {
 }
 
 function availabilityOf(timeline, target) {
-  if (timeline.availability === null) return target.tested_at ? "neither up nor down yet" : "not tested yet";
+  if (timeline.availability === null) return target.tested_at || timeline.known_since ? "neither up nor down yet" : "not tested yet";
   const length = duration(Math.min(secondsBetween(timeline.known_since, view.at), 90 * 86400), 1);
   return `${percent(timeline.availability)} of ${length}, ${counted(timeline.outage_count, "outage")}`;
 }
