@@ -11,9 +11,10 @@ from time import monotonic
 from typing import Protocol
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import TOPICS, Forgotten, Judged, Noted, Recorded, Sent, Tested
+from tests.chaos.facts import TOPICS, Finding, Forgotten, Judged, Noted, Recorded, Sent, Tested
 from tests.chaos.faults import CHANGES, Ledger
-from tests.chaos.model import Audit, Finding, Verdict
+from tests.chaos.model import Audit, Verdict
+from tests.chaos.oracle import Oracle
 from tests.chaos.world import Code, Upgrade, World
 
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
@@ -47,7 +48,10 @@ class Plan:
         for hours in self.rounds:
             world.run(hours, CALM_HOURS)
         world.close()
-        return world, Audit().run(world.evidence.facts)
+        verdict = Audit().run(world.evidence.facts)
+        if not self.upgrade:  # an older version keeps older promises
+            verdict.findings += Oracle(world.evidence.facts, world.evidence.times).run()
+        return world, verdict
 
 
 class Ran(Protocol):

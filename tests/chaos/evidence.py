@@ -85,13 +85,14 @@ class Evidence:
         """A message went to the queue; one that is another attempt brings back tests that could not be finished."""
         work = json.loads(body)
         for name in (test["item"]["target_id"] for test in work.get("tests", ())):
-            self.add(facts.Planned(self.order, name, datetime.fromisoformat(work["tick"])))
+            self.add(facts.Planned(self.order, name, datetime.fromisoformat(work["tick"]), self.invocation))
             if work["attempt"]:
                 self.add(facts.HandedBack(self.order, self.invocation, name))
 
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
         """SNS took a message. An older version has one topic, and one message with a text for each kind of receiver."""
         text = request["Message"]
+        values = {name: value["StringValue"] for name, value in request["MessageAttributes"].items()}
         if request.get("MessageStructure") == "json":
             email = json.loads(text)["email"]
             for topic in facts.TOPICS:
@@ -99,7 +100,6 @@ class Evidence:
         elif "Subject" in request:  # an SMS has none
             self._on_sent("alert", self.alerts_in(text), answered, summary=alert_of(text) is None)
         else:
-            values = {name: value["StringValue"] for name, value in request["MessageAttributes"].items()}
             summary = values["event"].startswith('["summary"')
             # Whose answer was lost is sent again, by the same words: these are the same alerts.
             words = (self.invocation, text, str(sorted(values.items())))
@@ -113,6 +113,8 @@ class Evidence:
             unknown = (int(text.split()[0]) if summary else 1) - len(found)
             alerts = (*(entry.alert for entry in found), *[UNKNOWN] * unknown)
             self._on_sent("sms", alerts, answered, summary=summary)
+        place = "alert" if "Subject" in request else "sms"
+        self.add(facts.Letter(self.order, self.invocation, place, text, request.get("Subject", ""), values, answered))
         return {"MessageId": f"message-{self.order}"}
 
     def _on_sent(self, topic: str, alerts: tuple[facts.AlertId, ...], answered: bool, *, summary: bool) -> None:
@@ -205,6 +207,8 @@ class Evidence:
         elif kind == "alert":
             alert = alert_of(item["email"]["S"])
             assert alert is not None
+            email, subject = item["email"]["S"], item["subject"]["S"]
+            self.add(facts.Letter(self.order, self.invocation, "history", email, subject, {}, answered=True))
             topics = frozenset(item["deliveries"]["M"]) if "deliveries" in item else frozenset(facts.TOPICS)
             _, tick, version = sk.split("#")
             entry = self._entries.get((pk[7:], tick, int(version)))

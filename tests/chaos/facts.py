@@ -49,8 +49,21 @@ class AlertId:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken promise: something that the product did and must not do, or did not do and must."""
+
+    kind: str
+    order: int
+    target: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.target}: {self.text} (fact {self.order})"
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
-    """A test ran, and its outcome was handed to the product."""
+    """A test ran, and its outcome was handed to the product. It began `at`, by the clock of who made it."""
 
     order: int
     invocation: int
@@ -149,6 +162,7 @@ class Planned:
     order: int
     target: str
     tick: datetime
+    invocation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +188,37 @@ class Refused:
 
     order: int
     invocation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An invocation has begun."""
+
+    order: int
+    invocation: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something around popwatch went wrong: a fault of this kind."""
+
+    order: int
+    kind: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Words that reached SNS (`place` is the topic), or History: its texts of single alerts."""
+
+    order: int
+    invocation: int
+    place: str
+    text: str
+    subject: str
+    attributes: Mapping[str, str]
+    answered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +276,9 @@ Fact = (
     | Marked
     | HandedBack
     | Refused
+    | Began
+    | Failed
+    | Letter
     | Ended
     | Sampled
     | Totalled

@@ -31,13 +31,17 @@ from tests.chaos.facts import (
     MINUTE,
     TOPICS,
     AlertId,
+    Began,
     Calm,
     Configured,
     Ended,
     Fact,
+    Failed,
+    Finding,
     Forgotten,
     HandedBack,
     Judged,
+    Letter,
     Marked,
     Noted,
     Planned,
@@ -52,19 +56,6 @@ from tests.chaos.facts import (
 
 STABLE = timedelta(minutes=10)
 """How long a target must be unchanged before each of its tests is expected: a sweep may have read its old state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One broken promise: something that the product did and must not do, or did not do and must."""
-
-    kind: str
-    order: int
-    target: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.target}: {self.text} (fact {self.order})"
 
 
 @dataclass(slots=True)
@@ -148,6 +139,7 @@ class Audit:
         self.ends: dict[int, Ended] = {}
         self.older: set[int] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys((Began, Failed, Letter), lambda _: None),
             Tested: self._on_test,
             Judged: self._on_judgement,
             Forgotten: self._on_forgetting,

@@ -115,7 +115,8 @@ class SimulatedProber(Prober):
             self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
             arrived = [target for time, _, target in planned if time <= engine.now]
             planned = planned[len(arrived) :]
-            yield [(target, self._world.test(self._process, target, self._tick())) for target in arrived]
+            began = self._world.clock_of(self._process, begun)
+            yield [(target, self._world.test(self._process, target, self._tick(), began)) for target in arrived]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,21 +213,21 @@ class World:
         server = self.servers[name]
         return 0.05 if server.answers else FAILURES[server.failure][3]
 
-    def test(self, process: Process, target: Target, tick: datetime) -> Outcome:
-        """The outcome of a test, by what the server does now."""
-        server, clock = self.servers[target.target_id], self._clock_of(process)
+    def test(self, process: Process, target: Target, tick: datetime, began: datetime) -> Outcome:
+        """The outcome of a test that began then by the process's clock, by what the server does now."""
+        server = self.servers[target.target_id]
         known, older = self.policies[int(target.tags[0])], process.number in self.old_processes
         # The older version applies a silence by the tick, this one by the time at which the test began.
-        policy, order = known.at(tick if older else clock()), self.evidence.order
+        policy, order = known.at(tick if older else began), self.evidence.order
         self.evidence.add(
             facts.Tested(
-                order, process.number, target.target_id, tick, clock(), policy, passed=server.answers, older=older
+                order, process.number, target.target_id, tick, began, policy, passed=server.answers, older=older
             )
         )
         if server.answers:
-            return Outcome(clock(), Phase.QUIT, rtt_ms=12.5, address="192.0.2.7")
+            return Outcome(began, Phase.QUIT, rtt_ms=12.5, address="192.0.2.7")
         error, phase, reason, _ = FAILURES[server.failure]
-        return Outcome(clock(), phase, error=error, reason=reason, detail="Simulated.", address="192.0.2.7")
+        return Outcome(began, phase, error=error, reason=reason, detail="Simulated.", address="192.0.2.7")
 
     # ---- the schedule
 
@@ -391,6 +392,7 @@ class World:
                 end("error" if pending else "well")
 
         self._note(process.number, f"{name}: begins")
+        self.evidence.add(facts.Began(self.evidence.order, process.number, self.now()))
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
 
@@ -398,7 +400,7 @@ class World:
         self, process: Process, code: Code, faults: Faults, ticks: list[datetime], died: Callable[[str], None]
     ) -> Sweep:
         wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
-        clock = self._clock_of(process)
+        clock: Callable[[], datetime] = lambda: self.clock_of(process, self.engine.now)  # noqa: E731
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
         dependencies = code.dependencies(
             code.store(dynamodb, NAMES, clock),
@@ -421,8 +423,9 @@ class World:
         end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
         return code.sweep(dependencies, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)
 
-    def _clock_of(self, process: Process) -> Callable[[], datetime]:
-        return lambda: self.time_of(self.engine.now + process.skew)
+    def clock_of(self, process: Process, seconds: float) -> datetime:
+        """What a process's clock says at a time, in simulated seconds."""
+        return self.time_of(seconds + process.skew)
 
     def _faults(self, scope: str, process: int = 0) -> Faults:
         """The faults of something; a number makes them different from others of the same name."""
@@ -431,8 +434,12 @@ class World:
             self.faults,
             f"{scope}#{self.scopes[scope]}",
             self.seed,
-            lambda what: self._note(process, f"{scope}: {what}"),
+            lambda what: self._fault(process, scope, what),
         )
+
+    def _fault(self, process: int, scope: str, what: str) -> None:
+        self.evidence.add(facts.Failed(self.evidence.order, what, self.now()))
+        self._note(process, f"{scope}: {what}")
 
     def _note(self, process: int, what: str) -> None:
         self.trace.append((self.now(), process, what))

@@ -2,10 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+from botocore.exceptions import ClientError
+
+from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest, from_message
 from popwatch.decisions.schedule import next_slot
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.records import Record
 from popwatch.model.targets import parse_target
 from tests.integration.world import MINUTE, NOON, World, new_world
 
@@ -120,3 +125,38 @@ def test_test_under_way_does_not_bring_a_forgotten_record_back(world: World) -> 
     assert world.store.read_records()[1] == {}
     world.do(Batch(NOON + MINUTE, NOON + MINUTE * 2, 1, 0, (PlannedTest(target, record),), {}))
     assert world.store.read_records()[1] == {}
+
+
+def test_parent_that_has_failed_since_the_sweep_holds_the_alert(world: World) -> None:
+    """A gateway and a server behind it fail in one tick; the server's retests follow within the minute.
+
+    The sweep that planned them had seen the gateway pass, so an alert of the server went out with the second retest.
+    """
+    world.put_target("gateway", delay_up=60)
+    world.put_target("server", delay_warn=10, delay_down=10, depends_on="gateway", failures_per_alert=2)
+    world.tick(NOON)
+    world.failing.update(gateway=ErrorCode.TIMED_OUT, server=ErrorCode.TIMED_OUT)
+    world.tick(NOON + MINUTE)
+    world.receive(NOON + MINUTE + TEN_SECONDS)
+    assert world.state("server") == "down"
+    assert world.received() == []
+    world.failing.pop("gateway")
+    world.tick(NOON + 2 * MINUTE)
+    world.tick(NOON + 3 * MINUTE)
+    assert [(alert["event"], alert["target_id"]) for alert in world.received()] == [("down", "server")]
+
+
+def test_role_that_may_not_read_a_record_does_not_stop_an_alert(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For seconds after an upgrade, the role is that of the version before: the alert goes by what the sweep knew."""
+    world.put_target("gateway")
+    world.put_target("server", depends_on="gateway", failures_per_alert=2)
+    world.tick(NOON)
+
+    def denied(*_: object) -> Record:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetItem")
+
+    monkeypatch.setattr(Store, "read_record", denied)
+    world.failing["server"] = ErrorCode.TIMED_OUT
+    world.tick(NOON + MINUTE)
+    world.tick(NOON + 2 * MINUTE)
+    assert [alert["event"] for alert in world.received()] == ["down"]

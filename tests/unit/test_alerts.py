@@ -53,7 +53,7 @@ SUBJECT, SMS = "Mail Berlin (pop.example.net:110)", "Mail Berlin pop.example.net
 EVENTS = {
     AlertEvent.DOWN: (f"DOWN 1/3: {SUBJECT}", f"DOWN 1/3 {SMS} since 04:12 CET: timed out, no-greeting"),
     AlertEvent.RECOVERED: (f"UP again: {SUBJECT}, was down 28 min", f"UP again {SMS} after 28 min, rtt 12.5 ms"),
-    AlertEvent.FLAPPING: (f"FLAPPING: {SUBJECT}", f"FLAPPING {SMS} 7 changes in an hour, now warn"),
+    AlertEvent.FLAPPING: (f"FLAPPING: {SUBJECT}", f"FLAPPING {SMS} more than 6 changes in an hour, now warn"),
     AlertEvent.STEADY: (f"STEADY again: {SUBJECT}", f"STEADY again {SMS} now up"),
     AlertEvent.DEGRADED: (f"DEGRADED: {SUBJECT}", f"DEGRADED {SMS} fails: 192.0.2.8: refused"),
     AlertEvent.RESTORED: (f"RESTORED: {SUBJECT}", f"RESTORED {SMS} all addresses pass"),

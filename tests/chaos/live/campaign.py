@@ -13,8 +13,10 @@ from time import monotonic
 
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.chaos import campaign
+from tests.chaos.facts import Finding
 from tests.chaos.live.installation import Installation, Round
-from tests.chaos.model import Audit, Finding, Verdict
+from tests.chaos.model import Audit, Verdict
+from tests.chaos.oracle import Oracle
 from tests.e2e.deployed import Deployed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -59,8 +61,9 @@ def run(stack: Deployed, plan: Round, figures: Figures) -> Installation:
     stack.clear()
     with ScriptedServer() as server, Installation(stack, server, plan).prepared() as installation:
         installation.run()
-        verdict = Audit().run(installation.witnessed())
-        verdict.findings += installation.findings
+        witnessed = installation.witnessed()
+        verdict = Audit().run(witnessed)
+        verdict.findings += [*Oracle(witnessed, installation.evidence.times).run(), *installation.findings]
         figures.add(installation, verdict, monotonic() - began)
     return installation
 

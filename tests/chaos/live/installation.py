@@ -22,6 +22,7 @@ from popwatch.aws.items import from_item
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.chaos import facts
 from tests.chaos.evidence import Evidence
+from tests.chaos.facts import Finding
 from tests.chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
 from tests.chaos.live.agenda import Agenda
 from tests.chaos.live.calls import Answer, Call, message_id_of
@@ -29,7 +30,6 @@ from tests.chaos.live.invocations import Invocation, Register
 from tests.chaos.live.pace import Pace
 from tests.chaos.live.proxy import Proxy
 from tests.chaos.live.servers import Servers
-from tests.chaos.model import Finding
 from tests.chaos.people import Configured, change_mind, draw_policy
 from tests.e2e.deployed import Deployed
 from tests.fast_clock import Clock
@@ -217,6 +217,9 @@ class Installation:
         return [sent for fact in self.evidence.facts for sent in self._as_delivered(fact, delivered)]
 
     def _as_delivered(self, fact: facts.Fact, delivered: Mapping[str, str]) -> list[facts.Fact]:
+        if isinstance(fact, facts.Letter) and fact.place != "history":
+            text = delivered.get(self.message_ids[fact.order])
+            return [replace(fact, text=text)] if text else []
         if not isinstance(fact, facts.Sent):
             return [fact]
         text = delivered.get(self.message_ids[fact.order])
@@ -324,6 +327,7 @@ class Installation:
         skew = faults.uniform(-3.0, 3.0) if faults.occurs("clock_skewed") else 0.0
         begun = Invocation(number, process_id, tick or json.loads(body).get("tick", ""), body, faults, skew)
         self._note(number, f"{name}: begins in process {process_id}")
+        self.evidence.add(facts.Began(self.evidence.order, number, self.clock.now()))
         if faults.occurs("killed_midway"):
             killer = Timer(faults.uniform(0.0, 1.0) ** 2, lambda: self.register.kill(begun, "midway"))
             killer.daemon = True
@@ -378,8 +382,9 @@ class Installation:
             case "SendMessage":
                 self.evidence.on_send(call.request["MessageBody"])
             case "Publish":
-                self.message_ids[self.evidence.order] = message_id_of(answer)
+                first = self.evidence.order
                 self.evidence.on_publish(call.request, answered)
+                self.message_ids |= dict.fromkeys(range(first, self.evidence.order), message_id_of(answer))
 
     # ---- odds and ends
 

@@ -357,9 +357,10 @@ TEXTS: Mapping[str, EventTexts] = {
     ),
     AlertEvent.FLAPPING: EventTexts(
         headline=_constant("FLAPPING"),
-        sms=lambda it: f"{it.alert.number} changes in an hour, now {_state(it)}",
+        sms=lambda it: f"more than {it.target.policy.flap_per_hour} changes in an hour, now {_state(it)}",
         opening=lambda it: (
-            f"{it.target.name} is flapping: it went from passed to failed or back {it.alert.number} times in an hour."
+            f"{it.target.name} is flapping: it went from passed to failed or back "
+            f"more than {it.target.policy.flap_per_hour} times in an hour."
         ),
         times=_tested_at,
         what_next=_flapping_next,

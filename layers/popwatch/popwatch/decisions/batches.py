@@ -25,12 +25,14 @@ MOST_ATTEMPTS = 100
 class PlannedTest:
     """A target that is due, and its record as the plan found it.
 
-    `failing_parent` is the target that it depends on, if that one was failing then.
+    `parents` are the targets that it depends on and that hold alerts at all; `failing_parent` names them, if all of
+    them were failing then.
     """
 
     target: Target
     record: Record
     failing_parent: str = ""
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _tests_from_json(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Itera
         record = _without_outbox(deserialize(Record, test["record"]))
         if record.target_id != target.target_id:
             raise DamagedError(f"the record of {record.target_id} comes with target {target.target_id}")
-        yield PlannedTest(target, record, str(test.get("failing_parent", "")))
+        yield PlannedTest(target, record, str(test.get("failing_parent", "")), tuple(map(str, test.get("parents", ()))))
 
 
 def _test_to_json(test: PlannedTest) -> dict[str, Any]:
@@ -169,6 +171,8 @@ def _test_to_json(test: PlannedTest) -> dict[str, Any]:
         content["problems"] = serialize(test.target.problems)
     if test.failing_parent:
         content["failing_parent"] = test.failing_parent
+    if test.parents:
+        content["parents"] = list(test.parents)
     return content
 
 

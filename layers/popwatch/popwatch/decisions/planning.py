@@ -1,7 +1,7 @@
 """The plan of a sweep: which targets are tested now, which before the next tick, which are switched off. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -47,7 +47,7 @@ def plan(
     """
     cyclic = in_cycles(targets)
     tests = [
-        PlannedTest(target, records.get(name) or Record(name), _failing_parents(target, targets, records, cyclic))
+        _planned_test(target, records.get(name) or Record(name), watched_parents(target, targets, cyclic), records)
         for name, target in targets.items()
     ]
     due: defaultdict[tuple[datetime, int], list[PlannedTest]] = defaultdict(list)
@@ -133,20 +133,17 @@ def _take_from(names: dict[str, None], first: str) -> list[str]:
     return taken
 
 
-def _failing_parents(
-    target: Target, targets: Mapping[str, Target], records: Mapping[str, Record], cyclic: Collection[str]
-) -> str:
-    """The targets that it depends on, if the last test of each failed, be it in maintenance or under a silence.
-
-    One that is suspended or removed explains no failure, and neither does a cycle.
-    """
-    watched = watched_parents(target, targets, cyclic)
-    failing = [name for name in watched if name in records and records[name].health.is_failing]
-    return ", ".join(failing) if len(failing) == len(watched) else ""
+def _planned_test(target: Target, record: Record, parents: Sequence[str], records: Mapping[str, Record]) -> PlannedTest:
+    # The last test of each failed, be it in maintenance or under a silence.
+    failing = all(name in records and records[name].health.is_failing for name in parents)
+    return PlannedTest(target, record, ", ".join(parents) if failing else "", tuple(parents))
 
 
 def watched_parents(target: Target, targets: Mapping[str, Target], cyclic: Collection[str]) -> list[str]:
-    """The targets whose failure would hold back the alerts of this one."""
+    """The targets whose failure, if all of them fail, holds back the alerts of this one.
+
+    One that is suspended or removed explains no failure, and neither does a cycle.
+    """
     if target.target_id in cyclic:
         return []
     return [name for name in target.policy.depends_on if name in targets and targets[name].policy.enabled]

@@ -127,6 +127,7 @@ class Committer:
         """
         target = test.target
         present = cached(lambda: self._present_policy(target))
+        failing_now = cached(lambda: self._failing_now(test.parents))
 
         def decide(record: Record) -> Decision | None:
             found = judgement
@@ -137,9 +138,10 @@ class Committer:
                 if not policy.enabled:
                     return None
                 silenced = policy.is_silenced(self._clock())
-                found = judge(
-                    record.health, outcome, policy, outcome.started_at, test.failing_parent, silenced=silenced
-                )
+                failing_parent = test.failing_parent
+                if found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
+                    failing_parent = failing_parent or failing_now()
+                found = judge(record.health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
             before, found = _with_last_good(
                 record,
                 found,
@@ -211,20 +213,23 @@ class Committer:
     def _present_policy(self, target: Target) -> Policy:
         """The target's policy with the interventions that its item has now; not enabled if the item is gone.
 
-        One read for each alert, so that none is decided once `popwatch silence` has returned. A role that may not read
-        it, as for seconds after an upgrade, must not stop the alert.
+        One read for each alert, so that none is decided once `popwatch silence` has returned.
         """
         try:
             item = self._store.read_target(target.target_id)
         except ClientError as error:
-            if error.response["Error"]["Code"] != "AccessDeniedException":
-                raise
-            _log.exception(
-                "The role may not read the target again before its alert (dynamodb:GetItem on the Targets table).",
-                extra={"target_id": target.target_id},
-            )
+            _raise_unless_denied(error, "the target again before its alert", "Targets", target.target_id)
             return target.policy
         return with_interventions(target, item) if item else replace(target.policy, enabled=False)
+
+    def _failing_now(self, parents: Sequence[str]) -> str:
+        """The parents, if the last test of each failed: they may have been tested since the sweep read them."""
+        try:
+            failing = bool(parents) and all(self._store.read_record(name).health.is_failing for name in parents)
+        except ClientError as error:
+            _raise_unless_denied(error, "the record of a parent before an alert", "Status", ", ".join(parents))
+            return ""
+        return ", ".join(parents) if failing else ""
 
     def _commit(
         self,
@@ -414,6 +419,14 @@ class Committer:
         """
         after = replace(record.without(delivered), writer=self._writer)
         return self._store.commit(after, record.version, record.tick) or after
+
+
+def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: str) -> None:
+    """A role that may not read something yet, as for seconds after an upgrade, must not stop an alert."""
+    if error.response["Error"]["Code"] != "AccessDeniedException":
+        raise error
+    message = f"The role may not read {what} (dynamodb:GetItem on the {table} table)."
+    _log.error(message, exc_info=error, extra={"target_id": target_id})
 
 
 def _due_topics(alert: DueAlert) -> list[Topic]:

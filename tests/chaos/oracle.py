@@ -1,0 +1,413 @@
+"""The second, independent judge of a campaign: what docs/outages.md promises, over the whole record of a run.
+
+Each rule is a statement over lists and intervals: of tests that servers saw, of what people wrote, of what SNS took.
+Nothing here steps from state to state as popwatch does, and nothing is imported from it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from tests.chaos import facts
+from tests.chaos.facts import Finding
+from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many
+from tests.chaos.oracle_figures import figures_of, says, wrong_figures
+from tests.chaos.oracle_holds import Held, Holds
+from tests.chaos.record import NEVER, SKEW, Life, Message, Record, Run, Test, runs
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+Alerts = dict[tuple[str, int], list[Message]]
+"""Of one outage: by event and number, each time that it was said."""
+
+
+class Oracle:
+    """Judges one run."""
+
+    def __init__(self, known: Sequence[facts.Fact], times: Sequence[datetime]) -> None:
+        self.record = Record(known, times)
+        self.findings: list[Finding] = []
+        self.counted: Counter[str] = Counter()
+        self._of_target: dict[str, list[Message]] = defaultdict(list)
+        for message in self.record.messages:
+            self._of_target[message.target].append(message)
+        self.holds = Holds(self.record, self._of_target)
+        self._explained: set[int] = set()
+        self._of_run: dict[int, list[Message]] = defaultdict(list)
+        self._recovered_with: dict[str, set[int]] = defaultdict(set)
+
+    def run(self) -> list[Finding]:
+        """What is wrong."""
+        for target, lives in self.record.lives.items():
+            of_lives = [(life, runs(life)) for life in lives]
+            self._sort_messages(target, [run for _, found in of_lives for run in found])
+            for life, found in of_lives:
+                self._judge_throttling(life)
+                self._recovered_with[target] |= {self._test_of_recovered(run) for run in found}
+                for run in found:
+                    self._judge_run(run)
+                self._judge_flapping(target, life)
+        for message in self.record.messages:
+            if message.order not in self._explained and message.place != "history":
+                text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
+                self._find("alert about a target that was well", message.order, message.target, text)
+        self._judge_copies()
+        self._judge_silent_tests()
+        return self.findings
+
+    def _find(self, kind: str, order: int, target: str, text: str) -> None:
+        self.findings.append(Finding(kind, order, target, text))
+
+    # ---- outages
+
+    def _judge_run(self, run: Run) -> None:
+        """A run and its messages: each `down` that was due, none that was not, and `recovered`."""
+        said = self._said_of(run)
+        downs = [said["down", number] for number in sorted(n for event, n in said if event == "down")]
+        self.counted["runs"] += 1
+        if not run.clear or self._is_throttled_in(run):
+            self.counted["runs that are not clear, or throttled"] += 1
+            self._explained |= {message.order for messages in said.values() for message in messages}
+            return
+        reached = any(index >= test.policy.failures_per_alert for index, test in enumerate(run.failed, 1))
+        self.counted["outages"] += reached
+        places = self._judge_downs(run, downs)
+        self._judge_recovered(
+            run, [messages for (event, _), messages in said.items() if event == "recovered"], places, reached=reached
+        )
+        for messages in said.values():
+            for message in messages:
+                self._explained.add(message.order)
+                for what in wrong_figures(self.record, run, message, places):
+                    self._find("wrong figure", message.order, run.life.target, what)
+
+    def _said_of(self, run: Run) -> Alerts:
+        """The messages of a run."""
+        said: Alerts = defaultdict(list)
+        for message in self._of_run[run.failed[0].made]:
+            said[message.event, message.number].append(message)
+        return said
+
+    def _sort_messages(self, target: str, runs_of_target: Sequence[Run]) -> None:
+        """Each message is about the run whose first failed test it names; a line of a summary about the last such."""
+        for message in self._of_target[target]:
+            if message.event in ("down", "recovered"):
+                about = [run for run in runs_of_target if self._is_about(message, run)]
+                for run in about[-1:]:
+                    self._of_run[run.failed[0].made].append(message)
+
+    @staticmethod
+    def _is_about(message: Message, run: Run) -> bool:
+        if message.id_time:
+            return message.id_time == run.since.replace(microsecond=0) and run.failed[0].made < message.order
+        if message.event == "down":
+            near = message.time - run.since < 12 * HOUR
+            return near and f"{run.since:%H:%M}Z" in message.text and run.failed[0].made < message.order
+        if run.end is None or not run.end.made < message.order:
+            return False
+        near = message.time - run.end.began < 2 * HOUR
+        return near and says(message.text.partition("): after ")[2], run.end.began - run.since)
+
+    def _judge_downs(self, run: Run, downs: list[list[Message]]) -> list[int]:
+        """Each `down` comes with the failed test with which it is due, unless it is held; which ones those are."""
+        target, failed = run.life.target, run.failed
+        places: list[int] = []
+        for number, messages in enumerate(downs, 1):
+            if messages[0].number != number:
+                self._find(
+                    "wrong number",
+                    messages[0].order,
+                    target,
+                    f"down {messages[0].number} is the {number}. one of {run.since}",
+                )
+            letters = [figures_of(message.text).failures for message in messages if not message.summary]
+            place = next(iter(letters), 0)
+            if not 1 <= place <= len(failed):
+                self._find(
+                    "wrong figure", messages[0].order, target, f"down {number} says {place} failures of {len(failed)}"
+                )
+                return places
+            places.append(place)
+        last = 0
+        for number, place in enumerate([*places, len(failed) + 1], 1):
+            due_since = 0
+            for index in range(last + 1, min(place, len(failed)) + 1):
+                test = failed[index - 1]
+                due = index - last >= test.policy.failures_per_alert and number <= test.policy.max_alerts
+                due_since = due_since or (index if due else 0)
+                held = self.holds.down(
+                    run, test, self._held_by_flapping(run.life, test) | self._held_by_recovered(run, test)
+                )
+                if index == place:
+                    if not due_since:
+                        self._find(
+                            "alert too early",
+                            test.order,
+                            target,
+                            f"down {number} with failure {index}, the one before with {last}",
+                        )
+                    elif held.certain:
+                        self._find(
+                            "alert in spite of a hold",
+                            test.order,
+                            target,
+                            f"down {number} with failure {index} of {run.since}",
+                        )
+                    self._judge_delivery(run.life, test, downs[number - 1], f"down {number} of {run.since}")
+                elif due_since and number <= test.policy.max_alerts and not held.possible:
+                    text = (
+                        f"down {number} was due with failure {index} of the outage since {run.since}, at {test.began}"
+                    )
+                    self._find("outage not reported", test.order, target, text)
+                    return places
+            last = place
+        return places
+
+    def _judge_recovered(self, run: Run, said: list[list[Message]], downs: list[int], *, reached: bool) -> None:
+        """One `recovered` for each outage that was alerted or is acknowledged and ended; none else."""
+        target, end = run.life.target, run.end
+        copies = [message for messages in said for message in messages]
+        numbers = {message.number for message in copies if not message.summary}
+        if len(numbers) > 1:
+            self._find("recovered twice", copies[-1].order, target, f"{numbers} of the outage since {run.since}")
+        elif numbers - {len(downs)}:
+            self._find("wrong number", copies[0].order, target, f"recovered {numbers} after {len(downs)} alerts")
+        if end is None:
+            if copies:
+                self._find("recovered too early", copies[0].order, target, f"the outage of {run.since} has not ended")
+            return
+        wanted = self._wants_recovered(run, end, bool(downs), reached=reached)
+        if copies and not wanted.possible:
+            self._find("recovered of no outage", copies[0].order, target, f"the run since {run.since}")
+        held_once = False
+        for test in (test for test in run.life.tests if test.order >= end.order):
+            held = Held(test.policy.silenced, test.policy.silenced) | self.holds.everything(target, test)
+            held_once = held_once or (held.possible and not held.certain)
+            if held.certain and any(message.order < test.order for message in copies):
+                self._find("alert in spite of a hold", copies[0].order, target, f"recovered of {run.since}")
+                return
+            if held.possible:
+                continue
+            if copies and not held_once:
+                self._judge_delivery(run.life, test, copies, f"recovered of {run.since}")
+            elif wanted.certain and not copies and test.policy.alert_recovery:
+                text = f"recovered of {run.since} was due at {test.began}"
+                self._find("end of an outage not reported", test.order, target, text)
+            return
+
+    def _wants_recovered(self, run: Run, end: Test, alerted: bool, *, reached: bool) -> Held:
+        """Whether `recovered` is due: the outage was alerted or is acknowledged, and the user wants recoveries."""
+        acknowledged = self.holds.acknowledged(run, end) if reached and not alerted else Held()
+        due = Held(alerted or acknowledged.possible, alerted or (acknowledged.certain and end.policy.max_alerts > 0))
+        return due if end.policy.alert_recovery else Held()
+
+    def _judge_delivery(self, life: Life, test: Test, copies: Sequence[Message], what: str) -> None:
+        """SNS takes a message after its test; from who made the test, if that one came to its end."""
+        sent = [message for message in copies if message.place == "alert"]
+        self.counted["alerts"] += 1
+        if not sent:
+            self._find("alert lost", test.order, life.target, f"{what}: SNS never took it")
+        elif sent[0].order < test.taken:
+            self._find("alert too early", sent[0].order, life.target, f"{what}: sent before it was taken down")
+        elif self.record.ended_well(test.invocation) and sent[0].order > self.record.ended[test.invocation].order:
+            self._find("alert late", sent[0].order, life.target, f"{what}: not by who tested, which came to its end")
+
+    # ---- too many messages
+
+    def _is_throttled_in(self, run: Run) -> bool:
+        """Whether any test of a run came under the hold of too many messages: what is held counts as sent."""
+        tests = [*run.failed, *([run.end] if run.end else [])]
+        return any(hold.holds_at(test.order) for hold in self._throttled(run.life) for test in tests)
+
+    def _throttled(self, life: Life) -> list[Throttled]:
+        return throttled(life, self._of_target[life.target])
+
+    def _judge_throttling(self, life: Life) -> None:
+        """There are never too many messages; a hold ends, and says so."""
+        messages = self._of_target[life.target]
+        most = max(allowance(test.policy.max_alerts) for test in life.tests)
+        self.findings += too_many(life, messages, most=most)
+        seconds = {test.began.replace(microsecond=0) for test in life.tests}
+        for message in messages:
+            if message.event in ("throttled", "unthrottled"):
+                self.counted[message.event] += message.place == "alert"
+                if message.summary or figures_of(message.text).tested_at in seconds:
+                    self._explained.add(message.order)
+        for hold in self._throttled(life):
+            self.findings += endless(life, hold, lambda test: self.holds.everything(life.target, test).possible)
+
+    # ---- flapping
+
+    def _held_by_flapping(self, life: Life, test: Test) -> Held:
+        """`flapping` came with an earlier test, or this one, and `steady` with none before this one."""
+        flapping = [one for one in self._flaps(life) if one[0].order <= test.order]
+        last = flapping[-1] if flapping else None
+        held = bool(last and (last[1] == "flapping" or last[0] is test))
+        # What was held as there were too many messages counts as sent: it may flap, or be steady again.
+        untold = any(hold.begin.order <= test.order for hold in self._throttled(life))
+        return Held(held or untold, held and not untold)
+
+    def _held_by_recovered(self, run: Run, test: Test) -> Held:
+        """The `recovered` of the outage before this one, which a maintenance held, came with this test."""
+        held = test.order in self._recovered_with[run.life.target]
+        return Held(held, held)
+
+    def _flaps(self, life: Life) -> list[tuple[Test, str, Message]]:
+        """The messages `flapping` and `steady` of a life, each with its test."""
+        found: dict[tuple[str, datetime], tuple[Test, str, Message]] = {}
+        by_second = {test.began.replace(microsecond=0): test for test in life.tests}
+        for message in self._of_target[life.target]:
+            at = figures_of(message.text).tested_at
+            if message.event in ("flapping", "steady") and at in by_second:
+                test = by_second[at]
+                if test.made < message.order:
+                    found.setdefault((message.event, at), (test, message.event, message))
+        return sorted(found.values(), key=lambda one: one[0].order)
+
+    def _judge_flapping(self, target: str, life: Life) -> None:
+        """`flapping` and `steady` come in pairs, each with the test with which it is due."""
+        flaps = self._flaps(life)
+        seconds = {test.began.replace(microsecond=0) for test in life.tests}
+        for message in self._of_target[target]:
+            if message.event in ("flapping", "steady") and (
+                figures_of(message.text).tested_at in seconds or message.summary
+            ):
+                self._explained.add(message.order)
+        first_hold = self._judge_turns(life, flaps)
+        said = {test.order: event for test, event, _ in flaps}
+        changes = list(_changes(life))
+        flapping, steady = False, -1
+        for test in life.tests:
+            if test.order >= first_hold:
+                return
+            event = said.get(test.order)
+            limit = test.policy.flap_per_hour
+            near = [
+                one
+                for one in changes
+                if steady < one[0].order <= test.order and test.began - one[0].began < HOUR + SKEW
+            ]
+            most = len(near)
+            forgot = max((one.order for one, _ in near if not one.policy.flap_per_hour), default=-1)
+            least = sum(
+                1 for one, certain in near if certain and test.began - one.began < HOUR - SKEW and one.order > forgot
+            )
+            free = not (
+                test.policy.silenced
+                or self.holds.everything(target, test).possible
+                or test.order in self._recovered_with[target]
+                or test.taken == NEVER
+            )
+            last = max((one.began for one, _ in changes if one.order <= test.order), default=life.tests[0].began)
+            sure = max(
+                (one.began for one, it in changes if it and one.order <= test.order), default=life.tests[0].began
+            )
+            quiet, most_quiet = test.began - last, test.began - sure
+            rest = 2 * HOUR / limit if limit else timedelta(0)
+            if event == "flapping":
+                figure = figures_of(next(m.text for t, e, m in flaps if t is test and e == event)).changes
+                if not limit or most <= limit:
+                    self._find(
+                        "flapping without reason", test.order, target, f"{most} changes in the hour before {test.began}"
+                    )
+                elif figure != limit:
+                    self._find(
+                        "wrong figure", test.order, target, f"flapping says more than {figure} changes, not {limit}"
+                    )
+            elif event == "steady":
+                if limit and most_quiet < rest - SKEW:
+                    self._find("steady too early", test.order, target, f"after {most_quiet} without a change")
+            elif flapping and free and (not limit or quiet > rest + SKEW) and test.policy.max_alerts:
+                self._find(
+                    "hold without an end", test.order, target, f"flaps, did not change for {quiet}, and is not steady"
+                )
+                return
+            elif not flapping and free and limit and least > limit and test.policy.max_alerts:
+                self._find(
+                    "flapping not reported", test.order, target, f"{least} changes in the hour before {test.began}"
+                )
+                return
+            steady = test.order if event == "steady" else steady
+            flapping = event == "flapping" or (flapping and event != "steady")
+
+    def _judge_turns(self, life: Life, flaps: Sequence[tuple[Test, str, Message]]) -> int:
+        """The two come in turn, until too many messages are held; the order of that."""
+        target = life.target
+        first_hold = min((hold.begin.order for hold in self._throttled(life)), default=NEVER)
+        for (_, before, _), (test, after, _) in pairwise([(None, "steady", None), *flaps]):
+            if before == after and test and test.order < first_hold:
+                self._find("flapping and steady not in turn", test.order, target, f"{before}, then {after}")
+        return first_hold
+
+    def _test_of_recovered(self, run: Run) -> int:
+        """The order of the test that `recovered` of a run came with: the first after its end without a hold."""
+        sent = [message.order for message in self._of_run[run.failed[0].made] if message.event == "recovered"]
+        if not sent or run.end is None:
+            return -1
+        after = [test for test in run.life.tests if run.end.order <= test.order < sent[0] and not test.policy.silenced]
+        free = [test.order for test in after if not self.holds.everything(run.life.target, test).possible]
+        return free[0] if free else after[-1].order if after else -1
+
+    # ---- all messages
+
+    def _judge_copies(self) -> None:
+        """SNS takes each message once, unless who sent it died, or could not note it, or SNS's answer was lost."""
+        said: dict[tuple[object, ...], list[Message]] = defaultdict(list)
+        for message in self.record.messages:
+            if message.place == "alert" and message.id_time:
+                said[message.target, message.event, message.number, message.id_time].append(message)
+        for key, copies in said.items():
+            for first in copies[:-1]:
+                died = self.record.ended.get(first.letter.invocation)
+                explained = (
+                    not first.letter.answered
+                    or self.record.refused[first.letter.invocation]
+                    or died is None
+                    or died.how != "well"
+                )
+                if not explained:
+                    self._find(
+                        "sent twice",
+                        first.order,
+                        first.target,
+                        f"{key}, by invocations {[one.letter.invocation for one in copies]}",
+                    )
+
+    def _judge_silent_tests(self) -> None:
+        """A test of an invocation that came to its end was taken down, unless a later one was, or nobody wants it."""
+        for target, tests in self.record.tests.items():
+            for test in tests:
+                back = (test.invocation, target) in self.record.handed_back
+                if test.taken != NEVER or test.passed or back or not self.record.ended_well(test.invocation):
+                    continue
+                end, planners = self.record.ended[test.invocation].order, self.record.planners(test)
+                planned = min(self.record.began[number].order for number in (*planners, test.invocation))
+                before = self.record.in_force_during(target, test.made, end)
+                wanted = all(one.policy is not None and one.policy.enabled for one in before)
+                overtaken = any(
+                    other.taken < end
+                    and (other.tick >= test.tick or (planned < other.taken and other.invocation not in planners))
+                    for other in tests
+                    if other is not test
+                )
+                if wanted and not overtaken:
+                    self._find("test not taken down", test.made, target, f"the failure at {test.began}")
+
+
+def _changes(life: Life) -> Iterator[tuple[Test, bool]]:
+    """Where a life's tests change from passed to failed or back, and whether that is one for certain."""
+    last: Test | None = None
+    passed_since = False
+    for before, after in pairwise(life.tests):
+        last, passed_since = (before, False) if not before.policy.silenced else (last, passed_since or before.passed)
+        differ = {
+            before.passed != after.passed,
+            (last is not None and last.passed != after.passed) or (passed_since and not after.passed),
+        }
+        if any(differ) and not after.policy.silenced:
+            yield after, all(differ) and not before.policy.silenced

@@ -1,0 +1,178 @@
+"""The figures of a message, recomputed from the servers' log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+
+from tests.chaos.record import Message, Record, Run, Test
+
+_UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
+_SPAN = r"((?:\d+ (?:d|h|min|s) ?)+)"
+_TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an email says; what it does not say is None, or 0."""
+
+    failures: int = 0
+    uncounted: int = 0
+    changes: int = 0
+    alerts: int | None = None
+    number: int | None = None
+    most: int | None = None
+    failing_since: datetime | None = None
+    failing_for: str = ""
+    down_for: str = ""
+    passed_at: datetime | None = None
+    last_good: datetime | None = None
+    tested_at: datetime | None = None
+    next_in: str = ""
+    next_at: str = ""
+    next_within: str = ""
+    following: str = ""
+    following_number: int | None = None
+    last_alert: bool = False
+    acknowledged: bool = False
+    held_back: bool = False
+    failed_anew: datetime | None = None
+
+
+@cache
+def figures_of(text: str) -> Figures:
+    """The figures in an email."""
+    words = " ".join(text.split())
+
+    def first(pattern: str) -> str:
+        found = re.search(pattern, words)
+        return found[1].strip() if found else ""
+
+    def number(pattern: str) -> int | None:
+        found = first(pattern)
+        return int(found) if found else None
+
+    def time(pattern: str) -> datetime | None:
+        found = first(pattern)
+        return datetime.fromisoformat(f"{found}+00:00") if found else None
+
+    return Figures(
+        failures=number(r"(\d+) failed tests?(?: in a row)?[, ]") or number(r"(\d+) failed tests? in a row") or 0,
+        uncounted=number(r"(\d+) more in maintenance") or 0,
+        changes=number(r"or back more than (\d+) times") or 0,
+        alerts=number(r"(?:row|test|maintenance), (\d+) alerts?"),
+        number=number(r"is DOWN \(alert (\d+) of"),
+        most=number(r"is DOWN \(alert \d+ of (\d+)\)"),
+        failing_since=time(rf"Failing since {_TIME}"),
+        failing_for=first(rf"Failing for {_SPAN}"),
+        down_for=first(rf"(?:It was|It had been) down for {_SPAN}"),
+        passed_at=time(rf"Passed at {_TIME}") or time(rf"was UP again at {_TIME}"),
+        tested_at=time(rf"Tested at {_TIME}"),
+        last_good=time(rf"Last good {_TIME}"),
+        next_in=first(rf"Next test in {_SPAN}"),
+        next_at=first(r"Next test in [^,]*, at (\d\d:\d\d:\d\d) UTC"),
+        next_within=first(rf"Next test within {_SPAN}"),
+        following=first(rf"follows in about {_SPAN}"),
+        following_number=number(r"Alert (\d+) of \d+ follows"),
+        last_alert="This was the last alert of this outage" in words,
+        acknowledged="Acknowledged" in words,
+        held_back="was held back during maintenance or a silence" in words,
+        failed_anew=time(rf"Its newest test, at {_TIME}, failed"),
+    )
+
+
+def span(text: str) -> tuple[float, float]:
+    """The seconds that words such as `2 min 5 s` stand for: from, until before."""
+    parts = re.findall(r"(\d+) (d|h|min|s)", text)
+    seconds = sum(int(count) * _UNITS[unit] for count, unit in parts)
+    least = _UNITS[parts[-1][1]] if parts else 1
+    shown = 1 if seconds < 3_600 else 60 if seconds < 86_400 else 3_600
+    return seconds, seconds + min(least, shown)
+
+
+def wrong_figures(record: Record, run: Run, message: Message, places: Sequence[int]) -> Iterator[str]:
+    """Each figure of a message about a run that is not what the servers' log says."""
+    said, what = figures_of(message.text), f"{message.event} {message.number} of {run.since:%Y-%m-%d %H:%M:%S}"
+    if message.summary:
+        return
+    if message.event == "down" and message.number <= len(places):
+        test = run.failed[places[message.number - 1] - 1]
+        yield from (f"{what}: {wrong}" for wrong in _wrong_in_down(run, message, said, test))
+    elif message.event == "recovered" and run.end:
+        yield from (f"{what}: {wrong}" for wrong in _wrong_in_recovered(run, said, places))
+    if said.failing_since != run.since.replace(microsecond=0):
+        yield f"{what}: failing since {said.failing_since}, not {run.since}"
+    yield from (f"{what}: {wrong}" for wrong in _wrong_last_good(record, run, said))
+
+
+def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Iterator[str]:
+    policy = test.policy
+    if not says(said.failing_for, test.began - run.since):
+        yield f"failing for {said.failing_for}, not {test.began - run.since}"
+    uncounted = sum(1 for one in run.uncounted if one.order < test.order)
+    if said.uncounted != uncounted:
+        yield f"{said.uncounted} more in maintenance, not {uncounted}"
+    if (said.number, said.most) != (message.number, policy.max_alerts):
+        yield f"alert {said.number} of {said.most}, not {message.number} of {policy.max_alerts}"
+    subject = f"DOWN {message.number}/{policy.max_alerts}: {message.target} ("
+    if message.place == "alert" and not message.subject.startswith(subject):
+        yield f"the subject is {message.subject}"
+    last = message.number >= policy.max_alerts
+    wait = timedelta(seconds=policy.delay_lost if last else policy.delay_down)
+    if not says(said.next_in, wait):
+        yield f"next test in {said.next_in}, not {wait}"
+    if said.next_at and said.next_at != f"{test.began + wait:%H:%M:%S}":
+        yield f"next test at {said.next_at}, not {test.began + wait}"
+    if said.last_alert != last:
+        yield f"last alert: {said.last_alert}"
+    if not last and not (
+        said.following_number == message.number + 1 and says(said.following, wait * policy.failures_per_alert)
+    ):
+        yield f"alert {said.following_number} follows in about {said.following}, not {wait * policy.failures_per_alert}"
+
+
+def _wrong_in_recovered(run: Run, said: Figures, places: Sequence[int]) -> Iterator[str]:
+    end = run.end
+    assert end is not None
+    if said.passed_at != end.began.replace(microsecond=0):
+        yield f"passed at {said.passed_at}, not {end.began}"
+    if not says(said.down_for, end.began - run.since):
+        yield f"was down for {said.down_for}, not {end.began - run.since}"
+    counts, true = (said.failures, said.uncounted, said.alerts), (len(run.failed), len(run.uncounted), len(places))
+    if counts != true:
+        yield f"failures, more in maintenance, alerts are {counts}, not {true}"
+
+
+def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
+    before = [
+        test
+        for test in record.tests[run.life.target]
+        if test.passed and test.tick < run.failed[0].tick and run.life.tests[0].order <= test.order
+    ]
+    if said.last_good is None:
+        return
+    meant = [test for test in before if said.last_good in (_whole(test.tick), _whole(test.began))]
+    if not meant:
+        yield f"last good {said.last_good}, when it did not pass before {run.since}"
+        return
+    newer = [
+        test
+        for test in before
+        if test.tick > meant[-1].tick and test.began > meant[-1].began and test.tick > said.last_good
+    ]
+    if any(record.ended_well(test.invocation) for test in newer) and not record.fleet_changed(
+        newer[0].made, run.failed[0].made
+    ):
+        yield f"last good {said.last_good}, not {newer[-1].tick}"
+
+
+def _whole(time: datetime) -> datetime:
+    return time.replace(microsecond=0)
+
+
+def says(words: str, true: timedelta) -> bool:
+    least, most = span(words)
+    return bool(words) and least - 1 < true.total_seconds() < most + 1

@@ -1,0 +1,301 @@
+"""The record of a run, as the oracle reads it: of each target its tests, what people wrote, and the messages about it.
+
+It is made of a campaign's facts, and holds nothing that popwatch decided: that a test was taken down is known from the
+database's log (a write of the target's record by who made the test), and what was sent from SNS's.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from tests.chaos import facts
+
+SKEW = timedelta(seconds=4)
+"""Clocks are wrong by three seconds at most."""
+
+HOUR = timedelta(hours=1)
+STALE = timedelta(seconds=3)
+"""A read may be answered as of so long ago."""
+
+EVER = datetime.max.replace(tzinfo=UTC)
+NEVER = 10**12
+"""The order of what has not happened."""
+
+_ID = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: an alert may arrive")
+EVENTS = {
+    "DOWN": "down",
+    "UP again": "recovered",
+    "FLAPPING": "flapping",
+    "STEADY again": "steady",
+    "DEGRADED": "degraded",
+    "RESTORED": "restored",
+    "CERTIFICATE": "certificate",
+    "ALERTS HELD": "throttled",
+    "ALERTS AGAIN": "unthrottled",
+}
+_LINE = re.compile(rf"({'|'.join(EVENTS)})(?: (\d+)/(\d+))? (\S+) \(.*?\): (.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test of the servers' log. `taken` is the order of the write with which it was taken down, if it was."""
+
+    target: str
+    made: int
+    began: datetime
+    invocation: int
+    tick: datetime
+    passed: bool
+    policy: facts.Policy
+    taken: int = NEVER
+    planned: datetime = EVER
+    """Since when it may have been planned."""
+    clear: bool = True
+    """Whether what people had written as it began says the same of silences as what it was planned with."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a failed test outside of maintenance and silences."""
+        return not self.passed and not self.policy.silenced
+
+    @property
+    def order(self) -> int:
+        """Its place among the tests of its target."""
+        return self.made if self.taken == NEVER else self.taken
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one message says of one target. `id_time` is the time in its id; a line of a summary has none."""
+
+    letter: facts.Letter
+    time: datetime
+    target: str
+    event: str
+    number: int
+    id_time: datetime | None
+    text: str
+
+    @property
+    def order(self) -> int:
+        """Its place among the facts."""
+        return self.letter.order
+
+    @property
+    def place(self) -> str:
+        """Where its words are: the topic, or History."""
+        return self.letter.place
+
+    @property
+    def subject(self) -> str:
+        """That of the email."""
+        return self.letter.subject
+
+    @property
+    def summary(self) -> bool:
+        """Whether it is one of several in a summary."""
+        return self.id_time is None
+
+
+@dataclass(slots=True)
+class Life:
+    """A target from when it is configured, or resumed, until that ends: its tests that were taken down, in order."""
+
+    target: str
+    tests: list[Test]
+    end: int = NEVER
+    """The order of the write with which popwatch noticed that it is suspended or removed."""
+
+
+@dataclass(slots=True)
+class Run:
+    """A row of failed tests that count, without a passed test between them, and the passed test after it."""
+
+    life: Life
+    failed: list[Test]
+    uncounted: list[Test]
+    """Those that failed in maintenance since the last passed test."""
+    end: Test | None = None
+    before: Test | None = None
+    """The last passed test before it, of this life."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is certain which of its tests count."""
+        return all(test.clear for test in (*self.failed, *self.uncounted, *([self.end] if self.end else [])))
+
+    @property
+    def since(self) -> datetime:
+        """The time of its first failed test."""
+        return self.failed[0].began
+
+
+class Record:
+    """Everything that happened in a run."""
+
+    def __init__(self, known: Iterable[facts.Fact], times: Sequence[datetime]) -> None:
+        self.facts, self.times = list(known), times
+        self.configured: dict[str, list[facts.Configured]] = defaultdict(list)
+        self.ended: dict[int, facts.Ended] = {}
+        self.began: dict[int, facts.Began] = {}
+        self.messages: list[Message] = []
+        self.lives: dict[str, list[Life]] = defaultdict(list)
+        self.tests: dict[str, list[Test]] = defaultdict(list)
+        self.refused: dict[int, list[int]] = defaultdict(list)
+        self.handed_back: set[tuple[int, str]] = set()
+        self.failed: list[facts.Failed] = []
+        self.calm: list[facts.Calm] = []
+        self.writes: dict[str, list[facts.Judged | facts.Forgotten]] = defaultdict(list)
+        self._planned: dict[tuple[str, datetime], list[facts.Planned]] = defaultdict(list)
+        self._sort()
+        self._take_down()
+
+    def _sort(self) -> None:
+        for fact in self.facts:
+            match fact:
+                case facts.Configured():
+                    self.configured[fact.target].append(fact)
+                case facts.Ended():
+                    self.ended[fact.invocation] = fact
+                case facts.Began():
+                    self.began[fact.invocation] = fact
+                case facts.Planned():
+                    self._planned[fact.target, fact.tick].append(fact)
+                case facts.Judged() | facts.Forgotten():
+                    self.writes[fact.target].append(fact)
+                case facts.HandedBack():
+                    self.handed_back.add((fact.invocation, fact.target))
+                case facts.Refused():
+                    self.refused[fact.invocation].append(fact.order)
+                case facts.Failed():
+                    self.failed.append(fact)
+                case facts.Calm():
+                    self.calm.append(fact)
+                case facts.Letter():
+                    self.messages += self._messages_in(fact)
+
+    def _messages_in(self, letter: facts.Letter) -> list[Message]:
+        time, words = self.times[letter.order], " ".join(letter.text.split())
+        if letter.place == "sms":
+            return []
+        found = _ID.search(words)
+        if found:
+            target, event, number, since = found.groups()
+            at = datetime.fromisoformat(f"{since}+00:00")
+            return [Message(letter, time, target, event, int(number), at, letter.text)]
+        lines = (_LINE.fullmatch(line) for line in letter.text.splitlines())
+        return [
+            Message(letter, time, line[4], EVENTS[line[1]], int(line[2] or 0), None, line[0]) for line in lines if line
+        ]
+
+    def _take_down(self) -> None:
+        """Each target's lives and the tests in them, by the order of the writes that took them down."""
+        made: dict[tuple[int, str, datetime], list[facts.Tested]] = defaultdict(list)
+        for fact in self.facts:
+            if isinstance(fact, facts.Tested):
+                made[fact.invocation, fact.target, fact.tick].append(fact)
+        taken: dict[int, int] = {}
+        ends: dict[str, list[int]] = defaultdict(list)
+        for target, writes in self.writes.items():
+            for write in writes:
+                if isinstance(write, facts.Forgotten) or write.state in ("suspended", "untested"):
+                    ends[target].append(write.order)
+                elif not write.delivers:
+                    open_tests = [
+                        test
+                        for test in made[write.invocation, target, write.tick]
+                        if test.order < write.order and test.order not in taken
+                    ]
+                    if open_tests:
+                        taken[open_tests[0].order] = write.order
+        for tests in made.values():
+            for fact in tests:
+                planned = self._planned_since(fact)
+                what = fact.target, fact.order, fact.at, fact.invocation, fact.tick, fact.passed, fact.policy
+                there = self.in_force(fact.target, fact.order)
+                clear = there is None or there.silenced(fact.at) == fact.policy.silenced
+                self.tests[fact.target].append(Test(*what, taken.get(fact.order, NEVER), planned, clear))
+        for target, all_tests in self.tests.items():
+            all_tests.sort(key=lambda test: test.order)
+            self.lives[target] = list(_lives(target, all_tests, ends[target]))
+
+    def _planned_since(self, test: facts.Tested) -> datetime:
+        """The time since which popwatch may have read what it planned a test with."""
+        began = [self.began[number].at for number in self.planners(test) if number in self.began]
+        return min([*began, max(test.tick.replace(second=0), test.at - HOUR)]) - STALE
+
+    def planners(self, test: facts.Tested | Test) -> set[int]:
+        """The invocations that may have planned a test: those that sent it to the queue, or the one that made it."""
+        order, target = (test.order, test.target) if isinstance(test, facts.Tested) else (test.made, test.target)
+        sent = {plan.invocation for plan in self._planned[target, test.tick] if plan.order < order}
+        return sent or {test.invocation}
+
+    # ---- what people had written
+
+    def in_force(self, target: str, order: int) -> facts.Configured | None:
+        """What was written of a target last before something."""
+        known = self.configured[target]
+        index = bisect_left([one.order for one in known], order)
+        return known[index - 1] if index else None
+
+    def in_force_during(self, target: str, begin: int, end: int) -> list[facts.Configured]:
+        """What was written of a target at any time from one fact to another."""
+        first = self.in_force(target, begin)
+        later = [one for one in self.configured[target] if begin <= one.order < end]
+        return [*([first] if first else []), *later]
+
+    def fleet_changed(self, since: int, until: int) -> bool:
+        """Whether the number of targets changed meanwhile: the fleet may have been cut into other batches."""
+        written = [one.order for known in self.configured.values() for one in known if since < one.order < until]
+        states = [
+            [self.in_force(name, order) for name in self.configured] for order in (since, *(it + 1 for it in written))
+        ]
+        sizes = {sum(1 for one in state if one and one.policy and one.policy.enabled) for state in states}
+        return len(sizes) > 1
+
+    def time(self, order: int) -> datetime:
+        """When something was."""
+        return self.times[min(order, len(self.times) - 1)]
+
+    def ended_well(self, invocation: int) -> bool:
+        """Whether an invocation came to its end, and did all that it had to do."""
+        end = self.ended.get(invocation)
+        return end is not None and end.how == "well"
+
+
+def _lives(target: str, tests: list[Test], ends: list[int]) -> Iterable[Life]:
+    """The tests between the ends; one that was not taken down is in it if it changed nothing: a pass after a pass."""
+    for begin, end in pairwise([-1, *ends, NEVER]):
+        kept: list[Test] = []
+        for test in tests:
+            if begin < test.order < end and (test.taken != NEVER or (test.passed and kept and kept[-1].passed)):
+                kept.append(test)
+        if kept:
+            yield Life(target, kept, end)
+
+
+def runs(life: Life) -> list[Run]:
+    """The runs of a life."""
+    found: list[Run] = []
+    present: Run | None = None
+    before: Test | None = None
+    uncounted: list[Test] = []
+    for test in life.tests:
+        if test.passed:
+            if present:
+                present.end = test
+            present, before, uncounted = None, test, []
+        elif test.counts and present is None:
+            present = Run(life, [test], uncounted, before=before)
+            found.append(present)
+        elif test.counts and present:
+            present.failed.append(test)
+        else:
+            uncounted.append(test)
+    return found
