@@ -16,7 +16,7 @@ from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many
 from tests.chaos.oracle_figures import figures_of, says, wrong_figures
 from tests.chaos.oracle_holds import Held, Holds
-from tests.chaos.record import NEVER, SKEW, Life, Message, Record, Run, Test, runs
+from tests.chaos.record import NEVER, SKEW, STALE, Life, Message, Record, Run, Test, runs
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -386,12 +386,15 @@ class Oracle:
                 if test.taken != NEVER or test.passed or back or not self.record.ended_well(test.invocation):
                     continue
                 end, planners = self.record.ended[test.invocation].order, self.record.planners(test)
-                planned = min(self.record.began[number].order for number in (*planners, test.invocation))
+                planned = min(self.record.began[number].at for number in (*planners, test.invocation)) - STALE
                 before = self.record.in_force_during(target, test.made, end)
                 wanted = all(one.policy is not None and one.policy.enabled for one in before)
                 overtaken = any(
                     other.taken < end
-                    and (other.tick >= test.tick or (planned < other.taken and other.invocation not in planners))
+                    and (
+                        other.tick >= test.tick
+                        or (planned < self.record.time(other.taken) and other.invocation not in planners)
+                    )
                     for other in tests
                     if other is not test
                 )
