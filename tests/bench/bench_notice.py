@@ -10,15 +10,13 @@ import logging
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from popwatch.aws.items import to_item
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
-from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target, parse_target
 from tests.chaos import facts
-from tests.chaos.engine import Process
 from tests.chaos.faults import Faults, Rates
 from tests.chaos.people import Configured
 from tests.chaos.world import MINUTE, World
@@ -82,12 +80,6 @@ class Notices(World):
     def test_seconds(self, name: str) -> float:
         """A server that fails does not answer within the deadline."""
         return 0.05 if self.servers[name].answers else self.targets[name].max_test_seconds
-
-    def test(self, process: Process, target: Target, tick: datetime) -> Outcome:
-        """The outcome of a test, which began before the server's answer or the deadline."""
-        outcome = World.test(self, process, target, tick)
-        began = outcome.started_at - timedelta(seconds=self.test_seconds(target.target_id))
-        return replace(outcome, started_at=began)
 
     def _add_target(self, name: str, faults: Faults) -> None:
         policy = facts.Policy(
