@@ -435,7 +435,7 @@ def test_wrong_durations(text: str) -> None:
         ("[2001:db8::1]:995", ("2001:db8::1", 995)),
         ("[2001:db8::1]", ("2001:db8::1", None)),
         ("2001:db8::1", ("2001:db8::1", None)),
-        ("a.example:pop3", ("a.example", None)),
+        ("a.example:pop3", ("a.example:pop3", None)),
         ("", ("", None)),
     ],
 )

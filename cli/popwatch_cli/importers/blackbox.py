@@ -114,8 +114,8 @@ class Reader:
         found = list(_groups(groups if isinstance(groups, list) else [], file, self._notes))
         for config in _list(block.get("file_sd_configs")):
             found += self._file_sd(config, job, folder)
-        if not found and not any(name.endswith("_sd_configs") for name in block):
-            self._notes.add(job.place, f"The job {shown(job.name)} has no targets.")
+        if not found:
+            self._notes.add(job.place, f"The job {shown(job.name)} is not imported: it has no targets here.")
         for place, address, labels in found:
             yield from self._by_rules(job, place, address, labels)
 
@@ -133,7 +133,9 @@ class Reader:
                 rules.append(parse_rule(entry))
             except NotApplicable as error:
                 place = Place(file, entry.line if isinstance(entry, Block) else block.line_of("relabel_configs"))
-                self._notes.add(place, f"The job {shown(name)} is not imported: this rule cannot be applied: {error}.")
+                for about in (Place(file, block.line), place):
+                    sentence = f"The job {shown(name)} is not imported: a rule cannot be applied: {error}."
+                    self._notes.add(about, sentence)
                 return None
         fields: dict[str, object] = {}
         for source in (block, settings):

@@ -158,9 +158,12 @@ def slug(text: str) -> str:
 
 
 def split_address(text: str) -> tuple[str, int | None]:
-    """Host and port of `host:port`, `[address]:port` or `host`; the port is None if there is none."""
+    """Host and port of `host:port`, `[address]:port` or `host`; the port is None if there is none.
+
+    What does not look so is returned whole, as a host that the checks of fields refuse.
+    """
     host, colon, port = text.rpartition(":")
     is_bare_ipv6 = ":" in host and not host.startswith("[")
-    if not colon or "]" in port or is_bare_ipv6:
+    if not colon or "]" in port or is_bare_ipv6 or not port.isdecimal() or len(port) > 5:
         return text.strip("[]"), None
-    return host.strip("[]"), int(port) if port.isdecimal() and len(port) <= 5 else None
+    return host.strip("[]"), int(port)
