@@ -151,4 +151,23 @@ PUT = [
     _typed("targets rm new _defaults --local", 0, "Removed: new, _defaults."),
 ]
 
-SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS, *PUT]
+TEST = [
+    _typed("test", 3, "`popwatch test pop.example.net`"),
+    _typed("test 127.0.0.1:1", 2, "FAILED  Unable to connect to the remote device", "Nothing listens on this port"),
+    _typed("test 127.0.0.1:1 --json", 2, '"reason": "refused"'),
+    _typed("--json test 127.0.0.1:1", 2, '"reason": "refused"'),
+    _typed("test 127.0.0.1 -p 1 -t 2s", 2, "FAILED"),
+    _typed("test 127.0.0.1 -p 1 --timeout soon", 3, "'soon' is not a time: write seconds, or 90s, 5m, 2h30m."),
+    _typed("test 127.0.0.1:99999", 3, "`99999` is not between 1 and 65535"),
+    _typed("test 127.0.0.1:1 127.0.0.1:2", 2, "2 targets: 0 passed, 2 failed."),
+    _typed("test [::1]:1", 2, "FAILED"),
+    _typed("test https://pop.example.net/", 3, "without a scheme or path"),
+    _typed("test user@pop.example.net", 3, "neither a domain name nor an IP address"),
+    _typed("test aa --local", 3, "There is no target aa"),
+    _typed("test --group g", 3, "add --local or --stack NAME"),
+    _typed("test --file none.yaml", 3, "none.yaml", "does not exist"),
+    _typed("test 127.0.0.1:1 --in-flight 3", 3, "--in-flight does nothing alone"),
+    _typed("test 127.0.0.1 --ca none.pem", 3, "none.pem", "does not exist"),
+]
+
+SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS, *PUT, *TEST]

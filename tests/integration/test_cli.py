@@ -118,6 +118,8 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
         (["test", "127.0.0.1", "-p", "0"], "--port cannot be used: `0` is not between"),
         (["test", "127.0.0.1", "-t", "0.5"], "--timeout cannot be used: `0.5` is not between 1 and 60"),
         (["test", "127.0.0.1", "-H", "localhost"], "Name one server"),
+        (["test", "127.0.0.1:110", "-p", "110"], "has a port: leave out --port"),
+        (["test", "127.0.0.1:99999"], "`99999` is not between"),
         (["test", "a b"], "neither a domain name nor an IP address"),
         (["test", "127.0.0.1", "-6"], "is not an IPv6 address"),
         (["test", "127.0.0.1", "-D", "soon"], "-D takes days"),
@@ -152,6 +154,64 @@ def test_options_without_effect_are_refused(run: Run, arguments: list[str], said
     ended = run("test", *arguments)
     assert ended.code == 3
     assert said in ended.out + ended.err
+
+
+def test_servers_as_people_write_them(run: Run, server: ScriptedServer) -> None:
+    """HOST:PORT, an address in brackets, a URL; several at once have a line each."""
+    port = server.listen("healthy")
+    for written in (
+        f"127.0.0.1:{port}",
+        f"pop3://127.0.0.1:{port}",
+        f"POP3://127.0.0.1:{port}/",
+        f"[127.0.0.1]:{port}",
+    ):
+        ended = run("test", written)
+        assert ended.code == 0, ended
+        assert f"PASSED  127.0.0.1:{port} answered" in ended.out
+    several = run("test", f"127.0.0.1:{port}", f"127.0.0.1:{server.listen('refused')}")
+    assert several.code == 2
+    assert several.out.endswith("2 targets: 1 passed, 1 failed.\n")
+    assert "--plugin tests one server" in run("test", "--plugin", "a.example", "b.example").out
+    assert run("test", f"127.0.0.1:{port}", "--max-rtt-ms", "0.0001").code == 2
+    assert json.loads(run("--json", "test", f"127.0.0.1:{port}", "-v").out)["result"] == "passed"
+
+
+def test_port_995_begins_with_tls(run: Run) -> None:
+    """As HOST:PORT it means TLS; where check_pop's options count, they alone say so."""
+    assert json.loads(run("test", "127.0.0.1:995", "--json").out)["phase"] == "connect"
+    assert "POP CRITICAL" in run("test", "--plugin", "127.0.0.1:995").out
+    assert "SPOP CRITICAL" in run("test", "--plugin", "-S", "127.0.0.1").out
+
+
+def test_targets_of_the_stack(run: Run, table: TargetTable, server: ScriptedServer) -> None:
+    """An id with --local is tested from here with its fields; options change them for this test."""
+    port = server.listen("healthy")
+    common = {"host": "127.0.0.1", "port": port}
+    table.write([{"target_id": "a", "tags": ["x"], **common}, {"target_id": "b", **common}, {"target_id": "_defaults"}])
+    assert "PASSED" in run("test", "a", "--local").out
+    assert run("test", "a", "--local", "--expect", "nonsense").code == 2
+    assert (
+        "Did you mean" in run("test", "aa", "--local").err
+        or "There is no target aa" in run("test", "aa", "--local").err
+    )
+    assert run("test", "a", "b", "--local").out.endswith("2 targets: 2 passed, 0 failed.\n")
+    assert run("test", "--local", "--tag", "x", "--json").code == 0
+    assert "add --local" in run("test", "--tag", "x").err
+
+
+def test_files_of_every_format(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
+    """What `import` reads, with a byte order mark too, and without ids."""
+    port = server.listen("healthy")
+    texts = {
+        "targets.yaml": f"- host: 127.0.0.1\n  port: {port}\n  max_test_seconds: 5s\n",
+        "targets.csv": f"host,port\n127.0.0.1,{port}\n",
+        "targets.jsonl": json.dumps({"host": "127.0.0.1", "port": port}),
+    }
+    for name, text in texts.items():
+        for mark in ("", "\ufeff"):
+            (tmp_path / name).write_text(mark + text, encoding="utf-8")
+            ended = run("test", "--file", tmp_path / name)
+            assert (ended.code, ended.out.splitlines()[-1]) == (0, "1 target: 1 passed, 0 failed."), ended
 
 
 def test_a_mistake_cannot_forge_figures(run: Run) -> None:

@@ -4,10 +4,10 @@ import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import IO
+from pathlib import Path
 
 import click
 
@@ -15,8 +15,8 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import DESCRIPTOR_RESERVE, Prober
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.entries import FileError
-from popwatch_cli.files.target_files import LONGEST_LINE, parse_lines
+from popwatch_cli.files.entries import FileEntry, FileError
+from popwatch_cli.files.target_files import LONGEST_LINE, parse_lines, read_fields
 from popwatch_cli.output.outcome import summary, to_json, to_line
 from popwatch_cli.target_items import without_id
 
@@ -25,12 +25,16 @@ DESCRIPTORS_PER_TEST = 2
 """A second address may be tried while the first is still connecting."""
 
 
-def test_file(file: IO[str], in_flight: int | None, *, as_json: bool) -> int:
-    """Test the targets of JSON lines; returns the exit code. Raises FileError for a line that is not a target."""
-    # A device such as /dev/zero is one line without an end: no more is read of a line than one may have.
-    targets = list(_targets(iter(partial(file.readline, LONGEST_LINE + 1), "")))
+def test_file(path: str, in_flight: int | None, *, as_json: bool) -> int:
+    """Test the targets of a file; returns the exit code. Raises FileError for what is not a target."""
+    targets = _targets(_entries(path))
     if not targets:
         raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
+    return test_targets(targets, in_flight, as_json=as_json)
+
+
+def test_targets(targets: Sequence[Target], in_flight: int | None, *, as_json: bool) -> int:
+    """Test targets, with a line for each outcome as it arrives; returns the exit code."""
     if in_flight:
         _allow_descriptors(in_flight)
     results: Counter[bool] = Counter()
@@ -45,15 +49,28 @@ def test_file(file: IO[str], in_flight: int | None, *, as_json: bool) -> int:
     return FAILED_CODE if results[False] else 0
 
 
-def _targets(lines: Iterable[str]) -> Iterator[Target]:
+def _entries(path: str) -> list[FileEntry]:
+    """The entries of a file by its ending; JSON lines unless that is of another format."""
+    if Path(path).suffix.lower() in (".yaml", ".yml", ".csv"):
+        return read_fields(Path(path))
+    with click.open_file(path, encoding="utf-8-sig") as file:
+        # A device such as /dev/zero is one line without an end: no more is read of a line than one may have.
+        return list(parse_lines(iter(partial(file.readline, LONGEST_LINE + 1), "")))
+
+
+def _targets(entries: Sequence[FileEntry]) -> list[Target]:
     """The targets. One without an id gets its line number as id; `_defaults` applies to all of them."""
-    entries = list(parse_lines(lines))
     defaults = next((entry.fields for entry in entries if entry.fields.get("target_id") == DEFAULTS_ID), {})
-    for entry in entries:
-        target_id = entry.fields.get("target_id")
-        if target_id != DEFAULTS_ID:
-            item = {**entry.fields, "target_id": str(entry.line) if target_id is None else target_id}
-            yield parse_target(item, without_id(defaults))
+    return [
+        parse_target({**entry.fields, "target_id": _id_of(entry)}, without_id(defaults))
+        for entry in entries
+        if entry.fields.get("target_id") != DEFAULTS_ID
+    ]
+
+
+def _id_of(entry: FileEntry) -> object:
+    written = entry.fields.get("target_id")
+    return str(entry.line) if written is None else written
 
 
 @contextmanager

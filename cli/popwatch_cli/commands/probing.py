@@ -1,6 +1,7 @@
 """`popwatch test`: tests from this machine, without AWS, with the same prober as the function's."""
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,33 +11,46 @@ import click
 from click.core import ParameterSource
 
 from popwatch import __version__
-from popwatch.model.fields import TlsVersion
+from popwatch.model.fields import DEFAULTS_ID, TlsVersion
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.prober.loop import probe
-from popwatch_cli.commands.file_testing import FAILED_CODE, test_file
+from popwatch_cli.commands.file_testing import FAILED_CODE, test_file, test_targets
+from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
-from popwatch_cli.options import Choice, SecondsOption, WholeNumber
+from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
+from popwatch_cli.selection import GROUP, TAG, Selection
+from popwatch_cli.target_items import targets_of, without_id
 
 OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout", "family": "-4 or -6"}
 """Options whose name differs from that of their field."""
 
-FOR_FILES = {"file", "as_json", "in_flight"}
-FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "verbose", "all_texts"}
+FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
+FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "all_texts"}
+
+TLS_PORT = 995
+"""The port on which POP3 begins with TLS (RFC 8314 section 3.3)."""
+
+_SERVER = re.compile(r"(?:(pop3s?)://)?(\[[^\]]*\]|[^\s:/\[\]]+)(?::(\d{1,9}))?/?", re.IGNORECASE)
+"""A server as people write it: HOST, HOST:PORT, [ADDRESS]:PORT, or the URL of RFC 2384 without a user."""
 
 EXAMPLES = """\b
 Examples:
   popwatch test pop.example.net
+  popwatch test pop.example.net:995
   popwatch test pop.example.net --tls implicit --json
+  popwatch test mail-berlin --local
   popwatch test 192.0.2.7 --tls starttls --tls-name pop.example.net
   popwatch test --plugin -H pop.example.net -S -w 1 -c 5 -D 30,14
-  popwatch test --file targets.jsonl --json > outcomes.jsonl"""
+  popwatch test --file targets.yaml --json > outcomes.jsonl"""
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("host", required=False)
+@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...")
+@click.option("--group", "groups", multiple=True, metavar="NAME", help=f"With --local or --stack: {GROUP.lower()}")
+@click.option("--tag", "tags", multiple=True, metavar="NAME", help=f"With --local or --stack: {TAG.lower()}")
 @click.option("-H", "--hostname", metavar="HOST", help="The server; the same as the argument.")
 @click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
 @click.option("--tls", type=Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")
@@ -65,6 +79,7 @@ Examples:
     help="The greeting must also contain TEXT, where * stands for any characters; repeatable.",
 )
 @click.option("-A", "--all", "all_texts", is_flag=True, help="With --plugin and several -e: all of them must be there.")
+@click.option("--max-rtt-ms", type=float, metavar="N", help="Fail if the round trip takes more milliseconds.")
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
 @click.option(
     "-t", "--timeout", type=SecondsOption(), default=10, show_default=True, help="Seconds for the whole test, 1 to 60."
@@ -76,14 +91,15 @@ Examples:
 @click.option(
     "--file",
     "file",
-    type=click.File(encoding="utf-8"),
-    help="Test the targets of a file of JSON lines; - for standard input.",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Test the targets of a file (.yaml, .csv, JSON lines); - for JSON lines of standard input.",
 )
 @click.option(
     "--in-flight",
     type=WholeNumber(1),
     metavar="N",
-    help="With --file: maximum number of tests at the same time.",
+    help="With many targets: maximum number of tests at the same time.",
 )
 @click.option(
     "--plugin",
@@ -118,13 +134,18 @@ Examples:
     show_default=True,
     help="With --plugin: the status of a wrong greeting.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="With --plugin: print each step on the standard error.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Name each certificate; with --plugin print each step on standard error."
+)
 @click.version_option(__version__, "-V", "--version", message="popwatch %(version)s")
 @click.pass_context
 def test(
-    context: click.Context, /, file: Any, in_flight: int | None, plugin: bool, as_json: bool, **options: Any
+    context: click.Context, /, file: str | None, in_flight: int | None, plugin: bool, as_json: bool, **options: Any
 ) -> None:
     """Test a POP3 server from here, now: connect, TLS, greeting, QUIT.
+
+    With --local, --stack, --region or --profile the words are ids of the stack's targets; options change their fields
+    for this test. Several servers are tested at the same time, with one line for each.
 
     Exit codes: 0 passed, 2 failed, 3 usage error. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
@@ -133,63 +154,116 @@ def test(
         raise click.UsageError("popwatch demands each text of -e, check_pop only one without -A: add -A, or leave one.")
     if file:
         sys.exit(test_file(file, in_flight, as_json=as_json))
-    target, thresholds = _target(options), _thresholds(options)
+    choice = context.find_object(StackChoice) or StackChoice()
+    targets = _targets(choice, options, _given(context), plugin=plugin)
+    if len(targets) > 1:
+        if plugin:
+            raise click.UsageError("--plugin tests one server.")
+        sys.exit(test_targets(targets, in_flight, as_json=as_json))
+    [target], thresholds = targets, _thresholds(options)
     outcome = probe(target)
     now = datetime.now(UTC)
     if plugin:
         result = plugin_result(target, outcome, thresholds, now)
         click.echo(result.line)
         if options["verbose"]:
-            click.echo(_for_people(target, outcome, now), err=True)
+            click.echo(_for_people(target, outcome, now, verbose=True), err=True)
         sys.exit(result.code)
-    click.echo(json.dumps(to_json(target, outcome)) if as_json else _for_people(target, outcome, now))
+    shown = json.dumps(to_json(target, outcome)) if as_json else _for_people(target, outcome, now, options["verbose"])
+    click.echo(shown)
     sys.exit(0 if outcome.passed else FAILED_CODE)
+
+
+def _given(context: click.Context) -> set[str]:
+    """The names of the options and arguments on the command line."""
+    source = {name: context.get_parameter_source(name) for name, value in context.params.items() if value != ()}
+    return {name for name in source if source[name] is ParameterSource.COMMANDLINE}
 
 
 def _refuse_idle_options(context: click.Context) -> None:
     """Refuse options that have no effect together with the others. Raises click.UsageError."""
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    given = _given(context)
     if "file" in given:
         idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
     elif "plugin" in given:
-        idle, why = given & (FOR_FILES - {"file"}), "with --plugin"
+        idle, why = given & {"as_json", "in_flight"}, "with --plugin"
     else:
-        idle, why = given & (FOR_PLUGINS | {"in_flight"}), "alone: add --plugin, or --file for --in-flight"
+        idle, why = given & FOR_PLUGINS, "alone: add --plugin"
+        if "in_flight" in given and len(context.params["host"]) < 2 and not given & {"groups", "tags"}:
+            raise click.UsageError("--in-flight does nothing alone: it is for --file, or several targets.")
     first = next((option for option in context.command.params if option.name in idle), None)
     if first:
         raise click.UsageError(f"{first.opts[-1]} does nothing {why}.")
 
 
-def _target(options: dict[str, Any]) -> Target:
-    """The target that the options describe. Raises click.UsageError."""
-    hosts = {host for host in (options["host"], options["hostname"]) if host}
-    if len(hosts) > 1:
-        raise click.UsageError("Name one server, as the argument or with -H; --file tests many.")
-    host = next(iter(hosts), "")
-    if not host:
+def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, plugin: bool) -> list[Target]:
+    """The targets that the options describe. Raises click.UsageError, and UserError for one that the stack has not."""
+    words = list(dict.fromkeys([*options["host"], *([options["hostname"]] if options["hostname"] else [])]))
+    fields = _fields(options, given)
+    selection = Selection(tuple(words), options["groups"], options["tags"])
+    if choice.in_use:
+        found = _items(choice, selection)
+    elif options["groups"] or options["tags"]:
+        raise click.UsageError("--group and --tag choose targets of a stack: add --local or --stack NAME.")
+    elif not words:
         raise click.UsageError("Name the server to test: `popwatch test pop.example.net`")
-    wants_tls = options["ssl"] or (options["certificate"] and not options["tls"])
-    fields = {
-        "target_id": host,
-        "host": host,
+    elif len(words) > 1 and options["hostname"]:
+        raise click.UsageError("Name one server, as the argument or with -H; several as arguments.")
+    else:
+        found = [_server(word, given, plugin=plugin) for word in words]
+    targets = [parse_target({**item, **fields}) for item in found]
+    problems = [problem for target in targets for problem in target.problems]
+    if problems and not choice.in_use:
+        raise click.UsageError(" ".join(dict.fromkeys(map(_of_option, problems))))
+    return targets
+
+
+def _items(choice: StackChoice, selection: Selection) -> list[dict[str, Any]]:
+    """The items of a stack's targets, each with the fields of `_defaults` that it leaves out. Raises UserError."""
+    # Not imported at the beginning: without a stack, `popwatch test` starts without boto3.
+    from popwatch_cli.installation import find  # noqa: PLC0415
+
+    items = find(choice).target_table.read()
+    defaults = without_id(items.get(DEFAULTS_ID, {}))
+    found = [{**defaults, **items[name]} for name in selection.of(targets_of(items))]
+    if not found:
+        raise UserError("There are no targets yet.")
+    return found
+
+
+def _server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
+    """The fields that HOST, HOST:PORT or a URL says. Raises click.UsageError if an option says something else."""
+    written = _SERVER.fullmatch(word)
+    if not written:  # an IPv6 address without brackets, or a mistake
+        return {"target_id": word, "host": word}
+    scheme, host, port = written.groups()
+    if port and "port" in given:
+        raise click.UsageError(f"{word[:60]} has a port: leave out --port.")
+    secure = (scheme or "").lower() == "pop3s" or (port and int(port) == TLS_PORT and not plugin)
+    fields = {"target_id": word, "host": host.strip("[]")}
+    return fields | ({"port": port} if port else {}) | ({"tls": "implicit"} if secure else {})
+
+
+def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """The fields that the given options set."""
+    implicit = options["ssl"] or (options["certificate"] and not options["tls"])
+    values = {
         "port": options["port"],
-        "tls": options["tls"] or ("implicit" if wants_tls else "none"),
-        "verify_tls": not options["no_verify"],
+        "tls": options["tls"] or ("implicit" if implicit else None),
+        "verify_tls": False if options["no_verify"] else None,
         "tls_name": options["tls_name"],
         "ca_pem": read_certificates(options["ca"]) if options["ca"] else None,
-        "tls_min": options["tls_min"],
-        "legacy_renegotiation": options["legacy_renegotiation"],
-        "greeting": list(options["greeting"]),
-        "expect": list(options["expect"]),
-        "check_quit": not options["no_quit"],
+        "tls_min": options["tls_min"] if "tls_min" in given else None,
+        "legacy_renegotiation": options["legacy_renegotiation"] or None,
+        "greeting": list(options["greeting"]) or None,
+        "expect": list(options["expect"]) or None,
+        "check_quit": False if options["no_quit"] else None,
         "family": options["family"],
-        "all_addresses": options["all_addresses"],
-        "max_test_seconds": options["timeout"],
+        "all_addresses": options["all_addresses"] or None,
+        "max_test_seconds": options["timeout"] if "timeout" in given else None,
+        "max_rtt_ms": options["max_rtt_ms"],
     }
-    target = parse_target({name: value for name, value in fields.items() if value is not None})
-    if target.problems:
-        raise click.UsageError(" ".join(_of_option(problem) for problem in target.problems))
-    return target
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _of_option(problem: Problem) -> str:
@@ -212,8 +286,13 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
     )
 
 
-def _for_people(target: Target, outcome: Outcome, now: datetime) -> str:
+def _for_people(target: Target, outcome: Outcome, now: datetime, verbose: bool = False) -> str:
     colour = "green" if outcome.passed else "red"
     lines = [f"  {name:<9}{duration:>9}  {shown}".rstrip() for name, duration, shown in steps(target, outcome, now)]
+    if verbose:
+        lines += [
+            f"  {found.role:<12} {found.subject}, valid until {found.expires:%Y-%m-%d}"
+            for found in outcome.certificates
+        ]
     first, *rest = conclusion(target, outcome)
     return "\n".join([*lines, click.style(first, fg=colour, bold=True), *rest])
