@@ -200,11 +200,11 @@ def test_targets_of_the_stack(run: Run, table: TargetTable, server: ScriptedServ
 
 
 def test_files_of_every_format(run: Run, server: ScriptedServer, tmp_path: Path) -> None:
-    """What `import` reads, with a byte order mark too, and without ids."""
+    """What `import` reads, with a byte order mark too; ids are needed in CSV alone."""
     port = server.listen("healthy")
     texts = {
         "targets.yaml": f"- host: 127.0.0.1\n  port: {port}\n  max_test_seconds: 5s\n",
-        "targets.csv": f"host,port\n127.0.0.1,{port}\n",
+        "targets.csv": f"target_id,host,port\na,127.0.0.1,{port}\n",
         "targets.jsonl": json.dumps({"host": "127.0.0.1", "port": port}),
     }
     for name, text in texts.items():
