@@ -47,7 +47,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "116")
     monkeypatch.setenv("POPWATCH_BY", "night-shift")
     monkeypatch.chdir(tmp_path)
-    for sample in SAMPLES.iterdir():
+    for sample in filter(Path.is_file, SAMPLES.iterdir()):
         (tmp_path / sample.name).write_bytes(sample.read_bytes())
 
 
