@@ -26,7 +26,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def test_both_ways_show_what_a_sweep_has_found(
     deployed: Deployed, open_page: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`popwatch page` and the URL with its password show the same; a change appears with the next refresh."""
+    """`popwatch page` and the URL with its password show the same; a change appears with the next refresh.
+
+    A link to a target leads there after the sign-in.
+    """
     with ScriptedServer() as server:
         port = server.listen("healthy")
         deployed.put_targets({"target_id": "mail", "host": "127.0.0.1", "port": port, "failures_per_alert": 1})
@@ -39,9 +42,11 @@ def test_both_ways_show_what_a_sweep_has_found(
                 local = served.stdout.readline().split(" at ")[1].split(" until ")[0]
                 url_id = urlsplit(deployed.local.outputs["ReportUrl"]).netloc.split(".")[0]
                 near = open_page(local, allow=SERVER_ENDS)
-                far = open_page(f"{deployed.local.endpoint}/_aws/lambda-url/{url_id}/")
+                far = open_page(f"{deployed.local.endpoint}/_aws/lambda-url/{url_id}/?target=mail")
                 far.fill("#password", read_password(deployed.installation))
                 far.keyboard.press("Enter")
+                far.wait_for_selector(".more")
+                assert far.url == f"{deployed.local.endpoint}/_aws/lambda-url/{url_id}/?target=mail"
                 for page in (near, far):
                     page.wait_for_selector(".target .state.up")
                 server.play(port, "refused")

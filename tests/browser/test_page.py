@@ -103,7 +103,7 @@ def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> Non
         assert "288 tests, 0 failed" in text
         assert "Outages of 90 days" in text
         assert page.url.endswith("?target=mail-berlin-000")
-        assert page.locator(".more a").inner_text() == page.url
+        assert page.locator(".more a").last.inner_text() == page.url
         page.locator(".more table").first.evaluate("node => getSelection().selectAllChildren(node)")
         time.sleep(1.2)
         assert page.evaluate("getSelection().toString()").startswith("From")
@@ -284,6 +284,22 @@ def test_finding_targets(world: World, open_page: Open, serve: Serve) -> None:
         assert len(names(page)) == 10
         page.locator("#search").fill("no such target")
         assert page.locator("#empty").inner_text() == "No target matches."
+
+
+def test_a_runbook_is_a_link_only_to_the_web(world: World, open_page: Open, serve: Serve) -> None:
+    """Its address as a link, any other text as text; the notes beside it as they are."""
+    world.put_target("web", runbook="https://wiki.example.net/pop?x=1", notes="Ask <Ann> first.")
+    world.put_target("script", runbook="javascript:alert(1)")
+    world.store.put_checkpoint(SweepCheckpoint(world.now, None, {"1": world.now.isoformat()}))
+    with serve(world) as address:
+        page = open_page(f"{address}?target=web")
+        page.wait_for_selector(".more")
+        link = page.get_by_role("link", name="https://wiki.example.net/pop?x=1")
+        assert link.get_attribute("href") == "https://wiki.example.net/pop?x=1"
+        assert "Ask <Ann> first." in page.locator(".more").inner_text()
+        page.get_by_role("button", name="script").click()
+        page.get_by_text("javascript:alert(1)").wait_for()
+        assert page.locator(".more a").all_inner_texts() == [f"{address}?target=script"]
 
 
 def test_hostile_texts_stay_text(world: World, open_page: Open, serve: Serve) -> None:

@@ -592,6 +592,8 @@ function detailParts(details) {
     ["Next test", details.next_test_at ? [time(details.next_test_at), ` (${nextTest(details, view.at)})`] : ""],
     ["Certificate", details.certificate_expires ? ["expires ", time(details.certificate_expires), `, ${counted(details.certificate_days, "day")} left`] : ""],
     ["Longest time to alert", `${duration(details.longest_notice_seconds)} after an outage begins`],
+    ["Runbook", runbook(details.runbook)],
+    ["Notes", details.notes],
     ["Group", details.group ? choice("group", details.group) : ""],
     ["Tags", details.tags.length ? details.tags.map((tag) => choice("tag", tag)) : ""],
     ["Remarks", details.remarks.length ? withTimes(details.remarks.join("; ")) : ""],
@@ -611,6 +613,11 @@ function detailParts(details) {
 }
 
 const choice = (name, value) => el("button", { type: "button", class: "choice", onclick: () => choose(name, value) }, value);
+
+// Only an address of the web becomes a link: any other scheme could run in the page.
+function runbook(text) {
+  return /^https?:\/\/\S+$/i.test(text ?? "") ? el("a", { href: text, rel: "noreferrer" }, text) : text;
+}
 
 function link(id) {
   const query = `?${new URLSearchParams({ target: id })}`;
