@@ -170,4 +170,20 @@ TEST = [
     _typed("test 127.0.0.1 --ca none.pem", 3, "none.pem", "does not exist"),
 ]
 
-SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS, *PUT, *TEST]
+MORE = [
+    _typed("cost --targets 1", 0, "1 target, ", "prices of us-east-1"),
+    _typed("cost --targets 100 --delay 5m", 0, "100 targets"),
+    _typed("cost --targets 100 --delay 2s", 3, "is not between 10 and 86400 seconds"),
+    _typed("cost --targets many", 3, "'many' is not a valid number"),
+    _typed("cost --targets 100 --region eu-central-9", 0, "popwatch has no prices of eu-central-9", "in us-east-1"),
+    _typed("--region eu-central-9 cost --targets 9 --json", 0, '"region": "eu-central-9"', '"prices_of": "us-east-1"'),
+    _typed("cost", 3, "You must specify a region", "`popwatch cost --targets 100`"),
+    _typed("cost --local", 0, "3 targets"),
+    _typed("completion bash", 0, "_POPWATCH_COMPLETE=bash_complete"),
+    _typed("completion zsh", 0, "#compdef popwatch"),
+    _typed("completion fish", 0, "complete --no-files --command popwatch"),
+    _typed("completion bsh", 3, "Did you mean bash?"),
+    _typed("completion", 3, "bash", "zsh", "fish"),
+]
+
+SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS, *PUT, *TEST, *MORE]

@@ -28,6 +28,7 @@ SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
 COMMANDS = {
     "ack": "popwatch_cli.commands.interventions:ack",
     "alert-test": "popwatch_cli.commands.send_test_alert:alert_test",
+    "completion": "popwatch_cli.commands.about:completion",
     "cost": "popwatch_cli.commands.cost:cost",
     "doctor": "popwatch_cli.commands.doctor:doctor",
     "help": "popwatch_cli.commands.about:show_help",
@@ -107,7 +108,7 @@ Examples:
   popwatch --local targets list
   popwatch status --stack my-popwatch --region eu-central-1
 
-Shell completion: docs/command.md says how to turn it on."""
+Shell completion: popwatch help completion"""
 
 
 @click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,9 +1,11 @@
-"""`popwatch help` and `popwatch version`, for those who type words and not options."""
+"""`popwatch help`, `popwatch version` and `popwatch completion`: what concerns the command itself."""
 
 import click
+from click.shell_completion import get_completion_class
 
 from popwatch import __version__
 from popwatch_cli.command_tree import CommandGroup
+from popwatch_cli.options import Choice
 
 
 @click.command("help")
@@ -38,3 +40,20 @@ def version() -> None:
       popwatch version
     """
     click.echo(f"popwatch {__version__}")
+
+
+@click.command()
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what a shell needs to complete commands and options.
+
+    \b
+    Examples:
+      eval "$(popwatch completion bash)"       in ~/.bashrc
+      eval "$(popwatch completion zsh)"        in ~/.zshrc
+      popwatch completion fish | source        in ~/.config/fish/config.fish
+    """
+    completer = get_completion_class(shell)
+    assert completer, shell  # noqa: S101 - click has all three
+    click.echo(completer(context.find_root().command, {}, "popwatch", "_POPWATCH_COMPLETE").source())

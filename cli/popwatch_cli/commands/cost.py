@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from popwatch.model.fields import TlsMode
+from popwatch.model.text import clean
 from popwatch.prober.lookups import BEGUN_PER_SECOND
 from popwatch_cli.bill import (
     CALL_SECONDS,
@@ -25,10 +26,13 @@ from popwatch_cli.bill import (
     mean_tests,
     measured_from,
 )
-from popwatch_cli.errors import UserError
+from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
-from popwatch_cli.options import WholeNumber
+from popwatch_cli.options import SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.target_items import targets_of
+
+PRICED_REGION = "us-east-1"
+"""The region whose prices are known; those of others are near them."""
 
 ASSUMED = (
     f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call to AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
@@ -72,7 +76,11 @@ SHARE = Share()
     help="Number of targets.",
 )
 @click.option(
-    "--delay", type=WholeNumber(10, 86_400), default=60, show_default=True, help="With --targets: their `delay_up`."
+    "--delay",
+    type=SecondsOption(10, 86_400),
+    default=60,
+    show_default=True,
+    help="With --targets: their `delay_up`, such as 5m.",
 )
 @click.option("--tls", type=SHARE, default="0", help="With --targets: the share of them that use TLS.")
 @click.option("--down", type=SHARE, default="0", help="The share of targets that are always down, such as 1%.")
@@ -81,20 +89,24 @@ SHARE = Share()
     "--nat", type=WholeNumber(0, 20), default=0, help="Number of NAT gateways, with which a VPC has fixed addresses."
 )
 @click.option("--memory", type=WholeNumber(128, 3008), default=512, show_default=True, help="`MemorySize` in MB.")
-@click.option("--region", default="us-east-1", show_default=True, help="Region whose prices apply.")
+@click.option(
+    "--region",
+    metavar="NAME",
+    help=f"Region whose prices apply, and of the stack.  [default for prices: {PRICED_REGION}]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def cost(
     choice: Any,
     *,
     count: int | None,
-    delay: int,
+    delay: float,
     tls: float,
     down: float,
     page: bool,
     nat: int,
     memory: int,
-    region: str,
+    region: str | None,
     as_json: bool,
 ) -> None:
     """Estimate the monthly bill, without and with AWS's always-free allowances.
@@ -105,16 +117,19 @@ def cost(
       popwatch cost --targets 1000 --delay 60
       popwatch cost --targets 1000 --delay 300 --down 1% --page
     """
-    as_of, prices = read_prices(region)
+    wanted = region or choice.region or PRICED_REGION
+    priced = wanted if wanted in _read("prices.json") else PRICED_REGION
+    as_of, prices = read_prices(priced)
     if count is None:
-        targets, tests, tls = fleet_of(find(choice).target_table.read())
+        targets, tests, tls = fleet_of(_read_items(replace(choice, region=region or choice.region)))
     else:
-        targets, tests = count, mean_tests([delay] * count)
+        targets, tests = count, mean_tests([round(delay)] * count)
     fleet = Fleet(targets, tests, down, tls, page, memory, nat)
     charges, others = bill(fleet, prices, read_measured()), alternatives(fleet, prices)
     if as_json:
         plain = {
-            "region": region,
+            "region": wanted,
+            "prices_of": priced,
             "as_of": as_of,
             "fleet": asdict(fleet),
             "charges": [asdict(charge) for charge in charges],
@@ -124,7 +139,20 @@ def cost(
         }
         click.echo(json.dumps(plain))
     else:
-        click.echo("\n".join(to_lines(fleet, charges, others, f"{region}, {as_of}")))
+        click.echo("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}")))
+        if priced != wanted:
+            click.echo(f"popwatch has no prices of {clean(wanted, 40)}: this is what it would cost in {priced}.")
+
+
+def _read_items(choice: StackChoice) -> Mapping[str, Any]:
+    """The items of the stack's targets. Raises UserError, which says how to do without a stack."""
+    try:
+        return find(choice).target_table.read()
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        raise UserError(f"{message} For an estimate without a stack: `popwatch cost --targets 100`.") from error
 
 
 def fleet_of(items: Mapping[str, Any]) -> tuple[int, float, float]:
