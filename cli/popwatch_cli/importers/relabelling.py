@@ -19,9 +19,12 @@ ACTIONS = {
     "uppercase",
 }  # fmt: skip
 
-LONGEST_PATTERN, LONGEST_VALUE = 500, 500
+LONGEST_PATTERN, LONGEST_VALUE = 500, 300
 MOST_REPEATS = 3
 """Repetitions without an end in a pattern: matching may take as many loops over a value, one inside the other."""
+
+MOST_OPTIONAL, MOST_CHOICES = 4, 3
+"""Optional parts, and groups of alternatives: each multiplies the ways in which a pattern can match."""
 
 _TEMPLATE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -132,12 +135,12 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _repeats(pattern: str) -> int:
-    """How many repetitions a pattern has; more than `MOST_REPEATS` if one is inside another.
+    """How many repetitions a pattern has; more than `MOST_REPEATS` if matching could take exponential time.
 
-    Alternatives that are repeated count as one inside another: they, too, can match the same in many ways.
+    That is so if something of variable length is repeated, or if many optional parts or alternatives follow each other.
     """
     text = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
-    text = re.sub(r"\[\^?\]?[^\]]*\]", "x", text)
+    text = re.sub(r"\[\^?\]?[^\]]*\]", "x", text).replace("(?", "(")
     count, groups, just_closed = 0, [False], False
     for character in text:
         if character in "*+{":
@@ -147,11 +150,13 @@ def _repeats(pattern: str) -> int:
         just_closed = character == ")" and groups[-1]
         if character == "(":
             groups.append(False)
-        elif character in "*+{|":
+        elif character in "*+{|?":
             groups[-1] = True
         elif character == ")" and len(groups) > 1:
             inner = groups.pop()
             groups[-1] = inner or groups[-1]
+    if text.count("?") > MOST_OPTIONAL or len(re.findall(r"\([^()]*\|", text)) > MOST_CHOICES:
+        return MOST_REPEATS + 1
     return count
 
 
