@@ -10,6 +10,9 @@ from functools import cache
 
 from tests.chaos.record import Message, Record, Run, Test
 
+NEAR = timedelta(seconds=75)
+"""Last good may be the time of a tick, so about a minute before the test."""
+
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 _SPAN = r"((?:\d+ (?:d|h|min|s) ?)+)"
 _TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
@@ -161,7 +164,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     newer = [
         test
         for test in before
-        if test.tick > meant[-1].tick and test.began > meant[-1].began and test.tick > said.last_good
+        if test.tick > max(meant[-1].tick, said.last_good) and test.began - said.last_good > NEAR
     ]
     if any(record.ended_well(test.invocation) for test in newer) and not record.fleet_changed(
         newer[0].made, run.failed[0].made
