@@ -1,0 +1,77 @@
+"""The table of the status: one line for each target, whatever the width."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from popwatch.aws.store import SweepCheckpoint
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.records import Record
+from popwatch.model.targets import parse_target
+from popwatch.queries.status import FleetStatus
+from popwatch.reports.status import NewestTests, target_statuses
+from popwatch_cli.output.status_table import details, table_of
+from popwatch_cli.output.terminal import UNLIMITED
+
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+BEFORE = NOW - timedelta(minutes=5)
+SENTENCE = "Unable to connect to the remote device"
+
+
+def fleet(count: int) -> FleetStatus:
+    """Targets of which each tenth is down, with names and remarks that no narrow terminal has room for."""
+    targets, records = {}, {}
+    for number in range(1, count + 1):
+        name = f"mail-{number}"
+        shown = f"{name} of the branch with the long name" if number == 20 else name
+        targets[name] = parse_target({"target_id": name, "host": f"{name}.a-long-domain.example.net", "name": shown})
+        if number % 10 == 0:
+            health = Health(State.DOWN, BEFORE, failures=5, alerts_sent=1, caused_by="the-gateway-of-the-branch")
+            outcome = Outcome(BEFORE, Phase.CONNECT, error=ErrorCode.CANNOT_CONNECT, reason="refused", detail="x" * 90)
+        else:
+            health, outcome = Health(State.UP, BEFORE), Outcome(BEFORE, Phase.QUIT, rtt_ms=12.5)
+        records[name] = Record(name, 1, BEFORE, health, outcome)
+    return FleetStatus(target_statuses(targets, records, NewestTests(), NOW), SweepCheckpoint(NOW))
+
+
+def printed(count: int, width: int, most: int | None = None) -> list[str]:
+    """The lines of the table."""
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None).print(table_of(fleet(count), NOW, width, most))
+    return text.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 80, 109, 110, 160, UNLIMITED])
+def test_one_line_for_each_target(width: int) -> None:
+    """The worst first, and then in natural order; no line is longer than the terminal is wide."""
+    lines = printed(30, width)
+    assert len(lines) == 31
+    assert max(map(len, lines)) <= width
+    assert [line.split()[1] for line in lines[1:5]] == ["mail-10", "mail-20", "mail-30", "mail-1"]
+    assert "mail-2 " in lines[5]
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    """Of a live view on 24 lines: the worst, and how many more there are."""
+    lines = printed(30, 80, 10)
+    assert len(lines) == 11
+    assert "mail-6 " in lines[-2]
+    assert lines[-1].strip() == "and 21 more"
+    assert len(printed(10, 80, 10)) == 11
+
+
+def test_the_sentence_is_where_there_is_room() -> None:
+    """At 80 columns the reason stands for it; in a pipe nothing is cut."""
+    assert not any(SENTENCE in line for line in printed(10, 80))
+    assert "refused, 5 failures, alert 1/3" in printed(10, 80)[1]
+    assert f"{SENTENCE} (refused), caused by the-gateway-of-the-branch" in printed(10, UNLIMITED)[1]
+
+
+def test_details_say_everything() -> None:
+    """The long sentence, what was seen, and how to stop the alerts."""
+    text = "\n".join(details(fleet(10).targets[0], NOW))
+    for part in (SENTENCE, "x" * 90, "5 in a row", "1 of at most 3 sent", "caused by", "`popwatch ack mail-10`"):
+        assert part in text
