@@ -188,7 +188,7 @@ class Oracle:
         for test in (test for test in run.life.tests if test.order >= end.order):
             held = Held(test.policy.silenced, test.policy.silenced) | self.holds.everything(target, test)
             held_once = held_once or (held.possible and not held.certain)
-            if held.certain and any(message.order < test.order for message in copies):
+            if held.certain and not held_once and any(message.order < test.order for message in copies):
                 self._find("alert in spite of a hold", copies[0].order, target, f"recovered of {run.since}")
                 return
             if held.possible:
