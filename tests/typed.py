@@ -184,6 +184,18 @@ MORE = [
     _typed("completion fish", 0, "complete --no-files --command popwatch"),
     _typed("completion bsh", 3, "Did you mean bash?"),
     _typed("completion", 3, "bash", "zsh", "fish"),
+    _typed("targets export targets.xlsx --local", 3, ".yaml", ".csv", ".jsonl"),
+    _typed("targets check none.yaml", 3, "none.yaml cannot be read: No such file or directory."),
+    _typed("report --month 2026-13 --local", 3, "2026-13 is not a month: write it as 2026-10."),
+    _typed("report --since tomorrow --local", 3, "tomorrow is not a time: write 2026-11-24"),
+    _typed("report --timezone Europe/Berln --local", 3, "of the IANA database", "Did you mean Europe/Berlin?"),
+    _typed("history", 3, "Missing argument 'ID...'"),
+    _typed("page --port many", 3, "'many' is not a valid"),
+    _typed("simulate --outage 30m", 0, "First alert"),
+    _typed("simulate --outage long", 3, "write 90s, 20m, 2h, 1d or 1h30m"),
+    _typed("targets put 'a b' host=pop.example.net --local", 0, "+ a b  pop.example.net"),
+    _typed("targets show 'a b' --local", 0, "pop.example.net"),
+    _typed("targets delete 'a b' --local", 0, "Removed: a b."),
 ]
 
 SCRIPT = [*HELP, *MISTYPED, *PLACES, *IDS, *PUT, *TEST, *MORE]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import time as clock_time
 from typing import Any
+from zoneinfo import available_timezones
 
 import click
 
@@ -150,7 +151,7 @@ class TimezoneOption(click.ParamType):
         try:
             return parse_timezone(value)
         except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+            self.fail(f"{error}.{did_you_mean(str(value)[:40], available_timezones(), mark='')}", param, ctx)
 
 
 ZONE = TimezoneOption()

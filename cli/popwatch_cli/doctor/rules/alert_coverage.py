@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 
 from popwatch.alerts.rendering import attributes_of
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
@@ -183,7 +184,7 @@ def _missed_label(case: AlertCase, target: Target, subscriptions: Sequence[Subsc
 def _finding(missed: _WithoutReceiver, names: Sequence[str]) -> Finding:
     do = (
         "Widen a filter policy of the alert topic, or add a subscription without one; "
-        f"`popwatch simulate {names[0]}` shows who receives each alert."
+        f"`popwatch simulate {quote(names[0])}` shows who receives each alert."
     )
     if missed.whole_outage:
         return broken(Kind.UNREPORTED, f"No alert about an outage of {of_targets(names)} reaches anyone.", do, names)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from shlex import quote
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
 from popwatch.decisions.planning import in_cycles
@@ -35,7 +36,8 @@ def check_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str,
 
 def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) -> Finding:
     explanation = clean(problem.explanation, 300)
-    do = f"Correct it with `popwatch targets put {names[0]} {problem.field}=VALUE`; docs/targets.md lists every field."
+    put = f"popwatch targets put {quote(names[0])} {problem.field}=VALUE"
+    do = f"Correct it with `{put}`; docs/targets.md lists every field."
     if _is_template(problem):
         subject = _subject(
             names, one="uses the built-in text instead of its own", many="use the built-in text instead of their own"
@@ -89,7 +91,7 @@ def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
                 Kind.DUPLICATE,
                 f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is reported "
                 f"{len(names)} times.",
-                f"If this is not intended, remove all but one: `popwatch targets remove {names[1]}`.",
+                f"If this is not intended, remove all but one: `popwatch targets remove {quote(names[1])}`.",
                 names,
             )
 
@@ -138,7 +140,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
             Kind.ALWAYS_IN_MAINTENANCE,
             f"{targets_that(muted, one='is', many='are')} in maintenance without a break for the next "
             f"{duration(ALL_WEEK)}: no one is notified of outages.",
-            f"End it with `popwatch unsilence {muted[0]}`, or correct the windows in `maintenance`.",
+            f"End it with `popwatch unsilence {quote(muted[0])}`, or correct the windows in `maintenance`.",
             muted,
         )
     late = {
