@@ -73,6 +73,10 @@ def test_consoles_show_what_commands_print(
     assert [console.command for console, _ in wrong] == []
 
 
+WIDTH = "116"
+"""Characters of a line in the docs, as on a terminal that is so wide."""
+
+
 def said(console: Console, night: Night, run: Run, ports: dict[str, int]) -> list[str]:
     """What a command prints at the time of its console, with the ports of the docs."""
     words = shlex.split(console.command)
@@ -86,6 +90,6 @@ def said(console: Console, night: Night, run: Run, ports: dict[str, int]) -> lis
     else:
         night.advance_to(console.at)
         with time_machine.travel(console.at, tick=False):
-            ended = run(*words[1:])
+            ended = run("--width", WIDTH, *words[1:])
         text = (ended.err + ended.out).replace(QUESTION, f"{QUESTION}y\n")
     return text.rstrip("\n").split("\n")
