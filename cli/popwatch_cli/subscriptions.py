@@ -102,7 +102,7 @@ def masked(protocol: str, endpoint: str) -> str:
             name, _, host = endpoint.partition("@")
             return f"{name[:1]}...@{host}"
         case "sms":
-            return f"{endpoint[:3]}...{endpoint[-2:]}"
+            return f"{endpoint[:3]}...{endpoint[-4:]}"
         case "http" | "https":
             return f"{'/'.join(endpoint.split('/')[:3])}/..."
         case _:

@@ -70,6 +70,20 @@ def test_ack_names_the_outage(do: Do, stack: Installation) -> None:
     )
 
 
+def test_a_second_ack_without_a_reason_keeps_the_first(do: Do, stack: Installation) -> None:
+    """Who takes over says so; why was said before."""
+    fail(stack, "a")
+    do("ack", "a", "--why", "on my way")
+    do("ack", "a", "--by", "day-shift")
+    acknowledged = target(stack, "a").policy.acknowledgement_of(SINCE)
+    assert acknowledged
+    assert (acknowledged.why, acknowledged.by) == ("on my way", "day-shift")
+    do("ack", "a", "--why", "new disk")
+    changed = target(stack, "a").policy.acknowledgement_of(SINCE)
+    assert changed
+    assert changed.why == "new disk"
+
+
 def test_ack_of_a_group_takes_those_that_fail(do: Do, stack: Installation) -> None:
     """Healthy targets of the group are not changed; a group without an outage is an error."""
     assert "there is no outage to acknowledge" in do("ack", "--group", "g", code=3)

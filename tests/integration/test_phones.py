@@ -121,6 +121,6 @@ def test_the_doctor_moves_phones_and_says_so(stack: Stack, capsys: pytest.Captur
     for _ in range(2):
         _move_phones(AwsState(stack.installation, datetime.now(UTC)))
     assert capsys.readouterr().out.splitlines() == [
-        "sms +49...00 has moved to the SMS topic.",
+        "sms +49...0100 has moved to the SMS topic.",
         "No phone is subscribed to the alert topic by hand.",
     ]

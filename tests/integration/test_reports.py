@@ -130,13 +130,13 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     said = " ".join(do("history", "a", "--since", "24h").split())
     assert "goes on 3 h" in said
     assert "Unable to connect to the remote device (refused)" in said
-    assert "alert DOWN 1/3: a to sms +49...78" in said
+    assert "alert DOWN 1/3: a to sms +49...5678" in said
     assert "up -> down (refused)" in said
     assert "acknowledged by night-shift: on my way" in said
     assert "Now down, acknowledged by night-shift: on my way" in said
     found = json.loads(do("history", "a", "--since", "24h", "--json"))
     [alert] = [event for event in found["events"] if event["kind"] == "alert"]
-    assert alert["receivers"] == ["sms +49...78"]
+    assert alert["receivers"] == ["sms +49...5678"]
 
 
 def message_of(subject: str) -> Any:

@@ -129,10 +129,11 @@ def ack(choice: Any, **options: Any) -> None:
         raise UserError(f"{_names(asked)}: not failing, so there is no outage to acknowledge.")
     for target in intervention.targets:
         outage = records[target.target_id].health.failing_since or intervention.at
+        known = target.policy.acknowledgement_of(outage)
         acknowledgement = {
             "outage": iso(outage),
             "at": iso(intervention.at),
-            "why": intervention.why,
+            "why": intervention.why or (known.why if known else ""),
             "by": intervention.by,
         }
         intervention.apply_to(target, Action.ACKNOWLEDGED, {"acknowledged": acknowledgement})
