@@ -100,12 +100,14 @@ def expect(
     """What a test may cause: docs/outages.md.
 
     `present` are the configurations that the target may have had when its judgement was committed: if the test brings
-    an alert, their interventions hold. There is more than one expectation where it is not known which of them it was,
-    whether the gateway failed when the test was planned, or whether an hour has just passed.
+    an alert, or ends an outage without one, their interventions hold. There is more than one expectation where it is
+    not known which of them it was, whether the gateway failed when the test was planned, or whether an hour has just
+    passed.
     """
     found: list[Expectation] = []
     for planned in _judge(expected, tested, gateway, silenced=False):
-        if planned.event is None:
+        ends_unknown = tested.passed and (expected.held or expected.state) in OUTAGE and not expected.alerts
+        if planned.event is None and not ends_unknown:
             found.append(planned)
             continue
         for one in present:

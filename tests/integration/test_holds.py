@@ -101,6 +101,21 @@ class TestSilenceHoldsAtOnce:
         assert events(world) == [("a", "recovered")]
         assert "a was UP again at 2026-11-23 12:02:00 UTC. It had been down for 1 min." in emails(world, "a")[-1]
 
+    def test_recovery_of_an_outage_that_was_acknowledged_as_it_ended(self, world: World) -> None:
+        """No alert had been sent of it, as its parent failed; who acknowledged it hears of its end."""
+        world.put_target("gateway")
+        child = {"failures_per_alert": 1, "depends_on": "gateway"}
+        world.put_target("a", **child)
+        run(world, 1)
+        world.failing |= {"a": ErrorCode.TIMED_OUT, "gateway": ErrorCode.TIMED_OUT}
+        run(world, 2, start=1)
+        assert world.store.read_record("a").health.alerts_sent == 0
+        del world.failing["a"]
+        known = {"outage": iso(NOON + MINUTE)}
+        put_as_the_test_runs(world, lambda: world.put_target("a", **child, acknowledged=known))
+        run(world, 1, start=3)
+        assert ("a", "recovered") in events(world)
+
     def test_acknowledgement_holds_at_once(self, world: World) -> None:
         """The second alert was being decided as somebody acknowledged the outage."""
         world.put_target("a", **DOWN_AT_ONCE)

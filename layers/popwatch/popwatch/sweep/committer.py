@@ -133,13 +133,14 @@ class Committer:
             found = judgement
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
                 found = judge(record.health, outcome, target.policy, outcome.started_at, test.failing_parent)
-            if found.alert:  # what people have done since the test was planned has effect at once
+            # What people have done since the test was planned has effect at once.
+            if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()
                 if not policy.enabled:
                     return None
                 silenced = policy.is_silenced(self._clock())
                 failing_parent = test.failing_parent
-                if found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
+                if found.alert and found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
                     failing_parent = failing_parent or failing_now()
                 found = judge(record.health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
             before, found = _with_last_good(
@@ -431,6 +432,12 @@ def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: s
 
 def _due_topics(alert: DueAlert) -> list[Topic]:
     return [topic for topic in Topic if topic not in alert.accepted]
+
+
+def _ends_without_alert(before: Health, after: Health) -> bool:
+    """Whether a test ended an outage without alerts: its recovery is due if somebody has acknowledged it meanwhile."""
+    state = before.state_before_maintenance if before.state is State.MAINTENANCE else before.state
+    return state in (State.DOWN, State.LOST) and not before.alerts_sent and not after.failures
 
 
 def _is_released(before: Health, judgement: Judgement) -> bool:
