@@ -32,7 +32,11 @@ def test_a_sound_stack(stack: Deployed, server: ScriptedServer, capsys: pytest.C
 def started(stack: Deployed) -> "subprocess.Popen[str]":
     """A verification that has shown its first check: all that is temporary is there."""
     program, folder = stack.popwatch("verify", "--yes")
-    process = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has it ignored, also in what is started from here
+    try:
+        process = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert process.stdout
     assert any("receivers" in line for line in process.stdout)
     return process

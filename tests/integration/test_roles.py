@@ -64,7 +64,8 @@ def test_check_targets_may_do_its_work_and_no_more(world: World) -> None:
 
     for name in ("a", "gone"):
         world.put_target(name)
-    world.failing = {"a": ErrorCode.CANNOT_CONNECT}
+    world.put_target("child", failures_per_alert=2, depends_on="gone")  # whose parent is read before its alert
+    world.failing = {"a": ErrorCode.CANNOT_CONNECT, "child": ErrorCode.CANNOT_CONNECT}
     with (
         identity.watching(dynamodb.meta.events),
         identity.watching(sns.meta.events),
