@@ -263,10 +263,10 @@ class Record:
         """When something was."""
         return self.times[min(order, len(self.times) - 1)]
 
-    def ended_well(self, invocation: int) -> bool:
-        """Whether an invocation came to its end, and did all that it had to do."""
+    def ended_well(self, invocation: int, before: int = NEVER) -> bool:
+        """Whether an invocation came to its end, before a fact, and did all that it had to do."""
         end = self.ended.get(invocation)
-        return end is not None and end.how == "well"
+        return end is not None and end.how == "well" and end.order < before
 
 
 def _lives(target: str, tests: list[Test], ends: list[int]) -> Iterable[Life]:
