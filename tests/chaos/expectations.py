@@ -48,7 +48,7 @@ class ExpectedState:
     flapping: bool = False
     """An alert has said that it flaps."""
     changes: tuple[datetime, ...] = ()
-    """The ticks at which it went from passed to failed or back."""
+    """The times of the tests at which it went from passed to failed or back."""
     throttled: bool = False
     """A message has said that its messages are held, as there were too many."""
     full_at: datetime | None = None
@@ -135,8 +135,8 @@ def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silence
         expected = replace(expected, unsent=None)
     changed = bool(expected.failures) if tested.passed else not expected.failures and expected.state != "untested"
     if changed and tested.policy.flap_per_hour:
-        recent = tuple(tick for tick in expected.changes if tick >= tested.tick - HOUR)
-        expected = replace(expected, changes=(*recent, tested.tick))
+        recent = tuple(at for at in expected.changes if at >= tested.at - HOUR - SKEW)
+        expected = replace(expected, changes=(*recent, tested.at))
     if tested.passed:
         likely = [_passed(expected, tested.policy, silenced=silenced)]
     else:
@@ -226,7 +226,7 @@ def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState
         after = replace(after, alerts=after.alerts - 1, alerted=before.alerted, waiting=True)
     since = after.since or (tested.tick, tested.at)
     if after.flapping:
-        steady = not limit or not after.changes or after.changes[-1] <= tested.tick - 2 * HOUR / limit
+        steady = not limit or not after.changes or after.changes[-1] <= tested.at - 2 * HOUR / limit + SKEW
         ended = replace(after, flapping=False, changes=())
         return [Expectation(expectation.states, ended, since, "steady", after.alerts)] if steady else []
     flaps = replace(after, flapping=True)
