@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
@@ -18,6 +18,7 @@ from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
 from popwatch_cli.commands.replay import Parent, compare
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
+from tests.fuzz.tables import Inline
 from tests.integration.world import MINUTE, NOON, World
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
@@ -92,7 +93,19 @@ PATTERNS = st.lists(st.sampled_from(".....xxx"), min_size=5, max_size=40).map(""
 """What a server does at each tick: `.` passes, `x` fails."""
 
 
+AT_ONCE = {"delay_warn": 10, "delay_down": 10, "max_alerts": 1, "flap_per_hour": 0, "failures_per_alert": 1}
+"""A parent that fails in the same minute is noticed only as the alert is decided."""
+
+
 @SLOW
+@example(policy=AT_ONCE, pattern=".....x", parent=".....x", depends=True, silence=None)
+@example(
+    policy=AT_ONCE | {"failures_per_alert": 2, "delay_warn": 60},
+    pattern="....xx",
+    parent=".....x",
+    depends=True,
+    silence=None,
+)
 @given(POLICIES, PATTERNS, PATTERNS, st.booleans(), st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20)))
 def test_replayed_is_what_happened(
     policy: dict[str, Any], pattern: str, parent: str, depends: bool, silence: tuple[int, int] | None
@@ -106,7 +119,7 @@ def test_replayed_is_what_happened(
         window = {"from": (NOON + MINUTE * begin).isoformat(), "until": (NOON + MINUTE * (begin + length)).isoformat()}
         fields["maintenance"] = [window]
     with mock_aws():
-        world = World(endpoint=None)
+        world = World(endpoint=None, threads=Inline)  # the gateway first: threads may come in any order
         world.put_target("t", **fields)
         world.put_target("gateway")
         for minute, sign in enumerate(pattern):

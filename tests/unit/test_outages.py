@@ -22,7 +22,7 @@ from popwatch.model.targets import Policy, Target, parse_target
 from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
 from popwatch.reports.availability import Outage, Period, spans, times
-from popwatch_cli.commands.replay import Parent, all_failing
+from popwatch_cli.commands.replay import Parent, all_failing_as_planned
 
 START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -270,14 +270,14 @@ class TestSilencedAParent:
         """As the sweep did: its failures in maintenance do not count, and explain those of its children."""
         samples = [(START, Sample(error=ErrorCode.TIMED_OUT, in_maintenance=True)), (START + MINUTE, Sample(12.5))]
         gateway = Parent("gateway", samples)
-        found = [all_failing([gateway], START + minute * MINUTE) for minute in range(3)]
+        found = [all_failing_as_planned([gateway], START + minute * MINUTE) for minute in range(3)]
         assert found == ["", "gateway", ""]
 
     def test_replay_holds_while_all_of_several_fail(self) -> None:
         """As planning does."""
         first = Parent("a", [(START, Sample(error=ErrorCode.TIMED_OUT))])
         second = Parent("b", [(START, Sample(12.5)), (START + MINUTE, Sample(error=ErrorCode.TIMED_OUT))])
-        found = [all_failing([first, second], START + minute * MINUTE) for minute in range(1, 3)]
+        found = [all_failing_as_planned([first, second], START + minute * MINUTE) for minute in range(1, 3)]
         assert found == ["", "a, b"]
 
     def test_suspended_or_removed_parent_holds_nothing(self) -> None:

@@ -1,7 +1,7 @@
 """`popwatch replay`: real tests judged again under other settings."""
 
 import json
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -63,19 +63,21 @@ class Parent:
     samples: Samples
 
     def was_failing(self, at: datetime) -> bool:
-        """Whether it was failing when a test of `at` was planned.
-
-        Tests are planned at the beginning of their minute, so its last test in an earlier minute decides.
-        """
-        before = bisect_left(self.samples, at.replace(second=0, microsecond=0), key=itemgetter(0))
+        """Whether its last test by a time failed."""
+        before = bisect_right(self.samples, at, key=itemgetter(0))
         judged = (sample for _, sample in reversed(self.samples[:before]) if not sample.inconclusive)
         last = next(judged, None)
         return bool(last and last.error)
 
 
 def all_failing(parents: Sequence[Parent], at: datetime) -> str:
-    """The ids of the parents, if all of them were failing when a test of `at` was planned, else ""."""
+    """The ids of the parents, if the last test of each by `at` failed, else ""."""
     return ", ".join(it.target_id for it in parents) if all(it.was_failing(at) for it in parents) else ""
+
+
+def all_failing_as_planned(parents: Sequence[Parent], at: datetime) -> str:
+    """The same as a test of `at` was planned: before the first test of its minute."""
+    return all_failing(parents, at.replace(second=0, microsecond=0) - timedelta(microseconds=1))
 
 
 LEAD = timedelta(hours=1)
@@ -174,8 +176,10 @@ def compare(
     runs = [run for run in runs_of(outcomes) if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
 
+    of_parents = partial(all_failing_as_planned, parents), partial(all_failing, parents)
+
     def result_of(policy: Policy) -> ReplayResult:
-        alerts = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, partial(all_failing, parents))
+        alerts = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, *of_parents)
         return _result([(at, alert) for at, alert in alerts if since is None or at >= since], outages)
 
     return Comparison(name, outages, result_of(present), result_of(changed))

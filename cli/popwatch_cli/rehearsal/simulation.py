@@ -66,16 +66,27 @@ def simulate(
             due = retest_at(health, target.policy, due, tick + TICK)
 
 
+def _none_fails(_: datetime) -> str:
+    return ""
+
+
 def rejudge(
-    policy: Policy, outcomes: Iterable[Outcome], failing_parent: Callable[[datetime], str] = lambda _: ""
+    policy: Policy,
+    outcomes: Iterable[Outcome],
+    failing_parent: Callable[[datetime], str] = _none_fails,
+    failing_by_then: Callable[[datetime], str] = _none_fails,
 ) -> Iterator[tuple[datetime, Alert]]:
     """The alerts that these outcomes cause under a policy; each outcome belongs to the tick at its `started_at`.
 
-    `failing_parent` returns the target that this one depends on if that was failing when a test was planned.
+    `failing_parent` returns the targets that this one depends on if they were failing when a test was planned,
+    `failing_by_then` if they are as it is judged, which holds a `down` back too.
     """
     health = UNTESTED
     for outcome in outcomes:
-        judgement = judge(health, outcome, policy, outcome.started_at, failing_parent(outcome.started_at))
+        at = outcome.started_at
+        judgement = judge(health, outcome, policy, at, failing_parent(at))
+        if judgement.alert and judgement.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
+            judgement = judge(health, outcome, policy, at, failing_parent(at) or failing_by_then(at))
         health = judgement.health
         if judgement.alert:
             yield outcome.started_at, judgement.alert
