@@ -193,6 +193,8 @@ class Oracle:
                 return
             if held.possible:
                 continue
+            if self._is_throttled_at(run.life, test):
+                return
             if copies and not held_once:
                 self._judge_delivery(run.life, test, copies, f"recovered of {run.since}")
             elif wanted.certain and not copies and test.policy.alert_recovery:
@@ -221,8 +223,10 @@ class Oracle:
 
     def _is_throttled_in(self, run: Run) -> bool:
         """Whether any test of a run came under the hold of too many messages: what is held counts as sent."""
-        tests = [*run.failed, *([run.end] if run.end else [])]
-        return any(hold.holds_at(test.order) for hold in self._throttled(run.life) for test in tests)
+        return any(self._is_throttled_at(run.life, test) for test in [*run.failed, *([run.end] if run.end else [])])
+
+    def _is_throttled_at(self, life: Life, test: Test) -> bool:
+        return any(hold.holds_at(test.order) for hold in self._throttled(life))
 
     def _throttled(self, life: Life) -> list[Throttled]:
         return throttled(life, self._of_target[life.target])
