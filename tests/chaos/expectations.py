@@ -47,6 +47,8 @@ class ExpectedState:
     """The outage of which a recovery is still to be sent."""
     flapping: bool = False
     """An alert has said that it flaps."""
+    unsure: bool = False
+    """It may be the other way round: what would have said so was held, as there were too many messages."""
     changes: tuple[datetime, ...] = ()
     """The times of the tests at which it went from passed to failed or back."""
     throttled: bool = False
@@ -143,7 +145,18 @@ def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silence
         likely = _failed(expected, tested, gateway, silenced=silenced)
     if not silenced:
         likely = [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
-    return [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
+    found = [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
+    return [_unsure(one) if any(_differ_in_flapping(one, other) for other in found) else one for one in found]
+
+
+def _differ_in_flapping(one: Expectation, other: Expectation) -> bool:
+    """Whether nothing that can be seen says which of the two it was."""
+    seen = [(it.states, it.event, it.after.failures, it.after.alerts) for it in (one, other)]
+    return seen[0] == seen[1] and one.after.flapping is not other.after.flapping
+
+
+def _unsure(expectation: Expectation) -> Expectation:
+    return replace(expectation, after=replace(expectation.after, unsure=True))
 
 
 def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
@@ -156,6 +169,7 @@ def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
         held="up",
         unsent=expected.unsent or _ended(replace(before, state=before.held or ""), tested.policy),
         flapping=expected.flapping,
+        unsure=expected.unsure,
         changes=expected.changes,
         throttled=expected.throttled,
         full_at=expected.full_at,
@@ -170,7 +184,7 @@ def _ended(expected: ExpectedState, policy: Policy) -> Ended | None:
 
 def _passed(expected: ExpectedState, policy: Policy, *, silenced: bool) -> Expectation:
     """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert."""
-    after = ExpectedState("up", flapping=expected.flapping, changes=expected.changes)
+    after = ExpectedState("up", flapping=expected.flapping, unsure=expected.unsure, changes=expected.changes)
     ended = _ended(expected, policy)
     if silenced:
         return Expectation(frozenset({"up"}), replace(after, unsent=expected.unsent or ended))
@@ -201,10 +215,13 @@ def _failed(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silenc
         return [_recovery(states, after, recovery, policy)]
     kept = _recovery(states, replace(after, waiting=True), recovery, policy)
     alerted = replace(after, alerts=expected.alerts + 1, alerted=failures, waiting=False)
+    if expected.unsure:
+        alerted = replace(alerted, flapping=False, unsure=False)
     sent = Expectation(states, alerted, since, "down", alerted.alerts)
-    if silenced or recovery or expected.flapping or gateway.must_fail or (policy.depends_on and failures == 1):
+    flaps = expected.flapping and not expected.unsure
+    if silenced or recovery or flaps or gateway.must_fail or (policy.depends_on and failures == 1):
         return [kept]
-    return [sent, kept] if gateway.may_fail else [sent]
+    return [sent, kept] if gateway.may_fail or expected.unsure else [sent]
 
 
 def _states(expected: ExpectedState, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
@@ -225,13 +242,15 @@ def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState
     if expectation.event == "down":
         after = replace(after, alerts=after.alerts - 1, alerted=before.alerted, waiting=True)
     since = after.since or (tested.tick, tested.at)
-    if after.flapping:
-        steady = not limit or not after.changes or after.changes[-1] <= tested.at - 2 * HOUR / limit + SKEW
-        ended = replace(after, flapping=False, changes=())
-        return [Expectation(expectation.states, ended, since, "steady", after.alerts)] if steady else []
-    flaps = replace(after, flapping=True)
-    often = 0 < limit < len(after.changes)
-    return [Expectation(expectation.states, flaps, since, "flapping", after.alerts)] if often else []
+    found: list[Expectation] = []
+    if after.flapping or before.unsure:
+        ended = replace(after, flapping=False, unsure=False, changes=())
+        if not limit or not after.changes or after.changes[-1] <= tested.at - 2 * HOUR / limit + SKEW:
+            found.append(Expectation(expectation.states, ended, since, "steady", after.alerts))
+    if (not after.flapping or before.unsure) and 0 < limit < len(after.changes):
+        flaps = replace(after, flapping=True, unsure=False)
+        found.append(Expectation(expectation.states, flaps, since, "flapping", after.alerts))
+    return found
 
 
 def _of_too_many(

@@ -450,7 +450,7 @@ class Audit:
         if not policy.enabled or policy.silenced:
             return
         unsent = expected_state.waiting and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
-        if expected_state.flapping:
+        if expected_state.flapping and not expected_state.unsure:
             self._find("alert lost", fact.order, target, "no alert that it is steady again")
         elif expected_state.unsent:
             self._find("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")
