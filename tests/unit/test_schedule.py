@@ -288,9 +288,21 @@ def test_a_long_test_is_followed_by_the_one_whose_time_has_come(delay: int, elap
 def test_retests_keep_the_lateness_of_their_first(delay: int, own: int, late: int, expected: int) -> None:
     """Whichever tick plans them; those that overtake no other come with the rest."""
     policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
-    assert late_seconds_of(health, policy, NOON, NOON + timedelta(seconds=own), late) == expected
-    assert late_seconds_of(UP, policy, NOON, NOON + timedelta(seconds=own), late) == late
-    assert late_seconds_of(health, policy, None, None, late) == late
+    began, tick = NOON + timedelta(seconds=own), NOON + timedelta(minutes=1)
+    assert late_seconds_of(health, policy, NOON, began, tick, late_seconds=late) == expected
+    assert late_seconds_of(UP, policy, NOON, began, tick, late_seconds=late) == late
+    assert late_seconds_of(health, policy, None, None, tick, late_seconds=late) == late
+
+
+def test_a_tick_makes_tests_itself_where_messages_are_lost() -> None:
+    """A target that is kept late is tested by messages; if none has led to a test for minutes, it waits for no more."""
+    health, policy = Health(State.WARN, failures=1), replace(POLICY, delay_warn=10)
+    began = NOON + timedelta(seconds=85)
+    found = [
+        late_seconds_of(health, policy, NOON, began, NOON + timedelta(minutes=minute), late_seconds=5)
+        for minute in range(2, 6)
+    ]
+    assert found == [85, 85, 5, 5]
 
 
 def test_update_of_popwatch_moves_nothing() -> None:

@@ -56,7 +56,7 @@ def plan(
         due_at = _due(test, after or tick - TICK, tick)
         if due_at is None:
             continue
-        late = _late_seconds(test, late_seconds)
+        late = _late_seconds(test, tick, late_seconds)
         if due_at == tick and late <= late_seconds:
             now.append(test)
         else:
@@ -155,12 +155,12 @@ def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
     return tick if due != tick and policy.enabled and _has_changed(test) else due
 
 
-def _late_seconds(test: PlannedTest, late_seconds: int) -> int:
+def _late_seconds(test: PlannedTest, tick: datetime, late_seconds: int) -> int:
     record = test.record
     if _has_changed(test):
         return late_seconds
     began = record.outcome.started_at if record.outcome else None
-    return late_seconds_of(record.health, test.target.policy, record.tick, began, late_seconds)
+    return late_seconds_of(record.health, test.target.policy, record.tick, began, tick, late_seconds=late_seconds)
 
 
 def _has_changed(test: PlannedTest) -> bool:

@@ -93,17 +93,25 @@ def retest_at(
 
 
 def late_seconds_of(
-    health: Health, policy: Policy, tested: datetime | None, began: datetime | None, late_seconds: int
+    health: Health,
+    policy: Policy,
+    tested: datetime | None,
+    began: datetime | None,
+    tick: datetime,
+    *,
+    late_seconds: int,
 ) -> int:
     """How long after its time a failing target's test comes that a sweep plans which is `late_seconds` late.
 
     Tests of a short delay go on as late as the one before, which was planned for `tested` and `began` then, whichever
     tick plans them: the first test of an early tick would else come before the retest of a late one, which then could
     not be counted. Where no test could overtake another, they come as late as the sweep, so that one message carries
-    many.
+    many. After tests that were lost, too: where the queue is slow, a tick must not leave them to it for ever.
     """
     delay = delay_seconds(health, policy)
     if health.state not in FAILING or delay >= TICK.total_seconds() or tested is None or began is None:
+        return late_seconds
+    if tick - tested > IN_FLIGHT:
         return late_seconds
     own = round((began - tested).total_seconds())
     overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
