@@ -116,7 +116,7 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
     """The entries, each with a unique id as a string: the key of the table.
 
     Raises FileError if an id is missing or repeated, or if there are `others`, mistakes that reading has found: with
-    all mistakes, those of the fields as well, so that nobody needs a second attempt to see them.
+    all mistakes, those of the fields as well, so that one attempt shows them all.
     """
     place_of_id: dict[str, str] = {}
     mistakes = list(others)

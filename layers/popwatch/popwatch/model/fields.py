@@ -2,7 +2,8 @@
 
 To add a field, write three things: its row in `FIELDS`, with the function that parses it; an attribute of that name in
 `Target`, or in `Policy` if it changes how outcomes are judged (targets.py), with the default that the row states; its row
-in docs/targets.md. Fields with times (`maintenance`, `silence`, `acknowledged`) are parsed in targets.py, since they need
+in docs/targets.md. An attribute of `Target` also goes into `NOT_TESTED` there, or into `LATER` if it matters to a test:
+otherwise an upgrade would have every target tested anew at once. Fields with times (`maintenance`, `silence`, `acknowledged`) are parsed in targets.py, since they need
 the target's time zone. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or has
 another default, tests/unit/test_targets.py fails; if the docs differ, tests/unit/test_docs_commands.py.
 """
@@ -155,18 +156,19 @@ def _strings(limit: int) -> Callable[[object], tuple[str, ...]]:
     return parse
 
 
+def _at_most(most: int, what: str, entries: tuple[str, ...]) -> tuple[str, ...]:
+    if len(entries) > most:
+        raise ValueError(f"it has {len(entries)} {what}, {most} are allowed")
+    return entries
+
+
 def _expected(value: object) -> tuple[str, ...]:
-    texts = _strings(200)(value)
-    if len(texts) > _MOST_EXPECTED:
-        raise ValueError(f"it has {len(texts)} texts, {_MOST_EXPECTED} are allowed")
-    return texts
+    return _at_most(_MOST_EXPECTED, "texts", _strings(200)(value))
 
 
 def _parents(value: object) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(_id(entry) for entry in as_list(value) if not is_blank(entry)))
-    if len(names) > _MOST_PARENTS:
-        raise ValueError(f"it has {len(names)} targets, {_MOST_PARENTS} are allowed")
-    return names
+    names = dict.fromkeys(_id(entry) for entry in as_list(value) if not is_blank(entry))
+    return _at_most(_MOST_PARENTS, "targets", tuple(names))
 
 
 def _tags(value: object) -> tuple[str, ...]:
