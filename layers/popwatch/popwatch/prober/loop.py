@@ -53,6 +53,9 @@ PUBLIC_IPV6 = "2000::1", 110
 
 _log = logging.getLogger("popwatch.prober.loop")
 
+MakeProbe = Callable[..., Probe]
+"""A class of probes, or what makes one from the arguments of `Probe`."""
+
 TargetOutcomes = list[tuple[Target, Outcome]]
 """Tests that have ended: each target with its outcome, in the order of their ends."""
 
@@ -62,7 +65,8 @@ class Prober:
 
     `in_flight` limits the tests at once. `resolver` knows how names are resolved, `has_route` says whether there is a
     route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
-    name resolves to it. With `kernel_stamps` false round-trip times are measured by the loop's clock only.
+    name resolves to it. With `kernel_stamps` false round-trip times are measured by the loop's clock only. `make_probe`
+    makes the probe of each connection: another class asks a server other things.
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class Prober:
         allow_local: bool = True,
         in_flight: int | None = None,
         kernel_stamps: bool = True,
+        make_probe: MakeProbe = Probe,
     ) -> None:
         self._in_flight = in_flight or _most_in_flight()
+        self._make_probe = make_probe
         self._has_route, self._allow_local = has_route, allow_local
         self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
@@ -91,6 +97,7 @@ class Prober:
             self._in_flight,
             allow_local=self._allow_local,
             kernel_stamps=self._kernel_stamps,
+            make_probe=self._make_probe,
         )
         try:
             yield from loop.run(iter(targets), end_by)
@@ -108,9 +115,16 @@ class _Loop:
     """One `Prober.run`: its sockets, timers, lookups and outcomes."""
 
     def __init__(
-        self, resolver: Resolver, has_route: HasRoute, in_flight: int, *, allow_local: bool, kernel_stamps: bool
+        self,
+        resolver: Resolver,
+        has_route: HasRoute,
+        in_flight: int,
+        *,
+        allow_local: bool,
+        kernel_stamps: bool,
+        make_probe: MakeProbe = Probe,
     ) -> None:
-        self._allow_local = allow_local
+        self._allow_local, self._make_probe = allow_local, make_probe
         self._resolver, self._in_flight, self._kernel_stamps = resolver, in_flight, kernel_stamps
         self.has_route = has_route
         self._poller = make_poller()
@@ -227,7 +241,7 @@ class _Loop:
         group = self._groups.setdefault(probe, AddressGroup(probe.target))
         group.missing += 1
         make_probe = partial(
-            Probe,
+            self._make_probe,
             probe.target,
             self,
             kernel_stamps=self._kernel_stamps,
@@ -287,7 +301,7 @@ class _Loop:
             if target is None:
                 return
             if end_by is None or time.monotonic() + target.max_test_seconds <= end_by:
-                self._begin(Probe(target, self, kernel_stamps=self._kernel_stamps))
+                self._begin(self._make_probe(target, self, kernel_stamps=self._kernel_stamps))
 
     def _begin(self, probe: Probe) -> None:
         self._probes.add(probe)

@@ -175,12 +175,7 @@ class Probe:
         self._others: list[str] = []
         self._try_others_at = float("inf")
         self._ended = self._extended = False
-        self._conversation = Conversation(
-            starttls=target.tls is TlsMode.STARTTLS,
-            greetings=[prefix.encode() for prefix in target.greeting] if target.greeting else (),
-            expected=[text.encode() for text in target.expect] if target.expect else (),
-            check_quit=target.check_quit,
-        )
+        self._conversation = self._begin_conversation()
 
     def start(self) -> None:
         """Begin with the lookup, or with the connect if the host is an address."""
@@ -251,6 +246,15 @@ class Probe:
             self._close(self._racing.popitem()[1])
         if self._connection:
             self._close(self._connection)
+
+    def _begin_conversation(self) -> Conversation:
+        target = self.target
+        return Conversation(
+            starttls=target.tls is TlsMode.STARTTLS,
+            greetings=[prefix.encode() for prefix in target.greeting] if target.greeting else (),
+            expected=[text.encode() for text in target.expect] if target.expect else (),
+            check_quit=target.check_quit,
+        )
 
     def _tls_problems(self) -> tuple[Problem, ...]:
         """A CA that OpenSSL cannot read is a configuration problem, like any other invalid field."""
