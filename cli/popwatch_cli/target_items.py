@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
+from popwatch.aws.items import Item
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, load_json
 
-Item = dict[str, Any]
 SHOWN = 60
 """Characters of a value that are shown on a line."""
 
 
 MOST_ALIKE = 5
 
-STATE_FIELDS = ("silence", "acknowledged")
+INTERVENTION_FIELDS = ("silence", "acknowledged")
 """The fields that say what people do about a target now: not configuration, so files neither have nor change them."""
 
 
@@ -38,21 +38,21 @@ class Change:
         return bool(self.put or self.delete)
 
 
-def without_state(item: Mapping[str, Any]) -> Item:
+def without_intervention_fields(item: Mapping[str, Any]) -> Item:
     """The item's configuration: all but its silence and acknowledgement."""
-    return {name: value for name, value in item.items() if name not in STATE_FIELDS}
+    return {name: value for name, value in item.items() if name not in INTERVENTION_FIELDS}
 
 
-def with_state_of(present: Mapping[str, Item], items: Iterable[Item]) -> list[Item]:
+def with_interventions_of(present: Mapping[str, Item], items: Iterable[Item]) -> list[Item]:
     """Items to write, each with the silence and the acknowledgement that it has in the table now."""
     return [
-        without_state(item)
-        | {name: value for name, value in present.get(item["target_id"], {}).items() if name in STATE_FIELDS}
+        without_intervention_fields(item)
+        | {name: value for name, value in present.get(item["target_id"], {}).items() if name in INTERVENTION_FIELDS}
         for item in items
     ]
 
 
-def state_in(entries: Iterable[FileEntry]) -> list[str]:
+def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
     """A note for each entry of a file that has a silence or an acknowledgement."""
     return [
         f"{_line(entry, Problem(name, ''))}{shown(entry.fields['target_id'])}: `{name}` is left alone: it is not "
@@ -64,11 +64,11 @@ def state_in(entries: Iterable[FileEntry]) -> list[str]:
 
 
 def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
-    """The difference between the table and a file, without the state of targets (`without_state`).
+    """The difference between the table and a file, without `INTERVENTION_FIELDS`.
 
     A number written as a string is the same number.
     """
-    before = {name: typed_item(without_state(item)) for name, item in present.items()}
+    before = {name: typed_item(without_intervention_fields(item)) for name, item in present.items()}
     changed = [item for name, item in wanted.items() if before.get(name) != item]
     delete = sorted(name for name in present if name not in wanted) if replace else []
     lines = [_change_line(item, before.get(item["target_id"])) for item in changed]

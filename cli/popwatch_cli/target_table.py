@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from popwatch.aws.items import Plain, from_item, to_item
+from popwatch.aws.items import Item, from_item, to_item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,20 +23,20 @@ class TargetTable:
     def __init__(self, dynamodb: "DynamoDBClient", table: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._dynamodb, self._table, self._sleep = dynamodb, table, sleep
 
-    def read(self) -> dict[str, Plain]:
+    def read(self) -> dict[str, Item]:
         """All items by `target_id`, the user's defaults among them."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
         items = (from_item(item) for page in pages for item in page["Items"])
         return {item["target_id"]: item for item in items}
 
-    def get(self, target_id: str) -> Plain | None:
+    def get(self, target_id: str) -> Item | None:
         """One item, or None if there is none."""
         answer = self._dynamodb.get_item(
             TableName=self._table, Key=to_item({"target_id": target_id}), ConsistentRead=True
         )
         return from_item(answer["Item"]) if "Item" in answer else None
 
-    def change(self, target_id: str, put: Plain, remove: Iterable[str] = ()) -> bool:
+    def change(self, target_id: str, put: Item, remove: Iterable[str] = ()) -> bool:
         """Set fields of one item and remove others. False if there is no such item.
 
         Only these fields are written: a change of another field at the same time is kept.
@@ -65,7 +65,7 @@ class TargetTable:
             return False
         return True
 
-    def write(self, put: Iterable[Plain], delete: Iterable[str] = ()) -> None:
+    def write(self, put: Iterable[Item], delete: Iterable[str] = ()) -> None:
         """Put items and delete others by their ids, in batches.
 
         A throttled table processes a part of a batch and returns the rest, which is sent again:

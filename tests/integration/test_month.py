@@ -119,7 +119,7 @@ def test_the_month_has_745_hours(report: FleetReport) -> None:
 def test_steady_targets_are_up_throughout(report: FleetReport, name: str) -> None:
     """All of the month's hours, all of its tests."""
     found = line(report, name)
-    assert (in_hours(found.times.up), found.times.availability) == (HOURS, 1.0)
+    assert (in_hours(found.durations.up), found.durations.availability) == (HOURS, 1.0)
     assert (found.totals.tests, found.totals.passes, found.totals.failures) == (TESTS, TESTS, {})
     assert list(found.rtt_ms) == [pytest.approx(12.5, rel=0.05)] * 3
 
@@ -129,11 +129,11 @@ def test_outages_are_as_long_as_they_were(report: FleetReport, name: str) -> Non
     """From the first failed test to the first passed one: three hours for each failed test."""
     first, count = FAILING[name]
     found = line(report, name)
-    [outage] = found.times.outages
+    [outage] = found.durations.outages
     assert (outage.begin, outage.end) == (first, first + count * STEP)
-    assert in_hours(found.times.down) == 3 * count
-    assert found.times.availability == pytest.approx((HOURS - 3 * count) / HOURS)
-    assert (in_hours(found.times.up), found.times.mttr) == (HOURS - 3 * count, count * STEP)
+    assert in_hours(found.durations.down) == 3 * count
+    assert found.durations.availability == pytest.approx((HOURS - 3 * count) / HOURS)
+    assert (in_hours(found.durations.up), found.durations.mttr) == (HOURS - 3 * count, count * STEP)
     assert found.totals.failures == {"timed-out": count}
     assert found.totals.tests == TESTS
 
@@ -142,8 +142,8 @@ def test_outages_are_as_long_as_they_were(report: FleetReport, name: str) -> Non
 def test_brief_failures_are_no_outage(report: FleetReport, name: str) -> None:
     """One failed test: up, and shown separately."""
     found = line(report, name)
-    assert (found.times.availability, found.times.outages) == (1.0, ())
-    assert (found.times.brief_failures, in_hours(found.times.brief)) == (1, 3)
+    assert (found.durations.availability, found.durations.outages) == (1.0, ())
+    assert (found.durations.brief_failures, in_hours(found.durations.brief)) == (1, 3)
     assert found.totals.failures == {"timed-out": 1}
 
 
@@ -151,36 +151,36 @@ def test_brief_failures_are_no_outage(report: FleetReport, name: str) -> None:
 def test_maintenance_is_apart(report: FleetReport, name: str) -> None:
     """Three Sundays of two sweeps and, with the hour that comes twice, one of three: 3 x 6 + 9 hours, 9 failures."""
     found = line(report, name)
-    assert (in_hours(found.times.maintenance), in_hours(found.times.down)) == (27, 0)
-    assert (in_hours(found.times.up), found.times.availability) == (HOURS - 27, 1.0)
+    assert (in_hours(found.durations.maintenance), in_hours(found.durations.down)) == (27, 0)
+    assert (in_hours(found.durations.up), found.durations.availability) == (HOURS - 27, 1.0)
     assert (found.totals.in_maintenance, found.totals.failures) == (9, {})
     assert found.totals.passes == TESTS - 9
 
 
 def test_edges_cut_outages(report: FleetReport) -> None:
     """One that began in September counts from midnight in Berlin, one that goes on into November until midnight."""
-    before, after = line(report, "before").times, line(report, "after").times
+    before, after = line(report, "before").durations, line(report, "after").durations
     assert (in_hours(before.down), before.outages[0].begun_before) == (8, True)
     assert (in_hours(after.down), after.outages[0].goes_on) == (8, True)
 
 
 def test_untested_and_suspended_are_not_up(report: FleetReport) -> None:
     """Known for 265 of 745 hours, and for 242 of them: up all of that time."""
-    off, added = line(report, "switched-off").times, line(report, "added").times
+    off, added = line(report, "switched-off").durations, line(report, "added").durations
     assert (in_hours(off.up), in_hours(off.suspended), off.availability) == (242, 503, 1.0)
     assert (in_hours(added.untested), in_hours(added.up)) == (482, 263)
 
 
 def test_maintenance_within_an_outage(report: FleetReport) -> None:
     """A day down with six hours of maintenance in it is 18 hours down, in one outage."""
-    found = line(report, "serviced").times
+    found = line(report, "serviced").durations
     assert (in_hours(found.down), in_hours(found.maintenance), len(found.outages)) == (18, 6, 1)
 
 
 def test_the_whole_is_the_sum(report: FleetReport) -> None:
     """Hours and tests of all targets together."""
     down = sum(3 * count for _, count in FAILING.values()) + 8 + 8 + 18
-    whole = report.whole.times
+    whole = report.whole.durations
     assert in_hours(whole.down) == down
     not_counted = whole.maintenance + whole.untested + whole.suspended
     assert in_hours(whole.up) == 200 * HOURS - down - in_hours(not_counted)
@@ -193,7 +193,7 @@ def test_groups_are_those_of_their_targets(report: FleetReport) -> None:
     [group] = [found for found in report.groups if found.name == "failing"]
     down = sum(3 * count for _, count in FAILING.values())
     assert group.targets == 30
-    assert group.times.availability == pytest.approx((30 * HOURS - down) / (30 * HOURS))
+    assert group.durations.availability == pytest.approx((30 * HOURS - down) / (30 * HOURS))
 
 
 def test_a_month_is_read_from_its_days(month: World) -> None:

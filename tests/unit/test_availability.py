@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from popwatch.model.health import State, Transition
 from popwatch.model.outcomes import ErrorCode
-from popwatch.reports.availability import Period, Span, Times, by_day, by_hour, known_since, spans, times, total
+from popwatch.reports.availability import Durations, Period, Span, by_day, by_hour, durations, known_since, spans, total
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 DAY = Period(START, START + timedelta(hours=24))
@@ -35,10 +35,10 @@ def changes(states: str) -> list[Transition]:
     return found
 
 
-def of(states: str, period: Period = DAY, inconclusive: timedelta = timedelta()) -> Times:
+def of(states: str, period: Period = DAY, inconclusive: timedelta = timedelta()) -> Durations:
     found = changes(states)
     last = State(states.rsplit(maxsplit=1)[-1])
-    return times(spans(found, last, found[-1].at if found else at(-100), period), inconclusive)
+    return durations(spans(found, last, found[-1].at if found else at(-100), period), inconclusive)
 
 
 def test_all_up() -> None:
@@ -112,29 +112,29 @@ def test_what_is_not_known_is_untested() -> None:
     """A target added at noon has no availability before it."""
     found = of("untested 12 up")
     assert (found.untested, found.up, found.availability) == (hours(12), hours(12), 1.0)
-    never = times(spans([], State.UNTESTED, None, DAY))
+    never = durations(spans([], State.UNTESTED, None, DAY))
     assert (never.untested, never.availability) == (hours(24), None)
 
 
 def test_a_state_lasts_as_long_as_its_transition_says() -> None:
     """The transition that began it has expired, but the one that ended it says when that was."""
     change = Transition(State.UP, State.WARN, at(12), hours(4))
-    found = times(spans([change], State.WARN, at(12), DAY))
+    found = durations(spans([change], State.WARN, at(12), DAY))
     assert (found.untested, found.up, found.brief) == (hours(8), hours(16), hours(12))
 
 
 def test_a_state_without_transitions_is_known_since_it_began() -> None:
     """The transition that made it up has expired; the record still says since when."""
-    found = times(spans([], State.UP, at(6), DAY))
+    found = durations(spans([], State.UP, at(6), DAY))
     assert (found.untested, found.up) == (hours(6), hours(18))
 
 
 def test_a_target_that_was_removed_and_added_again_is_not_up_in_between() -> None:
     """Even if the removal was not recorded: the record is new, so the time before it is not known."""
     first, again = Transition(State.WARN, State.UP, at(2), hours(1)), Transition(State.UNTESTED, State.UP, at(12))
-    found = times(spans([first, again], State.UP, at(12), DAY))
+    found = durations(spans([first, again], State.UP, at(12), DAY))
     assert (found.up, found.untested) == (hours(13), hours(11))
-    gone = times(spans([first], State.UNTESTED, None, DAY))
+    gone = durations(spans([first], State.UNTESTED, None, DAY))
     assert (gone.up, gone.untested) == (hours(1), hours(23))
 
 
@@ -142,7 +142,7 @@ def test_what_nobody_watched_is_not_up() -> None:
     """popwatch itself had stopped from 3 to 5 and from 9 to 13; a target that was down before counts as down then."""
     found = changes("up 10 warn 10.5 down 14 up")
     gaps = [(at(9), at(13)), (at(3), at(5)), (at(23), at(30))]
-    seen = times(spans(found, State.UP, at(14), DAY, gaps))
+    seen = durations(spans(found, State.UP, at(14), DAY, gaps))
     assert (seen.untested, seen.down, seen.up) == (hours(4), hours(4), hours(16))
     assert len(seen.outages) == 1
 
@@ -190,7 +190,7 @@ def test_times_are_the_whole_period(
     unwatched = [(at(begin), at(begin + length)) for begin, length in gaps]
     cut = spans(found, states[-1], found[-1].at if found else None, DAY, unwatched)
     assert all(before.end == after.begin for before, after in pairwise(cut))
-    result = times(cut, timedelta(minutes=1))
+    result = durations(cut, timedelta(minutes=1))
     parts = (result.up, result.down, result.maintenance, result.untested, result.suspended, result.inconclusive)
     assert sum(parts, timedelta()) == DAY.length
     assert min(parts) >= timedelta()

@@ -11,7 +11,7 @@ import pytest
 from popwatch.decisions.own_network import LEAST_TARGETS
 from popwatch.model.fields import Family
 from popwatch.prober.dns_messages import RecordType
-from popwatch.prober.lookups import AT_ONCE, BEGUN_PER_SECOND, LOOKUP_SECONDS, REPEATED_PER_SECOND, Lookups, Pace
+from popwatch.prober.lookups import BEGUN_PER_SECOND, BURST, LOOKUP_SECONDS, REPEATED_PER_SECOND, Lookups, TokenBucket
 from popwatch.prober.lookups import Question as Asked
 from popwatch.prober.name_servers import NameServers, read_hosts, read_resolv_conf
 from popwatch.prober.resolver import FRESH_SECONDS, STALE_SECONDS, AnswerCache, LookupResult, Name, Resolver
@@ -230,7 +230,7 @@ def test_questions_are_begun_at_a_bounded_rate() -> None:
     found = names.run(zone)
     times = sorted(at for at, _, _, _ in names.asked)
     most = max(sum(begin <= at < begin + 1 for at in times) for begin in times[::10])
-    assert most <= BEGUN_PER_SECOND + REPEATED_PER_SECOND + 2 * AT_ONCE < 1024
+    assert most <= BEGUN_PER_SECOND + REPEATED_PER_SECOND + 2 * BURST < 1024
     assert sum(bool(result.addresses) for result in found.values()) == 600
 
 
@@ -375,13 +375,13 @@ def test_a_reply_to_another_question_is_ignored(change: object, name: str) -> No
 
 
 def test_a_pace() -> None:
-    """AT_ONCE at once, then by its rate."""
-    pace, done = Pace(100.0), 0
+    """BURST at once, then by its rate."""
+    bucket, done = TokenBucket(100.0), 0
     for step in range(1001):
-        while pace.allows(5.0 + step / 1000):
-            pace.count()
+        while bucket.allows(5.0 + step / 1000):
+            bucket.count()
             done += 1
-    assert done == AT_ONCE + 100
+    assert done == BURST + 100
 
 
 def test_resolv_conf() -> None:

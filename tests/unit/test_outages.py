@@ -21,7 +21,7 @@ from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import Policy, Target, parse_target
 from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
-from popwatch.reports.availability import Outage, Period, spans, times
+from popwatch.reports.availability import Outage, Period, durations, spans
 from popwatch_cli.commands.replay import Parent, all_failing_as_planned
 
 START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
@@ -167,7 +167,7 @@ class TestPassedTestWithinAHold:
                 transitions += [judgement.transition] if judgement.transition else []
                 health = judgement.health
         period = Period(START - HOUR, NIGHT.end + HOUR)
-        found = times(spans(transitions, health.state, health.since, period)).outages
+        found = durations(spans(transitions, health.state, health.since, period)).outages
         assert [(outage.begin, outage.end) for outage in found] == [
             (START, WITHIN),
             (NIGHT.end, NIGHT.end + 4 * MINUTE),
@@ -190,7 +190,7 @@ class TestPassedTestWithinAHold:
             Period(START, WITHIN + HOUR),
             run_ended=within.run_ended_in_maintenance,
         )
-        assert times(found).outages == (Outage(START, WITHIN, HOUR, error="timed-out", reason="no-greeting"),)
+        assert durations(found).outages == (Outage(START, WITHIN, HOUR, error="timed-out", reason="no-greeting"),)
 
 
 class TestAcknowledgement:

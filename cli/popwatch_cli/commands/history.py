@@ -166,7 +166,7 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     plot = sparkline(past.points, period, WIDTH)
     if plot.strip():
         console.print(f"\n[green]{plot}[/]", highlight=False)
-    if past.figures.times.outages:
+    if past.figures.durations.outages:
         console.print()
         console.print(_outages(past, zone))
     if past.events:
@@ -178,15 +178,15 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
 
 
 def _figures(past: TargetHistory) -> Iterator[str]:
-    times, totals = past.figures.times, past.figures.totals
-    lengths = {name: getattr(times, name) for name in ("up", "down", *NOT_COUNTED)}
+    durations, totals = past.figures.durations, past.figures.totals
+    lengths = {name: getattr(durations, name) for name in ("up", "down", *NOT_COUNTED)}
     parts = [f"{duration(length)} {name}" for name, length in lengths.items() if length or name == "up"]
-    yield f"Availability  {share(times.availability)} ({', '.join(parts)})"
+    yield f"Availability  {share(durations.availability)} ({', '.join(parts)})"
     failed = ", ".join(f"{count} {error}" for error, count in totals.failures.items())
     yield f"Tests         {totals.tests}, {totals.passes} passed{f', failed: {failed}' if failed else ''}"
-    if times.brief_failures:
-        number = counted(times.brief_failures, "failure")
-        yield f"Brief         {number} without going down, {duration(times.brief)} in all"
+    if durations.brief_failures:
+        number = counted(durations.brief_failures, "failure")
+        yield f"Brief         {number} without going down, {duration(durations.brief)} in all"
     p50, p95, p99 = map(milliseconds, totals.percentiles_ms)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
     yield from _present(past)
@@ -210,7 +210,7 @@ def _outages(past: TargetHistory, zone: tzinfo) -> Table:
     alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
     # An outage begins when its first test began, and an alert is listed by the tick of its test.
     ticks = {event.what.at: event.tick for event in past.events if isinstance(event.what, Transition)}
-    for outage in past.figures.times.outages:
+    for outage in past.figures.durations.outages:
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
         seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
@@ -249,21 +249,21 @@ def _time(time: datetime, zone: tzinfo) -> str:
 
 
 def _to_json(past: TargetHistory) -> dict[str, Any]:
-    totals, times = past.figures.totals, past.figures.times
+    totals, durations = past.figures.totals, past.figures.durations
     p50, p95, p99 = totals.percentiles_ms
     return {
         "target_id": past.target.target_id,
         "begin": iso(past.period.begin),
         "end": iso(past.period.end),
         "missing": list(past.missing),
-        "availability": times.availability,
+        "availability": durations.availability,
         "tests": totals.tests,
         "passes": totals.passes,
         "failures": dict(totals.failures),
         "rtt_p50_ms": p50,
         "rtt_p95_ms": p95,
         "rtt_p99_ms": p99,
-        "outages": [outage_to_json(outage) for outage in times.outages],
+        "outages": [outage_to_json(outage) for outage in durations.outages],
         "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in past.figures.spans],
         "events": [_event_to_json(event, past.subscribers) for event in past.events],
         "now": target_status_to_json(past.status, past.read_at) if past.status else None,

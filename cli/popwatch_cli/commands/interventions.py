@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from popwatch.aws.items import Item
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import Action, InterventionEvent
 from popwatch.model.targets import Target
@@ -21,7 +22,7 @@ from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import Selection, selecting
-from popwatch_cli.target_items import Item, shown, targets_of
+from popwatch_cli.target_items import shown, targets_of
 
 
 @dataclass(frozen=True, slots=True)

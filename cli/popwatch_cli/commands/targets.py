@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import click
 
+from popwatch.aws.items import Item
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
 from popwatch.model.targets import Target, endpoint, parse_target
@@ -25,22 +26,21 @@ from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection, selecting
 from popwatch_cli.target_items import (
-    Item,
     all_mistakes,
     assigned,
     changes_of,
     compare,
     effective,
+    interventions_in,
     missing_target,
     mistakes_of,
     shown,
-    state_in,
     targets_of,
     typed_item,
     unknown_fields,
-    with_state_of,
+    with_interventions_of,
     without_id,
-    without_state,
+    without_intervention_fields,
 )
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
@@ -276,9 +276,9 @@ def import_targets(
       popwatch targets import --from blackbox prometheus.yml --modules blackbox.yml
     """
     read = _entries_of(files, monitor, modules)
-    for note in state_in(read):
-        say(note, err=True)
-    entries = [dataclasses.replace(entry, fields=without_state(entry.fields)) for entry in read]
+    for warning in interventions_in(read):
+        say(warning, err=True)
+    entries = [dataclasses.replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
     table = find(choice).target_table
     items = table.read()
     mistakes = all_mistakes(entries, items.get(DEFAULTS_ID, {}))
@@ -295,7 +295,7 @@ def import_targets(
     if not yes and not _confirm():
         raise UserError("Nothing was written.")
     # Read again: somebody may have silenced a target while the question was open.
-    table.write(with_state_of(table.read(), change.put), change.delete)
+    table.write(with_interventions_of(table.read(), change.put), change.delete)
     click.echo(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
 
 
@@ -314,7 +314,7 @@ def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, 
       popwatch targets convert --from nagios /etc/nagios/conf.d > targets.yaml
       popwatch targets convert targets.csv -o targets.yaml
     """
-    items = [typed_item(without_state(entry.fields)) for entry in _entries_of(files, monitor, modules)]
+    items = [typed_item(without_intervention_fields(entry.fields)) for entry in _entries_of(files, monitor, modules)]
     if output is None:
         click.echo(serialize("yaml", items), nl=False)
     else:
@@ -335,7 +335,7 @@ def export_targets(choice: Any, file: Path) -> None:
       popwatch targets export targets.yaml
     """
     items = find(choice).target_table.read()
-    write_entries(file, [without_state(items[name]) for name in sorted(items)])
+    write_entries(file, [without_intervention_fields(items[name]) for name in sorted(items)])
     click.echo(f"{counted(len(items), 'item')} written to {file}.")
 
 
@@ -367,8 +367,8 @@ def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None
     if monitor is None:
         return read_all_entries(files)
     imported = read_monitor_files(files, monitor, modules)
-    for note in imported.notes:
-        say(note, err=True)
+    for warning in imported.notes:
+        say(warning, err=True)
     if not imported.entries:
         raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import.")
     return imported.entries

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from popwatch.aws.items import Item
 from popwatch.aws.store import SWEEP_ID, Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.records import Record
@@ -16,7 +17,7 @@ from popwatch.reports.availability import Period
 from popwatch_cli.doctor.rules.overdue import SAMPLES_READ, TestedFleet
 from popwatch_cli.doctor.rules.sweeps import LOOKBACK, Gap, baseline_target, gaps_between
 from popwatch_cli.installation import Installation
-from popwatch_cli.target_items import Item, targets_of
+from popwatch_cli.target_items import targets_of
 
 EVENTS_READ = timedelta(days=7)
 """How far back History is read for items that cannot be read."""

@@ -62,7 +62,7 @@ def strip(line: ReportLine, period: Period) -> Sequence[tuple[str, float, float,
 
     `warn` is drawn as `down` if it reached `down`. Every piece is wide enough to be seen; down is drawn last, on top.
     """
-    outages = [(outage.begin, outage.end) for outage in line.times.outages]
+    outages = [(outage.begin, outage.end) for outage in line.durations.outages]
     found = []
     for whole in line.spans:
         piece = replace(whole, begin=max(whole.begin, period.begin))

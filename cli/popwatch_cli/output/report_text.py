@@ -114,7 +114,7 @@ def certificate(days: int) -> str:
 
 
 def _line(line: ReportLine, name: str = "") -> str:
-    found = line.times
+    found = line.durations
     shown = clean(name or line.name, NAME_SHOWN)
     figures = [milliseconds(value) for value in line.rtt_ms]
     lengths = [span(length) for length in (found.down, found.mttr, found.mtbf)]
@@ -127,17 +127,17 @@ def _row(name: str, *cells: str) -> str:
 
 
 def _outages(line: ReportLine) -> str:
-    return counted(len(line.times.outages), "outage") if line.times.outages else "no outages"
+    return counted(len(line.durations.outages), "outage") if line.durations.outages else "no outages"
 
 
 def _not_counted(line: ReportLine) -> list[str]:
     """What counts neither as up nor as down, and the brief failures."""
-    times = line.times
-    lengths = {name: getattr(times, name) for name in NOT_COUNTED}
+    durations = line.durations
+    lengths = {name: getattr(durations, name) for name in NOT_COUNTED}
     parts = [f"{duration(length)} {name}" for name, length in lengths.items() if length]
     lines = [f"Counted neither as up nor as down: {', '.join(parts)}."] if parts else []
-    if times.brief_failures:
-        lines.append(f"Brief failures: {times.brief_failures}, {duration(times.brief)} in all, counted as up.")
+    if durations.brief_failures:
+        lines.append(f"Brief failures: {durations.brief_failures}, {duration(durations.brief)} in all, counted as up.")
     return lines
 
 

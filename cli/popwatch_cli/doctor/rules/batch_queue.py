@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from popwatch.model.text import clean, counted
 from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, warning
 
-PLANNING = 2
+OTHER_INVOCATIONS = 2
 """Invocations beside the batches: a tick, and the next one if the first takes longer than a minute."""
 
 
@@ -95,7 +95,7 @@ def check_queue(queue: Queue | None, timeout_seconds: int, dead_letters_to: str)
 
 def check_concurrency(limit: int, reserved: int | None, parallel: int | None, batches: int) -> Iterator[Finding]:
     """Whether all batches can run: within the function's reservation, or else what the account has left (`limit`)."""
-    needed = min(batches, parallel or batches) + PLANNING
+    needed = min(batches, parallel or batches) + OTHER_INVOCATIONS
     allowed = limit if reserved is None else reserved
     if 0 < allowed < needed:  # a reservation of 0 is a finding of its own, and an account always has some left
         yield warning(

@@ -1,4 +1,4 @@
-"""Items as DynamoDB sends them, to and from plain Python values: strings, numbers, booleans, lists, maps."""
+"""Items as DynamoDB sends them, to and from Python values: strings, numbers, booleans, lists, maps."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -6,8 +6,8 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeSerializer
 
-Plain = dict[str, Any]
-"""An item as plain values."""
+Item = dict[str, Any]
+"""An item as Python values."""
 
 _BINARY = "(binary data)"
 """Replaces binary data, which no field takes."""
@@ -18,13 +18,13 @@ FLOAT_DIGITS = 15
 _serializer = TypeSerializer()
 
 
-def to_item(plain: Mapping[str, object]) -> dict[str, Any]:
+def to_item(values: Mapping[str, object]) -> dict[str, Any]:
     """The item, each value with its type. Raises TypeError for values that DynamoDB has no type for."""
-    return {name: _serializer.serialize(_decimals(value)) for name, value in plain.items()}
+    return {name: _serializer.serialize(_decimals(value)) for name, value in values.items()}
 
 
-def from_item(item: Mapping[str, Any]) -> Plain:
-    """The plain values of an item, even a hand-written one: sets become lists, binary data the string "(binary data)".
+def from_item(item: Mapping[str, Any]) -> Item:
+    """The Python values of an item, even a hand-written one: sets become lists, binary data the string "(binary data)".
 
     boto3's own deserializer takes three times as long for a monthly report, and raises for numbers that DynamoDB sends
     with more than 38 digits (1E+120).

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import ClientError
 
-from popwatch.aws.items import Plain, from_item, to_item
+from popwatch.aws.items import Item, from_item, to_item
 from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
@@ -86,7 +86,7 @@ TargetSamples = Mapping[str, Sample]
 TargetTotals = Mapping[str, Totals]
 
 _T = TypeVar("_T")
-_Item = TypeVar("_Item", Plain, tuple[str, Any])
+_Stored = TypeVar("_Stored", Item, tuple[str, Any])
 
 Condition = tuple[str, dict[str, Any], dict[str, str]]
 """A ConditionExpression, its values in DynamoDB's own form, and its names."""
@@ -160,7 +160,7 @@ class Store:
         """The time since which samples are kept."""
         return self._clock() - self._tables.samples_kept
 
-    def read_targets(self) -> tuple[Plain, list[Plain]]:
+    def read_targets(self) -> tuple[Item, list[Item]]:
         """The user's defaults and the items of all targets, as written.
 
         An item whose id cannot be used in popwatch's own keys is not a target; the log names it.
@@ -170,7 +170,7 @@ class Store:
         own = {name: value for name, value in defaults.items() if name != "target_id"}
         return own, [item for item in items if item["target_id"] != DEFAULTS_ID]
 
-    def read_target(self, target_id: str) -> Plain | None:
+    def read_target(self, target_id: str) -> Item | None:
         """The item of one target as it is now; None if its user has removed it."""
         return self._get(self._tables.targets, {"target_id": target_id})
 
@@ -361,7 +361,7 @@ class Store:
             items = self._query(pk, f"{kind}#{start}", f"{kind}#~")
             yield from self._parsed(self._tables.history, pk, items, partial(self._event_of, kind))
 
-    def _put_status(self, item: Plain, condition: Condition) -> Any:
+    def _put_status(self, item: Item, condition: Condition) -> Any:
         """Put an item into Status on a condition; None if it was met, else the item that the table holds."""
         return self._change_status(self._dynamodb.put_item, item["target_id"], condition, Item=to_item(item))
 
@@ -392,7 +392,7 @@ class Store:
         self.capacity.add(self.capacity.write, answer)
         return None
 
-    def _get(self, table: str, key: Plain) -> Plain | None:
+    def _get(self, table: str, key: Item) -> Item | None:
         """The item of a key as it is now; None if there is none."""
         answer = self._dynamodb.get_item(
             TableName=table, Key=to_item(key), ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
@@ -400,7 +400,7 @@ class Store:
         self.capacity.add(self.capacity.read, answer)
         return from_item(answer["Item"]) if "Item" in answer else None
 
-    def _put_history(self, key: Plain, item: Plain, kept: timedelta, at: datetime | None = None) -> bool:
+    def _put_history(self, key: Item, item: Item, kept: timedelta, at: datetime | None = None) -> bool:
         """Put an item into History; whether there was none with its key. To ask for the old item costs no capacity."""
         begin = at or datetime.fromisoformat(key["sk"].split("#")[1])
         expires_at = int((begin + kept).timestamp())
@@ -426,7 +426,7 @@ class Store:
         return self._dated_totals(pk, self._query(pk, iso(since), iso(until), ("totals", only)))
 
     def _dated_totals(
-        self, pk: str, items: Iterator[Plain], only_with: str = ""
+        self, pk: str, items: Iterator[Item], only_with: str = ""
     ) -> Iterator[tuple[datetime, TargetTotals]]:
         """The totals in items of hours or days, of each target alone; `only_with` is a word that they must contain."""
         for begin, totals in self._dated(pk, items, lambda item: item.get("totals", {}).items()):
@@ -434,11 +434,11 @@ class Store:
             where = f"{pk} {iso(begin)}"
             yield begin, dict(self._parsed(self._tables.history, where, wanted, _totals_of))
 
-    def _scan(self, table: str) -> Iterator[Plain]:
+    def _scan(self, table: str) -> Iterator[Item]:
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table, ReturnConsumedCapacity="TOTAL")
         return self._items(pages)
 
-    def _query(self, pk: str, first: str, before: str, only: tuple[str, str | None] = ("", None)) -> Iterator[Plain]:
+    def _query(self, pk: str, first: str, before: str, only: tuple[str, str | None] = ("", None)) -> Iterator[Item]:
         """The items of a partition with `first <= sk < before` that have not expired.
 
         With `only`, the name of a map and a key in it, the items have nothing else of that map.
@@ -460,7 +460,7 @@ class Store:
         # BETWEEN includes its upper end; TTL deletes items up to some days after they have expired.
         return (item for item in self._items(pages) if item["sk"] < before and not _has_expired(item, now))
 
-    def _parsed(self, table: str, where: str, items: Iterable[_Item], parse: Callable[[_Item], _T]) -> Iterator[_T]:
+    def _parsed(self, table: str, where: str, items: Iterable[_Stored], parse: Callable[[_Stored], _T]) -> Iterator[_T]:
         """What `parse` makes of each item; one that it cannot read is recorded as damaged, and left out."""
         for item in items:
             try:
@@ -472,7 +472,7 @@ class Store:
                 yield found
 
     def _dated(
-        self, pk: str, items: Iterable[Plain], parse: Callable[[Plain], _T], *, open_end: bool = False
+        self, pk: str, items: Iterable[Item], parse: Callable[[Item], _T], *, open_end: bool = False
     ) -> Iterator[tuple[datetime, _T]]:
         """The time in each item's key, and what `parse` makes of the item; with `open_end`, the future is damage."""
         time_of = self._past if open_end else partial(deserialize, datetime)
@@ -487,7 +487,7 @@ class Store:
             raise DamagedError(f"{iso(time)} is in the future")
         return time
 
-    def _checkpoint_of(self, item: Plain) -> SweepCheckpoint:
+    def _checkpoint_of(self, item: Item) -> SweepCheckpoint:
         """The checkpoint in an item of Status, each field of it read alone."""
         fields = [(name, item[name]) for name in self._checkpoint_readers if name in item]
         found = dict(self._parsed(self._tables.status, SWEEP_ID, fields, self._field_of_checkpoint))
@@ -522,7 +522,7 @@ class Store:
             raise DamagedError("no fleet has so many batches")
         return str(int(count)), iso(self._past(used))
 
-    def _record_of(self, item: Plain) -> Record:
+    def _record_of(self, item: Item) -> Record:
         """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
         try:
             record = deserialize(Record, item)
@@ -534,7 +534,7 @@ class Store:
             return Record(item["target_id"], version=version if known else 0)  # type: ignore[arg-type]
         return record
 
-    def _event_of(self, kind: EventKind, item: Plain) -> HistoryEvent:
+    def _event_of(self, kind: EventKind, item: Item) -> HistoryEvent:
         """The event in an item of History. A transition and an alert have the record's version in their key."""
         _, tick, last = item["sk"].split("#")
         at = self._past(tick)
@@ -556,20 +556,20 @@ class Store:
         shown = {"table": table, "key": clean(key, KEY_SHOWN), "why": self.damaged[table, key]}
         _log.error("An item cannot be read, and counts as none.", extra=shown)
 
-    def _items(self, pages: Iterable[Any]) -> Iterator[Plain]:
+    def _items(self, pages: Iterable[Any]) -> Iterator[Item]:
         for page in pages:
             self.capacity.add(self.capacity.read, page)
             yield from (from_item(item) for item in page["Items"])
 
 
-def _usable(item: Plain) -> Plain:
+def _usable(item: Item) -> Item:
     """The item of a target whose id can be part of popwatch's own keys."""
     if item["target_id"] == SWEEP_ID or len(item["target_id"].encode("utf-8", "replace")) > LONGEST_ID:
         raise DamagedError("such an item cannot be tested: change its id")
     return item
 
 
-def _has_expired(item: Plain, now: float) -> bool:
+def _has_expired(item: Item, now: float) -> bool:
     """Whether its time is over; an item that has none, since someone changed it, is kept by DynamoDB too."""
     expires_at = item.get("expires_at")
     return isinstance(expires_at, int | float) and expires_at <= now
@@ -606,7 +606,7 @@ def _as_found(item: Mapping[str, Any]) -> Condition:
     return " AND ".join(clauses), values, {"#version": "version", "#tick": "tick"}
 
 
-def _samples_of(item: Plain) -> TargetSamples:
+def _samples_of(item: Item) -> TargetSamples:
     return {target_id: from_stored(stored) for target_id, stored in item.get("results", {}).items()}
 
 
@@ -618,7 +618,7 @@ def _totals_of(entry: tuple[str, Any]) -> tuple[str, Totals]:
     return target_id, totals
 
 
-def _published_alert(item: Plain) -> PublishedAlert:
+def _published_alert(item: Item) -> PublishedAlert:
     """The alert in an item of History. Versions with one topic for all receivers stored one id and no `deliveries`."""
     stored = item.get("deliveries", dict.fromkeys(Topic, item["message_id"]))
     message_ids = {topic: deserialize(str, stored[topic]) for topic in Topic if topic in stored}
@@ -628,5 +628,5 @@ def _published_alert(item: Plain) -> PublishedAlert:
     return PublishedAlert(deserialize(Message, item), message_ids, sent_at, summary)
 
 
-def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Plain:
+def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Item:
     return {"pk": f"target#{target_id}", "sk": f"{kind}#{iso(entry.tick)}#{entry.version}"}

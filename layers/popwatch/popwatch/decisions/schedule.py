@@ -31,11 +31,11 @@ IN_FLIGHT = timedelta(minutes=3)
 SHORTEST_DELAY = 10
 """Seconds: the least that the fields of the delays take."""
 
-LATEST_TEST = 120
+MOST_LATE_SECONDS = 120
 """Seconds: a tick may come a minute late, and the test before it may take another."""
 
-LATEST_MESSAGE = timedelta(minutes=15)
-"""A message sent so long after its tick was moved back from the dead-letter queue: handing back ends much earlier."""
+MOST_QUEUE_DELAY = timedelta(minutes=15)
+"""A message sent so long after its tick was moved back from the dead-letter queue: requeueing ends much earlier."""
 
 LARGEST_BATCH = 800
 """Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
@@ -115,7 +115,7 @@ def late_seconds_of(
         return late_seconds
     own = round((began - tested).total_seconds())
     overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
-    return own if overtakes and 0 <= own <= LATEST_TEST else late_seconds
+    return own if overtakes and 0 <= own <= MOST_LATE_SECONDS else late_seconds
 
 
 def longest_time_to_alert(policy: Policy, max_test_seconds: float) -> timedelta:
@@ -160,7 +160,7 @@ def receivable_at(tick: datetime, sent_at: datetime | None, delay_seconds: float
     if sent_at is None:
         return tick
     at = max(sent_at, tick) if delay_seconds is None else sent_at + timedelta(seconds=delay_seconds)
-    return tick if at > tick + LATEST_MESSAGE else at
+    return tick if at > tick + MOST_QUEUE_DELAY else at
 
 
 def is_stale(health: Health, policy: Policy, since: datetime, now: datetime) -> bool:

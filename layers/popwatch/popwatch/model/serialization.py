@@ -44,15 +44,15 @@ def serialize(value: object) -> Any:
     return _writer(kind)(value)
 
 
-def deserialize(kind: type[_T], plain: object) -> _T:
-    """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `plain` of.
+def deserialize(kind: type[_T], data: object) -> _T:
+    """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `data` of.
 
-    Unknown names are ignored, so that a record written by a newer version can be read. Raises DamagedError if `plain`
+    Unknown names are ignored, so that a record written by a newer version can be read. Raises DamagedError if `data`
     is something else: a value of another type, a time without a zone, a number that is none.
     """
     key: Any = kind  # mypy does not know that a class is hashable
     try:
-        found: _T = _reader(key)(plain)
+        found: _T = _reader(key)(data)
     except DamagedError:
         raise
     except DAMAGE as error:
@@ -64,7 +64,7 @@ def deserialize(kind: type[_T], plain: object) -> _T:
 
 @cache
 def _writer(kind: Any) -> Callable[[Any], Any]:
-    """The function that makes a `kind` plain; cached, since a tick writes a record for each target."""
+    """The function that serializes a `kind`; cached, since a tick writes a record for each target."""
     if is_dataclass(kind):
         known_fields = [(known.name, _stored_name(known), known.default) for known in fields(kind)]
         return lambda value: {
@@ -99,10 +99,10 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     origin, of = get_origin(kind), get_args(kind)
     if origin is tuple:
         read_entry = _reader(of[0])
-        return lambda plain: tuple(map(read_entry, _expected(list, plain)))
+        return lambda data: tuple(map(read_entry, _expected(list, data)))
     if origin is not None:
         read_name, read_entry = map(_reader, of)
-        return lambda plain: {read_name(name): read_entry(entry) for name, entry in _expected(dict, plain).items()}
+        return lambda data: {read_name(name): read_entry(entry) for name, entry in _expected(dict, data).items()}
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -111,20 +111,20 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 
 def _reader_of_any(choices: list[Any]) -> Callable[[Any], Any]:
-    """The function that reads what may be of several types, by the type that a plain value has."""
+    """The function that reads what may be of several types, by the type that a value has as data."""
     if len(choices) == 1:
         return _reader(choices[0])
     by_type = {list if get_origin(choice) is tuple else choice: _reader(choice) for choice in choices}
-    return lambda plain: by_type[type(plain)](plain)
+    return lambda data: by_type[type(data)](data)
 
 
 def _dataclass_reader(make: Any) -> Callable[[Any], Any]:
     hints = get_type_hints(make)
     readers = {_stored_name(known): (known.name, _reader(hints[known.name])) for known in fields(make)}
 
-    def read_dataclass(plain: Any) -> Any:
+    def read_dataclass(data: Any) -> Any:
         found = {}
-        for stored, entry in plain.items():
+        for stored, entry in data.items():
             if stored in readers:
                 name, read = readers[stored]
                 found[name] = read(entry)
@@ -133,49 +133,49 @@ def _dataclass_reader(make: Any) -> Callable[[Any], Any]:
     return read_dataclass
 
 
-def _expected(kind: type[_T], plain: object) -> _T:
-    if type(plain) is not kind:
-        raise DamagedError(f"a {type(plain).__name__} instead of a {kind.__name__}")
-    return plain
+def _expected(kind: type[_T], data: object) -> _T:
+    if type(data) is not kind:
+        raise DamagedError(f"a {type(data).__name__} instead of a {kind.__name__}")
+    return data
 
 
-def _read_string(plain: object) -> str:
-    return _expected(str, plain)
+def _read_string(data: object) -> str:
+    return _expected(str, data)
 
 
-def _read_flag(plain: object) -> bool:
-    return _expected(bool, plain)
+def _read_flag(data: object) -> bool:
+    return _expected(bool, data)
 
 
-def _read_float(plain: object) -> float:
-    if type(plain) not in (int, float) or not abs(plain) < LARGEST:  # type: ignore[arg-type]
-        raise DamagedError(f"{_short(plain)} is not a number")
-    return float(plain)  # type: ignore[arg-type]
+def _read_float(data: object) -> float:
+    if type(data) not in (int, float) or not abs(data) < LARGEST:  # type: ignore[arg-type]
+        raise DamagedError(f"{_short(data)} is not a number")
+    return float(data)  # type: ignore[arg-type]
 
 
-def _read_count(plain: object) -> int:
-    number = _read_float(plain)
+def _read_count(data: object) -> int:
+    number = _read_float(data)
     if not number.is_integer():
-        raise DamagedError(f"{_short(plain)} is not a whole number")
+        raise DamagedError(f"{_short(data)} is not a whole number")
     return int(number)
 
 
-def _read_time(plain: object) -> datetime:
-    time = datetime.fromisoformat(_expected(str, plain))
+def _read_time(data: object) -> datetime:
+    time = datetime.fromisoformat(_expected(str, data))
     if time.tzinfo is None:
-        raise DamagedError(f"{_short(plain)} has no time zone")
+        raise DamagedError(f"{_short(data)} has no time zone")
     time = time.astimezone(UTC)
     if time < EARLIEST:
-        raise DamagedError(f"{_short(plain)} is before {EARLIEST.year}")
+        raise DamagedError(f"{_short(data)} is before {EARLIEST.year}")
     return time
 
 
-def _read_length(plain: object) -> timedelta:
-    return timedelta(seconds=_read_float(plain))
+def _read_length(data: object) -> timedelta:
+    return timedelta(seconds=_read_float(data))
 
 
-def _short(plain: object) -> str:
-    return truncate(repr(plain), 40)
+def _short(data: object) -> str:
+    return truncate(repr(data), 40)
 
 
 _READERS: Mapping[Any, Callable[[Any], Any]] = {

@@ -151,10 +151,10 @@ NOT_TESTED = {
 }
 """The fields of a target that do not matter to its test."""
 
-LATER = {"expect", "max_rtt_ms"}
+ADDED_LATER = {"expect", "max_rtt_ms"}
 """The fields that matter to a test and that the first version did not have: see `as_tested`."""
 
-_tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED | LATER))
+_tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED | ADDED_LATER))
 
 
 def as_tested(target: Target) -> str:
@@ -162,7 +162,7 @@ def as_tested(target: Target) -> str:
 
     A later field counts if it is used: otherwise an upgrade would have every target tested anew at once.
     """
-    later = [(name, value) for name in sorted(LATER) if (value := getattr(target, name))]
+    later = [(name, value) for name in sorted(ADDED_LATER) if (value := getattr(target, name))]
     tested = repr(_tested_fields(target)) + (repr(later) if later else "")
     return blake2b(tested.encode("utf-8", "replace"), digest_size=4).hexdigest()
 

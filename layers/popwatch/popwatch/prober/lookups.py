@@ -20,7 +20,7 @@ from popwatch.model.fields import FAMILY_NAMES, Family
 from popwatch.prober.dns_messages import NO_ERROR, NO_SUCH_NAME, RecordType, Reply, encode_name, question, read_reply
 from popwatch.prober.resolver import FRESH_SECONDS, STALE_SECONDS, LookupResult, Name, Resolver
 
-BEGUN_PER_SECOND, REPEATED_PER_SECOND, AT_ONCE = 600.0, 300.0, 20
+BEGUN_PER_SECOND, REPEATED_PER_SECOND, BURST = 600.0, 300.0, 20
 """Questions a second, and how many may be sent at once. Together they stay below 1,024 in any second."""
 
 WAITS = (0.3, 0.5, 0.8, 1.2)
@@ -47,26 +47,26 @@ MOST_FAILURES = 2
 _log = logging.getLogger("popwatch.prober.lookups")
 
 
-class Pace:
-    """Limits how often something is done: `rate` times a second, `AT_ONCE` times at once."""
+class TokenBucket:
+    """Limits how often something is done: `rate` times a second, `BURST` times at once."""
 
     def __init__(self, rate: float) -> None:
-        self._rate, self._credit, self._as_of = rate, float(AT_ONCE), 0.0
+        self._rate, self._tokens, self._as_of = rate, float(BURST), 0.0
 
     def allows(self, now: float, number: int = 1) -> bool:
         """Whether it may be done now, `number` times."""
         if now > self._as_of:
             gained = (now - self._as_of) * self._rate if self._as_of else 0.0
-            self._credit, self._as_of = min(AT_ONCE, self._credit + gained), now
-        return self._credit >= number
+            self._tokens, self._as_of = min(BURST, self._tokens + gained), now
+        return self._tokens >= number
 
     def count(self, number: int = 1) -> None:
         """It has been done."""
-        self._credit -= number
+        self._tokens -= number
 
     def next_time(self, now: float) -> float:
-        """When to look again: not for each single one, but when half of AT_ONCE may be done."""
-        return now if self.allows(now, AT_ONCE // 2) else now + (AT_ONCE // 2 - self._credit) / self._rate
+        """When to look again: not for each single one, but when half of BURST may be done."""
+        return now if self.allows(now, BURST // 2) else now + (BURST // 2 - self._tokens) / self._rate
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +124,7 @@ class Lookups:
         self._order = count()
         self._first: deque[Question] = deque()
         self._repeated: deque[Question] = deque()
-        self._begin_pace, self._repeat_pace = Pace(BEGUN_PER_SECOND), Pace(REPEATED_PER_SECOND)
+        self._begin_bucket, self._repeat_bucket = TokenBucket(BEGUN_PER_SECOND), TokenBucket(REPEATED_PER_SECOND)
         self._results: list[LookupResult] = []
         self._server = 0
         # Only names with a cached answer show whether the name servers fail: others may be zones that are out of order.
@@ -152,11 +152,11 @@ class Lookups:
 
     def may_begin(self, now: float) -> bool:
         """Whether a lookup may begin now without exceeding the rate."""
-        return self._begin_pace.allows(now, len(self._record_types[Family.ANY]))
+        return self._begin_bucket.allows(now, len(self._record_types[Family.ANY]))
 
     def next_begin(self, now: float) -> float:
         """When to ask again whether a lookup may begin."""
-        return self._begin_pace.next_time(now)
+        return self._begin_bucket.next_time(now)
 
     def begin(self, name: Name, now: float) -> None:
         """Begin the lookup of a host that is not known."""
@@ -166,7 +166,7 @@ class Lookups:
         if cached:
             self._cached_begun += 1
             self._at(now + UNANSWERED_SECONDS, partial(self._count_unanswered, lookup))
-        self._begin_pace.count(len(self._record_types[name.family]))
+        self._begin_bucket.count(len(self._record_types[name.family]))
         self._ask_next(lookup, now, self._first)
 
     def sends(self, now: float) -> Iterator[tuple[int, Question]]:
@@ -175,10 +175,10 @@ class Lookups:
             heapq.heappop(self._timers)[2](now)
         while self._first:
             yield self._send(self._first.popleft(), now)
-        while self._repeated and self._repeat_pace.allows(now):
+        while self._repeated and self._repeat_bucket.allows(now):
             question = self._repeated.popleft()
             if not question.ended:
-                self._repeat_pace.count()
+                self._repeat_bucket.count()
                 yield self._send(question, now)
 
     def next_due(self, now: float) -> float:
@@ -186,7 +186,7 @@ class Lookups:
         if self._first or self._results:
             return now
         due = self._timers[0][0] if self._timers else float("inf")
-        return min(due, self._repeat_pace.next_time(now)) if self._repeated else due
+        return min(due, self._repeat_bucket.next_time(now)) if self._repeated else due
 
     def receive(self, data: bytes, server: int, now: float) -> Question | None:
         """Take a message from a name server. Returns the question if its reply has to be fetched by TCP."""

@@ -71,7 +71,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class Durations:
     """How long a target was up, down and so on; the sum is the length of the period.
 
     `brief` is the part of `up` in which tests failed without reaching `down`, in `brief_failures` runs of failed tests.
@@ -109,7 +109,7 @@ class TargetAvailability:
     """One target in a period: its spans, the times that they add up to, and the totals of its tests."""
 
     spans: Sequence[Span]
-    times: Times
+    durations: Durations
     totals: Totals
 
 
@@ -126,7 +126,7 @@ def target_availability(
     the time up, since what is inconclusive at a tick is tested again at the next.
     """
     found = spans(transitions, health.state, health.since, period, gaps, run_ended=health.run_ended_in_maintenance)
-    return TargetAvailability(found, times(found, totals.inconclusive * TICK), totals)
+    return TargetAvailability(found, durations(found, totals.inconclusive * TICK), totals)
 
 
 def spans(
@@ -184,7 +184,7 @@ def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator
         yield left
 
 
-def times(found: Sequence[Span], inconclusive: timedelta = ZERO) -> Times:
+def durations(found: Sequence[Span], inconclusive: timedelta = ZERO) -> Durations:
     """The lengths of those spans by what they count as; `inconclusive` is taken from the time up."""
     runs = _runs(found)
     outages = tuple(_outage(run, found) for run in runs if _reached_down(run))
@@ -192,7 +192,7 @@ def times(found: Sequence[Span], inconclusive: timedelta = ZERO) -> Times:
     down = sum((outage.down for outage in outages), ZERO)
     briefly = sum((span.length for run in brief for span in run if span.state in FAILING), ZERO)
     up = _time_in(found, State.UP) + briefly
-    return Times(
+    return Durations(
         up=up - min(inconclusive, up),
         down=down,
         maintenance=_time_in(found, State.MAINTENANCE),
@@ -255,13 +255,13 @@ def _hour_of(time: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
     return hour, hour + HOUR
 
 
-def total(parts: Sequence[Times]) -> Times:
+def total(parts: Sequence[Durations]) -> Durations:
     """The times of several targets together."""
 
     def add(name: str) -> timedelta:
         return sum((getattr(part, name) for part in parts), ZERO)
 
-    return Times(
+    return Durations(
         up=add("up"),
         down=add("down"),
         maintenance=add("maintenance"),

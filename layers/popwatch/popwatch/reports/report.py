@@ -10,7 +10,7 @@ from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, counted, duration, iso
 from popwatch.model.totals import Totals
-from popwatch.reports.availability import Outage, Period, Span, TargetAvailability, Times, total
+from popwatch.reports.availability import Durations, Outage, Period, Span, TargetAvailability, total
 from popwatch.reports.totals import merge
 
 REMOVED_NAMED = 20
@@ -28,7 +28,7 @@ class ReportLine:
     name: str
     group: str
     targets: int
-    times: Times
+    durations: Durations
     totals: Totals
     target_id: str = ""
     spans: Sequence[Span] = ()
@@ -71,7 +71,7 @@ def make_report(
 ) -> FleetReport:
     """The report on those targets."""
     lines = [_line(target, known, period, now) for target in targets.values()]
-    lines.sort(key=lambda line: (_availability_or_one(line.times), line.group, line.name))
+    lines.sort(key=lambda line: (_availability_or_one(line.durations), line.group, line.name))
     names = sorted({line.group for line in lines} - {""})
     groups = [_sum([line for line in lines if line.group == name], name) for name in names]
     return FleetReport(period, now, lines, groups, _sum(lines, ""), missing)
@@ -123,7 +123,7 @@ def report_to_json(report: FleetReport) -> dict[str, Any]:
         "groups": [line_to_json(line) for line in report.groups],
         "targets": [
             line_to_json(line)
-            | {"outages": [outage_to_json(outage) for outage in line.times.outages]}
+            | {"outages": [outage_to_json(outage) for outage in line.durations.outages]}
             | {"notes": [intervention_to_json(event) for event in line.interventions]}
             for line in report.targets
         ],
@@ -133,7 +133,7 @@ def report_to_json(report: FleetReport) -> dict[str, Any]:
 def line_to_json(line: ReportLine) -> dict[str, Any]:
     """The figures of one line."""
     p50, p95, p99 = line.rtt_ms
-    found, totals = line.times, line.totals
+    found, totals = line.durations, line.totals
     return {
         "target_id": line.target_id or None,
         "name": line.name or None,
@@ -198,7 +198,7 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
         name=target.name,
         group=target.group,
         targets=1,
-        times=found.times,
+        durations=found.durations,
         totals=found.totals,
         target_id=name,
         spans=found.spans,
@@ -210,11 +210,11 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
 
 def _sum(lines: Sequence[ReportLine], name: str) -> ReportLine:
     return ReportLine(
-        name, name, len(lines), total([line.times for line in lines]), merge(line.totals for line in lines)
+        name, name, len(lines), total([line.durations for line in lines]), merge(line.totals for line in lines)
     )
 
 
-def _availability_or_one(found: Times) -> float:
+def _availability_or_one(found: Durations) -> float:
     return 1.0 if found.availability is None else found.availability
 
 

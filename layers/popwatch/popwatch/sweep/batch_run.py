@@ -37,7 +37,7 @@ from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, as_tested
 from popwatch.prober.loop import Prober
-from popwatch.sweep.committer import MISSED, CommitError, Committer
+from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
 
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
@@ -45,10 +45,10 @@ COMMIT_THREADS = 8
 MOST_REQUEUES = 3
 """How often tests that an invocation could not finish go back to the queue before they go to the dead-letter queue."""
 
-NEAR = timedelta(seconds=2)
+SEND_AHEAD = timedelta(seconds=2)
 """Retests due this soon are sent to the queue while the batch still runs."""
 
-NEAR_PAST = timedelta(minutes=15)
+READ_TOGETHER = timedelta(minutes=15)
 """Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
 
 _log = logging.getLogger("popwatch.sweep.batch_run")
@@ -131,7 +131,7 @@ class BatchTester:
                     self._receive(self._untested.pop(target.target_id), outcome, pool)
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
-                self._send_retests(self._clock() + NEAR)
+                self._send_retests(self._clock() + SEND_AHEAD)
                 self._committer.flush()
             self._decide_deferred(pool, final=True)
         # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
@@ -305,16 +305,16 @@ class BatchTester:
     def _last_good(self, target: Target) -> tuple[datetime, float] | None:
         """The last passed test of a target whose test before this one passed: that lies about `delay_up` back."""
         delay = timedelta(seconds=target.policy.delay_up)
-        if delay < NEAR_PAST:
+        if delay < READ_TOGETHER:
             return _newest_pass(target.target_id, self._newest_samples)
-        begin = self._batch.tick - delay - MISSED
-        return _newest_pass(target.target_id, self._samples(begin, begin + NEAR_PAST, target.target_id))
+        begin = self._batch.tick - delay - LATE_BY_MISSED_TICKS
+        return _newest_pass(target.target_id, self._samples(begin, begin + READ_TOGETHER, target.target_id))
 
     @cached_property
     def _newest_samples(self) -> list[tuple[datetime, Mapping[str, Sample]]]:
         delays = (timedelta(seconds=test.target.policy.delay_up) for test in self._batch.tests)
-        longest = max((delay for delay in delays if delay < NEAR_PAST), default=timedelta())
-        return self._samples(self._batch.tick - longest - MISSED, self._batch.tick)
+        longest = max((delay for delay in delays if delay < READ_TOGETHER), default=timedelta())
+        return self._samples(self._batch.tick - longest - LATE_BY_MISSED_TICKS, self._batch.tick)
 
     def _samples(
         self, since: datetime, until: datetime, only: str | None = None

@@ -44,7 +44,7 @@ SUMMARY = "summary"
 STORM_PATIENCE = timedelta(seconds=10)
 """How long an alert above the threshold waits for the summary that lists it."""
 
-MISSED = timedelta(minutes=3)
+LATE_BY_MISSED_TICKS = timedelta(minutes=3)
 """How much later than planned a target's last test may have taken place, as ticks may be missed."""
 
 LastGood = Callable[[Target], tuple[datetime, float] | None]
@@ -147,7 +147,7 @@ class Committer:
                 record,
                 found,
                 outcome,
-                not_before=tick - timedelta(seconds=target.policy.delay_up) - MISSED,
+                not_before=tick - timedelta(seconds=target.policy.delay_up) - LATE_BY_MISSED_TICKS,
                 from_samples=lambda: last_good(target),
             )
             message = _render(target, before.health, found, outcome, outcome.started_at, stack=self._stack)

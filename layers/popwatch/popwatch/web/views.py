@@ -27,7 +27,7 @@ STEP = timedelta(minutes=5)
 BY_TEST = timedelta(hours=1)
 """Of a target that has been watched for less than this, the single tests are shown."""
 
-LATEST = timedelta(minutes=5)
+SAMPLES_MAY_BE_LATE = timedelta(minutes=5)
 """How late the samples of a tick may be written."""
 
 MOST_KEPT = 50
@@ -110,7 +110,7 @@ class Views:
             **target_status_to_json(found[0], snapshot.at),
             "timeline": self._timelines(snapshot, {target_id: period}, zone)[target_id],
             "recent": _series(self._recent(snapshot, target_id, recent), recent),
-            "outages": [outage_to_json(outage) for outage in reversed(period.times.outages)],
+            "outages": [outage_to_json(outage) for outage in reversed(period.durations.outages)],
             "events": [self._event(event) for event in events[:MOST_EVENTS]],
         }
 
@@ -147,7 +147,7 @@ class Views:
         with self._lock:
             known = self._samples.pop(target_id, {})
         kept = {tick: sample for tick, sample in known.items() if tick >= period.begin}
-        begin = max(kept) - LATEST if kept else period.begin
+        begin = max(kept) - SAMPLES_MAY_BE_LATE if kept else period.begin
         kept |= dict(read_samples(self._store, snapshot.fleet_status.checkpoint, target_id, Period(begin, period.end)))
         with self._lock:
             self._samples[target_id] = kept
@@ -163,8 +163,8 @@ def _timeline(period: TargetAvailability, now: datetime, zone: tzinfo) -> dict[s
     """
     known = known_since(period.spans)
     return {
-        "availability": period.times.availability,
-        "outage_count": len(period.times.outages),
+        "availability": period.durations.availability,
+        "outage_count": len(period.durations.outages),
         "known_since": iso(known) if known else None,
         "days": [{"day": f"{day:%Y-%m-%d}", **seconds} for day, seconds in by_day(period.spans, zone)],
     } | ({"hours": _hours(period.spans, known, zone)} if known and known > now - BY_HOUR else {})
