@@ -26,6 +26,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SINCE = "Begin: a date, an ISO 8601 time, or an age such as 7d."
 """Help text of `--since`."""
 
+AT = "A time to come: 03:00, or an ISO 8601 time; in the target's `timezone` unless --timezone is given."
+"""Help text of `--at`."""
+
 UNTIL = "End, in the same formats. [default: now]"
 """Help text of `--until`."""
 
@@ -201,6 +204,29 @@ def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
     except ValueError:
         raise UserError(f"{text} is not a time: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago.") from None
     return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
+    """The time that a text such as `03:00` gives: the next such time of day in `zone`, or an ISO 8601 time in UTC.
+
+    Raises UserError for any other text, and for a time that has passed.
+    """
+    try:
+        time_of_day = clock_time.fromisoformat(text if ":" in text else "")
+    except ValueError:
+        time_of_day = None
+    if time_of_day and not time_of_day.tzinfo:
+        today = now.astimezone(zone).date()
+        days = (datetime.combine(today + timedelta(days=days), time_of_day, zone).astimezone(UTC) for days in (0, 1))
+        return next(time for time in days if time > now)
+    try:
+        time = datetime.fromisoformat(text)
+        found = (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UserError(f"{text[:40]} is not a time: write 03:00, or 2026-11-24T03:00.") from None
+    if found <= now:
+        raise UserError(f"{text[:40]} has passed: write a time to come, or a time of day such as 03:00.")
+    return found
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:

@@ -51,6 +51,7 @@ EXAMPLES = {
     "resume": ["resume mail-oslo"],
     "ack": ["ack mail-berlin"],
     "simulate": ["simulate mail-berlin"],
+    "receivers": ["receivers"],
     "alert-test": ["alert-test mail-berlin"],
     "verify": [],  # its permissions are held against what it asks for in test_verify.py
     "doctor": ["doctor", "doctor --redrive", "doctor --move-phones"],

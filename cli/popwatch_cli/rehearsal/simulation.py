@@ -22,6 +22,9 @@ RTT_MS = 50.0
 MAX_TICKS = 60 * 24 * 14
 """The longest simulation: two weeks."""
 
+LONGEST_MAINTENANCE = timedelta(days=7)
+"""How far the end of a maintenance is looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -120,6 +123,12 @@ def without_suppression(target: Target) -> Target:
     """The target without what may suppress its alerts: a bad field, maintenance, a gateway, an intervention."""
     policy = replace(without_interventions(target).policy, depends_on=(), maintenance=())
     return replace(target, policy=policy, problems=())
+
+
+def maintenance_until(policy: Policy, at: datetime) -> datetime | None:
+    """When the maintenance or silence of `at` ends, to the minute; None if it goes on for longer than a week."""
+    minutes = (at + minute * TICK for minute in range(LONGEST_MAINTENANCE // TICK))
+    return next((minute for minute in minutes if not policy.in_maintenance(minute)), None)
 
 
 def is_lost(steps: Iterable[Step]) -> bool:

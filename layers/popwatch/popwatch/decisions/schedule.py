@@ -118,19 +118,24 @@ def late_seconds_of(
     return own if overtakes and 0 <= own <= MOST_LATE_SECONDS else late_seconds
 
 
-def longest_time_to_alert(policy: Policy, max_test_seconds: float) -> timedelta:
-    """The longest time from the beginning of an outage to its first alert.
+def longest_time_to_alert(policy: Policy, max_test_seconds: float, number: int = 1) -> timedelta:
+    """The longest time from the beginning of an outage to its first alert, or to the `number`-th.
 
     In the worst case the outage begins right after a passed test, a tick comes a minute after it is due, as EventBridge
     Scheduler fires anywhere within its minute, and the last test takes its whole deadline. Delays of a minute and more
-    end at a tick.
+    end at a tick. Nothing holds the alerts back.
     """
-    short = policy.delay_warn < TICK.total_seconds()
-    between_failures = timedelta(seconds=policy.delay_warn) if short else _whole_ticks(policy.delay_warn)
-    between_failures = max(between_failures, timedelta(seconds=max_test_seconds))
-    failures = max(policy.failures_per_alert, 2 if policy.depends_on else 1)
-    wait = _whole_ticks(policy.delay_up) + (failures - 1) * between_failures
+    failures, delay = policy.failures_per_alert, policy.delay_warn
+    if failures == 1 and policy.depends_on:  # it is down at once, and the alert comes with the second failure
+        failures, delay = 2, policy.delay_down
+    wait = _whole_ticks(policy.delay_up) + (failures - 1) * _between_failures(delay, max_test_seconds)
+    wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds)
     return wait + TICK + timedelta(seconds=max_test_seconds)
+
+
+def _between_failures(delay: int, max_test_seconds: float) -> timedelta:
+    between = timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay)
+    return max(between, timedelta(seconds=max_test_seconds))
 
 
 def next_test_by(health: Health, policy: Policy, tested: datetime) -> datetime:

@@ -1,0 +1,216 @@
+"""`popwatch receivers`: who receives which alert, without sending any."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from popwatch.model.health import AlertEvent
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import Target
+from popwatch.model.text import duration, iso, natural_order, utc
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import find
+from popwatch_cli.options import AT, ZONE, Choice, time_ahead
+from popwatch_cli.output.terminal import console
+from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, AlertReach, SameReach, events_of, same_reach
+from popwatch_cli.rehearsal.simulation import maintenance_until
+from popwatch_cli.selection import Selection, selecting
+from popwatch_cli.subscriptions import Subscribers, read_subscribers
+from popwatch_cli.target_items import shown, targets_of
+
+NO_RECEIVER_CODE = 2
+NAMED = 3
+"""Targets of which a title names as many, and counts the others."""
+
+
+@click.command()
+@selecting()
+@click.option(
+    "--event", "events", multiple=True, type=Choice(EVENTS), help="Only alerts of this event; may be repeated."
+)
+@click.option("--at", "at", metavar="TIME", help=f"What is sent at a time, with maintenance and silences. {AT}")
+@click.option("--timezone", "zone", type=ZONE, help="The zone of --at.")
+@click.option(
+    "--error", type=Choice([*ErrorCode]), default=ErrorCode.TIMED_OUT, show_default=True, help="The error of an outage."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def receivers(
+    choice: Any,
+    *,
+    selection: Selection,
+    events: tuple[str, ...],
+    at: str | None,
+    zone: tzinfo | None,
+    error: str,
+    as_json: bool,
+) -> None:
+    """Show who receives which alert, by the subscriptions and their filter policies. Nothing is sent.
+
+    Targets whose alerts reach the same receivers are shown together. A summary of many alerts reaches whoever would
+    have received one of them. Exit code 2 if one of the alerts shown has no receiver.
+
+    \b
+    Examples:
+      popwatch receivers
+      popwatch receivers mail-berlin
+      popwatch receivers --group customers --event down --at 03:00
+    """
+    now = datetime.now(UTC)
+    installation = find(choice)
+    chosen = selection.of(targets_of(installation.target_table.read()))
+    targets = [chosen[name] for name in sorted(chosen, key=natural_order)]
+    if not targets:
+        raise UserError("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
+    subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
+    times = {target.target_id: time_ahead(at, zone or target.timezone, now) for target in targets} if at else {}
+    held = [it for it in targets if at and it.policy.enabled and it.policy.in_maintenance(times[it.target_id])]
+    chosen_events = [AlertEvent(event) for event in events] or EVENTS
+    silent = [it for it in targets if it not in held and not set(events_of(it)) & set(chosen_events)]
+    sending = [it for it in targets if it not in held and it not in silent]
+    found = same_reach(sending, subscribers.subscriptions, ErrorCode(error), chosen_events)
+    if as_json:
+        click.echo(json.dumps(_to_json(found, held, silent, times, subscribers)))
+    else:
+        _show(console(), found, subscribers)
+        for line in (*map(escape, _notes(held, silent, times)), *remarks_on(subscribers)):
+            console().print(line, highlight=False)
+    complete = all(any(alerts.receivers) for same in found for alerts in same.alerts)
+    sys.exit(0 if complete else NO_RECEIVER_CODE)
+
+
+def _show(console: Console, found: Sequence[SameReach], subscribers: Subscribers) -> None:
+    if found and not subscribers.subscriptions:
+        console.print("[red]No one receives anything: no one has subscribed to the topics.[/]\n", highlight=False)
+        return
+    for same in found:
+        console.print(f"[bold]{escape(_named(same.targets))}[/]", highlight=False)
+        console.print(_matrix(same, subscribers, console.width))
+        unreceived = [_title(alerts, same) for alerts in same.alerts if not any(alerts.receivers)]
+        if unreceived:
+            console.print(f"[red]No one receives: {', '.join(unreceived)}.[/]", highlight=False)
+        console.print()
+
+
+def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table:
+    """A row for each receiver and a column for each alert; other alerts that reach the same share one.
+
+    In less than `width` only the times below it are wrapped.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
+    columns = [[alerts] for alerts in same.alerts if alerts.event in NUMBERED]
+    others = [alerts for alerts in same.alerts if alerts.event not in NUMBERED]
+    for marks in dict.fromkeys(alerts.receivers for alerts in others):
+        columns.append([alerts for alerts in others if alerts.receivers == marks])
+    downs = any(column[0].event is AlertEvent.DOWN for column in columns)
+    table.add_column("Receiver", footer="[dim]after, at most[/]" if downs else "", no_wrap=True, max_width=width // 3)
+    for column in columns:
+        titles = "\n".join(_title(alerts, same).replace(" after", "\nafter") for alerts in column)
+        after = duration(same.time_to_alert(column[0].last)) if column[0].event is AlertEvent.DOWN else ""
+        table.add_column(titles, footer=f"[dim]{after}[/]", min_width=max(map(len, titles.split("\n"))))
+    for place, subscription in enumerate(subscribers.subscriptions):
+        cells = ("[green]yes[/]" if column[0].receivers[place] else "-" for column in columns)
+        name = escape(subscription.receiver)
+        table.add_row(name if subscription.confirmed else f"[yellow]{name}\n(not confirmed)[/]", *cells)
+    return table
+
+
+def _title(alerts: AlertReach, same: SameReach) -> str:
+    """`down 1`, `down 3-9`, `recovered`, `recovered after 1`, `certificate`."""
+    if not alerts.first:
+        return alerts.event
+    numbers = str(alerts.first) if alerts.first == alerts.last else f"{alerts.first}-{alerts.last}"
+    if alerts.event is AlertEvent.DOWN:
+        return f"down {numbers}"
+    every = alerts.last - alerts.first + 1 == same.targets[0].policy.max_alerts
+    return alerts.event if every else f"recovered after {numbers}"
+
+
+def _named(targets: Sequence[Target]) -> str:
+    """Some targets in a few words: the first ones by id, and how many more there are."""
+    ids = ", ".join(shown(target.target_id) for target in targets[:NAMED])
+    return ids if len(targets) <= NAMED else f"{ids} and {len(targets) - NAMED} more"
+
+
+def _notes(held: Sequence[Target], silent: Sequence[Target], times: Mapping[str, datetime]) -> Iterator[str]:
+    """What is said of the targets that send nothing, and of the others at this time."""
+    for (at, end), same in _by_end(held, times).items():
+        until = f"until {utc(end)}" if end else "for longer than a week"
+        yield (
+            f"{_named(same)}: in maintenance at {utc(at)}, {until}. Nothing is sent then; an outage that goes on is "
+            "alerted after it."
+        )
+    reasons: dict[str, list[Target]] = {}
+    for target in silent:
+        policy = target.policy
+        why = "suspended" if not policy.enabled else "`max_alerts` is 0" if not policy.max_alerts else "by their fields"
+        reasons.setdefault(why, []).append(target)
+    for why, same in reasons.items():
+        yield f"{_named(same)}: no such alerts are sent ({why})."
+
+
+def _by_end(
+    held: Sequence[Target], times: Mapping[str, datetime]
+) -> Mapping[tuple[datetime, datetime | None], list[Target]]:
+    found: dict[tuple[datetime, datetime | None], list[Target]] = {}
+    for target in held:
+        at = times[target.target_id]
+        found.setdefault((at, maintenance_until(target.policy, at)), []).append(target)
+    return found
+
+
+def remarks_on(subscribers: Subscribers) -> Iterator[str]:
+    """What may keep alerts from their receivers, and what is not known, as rich markup."""
+    for found in subscribers.subscriptions:
+        if not found.confirmed:
+            yield f"[yellow]{escape(found.receiver)} has not confirmed its subscription and receives nothing.[/]"
+    yield from (f"[yellow]{escape(sentence)}[/]" for sentence in subscribers.obstacles)
+    yield from (f"[dim]Not known: {escape(sentence)}[/]" for sentence in subscribers.unknown)
+
+
+def _to_json(
+    found: Sequence[SameReach],
+    held: Sequence[Target],
+    silent: Sequence[Target],
+    times: Mapping[str, datetime],
+    subscribers: Subscribers,
+) -> dict[str, Any]:
+    alerts = {
+        target.target_id: [_alert_to_json(alert, subscribers) for alert in same.alerts]
+        for same in found
+        for target in same.targets
+    }
+    everyone = sorted((*held, *silent, *(target for same in found for target in same.targets)), key=_natural)
+    return {
+        "targets": [
+            {
+                "target_id": target.target_id,
+                "at": iso(times[target.target_id]) if times else None,
+                "in_maintenance": target in held,
+                "alerts": alerts.get(target.target_id, []),
+            }
+            for target in everyone
+        ],
+        "subscriptions": [
+            {"receiver": found.receiver, "confirmed": found.confirmed} for found in subscribers.subscriptions
+        ],
+        "obstacles": list(subscribers.obstacles),
+        "unknown": list(subscribers.unknown),
+    }
+
+
+def _natural(target: Target) -> Any:
+    return natural_order(target.target_id)
+
+
+def _alert_to_json(alerts: AlertReach, subscribers: Subscribers) -> dict[str, Any]:
+    reached = zip(subscribers.subscriptions, alerts.receivers, strict=True)
+    numbered = {"first": alerts.first, "last": alerts.last} if alerts.first else {}
+    return {"event": alerts.event.value, **numbered, "receivers": [found.receiver for found, yes in reached if yes]}

@@ -1,0 +1,79 @@
+"""Who receives which alert: as the alerts of a simulated outage would reach them."""
+
+from datetime import timedelta
+
+import pytest
+
+from popwatch.model.health import AlertEvent
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import parse_target
+from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
+from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, events_of, reach_of, same_reach
+from popwatch_cli.rehearsal.simulation import simulate
+from tests.escalations import promises
+from tests.examples import START
+
+FIELDS = {"target_id": "mail-berlin", "host": "pop.example.net", "group": "customers", "tags": ["berlin", "dovecot"]}
+SUBSCRIPTIONS = [
+    *(Subscription("email", promise.purpose, policy=promise.policy) for promise in promises()),
+    Subscription("email", "everything"),
+    Subscription("sms", "late", policy={"alert_number": [{"numeric": [">=", 5]}]}),
+    Subscription("sms", "other error", policy={"error": ["protocol"]}),
+    Subscription("email", "not confirmed", confirmed=False),
+]
+
+
+@pytest.mark.parametrize("most", [1, 3, 7])
+@pytest.mark.parametrize("outage", [5, 9, 40])
+def test_as_in_an_outage(most: int, outage: int) -> None:
+    """Each alert of a simulated outage reaches exactly those that the matrix says, with every policy of the docs."""
+    target = parse_target({**FIELDS, "max_alerts": most})
+    found = reach_of(target, SUBSCRIPTIONS, ErrorCode.TIMED_OUT, EVENTS)
+    steps = simulate(target, timedelta(minutes=outage), ErrorCode.TIMED_OUT, START)
+    messages = [step.message for step in steps if step.message]
+    assert messages
+    for message in messages:
+        number = int(str(message.attributes["alert_number"]))
+        [alerts] = [it for it in found if it.event == message.event and it.first <= number <= it.last]
+        assert alerts.receivers == tuple(reaches(it, message.attributes) for it in SUBSCRIPTIONS)
+
+
+def test_neighbours_that_reach_the_same_are_one() -> None:
+    """Of many alerts; of few, each `down` has its own column."""
+    many, few = parse_target({**FIELDS, "max_alerts": 1000}), parse_target(FIELDS)
+    subscriptions = [Subscription("sms", "late", policy={"alert_number": [{"numeric": [">=", 5]}]})]
+    found = reach_of(many, subscriptions, ErrorCode.TIMED_OUT, NUMBERED)
+    assert [(it.event.value, it.first, it.last, it.receivers) for it in found] == [
+        ("down", 1, 4, (False,)),
+        ("down", 5, 1000, (True,)),
+        ("recovered", 1, 4, (False,)),
+        ("recovered", 5, 1000, (True,)),
+    ]
+    assert [it.first for it in reach_of(few, subscriptions, ErrorCode.TIMED_OUT, [AlertEvent.DOWN])] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "events"),
+    [
+        ({}, "down recovered flapping steady"),
+        ({"alert_recovery": False, "flap_per_hour": 0}, "down"),
+        ({"tls": "implicit", "slow_rtt_ms": 9}, "down recovered flapping steady slow normal certificate"),
+        ({"tls": "implicit", "certificate_warn_days": []}, "down recovered flapping steady"),
+        ({"all_addresses": True}, "down recovered flapping steady degraded restored"),
+        ({"max_alerts": 0}, ""),
+        ({"enabled": False}, ""),
+    ],
+)
+def test_events_of_a_target(fields: dict[str, object], events: str) -> None:
+    """Only those that its fields can bring."""
+    assert " ".join(events_of(parse_target({**FIELDS, **fields}))) == events
+
+
+def test_targets_are_together_if_their_alerts_reach_the_same() -> None:
+    """In their order; the time is the longest of them."""
+    slow = parse_target({**FIELDS, "target_id": "slow", "delay_up": 300})
+    staff = parse_target({**FIELDS, "target_id": "staff", "group": "staff"})
+    customers = [Subscription("email", "c", policy={"group": ["customers"]})]
+    found = same_reach([parse_target(FIELDS), staff, slow], customers, ErrorCode.TIMED_OUT, EVENTS)
+    assert [[it.target_id for it in same.targets] for same in found] == [["mail-berlin", "slow"], ["staff"]]
+    assert found[0].time_to_alert(2) == timedelta(minutes=11, seconds=10)
