@@ -13,9 +13,13 @@ from botocore import xform_name
 PROJECT = Path(__file__).parents[1]
 SOURCES = ("functions", "layers/popwatch/popwatch", "cli/popwatch_cli")
 SERVICES = (
-    "cloudformation", "cloudwatch", "dynamodb", "lambda", "logs", "scheduler", "secretsmanager", "sns", "sqs", "sts",
+    "cloudformation", "cloudwatch", "dynamodb", "lambda", "logs", "scheduler", "secretsmanager", "sns", "sqs", "ssm",
+    "sts",
 )  # fmt: skip
 """Services that are looked for; a client of any other service is an error of the test."""
+
+OF_CLICK = {"list_commands"}
+"""Methods of click's groups that a service of AWS has, too."""
 
 THROUGH_POWERTOOLS = {"SecretsProvider": ("secretsmanager", "GetSecretValue")}
 """Classes of Powertools that call AWS, and their calls."""
@@ -88,7 +92,7 @@ def _service_of(receiver: ast.expr, method: str) -> str | None:
     if known:
         return known if known in services else None
     # `get_item` can only be DynamoDB's, whatever its client is called; `publish` may be a method of ours.
-    return next(iter(services)) if len(services) == 1 and "_" in method else None
+    return next(iter(services)) if len(services) == 1 and "_" in method and method not in OF_CLICK else None
 
 
 def _made_client(node: ast.AST) -> str | None:

@@ -102,6 +102,9 @@ def _resources(service: str, params: Mapping[str, Any]) -> list[str]:
             return [ARN.format(service, f"log-group:{params['logGroupName']}")]
         case "secretsmanager":
             return [params["SecretId"]]
+        case "ssm":
+            names = params.get("Names") or [params.get("Name") or params["Path"].rstrip("/")]
+            return [ARN.format(service, f"parameter{name}") for name in names]
         case _:
             raise NotImplementedError(service)
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "alert-test": "popwatch_cli.commands.send_test_alert:alert_test",
     "completion": "popwatch_cli.commands.about:completion",
     "cost": "popwatch_cli.commands.cost:cost",
+    "credentials": "popwatch_cli.commands.credentials:credentials",
     "doctor": "popwatch_cli.commands.doctor:doctor",
     "help": "popwatch_cli.commands.about:show_help",
     "history": "popwatch_cli.commands.history:history",

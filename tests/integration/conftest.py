@@ -13,6 +13,7 @@ from popwatch_cli.local.stack import LocalStack, free_port
 from popwatch_cli.main import main
 from tests.integration.world import World, new_world
 from tests.strict_sns import strict_sns
+from tests.strict_ssm import strict_ssm
 from tests.tables import NAMES, create_tables, delete_tables
 
 
@@ -30,9 +31,9 @@ Do = Callable[..., str]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def sns_is_strict() -> Iterator[None]:
-    """Where a test publishes, moto refuses what SNS refuses."""
-    with strict_sns():
+def moto_is_strict() -> Iterator[None]:
+    """Where a test publishes or stores a parameter, moto refuses what SNS and SSM refuse."""
+    with strict_sns(), strict_ssm():
         yield
 
 

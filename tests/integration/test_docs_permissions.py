@@ -41,6 +41,9 @@ EXAMPLES = {
     "targets export": ["targets export targets.jsonl"],
     "targets check": ["targets check"],
     "cost": ["cost"],
+    "credentials put": ["credentials put monitor --user anna --secret-file secret"],
+    "credentials list": ["credentials list"],
+    "credentials remove": ["credentials remove monitor", "credentials remove other"],
     "targets show": ["targets show mail-oslo", "targets show mail-osl"],
     "targets put": ["targets put other host=pop.example.net", "targets put mail-oslo mail-rome delay_up=90"],
     "targets remove": ["targets remove mail-rome"],
@@ -89,6 +92,7 @@ def arn(night: Night, name: str) -> str:
         ANY: ANY,
         "the stack": ARN.format("cloudformation", "stack/popwatch/*"),
         "the schedule": ARN.format("scheduler", f"schedule/default/{SCHEDULE}"),
+        "the credentials": ARN.format("ssm", "parameter/popwatch/popwatch/credentials*"),
         "the alarms": ARN.format("cloudwatch", f"alarm:{ALARM}"),
     }
     if name in words:
@@ -122,6 +126,7 @@ Permitted = Callable[[str, Sequence[str]], tuple[Identity, list[Ended]]]
 def permitted(night: Night, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Permitted:
     """Run examples with the permissions that the pages give for a command."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text("wonderland")
     (tmp_path / "new.csv").write_text("target_id,host\nnew,pop.example.net\n")
 
     def run_permitted(command: str, examples: Sequence[str]) -> tuple[Identity, list[Ended]]:

@@ -25,6 +25,7 @@ REFERENCES = {
     "secretsmanager": "secretsmanager/latest/apireference",
     "sns": "sns/latest/api",
     "sqs": "AWSSimpleQueueService/latest/APIReference",
+    "ssm": "systems-manager/latest/APIReference",
 }
 """Where AWS's API reference of each service is, under docs.aws.amazon.com."""
 

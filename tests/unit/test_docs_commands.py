@@ -138,7 +138,7 @@ def commands_shown() -> Iterator[tuple[str, str]]:
     for page in (*sorted(DOCS.glob("*.md")), PROJECT / "README.md"):
         for line in page.read_text().split("\n"):
             found = re.match(r"^    (?:\$ )?(?:\.venv/bin/)?popwatch ((?!\[).*)$", line)
-            if found and not re.search(r"ID|\{", found[1]):
+            if found and not re.search(r"ID|NAME|\{", found[1]):
                 yield page.name, found[1].partition(" | ")[0].partition(" > ")[0]
 
 

@@ -11,6 +11,7 @@ differences between MiniStack and AWS:
   ConflictException) and CloudFormation replaces a schedule whose name changes (AWS: aws-resource-scheduler-schedule);
 - it puts punctuation into a generated secret whose template excludes it;
 - it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py);
+- it takes values of parameters that SSM refuses (ssm_rules.py);
 - it refuses alarms on metric math: here they are created and never ring, as it reads no metrics from logs either;
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse.
@@ -28,9 +29,11 @@ from uuid import uuid4
 
 from ministack import app
 from ministack.core import lambda_runtime
-from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler, sns
+from ministack.core.responses import error_response_json
+from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler, sns, ssm
 from ministack.services.cloudformation import provisioners
 
+from popwatch_cli.local import ssm_rules
 from popwatch_cli.local.gate import guarded
 from popwatch_cli.local.sns_rules import attributes_delivered, refusal_of
 
@@ -109,6 +112,16 @@ def published_strictly(publish: Callable[..., Any]) -> Callable[..., Any]:
     return publish_strictly
 
 
+def stored_strictly(put: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """MiniStack's way to put a parameter, with SSM's own rules for its value."""
+
+    def put_strictly(request: dict[str, Any]) -> Any:
+        refusal = ssm_rules.refusal_of(request.get("Value", ""), request.get("Tier", "Standard"))
+        return error_response_json(*refusal, 400) if refusal else put(request)
+
+    return put_strictly
+
+
 def without_metric_math(properties: dict[str, Any]) -> dict[str, Any]:
     """An alarm's properties, with the first of its metrics in the place of metric math."""
     if "Metrics" not in properties:
@@ -140,6 +153,7 @@ def main() -> None:
 
     eventbridge._invoke_target = invoke_with_context
     sns.publish_internal = published_strictly(sns.publish_internal)
+    ssm._put_parameter = stored_strictly(ssm._put_parameter)
     tables["create"] = create_with_settings
     provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"] |= {
         "create": create_schedule,

@@ -137,11 +137,14 @@ _LONGEST_SECRET = {
 }
 
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Half a character, which UTF-8 does not have. Python's own error would hold the whole text."""
+
+
 def _check(text: str, longest: int, error: Callable[[str], UnusableCredentialError]) -> None:
-    try:
-        octets = len(text.encode())
-    except UnicodeEncodeError:
-        raise error("it has characters that are not Unicode text") from None
+    if _SURROGATE.search(text):
+        raise error("it has characters that are not Unicode text")
+    octets = len(text.encode())
     if not octets:
         raise error("it is empty")
     if octets > longest:

@@ -1,0 +1,86 @@
+"""A stack's credentials in SSM's Parameter Store: stored, listed, removed. Secrets go in, and none comes out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from popwatch.model.credentials import UnusableCredentialError
+from popwatch.model.stored_credentials import StoredCredential, from_value, to_value
+from popwatch.model.text import did_you_mean
+from popwatch_cli.errors import UserError
+from popwatch_cli.installation import Installation
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCredential:
+    """A credential as it may be shown: without its secret. `problem` is why it cannot be used, or empty."""
+
+    name: str
+    version: int
+    changed_at: datetime
+    user: str = ""
+    mechanism: str = ""
+    problem: str = ""
+
+
+def path_of(installation: Installation) -> str:
+    """The path of the stack's parameters, `/` at its end: `/popwatch/STACK/credentials/`."""
+    return f"/popwatch/{installation.stack}/credentials/"
+
+
+def put_credential(installation: Installation, credential: StoredCredential) -> int:
+    """Store a credential, or another version of it; its version. Raises UserError, and botocore's exceptions.
+
+    The tier is named, or the account's own default could be one that costs money.
+    """
+    try:
+        value = to_value(credential)
+    except UnusableCredentialError as error:
+        raise UserError(f"{error} Nothing was stored.") from None
+    answer = installation.client("ssm").put_parameter(
+        Name=path_of(installation) + credential.name,
+        Value=value,
+        Type="SecureString",
+        Tier="Standard",
+        Overwrite=True,
+        Description="A login of popwatch, stored by `popwatch credentials put`.",
+    )
+    return int(answer["Version"])
+
+
+def list_credentials(installation: Installation) -> list[ListedCredential]:
+    """All credentials of the stack by name. Raises botocore's exceptions."""
+    pages = installation.client("ssm").get_paginator("get_parameters_by_path")
+    found = pages.paginate(Path=path_of(installation), WithDecryption=True)
+    return sorted((_listed(parameter) for parameter in _parameters(found)), key=lambda one: one.name)
+
+
+def remove_credential(installation: Installation, name: str) -> None:
+    """Remove a credential. Raises UserError if there is none, and botocore's exceptions."""
+    try:
+        installation.client("ssm").delete_parameter(Name=path_of(installation) + name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ParameterNotFound":
+            raise
+    else:
+        return
+    known = [one.name for one in list_credentials(installation)]
+    raise UserError(f"There is no credential {name}.{did_you_mean(name, known)} `popwatch credentials list` shows all.")
+
+
+def _parameters(pages: Any) -> Iterator[Any]:
+    for page in pages:
+        yield from page["Parameters"]
+
+
+def _listed(parameter: Any) -> ListedCredential:
+    name, version = parameter["Name"].rpartition("/")[2], int(parameter["Version"])
+    changed_at = parameter["LastModifiedDate"].astimezone(UTC)
+    try:
+        found = from_value(name, parameter["Value"], version, changed_at)
+    except UnusableCredentialError as error:
+        return ListedCredential(name, version, changed_at, problem=str(error))
+    return ListedCredential(name, version, changed_at, found.user, str(found.mechanism))

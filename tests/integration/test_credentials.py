@@ -1,0 +1,261 @@
+"""`popwatch credentials`: what it stores, shows and refuses; no secret is shown, logged or an argument."""
+
+import io
+import json
+import logging
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from popwatch.model.credentials import Mechanism
+from popwatch.model.stored_credentials import MICROSOFT_SCOPE, from_value
+from popwatch_cli.installation import find_local
+from tests.integration.conftest import Do, Ended, Run
+from tests.integration.night import Night, new_night
+
+CANARY = "canary-{{5}}\u00e4-91c2"
+PATH = "/popwatch/popwatch/credentials/"
+URL = "https://login.microsoftonline.com/example.com/oauth2/v2.0/token"
+
+
+@pytest.fixture
+def night() -> Iterator[Night]:
+    """A stack without credentials."""
+    with new_night() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def no_secret_gets_out(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Neither output nor any log line of popwatch, boto3 or anything else has the canary."""
+    caplog.set_level(logging.INFO)
+    yield
+    captured = capsys.readouterr()
+    assert "canary" not in captured.out + captured.err + caplog.text
+
+
+@pytest.fixture
+def put(run: Run, tmp_path: Path) -> Any:
+    """Store a credential with the canary as its secret, by a file."""
+
+    def put_credential(*arguments: str, secret: str = f"{CANARY}\n") -> Ended:
+        file = tmp_path / "secret"
+        file.write_text(secret, "utf-8")
+        ended = run("credentials", "put", *arguments, "--secret-file", file)
+        assert "canary" not in ended.out + ended.err
+        return ended
+
+    return put_credential
+
+
+def parameter(name: str) -> dict[str, Any]:
+    """The stored parameter, with its value decrypted."""
+    found: dict[str, Any] = boto3.client("ssm").get_parameter(Name=PATH + name, WithDecryption=True)["Parameter"]
+    return found
+
+
+@pytest.mark.usefixtures("night")
+def test_a_login_is_stored_encrypted(run: Run, put: Any) -> None:
+    """As a SecureString of the free tier under the stack's path; a second time it is version 2 of the same."""
+    ended = put("monitor", "--user", "anna")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"Stored: monitor, version 1, encrypted as {PATH}monitor.\n"
+    stored = parameter("monitor")
+    assert stored["Type"] == "SecureString"
+    [described] = boto3.client("ssm").describe_parameters()["Parameters"]
+    assert (described["Tier"], described["KeyId"]) == ("Standard", "alias/aws/ssm")
+    assert "anna" not in described["Description"]
+    found = from_value("monitor", stored["Value"])
+    assert (found.user, found.secret.reveal(), found.mechanism) == ("anna", CANARY, Mechanism.USER)
+    ended = put("monitor", "--user", "berta", "--mechanism", "plain", "--json")
+    assert json.loads(ended.out) == {"name": "monitor", "user": "berta", "mechanism": "plain", "version": 2}
+    ended = run("credentials", "list")
+    assert ended.out.startswith("monitor  berta  plain  version 2  20")
+
+
+@pytest.mark.usefixtures("night")
+def test_xoauth2(put: Any) -> None:
+    """The secret is the client's; the scope is that of Exchange Online unless another is given."""
+    source = ("--mechanism", "xoauth2", "--token-url", URL, "--client-id", "an-id")
+    assert put("office", "--user", "anna@example.com", *source, secret="canary~secret").code == 0
+    found = from_value("office", parameter("office")["Value"])
+    assert found.token_source is not None
+    assert (found.token_source.url, found.token_source.client_id) == (URL, "an-id")
+    assert found.token_source.scope == MICROSOFT_SCOPE
+
+
+@pytest.mark.usefixtures("night")
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["a/b", "--user", "anna"], "`name`"),
+        (["monitor", "--user", "an\nna"], "`user`"),
+        (["monitor", "--user", "a" * 300], "`user`"),
+        (["monitor", "--user", "anna", "--scope", "x"], "--scope is for --mechanism xoauth2 only"),
+        (["monitor", "--user", "anna", "--mechanism", "xoauth2"], "needs --token-url and --client-id"),
+        (
+            ["m", "--user", "a", "--mechanism", "xoauth2", "--token-url", "http://x/", "--client-id", "i"],
+            "`token_url`",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused(put: Any, arguments: list[str], why: str) -> None:
+    """Before anything is stored, with the field; the value of a secret is never quoted."""
+    ended = put(*arguments)
+    assert (ended.code, ended.out) == (3, "")
+    assert why in ended.err
+    assert "Nothing was stored." in ended.err
+    assert boto3.client("ssm").describe_parameters()["Parameters"] == []
+
+
+@pytest.mark.usefixtures("night")
+@pytest.mark.parametrize("secret", ["", "\n", "canary\nDELE 1\n", "canary" * 50, "canary\0"])
+def test_a_secret_that_cannot_be_sent_is_refused(put: Any, secret: str) -> None:
+    """Empty, with a line end in it, too long for a command: the message says which, and quotes nothing."""
+    ended = put("monitor", "--user", "anna", secret=secret)
+    assert (ended.code, ended.out) == (3, "")
+    assert "`secret`" in ended.err
+
+
+@pytest.mark.usefixtures("night")
+def test_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `-` the secret comes from there; without a terminal and without a file no one can be asked."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{CANARY}\r\n".encode()), "utf-8"))
+    assert run("credentials", "put", "monitor", "--user", "anna", "--secret-file", "-").code == 0
+    assert from_value("monitor", parameter("monitor")["Value"]).secret.reveal() == CANARY
+    ended = run("credentials", "put", "monitor", "--user", "anna")
+    assert ended.code == 3
+    assert "--secret-file" in ended.err
+
+
+@pytest.mark.usefixtures("night")
+def test_list_shows_what_is_damaged(run: Run, put: Any) -> None:
+    """More than a page of AWS's, by name; a hand-written one that cannot be used is named with its reason."""
+    assert run("credentials", "list").err == ""
+    assert "There are no credentials" in run("credentials", "list").out
+    for number in range(11):
+        put(f"m-{number:02}", "--user", "anna")
+    ssm = boto3.client("ssm")
+    for name, value in (("broken", "canary"), ("other/m", "canary")):
+        ssm.put_parameter(Name=PATH + name, Value=value, Type="SecureString")
+    ssm.put_parameter(Name="/popwatch/popwatch2/credentials/x", Value="canary", Type="SecureString")
+    listed = [json.loads(line) for line in run("credentials", "ls", "--json").out.splitlines()]
+    assert [one["name"] for one in listed] == ["broken", *(f"m-{number:02}" for number in range(11))]
+    assert listed[1] | {"changed_at": ""} == {
+        "name": "m-00", "version": 1, "changed_at": "", "user": "anna", "mechanism": "user", "problem": "",
+    }  # fmt: skip
+    assert listed[0]["problem"] == "The credential's `value` cannot be used: it is not a JSON object."
+    ended = run("credentials", "list")
+    assert ended.out.splitlines()[0].startswith("broken  (cannot be read)")
+    assert "Store it again: `popwatch credentials put broken" in ended.err
+
+
+@pytest.mark.usefixtures("night")
+def test_remove(run: Run, put: Any) -> None:
+    """With all versions; one that does not exist is said, with the name that may have been meant."""
+    put("monitor", "--user", "anna")
+    ended = run("credentials", "remove", "monitr")
+    assert ended.code == 3
+    assert "There is no credential monitr. Did you mean `monitor`?" in ended.err
+    assert run("credentials", "rm", "monitor").out.startswith("Removed: monitor.")
+    assert run("credentials", "list", "--json").out == ""
+    assert run("credentials", "remove", "../../x").code == 3
+
+
+@pytest.mark.usefixtures("night")
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        ("PutParameter", ["put", "monitor", "--user", "anna"]),
+        ("GetParametersByPath", ["list"]),
+        ("DeleteParameter", ["remove", "monitor"]),
+    ],
+)
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException", "InternalServerError"])
+def test_aws_refuses(run: Run, put: Any, operation: str, words: list[str], code: str) -> None:
+    """AWS's sentence, and what to do; nothing of the secret."""
+    put("monitor", "--user", "anna")
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register(f"before-call.ssm.{operation}", refuse)
+    try:
+        ended = put(*words[1:]) if words[0] == "put" else run("credentials", *words)
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister(f"before-call.ssm.{operation}", refuse)
+    assert (ended.code, ended.out) == (3, "")
+    assert f"({code}) when calling the {operation} operation" in ended.err
+
+
+def test_on_the_local_stack(do: Do, tmp_path: Path) -> None:
+    """The same with --local, and what MiniStack would take and AWS would not is refused there, too."""
+    (tmp_path / "secret").write_text(CANARY, "utf-8")
+    words = ("credentials", "put", "monitor", "--user", "anna", "--secret-file", str(tmp_path / "secret"))
+    assert "version 1" in do(*words)
+    assert "version 2" in do(*words)
+    assert do("credentials", "list").startswith("monitor  anna  user  version 2  20")
+    assert "Removed: monitor." in do("credentials", "remove", "monitor")
+    assert "There are no credentials" in do("credentials", "list")
+    ssm = find_local().client("ssm")
+    for value in ("x" * 4097, "{{ssm:x}}"):
+        with pytest.raises(ClientError, match="ValidationException"):
+            ssm.put_parameter(Name=f"{PATH}x", Value=value, Type="SecureString", Overwrite=True)
+
+
+@pytest.mark.usefixtures("stack")
+@pytest.mark.parametrize(("second", "code"), [(CANARY, 0), ("canary-other", 3)])
+def test_it_is_asked_for_twice_and_not_shown(second: str, code: int) -> None:
+    """On a terminal: both times it is typed blind, and both must be the same; it is in no process's arguments."""
+    outputs = Path(".popwatch") / "outputs.json"
+    outputs.write_text(json.dumps({**json.loads(outputs.read_text()), "key": "testing"}))  # that of all tests
+    words = ("--local", "credentials", "put", "typed", "--user", "anna")
+    main, side = pty.openpty()
+    command = [sys.executable, "-c", "from popwatch_cli.main import main; main()", *words]
+    with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, start_new_session=True) as process:
+        os.close(side)
+        shown = read_until(main, "Password of typed: ")
+        os.write(main, f"{CANARY}\n".encode())
+        shown += read_until(main, "Repeat for confirmation: ")
+        assert "canary" not in (Path("/proc") / str(process.pid) / "cmdline").read_text("utf-8")
+        os.write(main, f"{second}\n".encode())
+        if code:  # it asks again, until someone presses Ctrl-C
+            shown += read_until(main, "do not match")
+            os.write(main, b"\x03")
+            process.send_signal(signal.SIGINT)
+        shown += read_until(main, None)
+        assert process.wait(20) == code, shown
+    os.close(main)
+    assert "canary" not in shown
+    if code == 0:
+        [stored] = find_local().client("ssm").get_parameters_by_path(Path=PATH, WithDecryption=True)["Parameters"]
+        assert from_value("typed", stored["Value"]).secret.reveal() == CANARY
+
+
+def read_until(terminal: int, text: str | None) -> str:
+    """What is shown until a text, or with None until the end."""
+    shown, end = "", time.monotonic() + 30
+    while text is None or text not in shown:
+        assert time.monotonic() < end, shown
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:  # Linux says so when no process has the terminal open any more
+            more = b""
+        if not more:
+            break
+        shown += more.decode("utf-8", "replace")
+    return shown
