@@ -239,13 +239,13 @@ def test_passed_test_in_maintenance_leaves_a_target_that_is_up() -> None:
         last_good_at=WINDOW.start,
         last_good_rtt_ms=8.5,
         changes=(START,),
-        run_ended_in_maintenance=WINDOW.start,
+        run_ended_at=WINDOW.start,
     )
     after = judge(begun.health, PASSED, MAINTAINED, WINDOW.end)
     assert after.transition == Transition(
-        State.MAINTENANCE, State.UP, WINDOW.end, timedelta(minutes=5), run_ended_in_maintenance=WINDOW.start
+        State.MAINTENANCE, State.UP, WINDOW.end, timedelta(minutes=5), run_ended_at=WINDOW.start
     )
-    assert after.health.run_ended_in_maintenance is None
+    assert after.health.run_ended_at is None
 
 
 def test_maintenance_that_begins_with_a_failed_test_names_its_error() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popwatch.alerts.rendering import render
-from popwatch.decisions.judging import changes_nothing, judge, suspend
+from popwatch.decisions.judging import changes_nothing, delay_seconds, judge, suspend
 from popwatch.decisions.planning import plan
 from popwatch.model.health import UNTESTED, AlertEvent, Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
@@ -188,7 +188,7 @@ class TestPassedTestWithinAHold:
             within.state,
             within.since,
             Period(START, WITHIN + HOUR),
-            run_ended=within.run_ended_in_maintenance,
+            run_ended=within.run_ended_at,
         )
         assert durations(found).outages == (Outage(START, WITHIN, HOUR, error="timed-out", reason="no-greeting"),)
 
@@ -487,3 +487,140 @@ def test_silence_holds_though_the_clock_of_who_began_it_is_ahead() -> None:
     assert policy.is_silenced(START)
     assert not policy.is_silenced(START - MINUTE)
     assert not policy.is_silenced(START + HOUR)
+
+
+class TestPassesPerRecovery:
+    """`passes_per_recovery`: how many passed tests in a row end an outage; its end is the first of them."""
+
+    POLICY = replace(CALM, passes_per_recovery=3, delay_warn=20, delay_down=60, delay_lost=300)
+
+    def test_state_stays_until_enough_have_passed_and_the_outage_ends_with_the_first(self) -> None:
+        """Down at 22:02, the first pass at 22:03, the third at 22:05: three minutes."""
+        recovering, sent = after_tests("xxx..", self.POLICY)
+        assert (recovering.state, events(sent)) == (State.DOWN, ["down 1"])
+        assert recovering.recovery
+        assert (recovering.recovery.passes, recovering.recovery.began_at) == (2, START + 3 * MINUTE)
+        up, [_, recovered] = after_tests("xxx...", self.POLICY)
+        assert (up.state, up.recovery, up.failures) == (State.UP, None, 0)
+        assert recovered.subject == "UP again: a (pop.example.net:110), was down 3 min"
+        assert rows(recovered)["Passed at"] == "2026-11-23 22:03:00 UTC"
+        assert rows(recovered)["Confirmed at"] == "2026-11-23 22:05:00 UTC, 3 passed tests in a row"
+        assert rows(recovered)["Outage"] == "3 failed tests in a row, 1 alert"
+        assert rows(recovered)["Last good"] == "2026-11-23 21:00:00 UTC, 12.5 ms"
+
+    def test_failed_test_during_the_recovery_goes_on_with_the_same_outage(self) -> None:
+        """Its count, its alerts and its beginning; how many passed between is said."""
+        health, sent = after_tests("xxx..xxx", self.POLICY)
+        assert (health.failing_since, health.failures, events(sent)) == (START, 6, ["down 1", "down 2"])
+        assert rows(sent[1])["Failing for"] == "7 min, 6 failed tests, 2 passed between them"
+        _, [_, _, recovered] = after_tests("xxx..xxx...", self.POLICY)
+        assert rows(recovered)["Outage"] == "6 failed tests, 2 passed between them, 2 alerts"
+        assert rows(recovered)["Passed at"] == "2026-11-23 22:08:00 UTC"
+
+    def test_brief_failure_ends_with_the_first_pass(self) -> None:
+        """It was not an outage."""
+        health, sent = after_tests("xx.", self.POLICY)
+        assert (health.state, health.recovery, sent) == (State.UP, None, [])
+
+    @pytest.mark.parametrize(("outcomes", "delay"), [("xxx", 60), ("xxx.", 20), ("xxx.x", 60), (LOST + ".", 20)])
+    def test_recovery_is_tested_as_soon_as_a_failure(self, outcomes: str, delay: int) -> None:
+        """After `delay_warn`, from `lost` too; a failed test ends that."""
+        health, _ = after_tests(outcomes, self.POLICY)
+        assert delay_seconds(health, self.POLICY) == delay
+        assert health.next_test_at == START + (len(outcomes) - 1) * MINUTE + timedelta(seconds=delay)
+
+    def test_recovery_is_no_later_than_the_next_test_would_be(self) -> None:
+        """Where failures are tested faster than `delay_warn`."""
+        policy = replace(self.POLICY, delay_down=10)
+        assert delay_seconds(after_tests("xxx.", policy)[0], policy) == 10
+
+    def test_lowered_number_takes_effect_with_the_next_pass(self) -> None:
+        """Set to 1 while it recovers: it is up, since the first of the passes."""
+        recovering, _ = after_tests("xxx.", self.POLICY)
+        _, [recovered] = after_tests(".", CALM, recovering, START + 9 * MINUTE)
+        assert rows(recovered)["Passed at"] == "2026-11-23 22:03:00 UTC"
+
+    def test_outage_changes_twice_however_often_it_passes(self) -> None:
+        """From passed to failed, and back: what lies between is no flapping."""
+        policy = replace(self.POLICY, flap_per_hour=2)
+        health, sent = after_tests("xxx.x.x.x.x.x...", policy)
+        assert (len(health.changes), "flapping" in " ".join(events(sent))) == (2, False)
+
+    def test_acknowledged_outage_ends_with_its_recovery(self) -> None:
+        """Not with the first pass."""
+        policy = replace(self.POLICY, acknowledged=Acknowledgement(START, START))
+        assert events(after_tests("xxx.xxx..", policy)[1]) == []
+        assert events(after_tests("xxx.xxx...", policy)[1]) == ["recovered"]
+
+    def test_gateway_that_recovers_still_holds_alerts(self) -> None:
+        """Its outage goes on; in maintenance too."""
+        assert after_tests("xxx.", self.POLICY)[0].is_failing
+        assert after_tests(
+            ".", replace(self.POLICY, silence=Silence(NIGHT)), after_tests("xxx.", self.POLICY)[0], WITHIN
+        )[0].is_failing
+
+    def test_passes_before_within_and_after_a_silence_are_in_a_row(self) -> None:
+        """One each: the outage ended with the first, before the silence."""
+        policy = replace(SILENCED, passes_per_recovery=3)
+        recovering, _ = after_tests("xxx.", policy)
+        within, sent = after_tests(".", policy, recovering, WITHIN)
+        assert (within.state, sent) == (State.MAINTENANCE, [])
+        after, [recovered] = after_tests(".", policy, within, NIGHT.end)
+        assert after.state is State.UP
+        assert rows(recovered)["Passed at"] == "2026-11-23 22:03:00 UTC"
+
+    def test_failed_test_in_a_silence_does_not_count_and_cuts_the_row_off(self) -> None:
+        """Two pass, one fails in the silence, two pass: it is down yet, with the failures of before."""
+        policy = replace(SILENCED, passes_per_recovery=3)
+        within, _ = after_tests(".x", policy, after_tests("xxx.", policy)[0], WITHIN)
+        after, sent = after_tests("..", policy, within, NIGHT.end)
+        assert (after.state, after.failures, after.passes_within, sent) == (State.DOWN, 3, 2, [])
+
+    def test_recovery_within_a_silence_is_held(self) -> None:
+        """It ended there: the message after it says when."""
+        policy = replace(SILENCED, passes_per_recovery=2)
+        within, _ = after_tests("..", policy, after_tests("xxx", policy)[0], WITHIN)
+        assert within.ended_outage
+        _, [recovered] = after_tests("x", policy, within, NIGHT.end)
+        assert "a was UP again at 2026-11-23 23:00:00 UTC." in recovered.email
+
+    def test_suspending_forgets_it(self) -> None:
+        """As all of an outage."""
+        assert suspend(after_tests("xxx.", self.POLICY)[0], NIGHT.end).health.recovery is None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xx."), st.sampled_from([False, False, True])), max_size=60),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+def test_outages_of_a_history_are_those_of_the_servers_log(
+    tests: list[tuple[str, bool]], failures_per_alert: int, passes_per_recovery: int
+) -> None:
+    """Begin and end of each outage in reports: recomputed from what the server did, whatever passed in between."""
+    policy = replace(CALM, failures_per_alert=failures_per_alert, passes_per_recovery=passes_per_recovery)
+    health, transitions, expected = UP, [], []
+    since: datetime | None = None
+    failures, passed = 0, list[datetime]()
+    for minute, (letter, silent) in enumerate(tests):
+        now = START + minute * MINUTE
+        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        judgement = judge(health, PASSED if letter == "." else FAILED, within, now)
+        health = judgement.health
+        transitions += [judgement.transition] if judgement.transition else []
+        if letter == "x":
+            passed = []
+            if not silent:
+                since, failures = since or now, failures + 1
+            continue
+        passed.append(now)
+        is_outage = failures >= failures_per_alert
+        if since and (not is_outage or len(passed) == passes_per_recovery):
+            expected += [(since, passed[0])] if is_outage else []
+            since, failures = None, 0
+    end = START + len(tests) * MINUTE
+    if since and failures >= failures_per_alert:
+        expected.append((since, end))
+    period = Period(START, end)
+    found = durations(spans(transitions, health.state, health.since, period, run_ended=health.run_ended_at))
+    assert [(outage.begin, outage.end) for outage in found.outages] == expected

@@ -210,13 +210,15 @@ def _outages(past: TargetHistory, zone: tzinfo) -> Table:
     alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
     # An outage begins when its first test began, and an alert is listed by the tick of its test.
     ticks = {event.what.at: event.tick for event in past.events if isinstance(event.what, Transition)}
+    # It ends with a passed test, and the alert that says so may come with a later one.
+    ends = {event.what.run_ended_at: event.tick for event in past.events if isinstance(event.what, Transition)}
     for outage in past.figures.durations.outages:
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
         seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
         end = "goes on" if outage.goes_on else _time(outage.end, zone)
         begin_tick = ticks.get(outage.begin, outage.begin)
-        sent = sum(begin_tick <= tick <= outage.end for tick in alerts)
+        sent = sum(begin_tick <= tick <= ends.get(outage.end, outage.end) for tick in alerts)
         table.add_row(begin, end, duration(outage.down), str(sent), escape(seen))
     return table
 

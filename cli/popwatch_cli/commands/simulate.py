@@ -174,6 +174,8 @@ def _cells(step: Step, subscribers: Subscribers | None, began: datetime) -> list
     state = step.health.state
     elapsed = duration(step.at - began) if step.at > began else ""
     test = "passed" if step.passed else f"failed, {step.health.failures} in a row"
+    if step.health.recovery:
+        test += f", {step.health.recovery.passes} in a row: not recovered yet"
     cells = [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
     if subscribers:
         names = [found.receiver for found in _receivers(step, subscribers)]

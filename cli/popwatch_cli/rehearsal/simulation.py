@@ -64,7 +64,7 @@ def simulate(
             step = _step(target, health, outcome, due, stack)
             yield step
             health, tested = step.health, due
-            if due >= ended and outcome.passed:
+            if due >= ended and outcome.passed and health.recovery is None:
                 return
             due = retest_at(health, target.policy, due, tick + TICK)
 

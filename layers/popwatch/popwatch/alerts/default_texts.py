@@ -108,23 +108,29 @@ def _recovered_end(context: AlertContext) -> str:
 
 def _recovered_sms(context: AlertContext) -> str:
     late = context.late_recovery
-    rtt_ms = late.rtt_ms if late else context.outcome.rtt_ms
     at = f" at {_time_of_day(late.passed_at, context.now, context.target.timezone)}" if late else ""
     now = ", newest test failed" if context.outcome.error else ""
-    return f"after {duration(context.alert.outage)}{at}, rtt {milliseconds(rtt_ms)} ms{now}"
+    return f"after {duration(context.alert.outage)}{at}, rtt {milliseconds(context.passed_rtt_ms)} ms{now}"
 
 
 def _recovered_times(context: AlertContext) -> Rows:
     outage, late = context.outage, context.late_recovery
     return [
         _failing_since(context),
-        ("Passed at", _utc_and_local(late.passed_at if late else context.now, context.target.timezone)),
-        ("Round trip", f"{milliseconds(late.rtt_ms if late else context.outcome.rtt_ms)} ms"),
+        ("Passed at", _utc_and_local(context.passed_at, context.target.timezone)),
+        ("Confirmed at", _confirmed(context)),
+        ("Round trip", f"{milliseconds(context.passed_rtt_ms)} ms"),
         ("Greeting", "" if late else context.outcome.greeting),
         ("Outage", f"{_failures(outage)}, {counted(outage.alerts_sent, 'alert')}"),
         ("Acknowledged", _acknowledged(context)),
         _last_good(context),
     ]
+
+
+def _confirmed(context: AlertContext) -> str:
+    """When it had passed often enough, unless once is enough; a recovery that was held does not know it any more."""
+    recovery = None if context.late_recovery else context.before.recovery
+    return f"{utc(context.now)}, {recovery.passes + 1} passed tests in a row" if recovery else ""
 
 
 def _acknowledged(context: AlertContext) -> str:
@@ -310,6 +316,8 @@ def _last_good(context: AlertContext) -> tuple[str, str]:
 
 def _failures(outage: Health) -> str:
     within = f", {outage.failures_in_maintenance} more in maintenance" if outage.failures_in_maintenance else ""
+    if outage.passes_within:
+        return f"{counted(outage.failures, 'failed test')}, {outage.passes_within} passed between them{within}"
     return counted(outage.failures, "failed test", "failed tests in a row") + within
 
 

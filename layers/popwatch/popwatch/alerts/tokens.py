@@ -67,8 +67,23 @@ class AlertContext:
                 failures_in_maintenance=ended.failures_in_maintenance,
                 last_good_at=ended.last_good_at,
                 last_good_rtt_ms=ended.last_good_rtt_ms,
+                passes_within=ended.passes_within,
             )
         return self.before if self.alert.event is AlertEvent.RECOVERED else self.judgement.health
+
+    @property
+    def passed_at(self) -> datetime:
+        """Of a recovery: the passed test that ended the outage, which is the first of several if it takes several."""
+        late, recovery = self.late_recovery, self.before.recovery
+        if late:
+            return late.passed_at
+        return recovery.began_at if recovery else self.now
+
+    @property
+    def passed_rtt_ms(self) -> float | None:
+        """The round-trip time of that test."""
+        ended = self.late_recovery or self.before.recovery
+        return ended.rtt_ms if ended else self.outcome.rtt_ms
 
     @property
     def acknowledgement(self) -> Acknowledgement | None:
@@ -159,7 +174,7 @@ TOKENS = (
     Token("address", "the address that was tested", lambda it: it.outcome.address),
     Token("phase", "where the test ended: dns, connect, tls, greeting, stls, quit", lambda it: it.outcome.phase.value),
     Token("rtt_ms", "this test's round-trip time in ms", lambda it: milliseconds(it.outcome.rtt_ms)),
-    Token("failures", "failed tests in a row, without those in maintenance", lambda it: str(it.outage.failures)),
+    Token("failures", "failed tests of the outage, without those in maintenance", lambda it: str(it.outage.failures)),
     Token("failures_per_alert", "failures in a row for each alert", lambda it: str(it.target.policy.failures_per_alert)),
     Token("alert_number", "the number of this alert in the outage; in a recovery, how many there were", lambda it: str(it.outage.alerts_sent)),
     Token("max_alerts", "alerts per outage at most", lambda it: str(it.target.policy.max_alerts)),

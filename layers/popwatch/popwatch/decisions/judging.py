@@ -3,7 +3,7 @@
 A target is `untested` until its first test. A passed test makes it `up`, and ends whatever run of failures there was.
 Failed tests make it `warn`, and from `failures_per_alert` in a row `down`, with an alert then and each time that so
 many more have failed; once `max_alerts` have been sent the next failure makes it `lost`, without further alerts until
-it recovers. In maintenance failures do not count, and the state before it is kept until a test passes; a suspended
+it recovers, which takes `passes_per_recovery` passed tests in a row. In maintenance failures do not count, and the state before it is kept until a test passes; a suspended
 target starts over as `untested`.
 
 The state always follows the tests; alerts may be held. While the target that it depends on fails, or while it flaps, a
@@ -29,7 +29,17 @@ from popwatch.decisions.early_warnings import (
     with_warnings,
 )
 from popwatch.decisions.throttling import throttle
-from popwatch.model.health import UNTESTED, Alert, AlertEvent, EndedOutage, Health, Judgement, State, Transition
+from popwatch.model.health import (
+    UNTESTED,
+    Alert,
+    AlertEvent,
+    EndedOutage,
+    Health,
+    Judgement,
+    Recovery,
+    State,
+    Transition,
+)
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Policy
 
@@ -83,16 +93,19 @@ def forget(health: Health, now: datetime) -> Judgement:
 
 
 def delay_seconds(health: Health, policy: Policy) -> int:
-    """Seconds from a test to the next; once the last alert has been sent, a down target uses `delay_lost`."""
+    """Seconds from a test to the next; once the last alert has been sent, a down target uses `delay_lost`.
+
+    A recovery is confirmed as soon as a failure would be: after `delay_warn`, if that is shorter.
+    """
     match health.state:
         case State.UNTESTED | State.UP | State.SUSPENDED | State.MAINTENANCE:
             return policy.delay_up
         case State.WARN:
             return policy.delay_warn
-        case State.DOWN:
-            return policy.delay_lost if health.alerts_sent >= policy.max_alerts else policy.delay_down
-        case State.LOST:
-            return policy.delay_lost
+        case State.DOWN | State.LOST:
+            is_lost = health.state is State.LOST or health.alerts_sent >= policy.max_alerts
+            delay = policy.delay_lost if is_lost else policy.delay_down
+            return min(delay, policy.delay_warn) if health.recovery else delay
         case unknown:
             assert_never(unknown)
 
@@ -102,7 +115,7 @@ def _in_service(health: Health) -> Health:
     match health.state:
         case State.MAINTENANCE:
             state = health.state_before_maintenance or State.UNTESTED
-            return replace(health, state=state, state_before_maintenance=None, run_ended_in_maintenance=None)
+            return replace(health, state=state, state_before_maintenance=None, run_ended_at=None)
         case State.SUSPENDED:
             return _reset(health)
         case _:
@@ -124,6 +137,11 @@ def _pass(
     before: Health, outcome: Outcome, policy: Policy, now: datetime, *, silenced: bool
 ) -> tuple[Health, AlertEvent | None]:
     """The health after a passed test, and the event to alert, if any. Of several the first is reported now."""
+    recovery = _recovery(before, outcome, policy, now)
+    if recovery:
+        after = replace(before, recovery=recovery)
+        after = replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy)))
+        return _report_what_was_due(after, policy, now, silenced=silenced)
     chain, days = outcome.certificates, policy.certificate_warn_days
     after = Health(
         state=State.UP,
@@ -162,6 +180,18 @@ def _pass(
     )
 
 
+def _recovery(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> Recovery | None:
+    """The recovery that a passed test begins or goes on with, if more must pass before the outage has ended.
+
+    `before` is in service. A brief failure ends with the first passed test.
+    """
+    if policy.passes_per_recovery == 1 or before.state not in (State.DOWN, State.LOST):
+        return None
+    known = before.recovery
+    recovery = replace(known, passes=known.passes + 1) if known else Recovery(now, outcome.rtt_ms)
+    return recovery if recovery.passes < policy.passes_per_recovery else None
+
+
 def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float | None) -> EndedOutage | None:
     """The outage that a passed test ends, if people know of it: it was alerted or acknowledged. `before` is in service.
 
@@ -172,13 +202,14 @@ def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float |
         return None
     return EndedOutage(
         before.failing_since or now,
-        now,
+        before.recovery.began_at if before.recovery else now,
         before.failures,
         before.alerts_sent,
         before.failures_in_maintenance,
-        rtt_ms,
+        before.recovery.rtt_ms if before.recovery else rtt_ms,
         before.last_good_at,
         before.last_good_rtt_ms,
+        before.passes_within,
     )
 
 
@@ -196,12 +227,10 @@ def _fail(
         degraded_tests=0,
         failed_addresses=(),
         slow_tests=0,
+        recovery=None,
+        passes_within=_passes_within(before),
     )
-    event = None
-    if not silenced and before.ended_outage:
-        after, event = replace(after, ended_outage=None), AlertEvent.RECOVERED
-    elif not silenced:
-        after, event = _report_flapping(after, policy, now) or (after, None)
+    after, event = _report_what_was_due(after, policy, now, silenced=silenced)
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
         after = replace(after, state=State.WARN)
@@ -218,6 +247,22 @@ def _fail(
         after = replace(after, state=State.DOWN, alert_held=False, alerts_sent=sent, alerted_at_failures=after.failures)
         event = AlertEvent.DOWN
     return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
+
+
+def _passes_within(before: Health) -> int:
+    """The passed tests of the outage, with those of a recovery that a failed test cuts off."""
+    return before.passes_within + (before.recovery.passes if before.recovery else 0)
+
+
+def _report_what_was_due(
+    after: Health, policy: Policy, now: datetime, *, silenced: bool
+) -> tuple[Health, AlertEvent | None]:
+    """What is sent during an outage beside its own alerts: the recovery of the one before, flapping."""
+    if silenced:
+        return after, None
+    if after.ended_outage:
+        return replace(after, ended_outage=None), AlertEvent.RECOVERED
+    return _report_flapping(after, policy, now) or (after, None)
 
 
 def _is_due(before: Health, policy: Policy) -> bool:
@@ -287,10 +332,12 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
         state_before_maintenance=before.state,
         since=_since(health, State.MAINTENANCE, now),
         next_test_at=None,
-        failures_in_maintenance=before.failures_in_maintenance + 1,
-        run_ended_in_maintenance=health.run_ended_in_maintenance,
+        failures_in_maintenance=before.failures_in_maintenance + (not outcome.passed),
+        run_ended_at=health.run_ended_at,
+        recovery=_recovery(before, outcome, policy, now) if outcome.passed else None,
+        passes_within=before.passes_within if outcome.passed else _passes_within(before),
     )
-    if outcome.passed:
+    if outcome.passed and within.recovery is None:
         within = replace(
             within,
             state_before_maintenance=State.UP,
@@ -301,7 +348,8 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             alert_held=False,
             caused_by="",
             failures_in_maintenance=0,
-            run_ended_in_maintenance=now if before.failures else health.run_ended_in_maintenance,
+            passes_within=0,
+            run_ended_at=_run_ended_at(before, now) if before.failures else health.run_ended_at,
             ended_outage=before.ended_outage or _ended_outage(before, policy, now, outcome.rtt_ms),
             degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
             slow_tests=0,
@@ -309,6 +357,10 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             last_good_rtt_ms=outcome.rtt_ms,
         )
     return Judgement(within, _transition(health, within, now, outcome))
+
+
+def _run_ended_at(before: Health, now: datetime) -> datetime:
+    return before.recovery.began_at if before.recovery else now
 
 
 def _since(before: Health, state: State, now: datetime) -> datetime:
@@ -325,7 +377,9 @@ def _transition(before: Health, after: Health, now: datetime, outcome: Outcome |
         lasted=now - before.since if before.since else None,
         error=outcome.error if outcome else None,
         reason=outcome.reason if outcome else "",
-        run_ended_in_maintenance=before.run_ended_in_maintenance,
+        run_ended_at=_run_ended_at(before, now)
+        if before.recovery and outcome and not after.failures
+        else before.run_ended_at,
     )
 
 

@@ -395,6 +395,7 @@ FIELDS = (
     Field("failures_per_alert", "number", "3", "1 to 1000", "2", "Failures in a row for each alert.", _whole(1, 1000)),
     Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the state is `lost`; 0: no alerts.", _whole(0, 1000)),
     Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage for which an alert was sent ends.", _boolean),
+    Field("passes_per_recovery", "number", "1", "1 to 100", "3", "Passed tests in a row that end an outage; it ends with the first of them. A brief failure always ends with the first passed test.", _whole(1, 100)),
     Field("enabled", "boolean", "true", "true, false", "false", "false suspends the target: it is not tested.", _boolean),
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`, or names", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent. A name stands for the windows of that name in `schedules`.", _windows),
     Field("schedules", "map", "none", "names, each with a list of windows", '{patch-night: [{days: tue, from: "22:00", until: "24:00"}]}', "Windows that `maintenance` names; in the item `_defaults` they are there for all targets.", _schedules),

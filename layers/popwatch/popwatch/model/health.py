@@ -54,6 +54,18 @@ class CertificateWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """The passed tests in a row, fewer than `passes_per_recovery`, with which an outage is about to end.
+
+    `began_at` and `rtt_ms` are those of the first one, which is the end of the outage if enough follow it.
+    """
+
+    began_at: datetime
+    rtt_ms: float | None
+    passes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class EndedOutage:
     """An outage that a passed test has ended, and whose recovery has not been sent yet: something holds it back.
 
@@ -69,6 +81,7 @@ class EndedOutage:
     rtt_ms: float | None = None
     last_good_at: datetime | None = None
     last_good_rtt_ms: float | None = None
+    passes_within: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +107,9 @@ class Health:
     its own slots (see `schedule`). `state_before_maintenance` is the state to restore when maintenance ends.
 
     `failures_in_maintenance` counts the tests since the last passed one that failed in maintenance or under a silence.
-    `run_ended_in_maintenance` is the passed test in this maintenance that ended a run of failures. `ended_outage` is an
-    outage whose recovery is still to be sent.
+    `run_ended_at` is, in maintenance, the passed test that ended a run of failures. `ended_outage` is an outage whose
+    recovery is still to be sent. `recovery` are the passed tests of an outage that goes on until there are more of them,
+    and `passes_within` counts those that a failed test followed before there were enough.
 
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).
@@ -140,14 +154,16 @@ class Health:
     certificate_warnings: tuple[CertificateWarning, ...] = ()
     alerted_at_failures: int = 0
     failures_in_maintenance: int = 0
-    run_ended_in_maintenance: datetime | None = None
+    run_ended_at: datetime | None = field(default=None, metadata=stored_as("run_ended_in_maintenance"))
     ended_outage: EndedOutage | None = None
+    recovery: Recovery | None = None
+    passes_within: int = 0
     allowance_full_at: datetime | None = None
     throttled: HeldAlerts | None = None
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last test failed; in maintenance too, where failures do not count."""
+        """Whether the last test failed, or an outage has not ended yet; in maintenance too, where failures do not count."""
         if self.state is State.MAINTENANCE:
             return self.state_before_maintenance in FAILING or self.failures_in_maintenance > 0
         return self.state in FAILING
@@ -161,8 +177,8 @@ UNTESTED = Health()
 class Transition:
     """A change of state; `lasted` is how long the previous state had lasted, if that is known.
 
-    `error` and `reason` are those of the failed test that caused it. `run_ended_in_maintenance` is, at the end of a
-    maintenance, the passed test in it that ended a run of failures.
+    `error` and `reason` are those of the failed test that caused it. `run_ended_at` is the passed test before it that
+    ended a run of failures: in a maintenance that it ends, or the first of several that end an outage.
     """
 
     previous: State
@@ -171,7 +187,7 @@ class Transition:
     lasted: timedelta | None = None
     error: ErrorCode | None = None
     reason: str = ""
-    run_ended_in_maintenance: datetime | None = None
+    run_ended_at: datetime | None = field(default=None, metadata=stored_as("run_ended_in_maintenance"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,9 @@ def check_record(record: Record, now: datetime) -> None:
             raise DamagedError("an alert in its outbox is not one of this target")
     past: list[datetime | None] = [record.tick, health.since, health.failing_since, health.last_good_at]
     past += [*health.changes, outcome.started_at if outcome else None]
-    past += [health.run_ended_in_maintenance, *(warning.at for warning in health.certificate_warnings)]
+    past += [health.run_ended_at, *(warning.at for warning in health.certificate_warnings)]
+    if health.recovery:
+        past.append(health.recovery.began_at)
     if health.ended_outage:
         past += [health.ended_outage.failing_since, health.ended_outage.passed_at, health.ended_outage.last_good_at]
     for entry in record.outbox:

@@ -70,6 +70,7 @@ class Policy:
     failures_per_alert: int = 3
     max_alerts: int = 3
     alert_recovery: bool = True
+    passes_per_recovery: int = 1
     enabled: bool = True
     maintenance: tuple[Window, ...] = ()
     silence: Silence | None = None

@@ -1,8 +1,8 @@
 """Availability: how long a target was up, down or neither in a period, and its outages. Pure; see docs/reports.md.
 
 A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
-that reached `down`: it begins with the first failed test. Maintenance inside a run does not count as down, and ends it
-only with a passed test.
+that reached `down`: it begins with the first failed test, and ends with the first of the passed tests that end it, though
+the state changes with the last of them. Maintenance inside a run does not count as down.
 
 Report, history, page and API all get their figures from `target_availability`.
 """
@@ -125,7 +125,7 @@ def target_availability(
     `health` is the present one. Of `totals`, only the number of inconclusive tests counts here: each takes a tick off
     the time up, since what is inconclusive at a tick is tested again at the next.
     """
-    found = spans(transitions, health.state, health.since, period, gaps, run_ended=health.run_ended_in_maintenance)
+    found = spans(transitions, health.state, health.since, period, gaps, run_ended=health.run_ended_at)
     return TargetAvailability(found, durations(found, totals.inconclusive * TICK), totals)
 
 
@@ -140,7 +140,7 @@ def spans(
 ) -> list[Span]:
     """The spans of a period, from the transitions in it or after it, and the present `state` and its beginning `since`.
 
-    `run_ended` is the passed test that ended a run of failures in the present maintenance.
+    `run_ended` is the passed test that ended a run of failures before the present maintenance or in it.
 
     What is not known is `untested`: the time before the previous state of the oldest transition began, and the times
     `unwatched`, in which popwatch itself had stopped, if the target was up. A failing target counts as failing then.
@@ -153,13 +153,15 @@ def spans(
         began = max(change.at - change.lasted, covered_to) if change.lasted is not None else covered_to
         _add(found, period, Span(covered_to, began, State.UNTESTED))
         began_by = why if began == covered_to else None
-        _add(found, period, Span(began, change.at, change.previous, began_by, change.run_ended_in_maintenance))
+        _add(found, period, Span(began, change.at, change.previous, began_by))
+        found = _ended(found, change.run_ended_at)
         covered_to, why = change.at, change
     began = covered_to if known else max(since or period.end, covered_to)
     _add(found, period, Span(covered_to, began, State.UNTESTED))
     # A removed target has no health (`since` is None): it is untested from its last transition on.
     last_state = known[-1].state if known and since is not None else state
-    _add(found, period, Span(began, period.end, last_state, why, run_ended))
+    _add(found, period, Span(began, period.end, last_state, why))
+    found = _ended(found, run_ended)
     return [piece for span in found for piece in _cut(span, unwatched)]
 
 
@@ -168,6 +170,25 @@ def _add(found: list[Span], period: Period, span: Span) -> None:
     cut = replace(span, begin=max(span.begin, period.begin), end=min(span.end, period.end))
     if cut.begin < cut.end:
         found.append(cut)
+
+
+def _ended(found: list[Span], at: datetime | None) -> list[Span]:
+    """The spans up to now, the last run of failures among them ended by a passed test at this time, if there is one."""
+    if at is None:
+        return found
+    first = next((place for place, span in enumerate(found) if span.end > at), len(found))
+    ended = [piece for span in found[first:] for piece in _ended_span(span, at)]
+    return found[:first] + ended
+
+
+def _ended_span(span: Span, at: datetime) -> list[Span]:
+    """A span that ends after the passed test that ended its run: it was up from then on, or in maintenance still."""
+    if span.state is State.MAINTENANCE and span.begin <= at:
+        return [replace(span, run_ended=at)]
+    if span.state not in FAILING:
+        return [span]
+    failing, up = replace(span, end=at), replace(span, begin=max(span.begin, at), state=State.UP, why=None)
+    return [failing, up] if span.begin < at else [up]
 
 
 def _cut(span: Span, unwatched: Sequence[tuple[datetime, datetime]]) -> Iterator[Span]:

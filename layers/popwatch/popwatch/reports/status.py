@@ -8,12 +8,12 @@ from typing import Any
 
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
-from popwatch.model.health import Health, State
+from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
-from popwatch.model.targets import Target, tls_exceptions
+from popwatch.model.targets import Policy, Target, tls_exceptions
 from popwatch.model.text import clean, counted, iso, milliseconds, natural_order, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
@@ -106,6 +106,7 @@ class TargetStatus:
         health, silence, acknowledged = self.health, self.silence(now), self.acknowledgement
         found = [
             f"caused by {clean(health.caused_by, 128)}" if health.caused_by else "",
+            _recovery_remark(health.recovery, self.target.policy),
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
             "flapping" if health.flapping else "",
@@ -150,6 +151,8 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "since": _iso(health.since),
         "failing_since": _iso(health.failing_since),
         "failures": health.failures,
+        "passes": health.recovery.passes if health.recovery else None,
+        "passes_per_recovery": policy.passes_per_recovery,
         "alerts_sent": health.alerts_sent,
         "max_alerts": policy.max_alerts,
         "tested_at": _iso(status.tested_at),
@@ -184,6 +187,10 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
 
 def _iso(time: datetime | None) -> str | None:
     return iso(time) if time else None
+
+
+def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
+    return f"recovering: {recovery.passes} of {policy.passes_per_recovery} passed" if recovery else ""
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:
@@ -227,7 +234,11 @@ def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | 
     """The last passed test: in the record of a target that fails, and as a rule only in the samples of any other."""
     written = record.health.last_good_at if record else None
     if record and record.health.is_failing:
-        return written
+        # Of an outage in which tests passed, though not enough of them, the record has the time of the last pass only
+        # if that was the last test.
+        if record.outcome and record.outcome.passed:
+            return record.outcome.started_at
+        return passed or written if record.health.passes_within else written
     return max((time for time in (written, passed) if time), default=None)
 
 
