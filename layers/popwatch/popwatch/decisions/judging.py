@@ -3,8 +3,8 @@
 A target is `untested` until its first test. A passed test makes it `up`, and ends whatever run of failures there was.
 Failed tests make it `warn`, and from `failures_per_alert` in a row `down`, with an alert then and each time that so
 many more have failed; once `max_alerts` have been sent the next failure makes it `lost`, without further alerts until
-it recovers, which takes `passes_per_recovery` passed tests in a row. In maintenance failures do not count, and the state before it is kept until a test passes; a suspended
-target starts over as `untested`.
+it recovers, which takes `passes_per_recovery` passed tests in a row. In maintenance failures do not count, and the
+state before it is kept until a test passes; a suspended target starts over as `untested`.
 
 The state always follows the tests; alerts may be held. While the target that it depends on fails, or while it flaps, a
 `down` alert is held, and sent at the first failed test after that. Maintenance and silences hold everything. An

@@ -108,8 +108,8 @@ class Health:
 
     `failures_in_maintenance` counts the tests since the last passed one that failed in maintenance or under a silence.
     `run_ended_at` is, in maintenance, the passed test that ended a run of failures. `ended_outage` is an outage whose
-    recovery is still to be sent. `recovery` are the passed tests of an outage that goes on until there are more of them,
-    and `passes_within` counts those that a failed test followed before there were enough.
+    recovery is still to be sent. `recovery` are the passed tests of an outage that goes on until there are more of
+    them, and `passes_within` counts those that a failed test followed before there were enough.
 
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).
@@ -163,7 +163,7 @@ class Health:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last test failed, or an outage has not ended yet; in maintenance too, where failures do not count."""
+        """Whether the last test failed, or an outage goes on; in maintenance too, where failures do not count."""
         if self.state is State.MAINTENANCE:
             return self.state_before_maintenance in FAILING or self.failures_in_maintenance > 0
         return self.state in FAILING
