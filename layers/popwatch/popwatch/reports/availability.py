@@ -1,8 +1,8 @@
 """Availability: how long a target was up, down or neither in a period, and its outages. Pure; see docs/reports.md.
 
 A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
-that reached `down`: it begins with the first failed test, and ends with the first of the passed tests that end it. The state
-changes with the last of them. Maintenance inside a run does not count as down.
+that reached `down`: it begins with the first failed test, and ends with the first of the passed tests that end it,
+though the state changes with the last of them. Maintenance inside a run does not count as down.
 
 Report, history, page and API all get their figures from `target_availability`.
 """
