@@ -186,6 +186,41 @@ async def stls_garbage(wire: Wire, _: str) -> None:
     await silent(wire, "")
 
 
+IN_CLEAR = "TOP,UIDL,RESP-CODES,PIPELINING,STLS"
+IN_TLS = "TOP,UIDL,RESP-CODES,PIPELINING,USER,SASL PLAIN SCRAM-SHA-256"
+
+
+async def offers(wire: Wire, text: str) -> None:
+    """Answer CAPA, USER and STLS as the argument says, such as `clear=TOP,STLS;tls=TOP,USER;user`.
+
+    `clear` and `tls`: what CAPA lists before and after TLS. `user`: USER is accepted without TLS. `secure`: the
+    connection began in TLS. `no-stls`, `no-capa`: the command is refused. `trouble`: all are, by [SYS/TEMP]. `endless`:
+    the reply to CAPA has no end.
+    """
+    given = {name: value for name, _, value in (part.partition("=") for part in text.split(";"))}
+    secure = "secure" in given
+    refusal = b"-ERR [SYS/TEMP] come back later\r\n" if "trouble" in given else b"-ERR refused\r\n"
+    refused = {b"CAPA": "no-capa" in given, b"STLS": "no-stls" in given}
+    await wire.send(GREETING, greets=True)
+    while line := await wire.line():
+        command = line.upper().split()[0] if line.strip() else b""
+        refused[b"USER"] = not secure and "user" not in given
+        if command == b"QUIT":
+            await wire.send(BYE)
+            return
+        if "trouble" in given or refused.get(command, True):
+            await wire.send(refusal)
+        elif command == b"CAPA":
+            listed = given.get("tls", IN_TLS) if secure else given.get("clear", IN_CLEAR)
+            lines = "".join(f"{name}\r\n" for name in listed.split(",") if name)
+            await wire.send(f"+OK\r\n{lines * (1000 if 'endless' in given else 1)}.\r\n".encode())
+        else:
+            await wire.send(b"+OK\r\n")
+            if command == b"STLS":
+                await wire.start_tls()
+                secure = True
+
+
 async def tls_alert(wire: Wire, _: str) -> None:
     """Answer the ClientHello with a fatal alert."""
     await wire.line()
@@ -235,6 +270,7 @@ SCRIPTS: dict[str, Script] = {
     "stls-injection": stls_injection,
     "stls-garbage": stls_garbage,
     "tls-alert": tls_alert,
+    "offers": offers,
     "error": error,
     "say": say,
     "no-crlf": greeting_with(b"+OK scripted POP3 ready"),

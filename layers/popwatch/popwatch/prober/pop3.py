@@ -219,14 +219,20 @@ class Conversation:
         else:
             self._events.append(Greeted(line))
             if self._starttls:
-                self._state = _STLS
-                self._out = b"STLS\r\n"
+                self._ask_for_tls()
             else:
                 self._quit()
 
-    def _quit(self) -> None:
-        self._out += b"QUIT\r\n"
+    def _ask_for_tls(self) -> None:
+        self._out += b"STLS\r\n"
+        self._state = _STLS
+
+    def _send_command(self, command: bytes) -> None:
+        self._out += command + b"\r\n"
         self._state = _QUIT
+
+    def _quit(self) -> None:
+        self._send_command(b"QUIT")
         if not self._check_quit:
             self._end(Finished(b""))
 

@@ -4,13 +4,13 @@ import ssl
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import certifi
 
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Certificate
-from popwatch.prober.tls_failures import failure, untrusted
+from popwatch.prober.tls_failures import TlsFailure, failure, untrusted
 from popwatch.prober.x509 import X509, certificates, parse
 
 READ_SIZE = 4096
@@ -96,6 +96,38 @@ def context(
     except ssl.SSLError as error:
         raise UnusableSetting("ca_pem", f"OpenSSL cannot read it ({error.reason or 'no reason given'})") from None
     return found
+
+
+@cache
+def old_context(version: TlsVersion) -> ssl.SSLContext:
+    """A context that offers this version of TLS alone, and verifies nothing: to learn whether a server accepts it.
+
+    The security level is that of this context, and of no other connection. Raises UnusableSetting.
+    """
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _set_lowest_version(found, version)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found.maximum_version = _VERSIONS[version]
+    found.set_ciphers(_OLD_CIPHERS)
+    found.options |= _LEGACY_SERVER_CONNECT
+    found.check_hostname = False
+    found.verify_mode = ssl.CERT_NONE
+    return found
+
+
+@cache
+def can_offer(version: TlsVersion) -> bool:
+    """Whether the OpenSSL of this machine can begin a handshake in this version alone.
+
+    Builds and policies of distributions leave old versions out: nothing can then be said about a server.
+    """
+    try:
+        engine = TlsEngine(old_context(version), "localhost")
+        engine.handshake()
+    except (UnusableSetting, TlsFailure):
+        return False
+    return bool(engine.data_to_send())
 
 
 def _set_lowest_version(found: ssl.SSLContext, lowest: TlsVersion) -> None:

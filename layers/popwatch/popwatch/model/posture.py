@@ -1,0 +1,402 @@
+"""What a server offers and permits: a `Posture`, the digest of it that is kept, and what got worse. No I/O.
+
+What could not be asked is `Answer.NOT_TESTED`, and never counts as a change. A change for the better is not a finding.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from popwatch.model.outcomes import Certificate
+
+LONGEST_DIGEST = 100
+"""Bytes of a digest in a record."""
+
+MOST_SIBLINGS = 8
+"""Other ports of a host whose certificates are compared; a digest has room for so many."""
+
+RENEWED_AFTER = timedelta(days=1)
+"""A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
+
+_DIGEST_VERSION = "1"
+
+
+class Answer(StrEnum):
+    """The answer to a question about a server."""
+
+    YES = "yes"
+    NO = "no"
+    NOT_TESTED = "not tested"
+
+
+YES, NO, NOT_TESTED = Answer
+
+_LETTERS = {YES: "y", NO: "n", NOT_TESTED: "-"}
+_ANSWERS = {letter: answer for answer, letter in _LETTERS.items()}
+
+_STATED = "CAPA"
+"""In a digest: CAPA was answered."""
+
+_CAPABILITIES = (
+    *("TOP", "USER", "SASL", "RESP-CODES", "LOGIN-DELAY", "PIPELINING", "EXPIRE", "UIDL", "IMPLEMENTATION"),
+    *("STLS", "AUTH-RESP-CODE", "UTF8", "LANG"),
+)
+_MECHANISMS = (
+    *("PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "GSS-SPNEGO", "KERBEROS_V4", "EXTERNAL"),
+    *("ANONYMOUS", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256"),
+    *("SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-512-PLUS", "OTP"),
+)
+_KNOWN = (_STATED, *_CAPABILITIES, *(f"SASL {name}" for name in _MECHANISMS))
+"""What a digest has a bit for, in this order: append only. The registries of IANA, "POP3 Extension Mechanism" and "SASL
+Mechanisms". What is not in it is shown, but its removal is not noticed."""
+
+_NEEDED = ("TOP", "USER", "RESP-CODES", "PIPELINING", "UIDL", "AUTH-RESP-CODE", "UTF8")
+"""Capabilities that clients use, so that they miss one that is removed."""
+
+_WEAK = ("ANONYMOUS", "CRAM-MD5", "DIGEST-MD5", "KERBEROS_V4", "NTLM")
+_PLAINTEXT = ("PLAIN", "LOGIN")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The reply to CAPA: capabilities with their arguments, one line each, and the SASL mechanisms.
+
+    `stated` is false if the server does not know CAPA.
+    """
+
+    capabilities: tuple[str, ...] = ()
+    mechanisms: tuple[str, ...] = ()
+    stated: bool = True
+
+    @property
+    def known(self) -> frozenset[str]:
+        """What of it a digest keeps."""
+        if not self.stated:
+            return frozenset()
+        names = {line.split()[0] for line in self.capabilities} | {f"SASL {name}" for name in self.mechanisms}
+        return frozenset({_STATED, *names.intersection(_KNOWN)})
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """Another port of the host: its certificate, or why it is not known."""
+
+    port: int
+    certificate: Certificate | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What of a posture is kept and compared: answers, what is offered (`None` if not tested), newer certificates.
+
+    `newer`: of each sibling whether its certificate is newer than the one served here.
+    """
+
+    stls: Answer = NOT_TESTED
+    plaintext_login: Answer = NOT_TESTED
+    tls_1_0: Answer = NOT_TESTED
+    tls_1_1: Answer = NOT_TESTED
+    chain: Answer = NOT_TESTED
+    in_clear: frozenset[str] | None = None
+    in_tls: frozenset[str] | None = None
+    newer: Mapping[int, bool] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        letters = "".join(
+            _LETTERS[it] for it in (self.stls, self.plaintext_login, self.tls_1_0, self.tls_1_1, self.chain)
+        )
+        ports = "".join(f"{port}{'n' if newer else 'o'}" for port, newer in sorted(self.newer.items()))
+        return f"{_DIGEST_VERSION}{letters}.{_as_bits(self.in_clear)}.{_as_bits(self.in_tls)}.{ports}"
+
+    def over(self, before: "Digest | None") -> "Digest":
+        """The digest to keep: where this one was not tested, what is known from before."""
+        if before is None:
+            return self
+        names = ("stls", "plaintext_login", "tls_1_0", "tls_1_1", "chain")
+        kept = {name: getattr(before, name) for name in names if getattr(self, name) is NOT_TESTED}
+        newer = {port: it for port, it in before.newer.items() if port not in self.newer} | dict(self.newer)
+        return replace(
+            self,
+            in_clear=before.in_clear if self.in_clear is None else self.in_clear,
+            in_tls=before.in_tls if self.in_tls is None else self.in_tls,
+            newer=dict(list(newer.items())[-MOST_SIBLINGS:]),
+            **kept,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """What a server offers and permits. `problem` says why nothing could be asked; empty if it could.
+
+    `in_clear` and `in_tls` are the replies to CAPA, `None` if it was not asked. `chain`: whether the certificate's
+    chain is whole and trusted, and `chain_reason` why not. `certificate` is the server's own, verified or not.
+    `user_in_clear`: whether USER is accepted without TLS. `tls_problem` says why TLS was not established, empty if it
+    was.
+    """
+
+    tested_at: datetime
+    address: str = ""
+    problem: str = ""
+    stls: Answer = NOT_TESTED
+    user_in_clear: Answer = NOT_TESTED
+    tls_1_0: Answer = NOT_TESTED
+    tls_1_1: Answer = NOT_TESTED
+    chain: Answer = NOT_TESTED
+    chain_reason: str = ""
+    tls_version: str = ""
+    tls_problem: str = ""
+    in_clear: Offer | None = None
+    in_tls: Offer | None = None
+    certificate: Certificate | None = None
+    siblings: tuple[Sibling, ...] = ()
+
+    @property
+    def plaintext_login(self) -> Answer:
+        """Whether a password would be taken without TLS: by USER and PASS, or by a SASL mechanism that sends it."""
+        if self.user_in_clear is YES or (self.in_clear and set(self.in_clear.mechanisms) & set(_PLAINTEXT)):
+            return YES
+        return self.user_in_clear
+
+    @property
+    def digest(self) -> Digest:
+        """What of it is kept."""
+        return Digest(
+            self.stls,
+            self.plaintext_login,
+            self.tls_1_0,
+            self.tls_1_1,
+            self.chain,
+            self.in_clear.known if self.in_clear else None,
+            self.in_tls.known if self.in_tls else None,
+            dict(self._compared()),
+        )
+
+    def _compared(self) -> Iterator[tuple[int, bool]]:
+        own = self.certificate
+        for sibling in self.siblings[:MOST_SIBLINGS]:
+            other = sibling.certificate
+            if own and other:
+                yield sibling.port, own.subject == other.subject and other.begins > own.begins + RENEWED_AFTER
+
+
+def parse_digest(text: str) -> Digest | None:
+    """The digest that `str` wrote; None for any other text, such as one of a later version."""
+    try:
+        head, in_clear, in_tls, ports = text.split(".")
+        if head[:1] != _DIGEST_VERSION or len(text) > LONGEST_DIGEST:
+            return None
+        stls, plaintext, tls_1_0, tls_1_1, chain = (_ANSWERS[letter] for letter in head[1:])
+        newer = {int(port): kind == "n" for port, kind in _ports(ports)}
+        return Digest(stls, plaintext, tls_1_0, tls_1_1, chain, _of_bits(in_clear), _of_bits(in_tls), newer)
+    except (ValueError, KeyError):
+        return None
+
+
+def _ports(text: str) -> Iterator[tuple[str, str]]:
+    number = ""
+    for letter in text:
+        if letter in "no":
+            yield number, letter
+            number = ""
+        else:
+            number += letter
+    if number:
+        raise ValueError("a port without its letter")
+
+
+def _as_bits(names: frozenset[str] | None) -> str:
+    return "-" if names is None else f"{sum(1 << place for place, name in enumerate(_KNOWN) if name in names):x}"
+
+
+def _of_bits(text: str) -> frozenset[str] | None:
+    if text == "-":
+        return None
+    bits = int(text, 16)
+    return frozenset(name for place, name in enumerate(_KNOWN) if bits >> place & 1)
+
+
+class Kind(StrEnum):
+    """Kinds of findings; their names are part of the JSON."""
+
+    STLS_GONE = "stls-gone"
+    PLAINTEXT_LOGIN = "plaintext-login-allowed"
+    TLS_1_0 = "tls10-accepted"
+    TLS_1_1 = "tls11-accepted"
+    CHAIN = "chain-not-trusted"
+    NOT_RELOADED = "certificate-not-reloaded"
+    WEAK_MECHANISM = "weak-mechanism-offered"
+    MECHANISM_REMOVED = "mechanism-removed"
+    CAPABILITY_REMOVED = "capability-removed"
+    CAPABILITIES_GONE = "capabilities-gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a server that should be otherwise: what, where that is written, and what to do.
+
+    `about` is the mechanism, the capability or the port that it is about, if there is one.
+    """
+
+    kind: Kind
+    about: str
+    text: str
+    source: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """The texts of a kind: as it is now, as a change, the source, and what to do. `{about}` is filled in."""
+
+    state: str
+    change: str
+    source: str
+    action: str
+
+
+_OLD_TLS = "Set the lowest version to TLS 1.2 (Dovecot: ssl_min_protocol = TLSv1.2), and restart the server."
+
+_WORDINGS = {
+    Kind.STLS_GONE: _Wording(
+        "The server does not offer STLS: on this port nothing can be encrypted.",
+        "STLS is gone: the server offered it before, and refuses it now.",
+        "RFC 2595 section 4, RFC 8314 section 4.1",
+        "Switch TLS on in the server's configuration, and look for a device on the way that removes STLS. Until then"
+        " a client that does not insist on TLS sends its password in the clear.",
+    ),
+    Kind.PLAINTEXT_LOGIN: _Wording(
+        "The server takes a password without TLS: whoever is on the way can read it.",
+        "The server takes a password without TLS now; before, it refused.",
+        "RFC 2595 section 2.3, RFC 8314 section 4.1",
+        "Let the server refuse logins without TLS (Dovecot 2.3: disable_plaintext_auth = yes; 2.4:"
+        " auth_allow_cleartext = no).",
+    ),
+    Kind.TLS_1_0: _Wording(
+        "The server accepts TLS 1.0.", "The server accepts TLS 1.0 now; before, it refused.", "RFC 8996", _OLD_TLS
+    ),
+    Kind.TLS_1_1: _Wording(
+        "The server accepts TLS 1.1.",
+        "The server accepts TLS 1.1 now; before, it refused.",
+        "RFC 8996, RFC 8997",
+        _OLD_TLS,
+    ),
+    Kind.CHAIN: _Wording(
+        "The certificate's chain is not trusted ({about}).",
+        "The certificate's chain is no longer trusted ({about}).",
+        "RFC 8446 section 4.4.2, RFC 7817",
+        "Let the server send its certificate followed by every intermediate one (the file that authorities call"
+        " fullchain), and reload it.",
+    ),
+    Kind.NOT_RELOADED: _Wording(
+        "Port {about} of the host shows a newer certificate: renewed, not reloaded.",
+        "Port {about} of the host shows a newer certificate now: renewed, not reloaded.",
+        "RFC 7817",
+        "Reload this server: it keeps the certificate that it had read when it started.",
+    ),
+    Kind.WEAK_MECHANISM: _Wording(
+        "The server offers the weak mechanism {about}.",
+        "The server offers the weak mechanism {about} now; before, it did not.",
+        "RFC 5034 section 4, RFC 6331",
+        "Remove {about} from the server's mechanisms; inside TLS, PLAIN or SCRAM-SHA-256 is better.",
+    ),
+    Kind.MECHANISM_REMOVED: _Wording(
+        "",
+        "The server no longer offers the mechanism {about}: clients that use it cannot log in.",
+        "RFC 5034 section 3",
+        "If that was not meant, add {about} to the server's mechanisms again.",
+    ),
+    Kind.CAPABILITY_REMOVED: _Wording(
+        "",
+        "The server no longer offers {about}: clients that need it stop working.",
+        "RFC 2449 section 6",
+        "If that was not meant, compare the server's configuration with that of before its last change.",
+    ),
+    Kind.CAPABILITIES_GONE: _Wording(
+        "",
+        "The server no longer answers CAPA: clients cannot see what it offers.",
+        "RFC 2449 section 5",
+        "Look at what was changed: another program, or a proxy, may answer on this port.",
+    ),
+}
+
+
+def findings(posture: Posture) -> list[Finding]:
+    """What should be otherwise in a posture, whatever it was before."""
+    return [_finding(kind, about, posture, changed=False) for kind, about in _faults(posture.digest)]
+
+
+def worse(before: Digest, posture: Posture) -> list[Finding]:
+    """What got worse since `before`: one finding for each change. Nothing that was not tested both times."""
+    now = posture.digest
+    found = [it for it in _faults(now) if _was_absent(before, now, *it)]
+    return [_finding(kind, about, posture, changed=True) for kind, about in (*found, *_removed(before, now))]
+
+
+def _faults(now: Digest) -> Iterator[tuple[Kind, str]]:
+    """The kinds of findings that a digest shows by itself, each with what it is about."""
+    if now.stls is NO:
+        yield Kind.STLS_GONE, ""
+    if now.plaintext_login is YES:
+        yield Kind.PLAINTEXT_LOGIN, ""
+    if now.tls_1_0 is YES:
+        yield Kind.TLS_1_0, ""
+    if now.tls_1_1 is YES:
+        yield Kind.TLS_1_1, ""
+    if now.chain is NO:
+        yield Kind.CHAIN, ""
+    for port, newer in sorted(now.newer.items()):
+        if newer:
+            yield Kind.NOT_RELOADED, str(port)
+    for name in _WEAK:
+        if f"SASL {name}" in (now.in_clear or ()) or f"SASL {name}" in (now.in_tls or ()):
+            yield Kind.WEAK_MECHANISM, name
+
+
+def _was_absent(before: Digest, now: Digest, kind: Kind, about: str) -> bool:
+    """Whether it is known that a fault was not there before."""
+    match kind:
+        case Kind.STLS_GONE:
+            return before.stls is YES
+        case Kind.PLAINTEXT_LOGIN:
+            return before.plaintext_login is NO
+        case Kind.TLS_1_0:
+            return before.tls_1_0 is NO
+        case Kind.TLS_1_1:
+            return before.tls_1_1 is NO
+        case Kind.CHAIN:
+            return before.chain is YES
+        case Kind.NOT_RELOADED:
+            return before.newer.get(int(about)) is False
+        case _:
+            name = f"SASL {about}"
+            sides = ((before.in_clear, now.in_clear), (before.in_tls, now.in_tls))
+            offered_before = any(name in (was or ()) for was, _ in sides)
+            return not offered_before and any(was and name in (offered or ()) for was, offered in sides)
+
+
+def _removed(before: Digest, now: Digest) -> Iterator[tuple[Kind, str]]:
+    """What is no longer offered: inside TLS, or without it where neither time there was any."""
+    if before.in_tls is not None or now.in_tls is not None:
+        was, offered = before.in_tls, now.in_tls
+    else:
+        was, offered = before.in_clear, now.in_clear
+    if not was or offered is None:
+        return
+    if _STATED not in offered:
+        yield Kind.CAPABILITIES_GONE, ""
+        return
+    for name in _MECHANISMS:
+        if f"SASL {name}" in was - offered and name not in _WEAK:
+            yield Kind.MECHANISM_REMOVED, name
+    for name in _NEEDED:
+        if name in was - offered:
+            yield Kind.CAPABILITY_REMOVED, name
+
+
+def _finding(kind: Kind, about: str, posture: Posture, *, changed: bool) -> Finding:
+    wording = _WORDINGS[kind]
+    shown = posture.chain_reason if kind is Kind.CHAIN else about
+    text = wording.change if changed else wording.state
+    return Finding(kind, about, text.format(about=shown), wording.source, wording.action.format(about=shown))

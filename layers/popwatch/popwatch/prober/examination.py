@@ -1,0 +1,84 @@
+"""The POP3 conversation of a posture test, without I/O: a few questions between the greeting and QUIT.
+
+No password and no name of a user is ever sent: USER names nobody, and PASS does not follow.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from enum import StrEnum
+
+from popwatch.prober.capabilities import UNSTATED, Capabilities, CapabilityReader, TooManyLinesError
+from popwatch.prober.pop3 import Conversation
+
+NOBODY = "nobody@popwatch.invalid"
+"""A user who cannot exist (RFC 2606 section 2): it shows in the server's log."""
+
+
+def in_trouble(line: bytes) -> bool:
+    """Whether a reply says that the server is not itself now: `[SYS/TEMP]`, `[SYS/PERM]` (RFC 3206 section 3)."""
+    return b"[SYS/" in line.upper()
+
+
+class Question(StrEnum):
+    """A command that is sent to learn what a server answers."""
+
+    CAPA = "CAPA"
+    USER = f"USER {NOBODY}"
+    STLS = "STLS"
+
+
+class Examination(Conversation):
+    """Asks `questions` one after another, then QUIT. STLS that is refused is the last one, and the conversation fails.
+
+    `offers` are the replies to CAPA in their order, and `user_accepted` is that to USER; `None` stands for a reply that
+    says nothing, such as that of a server in trouble (RFC 3206).
+    """
+
+    def __init__(
+        self, questions: Sequence[Question], *, greetings: Sequence[bytes] = (), check_quit: bool = True
+    ) -> None:
+        super().__init__(greetings=greetings, check_quit=check_quit)
+        self._left = deque(questions)
+        self._asked: Question | None = None
+        self._reader: CapabilityReader | None = None
+        self.offers: list[Capabilities | None] = []
+        self.user_accepted: bool | None = None
+
+    def _quit(self) -> None:
+        """Ask the next question, which follows the greeting, an answer, or the TLS handshake; QUIT after the last."""
+        self._asked = self._left.popleft() if self._left else None
+        match self._asked:
+            case None:
+                super()._quit()
+            case Question.STLS:
+                self._asked = None  # the answer is for the conversation's own state
+                self._ask_for_tls()
+            case question:
+                self._send_command(question.encode())
+
+    def _handle_line(self, line: bytes) -> None:
+        if self._reader:
+            self._read_offer(self._reader, line)
+        elif self._asked is Question.USER:
+            self.user_accepted = None if in_trouble(line) else line.startswith(b"+OK")
+            self._quit()
+        elif self._asked is Question.CAPA and line.startswith(b"+OK"):
+            self._reader = CapabilityReader()
+        elif self._asked is Question.CAPA:
+            self._take_offer(None if in_trouble(line) else UNSTATED)
+        else:
+            super()._handle_line(line)
+
+    def _read_offer(self, reader: CapabilityReader, line: bytes) -> None:
+        try:
+            offer = reader.receive_line(line)
+        except TooManyLinesError:
+            self._fail("endless-capabilities", line)
+            return
+        if offer is not None:
+            self._take_offer(offer)
+
+    def _take_offer(self, offer: Capabilities | None) -> None:
+        self._reader = None
+        self.offers.append(offer)
+        self._quit()

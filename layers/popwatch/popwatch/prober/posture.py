@@ -1,0 +1,281 @@
+"""The posture test: what a server offers and permits, by a few short connections one after another.
+
+Each connection is a probe of the prober's loop, so it has the deadline, the descriptors and the refusal of local
+addresses of every test. Targets are tested side by side; a server never has more than one of these connections at a
+time, since many allow only a few from one address.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from popwatch.model.fields import TlsMode, TlsVersion
+from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Outcome, Phase
+from popwatch.model.posture import MOST_SIBLINGS, Answer, Offer, Posture, Sibling
+from popwatch.model.targets import Target
+from popwatch.model.text import clean
+from popwatch.prober.capabilities import Capabilities
+from popwatch.prober.examination import Examination, Question, in_trouble
+from popwatch.prober.loop import Prober
+from popwatch.prober.pop3 import Conversation
+from popwatch.prober.probe import Loop, Probe
+from popwatch.prober.tls import TlsEngine, can_offer, old_context
+
+POP3_PORT, POP3S_PORT = 110, 995
+"""The two ports of POP3: in the clear with STLS (RFC 2595), and TLS from the first byte (RFC 8314 section 3.3)."""
+
+CAPABILITY_SHOWN = 80
+"""Characters of a capability with its arguments."""
+
+CAPABILITIES_SHOWN = 40
+"""Capabilities of a posture; servers offer about ten."""
+
+_VERSION_REFUSED = ("tls-version-unsupported", "closed-in-tls-handshake", "reset")
+"""Why a handshake of one version failed, if the server refused that version; also any alert of it."""
+
+_UNTRUSTED = {
+    *("tls-untrusted", "tls-issuer-missing", "tls-chain-expired", "tls-chain-invalid", "tls-certificate-expired"),
+    *("tls-certificate-not-yet-valid", "tls-name-mismatch", "tls-weak-key", "tls-weak-signature"),
+}
+
+MakeProber = Callable[..., Prober]
+"""`Prober`, or what makes one from `make_probe`: with a shared resolver, without local addresses and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """One connection: to what, what is asked, and in which version of TLS alone, if that matters.
+
+    With `handshake_only` it ends after the TLS handshake: another service than POP3 listens there.
+    """
+
+    target: Target
+    questions: Sequence[Question] = ()
+    version: TlsVersion | None = None
+    handshake_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a connection ended, and what was answered."""
+
+    outcome: Outcome
+    offers: Sequence[Capabilities | None]
+    user_accepted: bool | None
+
+
+class _PostureProbe(Probe):
+    """A probe that asks what its connection is for."""
+
+    def __init__(self, round_: "_Round", target: Target, loop: Loop, **options: Any) -> None:
+        self._purpose = round_.connections[target.target_id]
+        self.examination = Examination(
+            self._purpose.questions,
+            greetings=[prefix.encode() for prefix in target.greeting],
+            check_quit=target.check_quit,
+        )
+        super().__init__(target, loop, **options)
+        round_.probes[target.target_id].append(self)
+
+    @property
+    def address(self) -> str:
+        """The address that it has connected to."""
+        return str(self._fields.get("address", ""))
+
+    def _begin_conversation(self) -> Conversation:
+        return self.examination
+
+    def _tls_context(self) -> Any:
+        return old_context(self._purpose.version) if self._purpose.version else super()._tls_context()
+
+    def _handle_established(self, engine: TlsEngine) -> None:
+        super()._handle_established(engine)
+        if self._purpose.handshake_only:
+            self._end()
+
+
+class _Round:
+    """One connection to each of many servers, side by side."""
+
+    def __init__(self, connections: Sequence[_Connection]) -> None:
+        self.connections = {
+            str(number): replace(it, target=replace(it.target, target_id=str(number)))
+            for number, it in enumerate(connections)
+        }
+        self.probes: defaultdict[str, list[_PostureProbe]] = defaultdict(list)
+
+    def run(self, make_prober: MakeProber, end_by: float | None) -> list[_Result | None]:
+        """The results in the order of the connections; None for one that there was no time for."""
+        found: dict[str, _Result] = {}
+        prober = make_prober(make_probe=partial(_PostureProbe, self))
+        for arrivals in prober.run([it.target for it in self.connections.values()], end_by=end_by):
+            for target, outcome in arrivals:
+                found[target.target_id] = self._result(target.target_id, outcome)
+        return [found.get(key) for key in self.connections]
+
+    def _result(self, key: str, outcome: Outcome) -> _Result:
+        """Of several addresses that were tried, what the one answered that the outcome is of."""
+        probes = self.probes[key]
+        asked = next((it.examination for it in probes if it.address == outcome.address), probes[-1].examination)
+        return _Result(outcome, asked.offers, asked.user_accepted)
+
+
+Steps = Generator[_Connection, _Result | None, Posture]
+
+
+def examine(
+    targets: Sequence[Target],
+    make_prober: MakeProber = Prober,
+    *,
+    siblings: Sequence[int] = (),
+    end_by: float | None = None,
+) -> Iterator[tuple[Target, Posture]]:
+    """The postures of targets, each as soon as it is known.
+
+    `siblings` are further ports of the hosts with TLS from the first byte, whose certificates are compared. Takes at
+    most the targets' `max_test_seconds` for each connection, of which there are up to seven and one for each sibling;
+    what does not end before `end_by` (monotonic clock) is not tested.
+    """
+    running = [(target, _steps(target, siblings[:MOST_SIBLINGS])) for target in targets]
+    waiting = [(target, steps, next(steps)) for target, steps in running]
+    while waiting:
+        results = _Round([connection for _, _, connection in waiting]).run(make_prober, end_by)
+        further = []
+        for (target, steps, _), result in zip(waiting, results, strict=True):
+            try:
+                further.append((target, steps, steps.send(result)))
+            except StopIteration as end:
+                yield target, end.value
+        waiting = further
+
+
+def _steps(target: Target, siblings: Sequence[int]) -> Steps:
+    """The connections to one server, one after another; the end is its posture."""
+    begins_in_clear = target.tls is not TlsMode.IMPLICIT
+    plain = replace(target, verify_tls=False, all_addresses=False, expect=(), max_rtt_ms=0.0)
+    if begins_in_clear:
+        plain = replace(plain, tls=TlsMode.STARTTLS)
+    stls = (Question.STLS,) if begins_in_clear else ()
+    before_tls = (Question.CAPA, *stls) if begins_in_clear else ()
+    first = yield _Connection(plain, (*before_tls, Question.CAPA))
+    posture = _posture(first, begins_in_clear=begins_in_clear)
+    if posture.problem:
+        return posture
+    # The later connections are to the same address of the host: another one may be another server.
+    plain = replace(plain, host=posture.address)
+    if begins_in_clear:
+        user = yield _Connection(replace(plain, tls=TlsMode.NONE), (Question.USER,))
+        posture = replace(posture, user_in_clear=_answer(user.user_accepted if user else None))
+        if posture.stls is not Answer.YES:
+            return posture
+    accepted = {}
+    for version in (TlsVersion.TLS_1_0, TlsVersion.TLS_1_1):
+        accepted[version] = Answer.NOT_TESTED
+        if can_offer(version):
+            accepted[version] = _accepts((yield _Connection(plain, stls, version=version)))
+    chain, why = _trusts((yield _Connection(replace(plain, verify_tls=True), stls)))
+    posture = replace(
+        posture,
+        tls_1_0=accepted[TlsVersion.TLS_1_0],
+        tls_1_1=accepted[TlsVersion.TLS_1_1],
+        chain=chain,
+        chain_reason=why,
+    )
+    if posture.certificate is None:
+        return posture
+    found = []
+    for port in _sibling_ports(target.port, siblings):
+        found.append(_sibling(port, (yield _to_sibling(plain, port))))
+    return replace(posture, siblings=tuple(found))
+
+
+def _posture(first: _Result | None, *, begins_in_clear: bool) -> Posture:
+    """What the first connection shows; a problem if there is not even a greeting, or a TLS server."""
+    if first is None:
+        return Posture(datetime.now(UTC), problem="There was no time left to test it.")
+    outcome = first.outcome
+    reached = outcome.rtt_ms is not None or (outcome.phase is Phase.TLS and outcome.error is ErrorCode.PROTOCOL)
+    if not reached:
+        problem = f"{outcome.message} ({outcome.reason}): {outcome.detail}"
+        return Posture(outcome.started_at, outcome.address, problem)
+    offers = [*map(_offer, first.offers), None, None]
+    in_clear, in_tls = offers[:2] if begins_in_clear else (None, offers[0])
+    secure = bool(outcome.tls_version)
+    return Posture(
+        outcome.started_at,
+        outcome.address,
+        stls=_has_stls(outcome) if begins_in_clear else Answer.NOT_TESTED,
+        tls_version=outcome.tls_version,
+        tls_problem="" if secure else outcome.detail,
+        in_clear=in_clear,
+        in_tls=in_tls if secure else None,
+        certificate=outcome.certificates[0] if outcome.certificates else None,
+    )
+
+
+def _offer(stated: Capabilities | None) -> Offer | None:
+    """The reply to CAPA as people read it: each line cleaned and cut."""
+    if stated is None:
+        return None
+    lines = (" ".join((name, *words)) for name, words in stated.arguments.items())
+    return Offer(
+        tuple(clean(line, CAPABILITY_SHOWN) for line in lines)[:CAPABILITIES_SHOWN],
+        tuple(clean(name, CAPABILITY_SHOWN) for name in stated.mechanisms)[:CAPABILITIES_SHOWN],
+        stated.stated,
+    )
+
+
+def _answer(accepted: bool | None) -> Answer:
+    return Answer.NOT_TESTED if accepted is None else Answer.YES if accepted else Answer.NO
+
+
+def _has_stls(outcome: Outcome) -> Answer:
+    if outcome.tls_version or outcome.phase is Phase.TLS:
+        return Answer.YES
+    refused = outcome.phase is Phase.STLS and outcome.error is ErrorCode.PROTOCOL
+    return Answer.NO if refused and not in_trouble(outcome.detail.encode()) else Answer.NOT_TESTED
+
+
+def _accepts(result: _Result | None) -> Answer:
+    """Whether a server accepted the only version that was offered. What else can end a handshake says nothing."""
+    if result is None:
+        return Answer.NOT_TESTED
+    outcome = result.outcome
+    if outcome.tls_version:
+        return Answer.YES
+    reason = outcome.reason
+    refused = reason in _VERSION_REFUSED or reason.startswith(TLS_ALERT_REASON)
+    return Answer.NO if outcome.phase is Phase.TLS and refused else Answer.NOT_TESTED
+
+
+def _trusts(result: _Result | None) -> tuple[Answer, str]:
+    """Whether the chain was verified, and why not."""
+    if result and result.outcome.tls_version:
+        return Answer.YES, ""
+    if result and result.outcome.reason in _UNTRUSTED:
+        return Answer.NO, result.outcome.reason
+    return Answer.NOT_TESTED, ""
+
+
+def _sibling_ports(port: int, named: Sequence[int]) -> list[int]:
+    """The other port of POP3, then those that are named."""
+    other = {POP3_PORT: (POP3S_PORT,), POP3S_PORT: (POP3_PORT,)}.get(port, ())
+    return [it for it in dict.fromkeys((*other, *named)) if it != port][:MOST_SIBLINGS]
+
+
+def _to_sibling(plain: Target, port: int) -> _Connection:
+    """A connection to another port of the host, for its certificate alone."""
+    if port == POP3_PORT:
+        return _Connection(replace(plain, port=port, tls=TlsMode.STARTTLS), (Question.STLS,))
+    secure = replace(plain, port=port, tls=TlsMode.IMPLICIT)
+    return _Connection(secure, handshake_only=port != POP3S_PORT)
+
+
+def _sibling(port: int, result: _Result | None) -> Sibling:
+    if result is None:
+        return Sibling(port, reason="not tested")
+    certificates = result.outcome.certificates
+    return Sibling(port, certificates[0]) if certificates else Sibling(port, reason=result.outcome.reason)

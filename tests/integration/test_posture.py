@@ -1,0 +1,270 @@
+"""The posture test against a scripted server: what it finds, what it sends, and that it is bounded."""
+
+import ssl
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popwatch.model.fields import TlsVersion
+from popwatch.model.posture import NO, NOT_TESTED, YES, Answer, Kind, Posture, findings, worse
+from popwatch.model.targets import Target, parse_target
+from popwatch.prober import posture as posture_test
+from popwatch.prober.examination import NOBODY
+from popwatch.prober.loop import Prober
+from popwatch.prober.posture import examine
+from popwatch.prober.tls import can_offer, context
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests import chains
+from tests.chains import NAME, Chain, Holder, made
+
+ROOT = made("Root", extensions=chains.authority())
+MIDDLE = made("Intermediate", None, ROOT, chains.authority())
+OLD = [version for version in (TlsVersion.TLS_1_0, TlsVersion.TLS_1_1) if can_offer(version)]
+
+
+class Served:
+    """A TLS context whose certificate and lowest version are changed while it is in use."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "served.pem"
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.set_ciphers("DEFAULT@SECLEVEL=0")
+        self.lowest(ssl.TLSVersion.TLSv1_2)
+        self.show(certificate())
+
+    def show(self, holder: Holder, *, whole: bool = True) -> None:
+        presented = [holder.certificate, *([MIDDLE.certificate] if whole else [])]
+        self._file.write_text(Chain(holder.key, presented, []).server_pem)
+        self.context.load_cert_chain(self._file)
+
+    def lowest(self, version: ssl.TLSVersion) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.context.minimum_version = version
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as found:
+        yield found
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(tmp_path)
+
+
+def certificate(days: tuple[int, int] = (-10, 80)) -> Holder:
+    return made(NAME, None, MIDDLE, chains.server(), days=days)
+
+
+def target(port: int, **fields: Any) -> Target:
+    own = {"tls_name": NAME, "ca_pem": Chain(ROOT.key, [], [ROOT.certificate]).seen[1], "max_test_seconds": 5}
+    return parse_target({"target_id": "t", "host": "127.0.0.1", "port": port, **own, **fields})
+
+
+def posture_of(tested: Target, **options: Any) -> Posture:
+    [(_, found)] = examine([tested], **options)
+    return found
+
+
+def kinds(posture: Posture) -> list[str]:
+    return [it.kind for it in findings(posture)]
+
+
+def old(answer: Answer) -> Answer:
+    return answer if OLD else NOT_TESTED
+
+
+def test_a_server_without_faults(server: ScriptedServer, served: Served) -> None:
+    """Everything is asked, before and after TLS, and nothing is found."""
+    port = server.listen("offers", stls=served.context)
+    found = posture_of(target(port, tls="starttls"))
+    assert (found.stls, found.user_in_clear, found.chain) == (YES, NO, YES)
+    assert (found.tls_1_0, found.tls_1_1) == (old(NO), old(NO))
+    assert found.in_clear
+    assert found.in_clear.capabilities == ("TOP", "UIDL", "RESP-CODES", "PIPELINING", "STLS")
+    assert found.in_tls
+    assert found.in_tls.mechanisms == ("PLAIN", "SCRAM-SHA-256")
+    assert (found.tls_version, found.problem, found.tls_problem) == ("TLSv1.3", "", "")
+    assert findings(found) == []
+
+
+def test_nothing_but_questions_is_sent(server: ScriptedServer, served: Served) -> None:
+    """CAPA, STLS, QUIT, and USER with the name of nobody; each connection ends by QUIT, unless TLS is refused."""
+    port = server.listen("offers:user", stls=served.context)
+    posture_of(target(port))
+    sent = [[line.decode().strip() for line in it.lines] for it in server.connections(port)]
+    assert sent[0] == ["CAPA", "STLS", "CAPA", "QUIT"]
+    assert sent[1] == [f"USER {NOBODY}", "QUIT"]
+    assert sent[2:-1] == [["STLS"]] * len(OLD)
+    assert sent[-1] == ["STLS", "QUIT"]
+
+
+def test_implicit_tls(server: ScriptedServer, served: Served) -> None:
+    """Nothing is asked in the clear."""
+    port = server.listen("offers:secure", tls=served.context)
+    found = posture_of(target(port, tls="implicit"))
+    assert (found.stls, found.user_in_clear, found.in_clear) == (NOT_TESTED, NOT_TESTED, None)
+    assert found.in_tls
+    assert "USER" in found.in_tls.capabilities
+    assert (found.chain, findings(found)) == (YES, [])
+
+
+Switch = Callable[[ScriptedServer, int, Served], object]
+
+
+def play(script: str) -> Switch:
+    return lambda server, port, _: server.play(port, script)
+
+
+def accept(version: ssl.TLSVersion) -> Switch:
+    return lambda _, __, served: served.lowest(version)
+
+
+SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
+    "STLS off": (play("offers:no-stls"), [("stls-gone", "")]),
+    "plaintext allowed": (play("offers:user"), [("plaintext-login-allowed", "")]),
+    "SASL PLAIN before TLS": (
+        play("offers:clear=TOP,UIDL,STLS,SASL PLAIN"),
+        [("plaintext-login-allowed", "")],
+    ),
+    "a weak mechanism": (
+        play("offers:tls=TOP,UIDL,RESP-CODES,PIPELINING,USER,SASL PLAIN SCRAM-SHA-256 CRAM-MD5"),
+        [("weak-mechanism-offered", "CRAM-MD5")],
+    ),
+    "a mechanism removed": (
+        play("offers:tls=TOP,UIDL,RESP-CODES,PIPELINING,USER,SASL PLAIN"),
+        [("mechanism-removed", "SCRAM-SHA-256")],
+    ),
+    "a capability removed": (
+        play("offers:tls=TOP,RESP-CODES,PIPELINING,USER,SASL PLAIN SCRAM-SHA-256"),
+        [("capability-removed", "UIDL")],
+    ),
+    "CAPA refused": (play("offers:no-capa"), [("capabilities-gone", "")]),
+    "chain cut": (lambda _, __, served: served.show(certificate(), whole=False), [("chain-not-trusted", "")]),
+    "of another authority": (
+        lambda _, __, served: served.show(made(NAME, extensions=chains.server())),
+        [("chain-not-trusted", "")],
+    ),
+    "a new certificate": (lambda _, __, served: served.show(certificate(days=(-1, 90))), []),
+    "everything in trouble": (play("offers:trouble"), []),
+    "no greeting": (play("silent"), []),
+    "closed": (play("refused"), []),
+}
+
+
+@pytest.mark.parametrize(("switch", "expected"), SWITCHES.values(), ids=SWITCHES)
+def test_each_change_is_found(
+    server: ScriptedServer, served: Served, switch: Switch, expected: list[tuple[str, str]]
+) -> None:
+    """Found at the next posture test, with a text each; the way back is none."""
+    port = server.listen("offers", stls=served.context)
+    tested = target(port, tls="starttls", max_test_seconds=1)
+    before = posture_of(tested).digest
+    assert worse(before, posture_of(tested)) == []
+    switch(server, port, served)
+    changed = posture_of(tested)
+    assert [(it.kind, it.about) for it in worse(before, changed)] == expected
+    server.play(port, "offers")
+    served.show(certificate())
+    assert worse(changed.digest.over(before), posture_of(tested)) == []
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+@pytest.mark.parametrize(
+    ("version", "expected"), [("TLSv1", ["tls10-accepted", "tls11-accepted"]), ("TLSv1_1", ["tls11-accepted"])]
+)
+@pytest.mark.skipif(len(OLD) < 2, reason="the OpenSSL of this machine cannot offer TLS 1.0 and 1.1")
+def test_old_versions(server: ScriptedServer, served: Served, tls: str, version: str, expected: list[str]) -> None:
+    """Accepted old versions are found, and the other connections still refuse them."""
+    if tls == "implicit":
+        port = server.listen("offers:secure", tls=served.context)
+    else:
+        port = server.listen("offers", stls=served.context)
+    tested = target(port, tls=tls)
+    before = posture_of(tested)
+    assert (before.tls_1_0, before.tls_1_1) == (NO, NO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        served.lowest(ssl.TLSVersion[version])
+    after = posture_of(tested)
+    assert [it.kind for it in worse(before.digest, after)] == expected
+    assert context(True, "").minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_what_openssl_cannot_offer_is_not_tested(
+    server: ScriptedServer, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither accepted nor refused, and no connection is made for it."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: False)
+    served.lowest(ssl.TLSVersion.TLSv1)
+    port = server.listen("offers", stls=served.context)
+    found = posture_of(target(port))
+    assert (found.tls_1_0, found.tls_1_1) == (NOT_TESTED, NOT_TESTED)
+    assert len(server.connections(port)) == 3
+
+
+def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Served, tmp_path: Path) -> None:
+    """Renewed, not reloaded: found with the port's number. Another service's greeting is not waited for."""
+    (tmp_path / "other").mkdir()
+    other = Served(tmp_path / "other")
+    same = certificate()
+    served.show(same)
+    other.show(same)
+    port, sibling = server.listen("offers", stls=served.context), server.listen("silent", tls=other.context)
+    tested = target(port)
+    ask = partial(posture_of, tested, siblings=[sibling, port])
+    before = ask()
+    assert [(it.port, it.certificate is not None) for it in before.siblings] == [(sibling, True)]
+    assert findings(before) == []
+    other.show(certificate(days=(-1, 89)))
+    assert [(it.kind, it.about) for it in worse(before.digest, ask())] == [(Kind.NOT_RELOADED, str(sibling))]
+    server.play(sibling, "refused")
+    closed = ask()
+    assert [(it.certificate, it.reason) for it in closed.siblings] == [(None, "refused")]
+    assert worse(before.digest, closed) == []
+
+
+def test_the_other_port_of_pop3() -> None:
+    """Port 110 and 995 of a host are siblings without being named."""
+    assert posture_test._sibling_ports(110, (993,)) == [995, 993]
+    assert posture_test._sibling_ports(995, (995, 465)) == [110, 465]
+    assert posture_test._sibling_ports(1110, ()) == []
+
+
+@pytest.mark.parametrize("script", ["silent", "flood", "offers:endless", "reset", "close", "error", "hostile", "imap"])
+def test_hostile_servers_are_bounded(server: ScriptedServer, served: Served, script: str) -> None:
+    """A posture comes in the end, whatever the server does, and its digest has at most 100 bytes."""
+    port = server.listen(script, stls=served.context)
+    found = posture_of(target(port, max_test_seconds=1))
+    assert len(str(found.digest).encode()) <= 100
+    assert not any(ord(letter) < 32 for letter in found.problem)
+    assert found.problem or found.in_clear is None or found.in_clear.capabilities == ()
+
+
+def test_local_addresses_are_refused(server: ScriptedServer) -> None:
+    """As in every test: nothing is connected to."""
+    port = server.listen("offers")
+    found = posture_of(target(port), make_prober=partial(Prober, allow_local=False))
+    assert "forbidden-address" in found.problem
+    assert server.connections(port) == []
+
+
+def test_many_targets_side_by_side(server: ScriptedServer, served: Served) -> None:
+    """Twenty servers, one of them silent: each has its own posture, in the time of one."""
+    ports = [server.listen("offers", stls=served.context) for _ in range(19)]
+    targets = [target(port, target_id=str(port)) for port in (*ports, server.listen("silent"))]
+    found = {tested.target_id: it for tested, it in examine(targets)}
+    assert {it.chain for key, it in found.items() if int(key) in ports} == {YES}
+    assert sum(bool(it.problem) for it in found.values()) == 1
+
+
+def test_a_target_that_cannot_be_used() -> None:
+    """The problem of its field, and no exception."""
+    found = posture_of(parse_target({"target_id": "t", "host": "127.0.0.1", "ca_pem": "nonsense", "tls": "implicit"}))
+    assert "ca_pem" in found.problem

@@ -1,0 +1,263 @@
+"""What got worse between two postures: each change one finding, nothing for what was not tested or got better."""
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.model.outcomes import Certificate, Role
+from popwatch.model.posture import _KNOWN as KNOWN
+from popwatch.model.posture import (
+    LONGEST_DIGEST,
+    MOST_SIBLINGS,
+    NO,
+    NOT_TESTED,
+    YES,
+    Answer,
+    Digest,
+    Kind,
+    Offer,
+    Posture,
+    Sibling,
+    findings,
+    parse_digest,
+    worse,
+)
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+LIFETIME = timedelta(days=90)
+
+
+def certificate(begins: datetime, subject: str = "pop.example.net") -> Certificate:
+    return Certificate(Role.LEAF, subject, begins + LIFETIME, LIFETIME)
+
+
+OFFER = Offer(("TOP", "UIDL", "USER"), ("PLAIN", "SCRAM-SHA-256"))
+OWN = certificate(NOW - timedelta(days=60))
+GOOD = Posture(
+    NOW,
+    stls=YES,
+    user_in_clear=NO,
+    tls_1_0=NO,
+    tls_1_1=NO,
+    chain=YES,
+    in_clear=Offer(("STLS", "UIDL")),
+    in_tls=OFFER,
+    certificate=OWN,
+    siblings=(Sibling(995, OWN), Sibling(993, OWN)),
+)
+NEWER = certificate(NOW - timedelta(days=1))
+CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
+    "STLS gone": ({"stls": NO, "in_tls": None}, [("stls-gone", "")]),
+    "USER in the clear": ({"user_in_clear": YES}, [("plaintext-login-allowed", "")]),
+    "PLAIN in the clear": ({"in_clear": Offer(("STLS",), ("PLAIN",))}, [("plaintext-login-allowed", "")]),
+    "LOGIN in the clear": ({"in_clear": Offer(("STLS",), ("LOGIN",))}, [("plaintext-login-allowed", "")]),
+    "TLS 1.0": ({"tls_1_0": YES}, [("tls10-accepted", "")]),
+    "TLS 1.1": ({"tls_1_1": YES}, [("tls11-accepted", "")]),
+    "chain": ({"chain": NO, "chain_reason": "tls-issuer-missing"}, [("chain-not-trusted", "")]),
+    "weak one in TLS": (
+        {"in_tls": replace(OFFER, mechanisms=(*OFFER.mechanisms, "NTLM"))},
+        [("weak-mechanism-offered", "NTLM")],
+    ),
+    "weak one in the clear": (
+        {"in_clear": Offer(("STLS", "UIDL"), ("CRAM-MD5",))},
+        [("weak-mechanism-offered", "CRAM-MD5")],
+    ),
+    "mechanism removed": (
+        {"in_tls": replace(OFFER, mechanisms=("SCRAM-SHA-256",))},
+        [("mechanism-removed", "PLAIN")],
+    ),
+    "two mechanisms removed": (
+        {"in_tls": replace(OFFER, mechanisms=())},
+        [("mechanism-removed", "PLAIN"), ("mechanism-removed", "SCRAM-SHA-256")],
+    ),
+    "capability removed": (
+        {"in_tls": replace(OFFER, capabilities=("TOP", "USER"))},
+        [("capability-removed", "UIDL")],
+    ),
+    "CAPA refused": ({"in_tls": Offer(stated=False)}, [("capabilities-gone", "")]),
+    "sibling newer": (
+        {"siblings": (Sibling(995, NEWER), Sibling(993, OWN))},
+        [("certificate-not-reloaded", "995")],
+    ),
+    "both siblings newer": (
+        {"siblings": (Sibling(995, NEWER), Sibling(993, NEWER))},
+        [("certificate-not-reloaded", "993"), ("certificate-not-reloaded", "995")],
+    ),
+    "several at once": (
+        {"user_in_clear": YES, "tls_1_0": YES, "chain": NO},
+        [("plaintext-login-allowed", ""), ("tls10-accepted", ""), ("chain-not-trusted", "")],
+    ),
+    "certificate renewed everywhere": (
+        {"certificate": NEWER, "siblings": (Sibling(995, NEWER), Sibling(993, NEWER))},
+        [],
+    ),
+    "sibling made in the same hour": (
+        {"siblings": (Sibling(995, certificate(OWN.begins + timedelta(hours=1))), Sibling(993, OWN))},
+        [],
+    ),
+    "sibling of another name": (
+        {"siblings": (Sibling(995, certificate(NEWER.begins, "mail.example.net")), Sibling(993, OWN))},
+        [],
+    ),
+    "a sibling more, newer": ({"siblings": (*GOOD.siblings, Sibling(465, NEWER))}, []),
+    "sibling closed": ({"siblings": (Sibling(995, None, "refused"), Sibling(993, OWN))}, []),
+    "capability added": ({"in_tls": replace(OFFER, capabilities=(*OFFER.capabilities, "UTF8"))}, []),
+    "less in the clear": ({"in_clear": Offer(("STLS",))}, []),
+    "an unknown capability": ({"in_tls": replace(OFFER, capabilities=(*OFFER.capabilities, "XYZ 1"))}, []),
+    "nothing tested": ({it.name: it.default for it in fields(Posture) if it.name != "tested_at"}, []),
+}
+
+
+def named(before: Digest, now: Posture) -> list[tuple[str, str]]:
+    return [(it.kind, it.about) for it in worse(before, now)]
+
+
+@pytest.mark.parametrize(("changed", "expected"), CHANGES.values(), ids=CHANGES)
+def test_each_change(changed: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    """One finding for each change for the worse, also by way of the digest that is kept; none for the way back."""
+    now = replace(GOOD, **changed)
+    kept = parse_digest(str(GOOD.digest))
+    assert kept == GOOD.digest
+    assert named(kept, now) == expected
+    back = [("capability-removed", "UTF8")] if "UTF8" in repr(changed) else []
+    assert named(now.digest.over(kept), GOOD) == back
+
+
+@pytest.mark.parametrize("lost", [it.name for it in fields(Posture) if it.name not in ("tested_at", "address")])
+def test_what_was_not_tested_is_no_change(lost: str) -> None:
+    """Neither before nor now; and a change across a gap is still found."""
+    default: Any = next(it.default for it in fields(Posture) if it.name == lost)
+    unknown = replace(GOOD, **{lost: default})
+    assert worse(GOOD.digest, unknown) == []
+    for changed, expected in CHANGES.values():
+        now = replace(GOOD, **changed)
+        assert set(named(unknown.digest, now)) <= set(expected)
+        assert named(unknown.digest.over(GOOD.digest), now) == expected
+
+
+def test_a_first_weak_mechanism_on_a_side_that_was_not_tested() -> None:
+    """Whether it was there before is not known."""
+    now = replace(GOOD, in_tls=replace(OFFER, mechanisms=("CRAM-MD5",)))
+    assert named(replace(GOOD, in_tls=None).digest, now) == []
+    assert named(replace(GOOD, in_tls=Offer(stated=False)).digest, now) == []
+
+
+def test_without_tls_the_offer_in_the_clear_counts() -> None:
+    """A server that never had TLS: what it removes is found there."""
+    before = replace(GOOD, stls=NO, in_tls=None, in_clear=OFFER)
+    now = replace(before, in_clear=replace(OFFER, capabilities=("TOP", "USER")))
+    assert named(before.digest, now) == [("capability-removed", "UIDL")]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_has_its_texts(kind: Kind) -> None:
+    """What, the RFC, what to do; without a brace that was not filled in."""
+    changed = [it for changed, _ in CHANGES.values() for it in worse(GOOD.digest, replace(GOOD, **changed))]
+    found = [it for it in changed if it.kind is kind]
+    assert found
+    for it in found:
+        assert it.text.endswith(".")
+        assert it.action.endswith(".")
+        assert it.source.startswith("RFC ")
+        assert "{" not in it.text + it.action
+        assert it.about in it.text
+
+
+answers = st.sampled_from(list(Answer))
+offers = st.none() | st.frozensets(st.sampled_from(KNOWN))
+ports = st.dictionaries(st.integers(1, 65_535), st.booleans(), max_size=MOST_SIBLINGS)
+digests = st.builds(Digest, answers, answers, answers, answers, answers, offers, offers, ports)
+
+
+@given(digests)
+def test_a_digest_is_small_and_read_again(digest: Digest) -> None:
+    """At most 100 bytes, and the same digest again."""
+    assert len(str(digest).encode()) <= LONGEST_DIGEST
+    assert parse_digest(str(digest)) == digest
+
+
+@given(digests, digests)
+def test_what_is_kept_has_no_gaps(before: Digest, now: Digest) -> None:
+    """What is known now, else what was known; small as any."""
+    kept = now.over(before)
+    assert now.over(None) == now
+    assert len(str(kept)) <= LONGEST_DIGEST
+    assert kept.stls is (before.stls if now.stls is NOT_TESTED else now.stls)
+    assert set(now.newer.items()) <= set(kept.newer.items())
+
+
+lines = st.lists(st.sampled_from(KNOWN[1:14]), unique=True).map(tuple)
+mechanisms = st.lists(st.sampled_from([it.removeprefix("SASL ") for it in KNOWN[14:]]), unique=True).map(tuple)
+made_offers = st.none() | st.builds(Offer, lines, mechanisms)
+made_siblings = st.lists(
+    st.builds(Sibling, st.integers(1, 9), st.sampled_from([None, OWN, NEWER])), unique_by=lambda it: it.port
+).map(tuple)
+postures = st.builds(
+    Posture,
+    st.just(NOW),
+    stls=answers,
+    user_in_clear=answers,
+    tls_1_0=answers,
+    tls_1_1=answers,
+    chain=answers,
+    in_clear=made_offers,
+    in_tls=made_offers,
+    certificate=st.sampled_from([None, OWN, NEWER]),
+    siblings=made_siblings,
+)
+
+
+@given(postures)
+def test_no_change_is_no_finding(posture: Posture) -> None:
+    """Whatever the posture is."""
+    assert worse(posture.digest, posture) == []
+    assert worse(posture.digest.over(GOOD.digest), posture) == []
+
+
+@given(postures, postures)
+def test_a_change_back_and_forth_is_found_once_each_way(before: Posture, now: Posture) -> None:
+    """No change is worse in both directions, and nothing is found that the posture does not show."""
+    there, back = named(before.digest, now), named(now.digest, before)
+    assert not set(there) & set(back)
+    assert len(there) == len(set(there))
+    shown = {(it.kind, it.about) for it in findings(now)}
+    assert {it for it in there if "removed" not in it[0] and it[0] != "capabilities-gone"} <= shown
+
+
+@given(postures)
+def test_better_is_no_finding(posture: Posture) -> None:
+    """Every fault mended, nothing removed: no finding."""
+
+    def with_more(offer: Offer | None) -> Offer | None:
+        if offer is None:
+            return None
+        kept = tuple(
+            it for it in offer.mechanisms if it not in ("ANONYMOUS", "CRAM-MD5", "DIGEST-MD5", "NTLM", "KERBEROS_V4")
+        )
+        return replace(offer, capabilities=(*offer.capabilities, "XNEW"), mechanisms=kept)
+
+    clear = with_more(posture.in_clear)
+    better = replace(
+        posture,
+        stls=YES,
+        user_in_clear=NO,
+        tls_1_0=NO,
+        tls_1_1=NO,
+        chain=YES,
+        in_clear=replace(clear, mechanisms=()) if clear and posture.in_tls else clear,
+        in_tls=with_more(posture.in_tls),
+        siblings=tuple(replace(it, certificate=posture.certificate) for it in posture.siblings),
+    )
+    assert named(posture.digest, better) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "2yyyyy.-.-.", "1yyyy.-.-.", "1yyyyy.x.-.", "1yyyyy.-.-.995", "1y.y.y.y.y", "1yyyyy.-.-.n"]
+)
+def test_another_text_is_no_digest(text: str) -> None:
+    """Such as one of a later version."""
+    assert parse_digest(text) is None
