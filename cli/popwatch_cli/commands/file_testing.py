@@ -27,18 +27,23 @@ DESCRIPTORS_PER_TEST = 2
 
 def test_file(path: str, in_flight: int | None, *, as_json: bool) -> int:
     """Test the targets of a file; returns the exit code. Raises FileError for what is not a target."""
+    return test_targets(read_targets(path), in_flight, as_json=as_json)
+
+
+def read_targets(path: str) -> list[Target]:
+    """The targets of a file. Raises FileError for what is not a target, or if there are none."""
     targets = _targets(_entries(path))
     if not targets:
         raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
-    return test_targets(targets, in_flight, as_json=as_json)
+    return targets
 
 
 def test_targets(targets: Sequence[Target], in_flight: int | None, *, as_json: bool) -> int:
     """Test targets, with a line for each outcome as it arrives; returns the exit code."""
     if in_flight:
-        _allow_descriptors(in_flight)
+        allow_descriptors(in_flight)
     results: Counter[bool] = Counter()
-    with _progress(len(targets)) as advance:
+    with progress(len(targets)) as advance:
         for arrivals in Prober(in_flight=in_flight).run(targets):
             for target, outcome in arrivals:
                 results[outcome.passed] += 1
@@ -74,7 +79,7 @@ def _id_of(entry: FileEntry) -> object:
 
 
 @contextmanager
-def _progress(count: int) -> Iterator[Callable[[int], None]]:
+def progress(count: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -83,7 +88,7 @@ def _progress(count: int) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _allow_descriptors(in_flight: int) -> None:
+def allow_descriptors(in_flight: int) -> None:
     """Raise this process's limit of descriptors for so many tests at once. Raises UserError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = in_flight * DESCRIPTORS_PER_TEST + DESCRIPTOR_RESERVE

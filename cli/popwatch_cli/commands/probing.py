@@ -1,7 +1,6 @@
 """`popwatch test`: tests from this machine, without AWS, with the same prober as the function's."""
 
 import json
-import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,30 +10,20 @@ import click
 from click.core import ParameterSource
 
 from popwatch import __version__
-from popwatch.model.fields import DEFAULTS_ID, TlsVersion
+from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
-from popwatch.model.targets import Problem, Target, parse_target
+from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file, test_targets
-from popwatch_cli.errors import UserError
+from popwatch_cli.commands.servers import items_of, of_option, server
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
 from popwatch_cli.selection import GROUP, TAG, Selection
-from popwatch_cli.target_items import targets_of, without_id
-
-OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout", "family": "-4 or -6"}
-"""Options whose name differs from that of their field."""
 
 FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
 FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "all_texts"}
-
-TLS_PORT = 995
-"""The port on which POP3 begins with TLS (RFC 8314 section 3.3)."""
-
-_SERVER = re.compile(r"(?:(pop3s?)://)?(\[[^\]]*\]|[^\s:/\[\]]+)(?::(\d{1,9}))?/?", re.IGNORECASE)
-"""A server as people write it: HOST, HOST:PORT, [ADDRESS]:PORT, or the URL of RFC 2384 without a user."""
 
 EXAMPLES = """\b
 Examples:
@@ -202,7 +191,7 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, p
     fields = _fields(options, given)
     selection = Selection(tuple(words), options["groups"], options["tags"])
     if choice.in_use:
-        found = _items(choice, selection)
+        found = items_of(choice, selection)
     elif options["groups"] or options["tags"]:
         raise click.UsageError("--group and --tag choose targets of a stack: add --local or --stack NAME.")
     elif not words:
@@ -210,38 +199,12 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, p
     elif len(words) > 1 and options["hostname"]:
         raise click.UsageError("Name one server, as the argument or with -H; several as arguments.")
     else:
-        found = [_server(word, given, plugin=plugin) for word in words]
+        found = [server(word, given, plugin=plugin) for word in words]
     targets = [parse_target({**item, **fields}) for item in found]
     problems = [problem for target in targets for problem in target.problems]
     if problems and not choice.in_use:
-        raise click.UsageError(" ".join(dict.fromkeys(map(_of_option, problems))))
+        raise click.UsageError(" ".join(dict.fromkeys(map(of_option, problems))))
     return targets
-
-
-def _items(choice: StackChoice, selection: Selection) -> list[dict[str, Any]]:
-    """The items of a stack's targets, each with the fields of `_defaults` that it leaves out. Raises UserError."""
-    # Not imported at the beginning: without a stack, `popwatch test` starts without boto3.
-    from popwatch_cli.installation import find  # noqa: PLC0415
-
-    items = find(choice).target_table.read()
-    defaults = without_id(items.get(DEFAULTS_ID, {}))
-    found = [{**defaults, **items[name]} for name in selection.of(targets_of(items))]
-    if not found:
-        raise UserError("There are no targets yet.")
-    return found
-
-
-def _server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
-    """The fields that HOST, HOST:PORT or a URL says. Raises click.UsageError if an option says something else."""
-    written = _SERVER.fullmatch(word)
-    if not written:  # an IPv6 address without brackets, or a mistake
-        return {"target_id": word, "host": word}
-    scheme, host, port = written.groups()
-    if port and "port" in given:
-        raise click.UsageError(f"{word[:60]} has a port: leave out --port.")
-    secure = (scheme or "").lower() == "pop3s" or (port and int(port) == TLS_PORT and not plugin)
-    fields = {"target_id": word, "host": host.strip("[]")}
-    return fields | ({"port": port} if port else {}) | ({"tls": "implicit"} if secure else {})
 
 
 def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
@@ -264,12 +227,6 @@ def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
         "max_rtt_ms": options["max_rtt_ms"],
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _of_option(problem: Problem) -> str:
-    """The problem of a field, with the option's name instead of the field's."""
-    option = OPTION_OF.get(problem.field, f"--{problem.field.replace('_', '-')}")
-    return problem.explanation.replace(f"The field `{problem.field}`", option)
 
 
 def _thresholds(options: dict[str, Any]) -> Thresholds:

@@ -1,0 +1,54 @@
+"""The servers that `popwatch test` and `popwatch posture` are given: on the command line, or targets of a stack."""
+
+import re
+from typing import Any
+
+import click
+
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.targets import Problem
+from popwatch_cli.errors import UserError
+from popwatch_cli.options import StackChoice
+from popwatch_cli.selection import Selection
+from popwatch_cli.target_items import targets_of, without_id
+
+OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout", "family": "-4 or -6"}
+"""Options whose name differs from that of their field."""
+
+TLS_PORT = 995
+"""The port on which POP3 begins with TLS (RFC 8314 section 3.3)."""
+
+_SERVER = re.compile(r"(?:(pop3s?)://)?(\[[^\]]*\]|[^\s:/\[\]]+)(?::(\d{1,9}))?/?", re.IGNORECASE)
+"""A server as people write it: HOST, HOST:PORT, [ADDRESS]:PORT, or the URL of RFC 2384 without a user."""
+
+
+def items_of(choice: StackChoice, selection: Selection) -> list[dict[str, Any]]:
+    """The items of a stack's targets, each with the fields of `_defaults` that it leaves out. Raises UserError."""
+    # Not imported at the beginning: without a stack, `popwatch test` starts without boto3.
+    from popwatch_cli.installation import find  # noqa: PLC0415
+
+    items = find(choice).target_table.read()
+    defaults = without_id(items.get(DEFAULTS_ID, {}))
+    found = [{**defaults, **items[name]} for name in selection.of(targets_of(items))]
+    if not found:
+        raise UserError("There are no targets yet.")
+    return found
+
+
+def server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
+    """The fields that HOST, HOST:PORT or a URL says. Raises click.UsageError if an option says something else."""
+    written = _SERVER.fullmatch(word)
+    if not written:  # an IPv6 address without brackets, or a mistake
+        return {"target_id": word, "host": word}
+    scheme, host, port = written.groups()
+    if port and "port" in given:
+        raise click.UsageError(f"{word[:60]} has a port: leave out --port.")
+    secure = (scheme or "").lower() == "pop3s" or (port and int(port) == TLS_PORT and not plugin)
+    fields = {"target_id": word, "host": host.strip("[]")}
+    return fields | ({"port": port} if port else {}) | ({"tls": "implicit"} if secure else {})
+
+
+def of_option(problem: Problem) -> str:
+    """The problem of a field, with the option's name instead of the field's."""
+    option = OPTION_OF.get(problem.field, f"--{problem.field.replace('_', '-')}")
+    return problem.explanation.replace(f"The field `{problem.field}`", option)
