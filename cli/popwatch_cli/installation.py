@@ -91,7 +91,7 @@ class Installation:
 
     @property
     def history_kept(self) -> timedelta:
-        """How long transitions, alerts, notes and totals are kept."""
+        """How long transitions, alerts, interventions and totals are kept."""
         return timedelta(days=int(self.outputs.get("RecordsDays", "400")))
 
     @property

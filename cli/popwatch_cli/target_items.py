@@ -53,7 +53,7 @@ def with_interventions_of(present: Mapping[str, Item], items: Iterable[Item]) ->
 
 
 def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
-    """A note for each entry of a file that has a silence or an acknowledgement."""
+    """A warning for each entry of a file that has a silence or an acknowledgement."""
     return [
         f"{_line(entry, Problem(name, ''))}{shown(entry.fields['target_id'])}: `{name}` is left alone: it is not "
         f"configuration, but what somebody does about the target now. Use `popwatch {command}`."

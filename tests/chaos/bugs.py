@@ -44,7 +44,7 @@ class Bug:
 class NoVersionCondition(Store):
     """A commit overwrites whatever is there."""
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:  # noqa: ARG002 - that is the bug
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:  # noqa: ARG002 - that is the bug
         self._put_status(serialize(record), ("attribute_not_exists(nothing)", {}, {}))
         return None
 
@@ -52,30 +52,34 @@ class NoVersionCondition(Store):
 class TickForgotten(Store):
     """A record that another wrote seems not to have been judged for any tick."""
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        there = super().commit(record, expected, judged)
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        there = super().commit(record, expected, expected_tick)
         return replace(there, tick=None) if there else None
 
 
 class PendingForgotten(Store):
     """The outbox is not in the record that is committed."""
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        return super().commit(replace(record, outbox=()), expected, judged)
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        return super().commit(replace(record, outbox=()), expected, expected_tick)
 
 
 class LastAlertForgotten(Store):
     """At which failure the last alert was sent is not in the record: the next one comes too soon after a held one."""
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, alerted_at_failures=0)), expected, judged)
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        return super().commit(
+            replace(record, health=replace(record.health, alerted_at_failures=0)), expected, expected_tick
+        )
 
 
 class EndedOutageForgotten(Store):
     """That an outage has ended in maintenance, and its recovery is to be sent, is not in the record."""
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, ended_outage=None)), expected, judged)
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        return super().commit(
+            replace(record, health=replace(record.health, ended_outage=None)), expected, expected_tick
+        )
 
 
 class SilenceNotReadAgain(Store):
@@ -88,8 +92,8 @@ class SilenceNotReadAgain(Store):
 class FlappingForgotten(Store):
     """That an alert has said that a target flaps is not in the record."""
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        return super().commit(replace(record, health=replace(record.health, flapping=False)), expected, judged)
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        return super().commit(replace(record, health=replace(record.health, flapping=False)), expected, expected_tick)
 
 
 class NoteNotLookedFor(Store):

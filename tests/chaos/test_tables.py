@@ -78,9 +78,9 @@ def unchanged(random: Random) -> dict[str, Any]:
     if random.random() < 0.3:
         return {"ConditionExpression": "version = :version", "ExpressionAttributeValues": version}
     return {
-        "ConditionExpression": "version = :version AND #tick <= :judged",
+        "ConditionExpression": "version = :version AND #tick <= :expected_tick",
         "ExpressionAttributeNames": {"#tick": "tick"},
-        "ExpressionAttributeValues": version | to_item({":judged": f"2026-03-01T12:0{random.randrange(4)}:00Z"}),
+        "ExpressionAttributeValues": version | to_item({":expected_tick": f"2026-03-01T12:0{random.randrange(4)}:00Z"}),
     }
 
 

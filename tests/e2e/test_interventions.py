@@ -106,8 +106,10 @@ def test_what_people_do_survives_kills(
         assert got.keys() == expected.keys(), f"{name}: an alert was not expected"
         changes = [event["state"] for event in stack.events(name) if event["kind"] == "transition"]
         assert ["untested", *changes] == STATES[name].split(), name
-    assert [note["action"] for note in notes(stack, "silenced")] == ["silenced", "unsilenced"]
-    assert [(note["by"], note["why"]) for note in notes(stack, "acknowledged")] == [("night-shift", "on my way")]
+    assert [event["action"] for event in interventions_of(stack, "silenced")] == ["silenced", "unsilenced"]
+    assert [(event["by"], event["why"]) for event in interventions_of(stack, "acknowledged")] == [
+        ("night-shift", "on my way")
+    ]
 
 
 def give(stack: Deployed, clock: SteppedClock, *arguments: str) -> None:
@@ -117,6 +119,6 @@ def give(stack: Deployed, clock: SteppedClock, *arguments: str) -> None:
         assert CliRunner().invoke(cli, ["--local", *arguments]).exit_code == 0
 
 
-def notes(stack: Deployed, name: str) -> list[dict[str, str]]:
+def interventions_of(stack: Deployed, name: str) -> list[dict[str, str]]:
     events = stack.store.read_events(name, kinds=[EventKind.INTERVENTION])
     return [event_to_json(event) for event in sorted(events, key=lambda event: event.tick)]

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from popwatch.aws.store import SweepCheckpoint
-from popwatch.decisions.early_warnings import near_certificate
+from popwatch.decisions.early_warnings import find_expiring_certificate
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
@@ -142,7 +142,7 @@ def _put_past(world: World, name: str, number: int, chance: Random) -> None:
         since,
         alerts_sent=int(state is State.DOWN),
         certificate_expires=certificate,
-        certificate_near=near_certificate(shown, None, now),
+        expiring_certificate=find_expiring_certificate(shown, None, now),
     )
 
 

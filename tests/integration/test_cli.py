@@ -513,7 +513,7 @@ def test_certificates_of_a_file(run: Run, table: TargetTable, tmp_path: Path) ->
 
 
 def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable, tmp_path: Path) -> None:
-    """Whatever it says, wrong or right: the note names the line, the field and the command."""
+    """Whatever it says, wrong or right: the warning names the line, the field and the command."""
     path = tmp_path / "targets.yaml"
     path.write_text("- target_id: a\n  host: a.example\n  silence: soon\n  acknowledged: {outage: 2026-11-24T03:12Z}\n")
     done = run("--local", "targets", "import", path, "--yes")

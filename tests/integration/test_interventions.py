@@ -19,11 +19,11 @@ def target(stack: Installation, name: str) -> Target:
     return parse_target(stack.target_table.read()[name])
 
 
-def notes(stack: Installation, name: str) -> list[tuple[str, str, str]]:
+def interventions(stack: Installation, name: str) -> list[tuple[str, str, str]]:
     return [
-        (note.action, note.by, note.why)
-        for note in [event.what for event in stack.store.read_events(name)]
-        if isinstance(note, InterventionEvent)
+        (event.action, event.by, event.why)
+        for event in [event.what for event in stack.store.read_events(name)]
+        if isinstance(event, InterventionEvent)
     ]
 
 
@@ -38,7 +38,7 @@ def test_silence_is_maintenance_from_now(do: Do, stack: Installation) -> None:
     assert policy.in_maintenance(now)
     assert policy.in_maintenance(now + timedelta(minutes=89))
     assert not policy.in_maintenance(now + timedelta(minutes=91))
-    assert notes(stack, "a") == [("silenced", "night-shift", "new disk")]
+    assert interventions(stack, "a") == [("silenced", "night-shift", "new disk")]
     assert said.startswith("a: silenced from now until 20")
     assert "(1 h 30 min): tested and recorded, no alerts are sent." in said
 
@@ -55,7 +55,7 @@ def test_unsilence_ends_it(do: Do, stack: Installation) -> None:
     do("silence", "a", "--for", "2h")
     do("unsilence", "a", "--by", "night-shift")
     assert target(stack, "a").policy.silence is None
-    assert notes(stack, "a")[-1][:2] == ("unsilenced", "night-shift")
+    assert interventions(stack, "a")[-1][:2] == ("unsilenced", "night-shift")
     assert "not silenced, so nothing was changed" in do("unsilence", "a", code=3)
 
 
@@ -64,7 +64,7 @@ def test_ack_names_the_outage(do: Do, stack: Installation) -> None:
     fail(stack, "a")
     said = do("ack", "a", "--why", "on my way", "--by", "night-shift")
     assert target(stack, "a").policy.acknowledgement_of(SINCE)
-    assert notes(stack, "a") == [("acknowledged", "night-shift", "on my way")]
+    assert interventions(stack, "a") == [("acknowledged", "night-shift", "on my way")]
     assert said == (
         "a: the outage since 2026-11-24 03:12:00 UTC is acknowledged by night-shift. No further alerts until it ends.\n"
     )
@@ -134,7 +134,7 @@ def test_suspend_and_resume(do: Do, stack: Installation) -> None:
     assert not target(stack, "a").policy.enabled
     do("resume", "a")
     assert target(stack, "a").policy.enabled
-    assert {action for action, _, _ in notes(stack, "a")} == {"suspended", "resumed"}
+    assert {action for action, _, _ in interventions(stack, "a")} == {"suspended", "resumed"}
 
 
 @pytest.mark.parametrize(

@@ -338,10 +338,10 @@ def test_dynamodb_refuses_what_its_arithmetic_says(world: World) -> None:
 
 def test_notes_are_events_of_their_target(world: World) -> None:
     """What somebody did, and why, is read with the transitions and alerts."""
-    note = InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
-    world.store.put_intervention("a", note)
+    silenced = InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
+    world.store.put_intervention("a", silenced)
     [event] = world.store.read_events("a")
-    assert (event.kind, event.tick, event.what) == ("note", NOON, note)
+    assert (event.kind, event.tick, event.what) == ("note", NOON, silenced)
 
 
 def test_events_are_shown_under_the_names_that_they_are_stored_with(world: World) -> None:

@@ -148,7 +148,7 @@ class TestChains:
         assert 'The intermediate certificate "R11" of Mail Berlin expires in 20 days.' in text
         assert "The server must send another: install the chain that its authority issues now." in text
         assert message.sms.endswith('(intermediate certificate "R11") expires in 20 days')
-        assert judgement.health.certificate_near == self.SHORT
+        assert judgement.health.expiring_certificate == self.SHORT
 
     def test_a_root_that_expires_first(self) -> None:
         """As for an intermediate, by another advice."""

@@ -83,7 +83,7 @@ class TestNagios:
 
     def test_sample_names_what_is_not_imported(self) -> None:
         """Each directive, option and service without an equivalent, with its line."""
-        assert list(read_monitor_files([SAMPLES / "nagios.cfg"], "nagios").notes) == [
+        assert list(read_monitor_files([SAMPLES / "nagios.cfg"], "nagios").warnings) == [
             "Line 7: `notifications_enabled` is not imported: it belongs to the host's own check.",
             "Line 18: `parents` is not imported: set `depends_on` to the target that it depends on.",
             "Line 37: `notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
@@ -115,11 +115,11 @@ class TestNagios:
         ("option", "family"), [("", "any"), ("-4", "ipv4"), ("-6", "ipv6"), ("--use-ipv4", "ipv4")]
     )
     def test_the_family_of_addresses(self, option: str, family: str) -> None:
-        """`-4` and `-6` become the field, without a note."""
+        """`-4` and `-6` become the field, without a warning."""
         imported = read_nagios(host() + service(f"check_pop!-H b.example {option}"))
         [found] = targets(imported).values()
         assert found.family == family
-        assert not list(imported.notes)
+        assert not list(imported.warnings)
 
     @pytest.mark.parametrize(
         ("command", "said"),
@@ -138,10 +138,10 @@ class TestNagios:
         ],
     )
     def test_commands_that_are_not_imported(self, command: str, said: str) -> None:
-        """A command that is not POP3 or not understood is noted with its line."""
+        """A command that is not POP3 or not understood is reported with its line."""
         imported = read_nagios(host() + service(command))
         assert list(imported.entries) == []
-        assert [note for note in imported.notes if said in note and note.startswith("Line 8: ")]
+        assert [warning for warning in imported.warnings if said in warning and warning.startswith("Line 8: ")]
 
     def test_options_become_fields(self) -> None:
         """Time limit, name for TLS, expected text, days of the certificate."""
@@ -150,7 +150,7 @@ class TestNagios:
         assert found.policy.certificate_warn_days == (9,)
 
     def test_templates(self) -> None:
-        """The first template wins, `+` adds, `null` removes; notes have the template's own line."""
+        """The first template wins, `+` adds, `null` removes; warnings have the template's own line."""
         text = (
             define("service", name="one", check_interval="2", contact_groups="x", icon_image="i", register="0")
             + define("service", name="two", check_interval="3", retry_interval="3", register="0")
@@ -160,8 +160,8 @@ class TestNagios:
         imported = read_nagios(text)
         [found] = targets(imported).values()
         assert (found.policy.delay_up, found.policy.delay_warn, found.group) == (120, 180, "x")
-        assert [note for note in imported.notes if "contact_groups" in note]
-        assert not [note for note in imported.notes if "icon_image" in note]
+        assert [warning for warning in imported.warnings if "contact_groups" in warning]
+        assert not [warning for warning in imported.warnings if "icon_image" in warning]
 
     def test_hosts_of_a_service(self) -> None:
         """Lists, all hosts, and excluded hosts."""
@@ -191,11 +191,11 @@ class TestNagios:
         assert (found.policy.max_alerts, found.policy.alert_recovery) == (max_alerts, recovery)
 
     def test_a_host_has_a_check_of_its_own(self) -> None:
-        """It does not become a target, and is noted."""
+        """It does not become a target, and is reported."""
         imported = read_nagios(host(check_command="check-host-alive", max_check_attempts="9") + service("check_pop"))
         [found] = targets(imported).values()
         assert found.policy.failures_per_alert == 3
-        assert [note for note in imported.notes if "host's own check" in note] == [
+        assert [warning for warning in imported.warnings if "host's own check" in warning] == [
             "Line 4: `check_command` is not imported: it belongs to the host's own check.",
             "Line 5: `max_check_attempts` is not imported: it belongs to the host's own check.",
         ]
@@ -233,7 +233,7 @@ class TestNagios:
         """A sentence with its line; the service after it is imported."""
         imported = read_nagios(f"{text}\n{host('z')}{service('check_pop', host_name='z')}")
         assert set(targets(imported)) == {"z-pop"}
-        assert [note for note in imported.notes if note.startswith(said)]
+        assert [warning for warning in imported.warnings if warning.startswith(said)]
 
     def test_templates_are_resolved_once(self) -> None:
         """Templates that each use the next one twice would otherwise take 2 to the 18th steps."""
@@ -260,9 +260,9 @@ class TestNagios:
         assert "more than 100,000 services" in mistakes(read_nagios, hosts + services)
 
     def test_a_missing_host_and_a_missing_group(self) -> None:
-        """They may be in another file: that is noted."""
+        """They may be in another file: that is reported."""
         imported = read_nagios(service("check_pop", hostgroup_name="g"))
-        assert list(imported.notes) == [
+        assert list(imported.warnings) == [
             "Line 2: There is no host a here: give the file that defines it too.",
             "Line 3: There is no host group g here: give the file that defines it too.",
         ]
@@ -272,7 +272,7 @@ class TestNagios:
         bad = service("check_pop!-t soon", check_interval="often", max_check_attempts="nan")
         imported = read_nagios(host() + host("z") + bad + service("check_pop", host_name="z"))
         assert set(targets(imported)) == {"z-pop"}
-        found = list(imported.notes)
+        found = list(imported.warnings)
         assert [line for line in found if "`delay_up` cannot be used: `often` is not a number" in line]
         assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
         assert [line for line in found if "Line 14: a-pop is not imported: The field `max_test_seconds`" in line]
@@ -295,13 +295,13 @@ class TestBlackbox:
             15,
         )
         assert secure.policy.delay_up == 120
-        assert list(imported.notes) == [
+        assert list(imported.warnings) == [
             "Line 5: The job node is not imported: it has no module for POP3.",
             "Line 41: pop3s/*.yml is not read: it does not exist here.",
         ]
 
     def test_sample_without_its_modules(self) -> None:
-        """The name shows that a module tests POP3, the port shows TLS; both are noted."""
+        """The name shows that a module tests POP3, the port shows TLS; both are reported."""
         imported = read_monitor_files([SAMPLES / "prometheus.yml"], "blackbox")
         assert {name: found.tls for name, found in targets(imported).items()} == {
             "mail.example.net-110": TlsMode.NONE,
@@ -310,7 +310,7 @@ class TestBlackbox:
         }
         assert (
             "Line 9: The settings of the module pop3_stls are unknown: give blackbox.yml with --modules."
-            in imported.notes
+            in imported.warnings
         )
 
     def test_file_sd(self) -> None:
@@ -323,7 +323,7 @@ class TestBlackbox:
             "a.example-110": ("a.example", 110, ("env=prod",)),
             "2001-db8-1-995": ("2001:db8::1", 995, ("env=prod",)),
         }
-        assert list(imported.notes) == [
+        assert list(imported.warnings) == [
             "Line 1: The label `__x` has no equivalent.",
             "Line 1: b.example:9100 is not imported: POP3 is at port 110 or 995.",
         ]
@@ -354,8 +354,8 @@ class TestBlackbox:
         ],
     )
     def test_mistakes_that_do_not_stop_the_others(self, text: str, said: str) -> None:
-        """They are noted, with their line."""
-        assert [note for note in read_blackbox(text).notes if note.startswith(said)]
+        """They are reported, with their line."""
+        assert [warning for warning in read_blackbox(text).warnings if warning.startswith(said)]
 
     def test_aliases(self) -> None:
         """Prometheus reads YAML with aliases and merged maps, so they are expanded."""
@@ -370,7 +370,7 @@ class TestBlackbox:
         parameters = "{module: [m], target: [a], debug: ['true']}"
         job = f"{{job_name: j, scrape_timeout: 5s, params: {parameters}, static_configs: [{{targets: [x]}}]}}"
         module = "modules: {m: {prober: tcp, tcp: {query_response: [{expect: '[+]OK'}], tls_config: {ca_file: x}}}}"
-        assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).notes) == [
+        assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).warnings) == [
             "Line 1: `rule_files` is not imported: only jobs are.",
             "Line 3: The parameter `debug` has no equivalent.",
             "Line 3: `scrape_timeout` has no equivalent.",
@@ -409,7 +409,7 @@ def test_what_is_listed_twice_is_one_target() -> None:
     text = "- targets: ['a.example:110']\n" * 2 + "- {targets: ['a.example:110'], labels: {team: mail}}\n"
     imported = read_blackbox(text)
     assert set(targets(imported)) == {"a.example-110", "a.example-110-2"}
-    assert list(imported.notes) == ["Line 2: a.example:110 is listed twice: here and at line 1."]
+    assert list(imported.warnings) == ["Line 2: a.example:110 is listed twice: here and at line 1."]
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_anything_anywhere_is_imported_or_noted(data: st.DataObject) -> None:
     except FileError:
         return
     all_mistakes([*imported.entries], {})
-    assert all(isinstance(note, str) for note in imported.notes)
+    assert all(isinstance(warning, str) for warning in imported.warnings)
 
 
 @settings(max_examples=40, deadline=None)
@@ -491,4 +491,4 @@ def test_any_line_of_nagios_is_imported_or_noted(data: st.DataObject) -> None:
     except FileError:
         return
     all_mistakes([*imported.entries], {})
-    assert all(isinstance(note, str) for note in imported.notes)
+    assert all(isinstance(warning, str) for warning in imported.warnings)

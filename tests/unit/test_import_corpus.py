@@ -88,16 +88,16 @@ def test_targets_and_lines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [(word, OWN_WORDS[word](targets[target_id])) for word, _ in words] == words
         plain = re.sub(rf" ?\b({'|'.join(OWN_WORDS)})=\S+", "", written)
         assert shown(targets[target_id]) == plain
-    notes = list(found.notes)
+    warnings = list(found.warnings)
     for place in expected.get("named") or []:
-        assert any(is_about(place, note) for note in notes), (place, notes)
+        assert any(is_about(place, warning) for warning in warnings), (place, warnings)
 
 
-def is_about(place: str, note: str) -> bool:
-    """Whether a note names a line, maybe among others."""
+def is_about(place: str, warning: str) -> bool:
+    """Whether a warning names a line, maybe among others."""
     file, _, number = place.rpartition(" ")
     file = file.removesuffix("line").removesuffix("Line").strip()
-    listed = re.search(rf"(?:^|; ){re.escape(file)}\s*[Ll]ines? ([\d, ]+)", note)
+    listed = re.search(rf"(?:^|; ){re.escape(file)}\s*[Ll]ines? ([\d, ]+)", warning)
     return listed is not None and number in re.split(r", ", listed[1])
 
 
@@ -133,7 +133,7 @@ def _addresses(file: str, text: str) -> Iterator[Object]:
 
 
 LEFT = re.compile(r"not imported|not read|is no host|is listed twice")
-"""How a note says that an object does not become a target; others say what is different in one."""
+"""How a warning says that an object does not become a target; others say what is different in one."""
 
 
 def is_made(thing: Object, found: Imported) -> bool:
@@ -148,11 +148,11 @@ def is_made(thing: Object, found: Imported) -> bool:
 
 
 def is_left(thing: Object, found: Imported) -> bool:
-    """Whether a note says that an object is left: with its address, or with one of its lines."""
-    notes = [note for note in found.notes if LEFT.search(note)]
+    """Whether a warning says that an object is left: with its address, or with one of its lines."""
+    warnings = [warning for warning in found.warnings if LEFT.search(warning)]
     files = (f"{thing.file} line", "Line")
     places = [f"{file} {line}" for file in files for line in thing.lines]
-    return any(thing.text in note or any(is_about(place, note) for place in places) for note in notes)
+    return any(thing.text in warning or any(is_about(place, warning) for place in places) for warning in warnings)
 
 
 def test_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,9 +166,9 @@ def test_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         of_targets = [thing for thing in things if is_made(thing, found)]
         named = [thing for thing in things if thing not in of_targets and is_left(thing, found)]
         lost = [thing for thing in things if thing not in of_targets and thing not in named]
-        assert not lost, (name, lost, list(found.notes))
+        assert not lost, (name, lost, list(found.warnings))
         read, made, left = read + len(things), made + len(of_targets), left + len(named)
-        targets, lines = targets + len(found.entries), lines + len(found.notes.places())
+        targets, lines = targets + len(found.entries), lines + len(found.warnings.places())
     print(f"{len(NAMES)} configurations, {read} objects of POP3 read: {made} made {targets} targets, {left} are left.")
     print(f"Lines named for this, and for what is different in a target: {lines}.")
     assert read == made + left

@@ -85,17 +85,17 @@ def test_addresses_that_the_detail_names_are_named_once() -> None:
     """Of a failed test with few addresses the detail says it all, of one with many it only counts them."""
     few = combine([replace(FAILED, address=f"192.0.2.{number}") for number in (1, 2)], every=False)
     assert "192.0.2.1: no-greeting; 192.0.2.2: no-greeting" in few.detail
-    assert few.address_notes == []
+    assert few.address_remarks == []
     many = combine([replace(FAILED, address=f"192.0.2.{number}") for number in range(1, 17)], every=True)
     assert many.detail == "All 16 addresses fail: 16 no-greeting."
-    assert len(many.address_notes) == 16
-    assert all(note in to_line(target(), many) for note in many.address_notes)
+    assert len(many.address_remarks) == 16
+    assert all(remark in to_line(target(), many) for remark in many.address_remarks)
 
 
-def test_addresses_that_were_passed_over_are_named() -> None:
+def test_addresses_that_failed_first_are_named() -> None:
     """They failed before another one passed; without `all_addresses` that is no fault of the target."""
-    outcome = replace(PASSED, passed_over=("192.0.2.1: refused",))
-    assert conclusion(target(), outcome)[1:] == ["        Passed over: 192.0.2.1: refused"]
+    outcome = replace(PASSED, failed_first=("192.0.2.1: refused",))
+    assert conclusion(target(), outcome)[1:] == ["        Failed first: 192.0.2.1: refused"]
     assert to_json(target(), outcome)["passed_over"] == ["192.0.2.1: refused"]
 
 

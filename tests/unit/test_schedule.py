@@ -40,7 +40,9 @@ def ticks(count: int) -> list[datetime]:
 def due_ticks(name: str, policy: Policy, count: int) -> list[datetime]:
     """The ticks at which an up target is due when every tick is completed."""
     return [
-        tick for tick in ticks(count) if next_due(name, UP, policy, tested=None, after=tick - TICK, tick=tick) == tick
+        tick
+        for tick in ticks(count)
+        if next_due(name, UP, policy, tested_tick=None, after=tick - TICK, tick=tick) == tick
     ]
 
 
@@ -74,7 +76,7 @@ def test_missed_ticks_are_caught_up() -> None:
     """After a pause every up target with a slot in it is due at the first tick, whatever its delay."""
     policy = replace(POLICY, delay_up=3600)
     names = [f"t{n}" for n in range(100)]
-    due = [next_due(n, UP, policy, tested=None, after=NOON - timedelta(hours=1), tick=NOON) for n in names]
+    due = [next_due(n, UP, policy, tested_tick=None, after=NOON - timedelta(hours=1), tick=NOON) for n in names]
     assert due == [NOON] * 100
 
 
@@ -86,7 +88,7 @@ def test_failing_target_is_due_at_its_next_test(next_test: int, due: int | None)
     """It is due now if that time has come, later if it lies before the next tick, else not yet."""
     health = Health(State.WARN, failures=1, next_test_at=NOON + timedelta(seconds=next_test))
     expected = None if due is None else NOON + timedelta(seconds=due)
-    assert next_due("t", health, POLICY, tested=None, after=NOON - TICK, tick=NOON) == expected
+    assert next_due("t", health, POLICY, tested_tick=None, after=NOON - TICK, tick=NOON) == expected
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_tick_plans_what_follows_a_retest_in_flight(delay: int, tested: int, d
     """A test at the tick itself would be the second within the delay, and not count."""
     policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
     at = NOON + timedelta(seconds=tested)
-    planned = next_due("t", health, policy, tested=at, after=NOON - TICK, tick=NOON)
+    planned = next_due("t", health, policy, tested_tick=at, after=NOON - TICK, tick=NOON)
     assert planned == NOON + timedelta(seconds=due)
 
 
@@ -116,7 +118,7 @@ def test_the_chain_goes_on_from_either_end(delay: int, tested: int, at: int) -> 
     """What a tick plans beside a retest in flight is due once that has been judged, and if it never is."""
     policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
     before = NOON - timedelta(seconds=tested)
-    planned = next_due("t", health, policy, tested=before, after=NOON - TICK, tick=NOON)
+    planned = next_due("t", health, policy, tested_tick=before, after=NOON - TICK, tick=NOON)
     if planned is None:
         return
     retests = [before + timedelta(seconds=delay * number) for number in range(1, 13)]
@@ -131,20 +133,20 @@ def test_shortened_delay_takes_effect_at_once() -> None:
     """A lost target whose user shortens the delay need not wait for the old one."""
     health = Health(State.LOST, failures=9, next_test_at=NOON + timedelta(days=1))
     policy = replace(POLICY, delay_lost=60)
-    assert next_due("t", health, policy, tested=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON
+    assert next_due("t", health, policy, tested_tick=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON
 
 
 @pytest.mark.parametrize("state", [State.UNTESTED, State.SUSPENDED])
 def test_new_and_resumed_targets_are_due_at_once(state: State) -> None:
     """The first test of a target with `delay_up: 86400` does not wait a day."""
     policy = replace(POLICY, delay_up=86_400)
-    assert next_due("t", Health(state), policy, tested=None, after=NOON - TICK, tick=NOON) == NOON
+    assert next_due("t", Health(state), policy, tested_tick=None, after=NOON - TICK, tick=NOON) == NOON
 
 
 def test_disabled_target_is_never_due() -> None:
     """A suspended target is not tested in any state."""
     policy = replace(POLICY, enabled=False)
-    due = [next_due("t", Health(state), policy, tested=None, after=NOON - TICK, tick=NOON) for state in State]
+    due = [next_due("t", Health(state), policy, tested_tick=None, after=NOON - TICK, tick=NOON) for state in State]
     assert due == [None] * len(State)
 
 
@@ -349,4 +351,4 @@ def test_shortened_delay_counts_for_a_test_that_is_to_be_judged() -> None:
 def test_resumed_target_is_due_at_once_however_lately_it_was_tested(state: State) -> None:
     """The time of its earlier test does not count."""
     policy = replace(POLICY, delay_up=86_400)
-    assert next_due("t", Health(state), policy, tested=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON
+    assert next_due("t", Health(state), policy, tested_tick=NOON - TICK, after=NOON - TICK, tick=NOON) == NOON

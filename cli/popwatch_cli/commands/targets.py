@@ -367,7 +367,7 @@ def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None
     if monitor is None:
         return read_all_entries(files)
     imported = read_monitor_files(files, monitor, modules)
-    for warning in imported.notes:
+    for warning in imported.warnings:
         say(warning, err=True)
     if not imported.entries:
         raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import.")

@@ -21,7 +21,7 @@ from popwatch_cli.importers.conversion import (
     Budget,
     Ids,
     Imported,
-    Notes,
+    ImportWarnings,
     Place,
     delays,
     seconds,
@@ -47,14 +47,14 @@ _NO_LABELS = Block({}, 0, {})
 
 def read_blackbox(paths: Sequence[Path], modules: Path | None = None) -> Imported:
     """The POP3 targets of files: prometheus.yml, or files of file_sd. Raises FileError."""
-    notes = Notes()
-    known = None if modules is None else read_modules(read_text(modules), str(modules), notes)
-    reader = Reader(known, notes)
+    warnings = ImportWarnings()
+    known = None if modules is None else read_modules(read_text(modules), str(modules), warnings)
+    reader = Reader(known, warnings)
     entries: list[FileEntry] = []
     for path in paths:
         file = str(path) if len(paths) > 1 else ""
         entries += reader.read(read_blocks(read_text(path)), file, path.parent)
-    return Imported(without_mistakes(entries, notes), notes)
+    return Imported(without_mistakes(entries, warnings), warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +77,29 @@ class Job:
 class Reader:
     """Reads files; ids are unique in all of them together."""
 
-    def __init__(self, modules: Mapping[str, Module] | None, notes: Notes) -> None:
-        self._modules, self._notes = modules, notes
+    def __init__(self, modules: Mapping[str, Module] | None, warnings: ImportWarnings) -> None:
+        self._modules, self._warnings = modules, warnings
         self._budget, self._ids = Budget(), Ids()
         self._known: dict[tuple[Any, ...], Place] = {}
 
     def read(self, root: Any, file: str, folder: Path) -> list[FileEntry]:
         """The targets of a file, whose content is `root`. Raises FileError."""
         if isinstance(root, list):
-            return [entry for found in _groups(root, file, self._notes) for entry in self._by_port(*found)]
+            return [entry for found in _groups(root, file, self._warnings) for entry in self._by_port(*found)]
         if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
             raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list for file_sd."])
         shared = root.get("global")
         settings = shared if isinstance(shared, Block) else _NO_LABELS
         for block, known in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
             for name in block.keys() - known:
-                self._notes.add(Place(file, block.line_of(name)), f"`{shown(name)}` is not imported: only jobs are.")
+                self._warnings.add(Place(file, block.line_of(name)), f"`{shown(name)}` is not imported: only jobs are.")
         return [
             entry for block in root["scrape_configs"] for entry in self._job(block, settings, root.line, file, folder)
         ]
 
     def _job(self, block: object, settings: Block, line: int, file: str, folder: Path) -> Iterator[FileEntry]:
         if not isinstance(block, Block):
-            self._notes.add(Place(file, line), "An entry of `scrape_configs` is not a map with `job_name`.")
+            self._warnings.add(Place(file, line), "An entry of `scrape_configs` is not a map with `job_name`.")
             return
         job = self._parsed(block, settings, file)
         if job is None:
@@ -107,20 +107,20 @@ class Reader:
         if not any(rule.target_label == "__param_module" or rule.action == "labelmap" for rule in job.rules):
             module = self._module(job.parameters.get("__param_module", ""))
             if module.kind is Kind.OTHER:
-                self._notes.add(job.place, f"The job {shown(job.name)} is not imported: {module.reason}.")
+                self._warnings.add(job.place, f"The job {shown(job.name)} is not imported: {module.reason}.")
                 return
-        self._note_unsupported(job)
+        self._warn_of_unsupported(job)
         groups = block.get("static_configs")
-        found = list(_groups(groups if isinstance(groups, list) else [], file, self._notes))
+        found = list(_groups(groups if isinstance(groups, list) else [], file, self._warnings))
         for config in _list(block.get("file_sd_configs")):
             found += self._file_sd(config, job, folder)
         if not found:
-            self._notes.add(job.place, f"The job {shown(job.name)} is not imported: it has no targets here.")
+            self._warnings.add(job.place, f"The job {shown(job.name)} is not imported: it has no targets here.")
         for place, address, labels in found:
             yield from self._by_rules(job, place, address, labels)
 
     def _parsed(self, block: Block, settings: Block, file: str) -> Job | None:
-        """The job of a block; None, with a note, if its rules cannot be applied."""
+        """The job of a block; None, with a warning, if its rules cannot be applied."""
         name = str(block.get("job_name") or "")
         parameters = block.get("params")
         parameters = parameters if isinstance(parameters, Block) else _NO_LABELS
@@ -135,7 +135,7 @@ class Reader:
                 place = Place(file, entry.line if isinstance(entry, Block) else block.line_of("relabel_configs"))
                 for about in (Place(file, block.line), place):
                     sentence = f"The job {shown(name)} is not imported: a rule cannot be applied: {error}."
-                    self._notes.add(about, sentence)
+                    self._warnings.add(about, sentence)
                 return None
         fields: dict[str, object] = {}
         for source in (block, settings):
@@ -143,9 +143,9 @@ class Reader:
                 place = Place(file, source.line_of("scrape_interval"))
                 try:
                     interval = seconds(source["scrape_interval"], "scrape_interval")
-                    fields = delays(interval, place, "scrape_interval", self._notes)
+                    fields = delays(interval, place, "scrape_interval", self._warnings)
                 except ValueError as error:
-                    self._notes.add(place, f"{error}; popwatch's own delays apply.")
+                    self._warnings.add(place, f"{error}; popwatch's own delays apply.")
                 break
         return Job(block, name, file, rules, first, fields)
 
@@ -156,21 +156,21 @@ class Reader:
             return unknown_module(name)
         return self._modules.get(name) or Module(name, reason=f"its module {shown(name)} is not in the file of modules")
 
-    def _note_unsupported(self, job: Job) -> None:
+    def _warn_of_unsupported(self, job: Job) -> None:
         parameters = job.block.get("params")
         parameters = parameters if isinstance(parameters, Block) else _NO_LABELS
         for name, values in parameters.items():
             place = Place(job.file, parameters.line_of(name))
             if name not in ("module", "target"):
-                self._notes.add(place, f"The parameter `{shown(name)}` has no equivalent.")
+                self._warnings.add(place, f"The parameter `{shown(name)}` has no equivalent.")
             elif isinstance(values, list) and len(values) > 1:
-                self._notes.add(place, f"Of `{name}` only the first is imported, as the exporter uses only that.")
+                self._warnings.add(place, f"Of `{name}` only the first is imported, as the exporter uses only that.")
         for name in job.block.keys() - KNOWN_IN_JOB:
             what = "popwatch has no service discovery; import a file of file_sd with these targets."
             sentence = f"`{shown(name)}` is not imported: {what}"
             if not name.endswith("_sd_configs"):
                 sentence = f"`{shown(name)}` has no equivalent."
-            self._notes.add(Place(job.file, job.block.line_of(name)), sentence)
+            self._warnings.add(Place(job.file, job.block.line_of(name)), sentence)
 
     def _file_sd(self, config: object, job: Job, folder: Path) -> list[tuple[Place, str, Block]]:
         """The targets of the files that a `file_sd_configs` names."""
@@ -185,20 +185,20 @@ class Reader:
                     raise FileError(["it does not exist here."])
                 for file in files:
                     root = read_blocks(read_text(file))
-                    found += _groups(root if isinstance(root, list) else [root], str(file), self._notes)
+                    found += _groups(root if isinstance(root, list) else [root], str(file), self._warnings)
             except (FileError, OSError, ValueError, NotImplementedError) as error:
-                self._notes.add(place, f"{shown(str(pattern))} is not read: {shown(str(error))}")
+                self._warnings.add(place, f"{shown(str(pattern))} is not read: {shown(str(error))}")
         return found
 
     def _by_port(self, place: Place, address: str, labels: Block) -> Iterator[FileEntry]:
         """The target of a file of file_sd, if its port is POP3's."""
         host, port = split_address(address)
         if port not in POP3_PORTS:
-            self._notes.add(place, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
+            self._warnings.add(place, f"{shown(address)} is not imported: POP3 is at port 110 or 995.")
             return
         for name in labels:
             if name.startswith("__"):
-                self._notes.add(
+                self._warnings.add(
                     Place(place.file, labels.line_of(name)), f"The label `{shown(name)}` has no equivalent."
                 )
         server = {"host": host, "port": port, "tls": POP3_PORTS[port].value}
@@ -214,33 +214,33 @@ class Reader:
             try:
                 labels = rule.apply(labels or {}, self._budget)
             except NotApplicable as error:
-                self._notes.add(place, f"{shown(address)} is not imported: a rule cannot be applied: {error}.")
+                self._warnings.add(place, f"{shown(address)} is not imported: a rule cannot be applied: {error}.")
                 return
             if labels is None:
-                self._notes.add(place, f"{shown(address)} is not imported: `relabel_configs` drop it.")
+                self._warnings.add(place, f"{shown(address)} is not imported: `relabel_configs` drop it.")
                 return
         labels = labels or {}
         target, module = labels.get("__param_target", ""), self._module(labels.get("__param_module", ""))
         if not target:
             target = labels.get("__address__", "")
             if split_address(target)[1] == EXPORTER_PORT:
-                self._notes.add(place, f"{shown(target)} is not imported: it is the exporter; there is no `target`.")
+                self._warnings.add(place, f"{shown(target)} is not imported: it is the exporter; there is no `target`.")
                 return
             sentence = f"No rule of the job {shown(job.name)} sets `__param_target`: the address itself is imported."
-            self._notes.add(job.place, sentence)
+            self._warnings.add(job.place, sentence)
         server = _server(target, module)
         if server is None:
             reason = module.reason or "POP3 is at port 110 or 995"
-            self._notes.add(place, f"{shown(target)} of the job {shown(job.name)} is not imported: {reason}.")
+            self._warnings.add(place, f"{shown(target)} of the job {shown(job.name)} is not imported: {reason}.")
             return
         for remark in module.remarks:
-            self._notes.add(job.place, remark)
+            self._warnings.add(job.place, remark)
         yield from self._entry(place, target, {**server, **module.fields, **job.fields}, labels)
 
     def _entry(
         self, place: Place, address: str, fields: Mapping[str, object], labels: Mapping[str, str]
     ) -> Iterator[FileEntry]:
-        """An entry; none, with a note, for one that has the same labels, which Prometheus, too, tests only once."""
+        """An entry; none, with a warning, for one that has the same labels, which Prometheus, too, tests only once."""
         group, name = labels.get("job", ""), labels.get("instance") or address
         tags = [
             f"{label}={value}"
@@ -251,7 +251,7 @@ class Reader:
         if identity in self._known:
             first = self._known[identity]
             sentence = f"{shown(address)} is listed twice: here and at {f'{first.file} line {first.line}'.strip()}."
-            self._notes.add(place, sentence)
+            self._warnings.add(place, sentence)
             return
         self._known[identity] = place
         entry: dict[str, object] = {
@@ -266,12 +266,14 @@ class Reader:
         yield FileEntry(place.line, entry, file=place.file)
 
 
-def _groups(groups: Sequence[Any], file: str, notes: Notes) -> Iterator[tuple[Place, str, Block]]:
+def _groups(groups: Sequence[Any], file: str, warnings: ImportWarnings) -> Iterator[tuple[Place, str, Block]]:
     """The targets of groups, as in static_configs and in file_sd: each with its line and its labels."""
     for group in groups:
         if not isinstance(group, Block) or not isinstance(group.get("targets"), list):
             line = group.line if isinstance(group, Block) else 1
-            notes.add(Place(file, line), "A group of targets is not imported: it must be a map with a list `targets`.")
+            warnings.add(
+                Place(file, line), "A group of targets is not imported: it must be a map with a list `targets`."
+            )
             continue
         labels = group.get("labels")
         for address in map(str, group["targets"]):

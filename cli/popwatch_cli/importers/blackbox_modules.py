@@ -13,7 +13,7 @@ from enum import StrEnum
 from popwatch.model.fields import TlsMode
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.files.yaml import Block, read_blocks
-from popwatch_cli.importers.conversion import TEST_SECONDS, Notes, Place, bounded, seconds
+from popwatch_cli.importers.conversion import TEST_SECONDS, ImportWarnings, Place, bounded, seconds
 from popwatch_cli.target_items import shown
 
 KNOWN_IN_MODULE = {
@@ -74,16 +74,16 @@ def has_pop3_name(name: str) -> bool:
     return "pop3" in name.lower()
 
 
-def read_modules(text: str, file: str, notes: Notes) -> dict[str, Module]:
+def read_modules(text: str, file: str, warnings: ImportWarnings) -> dict[str, Module]:
     """The modules of a blackbox.yml. Raises FileError."""
     root = read_blocks(text)
     modules = root.get("modules") if isinstance(root, Block) else None
     if not isinstance(modules, Block):
         raise FileError(["The file of modules is not a blackbox.yml: it has no map `modules`."])
-    return {name: _module(name, body, file, notes) for name, body in modules.items() if isinstance(body, Block)}
+    return {name: _module(name, body, file, warnings) for name, body in modules.items() if isinstance(body, Block)}
 
 
-def _module(name: str, body: Block, file: str, notes: Notes) -> Module:
+def _module(name: str, body: Block, file: str, warnings: ImportWarnings) -> Module:
     if body.get("prober") != "tcp":
         return Module(name, reason=f"its module {shown(name)} does not have the prober tcp")
     tcp = body.get("tcp")
@@ -102,7 +102,7 @@ def _module(name: str, body: Block, file: str, notes: Notes) -> Module:
         f"`{shown(path)}` of the module {shown(name)} has no equivalent."
         for path in sorted(_names_of(body) - KNOWN_IN_MODULE)
     ]
-    fields = _fields(body, tcp, file, notes)
+    fields = _fields(body, tcp, file, warnings)
     text = expected_text(pattern)
     if text is None:
         remarks.append(f"What the module {shown(name)} expects after +OK is a pattern: set `expect` by hand.")
@@ -114,17 +114,17 @@ def _module(name: str, body: Block, file: str, notes: Notes) -> Module:
     return Module(name, kind, tls if kind is Kind.POP3 or tls is not TlsMode.NONE else None, fields, "", remarks)
 
 
-def _fields(body: Block, tcp: Block, file: str, notes: Notes) -> dict[str, object]:
+def _fields(body: Block, tcp: Block, file: str, warnings: ImportWarnings) -> dict[str, object]:
     """The fields that are set by a module's time limit and by its settings of TLS."""
     fields: dict[str, object] = {}
     if "timeout" in body:
         place = Place(file, body.line_of("timeout"))
         try:
             fields["max_test_seconds"] = bounded(
-                seconds(body["timeout"], "timeout"), TEST_SECONDS, place, "timeout", notes
+                seconds(body["timeout"], "timeout"), TEST_SECONDS, place, "timeout", warnings
             )
         except ValueError as error:
-            notes.add(place, f"{error}; it is not imported.")
+            warnings.add(place, f"{error}; it is not imported.")
     config = tcp.get("tls_config")
     if isinstance(config, Block):
         if config.get("insecure_skip_verify") is True:

@@ -1,4 +1,4 @@
-"""What the importers share: the result of an import, notes on what was not imported, durations, ids, addresses."""
+"""What the importers share: the result of an import, warnings on what was not imported, durations, ids, addresses."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Notes:
+class ImportWarnings:
     """Sentences on what was not imported, or was changed, each with the lines that it is about.
 
     Raises FileError for more than `MOST_NOTES`.
@@ -67,13 +67,13 @@ class Notes:
     _budget: Budget = field(default_factory=lambda: Budget(MOST_NOTES))
 
     def add(self, place: Place, sentence: str) -> None:
-        """Note a sentence for a line; the same sentence for many lines is shown once, with all of them."""
+        """Add a sentence for a line; the same sentence for many lines is shown once, with all of them."""
         self._budget.spend(1)
         self._places.setdefault(sentence, {})[place] = None
 
     def __iter__(self) -> Iterator[str]:
         """The sentences in the order of their first lines."""
-        for sentence, places in sorted(self._places.items(), key=lambda note: (min(note[1]), note[0])):
+        for sentence, places in sorted(self._places.items(), key=lambda warning: (min(warning[1]), warning[0])):
             yield f"{_list_of(sorted(places))}: {sentence}"
 
     def places(self) -> set[Place]:
@@ -109,20 +109,20 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import: the targets, and notes on what was not imported or was changed."""
+    """The result of an import: the targets, and warnings on what was not imported or was changed."""
 
     entries: Sequence[FileEntry]
-    notes: Notes
+    warnings: ImportWarnings
 
 
-def without_mistakes(entries: Iterable[FileEntry], notes: Notes) -> list[FileEntry]:
-    """The entries that can be used; each mistake of another one becomes a note, so that it does not stop the import."""
+def without_mistakes(entries: Iterable[FileEntry], warnings: ImportWarnings) -> list[FileEntry]:
+    """The entries that can be used; a mistake in another one becomes a warning, and does not stop the import."""
     good: list[FileEntry] = []
     for entry in entries:
         mistakes = mistakes_of(entry.fields, {})
         for mistake in mistakes:
             place = Place(entry.file, entry.line_of(mistake.field))
-            notes.add(place, f"{shown(entry.fields['target_id'])} is not imported: {mistake.explanation}")
+            warnings.add(place, f"{shown(entry.fields['target_id'])} is not imported: {mistake.explanation}")
         if not mistakes:
             good.append(entry)
     return good
@@ -137,18 +137,18 @@ def seconds(value: Any, name: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def bounded(value: float, limits: tuple[int, int], place: Place, name: str, notes: Notes) -> int | float:
-    """A number within a field's limits, with a note if it was not."""
+def bounded(value: float, limits: tuple[int, int], place: Place, name: str, warnings: ImportWarnings) -> int | float:
+    """A number within a field's limits, with a warning if it was not."""
     lowest, highest = limits
     used = min(max(value, lowest), highest)
     if used != value:
-        notes.add(place, f"`{name}` of {value:g} s becomes {used:g} s: popwatch accepts {lowest} to {highest} s.")
+        warnings.add(place, f"`{name}` of {value:g} s becomes {used:g} s: popwatch accepts {lowest} to {highest} s.")
     return int(used) if used == int(used) else used
 
 
-def delays(value: float, place: Place, name: str, notes: Notes) -> dict[str, object]:
+def delays(value: float, place: Place, name: str, warnings: ImportWarnings) -> dict[str, object]:
     """The fields for one interval in all states; none if it is popwatch's default."""
-    delay = round(bounded(value, DELAYS, place, name, notes))
+    delay = round(bounded(value, DELAYS, place, name, warnings))
     return {} if delay == 60 else dict.fromkeys(("delay_up", "delay_warn", "delay_down"), delay)
 
 

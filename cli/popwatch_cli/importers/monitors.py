@@ -12,5 +12,5 @@ MONITORS = ("nagios", "blackbox")
 
 
 def read_monitor_files(paths: Sequence[Path], monitor: str, modules: Path | None = None) -> Imported:
-    """The targets of another monitor's files, and notes on what was not imported. Raises FileError."""
+    """The targets of another monitor's files, and warnings on what was not imported. Raises FileError."""
     return read_nagios(paths) if monitor == "nagios" else read_blackbox(paths, modules)

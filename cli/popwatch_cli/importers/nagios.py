@@ -1,7 +1,7 @@
 """Targets from Nagios: the services that check_pop, check_spop or check_tcp tests as POP3.
 
-A service that cannot be read becomes a note, and the others are imported: every service becomes a target for each of
-its hosts, or a note.
+A service that cannot be read becomes a warning, and the others are imported: every service becomes a target for each of
+its hosts, or a warning.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from popwatch_cli.importers.conversion import (
     Budget,
     Ids,
     Imported,
-    Notes,
+    ImportWarnings,
     Place,
     bounded,
     slug,
@@ -76,24 +76,26 @@ ALWAYS = "24x7"
 
 def read_nagios(paths: Sequence[Path]) -> Imported:
     """The POP3 services of Nagios's configuration: files, folders, or a main configuration. Raises FileError."""
-    notes, budget = Notes(), Budget()
-    files = Files(notes)
+    warnings, budget = ImportWarnings(), Budget()
+    files = Files(warnings)
     files.read(paths)
     try:
-        objects = registered(files.definitions, notes, budget)
-        entries = Services(objects, files.unit_seconds, notes, budget).entries()
+        objects = registered(files.definitions, warnings, budget)
+        entries = Services(objects, files.unit_seconds, warnings, budget).entries()
     except RecursionError:
         raise FileError(["Its host groups contain each other too deeply."]) from None
-    return Imported(without_mistakes(entries, notes), notes)
+    return Imported(without_mistakes(entries, warnings), warnings)
 
 
 class Services:
     """The services of some files, each of which becomes a target for each of its hosts."""
 
-    def __init__(self, objects: Sequence[Definition], unit_seconds: float, notes: Notes, budget: Budget) -> None:
-        self._objects, self._unit_seconds, self._notes, self._budget = objects, unit_seconds, notes, budget
+    def __init__(
+        self, objects: Sequence[Definition], unit_seconds: float, warnings: ImportWarnings, budget: Budget
+    ) -> None:
+        self._objects, self._unit_seconds, self._warnings, self._budget = objects, unit_seconds, warnings, budget
         self._hosts = {host.values["host_name"]: host for host in self._of("host") if "host_name" in host.values}
-        self._groups = HostGroups(self._of("hostgroup"), self._hosts, notes, budget)
+        self._groups = HostGroups(self._of("hostgroup"), self._hosts, warnings, budget)
         self._commands = USUAL_COMMANDS | {
             command.values["command_name"]: command.values.get("command_line", "")
             for command in self._of("command")
@@ -106,14 +108,14 @@ class Services:
         self._internal_places: dict[Place, None] = {}
 
     def entries(self) -> list[FileEntry]:
-        """The targets; what is not imported becomes a note."""
+        """The targets; what is not imported becomes a warning."""
         entries = [entry for service in self._of("service") for entry in self._entries(service)]
         for other in self._objects:
             if other.kind not in ("host", "hostgroup", "service", "command"):
-                self._notes.add(other.place, f"`define {shown(other.kind)}` is not imported: only services are.")
+                self._warnings.add(other.place, f"`define {shown(other.kind)}` is not imported: only services are.")
         names = ", ".join(f"`{name}`" for name in sorted(self._internal))
         for place in self._internal_places:
-            self._notes.add(place, f"Not imported, since it is about Nagios itself: {names}.")
+            self._warnings.add(place, f"Not imported, since it is about Nagios itself: {names}.")
         return entries
 
     def _of(self, kind: str) -> list[Definition]:
@@ -132,7 +134,7 @@ class Services:
     def _entries(self, service: Definition) -> Iterator[FileEntry]:
         names = self._hosts_of(service)
         if not names:
-            self._notes.add(service.place, "The service is not imported: it has no host.")
+            self._warnings.add(service.place, "The service is not imported: it has no host.")
         for name in names:
             self._pairs += 1
             if self._pairs > MOST_TARGETS:
@@ -141,11 +143,11 @@ class Services:
             own = self._own.setdefault((name, service.values.get("service_description", "")), service)
             if host is None:
                 sentence = f"There is no host {shown(name)} here: give the file that defines it too."
-                self._notes.add(service.place_of("host_name"), sentence)
+                self._warnings.add(service.place_of("host_name"), sentence)
             elif own is not service:
                 line = f"{own.place.file} line {own.place.line}".strip()
                 sentence = f"For {shown(name)} it is not imported: {line} defines this service of the same host."
-                self._notes.add(service.place, sentence)
+                self._warnings.add(service.place, sentence)
             else:
                 self._budget.spend(len(service.values) + len(host.values))
                 yield from self._entry_if_pop3(service, host)
@@ -158,36 +160,36 @@ class Services:
             self._budget.spend(len(hosts or ()) + 1)
             if hosts is None:
                 sentence = f"There is no host group {shown(group)} here: give the file that defines it too."
-                self._notes.add(service.place_of("hostgroup_name"), sentence)
+                self._warnings.add(service.place_of("hostgroup_name"), sentence)
             else:
                 names += [f"!{name}" for name in hosts] if group.startswith("!") else hosts
         self._budget.spend(len(names))
         return chosen(names, self._hosts)
 
     def _entry_if_pop3(self, service: Definition, host: Definition) -> Iterator[FileEntry]:
-        """The service's target; or a note, if its command does not test POP3 or cannot be read."""
+        """The service's target; or a warning, if its command does not test POP3 or cannot be read."""
         place, written = service.place_of("check_command"), service.values.get("check_command", "")
         try:
             command = parse_command(written, self._commands, service, host, self._budget)
             if command.program not in PLUGINS:
                 raise NotImported("it does not run check_pop, check_spop or check_tcp")
-            test = parse_options(command, place, self._notes)
+            test = parse_options(command, place, self._warnings)
         except NotImported as error:
             # of commands that have nothing to do with POP3 the name is enough: there may be hundreds
             concise = written if "pop" in written.lower() else written.partition("!")[0]
-            self._notes.add(place, f"{shown(concise or 'The service')} is not imported: {error}.")
+            self._warnings.add(place, f"{shown(concise or 'The service')} is not imported: {error}.")
             return
         yield self._entry(service, host, test)
 
     def _entry(self, service: Definition, host: Definition, test: Mapping[str, object]) -> FileEntry:
-        self._note_unsupported(host, KNOWN_IN_HOST)
-        self._note_unsupported(service, KNOWN_IN_SERVICE)
+        self._warn_of_unsupported(host, KNOWN_IN_HOST)
+        self._warn_of_unsupported(service, KNOWN_IN_SERVICE)
         service = _with_implied(service, host)
         host_name, description = host.values["host_name"], service.values.get("service_description", "")
         display_name = service.values.get("display_name", description)
         name = f"{host.values.get('alias') or host_name} {display_name}".strip()
         if len(name) > LONGEST_NAME:
-            self._notes.add(service.place, f"The name is cut to {LONGEST_NAME} characters: {shown(name)}")
+            self._warnings.add(service.place, f"The name is cut to {LONGEST_NAME} characters: {shown(name)}")
         fields: dict[str, object] = {
             "target_id": self._ids.new(f"{slug(host_name)}-{slug(description)}".strip("-")),
             "name": name[:LONGEST_NAME],
@@ -198,7 +200,7 @@ class Services:
         if groups:
             fields["group"] = groups[0]
         if len(groups) > 1:
-            self._notes.add(
+            self._warnings.add(
                 service.place_of("contact_groups"),
                 f"Of `contact_groups` only {shown(groups[0])} is imported, as `group`.",
             )
@@ -210,7 +212,7 @@ class Services:
         lines = {field: place.line for field, place in places.items() if place.file == file}
         return FileEntry(service.place.line, fields, lines, file)
 
-    def _note_unsupported(self, definition: Definition, known: set[str]) -> None:
+    def _warn_of_unsupported(self, definition: Definition, known: set[str]) -> None:
         for name in definition.values.keys() - known:
             if name in INTERNAL:
                 self._internal.add(name)
@@ -219,7 +221,7 @@ class Services:
                 is_host_check = definition.kind == "host" and name in KNOWN_IN_SERVICE
                 default = "it belongs to the host's own check." if is_host_check else "it has no equivalent."
                 sentence = f"`{shown(name)}` is not imported: {EQUIVALENTS.get(name, default)}"
-                self._notes.add(definition.place_of(name), sentence)
+                self._warnings.add(definition.place_of(name), sentence)
 
     def _policy(self, service: Definition) -> dict[str, object]:
         """The fields on when it is tested and when alerts are sent."""
@@ -233,7 +235,7 @@ class Services:
         if values.get("notification_interval") == "0":
             fields["max_alerts"] = 1
         elif "notification_interval" in values:
-            self._notes.add(
+            self._warnings.add(
                 service.place_of("notification_interval"),
                 "`notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
             )
@@ -254,7 +256,7 @@ class Services:
             if name in service.values:
                 text, place = service.values[name], service.place_of(name)
                 try:
-                    return round(bounded(float(text) * self._unit_seconds, DELAYS, place, name, self._notes))
+                    return round(bounded(float(text) * self._unit_seconds, DELAYS, place, name, self._warnings))
                 except ValueError:
                     return text
         return None

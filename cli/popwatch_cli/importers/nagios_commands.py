@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from popwatch.model.fields import Family, TlsMode
-from popwatch_cli.importers.conversion import POP3_PORTS, TEST_SECONDS, Budget, Notes, Place, bounded
+from popwatch_cli.importers.conversion import POP3_PORTS, TEST_SECONDS, Budget, ImportWarnings, Place, bounded
 from popwatch_cli.importers.nagios_objects import Definition
 from popwatch_cli.target_items import shown
 
@@ -87,23 +87,27 @@ def parse_command(
     return Command(words[0].rpartition("/")[2] if words else "", words[1:])
 
 
-def parse_options(command: Command, place: Place, notes: Notes) -> dict[str, object]:
-    """The fields of the target that a plugin's options describe, with notes on others. Raises NotImported."""
+def parse_options(command: Command, place: Place, warnings: ImportWarnings) -> dict[str, object]:
+    """The fields of the target that a plugin's options describe, with warnings on others. Raises NotImported."""
     try:
         words = [OLD_OPTIONS.get(word, word) for word in command.words]
         options, rest = getopt.gnu_getopt(words, SHORT, [*LONG])
     except getopt.GetoptError as error:
         raise NotImported(shown(str(error))) from None
-    return _Options([(_letter(option), value) for option, value in options], rest, place, notes).fields(command.program)
+    return _Options([(_letter(option), value) for option, value in options], rest, place, warnings).fields(
+        command.program
+    )
 
 
 class _Options:
     """The options of one command line."""
 
-    def __init__(self, options: Sequence[tuple[str, str]], rest: Sequence[str], place: Place, notes: Notes) -> None:
+    def __init__(
+        self, options: Sequence[tuple[str, str]], rest: Sequence[str], place: Place, warnings: ImportWarnings
+    ) -> None:
         self._given = dict(options)
         self._expected = [value for letter, value in options if letter == "e"]
-        self._rest, self._place, self._notes = list(rest), place, notes
+        self._rest, self._place, self._warnings = list(rest), place, warnings
 
     def fields(self, plugin: str) -> dict[str, object]:
         """The fields of a target, of which some may be mistakes still. Raises NotImported."""
@@ -114,14 +118,14 @@ class _Options:
         if not is_pop3 and port not in map(str, POP3_PORTS):
             raise NotImported(f"check_tcp at port {shown(port)} may be anything: POP3 is at port 110 or 995")
         if "p" not in given and secure and plugin == "check_pop":
-            self._note("Without -p the plugin tests port 110 with TLS, and so will popwatch: is -p 995 meant?")
+            self._warn("Without -p the plugin tests port 110 with TLS, and so will popwatch: is -p 995 meant?")
         if port == "995" and not secure:
             secure = True
-            self._note("The test of port 995 will use TLS, as POP3 does at that port.")
+            self._warn("The test of port 995 will use TLS, as POP3 does at that port.")
         fields: dict[str, object] = {"host": given.get("H") or (self._rest.pop(0) if self._rest else ""), "port": port}
         if secure:
             fields["tls"] = TlsMode.IMPLICIT.value
-            self._note("The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off.")
+            self._warn("The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off.")
         if "t" in given:
             fields["max_test_seconds"] = self._seconds(given["t"])
         fields |= {name: self._milliseconds(letter) for letter, name in TIMES.items() if letter in given}
@@ -135,7 +139,7 @@ class _Options:
             fields["family"] = FAMILIES[families.pop()].value
         _refuse_macros(fields)
         for word in [f"-{letter}" for letter in given.keys() & WITHOUT_EQUIVALENT] + self._rest:
-            self._note(f"`{shown(word)}` in the command has no equivalent.")
+            self._warn(f"`{shown(word)}` in the command has no equivalent.")
         return fields
 
     def _expect(self) -> list[str]:
@@ -145,26 +149,26 @@ class _Options:
             return []
         if len(self._expected) > 1 and "A" not in self._given:
             if len(texts) == len(set(self._expected)):
-                self._note("One of the texts of -e is enough for the plugin: set `expect`, which must all be there.")
+                self._warn("One of the texts of -e is enough for the plugin: set `expect`, which must all be there.")
             return []
         if not any("+OK" in text for text in self._expected):
-            self._note("`-e` becomes `expect`; beside it the greeting must begin with +OK, unlike for the plugin.")
+            self._warn("`-e` becomes `expect`; beside it the greeting must begin with +OK, unlike for the plugin.")
         return texts
 
     def _seconds(self, text: str) -> object:
         try:
-            return bounded(float(text), TEST_SECONDS, self._place, "-t", self._notes)
+            return bounded(float(text), TEST_SECONDS, self._place, "-t", self._warnings)
         except ValueError:
             return text
 
     def _milliseconds(self, letter: str) -> object:
         try:
-            return bounded(float(self._given[letter]), RTT_SECONDS, self._place, f"-{letter}", self._notes) * 1000
+            return bounded(float(self._given[letter]), RTT_SECONDS, self._place, f"-{letter}", self._warnings) * 1000
         except ValueError:
             return self._given[letter]
 
-    def _note(self, sentence: str) -> None:
-        self._notes.add(self._place, sentence)
+    def _warn(self, sentence: str) -> None:
+        self._warnings.add(self._place, sentence)
 
 
 def _refuse_macros(fields: Mapping[str, object]) -> None:

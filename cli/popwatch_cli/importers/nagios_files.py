@@ -12,7 +12,7 @@ from pathlib import Path
 from popwatch.model.text import counted
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes
-from popwatch_cli.importers.conversion import Notes, Place
+from popwatch_cli.importers.conversion import ImportWarnings, Place
 from popwatch_cli.importers.nagios_objects import Definition
 from popwatch_cli.target_items import shown
 
@@ -39,10 +39,10 @@ SWITCHES = {
 class Files:
     """The definitions of files, of folders, and of the files that these name; each file is read once."""
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, warnings: ImportWarnings) -> None:
         self.definitions: list[Definition] = []
         self.unit_seconds = 60.0
-        self._notes = notes
+        self._warnings = warnings
         self._seen: set[Path] = set()
         self._left = LARGEST_FILE
         self._several = False
@@ -74,7 +74,7 @@ class Files:
                 try:
                     self._read_member(path)
                 except (FileError, OSError) as error:
-                    self._notes.add(Place(str(path), 1), f"It is not read: {shown(str(error))}")
+                    self._warnings.add(Place(str(path), 1), f"It is not read: {shown(str(error))}")
 
     def _read_member(self, path: Path) -> None:
         if path.is_dir():
@@ -103,15 +103,15 @@ class Files:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("latin-1")
-            self._notes.add(Place(file, 1), "The file is not UTF-8: it is read as Latin-1. Check its names.")
-        definitions, settings = parse(text, file, self._notes)
+            self._warnings.add(Place(file, 1), "The file is not UTF-8: it is read as Latin-1. Check its names.")
+        definitions, settings = parse(text, file, self._warnings)
         self.definitions += definitions
         for name, value, place in settings:
             self._apply(name, value, place, path.parent)
         others = [place for name, _, place in settings if name not in INCLUDED | SWITCHES.keys() | {"interval_length"}]
         if others:
             sentence = f"{counted(len(others), 'setting')} of Nagios itself from here on: not imported."
-            self._notes.add(others[0], sentence)
+            self._warnings.add(others[0], sentence)
 
     def _apply(self, name: str, value: str, place: Place, folder: Path) -> None:
         """Use a setting of the main configuration."""
@@ -125,18 +125,18 @@ class Files:
                 elif path.is_file():
                     self._read_file(path, read_bytes(path))
             except (FileError, OSError, ValueError) as error:
-                self._notes.add(place, f"{shown(value)} is not read: {shown(str(error))}")
+                self._warnings.add(place, f"{shown(value)} is not read: {shown(str(error))}")
         elif name == "interval_length":
             try:
                 self.unit_seconds = max(1.0, float(int(value)))
             except ValueError:
-                self._notes.add(place, f"`interval_length` is not a number: {shown(value)}; 60 is used.")
+                self._warnings.add(place, f"`interval_length` is not a number: {shown(value)}; 60 is used.")
         elif name in SWITCHES and value == "0":
-            self._notes.add(place, f"`{name}=0` is not imported: {SWITCHES[name]}.")
+            self._warnings.add(place, f"`{name}=0` is not imported: {SWITCHES[name]}.")
 
 
-def parse(text: str, file: str, notes: Notes) -> tuple[list[Definition], list[tuple[str, str, Place]]]:
-    """The definitions of a file, and its settings: name, value and place. What is neither becomes a note."""
+def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definition], list[tuple[str, str, Place]]]:
+    """The definitions of a file, and its settings: name, value and place. What is neither becomes a warning."""
     found: list[Definition] = []
     settings: list[tuple[str, str, Place]] = []
     strays: list[tuple[Place, str]] = []
@@ -147,11 +147,11 @@ def parse(text: str, file: str, notes: Notes) -> tuple[list[Definition], list[tu
         place = Place(file, number)
         begin = _DEFINE.fullmatch(content)
         if begin is not None:
-            _note_unclosed(current, notes)
+            _warn_of_unclosed(current, warnings)
             values, places = {}, {}
             current = Definition(begin[1].lower(), place, values, places)
             if begin[2]:
-                notes.add(place, f"What follows `{{` is not read, by Nagios neither: {shown(begin[2])}")
+                warnings.add(place, f"What follows `{{` is not read, by Nagios neither: {shown(begin[2])}")
         elif current is None:
             setting = _SETTING.fullmatch(content)
             if setting is not None:
@@ -164,18 +164,18 @@ def parse(text: str, file: str, notes: Notes) -> tuple[list[Definition], list[tu
         elif content != "{":
             name, _, value = content.replace("\t", " ").partition(" ")
             values[name], places[name] = value.strip(), place
-    _note_unclosed(current, notes)
+    _warn_of_unclosed(current, warnings)
     if strays:
         place, content = strays[0]
         others = f", and {counted(len(strays) - 1, 'line')} after it," if len(strays) > 1 else ""
-        notes.add(place, f"This line{others} belongs to no definition such as `define service {{`: {shown(content)}")
+        warnings.add(place, f"This line{others} belongs to no definition such as `define service {{`: {shown(content)}")
     return found, settings
 
 
-def _note_unclosed(definition: Definition | None, notes: Notes) -> None:
+def _warn_of_unclosed(definition: Definition | None, warnings: ImportWarnings) -> None:
     if definition is not None:
         sentence = f"`define {shown(definition.kind)}` has no end, so it is not imported: close it with a line `}}`."
-        notes.add(definition.place, sentence)
+        warnings.add(definition.place, sentence)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from popwatch_cli.files.entries import FileError
-from popwatch_cli.importers.conversion import DIRECTIVE, Budget, Notes, Place
+from popwatch_cli.importers.conversion import DIRECTIVE, Budget, ImportWarnings, Place
 from popwatch_cli.target_items import shown
 
 DEEPEST = 20
@@ -54,12 +54,12 @@ class Cycle(Exception):
     """A definition's templates use each other in a cycle, which no value can come out of."""
 
 
-def registered(definitions: Sequence[Definition], notes: Notes, budget: Budget) -> list[Definition]:
+def registered(definitions: Sequence[Definition], warnings: ImportWarnings, budget: Budget) -> list[Definition]:
     """The objects that are not just templates; those of `IMPORTED_KINDS` have the directives of their templates.
 
-    What is missing or wrong becomes a note. Raises FileError if the templates expand to too much.
+    What is missing or wrong becomes a warning. Raises FileError if the templates expand to too much.
     """
-    templates = Templates(definitions, notes, budget)
+    templates = Templates(definitions, warnings, budget)
     found: list[Definition] = []
     for definition in definitions:
         if not definition.is_registered:
@@ -70,7 +70,7 @@ def registered(definitions: Sequence[Definition], notes: Notes, budget: Budget) 
         try:
             found.append(_finished(templates.resolve(definition)))
         except Cycle:
-            notes.add(definition.place, "It is not imported: its templates use each other in a cycle.")
+            warnings.add(definition.place, "It is not imported: its templates use each other in a cycle.")
     return found
 
 
@@ -80,8 +80,8 @@ class Templates:
     Each is resolved once: else templates that use the next one twice, 20 levels deep, would take 2 to the 20th steps.
     """
 
-    def __init__(self, definitions: Iterable[Definition], notes: Notes, budget: Budget) -> None:
-        self._notes, self._budget = notes, budget
+    def __init__(self, definitions: Iterable[Definition], warnings: ImportWarnings, budget: Budget) -> None:
+        self._warnings, self._budget = warnings, budget
         self._named = {(found.kind, found.values["name"]): found for found in definitions if "name" in found.values}
         self._resolved: dict[tuple[str, str], Definition] = {}
 
@@ -110,7 +110,7 @@ class Templates:
         key = (definition.kind, name)
         if key not in self._named:
             sentence = f"There is no template {shown(name)} here, so what it sets is missing: give its file too."
-            self._notes.add(definition.place_of("use"), sentence)
+            self._warnings.add(definition.place_of("use"), sentence)
             return None
         if key not in self._resolved:
             self._resolved[key] = self.resolve(self._named[key], depth + 1)
@@ -134,9 +134,9 @@ class HostGroups:
     """Which hosts are in which group: groups list members and other groups, and hosts list their groups."""
 
     def __init__(
-        self, groups: Iterable[Definition], hosts: Mapping[str, Definition], notes: Notes, budget: Budget
+        self, groups: Iterable[Definition], hosts: Mapping[str, Definition], warnings: ImportWarnings, budget: Budget
     ) -> None:
-        self._hosts, self._notes, self._budget = hosts, notes, budget
+        self._hosts, self._warnings, self._budget = hosts, warnings, budget
         self._groups = {group.values["hostgroup_name"]: group for group in groups if "hostgroup_name" in group.values}
         self._listed: dict[str, list[str]] = {}
         for name, host in hosts.items():
@@ -176,7 +176,7 @@ class HostGroups:
                 hosts = self.hosts_of(inner)
                 if hosts is None:
                     sentence = f"There is no host group {shown(inner)} here: give its file too."
-                    self._notes.add(group.place_of("hostgroup_members"), sentence)
+                    self._warnings.add(group.place_of("hostgroup_members"), sentence)
                 self._budget.spend(len(hosts or ()) + 1)
                 found += hosts or []
         return chosen(found, self._hosts)

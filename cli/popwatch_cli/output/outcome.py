@@ -30,7 +30,7 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
         **{name: _rounded(getattr(outcome, name)) for name in TIMES},
         "address": outcome.address,
         "failed_addresses": list(outcome.failed_addresses),
-        "passed_over": list(outcome.passed_over),
+        "passed_over": list(outcome.failed_first),
         "untested_addresses": outcome.untested_addresses,
         "address_age_seconds": outcome.address_age_seconds,
         "greeting": outcome.greeting,
@@ -73,10 +73,10 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
     if outcome.passed:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
         passed = f"PASSED  {endpoint(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
-        remarks = [*outcome.address_notes, *(f"Remark: {remark}." for remark in outcome.remarks)]
+        remarks = [*outcome.address_remarks, *(f"Remark: {remark}." for remark in outcome.remarks)]
         return [passed, *(f"        {line}" for line in remarks)]
-    notes = (f"        {note}" for note in outcome.address_notes)
-    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}", *notes]
+    addresses = (f"        {remark}" for remark in outcome.address_remarks)
+    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}", *addresses]
     advised = advice(outcome, _as_option)
     return [*lines, f"        {advised}"] if advised else lines
 
@@ -90,10 +90,10 @@ def _as_option(field: str, value: str) -> str:
 def to_line(target: Target, outcome: Outcome) -> str:
     """One line for each of many targets."""
     name = clean(target.target_id, NAME_SHOWN)
-    notes = "".join(f"  {note}" for note in outcome.address_notes)
+    addresses = "".join(f"  {remark}" for remark in outcome.address_remarks)
     if outcome.passed:
-        return f"passed  {name}  {endpoint(target)}  {milliseconds(outcome.rtt_ms)} ms{notes}"
-    return f"failed  {name}  {endpoint(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}{notes}"
+        return f"passed  {name}  {endpoint(target)}  {milliseconds(outcome.rtt_ms)} ms{addresses}"
+    return f"failed  {name}  {endpoint(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}{addresses}"
 
 
 def summary(*, passed: int, failed: int) -> str:

@@ -101,7 +101,7 @@ def _failed(report: FleetReport) -> list[str]:
 
 def certificates(report: FleetReport) -> list[str]:
     """The certificates that alerts warn of."""
-    near = [(line.certificate_near, line.name) for line in report.targets if line.certificate_near]
+    near = [(line.expiring_certificate, line.name) for line in report.targets if line.expiring_certificate]
     return [
         f"{clean(name, NAME_SHOWN)}: {certificate_remark(found, report.made_at)}"
         for found, name in sorted(near, key=lambda it: it[0].expires)

@@ -94,7 +94,7 @@ def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
     result = escape(row.reason) if row.error else last_test(row)
     counts = [counted(int(failures), "failure") if failures else "", f"alert {alerts}" if alerts else ""]
     days = row.certificate_days(now)
-    certificate = "" if days is None or row.health.certificate_near else f"certificate {days} d"
+    certificate = "" if days is None or row.health.expiring_certificate else f"certificate {days} d"
     parts = [result, *counts, *map(escape, row.remarks(now)), certificate]
     return [state, target, since, ", ".join(filter(None, parts)), next_test]
 

@@ -49,7 +49,7 @@ def simulate(
 
     The outage begins at `start` + `begins_after` and lasts for `outage`. The texts are those of the stack `stack`.
     """
-    health, tested = judge(UNTESTED, _passed(start), target.policy, start).health, start
+    health, tested_tick = judge(UNTESTED, _passed(start), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
     yield Step(start, True, health)
     due = retest_at(health, target.policy, start, start + TICK)
@@ -58,12 +58,14 @@ def simulate(
         # As in a sweep: a tick plans the test of its minute, and retests that are due before the next tick come through
         # the queue. The tick at `start` has been judged above, so only its retest is left.
         if number:
-            due = next_due(target.target_id, health, target.policy, tested=tested, after=tick - TICK, tick=tick)
+            due = next_due(
+                target.target_id, health, target.policy, tested_tick=tested_tick, after=tick - TICK, tick=tick
+            )
         while due is not None:
             outcome = _failed(due, error) if began < due < ended else _passed(due)
             step = _step(target, health, outcome, due, stack)
             yield step
-            health, tested = step.health, due
+            health, tested_tick = step.health, due
             if due >= ended and outcome.passed and health.recovery is None:
                 return
             due = retest_at(health, target.policy, due, tick + TICK)

@@ -124,19 +124,19 @@ class Watcher:
 
     @contextmanager
     def _reading(self, source: Source) -> Iterator[None]:
-        """Note what AWS refuses to show."""
+        """Remember what AWS refuses to show."""
         try:
             yield
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            self._note_fault(source, f"{code} to {error.operation_name}", times=TRIES if code in DENIED else 1)
+            self._count_fault(source, f"{code} to {error.operation_name}", times=TRIES if code in DENIED else 1)
         except BotoCoreError as error:
-            self._note_fault(source, type(error).__name__)
+            self._count_fault(source, type(error).__name__)
         else:
             self._faults.pop(source, None)
             self.evidence.refused.pop(source, None)
 
-    def _note_fault(self, source: Source, why: str, times: int = 1) -> None:
+    def _count_fault(self, source: Source, why: str, times: int = 1) -> None:
         self._faults[source] = self._faults.get(source, 0) + times
         if self._faults[source] >= TRIES:
             self.evidence.refused[source] = why

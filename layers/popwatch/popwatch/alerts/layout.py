@@ -77,8 +77,8 @@ def _findings(context: AlertContext) -> list[str]:
     outcome = context.outcome
     if outcome.error:
         found = [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
-        return [*found, *outcome.address_notes, *_paragraph(advice(outcome, as_field))]
-    return outcome.address_notes
+        return [*found, *outcome.address_remarks, *_paragraph(advice(outcome, as_field))]
+    return outcome.address_remarks
 
 
 def _commands(context: AlertContext) -> Rows:

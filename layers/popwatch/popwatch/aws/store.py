@@ -205,18 +205,19 @@ class Store:
         if found and self._checkpoint_of(from_item(found)).tick is None:
             self._put_status(item, _as_found(found))
 
-    def commit(self, record: Record, expected: int, judged: datetime | None = None) -> Record | None:
-        """Write the record if the table still holds version `expected` of it (0: none), with a tick not after `judged`.
+    def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        """Write the record if the table still holds version `expected` of it (0: none), with a tick no later than
+        `expected_tick`.
 
         Returns None when the table now holds it, else the record that it holds instead. This is the commit point of a
         judgement: the state and its outbox (transition and alert) are one item, so a crash never separates them.
         """
         item = serialize(record)
-        found = self._put_status(item, _unchanged(expected, judged))
+        found = self._put_status(item, _unchanged(expected, expected_tick))
         if found is None:
             return None
         stored = self._record_of(from_item(found))
-        if (stored.version, stored.tick) == (expected, judged):
+        if (stored.version, stored.tick) == (expected, expected_tick):
             # No one has changed it, but a hand has written it in a form that no condition of ours fits.
             found = self._put_status(item, _as_found(found))
             if found is None:
@@ -575,7 +576,7 @@ def _has_expired(item: Item, now: float) -> bool:
     return isinstance(expires_at, int | float) and expires_at <= now
 
 
-def _unchanged(version: int, judged: datetime | None) -> Condition:
+def _unchanged(version: int, expected_tick: datetime | None) -> Condition:
     """A condition that a record of Status is still the one that was read.
 
     A target that was removed and added again has a new record, whose versions begin at 1: the version of a record that
@@ -583,10 +584,10 @@ def _unchanged(version: int, judged: datetime | None) -> Condition:
     """
     if not version:
         return "attribute_not_exists(target_id)", {}, {}
-    if judged is None:
+    if expected_tick is None:
         return "version = :version", to_item({":version": version}), {}
-    values = to_item({":version": version, ":judged": serialize(judged)})
-    return "version = :version AND #tick <= :judged", values, {"#tick": "tick"}
+    values = to_item({":version": version, ":expected_tick": serialize(expected_tick)})
+    return "version = :version AND #tick <= :expected_tick", values, {"#tick": "tick"}
 
 
 def _as_found(item: Mapping[str, Any]) -> Condition:

@@ -63,7 +63,9 @@ def reached_limit(certificate: Certificate, days: Sequence[int] | None, now: dat
     return min((it for it in certificate_limits(certificate.lifetime, days) if left <= it), default=None)
 
 
-def near_certificate(chain: Sequence[Certificate], days: Sequence[int] | None, now: datetime) -> Certificate | None:
+def find_expiring_certificate(
+    chain: Sequence[Certificate], days: Sequence[int] | None, now: datetime
+) -> Certificate | None:
     """The first certificate of a chain to expire of those for which a warning has become due."""
     near = (it for it in chain if reached_limit(it, days, now) is not None)
     return min(near, key=lambda it: it.expires, default=None)

@@ -23,8 +23,8 @@ from popwatch.decisions.early_warnings import (
     are_too_many,
     due_warnings,
     earlier_warning,
+    find_expiring_certificate,
     is_steady,
-    near_certificate,
     with_change,
     with_warnings,
 )
@@ -62,7 +62,7 @@ def judge(
     """
     if policy.in_maintenance(now):
         return _maintain(health, outcome, policy, now)
-    before = _in_service(health)
+    before = _resumed(health)
     if before.ended_outage and not policy.alert_recovery:  # no recovery is due any more
         before = replace(before, ended_outage=None)
     if outcome.passed:
@@ -110,7 +110,7 @@ def delay_seconds(health: Health, policy: Policy) -> int:
             assert_never(unknown)
 
 
-def _in_service(health: Health) -> Health:
+def _resumed(health: Health) -> Health:
     """The health that a test outside maintenance is judged on: maintenance and suspension have ended by then."""
     match health.state:
         case State.MAINTENANCE:
@@ -128,7 +128,7 @@ def _reset(health: Health) -> Health:
         certificate_expires=health.certificate_expires,
         certificate_warned=health.certificate_warned,
         certificate_warned_of=health.certificate_warned_of,
-        certificate_near=health.certificate_near,
+        expiring_certificate=health.expiring_certificate,
         certificate_warnings=health.certificate_warnings,
     )
 
@@ -151,7 +151,7 @@ def _pass(
         certificate_expires=outcome.certificate_expires,
         certificate_warned=before.certificate_warned,
         certificate_warned_of=before.certificate_warned_of,
-        certificate_near=near_certificate(chain, days, now),
+        expiring_certificate=find_expiring_certificate(chain, days, now),
         certificate_warnings=before.certificate_warnings or earlier_warning(before, chain, days, now),
         changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
         flapping=before.flapping,
@@ -193,7 +193,7 @@ def _recovery(before: Health, outcome: Outcome, policy: Policy, now: datetime) -
 
 
 def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float | None) -> EndedOutage | None:
-    """The outage that a passed test ends, if people know of it: it was alerted or acknowledged. `before` is in service.
+    """The outage that a passed test ends, if people know of it: it was alerted or acknowledged.
 
     A run of failures that has not reached `down` is a brief failure, acknowledged or not.
     """
@@ -309,7 +309,7 @@ def _report_certificate(
     after: Health, outcome: Outcome, policy: Policy, now: datetime
 ) -> tuple[Health, AlertEvent] | None:
     """One warning for each limit and each certificate of the chain that was verified."""
-    if after.certificate_near is None:
+    if after.expiring_certificate is None:
         return None
     warnings = due_warnings(outcome.certificates, after.certificate_warnings, policy.certificate_warn_days, now)
     if not warnings:
@@ -325,7 +325,7 @@ def _report_certificate(
 
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
     """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
-    before = _in_service(health)
+    before = _resumed(health)
     within = replace(
         before,
         state=State.MAINTENANCE,

@@ -153,7 +153,7 @@ def watched_parents(target: Target, targets: Mapping[str, Target], cyclic: Colle
 
 def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
     record, policy = test.record, test.target.policy
-    due = next_due(record.target_id, record.health, policy, tested=record.tick, after=after, tick=tick)
+    due = next_due(record.target_id, record.health, policy, tested_tick=record.tick, after=after, tick=tick)
     return tick if due != tick and policy.enabled and _has_changed(test) else due
 
 

@@ -3,10 +3,10 @@
 A tick is a key, not a clock: EventBridge Scheduler may fire at any second of its minute, so two ticks may be a second
 apart or two minutes. What is planned is counted by ticks; how late something comes is measured by the clock.
 
-A tick comes once a minute and is responsible for the time until the next one. A target that is up is due
-when one of its slots lies after the last completed tick and not after this one, so that what a missed tick left out is
-tested at the next. Slots lie `delay_up` apart, at a phase of the target's own, which spreads the load. A failing target
-is due at its own next test.
+A tick comes once a minute and is responsible for the time until the next one. A target that is up is due when one of
+its slots lies after the last completed tick and not after this one, so that what a missed tick left out is tested at
+the next. Slots lie `delay_up` apart, at an offset of the target's own, which spreads the load. A failing target is due
+at its own next test.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,12 +43,12 @@ small ones; a Lambda's 1,024 descriptors are the ceiling."""
 
 
 def next_due(
-    target_id: str, health: Health, policy: Policy, *, tested: datetime | None, after: datetime, tick: datetime
+    target_id: str, health: Health, policy: Policy, *, tested_tick: datetime | None, after: datetime, tick: datetime
 ) -> datetime | None:
     """When a target is to be tested: at `tick`, at a time before the next tick, or (`None`) at neither.
 
-    `after` is the last completed tick, `tested` the tick of the last judged test. The delays are those of the policy
-    now: one that was shortened takes effect at once.
+    `after` is the last completed tick, `tested_tick` the tick of the last judged test. The delays are those of the
+    policy now: one that was shortened takes effect at once.
     """
     if not policy.enabled:
         return None
@@ -58,24 +58,24 @@ def next_due(
         case State.UP | State.MAINTENANCE:
             return tick if next_slot(target_id, policy.delay_up, after) <= tick else None
         case _:
-            planned = _not_before(tick, _planned(health, policy, tested) or tick, delay_seconds(health, policy))
+            planned = _not_before(tick, _planned(health, policy, tested_tick) or tick, delay_seconds(health, policy))
             return planned if planned < tick + TICK else None
 
 
 def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
     """The first slot after a time, of a target that is up; slots lie `delay` seconds apart, at whole seconds."""
-    phase = _hash(target_id, b"phase") % delay
-    passed = int(after.timestamp()) - phase
-    return datetime.fromtimestamp((passed // delay + 1) * delay + phase, UTC)
+    offset = _hash(target_id, b"phase") % delay
+    passed = int(after.timestamp()) - offset
+    return datetime.fromtimestamp((passed // delay + 1) * delay + offset, UTC)
 
 
-def is_due(target_id: str, health: Health, policy: Policy, tested: datetime | None, tick: datetime) -> bool:
+def is_due(target_id: str, health: Health, policy: Policy, tested_tick: datetime | None, tick: datetime) -> bool:
     """Whether a test planned for `tick` may still be judged on a health that another sweep has changed since."""
-    if not policy.enabled or (tested is not None and tested >= tick):
+    if not policy.enabled or (tested_tick is not None and tested_tick >= tick):
         return False
     if health.state in FAILING:
-        return (_planned(health, policy, tested) or tick) <= tick
-    return next_due(target_id, health, policy, tested=tested, after=tick - TICK, tick=tick) == tick
+        return (_planned(health, policy, tested_tick) or tick) <= tick
+    return next_due(target_id, health, policy, tested_tick=tested_tick, after=tick - TICK, tick=tick) == tick
 
 
 def retest_at(
@@ -95,7 +95,7 @@ def retest_at(
 def late_seconds_of(
     health: Health,
     policy: Policy,
-    tested: datetime | None,
+    tested_tick: datetime | None,
     began: datetime | None,
     tick: datetime,
     *,
@@ -103,17 +103,17 @@ def late_seconds_of(
 ) -> int:
     """How long after its time a failing target's test comes that a sweep plans which is `late_seconds` late.
 
-    Tests of a short delay go on as late as the one before, which was planned for `tested` and `began` then, whichever
-    tick plans them: the first test of an early tick would else come before the retest of a late one, which then could
-    not be counted. Where no test could overtake another, they come as late as the sweep, so that one message carries
-    many. After tests that were lost, too: where the queue is slow, a tick must not leave them to it for ever.
+    Tests of a short delay go on as late as the one before, which was planned for `tested_tick` and `began` then,
+    whichever tick plans them: the first test of an early tick would else come before the retest of a late one, which
+    then could not be counted. Where no test could overtake another, they come as late as the sweep, so that one message
+    carries many. After tests that were lost, too: where the queue is slow, a tick must not leave them to it for ever.
     """
     delay = delay_seconds(health, policy)
-    if health.state not in FAILING or delay >= TICK.total_seconds() or tested is None or began is None:
+    if health.state not in FAILING or delay >= TICK.total_seconds() or tested_tick is None or began is None:
         return late_seconds
-    if tick - tested > IN_FLIGHT:
+    if tick - tested_tick > IN_FLIGHT:
         return late_seconds
-    own = round((began - tested).total_seconds())
+    own = round((began - tested_tick).total_seconds())
     overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
     return own if overtakes and 0 <= own <= MOST_LATE_SECONDS else late_seconds
 
@@ -138,7 +138,7 @@ def _between_failures(delay: int, max_test_seconds: float) -> timedelta:
     return max(between, timedelta(seconds=max_test_seconds))
 
 
-def next_test_by(health: Health, policy: Policy, tested: datetime) -> datetime:
+def next_test_by(health: Health, policy: Policy, tested_tick: datetime) -> datetime:
     """When a target that was just tested is tested again, at the latest: if it fails, at that time.
 
     A target that passes is tested at the first tick after its slot, so a delay of a minute and more ends at a tick.
@@ -146,7 +146,7 @@ def next_test_by(health: Health, policy: Policy, tested: datetime) -> datetime:
     if health.next_test_at:
         return health.next_test_at
     delay = delay_seconds(health, policy)
-    return tested + (timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay))
+    return tested_tick + (timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay))
 
 
 def refusal(tick: datetime, now: datetime) -> str:
@@ -220,10 +220,10 @@ def _whole_ticks(delay: int) -> timedelta:
     return ceil(delay / TICK.total_seconds()) * TICK
 
 
-def _planned(health: Health, policy: Policy, tested: datetime | None) -> datetime | None:
-    if tested is None:
+def _planned(health: Health, policy: Policy, tested_tick: datetime | None) -> datetime | None:
+    if tested_tick is None:
         return health.next_test_at
-    return tested + timedelta(seconds=delay_seconds(health, policy))
+    return tested_tick + timedelta(seconds=delay_seconds(health, policy))
 
 
 def _hash(target_id: str, person: bytes) -> int:

@@ -122,10 +122,10 @@ class Health:
     addresses failed, and `failed_addresses` names those of the last one; `degraded_alerted` says that an alert reported
     it. `slow` says that an alert reported long round trips, and `slow_tests` counts the passed tests in a row, up to
     `failures_per_alert`, that say otherwise than `slow`. `untested_addresses` counts those that the last passed test
-    left out. `certificate_expires` is that of the last passed test, and `certificate_near` the certificate of that test
-    which warnings are about, if there is one.
-    `certificate_warnings` are the last ones, oldest first. Versions that know only the last one store it as
-    `certificate_warned` (days) and `certificate_warned_of` (the certificate's expiry).
+    left out. `certificate_expires` is that of the last passed test, and `expiring_certificate` the certificate of that
+    test which warnings are about, if there is one. `certificate_warnings` are the last ones, oldest first. Versions
+    that know only the last one store it as `certificate_warned` (days) and `certificate_warned_of` (the certificate's
+    expiry).
     """
 
     state: State = State.UNTESTED
@@ -150,7 +150,7 @@ class Health:
     certificate_expires: datetime | None = None
     certificate_warned: int | None = None
     certificate_warned_of: datetime | None = None
-    certificate_near: Certificate | None = None
+    expiring_certificate: Certificate | None = field(default=None, metadata=stored_as("certificate_near"))
     certificate_warnings: tuple[CertificateWarning, ...] = ()
     alerted_at_failures: int = 0
     failures_in_maintenance: int = 0

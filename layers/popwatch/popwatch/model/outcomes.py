@@ -3,10 +3,11 @@
 Text from a server is passed through `clean` (text.py) before it becomes part of an outcome.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from popwatch.model.serialization import stored_as
 from popwatch.model.text import counted
 
 GREETING_SHOWN = 120
@@ -111,11 +112,11 @@ class Outcome:
 
     `failed_addresses` are the addresses of a host that failed, each with its reason: all if the test failed and there
     are several; if it passed, those of a target with `all_addresses`. In a passed test of any other target they are
-    `passed_over`. `untested_addresses` counts those that the test does not connect to, since the name has too many.
+    `failed_first`. `untested_addresses` counts those that the test does not connect to, since the name has too many.
     `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
 
     `certificates` are those of the chain that was verified, the server's own first; if nothing is verified, that one
-    alone. `certificate_expires` is the first time at which one of them expires. `remarks` are notes about
+    alone. `certificate_expires` is the first time at which one of them expires. `remarks` are sentences about
     the server that are not faults: a few words each.
     """
 
@@ -136,7 +137,7 @@ class Outcome:
     tls_version: str = ""
     certificate_expires: datetime | None = None
     failed_addresses: tuple[str, ...] = ()
-    passed_over: tuple[str, ...] = ()
+    failed_first: tuple[str, ...] = field(default=(), metadata=stored_as("passed_over"))
     untested_addresses: int = 0
     address_age_seconds: float | None = None
     certificates: tuple[Certificate, ...] = ()
@@ -153,12 +154,12 @@ class Outcome:
         return self.error.message if self.error else ""
 
     @property
-    def address_notes(self) -> list[str]:
+    def address_remarks(self) -> list[str]:
         """A line for each address that failed, unless `detail` names it, and one if the test left some out."""
         fails = [f"Fails: {address}" for address in self.failed_addresses if address not in self.detail]
-        passed_over = [f"Passed over: {address}" for address in self.passed_over]
+        failed_first = [f"Failed first: {address}" for address in self.failed_first]
         left_out = [not_tested(self.untested_addresses)] if self.untested_addresses and not self.error else []
-        return [*fails, *passed_over, *left_out]
+        return [*fails, *failed_first, *left_out]
 
 
 def not_tested(addresses: int) -> str:

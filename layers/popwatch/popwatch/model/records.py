@@ -104,7 +104,7 @@ class EventKind(StrEnum):
 
     TRANSITION = "transition"
     ALERT = "alert"
-    INTERVENTION = "note"
+    INTERVENTION = "note"  # its name in the keys of History since the first version
 
 
 @dataclass(frozen=True, slots=True)

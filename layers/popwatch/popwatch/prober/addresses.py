@@ -87,14 +87,14 @@ def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
     failures = {
         text.rpartition(": ")[0]: text
         for outcome in outcomes
-        for text in (*outcome.failed_addresses, *outcome.passed_over, *_as_failure(outcome))
+        for text in (*outcome.failed_addresses, *outcome.failed_first, *_as_failure(outcome))
     }
     named = tuple(failures[address] for address in sorted(failures))
     passed = [outcome for outcome in outcomes if outcome.passed]
     if passed:
         first = min(passed, key=lambda it: it.certificate_expires or _NEVER)
         if not every:
-            return replace(first, passed_over=named)
+            return replace(first, failed_first=named)
         return replace(first, failed_addresses=named, certificates=_certificates(passed))
     furthest = max(outcomes, key=lambda it: list(Phase).index(it.phase))
     if len(named) < 2:

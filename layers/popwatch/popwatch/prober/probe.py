@@ -317,7 +317,7 @@ class Probe:
             try:
                 self._connect(address)
             except OSError as error:
-                self._note_failed(address, error.errno or 0)
+                self._add_failed(address, error.errno or 0)
             else:
                 if self._addresses:
                     self._loop.wake_at(time.monotonic() + STAGGER_SECONDS, self)
@@ -350,7 +350,7 @@ class Probe:
             self._end_broken(OSError(code, "the server reset it"))
         elif code:
             self._drop_attempt(attempt)
-            self._note_failed(attempt.address, code)
+            self._add_failed(attempt.address, code)
             self._connect_next()
         else:
             self._win(attempt)
@@ -390,7 +390,7 @@ class Probe:
         self._loop.unwatch(attempt.sock)  # first, while the socket still has its descriptor
         attempt.sock.close()
 
-    def _note_failed(self, address: str, code: int) -> None:
+    def _add_failed(self, address: str, code: int) -> None:
         reason = _CONNECT_REASONS.get(code) or errno.errorcode.get(code, "os-error").lower()
         self._failed_connects.append((address, reason))
 
@@ -605,7 +605,7 @@ class Probe:
         if error and self._connection and failed:
             failed.append(f"{self._connection.address}: {reason}")
         if len(failed) > 1 or (failed and not error):
-            self._fields["failed_addresses" if error else "passed_over"] = tuple(failed)
+            self._fields["failed_addresses" if error else "failed_first"] = tuple(failed)
         return Outcome(self._started_at, self._phase, error, reason, detail, **self._fields)  # type: ignore[arg-type]
 
 

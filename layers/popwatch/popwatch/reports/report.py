@@ -22,7 +22,7 @@ class ReportLine:
     """The figures of one target, of a group of `targets` targets, or of all of them.
 
     Only a target has `spans`, `interventions`, and the days until its first certificate expires, counted
-    from when the report was made; `certificate_near` is the one that alerts warn of already.
+    from when the report was made; `expiring_certificate` is the one that alerts warn of already.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ReportLine:
     spans: Sequence[Span] = ()
     interventions: Sequence[InterventionEvent] = ()
     certificate_days: int | None = None
-    certificate_near: Certificate | None = None
+    expiring_certificate: Certificate | None = None
 
     @property
     def rtt_ms(self) -> tuple[float | None, ...]:
@@ -204,7 +204,7 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
         spans=found.spans,
         interventions=[event for event in known.interventions.get(name, ()) if event.at < period.end],
         certificate_days=(expires - now) // timedelta(days=1) if expires else None,
-        certificate_near=health.certificate_near,
+        expiring_certificate=health.expiring_certificate,
     )
 
 

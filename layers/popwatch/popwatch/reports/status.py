@@ -116,7 +116,7 @@ class TargetStatus:
             not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
             *tls_exceptions(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
-            certificate_remark(health.certificate_near, now) if health.certificate_near else "",
+            certificate_remark(health.expiring_certificate, now) if health.expiring_certificate else "",
         ]
         return [remark for remark in found if remark]
 
@@ -198,10 +198,10 @@ def _degraded_remark(addresses: Sequence[str]) -> str:
     return f"degraded, fails: {'; '.join(addresses)}" if addresses else "degraded"
 
 
-def certificate_remark(near: Certificate, now: datetime) -> str:
+def certificate_remark(expiring: Certificate, now: datetime) -> str:
     """That a certificate expires soon: `certificate: 13 days left`, `intermediate certificate "R11" expired`."""
-    days = (near.expires - now) // timedelta(days=1)
-    return f"{near} expired" if days < 0 else f"{near}: {counted(days, 'day')} left"
+    days = (expiring.expires - now) // timedelta(days=1)
+    return f"{expiring} expired" if days < 0 else f"{expiring}: {counted(days, 'day')} left"
 
 
 def _by_and_why(by: str, why: str) -> str:

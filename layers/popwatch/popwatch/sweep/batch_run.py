@@ -204,7 +204,7 @@ class BatchTester:
                 test.target.target_id,
                 test.record.health,
                 test.target.policy,
-                tested=test.record.tick,
+                tested_tick=test.record.tick,
                 after=self._batch.tick,
                 tick=self._batch.next_tick,
             )
@@ -250,12 +250,12 @@ class BatchTester:
                 if record and record.tick is not None and record.tick <= self._batch.tick:
                     self._plan_retest(test, record, record.tick)
 
-    def _plan_retest(self, test: PlannedTest, record: Record, tested: datetime) -> None:
-        elapsed = self._clock() - tested - timedelta(seconds=self._batch.late_seconds)
-        due = retest_at(record.health, test.target.policy, tested, self._batch.next_tick, elapsed)
+    def _plan_retest(self, test: PlannedTest, record: Record, tick: datetime) -> None:
+        elapsed = self._clock() - tick - timedelta(seconds=self._batch.late_seconds)
+        due = retest_at(record.health, test.target.policy, tick, self._batch.next_tick, elapsed)
         if due:
             delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
-            at = self._began - self._batch.tick + tested + delay
+            at = self._began - self._batch.tick + tick + delay
             self._retests[due, at].append(replace(test, record=record))
 
     def _send_retests(self, until: datetime | None = None) -> None:

@@ -259,7 +259,7 @@ class Committer:
             if newer is None:
                 # Committed. From here on a crash loses nothing: the outbox in the record says what is left to do.
                 # Older entries of the outbox belong to whoever committed them, or to `deliver_left_behind`.
-                self._note_transition(after, judgement)
+                self._count_transition(after, judgement)
                 entries = [entry for entry in after.outbox if entry.version == after.version]
                 return self._try_to_deliver(after, entries, released=_is_released(base.health, judgement))
             # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts anew.
@@ -288,7 +288,7 @@ class Committer:
                 )
         return replace(record, version=version, tick=tick, health=judgement.health, outbox=outbox, writer=self._writer)
 
-    def _note_transition(self, record: Record, judgement: Judgement) -> None:
+    def _count_transition(self, record: Record, judgement: Judgement) -> None:
         if judgement.transition:
             with self._lock:
                 self.tally.transitions[judgement.transition.state] += 1
