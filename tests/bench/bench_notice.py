@@ -135,9 +135,9 @@ def outages(count: int, lost_ticks: float = 0.0) -> list[Outage]:
     """So many outages, of as many installations as it takes; `lost_ticks` is the share of ticks that never come."""
     found: list[Outage] = []
     number = 0
-    weather = {**dict.fromkeys(Rates.__slots__, 0.0), "tick_lost": lost_ticks}
+    fault_rates = {**dict.fromkeys(Rates.__slots__, 0.0), "tick_lost": lost_ticks}
     while len(found) < count:
-        found += Notices(f"notice {number}", weather=weather).play()
+        found += Notices(f"notice {number}", fault_rates=fault_rates).play()
         number += 1
     return found[:count]
 

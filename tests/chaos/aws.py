@@ -42,7 +42,7 @@ class Wire:
 
     @property
     def evidence(self) -> Evidence:
-        """Where what happens now is noted as this process's doing."""
+        """Where what happens now is recorded as this process's doing."""
         self._evidence.invocation = self._process.number
         return self._evidence
 
@@ -152,7 +152,7 @@ class DynamoDB:
         return Paginator(self.scan if operation == "scan" else self.query)
 
     def _watched(self, request: dict[str, Any], call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Add a note that could not be made to the evidence, as its alert may be sent again."""
+        """Add a write to History that was refused to the evidence, as its alert may be sent again."""
         try:
             return call()
         except (ClientError, ReadTimeoutError) as error:

@@ -38,7 +38,7 @@ class Bug:
 
     code: Code
     found_as: tuple[str, ...]
-    weather: Mapping[str, float] = field(default_factory=dict)
+    fault_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 class NoVersionCondition(Store):
@@ -96,14 +96,14 @@ class FlappingForgotten(Store):
         return super().commit(replace(record, health=replace(record.health, flapping=False)), expected, expected_tick)
 
 
-class NoteNotLookedFor(Store):
+class DeliveryNotLookedUp(Store):
     """Whether an alert was sent already is never asked."""
 
     def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:  # noqa: ARG002 - that is the bug
         return None
 
 
-class NoteOfOneTopicTakenForAll(Store):
+class OneTopicTakenForBoth(Store):
     """An alert that one topic has accepted counts as accepted by both."""
 
     def read_alert(self, target_id: str, entry: OutboxEntry) -> PublishedAlert | None:
@@ -112,7 +112,7 @@ class NoteOfOneTopicTakenForAll(Store):
 
 
 class OtherTopicForgotten(Store):
-    """A second note of an alert forgets the topics of the first."""
+    """The second write of an alert forgets the topics of the first."""
 
     def put_alert(self, target_id: str, entry: OutboxEntry, published: PublishedAlert) -> None:
         newest = list(published.message_ids.items())[-1:]
@@ -199,8 +199,8 @@ class PublishesFirst(Committer):
         return super()._commit(test, tick, without_message, began)
 
 
-class NotedFirst(Committer):
-    """That an alert was sent is recorded before SNS has taken it."""
+class RecordedBeforeSent(Committer):
+    """That an alert was sent is recorded before SNS has accepted it."""
 
     def _send_or_buffer(self, alert: DueAlert) -> bool:
         published = PublishedAlert(alert.message, dict.fromkeys(Topic, "unknown"), self._clock())
@@ -266,7 +266,7 @@ class RecoveryNotSent(JudgedOtherwise):
         return replace(test, target=replace(test.target, policy=replace(test.target.policy, alert_recovery=False)))
 
 
-class GatewayIgnored(JudgedOtherwise):
+class ParentIgnored(JudgedOtherwise):
     """A target's alerts are not held while the one that it depends on fails."""
 
     def _other(self, test: PlannedTest) -> PlannedTest:
@@ -291,7 +291,7 @@ class RemovedNotForgotten(Sweep):
         pass
 
 
-class MarkedTooSoon(Sweep):
+class CompletedTooSoon(Sweep):
     """A tick counts as completed before its tests have been made."""
 
     def _run_plan(self, planned: Plan) -> tuple[int, Results]:
@@ -352,8 +352,8 @@ BUGS = {
     "no version condition": Bug(Code(store=NoVersionCondition), ("overwritten",)),
     "tick forgotten": Bug(Code(store=TickForgotten), ("counted twice",)),
     "pending forgotten": Bug(Code(store=PendingForgotten), ("wrong alert", "alert lost", "transition lost")),
-    "note not looked for": Bug(Code(store=NoteNotLookedFor), ("sent twice",)),
-    "note of one topic taken for all": Bug(Code(store=NoteOfOneTopicTakenForAll), ("alert lost",), REFUSING),
+    "delivery not looked up": Bug(Code(store=DeliveryNotLookedUp), ("sent twice",)),
+    "one topic taken for both": Bug(Code(store=OneTopicTakenForBoth), ("alert lost",), REFUSING),
     "other topic forgotten": Bug(Code(store=OtherTopicForgotten), ("sent twice",), REFUSING),
     "one topic is enough": Bug(_committing(OneTopicIsEnough), ("alert lost",), REFUSING),
     "transition dropped": Bug(Code(store=TransitionDropped), ("transition lost",)),
@@ -361,23 +361,23 @@ BUGS = {
     "failures not sampled": Bug(Code(store=FailuresNotSampled), ("sample lost",)),
     "hour cut": Bug(Code(store=HourCut), ("wrong hour",)),
     "hour skipped": Bug(Code(store=HourSkipped), ("hour lost",)),
-    "refusal taken for an answer": Bug(Code(notifier=RefusalTakenForAnswer), ("noted unsent", "alert lost")),
-    "retests dropped": Bug(Code(dispatcher=RetestsDropped), ("not tested in time",)),
+    "refusal taken for an answer": Bug(Code(alert_topics=RefusalTakenForAnswer), ("recorded unsent", "alert lost")),
+    "retests dropped": Bug(Code(batch_queue=RetestsDropped), ("not tested in time",)),
     "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),
-    "noted before SNS answered": Bug(_committing(NotedFirst), ("noted unsent",)),
+    "recorded before SNS answered": Bug(_committing(RecordedBeforeSent), ("recorded unsent",)),
     "nothing settled": Bug(_committing(NothingDelivered), ("alert lost", "transition lost")),
     "settled too soon": Bug(_committing(DeliveredTooSoon), ("sent twice",), OVERLAPPING),
     "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),
-    "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "noted unsent")),
+    "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "recorded unsent")),
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
     "recovery untold": Bug(_committing(RecoveryNotSent), ("wrong alert",)),
-    "gateway unheeded": Bug(_committing(GatewayIgnored), ("wrong state",)),
+    "parent unheeded": Bug(_committing(ParentIgnored), ("wrong state",)),
     "last alert forgotten": Bug(Code(store=LastAlertForgotten), ("wrong state", "wrong alert")),
     "ended outage forgotten": Bug(Code(store=EndedOutageForgotten), ("wrong alert", "alert lost")),
     "silence not read again": Bug(Code(store=SilenceNotReadAgain), ("wrong state", "wrong alert")),
     "flapping forgotten": Bug(Code(store=FlappingForgotten), ("wrong state", "wrong alert")),
     "forgotten with debts": Bug(Code(sweep=ForgottenWithOutbox), ("alert lost", "transition lost")),
     "removed, not forgotten": Bug(Code(sweep=RemovedNotForgotten), ("ghost",)),
-    "marked too soon": Bug(Code(sweep=MarkedTooSoon), ("not tested in time",)),
+    "completed too soon": Bug(Code(sweep=CompletedTooSoon), ("not tested in time",)),
     "missed ticks forgotten": Bug(Code(sweep=MissedTicksForgotten), ("not tested in time",)),
 }

@@ -1,4 +1,5 @@
-"""A campaign: many installations, each for a day of chaos with calm in between, and the verdict on all of them.
+"""A campaign: many installations, each for a day of chaos with fault-free times in between, and the verdict on all of
+them.
 
 A finding comes with the seed that shows it again, after the chaos around it has been made as small as still shows it.
 """
@@ -11,7 +12,7 @@ from time import monotonic
 from typing import Protocol
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import TOPICS, Finding, Forgotten, Judged, Noted, Recorded, Sent, Tested
+from tests.chaos.facts import TOPICS, AlertRecorded, Finding, Forgotten, Judged, Sent, Tested, TransitionRecorded
 from tests.chaos.faults import CHANGES, Ledger
 from tests.chaos.model import Audit, Verdict
 from tests.chaos.oracle import Oracle
@@ -25,26 +26,26 @@ USUAL = Code()
 """The product as it is."""
 
 LOST = ("transition lost", "alert lost", "test lost", "sample lost")
-INVENTED = ("transition invented", "alert invented", "noted unsent", "invented")
+INVENTED = ("transition invented", "alert invented", "recorded unsent", "invented")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one installation is run: its seed, its hours of chaos, the faults that it is spared.
 
-    `weather` sets some rates of faults, and the latency of AWS, to find what is rare.
+    `fault_rates` sets some rates of faults, and the latency of AWS, to find what is rare.
     """
 
     seed: str
     rounds: tuple[float, ...]
     spared: frozenset[str] = frozenset()
     code: Code = USUAL
-    weather: Mapping[str, float] = field(default_factory=dict)
+    fault_rates: Mapping[str, float] = field(default_factory=dict)
     upgrade: Upgrade | None = None
 
     def run(self) -> tuple[World, Verdict]:
         """Run it, and judge it."""
-        world = World(self.seed, self.spared, self.code, self.weather, self.upgrade)
+        world = World(self.seed, self.spared, self.code, self.fault_rates, self.upgrade)
         for hours in self.rounds:
             world.run(hours, CALM_HOURS)
         world.close()
@@ -115,11 +116,11 @@ def plans(seed: str, hours: float) -> Iterator[Plan]:
         yield Plan(f"{seed}/{number}", (CHAOS_HOURS,))
 
 
-def run(seed: str, hours: float, code: Code = USUAL, weather: Mapping[str, float] | None = None) -> Figures:
+def run(seed: str, hours: float, code: Code = USUAL, fault_rates: Mapping[str, float] | None = None) -> Figures:
     """A campaign's figures; it ends with the first installation in which something is wrong."""
     figures = Figures()
     for plan in plans(seed, hours):
-        figures.add(plan, *replace(plan, code=code, weather=weather or {}).run())
+        figures.add(plan, *replace(plan, code=code, fault_rates=fault_rates or {}).run())
         if figures.findings:
             break
     return figures
@@ -241,9 +242,9 @@ def _targets_of(fact: object) -> Collection[str]:
     match fact:
         case Sent():
             return [alert.target for alert in fact.alerts]
-        case Noted():
+        case AlertRecorded():
             return [fact.alert.target]
-        case Tested() | Judged() | Recorded() | Forgotten():
+        case Tested() | Judged() | TransitionRecorded() | Forgotten():
             return [fact.target]
         case _:
             return []
@@ -263,13 +264,15 @@ def _describe(fact: object) -> str:
             )
             pending = "".join(f", pending {alert.event} {alert.number}" for alert in fact.outbox)
             return f"{fact.target} version {fact.version} for {fact.tick:%H:%M:%S}: {what}{pending}"
-        case Recorded():
+        case TransitionRecorded():
             return f"{fact.target} {fact.previous} to {fact.state} put into History"
         case Sent():
             alerts = ", ".join(f"{alert.target} {alert.event} {alert.number}" for alert in fact.alerts)
             return f"SNS took for {fact.topic} {alerts}{'' if fact.answered else ', its answer was lost'}"
-        case Noted():
-            return f"{fact.alert.target} {fact.alert.event} {fact.alert.number} noted as sent to {sorted(fact.topics)}"
+        case AlertRecorded():
+            return (
+                f"{fact.alert.target} {fact.alert.event} {fact.alert.number} recorded as sent to {sorted(fact.topics)}"
+            )
         case Forgotten():
             return f"{fact.target} forgotten"
         case _:

@@ -66,7 +66,7 @@ class Evidence:
         """An item was written."""
         if table == "Status":
             if item["target_id"]["S"] == "_sweep":
-                self.add(facts.Marked(self.order, datetime.fromisoformat(item["tick"]["S"])))
+                self.add(facts.TickCompleted(self.order, datetime.fromisoformat(item["tick"]["S"])))
             else:
                 self._on_record(item, old)
         elif table == "History":
@@ -87,7 +87,7 @@ class Evidence:
         for name in (test["item"]["target_id"] for test in work.get("tests", ())):
             self.add(facts.Planned(self.order, name, datetime.fromisoformat(work["tick"]), self.invocation))
             if work["attempt"]:
-                self.add(facts.HandedBack(self.order, self.invocation, name))
+                self.add(facts.Requeued(self.order, self.invocation, name))
 
     def on_publish(self, request: Mapping[str, Any], answered: bool) -> dict[str, Any]:
         """SNS took a message. An older version has one topic, and one message with a text for each kind of receiver."""
@@ -114,7 +114,9 @@ class Evidence:
             alerts = (*(entry.alert for entry in found), *[UNKNOWN] * unknown)
             self._on_sent("sms", alerts, answered, summary=summary)
         place = "alert" if "Subject" in request else "sms"
-        self.add(facts.Letter(self.order, self.invocation, place, text, request.get("Subject", ""), values, answered))
+        self.add(
+            facts.PublishedText(self.order, self.invocation, place, text, request.get("Subject", ""), values, answered)
+        )
         return {"MessageId": f"message-{self.order}"}
 
     def _on_sent(self, topic: str, alerts: tuple[facts.AlertId, ...], answered: bool, *, summary: bool) -> None:
@@ -203,18 +205,18 @@ class Evidence:
             _, tick, version = sk.split("#")
             previous, state = item["previous"]["S"], item["state"]["S"]
             when = datetime.fromisoformat(tick)
-            self.add(facts.Recorded(self.order, pk[7:], when, int(version), previous, state))
+            self.add(facts.TransitionRecorded(self.order, pk[7:], when, int(version), previous, state))
         elif kind == "alert":
             alert = alert_of(item["email"]["S"])
             assert alert is not None
             email, subject = item["email"]["S"], item["subject"]["S"]
-            self.add(facts.Letter(self.order, self.invocation, "history", email, subject, {}, answered=True))
+            self.add(facts.PublishedText(self.order, self.invocation, "history", email, subject, {}, answered=True))
             topics = frozenset(item["deliveries"]["M"]) if "deliveries" in item else frozenset(facts.TOPICS)
             _, tick, version = sk.split("#")
             entry = self._entries.get((pk[7:], tick, int(version)))
             if entry and "sms" in topics:
                 entry.sms_noted = True
-            self.add(facts.Noted(self.order, alert, topics))
+            self.add(facts.AlertRecorded(self.order, alert, topics))
 
 
 def alert_of(email: str) -> facts.AlertId | None:

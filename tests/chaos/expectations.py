@@ -12,7 +12,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(hours=24)
 OUTAGE = frozenset({"down", "lost"})
 FAILING = frozenset({"warn", "down", "lost"})
 SKEW = timedelta(seconds=5)
-"""How far clocks may be apart, and how long it may take until a write is noted."""
+"""How far clocks may be apart, and how long it may take until a write is in the evidence."""
 
 TestTimes = tuple[datetime, datetime]
 """A test's tick and its clock: the docs do not say which of the two begins an outage."""
@@ -84,7 +84,7 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class ParentState:
     """What is known of the target that one depends on, when a test of that one was planned."""
 
     may_fail: bool = False
@@ -97,17 +97,17 @@ def within(time: datetime | None, span: TestTimes | None) -> bool:
 
 
 def expect(
-    expected: ExpectedState, tested: Tested, gateway: Gateway, present: Sequence[Configured], judged_at: datetime
+    expected: ExpectedState, tested: Tested, parent: ParentState, present: Sequence[Configured], judged_at: datetime
 ) -> list[Expectation]:
     """What a test may cause: docs/outages.md.
 
     `present` are the configurations that the target may have had when its judgement was committed: if the test brings
     an alert, or ends an outage without one, their interventions hold. There is more than one expectation where it is
-    not known which of them it was, whether the gateway failed when the test was planned, or whether an hour has just
+    not known which of them it was, whether the parent failed when the test was planned, or whether an hour has just
     passed.
     """
     found: list[Expectation] = []
-    for planned in _judge(expected, tested, gateway, silenced=False):
+    for planned in _judge(expected, tested, parent, silenced=False):
         ends_unknown = tested.passed and (expected.held or expected.state) in OUTAGE and not expected.alerts
         if planned.event is None and not ends_unknown:
             found.append(planned)
@@ -121,11 +121,11 @@ def expect(
             if one.silence and (begin < one.silence[0] < end or begin < one.silence[1] < end):
                 held = {False, True}
             for silenced in held:
-                found += _judge(expected, replace(tested, policy=policy), gateway, silenced=silenced)
+                found += _judge(expected, replace(tested, policy=policy), parent, silenced=silenced)
     return found
 
 
-def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silenced: bool) -> list[Expectation]:
+def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, silenced: bool) -> list[Expectation]:
     """What a test may cause under its policy; `silenced` since it was planned, it brings no message."""
     if expected.state == "suspended":
         expected = ExpectedState()
@@ -142,7 +142,7 @@ def _judge(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silence
     if tested.passed:
         likely = [_passed(expected, tested.policy, silenced=silenced)]
     else:
-        likely = _failed(expected, tested, gateway, silenced=silenced)
+        likely = _failed(expected, tested, parent, silenced=silenced)
     if not silenced:
         likely = [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
     found = [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
@@ -200,7 +200,7 @@ def _recovery(states: frozenset[str], after: ExpectedState, ended: Ended | None,
     return Expectation(states, after)
 
 
-def _failed(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silenced: bool) -> list[Expectation]:
+def _failed(expected: ExpectedState, tested: Tested, parent: ParentState, *, silenced: bool) -> list[Expectation]:
     """One more failure; an alert each time that `failures_per_alert` have failed since the last, until `max_alerts`."""
     policy, failures = tested.policy, expected.failures + 1
     since = expected.since or (tested.tick, tested.at)
@@ -219,9 +219,9 @@ def _failed(expected: ExpectedState, tested: Tested, gateway: Gateway, *, silenc
         alerted = replace(alerted, flapping=False, unsure=False)
     sent = Expectation(states, alerted, since, "down", alerted.alerts)
     flaps = expected.flapping and not expected.unsure
-    if silenced or recovery or flaps or gateway.must_fail or (policy.depends_on and failures == 1):
+    if silenced or recovery or flaps or parent.must_fail or (policy.depends_on and failures == 1):
         return [kept]
-    return [sent, kept] if gateway.may_fail or expected.unsure else [sent]
+    return [sent, kept] if parent.may_fail or expected.unsure else [sent]
 
 
 def _states(expected: ExpectedState, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:

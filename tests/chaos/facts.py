@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A test ran, and its outcome was handed to the product. It began `at`, by the clock of who made it."""
+    """A test ran, and its outcome was given to the product. It began `at`, by the clock of who made it."""
 
     order: int
     invocation: int
@@ -104,7 +104,7 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class TransitionRecorded:
     """A transition was put into History; a repeat has the same key."""
 
     order: int
@@ -121,7 +121,7 @@ TOPICS = ("alert", "sms")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """SNS took a message of these alerts for a topic."""
+    """SNS accepted a message of these alerts for a topic."""
 
     order: int
     invocation: int
@@ -132,7 +132,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class AlertRecorded:
     """History holds that an alert was sent, and for which topics."""
 
     order: int
@@ -166,7 +166,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class TickCompleted:
     """A tick was marked as completed: all that was due at it has been tested or lies in the queue."""
 
     order: int
@@ -174,7 +174,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedBack:
+class Requeued:
     """A test that could not be finished is to be made again."""
 
     order: int
@@ -184,7 +184,7 @@ class HandedBack:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A note could not be put, however often it was tried."""
+    """An item of History could not be put, however often it was tried."""
 
     order: int
     invocation: int
@@ -209,7 +209,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class PublishedText:
     """Words that reached SNS (`place` is the topic), or History: its texts of single alerts."""
 
     order: int
@@ -254,7 +254,7 @@ class Totalled:
 
 
 @dataclass(frozen=True, slots=True)
-class Calm:
+class FaultFree:
     """For so long nothing has gone wrong: what must be true now, whatever happened before."""
 
     order: int
@@ -268,19 +268,19 @@ Fact = (
     Tested
     | Judged
     | Forgotten
-    | Recorded
+    | TransitionRecorded
     | Sent
-    | Noted
+    | AlertRecorded
     | Configured
     | Planned
-    | Marked
-    | HandedBack
+    | TickCompleted
+    | Requeued
     | Refused
     | Began
     | Failed
-    | Letter
+    | PublishedText
     | Ended
     | Sampled
     | Totalled
-    | Calm
+    | FaultFree
 )

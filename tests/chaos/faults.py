@@ -50,7 +50,7 @@ class Rates:
         return Rates(**{name: min(0.5, getattr(self, name) * random.choice(FACTORS)) for name in Rates.__slots__})
 
 
-CALM = Rates(**dict.fromkeys(Rates.__slots__, 0.0))
+NO_FAULTS = Rates(**dict.fromkeys(Rates.__slots__, 0.0))
 
 
 @dataclass(slots=True)

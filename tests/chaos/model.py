@@ -21,7 +21,7 @@ from tests.chaos.expectations import (
     SKEW,
     Expectation,
     ExpectedState,
-    Gateway,
+    ParentState,
     TestTimes,
     allowance_interval,
     expect,
@@ -31,27 +31,27 @@ from tests.chaos.facts import (
     MINUTE,
     TOPICS,
     AlertId,
+    AlertRecorded,
     Began,
-    Calm,
     Configured,
     Ended,
     Fact,
     Failed,
+    FaultFree,
     Finding,
     Forgotten,
-    HandedBack,
     Judged,
-    Letter,
-    Marked,
-    Noted,
     Planned,
     Policy,
-    Recorded,
+    PublishedText,
     Refused,
+    Requeued,
     Sampled,
     Sent,
     Tested,
+    TickCompleted,
     Totalled,
+    TransitionRecorded,
 )
 
 STABLE = timedelta(minutes=10)
@@ -69,7 +69,7 @@ class ExpectedAlert:
     number: int
     since: TestTimes
     sent: dict[str, list[Sent]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
-    noted: dict[str, list[int]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
+    recorded: dict[str, list[int]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
     missed: bool = False
 
     def is_sent_by(self, alert: AlertId) -> bool:
@@ -139,22 +139,22 @@ class Audit:
         self.ends: dict[int, Ended] = {}
         self.older: set[int] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
-            **dict.fromkeys((Began, Failed, Letter), lambda _: None),
+            **dict.fromkeys((Began, Failed, PublishedText), lambda _: None),
             Tested: self._on_test,
             Judged: self._on_judgement,
             Forgotten: self._on_forgetting,
-            Recorded: self._on_record,
+            TransitionRecorded: self._on_record,
             Sent: self._on_message,
-            Noted: self._on_note,
+            AlertRecorded: self._on_alert_recorded,
             Configured: lambda fact: self.configured.update({fact.target: fact}),
             Planned: lambda fact: self._plan(fact.target, fact.tick),
-            Marked: self._on_mark,
-            HandedBack: self._on_handing_back,
+            TickCompleted: self._on_tick_completed,
+            Requeued: self._on_requeued,
             Refused: lambda fact: self.refused[fact.invocation].append(fact.order),
             Sampled: self._on_samples,
             Totalled: self._on_totals,
             Ended: self._on_end,
-            Calm: self._on_calm,
+            FaultFree: self._on_fault_free,
         }
         self.refused: dict[int, list[int]] = defaultdict(list)
         self.now = datetime.min.replace(tzinfo=UTC)
@@ -184,7 +184,7 @@ class Audit:
         self.last_test[test.target] = test.at
         self._plan(test.target, test.tick)
 
-    def _on_handing_back(self, fact: HandedBack) -> None:
+    def _on_requeued(self, fact: Requeued) -> None:
         self.pending[fact.invocation].pop(fact.target, None)
         self.tests[fact.invocation].pop(fact.target, None)
 
@@ -240,7 +240,7 @@ class Audit:
             self._find(
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
-        allowed = expect(expected_state, test, self._gateway_of(test), self._present(test, fact.at), fact.at)
+        allowed = expect(expected_state, test, self._parent_of(test), self._present(test, fact.at), fact.at)
         agreeing = sorted(
             (one for one in allowed if one.agrees(fact)), key=lambda one: one.has_alert_of(fact), reverse=True
         )
@@ -260,20 +260,20 @@ class Audit:
         before = [one for one in known if one.order < test.order]
         return before[-1:] + [one for one in known if one.order > test.order and one.at <= until + SKEW]
 
-    def _gateway_of(self, test: Tested) -> Gateway:
-        """docs/outages.md: a gateway that is off or gone holds no alerts; one in maintenance does."""
+    def _parent_of(self, test: Tested) -> ParentState:
+        """docs/outages.md: a parent that is off or gone holds no alerts; one in maintenance does."""
         parent = test.policy.depends_on
         known, expected_state = self.configured.get(parent), self.expected_states.get(parent, ExpectedState())
         if not parent or known is None:
-            return Gateway()
+            return ParentState()
         changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
         if changed > test.at - STABLE:
-            return Gateway(may_fail=True)
+            return ParentState(may_fail=True)
         fails = known.policy is not None and known.policy.enabled and expected_state.fails
-        return Gateway(may_fail=fails, must_fail=fails)
+        return ParentState(may_fail=fails, must_fail=fails)
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
-        """The alert of a judgement is noted, whether it is in the record's outbox or not."""
+        """The alert of a judgement is expected, whether it is in the record's outbox or not."""
         if not expected.has_alert_of(fact):
             self._find("wrong alert", fact.order, fact.target, f"the outbox has {fact.outbox} where {expected} was due")
         if expected.event and expected.since:
@@ -287,7 +287,7 @@ class Audit:
     def _plan(self, target: str, tick: datetime) -> None:
         self.planned[target] = max(tick, self.planned.get(target, tick))
 
-    def _on_mark(self, fact: Marked) -> None:
+    def _on_tick_completed(self, fact: TickCompleted) -> None:
         """A sweep must have planned each slot of an up target, and each failing one whose next test has come."""
         for target, known in self.configured.items():
             expected_state, judged = self.expected_states.get(target), self.judged.get(target)
@@ -323,7 +323,7 @@ class Audit:
 
     # ---- History and SNS
 
-    def _on_record(self, fact: Recorded) -> None:
+    def _on_record(self, fact: TransitionRecorded) -> None:
         change = self.changes.get((fact.target, fact.tick, fact.version))
         if change is None or (change.previous, change.state) != (fact.previous, fact.state):
             self._find(
@@ -341,14 +341,14 @@ class Audit:
             else:
                 expected.sent[fact.topic].append(fact)
 
-    def _on_note(self, fact: Noted) -> None:
+    def _on_alert_recorded(self, fact: AlertRecorded) -> None:
         expected = self._expected(fact.alert)
         for topic in fact.topics:
             if expected is None or not expected.sent[topic]:
                 text = f"{fact.alert.event} {fact.alert.number} to the topic {topic}"
-                self._find("noted unsent", fact.order, fact.alert.target, text)
+                self._find("recorded unsent", fact.order, fact.alert.target, text)
             else:
-                expected.noted[topic].append(fact.order)
+                expected.recorded[topic].append(fact.order)
 
     def _expected(self, alert: AlertId) -> ExpectedAlert | None:
         return next((one for one in reversed(self.alerts[alert.target]) if one.is_sent_by(alert)), None)
@@ -380,7 +380,7 @@ class Audit:
         prefix = f"{hour:%Y-%m-%dT%H}"
         return [sample for key, sample in self.samples[batch].items() if key.startswith(prefix)]
 
-    def _check_hours(self, fact: Calm) -> None:
+    def _check_hours(self, fact: FaultFree) -> None:
         """Each hour that has samples is added up five minutes after its end, or after what had stopped that."""
         for batch, samples in self.samples.items():
             for hour in {datetime.fromisoformat(key[:13] + ":00:00+00:00") for key in samples}:
@@ -424,13 +424,13 @@ class Audit:
         others = [other for other in self.judged[test.target] if other.invocation != test.invocation]
         return any(other.tick >= test.tick or other.at >= test.tick for other in others)
 
-    def _on_calm(self, fact: Calm) -> None:
+    def _on_fault_free(self, fact: FaultFree) -> None:
         """States are those of the servers, no alert is pending, and tests go on."""
         for target, (policy, answered) in fact.servers.items():
             state = self.expected_states[target].state
             if state not in self._allowed(policy, answered):
                 self._find(
-                    "wrong state", fact.order, target, f"{state} in the calm, though its server answers: {answered}"
+                    "wrong state", fact.order, target, f"{state} without faults, though its server answers: {answered}"
                 )
             idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
             self._check_held(fact, target, policy)
@@ -441,7 +441,7 @@ class Audit:
         self._check_delivered(before=fact.since)
         self._check_hours(fact)
 
-    def _check_held(self, fact: Calm, target: str, policy: Policy) -> None:
+    def _check_held(self, fact: FaultFree, target: str, policy: Policy) -> None:
         """A held alert is sent once nothing holds it, and `steady` once a target has not changed for long."""
         expected_state, parent = (
             self.expected_states[target],
@@ -498,18 +498,21 @@ class Audit:
                     self._explain(one, first, again)
 
     def _explain(self, alert: ExpectedAlert, first: Sent, again: Sent) -> None:
-        """An alert may come twice only if its first sender could not know, or could not note, that SNS had taken it."""
-        noted = min((order for order in alert.noted[first.topic] if order > first.order), default=None)
+        """An alert may come twice only if its first sender could not know, or could not record, that SNS had accepted
+        it."""
+        recorded = min((order for order in alert.recorded[first.topic] if order > first.order), default=None)
         end = self.ends.get(first.invocation)
         refused = any(first.order < order < again.order for order in self.refused[first.invocation])
-        if noted is not None and noted < again.order and again.invocation != first.invocation:
-            self._find("sent twice", again.order, alert.target, f"{alert}, to {again.topic}, though it had been noted")
+        if recorded is not None and recorded < again.order and again.invocation != first.invocation:
+            self._find(
+                "sent twice", again.order, alert.target, f"{alert}, to {again.topic}, though that was in History"
+            )
         elif not first.answered:
             self.verdict.duplicates["SNS took it, and its answer was lost"] += 1
         elif end is not None and end.how == "killed" and end.order < again.order:
-            self.verdict.duplicates["died between SNS's answer and the note of it"] += 1
+            self.verdict.duplicates["died between SNS's answer and the write to History"] += 1
         elif refused:
-            self.verdict.duplicates["DynamoDB refused the note until retries ran out"] += 1
+            self.verdict.duplicates["DynamoDB refused that write until retries ran out"] += 1
         else:
             self._find(
                 "sent twice",

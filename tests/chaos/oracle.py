@@ -125,8 +125,8 @@ class Oracle:
                     target,
                     f"down {messages[0].number} is the {number}. one of {run.since}",
                 )
-            letters = [figures_of(message.text).failures for message in messages if not message.summary]
-            place = next(iter(letters), 0)
+            failures = [figures_of(message.text).failures for message in messages if not message.summary]
+            place = next(iter(failures), 0)
             if not 1 <= place <= len(failed):
                 self._find(
                     "wrong figure", messages[0].order, target, f"down {number} says {place} failures of {len(failed)}"
@@ -214,8 +214,8 @@ class Oracle:
         self.counted["alerts"] += 1
         if not sent:
             self._find("alert lost", test.order, life.target, f"{what}: SNS never took it")
-        elif sent[0].order < test.taken:
-            self._find("alert too early", sent[0].order, life.target, f"{what}: sent before it was taken down")
+        elif sent[0].order < test.committed:
+            self._find("alert too early", sent[0].order, life.target, f"{what}: sent before it was committed")
         elif self.record.ended_well(test.invocation) and sent[0].order > self.record.ended[test.invocation].order:
             self._find("alert late", sent[0].order, life.target, f"{what}: not by who tested, which came to its end")
 
@@ -305,7 +305,7 @@ class Oracle:
                 test.policy.silenced
                 or self.holds.everything(target, test).possible
                 or test.order in self._recovered_with[target]
-                or test.taken == NEVER
+                or test.committed == NEVER
             )
             last = max((one.began for one, _ in changes if one.order <= test.order), default=life.tests[0].began)
             sure = max(
@@ -360,17 +360,17 @@ class Oracle:
     # ---- all messages
 
     def _judge_copies(self) -> None:
-        """SNS takes each message once, unless who sent it died, or could not note it, or SNS's answer was lost."""
+        """SNS takes each message once, unless who sent it died, or could not record that, or SNS's answer was lost."""
         said: dict[tuple[object, ...], list[Message]] = defaultdict(list)
         for message in self.record.messages:
             if message.place == "alert" and message.id_time:
                 said[message.target, message.event, message.number, message.id_time].append(message)
         for key, copies in said.items():
             for first in copies[:-1]:
-                died = self.record.ended.get(first.letter.invocation)
+                died = self.record.ended.get(first.published.invocation)
                 explained = (
-                    not first.letter.answered
-                    or self.record.refused[first.letter.invocation]
+                    not first.published.answered
+                    or self.record.refused[first.published.invocation]
                     or died is None
                     or died.how != "well"
                 )
@@ -379,31 +379,31 @@ class Oracle:
                         "sent twice",
                         first.order,
                         first.target,
-                        f"{key}, by invocations {[one.letter.invocation for one in copies]}",
+                        f"{key}, by invocations {[one.published.invocation for one in copies]}",
                     )
 
     def _judge_silent_tests(self) -> None:
-        """A test of an invocation that came to its end was taken down, unless a later one was, or nobody wants it."""
+        """A test of an invocation that came to its end was committed, unless a later one was, or nobody wants it."""
         for target, tests in self.record.tests.items():
             for test in tests:
-                back = (test.invocation, target) in self.record.handed_back
-                if test.taken != NEVER or test.passed or back or not self.record.ended_well(test.invocation):
+                back = (test.invocation, target) in self.record.requeued
+                if test.committed != NEVER or test.passed or back or not self.record.ended_well(test.invocation):
                     continue
                 end, planners = self.record.ended[test.invocation].order, self.record.planners(test)
                 planned = min(self.record.began[number].at for number in (*planners, test.invocation)) - STALE
                 before = self.record.in_force_during(target, test.made, end)
                 wanted = all(one.policy is not None and one.policy.enabled for one in before)
                 overtaken = any(
-                    other.taken < end
+                    other.committed < end
                     and (
                         other.tick >= test.tick
-                        or (planned < self.record.time(other.taken) and other.invocation not in planners)
+                        or (planned < self.record.time(other.committed) and other.invocation not in planners)
                     )
                     for other in tests
                     if other is not test
                 )
                 if wanted and not overtaken:
-                    self._find("test not taken down", test.made, target, f"the failure at {test.began}")
+                    self._find("test not committed", test.made, target, f"the failure at {test.began}")
 
 
 def _changes(life: Life) -> Iterator[tuple[Test, bool]]:

@@ -77,7 +77,7 @@ def endless(life: Life, hold: Throttled, is_held: Callable[[Test], bool]) -> Ite
         last = hold.end.order if hold.end else NEVER
         if (
             test.order < last
-            and test.taken != NEVER
+            and test.committed != NEVER
             and test.began - hold.begin.began > longest + SKEW
             and not is_held(test)
         ):

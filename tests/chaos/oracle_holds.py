@@ -38,9 +38,9 @@ class Holds:
 
     def everything(self, target: str, test: Test) -> Held:
         """Maintenance or a silence, also of a test that was under way as it began; suspended; removed."""
-        done = self._record.time(test.taken)
+        done = self._record.time(test.committed)
         begin, end = test.began - SKEW, done + SKEW
-        written = self._record.in_force_during(target, test.made, test.taken)
+        written = self._record.in_force_during(target, test.made, test.committed)
 
         def silences(one: facts.Configured) -> Held:
             if one.policy is None or not one.policy.enabled:
@@ -54,8 +54,8 @@ class Holds:
         return Held(any(one.possible for one in each), bool(each) and all(one.certain for one in each))
 
     def acknowledged(self, run: Run, test: Test) -> Held:
-        """The outage was acknowledged before the test was taken down."""
-        written = self._record.in_force_during(run.life.target, test.made, test.taken)
+        """The outage was acknowledged before the test was committed."""
+        written = self._record.in_force_during(run.life.target, test.made, test.committed)
         return among(one.policy is not None and _names(one.policy, run.since) for one in written)
 
     def down(self, run: Run, test: Test, passed_before: Held) -> Held:
@@ -66,12 +66,12 @@ class Holds:
         return held | self.parent(test) | Held(first, first)
 
     def parent(self, test: Test) -> Held:
-        """The parent's last test had failed: as the sweep of the minute read it, or before the test was taken down."""
+        """The parent's last test had failed: as the sweep of the minute read it, or before the test was committed."""
         name = test.policy.depends_on
         if not name:
             return Held()
         record, since = self._record, test.planned - SKEW
-        tested, done = record.time(test.made), record.time(test.taken)
+        tested, done = record.time(test.made), record.time(test.committed)
         possible = among(self._fails(name, moment) for moment in self._moments(name, since, done)).possible
         certain = among(self._fails(name, moment) for moment in self._moments(name, tested, done)).certain
         return Held(possible, certain and self._holds_at_all(test, name, since))
@@ -82,14 +82,16 @@ class Holds:
         return [since, *(time for time in written if since <= time <= until)]
 
     def _fails(self, parent: str, moment: datetime) -> bool:
-        """Whether the last test of a parent that was taken down before then, in its life, failed."""
+        """Whether the last test of a parent that was committed before then, in its life, failed."""
         record = self._record
         before = [write for write in record.writes[parent] if record.time(write.order) <= moment]
-        tests = [test for test in record.tests[parent] if test.taken != NEVER and record.time(test.taken) <= moment]
+        tests = [
+            test for test in record.tests[parent] if test.committed != NEVER and record.time(test.committed) <= moment
+        ]
         ends = [
             one.order for one in before if isinstance(one, facts.Forgotten) or one.state in ("suspended", "untested")
         ]
-        return bool(tests) and not tests[-1].passed and tests[-1].taken > max(ends, default=-1)
+        return bool(tests) and not tests[-1].passed and tests[-1].committed > max(ends, default=-1)
 
     def _holds_at_all(self, test: Test, parent: str, since: datetime) -> bool:
         """Whether the parent was configured, not suspended, and in no circle, all the time."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from tests.chaos import facts
 from tests.chaos.faults import Faults
 
-GATEWAY = "mail-0"
+PARENT = "mail-0"
 """What other targets depend on, if they depend on any."""
 
 FLAPS_PER_HOUR = 6
@@ -47,14 +47,14 @@ def draw_policy(name: str, faults: Faults, *, plain: bool = False) -> facts.Poli
     """What somebody may write for a new target; a `serialization` one neither flaps nor depends on another."""
     delays = [10, 30, 60, 60, 60, 90, 120]
     flaps = faults.choice([0, 0, FLAPS_PER_HOUR])
-    depends = name != GATEWAY and faults.choice([False, False, True])
+    depends = name != PARENT and faults.choice([False, False, True])
     if plain:
         flaps, depends = 0, False
     return facts.Policy(
         failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
         max_alerts=faults.choice([1, 2, 3] if flaps else [0, 1, 2, 3, 3]),
         flap_per_hour=flaps,
-        depends_on=GATEWAY if depends else "",
+        depends_on=PARENT if depends else "",
         alert_recovery=faults.uniform(0, 1) < 0.9,
         delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
         delay_lost=faults.choice([60, 120, 300]),

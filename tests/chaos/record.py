@@ -1,6 +1,6 @@
 """The record of a run, as the oracle reads it: of each target its tests, what people wrote, and the messages about it.
 
-It is made of a campaign's facts, and holds nothing that popwatch decided: that a test was taken down is known from the
+It is made of a campaign's facts, and holds nothing that popwatch decided: that a test was committed is known from the
 database's log (a write of the target's record by who made the test), and what was sent from SNS's.
 """
 
@@ -44,7 +44,7 @@ _LINE = re.compile(rf"({'|'.join(EVENTS)})(?: (\d+)/(\d+))? (\S+) \(.*?\): (.*)"
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test of the servers' log. `taken` is the order of the write with which it was taken down, if it was."""
+    """A test of the servers' log. `committed` is the order of the write with which it was committed, if it was."""
 
     target: str
     made: int
@@ -53,7 +53,7 @@ class Test:
     tick: datetime
     passed: bool
     policy: facts.Policy
-    taken: int = NEVER
+    committed: int = NEVER
     planned: datetime = EVER
     """Since when it may have been planned."""
     clear: bool = True
@@ -67,14 +67,14 @@ class Test:
     @property
     def order(self) -> int:
         """Its place among the tests of its target."""
-        return self.made if self.taken == NEVER else self.taken
+        return self.made if self.committed == NEVER else self.committed
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """What one message says of one target. `id_time` is the time in its id; a line of a summary has none."""
 
-    letter: facts.Letter
+    published: facts.PublishedText
     time: datetime
     target: str
     event: str
@@ -85,17 +85,17 @@ class Message:
     @property
     def order(self) -> int:
         """Its place among the facts."""
-        return self.letter.order
+        return self.published.order
 
     @property
     def place(self) -> str:
         """Where its words are: the topic, or History."""
-        return self.letter.place
+        return self.published.place
 
     @property
     def subject(self) -> str:
         """That of the email."""
-        return self.letter.subject
+        return self.published.subject
 
     @property
     def summary(self) -> bool:
@@ -105,7 +105,7 @@ class Message:
 
 @dataclass(slots=True)
 class Life:
-    """A target from when it is configured, or resumed, until that ends: its tests that were taken down, in order."""
+    """A target from when it is configured, or resumed, until that ends: its tests that were committed, in order."""
 
     target: str
     tests: list[Test]
@@ -148,13 +148,13 @@ class Record:
         self.lives: dict[str, list[Life]] = defaultdict(list)
         self.tests: dict[str, list[Test]] = defaultdict(list)
         self.refused: dict[int, list[int]] = defaultdict(list)
-        self.handed_back: set[tuple[int, str]] = set()
+        self.requeued: set[tuple[int, str]] = set()
         self.failed: list[facts.Failed] = []
-        self.calm: list[facts.Calm] = []
+        self.fault_free: list[facts.FaultFree] = []
         self.writes: dict[str, list[facts.Judged | facts.Forgotten]] = defaultdict(list)
         self._planned: dict[tuple[str, datetime], list[facts.Planned]] = defaultdict(list)
         self._sort()
-        self._take_down()
+        self._match_commits()
 
     def _sort(self) -> None:
         for fact in self.facts:
@@ -169,38 +169,40 @@ class Record:
                     self._planned[fact.target, fact.tick].append(fact)
                 case facts.Judged() | facts.Forgotten():
                     self.writes[fact.target].append(fact)
-                case facts.HandedBack():
-                    self.handed_back.add((fact.invocation, fact.target))
+                case facts.Requeued():
+                    self.requeued.add((fact.invocation, fact.target))
                 case facts.Refused():
                     self.refused[fact.invocation].append(fact.order)
                 case facts.Failed():
                     self.failed.append(fact)
-                case facts.Calm():
-                    self.calm.append(fact)
-                case facts.Letter():
+                case facts.FaultFree():
+                    self.fault_free.append(fact)
+                case facts.PublishedText():
                     self.messages += self._messages_in(fact)
 
-    def _messages_in(self, letter: facts.Letter) -> list[Message]:
-        time, words = self.times[letter.order], " ".join(letter.text.split())
-        if letter.place == "sms":
+    def _messages_in(self, published: facts.PublishedText) -> list[Message]:
+        time, words = self.times[published.order], " ".join(published.text.split())
+        if published.place == "sms":
             return []
         found = _ID.search(words)
         if found:
             target, event, number, since = found.groups()
             at = datetime.fromisoformat(f"{since}+00:00")
-            return [Message(letter, time, target, event, int(number), at, letter.text)]
-        lines = (_LINE.fullmatch(line) for line in letter.text.splitlines())
+            return [Message(published, time, target, event, int(number), at, published.text)]
+        lines = (_LINE.fullmatch(line) for line in published.text.splitlines())
         return [
-            Message(letter, time, line[4], EVENTS[line[1]], int(line[2] or 0), None, line[0]) for line in lines if line
+            Message(published, time, line[4], EVENTS[line[1]], int(line[2] or 0), None, line[0])
+            for line in lines
+            if line
         ]
 
-    def _take_down(self) -> None:
-        """Each target's lives and the tests in them, by the order of the writes that took them down."""
+    def _match_commits(self) -> None:
+        """Each target's lives and the tests in them, by the order of the writes that committed them."""
         made: dict[tuple[int, str, datetime], list[facts.Tested]] = defaultdict(list)
         for fact in self.facts:
             if isinstance(fact, facts.Tested):
                 made[fact.invocation, fact.target, fact.tick].append(fact)
-        taken: dict[int, int] = {}
+        committed: dict[int, int] = {}
         ends: dict[str, list[int]] = defaultdict(list)
         for target, writes in self.writes.items():
             for write in writes:
@@ -210,17 +212,17 @@ class Record:
                     open_tests = [
                         test
                         for test in made[write.invocation, target, write.tick]
-                        if test.order < write.order and test.order not in taken
+                        if test.order < write.order and test.order not in committed
                     ]
                     if open_tests:
-                        taken[open_tests[0].order] = write.order
+                        committed[open_tests[0].order] = write.order
         for tests in made.values():
             for fact in tests:
                 planned = self._planned_since(fact)
                 what = fact.target, fact.order, fact.at, fact.invocation, fact.tick, fact.passed, fact.policy
                 there = self.in_force(fact.target, fact.order)
                 clear = there is None or there.silenced(fact.at) == fact.policy.silenced
-                self.tests[fact.target].append(Test(*what, taken.get(fact.order, NEVER), planned, clear))
+                self.tests[fact.target].append(Test(*what, committed.get(fact.order, NEVER), planned, clear))
         for target, all_tests in self.tests.items():
             all_tests.sort(key=lambda test: test.order)
             self.lives[target] = list(_lives(target, all_tests, ends[target]))
@@ -270,11 +272,11 @@ class Record:
 
 
 def _lives(target: str, tests: list[Test], ends: list[int]) -> Iterable[Life]:
-    """The tests between the ends; one that was not taken down is in it if it changed nothing: a pass after a pass."""
+    """The tests between the ends; one that was not committed is in it if it changed nothing: a pass after a pass."""
     for begin, end in pairwise([-1, *ends, NEVER]):
         kept: list[Test] = []
         for test in tests:
-            if begin < test.order < end and (test.taken != NEVER or (test.passed and kept and kept[-1].passed)):
+            if begin < test.order < end and (test.committed != NEVER or (test.passed and kept and kept[-1].passed)):
                 kept.append(test)
         if kept:
             yield Life(target, kept, end)

@@ -197,11 +197,11 @@ class Tables:
         if not forward:
             items = items[::-1]
         page: list[Item] = []
-        taken = 0
+        page_bytes = 0
         for item in items[: request.get("Limit")]:
             page.append(item)
-            taken += table.sizes.get(table.key_of(item), 0)
-            if taken >= self._page_bytes:
+            page_bytes += table.sizes.get(table.key_of(item), 0)
+            if page_bytes >= self._page_bytes:
                 break
         answer = {"Items": page, "Count": len(page), "ConsumedCapacity": self._read(table, page)}
         if page and (len(page) < len(items) or len(page) == request.get("Limit")):  # a full page may be the last one

@@ -34,7 +34,7 @@ def test_planted_bugs_are_found(name: str) -> None:
     """Each bug is found, as what it is, within some days of chaos."""
     bug = BUGS[name]
     for plan in campaign.plans("bugs", HOURS_TO_FIND_A_BUG):
-        _, verdict = replace(plan, code=bug.code, weather=bug.weather).run()
+        _, verdict = replace(plan, code=bug.code, fault_rates=bug.fault_rates).run()
         if any(finding.kind in bug.found_as for finding in verdict.findings):
             return
     pytest.fail(f"{name}: not found in {HOURS_TO_FIND_A_BUG:.0f} hours")
@@ -101,7 +101,7 @@ def upgrade_from(older: str, folder: Path) -> None:
     except (subprocess.CalledProcessError, FileNotFoundError):
         pytest.skip(f"This clone does not have commit {older[:7]}: it is shallow, or not a clone.")
     for number in range(4):
-        plan = Plan(f"upgrade/{number}", (3.0,), weather={"config_changed": 0.0}, upgrade=Upgrade(code, 1.0, 1.5))
+        plan = Plan(f"upgrade/{number}", (3.0,), fault_rates={"config_changed": 0.0}, upgrade=Upgrade(code, 1.0, 1.5))
         world, verdict = plan.run()
         assert not verdict.findings, f"{plan.seed}: {verdict.findings[0]}"
         by_older = sum(what.endswith("by the older version") for _, _, what in world.trace)

@@ -84,8 +84,8 @@ def unchanged(random: Random) -> dict[str, Any]:
     }
 
 
-def mark_put(random: Random) -> tuple[str, dict[str, Any]]:
-    """A write of the sweep's mark: an older tick never replaces a newer one."""
+def checkpoint_put(random: Random) -> tuple[str, dict[str, Any]]:
+    """A write of the checkpoint: an older tick never replaces a newer one."""
     tick = f"2026-03-01T12:0{random.randrange(9)}:00Z"
     return "put_item", {
         "TableName": "Status",
@@ -113,7 +113,7 @@ def history_put(random: Random) -> tuple[str, dict[str, Any]]:
 
 
 def history_get(random: Random) -> tuple[str, dict[str, Any]]:
-    """The question whether an alert was noted."""
+    """The question whether an alert was recorded."""
     key = {"pk": "target#a", "sk": f"alert#{random.randrange(30):02}#1"}
     projection = {"ProjectionExpression": "pk"} if random.random() < 0.5 else {}
     return "get_item", {"TableName": "History", "Key": to_item(key), "ConsistentRead": True, **projection}
@@ -144,7 +144,7 @@ def status_scan(random: Random) -> tuple[str, dict[str, Any]]:
 REQUESTS = (
     status_put,
     status_put,
-    mark_put,
+    checkpoint_put,
     record_delete,
     history_put,
     history_put,

@@ -31,7 +31,7 @@ from tests.chaos import facts
 from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire
 from tests.chaos.engine import Engine, Killed, Process, Threads
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, Faults, Ledger, Rates
 from tests.chaos.people import Configured, change_mind, draw_policy
 from tests.chaos.tables import Tables
 
@@ -81,10 +81,10 @@ class Shape:
             rates=Rates().draw(random),
         )
 
-    def under(self, weather: Mapping[str, float]) -> "Shape":
-        """The same, with some fault rates, or the latency, as given in `weather`."""
-        rates = {name: rate for name, rate in weather.items() if name != "latency"}
-        return replace(self, rates=replace(self.rates, **rates), latency=weather.get("latency", self.latency))
+    def under(self, fault_rates: Mapping[str, float]) -> "Shape":
+        """The same, with some fault rates, or the latency, as given in `fault_rates`."""
+        rates = {name: rate for name, rate in fault_rates.items() if name != "latency"}
+        return replace(self, rates=replace(self.rates, **rates), latency=fault_rates.get("latency", self.latency))
 
 
 @dataclass(slots=True)
@@ -124,8 +124,8 @@ class Code:
     """The code under test; a test plants its bugs here, or an older version's classes (see `versions`)."""
 
     store: Callable[..., Store] = Store
-    notifier: Callable[[Any, str, str], AlertTopics] = AlertTopics
-    dispatcher: type[BatchQueue] = BatchQueue
+    alert_topics: Callable[[Any, str, str], AlertTopics] = AlertTopics
+    batch_queue: type[BatchQueue] = BatchQueue
     sweep: type[Sweep] = Sweep
     dependencies: Callable[..., Dependencies] = field(default=partial(Dependencies, count_due=lambda *_: None))
     settings: Callable[..., Settings] = Settings
@@ -153,7 +153,7 @@ class World:
     seed: str
     spared: Collection[str] = ()
     code: Code = field(default_factory=Code)
-    weather: Mapping[str, float] = field(default_factory=dict)
+    fault_rates: Mapping[str, float] = field(default_factory=dict)
     upgrade: Upgrade | None = None
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
@@ -169,11 +169,11 @@ class World:
     ticks: int = 0
     invocations: int = 0
     old_processes: set[int] = field(default_factory=set)
-    calm: bool = False
+    fault_free: bool = False
 
     def __post_init__(self) -> None:
         random = Random(self.seed)
-        self.shape = Shape.draw(random).under(self.weather)
+        self.shape = Shape.draw(random).under(self.fault_rates)
         self.engine = Engine()
         self.faults = Ledger(self.shape.rates, self.spared)
         self.evidence = Evidence(self.now)
@@ -195,12 +195,12 @@ class World:
         """Chaos, then a fault-free period; at its end every target must be as its server is."""
         self.engine.run(self.engine.now + hours * 60 * MINUTE)
         began = self.engine.now
-        self.calm, self.faults.rates = True, CALM
+        self.fault_free, self.faults.rates = True, NO_FAULTS
         self.outages.clear()
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: (self.configured[name].at(self.now()), self.servers[name].answers) for name in self.configured}
-        self.evidence.add(facts.Calm(self.evidence.order, self.now(), self.time_of(began), servers))
-        self.calm, self.faults.rates = False, self.shape.rates
+        self.evidence.add(facts.FaultFree(self.evidence.order, self.now(), self.time_of(began), servers))
+        self.fault_free, self.faults.rates = False, self.shape.rates
 
     def close(self) -> None:
         """Let go of whatever still waits in it."""
@@ -237,7 +237,7 @@ class World:
         self.ticks += 1
         self.engine.at(self.engine.now + MINUTE, self._minute)
         faults = self._faults(f"minute {tick:%d %H:%M}")
-        if not self.calm:
+        if not self.fault_free:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
         if faults.occurs("tick_lost"):
@@ -282,7 +282,7 @@ class World:
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
-        plain = self.upgrade is not None  # the older version knows neither flapping nor gateways
+        plain = self.upgrade is not None  # the older version knows neither flapping nor parents
         self._configure(name, Configured(draw_policy(name, faults, plain=plain)))
 
     def _remove_target(self, name: str) -> None:
@@ -405,8 +405,8 @@ class World:
         dependencies = code.dependencies(
             code.store(dynamodb, NAMES, clock),
             SimulatedProber(self, process, lambda: ticks[-1]),
-            code.notifier(cast(Any, Sns(wire)), "topic", "sms-topic"),
-            code.dispatcher(cast(Any, Sqs(wire, self._enqueue)), "queue"),
+            code.alert_topics(cast(Any, Sns(wire)), "topic", "sms-topic"),
+            code.batch_queue(cast(Any, Sqs(wire, self._enqueue)), "queue"),
             threads=lambda: Threads(process),
         )
         settings = code.settings(

@@ -1,4 +1,5 @@
-"""A campaign over the deployed local stack: rounds of chaos, each with the calm after it, and the verdict on each.
+"""A campaign over the deployed local stack: rounds of chaos, each with a fault-free time after it, and the verdict on
+each.
 
 The same seed draws the same faults again, but processes and sockets vary in speed, so that they occur elsewhere.
 """
@@ -21,7 +22,7 @@ from tests.e2e.deployed import Deployed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CHAOS_SECONDS, CALM_SECONDS = 150.0, 90.0
-"""Of a round; the calm is half an hour by the campaign's clock."""
+"""Of a round; its fault-free time is half an hour by the campaign's clock."""
 
 
 @dataclass(slots=True)
@@ -61,9 +62,9 @@ def run(stack: Deployed, plan: Round, figures: Figures) -> Installation:
     stack.clear()
     with ScriptedServer() as server, Installation(stack, server, plan).prepared() as installation:
         installation.run()
-        witnessed = installation.witnessed()
-        verdict = Audit().run(witnessed)
-        verdict.findings += [*Oracle(witnessed, installation.evidence.times).run(), *installation.findings]
+        delivered_facts = installation.delivered_facts()
+        verdict = Audit().run(delivered_facts)
+        verdict.findings += [*Oracle(delivered_facts, installation.evidence.times).run(), *installation.findings]
         figures.add(installation, verdict, monotonic() - began)
     return installation
 

@@ -56,7 +56,7 @@ def now() -> datetime:
 
 
 class WatchedProber(_function.Prober):  # type: ignore[misc]
-    """The real prober, over real sockets; each outcome is reported before it is handed on."""
+    """The real prober, over real sockets; each outcome is reported before popwatch gets it."""
 
     def run(self, *targets: Any, **options: Any) -> Iterator[list[tuple[Any, Any]]]:
         for arrivals in super().run(*targets, **options):
@@ -104,7 +104,7 @@ def _set_up() -> None:
 
 def _plant(name: str) -> None:
     code = import_module("tests.chaos.bugs").BUGS[name].code
-    _function.Store, _function.AlertTopics, _function.BatchQueue = code.store, code.notifier, code.dispatcher
+    _function.Store, _function.AlertTopics, _function.BatchQueue = code.store, code.alert_topics, code.batch_queue
     _function.Sweep = code.sweep
 
 

@@ -23,7 +23,7 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.chaos import facts
 from tests.chaos.evidence import Evidence
 from tests.chaos.facts import Finding
-from tests.chaos.faults import CALM, OUTAGE_SECONDS, Faults, Ledger, Rates
+from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, Faults, Ledger, Rates
 from tests.chaos.live.agenda import Agenda
 from tests.chaos.live.calls import Answer, Call, message_id_of
 from tests.chaos.live.invocations import Invocation, Register
@@ -76,31 +76,31 @@ class Shape:
     rates: Rates
 
     @classmethod
-    def draw(cls, random: Random, targets: int, weather: Mapping[str, float]) -> "Shape":
-        """One of many; `weather` sets some rates."""
+    def draw(cls, random: Random, targets: int, fault_rates: Mapping[str, float]) -> "Shape":
+        """One of many; `fault_rates` sets some rates."""
         return cls(
             targets,
             storm_threshold=random.choice([1, 3, 10]),
             largest_batch=random.choice([800, targets // 3]),
             schedule_second=random.uniform(0, 30),
-            rates=replace(USUAL.draw(random), **weather),
+            rates=replace(USUAL.draw(random), **fault_rates),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """How a stack is treated for a while: real seconds of chaos and of the calm after it.
+    """How a stack is treated for a while: real seconds of chaos and of the fault-free time after it.
 
     `bug` is planted in the function's process. Where targets are `plain`, none flaps or depends on another: what the
-    two hold back is sent only after half an hour of calm.
+    two hold back is sent only after half an hour without faults.
     """
 
     seed: str
     chaos: float
-    calm: float
+    fault_free: float
     targets: int = 16
     pace: Pace = field(default_factory=Pace)
-    weather: Mapping[str, float] = field(default_factory=dict)
+    fault_rates: Mapping[str, float] = field(default_factory=dict)
     bug: str = ""
     plain: bool = False
 
@@ -110,7 +110,7 @@ class Installation:
 
     def __init__(self, stack: Deployed, server: ScriptedServer, plan: Round) -> None:
         self.stack, self.plan = stack, plan
-        self.shape = Shape.draw(Random(plan.seed), plan.targets, plan.weather)
+        self.shape = Shape.draw(Random(plan.seed), plan.targets, plan.fault_rates)
         self.lock = RLock()
         self.clock: Clock = plan.pace.clock()
         self.faults = Ledger(self.shape.rates)
@@ -124,7 +124,7 @@ class Installation:
         self.mirror: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self.message_ids: dict[int, str] = {}
         self.scopes: Counter[str] = Counter()
-        self.ticks, self.calm, self.began = 0, False, time.monotonic()
+        self.ticks, self.fault_free, self.began = 0, False, time.monotonic()
         self._agenda = Agenda()
         self._tables = {stack.local.outputs[output]: table_name for output, table_name in TABLES.items()}
         self._client = stack.local.client("dynamodb")
@@ -180,7 +180,8 @@ class Installation:
     # ---- a round
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Chaos, then calm, until the calm is over and nothing runs any more; or until `stop`, asked each minute."""
+        """Chaos, then no faults, until that time is over and nothing runs any more; or until `stop`, asked each
+        minute."""
         pace = self.plan.pace
         for number in range(self.shape.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
@@ -193,21 +194,21 @@ class Installation:
 
     def _settle(self) -> None:
         with self.lock:
-            began, self.calm, self.faults.rates = self.clock.now(), True, CALM
+            began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
             self.outages.clear()
-            self._note(0, "calm from now on")
-        self._agenda.run(self.plan.calm)
+            self._note(0, "no faults from now on")
+        self._agenda.run(self.plan.fault_free)
         with self.lock:
             now = self.clock.now()
             servers = {
                 name: (known.at(now), self.servers.by_target[name].answers) for name, known in self.configured.items()
             }
-            self.evidence.add(facts.Calm(self.evidence.order, now, began, servers))
+            self.evidence.add(facts.FaultFree(self.evidence.order, now, began, servers))
         end = time.monotonic() + self.plan.pace.timeout
         while self.register.running and time.monotonic() < end:
             time.sleep(0.1)
 
-    def witnessed(self) -> list[facts.Fact]:
+    def delivered_facts(self) -> list[facts.Fact]:
         """What happened. Of messages only those that a subscriber received count, with what he read in them."""
         delivered = {alert.message_id: alert.email for alert in self.stack.feed.receive()}
         delivered |= {sms.message_id: sms.text for sms in self.stack.feed.receive_sms()}
@@ -217,7 +218,7 @@ class Installation:
         return [sent for fact in self.evidence.facts for sent in self._as_delivered(fact, delivered)]
 
     def _as_delivered(self, fact: facts.Fact, delivered: Mapping[str, str]) -> list[facts.Fact]:
-        if isinstance(fact, facts.Letter) and fact.place != "history":
+        if isinstance(fact, facts.PublishedText) and fact.place != "history":
             text = delivered.get(self.message_ids[fact.order])
             return [replace(fact, text=text)] if text else []
         if not isinstance(fact, facts.Sent):
@@ -249,7 +250,7 @@ class Installation:
         faults = self._faults(f"minute {tick:%d %H:%M}")
         due = self.began + self.shape.schedule_second / self.plan.pace.speed + self.ticks * self.plan.pace.minute
         self._agenda.after(due - time.monotonic(), self._minute)
-        if not self.calm:
+        if not self.fault_free:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
         if faults.occurs("tick_lost"):
@@ -302,7 +303,7 @@ class Installation:
 
     def _reconfigure(self, name: str, faults: Faults) -> None:
         known = self.configured.get(name)
-        if known and not self.calm:
+        if known and not self.fault_free:
             self._configure(name, change_mind(known, faults, self.clock.now(), lambda: self._failing_since(name)))
 
     def _failing_since(self, name: str) -> datetime | None:

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.timeout(300)
 
 PLANTED = {
     "refusal taken for an answer": {"outage": 0.4, "server_changed": 0.4},
-    "noted before SNS answered": {"server_changed": 0.4},
+    "recorded before SNS answered": {"server_changed": 0.4},
 }
-"""Bugs that the live campaign must find, each with the weather that lays it bare soon."""
+"""Bugs that the live campaign must find, each with the fault rates at which it shows soon."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def stack() -> Iterator[Deployed]:
 def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> None:
     """Some minutes by the function's clock: calls fail, processes die, and every promise is kept."""
     figures = campaign.Figures()
-    plan = Round("short", chaos=20, calm=35, plain=True, weather={"server_changed": 0.2, "killed_midway": 0.2})
+    plan = Round(
+        "short", chaos=20, fault_free=35, plain=True, fault_rates={"server_changed": 0.2, "killed_midway": 0.2}
+    )
     campaign.run(stack, plan, figures)
     assert not figures.findings, figures.findings[0]
     assert figures.counted.alerts_found == figures.counted.alerts_expected > 0
@@ -38,9 +40,9 @@ def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> N
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_bugs_are_found_on_the_deployed_stack(stack: Deployed, name: str) -> None:
-    """An alert noted as sent, which SNS did not take or not yet, is found in the deployed function as that."""
-    plan = Round("bugs", chaos=60, calm=0, plain=True, weather=PLANTED[name], bug=name)
-    assert campaign.shows(stack, plan, ("noted unsent",))
+    """An alert recorded as sent, which SNS did not accept or not yet, is found in the deployed function as that."""
+    plan = Round("bugs", chaos=60, fault_free=0, plain=True, fault_rates=PLANTED[name], bug=name)
+    assert campaign.shows(stack, plan, ("recorded unsent",))
 
 
 def test_measurements_of_one_kind_leave_those_of_the_other() -> None:
