@@ -40,7 +40,7 @@ def complete(stack: Deployed, at: datetime) -> None:
 
     def is_complete() -> bool:
         suppressed_tick(stack, at)
-        mark = stack.store.read_records()[0]
-        return mark.tick is not None and mark.tick >= at
+        checkpoint = stack.store.read_records()[0]
+        return checkpoint.tick is not None and checkpoint.tick >= at
 
     stack.wait_for(f"the sweep of {iso(at)}", is_complete, seconds=60)

@@ -301,12 +301,12 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
 
 @ailment(2, " is in the future: when the last sweep was is not known.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
-    mark = stack.store.read_records()[0]
-    stack.store.put_checkpoint(replace(mark, tick=datetime.now(UTC) + timedelta(days=2)))
+    checkpoint = stack.store.read_records()[0]
+    stack.store.put_checkpoint(replace(checkpoint, tick=datetime.now(UTC) + timedelta(days=2)))
     yield
     client, table = stack.local.client("dynamodb"), stack.local.outputs["StatusTable"]
     client.delete_item(TableName=table, Key={"target_id": {"S": "_sweep"}})
-    stack.store.put_checkpoint(mark)
+    stack.store.put_checkpoint(checkpoint)
 
 
 @ailment(1, "No sweep tested anything from {} UTC (25 min).")

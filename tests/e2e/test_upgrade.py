@@ -226,8 +226,8 @@ def assert_history_is_whole(stack: Deployed, noted: Mapping[str, list[dict[str, 
 def assert_all_tests_are_counted(stack: Deployed, course: Course) -> None:
     """Hours of the old layout and samples of both versions add up to every test, failed ones as the servers failed."""
     ticks = [*FIRST, *UPGRADED]
-    mark = stack.store.read_records()[0]
-    totals = read_totals(stack.store, mark, Period(course.begin.replace(minute=0), course.at(UPGRADED[-1]) + MINUTE))
+    checkpoint = stack.store.read_records()[0]
+    totals = read_totals(stack.store, checkpoint, Period(course.begin.replace(minute=0), course.at(UPGRADED[-1]) + MINUTE))
     for name, outage in OUTAGES.items():
         assert totals[name].tests == len(ticks)
         assert sum(totals[name].failures.values()) == len(set(ticks) & set(outage))

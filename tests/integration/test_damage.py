@@ -57,7 +57,7 @@ def names_damaged(world: World) -> set[str]:
 
 
 def test_a_mark_of_the_future_counts_as_none(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """The next tick is tested as if there were no mark, and replaces it; the log says so."""
+    """The next tick is tested as if there were no checkpoint, and replaces it; the log says so."""
     world.store.put_checkpoint(SweepCheckpoint(NOON + DAYS, NOON + DAYS, {"1": "2027-06-11T12:00:00Z"}))
     assert world.store.read_checkpoint() == SweepCheckpoint()
     assert names_damaged(world) == {"_sweep tick", "_sweep hour", "_sweep layouts 1"}
@@ -233,7 +233,7 @@ def test_damage_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -
 
 
 def test_the_doctor_names_what_is_damaged(world: World) -> None:
-    """Items of all three tables, the mark too, each with what is wrong with it."""
+    """Items of all three tables, the checkpoint too, each with what is wrong with it."""
     put(world, **RECORD | {"tick": "2026-11-23T11:59:00"})
     put(world, target_id=SWEEP_ID, tick="2099-01-01T00:00:00Z")
     put_raw = world.dynamodb.put_item

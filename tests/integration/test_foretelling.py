@@ -127,8 +127,8 @@ def test_replayed_is_what_happened(
             failing = {"t": sign, "gateway": gateway}
             world.failing = {name: ErrorCode.TIMED_OUT for name, it in failing.items() if it == "x"}
             world.minute(NOON + MINUTE * minute)
-        mark, _ = world.store.read_records()
-        samples = read_samples_of_all(world.store, mark, {"t", "gateway"}, Period(NOON, world.now + MINUTE))
+        checkpoint, _ = world.store.read_records()
+        samples = read_samples_of_all(world.store, checkpoint, {"t", "gateway"}, Period(NOON, world.now + MINUTE))
         sent = len(world.alerts_noted("t"))
         world.close()
     target = parse_target({"target_id": "t", "host": "h", **fields})

@@ -124,7 +124,7 @@ SOUND: dict[str, Iterable[Finding]] = {
     "queue": batch_queue.check_queue(QUEUE, 120, DEAD_LETTERS),
     "dead-letter-queue": batch_queue.check_dead_letter_queue(True),
     "stack": stack.check_stack("popwatch", "UPDATE_COMPLETE"),
-    "mark": sweeps.check_checkpoint(TICK, NOW),
+    "checkpoint": sweeps.check_checkpoint(TICK, NOW),
     "no-gaps": sweeps.check_gaps([]),
     "concurrency": batch_queue.check_concurrency(10, None, 10, 1),
     "concurrency-without-a-limit": batch_queue.check_concurrency(1000, None, None, 64),

@@ -88,7 +88,7 @@ def check_items(damaged: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
         yield warning(
             Kind.ITEMS_DAMAGED,
             f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} ({found[first]}).",
-            "A record or mark in Status is replaced by the next sweep. Look at other items in the DynamoDB console: "
+            "A record or the checkpoint in Status is replaced by the next sweep. Look at other items in the DynamoDB console: "
             "correct or delete them.",
             names,
         )

@@ -16,7 +16,7 @@ is about. A target's totals are one string of JSON: as maps, botocore's parsing 
 targets take 25 seconds.
 
 Each item is read alone. One that someone damaged, or that is about the future, is as good as none: it is logged once,
-kept in `damaged`, and a record or the mark is replaced by the next that is written.
+kept in `damaged`, and a record or the checkpoint is replaced by the next that is written.
 """
 
 import json
