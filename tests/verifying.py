@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from popwatch_cli.commands.verify import lines_of, run
 from popwatch_cli.options import STACK_NAME
-from popwatch_cli.verification.rules import Check
+from popwatch_cli.verification.rules import VerificationResult
 from popwatch_cli.verification.temporary import Server, Temporary
 from tests.e2e.deployed import Deployed, SteppedStack
 
@@ -40,18 +40,20 @@ class FastTime:
                 self.stepped.stack.tick(self.stepped.start + timedelta(minutes=minute))
         time.sleep(seconds / SPEED)
 
-    def show(self, check: Check) -> None:
+    def show(self, check: VerificationResult) -> None:
         """Keep a check as people see it."""
         self.lines += map(click.unstyle, lines_of(check))
 
 
-def verify(stack: Deployed, server: Server | None = None) -> tuple[dict[str, Check], list[str]]:
+def verify(stack: Deployed, server: Server | None = None) -> tuple[dict[str, VerificationResult], list[str]]:
     """Verify the stack by the fast clock; its checks by their names, and as they were shown."""
     with stack.by_stepped_clock(SPEED) as stepped:
         return verify_stepped(stepped, server)
 
 
-def verify_stepped(stepped: SteppedStack, server: Server | None = None) -> tuple[dict[str, Check], list[str]]:
+def verify_stepped(
+    stepped: SteppedStack, server: Server | None = None
+) -> tuple[dict[str, VerificationResult], list[str]]:
     """Verify a stack whose clock is stepped already."""
     fast = FastTime(stepped)
     temporary = Temporary.starting(stepped.stack.installation, server)

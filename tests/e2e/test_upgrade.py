@@ -227,7 +227,9 @@ def assert_all_tests_are_counted(stack: Deployed, course: Course) -> None:
     """Hours of the old layout and samples of both versions add up to every test, failed ones as the servers failed."""
     ticks = [*FIRST, *UPGRADED]
     checkpoint = stack.store.read_records()[0]
-    totals = read_totals(stack.store, checkpoint, Period(course.begin.replace(minute=0), course.at(UPGRADED[-1]) + MINUTE))
+    totals = read_totals(
+        stack.store, checkpoint, Period(course.begin.replace(minute=0), course.at(UPGRADED[-1]) + MINUTE)
+    )
     for name, outage in OUTAGES.items():
         assert totals[name].tests == len(ticks)
         assert sum(totals[name].failures.values()) == len(set(ticks) & set(outage))

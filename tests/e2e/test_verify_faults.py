@@ -10,7 +10,7 @@ import pytest
 
 from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.options import STACK_NAME
-from popwatch_cli.verification.rules import Check, Verdict
+from popwatch_cli.verification.rules import Verdict, VerificationResult
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed, SteppedStack
 from tests.verifying import SPEED, operator, schedule_set, verify_stepped
@@ -201,7 +201,7 @@ sweep ends, and sends its retests, once its samples are there.
 """
 
 
-def _verify_with(stack: Deployed, put: Fault) -> tuple[dict[str, Check], list[str]]:
+def _verify_with(stack: Deployed, put: Fault) -> tuple[dict[str, VerificationResult], list[str]]:
     stack.clear()  # the ticks of the fault before lie in the future of this clock
     with stack.by_stepped_clock(SPEED) as stepped, put.breaks(stepped):
         return verify_stepped(stepped)

@@ -609,7 +609,8 @@ def test_child_is_held_while_its_gateway_fails(world: World) -> None:
 
 
 def test_ids_that_clash_with_our_own_keys_are_not_targets(world: World) -> None:
-    """`_sweep` is the checkpoint's key, and an id of 2,048 bytes leaves no room for History's: neither fails a sweep."""
+    """`_sweep` is the checkpoint's key, and an id of 2,048 bytes leaves no room for History's: neither fails a
+    sweep."""
     for name in ("_sweep", "x" * 2048, "\U0001f600" * 512, "good"):
         world.put_target(name, **DOWN_AT_ONCE)
         world.failing[name] = ErrorCode.TIMED_OUT

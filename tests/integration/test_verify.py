@@ -12,7 +12,7 @@ from popwatch_cli.commands.verify import _announce, receivers_of, run, to_json
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
-from popwatch_cli.verification.rules import LONGEST, Check, Verdict
+from popwatch_cli.verification.rules import LONGEST, Verdict, VerificationResult
 from popwatch_cli.verification.temporary import RUN_ID, Server, Temporary
 from tests.iam import ARN, Identity, Permission
 from tests.integration.night import EVENING, Night, new_night
@@ -55,7 +55,7 @@ def temporary_of(night: Night, server: Server | None = None) -> Temporary:
     return Temporary.starting(Installation("popwatch", outputs, region="us-east-1"), server)
 
 
-def verify(temporary: Temporary, waiting: Waiting | None = None) -> list[Check]:
+def verify(temporary: Temporary, waiting: Waiting | None = None) -> list[VerificationResult]:
     waiting = waiting or Waiting()
     return run(temporary, lambda _: None, waiting.clock, waiting.sleep)
 

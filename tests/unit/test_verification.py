@@ -16,12 +16,12 @@ from popwatch_cli.doctor.rules.findings import Kind
 from popwatch_cli.errors import UserError
 from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
 from popwatch_cli.verification.rules import (
-    CLAIMS,
+    CHECKS,
     FILTERS_IN_EFFECT,
     LONGEST,
     ONLY_SOMETIMES,
-    Check,
     Verdict,
+    VerificationResult,
     decide,
     exit_code,
     is_complete,
@@ -83,7 +83,7 @@ def sound() -> Evidence:
     )
 
 
-def checks(evidence: Evidence) -> dict[str, Check]:
+def checks(evidence: Evidence) -> dict[str, VerificationResult]:
     return {check.name: check for check in decide(evidence, {})}
 
 
@@ -91,7 +91,7 @@ def test_a_sound_stack() -> None:
     """Every check passes, with its figures."""
     found = checks(sound())
     assert {check.verdict for check in found.values()} == {Verdict.PASSED}
-    assert list(found) == [claim.name for claim in CLAIMS]
+    assert list(found) == [check.name for check in CHECKS]
     assert exit_code(list(found.values())) == 0
     said = [check.sentence for check in found.values()]
     assert "The schedule fires: 2 ticks in 19 min, and tests began 1.5 to 1.5 s after their tick." in said
@@ -203,10 +203,10 @@ def test_the_local_aws_does_not_show_all() -> None:
 
 def test_lines_for_people() -> None:
     """The verdict, the name, the sentence; the next step below."""
-    check = Check("queue", Verdict.FAILED, "No test came.", "Look there.")
+    check = VerificationResult("queue", Verdict.FAILED, "No test came.", "Look there.")
     assert list(lines_of(check))[1].strip() == "Look there."
     assert "FAILED" in next(lines_of(check))
-    assert summary([check, Check("x", Verdict.PASSED, "y")]) == "2 checks: 1 passed, 1 failed."
+    assert summary([check, VerificationResult("x", Verdict.PASSED, "y")]) == "2 checks: 1 passed, 1 failed."
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_the_page_lists_every_check() -> None:
     """docs/verifying.md has the names in their order."""
     page = (PROJECT / "docs" / "verifying.md").read_text("utf-8").partition("| check |")[2]
     names = [row.split("`")[1] for row in page.splitlines() if row.startswith("| `")]
-    assert names[: len(CLAIMS)] == [claim.name for claim in CLAIMS]
+    assert names[: len(CHECKS)] == [check.name for check in CHECKS]
 
 
 def test_every_alarm_metric_is_known() -> None:

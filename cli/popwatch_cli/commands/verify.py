@@ -23,7 +23,7 @@ from popwatch_cli.output.terminal import say
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.evidence import TopicRole
-from popwatch_cli.verification.rules import LONGEST, Check, Verdict, decide, exit_code, is_complete
+from popwatch_cli.verification.rules import LONGEST, Verdict, VerificationResult, decide, exit_code, is_complete
 from popwatch_cli.verification.temporary import RUN_ID, Server, Sleep, Temporary
 from popwatch_cli.verification.watching import Watcher
 
@@ -67,41 +67,41 @@ def verify(choice: Any, *, server: str | None, yes: bool, as_json: bool) -> None
     temporary = Temporary.starting(find(choice), parse_server(server) if server else None)
     _announce(temporary, ask=not yes, to_stderr=as_json)
 
-    def show(check: Check) -> None:
+    def show(result: VerificationResult) -> None:
         if not as_json:
-            for text in lines_of(check):
+            for text in lines_of(result):
                 say(text)
 
     began = datetime.now(UTC)
-    checks = run(temporary, show)
+    results = run(temporary, show)
     if as_json:
-        click.echo(json.dumps(to_json(checks, temporary.installation, began, datetime.now(UTC))))
+        click.echo(json.dumps(to_json(results, temporary.installation, began, datetime.now(UTC))))
     else:
-        click.echo(summary(checks))
-    sys.exit(exit_code(checks))
+        click.echo(summary(results))
+    sys.exit(exit_code(results))
 
 
 def run(
     temporary: Temporary,
-    show: Callable[[Check], None],
+    show: Callable[[VerificationResult], None],
     clock: Clock = lambda: datetime.now(UTC),
     sleep: Sleep = time.sleep,
-) -> list[Check]:
-    """Verify, calling `show` with each check as soon as it is known; all checks in the end."""
-    checks: dict[str, Check] = {}
+) -> list[VerificationResult]:
+    """Verify, calling `show` with each result as soon as it is known; all of them in the end."""
+    results: dict[str, VerificationResult] = {}
     with _removing(temporary):
         watcher = Watcher(temporary, clock)
         watcher.begin(sleep)
         while not watcher.evidence.over:
             watcher.look()
             watcher.evidence.over = watcher.evidence.elapsed >= LONGEST
-            for check in decide(watcher.evidence, checks):
-                checks[check.name] = check
-                show(check)
-            if is_complete(watcher.evidence, checks):
+            for result in decide(watcher.evidence, results):
+                results[result.name] = result
+                show(result)
+            if is_complete(watcher.evidence, results):
                 break
             sleep(ROUND_SECONDS)
-    return list(checks.values())
+    return list(results.values())
 
 
 @contextmanager
@@ -197,37 +197,39 @@ def _receives(one: Subscription, role: TopicRole, attributes: Any) -> bool:
     return one.confirmed and (role is TopicRole.OPERATOR or reaches(one, attributes))
 
 
-def lines_of(check: Check) -> Iterator[str]:
+def lines_of(result: VerificationResult) -> Iterator[str]:
     """A check for people: its verdict and sentence, and below it what to do."""
-    label = click.style(f"{check.verdict.upper():<10}", fg=COLOURS[check.verdict], bold=True)
-    yield f"{label} {check.name:<10} {clean(check.sentence, SHOWN)}"
-    if check.next_step:
-        yield f"{'':<21} {clean(check.next_step, SHOWN)}"
+    label = click.style(f"{result.verdict.upper():<10}", fg=COLOURS[result.verdict], bold=True)
+    yield f"{label} {result.name:<10} {clean(result.sentence, SHOWN)}"
+    if result.next_step:
+        yield f"{'':<21} {clean(result.next_step, SHOWN)}"
 
 
-def summary(checks: list[Check]) -> str:
+def summary(results: list[VerificationResult]) -> str:
     """One line: `16 checks: 14 passed, 2 not shown.`"""
-    counts = {verdict: sum(check.verdict is verdict for check in checks) for verdict in Verdict}
+    counts = {verdict: sum(result.verdict is verdict for result in results) for verdict in Verdict}
     parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    return f"{counted(len(checks), 'check')}: {parts}."
+    return f"{counted(len(results), 'check')}: {parts}."
 
 
-def to_json(checks: list[Check], installation: Installation, began: datetime, ended: datetime) -> dict[str, Any]:
+def to_json(
+    results: list[VerificationResult], installation: Installation, began: datetime, ended: datetime
+) -> dict[str, Any]:
     """The result for a report of a bug: no account, name, address or server of the user is in it."""
     return {
         "at": iso(began.replace(microsecond=0)),
         "seconds": round((ended - began).total_seconds()),
         "popwatch": __version__,
         "local": installation.endpoint is not None,
-        "verdict": {0: "passed", 1: "unknown", 2: "failed"}[exit_code(checks)],
-        "lines": [
+        "verdict": {0: "passed", 1: "unknown", 2: "failed"}[exit_code(results)],
+        "lines": [  # the name that versions before this one gave the checks
             {
-                "name": check.name,
-                "verdict": check.verdict.value,
-                "sentence": check.sentence,
-                "next_step": check.next_step,
-                "figures": dict(check.figures),
+                "name": result.name,
+                "verdict": result.verdict.value,
+                "sentence": result.sentence,
+                "next_step": result.next_step,
+                "figures": dict(result.figures),
             }
-            for check in checks
+            for result in results
         ],
     }

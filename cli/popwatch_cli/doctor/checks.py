@@ -50,9 +50,9 @@ def _batch_queue(aws: AwsState) -> Iterator[Finding]:
     yield from batch_queue.check_queue(aws.batch_queue, timeout, dead_letters_to)
 
 
-def _table(role: str) -> Check:
-    output = f"{role}Table"
-    return lambda aws: tables.check_table(role, aws.outputs[output], aws.table(output))
+def _table(logical_name: str) -> Check:
+    output = f"{logical_name}Table"
+    return lambda aws: tables.check_table(logical_name, aws.outputs[output], aws.table(output))
 
 
 def _expiry(aws: AwsState) -> Iterator[Finding]:

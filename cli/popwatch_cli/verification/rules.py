@@ -57,8 +57,8 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was verified: a sentence, what to do unless it passed, and its figures."""
+class VerificationResult:
+    """The result of a check: a sentence, what to do unless it passed, and its figures."""
 
     name: str
     verdict: Verdict
@@ -67,14 +67,14 @@ class Check:
     figures: Mapping[str, object] = field(default_factory=dict)
 
 
-Answer = tuple[Verdict, str, str, Mapping[str, object]]
-"""What a rule says: the verdict, a sentence, what to do, and figures, as `Check` has them."""
-Rule = Callable[[Evidence], Answer | None]
+RuleResult = tuple[Verdict, str, str, Mapping[str, object]]
+"""What a rule says: the verdict, a sentence, what to do, and figures, as `VerificationResult` has them."""
+Rule = Callable[[Evidence], RuleResult | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What a check is about: its name, the source that it needs, and the claim without which it cannot be shown."""
+class Check:
+    """One thing to verify: its name, the source that it needs, and the check without which it cannot be shown."""
 
     name: str
     rule: Rule
@@ -82,14 +82,15 @@ class Claim:
     needs: str = ""
 
 
-def decide(evidence: Evidence, decided: Mapping[str, Check]) -> list[Check]:
-    """The checks that the evidence decides now, in their order, beside those that are `decided` already."""
-    checks: dict[str, Check] = {}
-    for claim in _open(evidence, decided):
-        check = _decide(claim, evidence, {**decided, **checks})
-        if check:
-            checks[claim.name] = check
-    return list(checks.values())
+def decide(evidence: Evidence, decided: Mapping[str, VerificationResult]) -> list[VerificationResult]:
+    """The results of the checks that the evidence decides now, in their order, beside those that are `decided`
+    already."""
+    results: dict[str, VerificationResult] = {}
+    for check in _open(evidence, decided):
+        result = _decide(check, evidence, {**decided, **results})
+        if result:
+            results[check.name] = result
+    return list(results.values())
 
 
 def is_complete(evidence: Evidence, decided: Collection[str]) -> bool:
@@ -97,52 +98,56 @@ def is_complete(evidence: Evidence, decided: Collection[str]) -> bool:
     return not _open(evidence, decided)
 
 
-def exit_code(checks: Sequence[Check]) -> int:
+def exit_code(results: Sequence[VerificationResult]) -> int:
     """0 only if every check has passed; 2 if any has failed; 1 if any is unknown or not shown."""
-    verdicts = {check.verdict for check in checks}
+    verdicts = {result.verdict for result in results}
     if Verdict.FAILED in verdicts:
         return 2
     return 0 if verdicts == {Verdict.PASSED} else 1
 
 
-def _open(evidence: Evidence, decided: Collection[str]) -> list[Claim]:
-    """The claims that are not decided; that of a server only if the user named one."""
-    asked = [claim for claim in CLAIMS if claim.rule is not _server or evidence.server_is_named]
-    return [claim for claim in asked if claim.name not in decided]
+def _open(evidence: Evidence, decided: Collection[str]) -> list[Check]:
+    """The checks that are not decided; that of a server only if the user named one."""
+    asked = [check for check in CHECKS if check.rule is not _server or evidence.server_is_named]
+    return [check for check in asked if check.name not in decided]
 
 
-def _decide(claim: Claim, evidence: Evidence, decided: Mapping[str, Check]) -> Check | None:
-    answer = claim.rule(evidence)
-    if answer and answer[0] in (Verdict.PASSED, Verdict.NOT_SHOWN):
-        return Check(claim.name, *answer)
-    # What has not passed is explained by what AWS refuses to tell, or by the claim that it rests on.
-    if claim.source in evidence.refused:
-        what = f"AWS refuses to show {claim.source}: {evidence.refused[claim.source]}."
-        return Check(claim.name, Verdict.UNKNOWN, what, "docs/deploying.md lists the permissions that `verify` needs.")
-    base = decided.get(claim.needs)
+def _decide(check: Check, evidence: Evidence, decided: Mapping[str, VerificationResult]) -> VerificationResult | None:
+    ruled = check.rule(evidence)
+    if ruled and ruled[0] in (Verdict.PASSED, Verdict.NOT_SHOWN):
+        return VerificationResult(check.name, *ruled)
+    # What has not passed is explained by what AWS refuses to tell, or by the check that it rests on.
+    if check.source in evidence.refused:
+        what = f"AWS refuses to show {check.source}: {evidence.refused[check.source]}."
+        return VerificationResult(
+            check.name, Verdict.UNKNOWN, what, "docs/deploying.md lists the permissions that `verify` needs."
+        )
+    base = decided.get(check.needs)
     if base and base.verdict in (Verdict.FAILED, Verdict.UNKNOWN):
         sentence = f"It cannot be shown as long as `{base.name}` has not passed."
-        return Check(claim.name, Verdict.UNKNOWN, sentence, f"Mend `{base.name}` first, then run this again.")
-    return Check(claim.name, *answer) if answer else None
+        return VerificationResult(
+            check.name, Verdict.UNKNOWN, sentence, f"Mend `{base.name}` first, then run this again."
+        )
+    return VerificationResult(check.name, *ruled) if ruled else None
 
 
-def _passed(sentence: str, **figures: object) -> Answer:
+def _passed(sentence: str, **figures: object) -> RuleResult:
     return Verdict.PASSED, sentence, "", figures
 
 
-def _failed(sentence: str, next_step: str, **figures: object) -> Answer:
+def _failed(sentence: str, next_step: str, **figures: object) -> RuleResult:
     return Verdict.FAILED, sentence, next_step, figures
 
 
-def _unknown(sentence: str, next_step: str) -> Answer:
+def _unknown(sentence: str, next_step: str) -> RuleResult:
     return Verdict.UNKNOWN, sentence, next_step, {}
 
 
-def _not_shown(why: str, **figures: object) -> Answer:
+def _not_shown(why: str, **figures: object) -> RuleResult:
     return Verdict.NOT_SHOWN, f"Not shown by the local AWS: {why}", "", figures
 
 
-def _found(evidence: Evidence, sentences: Mapping[Kind, str], next_step: str = RUN_DOCTOR) -> Answer | None:
+def _found(evidence: Evidence, sentences: Mapping[Kind, str], next_step: str = RUN_DOCTOR) -> RuleResult | None:
     """A failure that the stack's configuration explains."""
     return next((_failed(sentences[kind], next_step) for kind in sentences if kind in evidence.findings), None)
 
@@ -151,7 +156,7 @@ def _waited(evidence: Evidence, patience: timedelta, since: timedelta = timedelt
     return evidence.over or evidence.elapsed >= since + patience
 
 
-def _schedule(evidence: Evidence) -> Answer | None:
+def _schedule(evidence: Evidence) -> RuleResult | None:
     """The schedule fires, and how late."""
     late = [
         (outcome.started_at - tick).total_seconds()
@@ -181,7 +186,7 @@ def _schedule(evidence: Evidence) -> Answer | None:
     return _failed(f"The function was not invoked in {duration(evidence.elapsed)}.", RUN_DOCTOR)
 
 
-def _sweeps(evidence: Evidence) -> Answer | None:
+def _sweeps(evidence: Evidence) -> RuleResult | None:
     """Sweeps end."""
     if len(evidence.ticks) >= 2:
         return _passed(f"Sweeps end: those of {counted(len(evidence.ticks), 'tick')}.", sweeps=len(evidence.ticks))
@@ -201,7 +206,7 @@ def _sweeps(evidence: Evidence) -> Answer | None:
     return _failed(f"The function is invoked, and no sweep ended in {duration(evidence.elapsed)}.{errors}", READ_LOG)
 
 
-def _test(evidence: Evidence) -> Answer | None:
+def _test(evidence: Evidence) -> RuleResult | None:
     """The temporary target is tested, and found to fail for the true reason."""
     if evidence.tests:
         outcome = next(iter(evidence.tests.values()))
@@ -218,7 +223,7 @@ def _test(evidence: Evidence) -> Answer | None:
     return _failed("Sweeps end but do not test the temporary target.", READ_LOG)
 
 
-def _queue(evidence: Evidence) -> Answer | None:
+def _queue(evidence: Evidence) -> RuleResult | None:
     """A test between two ticks came through the batch queue."""
     ticks = evidence.ticks
     between = [tick for tick in evidence.tests if tick not in ticks and any(later > tick for later in ticks)]
@@ -239,7 +244,7 @@ def _queue(evidence: Evidence) -> Answer | None:
     return _failed("No test between two ticks came through the batch queue.", READ_LOG)
 
 
-def _history(evidence: Evidence) -> Answer | None:
+def _history(evidence: Evidence) -> RuleResult | None:
     """History has the transition and the alert."""
     if evidence.alerts:
         return _passed("History has the alert, with the id that SNS gave it.")
@@ -251,7 +256,7 @@ def _history(evidence: Evidence) -> Answer | None:
     return _failed("History has nothing of the temporary target: the function could not write there.", READ_LOG)
 
 
-def _alert(evidence: Evidence) -> Answer | None:
+def _alert(evidence: Evidence) -> RuleResult | None:
     """The alert arrives in a queue without a filter."""
     first = evidence.arrived(QueueRole.ALL)
     texts = evidence.arrived(QueueRole.ALL, TopicRole.SMS)
@@ -279,7 +284,7 @@ def _alert(evidence: Evidence) -> Answer | None:
     return _failed("The target failed, and no alert was made.", AGAIN)
 
 
-def _filter(evidence: Evidence) -> Answer | None:
+def _filter(evidence: Evidence) -> RuleResult | None:
     """The alert passes a filter policy by its attributes, and another policy stops it."""
     everything, others = evidence.arrived(QueueRole.ALL), evidence.arrived(QueueRole.OTHER)
     stopped = {one.message_id for one in others}
@@ -303,7 +308,7 @@ def _filter(evidence: Evidence) -> Answer | None:
     return None
 
 
-def _judge_attributes(evidence: Evidence, found: Mapping[str, str]) -> Answer:
+def _judge_attributes(evidence: Evidence, found: Mapping[str, str]) -> RuleResult:
     lacking = sorted(evidence.expected_attributes - set(found))
     if lacking:
         return _failed(f"The alert arrives without the attributes {', '.join(lacking)}.", "Report it: it is a bug.")
@@ -311,7 +316,7 @@ def _judge_attributes(evidence: Evidence, found: Mapping[str, str]) -> Answer:
     return _passed(f"Filter policies work: one let the alert pass, and one stopped it, by {names}.")
 
 
-def _receivers(evidence: Evidence) -> Answer | None:
+def _receivers(evidence: Evidence) -> RuleResult | None:
     """People receive alerts and alarms."""
     problems = {
         Kind.NO_SUBSCRIPTION: "No one receives alerts: the alert topic has no subscription.",
@@ -326,7 +331,7 @@ def _receivers(evidence: Evidence) -> Answer | None:
     return explained or _passed("Alerts and alarms have receivers, and all of them have confirmed.")
 
 
-def _operator(evidence: Evidence) -> Answer | None:
+def _operator(evidence: Evidence) -> RuleResult | None:
     """A temporary alarm's action arrives by the operator topic."""
     arrived = evidence.arrived(QueueRole.ALL, TopicRole.OPERATOR)
     if arrived and evidence.alarm_set is not None:
@@ -345,7 +350,7 @@ def _operator(evidence: Evidence) -> Answer | None:
     return _failed("The action of a temporary alarm does not reach the operator topic.", RUN_DOCTOR)
 
 
-def _actions(evidence: Evidence) -> Answer | None:
+def _actions(evidence: Evidence) -> RuleResult | None:
     """All alarms of the stack have the temporary alarm's action."""
     explained = _found(
         evidence,
@@ -364,7 +369,7 @@ def _actions(evidence: Evidence) -> Answer | None:
     return _passed(sentence, alarms=evidence.alarms)
 
 
-def _metrics(evidence: Evidence) -> Answer | None:
+def _metrics(evidence: Evidence) -> RuleResult | None:
     """Every metric that the stack's alarms need arrives, with their dimensions."""
     if not evidence.metrics:
         return _unknown("The stack's alarms name no metric.", RUN_DOCTOR) if evidence.over else None
@@ -401,7 +406,7 @@ def _is_there(metric: MetricState) -> bool:
     return metric.arrives or (sibling_is_enough and metric.sibling_arrives)
 
 
-def _server(evidence: Evidence) -> Answer | None:
+def _server(evidence: Evidence) -> RuleResult | None:
     """The server that the user named passes."""
     if evidence.server and evidence.server.passed:
         rtt = milliseconds(evidence.server.rtt_ms)
@@ -414,7 +419,7 @@ def _server(evidence: Evidence) -> Answer | None:
     return _failed("The server that you named was not tested.", READ_LOG)
 
 
-def _timestamps(evidence: Evidence) -> Answer | None:
+def _timestamps(evidence: Evidence) -> RuleResult | None:
     """Round-trip times are the kernel's."""
     outcome = evidence.server if evidence.server and evidence.server.rtt_source else evidence.passed
     if outcome is None:
@@ -434,7 +439,7 @@ def _timestamps(evidence: Evidence) -> Answer | None:
     return _failed(sentence, "Times are a little too long on a busy function. Run it again; if it stays so, report it.")
 
 
-def _cpu(evidence: Evidence) -> Answer | None:
+def _cpu(evidence: Evidence) -> RuleResult | None:
     """CPU time of a test."""
     spent, tests = sum(use.milliseconds for use in evidence.cpu), sum(use.tests for use in evidence.cpu)
     if evidence.is_local and len(evidence.ticks) >= 2:
@@ -452,7 +457,7 @@ def _cpu(evidence: Evidence) -> Answer | None:
     return _unknown("No CPU time is in the function's log.", "Deploy with LogLevel=INFO, and run this again.")
 
 
-def _resolver(evidence: Evidence) -> Answer | None:
+def _resolver(evidence: Evidence) -> RuleResult | None:
     """How fast names are looked up."""
     if evidence.is_local and evidence.tests:
         return _not_shown("names are looked up by this machine's own resolver.")
@@ -470,7 +475,7 @@ def _resolver(evidence: Evidence) -> Answer | None:
     return None
 
 
-def _versions(evidence: Evidence) -> Answer | None:
+def _versions(evidence: Evidence) -> RuleResult | None:
     """The versions of what runs."""
     if evidence.versions:
         named = ", ".join(f"{name} {version}" for name, version in evidence.versions.items())
@@ -483,23 +488,23 @@ def _versions(evidence: Evidence) -> Answer | None:
     return _unknown("The function's log does not say which versions run.", step)
 
 
-CLAIMS = (
-    Claim("receivers", _receivers, Source.CONFIGURATION),
-    Claim("actions", _actions, Source.CONFIGURATION),
-    Claim("schedule", _schedule, Source.TABLES),
-    Claim("operator", _operator, Source.ALARM),
-    Claim("sweeps", _sweeps, Source.TABLES, needs="schedule"),
-    Claim("test", _test, Source.TABLES, needs="sweeps"),
-    Claim("queue", _queue, Source.TABLES, needs="test"),
-    Claim("history", _history, Source.TABLES, needs="test"),
-    Claim("alert", _alert, Source.QUEUES, needs="test"),
-    Claim("filter", _filter, Source.QUEUES, needs="alert"),
-    Claim("server", _server, Source.TABLES, needs="sweeps"),
-    Claim("timestamps", _timestamps, Source.TABLES, needs="sweeps"),
-    Claim("resolver", _resolver, Source.TABLES, needs="test"),
-    Claim("versions", _versions, Source.LOG, needs="sweeps"),
-    Claim("cpu", _cpu, Source.LOG, needs="sweeps"),
-    Claim("metrics", _metrics, Source.METRICS, needs="sweeps"),
+CHECKS = (
+    Check("receivers", _receivers, Source.CONFIGURATION),
+    Check("actions", _actions, Source.CONFIGURATION),
+    Check("schedule", _schedule, Source.TABLES),
+    Check("operator", _operator, Source.ALARM),
+    Check("sweeps", _sweeps, Source.TABLES, needs="schedule"),
+    Check("test", _test, Source.TABLES, needs="sweeps"),
+    Check("queue", _queue, Source.TABLES, needs="test"),
+    Check("history", _history, Source.TABLES, needs="test"),
+    Check("alert", _alert, Source.QUEUES, needs="test"),
+    Check("filter", _filter, Source.QUEUES, needs="alert"),
+    Check("server", _server, Source.TABLES, needs="sweeps"),
+    Check("timestamps", _timestamps, Source.TABLES, needs="sweeps"),
+    Check("resolver", _resolver, Source.TABLES, needs="test"),
+    Check("versions", _versions, Source.LOG, needs="sweeps"),
+    Check("cpu", _cpu, Source.LOG, needs="sweeps"),
+    Check("metrics", _metrics, Source.METRICS, needs="sweeps"),
 )
 """Everything that is verified. The names are part of the command's JSON; docs/verifying.md lists them in this order."""
 

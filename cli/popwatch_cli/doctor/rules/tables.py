@@ -31,26 +31,29 @@ class Table:
     key: Sequence[str]
 
 
-def check_table(role: str, name: str, table: Table | None) -> Iterator[Finding]:
-    """Whether the table of a role exists and can be used; every sweep needs all three."""
+def check_table(logical_name: str, name: str, table: Table | None) -> Iterator[Finding]:
+    """Whether a table exists and can be used, by its `logical_name` in the template without "Table"; every sweep needs
+    all three."""
     if table is None:
         yield broken(
-            Kind.TABLE_GONE, f"The {role} table {name} does not exist: every sweep fails.", HOW_TO_RESTORE[role]
+            Kind.TABLE_GONE,
+            f"The {logical_name} table {name} does not exist: every sweep fails.",
+            HOW_TO_RESTORE[logical_name],
         )
         return
     if table.status not in ("ACTIVE", "UPDATING"):
         yield broken(
             Kind.TABLE_NOT_ACTIVE,
-            f"The {role} table {name} is in state {table.status}: every sweep fails.",
-            HOW_TO_RESTORE[role]
+            f"The {logical_name} table {name} is in state {table.status}: every sweep fails.",
+            HOW_TO_RESTORE[logical_name]
             if table.status == "DELETING"
             else "Wait, or look at the table in the DynamoDB console.",
         )
-    expected = KEYS[role]
+    expected = KEYS[logical_name]
     if tuple(table.key) != expected:
         yield broken(
             Kind.TABLE_KEY,
-            f"The {role} table {name} has the key {' and '.join(table.key)} instead of {' and '.join(expected)}: "
+            f"The {logical_name} table {name} has the key {' and '.join(table.key)} instead of {' and '.join(expected)}: "
             "every sweep fails.",
             "The table was not created by popwatch's template. Export the targets, and deploy a new stack.",
         )
@@ -88,7 +91,7 @@ def check_items(damaged: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
         yield warning(
             Kind.ITEMS_DAMAGED,
             f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} ({found[first]}).",
-            "A record or the checkpoint in Status is replaced by the next sweep. Look at other items in the DynamoDB console: "
-            "correct or delete them.",
+            "A record or the checkpoint in Status is replaced by the next sweep. Look at other items in the DynamoDB "
+            "console: correct or delete them.",
             names,
         )

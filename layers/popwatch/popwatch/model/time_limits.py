@@ -19,4 +19,5 @@ OLDEST_MESSAGE = timedelta(hours=1)
 """The tick of a message: a test that comes an hour late has been made since, whoever moved its message."""
 
 STORED_AHEAD = timedelta(minutes=2)
-"""What a record or a checkpoint says was: written by another process, whose clock may differ, at a tick just before it."""
+"""What a record or a checkpoint says was: written by another process, whose clock may differ, at a tick just before
+it."""
