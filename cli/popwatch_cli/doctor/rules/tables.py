@@ -32,8 +32,7 @@ class Table:
 
 
 def check_table(logical_name: str, name: str, table: Table | None) -> Iterator[Finding]:
-    """Whether a table exists and can be used, by its `logical_name` in the template without "Table"; every sweep needs
-    all three."""
+    """Whether the table `Targets`, `Status` or `History` exists and can be used; every sweep needs all three."""
     if table is None:
         yield broken(
             Kind.TABLE_GONE,
@@ -53,8 +52,8 @@ def check_table(logical_name: str, name: str, table: Table | None) -> Iterator[F
     if tuple(table.key) != expected:
         yield broken(
             Kind.TABLE_KEY,
-            f"The {logical_name} table {name} has the key {' and '.join(table.key)} instead of {' and '.join(expected)}: "
-            "every sweep fails.",
+            f"The {logical_name} table {name} has the key {' and '.join(table.key)} instead of "
+            f"{' and '.join(expected)}: every sweep fails.",
             "The table was not created by popwatch's template. Export the targets, and deploy a new stack.",
         )
 
