@@ -35,6 +35,7 @@ COMMANDS = {
     "help": "popwatch_cli.commands.about:show_help",
     "history": "popwatch_cli.commands.history:history",
     "page": "popwatch_cli.commands.page:page",
+    "posture": "popwatch_cli.commands.posture:posture",
     "receivers": "popwatch_cli.commands.receivers:receivers",
     "replay": "popwatch_cli.commands.replay:replay",
     "report": "popwatch_cli.commands.report:report",
@@ -53,6 +54,7 @@ COMMANDS = {
 
 MEANT = {
     "add": "popwatch targets put",
+    "audit": "popwatch posture",
     "check": "popwatch test",
     "delete": "popwatch targets remove",
     "deploy": "make deploy",

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
-from popwatch.aws.items import Item
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, load_json
+
+Item = dict[str, Any]
+"""An item as Python values. Not from `popwatch.aws.items`: that imports boto3, without which `popwatch test` starts."""
 
 SHOWN = 60
 """Characters of a value that are shown on a line."""

@@ -1,5 +1,7 @@
 """The posture test against a scripted server: what it finds, what it sends, and that it is bounded."""
 
+import json
+import re
 import ssl
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from popwatch.model.fields import TlsVersion
-from popwatch.model.posture import NO, NOT_TESTED, YES, Answer, Kind, Posture, findings, worse
+from popwatch.model.posture import NO, NOT_TESTED, YES, Answer, Kind, Posture, findings, parse_digest, worse
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober import posture as posture_test
 from popwatch.prober.examination import NOBODY
@@ -18,6 +21,7 @@ from popwatch.prober.loop import Prober
 from popwatch.prober.posture import examine
 from popwatch.prober.tls import can_offer, context
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.main import cli
 from tests import chains
 from tests.chains import NAME, Chain, Holder, made
 
@@ -268,3 +272,94 @@ def test_a_target_that_cannot_be_used() -> None:
     """The problem of its field, and no exception."""
     found = posture_of(parse_target({"target_id": "t", "host": "127.0.0.1", "ca_pem": "nonsense", "tls": "implicit"}))
     assert "ca_pem" in found.problem
+
+
+def command(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, ["posture", *words])
+    return done.exit_code, done.output
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> list[str]:
+    """The options of a server of this test's authority."""
+    file = tmp_path / "root.pem"
+    file.write_text(Chain(ROOT.key, [], [ROOT.certificate]).seen[1])
+    return ["--ca", str(file), "--tls-name", NAME]
+
+
+def test_the_command_says_what_to_do(server: ScriptedServer, served: Served, root: list[str]) -> None:
+    """Facts and findings in lines of 80 characters, or as many as `--width` says; exit code 1."""
+    port = server.listen("offers:user;tls=TOP,UIDL,IMPLEMENTATION " + "x" * 70, stls=served.context)
+    code, printed = command(f"127.0.0.1:{port}", *root)
+    assert code == 1
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "  USER before TLS accepted\n" in printed
+    assert "Found: 1 finding\n  - The server takes a password without TLS" in printed
+    assert "RFC 8314" in " ".join(printed.split())
+    narrow = command(f"127.0.0.1:{port}", *root, "--width", "60")[1].replace("x" * 70, "").replace("X" * 70, "")
+    assert max(map(len, narrow.splitlines())) <= 60
+
+
+def test_exit_codes_of_the_command(server: ScriptedServer, served: Served, root: list[str]) -> None:
+    """0 nothing found, 2 not asked, 3 for a mistake."""
+    good, closed = server.listen("offers", stls=served.context), server.listen("refused")
+    code, printed = command(f"127.0.0.1:{good}", *root)
+    assert (code, printed.splitlines()[-1]) == (0, "Found: nothing")
+    code, printed = command(f"127.0.0.1:{closed}")
+    assert code == 2
+    assert "not tested" in printed
+    assert command("127.0.0.1:1", "--port", "2")[0] == 2  # click's own code, which `main` makes 3
+    assert "--group and --tag" in command("--group", "x")[1]
+
+
+def test_before_shows_only_what_got_worse(
+    server: ScriptedServer, served: Served, root: list[str], tmp_path: Path
+) -> None:
+    """A first run as JSON, then others against it: nothing, one change, and a server that was not in it."""
+    port = server.listen("offers:user", stls=served.context)
+    name = f"127.0.0.1:{port}"
+    code, first = command(name, *root, "--json")
+    assert code == 1
+    before = tmp_path / "before.jsonl"
+    before.write_text(first)
+    against = ["--before", str(before), *root]
+    code, printed = command(name, *against)
+    assert (code, printed.splitlines()[-1]) == (0, "Worse than before: nothing")
+    server.play(port, "offers:user;no-stls")
+    code, printed = command(name, *against)
+    assert code == 1
+    assert "Worse than before: 1 finding\n  - STLS is gone" in printed
+    entry = json.loads(command(name, *against, "--json")[1])
+    assert [it["kind"] for it in entry["worse"]] == ["stls-gone"]
+    kept = parse_digest(entry["digest"])
+    assert kept
+    assert kept.chain is YES  # which a server without STLS does not show
+    other = server.listen("offers:user", stls=served.context)
+    assert "Not in the earlier run" in command(f"127.0.0.1:{other}", *against)[1]
+    before.write_text("nonsense\n")
+    assert command(name, *against)[0] != 0
+
+
+def test_the_command_takes_a_file(server: ScriptedServer, served: Served, tmp_path: Path) -> None:
+    """With the fields of each target; `verify_tls: false` does not hide a chain that is cut."""
+    served.show(certificate(), whole=False)
+    port = server.listen("offers:secure", tls=served.context)
+    fields = {"host": "127.0.0.1", "port": port, "tls": "implicit", "verify_tls": False, "tls_name": NAME}
+    file = tmp_path / "targets.jsonl"
+    file.write_text(json.dumps({"target_id": "mail", **fields}) + "\n")
+    code, printed = command("--file", str(file), "--json")
+    assert code == 1
+    entry = json.loads(printed)
+    assert entry["target_id"] == "mail"
+    assert [(it["kind"], it["about"]) for it in entry["findings"]] == [("chain-not-trusted", "")]
+    assert entry["chain_reason"] == "tls-issuer-missing"
+
+
+def test_the_page_of_the_docs_names_everything(server: ScriptedServer) -> None:
+    """Each kind of finding and each name of the JSON, and no others."""
+    page = (Path(__file__).parents[2] / "docs" / "posture.md").read_text()
+    found, _, json_part = page.partition("\n## As JSON\n")
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", found, re.MULTILINE) == list(Kind)
+    rows = re.findall(r"^\| (`.+?) \|", json_part, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert documented == set(json.loads(command(f"127.0.0.1:{server.listen('refused')}", "--json")[1]))

@@ -54,7 +54,15 @@ Mechanisms". What is not in it is shown, but its removal is not noticed."""
 _NEEDED = ("TOP", "USER", "RESP-CODES", "PIPELINING", "UIDL", "AUTH-RESP-CODE", "UTF8")
 """Capabilities that clients use, so that they miss one that is removed."""
 
-_WEAK = ("ANONYMOUS", "CRAM-MD5", "DIGEST-MD5", "KERBEROS_V4", "NTLM")
+_WEAK = {
+    "ANONYMOUS": "RFC 4505",
+    "CRAM-MD5": "RFC 2195",
+    "DIGEST-MD5": "RFC 6331",
+    "KERBEROS_V4": "RFC 4422",
+    "NTLM": "RFC 5034",
+}
+"""Mechanisms that should not be offered, and where that, or the mechanism, is written."""
+
 _PLAINTEXT = ("PLAIN", "LOGIN")
 
 
@@ -256,6 +264,21 @@ class _Wording:
     action: str
 
 
+_FOR_ITS_DATES = "Renew the certificate, and reload the server."
+_TRUST = {
+    "tls-name-mismatch": "Use a certificate for the name by which clients reach this server.",
+    "tls-certificate-expired": _FOR_ITS_DATES,
+    "tls-certificate-not-yet-valid": _FOR_ITS_DATES,
+    "tls-weak-key": "Use a certificate with an RSA key of 2,048 bits or more, or an ECDSA key.",
+    "tls-weak-signature": "Use a certificate that is signed with SHA-256.",
+}
+"""What to do about a chain that is not trusted, by the reason."""
+
+_WHOLE_CHAIN = (
+    "Let the server send its certificate followed by every intermediate one (the file that authorities call"
+    " fullchain), and reload it."
+)
+
 _OLD_TLS = "Set the lowest version to TLS 1.2 (Dovecot: ssl_min_protocol = TLSv1.2), and restart the server."
 
 _WORDINGS = {
@@ -286,8 +309,7 @@ _WORDINGS = {
         "The certificate's chain is not trusted ({about}).",
         "The certificate's chain is no longer trusted ({about}).",
         "RFC 8446 section 4.4.2, RFC 7817",
-        "Let the server send its certificate followed by every intermediate one (the file that authorities call"
-        " fullchain), and reload it.",
+        "{action}",
     ),
     Kind.NOT_RELOADED: _Wording(
         "Port {about} of the host shows a newer certificate: renewed, not reloaded.",
@@ -298,7 +320,7 @@ _WORDINGS = {
     Kind.WEAK_MECHANISM: _Wording(
         "The server offers the weak mechanism {about}.",
         "The server offers the weak mechanism {about} now; before, it did not.",
-        "RFC 5034 section 4, RFC 6331",
+        "{source}",
         "Remove {about} from the server's mechanisms; inside TLS, PLAIN or SCRAM-SHA-256 is better.",
     ),
     Kind.MECHANISM_REMOVED: _Wording(
@@ -398,5 +420,9 @@ def _removed(before: Digest, now: Digest) -> Iterator[tuple[Kind, str]]:
 def _finding(kind: Kind, about: str, posture: Posture, *, changed: bool) -> Finding:
     wording = _WORDINGS[kind]
     shown = posture.chain_reason if kind is Kind.CHAIN else about
-    text = wording.change if changed else wording.state
-    return Finding(kind, about, text.format(about=shown), wording.source, wording.action.format(about=shown))
+    action = _TRUST.get(posture.chain_reason, _WHOLE_CHAIN)
+    text, source, to_do = (
+        part.format(about=shown, action=action, source=_WEAK.get(about, ""))
+        for part in (wording.change if changed else wording.state, wording.source, wording.action)
+    )
+    return Finding(kind, about, text, source, to_do)

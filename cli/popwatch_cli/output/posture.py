@@ -1,0 +1,141 @@
+"""Prints postures: as JSON for programs, facts and findings for people. No I/O."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from popwatch.model.outcomes import Certificate
+from popwatch.model.posture import Answer, Digest, Finding, Offer, Posture, Sibling
+from popwatch.model.targets import Target, endpoint
+from popwatch.model.text import clean, counted, iso
+
+WIDTH = 80
+"""Characters of a line, unless `--width` says otherwise."""
+
+NAME_SHOWN = 128
+"""Characters of a target's id that are printed."""
+
+_LABEL = 18
+_ACCEPTED = {Answer.YES: "accepted", Answer.NO: "refused", Answer.NOT_TESTED: "not tested"}
+
+
+def to_json(
+    target: Target, posture: Posture, found: Sequence[Finding], worse: Sequence[Finding] | None, digest: Digest
+) -> dict[str, Any]:
+    """The posture with the names of `docs/posture.md`; `worse` is None if there was nothing to compare it with."""
+    return {
+        "target_id": target.target_id,
+        "host": target.host,
+        "port": target.port,
+        "tested_at": iso(posture.tested_at),
+        "result": "failed" if posture.problem else "tested",
+        "problem": posture.problem,
+        "address": posture.address,
+        "stls": posture.stls,
+        "user_in_clear": posture.user_in_clear,
+        "plaintext_login": posture.plaintext_login,
+        "tls_1_0": posture.tls_1_0,
+        "tls_1_1": posture.tls_1_1,
+        "tls_version": posture.tls_version,
+        "tls_problem": posture.tls_problem,
+        "chain": posture.chain,
+        "chain_reason": posture.chain_reason,
+        "in_clear": _offer_json(posture.in_clear),
+        "in_tls": _offer_json(posture.in_tls),
+        "certificate": _certificate_json(posture.certificate),
+        "siblings": [
+            {"port": it.port, "reason": it.reason, "certificate": _certificate_json(it.certificate)}
+            for it in posture.siblings
+        ],
+        "findings": [_finding_json(it) for it in found],
+        "worse": None if worse is None else [_finding_json(it) for it in worse],
+        "digest": str(digest),
+    }
+
+
+def _offer_json(offer: Offer | None) -> dict[str, Any] | None:
+    if offer is None:
+        return None
+    return {"stated": offer.stated, "capabilities": list(offer.capabilities), "mechanisms": list(offer.mechanisms)}
+
+
+def _certificate_json(found: Certificate | None) -> dict[str, str] | None:
+    if found is None:
+        return None
+    return {"subject": found.subject, "begins": iso(found.begins), "expires": iso(found.expires)}
+
+
+def _finding_json(found: Finding) -> dict[str, str]:
+    return {
+        "kind": found.kind,
+        "about": found.about,
+        "text": found.text,
+        "source": found.source,
+        "action": found.action,
+    }
+
+
+def to_text(target: Target, posture: Posture, found: Sequence[Finding], width: int, heading: str) -> list[str]:
+    """The facts of a server, then what was found, in lines of `width` characters."""
+    name = clean(target.target_id, NAME_SHOWN)
+    title = endpoint(target) if name in (target.host, endpoint(target)) else f"{name}  {endpoint(target)}"
+    at = f"  ({posture.address})" if posture.address not in ("", target.host) else ""
+    lines = [f"{title}{at}"]
+    if posture.problem:
+        return [*lines, *_wrapped("  not tested".ljust(_LABEL), posture.problem, width)]
+    for label, fact in _facts(posture):
+        lines += _wrapped(f"  {label}".ljust(_LABEL), fact, width)
+    lines.append(f"{heading}: {counted(len(found), 'finding') if found else 'nothing'}")
+    for it in found:
+        lines += _wrapped("  - ", it.text, width)
+        lines += _wrapped("    ", f"{it.action} ({it.source})", width)
+    return lines
+
+
+def _wrapped(begin: str, text: str, width: int) -> list[str]:
+    """Lines of which the first one begins so, and the others with as many blanks."""
+    return textwrap.wrap(text, width, initial_indent=begin, subsequent_indent=" " * len(begin), break_on_hyphens=False)
+
+
+def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
+    in_clear = posture.in_clear is not None or posture.stls is not Answer.NOT_TESTED
+    if in_clear:
+        yield "before TLS", _offer(posture.in_clear)
+        yield "USER before TLS", _ACCEPTED[posture.user_in_clear]
+        yield "STLS", {Answer.YES: "offered", Answer.NO: "refused"}.get(posture.stls, "not tested")
+    if posture.stls is Answer.NO:
+        return
+    yield "TLS", posture.tls_version or f"not established: {posture.tls_problem}"
+    yield "TLS 1.0, 1.1", f"{_ACCEPTED[posture.tls_1_0]}, {_ACCEPTED[posture.tls_1_1]}"
+    if posture.tls_version:
+        yield "in TLS", _offer(posture.in_tls)
+    trusted = {Answer.YES: "whole and trusted", Answer.NO: f"not trusted: {posture.chain_reason}"}
+    yield "chain", trusted.get(posture.chain, "not tested")
+    if posture.certificate:
+        yield "certificate", _certificate(posture.certificate)
+    for sibling in posture.siblings:
+        yield f"port {sibling.port}", _sibling(sibling, posture.certificate)
+
+
+def _offer(offer: Offer | None) -> str:
+    if offer is None:
+        return "CAPA was not answered"
+    if not offer.stated:
+        return "the server does not know CAPA"
+    return ", ".join(offer.capabilities) or "CAPA lists nothing"
+
+
+def _certificate(found: Certificate) -> str:
+    named = f"{found.subject}, " if found.subject else ""
+    return f"{named}valid from {_day(found.begins)} until {_day(found.expires)}"
+
+
+def _sibling(sibling: Sibling, own: Certificate | None) -> str:
+    if sibling.certificate is None:
+        return f"no certificate: {sibling.reason}"
+    return "the same certificate" if sibling.certificate == own else _certificate(sibling.certificate)
+
+
+def _day(time: datetime) -> str:
+    return f"{time:%Y-%m-%d}"
