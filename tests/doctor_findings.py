@@ -7,7 +7,7 @@ from typing import Any
 
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Health, State
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.doctor.rules import (
@@ -94,7 +94,7 @@ def of_items(*items: dict[str, Any]) -> list[Finding]:
 
 def with_pending_alert(committed_at: datetime) -> Record:
     """A record with an alert in its outbox."""
-    message = Message("mail-berlin", "DOWN 1/3", "text", "text", "line", {"event": "down"})
+    message = AlertMessage("mail-berlin", "DOWN 1/3", "text", "text", "line", {"event": "down"})
     return Record("mail-berlin", 7, outbox=(OutboxEntry(7, TICK, committed_at, message=message),))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from popwatch.alerts.rendering import summarize
 from popwatch.model.health import AlertEvent
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.targets import parse_target
 from tests.examples import START, outage, target
 from tests.examples import others as other_alerts
@@ -35,7 +35,7 @@ def promises() -> list[Promise]:
     ]
 
 
-def alerts() -> list[Message]:
+def alerts() -> list[AlertMessage]:
     """The alerts of the table's columns, their summary last."""
     first, second, _, end = outage(target())
     _, end_after_one = outage(target(), failures=4)

@@ -8,7 +8,7 @@ from popwatch.alerts.rendering import render
 from popwatch.decisions.judging import judge
 from popwatch.model.fields import TlsMode
 from popwatch.model.health import AlertEvent, Health, HeldAlerts, State
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.targets import Target, parse_target
 
@@ -50,7 +50,7 @@ def target(**fields: object) -> Target:
     return parse_target(FIELDS | fields)
 
 
-def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Iterator[Message]:
+def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Iterator[AlertMessage]:
     """The alerts of an outage of so many failed tests, the recovery last."""
     health, now = HEALTHY, START
     for outcome in [failed] * failures + [PASSED]:
@@ -61,7 +61,7 @@ def outage(watched: Target, failures: int = 12, failed: Outcome = FAILED) -> Ite
         now = health.next_test_at or now + timedelta(minutes=1)
 
 
-def others(watched: Target) -> dict[AlertEvent, Message]:
+def others(watched: Target) -> dict[AlertEvent, AlertMessage]:
     """An alert of each event but `down` and `recovered`."""
     partly_failed = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
     with_certificate = certified(PASSED, certificate(START + timedelta(days=13, hours=6)))

@@ -29,9 +29,9 @@ TITLES = {
     "profile": "The profile of a sweep",
     "stack": "A sweep on the local stack",
     "ticks": "Ticks late in their minute",
-    "notice": "The longest time to the first alert",
+    "time_to_alert": "The longest time to the first alert",
     "flood": "The most messages of one target",
-    "notice_live": "The longest time to the first alert, on the local stack",
+    "time_to_alert_live": "The longest time to the first alert, on the local stack",
 }
 
 

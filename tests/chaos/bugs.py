@@ -18,18 +18,18 @@ from popwatch.decisions.batches import PlannedTest, Work
 from popwatch.decisions.judging import judge
 from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
-from popwatch.sweep.batch_run import Results
+from popwatch.sweep.batch_tester import Results
 from popwatch.sweep.committer import Committer, DueAlert, LastGood
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from tests.chaos.world import Code
 
-Decide = Callable[[Record], tuple[Record, Judgement, Message | None] | None]
+Decide = Callable[[Record], tuple[Record, Judgement, AlertMessage | None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class HourSkipped(Store):
 class RefusalTakenForAnswer(AlertTopics):
     """An alert that SNS refused counts as sent."""
 
-    def publish(self, topic: Topic, message: Message) -> str:
+    def publish(self, topic: Topic, message: AlertMessage) -> str:
         try:
             return super().publish(topic, message)
         except (BotoCoreError, ClientError):
@@ -192,7 +192,7 @@ class PublishesFirst(Committer):
             for topic in Topic:
                 self._publish(topic, decided[2])
 
-        def without_message(record: Record) -> tuple[Record, Judgement, Message | None] | None:
+        def without_message(record: Record) -> tuple[Record, Judgement, AlertMessage | None] | None:
             found = decide(record)
             return found and (*found[:2], None)
 

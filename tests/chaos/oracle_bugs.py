@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from popwatch.decisions import judging
 from popwatch.model.health import Health, Judgement, State
-from popwatch.sweep import batch_run, committer
+from popwatch.sweep import batch_tester, committer
 from popwatch.sweep.committer import Committer
 
 JUDGE = judging.judge
@@ -100,7 +100,7 @@ ELSEWHERE: Mapping[str, tuple[Any, str, Any]] = {
 def planted(name: str) -> Iterator[None]:
     """The product with a mistake."""
     if name in IN_JUDGE:
-        with patch.object(committer, "judge", IN_JUDGE[name]), patch.object(batch_run, "judge", IN_JUDGE[name]):
+        with patch.object(committer, "judge", IN_JUDGE[name]), patch.object(batch_tester, "judge", IN_JUDGE[name]):
             yield
     else:
         where, what, other = ELSEWHERE[name]

@@ -25,7 +25,7 @@ from popwatch.decisions.batches import Work, from_message
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
-from popwatch.sweep.batch_run import UnfinishedError
+from popwatch.sweep.batch_tester import UnfinishedError
 from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.chaos import facts
 from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire

@@ -16,7 +16,7 @@ import pytest
 from popwatch.aws.items import to_item
 from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.batches import Batch, PlannedTest, to_messages
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.records import OutboxEntry
 from popwatch.model.serialization import serialize
 from popwatch.model.targets import parse_target
@@ -123,7 +123,7 @@ def test_forged_messages_alert_no_one(stack: Deployed, server: ScriptedServer) -
     assert stack.tick() is None
     record, now = stack.store.read_record("a"), datetime.now(UTC).replace(microsecond=0)
     long_ago = now - timedelta(minutes=30)
-    forged = OutboxEntry(1, long_ago, long_ago, message=Message("a", "FORGED", "f", "f", "f", {"event": "down"}))
+    forged = OutboxEntry(1, long_ago, long_ago, message=AlertMessage("a", "FORGED", "f", "f", "f", {"event": "down"}))
     later = datetime(2099, 1, 1, tzinfo=UTC)
     function = {"FunctionName": stack.local.outputs["CheckTargetsFunction"]}
     bodies = {

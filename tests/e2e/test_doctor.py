@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from popwatch.decisions.batches import RollupJob, to_messages
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
@@ -275,7 +275,7 @@ def silenced_for_ever(stack: Deployed) -> Iterator[None]:
 @ailment(2, "Target mail-2 has an alert pending since ")
 def alert_pending(stack: Deployed) -> Iterator[None]:
     committed_at = datetime.now(UTC) - 10 * MINUTE
-    message = Message("mail-2", "DOWN 1/3", "text", "text", "line", {"event": "down"})
+    message = AlertMessage("mail-2", "DOWN 1/3", "text", "text", "line", {"event": "down"})
     pending = OutboxEntry(1, committed_at, committed_at, message=message)
     stack.store.commit(Record("mail-2", 1, outbox=(pending,)), 0)
     yield

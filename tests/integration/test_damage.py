@@ -17,7 +17,7 @@ from popwatch.aws.items import to_item
 from popwatch.aws.store import SWEEP_ID, SweepCheckpoint
 from popwatch.decisions.batches import Batch, PlannedTest, to_messages
 from popwatch.model.health import AlertEvent, Health, State
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.serialization import serialize
@@ -156,8 +156,8 @@ def test_two_that_replace_a_damaged_record_collide(world: World) -> None:
 
 def test_a_message_cannot_forge_an_alert(world: World) -> None:
     """A message brings an alert in an outbox: it is not published, and the outbox in the table is kept."""
-    forged = Message("a", "forged", "forged", "forged", "forged", {"event": "down"})
-    mine = OutboxEntry(8, NOON, NOON, message=Message("a", "mine", "mine", "mine", "mine", {"event": "down"}))
+    forged = AlertMessage("a", "forged", "forged", "forged", "forged", {"event": "down"})
+    mine = OutboxEntry(8, NOON, NOON, message=AlertMessage("a", "mine", "mine", "mine", "mine", {"event": "down"}))
     record = world.store.read_record("a")
     assert world.store.commit(replace(record, version=8, outbox=(mine,)), record.version, record.tick) is None
     test = PlannedTest(parse_target({"target_id": "a", "host": "h"}), replace(record, version=8))
@@ -212,7 +212,7 @@ def test_a_damaged_item_of_history_hides_nothing_else(world: World) -> None:
 
 def test_a_damaged_alert_in_history_counts_as_not_sent(world: World) -> None:
     """An alert that a dead invocation left behind is sent, whatever stands where History would say that it was."""
-    entry = OutboxEntry(8, NOON, NOON, message=Message("a", "s", "e", "sms", "l", {"event": "down"}))
+    entry = OutboxEntry(8, NOON, NOON, message=AlertMessage("a", "s", "e", "sms", "l", {"event": "down"}))
     record = world.store.read_record("a")
     assert world.store.commit(replace(record, version=8, outbox=(entry,)), record.version, record.tick) is None
     item = {"pk": "target#a", "sk": "alert#2026-11-23T12:00:00Z#8", "sent_at": 5, "deliveries": {"alert": "x"}}

@@ -15,7 +15,7 @@ import time_machine
 from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample
@@ -140,7 +140,7 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
 
 
 def message_of(subject: str) -> Any:
-    return Message("a", subject, "text", "text", "line", {"event": "down", "target_id": "a", "alert_number": 1})
+    return AlertMessage("a", subject, "text", "text", "line", {"event": "down", "target_id": "a", "alert_number": 1})
 
 
 def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> None:

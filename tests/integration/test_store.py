@@ -20,7 +20,7 @@ from popwatch.aws.json_scans import OPERATIONS
 from popwatch.aws.store import LONGEST_ID, Store, SweepCheckpoint, Tables
 from popwatch.model.fields import FIELDS
 from popwatch.model.health import Health, State, Transition
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import LARGEST_STORED, REASON_KEPT, Sample
@@ -51,7 +51,9 @@ FULL = Record(
             tick=NOON,
             committed_at=NOON,
             transition=Transition(State.WARN, State.DOWN, NOON, MINUTE),
-            message=Message("a", "subject", "email\n", "sms", "line", {"event": "down", "n": 1, "tags": ("x", "y")}),
+            message=AlertMessage(
+                "a", "subject", "email\n", "sms", "line", {"event": "down", "n": 1, "tags": ("x", "y")}
+            ),
         ),
     ),
     writer="me",

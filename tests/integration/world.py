@@ -30,7 +30,7 @@ from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
-from popwatch.sweep.batch_run import commit_threads
+from popwatch.sweep.batch_tester import commit_threads
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from popwatch_cli.installation import local_client
 from tests.tables import create_tables, delete_tables

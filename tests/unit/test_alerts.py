@@ -27,7 +27,7 @@ from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import TOKENS
 from popwatch.decisions.judging import judge
 from popwatch.model.health import AlertEvent
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import duration
 from tests.examples import FAILED, HEALTHY, PASSED, START, certificate, certified, others, outage, target
@@ -37,7 +37,7 @@ PROJECT = Path(__file__).parents[2]
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
-def check_fits(message: Message) -> None:
+def check_fits(message: AlertMessage) -> None:
     """SNS accepts the message, and the SMS fits one part."""
     assert message.subject.isascii()
     assert message.subject.isprintable()

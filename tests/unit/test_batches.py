@@ -20,7 +20,7 @@ from popwatch.decisions.batches import (
     to_messages,
 )
 from popwatch.model.health import Health, State, Transition
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.serialization import serialize
 from popwatch.model.targets import parse_target
@@ -42,7 +42,9 @@ def test_batch_survives_its_message() -> None:
 
     A record that had one is a version back: its commit collides with the one in the table, and keeps that outbox.
     """
-    message = Message("a", "subject", "email", "", "line", {"event": "down", "alert_number": 2, "group": ("x", "y")})
+    message = AlertMessage(
+        "a", "subject", "email", "", "line", {"event": "down", "alert_number": 2, "group": ("x", "y")}
+    )
     entry = OutboxEntry(7, TICK, TICK, Transition(State.WARN, State.DOWN, TICK, timedelta(seconds=60)), message)
     test = planned("a", maintenance=[{"from": "02:00", "until": "04:00"}], tags=["x"], port="995")
     test = replace(test, record=replace(test.record, outbox=(entry,)))
@@ -54,7 +56,7 @@ def test_batch_survives_its_message() -> None:
 
 def test_a_message_brings_no_alert_of_its_own() -> None:
     """An outbox that a message brings, as one of an earlier version may, is not there once it is read."""
-    message = Message("a", "subject", "email", "", "line", {"event": "down"})
+    message = AlertMessage("a", "subject", "email", "", "line", {"event": "down"})
     [body] = to_messages(batch(planned("a")))
     plain = json.loads(body)
     plain["tests"][0]["record"]["pending"] = serialize((OutboxEntry(7, TICK, TICK, None, message),))

@@ -9,7 +9,7 @@ import pytest
 from popwatch.alerts.rendering import summarize
 from popwatch.alerts.tokens import TOKENS
 from popwatch.model.health import AlertEvent
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from tests.examples import START, others, outage, target
 
 DOC = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
@@ -26,7 +26,7 @@ def test_every_token_is_documented_with_its_value() -> None:
 
 
 @pytest.mark.parametrize("message", [FIRST, RECOVERED], ids=["down", "recovered"])
-def test_texts_are_shown_as_they_are(message: Message) -> None:
+def test_texts_are_shown_as_they_are(message: AlertMessage) -> None:
     """Subject, email and SMS in the doc are what the code renders."""
     assert f"`{message.subject}`" in DOC
     assert indent(message.email.rstrip(), "    ") in DOC
@@ -34,7 +34,7 @@ def test_texts_are_shown_as_they_are(message: Message) -> None:
 
 
 @pytest.mark.parametrize(("event", "message"), others(target()).items())
-def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: Message) -> None:
+def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: AlertMessage) -> None:
     """docs/interventions.md shows each subject, and the email of the longest."""
     assert f"`{message.subject}`" in INTERVENTIONS
     if event in (

@@ -13,7 +13,7 @@ from popwatch.decisions.judging import changes_nothing, delay_seconds, judge, su
 from popwatch.decisions.planning import plan
 from popwatch.model.health import UNTESTED, AlertEvent, Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
@@ -35,9 +35,9 @@ NIGHT = OnceWindow(START + 10 * MINUTE, START + 8 * HOUR)
 
 def after_tests(
     outcomes: str, policy: Policy = CALM, health: Health = UP, start: datetime = START, parent: str = ""
-) -> tuple[Health, list[Message]]:
+) -> tuple[Health, list[AlertMessage]]:
     """The health and the alerts after tests a minute apart: `x` failed, `.` passed."""
-    found: list[Message] = []
+    found: list[AlertMessage] = []
     target = replace(parse_target({"target_id": "a", "host": "pop.example.net"}), policy=policy)
     for minute, letter in enumerate(outcomes):
         now, outcome = start + minute * MINUTE, PASSED if letter == "." else FAILED
@@ -48,11 +48,11 @@ def after_tests(
     return health, found
 
 
-def events(messages: Iterable[Message]) -> list[str]:
+def events(messages: Iterable[AlertMessage]) -> list[str]:
     return [f"{message.event} {message.attributes.get('alert_number', '')}".strip() for message in messages]
 
 
-def rows(message: Message) -> dict[str, str]:
+def rows(message: AlertMessage) -> dict[str, str]:
     """The labelled lines of an email."""
     return {line[:13].strip(): line[14:].strip() for line in message.email.splitlines() if line[:14].endswith(" ")}
 

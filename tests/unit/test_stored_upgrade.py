@@ -19,7 +19,7 @@ import pytest
 from popwatch.aws.store import Store, SweepCheckpoint, Tables
 from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, from_message, to_messages
 from popwatch.model.health import Health, Transition
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import InterventionEvent, OutboxEntry, Record
 from popwatch.model.samples import sample_of
@@ -60,7 +60,7 @@ print(json.dumps(write(code) if sys.argv[1] == "write" else rewrite(code, json.l
 KINDS: Mapping[str, Any] = {
     "Health": Health,
     "Transition": Transition,
-    "Message": Message,
+    "Message": AlertMessage,
     "Outcome": Outcome,
     "Pending": OutboxEntry,
     "Record": Record,

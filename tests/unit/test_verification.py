@@ -8,7 +8,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from popwatch.model.health import State, Transition
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.records import HistoryEvent, PublishedAlert
 from popwatch_cli.commands.verify import lines_of, parse_server, summary
@@ -50,7 +50,7 @@ def arrival(queue: QueueRole, topic: TopicRole = TopicRole.ALERTS, after: timede
 
 def sound() -> Evidence:
     """What is seen of a sound stack in AWS, at the end."""
-    alert = PublishedAlert(Message("t", "TEST", "", "", "", {"event": "down"}), {Topic.ALERT: "m-1"}, START)
+    alert = PublishedAlert(AlertMessage("t", "TEST", "", "", "", {"event": "down"}), {Topic.ALERT: "m-1"}, START)
     transition = Transition(State.UNTESTED, State.DOWN, START)
     return Evidence(
         elapsed=LONGEST,

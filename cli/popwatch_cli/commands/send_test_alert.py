@@ -10,7 +10,7 @@ import click
 from popwatch.alerts.character_sets import to_sms, to_subject
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.decisions.schedule import TICK
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target
 from popwatch.model.text import utc
@@ -59,7 +59,7 @@ def alert_test(choice: Any, *, selection: Selection, event: str) -> None:
     sys.exit(0 if all(received) else NO_RECEIVER_CODE)
 
 
-def make_test(target: Target, event: str, now: datetime, stack: str) -> Message:
+def make_test(target: Target, event: str, now: datetime, stack: str) -> AlertMessage:
     """The test alert of a target. Its texts always say TEST; its attributes depend on `event`."""
     start = now.replace(second=0, microsecond=0)
     unsuppressed = without_suppression(target)
@@ -90,7 +90,7 @@ def make_test(target: Target, event: str, now: datetime, stack: str) -> Message:
     )
 
 
-def _publish(installation: Installation, subscribers: Subscribers, message: Message) -> bool:
+def _publish(installation: Installation, subscribers: Subscribers, message: AlertMessage) -> bool:
     """Publish one to each topic and print who receives it; whether anyone does."""
     outputs = installation.outputs
     if "SmsTopicArn" not in outputs:

@@ -12,7 +12,7 @@ from popwatch.alerts.tokens import USUAL_STACK
 from popwatch.decisions.judging import judge
 from popwatch.decisions.schedule import TICK, next_due, retest_at
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, State
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy, Target
 
@@ -33,7 +33,7 @@ class Step:
     at: datetime
     passed: bool
     health: Health
-    message: Message | None = None
+    message: AlertMessage | None = None
 
 
 def simulate(

@@ -24,7 +24,7 @@ from popwatch.config import Settings
 from popwatch.decisions import batches
 from popwatch.decisions.batches import Batch
 from popwatch.prober.loop import Prober
-from popwatch.sweep import batch_run, committer, sweep
+from popwatch.sweep import batch_tester, committer, sweep
 from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
 from tests.bench.parts import Parts, Place
@@ -37,7 +37,12 @@ PLACES: Mapping[str, Sequence[Place]] = {
     "read": [(Store, "read_targets"), (Store, "read_records"), (sweep, "parse_targets")],
     "plan": [(sweep, "plan")],
     "queue": [(batch_queue.BatchQueue, "send"), (batches, "from_message")],
-    "judge": [(batch_run, "judge"), (committer, "judge"), (batch_run, "changes_nothing"), (batch_run, "sample_of")],
+    "judge": [
+        (batch_tester, "judge"),
+        (committer, "judge"),
+        (batch_tester, "changes_nothing"),
+        (batch_tester, "sample_of"),
+    ],
     "write": [(Store, name) for name in ("commit", "put_checkpoint", "put_samples", "put_transition", "put_alert")],
     "alerts": [(alert_topics.AlertTopics, "publish"), (rendering, "render"), (rendering, "summarize")],
 }

@@ -18,7 +18,7 @@ from popwatch.alerts.layout import WIDTH
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import OF_RECOVERY, USUAL_STACK, AlertContext, values_of
 from popwatch.model.health import AlertEvent, Health, Judgement, State
-from popwatch.model.messages import Attributes, Message
+from popwatch.model.messages import AlertMessage, Attributes
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.targets import Target
 from popwatch.model.text import counted, truncate, utc
@@ -45,7 +45,7 @@ OWN_TEXTS = (AlertEvent.DOWN, AlertEvent.RECOVERED)
 
 def render(
     target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime, *, stack: str = USUAL_STACK
-) -> Message:
+) -> AlertMessage:
     """The message of `judgement.alert`; `before` is the health before the test. Raises ValueError without an alert."""
     context = AlertContext(target, before, judgement, outcome, now, stack)
     values = values_of(context)
@@ -65,7 +65,7 @@ def render(
     email = text("email", layout.email(context), EMAIL_LENGTH)
     if faults:
         email = truncate("\n".join([email.rstrip(), "", *faults, ""]), EMAIL_LENGTH)
-    return Message(
+    return AlertMessage(
         target.target_id,
         to_subject(subject),
         to_email(email),
@@ -75,7 +75,7 @@ def render(
     )
 
 
-def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STACK) -> Message:
+def summarize(messages: Sequence[AlertMessage], now: datetime, stack: str = USUAL_STACK) -> AlertMessage:
     """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
     numbers = Counter(message.event for message in messages)
     headline = layout.with_stack_name(stack, f"{counted(len(messages), 'alert')} at once: {counts(numbers)}")
@@ -88,10 +88,10 @@ def summarize(messages: Sequence[Message], now: datetime, stack: str = USUAL_STA
     room = MESSAGE_BYTES - size_of(attributes) - len(f"{subject}{head}".encode())
     email = head + "".join(f"{line}\n" for line in _lines(messages, room))
     names = ", ".join(message.target_id for message in messages)
-    return Message("", subject, email, to_sms(f"{headline}: {names}"), headline, attributes)
+    return AlertMessage("", subject, email, to_sms(f"{headline}: {names}"), headline, attributes)
 
 
-def fallback(message: Message) -> Message:
+def fallback(message: AlertMessage) -> AlertMessage:
     """The message in a form that SNS must take if it has refused the message itself: ASCII, short, few attributes."""
     text = f"{FALLBACK_NOTICE}\n\n{to_ascii_text(message.email)}"
     attributes: dict[str, str | int | tuple[str, ...]] = {
@@ -129,7 +129,7 @@ def _template_field(target: Target, kind: str, event: AlertEvent) -> str:
     return kind if event in OWN_TEXTS else ""
 
 
-def _lines(messages: Sequence[Message], room: int) -> Iterator[str]:
+def _lines(messages: Sequence[AlertMessage], room: int) -> Iterator[str]:
     """A line for each alert as long as `room`, in bytes, and `LINES_LISTED` allow; then how many more there are."""
     left = room - len(f"... and {len(messages)} more\n")
     for listed, message in enumerate(messages):
@@ -161,7 +161,7 @@ def _attributes(context: AlertContext) -> Attributes:
     return {**attributes, "event": (context.alert.event.value, *held.events), **numbered}
 
 
-def _union(messages: Sequence[Message]) -> Attributes:
+def _union(messages: Sequence[AlertMessage]) -> Attributes:
     """Attributes that match a filter policy if one of the messages would."""
     attributes: dict[str, str | int | tuple[str, ...]] = {
         name: _values(messages, name) for name in ("state", "target_id", "group", "tags", "error")
@@ -171,7 +171,7 @@ def _union(messages: Sequence[Message]) -> Attributes:
     return {name: value for name, value in attributes.items() if value}
 
 
-def _values(messages: Sequence[Message], name: str) -> tuple[str, ...]:
+def _values(messages: Sequence[AlertMessage], name: str) -> tuple[str, ...]:
     values: dict[str, None] = {}  # a set that keeps the order
     for message in messages:
         value = message.attributes.get(name, ())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from popwatch.alerts.attributes import encode
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -34,7 +34,7 @@ class AlertTopics:
     def __init__(self, sns: "SNSClient", alert_topic_arn: str, sms_topic_arn: str) -> None:
         self._sns, self._arns = sns, {Topic.ALERT: alert_topic_arn, Topic.SMS: sms_topic_arn}
 
-    def publish(self, topic: Topic, message: Message) -> str:
+    def publish(self, topic: Topic, message: AlertMessage) -> str:
         """Publish a message to one topic; returns the id that SNS gave it.
 
         Raises MessageRefusedError, and what botocore raises once its retries are used up.

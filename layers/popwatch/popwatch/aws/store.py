@@ -34,7 +34,7 @@ from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.records import (
     MOST_BATCHES,
     EventKind,
@@ -626,7 +626,7 @@ def _published_alert(item: Item) -> PublishedAlert:
     if not message_ids:
         raise DamagedError("no topic has accepted it")
     sent_at, summary = deserialize(datetime, item["sent_at"]), bool(item.get("summary"))
-    return PublishedAlert(deserialize(Message, item), message_ids, sent_at, summary)
+    return PublishedAlert(deserialize(AlertMessage, item), message_ids, sent_at, summary)
 
 
 def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Item:

@@ -16,7 +16,7 @@ class Topic(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class AlertMessage:
     """The message of an alert, or of a summary of many, whose `target_id` is empty.
 
     `line` is what a summary shows of an alert. `attributes` become SNS message attributes: strings, numbers and lists

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Self
 
 from popwatch.model.health import UNTESTED, Health, Transition
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
@@ -36,7 +36,7 @@ class OutboxEntry:
     tick: datetime
     committed_at: datetime
     transition: Transition | None = None
-    message: Message | None = None
+    message: AlertMessage | None = None
 
 
 MOST_OUTBOX = 300_000
@@ -88,7 +88,7 @@ class PublishedAlert:
     `message_ids` has the id that SNS gave it for each topic; one that is not in it has not accepted it yet.
     """
 
-    message: Message
+    message: AlertMessage
     message_ids: Mapping[Topic, str]
     sent_at: datetime
     summary: bool = False

@@ -30,7 +30,7 @@ from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
 from popwatch.decisions.schedule import is_due
 from popwatch.model.health import AlertEvent, Health, Judgement, State
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record, bounded
 from popwatch.model.targets import Policy, Target, as_tested, with_interventions
@@ -50,7 +50,7 @@ LATE_BY_MISSED_TICKS = timedelta(minutes=3)
 LastGood = Callable[[Target], tuple[datetime, float] | None]
 """When a target last passed and its rtt_ms then, if the samples of its last test hold it."""
 
-Decision = tuple[Record, Judgement, Message | None]
+Decision = tuple[Record, Judgement, AlertMessage | None]
 """The record that was judged, the judgement, and the message of its alert."""
 
 _log = logging.getLogger("popwatch.sweep.committer")
@@ -82,7 +82,7 @@ class DueAlert:
 
     record: Record
     entry: OutboxEntry
-    message: Message
+    message: AlertMessage
     published: PublishedAlert | None = None
     released: bool = False
 
@@ -275,7 +275,9 @@ class Committer:
             record = newer
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
 
-    def _next_version(self, record: Record, judgement: Judgement, message: Message | None, tick: datetime) -> Record:
+    def _next_version(
+        self, record: Record, judgement: Judgement, message: AlertMessage | None, tick: datetime
+    ) -> Record:
         """The record with the judgement's health, and what there is to deliver of it in the outbox."""
         version, outbox = record.version + 1, record.outbox
         if judgement.transition or message:
@@ -382,7 +384,7 @@ class Committer:
         self._count_alerts(alerts, found)
         return list(found)
 
-    def _publish(self, topic: Topic, message: Message) -> str:
+    def _publish(self, topic: Topic, message: AlertMessage) -> str:
         """Publish a message, in a plainer form if SNS refuses it for what it is; the id that SNS gave."""
         try:
             return self._alert_topics.publish(topic, message)
@@ -447,7 +449,7 @@ def _is_released(before: Health, judgement: Judgement) -> bool:
 
 def _render(
     target: Target, before: Health, judgement: Judgement, outcome: Outcome, now: datetime, *, stack: str
-) -> Message | None:
+) -> AlertMessage | None:
     """The message of a judgement's alert, if it has one."""
     if judgement.alert is None:
         return None
@@ -457,7 +459,7 @@ def _render(
     return render(target, before, judgement, outcome, now, stack=stack)
 
 
-def _combine(messages: Sequence[Message], now: datetime, stack: str) -> Message:
+def _combine(messages: Sequence[AlertMessage], now: datetime, stack: str) -> AlertMessage:
     """One message for all of these: a summary if there are several."""
     if len(messages) == 1:
         return messages[0]

@@ -26,7 +26,7 @@ from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
-from popwatch.sweep.batch_run import BatchTester, Results, commit_threads, seconds_until
+from popwatch.sweep.batch_tester import BatchTester, Results, commit_threads, seconds_until
 from popwatch.sweep.committer import Committer
 
 HOUR = timedelta(hours=1)

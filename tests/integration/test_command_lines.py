@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from popwatch_cli.installation import Installation
+from tests.command_lines import SCRIPT
 from tests.integration.conftest import Run
-from tests.typed import SCRIPT
 
 PYTHON = ("Traceback", "<class", " object at 0x", "This is a bug", "'None'")
 """What no message may have: it is about the program, and not about what to type."""
@@ -24,16 +24,16 @@ def test_the_script(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     assert stack.endpoint
     wrong = []
-    for typed in SCRIPT:
-        ended = run(*shlex.split(typed.line))
+    for line in SCRIPT:
+        ended = run(*shlex.split(line.line))
         said = ended.out + ended.err
         as_it_should = (
-            ended.code == typed.code
-            and all(text in said for text in typed.says)
-            and not any(text in said for text in (*typed.never, *PYTHON))
+            ended.code == line.code
+            and all(text in said for text in line.says)
+            and not any(text in said for text in (*line.never, *PYTHON))
         )
         if not as_it_should:
-            wrong.append(f"$ popwatch {typed.line}\n{said}[{ended.code}] instead of [{typed.code}] {typed.says}\n")
+            wrong.append(f"$ popwatch {line.line}\n{said}[{ended.code}] instead of [{line.code}] {line.says}\n")
     assert not wrong, "\n".join(wrong)
 
 

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from popwatch.alerts.rendering import fallback, summarize
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
-from popwatch.model.messages import Message, Topic
+from popwatch.model.messages import AlertMessage, Topic
 from tests.examples import START, outage, target
 
 
@@ -45,7 +45,7 @@ def topic() -> Iterator[str]:
         yield boto3.client("sns").create_topic(Name="alerts")["TopicArn"]
 
 
-def publish(topic: str, messages: list[Message], kind: Topic = Topic.ALERT) -> list[str]:
+def publish(topic: str, messages: list[AlertMessage], kind: Topic = Topic.ALERT) -> list[str]:
     topics = AlertTopics(boto3.client("sns"), topic, topic)
     return [topics.publish(kind, message) for message in messages]
 

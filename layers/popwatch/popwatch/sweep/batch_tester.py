@@ -51,7 +51,7 @@ SEND_AHEAD = timedelta(seconds=2)
 READ_TOGETHER = timedelta(minutes=15)
 """Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
 
-_log = logging.getLogger("popwatch.sweep.batch_run")
+_log = logging.getLogger("popwatch.sweep.batch_tester")
 
 
 def commit_threads() -> Executor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class CommandLine:
     """A command line, its exit code, and what its output contains and does not contain."""
 
     line: str
@@ -16,8 +16,8 @@ class Typed:
     never: tuple[str, ...] = ()
 
 
-def _typed(line: str, code: int, *says: str, never: tuple[str, ...] = ()) -> Typed:
-    return Typed(line, code, says, never)
+def _typed(line: str, code: int, *says: str, never: tuple[str, ...] = ()) -> CommandLine:
+    return CommandLine(line, code, says, never)
 
 
 HELP = [

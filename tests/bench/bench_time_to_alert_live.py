@@ -20,7 +20,7 @@ from random import Random
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
-from tests.bench.bench_notice import DEADLINES, DELAYS, Outage, report
+from tests.bench.bench_time_to_alert import DEADLINES, DELAYS, Outage, report
 from tests.chaos.live.agenda import Agenda
 from tests.e2e.deployed import PROJECT, Deployed
 
@@ -42,7 +42,7 @@ _FIRST_ALERT = re.compile(r"^Alert (\S+)/down/1/", re.MULTILINE)
 
 
 @dataclass(slots=True)
-class Notices:
+class TimesToAlert:
     """Targets of a deployed stack whose servers fail, each once; `outages` are by target."""
 
     stack: Deployed
@@ -113,7 +113,7 @@ def outages(
     within: float = FAIL_WITHIN,
 ) -> list[Outage]:
     """So many outages on a stack of their own."""
-    random = Random("notice")
+    random = Random("time_to_alert")
     choices = dict.fromkeys(("delay_up", "delay_warn", "delay_down"), delays)
     choices |= {"failures_per_alert": failures, "max_test_seconds": DEADLINES}
     with (
@@ -125,7 +125,7 @@ def outages(
             {"target_id": f"mail-{n}", "host": "127.0.0.1", "port": server.listen("healthy")} for n in range(count)
         ]
         targets = [draw(random, place, choices, longest) for place in places]
-        return Notices(stack, server, random, targets, within).play()
+        return TimesToAlert(stack, server, random, targets, within).play()
 
 
 def main() -> None:

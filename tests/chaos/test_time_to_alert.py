@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.bench_notice import Outage, outages
+from tests.bench.bench_time_to_alert import Outage, outages
 
 
 def late(found: list[Outage]) -> list[Outage]:
@@ -10,7 +10,7 @@ def late(found: list[Outage]) -> list[Outage]:
 
 
 def test_no_outage_is_alerted_later_than_stated() -> None:
-    """Random delays, deadlines and ticks; `make bench BENCH=notice` does the same with 10,000 outages."""
+    """Random delays, deadlines and ticks; `make bench BENCH=time_to_alert` does the same with 10,000 outages."""
     assert late(outages(300)) == []
 
 

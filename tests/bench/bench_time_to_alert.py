@@ -51,7 +51,7 @@ class Outage:
 
 
 @dataclass(slots=True)
-class Notices(World):
+class TimesToAlert(World):
     """An installation whose servers fail now and then."""
 
     targets: dict[str, Target] = field(default_factory=dict)
@@ -137,7 +137,7 @@ def outages(count: int, lost_ticks: float = 0.0) -> list[Outage]:
     number = 0
     fault_rates = {**dict.fromkeys(Rates.__slots__, 0.0), "tick_lost": lost_ticks}
     while len(found) < count:
-        found += Notices(f"notice {number}", fault_rates=fault_rates).play()
+        found += TimesToAlert(f"notice {number}", fault_rates=fault_rates).play()
         number += 1
     return found[:count]
 
