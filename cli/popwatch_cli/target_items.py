@@ -6,6 +6,7 @@ to a colleague's terminal.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.model.text import clean, counted, did_you_mean
-from popwatch_cli.files.entries import FileEntry, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, load_json
 
 Item = dict[str, Any]
 """An item as Python values. Not from `popwatch.aws.items`: that imports boto3, without which `popwatch test` starts."""
@@ -211,11 +212,16 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _from_text(name: str, text: str) -> Any:
-    """The value of a command-line argument: JSON for lists and for unknown fields, otherwise the text itself."""
+    """The value of a command-line argument: JSON or YAML for lists, maps and unknown fields, otherwise the text."""
     field = FIELDS_BY_NAME.get(name)
-    if field and "list" not in field.kind:
+    if field and not {"list", "map"} & set(field.kind.split()):
         return text
-    try:
+    with suppress(ValueError, RecursionError):
         return load_json(text)
-    except (ValueError, RecursionError):
+    if not text.lstrip().startswith(("[", "{")):
         return text
+    from popwatch_cli.files.yaml import read_value  # noqa: PLC0415 - loading PyYAML is slow
+
+    with suppress(FileError, RecursionError):
+        return read_value(text)
+    return text

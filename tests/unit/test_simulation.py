@@ -66,6 +66,13 @@ def test_reference_table() -> None:
     assert [second - failed[0][0] for second, _, _ in failed] == [0, 30, 60, 120, 180, 240, 300, 360, 420, 450]
 
 
+def test_a_recovery_that_maintenance_holds() -> None:
+    """The simulation goes on until it has been sent: with the first test after the maintenance."""
+    window = {"from": "2026-11-24T03:06Z", "until": "2026-11-24T03:30Z"}
+    found = play(timedelta(minutes=10), maintenance=[window])
+    assert [(second // 60, event) for second, _, event in found if event] == [(3, "down"), (30, "recovered")]
+
+
 def test_outage_shorter_than_its_notice_is_silent() -> None:
     """An outage of two minutes ends before the third failed test."""
     steps = list(simulate(target(), 2 * MINUTE, ErrorCode.TIMED_OUT, START))

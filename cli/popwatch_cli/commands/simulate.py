@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import groupby, pairwise
 from typing import Any
 
 import click
@@ -13,18 +15,32 @@ from rich.table import Table
 
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
+from popwatch.model.health import State
+from popwatch.model.messages import Message
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
-from popwatch.model.text import counted, did_you_mean, duration, iso
+from popwatch.model.text import counted, did_you_mean, duration, iso, natural_order
+from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import DURATION, STACK_NAME, Choice
+from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, time_ahead
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
-from popwatch_cli.rehearsal.simulation import Step, first_alert, is_lost, simulate, without_interventions
+from popwatch_cli.rehearsal.simulation import (
+    Step,
+    first_alert,
+    is_lost,
+    maintenance_until,
+    simulate,
+    without_interventions,
+)
+from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
-from popwatch_cli.target_items import assigned, missing_target, without_id
+from popwatch_cli.target_items import assigned, shown, targets_of, without_id
+
+FOLDED_FROM = 4
+"""Of so many tests in a row that bring nothing new the first is shown, and how many more there are."""
 
 EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
 LATE_CODE = 2
@@ -32,7 +48,7 @@ LONGEST = timedelta(days=7)
 
 
 @click.command("simulate")
-@click.argument("target_id", required=False)
+@selecting()
 @click.option(
     "--outage",
     type=DURATION,
@@ -41,6 +57,8 @@ LONGEST = timedelta(days=7)
     metavar="DURATION",
     help="How long it lasts: 20m, 2h, 1d.",
 )
+@click.option("--at", "at", metavar="TIME", help=f"When the outage begins; a silence counts, too. {AT}  [default: now]")
+@click.option("--timezone", "zone", type=ZONE, help="The zone of --at.")
 @click.option(
     "--after",
     type=DURATION,
@@ -63,66 +81,123 @@ LONGEST = timedelta(days=7)
     metavar="DURATION",
     help="Exit with 2 if no alert reaches anyone within this time after the outage begins.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each target, on a line of its own.")
 @click.pass_obj
 def simulate_outage(
     choice: Any,
     *,
-    target_id: str | None,
+    selection: Selection,
     outage: timedelta,
+    at: str | None,
+    zone: tzinfo | None,
     after: timedelta | None,
     error: str,
     changes: tuple[str, ...],
     reaching: timedelta | None,
     as_json: bool,
 ) -> None:
-    """Simulate an outage of a target: each test, state and alert, and who would receive it. Nothing is sent.
+    """Simulate an outage of targets: each test, state and alert, and who would receive it. Nothing is sent.
 
-    Without TARGET_ID, any policy can be tried with --set, and no stack is needed.
+    Without a target, any policy can be tried with --set, and no stack is needed.
 
     \b
     Examples:
       popwatch simulate mail-berlin --outage 2h
-      popwatch simulate mail-berlin --outage 30m --reaching 10m
+      popwatch simulate mail-berlin --at 03:00
+      popwatch simulate --group customers --outage 30m --reaching 10m
       popwatch simulate --set failures_per_alert=2 --set delay_warn=20
     """
-    target, subscribers, stack = _target(choice, target_id, changes)
-    start = datetime.now(UTC).replace(second=0, microsecond=0) + TICK
+    now = datetime.now(UTC)
+    targets, subscribers, stack = _targets(choice, selection, changes)
     begins_after = after or timedelta()
     if begins_after + outage > LONGEST:
         raise UserError(f"The simulation is too long: at most {duration(LONGEST)}, --after included.")
-    present = without_interventions(target)
-    steps = list(simulate(present, outage, ErrorCode(error), start, begins_after=begins_after, stack=stack))
-    began = start + begins_after
-    time_to_alert = _time_to_alert(steps, subscribers, began, target)
-    if as_json:
-        click.echo(json.dumps(_to_json(steps, subscribers, began, time_to_alert)))
-    else:
-        _show(console(), target, steps, subscribers, began)
+    in_time = True
+    for place, target in enumerate(targets):
+        began = time_ahead(at, zone or target.timezone, now) if at else _minute(now) + TICK + begins_after
+        start = _minute(began - begins_after)
+        assumed = without_interventions(target, silenced=at is not None)
+        steps = tuple(simulate(assumed, outage, ErrorCode(error), start, begins_after=began - start, stack=stack))
+        found = Simulated(target, assumed, steps, began, subscribers, (zone or target.timezone) if at else None)
+        in_time = in_time and (reaching is None or found.reaches_within(reaching))
+        if as_json:
+            click.echo(json.dumps(_to_json(found)))
+        else:
+            click.echo("\n" * bool(place), nl=False)
+            _show(console(), found, named=len(targets) > 1)
+            if reaching is not None:
+                click.echo(_in_time_line(found.time_to_alert, reaching))
+    if not as_json and subscribers:
+        for line in remarks_on(subscribers):
+            console().print(line, highlight=False)
     if reaching is not None:
-        in_time = time_to_alert is not None and time_to_alert <= reaching
-        if not as_json:
-            click.echo(_in_time_line(time_to_alert, reaching))
         sys.exit(0 if in_time else LATE_CODE)
 
 
-def _target(choice: Any, target_id: str | None, changes: Sequence[str]) -> tuple[Target, Subscribers | None, str]:
-    """The target with the changes, the subscribers of its alerts, and the name of its stack. Raises UserError."""
-    item: dict[str, Any] = dict(EXAMPLE)
-    defaults: dict[str, Any] = {}
-    subscribers, stack = None, STACK_NAME
-    if target_id is not None:
-        installation = find(choice)
-        stack = installation.stack
-        items = installation.target_table.read()
-        if target_id not in items:
-            raise UserError(missing_target(target_id, items))
-        item, defaults = items[target_id], without_id(items.get(DEFAULTS_ID, {}))
-        subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
-    target = with_changes(item, defaults, changes)
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """A simulated outage of a target, which began at `began`, and who receives its alerts (None: not known).
+
+    `assumed` is the target as it was simulated. Times are shown in `zone`, if there is one.
+    """
+
+    target: Target
+    assumed: Target
+    steps: Sequence[Step]
+    began: datetime
+    subscribers: Subscribers | None
+    zone: tzinfo | None
+
+    def receivers(self, message: Message) -> list[Subscription] | None:
+        """Who receives a message; None if the subscriptions are not known."""
+        if self.subscribers is None:
+            return None
+        return [found for found in self.subscribers.subscriptions if reaches(found, message.attributes)]
+
+    @property
+    def time_to_alert(self) -> timedelta | None:
+        """The time until the first `down` that reaches someone; if the subscriptions are not known, until the first."""
+        first = first_alert(self.steps, lambda message: self.receivers(message) != [])
+        return self.until(first) if first else None
+
+    def reaches_within(self, longest: timedelta) -> bool:
+        """Whether a `down` reaches someone within this time."""
+        return self.time_to_alert is not None and self.time_to_alert <= longest
+
+    def until(self, step: Step) -> timedelta:
+        """The time from the beginning of the outage to the alert of a step, at the latest."""
+        return step.at - self.began + timedelta(seconds=self.target.max_test_seconds)
+
+    def maintenance_before(self, alert: Step | None) -> str:
+        """`the maintenance until 04:00`, if tests before this alert, or any, did not count; otherwise empty."""
+        before = [step for step in self.steps if step.at > self.began and (alert is None or step.at < alert.at)]
+        within = [step.at for step in before if step.health.state is State.MAINTENANCE]
+        if not within:
+            return ""
+        end = maintenance_until(self.assumed.policy, within[-1])
+        return f"the maintenance until {_local(end, self.target)}" if end else "maintenance"
+
+
+def _minute(time: datetime) -> datetime:
+    return time.replace(second=0, microsecond=0)
+
+
+def _targets(choice: Any, selection: Selection, changes: Sequence[str]) -> tuple[list[Target], Subscribers | None, str]:
+    """The targets with the changes, the subscribers of their alerts, and the name of their stack. Raises UserError."""
+    if not selection:
+        return [_whole(with_changes(dict(EXAMPLE), {}, changes))], None, STACK_NAME
+    installation = find(choice)
+    items = installation.target_table.read()
+    chosen = sorted(selection.of(targets_of(items)), key=natural_order)
+    defaults = without_id(items.get(DEFAULTS_ID, {}))
+    targets = [_whole(with_changes(items[name], defaults, changes)) for name in chosen]
+    return targets, read_subscribers(installation.client("sns"), installation.alert_topic_arns), installation.stack
+
+
+def _whole(target: Target) -> Target:
     if target.problems:
         raise UserError("\n".join(problem.explanation for problem in target.problems))
-    return target, subscribers, stack
+    return target
 
 
 def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> Target:
@@ -141,81 +216,105 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
     return target
 
 
-def _time_to_alert(
-    steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, target: Target
-) -> timedelta | None:
-    """The time until the first alert that reaches someone; without a stack, until the first alert."""
-    for step in steps:
-        if step.message and (subscribers is None or _receivers(step, subscribers)):
-            return step.at - began + timedelta(seconds=target.max_test_seconds)
-    return None
-
-
-def _receivers(step: Step, subscribers: Subscribers) -> list[Subscription]:
-    return [found for found in subscribers.subscriptions if step.message and reaches(found, step.message.attributes)]
-
-
-def _show(
-    console: Console, target: Target, steps: Sequence[Step], subscribers: Subscribers | None, began: datetime
-) -> None:
+def _show(console: Console, found: Simulated, *, named: bool) -> None:
+    if named:
+        console.print(f"[bold]{escape(shown(found.target.target_id))}[/]", highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    if found.zone:
+        table.add_column("Time", no_wrap=True)
     for title, justify in (("Outage", "right"), ("Test", "left"), ("State", "left"), ("Alert", "left")):
         table.add_column(title, justify=justify, no_wrap=title != "Alert")  # type: ignore[arg-type]
-    if subscribers:
+    if found.subscribers:
         table.add_column("Who receives it")
-    for step in steps:
-        table.add_row(*_cells(step, subscribers, began))
+    for rows in _folded(found.steps):
+        table.add_row(*_cells(rows[0], found))
+        if len(rows) > 1:
+            table.add_row(*[""] * (2 if found.zone else 1), f"[dim]{_more(rows)}[/]")
     console.print(table)
-    for line in _conclusions(target, steps, subscribers, began):
+    for line in _conclusions(found):
         console.print(line, highlight=False)
 
 
-def _cells(step: Step, subscribers: Subscribers | None, began: datetime) -> list[str]:
+def _folded(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """The steps, each alone, but those of a long row that bring nothing new together."""
+    for _, group in groupby(steps, key=lambda step: (step.passed, step.health.state, step.message)):
+        row = list(group)
+        if len(row) < FOLDED_FROM or row[0].message:
+            yield from ([step] for step in row)
+        else:
+            yield row
+
+
+def _more(rows: Sequence[Step]) -> str:
+    """`23 more, every 5 min`."""
+    gaps = sorted({after.at - before.at for before, after in pairwise(rows)})
+    every = duration(gaps[0]) if len(gaps) == 1 else f"{duration(gaps[0])} to {duration(gaps[-1])}"
+    return f"{len(rows) - 1} more, every {every}"
+
+
+def _cells(step: Step, found: Simulated) -> list[str]:
     state = step.health.state
-    elapsed = duration(step.at - began) if step.at > began else ""
-    test = "passed" if step.passed else f"failed, {step.health.failures} in a row"
+    elapsed = duration(step.at - found.began) if step.at > found.began else ""
+    test = "passed" if step.passed else "failed, not counted" if state is State.MAINTENANCE else _failed(step)
     if step.health.recovery:
         test += f", {step.health.recovery.passes} in a row: not recovered yet"
-    cells = [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
-    if subscribers:
-        names = [found.receiver for found in _receivers(step, subscribers)]
+    cells = [f"{step.at.astimezone(found.zone):%H:%M:%S}"] if found.zone else []
+    cells += [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
+    if found.subscribers:
+        names = [receiver.receiver for receiver in (step.message and found.receivers(step.message)) or []]
         cells.append(escape(", ".join(names) or "[no one]") if step.message else "")
     return cells
 
 
-def _conclusions(target: Target, steps: Sequence[Step], subscribers: Subscribers | None, began: datetime) -> list[str]:
-    """The sentences below the table."""
-    first = first_alert(steps)
-    alerts = counted(sum(step.message is not None for step in steps), "alert")
-    longest = duration(longest_time_to_alert(target.policy, target.max_test_seconds))
-    lines = [""]
+def _failed(step: Step) -> str:
+    return f"failed, {step.health.failures} in a row"
+
+
+def _conclusions(found: Simulated) -> Iterator[str]:
+    """The sentences below the table, as rich markup."""
+    policy, first = found.assumed.policy, first_alert(found.steps)
+    longest = duration(longest_time_to_alert(policy, found.target.max_test_seconds))
+    maintenance = found.maintenance_before(first)
+    yield ""
     if first:
-        took = duration(first.at - began + timedelta(seconds=target.max_test_seconds))
-        lines.append(
-            f"First alert: {took} after the outage begins, including the last test's deadline; "
-            f"{longest} in the worst case."
-        )
+        took = duration(found.until(first))
+        because = f"because of {maintenance}; without that" if maintenance else "including the last test's deadline;"
+        yield f"First alert: {took} after the outage begins, {because} {longest} in the worst case."
+    elif not policy.max_alerts:
+        yield "No alert: `max_alerts` is 0."
     else:
-        lines.append("No alert: the outage ends before enough tests have failed, or `max_alerts` is 0.")
-    lost = " The target becomes lost: no further alerts until it recovers." if is_lost(steps) else ""
-    lines.append(f"{alerts} in all.{lost}")
-    if subscribers:
-        lines += _subscriber_lines(subscribers, steps)
-    return lines
-
-
-def _subscriber_lines(subscribers: Subscribers, steps: Sequence[Step]) -> list[str]:
-    lines = [
-        f"[yellow]{escape(found.receiver)} has not confirmed its subscription and receives nothing.[/]"
-        for found in subscribers.subscriptions
-        if not found.confirmed
-    ]
-    unreceived = [step for step in steps if step.message and not _receivers(step, subscribers)]
+        needed = counted(policy.failures_per_alert, "test has", "tests in a row have")
+        outside = f" outside {maintenance}" if maintenance else ""
+        yield f"No alert: the outage ends before {needed} failed{outside} (`failures_per_alert`)."
+    alerts = counted(sum(step.message is not None for step in found.steps), "alert")
+    lost = " The target becomes lost: no further alerts until it recovers." if is_lost(found.steps) else ""
+    yield f"{alerts} in all.{lost}"
+    if policy.depends_on:
+        parents = ", ".join(escape(shown(parent)) for parent in policy.depends_on)
+        yield (
+            f"Assumed: {parents} passes. While it fails, the alerts are held."
+            if len(policy.depends_on) == 1
+            else f"Assumed: one of {parents} passes. While all of them fail, the alerts are held."
+        )
+    yield from _left_out(found)
+    unreceived = sum(step.message is not None and found.receivers(step.message) == [] for step in found.steps)
     if unreceived:
-        alerts = counted(len(unreceived), "alert")
-        lines.append(f"[red]{alerts} without a receiver: subscribe to the topic, or widen a filter policy.[/]")
-    lines += [f"[yellow]{escape(sentence)}[/]" for sentence in subscribers.obstacles]
-    return lines + [f"[dim]Not known: {escape(sentence)}[/]" for sentence in subscribers.unknown]
+        alerts = counted(unreceived, "alert")
+        yield f"[red]{alerts} without a receiver: subscribe to the topic, or widen a filter policy.[/]"
+
+
+def _left_out(found: Simulated) -> Iterator[str]:
+    """What the target has now and the simulation does not assume."""
+    present, assumed = found.target.policy, found.assumed.policy
+    if not present.enabled:
+        yield "[yellow]The target is suspended: until it is resumed, nothing of this happens.[/]"
+    if present.silence and not assumed.silence and present.silence.window.end > found.began:
+        end = _local(present.silence.window.end, found.target)
+        yield f"[yellow]The target is silenced until {end}, which this leaves out; with --at it counts.[/]"
+
+
+def _local(time: datetime, target: Target) -> str:
+    return f"{time.astimezone(target.timezone):%Y-%m-%d %H:%M %Z}"
 
 
 def _in_time_line(time_to_alert: timedelta | None, reaching: timedelta) -> str:
@@ -225,24 +324,31 @@ def _in_time_line(time_to_alert: timedelta | None, reaching: timedelta) -> str:
     return f"An alert reaches someone after {duration(time_to_alert)}, {comparison} {duration(reaching)}."
 
 
-def _to_json(
-    steps: Sequence[Step], subscribers: Subscribers | None, began: datetime, time_to_alert: timedelta | None
-) -> dict[str, Any]:
+def _to_json(found: Simulated) -> dict[str, Any]:
+    notice = found.time_to_alert
     return {
-        "outage_began": iso(began),
-        "notice_seconds": None if time_to_alert is None else time_to_alert.total_seconds(),
+        "target_id": found.target.target_id,
+        "outage_began": iso(found.began),
+        "notice_seconds": None if notice is None else notice.total_seconds(),
         "steps": [
             {
                 "at": iso(step.at),
-                "elapsed_seconds": (step.at - began).total_seconds(),
+                "elapsed_seconds": (step.at - found.began).total_seconds(),
                 "result": "passed" if step.passed else "failed",
                 "state": step.health.state.value,
                 "failures": step.health.failures,
                 "event": step.message.event if step.message else None,
                 "subject": step.message.subject if step.message else None,
                 "sms": step.message.sms if step.message else None,
-                "receivers": [found.receiver for found in _receivers(step, subscribers)] if subscribers else None,
+                "receivers": _receivers(step, found),
             }
-            for step in steps
+            for step in found.steps
         ],
     }
+
+
+def _receivers(step: Step, found: Simulated) -> list[str] | None:
+    if step.message is None:
+        return [] if found.subscribers else None
+    receivers = found.receivers(step.message)
+    return None if receivers is None else [receiver.receiver for receiver in receivers]

@@ -149,7 +149,8 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, without_id(defaults))
         longest = duration(longest_time_to_alert(parsed.policy, parsed.max_test_seconds))
-        sentence = f"First alert at most {longest} after an outage begins."
+        unless = ", unless maintenance holds it" if parsed.policy.maintenance else ""
+        sentence = f"First alert at most {longest} after an outage begins{unless}."
         click.echo(sentence if parsed.policy.max_alerts else NEVER)
     for problem in mistakes_of(item, defaults):
         click.secho(problem.explanation, fg="red", err=True)

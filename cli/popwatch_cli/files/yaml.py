@@ -35,6 +35,14 @@ def read_yaml(text: str) -> list[FileEntry]:
         return list(_entries(_Loader(text)))
 
 
+def read_value(text: str) -> Any:
+    """The value of a text such as `[berlin, dovecot]`. Raises FileError."""
+    with _yaml_errors():
+        loader = _Loader(text)
+        loader.allow(MOST_VALUES_OF_TARGET)
+        return loader.get_single_data()
+
+
 class Block(dict[str, Any]):
     """A map of a YAML file, with its lines."""
 

@@ -47,7 +47,8 @@ def simulate(
 ) -> Iterator[Step]:
     """Each test from `start`, a tick at which the target passes, until it passes again after an outage.
 
-    The outage begins at `start` + `begins_after` and lasts for `outage`. The texts are those of the stack `stack`.
+    It goes on until a recovery that a maintenance holds has been sent. The outage begins at `start` + `begins_after`
+    and lasts for `outage`. The texts are those of the stack `stack`.
     """
     health, tested_tick = judge(UNTESTED, _passed(start), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
@@ -66,7 +67,8 @@ def simulate(
             step = _step(target, health, outcome, due, stack)
             yield step
             health, tested_tick = step.health, due
-            if due >= ended and outcome.passed and health.recovery is None:
+            pending = health.recovery or health.ended_outage
+            if due >= ended and outcome.passed and not pending:
                 return
             due = retest_at(health, target.policy, due, tick + TICK)
 
@@ -97,9 +99,10 @@ def rejudge(
             yield outcome.started_at, judgement.alert
 
 
-def first_alert(steps: Iterable[Step]) -> Step | None:
-    """The step of the first `down` alert."""
-    return next((step for step in steps if step.message and step.message.event == AlertEvent.DOWN), None)
+def first_alert(steps: Iterable[Step], receives: Callable[[Message], object] = bool) -> Step | None:
+    """The step of the first `down` alert of which `receives` is true."""
+    downs = ((step, step.message) for step in steps if step.message and step.message.event == AlertEvent.DOWN)
+    return next((step for step, message in downs if receives(message)), None)
 
 
 def _step(target: Target, health: Health, outcome: Outcome, now: datetime, stack: str) -> Step:
@@ -116,9 +119,10 @@ def _failed(now: datetime, error: ErrorCode) -> Outcome:
     return Outcome(now, Phase.CONNECT, error, "simulated", "This is a simulation.")
 
 
-def without_interventions(target: Target) -> Target:
-    """The target without its present silence, acknowledgement or suspension."""
-    return replace(target, policy=replace(target.policy, silence=None, acknowledged=None, enabled=True))
+def without_interventions(target: Target, *, silenced: bool = False) -> Target:
+    """The target without its present acknowledgement or suspension, and without its silence unless `silenced`."""
+    silence = target.policy.silence if silenced else None
+    return replace(target, policy=replace(target.policy, silence=silence, acknowledged=None, enabled=True))
 
 
 def without_suppression(target: Target) -> Target:

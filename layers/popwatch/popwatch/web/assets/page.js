@@ -591,7 +591,7 @@ function detailParts(details) {
     ["Last passed", time(details.last_good_at)],
     ["Next test", details.next_test_at ? [time(details.next_test_at), ` (${nextTest(details, view.at)})`] : ""],
     ["Certificate", details.certificate_expires ? ["expires ", time(details.certificate_expires), `, ${counted(details.certificate_days, "day")} left`] : ""],
-    ["Longest time to alert", `${duration(details.longest_notice_seconds)} after an outage begins`],
+    ["Longest time to alert", details.max_alerts ? `${duration(details.longest_notice_seconds)} after an outage begins` : "no alerts are sent: max_alerts is 0"],
     ["Runbook", runbook(details.runbook)],
     ["Notes", details.notes],
     ["Group", details.group ? choice("group", details.group) : ""],

@@ -1,0 +1,120 @@
+"""`popwatch simulate`: what it says agrees with what it shows."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from popwatch_cli.commands.simulate import FOLDED_FROM
+from popwatch_cli.installation import Installation
+from tests.integration.conftest import Do, Run
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+NIGHT = [{"days": "daily", "from": "02:00", "until": "04:15"}]
+
+
+def said(printed: str) -> str:
+    return " ".join(printed.split())
+
+
+@pytest.fixture(autouse=True)
+def noon() -> object:
+    with time_machine.travel(NOON, tick=False) as clock:
+        yield clock
+
+
+def test_at_a_time_in_maintenance(do: Do, stack: Installation) -> None:
+    """The outage begins then, in the target's zone; the maintenance is why the alert is late, and is named."""
+    item = {"target_id": "a", "host": "pop.example.net", "maintenance": NIGHT, "timezone": "Europe/Berlin"}
+    stack.target_table.write([item])
+    shown = do("simulate", "a", "--at", "03:00", "--outage", "3h")
+    assert "First alert: 1 h 17 min after the outage begins, because of the maintenance until" in shown
+    assert "until 2026-11-25 04:15 CET; without that" in said(shown)
+    assert "4 min 10 s in the worst case." in said(shown)
+    assert "04:17:00  1 h 17 min  failed, 3 in a row" in shown
+    assert "73 more, every 1 min" in shown
+    short = do("simulate", "a", "--at", "03:00")
+    assert "No alert: the outage ends before 3 tests in a row have failed outside the maintenance until" in short
+    outside = do("simulate", "a", "--at", "04:00", "--timezone", "UTC")
+    assert "First alert: 3 min 10 s after the outage begins, including the last test's deadline; 4 min 10 s" in outside
+    assert "First alert at most 4 min 10 s after an outage begins, unless maintenance holds it." in do(
+        "targets", "show", "a"
+    )
+
+
+def test_a_silence(do: Do) -> None:
+    """Without --at it is left out, and that is said; with it, it counts."""
+    do("silence", "a", "--for", "2h")
+    now = do("simulate", "a", "--outage", "20m")
+    assert "First alert: 3 min 10 s" in now
+    assert "The target is silenced until 2026-11-24 14:00 UTC, which this leaves out; with --at it counts." in now
+    then = do("simulate", "a", "--at", "13:30", "--outage", "20m")
+    assert "No alert: the outage ends before 3 tests in a row have failed outside the maintenance until" in then
+    assert "leaves out" not in then + do("simulate", "a", "--at", "15:00")
+
+
+def test_what_else_is_assumed(do: Do, stack: Installation) -> None:
+    """That a parent passes, that a suspended target is tested, that alerts are sent at all."""
+    own = {"b": {"depends_on": "a"}, "c": {"enabled": False}, "d": {"max_alerts": 0}, "e": {"depends_on": ["a", "b"]}}
+    stack.target_table.write({"target_id": name, "host": "pop.example.net", **fields} for name, fields in own.items())
+    shown = said(do("simulate", "b", "c", "d", "e", "--outage", "10m"))
+    assert "Assumed: a passes. While it fails, the alerts are held." in shown
+    assert "Assumed: one of a, b passes. While all of them fail, the alerts are held." in shown
+    assert "The target is suspended: until it is resumed, nothing of this happens." in shown
+    assert "No alert: `max_alerts` is 0." in shown
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["", "delay_up=300 delay_warn=20", "failures_per_alert=1", "delay_down=7200 delay_lost=7200", "delay_lost=95"],
+)
+@pytest.mark.parametrize("after", ["1s", "50s", "4m"])
+def test_the_sentences_are_those_of_the_rows(run: Run, fields: str, after: str) -> None:
+    """The first alert's time is that of its row, at most that of the worst case; no row is lost by folding."""
+    given = [part for field in fields.split() for part in ("--set", field)]
+    command = ["simulate", "--outage", "3h", "--after", after, *given]
+    shown, found = run(*command).out, json.loads(run(*command, "--json").out)
+    took, worst = re.findall(r"First alert: (.+?) after .* deadline; (.+?) in the worst case", said(shown))[0]
+    first = next(step for step in found["steps"] if step["event"])
+    assert _seconds(took) == first["elapsed_seconds"] + 10 == found["notice_seconds"]
+    assert _seconds(took) <= _seconds(worst)
+    more = [int(count) for count in re.findall(r"(\d+) more, every", shown)]
+    rows = len(re.findall(r"^.*(?:passed|failed, \d+ in a row)", shown, re.MULTILINE))
+    assert rows + sum(more) == len(found["steps"])
+    assert all(count >= FOLDED_FROM - 1 for count in more)
+
+
+def test_several_targets(do: Do, run: Run, stack: Installation) -> None:
+    """One after the other in natural order; with --json a line for each; one that is late decides the exit code."""
+    stack.target_table.write([{"target_id": "b", "host": "pop.example.net", "group": "g", "delay_up": 3600}])
+    shown = do("simulate", "--group", "g", "--outage", "3h")
+    assert re.findall(r"^(\w)$", shown, re.MULTILINE) == ["a", "b"]
+    lines = do("simulate", "b", "a", "--json").splitlines()
+    assert [json.loads(line)["target_id"] for line in lines] == ["a", "b"]
+    assert run("--local", "simulate", "--group", "g", "--outage", "3h", "--reaching", "5m").code == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("25:00", "write 03:00, or 2026-11-24T03:00"),
+        ("noon", "write 03:00, or 2026-11-24T03:00"),
+        ("2026-11-24T03:00", "has passed"),
+    ],
+)
+def test_a_time_that_is_none(run: Run, written: str, words: str) -> None:
+    """The message says what to write."""
+    ended = run("simulate", "--at", written)
+    assert (ended.code, words in ended.err) == (3, True)
+
+
+def _seconds(text: str) -> float:
+    """The seconds of a duration such as `1 min 20 s`."""
+    parts = re.findall(r"(\d+) (d|h|min|s)", text)
+    length = sum((int(count) * UNITS[unit] for count, unit in parts), timedelta())
+    return length.total_seconds()
+
+
+UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1), "s": timedelta(seconds=1)}
