@@ -201,7 +201,7 @@ MORE = [
     _typed("simulate --outage 30m", 0, "First alert"),
     _typed("simulate --at 03:00 --outage 3h", 0, "more, every 5 min"),
     _typed("simulate --at 3am", 3, "3am is not a time: write 03:00"),
-    _typed("simulate a --at 03:00 --local", 0, "First alert: 3 min 10 s after the outage begins"),
+    _typed("simulate a --at 03:00 --local", 0, "First alert: 4 min 10 s after the outage begins"),
     _typed("simulate --group g --local", 0, "First alert", "[no one]"),
     _typed("simulate aa --local", 3, "There is no target aa"),
     _typed("simulate --outage long", 3, "write 90s, 20m, 2h, 1d or 1h30m"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
-from popwatch.model.targets import Problem, Target, parse_target
+from popwatch.model.targets import Item, Problem, Target, parse_target
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from popwatch.aws.items import Item, from_item, to_item
+from popwatch.aws.items import from_item, to_item
+from popwatch.model.targets import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

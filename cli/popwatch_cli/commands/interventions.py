@@ -12,10 +12,9 @@ from typing import Any
 
 import click
 
-from popwatch.aws.items import Item
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import Action, InterventionEvent
-from popwatch.model.targets import Target
+from popwatch.model.targets import Item, Target
 from popwatch.model.text import clean, duration, iso, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find

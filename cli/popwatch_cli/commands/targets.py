@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 
 import click
 
-from popwatch.aws.items import Item
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
-from popwatch.model.targets import Target, endpoint, parse_target
+from popwatch.model.targets import Item, Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.errors import UserError

@@ -5,11 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from popwatch.aws.items import Item
 from popwatch.aws.store import SWEEP_ID, Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.records import Record
-from popwatch.model.targets import Target
+from popwatch.model.targets import Item, Target
 from popwatch.model.text import iso
 from popwatch.queries.history import THREADS, read_totals
 from popwatch.queries.status import batches_of

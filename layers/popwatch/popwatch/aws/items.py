@@ -6,8 +6,7 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeSerializer
 
-Item = dict[str, Any]
-"""An item as Python values."""
+from popwatch.model.targets import Item
 
 _BINARY = "(binary data)"
 """Replaces binary data, which no field takes."""

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from botocore.exceptions import ClientError
 
-from popwatch.aws.items import Item, from_item, to_item
+from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
 from popwatch.model.fields import DEFAULTS_ID
@@ -47,6 +47,7 @@ from popwatch.model.records import (
 )
 from popwatch.model.samples import LARGEST_STORED, Sample, from_stored, to_stored
 from popwatch.model.serialization import DAMAGE, LARGEST, DamagedError, deserialize, serialize, stored_as
+from popwatch.model.targets import Item
 from popwatch.model.text import clean, iso
 from popwatch.model.time_limits import STORED_AHEAD
 from popwatch.model.totals import Totals, check_totals

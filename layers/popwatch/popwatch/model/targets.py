@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from operator import attrgetter
+from typing import Any
 
 from popwatch.model.fields import (
     DEFAULTS_ID,
@@ -41,6 +42,10 @@ MOST_BITS = 1000
 
 EXPLAINED = 300
 """Characters of an explanation, which may quote the item."""
+
+
+Item = dict[str, Any]
+"""An item of a table, as Python values."""
 
 
 @dataclass(frozen=True, slots=True)
