@@ -16,9 +16,6 @@ from popwatch.model.targets import Item, Problem, Target, parse_target
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 
-Item = dict[str, Any]
-"""An item as Python values. Not from `popwatch.aws.items`: that imports boto3, without which `popwatch test` starts."""
-
 SHOWN = 60
 """Characters of a value that are shown on a line."""
 

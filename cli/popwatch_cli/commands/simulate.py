@@ -16,7 +16,7 @@ from rich.table import Table
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.health import State
-from popwatch.model.messages import Message
+from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
 from popwatch.model.text import counted, did_you_mean, duration, iso, natural_order
@@ -148,7 +148,7 @@ class Simulated:
     subscribers: Subscribers | None
     zone: tzinfo | None
 
-    def receivers(self, message: Message) -> list[Subscription] | None:
+    def receivers(self, message: AlertMessage) -> list[Subscription] | None:
         """Who receives a message; None if the subscriptions are not known."""
         if self.subscribers is None:
             return None

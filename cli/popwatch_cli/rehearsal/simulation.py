@@ -99,7 +99,7 @@ def rejudge(
             yield outcome.started_at, judgement.alert
 
 
-def first_alert(steps: Iterable[Step], receives: Callable[[Message], object] = bool) -> Step | None:
+def first_alert(steps: Iterable[Step], receives: Callable[[AlertMessage], object] = bool) -> Step | None:
     """The step of the first `down` alert of which `receives` is true."""
     downs = ((step, step.message) for step in steps if step.message and step.message.event == AlertEvent.DOWN)
     return next((step for step, message in downs if receives(message)), None)
