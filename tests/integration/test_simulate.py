@@ -57,7 +57,12 @@ def test_a_silence(do: Do) -> None:
 
 def test_what_else_is_assumed(do: Do, stack: Installation) -> None:
     """That a parent passes, that a suspended target is tested, that alerts are sent at all."""
-    own = {"b": {"depends_on": "a"}, "c": {"enabled": False}, "d": {"max_alerts": 0}, "e": {"depends_on": ["a", "b"]}}
+    own: dict[str, dict[str, object]] = {
+        "b": {"depends_on": "a"},
+        "c": {"enabled": False},
+        "d": {"max_alerts": 0},
+        "e": {"depends_on": ["a", "b"]},
+    }
     stack.target_table.write({"target_id": name, "host": "pop.example.net", **fields} for name, fields in own.items())
     shown = said(do("simulate", "b", "c", "d", "e", "--outage", "10m"))
     assert "Assumed: a passes. While it fails, the alerts are held." in shown
