@@ -39,7 +39,7 @@ SLOW = {"check_pop": 300, "blackbox_exporter": 1000}
 DEADLINE, GRACE = 5.0, 1.0
 """Seconds of a test with dead servers about, and how much later a batch may end."""
 
-FEW_AT_ONCE, AT_ONCE = 100, (300, 900)
+FEW_TESTS, BATCH_SIZES = 100, (300, 900)
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     whole = f"{latest:.2f} at most up to {GOALS_AT:,} targets; {ends[SIZES[-1]]:.2f} for {SIZES[-1]:,}, 900 at a time"
     print(f"Goal, dead servers keep no batch beyond {DEADLINE:g} + {GRACE:g} seconds: {reached}, {whole}.")
     reached = "met" if max(held) <= 1.25 * min(held) else "missed"
-    shown = " and ".join(f"{kilobytes:.1f} KB at {size}" for size, kilobytes in zip(AT_ONCE, held, strict=True))
+    shown = " and ".join(f"{kilobytes:.1f} KB at {size}" for size, kilobytes in zip(BATCH_SIZES, held, strict=True))
     print(f"Goal, memory of a test in flight is the same however many there are: {reached}, {shown} at once.")
 
 
@@ -93,11 +93,11 @@ def goals(middles: Mapping[str, float]) -> Iterator[str]:
 def memory(silent_port: int) -> Iterator[float]:
     """KB that each test in flight takes beyond the first few, for each of the sizes."""
     peaks = {}
-    for size in (FEW_AT_ONCE, *AT_ONCE):
+    for size in (FEW_TESTS, *BATCH_SIZES):
         job = Job(size, silent_port, deadline=2.0)
         peaks[size] = statistics.median(PEERS[OURS](job).peak_mb for _ in range(ROUNDS)) * 1024
-    for size in AT_ONCE:
-        yield (peaks[size] - peaks[FEW_AT_ONCE]) / (size - FEW_AT_ONCE)
+    for size in BATCH_SIZES:
+        yield (peaks[size] - peaks[FEW_TESTS]) / (size - FEW_TESTS)
 
 
 def compare(what: str, job: Job, names: list[str]) -> dict[str, list[Run]]:

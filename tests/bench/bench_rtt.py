@@ -28,7 +28,7 @@ from tests.bench.cpu_slices import slices, way
 from tests.bench.fast_stub import FastStub, built, fast_stub
 from tests.bench.stubs import TlsStub, tls_stub
 
-AT_ONCE, ROUNDS = (1, 50, 500, 1000), 3
+CONCURRENCY, ROUNDS = (1, 50, 500, 1000), 3
 FEW = 20
 """Rounds of a single test, of which one batch has few."""
 
@@ -48,35 +48,35 @@ def main() -> None:
     print(f"{'core':<8}{'at once':>8}  {'clock':<8}{'p50':>9}{'p99':>9}{'max':>9}{'tests':>8}{'passed':>8}")
     worst = {"plain": 0.0, "TLS": 0.0}
     for condition in CONDITIONS:
-        for at_once in AT_ONCE:
+        for concurrency in CONCURRENCY:
             for clock in ("kernel", "loop"):
-                p99 = show(condition, at_once, clock)
+                p99 = show(condition, concurrency, clock)
                 worst["plain"] = max(worst["plain"], p99) if clock == "kernel" else worst["plain"]
     for condition in ("idle", "busy"):
-        for at_once in AT_ONCE:
-            worst["TLS"] = max(worst["TLS"], show(condition, at_once, "kernel", tls=True))
+        for concurrency in CONCURRENCY:
+            worst["TLS"] = max(worst["TLS"], show(condition, concurrency, "kernel", tls=True))
     for what, p99 in worst.items():
         reached = "met" if p99 < GOAL_MS else "missed"
         print(f"Goal, p99 under {GOAL_MS} ms by the kernel's stamps, {what}: {reached}, {p99:.3f} at worst.")
 
 
-def show(condition: str, at_once: int, clock: str, *, tls: bool = False) -> float:
+def show(condition: str, concurrency: int, clock: str, *, tls: bool = False) -> float:
     """Print one row; the error's 99th percentile, in ms."""
-    rounds = FEW if at_once == 1 else ROUNDS
-    errors = sorted(abs(error) for _ in range(rounds) for error in measure(condition, at_once, clock, tls=tls))
+    rounds = FEW if concurrency == 1 else ROUNDS
+    errors = sorted(abs(error) for _ in range(rounds) for error in measure(condition, concurrency, clock, tls=tls))
     p99 = statistics.quantiles(errors, n=100, method="inclusive")[98]
     figures = f"{statistics.median(errors):>9.3f}{p99:>9.3f}{errors[-1]:>9.3f}"
     label = f"{condition}{' TLS' if tls else ''}"
-    print(f"{label:<9}{at_once:>7}  {clock:<8}{figures}{at_once * rounds:>8}{len(errors):>8}", flush=True)
+    print(f"{label:<9}{concurrency:>7}  {clock:<8}{figures}{concurrency * rounds:>8}{len(errors):>8}", flush=True)
     return p99
 
 
-def measure(condition: str, at_once: int, clock: str, *, tls: bool) -> list[float]:
+def measure(condition: str, concurrency: int, clock: str, *, tls: bool) -> list[float]:
     """One batch: the error of each passed test, in ms."""
     busy, share = CONDITIONS[condition]
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        server, job = serve(at_once, stack, tls=tls)
+        server, job = serve(concurrency, stack, tls=tls)
         assert server.process
         os.sched_setaffinity(server.process.pid, set(cores[1:]) or set(cores))
         client = stack.enter_context(waiting_client(job, clock))
@@ -88,13 +88,13 @@ def measure(condition: str, at_once: int, clock: str, *, tls: bool) -> list[floa
         return errors_of(json.loads(output), server.stop())
 
 
-def serve(at_once: int, stack: ExitStack, *, tls: bool) -> tuple[FastStub | TlsStub, Job]:
+def serve(concurrency: int, stack: ExitStack, *, tls: bool) -> tuple[FastStub | TlsStub, Job]:
     """A server, and the job of testing so many of its addresses at once."""
     if tls:
         secured = stack.enter_context(tls_stub(delay_seconds=DELAY_SECONDS))
-        return secured, Job(at_once, secured.ports[0], authority=secured.authority)
+        return secured, Job(concurrency, secured.ports[0], authority=secured.authority)
     plain = stack.enter_context(fast_stub(DELAY_SECONDS))
-    return plain, Job(at_once, plain.port)
+    return plain, Job(concurrency, plain.port)
 
 
 def errors_of(found: dict[str, tuple[float, float, str]], greeted: dict[str, float]) -> list[float]:

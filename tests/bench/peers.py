@@ -27,7 +27,7 @@ from tests.bench.fast_stub import built
 BENCH = Path(__file__).parent
 UNPACKED = BENCH.parents[1] / ".popwatch" / "peers"
 LIBRARIES = [str(folder) for pattern in ("lib/*", "usr/lib/*") for folder in UNPACKED.glob(pattern)]
-AT_ONCE = 16
+THREADS = 16
 """Processes or requests of one peer at a time."""
 
 BLACKBOX = """
@@ -89,7 +89,7 @@ def check_pop(job: Job) -> Run:
         arguments = [str(program), "-H", server[0], "-p", str(server[1])]
         return subprocess.run(arguments, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         return _of_children(lambda: sum(pool.map(test, job.servers())))
 
 
@@ -124,7 +124,7 @@ def blackbox(job: Job) -> Run:
     """blackbox_exporter, asked as Prometheus asks, with a module that says QUIT; its own CPU time only."""
     with blackbox_exporter() as (address, process):
         before, began = _cpu_of(process), time.perf_counter()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             passed = sum(pool.map(lambda server: _probe(address, *server), job.servers()))
         wall = time.perf_counter() - began
         status = Path(f"/proc/{process}/status").read_text().splitlines()

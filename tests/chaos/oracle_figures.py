@@ -10,7 +10,7 @@ from functools import cache
 
 from tests.chaos.record import Message, Record, Run, Test
 
-NEAR = timedelta(seconds=75)
+TICK_TO_TEST = timedelta(seconds=75)
 """Last good may be the time of a tick, so about a minute before the test."""
 
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
@@ -164,7 +164,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     newer = [
         test
         for test in before
-        if test.tick > max(meant[-1].tick, said.last_good) and test.began - said.last_good > NEAR
+        if test.tick > max(meant[-1].tick, said.last_good) and test.began - said.last_good > TICK_TO_TEST
     ]
     known = run.failed[0].order  # what a sweep that goes on then has found may not have been written
     if any(record.ended_well(test.invocation, before=known) for test in newer) and not record.fleet_changed(

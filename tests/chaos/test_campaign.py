@@ -14,7 +14,7 @@ from tests.chaos.bugs import BUGS
 from tests.chaos.campaign import Plan
 from tests.chaos.versions import code_of
 from tests.chaos.world import Upgrade
-from tests.older_versions import FIRST_WHOLE_VERSION, FLAT_VERSION
+from tests.older_versions import FIRST_VERSION, FLAT_VERSION
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0
@@ -85,8 +85,8 @@ def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
 
 
 def test_upgrade_in_the_middle_of_chaos(tmp_path: Path) -> None:
-    """The first whole version, then both at once for half an hour, then this one: nothing is lost."""
-    upgrade_from(FIRST_WHOLE_VERSION, tmp_path)
+    """The first version, then both at once for half an hour, then this one: nothing is lost."""
+    upgrade_from(FIRST_VERSION, tmp_path)
 
 
 def test_upgrade_from_the_version_before_in_the_middle_of_chaos(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The first whole version deployed, with data and outages; this version over it; and the way back.
+"""The first version deployed, with data and outages; this version over it; and the way back.
 
 Time goes by ticks: minute 0 lies three minutes before the end of an hour, so that the first version adds one up. The
 upgrade takes the tick of minute 10, as a deployment may. docs/operating.md shows the timeline that is printed here.

@@ -15,7 +15,7 @@ from popwatch_cli.installation import find_local
 from popwatch_cli.local.alert_feed import AlertFeed
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.e2e.deployed import Deployed
-from tests.older_versions import FIRST_WHOLE_VERSION, PROJECT, unpack
+from tests.older_versions import FIRST_VERSION, PROJECT, unpack
 
 PARTS = ("template.yaml", "functions", "layers", "cli")
 OLDER_PARTS = ("template.yaml", "samconfig.toml", "functions", "layers")
@@ -55,7 +55,7 @@ class Clone:
         finally:
             cloud.stop()
 
-    def deploy_older_version(self, version: str = FIRST_WHOLE_VERSION, **parameters: str) -> Deployed:
+    def deploy_older_version(self, version: str = FIRST_VERSION, **parameters: str) -> Deployed:
         """Check out an older version and deploy it."""
         self._empty()
         unpack(self.folder, *OLDER_PARTS, version=version)

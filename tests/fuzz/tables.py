@@ -40,7 +40,7 @@ from tests.stored_forms import Filler
 BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 WELL = ("well-1", "well-2", "well-3")
-FAILING = ("refused", "owed")
+FAILING = ("refused", "pending")
 SHOWN = (*WELL, *FAILING, "off", "quiet", "whole")
 PLACES = Names("Targets", "Status", "History")
 
@@ -205,7 +205,7 @@ def fleet() -> tuple[dict[str, list[Item]], datetime]:
     now = BEGIN
     for minute in (*range(6), *range(20, 24), 130, 131, 190, 191):
         now = BEGIN + minute * MINUTE
-        sweep(client, now, "owed")
+        sweep(client, now, "pending")
     _put_whole_record(_store(client, now), now)
     for name, action in (("well-1", Action.SILENCED), ("refused", Action.ACKNOWLEDGED)):
         _store(client, now).put_intervention(name, InterventionEvent(action, now, "someone", "why", now + DAY))

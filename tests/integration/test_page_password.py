@@ -99,11 +99,13 @@ def test_access_is_refused(run: Run, option: str, action: str) -> None:
     assert versions() == {"AWSCURRENT": PASSWORD}
 
 
-@pytest.mark.parametrize(("option", "at_once"), [("--password", False), ("--password", True), ("--new-password", True)])
-def test_a_deleted_secret(run: Run, option: str, *, at_once: bool) -> None:
+@pytest.mark.parametrize(
+    ("option", "without_recovery"), [("--password", False), ("--password", True), ("--new-password", True)]
+)
+def test_a_deleted_secret(run: Run, option: str, *, without_recovery: bool) -> None:
     """Marked for deletion, where moto accepts a new value and AWS does not, or gone: how to get it back, or another."""
     client = boto3.client("secretsmanager", region_name="us-east-1")
-    client.delete_secret(SecretId=NAME, ForceDeleteWithoutRecovery=at_once)
+    client.delete_secret(SecretId=NAME, ForceDeleteWithoutRecovery=without_recovery)
     ended = run("page", option)
     assert (ended.code, ended.out) == (3, "")
     assert "was deleted" in ended.err

@@ -93,14 +93,20 @@ PATTERNS = st.lists(st.sampled_from(".....xxx"), min_size=5, max_size=40).map(""
 """What a server does at each tick: `.` passes, `x` fails."""
 
 
-AT_ONCE = {"delay_warn": 10, "delay_down": 10, "max_alerts": 1, "flap_per_hour": 0, "failures_per_alert": 1}
+FIRST_FAILURE_ALERTS = {
+    "delay_warn": 10,
+    "delay_down": 10,
+    "max_alerts": 1,
+    "flap_per_hour": 0,
+    "failures_per_alert": 1,
+}
 """A parent that fails in the same minute is noticed only as the alert is decided."""
 
 
 @SLOW
-@example(policy=AT_ONCE, pattern=".....x", parent=".....x", depends=True, silence=None)
+@example(policy=FIRST_FAILURE_ALERTS, pattern=".....x", parent=".....x", depends=True, silence=None)
 @example(
-    policy=AT_ONCE | {"failures_per_alert": 2, "delay_warn": 60},
+    policy=FIRST_FAILURE_ALERTS | {"failures_per_alert": 2, "delay_warn": 60},
     pattern="....xx",
     parent=".....x",
     depends=True,

@@ -21,7 +21,7 @@ MINUTE = timedelta(minutes=1)
 PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
 FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting")
 DEGRADED = replace(PASSED, failed_addresses=("192.0.2.8: refused",))
-CALM = Policy(flap_per_hour=0)
+NO_FLAPPING = Policy(flap_per_hour=0)
 FLAPPY = Policy(failures_per_alert=1, flap_per_hour=6)
 
 
@@ -40,19 +40,19 @@ def events_of(judgements: Iterable[Judgement]) -> list[str]:
     return [judgement.alert.event.value if judgement.alert else "-" for judgement in judgements]
 
 
-UP = judge(UNTESTED, PASSED, CALM, START - MINUTE).health
+UP = judge(UNTESTED, PASSED, NO_FLAPPING, START - MINUTE).health
 
 
 @pytest.mark.parametrize(
     ("outcomes", "policy", "event", "number", "outage"),
     [
-        ([FAILED] * 3, CALM, AlertEvent.DOWN, 1, 2 * MINUTE),
-        ([FAILED] * 3 + [PASSED], CALM, AlertEvent.RECOVERED, 0, 3 * MINUTE),
+        ([FAILED] * 3, NO_FLAPPING, AlertEvent.DOWN, 1, 2 * MINUTE),
+        ([FAILED] * 3 + [PASSED], NO_FLAPPING, AlertEvent.RECOVERED, 0, 3 * MINUTE),
         ([FAILED, PASSED] * 3 + [FAILED], FLAPPY, AlertEvent.FLAPPING, 7, timedelta()),
         ([FAILED, PASSED] * 4 + [PASSED] * 20, FLAPPY, AlertEvent.STEADY, 0, timedelta()),
         ([FAILED, PASSED] * 3 + [FAILED] * 21, FLAPPY, AlertEvent.STEADY, 0, 20 * MINUTE),
-        ([DEGRADED] * 3, CALM, AlertEvent.DEGRADED, 0, timedelta()),
-        ([DEGRADED] * 3 + [PASSED], CALM, AlertEvent.RESTORED, 0, timedelta()),
+        ([DEGRADED] * 3, NO_FLAPPING, AlertEvent.DEGRADED, 0, timedelta()),
+        ([DEGRADED] * 3 + [PASSED], NO_FLAPPING, AlertEvent.RESTORED, 0, timedelta()),
     ],
 )
 def test_alert_says_what_it_counts_when_and_how_long_it_has_failed(
@@ -65,7 +65,7 @@ def test_alert_says_what_it_counts_when_and_how_long_it_has_failed(
 class TestDependence:
     """A target whose parent fails: its alerts are held, and sent if it still fails once the parent is back."""
 
-    CHILD = replace(CALM, depends_on=("gateway",))
+    CHILD = replace(NO_FLAPPING, depends_on=("gateway",))
 
     def test_alerts_are_held_while_the_parent_fails(self) -> None:
         """The child goes down, its failure has a cause, and no alert is sent."""
@@ -99,21 +99,21 @@ class TestAcknowledgement:
     """An acknowledged outage brings no more alerts, except the one that it has ended."""
 
     def known(self, outage: datetime) -> Policy:
-        return replace(CALM, acknowledged=Acknowledgement(outage, outage))
+        return replace(NO_FLAPPING, acknowledged=Acknowledgement(outage, outage))
 
     def test_no_more_alerts_but_the_recovery(self) -> None:
         """Acknowledged after alert 1, the outage ends with `recovered`."""
-        down = run([FAILED] * 3, CALM, UP)[-1].health
+        down = run([FAILED] * 3, NO_FLAPPING, UP)[-1].health
         assert events_of(run([FAILED] * 9 + [PASSED], self.known(START), down)) == ["-"] * 9 + ["recovered"]
 
     def test_recovery_is_sent_even_if_no_alert_was_sent(self) -> None:
         """Whoever acknowledged it in warn wants to know when it ends."""
-        warn = run([FAILED], CALM, UP)[-1].health
+        warn = run([FAILED], NO_FLAPPING, UP)[-1].health
         assert events_of(run([FAILED] * 5 + [PASSED], self.known(START), warn)) == ["-"] * 5 + ["recovered"]
 
     def test_without_alerts_no_recovery_is_sent_either(self) -> None:
         """`max_alerts` 0 never alerts, acknowledged or not."""
-        warn = run([FAILED], CALM, UP)[-1].health
+        warn = run([FAILED], NO_FLAPPING, UP)[-1].health
         assert events_of(run([PASSED], replace(self.known(START), max_alerts=0), warn)) == ["-"]
 
     def test_another_outage_is_alerted_as_usual(self) -> None:
@@ -167,7 +167,8 @@ class TestFlapping:
     def test_zero_never_flaps(self) -> None:
         """`flap_per_hour: 0` alerts each change."""
         assert (
-            events_of(run([FAILED, PASSED] * 11, replace(CALM, failures_per_alert=1), UP)) == ["down", "recovered"] * 11
+            events_of(run([FAILED, PASSED] * 11, replace(NO_FLAPPING, failures_per_alert=1), UP))
+            == ["down", "recovered"] * 11
         )
 
 
@@ -176,69 +177,73 @@ class TestDegraded:
 
     def test_alerted_once_when_it_lasts_and_once_when_it_ends(self) -> None:
         """Three degraded tests in a row bring `degraded`, the first full one `restored`."""
-        events = events_of(run([DEGRADED] * 5 + [PASSED, PASSED], CALM, UP))
+        events = events_of(run([DEGRADED] * 5 + [PASSED, PASSED], NO_FLAPPING, UP))
         assert events == ["-", "-", "degraded", "-", "-", "restored", "-"]
 
     def test_it_is_up(self) -> None:
         """Degraded is up, without a transition."""
-        judgements = run([DEGRADED] * 5, CALM, UP)
+        judgements = run([DEGRADED] * 5, NO_FLAPPING, UP)
         assert {judgement.health.state for judgement in judgements} == {State.UP}
         assert not any(judgement.transition for judgement in judgements)
 
     def test_brief_trouble_is_silent(self) -> None:
         """Two degraded tests and a full one send no alert."""
-        assert events_of(run([DEGRADED, DEGRADED, PASSED], CALM, UP)) == ["-"] * 3
+        assert events_of(run([DEGRADED, DEGRADED, PASSED], NO_FLAPPING, UP)) == ["-"] * 3
 
     def test_failure_between_starts_the_count_anew(self) -> None:
         """Three degraded tests in a row are alerted, and a failed one in between ends a row."""
-        assert events_of(run([DEGRADED, DEGRADED, FAILED, DEGRADED, DEGRADED, DEGRADED], CALM, UP)) == ["-"] * 5 + [
-            "degraded"
-        ]
+        assert events_of(run([DEGRADED, DEGRADED, FAILED, DEGRADED, DEGRADED, DEGRADED], NO_FLAPPING, UP)) == [
+            "-"
+        ] * 5 + ["degraded"]
 
     def test_recovery_of_all_addresses_needs_no_second_alert(self) -> None:
         """After `degraded` and `down` comes `recovered`, and not `restored` as well."""
-        assert events_of(run([DEGRADED] * 3 + [FAILED] * 3 + [PASSED] * 2, CALM, UP))[-3:] == ["down", "recovered", "-"]
+        assert events_of(run([DEGRADED] * 3 + [FAILED] * 3 + [PASSED] * 2, NO_FLAPPING, UP))[-3:] == [
+            "down",
+            "recovered",
+            "-",
+        ]
 
     def test_recovery_of_some_addresses_leaves_restored_to_come(self) -> None:
         """It is degraded again as it was before, so that `restored` follows."""
-        assert events_of(run([DEGRADED] * 3 + [FAILED] * 3 + [DEGRADED, PASSED], CALM, UP))[-2:] == [
+        assert events_of(run([DEGRADED] * 3 + [FAILED] * 3 + [DEGRADED, PASSED], NO_FLAPPING, UP))[-2:] == [
             "recovered",
             "restored",
         ]
 
     def test_restored_leaves_nothing_behind(self) -> None:
         """A target that is restored is judged as one that was never degraded."""
-        last = run([DEGRADED] * 3 + [PASSED], CALM, UP)[-1].health
+        last = run([DEGRADED] * 3 + [PASSED], NO_FLAPPING, UP)[-1].health
         assert replace(last, allowance_full_at=None) == replace(UP, last_good_at=START + 3 * MINUTE)
 
     def test_the_addresses_are_known_as_they_are(self) -> None:
         """The record is written when other addresses fail or are left out, and not while they are the same."""
         other = replace(PASSED, failed_addresses=("192.0.2.9: refused",))
-        health = run([DEGRADED] * 3, CALM, UP)[-1].health
-        assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 3 * MINUTE))
-        judgement = judge(health, other, CALM, START + 3 * MINUTE)
+        health = run([DEGRADED] * 3, NO_FLAPPING, UP)[-1].health
+        assert changes_nothing(health, judge(health, DEGRADED, NO_FLAPPING, START + 3 * MINUTE))
+        judgement = judge(health, other, NO_FLAPPING, START + 3 * MINUTE)
         assert not changes_nothing(health, judgement)
         assert judgement.health.failed_addresses == other.failed_addresses
-        assert not changes_nothing(UP, judge(UP, replace(PASSED, untested_addresses=24), CALM, START))
-        assert judge(health, FAILED, CALM, START + 3 * MINUTE).health.failed_addresses == ()
+        assert not changes_nothing(UP, judge(UP, replace(PASSED, untested_addresses=24), NO_FLAPPING, START))
+        assert judge(health, FAILED, NO_FLAPPING, START + 3 * MINUTE).health.failed_addresses == ()
 
     def test_silent_change_is_a_change(self) -> None:
         """A pass from warn sends no alert, and has to be written all the same."""
-        health = run([FAILED], CALM, UP)[-1].health
-        judgement = judge(health, PASSED, CALM, START + MINUTE)
+        health = run([FAILED], NO_FLAPPING, UP)[-1].health
+        judgement = judge(health, PASSED, NO_FLAPPING, START + MINUTE)
         assert judgement.alert is None
         assert not changes_nothing(health, judgement)
 
     def test_long_trouble_writes_nothing_more(self) -> None:
         """Once alerted, a further degraded test changes nothing that would have to be written."""
-        health = run([DEGRADED] * 3, CALM, UP)[-1].health
-        assert changes_nothing(health, judge(health, DEGRADED, CALM, START + 4 * MINUTE))
+        health = run([DEGRADED] * 3, NO_FLAPPING, UP)[-1].health
+        assert changes_nothing(health, judge(health, DEGRADED, NO_FLAPPING, START + 4 * MINUTE))
 
 
 class TestSlow:
     """Round trips take longer than `slow_rtt_ms`: it is up, and an alert says so."""
 
-    POLICY = replace(CALM, slow_rtt_ms=1000)
+    POLICY = replace(NO_FLAPPING, slow_rtt_ms=1000)
     SLOW = replace(PASSED, rtt_ms=1000.5)
     FAST = replace(PASSED, rtt_ms=1000.0)
 
@@ -271,9 +276,9 @@ class TestSlow:
 
     def test_without_a_limit_nothing_is_slow(self) -> None:
         """And who takes the limit away is told that it is no longer slow."""
-        assert set(events_of(run([self.SLOW] * 5, CALM, UP))) == {"-"}
+        assert set(events_of(run([self.SLOW] * 5, NO_FLAPPING, UP))) == {"-"}
         slow = run([self.SLOW] * 3, self.POLICY, UP)[-1].health
-        assert events_of(run([self.SLOW] * 3, CALM, slow))[-1] == "normal"
+        assert events_of(run([self.SLOW] * 3, NO_FLAPPING, slow))[-1] == "normal"
 
     def test_tests_in_maintenance_do_not_count(self) -> None:
         """Neither for slow nor against it."""

@@ -28,13 +28,13 @@ START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 PASSED = Outcome(START, Phase.QUIT, rtt_ms=12.5)
 FAILED = Outcome(START, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting", detail="It said nothing.")
-CALM = Policy(flap_per_hour=0)
-UP = judge(UNTESTED, PASSED, CALM, START - HOUR).health
+NO_FLAPPING = Policy(flap_per_hour=0)
+UP = judge(UNTESTED, PASSED, NO_FLAPPING, START - HOUR).health
 NIGHT = OnceWindow(START + 10 * MINUTE, START + 8 * HOUR)
 
 
 def after_tests(
-    outcomes: str, policy: Policy = CALM, health: Health = UP, start: datetime = START, parent: str = ""
+    outcomes: str, policy: Policy = NO_FLAPPING, health: Health = UP, start: datetime = START, parent: str = ""
 ) -> tuple[Health, list[AlertMessage]]:
     """The health and the alerts after tests a minute apart: `x` failed, `.` passed."""
     found: list[AlertMessage] = []
@@ -57,8 +57,8 @@ def rows(message: AlertMessage) -> dict[str, str]:
     return {line[:13].strip(): line[14:].strip() for line in message.email.splitlines() if line[:14].endswith(" ")}
 
 
-SILENCED = replace(CALM, silence=Silence(NIGHT))
-MAINTAINED = replace(CALM, maintenance=(NIGHT,))
+SILENCED = replace(NO_FLAPPING, silence=Silence(NIGHT))
+MAINTAINED = replace(NO_FLAPPING, maintenance=(NIGHT,))
 WITHIN = START + HOUR
 LOST = "x" * 10
 
@@ -110,7 +110,7 @@ class TestPassedTestWithinAHold:
         assert "error" not in recovered.attributes
 
     def test_outage_without_a_pass_goes_on_after_it(self, policy: Policy) -> None:
-        """What failed in it does not count, and is said: the same outage, the same ladder."""
+        """What failed in it does not count, and is said: the same outage, with its numbers."""
         down, _ = after_tests("xxxx", policy)
         within, _ = after_tests("x" * 5, policy, down, WITHIN)
         after, [second] = after_tests("xx", policy, within, NIGHT.end)
@@ -135,7 +135,7 @@ class TestPassedTestWithinAHold:
         """Nothing of before is sent after `popwatch resume`."""
         down, _ = after_tests("xxx", policy)
         within, _ = after_tests(".", policy, down, WITHIN)
-        assert after_tests("..", CALM, suspend(within, NIGHT.end).health, NIGHT.end)[1] == []
+        assert after_tests("..", NO_FLAPPING, suspend(within, NIGHT.end).health, NIGHT.end)[1] == []
 
     def test_each_pass_within_it_writes_no_record(self, policy: Policy) -> None:
         """Only the first, which ends a run: the bill of a silence is that of a quiet night."""
@@ -198,24 +198,24 @@ class TestAcknowledgement:
 
     def test_acknowledged_brief_failure_was_not_an_outage(self) -> None:
         """Fewer failed tests than `failures_per_alert`: nothing is sent."""
-        known = replace(CALM, acknowledged=Acknowledgement(START, START))
+        known = replace(NO_FLAPPING, acknowledged=Acknowledgement(START, START))
         assert after_tests("xx.", known)[1] == []
 
     def test_alert_that_was_due_is_sent_once_the_acknowledgement_is_gone(self) -> None:
         """Somebody removes the field by hand: nothing holds it any more."""
-        known = replace(CALM, acknowledged=Acknowledgement(START, START))
+        known = replace(NO_FLAPPING, acknowledged=Acknowledgement(START, START))
         down, sent = after_tests("xxxx", known)
         assert sent == []
-        assert events(after_tests("xxxx", CALM, down, START + 4 * MINUTE)[1]) == ["down 1", "down 2"]
+        assert events(after_tests("xxxx", NO_FLAPPING, down, START + 4 * MINUTE)[1]) == ["down 1", "down 2"]
 
 
-class TestLadder:
+class TestNextAlert:
     """The next alert is a full count after the last one, however late that was."""
 
-    CHILD = replace(CALM, depends_on=("gateway",))
+    CHILD = replace(NO_FLAPPING, depends_on=("gateway",))
 
     def test_second_alert_is_a_full_count_after_a_held_first(self) -> None:
-        """Not a minute after it, as the second rung of the ladder would ring at once."""
+        """Not a minute after it, as the second alert would be due at once."""
         held, sent = after_tests("x" * 5, self.CHILD, parent="gateway")
         assert sent == []
         after, sent = after_tests("x" * 8, self.CHILD, held, START + 5 * MINUTE)
@@ -237,9 +237,9 @@ class TestLadder:
         """It does not know at which failure its last alert was sent: those versions sent them at multiples."""
         old = {"state": "down", "failures": 4, "alerts_sent": 1, "failing_since": "2026-11-23T22:00:00Z"}
         health = deserialize(Health, old)
-        assert events(after_tests("xxxx", CALM, health, START + 4 * MINUTE)[1]) == ["down 2"]
+        assert events(after_tests("xxxx", NO_FLAPPING, health, START + 4 * MINUTE)[1]) == ["down 2"]
         held = deserialize(Health, old | {"held": True, "failures": 7})
-        assert events(after_tests("xxxx", CALM, held, START + 7 * MINUTE)[1]) == ["down 2", "down 3"]
+        assert events(after_tests("xxxx", NO_FLAPPING, held, START + 7 * MINUTE)[1]) == ["down 2", "down 3"]
 
 
 class TestSilencedAParent:
@@ -284,7 +284,7 @@ class TestSilencedAParent:
         """Its tests say nothing any more."""
         down, _ = after_tests("xxx")
         assert self.holds(self.GATEWAY, down)
-        off = replace(self.GATEWAY, policy=replace(CALM, enabled=False))
+        off = replace(self.GATEWAY, policy=replace(NO_FLAPPING, enabled=False))
         assert not self.holds(off, down)
         assert not self.holds(None, down)
 
@@ -292,7 +292,7 @@ class TestSilencedAParent:
 class TestSilencedMeanwhile:
     """A silence that began after a test was planned: the outcome counts, and what it brings is held."""
 
-    def judged(self, letter: str, health: Health, now: datetime, *, policy: Policy = CALM) -> Health:
+    def judged(self, letter: str, health: Health, now: datetime, *, policy: Policy = NO_FLAPPING) -> Health:
         outcome = PASSED if letter == "." else FAILED
         judgement = judge(health, outcome, policy, now, silenced=True)
         assert judgement.alert is None
@@ -357,7 +357,7 @@ def test_every_alerted_outage_is_closed_whatever_holds_it(
 
     Each `recovered` is sent at the latest with the first test outside a hold after the pass that ended the outage.
     """
-    policy = replace(CALM, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
+    policy = replace(NO_FLAPPING, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
     health, open_alerts, since, failures = UP, 0, None, 0
     due = False
     for minute, (letter, silent, late, parent) in enumerate(tests):
@@ -413,7 +413,7 @@ def test_every_figure_is_that_of_the_servers_log(
     tests: list[tuple[str, bool, bool]], failures_per_alert: int, max_alerts: int
 ) -> None:
     """Since, for, number, failures, in maintenance, last good, length: recomputed from what the server did."""
-    policy = replace(CALM, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
+    policy = replace(NO_FLAPPING, failures_per_alert=failures_per_alert, max_alerts=max_alerts)
     target = replace(parse_target({"target_id": "a", "host": "pop.example.net"}), policy=policy)
     history: list[Found] = []
     health = UP
@@ -476,14 +476,14 @@ class TestNoRecoveryWanted:
 def test_acknowledgement_by_hand_names_the_outage_as_texts_do() -> None:
     """Texts show whole seconds, records have more."""
     since = START + timedelta(milliseconds=312)
-    policy = replace(CALM, acknowledged=Acknowledgement(START, START))
+    policy = replace(NO_FLAPPING, acknowledged=Acknowledgement(START, START))
     assert policy.acknowledgement_of(since)
     assert not policy.acknowledgement_of(since + timedelta(seconds=1))
 
 
 def test_silence_holds_though_the_clock_of_who_began_it_is_ahead() -> None:
     """From the moment that the command has returned."""
-    policy = replace(CALM, silence=Silence(OnceWindow(START + timedelta(seconds=20), START + HOUR)))
+    policy = replace(NO_FLAPPING, silence=Silence(OnceWindow(START + timedelta(seconds=20), START + HOUR)))
     assert policy.is_silenced(START)
     assert not policy.is_silenced(START - MINUTE)
     assert not policy.is_silenced(START + HOUR)
@@ -492,7 +492,7 @@ def test_silence_holds_though_the_clock_of_who_began_it_is_ahead() -> None:
 class TestPassesPerRecovery:
     """`passes_per_recovery`: how many passed tests in a row end an outage; its end is the first of them."""
 
-    POLICY = replace(CALM, passes_per_recovery=3, delay_warn=20, delay_down=60, delay_lost=300)
+    POLICY = replace(NO_FLAPPING, passes_per_recovery=3, delay_warn=20, delay_down=60, delay_lost=300)
 
     def test_state_stays_until_enough_have_passed_and_the_outage_ends_with_the_first(self) -> None:
         """Down at 22:02, the first pass at 22:03, the third at 22:05: three minutes."""
@@ -537,7 +537,7 @@ class TestPassesPerRecovery:
     def test_lowered_number_takes_effect_with_the_next_pass(self) -> None:
         """Set to 1 while it recovers: it is up, since the first of the passes."""
         recovering, _ = after_tests("xxx.", self.POLICY)
-        _, [recovered] = after_tests(".", CALM, recovering, START + 9 * MINUTE)
+        _, [recovered] = after_tests(".", NO_FLAPPING, recovering, START + 9 * MINUTE)
         assert rows(recovered)["Passed at"] == "2026-11-23 22:03:00 UTC"
 
     def test_outage_changes_twice_however_often_it_passes(self) -> None:
@@ -598,7 +598,7 @@ def test_outages_of_a_history_are_those_of_the_servers_log(
     tests: list[tuple[str, bool]], failures_per_alert: int, passes_per_recovery: int
 ) -> None:
     """Begin and end of each outage in reports: recomputed from what the server did, whatever passed in between."""
-    policy = replace(CALM, failures_per_alert=failures_per_alert, passes_per_recovery=passes_per_recovery)
+    policy = replace(NO_FLAPPING, failures_per_alert=failures_per_alert, passes_per_recovery=passes_per_recovery)
     health, transitions, expected = UP, [], []
     since: datetime | None = None
     failures, passed = 0, list[datetime]()

@@ -1,4 +1,4 @@
-"""template.yaml deployed over a stack of the first whole version: nothing that holds data is removed or replaced.
+"""template.yaml deployed over a stack of the first version: nothing that holds data is removed or replaced.
 
 The properties whose change replaces a resource are read from AWS's own schemas, which are part of cfn-lint.
 """
@@ -29,7 +29,7 @@ REMOVED = {
     "OldestBatchAlarm": "tests that are not made ring UntestedAlarm or NoSweepAlarm, whatever the reason",
     "ThrottlesAlarm": "the same",
 }
-"""Resources of the first whole version that this one no longer has, each with the reason."""
+"""Resources of the first version that this one no longer has, each with the reason."""
 
 BEHAVIOUR = ("Condition", "DeletionPolicy", "UpdateReplacePolicy")
 
@@ -38,7 +38,7 @@ Template = Mapping[str, Any]
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The template of the first whole version."""
+    """The template of the first version."""
     folder = tmp_path_factory.mktemp("first")
     unpack(folder, "template.yaml")
     return read(folder / "template.yaml")

@@ -126,7 +126,7 @@ def without_interventions(target: Target, *, silenced: bool = False) -> Target:
 
 
 def without_suppression(target: Target) -> Target:
-    """The target without what may suppress its alerts: a bad field, maintenance, a gateway, an intervention."""
+    """The target without what may suppress its alerts: a bad field, maintenance, its parents, an intervention."""
     policy = replace(without_interventions(target).policy, depends_on=(), maintenance=())
     return replace(target, policy=policy, problems=())
 
