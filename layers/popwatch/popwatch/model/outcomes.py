@@ -113,7 +113,7 @@ class Outcome:
     `failed_addresses` are the addresses of a host that failed, each with its reason: all if the test failed and there
     are several; if it passed, those of a target with `all_addresses`. In a passed test of any other target they are
     `failed_first`. `untested_addresses` counts those that the test does not connect to, since the name has too many.
-    `address_age_seconds` is the age of a kept address that was tested because the name servers failed, else `None`.
+    `address_age_seconds` is the age of a cached address that was tested because the name servers failed, else `None`.
 
     `certificates` are those of the chain that was verified, the server's own first; if nothing is verified, that one
     alone. `certificate_expires` is the first time at which one of them expires. `remarks` are sentences about
