@@ -1,10 +1,11 @@
-/* The wall clock shifted by CLOCK_SHIFT seconds, for every program that loads this first (LD_PRELOAD).
+/* The wall clock shifted by SHIFT seconds (-DSHIFT=n), for every program that loads this first (LD_PRELOAD).
+ *
+ * The shift is compiled in: programs that are started with few variables, as Lambda functions are, have it too.
  *
  * Debian's faketime was tried: its clock_nanosleep either fails in Python's time.sleep (EINVAL) or sleeps for ever.
  * Here durations, timers and files stay as they are; the kernel's time stamps of packets are shifted too. */
 #define _GNU_SOURCE
 #define gettimeofday declared_otherwise
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -13,20 +14,9 @@
 #include <unistd.h>
 #undef gettimeofday
 
-static long shift(void) {
-    static long known;
-    static int read_once;
-    if (!read_once) {
-        const char *text = getenv("CLOCK_SHIFT");
-        known = text ? atol(text) : 0;
-        read_once = 1;
-    }
-    return known;
-}
-
 int clock_gettime(clockid_t clock, struct timespec *at) {
     int failed = (int)syscall(SYS_clock_gettime, clock, at);
-    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) at->tv_sec += shift();
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) at->tv_sec += SHIFT;
     return failed;
 }
 
@@ -55,7 +45,7 @@ ssize_t recvmsg(int socket, struct msghdr *message, int flags) {
         struct timespec stamp;
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SO_TIMESTAMPING) continue;
         memcpy(&stamp, CMSG_DATA(part), sizeof stamp);
-        if (stamp.tv_sec) stamp.tv_sec += shift();
+        if (stamp.tv_sec) stamp.tv_sec += SHIFT;
         memcpy(CMSG_DATA(part), &stamp, sizeof stamp);
     }
     return length;

@@ -34,8 +34,11 @@ LOCAL_PARAMETERS = {"AllowLocalTargets": "true"}
 """Parameters of the local deployment: the demo's servers are on this machine."""
 
 
-PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
-"""Variables of the user's environment that the local AWS has, and so its functions: none that may hold a secret."""
+PASSED_ON = ("PATH", "PYTHONPATH", "LD_PRELOAD", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+"""Variables of the user's environment that the local AWS has, and so its functions: none that may hold a secret.
+
+LD_PRELOAD: a clock that is set for the caller (`.ci/run-anytime`) must be the functions' clock too.
+"""
 
 
 class LocalStackError(Exception):
