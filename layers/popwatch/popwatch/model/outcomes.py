@@ -60,6 +60,7 @@ class Phase(StrEnum):
     TLS = "tls"
     GREETING = "greeting"
     STLS = "stls"
+    LOGIN = "login"
     QUIT = "quit"
 
 
@@ -102,6 +103,42 @@ class Certificate:
         return f"certificate{at}" if self.role is Role.LEAF else f"{self.role} certificate{named}{at}"
 
 
+class LoginVerdict(StrEnum):
+    """What a login came to. Only `failed` and `unclear` fail the test."""
+
+    PASSED = "passed"
+    IN_USE = "in-use"
+    """The mailbox is in use by another session (RFC 2449 section 8.1.2)."""
+    LOGIN_DELAY = "login-delay"
+    """The server wants more time between two logins (RFC 2449 section 8.1.1)."""
+    REJECTED = "rejected"
+    """The server does not accept the user or the secret (RFC 3206 section 4)."""
+    UNCLEAR = "unclear"
+    """Refused without a response code: by the server's fault, or because of the user or the secret."""
+    FAILED = "failed"
+    """By the server's fault, or not answered."""
+
+    @property
+    def counts_against_credential(self) -> bool:
+        """Whether it is an attempt with a credential that may be wrong."""
+        return self in (LoginVerdict.REJECTED, LoginVerdict.UNCLEAR)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginResult:
+    """What a test's login came to, and what the server said of the mailbox.
+
+    `messages` and `octets` are the mailbox's, by STAT. `login_delay` is the least seconds between two logins that the
+    server states. `said` is the server's line if it refused and that is not a failure: cleaned and cut.
+    """
+
+    verdict: LoginVerdict
+    messages: int | None = None
+    octets: int | None = None
+    login_delay: int | None = None
+    said: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one test of one target found.
@@ -118,6 +155,9 @@ class Outcome:
     `certificates` are those of the chain that was verified, the server's own first; if nothing is verified, that one
     alone. `certificate_expires` is the first time at which one of them expires. `remarks` are sentences about
     the server that are not faults: a few words each.
+
+    `login` is None if the test did not try to log in. `login_ms` runs from the greeting, or from TLS after STLS, until
+    the mailbox is open: CAPA, the login and STAT.
     """
 
     started_at: datetime
@@ -142,6 +182,8 @@ class Outcome:
     address_age_seconds: float | None = None
     certificates: tuple[Certificate, ...] = ()
     remarks: tuple[str, ...] = ()
+    login: LoginResult | None = None
+    login_ms: float | None = None
 
     @property
     def passed(self) -> bool:

@@ -80,7 +80,8 @@ def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
     """One outcome for all addresses: passed if one of them passed; the failed ones are named in it.
 
     Of those that passed, the one whose certificate expires first stands for all, with the certificates of all, else
-    the first that arrived; of those that failed, the one that got furthest: it shows most of what is wrong.
+    the first that arrived; of those that failed, the one that got furthest: it shows most of what is wrong. Only one
+    address is logged in to: if that fails, the greetings of the others are no pass.
     """
     if len(outcomes) == 1 and not outcomes[0].failed_addresses:
         return outcomes[0]
@@ -90,12 +91,16 @@ def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
         for text in (*outcome.failed_addresses, *outcome.failed_first, *_as_failure(outcome))
     }
     named = tuple(failures[address] for address in sorted(failures))
+    logged_in = next((outcome for outcome in outcomes if outcome.login), None)
     passed = [outcome for outcome in outcomes if outcome.passed]
+    if passed and logged_in and logged_in.error:
+        return replace(logged_in, failed_addresses=named)
     if passed:
         first = min(passed, key=lambda it: it.certificate_expires or _NEVER)
         if not every:
             return replace(first, failed_first=named)
-        return replace(first, failed_addresses=named, certificates=_certificates(passed))
+        found = replace(first, failed_addresses=named, certificates=_certificates(passed))
+        return replace(found, login=logged_in.login, login_ms=logged_in.login_ms) if logged_in else found
     furthest = max(outcomes, key=lambda it: list(Phase).index(it.phase))
     if len(named) < 2:
         return furthest

@@ -12,11 +12,12 @@ import socket
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from itertools import count
 
+from popwatch.model.credentials import Credential
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target
 from popwatch.prober import addresses, timestamps
@@ -85,8 +86,16 @@ class Prober:
         self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
 
-    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[TargetOutcomes, None, None]:
+    def run(
+        self,
+        targets: Iterable[Target],
+        *,
+        end_by: float | None = None,
+        credentials: Mapping[str, Credential] | None = None,
+    ) -> Generator[TargetOutcomes, None, None]:
         """Test `targets` and yield outcomes as they arrive; an empty list at least once a second.
+
+        Those whose ids have one of `credentials` are logged in to with it.
 
         There is no outcome for a target whose `max_test_seconds` do not end before `end_by` (monotonic clock), nor for
         one whose test raised an exception in the prober, which is logged.
@@ -98,6 +107,7 @@ class Prober:
             allow_local=self._allow_local,
             kernel_stamps=self._kernel_stamps,
             make_probe=self._make_probe,
+            credentials=credentials or {},
         )
         try:
             yield from loop.run(iter(targets), end_by)
@@ -105,9 +115,11 @@ class Prober:
             loop.close()
 
 
-def probe(target: Target, prober: Prober | None = None) -> Outcome:
-    """Test one target now and return the outcome."""
-    [(_, outcome)] = [found for outcomes in (prober or Prober()).run([target]) for found in outcomes]
+def probe(target: Target, prober: Prober | None = None, credential: Credential | None = None) -> Outcome:
+    """Test one target now and return the outcome; with a `credential` log in."""
+    credentials = {target.target_id: credential} if credential else {}
+    run = (prober or Prober()).run([target], credentials=credentials)
+    [(_, outcome)] = [found for outcomes in run for found in outcomes]
     return outcome
 
 
@@ -122,9 +134,10 @@ class _Loop:
         *,
         allow_local: bool,
         kernel_stamps: bool,
-        make_probe: MakeProbe = Probe,
+        make_probe: MakeProbe,
+        credentials: Mapping[str, Credential],
     ) -> None:
-        self._allow_local, self._make_probe = allow_local, make_probe
+        self._allow_local, self._make_probe, self._credentials = allow_local, make_probe, credentials
         self._resolver, self._in_flight, self._kernel_stamps = resolver, in_flight, kernel_stamps
         self.has_route = has_route
         self._poller = make_poller()
@@ -227,6 +240,16 @@ class _Loop:
         """Try a host's other addresses with a second probe, as soon as there is a descriptor for it."""
         self._postpone(probe, addresses, same_deadline=True)
 
+    def logs_in(self, probe: Probe) -> None:
+        """A probe begins to log in: the host's other addresses are no longer tried, so that there is one login."""
+        group = self._groups.get(probe)
+        if not group or probe.target.all_addresses:
+            return
+        del self._groups[probe]
+        self._abandon(group)
+        self._groups[probe], group.missing = group, 1
+        self._postponed = deque(waiting for waiting in self._postponed if waiting[1] is not group)
+
     def finish(self, probe: Probe, outcome: Outcome) -> None:
         """A probe has ended, and with it the test, unless other addresses of the host are still being tested."""
         self._probes.discard(probe)
@@ -248,6 +271,8 @@ class _Loop:
             addresses=addresses,
             after=probe,
             same_deadline=same_deadline,
+            # Of the addresses of `all_addresses` only the first is logged in to: the mailbox is the same.
+            credential=probe.credential if same_deadline else None,
         )
         self._postponed.append((make_probe, group))
 
@@ -301,7 +326,8 @@ class _Loop:
             if target is None:
                 return
             if end_by is None or time.monotonic() + target.max_test_seconds <= end_by:
-                self._begin(self._make_probe(target, self, kernel_stamps=self._kernel_stamps))
+                credential = self._credentials.get(target.target_id)
+                self._begin(self._make_probe(target, self, kernel_stamps=self._kernel_stamps, credential=credential))
 
     def _begin(self, probe: Probe) -> None:
         self._probes.add(probe)

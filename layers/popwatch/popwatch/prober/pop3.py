@@ -1,4 +1,4 @@
-"""The POP3 conversation of one test, without I/O: greeting, STLS if wanted, QUIT.
+"""The POP3 conversation of one test, without I/O: greeting, STLS if wanted, a login if wanted, QUIT.
 
 Theory of operation. Feed bytes that arrive to `receive_data`, the end of the stream to `receive_eof`; take events from
 `next_event` until it returns None; send what `data_to_send` returns. One line at a time decides the next state:
@@ -12,10 +12,16 @@ Theory of operation. Feed bytes that arrive to `receive_data`, the end of the st
 | STLS     | any other line            | Failed (PROTOCOL)      | QUIT         | DONE         |
 | TLS      | `tls_established()`       |                        | QUIT         | QUIT         |
 | TLS      | cleartext bytes           | Failed (PROTOCOL)      |              | DONE         |
+| LOGIN    | a line                    | as the login says      | its commands | LOGIN        |
+| LOGIN    | the last line of the login| LoginEnded             | QUIT         | QUIT         |
+| LOGIN    | a line that it fails at   | Failed (PROTOCOL)      | QUIT         | DONE         |
 | QUIT     | +OK                       | Finished               |              | DONE         |
 | QUIT     | any other line            | Failed (PROTOCOL)      |              | DONE         |
 | all      | line of over 512 octets   | Failed (PROTOCOL)      | as above     | DONE         |
 | not TLS  | end of the stream         | Failed (DISCONNECTED)  |              | DONE         |
+
+With a login, which `tls_established` alone takes, the state LOGIN comes before QUIT, and what is sent there is the
+login's. A server may close after it has refused a login (RFC 1939 section 4): the reply to QUIT is then not awaited.
 
 Without `check_quit` the state QUIT ends at once, with Finished. The commands are those of RFC 1939 (QUIT) and RFC 2595
 (STLS). The same bytes give the same events however they are split. The buffer holds one line, at most 512 octets with
@@ -28,6 +34,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from typing import Protocol
 
 LONGEST_LINE = 512
 """Octets of a line with its line end (RFC 1939 section 3)."""
@@ -70,6 +77,11 @@ class TlsWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginEnded:
+    """The login has ended, and the server has done what it should."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The conversation has ended as it should; `line` is the reply to QUIT, empty without `check_quit`."""
 
@@ -89,18 +101,39 @@ class Failed:
     missing: bytes = b""
 
 
-Event = Greeted | TlsWanted | Finished | Failed
+Event = Greeted | TlsWanted | LoginEnded | Finished | Failed
+
+
+class Dialogue(Protocol):
+    """A login, line by line (login.py): what it sends, and how it ends."""
+
+    failure: str
+    ended: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether the server has logged the user in."""
+
+    def begin(self, greeting: bytes) -> bytes:
+        """The first command, after this greeting."""
+
+    def receive_line(self, line: bytes) -> bytes:
+        """Take a line; what to send now."""
+
+    def hide(self, line: bytes) -> bytes:
+        """A line as it may be shown."""
 
 
 class _State(Enum):
     GREETING = auto()
     STLS = auto()
     TLS = auto()
+    LOGIN = auto()
     QUIT = auto()
     DONE = auto()
 
 
-_GREETING, _STLS, _TLS, _QUIT, _DONE = _State
+_GREETING, _STLS, _TLS, _LOGIN, _QUIT, _DONE = _State
 """Module constants: a look-up through the enumeration takes three times as long, about ten times in each test."""
 
 
@@ -124,6 +157,8 @@ class Conversation:
         self._state = _GREETING
         self._buffer = self._out = b""
         self._events: deque[Event] = deque()
+        self._login: Dialogue | None = None
+        self._greeting = b""
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes that have arrived; bytes after the end of the conversation are dropped."""
@@ -143,19 +178,22 @@ class Conversation:
         reasons = {
             _GREETING: "closed-before-greeting",
             _STLS: "closed-before-stls-reply",
+            _LOGIN: "closed-before-login-reply",
             _QUIT: "closed-before-quit-reply",
         }
         reason = reasons.get(self._state)
         if reason:
             self._end(Failed(FailureKind.DISCONNECTED, "closed-mid-line" if self._buffer else reason, self._seen()))
 
-    def tls_established(self) -> None:
-        """Continue after the TLS handshake that followed `TlsWanted`.
+    def tls_established(self, login: Dialogue | None = None) -> None:
+        """TLS is established: before the greeting, or after `TlsWanted`; with `login` the conversation logs in.
 
-        There is no second greeting: the server remains in its AUTHORIZATION state (RFC 2595 section 4).
+        After `TlsWanted` there is no second greeting: the server remains in its AUTHORIZATION state (RFC 2595 section
+        4).
         """
+        self._login = login
         if self._state is _TLS:
-            self._quit()
+            self._proceed()
 
     def next_event(self) -> Event | None:
         """The next event, or None until more has arrived."""
@@ -193,6 +231,8 @@ class Conversation:
     def _handle_line(self, line: bytes) -> None:
         if self._state is _GREETING:
             self._handle_greeting(line)
+        elif self._login and self._state is _LOGIN:
+            self._continue_login(self._login, line)
         elif not _OK.match(line):
             if not line.startswith(b"-ERR"):
                 reason = "unexpected-reply"
@@ -217,11 +257,29 @@ class Conversation:
         elif missing := next((text for text in self._expected if not _contains(line, text)), b""):
             self._fail("expected-text-missing", line, missing)
         else:
+            self._greeting = line
             self._events.append(Greeted(line))
             if self._starttls:
                 self._ask_for_tls()
             else:
-                self._quit()
+                self._proceed()
+
+    def _proceed(self) -> None:
+        """Log in if that is wanted, otherwise QUIT."""
+        if self._login:
+            self._state = _LOGIN
+            self._out += self._login.begin(self._greeting)
+        else:
+            self._quit()
+
+    def _continue_login(self, login: Dialogue, line: bytes) -> None:
+        self._out += login.receive_line(line)
+        if login.failure:
+            self._fail(login.failure, line)
+        elif login.ended:
+            self._events.append(LoginEnded())
+            self._check_quit = self._check_quit and login.passed
+            self._quit()
 
     def _ask_for_tls(self) -> None:
         self._out += b"STLS\r\n"
@@ -238,9 +296,9 @@ class Conversation:
 
     def _fail(self, reason: str, line: bytes, missing: bytes = b"") -> None:
         """End with a protocol error. QUIT is still sent: most services know it and then end the session in order."""
-        if self._state in (_GREETING, _STLS):
+        if self._state in (_GREETING, _STLS, _LOGIN):
             self._out += b"QUIT\r\n"
-        self._end(Failed(FailureKind.PROTOCOL, reason, line[:LONGEST_LINE], missing))
+        self._end(Failed(FailureKind.PROTOCOL, reason, self._shown(line), missing))
 
     def _end(self, event: Event) -> None:
         self._state = _DONE
@@ -248,7 +306,10 @@ class Conversation:
         self._events.append(event)
 
     def _seen(self) -> bytes:
-        return self._buffer[:LONGEST_LINE]
+        return self._shown(self._buffer)
+
+    def _shown(self, line: bytes) -> bytes:
+        return (self._login.hide(line) if self._login else line)[:LONGEST_LINE]
 
 
 def _contains(line: bytes, text: bytes) -> bool:

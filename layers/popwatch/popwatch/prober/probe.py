@@ -14,14 +14,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from popwatch.model.credentials import Credential
 from popwatch.model.fields import Family, TlsMode
-from popwatch.model.outcomes import DETAIL_SHOWN, GREETING_SHOWN, ErrorCode, Outcome, Phase, RttSource
+from popwatch.model.outcomes import (
+    DETAIL_SHOWN,
+    GREETING_SHOWN,
+    ErrorCode,
+    LoginResult,
+    LoginVerdict,
+    Outcome,
+    Phase,
+    RttSource,
+)
 from popwatch.model.targets import Problem, Target, tls_exceptions
 from popwatch.model.text import clean, milliseconds
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
+from popwatch.prober.login import Login
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
-from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, TlsWanted
+from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, LoginEnded, TlsWanted
 from popwatch.prober.resolver import LookupResult, Name
 from popwatch.prober.tls import TlsEnded, TlsEngine, UnusableSetting, context
 from popwatch.prober.tls_failures import TlsFailure
@@ -70,6 +81,7 @@ _TIMEOUTS = {
     Phase.TLS: (ErrorCode.TIMED_OUT, "no-tls-answer", "The server did not complete the TLS handshake."),
     Phase.GREETING: (ErrorCode.TIMED_OUT, "no-greeting", "The server accepted the connection and said nothing."),
     Phase.STLS: (ErrorCode.TIMED_OUT, "no-stls-reply", "The server did not answer STLS."),
+    Phase.LOGIN: (ErrorCode.TIMED_OUT, "no-login-reply", "The server did not answer the login."),
     Phase.QUIT: (ErrorCode.TIMED_OUT, "no-quit-reply", "The server did not answer QUIT."),
 }
 
@@ -115,6 +127,9 @@ class Loop(Protocol):
     def try_others(self, probe: "Probe", addresses: Sequence[str]) -> None:
         """Try a host's other addresses with a second probe: the one that was connected to has not passed."""
 
+    def logs_in(self, probe: "Probe") -> None:
+        """The probe begins to log in: no other of its test may."""
+
     def finish(self, probe: "Probe", outcome: Outcome) -> None:
         """The probe has ended with this outcome."""
 
@@ -138,7 +153,8 @@ class Probe:
     """One test, or the part of one that follows another probe.
 
     With `kernel_stamps` false the kernel's stamps are not used. `addresses` are those to try, without a lookup. `after`
-    is the probe that looked them up; with `same_deadline` the part ends when that one ends.
+    is the probe that looked them up; with `same_deadline` the part ends when that one ends. With a `credential` it logs
+    in, if all that is connected to is verified by TLS.
     """
 
     def __init__(
@@ -150,6 +166,7 @@ class Probe:
         addresses: Sequence[str] = (),
         after: "Probe | None" = None,
         same_deadline: bool = False,
+        credential: Credential | None = None,
     ) -> None:
         self.target, self._loop, self._kernel_stamps = target, loop, kernel_stamps
         self._given = tuple(addresses) or ((target.host,) if is_address(target.host) else ())
@@ -175,11 +192,13 @@ class Probe:
         self._others: list[str] = []
         self._try_others_at = float("inf")
         self._ended = self._extended = False
+        self.credential = credential
+        self._login: Login | None = None
         self._conversation = self._begin_conversation()
 
     def start(self) -> None:
         """Begin with the lookup, or with the connect if the host is an address."""
-        problems = self.target.problems or self._tls_problems()
+        problems = self.target.problems or self._tls_problems() or self._login_problems()
         if problems:
             self._end_with_problems(problems)
             return
@@ -265,6 +284,15 @@ class Probe:
         except UnusableSetting as error:
             return (Problem(error.field, f"The field `{error.field}` cannot be used: {error.why}."),)
         return ()
+
+    def _login_problems(self) -> tuple[Problem, ...]:
+        """A user and a password are never sent but in TLS that is verified."""
+        field = "tls" if self.target.tls is TlsMode.NONE else "verify_tls"
+        if not self.credential or (field == "verify_tls" and self.target.verify_tls):
+            return ()
+        why = "has no TLS" if field == "tls" else "does not verify the certificate"
+        explanation = f"The field `{field}` {why}: a login needs TLS that is verified, or its password could be read."
+        return (Problem(field, explanation),)
 
     def _tls_context(self) -> ssl.SSLContext:
         target = self.target
@@ -436,9 +464,11 @@ class Probe:
             "certificate_expires": min((it.expires for it in certificates), default=None),
             "remarks": (*tls_exceptions(self.target), *map(_unneeded, unneeded[:REMARKS])),
         }
+        if self.credential:
+            self._login = Login(self.credential, engine)
+        self._conversation.tls_established(self._login)
         if self.target.tls is TlsMode.STARTTLS:
-            self._phase = Phase.QUIT
-            self._conversation.tls_established()
+            self._phase = Phase.LOGIN if self._login else Phase.QUIT
             self._handle_events()
         else:
             self._phase = Phase.GREETING
@@ -508,6 +538,9 @@ class Probe:
                     self._record_greeting(line)
                 case TlsWanted():
                     self._start_tls()
+                case LoginEnded():
+                    self._record_login()
+                    self._phase = Phase.QUIT
                 case Finished():
                     self._fields["quit_ms"] = self._lap() if self.target.check_quit else None
                     self._end_well()
@@ -528,13 +561,26 @@ class Probe:
         fields["greeting_ms"] = max(0.0, rtt_ms - connect_ms - self._tls_ms)
         fields["greeting"] = clean(line, GREETING_SHOWN)
         self._connection.stamped = False  # recv is cheaper than recvmsg, and no later time needs a stamp
-        self._phase = Phase.STLS if self.target.tls is TlsMode.STARTTLS else Phase.QUIT
+        if self.credential:  # the address that greets first is the one that is logged in to
+            self._others, self._try_others_at = [], float("inf")
+            self._loop.logs_in(self)
+        if self.target.tls is TlsMode.STARTTLS:
+            self._phase = Phase.STLS
+        else:
+            self._phase = Phase.LOGIN if self._login else Phase.QUIT
+
+    def _record_login(self) -> None:
+        assert self._login  # noqa: S101 - it has answered
+        self._fields["login_ms"] = self._lap()
+        self._fields["login"] = self._login.result(lambda line: clean(line, GREETING_SHOWN))
 
     def _handle_failure(self, failure: Failed) -> None:
         error = ErrorCode.PROTOCOL if failure.kind is FailureKind.PROTOCOL else ErrorCode.DISCONNECTED
         line = clean(failure.line, GREETING_SHOWN)
         if self._phase is Phase.GREETING:
             self._fields["greeting"] = line
+        elif self._phase is Phase.LOGIN and failure.kind is FailureKind.PROTOCOL:
+            self._record_login()
         said = f"The server said: {line}" if line else "The server said nothing more."
         if failure.missing:
             said = f"The greeting lacks the text `{clean(failure.missing, MISSING_SHOWN)}`. {said}"
@@ -601,6 +647,8 @@ class Probe:
         self._loop.finish(self, self._outcome(error, reason, clean(detail, DETAIL_SHOWN) if detail else ""))
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
+        if self._phase is Phase.LOGIN:  # it was begun and has failed, answered or not
+            self._fields.setdefault("login", LoginResult(LoginVerdict.FAILED))
         failed = [f"{address}: {why}" for address, why in self._failed_connects]
         if error and self._connection and failed:
             failed.append(f"{self._connection.address}: {reason}")

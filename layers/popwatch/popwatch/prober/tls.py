@@ -208,6 +208,12 @@ class TlsEngine:
         return data
 
     @property
+    def verified(self) -> bool:
+        """Whether the handshake is complete, and chain, dates and name of the certificate were verified in it."""
+        settings = self._tls.context
+        return self.established and settings.verify_mode is ssl.CERT_REQUIRED and settings.check_hostname
+
+    @property
     def version(self) -> str:
         """The TLS version, such as TLSv1.3."""
         return self._tls.version() or ""

@@ -1,0 +1,253 @@
+"""The login of one test, line by line, without I/O: CAPA, one way to log in, STAT. Nothing else is ever sent.
+
+Theory of operation. `begin` gives the first command; `receive_line` takes each line of the server and gives what to
+send next, until `ended` or `failure`. QUIT, and what a line may be, are the conversation's (pop3.py).
+
+| waits for the reply to | +OK                     | -ERR                | +                                 |
+|------------------------|-------------------------|---------------------|-----------------------------------|
+| CAPA                   | its lines, then a login | a login             | failed                            |
+| USER                   | PASS                    | refused             | failed                            |
+| AUTH, nothing sent yet | failed                  | refused, no attempt | the response                      |
+| PASS, APOP, a response | STAT                    | refused             | XOAUTH2: an empty line; refused   |
+| STAT                   | passed                  | failed              | failed                            |
+
+What a refusal means is told by its response code (RFC 2449 section 8, RFC 3206): `[IN-USE]` and `[LOGIN-DELAY]` are how
+a server in order answers; `[AUTH]` is about the user or the secret; `[SYS/TEMP]` and `[SYS/PERM]` are about the server.
+A server that announces AUTH-RESP-CODE gives the code `[AUTH]` if it is about the user, so without a code its refusal is
+its own fault; of any other server it is not known.
+
+The user and the secret are sent only if TLS was verified: a `Login` cannot be made without, and a conversation is given
+one only when TLS is established.
+"""
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Protocol, assert_never
+
+from popwatch.model.credentials import Credential, Mechanism
+from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.prober.capabilities import UNSTATED, Capabilities, CapabilityReader, TooManyLinesError
+
+LONGEST_COMMAND = 255
+"""Octets of a command with its CRLF (RFC 2449 section 4). A SASL response may be longer (RFC 5034 section 4)."""
+
+HIDDEN = b"(not shown: it repeats what was sent)"
+"""In place of a line of the server that has a part of the secret in it."""
+
+REPEATED = 6
+"""Octets in a row that a line has in common with the secret, if it is not to be shown; all of a shorter secret."""
+
+_OK = re.compile(rb"\+OK(?![A-Za-z0-9])")
+_CHALLENGE = re.compile(rb"\+(?!OK)")
+_CODE = re.compile(rb"-ERR[ \t]+\[([!-Z\\^-~]{1,60})\]")
+_STAT = re.compile(rb"\+OK[ \t]+(\d{1,15})[ \t]+(\d{1,15})(?!\S)")
+_TIMESTAMP = re.compile(rb"<[^<>\s]+@[^<>\s]+>")
+"""In the greeting of a server with APOP: a message id (RFC 1939 section 7, RFC 822)."""
+
+_VERDICTS = {
+    b"IN-USE": LoginVerdict.IN_USE,
+    b"LOGIN-DELAY": LoginVerdict.LOGIN_DELAY,
+    b"AUTH": LoginVerdict.REJECTED,
+}
+
+
+class Tls(Protocol):
+    """What a login needs to know of the connection that it is sent over."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether TLS is established, and the certificate's chain and name were verified."""
+
+
+class UnverifiedError(Exception):
+    """The connection is not one that a user and a secret may be sent over."""
+
+
+class Login:
+    """The login of one test. Raises UnverifiedError unless TLS was verified."""
+
+    def __init__(self, credential: Credential, tls: Tls) -> None:
+        if not tls.verified:
+            raise UnverifiedError
+        self._credential = credential
+        self._step: Callable[[bytes], bytes] = self._handle_capa
+        self._reader = CapabilityReader()
+        self._capabilities: Capabilities = UNSTATED
+        self._greeting = b""
+        self._response_repeated = False
+        self._hidden: list[bytes] = []
+        self.verdict = LoginVerdict.FAILED
+        self.failure = ""
+        self.ended = False
+        self._mailbox: tuple[int, int] | None = None
+        self._said = b""
+
+    def begin(self, greeting: bytes) -> bytes:
+        """The first command; `greeting` has the timestamp of APOP."""
+        self._greeting = greeting
+        return b"CAPA\r\n"
+
+    def receive_line(self, line: bytes) -> bytes:
+        """Take a line without its end. Returns what to send now; nothing once the login has ended or failed."""
+        return self._step(line)
+
+    def hide(self, line: bytes) -> bytes:
+        """A line as it may be shown: not if it has a part of what was sent in it, in whatever letter case."""
+        lower = line.lower()
+        for secret in self._hidden:
+            size = min(REPEATED, len(secret))
+            if any(secret[at : at + size] in lower for at in range(len(secret) - size + 1)):
+                return HIDDEN
+        return line
+
+    @property
+    def passed(self) -> bool:
+        """Whether the server has logged the user in."""
+        return self.verdict is LoginVerdict.PASSED
+
+    def result(self, clean: Callable[[bytes], str]) -> LoginResult:
+        """What the login has come to so far; `clean` makes text of the server's line."""
+        messages, octets = self._mailbox or (None, None)
+        return LoginResult(self.verdict, messages, octets, self._capabilities.login_delay, clean(self._said))
+
+    def _handle_capa(self, line: bytes) -> bytes:
+        if line.startswith(b"-ERR"):
+            return self._authenticate()
+        if not _OK.match(line):
+            return self._fail("unexpected-reply")
+        self._step = self._handle_capability
+        return b""
+
+    def _handle_capability(self, line: bytes) -> bytes:
+        try:
+            found = self._reader.receive_line(line)
+        except TooManyLinesError:
+            return self._fail("too-many-capabilities")
+        if not found:
+            return b""
+        self._capabilities = found
+        return self._authenticate()
+
+    def _authenticate(self) -> bytes:
+        mechanism, user = self._credential.mechanism, self._credential.user.encode()
+        match mechanism:
+            case Mechanism.USER:
+                self._step = self._handle_user
+                return b"USER " + user + b"\r\n"
+            case Mechanism.APOP:
+                return self._begin_apop(user)
+            case Mechanism.PLAIN | Mechanism.XOAUTH2:
+                return self._begin_sasl(mechanism)
+        assert_never(mechanism)
+
+    def _handle_user(self, line: bytes) -> bytes:
+        if not _OK.match(line):
+            return self._refuse(line)
+        self._step = self._handle_answer
+        return b"PASS " + self._hide_later(self._credential.secret.reveal().encode()) + b"\r\n"
+
+    def _begin_apop(self, user: bytes) -> bytes:
+        timestamp = _TIMESTAMP.search(self._greeting)
+        if not timestamp:
+            return self._fail("mechanism-not-offered")
+        secret = self._hide_later(self._credential.secret.reveal().encode())
+        digest = hashlib.md5(timestamp.group() + secret, usedforsecurity=False).hexdigest().encode()
+        self._step = self._handle_answer
+        return b"APOP " + user + b" " + self._hide_later(digest) + b"\r\n"
+
+    def _begin_sasl(self, mechanism: Mechanism) -> bytes:
+        """AUTH, with PLAIN's response in the same line if the server knows that (RFC 2449 section 6.3) and it fits.
+
+        Microsoft takes XOAUTH2's in a line of its own only, after its `+`
+        (https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth).
+        """
+        name = mechanism.value.upper()
+        if self._capabilities.stated and name not in self._capabilities.mechanisms:
+            return self._fail("mechanism-not-offered")
+        command = b"AUTH " + name.encode()
+        if mechanism is Mechanism.PLAIN and self._capabilities.stated:
+            whole = command + b" " + self._response() + b"\r\n"
+            if len(whole) <= LONGEST_COMMAND:
+                self._step = self._handle_sasl_answer
+                return whole
+        self._step = self._handle_ready
+        return command + b"\r\n"
+
+    def _response(self) -> bytes:
+        secret = self._hide_later(self._credential.secret.reveal().encode())
+        user = self._credential.user.encode()
+        if self._credential.mechanism is Mechanism.XOAUTH2:
+            response = b"user=" + user + b"\x01auth=Bearer " + secret + b"\x01\x01"
+        else:
+            response = b"\0" + user + b"\0" + secret
+        return self._hide_later(b64encode(response))
+
+    def _handle_ready(self, line: bytes) -> bytes:
+        """The reply to AUTH alone: the server waits for the response, or does not want this mechanism."""
+        if line.startswith(b"-ERR"):
+            return self._refuse(line, attempted=False)
+        if not _CHALLENGE.match(line):
+            return self._fail("unexpected-reply")
+        self._response_repeated = True
+        self._step = self._handle_sasl_answer
+        return self._response() + b"\r\n"
+
+    def _handle_sasl_answer(self, line: bytes) -> bytes:
+        if not _CHALLENGE.match(line):
+            return self._handle_answer(line)
+        if self._credential.mechanism is Mechanism.XOAUTH2:
+            # The challenge says what is wrong with the token; after an empty line comes the -ERR.
+            self._step = self._handle_rejected_token
+            return b"\r\n"
+        if self._response_repeated:
+            return self._fail("unexpected-reply")
+        self._response_repeated = True  # a server that passed over the response in the line of AUTH
+        return self._response() + b"\r\n"
+
+    def _handle_rejected_token(self, line: bytes) -> bytes:
+        if line.startswith(b"-ERR") and not _CODE.match(line):
+            return self._end(LoginVerdict.REJECTED, line)
+        return self._refuse(line)
+
+    def _handle_answer(self, line: bytes) -> bytes:
+        if not _OK.match(line):
+            return self._refuse(line)
+        self._step = self._handle_stat
+        return b"STAT\r\n"
+
+    def _handle_stat(self, line: bytes) -> bytes:
+        found = _STAT.match(line)
+        if not found:
+            return self._fail("stat-refused" if line.startswith(b"-ERR") else "unexpected-reply")
+        self._mailbox = int(found[1]), int(found[2])
+        return self._end(LoginVerdict.PASSED)
+
+    def _refuse(self, line: bytes, *, attempted: bool = True) -> bytes:
+        """Judge a refusal by its response code; `attempted` if the server has seen the user or the secret."""
+        if not line.startswith(b"-ERR"):
+            return self._fail("unexpected-reply")
+        found = _CODE.match(line)
+        code = found[1].upper() if found else b""
+        kind, _, of_system = code.partition(b"/")
+        if code in _VERDICTS:
+            return self._end(_VERDICTS[code], line)
+        if kind == b"SYS":
+            return self._fail("login-sys-temp" if of_system.startswith(b"TEMP") else "login-sys-perm")
+        if "AUTH-RESP-CODE" in self._capabilities or not attempted:
+            return self._fail("login-failed")
+        self.verdict = LoginVerdict.UNCLEAR
+        return self._fail("login-refused")
+
+    def _fail(self, reason: str) -> bytes:
+        self.failure = reason
+        return b""
+
+    def _end(self, verdict: LoginVerdict, line: bytes = b"") -> bytes:
+        self.verdict, self.ended, self._said = verdict, True, self.hide(line)
+        return b""
+
+    def _hide_later(self, sent: bytes) -> bytes:
+        self._hidden.append(sent.lower())
+        return sent
