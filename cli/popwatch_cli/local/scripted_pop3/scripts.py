@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from popwatch_cli.local.scripted_pop3 import logins
+
 GREETING = b"+OK scripted POP3 ready\r\n"
 BYE = b"+OK bye\r\n"
 IDLE_SECONDS = 120.0
@@ -250,6 +252,62 @@ async def say(wire: Wire, text: str) -> None:
     await answer(wire)
 
 
+async def login(wire: Wire, capabilities: str) -> None:
+    """Log in whoever has the password; the argument has further capabilities, with commas between them."""
+    added = tuple(capabilities.encode().split(b",")) if capabilities else ()
+    await logins.serve(wire, capabilities=(*logins.CAPABILITIES, *added))
+
+
+async def login_old(wire: Wire, text: str) -> None:
+    """Know no CAPA, and refuse every login with the argument."""
+    await logins.serve(wire, capabilities=(), answer=logins.saying(f"-ERR {text}".encode().strip() + b"\r\n"))
+
+
+async def login_refused(wire: Wire, text: str) -> None:
+    """Refuse every login with the argument: `[IN-USE] locked`."""
+    await logins.serve(wire, answer=logins.saying(f"-ERR {text}".encode().strip() + b"\r\n"))
+
+
+async def login_slow(wire: Wire, seconds: str) -> None:
+    """Take so many seconds for a login."""
+    await logins.serve(wire, answer=logins.after(float(seconds or 1), logins.OK))
+
+
+async def login_silent(wire: Wire, _: str) -> None:
+    """Do not answer a login."""
+    await logins.serve(wire, answer=logins.never)
+
+
+async def login_close(wire: Wire, _: str) -> None:
+    """Close after the last line of a login."""
+    await logins.serve(wire, answer=logins.saying(b""))
+
+
+async def login_long(wire: Wire, _: str) -> None:
+    """Answer a login with a line that is too long."""
+    await logins.serve(wire, answer=logins.saying(b"+OK " + b"x" * 600 + b"\r\n"))
+
+
+async def login_repeats(wire: Wire, _: str) -> None:
+    """Refuse a login with what the client sent."""
+    await logins.serve(wire, answer=logins.repeating)
+
+
+async def login_hostile(wire: Wire, _: str) -> None:
+    """Refuse a login with control characters."""
+    await logins.serve(wire, answer=logins.saying(b"-ERR [IN-USE] \x1b[2J\xe2\x80\xae<script>\r\n"))
+
+
+async def login_endless(wire: Wire, _: str) -> None:
+    """Answer CAPA with lines without end."""
+    await logins.serve(wire, capabilities=(b"TOP",) * 10_000)
+
+
+async def login_mailbox(wire: Wire, text: str) -> None:
+    """Log in, and answer STAT with the argument."""
+    await logins.serve(wire, mailbox=text.encode() + b"\r\n")
+
+
 SCRIPTS: dict[str, Script] = {
     "healthy": healthy,
     "delay": delay,
@@ -273,6 +331,17 @@ SCRIPTS: dict[str, Script] = {
     "offers": offers,
     "error": error,
     "say": say,
+    "login": login,
+    "login-old": login_old,
+    "login-refused": login_refused,
+    "login-slow": login_slow,
+    "login-silent": login_silent,
+    "login-close": login_close,
+    "login-long": login_long,
+    "login-repeats": login_repeats,
+    "login-hostile": login_hostile,
+    "login-endless": login_endless,
+    "login-mailbox": login_mailbox,
     "no-crlf": greeting_with(b"+OK scripted POP3 ready"),
     "bare-lf": greeting_with(b"+OK scripted POP3 ready\n"),
     "nul": greeting_with(b"+OK scripted\0POP3 ready\r\n"),

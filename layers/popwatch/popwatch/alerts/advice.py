@@ -40,6 +40,16 @@ ADVICE = {
     "tls-alert-unrecognized-name": "The server does not serve this name: give another with {tls_name}.",
     "too-slow": "It answers, but slower than its `max_rtt_ms` allows: see its load, and the network to it.",
     "no-quit-reply": "If this server never answers QUIT, do not wait for the reply: {check_quit=false}.",
+    "no-login-reply": "The server greets, and what is behind it does not answer: see the mail store, and its log.",
+    "closed-before-login-reply": "The server ended the connection at the login: its log says why.",
+    "login-sys-temp": "The server says that it has a fault which will pass: see its log, and the mail store.",
+    "login-sys-perm": "The server says that a person must act: see its log, and this user's mailbox.",
+    "login-failed": "The server refuses, and does not blame user or password: see its log, and the mail store.",
+    "login-refused": (
+        "The user or the password may be wrong, or the server may have a fault: it does not say which. See its log."
+    ),
+    "mechanism-not-offered": "The server does not offer this way to log in: use another {mechanism}.",
+    "stat-refused": "The user is logged in, but the mailbox cannot be read: see the mail store.",
     "stls-refused": "The server does not offer STLS on this port: use {tls=implicit} on port 995.",
     "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",

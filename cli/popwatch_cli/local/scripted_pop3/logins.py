@@ -1,0 +1,130 @@
+"""How a script logs in: CAPA, USER and PASS, APOP, AUTH PLAIN and XOAUTH2, STAT; any user, one password."""
+
+import asyncio
+import binascii
+import hashlib
+from base64 import b64decode
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+PASSWORD = b"correct-horse"
+"""The password, and XOAUTH2's token, that is accepted of every user."""
+
+TIMESTAMP = b"<1896.697170952@scripted.example>"
+CAPABILITIES = (b"USER", b"SASL PLAIN XOAUTH2", b"RESP-CODES", b"AUTH-RESP-CODE")
+MAILBOX = b"+OK 3 4096\r\n"
+OK, UNKNOWN = b"+OK\r\n", b"-ERR unknown command\r\n"
+WRONG = b"-ERR [AUTH] wrong user or password\r\n"
+TOKEN_FAULT = b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n"
+"""XOAUTH2's challenge to a client with a wrong token: `{"status":"401"}`."""
+
+
+class Wire(Protocol):
+    """A connection, as logins use it."""
+
+    async def send(self, data: bytes, *, greets: bool = False) -> None:
+        """Send at once."""
+
+    async def line(self) -> bytes:
+        """The next line of the client, empty at the end of the stream."""
+
+    async def start_tls(self) -> None:
+        """Continue in TLS."""
+
+
+Answer = Callable[[Wire, bytes], Awaitable[bytes]]
+"""What is sent after the last line of a login, given that line; nothing: the connection is closed."""
+
+
+async def serve(
+    wire: Wire,
+    *,
+    answer: Answer | None = None,
+    capabilities: tuple[bytes, ...] = CAPABILITIES,
+    mailbox: bytes = MAILBOX,
+    greeting: bytes = b"+OK scripted POP3 ready " + TIMESTAMP + b"\r\n",
+) -> None:
+    """Greet, and serve a client that logs in; `answer` is given the last line of the login in place of a check of it.
+
+    Without `capabilities` CAPA is not known.
+    """
+    await wire.send(greeting, greets=True)
+    while line := await wire.line():
+        command, _, argument = line.strip().partition(b" ")
+        match command.upper():
+            case b"QUIT":
+                await wire.send(b"+OK bye\r\n")
+                return
+            case b"STLS":
+                await wire.send(b"+OK begin TLS\r\n")
+                await wire.start_tls()
+            case b"CAPA":
+                lines = b"".join(name + b"\r\n" for name in (*capabilities, b"."))
+                await wire.send(OK + lines if capabilities else UNKNOWN)
+            case b"USER":
+                await wire.send(OK)
+            case b"PASS" | b"APOP" | b"AUTH":
+                last, right = await _login(wire, command.upper(), argument, line)
+                said = await answer(wire, last) if answer else OK if right else WRONG
+                if not said:
+                    return
+                await wire.send(said)
+            case b"STAT":
+                await wire.send(mailbox)
+            case _:
+                await wire.send(UNKNOWN)
+
+
+async def _login(wire: Wire, command: bytes, argument: bytes, line: bytes) -> tuple[bytes, bool]:
+    """The last line of the login, and whether its secret is the right one."""
+    if command == b"PASS":
+        return line, argument == PASSWORD
+    if command == b"APOP":
+        digest = hashlib.md5(TIMESTAMP + PASSWORD, usedforsecurity=False).hexdigest().encode()
+        return line, argument.endswith(b" " + digest)
+    mechanism, _, response = argument.partition(b" ")
+    if not response:
+        await wire.send(b"+ \r\n")
+        line = response = await wire.line()
+    try:
+        sent = b64decode(response)
+    except binascii.Error:
+        return line, False
+    if mechanism.upper() == b"PLAIN":
+        return line, sent.rpartition(b"\0")[2] == PASSWORD
+    right = sent.endswith(b"\1auth=Bearer " + PASSWORD + b"\1\1")
+    if not right:
+        await wire.send(TOKEN_FAULT)
+        await wire.line()
+    return line, right
+
+
+def saying(text: bytes) -> Answer:
+    """An answer that is the same whatever the client sent."""
+
+    async def say(_: Wire, _line: bytes) -> bytes:
+        return text
+
+    return say
+
+
+def after(seconds: float, text: bytes) -> Answer:
+    """An answer that takes some time."""
+
+    async def say(_: Wire, _line: bytes) -> bytes:
+        await asyncio.sleep(seconds)
+        return text
+
+    return say
+
+
+async def repeating(_: Wire, line: bytes) -> bytes:
+    """An answer with what the client sent, as careless servers have in their -ERR."""
+    return b"-ERR bad command: " + line.strip()[:400] + b"\r\n"
+
+
+async def never(wire: Wire, _: bytes) -> bytes:
+    """No answer: the client hangs up."""
+    while await wire.line():
+        pass
+    return b""

@@ -1,0 +1,216 @@
+"""Logins of real tests: only in verified TLS, judged by response code, and nothing of the secret anywhere else."""
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from popwatch.model.credentials import Credential, Mechanism, Secret
+from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome, Phase
+from popwatch.model.targets import Target, parse_target
+from popwatch.prober.loop import Prober, probe
+from popwatch.prober.name_servers import NameServers
+from popwatch.prober.resolver import Resolver
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3.logins import PASSWORD
+from tests.stamping import stamping
+
+AUTHORITY = trustme.CA()
+WRONG = "wrong-battery-staple"
+
+
+@pytest.fixture(scope="module")
+def context() -> ssl.SSLContext:
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("127.0.0.1", "pop.example.net").configure_cert(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with stamping(), ScriptedServer() as found:
+        yield found
+
+
+def credential(mechanism: Mechanism = Mechanism.USER, secret: str = PASSWORD.decode()) -> Credential:
+    return Credential("n", "anna", Secret(secret), mechanism)
+
+
+def target(port: int, tls: str = "implicit", **fields: Any) -> Target:
+    own = {"ca_pem": AUTHORITY.cert_pem.bytes().decode(), "max_test_seconds": 20}
+    return parse_target({"target_id": "t", "host": "127.0.0.1", "port": port, "tls": tls, **own, **fields})
+
+
+def log_in(server: ScriptedServer, context: ssl.SSLContext, script: str, **fields: Any) -> tuple[Outcome, list[bytes]]:
+    """The outcome, and the lines that the server has read."""
+    port = server.listen(script, tls=context)
+    outcome = probe(target(port, **fields), credential=credential())
+    return outcome, [line for connection in server.connections(port) for line in connection.lines]
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+@pytest.mark.parametrize("mechanism", Mechanism)
+def test_each_mechanism(server: ScriptedServer, context: ssl.SSLContext, mechanism: Mechanism, tls: str) -> None:
+    """The mailbox is counted, the login timed; a wrong secret is rejected, which is not the server's fault."""
+    port = server.listen("login", tls=context) if tls == "implicit" else server.listen("login", stls=context)
+    outcome = probe(target(port, tls), credential=credential(mechanism))
+    assert outcome.passed, outcome
+    assert outcome.login is not None
+    assert (outcome.login.verdict, outcome.login.messages, outcome.login.octets) == (LoginVerdict.PASSED, 3, 4096)
+    assert outcome.login_ms is not None
+    assert outcome.login_ms > 0
+    lines = [line.strip().split()[0] for line in server.connections(port)[0].lines]
+    assert lines[-2:] == [b"STAT", b"QUIT"]
+
+    rejected = probe(target(port, tls), credential=credential(mechanism, WRONG))
+    assert rejected.passed, rejected
+    assert rejected.login is not None
+    assert rejected.login.verdict is LoginVerdict.REJECTED
+
+
+@pytest.mark.parametrize("fields", [{"tls": "none"}, {"verify_tls": False}, {"verify_tls": False, "tls": "starttls"}])
+def test_without_verified_tls_nothing_is_connected_to(
+    server: ScriptedServer, context: ssl.SSLContext, fields: dict[str, Any]
+) -> None:
+    """Such a target is misconfigured, whatever its server offers: the test says so and sends nothing."""
+    port = server.listen("login", stls=context)
+    outcome = probe(target(port, **fields), credential=credential())
+    assert outcome.error is ErrorCode.MISSING_FIELDS
+    assert outcome.phase is Phase.CONFIGURATION
+    assert "a login needs TLS that is verified" in outcome.detail
+    assert server.connections(port) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"ca_pem": ""}, "tls-issuer-missing"), ({"tls_name": "other.example"}, "tls-name-mismatch")],
+)
+def test_a_server_that_is_not_verified_gets_no_password(
+    server: ScriptedServer, context: ssl.SSLContext, fields: dict[str, str], reason: str
+) -> None:
+    """Neither an unknown authority nor another name: no line arrives."""
+    outcome, lines = log_in(server, context, "login", **fields)
+    assert outcome.reason == reason
+    assert lines == []
+
+
+def test_stls_that_is_refused_or_injected_gets_no_password(server: ScriptedServer, context: ssl.SSLContext) -> None:
+    """A man in the middle who takes STLS away sees STLS and QUIT, and no user."""
+    for script, reason in (("stls-refused", "stls-refused"), ("stls-injection", "stls-injection")):
+        port = server.listen(script, stls=context)
+        assert probe(target(port, "starttls"), credential=credential()).reason == reason
+        lines = b"".join(server.connections(port)[0].lines)
+        assert b"anna" not in lines
+        assert PASSWORD not in lines
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict"),
+    [
+        ("login-refused:[IN-USE] locked", LoginVerdict.IN_USE),
+        ("login-refused:[LOGIN-DELAY] too soon", LoginVerdict.LOGIN_DELAY),
+        ("login-refused:[AUTH] no", LoginVerdict.REJECTED),
+        ("login-old:[AUTH] no", LoginVerdict.REJECTED),
+        ("login-hostile", LoginVerdict.IN_USE),
+    ],
+)
+def test_refusals_that_are_no_outage(
+    server: ScriptedServer, context: ssl.SSLContext, script: str, verdict: LoginVerdict
+) -> None:
+    """The test passes as one without a login would, and says what the server said."""
+    outcome, _ = log_in(server, context, script)
+    assert outcome.passed, outcome
+    assert outcome.login is not None
+    assert outcome.login.verdict is verdict
+    assert outcome.login.said.startswith("-ERR [")
+    assert outcome.login.said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "expected"),
+    [
+        ("login-refused:[SYS/TEMP] later", ErrorCode.PROTOCOL, ("login-sys-temp", LoginVerdict.FAILED)),
+        ("login-refused:[SYS/PERM] never", ErrorCode.PROTOCOL, ("login-sys-perm", LoginVerdict.FAILED)),
+        ("login-refused:no", ErrorCode.PROTOCOL, ("login-failed", LoginVerdict.FAILED)),
+        ("login-old:no", ErrorCode.PROTOCOL, ("login-refused", LoginVerdict.UNCLEAR)),
+        ("login-close", ErrorCode.DISCONNECTED, ("closed-before-login-reply", LoginVerdict.FAILED)),
+        ("login-silent", ErrorCode.TIMED_OUT, ("no-login-reply", LoginVerdict.FAILED)),
+        ("login-slow:9", ErrorCode.TIMED_OUT, ("no-login-reply", LoginVerdict.FAILED)),
+        ("login-long", ErrorCode.PROTOCOL, ("overlong-line", LoginVerdict.FAILED)),
+        ("login-endless", ErrorCode.PROTOCOL, ("too-many-capabilities", LoginVerdict.FAILED)),
+        ("login-mailbox:-ERR no", ErrorCode.PROTOCOL, ("stat-refused", LoginVerdict.FAILED)),
+        ("login-mailbox:+OK many", ErrorCode.PROTOCOL, ("unexpected-reply", LoginVerdict.FAILED)),
+        ("login-repeats", ErrorCode.PROTOCOL, ("login-failed", LoginVerdict.FAILED)),
+    ],
+)
+def test_failures_at_the_login(
+    server: ScriptedServer, context: ssl.SSLContext, script: str, error: ErrorCode, expected: tuple[str, LoginVerdict]
+) -> None:
+    """Greeting and TLS were fine and are in the outcome; the phase is `login`; no secret is in the outcome."""
+    short = {"max_test_seconds": 2} if error is ErrorCode.TIMED_OUT else {}
+    outcome, _ = log_in(server, context, script, **short)
+    assert (outcome.error, outcome.phase) == (error, Phase.LOGIN)
+    assert outcome.login is not None
+    assert (outcome.reason, outcome.login.verdict) == expected
+    assert outcome.rtt_ms is not None
+    assert PASSWORD.decode() not in repr(outcome)
+
+
+def test_a_slow_login_is_timed(server: ScriptedServer, context: ssl.SSLContext) -> None:
+    """`login_ms` has the time that the server took, and the round-trip time has not."""
+    outcome, _ = log_in(server, context, "login-slow:0.3")
+    assert outcome.passed, outcome
+    assert outcome.login_ms is not None
+    assert outcome.login_ms >= 300
+    assert outcome.rtt_ms is not None
+    assert outcome.rtt_ms < outcome.login_ms
+
+
+def test_login_delay_is_kept(server: ScriptedServer, context: ssl.SSLContext) -> None:
+    """The seconds that CAPA states."""
+    outcome, _ = log_in(server, context, "login:LOGIN-DELAY 900")
+    assert outcome.login is not None
+    assert outcome.login.login_delay == 900
+
+
+def at_two_addresses(
+    context: ssl.SSLContext, scripts: tuple[str, str], **fields: Any
+) -> tuple[Outcome, list[list[bytes]]]:
+    """The outcome of a host with two addresses, and the lines that each of them has read."""
+    hosts = {"pop.example.net": ("127.0.0.1", "127.0.0.2")}
+    prober = Prober(resolver=Resolver(name_servers=lambda: NameServers((("127.0.0.1", 9),)), hosts=lambda: hosts))
+    with ScriptedServer() as first, ScriptedServer() as second:
+        port = first.listen(scripts[0], host="127.0.0.1", tls=context)
+        second.listen(scripts[1], host="127.0.0.2", port=port, tls=context)
+        outcome = probe(target(port, host="pop.example.net", **fields), prober, credential())
+        lines = [[line for it in server.connections(port) for line in it.lines] for server in (first, second)]
+    return outcome, lines
+
+
+def test_the_address_that_greets_is_logged_in_to(context: ssl.SSLContext) -> None:
+    """A silent first address does not keep the test from its login at the second."""
+    outcome, lines = at_two_addresses(context, ("silent", "login"), max_test_seconds=4)
+    assert outcome.passed, outcome
+    assert outcome.login is not None
+    assert outcome.login.verdict is LoginVerdict.PASSED
+    assert [len(read) for read in lines] == [0, 5]
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_login_that_fails_is_not_tried_at_another_address(context: ssl.SSLContext, every: bool) -> None:
+    """One login in a test, or a wrong password would be two attempts; the greeting of another address is no pass."""
+    scripts = ("login-refused:[SYS/TEMP] later", "login")
+    outcome, lines = at_two_addresses(context, scripts, all_addresses=every)
+    assert (outcome.reason, outcome.phase) == ("login-sys-temp", Phase.LOGIN)
+    assert sum(line.startswith(b"PASS") for read in lines for line in read) == 1
+
+
+@pytest.mark.parametrize("script", ["login", "login-refused:[AUTH] no"])
+def test_a_login_at_one_of_all_addresses_counts(context: ssl.SSLContext, script: str) -> None:
+    """With `all_addresses` the others are only greeted, and the outcome has the login."""
+    outcome, lines = at_two_addresses(context, (script, script), all_addresses=True)
+    assert outcome.passed, outcome
+    assert outcome.login is not None
+    assert sum(line.startswith(b"PASS") for read in lines for line in read) == 1
