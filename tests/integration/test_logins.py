@@ -43,10 +43,14 @@ def target(port: int, tls: str = "implicit", **fields: Any) -> Target:
     return parse_target({"target_id": "t", "host": "127.0.0.1", "port": port, "tls": tls, **own, **fields})
 
 
+def one(target: Target, given: Credential) -> Outcome:
+    return probe(target, Prober(credentials={target.target_id: given}))
+
+
 def log_in(server: ScriptedServer, context: ssl.SSLContext, script: str, **fields: Any) -> tuple[Outcome, list[bytes]]:
     """The outcome, and the lines that the server has read."""
     port = server.listen(script, tls=context)
-    outcome = probe(target(port, **fields), credential=credential())
+    outcome = one(target(port, **fields), credential())
     return outcome, [line for connection in server.connections(port) for line in connection.lines]
 
 
@@ -55,7 +59,7 @@ def log_in(server: ScriptedServer, context: ssl.SSLContext, script: str, **field
 def test_each_mechanism(server: ScriptedServer, context: ssl.SSLContext, mechanism: Mechanism, tls: str) -> None:
     """The mailbox is counted, the login timed; a wrong secret is rejected, which is not the server's fault."""
     port = server.listen("login", tls=context) if tls == "implicit" else server.listen("login", stls=context)
-    outcome = probe(target(port, tls), credential=credential(mechanism))
+    outcome = one(target(port, tls), credential(mechanism))
     assert outcome.passed, outcome
     assert outcome.login is not None
     assert (outcome.login.verdict, outcome.login.messages, outcome.login.octets) == (LoginVerdict.PASSED, 3, 4096)
@@ -64,7 +68,7 @@ def test_each_mechanism(server: ScriptedServer, context: ssl.SSLContext, mechani
     lines = [line.strip().split()[0] for line in server.connections(port)[0].lines]
     assert lines[-2:] == [b"STAT", b"QUIT"]
 
-    rejected = probe(target(port, tls), credential=credential(mechanism, WRONG))
+    rejected = one(target(port, tls), credential(mechanism, WRONG))
     assert rejected.passed, rejected
     assert rejected.login is not None
     assert rejected.login.verdict is LoginVerdict.REJECTED
@@ -76,7 +80,7 @@ def test_without_verified_tls_nothing_is_connected_to(
 ) -> None:
     """Such a target is misconfigured, whatever its server offers: the test says so and sends nothing."""
     port = server.listen("login", stls=context)
-    outcome = probe(target(port, **fields), credential=credential())
+    outcome = one(target(port, **fields), credential())
     assert outcome.error is ErrorCode.MISSING_FIELDS
     assert outcome.phase is Phase.CONFIGURATION
     assert "a login needs TLS that is verified" in outcome.detail
@@ -100,7 +104,7 @@ def test_stls_that_is_refused_or_injected_gets_no_password(server: ScriptedServe
     """A man in the middle who takes STLS away sees STLS and QUIT, and no user."""
     for script, reason in (("stls-refused", "stls-refused"), ("stls-injection", "stls-injection")):
         port = server.listen(script, stls=context)
-        assert probe(target(port, "starttls"), credential=credential()).reason == reason
+        assert one(target(port, "starttls"), credential()).reason == reason
         lines = b"".join(server.connections(port)[0].lines)
         assert b"anna" not in lines
         assert PASSWORD not in lines
@@ -180,11 +184,12 @@ def at_two_addresses(
 ) -> tuple[Outcome, list[list[bytes]]]:
     """The outcome of a host with two addresses, and the lines that each of them has read."""
     hosts = {"pop.example.net": ("127.0.0.1", "127.0.0.2")}
-    prober = Prober(resolver=Resolver(name_servers=lambda: NameServers((("127.0.0.1", 9),)), hosts=lambda: hosts))
+    resolver = Resolver(name_servers=lambda: NameServers((("127.0.0.1", 9),)), hosts=lambda: hosts)
+    prober = Prober(resolver=resolver, credentials={"t": credential()})
     with ScriptedServer() as first, ScriptedServer() as second:
         port = first.listen(scripts[0], host="127.0.0.1", tls=context)
         second.listen(scripts[1], host="127.0.0.2", port=port, tls=context)
-        outcome = probe(target(port, host="pop.example.net", **fields), prober, credential())
+        outcome = probe(target(port, host="pop.example.net", **fields), prober)
         lines = [[line for it in server.connections(port) for line in it.lines] for server in (first, second)]
     return outcome, lines
 

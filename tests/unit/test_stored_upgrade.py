@@ -91,7 +91,9 @@ ADDED = {
         *("certificate_near", "certificate_warnings", "failed_addresses", "untested_addresses"),
         *("allowance_full_at", "throttled", "slow", "slow_tests", "recovery", "passes_within"),
     },
-    "Outcome": {"address_age_seconds", "certificates", "passed_over", "remarks", "untested_addresses"},
+    "Outcome": {
+        *("address_age_seconds", "certificates", "passed_over", "remarks", "untested_addresses", "login", "login_ms"),
+    },
     "Record": {"tested_as"},
     "Transition": {"run_ended_in_maintenance"},
 }

@@ -48,7 +48,7 @@ ADVICE = {
     "login-refused": (
         "The user or the password may be wrong, or the server may have a fault: it does not say which. See its log."
     ),
-    "mechanism-not-offered": "The server does not offer this way to log in: use another {mechanism}.",
+    "mechanism-not-offered": "The server does not offer this way to log in: use another mechanism.",
     "stat-refused": "The user is logged in, but the mailbox cannot be read: see the mail store.",
     "stls-refused": "The server does not offer STLS on this port: use {tls=implicit} on port 995.",
     "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",

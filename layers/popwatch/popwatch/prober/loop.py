@@ -67,7 +67,8 @@ class Prober:
     `in_flight` limits the tests at once. `resolver` knows how names are resolved, `has_route` says whether there is a
     route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
     name resolves to it. With `kernel_stamps` false round-trip times are measured by the loop's clock only. `make_probe`
-    makes the probe of each connection: another class asks a server other things.
+    makes the probe of each connection: another class asks a server other things. The targets whose ids have one of
+    `credentials` are logged in to with it.
     """
 
     def __init__(
@@ -79,23 +80,17 @@ class Prober:
         in_flight: int | None = None,
         kernel_stamps: bool = True,
         make_probe: MakeProbe = Probe,
+        credentials: Mapping[str, Credential] | None = None,
     ) -> None:
+        self._credentials = credentials or {}
         self._in_flight = in_flight or _most_in_flight()
         self._make_probe = make_probe
         self._has_route, self._allow_local = has_route, allow_local
         self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
 
-    def run(
-        self,
-        targets: Iterable[Target],
-        *,
-        end_by: float | None = None,
-        credentials: Mapping[str, Credential] | None = None,
-    ) -> Generator[TargetOutcomes, None, None]:
+    def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[TargetOutcomes, None, None]:
         """Test `targets` and yield outcomes as they arrive; an empty list at least once a second.
-
-        Those whose ids have one of `credentials` are logged in to with it.
 
         There is no outcome for a target whose `max_test_seconds` do not end before `end_by` (monotonic clock), nor for
         one whose test raised an exception in the prober, which is logged.
@@ -107,7 +102,7 @@ class Prober:
             allow_local=self._allow_local,
             kernel_stamps=self._kernel_stamps,
             make_probe=self._make_probe,
-            credentials=credentials or {},
+            credentials=self._credentials,
         )
         try:
             yield from loop.run(iter(targets), end_by)
@@ -115,11 +110,9 @@ class Prober:
             loop.close()
 
 
-def probe(target: Target, prober: Prober | None = None, credential: Credential | None = None) -> Outcome:
-    """Test one target now and return the outcome; with a `credential` log in."""
-    credentials = {target.target_id: credential} if credential else {}
-    run = (prober or Prober()).run([target], credentials=credentials)
-    [(_, outcome)] = [found for outcomes in run for found in outcomes]
+def probe(target: Target, prober: Prober | None = None) -> Outcome:
+    """Test one target now and return the outcome."""
+    [(_, outcome)] = [found for outcomes in (prober or Prober()).run([target]) for found in outcomes]
     return outcome
 
 
