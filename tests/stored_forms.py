@@ -25,6 +25,10 @@ TARGET_ID = "bad"
 """Of everything that is about a target: a record, the alerts in its outbox, the test in a message."""
 
 
+LATER_MEMBERS = ("login",)
+"""The phases that an older version does not know: only tests that it does not make end in them."""
+
+
 class Filler:
     """Makes objects of which no two fields have one value, and no field its default."""
 
@@ -50,7 +54,7 @@ class Filler:
             filled = {known.name: self.fill(hints[known.name], _default(known)) for known in fields(kind)}
             return make(**(filled | ({"target_id": TARGET_ID} if "target_id" in filled else {})))
         if issubclass(kind, Enum):
-            members = [member for member in kind if member != default]
+            members = [member for member in kind if member != default and member.value not in LATER_MEMBERS]
             return members[number % len(members)]
         values = {
             bool: not default,
