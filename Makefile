@@ -17,8 +17,8 @@ help: ## list the commands
 
 install: $(VENV)/run.installed ## install popwatch and what it runs on into .venv
 
-run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AWS account (TARGETS=file.yaml for your own)
-	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)")
+run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AWS account (TARGETS=file.yaml for your own, KEEP=1 to go on next time)
+	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)") $(if $(KEEP),--keep)
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
 	$(BIN)/pytest -m "not debian and not fresh and not deploys and not lambda_runtime and not faults" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
@@ -66,7 +66,7 @@ audit: $(VENV)/dev.installed ## ask PyPI's advisories about every pinned package
 
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) site .aws-sam .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	[ ! -d .popwatch ] || find .popwatch -mindepth 1 -maxdepth 1 ! -name '*.toml' -exec rm -rf {} + # answers are not built
+	[ ! -d .popwatch ] || find .popwatch -mindepth 1 -maxdepth 1 ! -name '*.toml' ! -name 'kept.*' -exec rm -rf {} + # answers are not built, nor is what KEEP=1 keeps
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

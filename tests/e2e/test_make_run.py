@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import boto3
 import pytest
 
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -84,6 +85,18 @@ def started() -> Iterator[list[Running]]:
         running.process.wait(30)
 
 
+def popwatch(project: Path, *arguments: str) -> str:
+    """What the command prints about the local stack."""
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "popwatch"), "--local", *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 def listens(endpoint: str) -> bool:
     address = urlsplit(endpoint)
     with suppress(OSError):
@@ -105,14 +118,7 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
     ):
         assert line in output
     running.wait_for("SMS: DOWN 1/2 port-is-closed")
-    listed = subprocess.run(
-        [str(Path(sys.executable).parent / "popwatch"), "--local", "targets", "list"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "demo-healthy" in listed.stdout
+    assert "demo-healthy" in popwatch(project, "targets", "list")
     address = output.split("The page is at ")[1].split()[0]
     with urlopen(f"{address}api/status", timeout=20) as answer:
         assert "demo-healthy" in {target["target_id"] for target in json.load(answer)["targets"]}
@@ -124,6 +130,7 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
     endpoint = running.endpoint
     assert listens(endpoint)
     assert running.end(signal.SIGTERM) == 0
+    assert "The targets and the history of this run are gone. `make run KEEP=1` keeps them" in running.log.read_text()
     assert not listens(endpoint)
     assert not (project / ".popwatch" / "outputs.json").exists()
 
@@ -146,6 +153,52 @@ def test_own_targets_and_a_violent_end(project: Path, started: list[Running], se
     while listens(endpoint):
         assert time.monotonic() < end, "the local AWS outlived its parent"
         time.sleep(0.2)
+
+
+@pytest.mark.faults
+def test_what_is_kept_outlives_the_end_of_its_run(
+    project: Path, started: list[Running], server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run goes on with targets, states and history, after SIGTERM and after SIGKILL; the schedule fires again.
+
+    Meanwhile the AWS CLI's own library finds the stack by the file that is written for it.
+    """
+    (project / "targets.yaml").write_text(
+        f"- {{target_id: mine, host: 127.0.0.1, port: {server.listen('healthy')}, prot: 1}}\n"
+    )
+    running = Running(project, "--keep", "--targets", "targets.yaml")
+    started.append(running)
+    output = running.wait_for("UP mine")
+    assert "mine: unknown field `prot`: it is kept but has no effect. Did you mean `port`?" in output
+    assert popwatch(project, "targets", "put", "late", "host=127.0.0.1", "port=1").startswith("+ late")
+    lines = (project / ".popwatch" / "aws-env").read_text().splitlines()
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert len(boto3.session.Session().client("dynamodb").list_tables()["TableNames"]) == 3
+    folder = project / ".popwatch"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {it.name for it in folder.iterdir() if it.is_file() and it.stat().st_mode & 0o077} == set()
+    assert running.end(signal.SIGTERM) == 0
+    assert "`make run KEEP=1` goes on" in running.log.read_text()
+
+    again = Running(project, "--keep")
+    started.append(again)
+    assert "Watching 2 targets" in again.wait_for("Watching ")
+    again.wait_for("WARN late")
+    assert "Restoring " in again.log.read_text()
+    assert "untested -> up" in popwatch(project, "history", "mine", "--since", "1h")
+    before = (folder / "kept.jsonl.gz").stat().st_mtime_ns
+    again.wait_for("DOWN late")  # of ticks after the first, which are the schedule's
+    end = time.monotonic() + 120
+    while (folder / "kept.jsonl.gz").stat().st_mtime_ns == before:
+        assert time.monotonic() < end, "nothing was kept meanwhile"
+        time.sleep(0.2)
+    again.end(signal.SIGKILL)
+
+    last = Running(project, "--keep")
+    started.append(last)
+    last.wait_for("DOWN late")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The demo of `make run`: healthy and failing POP3 servers, one of which fails and is repaired after a while."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,10 @@ DEFAULTS: dict[str, Any] = {
     "max_test_seconds": 3,
 }
 """Shorter delays than the defaults: an outage goes from warn to recovery within minutes."""
+
+
+OWN = ("port", "ca_pem")
+"""The fields that each demo has anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,25 @@ class Demo:
     def targets(self) -> list[dict[str, Any]]:
         """The items of the demo's targets, including `_defaults`."""
         return [DEFAULTS, *(self._target(demo_target) for demo_target in DEMO_TARGETS)]
+
+    def revised(
+        self, present: Mapping[str, dict[str, Any]], before: Mapping[str, dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The items to write where those of an earlier demo are kept: as they are now, and as it wrote them.
+
+        Ports and certificates are those of this demo, unless the user has written others. A target that the user has
+        removed stays away.
+        """
+        revised = []
+        for item in self.targets:
+            target_id = item["target_id"]
+            if target_id in present:
+                was, kept = before.get(target_id, {}), present[target_id]
+                new = {name: item[name] for name in OWN if name in item and kept.get(name) == was.get(name)}
+                revised.append({**kept, **new})
+            elif target_id not in before:
+                revised.append(item)
+        return revised
 
     def play(self, seconds: float) -> str:
         """Break or repair the first server, `seconds` after the start; says what happened, or is empty."""

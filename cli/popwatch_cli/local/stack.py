@@ -1,7 +1,7 @@
-"""Starting and stopping the local stack: MiniStack, `sam build`, `sam deploy`, `outputs.json`.
+"""Starting and stopping the local stack: MiniStack, `sam build`, `sam deploy`, `outputs.json` and `aws-env`.
 
 All files are in one folder (`.popwatch`), which is the user's alone; all servers listen on 127.0.0.1 only, and no AWS
-account or configuration of the user is read. Each run has a key of its own, which is in `outputs.json`.
+account or configuration of the user is read. Each run has a key of its own, which is in these two.
 """
 
 import json
@@ -103,9 +103,8 @@ class LocalStack:
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
         written = {"endpoint": self.endpoint, "region": REGION, "process": os.getpid(), "outputs": self.outputs}
-        self._outputs_file.unlink(missing_ok=True)
-        self._outputs_file.touch(mode=0o600, exist_ok=False)
-        self._outputs_file.write_text(json.dumps({**written, "key": self.key}, indent=2) + "\n")
+        _write_secret(self._outputs_file, json.dumps({**written, "key": self.key}, indent=2) + "\n")
+        _write_secret(self._variables_file, self._for_other_programs())
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service of the local AWS."""
@@ -114,6 +113,7 @@ class LocalStack:
     def stop(self) -> None:
         """Stop the local AWS and every function that it runs."""
         self._outputs_file.unlink(missing_ok=True)
+        self._variables_file.unlink(missing_ok=True)
         process, self._process = self._process, None
         if process:
             with suppress(ProcessLookupError):
@@ -137,6 +137,22 @@ class LocalStack:
     @property
     def _outputs_file(self) -> Path:
         return self.folder / "outputs.json"
+
+    @property
+    def _variables_file(self) -> Path:
+        return self.folder / "aws-env"
+
+    def _for_other_programs(self) -> str:
+        """The lines of a shell after which the AWS CLI and others use the local AWS, and nothing else."""
+        variables = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.key,
+        }
+        lines = (f"export {name}={value}" for name, value in variables.items())
+        return "\n".join(["unset AWS_PROFILE AWS_SESSION_TOKEN", *lines]) + "\n"
 
     def environment(self) -> dict[str, str]:
         """The caller's environment without its AWS account, with credentials that are valid nowhere else."""
@@ -209,6 +225,13 @@ def free_port(wished: int) -> int:
             sock.bind(("127.0.0.1", port))
             return int(sock.getsockname()[1])
     raise LocalStackError("No port of 127.0.0.1 is free.")
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that only its user can read, whoever could read the one before."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text)
 
 
 def _last_lines(text: str, count: int = 15) -> str:

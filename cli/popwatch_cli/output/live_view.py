@@ -57,17 +57,22 @@ class View:
         `with_banner`: also show whether popwatch itself has stopped.
         """
         if self._live:
-            lines = [
-                f"\n[bold]{self._title}[/]  {headline(fleet_status, now)}",
-                banner(fleet_status, now) if with_banner else "",
-            ]
-            head = Text.from_markup("\n".join(filter(None, lines)) + "\n")
-            most = max(self._console.height - head.plain.count("\n") - LINES_AROUND, 2)
+            head = self._head(fleet_status, now, with_banner=with_banner)
+            most = max(self._console.height - len(head.wrap(self._console, self._console.width)) - LINES_AROUND, 2)
             self._live.update(Group(head, table_of(fleet_status, now, self._console.width, most)), refresh=True)
         else:
             if with_banner and banner(fleet_status, now):
                 self._console.print(banner(fleet_status, now), highlight=False)
             self._print_changes(fleet_status, now)
+
+    def _head(self, fleet_status: FleetStatus, now: datetime, *, with_banner: bool) -> Text:
+        """The title and the summary, on one line if both fit."""
+        title, summary = Text(self._title, "bold"), Text.from_markup(headline(fleet_status, now))
+        between = "  " if title.cell_len + summary.cell_len + 2 <= self._console.width else "\n"
+        lines = [Text(), Text(between).join([title, summary])]
+        if with_banner and banner(fleet_status, now):
+            lines.append(Text.from_markup(banner(fleet_status, now)))
+        return Text("\n").join([*lines, Text()])
 
     def show_event(self, text: str) -> None:
         """Print a line about something that has happened."""
