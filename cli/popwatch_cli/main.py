@@ -20,7 +20,7 @@ from popwatch_cli.command_tree import CommandGroup, with_shared_options
 from popwatch_cli.errors import user_message
 from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
-from popwatch_cli.output.terminal import repeat_options
+from popwatch_cli.output.terminal import repeat_options, say
 
 SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
 """What looks like a server and not like a command."""
@@ -167,11 +167,10 @@ def _bug(error: Exception) -> str:
 
 def _fail(text: str, error: click.ClickException | None = None) -> None:
     """Print what is wrong and exit: on one line of standard output for a monitor, otherwise on standard error."""
-    text = repeat_options(text)
     if "--plugin" in sys.argv:
-        click.echo(unknown(text))
+        click.echo(unknown(repeat_options(text)))
     else:
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f"\nTry `{context.command_path} --help`." if context else ""
-        click.echo(f"{text}{hint}", err=True)
+        say(f"{text}{hint}", err=True)
     sys.exit(UNKNOWN_CODE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -9,31 +10,86 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from popwatch_cli.installation import Installation
+from popwatch_cli.installation import LOCAL_OUTPUTS, Installation, local_key
 from tests.command_lines import SCRIPT
 from tests.integration.conftest import Run
+from tests.integration.terminal_lines import COLUMNS
+
+PROJECT = Path(__file__).parents[2]
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07")
+FOR_PROGRAMS = {"--json", "completion"}
+"""Words of lines whose output is for programs, which no terminal's width changes."""
 
 PYTHON = ("Traceback", "<class", " object at 0x", "This is a bug", "'None'")
 """What no message may have: it is about the program, and not about what to type."""
 
 
 def test_the_script(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every line of the script ends and says as it should; all that do not are listed, with what they said."""
-    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "POPWATCH_STACK"):
-        monkeypatch.delenv(name, raising=False)
+    """Every line of the script ends and says as it should; all that do not are listed, with what they said.
+
+    The whole conversation is in `.popwatch/command-lines/pipe.txt`.
+    """
     assert stack.endpoint
-    wrong = []
-    for line in SCRIPT:
-        ended = run(*shlex.split(line.line))
-        said = ended.out + ended.err
+    as_a_new_user(monkeypatch)
+    ended = [run(*shlex.split(typed.line)) for typed in SCRIPT]
+    check("pipe", [(it.out + it.err, it.code) for it in ended])
+
+
+def test_the_script_on_a_terminal(stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on a terminal of 80 columns and 24 lines, which shows no line that is wider.
+
+    The whole conversation is in `.popwatch/command-lines/terminal.txt`.
+    """
+    assert stack.endpoint
+    as_a_new_user(monkeypatch)
+    outputs = json.loads(LOCAL_OUTPUTS.read_text())
+    LOCAL_OUTPUTS.write_text(json.dumps(outputs | {"key": local_key(stack.endpoint)}))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.terminal_lines"],
+        input=json.dumps([shlex.split(typed.line) for typed in SCRIPT]),
+        env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    ended = [(ESCAPE.sub("", shown), code) for shown, code in json.loads(done.stdout)]
+    check("terminal", ended)
+    for_people = [
+        shown for typed, (shown, _) in zip(SCRIPT, ended, strict=True) if not FOR_PROGRAMS & set(typed.line.split())
+    ]
+    wide = {line for shown in for_people for line in shown.splitlines() if cell_len(line) > COLUMNS}
+    assert not wide, "\n".join(sorted(wide))
+
+
+def as_a_new_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without settings of AWS or of popwatch, and of the terminal."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "POPWATCH_STACK", "COLUMNS", "LINES", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def flat(text: str) -> str:
+    """A text without the breaks and blanks that depend on the width of a terminal."""
+    return " ".join(text.split())
+
+
+def check(kind: str, ended: list[tuple[str, int]]) -> None:
+    """Compare what the lines of the script said with what they should; write down all of it."""
+    transcript, wrong = [], []
+    for line, (said, code) in zip(SCRIPT, ended, strict=True):
+        text = flat(said) if kind == "terminal" else said
         as_it_should = (
-            ended.code == line.code
-            and all(text in said for text in line.says)
-            and not any(text in said for text in (*line.never, *PYTHON))
+            code == line.code
+            and all(it in text or flat(it) in text for it in line.says)
+            and not any(it in text for it in (*line.never, *PYTHON))
         )
+        transcript.append(f"$ popwatch {line.line}\n{said}[{code}]\n")
         if not as_it_should:
-            wrong.append(f"$ popwatch {line.line}\n{said}[{ended.code}] instead of [{line.code}] {line.says}\n")
+            wrong.append(f"{transcript[-1]} instead of [{line.code}] {line.says}\n")
+    folder = PROJECT / ".popwatch" / "command-lines"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{kind}.txt").write_text("\n".join(transcript), "utf-8")
     assert not wrong, "\n".join(wrong)
 
 

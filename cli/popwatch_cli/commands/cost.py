@@ -29,6 +29,7 @@ from popwatch_cli.bill import (
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
 from popwatch_cli.options import SecondsOption, StackChoice, WholeNumber
+from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import targets_of
 
 PRICED_REGION = "us-east-1"
@@ -139,9 +140,9 @@ def cost(
         }
         click.echo(json.dumps(plain))
     else:
-        click.echo("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}")))
+        say("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}")))
         if priced != wanted:
-            click.echo(f"popwatch has no prices of {clean(wanted, 40)}: this is what it would cost in {priced}.")
+            say(f"popwatch has no prices of {clean(wanted, 40)}: this is what it would cost in {priced}.")
 
 
 def _read_items(choice: StackChoice) -> Mapping[str, Any]:
@@ -176,11 +177,17 @@ def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], pric
         f"{'total':<46}{sum(c.without_free for c in charges):>14.2f}{sum(c.with_free for c in charges):>12.2f}",
         "",
         "The same fleet by other means, free allowances included:",
-        *(f"  {name:<74}{usd:>12,.2f}" for name, usd in others.items()),
+        *(line for name, usd in others.items() for line in _alternative(name, usd)),
         "",
         *ASSUMED,
         *(ASSUMED_OF_NAT if fleet.nat_gateways else ()),
     ]
+
+
+def _alternative(name: str, usd: float) -> list[str]:
+    """The price of other means, with what is said of it in brackets below."""
+    means, _, remark = name.partition(" (")
+    return [f"  {means:<60}{usd:>10,.2f}", f"    {remark.removesuffix(')')}"]
 
 
 def read_prices(region: str) -> tuple[str, dict[str, Price]]:

@@ -18,6 +18,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import LONGEST_LINE, parse_lines, read_fields
 from popwatch_cli.output.outcome import summary, to_json, to_line
+from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import without_id
 
 FAILED_CODE = 2
@@ -47,7 +48,10 @@ def test_targets(targets: Sequence[Target], in_flight: int | None, *, as_json: b
         for arrivals in Prober(in_flight=in_flight).run(targets):
             for target, outcome in arrivals:
                 results[outcome.passed] += 1
-                click.echo(json.dumps(to_json(target, outcome)) if as_json else to_line(target, outcome))
+                if as_json:
+                    click.echo(json.dumps(to_json(target, outcome)))
+                else:
+                    say(to_line(target, outcome))
             advance(len(arrivals))
     if not as_json:
         click.echo(summary(passed=results[True], failed=results[False]))
@@ -80,8 +84,8 @@ def _id_of(entry: FileEntry) -> object:
 
 @contextmanager
 def progress(count: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
+    """A progress bar on a terminal, unless the outcomes themselves are shown there; nothing elsewhere."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda _: None
         return
     with click.progressbar(range(count), label="Testing", file=sys.stderr) as bar:

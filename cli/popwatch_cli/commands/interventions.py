@@ -137,7 +137,7 @@ def ack(choice: Any, **options: Any) -> None:
             "by": intervention.by,
         }
         intervention.apply_to(target, Action.ACKNOWLEDGED, {"acknowledged": acknowledgement})
-        click.echo(
+        say(
             f"{shown(target.target_id)}: the outage since {utc(outage)} is acknowledged by {intervention.by}. "
             "No further alerts until it ends."
         )

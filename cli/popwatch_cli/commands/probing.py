@@ -20,6 +20,7 @@ from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, to_json
+from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
 
 FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
@@ -158,8 +159,10 @@ def test(
         if options["verbose"]:
             click.echo(_for_people(target, outcome, now, verbose=True), err=True)
         sys.exit(result.code)
-    shown = json.dumps(to_json(target, outcome)) if as_json else _for_people(target, outcome, now, options["verbose"])
-    click.echo(shown)
+    if as_json:
+        click.echo(json.dumps(to_json(target, outcome)))
+    else:
+        say(_for_people(target, outcome, now, options["verbose"]))
     sys.exit(0 if outcome.passed else FAILED_CODE)
 
 

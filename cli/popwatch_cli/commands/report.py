@@ -29,6 +29,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import SINCE, UNTIL, ZONE, Choice, month_of, period_of
 from popwatch_cli.output.report_text import to_csv, to_text
+from popwatch_cli.output.terminal import console
 from popwatch_cli.selection import Selection, selecting
 
 ENDINGS = {".csv": "csv", ".json": "json", ".htm": "html", ".html": "html"}
@@ -78,7 +79,8 @@ def report(
     installation, began = find(choice), time.monotonic()
     store = installation.store
     made = read_report(installation, store, period, selection, now)
-    text = _forms()["json" if as_json else form or _form_of(output)](made, zone)
+    form = "json" if as_json else form or _form_of(output)
+    text = to_text(made, zone, console().width) if form == "text" and not output else _forms()[form](made, zone)
     if output:
         _write(output, text)
         click.echo(f"The report of {counted(made.whole.targets, 'target')} is in {output}.")

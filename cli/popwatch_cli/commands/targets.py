@@ -150,9 +150,9 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
         longest = duration(longest_time_to_alert(parsed.policy, parsed.max_test_seconds))
         unless = ", unless maintenance holds it" if parsed.policy.maintenance else ""
         sentence = f"First alert at most {longest} after an outage begins{unless}."
-        click.echo(sentence if parsed.policy.max_alerts else NEVER)
+        say(sentence if parsed.policy.max_alerts else NEVER)
     for problem in mistakes_of(item, defaults):
-        click.secho(problem.explanation, fg="red", err=True)
+        say(click.style(problem.explanation, fg="red"), err=True)
 
 
 @targets.command()
@@ -210,7 +210,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         click.echo(line)
-    click.echo("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+    say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
 
 
 def _assignment(word: str) -> tuple[str, str]:
@@ -387,7 +387,7 @@ def _row(target: Target) -> tuple[str, str, str, str]:
 
 def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
     for warning in unknown_fields(items):
-        click.echo(warning, err=True)
+        say(warning, err=True)
 
 
 def _confirm() -> bool:

@@ -7,30 +7,47 @@ from datetime import datetime, timedelta, tzinfo
 
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import InterventionEvent
-from popwatch.model.text import clean, counted, duration, milliseconds
+from popwatch.model.text import clean, counted, duration, milliseconds, truncate
 from popwatch.reports.report import FleetReport, ReportLine, line_to_json
 from popwatch.reports.status import certificate_remark
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
 
 NAME_SHOWN = 29
 
+NARROW_NAME = 22
+"""Characters of a name on a narrow terminal."""
+
+WIDTH = 120
+"""Characters of a line with all columns."""
+
+TITLES = ("availability", "outages", "down", "MTTR", "MTBF", "p50", "p95", "p99 ms")
+NARROW_TITLES = (*TITLES[:6], "p95 ms", "")
+WIDTHS = (12, 8, 14, 14, 14, 7, 7, 7)
+NARROW_WIDTHS = (12, 7, 14, 13, 0, 0, 6, 0)
+"""The widths of the columns; 0 leaves one out."""
+
 NOT_COUNTED = ("maintenance", "untested", "suspended", "inconclusive")
 """Times that count neither as up nor as down."""
 
 
-def to_text(report: FleetReport, zone: tzinfo) -> str:
-    """The report in lines of at most 120 characters, unless people wrote longer ones."""
+def to_text(report: FleetReport, zone: tzinfo, width: int = WIDTH) -> str:
+    """The report in lines of at most 120 characters, unless people wrote longer ones.
+
+    A terminal of another `width` may have no room for all columns: then some are left out, which is said.
+    """
+    narrow = width < WIDTH
     lines = [
         f"Availability from {local_time(report.period.begin, zone)} to {local_time(report.period.end, zone)}",
         f"{counted(report.whole.targets, 'target')}, {_outages(report.whole)}; times are in {zone}",
         *report.missing,
+        *([f"MTBF, p50 and p99 need {WIDTH} columns, as with --width {WIDTH}."] if narrow else ()),
         "",
-        _row("", "availability", "outages", "down", "MTTR", "MTBF", "p50", "p95", "p99 ms"),
-        *(_line(line) for line in report.targets),
+        _row(narrow, "", *(NARROW_TITLES if narrow else TITLES)),
+        *(_line(narrow, line) for line in report.targets),
     ]
     if report.groups:
-        lines += ["", "Groups", *(_line(line) for line in report.groups)]
-    lines += ["", _line(report.whole, "All"), *_not_counted(report.whole), *_failures(report.whole)]
+        lines += ["", "Groups", *(_line(narrow, line) for line in report.groups)]
+    lines += ["", _line(narrow, report.whole, "All"), *_not_counted(report.whole), *_failures(report.whole)]
     sections = (
         ("Failed tests", _failed(report)),
         ("Certificates", certificates(report)),
@@ -113,17 +130,19 @@ def certificate(days: int) -> str:
     return "expired" if days < 0 else f"{counted(days, 'day')} left"
 
 
-def _line(line: ReportLine, name: str = "") -> str:
+def _line(narrow: bool, line: ReportLine, name: str = "") -> str:
     found = line.durations
     shown = clean(name or line.name, NAME_SHOWN)
     figures = [milliseconds(value) for value in line.rtt_ms]
     lengths = [span(length) for length in (found.down, found.mttr, found.mtbf)]
-    return _row(shown, share(found.availability), str(len(found.outages) or "-"), *lengths, *figures)
+    return _row(narrow, shown, share(found.availability), str(len(found.outages) or "-"), *lengths, *figures)
 
 
-def _row(name: str, *cells: str) -> str:
-    widths = (12, 8, 14, 14, 14, 7, 7, 7)
-    return f"{name:<{NAME_SHOWN}}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+def _row(narrow: bool, name: str, *cells: str) -> str:
+    widths = NARROW_WIDTHS if narrow else WIDTHS
+    shown, most = (truncate(name, NARROW_NAME), NARROW_NAME) if narrow else (name, NAME_SHOWN)
+    columns = zip(cells, widths, strict=True)
+    return f"{shown:<{most}}" + "".join(f" {cell:>{width}}" for cell, width in columns if width)
 
 
 def _outages(line: ReportLine) -> str:

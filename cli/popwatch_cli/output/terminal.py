@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 
 from popwatch_cli.options import chosen
@@ -16,10 +17,36 @@ UNLIMITED = 100_000
 _HINT = re.compile(r"`popwatch (?=[a-z])(?!test |test`|help\b|version\b|completion\b|cost\b)")
 """The beginning of a command that a text tells the user to give, and that needs a stack."""
 
+_COMMAND = re.compile(r"`[^`\n]*`")
+_NO_BREAK = "\ue000"  # a character of no one, as wide as a blank
+
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a text for people, with hints that name the stack in use."""
-    click.echo(repeat_options(text), err=err)
+    """Print a text for people, with hints that name the stack in use, and no wider than a terminal."""
+    stream = sys.stderr if err else sys.stdout
+    shown = repeat_options(text)
+    click.echo(wrapped(shown, shutil.get_terminal_size().columns) if stream.isatty() else shown, err=err)
+
+
+def wrapped(text: str, width: int) -> str:
+    """The text with longer lines broken at blanks, but not within a command: that can be copied as it is printed.
+
+    What follows a break begins where its line begins.
+    """
+    return "\n".join(_wrap(line, width) if cell_len(click.unstyle(line)) > width else line for line in text.split("\n"))
+
+
+def _wrap(line: str, width: int) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _NO_BREAK), line.strip())
+    lines, words = [], whole.split(" ")
+    while words:
+        count = len(words)
+        while count > 1 and cell_len(click.unstyle(indent + " ".join(words[:count]))) > width:
+            count -= 1
+        lines.append(indent + " ".join(words[:count]))
+        words = words[count:]
+    return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
 def repeat_options(text: str, in_use: str | None = None) -> str:
