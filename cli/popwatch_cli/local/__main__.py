@@ -30,7 +30,14 @@ from popwatch_cli.local.demo import Demo, running_demo
 from popwatch_cli.local.kept import Keeper, Kept, read_kept, restore, write_kept
 from popwatch_cli.local.stack import USUAL_PORT, LocalStack, LocalStackError, free_port
 from popwatch_cli.output.live_view import View
-from popwatch_cli.target_items import all_mistakes, state_in, typed_item, unknown_fields, with_state_of, without_state
+from popwatch_cli.target_items import (
+    all_mistakes,
+    interventions_in,
+    typed_item,
+    unknown_fields,
+    with_interventions_of,
+    without_intervention_fields,
+)
 from popwatch_cli.target_table import TargetTable
 
 REFRESH_SECONDS = 1.0
@@ -103,7 +110,7 @@ def _write_targets(table: TargetTable, items: Items | None, demo: Demo | None, k
     if demo:
         table.write(demo.revised(table.read(), kept.demo or {}) if kept else demo.targets)
     if items:
-        table.write(with_state_of(table.read(), items))
+        table.write(with_interventions_of(table.read(), items))
     return sum(target_id != DEFAULTS_ID for target_id in table.read())
 
 
@@ -190,8 +197,12 @@ def _read_targets(path: Path) -> Items:
     now, which is not read from files.
     """
     read = read_entries(path)
-    entries = [replace(entry, fields=without_state(entry.fields)) for entry in read]
-    for line in (*state_in(read), *unknown_fields(entry.fields for entry in entries), *all_mistakes(entries, {})):
+    entries = [replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
+    for line in (
+        *interventions_in(read),
+        *unknown_fields(entry.fields for entry in entries),
+        *all_mistakes(entries, {}),
+    ):
         print(line, file=sys.stderr)
     return [typed_item(entry.fields) for entry in entries]
 
