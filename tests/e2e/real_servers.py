@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trustme
 
-from popwatch.model.targets import parse_target
+from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import probe
 from popwatch_cli.local.stack import free_port
 
@@ -100,9 +100,9 @@ def running(kind: Kind, folder: Path) -> Iterator[Running]:
     certificate.private_key_pem.write_to_path(folder / "key.pem")
     (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
     port, tls_port = free_port(0), free_port(0)
-    processes = [_start(command, folder) for command in _commands(kind, folder, port, tls_port)]
+    processes = [start(command, folder) for command in _commands(kind, folder, port, tls_port)]
     try:
-        _wait_until_greeting(port)
+        wait_until_greeting(parse_target({"target_id": "x", "host": "127.0.0.1", "port": port}))
         yield Running(
             port, tls_port if len(kind.modes) > 1 else 0, processes[0].pid, authority.cert_pem.bytes().decode()
         )
@@ -153,13 +153,14 @@ def _perdition(folder: Path, protocol: str, port: int, mode: str) -> list[str]:
     ]
 
 
-def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+def start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start a program in a session of its own, with its output in the folder."""
     with (folder / "output").open("ab") as output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
 
 
-def _wait_until_greeting(port: int) -> None:
-    target = parse_target({"target_id": "x", "host": "127.0.0.1", "port": port})
+def wait_until_greeting(target: Target) -> None:
+    """Wait until a server passes its test."""
     end = time.monotonic() + 20
     while not probe(target).passed:
         assert time.monotonic() < end, probe(target)

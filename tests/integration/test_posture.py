@@ -157,6 +157,7 @@ SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
     ),
     "a new certificate": (lambda _, __, served: served.show(certificate(days=(-1, 90))), []),
     "everything in trouble": (play("offers:trouble"), []),
+    "a TLS that always fails": (play("stls-garbage"), []),
     "no greeting": (play("silent"), []),
     "closed": (play("refused"), []),
 }
@@ -294,7 +295,7 @@ def test_the_command_says_what_to_do(server: ScriptedServer, served: Served, roo
     assert code == 1
     assert max(map(len, printed.splitlines())) <= 80
     assert "  USER before TLS accepted\n" in printed
-    assert "Found: 1 finding\n  - The server takes a password without TLS" in printed
+    assert "Found: 1 finding\n  - The server asks for a password without TLS" in printed
     assert "RFC 8314" in " ".join(printed.split())
     narrow = command(f"127.0.0.1:{port}", *root, "--width", "60")[1].replace("x" * 70, "").replace("X" * 70, "")
     assert max(map(len, narrow.splitlines())) <= 60

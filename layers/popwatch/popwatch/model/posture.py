@@ -290,8 +290,8 @@ _WORDINGS = {
         " a client that does not insist on TLS sends its password in the clear.",
     ),
     Kind.PLAINTEXT_LOGIN: _Wording(
-        "The server takes a password without TLS: whoever is on the way can read it.",
-        "The server takes a password without TLS now; before, it refused.",
+        "The server asks for a password without TLS: whoever is on the way can read it.",
+        "The server asks for a password without TLS now; before, it refused.",
         "RFC 2595 section 2.3, RFC 8314 section 4.1",
         "Let the server refuse logins without TLS (Dovecot 2.3: disable_plaintext_auth = yes; 2.4:"
         " auth_allow_cleartext = no).",

@@ -171,11 +171,14 @@ def _steps(target: Target, siblings: Sequence[int]) -> Steps:
         posture = replace(posture, user_in_clear=_answer(user.user_accepted if user else None))
         if posture.stls is not Answer.YES:
             return posture
-    accepted = {}
+    accepted: dict[TlsVersion, Answer] = {}
     for version in (TlsVersion.TLS_1_0, TlsVersion.TLS_1_1):
         accepted[version] = Answer.NOT_TESTED
         if can_offer(version):
             accepted[version] = _accepts((yield _Connection(plain, stls, version=version)))
+    if not posture.tls_version and Answer.YES not in accepted.values():
+        # No handshake succeeds at all: that these failed says nothing about the versions.
+        accepted = dict.fromkeys(accepted, Answer.NOT_TESTED)
     chain, why = _trusts((yield _Connection(replace(plain, verify_tls=True), stls)))
     posture = replace(
         posture,

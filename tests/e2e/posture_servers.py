@@ -1,0 +1,172 @@
+"""Real POP3 servers for posture tests: each with a switch for every fault, on free ports of 127.0.0.2.
+
+Dovecot takes a connection from its own address for a secure one; from 127.0.0.1 to 127.0.0.2 it is not.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from popwatch.model.targets import parse_target
+from popwatch_cli.local.stack import free_port
+from tests import chains
+from tests.chains import NAME, Chain, Holder, made
+from tests.e2e.real_servers import DOVECOT, UNPACKED, start, wait_until_greeting
+
+HOST = "127.0.0.2"
+ROOT = made("Root", extensions=chains.authority())
+MIDDLE = made("Intermediate", None, ROOT, chains.authority())
+ROOT_PEM = Chain(ROOT.key, [], [ROOT.certificate]).seen[1]
+
+
+def certificate(days: tuple[int, int]) -> Holder:
+    """A certificate that is valid from and until so many days from now."""
+    return made(NAME, None, MIDDLE, chains.server(), days=days)
+
+
+OWN, RENEWED = certificate((-60, 30)), certificate((-1, 89))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a server is set up; by default without a fault."""
+
+    stls: bool = True
+    plaintext: bool = False
+    lowest: str = "1.2"
+    mechanisms: Sequence[str] = ("PLAIN", "LOGIN")
+    capabilities: Sequence[str] = ("TOP", "UIDL", "USER")
+    shown: Holder = OWN
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server: its package, what it can be switched to, and the program by which one sees that it is there."""
+
+    package: str
+    switches: Sequence[str]
+    program: Path
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be started here, or an empty string."""
+        if os.geteuid():
+            return "it needs root"
+        found = self.program.exists() and shutil.which("socat")
+        return "" if found else f"{self.package} is not installed: run .ci/install-debian"
+
+
+_COURIER = UNPACKED / "courier-pop" / "usr"
+_TLS = ("TLS 1.0 on", "TLS 1.1 on", "chain cut", "certificate not reloaded")
+SERVERS = (
+    Server(
+        "dovecot-pop3d",
+        ("STLS off", "plaintext allowed", "mechanism removed", "weak mechanism", *_TLS),
+        Path("/usr/sbin/dovecot"),
+    ),
+    Server("perdition", ("STLS off", "capability removed", *_TLS), Path("/usr/sbin/perdition")),
+    Server(
+        "courier-pop",
+        ("STLS off", "plaintext allowed", "mechanism removed", "weak mechanism", *_TLS),
+        _COURIER / "lib/courier/courier/courierpop3login",
+    ),
+)
+
+
+@contextmanager
+def running(server: Server, setup: Setup) -> Iterator[int]:
+    """Run a server during the block; its port. Courier's TLS program reads the certificate as a user of its own."""
+    with TemporaryDirectory(prefix=server.package) as name:
+        Path(name).chmod(0o755)
+        with _running(server, Path(name), setup) as port:
+            yield port
+
+
+@contextmanager
+def _running(server: Server, folder: Path, setup: Setup) -> Iterator[int]:
+    presented = [setup.shown.certificate, *([MIDDLE.certificate] if setup.whole else [])]
+    for name in ("both.pem", "cert.pem", "key.pem"):
+        (folder / name).write_text(Chain(setup.shown.key, presented, []).server_pem)
+    port = free_port(0)
+    commands = {"dovecot-pop3d": _dovecot, "perdition": _perdition, "courier-pop": _courier}
+    process = start(commands[server.package](folder, port, setup), folder)
+    try:
+        wait_until_greeting(parse_target({"target_id": "x", "host": HOST, "port": port}))
+        yield port
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+
+
+def _dovecot(folder: Path, port: int, setup: Setup) -> list[str]:
+    config = DOVECOT.format(folder=folder, port=port, tls_port=free_port(0)).replace(
+        "listen = 127.0.0.1", f"listen = {HOST}"
+    )
+    config += f"""
+ssl = {"yes" if setup.stls else "no"}
+ssl_min_protocol = TLSv{setup.lowest.removesuffix(".0")}
+ssl_cipher_list = ALL:@SECLEVEL=0
+disable_plaintext_auth = {"no" if setup.plaintext else "yes"}
+auth_mechanisms = {" ".join(setup.mechanisms).lower()}
+"""
+    (folder / "dovecot.conf").write_text(config)
+    return ["/usr/sbin/dovecot", "-F", "-c", str(folder / "dovecot.conf")]
+
+
+def _perdition(folder: Path, port: int, setup: Setup) -> list[str]:
+    mode = "tls_listen" if setup.plaintext else "tls_listen_force"
+    options = {
+        "protocol": "POP3",
+        "bind_address": HOST,
+        "listen_port": str(port),
+        "outgoing_server": "127.0.0.1",
+        "ssl_mode": mode if setup.stls else "none",
+        "ssl_cert_file": str(folder / "both.pem"),
+        "ssl_key_file": str(folder / "both.pem"),
+        "ssl_listen_min_proto_version": f"tlsv{setup.lowest.removesuffix('.0')}",
+        "ssl_listen_ciphers": "ALL:@SECLEVEL=0",
+        "pop_capability": "  ".join(setup.capabilities),
+        "map_library": "",
+        "pid_file": "",
+    }
+    if setup.whole:
+        options["ssl_ca_chain_file"] = str(folder / "both.pem")
+    given = (part for name, value in options.items() for part in (f"--{name}", value))
+    return ["/usr/sbin/perdition", "--no_daemon", *given]
+
+
+def _courier(folder: Path, port: int, setup: Setup) -> list[str]:
+    """Without its own listener, which needs files in /etc and /var; socat starts one process for each connection."""
+    mechanisms = " ".join(setup.mechanisms)
+    variables = {
+        "LD_LIBRARY_PATH": f"{_COURIER}/lib:{_COURIER}/lib/x86_64-linux-gnu:{_COURIER}/lib/aarch64-linux-gnu",
+        "POP3_STARTTLS": "YES" if setup.stls else "NO",
+        "POP3_TLS_REQUIRED": "0" if setup.plaintext else "1",
+        "COURIERTLS": f"{_COURIER}/bin/couriertls",
+        "TLS_CERTFILE": f"{folder}/both.pem",
+        "TLS_VERIFYPEER": "NONE",
+        "TLS_PRIORITY": _gnutls_priority(setup.lowest),
+        "POP3AUTH": mechanisms if setup.plaintext else "",
+        "POP3AUTH_TLS": mechanisms,
+    }
+    script = folder / "courier"
+    lines = [f"export {name}={value!r}" for name, value in variables.items()]
+    programs = _COURIER / "lib/courier/courier"
+    start_it = f"exec {programs}/courierpop3login {programs}/courierpop3d Maildir"
+    script.write_text("\n".join(["#!/bin/sh", *lines, start_it, ""]))
+    script.chmod(0o700)
+    return ["socat", f"TCP-LISTEN:{port},bind={HOST},reuseaddr,fork", f"EXEC:{script}"]
+
+
+def _gnutls_priority(lowest: str) -> str:
+    """Debian's Courier is built with GnuTLS, which refuses old versions unless they are named."""
+    versions = ("1.0", "1.1", "1.2", "1.3")
+    offered = ":".join(f"+VERS-TLS{version}" for version in versions[versions.index(lowest) :])
+    return f"NORMAL:-VERS-ALL:{offered}:+SHA1:+SIGN-ALL:%VERIFY_ALLOW_BROKEN"
