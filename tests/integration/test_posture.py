@@ -157,7 +157,7 @@ SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
     ),
     "a new certificate": (lambda _, __, served: served.show(certificate(days=(-1, 90))), []),
     "everything in trouble": (play("offers:trouble"), []),
-    "a TLS that always fails": (play("stls-garbage"), []),
+    "a TLS that always fails": (play("offers:garbage"), []),
     "no greeting": (play("silent"), []),
     "closed": (play("refused"), []),
 }

@@ -197,7 +197,7 @@ async def offers(wire: Wire, text: str) -> None:
 
     `clear` and `tls`: what CAPA lists before and after TLS. `user`: USER is accepted without TLS. `secure`: the
     connection began in TLS. `no-stls`, `no-capa`: the command is refused. `trouble`: all are, by [SYS/TEMP]. `endless`:
-    the reply to CAPA has no end.
+    the reply to CAPA has no end. `garbage`: after STLS plain text comes instead of TLS.
     """
     given = {name: value for name, _, value in (part.partition("=") for part in text.split(";"))}
     secure = "secure" in given
@@ -218,7 +218,10 @@ async def offers(wire: Wire, text: str) -> None:
             await wire.send(f"+OK\r\n{lines * (1000 if 'endless' in given else 1)}.\r\n".encode())
         else:
             await wire.send(b"+OK\r\n")
-            if command == b"STLS":
+            if command == b"STLS" and "garbage" in given:
+                await wire.line()
+                await wire.send(b"this is not TLS\r\n")
+            elif command == b"STLS":
                 await wire.start_tls()
                 secure = True
 
