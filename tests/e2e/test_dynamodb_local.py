@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.debian, pytest.mark.timeout(580)]
 INTEGRATION = Path(__file__).parents[1] / "integration"
 
 
-@pytest.mark.parametrize("name", ["test_store.py", "test_sweep.py"])
+@pytest.mark.parametrize("name", ["test_store.py", "test_sweep.py", "test_credential_state.py"])
 def test_integration_tests_pass_on_amazons_own(name: str) -> None:
     """The same tests, by the semantics of the real engine."""
     reason = dynamodb_local.missing()

@@ -107,6 +107,7 @@ def test_damage_is_said_and_nothing_of_it_is_quoted(value: str) -> None:
         ("https://example.com", "id", MICROSOFT_SCOPE),
         ("https://example.com/a b", "id", MICROSOFT_SCOPE),
         ("https://example.com/a\r\nHost: x", "id", MICROSOFT_SCOPE),
+        ("https://example.com:65536/", "id", MICROSOFT_SCOPE),
         ("https://example.com/#part", "id", MICROSOFT_SCOPE),
         ("https://example.com/" + "a" * 1024, "id", MICROSOFT_SCOPE),
         (URL, "", MICROSOFT_SCOPE),

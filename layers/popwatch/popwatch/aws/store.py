@@ -1,7 +1,8 @@
 """The three tables. Only this module knows their keys and items.
 
 Targets   target_id                                   the user's; read, never written
-Status    target_id                                   one record per target; `_sweep` holds the last completed tick
+Status    target_id                                   one record per target; `_sweep` holds the last completed tick,
+                                                      `_credential#NAME` how logins with a credential went
 History   samples#N#B      <tick>#<digest>[#<part>]    results of one message: target -> rtt_ms, or a map if not a pass
           hours#N#B        <hour>#<part>              an hour of a batch: target -> its totals, as JSON
           days#N#B         <day>#<part>               a day (UTC) of a batch, likewise
@@ -32,6 +33,7 @@ from botocore.exceptions import ClientError
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
+from popwatch.model.credential_state import CredentialState
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import AlertMessage, Topic
@@ -64,6 +66,13 @@ docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculation
 
 SWEEP_ID = "_sweep"
 """Key of the Status item that holds the last completed tick; no target's id begins with `_`."""
+
+CREDENTIAL_PREFIX = "_credential#"
+"""How the keys of the Status items begin that hold how logins with a credential went.
+
+Versions without logins take such an item for the record of a removed target, and delete it: then the credential is
+tried again by one target.
+"""
 
 SAMPLES_AT_ONCE = 5
 """Samples items of one page of `read_samples_back`: in most fleets the last five ticks have a test of every target."""
@@ -182,7 +191,7 @@ class Store:
         for item in self._scan(self._tables.status):
             if item["target_id"] == SWEEP_ID:
                 checkpoint = self._checkpoint_of(item)
-            else:
+            elif not item["target_id"].startswith(CREDENTIAL_PREFIX):
                 records[item["target_id"]] = self._record_of(item)
         return checkpoint, records
 
@@ -236,6 +245,32 @@ class Store:
             stored = self._record_of(from_item(found))
             if (stored.version, stored.tick) == (record.version, record.tick):
                 self._delete_status(record.target_id, _as_found(found))
+
+    def read_credential_state(self, name: str) -> CredentialState:
+        """How logins with a credential went; an empty state if there were none."""
+        item = self._get(self._tables.status, {"target_id": CREDENTIAL_PREFIX + name})
+        return self._credential_state_of(name, item) if item else CredentialState(name)
+
+    def put_credential_state(self, state: CredentialState, expected: int) -> CredentialState | None:
+        """Write a state if the table still holds version `expected` of it (0: none).
+
+        Returns None when the table now holds it, else the state that it holds instead.
+        """
+        item = {
+            "target_id": CREDENTIAL_PREFIX + state.name,
+            "version": state.version,
+            "credential": serialize(state),
+        }
+        found = self._put_status(item, _unchanged(expected, None))
+        if found is None:
+            return None
+        stored = self._credential_state_of(state.name, from_item(found))
+        if stored.version == expected:  # in a form that no condition of ours fits, as a hand has written it
+            found = self._put_status(item, _as_found(found))
+            if found is None:
+                return None
+            stored = self._credential_state_of(state.name, from_item(found))
+        return None if stored == state else stored  # botocore repeats a request whose answer was lost
 
     def put_transition(self, target_id: str, entry: OutboxEntry) -> None:
         """Write the transition of an outbox entry into History."""
@@ -531,10 +566,22 @@ class Store:
             check_record(record, self._clock() + self._slow)
         except DamagedError as error:
             self._record_damage(self._tables.status, item["target_id"], error)
-            version = item.get("version")
-            known = isinstance(version, int) and not isinstance(version, bool) and 0 < version < LARGEST
-            return Record(item["target_id"], version=version if known else 0)  # type: ignore[arg-type]
+            return Record(item["target_id"], version=_version_of(item))
         return record
+
+    def _credential_state_of(self, name: str, item: Item) -> CredentialState:
+        """The state in an item of Status. A damaged one counts as empty, and the next write replaces it."""
+        try:
+            state = deserialize(CredentialState, item.get("credential", {"name": name}))
+            for time in (state.passed_at, state.tried_at, state.rejected_at, state.reported_at):
+                if time:
+                    self._past(iso(time))
+            if state.name != name or state.version != item.get("version", 0) or state.rejections < 0:
+                raise DamagedError("its name, version or rejections cannot be so")
+        except DamagedError as error:
+            self._record_damage(self._tables.status, item["target_id"], error)
+            return CredentialState(name, version=_version_of(item))
+        return state
 
     def _event_of(self, kind: EventKind, item: Item) -> HistoryEvent:
         """The event in an item of History. A transition and an alert have the record's version in their key."""
@@ -566,9 +613,16 @@ class Store:
 
 def _usable(item: Item) -> Item:
     """The item of a target whose id can be part of popwatch's own keys."""
-    if item["target_id"] == SWEEP_ID or len(item["target_id"].encode("utf-8", "replace")) > LONGEST_ID:
+    own = item["target_id"] == SWEEP_ID or item["target_id"].startswith(CREDENTIAL_PREFIX)
+    if own or len(item["target_id"].encode("utf-8", "replace")) > LONGEST_ID:
         raise DamagedError("such an item cannot be tested: change its id")
     return item
+
+
+def _version_of(item: Item) -> int:
+    """The version in a damaged item of Status; 0 if it has none."""
+    version = item.get("version")
+    return version if isinstance(version, int) and not isinstance(version, bool) and 0 < version < LARGEST else 0
 
 
 def _has_expired(item: Item, now: float) -> bool:

@@ -35,9 +35,10 @@ MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
 learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
 """
 
+LARGEST_PORT = 65535
 LONGEST_URL, LONGEST_CLIENT_ID, LONGEST_CLIENT_SECRET = 1024, 255, 1024
 
-_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[!-\"$-~]*")
+_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::(?P<port>[0-9]{1,5}))?/[!-\"$-~]*")
 """An address of HTTPS without user, password and fragment, in characters that a URL has (RFC 3986)."""
 
 _VISIBLE = re.compile(r"[ -~]+")
@@ -58,7 +59,8 @@ class TokenSource:
     scope: str = MICROSOFT_SCOPE
 
     def __post_init__(self) -> None:
-        if len(self.url) > LONGEST_URL or not _URL.fullmatch(self.url):
+        address = _URL.fullmatch(self.url)
+        if len(self.url) > LONGEST_URL or not address or int(address["port"] or 443) > LARGEST_PORT:
             raise UnusableCredentialError("token_url", "it must be an address that begins with https:// and a host")
         if len(self.client_id) > LONGEST_CLIENT_ID or not _VISIBLE.fullmatch(self.client_id):
             raise UnusableCredentialError("client_id", _LETTERS.format(LONGEST_CLIENT_ID))
