@@ -12,6 +12,7 @@ class Unusable(StrEnum):
     DAMAGED = "credential-damaged"
     DENIED = "credential-denied"
     UNAVAILABLE = "credential-unavailable"
+    BLOCKED = "credential-blocked"
     TOKEN_REFUSED = "token-refused"  # noqa: S105 - a reason, and no token
     TOKEN_UNAVAILABLE = "token-unavailable"  # noqa: S105
 
@@ -20,8 +21,8 @@ class Unusable(StrEnum):
 class CredentialProblem:
     """Why a credential cannot be used now.
 
-    `code` is that of AWS or of the token endpoint, the name of an exception, or for a damaged one what is wrong with
-    it. It has no secret.
+    `code` is that of AWS or of the token endpoint, the name of an exception, for a damaged one what is wrong with it,
+    for a blocked one the target and what its server said. It has no secret.
     """
 
     name: str
@@ -44,6 +45,11 @@ class CredentialProblem:
                 )
             case Unusable.UNAVAILABLE:
                 return f"AWS did not answer when popwatch read the credential `{self.name}` ({self.code})."
+            case Unusable.BLOCKED:
+                return (
+                    f"Two logins in a row with the credential `{self.name}` were rejected, last at {self.code}. "
+                    f"It is not tried any more until it changes: {again}."
+                )
             case Unusable.TOKEN_REFUSED:
                 return (
                     f"The token endpoint of the credential `{self.name}` refuses the client ({self.code}): look at the "

@@ -1,0 +1,194 @@
+"""The logins of a batch over real tables: fifty targets, batches at once, what AWS answers when it does not."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from popwatch.aws.credentials import KEPT, Credentials
+from popwatch.model.credential_problems import CredentialProblem, Unusable
+from popwatch.model.credential_state import CredentialState
+from popwatch.model.credentials import Mechanism, Secret
+from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
+from popwatch.prober.access_tokens import AccessTokens, Token, TokenError
+from popwatch.sweep.logins import Logins, PreparedLogins
+from tests.integration.world import MINUTE, World
+
+CANARY = "canary-77aa"
+PATH = "/popwatch/popwatch/credentials/"
+FIFTY = {f"mail-{number:02}": "monitor" for number in range(50)}
+ENDPOINT = TokenSource("https://login.example.com/token", "an-id")
+
+
+@dataclass
+class Stack:
+    """A stack's tables and parameters, and environments of its function."""
+
+    world: World
+    token: str | TokenError = "canary-token"
+    attempts: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ssm = boto3.client("ssm")
+        self.asked: list[Any] = []
+        self.ssm.meta.events.register("provide-client-params.ssm.*", lambda params, **_: self.asked.append(params))
+        self.environments = [self.environment() for _ in range(2)]
+
+    def environment(self) -> Logins:
+        """An execution environment of its own, with what it keeps in memory."""
+
+        def clock() -> Any:
+            return self.world.now
+
+        credentials = Credentials(lambda: self.ssm, PATH, clock)
+        return Logins(self.world.store, credentials, AccessTokens(clock, self._fetch), clock)
+
+    def _fetch(self, *_: object) -> Token:
+        if isinstance(self.token, TokenError):
+            raise self.token
+        return Token(Secret(self.token), timedelta(hours=1))
+
+    def put(self, name: str = "monitor", **fields: Any) -> None:
+        """Store a credential, or another version."""
+        one = StoredCredential(**{"name": name, "user": "anna", "secret": Secret(CANARY), **fields})
+        self.ssm.put_parameter(Name=PATH + name, Value=to_value(one), Type="SecureString", Overwrite=True)
+
+    def sweep(self, verdict: LoginVerdict, wanted: dict[str, str] | None = None) -> list[CredentialState]:
+        """A minute in which each environment tests its half; what the operator is to hear."""
+        wanted = FIFTY if wanted is None else wanted
+        halves = [dict(list(wanted.items())[number::2]) for number in range(2)]
+        prepared = [one.prepare(half) for one, half in zip(self.environments, halves, strict=True)]
+        heard = []
+        for one, logins in zip(self.environments, prepared, strict=True):
+            for target_id, credential in logins.credentials.items():
+                self.attempts.append((target_id, credential.secret.reveal()))
+                heard.append(one.record(target_id, credential, LoginResult(verdict, said="-ERR [AUTH] no")))
+        self.world.now += MINUTE
+        return [state for state in heard if state]
+
+    @property
+    def state(self) -> CredentialState:
+        return self.world.store.read_credential_state("monitor")
+
+
+@pytest.fixture
+def stack(world: World, caplog: pytest.LogCaptureFixture) -> Iterator[Stack]:
+    """Two environments and a credential; neither logs nor tables ever hold the secret."""
+    logging.getLogger().setLevel(logging.WARNING)
+    found = Stack(world)
+    yield found
+    everything = [world.dynamodb.scan(TableName=name)["Items"] for name in ("Targets", "Status", "History")]
+    assert "canary" not in json.dumps(everything, default=str)
+    assert not any("canary" in str(vars(record)) for record in caplog.records)
+
+
+def problem(prepared: PreparedLogins, target_id: str = "mail-00") -> CredentialProblem:
+    assert target_id not in prepared.credentials
+    return prepared.problems[target_id]
+
+
+@pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])
+def test_fifty_targets_with_a_wrong_password_make_two_attempts(stack: Stack, verdict: LoginVerdict) -> None:
+    """In all, by two environments at once; the operator hears of it once, and a new password is tried by one again."""
+    stack.put()
+    heard = [stack.sweep(verdict) for _ in range(5)]
+    assert len(stack.attempts) == 2
+    assert [len(each) for each in heard] == [0, 1, 0, 0, 0]
+    assert heard[1][0].said == "-ERR [AUTH] no"
+    blocked = problem(stack.environments[0].prepare(FIFTY))
+    assert blocked.reason is Unusable.BLOCKED
+    assert "Two logins in a row" in blocked.explanation
+    stack.put(secret=Secret("canary-right"))
+    stack.world.now += KEPT
+    stack.sweep(LoginVerdict.PASSED)
+    assert stack.attempts[2:] == [(stack.attempts[2][0], "canary-right")]
+    stack.sweep(LoginVerdict.PASSED)
+    assert len(stack.attempts) == 3 + 50
+
+
+def test_a_removed_one_that_is_stored_again_is_another(stack: Stack) -> None:
+    """Its version is 1 again, as that of the one that was rejected."""
+    stack.put()
+    for _ in range(3):
+        stack.sweep(LoginVerdict.REJECTED)
+    stack.ssm.delete_parameter(Name=f"{PATH}monitor")
+    stack.world.now += KEPT
+    assert problem(stack.environments[0].prepare(FIFTY)).reason is Unusable.MISSING
+    stack.world.now += KEPT
+    stack.put()
+    assert stack.state.blocked
+    stack.sweep(LoginVerdict.PASSED)
+    assert not stack.state.blocked
+
+
+def test_an_accepted_one_costs_one_read_a_batch(stack: Stack) -> None:
+    """Nothing is written for it, and SSM is asked once in five minutes by each environment."""
+    stack.put()
+    stack.sweep(LoginVerdict.PASSED)
+    written = stack.world.store.capacity.write.copy()
+    asked = len(stack.asked)
+    for _ in range(3):
+        stack.sweep(LoginVerdict.PASSED)
+    assert stack.world.store.capacity.write == written
+    assert len(stack.asked) == asked
+    assert len(stack.attempts) == 1 + 150
+
+
+def test_a_server_that_does_not_answer_holds_no_one_up(stack: Stack) -> None:
+    """Another target tries a new credential a minute later, and its password is not counted as wrong."""
+    stack.put()
+    for _ in range(3):
+        stack.sweep(LoginVerdict.FAILED)
+    assert stack.state.rejections == 0
+    assert len({target_id for target_id, _ in stack.attempts}) >= 1
+    stack.sweep(LoginVerdict.PASSED, {"other": "monitor"})
+    assert stack.state.passed_at is not None
+
+
+def test_nothing_is_asked_for_without_logins(stack: Stack) -> None:
+    """Neither SSM nor a table."""
+    read = stack.world.store.capacity.read.copy()
+    assert stack.environments[0].prepare({}) == PreparedLogins({}, {})
+    assert stack.asked == []
+    assert stack.world.store.capacity.read == read
+
+
+def test_xoauth2(stack: Stack) -> None:
+    """The token is what a login sends; without one there is a problem, and no attempt."""
+    stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
+    stack.sweep(LoginVerdict.PASSED, {"a": "monitor"})
+    assert stack.attempts == [("a", "canary-token")]
+    stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
+    stack.world.now += KEPT
+    stack.token = TokenError(Unusable.TOKEN_REFUSED, "HTTP 401, invalid_client")
+    refused = problem(stack.environments[0].prepare({"a": "monitor"}), "a")
+    assert (refused.reason, refused.code) == (Unusable.TOKEN_REFUSED, "HTTP 401, invalid_client")
+
+
+def test_one_bad_credential_harms_no_other(stack: Stack) -> None:
+    """One that is missing, one that is damaged, and one that can be used, in one batch."""
+    stack.put()
+    stack.ssm.put_parameter(Name=f"{PATH}damaged", Value="canary", Type="SecureString")
+    prepared = stack.environments[0].prepare({"a": "monitor", "b": "damaged", "c": "gone"})
+    assert list(prepared.credentials) == ["a"]
+    assert {name: one.reason for name, one in prepared.problems.items()} == {
+        "b": Unusable.DAMAGED,
+        "c": Unusable.MISSING,
+    }
+
+
+def test_that_the_operator_has_heard_is_written(stack: Stack) -> None:
+    """Until then it is due, whoever reads it; a login that ends after that changes nothing of it."""
+    stack.put()
+    stack.sweep(LoginVerdict.REJECTED)
+    [state] = stack.sweep(LoginVerdict.REJECTED)
+    assert stack.state.unreported
+    stack.environments[0].reported(state)
+    assert stack.state == replace(state, reported_at=stack.world.now, version=state.version + 1)
+    assert not stack.state.unreported
