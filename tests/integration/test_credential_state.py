@@ -14,7 +14,7 @@ from popwatch.aws.items import to_item
 from popwatch.aws.store import CREDENTIAL_PREFIX
 from popwatch.model.credential_state import CredentialState
 from tests.integration.world import NOON, World
-from tests.older_versions import FIRST_WHOLE_VERSION, FLAT_VERSION, unpack
+from tests.older_versions import FIRST_VERSION, FLAT_VERSION, unpack
 
 FULL = CredentialState(
     "monitor",
@@ -115,7 +115,7 @@ with mock_aws():
 """
 
 
-@pytest.mark.parametrize("version", [FIRST_WHOLE_VERSION, FLAT_VERSION])
+@pytest.mark.parametrize("version", [FIRST_VERSION, FLAT_VERSION])
 def test_older_versions_take_it_for_the_record_of_a_removed_target(world: World, tmp_path: Path, version: str) -> None:
     """They delete it in their next sweep, and then one target tries the credential again."""
     world.store.put_credential_state(FULL, 0)

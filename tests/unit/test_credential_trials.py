@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.decisions.credential_trials import LONGEST_TRIAL, after_login, begin_trial, may_use
+from popwatch.decisions.credential_trials import LONGEST_TRIAL, after_login, begin_trial, in_turn, may_use
 from popwatch.model.credential_state import MOST_REJECTIONS, CredentialState, revision_of
 from popwatch.model.credentials import Secret
 from popwatch.model.outcomes import LoginVerdict
@@ -103,6 +103,9 @@ def test_a_server_that_does_not_answer_is_no_judge(verdict: LoginVerdict) -> Non
     """Nothing is known of the credential: another target may try a new one, and an accepted one stays so."""
     state = ended(begun(NEW, "a"), "a", verdict)
     assert may_use(state, R1, "b", NOON)
+    assert begun(state, "a", NOON + MINUTE).tried_at == NOON + MINUTE
+    assert in_turn(state, "cab") == ["b", "c", "a"]
+    assert in_turn(ended(begun(state, "c"), "c", verdict), "cab") == ["a", "b", "c"]
     passed = ended(begun(NEW, "a"), "a", LoginVerdict.PASSED)
     assert after_login(passed, R1, "a", verdict, NOON) is None
     rejected = ended(begun(NEW, "a"), "a", LoginVerdict.REJECTED)

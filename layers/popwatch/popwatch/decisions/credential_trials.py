@@ -6,6 +6,8 @@ changes. Each decision is a new state, which its caller writes if the table stil
 of two targets that would be the first, one loses, and waits.
 """
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -26,6 +28,13 @@ def may_use(state: CredentialState, revision: str, target_id: str, now: datetime
     return state.passed_at is not None or _is_free(state, target_id, now)
 
 
+def in_turn(state: CredentialState, target_ids: Iterable[str]) -> list[str]:
+    """Targets in the order in which they may try a credential: the one that tried last, to no end, comes last."""
+    ordered = sorted(target_ids)
+    after_last = bisect_right(ordered, state.tried_by)
+    return ordered[after_last:] + ordered[:after_last]
+
+
 def begin_trial(state: CredentialState, revision: str, target_id: str, now: datetime) -> CredentialState | None:
     """The state to write before a target logs in with a credential that it may use; None if there is nothing to write.
 
@@ -33,7 +42,7 @@ def begin_trial(state: CredentialState, revision: str, target_id: str, now: date
     """
     if state.revision != revision:
         return CredentialState(state.name, revision, tried_by=target_id, tried_at=now, version=state.version + 1)
-    if state.passed_at is not None or state.tried_by == target_id:
+    if state.passed_at is not None or (state.tried_by == target_id and state.tried_at is not None):
         return None
     return replace(state, tried_by=target_id, tried_at=now, version=state.version + 1)
 
@@ -68,7 +77,7 @@ def after_login(
             # Nothing is known: while this target's server does not answer, another target may try it.
             if state.passed_at is not None or state.tried_by != target_id or state.rejections:
                 return None
-            return replace(state, tried_by="", tried_at=None, version=state.version + 1)
+            return replace(state, tried_at=None, version=state.version + 1)
         case _:
             assert_never(verdict)
 

@@ -16,9 +16,10 @@ class CredentialState:
 
     `revision` says which one it is about: a parameter that was removed and stored again begins at version 1, so its
     time of change is part of it. `passed_at` is when it was first accepted, None for one that nothing has shown to be
-    right since; meanwhile only `tried_by`, a target, logs in with it, since `tried_at`. `rejections` counts those in a
-    row; `said` is the server's line for the last one, cleaned and cut. `reported_at` is when the operator heard that it
-    is blocked. `version` counts the writes, 0 before the first.
+    right since; meanwhile only `tried_by`, a target, logs in with it, since `tried_at`, which is None once that showed
+    nothing, so that another one may. `rejections` counts those in a row; `said` is the server's line for the last one,
+    cleaned and cut. `reported_at` is when the operator heard that it is blocked. `version` counts the writes, 0 before
+    the first.
     """
 
     name: str

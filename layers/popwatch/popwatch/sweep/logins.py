@@ -4,6 +4,7 @@
 written since, as several batches may use a credential at once: whoever loses reads again what is true now.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from threading import Lock
 
 from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.credential_trials import after_login, begin_trial, may_use
+from popwatch.decisions.credential_trials import after_login, begin_trial, in_turn, may_use
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState, revision_of
 from popwatch.model.credentials import Credential, Mechanism, Secret, UnusableCredentialError
@@ -55,10 +56,14 @@ class Logins:
         self._revisions = {name: revision_of(stored[name]) for name in usable}
         self._states = {name: self._store.read_credential_state(name) for name in usable}
         problems |= {name: problem for name in usable if (problem := self._blocked(name))}
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for target_id, name in wanted.items():
+            by_name[name].append(target_id)
         credentials = {
             target_id: usable[name]
-            for target_id, name in sorted(wanted.items())
-            if name in usable and name not in problems and self._may_log_in(target_id, name)
+            for name in usable.keys() - problems.keys()
+            for target_id in in_turn(self._states[name], by_name[name])
+            if self._may_log_in(target_id, name)
         }
         of_targets = {target_id: problems[name] for target_id, name in wanted.items() if name in problems}
         return PreparedLogins(credentials, of_targets)
