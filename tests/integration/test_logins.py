@@ -1,7 +1,9 @@
 """Logins of real tests: only in verified TLS, judged by response code, and nothing of the secret anywhere else."""
 
+import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from popwatch.prober.name_servers import NameServers
 from popwatch.prober.resolver import Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.scripted_pop3.logins import PASSWORD
+from tests.integration.conftest import Ended, Run
 from tests.stamping import stamping
 
 AUTHORITY = trustme.CA()
@@ -219,3 +222,91 @@ def test_a_login_at_one_of_all_addresses_counts(context: ssl.SSLContext, script:
     assert outcome.passed, outcome
     assert outcome.login is not None
     assert sum(line.startswith(b"PASS") for read in lines for line in read) == 1
+
+
+Shell = Callable[..., Ended]
+
+
+@pytest.fixture
+def shell(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """`popwatch test --login` with the authority's file, and a file with the password."""
+    monkeypatch.chdir(tmp_path)
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "authority.pem")
+
+    def log_in(port: int, *options: object, password: str = PASSWORD.decode()) -> Ended:
+        (tmp_path / "password").write_text(f"{password}\n")
+        tls = ("--port", port, "--ca", "authority.pem", "--tls", "implicit")
+        return run("test", "127.0.0.1", *tls, "--login", "--user", "anna", "--secret-file", "password", *options)
+
+    return log_in
+
+
+def test_from_the_desk(shell: Shell, server: ScriptedServer, context: ssl.SSLContext) -> None:
+    """The mailbox in the step `login`; in JSON the verdict and the figures; no password in either."""
+    port = server.listen("login:LOGIN-DELAY 60", tls=context)
+    for mechanism in Mechanism:
+        ended = shell(port, "--mechanism", mechanism)
+        assert ended.code == 0, ended.out + ended.err
+        assert [line.split()[0] for line in ended.out.splitlines()[:5]] == [
+            "connect",
+            "tls",
+            "greeting",
+            "login",
+            "quit",
+        ]
+        assert "3 messages, 4096 octets" in ended.out
+        assert PASSWORD.decode() not in ended.out + ended.err
+    found = json.loads(shell(port, "--json").out)
+    assert found["login"] == {"verdict": "passed", "messages": 3, "octets": 4096, "login_delay": 60, "said": ""}
+    assert found["login_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (
+            "login-refused:[AUTH] no such user",
+            (2, ["REFUSED The server does not accept", "The server said: -ERR [AUTH]"]),
+        ),
+        (
+            "login-refused:[IN-USE] locked",
+            (0, ["PASSED", "which is not a fault", "The server said: -ERR [IN-USE] locked"]),
+        ),
+        (
+            "login-refused:[LOGIN-DELAY] soon",
+            (0, ["PASSED", "which is not a fault", "The server said: -ERR [LOGIN-DELAY]"]),
+        ),
+        ("login-refused:[SYS/TEMP] later", (2, ["FAILED", "login-sys-temp", "which will pass"])),
+        ("login-old:no", (2, ["FAILED", "login-refused", "does not say which"])),
+        ("login-repeats", (2, ["FAILED", "not shown: it repeats"])),
+    ],
+)
+def test_refusals_at_the_desk(
+    shell: Shell, server: ScriptedServer, context: ssl.SSLContext, script: str, expected: tuple[int, list[str]]
+) -> None:
+    """What it means, and what the server said; exit code 2 if the login cannot be made."""
+    ended = shell(server.listen(script, tls=context))
+    assert ended.code == expected[0]
+    assert [word for word in expected[1] if word not in ended.out] == []
+    assert PASSWORD.decode() not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["127.0.0.1", "--login", "--user", "anna"], "--login needs TLS that is verified"),
+        (["127.0.0.1:995", "--no-verify", "--login", "--user", "anna"], "--login needs TLS that is verified"),
+        (["127.0.0.1:995", "--login"], "--login needs --user USER"),
+        (["127.0.0.1:995", "--login", "--user", "an\rna"], "it has a line end or a NUL"),
+        (["127.0.0.1:995", "--login", "--user", "anna"], "There is no terminal to ask for the password"),
+        (["127.0.0.1:995", "127.0.0.2:995", "--login", "--user", "anna"], "--login tests one server"),
+        (["127.0.0.1:995", "--user", "anna"], "--user does nothing alone: add --login"),
+        (["127.0.0.1:995", "--plugin", "--login", "--user", "anna"], "does nothing with --plugin"),
+        (["127.0.0.1:995", "--login", "--user", "anna", "--mechanism", "cram-md5"], "not one of user, apop, plain"),
+    ],
+)
+def test_what_the_command_refuses(run: Run, arguments: list[str], words: str) -> None:
+    """Before it asks for a password or connects."""
+    ended = run("test", *arguments)
+    assert ended.code in (1, 3)
+    assert words in ended.out + ended.err

@@ -2,18 +2,18 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, TextIO
 
 import click
 
-from popwatch.model.credentials import LONGEST_TOKEN, Mechanism, Secret, UnusableCredentialError, check_name
+from popwatch.model.credentials import Mechanism, Secret, UnusableCredentialError, check_name
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential, TokenSource
 from popwatch.model.text import clean, iso, utc
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.credential_store import ListedCredential, list_credentials, path_of, put_credential, remove_credential
 from popwatch_cli.errors import UserError
+from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
@@ -94,7 +94,7 @@ def put(
         tokens = _token_source(source) if mechanism == Mechanism.XOAUTH2 else None
         StoredCredential(name, user, Secret("checked"), Mechanism(mechanism), tokens)
         installation = find(choice)
-        secret = _read(secret_file) if secret_file else _ask(name)
+        secret = given_secret(secret_file, f"Password of {name}", confirm=True, outcome="Nothing was stored.")
         credential = StoredCredential(name, user, secret, Mechanism(mechanism), tokens)
     except UnusableCredentialError as error:
         raise UserError(f"{error} Nothing was stored.") from None
@@ -116,26 +116,6 @@ def _token_source(options: Mapping[str, str | None]) -> TokenSource:
             "Nothing was stored."
         )
     return TokenSource(url, client_id, options["scope"] or MICROSOFT_SCOPE)
-
-
-def _read(file: TextIO) -> Secret:
-    """The secret in a file, without the line end that an editor puts after it. Raises UserError."""
-    try:
-        text = file.read(LONGEST_TOKEN)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"{clean(file.name, SHOWN)} cannot be read: {why}. Nothing was stored.") from None
-    return Secret(text.removesuffix("\n").removesuffix("\r"))
-
-
-def _ask(name: str) -> Secret:
-    """The secret, typed twice. Raises UserError where no one can be asked, and click.Abort."""
-    if not sys.stdin.isatty():
-        raise UserError(
-            "There is no terminal to ask for the password: give it by --secret-file FILE, or by --secret-file - for "
-            "standard input. Nothing was stored."
-        )
-    return Secret(click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))
 
 
 @credentials.command("list")

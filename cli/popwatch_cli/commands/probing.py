@@ -10,21 +10,28 @@ import click
 from click.core import ParameterSource
 
 from popwatch import __version__
+from popwatch.model.credentials import Credential, Mechanism, UnusableCredentialError, check_user
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
-from popwatch.model.targets import Target, parse_target
-from popwatch.prober.loop import probe
+from popwatch.model.targets import Target, login_problems, parse_target
+from popwatch.model.text import clean
+from popwatch.prober.loop import Prober, probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file, test_targets
 from popwatch_cli.commands.servers import items_of, of_option, server
 from popwatch_cli.files.certificates import read_certificates
+from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
-from popwatch_cli.output.outcome import conclusion, steps, to_json
+from popwatch_cli.output.outcome import conclusion, steps, succeeded, to_json
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
 
 FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
+FOR_LOGINS = {"user", "mechanism", "secret_file"}
 FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "all_texts"}
+
+USER_SHOWN = 254
+"""Characters of a user that are shown."""
 
 EXAMPLES = """\b
 Examples:
@@ -33,6 +40,7 @@ Examples:
   popwatch test pop.example.net --tls implicit --json
   popwatch test mail-berlin --local
   popwatch test 192.0.2.7 --tls starttls --tls-name pop.example.net
+  popwatch test pop.example.net:995 --login --user monitor@example.net
   popwatch test --plugin -H pop.example.net -S -w 1 -c 5 -D 30,14
   popwatch test --file targets.yaml --json > outcomes.jsonl"""
 
@@ -77,6 +85,21 @@ Examples:
 @click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
 @click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
 @click.option("--all-addresses", is_flag=True, help="Test every address of the host, and name those that fail.")
+@click.option("--login", is_flag=True, help="Log in as well; asks for the password. Needs TLS that is verified.")
+@click.option("--user", metavar="USER", help="With --login: the user to log in as.")
+@click.option(
+    "--mechanism",
+    type=Choice(Mechanism),
+    default=str(Mechanism.USER),
+    show_default=True,
+    help="With --login: how; the password of xoauth2 is an access token.",
+)
+@click.option(
+    "--secret-file",
+    type=click.File(),
+    metavar="FILE",
+    help="With --login: read the password from FILE; - is standard input.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as a line of JSON.")
 @click.option(
     "--file",
@@ -132,7 +155,7 @@ Examples:
 def test(
     context: click.Context, /, file: str | None, in_flight: int | None, plugin: bool, as_json: bool, **options: Any
 ) -> None:
-    """Test a POP3 server from here, now: connect, TLS, greeting, QUIT.
+    """Test a POP3 server from here, now: connect, TLS, greeting, QUIT; with --login also CAPA, the login, STAT.
 
     With --local, --stack, --region or --profile the words are ids of the stack's targets; options change their fields
     for this test. Several servers are tested at the same time, with one line for each.
@@ -147,11 +170,11 @@ def test(
     choice = context.find_object(StackChoice) or StackChoice()
     targets = _targets(choice, options, _given(context), plugin=plugin)
     if len(targets) > 1:
-        if plugin:
-            raise click.UsageError("--plugin tests one server.")
+        if plugin or options["login"]:
+            raise click.UsageError(f"--{'plugin' if plugin else 'login'} tests one server.")
         sys.exit(test_targets(targets, in_flight, as_json=as_json))
     [target], thresholds = targets, _thresholds(options)
-    outcome = probe(target)
+    outcome = _log_in(target, options) if options["login"] else probe(target)
     now = datetime.now(UTC)
     if plugin:
         result = plugin_result(target, outcome, thresholds, now)
@@ -163,7 +186,23 @@ def test(
         click.echo(json.dumps(to_json(target, outcome)))
     else:
         say(_for_people(target, outcome, now, options["verbose"]))
-    sys.exit(0 if outcome.passed else FAILED_CODE)
+    sys.exit(0 if succeeded(outcome) else FAILED_CODE)
+
+
+def _log_in(target: Target, options: dict[str, Any]) -> Outcome:
+    """Test a target with a login. Asks for the password. Raises click.UsageError, and UserError without one."""
+    problems = login_problems(target)
+    if problems:
+        raise click.UsageError("--login needs TLS that is verified: add --tls implicit or starttls, no --no-verify.")
+    if not options["user"]:
+        raise click.UsageError("--login needs --user USER.")
+    try:
+        check_user(options["user"], Mechanism(options["mechanism"]))
+        secret = given_secret(options["secret_file"], f"Password of {clean(options['user'], USER_SHOWN)}")
+        credential = Credential("desk", options["user"], secret, Mechanism(options["mechanism"]))
+    except UnusableCredentialError as error:
+        raise click.UsageError(str(error)) from None
+    return probe(target, Prober(credentials={target.target_id: credential}))
 
 
 def _given(context: click.Context) -> set[str]:
@@ -178,7 +217,9 @@ def _refuse_idle_options(context: click.Context) -> None:
     if "file" in given:
         idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
     elif "plugin" in given:
-        idle, why = given & {"as_json", "in_flight"}, "with --plugin"
+        idle, why = given & {"as_json", "in_flight", "login", *FOR_LOGINS}, "with --plugin"
+    elif not given & {"login"} and given & FOR_LOGINS:
+        idle, why = given & FOR_LOGINS, "alone: add --login"
     else:
         idle, why = given & FOR_PLUGINS, "alone: add --plugin"
         if "in_flight" in given and len(context.params["host"]) < 2 and not given & {"groups", "tags"}:
@@ -247,7 +288,7 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
 
 
 def _for_people(target: Target, outcome: Outcome, now: datetime, verbose: bool = False) -> str:
-    colour = "green" if outcome.passed else "red"
+    colour = "green" if succeeded(outcome) else "red"
     lines = [f"  {name:<9}{duration:>9}  {shown}".rstrip() for name, duration, shown in steps(target, outcome, now)]
     if verbose:
         lines += [

@@ -1,19 +1,34 @@
 """Prints outcomes: as JSON for programs, step by step with advice for people. No I/O."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from popwatch.alerts.advice import advice
 from popwatch.model.fields import TlsMode
-from popwatch.model.outcomes import Outcome, Phase, RttSource
+from popwatch.model.outcomes import LoginVerdict, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso, milliseconds
 
-TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "quit_ms")
+TIMES = ("rtt_ms", "dns_ms", "connect_ms", "tls_ms", "greeting_ms", "login_ms", "quit_ms")
 
 NAME_SHOWN = 128
 """Characters of a target's id that are printed."""
+
+
+REFUSALS = {
+    LoginVerdict.IN_USE: "Not logged in: another session uses the mailbox now, which is not a fault.",
+    LoginVerdict.LOGIN_DELAY: "Not logged in: the server wants more time between two logins, which is not a fault.",
+    LoginVerdict.REJECTED: "The server does not accept the user or the password.",
+}
+"""What refusals mean that are not the server's fault."""
+
+
+def succeeded(outcome: Outcome) -> bool:
+    """Whether the test passed, and a login with it was not rejected."""
+    rejected = outcome.login is not None and outcome.login.verdict is LoginVerdict.REJECTED
+    return outcome.passed and not rejected
 
 
 def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
@@ -46,6 +61,7 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
             for found in outcome.certificates
         ],
         "remarks": list(outcome.remarks),
+        "login": asdict(outcome.login) if outcome.login else None,
         "started_at": iso(outcome.started_at),
     }
 
@@ -57,10 +73,11 @@ def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str
         "connect": outcome.address,
         "tls": ", ".join(part for part in (outcome.tls_version, _certificate(outcome, now)) if part),
         "greeting": outcome.greeting,
+        "login": _mailbox(outcome),
         "quit": "",
     }
     middle = ("greeting", "tls") if target.tls is TlsMode.STARTTLS else ("tls", "greeting")
-    for name in ("dns", "connect", *middle, "quit"):
+    for name in ("dns", "connect", *middle, "login", "quit"):
         duration_ms = getattr(outcome, f"{name}_ms")
         if duration_ms is not None:
             yield name, f"{milliseconds(duration_ms)} ms", shown[name]
@@ -74,7 +91,13 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
         clock = "by the kernel's clock" if outcome.rtt_source is RttSource.KERNEL else "by the program's clock"
         passed = f"PASSED  {endpoint(target)} answered after {milliseconds(outcome.rtt_ms)} ms ({clock})"
         remarks = [*outcome.address_remarks, *(f"Remark: {remark}." for remark in outcome.remarks)]
-        return [passed, *(f"        {line}" for line in remarks)]
+        refusal = REFUSALS.get(outcome.login.verdict) if outcome.login else None
+        if outcome.login and refusal:
+            remarks = [f"The server said: {outcome.login.said}", *remarks]
+        if refusal and succeeded(outcome):
+            remarks = [refusal, *remarks]
+        first = passed if succeeded(outcome) else f"REFUSED {refusal}"
+        return [first, *(f"        {line}" for line in remarks)]
     addresses = (f"        {remark}" for remark in outcome.address_remarks)
     lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}", *addresses]
     advised = advice(outcome, _as_option)
@@ -108,6 +131,14 @@ def _certificate(outcome: Outcome, now: datetime) -> str:
         return ""
     days = counted((first.expires - now) // timedelta(days=1), "day")
     return f"{first} valid for {days}, until {first.expires:%Y-%m-%d}"
+
+
+def _mailbox(outcome: Outcome) -> str:
+    """What the mailbox holds, if it was opened."""
+    login = outcome.login
+    if not login or login.messages is None or login.octets is None:
+        return ""
+    return f"{counted(login.messages, 'message')}, {counted(login.octets, 'octet')}"
 
 
 def _rounded(time: float | None) -> float | None:

@@ -180,6 +180,16 @@ def endpoint(target: Target) -> str:
     return f"{host}:{target.port}"
 
 
+def login_problems(target: Target) -> tuple[Problem, ...]:
+    """Why a target cannot be logged in to: a user and a password are sent only in TLS that is verified."""
+    field = "tls" if target.tls is TlsMode.NONE else "" if target.verify_tls else "verify_tls"
+    if not field:
+        return ()
+    why = "there is no TLS" if field == "tls" else "the certificate is not verified"
+    needed = "a login needs TLS that is verified, since others could read the password"
+    return (Problem(field, f"The field `{field}` cannot be used: {needed}, and {why}."),)
+
+
 def tls_exceptions(target: Target) -> tuple[str, ...]:
     """What is accepted of this server although TLS today forbids it (RFC 8996, RFC 5746): a few words each."""
     if target.tls is TlsMode.NONE:

@@ -26,7 +26,7 @@ from popwatch.model.outcomes import (
     Phase,
     RttSource,
 )
-from popwatch.model.targets import Problem, Target, tls_exceptions
+from popwatch.model.targets import Problem, Target, login_problems, tls_exceptions
 from popwatch.model.text import clean, milliseconds
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
@@ -198,7 +198,9 @@ class Probe:
 
     def start(self) -> None:
         """Begin with the lookup, or with the connect if the host is an address."""
-        problems = self.target.problems or self._tls_problems() or self._login_problems()
+        problems = self.target.problems or self._tls_problems()
+        if self.credential:
+            problems = problems or login_problems(self.target)
         if problems:
             self._end_with_problems(problems)
             return
@@ -284,15 +286,6 @@ class Probe:
         except UnusableSetting as error:
             return (Problem(error.field, f"The field `{error.field}` cannot be used: {error.why}."),)
         return ()
-
-    def _login_problems(self) -> tuple[Problem, ...]:
-        """A user and a password are never sent but in TLS that is verified."""
-        field = "tls" if self.target.tls is TlsMode.NONE else "verify_tls"
-        if not self.credential or (field == "verify_tls" and self.target.verify_tls):
-            return ()
-        why = "has no TLS" if field == "tls" else "does not verify the certificate"
-        explanation = f"The field `{field}` {why}: a login needs TLS that is verified, or its password could be read."
-        return (Problem(field, explanation),)
 
     def _tls_context(self) -> ssl.SSLContext:
         target = self.target
