@@ -25,7 +25,7 @@ Program = Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class ProgramResult:
     """What came of it: when messages were sent, and how many would have been without the limit."""
 
     sent: tuple[datetime, ...]
@@ -43,13 +43,13 @@ class Played:
         return self.due / self.days
 
 
-def play(policy: Policy, program: Program, days: float = 2) -> Played:
+def play(policy: Policy, program: Program, days: float = 2) -> ProgramResult:
     """Repeat a program of moves for some days."""
     moves = cycle([move for move, times in program for _ in range(times)])
     return _play(policy, lambda *_: next(moves), days)
 
 
-def look_ahead(policy: Policy, tests: int, days: float = 2) -> Played:
+def look_ahead(policy: Policy, tests: int, days: float = 2) -> ProgramResult:
     """At each test, make the move after which most messages can follow within so many tests."""
 
     def choose(health: Health, now: datetime, number: int) -> str:
@@ -66,7 +66,7 @@ def look_ahead(policy: Policy, tests: int, days: float = 2) -> Played:
     return _play(policy, choose, days)
 
 
-def search(policy: Policy, programs: int, seed: str, days: float = 2) -> tuple[Program, Played]:
+def search(policy: Policy, programs: int, seed: str, days: float = 2) -> tuple[Program, ProgramResult]:
     """The best of so many programs, each a change of the best so far or, now and then, another one."""
     random = Random(seed)
     best: Program = [(".", 1)]
@@ -90,7 +90,7 @@ def _changed(program: Program, random: Random) -> Program:
     return [*program[:number], *step, *program[number + random.choice((0, 1)) :]] or program
 
 
-def _play(policy: Policy, choose: Callable[[Health, datetime, int], str], days: float) -> Played:
+def _play(policy: Policy, choose: Callable[[Health, datetime, int], str], days: float) -> ProgramResult:
     sent: list[datetime] = []
     due = 0
     for at, before, judgement in _judgements(policy, choose, days):
@@ -102,7 +102,7 @@ def _play(policy: Policy, choose: Callable[[Health, datetime, int], str], days: 
         known = before.throttled.events if before.throttled else {}
         now_held = judgement.alert.held if begins_or_ends and judgement.alert else held
         due += sum(now_held.events.values()) - sum(known.values()) if now_held else 0
-    return Played(tuple(sent), due, days)
+    return ProgramResult(tuple(sent), due, days)
 
 
 def _judgements(

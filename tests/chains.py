@@ -56,13 +56,13 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class CertifiedKey:
     """A certificate with its key, which may sign others."""
 
     key: Key
     certificate: x509.Certificate
 
-    def again(self, signer: "Holder", days: tuple[int, int] = (-1, 300)) -> x509.Certificate:
+    def again(self, signer: "CertifiedKey", days: tuple[int, int] = (-1, 300)) -> x509.Certificate:
         """The same name and key, signed by another authority: a cross-signed certificate."""
         return made(self.certificate.subject, self.key, signer, authority(), days=days).certificate
 
@@ -86,13 +86,13 @@ def server(*names: str) -> Extensions:
 def made(
     subject: str | x509.Name,
     key: Key | None = None,
-    signer: Holder | None = None,
+    signer: CertifiedKey | None = None,
     extensions: Extensions = (),
     *,
     days: tuple[int, int] = (-1, 300),
     key_ids: bool = True,
     serial: int | None = None,
-) -> Holder:
+) -> CertifiedKey:
     """A certificate that is signed by another holder, or by itself; its days count from now."""
     own = key or ec.generate_private_key(ec.SECP256R1())
     signing = signer.key if signer else own
@@ -115,7 +115,7 @@ def made(
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
     digest = None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return Holder(own, builder.sign(signing, digest))
+    return CertifiedKey(own, builder.sign(signing, digest))
 
 
 def chains() -> dict[str, Chain]:
@@ -171,7 +171,7 @@ def _private_roots() -> dict[str, Chain]:
     return found
 
 
-def _easy_rsa_root() -> Holder:
+def _easy_rsa_root() -> CertifiedKey:
     """basicConstraints not critical, and an authority key identifier with issuer and serial number.
 
     https://github.com/OpenVPN/easy-rsa/issues/1418
@@ -183,7 +183,7 @@ def _easy_rsa_root() -> Holder:
     return made("Easy-RSA CA", key, None, extensions, key_ids=False, serial=serial)
 
 
-def _dates(root: Holder) -> dict[str, Chain]:
+def _dates(root: CertifiedKey) -> dict[str, Chain]:
     expired, early = made(NAME, None, root, server(), days=(-90, -1)), made(NAME, None, root, server(), days=(1, 90))
     old_middle = made("Intermediate", None, root, authority(), days=(-90, -1))
     of_old_middle = made(NAME, None, old_middle, server())
@@ -218,7 +218,7 @@ def _cross_signed() -> dict[str, Chain]:
     }
 
 
-def _names(root: Holder) -> dict[str, Chain]:
+def _names(root: CertifiedKey) -> dict[str, Chain]:
     """Names as in RFC 6125; the common name counts where there is no subjectAltName."""
 
     def asked(name: str, *held: str, reason: str = "") -> Chain:
@@ -243,10 +243,10 @@ def _names(root: Holder) -> dict[str, Chain]:
     }
 
 
-def _rules(root: Holder) -> dict[str, Chain]:
+def _rules(root: CertifiedKey) -> dict[str, Chain]:
     """What authorities allow, and what certificates are for."""
 
-    def below(signer: Holder, *extra: tuple[x509.ExtensionType, bool], reason: str = INVALID) -> Chain:
+    def below(signer: CertifiedKey, *extra: tuple[x509.ExtensionType, bool], reason: str = INVALID) -> Chain:
         signed = made(NAME, None, signer, [*server(), *extra])
         presented = [signed.certificate, *([] if signer is root else [signer.certificate])]
         return Chain(signed.key, presented, [root.certificate], reason)
@@ -269,7 +269,7 @@ def _rules(root: Holder) -> dict[str, Chain]:
     }
 
 
-def _strength(root: Holder) -> dict[str, Chain]:
+def _strength(root: CertifiedKey) -> dict[str, Chain]:
     """Keys and signatures: OpenSSL's security level 2."""
 
     def signed(key: Key, reason: str = "") -> Chain:
@@ -289,7 +289,7 @@ def _strength(root: Holder) -> dict[str, Chain]:
     }
 
 
-def _with_sha1(certificate: x509.Certificate, signer: Holder) -> x509.Certificate:
+def _with_sha1(certificate: x509.Certificate, signer: CertifiedKey) -> x509.Certificate:
     """The certificate signed with RSA and SHA-1 instead of SHA-256, as `cryptography` no longer does itself."""
     assert isinstance(signer.key, rsa.RSAPrivateKey)
     sha256, sha1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")  # RFC 8017, appendix C

@@ -277,7 +277,7 @@ def _query(metric: Mapping[str, Any], stat: str) -> Query:
     return Query((metric["Namespace"], metric["MetricName"], names), stat)
 
 
-def rings(
+def alarm_times(
     metrics: Metrics, created: datetime, until: datetime, reading: Reading, watched: Iterable[Alarm]
 ) -> dict[str, list[datetime]]:
     """When each alarm goes into ALARM, evaluated once a minute from its creation on."""

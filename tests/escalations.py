@@ -19,7 +19,7 @@ _CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class DocumentedPolicy:
     """A row of the table: the policy, and whether each of `alerts()` passes, in that order."""
 
     purpose: str
@@ -27,10 +27,10 @@ class Promise:
     passes: tuple[bool, ...]
 
 
-def promises() -> list[Promise]:
+def documented_policies() -> list[DocumentedPolicy]:
     """The rows of the table."""
     return [
-        Promise(purpose, json.loads(policy), tuple(mark.strip() == "yes" for mark in marks.split("|")))
+        DocumentedPolicy(purpose, json.loads(policy), tuple(mark.strip() == "yes" for mark in marks.split("|")))
         for purpose, policy, marks in _ROW.findall(PAGE.read_text())
     ]
 

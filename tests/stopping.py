@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from popwatch.aws.store import SWEEP_ID
 from popwatch.model.serialization import serialize
-from tests.cloudwatch import MINUTE, READINGS, Alarm, Reading, alarms, rings
+from tests.cloudwatch import MINUTE, READINGS, Alarm, Reading, alarm_times, alarms
 from tests.simulated_stack import BEGIN, Stack
 
 BREAKS_AT = 20
@@ -41,8 +41,8 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Which alarms ring of it, each with the least and the most minutes after the first test that was not made."""
+class AlarmDelays:
+    """Which alarms fire of it, each with the least and the most minutes after the first test that was not made."""
 
     what: str
     untested: str
@@ -119,10 +119,10 @@ WAYS = (
 )
 
 
-def measure(way: Way, readings: Iterable[Reading] = READINGS) -> Heard:
+def measure(way: Way, readings: Iterable[Reading] = READINGS) -> AlarmDelays:
     """Put a fault into stacks whose ticks come early and late, and read their metrics in all ways that AWS allows."""
     watched = list(alarms().values())
-    heard: dict[str, list[int | None]] = {alarm.name: [] for alarm in watched}
+    delays: dict[str, list[int | None]] = {alarm.name: [] for alarm in watched}
     missing = 0
     for second in SECONDS:
         stack = Stack(TARGETS, largest_batch=LARGEST_BATCH, tick_second=second, start_seconds=(0.0, 20.0))
@@ -135,38 +135,38 @@ def measure(way: Way, readings: Iterable[Reading] = READINGS) -> Heard:
         expected = 0 if way.breaks is _remove_all_targets else TARGETS
         missing = max(missing, len(ticks) * expected - sum(stack.made[tick] for tick in ticks))
         for reading in readings:
-            _listen(stack, BEGIN + timedelta(seconds=second), reading, watched, heard)
+            _listen(stack, BEGIN + timedelta(seconds=second), reading, watched, delays)
     share = missing / ((ENDS_AT - 2 - BREAKS_AT) * TARGETS)
     untested = "nothing" if missing == 0 else "all" if share > 0.99 else "a part"
     by = {
         name: (min(found), max(found))
-        for name, times in heard.items()
+        for name, times in delays.items()
         if (found := [time for time in times if time is not None]) and len(found) == len(times)
     }
-    return Heard(way.what, untested, by)
+    return AlarmDelays(way.what, untested, by)
 
 
 def _listen(
-    stack: Stack, created: datetime, reading: Reading, watched: list[Alarm], heard: dict[str, list[int | None]]
+    stack: Stack, created: datetime, reading: Reading, watched: list[Alarm], delays: dict[str, list[int | None]]
 ) -> None:
     """Evaluate the alarms each minute, at the second at which they were created."""
     broken = BEGIN + BREAKS_AT * MINUTE
-    for name, times in rings(stack.metrics, created, BEGIN + ENDS_AT * MINUTE, reading, watched).items():
-        assert not [time for time in times if time < broken], f"{name} rang in a stack that works"
-        heard[name].append(ceil((times[0] - broken) / MINUTE) if times else None)
+    for name, times in alarm_times(stack.metrics, created, BEGIN + ENDS_AT * MINUTE, reading, watched).items():
+        assert not [time for time in times if time < broken], f"{name} fired in a stack that works"
+        delays[name].append(ceil((times[0] - broken) / MINUTE) if times else None)
 
 
-def table(found: Iterable[Heard]) -> list[str]:
+def table(found: Iterable[AlarmDelays]) -> list[str]:
     """The rows of the table in docs/operating.md."""
     return [
-        "| what stops | not tested | heard of after minutes, by |",
+        "| what stops | not tested | reported after minutes, by |",
         "|---|---|---|",
         *(f"| {one.what} | {one.untested} | {_alarms(one.by)} |" for one in found),
     ]
 
 
 def _alarms(by: Mapping[str, tuple[int, int]]) -> str:
-    """The alarms in the order in which they ring."""
+    """The alarms in the order in which they fire."""
     order = sorted(by.items(), key=lambda entry: (entry[1], entry[0]))
     return ", ".join(f"{_span(*span)} `{name}`" for name, span in order) or "no alarm"
 

@@ -43,7 +43,7 @@ NEEDED = {"capabilities": "CAPABILITY_IAM", "resolve_s3": True, "fail_on_empty_c
 HIDDEN = "****"
 """CloudFormation's answer for a parameter with NoEcho."""
 
-_UNBORN = ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_IN_PROGRESS")
+_NOT_YET_CREATED = ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_IN_PROGRESS")
 """States of a stack that has never been complete; SAM says what can be done about it."""
 
 _STACK = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
@@ -172,7 +172,7 @@ class Deployed:
                 f"its events say why. Then deploy again: aws cloudformation delete-stack --stack-name {stack} "
                 f"--region {region}"
             )
-        if found["StackStatus"] in _UNBORN:
+        if found["StackStatus"] in _NOT_YET_CREATED:
             return None
         if "TargetsTable" not in outputs:
             raise UserError(

@@ -20,7 +20,7 @@ SHOWN = 60
 """Characters of a value that are shown on a line."""
 
 
-MOST_ALIKE = 5
+MOST_SAME_PROBLEMS = 5
 
 INTERVENTION_FIELDS = ("silence", "acknowledged")
 """The fields that say what people do about a target now: not configuration, so files neither have nor change them."""
@@ -130,18 +130,19 @@ def missing_target(target_id: str, items: Iterable[str]) -> str:
 def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
     """The mistakes of many targets, each with its line; an entry `_defaults` replaces `defaults`.
 
-    What is the same in more than `MOST_ALIKE` of them, such as a column that a file does not have, is said once.
+    What is the same in more than `MOST_SAME_PROBLEMS` of them, such as a column that a file does not have, is said
+    once.
     """
     entries = list(entries)
     own = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), defaults)
-    alike: dict[str, list[str]] = {}
+    owners_by_problem: dict[str, list[str]] = {}
     for entry in entries:
         for problem in mistakes_of(entry.fields, own):
             whose = f"{_line(entry, problem)}{shown(entry.fields['target_id'])}"
-            alike.setdefault(problem.explanation, []).append(whose)
+            owners_by_problem.setdefault(problem.explanation, []).append(whose)
     mistakes: list[str] = []
-    for explanation, owners in alike.items():
-        if len(owners) > MOST_ALIKE:
+    for explanation, owners in owners_by_problem.items():
+        if len(owners) > MOST_SAME_PROBLEMS:
             mistakes.append(f"{owners[0]} and {counted(len(owners) - 1, 'other')}: {explanation}")
         else:
             mistakes += [f"{whose}: {explanation}" for whose in owners]

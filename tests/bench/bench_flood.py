@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from popwatch.decisions.throttling import allowance
 from popwatch.model.targets import Policy
-from tests.adversary import Played, Program, look_ahead, play, search
+from tests.adversary import Program, ProgramResult, look_ahead, play, search
 
 PROGRAMS: dict[str, Program] = {
     "another certificate at each test": [("c", 1)],
@@ -24,7 +24,7 @@ AHEAD = (2, 3)
 POLICIES = {"defaults": Policy(), "max_alerts 10": Policy(max_alerts=10), "no flapping": Policy(flap_per_hour=0)}
 
 
-def servers(policy: Policy) -> Iterator[tuple[str, Played]]:
+def servers(policy: Policy) -> Iterator[tuple[str, ProgramResult]]:
     """What each server got."""
     for name, program in PROGRAMS.items():
         yield name, play(policy, program)

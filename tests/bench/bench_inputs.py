@@ -343,16 +343,16 @@ def bytes_out(fields: Mapping[str, Any]) -> float:
 def counted_bytes(port: int) -> Iterator[list[int]]:
     """The total length of each IPv4 packet that goes to a port of the loopback while the block runs."""
     found: list[int] = []
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as ear:
-        ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
-        ear.bind(("lo", 0))
-        ear.settimeout(0.3)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as sniffer:
+        sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        sniffer.bind(("lo", 0))
+        sniffer.settimeout(0.3)
         ended = threading.Event()
 
         def listen() -> None:
             while True:
                 try:
-                    packet, sender = ear.recvfrom(65_535)
+                    packet, sender = sniffer.recvfrom(65_535)
                 except TimeoutError:
                     if ended.is_set():
                         return

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.cloudwatch import MINUTE, READINGS, alarms, rings
+from tests.cloudwatch import MINUTE, READINGS, alarm_times, alarms
 from tests.simulated_stack import BEGIN, Stack
 
 SIZES = (801, 5_000, 20_000)
@@ -24,7 +24,8 @@ EACH_MINUTE = {"delay_up": 60, "delay_warn": 60, "delay_down": 60, "delay_lost":
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of the ticks of some minutes; `rang` names the alarms that rang in any reading of AWS's documents."""
+    """What became of the ticks of some minutes; `fired` names the alarms that fired in any reading of AWS's
+    documents."""
 
     targets: int
     second: int
@@ -32,7 +33,7 @@ class Row:
     made: int
     dropped: int
     alerts: int
-    rang: tuple[str, ...]
+    fired: tuple[str, ...]
 
 
 def play(targets: int, second: int, minutes: int = MINUTES) -> Row:
@@ -42,22 +43,22 @@ def play(targets: int, second: int, minutes: int = MINUTES) -> Row:
     stack.scheduled = False
     stack.run(minutes, minutes + DRAIN_MINUTES)
     until = BEGIN + minutes * MINUTE
-    rang = {
+    fired = {
         name
         for reading in READINGS
-        for name, times in rings(stack.metrics, BEGIN, until, reading, alarms().values()).items()
+        for name, times in alarm_times(stack.metrics, BEGIN, until, reading, alarms().values()).items()
         if times
     }
     due, made = sum(stack.due.values()), sum(stack.made.values())
-    return Row(targets, second, due, made, stack.dropped, stack.alerts, tuple(sorted(rang)))
+    return Row(targets, second, due, made, stack.dropped, stack.alerts, tuple(sorted(fired)))
 
 
 def lines(rows: Iterable[Row]) -> Iterable[str]:
     """A table."""
     yield "targets  tick at second  tests due  tests made  dropped  alerts  alarms"
     for row in rows:
-        rang = ", ".join(row.rang) or "quiet"
-        yield f"{row.targets:>7}{row.second:>16}{row.due:>11}{row.made:>12}{row.dropped:>9}{row.alerts:>8}  {rang}"
+        fired = ", ".join(row.fired) or "quiet"
+        yield f"{row.targets:>7}{row.second:>16}{row.due:>11}{row.made:>12}{row.dropped:>9}{row.alerts:>8}  {fired}"
 
 
 def main() -> None:

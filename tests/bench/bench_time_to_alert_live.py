@@ -21,7 +21,7 @@ from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.bench.bench_time_to_alert import DEADLINES, DELAYS, Outage, report
-from tests.chaos.live.agenda import Agenda
+from tests.chaos.live.task_schedule import TaskSchedule
 from tests.e2e.deployed import PROJECT, Deployed
 
 OUTAGES = 200
@@ -51,7 +51,7 @@ class TimesToAlert:
     targets: Sequence[Target]
     within: float
     outages: dict[str, Outage] = field(default_factory=dict)
-    agenda: Agenda = field(default_factory=Agenda)
+    tasks: TaskSchedule = field(default_factory=TaskSchedule)
 
     def play(self) -> list[Outage]:
         """The outages, each with the time to its alert; it takes `within` and the longest stated time, or less."""
@@ -60,13 +60,13 @@ class TimesToAlert:
         start = datetime.now(UTC).replace(microsecond=0)
         for minute in range(int((seconds + MINUTE) / MINUTE)):
             second = 0.0 if minute == 0 else self.random.uniform(0.0, 59.0)
-            self.agenda.after(minute * MINUTE + second, partial(self._tick, start + timedelta(minutes=minute)))
+            self.tasks.after(minute * MINUTE + second, partial(self._tick, start + timedelta(minutes=minute)))
         for target in self.targets:
             fails_at = self.random.uniform(FIRST_TESTS, seconds - stated(target))
-            self.agenda.after(fails_at, partial(self._fail, target))
+            self.tasks.after(fails_at, partial(self._fail, target))
         ends = time.monotonic() + seconds + MINUTE
         while time.monotonic() < ends and not self._is_over():
-            self.agenda.run(LOOK_SECONDS)
+            self.tasks.run(LOOK_SECONDS)
             self._look()
         return list(self.outages.values())
 

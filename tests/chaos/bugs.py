@@ -370,7 +370,7 @@ BUGS = {
     "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),
     "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "recorded unsent")),
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
-    "recovery untold": Bug(_committing(RecoveryNotSent), ("wrong alert",)),
+    "recovery not sent": Bug(_committing(RecoveryNotSent), ("wrong alert",)),
     "parent unheeded": Bug(_committing(ParentIgnored), ("wrong state",)),
     "last alert forgotten": Bug(Code(store=LastAlertForgotten), ("wrong state", "wrong alert")),
     "ended outage forgotten": Bug(Code(store=EndedOutageForgotten), ("wrong alert", "alert lost")),

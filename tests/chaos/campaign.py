@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.facts import TOPICS, AlertRecorded, Finding, Forgotten, Judged, Sent, Tested, TransitionRecorded
-from tests.chaos.faults import CHANGES, Ledger
+from tests.chaos.faults import CHANGES, FaultLog
 from tests.chaos.model import Audit, Verdict
 from tests.chaos.oracle import Oracle
 from tests.chaos.world import Code, Upgrade, World
@@ -31,21 +31,21 @@ INVENTED = ("transition invented", "alert invented", "recorded unsent", "invente
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one installation is run: its seed, its hours of chaos, the faults that it is spared.
+    """How one installation is run: its seed, its hours of chaos, the faults that are excluded.
 
     `fault_rates` sets some rates of faults, and the latency of AWS, to find what is rare.
     """
 
     seed: str
     rounds: tuple[float, ...]
-    spared: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
     code: Code = USUAL
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     upgrade: Upgrade | None = None
 
     def run(self) -> tuple[World, Verdict]:
         """Run it, and judge it."""
-        world = World(self.seed, self.spared, self.code, self.fault_rates, self.upgrade)
+        world = World(self.seed, self.excluded, self.code, self.fault_rates, self.upgrade)
         for hours in self.rounds:
             world.run(hours, CALM_HOURS)
         world.close()
@@ -59,7 +59,7 @@ class Ran(Protocol):
     """What ran, simulated or live, as its figures need it."""
 
     ticks: int
-    faults: Ledger
+    faults: FaultLog
     evidence: Evidence
     trace: list[tuple[datetime, int, str]]
 
@@ -189,7 +189,7 @@ def shrink(plan: Plan, finding: Finding, seconds: float = SHRINKING_SECONDS) -> 
 
     hours = _hours_into(best[1], best[2])
     shows(replace(plan, rounds=(hours + 0.1,)))
-    _drop_chunks(list(best[1].faults.names), lambda spared: shows(replace(best[0], spared=frozenset(spared))))
+    _drop_chunks(list(best[1].faults.names), lambda excluded: shows(replace(best[0], excluded=frozenset(excluded))))
     return best
 
 
@@ -201,13 +201,13 @@ def _hours_into(world: World, finding: Finding) -> float:
 
 def _drop_chunks(names: Sequence[str], still_shows: Callable[[Collection[str]], bool]) -> None:
     """Spare chunks of faults, large ones first, as long as it still shows."""
-    spared: set[str] = set()
+    excluded: set[str] = set()
     size = len(names) // 2
     while size:
         for start in range(0, len(names), size):
-            chunk = set(names[start : start + size]) - spared
-            if chunk and still_shows(spared | chunk):
-                spared |= chunk
+            chunk = set(names[start : start + size]) - excluded
+            if chunk and still_shows(excluded | chunk):
+                excluded |= chunk
         size //= 2
 
 

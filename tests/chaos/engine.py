@@ -23,19 +23,19 @@ class Engine:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
+        self._tasks: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
         self._hub = getcurrent()
         self._begun: set[greenlet] = set()
 
     def at(self, time: float, do: Callable[[], object]) -> None:
         """Have something done at a time, after what was planned for that time before."""
-        heapq.heappush(self._agenda, (max(time, self.now), next(self._order), do))
+        heapq.heappush(self._tasks, (max(time, self.now), next(self._order), do))
 
     def run(self, until: float) -> None:
         """Let time pass."""
-        while self._agenda and self._agenda[0][0] <= until:
-            self.now, _, do = heapq.heappop(self._agenda)
+        while self._tasks and self._tasks[0][0] <= until:
+            self.now, _, do = heapq.heappop(self._tasks)
             do()
         self.now = until
 
@@ -54,7 +54,7 @@ class Engine:
 
     def close(self) -> None:
         """End all that still waits, such as the threads of the dead; nothing happens any more."""
-        self._agenda.clear()
+        self._tasks.clear()
         for waiting in list(self._begun):
             if waiting:
                 waiting.throw(Killed)

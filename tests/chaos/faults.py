@@ -54,11 +54,12 @@ NO_FAULTS = Rates(**dict.fromkeys(Rates.__slots__, 0.0))
 
 
 @dataclass(slots=True)
-class Ledger:
-    """What faults there were: their names, in order, and how many of a kind. `spared` are those that are not to be."""
+class FaultLog:
+    """What faults there were: their names, in order, and how many of a kind. `excluded` are those that are not to
+    be."""
 
     rates: Rates
-    spared: Collection[str] = ()
+    excluded: Collection[str] = ()
     counts: Counter[str] = field(default_factory=Counter)
     names: list[str] = field(default_factory=list)
 
@@ -66,26 +67,26 @@ class Ledger:
 class Faults:
     """The faults of one thing: a minute of the world, an invocation, a message.
 
-    Each draws from a generator of its own, seeded by its name. So a fault that is spared changes what follows from it,
-    and no other faults: that is what makes a failure small.
+    Each draws from a generator of its own, seeded by its name. So a fault that is excluded changes what follows from
+    it, and no other faults: that is what makes a failure small.
     """
 
-    def __init__(self, ledger: Ledger, scope: str, seed: str, report: Callable[[str], None] | None = None) -> None:
-        self.ledger, self._scope, self._report = ledger, scope, report
+    def __init__(self, fault_log: FaultLog, scope: str, seed: str, report: Callable[[str], None] | None = None) -> None:
+        self.fault_log, self._scope, self._report = fault_log, scope, report
         self._random = Random(f"{seed} {scope}")
         self._drawn: Counter[str] = Counter()
 
     def occurs(self, kind: str) -> bool:
         """Whether a fault happens now."""
-        rate: float = getattr(self.ledger.rates, kind)
+        rate: float = getattr(self.fault_log.rates, kind)
         if not rate or self._random.random() >= rate:
             return False
         self._drawn[kind] += 1
         name = f"{self._scope}: {kind.replace('_', ' ')} {self._drawn[kind]}"
-        if name in self.ledger.spared:
+        if name in self.fault_log.excluded:
             return False
-        self.ledger.names.append(name)
-        self.ledger.counts[kind] += 1
+        self.fault_log.names.append(name)
+        self.fault_log.counts[kind] += 1
         if self._report and kind not in CHANGES:
             self._report(f"fault: {kind.replace('_', ' ')}")
         return True

@@ -16,7 +16,7 @@ from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many
 from tests.chaos.oracle_figures import figures_of, says, wrong_figures
 from tests.chaos.oracle_holds import Held, Holds
-from tests.chaos.record import NEVER, SKEW, STALE, Life, Message, Record, Run, Test, runs
+from tests.chaos.record import NEVER, SKEW, STALE, Lifetime, Message, Record, Run, Test, runs
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -43,15 +43,15 @@ class Oracle:
 
     def run(self) -> list[Finding]:
         """What is wrong."""
-        for target, lives in self.record.lives.items():
-            of_lives = [(life, runs(life)) for life in lives]
-            self._sort_messages(target, [run for _, found in of_lives for run in found])
-            for life, found in of_lives:
-                self._judge_throttling(life)
+        for target, lifetimes in self.record.lifetimes.items():
+            by_lifetime = [(lifetime, runs(lifetime)) for lifetime in lifetimes]
+            self._sort_messages(target, [run for _, found in by_lifetime for run in found])
+            for lifetime, found in by_lifetime:
+                self._judge_throttling(lifetime)
                 self._recovered_with[target] |= {self._test_of_recovered(run) for run in found}
                 for run in found:
                     self._judge_run(run)
-                self._judge_flapping(target, life)
+                self._judge_flapping(target, lifetime)
         for message in self.record.messages:
             if message.order not in self._explained and message.place != "history":
                 text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
@@ -84,7 +84,7 @@ class Oracle:
             for message in messages:
                 self._explained.add(message.order)
                 for what in wrong_figures(self.record, run, message, places):
-                    self._find("wrong figure", message.order, run.life.target, what)
+                    self._find("wrong figure", message.order, run.lifetime.target, what)
 
     def _said_of(self, run: Run) -> Alerts:
         """The messages of a run."""
@@ -115,7 +115,7 @@ class Oracle:
 
     def _judge_downs(self, run: Run, downs: list[list[Message]]) -> list[int]:
         """Each `down` comes with the failed test with which it is due, unless it is held; which ones those are."""
-        target, failed = run.life.target, run.failed
+        target, failed = run.lifetime.target, run.failed
         places: list[int] = []
         for number, messages in enumerate(downs, 1):
             if messages[0].number != number:
@@ -141,7 +141,7 @@ class Oracle:
                 due = index - last >= test.policy.failures_per_alert and number <= test.policy.max_alerts
                 due_since = due_since or (index if due else 0)
                 held = self.holds.down(
-                    run, test, self._held_by_flapping(run.life, test) | self._held_by_recovered(run, test)
+                    run, test, self._held_by_flapping(run.lifetime, test) | self._held_by_recovered(run, test)
                 )
                 if index == place:
                     if not due_since:
@@ -158,7 +158,7 @@ class Oracle:
                             target,
                             f"down {number} with failure {index} of {run.since}",
                         )
-                    self._judge_delivery(run.life, test, downs[number - 1], f"down {number} of {run.since}")
+                    self._judge_delivery(run.lifetime, test, downs[number - 1], f"down {number} of {run.since}")
                 elif due_since and number <= test.policy.max_alerts and not held.possible:
                     text = (
                         f"down {number} was due with failure {index} of the outage since {run.since}, at {test.began}"
@@ -170,7 +170,7 @@ class Oracle:
 
     def _judge_recovered(self, run: Run, said: list[list[Message]], downs: list[int], *, reached: bool) -> None:
         """One `recovered` for each outage that was alerted or is acknowledged and ended; none else."""
-        target, end = run.life.target, run.end
+        target, end = run.lifetime.target, run.end
         copies = [message for messages in said for message in messages]
         numbers = {message.number for message in copies if not message.summary}
         if len(numbers) > 1:
@@ -185,7 +185,7 @@ class Oracle:
         if copies and not wanted.possible:
             self._find("recovered of no outage", copies[0].order, target, f"the run since {run.since}")
         held_once = False
-        for test in (test for test in run.life.tests if test.order >= end.order):
+        for test in (test for test in run.lifetime.tests if test.order >= end.order):
             held = Held(test.policy.silenced, test.policy.silenced) | self.holds.everything(target, test)
             held_once = held_once or (held.possible and not held.certain)
             if held.certain and not held_once and any(message.order < test.order for message in copies):
@@ -193,10 +193,10 @@ class Oracle:
                 return
             if held.possible:
                 continue
-            if self._is_throttled_at(run.life, test):
+            if self._is_throttled_at(run.lifetime, test):
                 return
             if copies and not held_once:
-                self._judge_delivery(run.life, test, copies, f"recovered of {run.since}")
+                self._judge_delivery(run.lifetime, test, copies, f"recovered of {run.since}")
             elif wanted.certain and not copies and test.policy.alert_recovery:
                 text = f"recovered of {run.since} was due at {test.began}"
                 self._find("end of an outage not reported", test.order, target, text)
@@ -208,64 +208,66 @@ class Oracle:
         due = Held(alerted or acknowledged.possible, alerted or (acknowledged.certain and end.policy.max_alerts > 0))
         return due if end.policy.alert_recovery else Held()
 
-    def _judge_delivery(self, life: Life, test: Test, copies: Sequence[Message], what: str) -> None:
+    def _judge_delivery(self, lifetime: Lifetime, test: Test, copies: Sequence[Message], what: str) -> None:
         """SNS takes a message after its test; from who made the test, if that one came to its end."""
         sent = [message for message in copies if message.place == "alert"]
         self.counted["alerts"] += 1
         if not sent:
-            self._find("alert lost", test.order, life.target, f"{what}: SNS never took it")
+            self._find("alert lost", test.order, lifetime.target, f"{what}: SNS never took it")
         elif sent[0].order < test.committed:
-            self._find("alert too early", sent[0].order, life.target, f"{what}: sent before it was committed")
+            self._find("alert too early", sent[0].order, lifetime.target, f"{what}: sent before it was committed")
         elif self.record.ended_well(test.invocation) and sent[0].order > self.record.ended[test.invocation].order:
-            self._find("alert late", sent[0].order, life.target, f"{what}: not by who tested, which came to its end")
+            self._find(
+                "alert late", sent[0].order, lifetime.target, f"{what}: not by who tested, which came to its end"
+            )
 
     # ---- too many messages
 
     def _is_throttled_in(self, run: Run) -> bool:
         """Whether any test of a run came under the hold of too many messages: what is held counts as sent."""
-        return any(self._is_throttled_at(run.life, test) for test in [*run.failed, *([run.end] if run.end else [])])
+        return any(self._is_throttled_at(run.lifetime, test) for test in [*run.failed, *([run.end] if run.end else [])])
 
-    def _is_throttled_at(self, life: Life, test: Test) -> bool:
-        return any(hold.holds_at(test.order) for hold in self._throttled(life))
+    def _is_throttled_at(self, lifetime: Lifetime, test: Test) -> bool:
+        return any(hold.holds_at(test.order) for hold in self._throttled(lifetime))
 
-    def _throttled(self, life: Life) -> list[Throttled]:
-        return throttled(life, self._of_target[life.target])
+    def _throttled(self, lifetime: Lifetime) -> list[Throttled]:
+        return throttled(lifetime, self._of_target[lifetime.target])
 
-    def _judge_throttling(self, life: Life) -> None:
+    def _judge_throttling(self, lifetime: Lifetime) -> None:
         """There are never too many messages; a hold ends, and says so."""
-        messages = self._of_target[life.target]
-        most = max(allowance(test.policy.max_alerts) for test in life.tests)
-        self.findings += too_many(life, messages, most=most)
-        seconds = {test.began.replace(microsecond=0) for test in life.tests}
+        messages = self._of_target[lifetime.target]
+        most = max(allowance(test.policy.max_alerts) for test in lifetime.tests)
+        self.findings += too_many(lifetime, messages, most=most)
+        seconds = {test.began.replace(microsecond=0) for test in lifetime.tests}
         for message in messages:
             if message.event in ("throttled", "unthrottled"):
                 self.counted[message.event] += message.place == "alert"
                 if message.summary or figures_of(message.text).tested_at in seconds:
                     self._explained.add(message.order)
-        for hold in self._throttled(life):
-            self.findings += endless(life, hold, lambda test: self.holds.everything(life.target, test).possible)
+        for hold in self._throttled(lifetime):
+            self.findings += endless(lifetime, hold, lambda test: self.holds.everything(lifetime.target, test).possible)
 
     # ---- flapping
 
-    def _held_by_flapping(self, life: Life, test: Test) -> Held:
+    def _held_by_flapping(self, lifetime: Lifetime, test: Test) -> Held:
         """`flapping` came with an earlier test, or this one, and `steady` with none before this one."""
-        flapping = [one for one in self._flaps(life) if one[0].order <= test.order]
+        flapping = [one for one in self._flaps(lifetime) if one[0].order <= test.order]
         last = flapping[-1] if flapping else None
         held = bool(last and (last[1] == "flapping" or last[0] is test))
         # What was held as there were too many messages counts as sent: it may flap, or be steady again.
-        untold = any(hold.begin.order <= test.order for hold in self._throttled(life))
-        return Held(held or untold, held and not untold)
+        not_reported = any(hold.begin.order <= test.order for hold in self._throttled(lifetime))
+        return Held(held or not_reported, held and not not_reported)
 
     def _held_by_recovered(self, run: Run, test: Test) -> Held:
         """The `recovered` of the outage before this one, which a maintenance held, came with this test."""
-        held = test.order in self._recovered_with[run.life.target]
+        held = test.order in self._recovered_with[run.lifetime.target]
         return Held(held, held)
 
-    def _flaps(self, life: Life) -> list[tuple[Test, str, Message]]:
-        """The messages `flapping` and `steady` of a life, each with its test."""
+    def _flaps(self, lifetime: Lifetime) -> list[tuple[Test, str, Message]]:
+        """The messages `flapping` and `steady` of a lifetime, each with its test."""
         found: dict[tuple[str, datetime], tuple[Test, str, Message]] = {}
-        by_second = {test.began.replace(microsecond=0): test for test in life.tests}
-        for message in self._of_target[life.target]:
+        by_second = {test.began.replace(microsecond=0): test for test in lifetime.tests}
+        for message in self._of_target[lifetime.target]:
             at = figures_of(message.text).tested_at
             if message.event in ("flapping", "steady") and at in by_second:
                 test = by_second[at]
@@ -273,20 +275,20 @@ class Oracle:
                     found.setdefault((message.event, at), (test, message.event, message))
         return sorted(found.values(), key=lambda one: one[0].order)
 
-    def _judge_flapping(self, target: str, life: Life) -> None:
+    def _judge_flapping(self, target: str, lifetime: Lifetime) -> None:
         """`flapping` and `steady` come in pairs, each with the test with which it is due."""
-        flaps = self._flaps(life)
-        seconds = {test.began.replace(microsecond=0) for test in life.tests}
+        flaps = self._flaps(lifetime)
+        seconds = {test.began.replace(microsecond=0) for test in lifetime.tests}
         for message in self._of_target[target]:
             if message.event in ("flapping", "steady") and (
                 figures_of(message.text).tested_at in seconds or message.summary
             ):
                 self._explained.add(message.order)
-        first_hold = self._judge_turns(life, flaps)
+        first_hold = self._judge_turns(lifetime, flaps)
         said = {test.order: event for test, event, _ in flaps}
-        changes = list(_changes(life))
+        changes = list(_changes(lifetime))
         flapping, steady = False, -1
-        for test in life.tests:
+        for test in lifetime.tests:
             if test.order >= first_hold:
                 return
             event = said.get(test.order)
@@ -307,9 +309,9 @@ class Oracle:
                 or test.order in self._recovered_with[target]
                 or test.committed == NEVER
             )
-            last = max((one.began for one, _ in changes if one.order <= test.order), default=life.tests[0].began)
+            last = max((one.began for one, _ in changes if one.order <= test.order), default=lifetime.tests[0].began)
             sure = max(
-                (one.began for one, it in changes if it and one.order <= test.order), default=life.tests[0].began
+                (one.began for one, it in changes if it and one.order <= test.order), default=lifetime.tests[0].began
             )
             quiet, most_quiet = test.began - last, test.began - sure
             rest = 2 * HOUR / limit if limit else timedelta(0)
@@ -339,10 +341,10 @@ class Oracle:
             steady = test.order if event == "steady" else steady
             flapping = event == "flapping" or (flapping and event != "steady")
 
-    def _judge_turns(self, life: Life, flaps: Sequence[tuple[Test, str, Message]]) -> int:
+    def _judge_turns(self, lifetime: Lifetime, flaps: Sequence[tuple[Test, str, Message]]) -> int:
         """The two come in turn, until too many messages are held; the order of that."""
-        target = life.target
-        first_hold = min((hold.begin.order for hold in self._throttled(life)), default=NEVER)
+        target = lifetime.target
+        first_hold = min((hold.begin.order for hold in self._throttled(lifetime)), default=NEVER)
         for (_, before, _), (test, after, _) in pairwise([(None, "steady", None), *flaps]):
             if before == after and test and test.order < first_hold:
                 self._find("flapping and steady not in turn", test.order, target, f"{before}, then {after}")
@@ -353,8 +355,10 @@ class Oracle:
         sent = [message.order for message in self._of_run[run.failed[0].made] if message.event == "recovered"]
         if not sent or run.end is None:
             return -1
-        after = [test for test in run.life.tests if run.end.order <= test.order < sent[0] and not test.policy.silenced]
-        free = [test.order for test in after if not self.holds.everything(run.life.target, test).possible]
+        after = [
+            test for test in run.lifetime.tests if run.end.order <= test.order < sent[0] and not test.policy.silenced
+        ]
+        free = [test.order for test in after if not self.holds.everything(run.lifetime.target, test).possible]
         return free[0] if free else after[-1].order if after else -1
 
     # ---- all messages
@@ -406,11 +410,11 @@ class Oracle:
                     self._find("test not committed", test.made, target, f"the failure at {test.began}")
 
 
-def _changes(life: Life) -> Iterator[tuple[Test, bool]]:
-    """Where a life's tests change from passed to failed or back, and whether that is one for certain."""
+def _changes(lifetime: Lifetime) -> Iterator[tuple[Test, bool]]:
+    """Where a lifetime's tests change from passed to failed or back, and whether that is one for certain."""
     last: Test | None = None
     passed_since = False
-    for before, after in pairwise(life.tests):
+    for before, after in pairwise(lifetime.tests):
         last, passed_since = (before, False) if not before.policy.silenced else (last, passed_since or before.passed)
         differ = {
             before.passed != after.passed,

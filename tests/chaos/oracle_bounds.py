@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_figures import figures_of
-from tests.chaos.record import NEVER, SKEW, Life, Message, Test
+from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Test
 
 DAY = timedelta(days=1)
 LATE = timedelta(minutes=30)
@@ -36,9 +36,9 @@ def allowance(max_alerts: int) -> int:
     return max(24, 6 * (max_alerts + 1))
 
 
-def throttled(life: Life, messages: Sequence[Message]) -> list[Throttled]:
-    """The holds of a life."""
-    by_second = {test.began.replace(microsecond=0): test for test in life.tests}
+def throttled(lifetime: Lifetime, messages: Sequence[Message]) -> list[Throttled]:
+    """The holds of a lifetime."""
+    by_second = {test.began.replace(microsecond=0): test for test in lifetime.tests}
     found: dict[tuple[int, str], Test] = {}
     for message in messages:
         at = figures_of(message.text).tested_at
@@ -53,25 +53,27 @@ def throttled(life: Life, messages: Sequence[Message]) -> list[Throttled]:
     ]
 
 
-def too_many(life: Life, messages: Sequence[Message], *, most: int) -> Iterator[Finding]:
+def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> Iterator[Finding]:
     """More messages than an allowance, and what came back of it meanwhile; a day brings twice the allowance at most."""
     each = DAY / most
     first = {(one.event, one.number, one.id_time): one for one in reversed(messages) if one.place == "alert"}
-    sent = sorted((one for one in first.values() if life.tests[0].made < one.order < life.end), key=lambda it: it.order)
+    sent = sorted(
+        (one for one in first.values() if lifetime.tests[0].made < one.order < lifetime.end), key=lambda it: it.order
+    )
     for begin, one in enumerate(sent):
         for end in range(begin + most, len(sent)):
             passed = sent[end].time - one.time
             if end - begin + 1 > most + (passed + LATE) / each:
                 text = f"{end - begin + 1} within {passed}, of which {most} at once are allowed"
-                yield Finding("too many messages", sent[end].order, life.target, text)
+                yield Finding("too many messages", sent[end].order, lifetime.target, text)
                 return
 
 
-def endless(life: Life, hold: Throttled, is_held: Callable[[Test], bool]) -> Iterator[Finding]:
+def endless(lifetime: Lifetime, hold: Throttled, is_held: Callable[[Test], bool]) -> Iterator[Finding]:
     """A hold has an end: with the first test, outside of maintenance, at which there is room for its message."""
     each = DAY / allowance(hold.begin.policy.max_alerts)
     longest = (SPARE + 1) * each  # what is kept for the end, and the message that says so
-    for test in life.tests:
+    for test in lifetime.tests:
         if test.order <= hold.begin.order or test.policy.silenced or test.policy.max_alerts == 0:
             continue
         last = hold.end.order if hold.end else NEVER
@@ -82,5 +84,5 @@ def endless(life: Life, hold: Throttled, is_held: Callable[[Test], bool]) -> Ite
             and not is_held(test)
         ):
             text = f"throttled since {hold.begin.began}, and a test at {test.began} did not end it"
-            yield Finding("hold without an end", test.order, life.target, text)
+            yield Finding("hold without an end", test.order, lifetime.target, text)
             return

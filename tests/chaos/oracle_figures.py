@@ -152,8 +152,8 @@ def _wrong_in_recovered(run: Run, said: Figures, places: Sequence[int]) -> Itera
 def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     before = [
         test
-        for test in record.tests[run.life.target]
-        if test.passed and test.tick < run.failed[0].tick and run.life.tests[0].order <= test.order
+        for test in record.tests[run.lifetime.target]
+        if test.passed and test.tick < run.failed[0].tick and run.lifetime.tests[0].order <= test.order
     ]
     if said.last_good is None:
         return

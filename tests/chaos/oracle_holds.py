@@ -55,12 +55,12 @@ class Holds:
 
     def acknowledged(self, run: Run, test: Test) -> Held:
         """The outage was acknowledged before the test was committed."""
-        written = self._record.in_force_during(run.life.target, test.made, test.committed)
+        written = self._record.in_force_during(run.lifetime.target, test.made, test.committed)
         return among(one.policy is not None and _names(one.policy, run.since) for one in written)
 
     def down(self, run: Run, test: Test, passed_before: Held) -> Held:
         """Whatever holds a `down` that is due with a test."""
-        target = run.life.target
+        target = run.lifetime.target
         first = bool(test.policy.depends_on) and test is run.failed[0]
         held = self.everything(target, test) | self.acknowledged(run, test) | passed_before
         return held | self.parent(test) | Held(first, first)
@@ -82,7 +82,7 @@ class Holds:
         return [since, *(time for time in written if since <= time <= until)]
 
     def _fails(self, parent: str, moment: datetime) -> bool:
-        """Whether the last test of a parent that was committed before then, in its life, failed."""
+        """Whether the last test of a parent that was committed before then, in its lifetime, failed."""
         record = self._record
         before = [write for write in record.writes[parent] if record.time(write.order) <= moment]
         tests = [

@@ -104,7 +104,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Life:
+class Lifetime:
     """A target from when it is configured, or resumed, until that ends: its tests that were committed, in order."""
 
     target: str
@@ -117,13 +117,13 @@ class Life:
 class Run:
     """A row of failed tests that count, without a passed test between them, and the passed test after it."""
 
-    life: Life
+    lifetime: Lifetime
     failed: list[Test]
     uncounted: list[Test]
     """Those that failed in maintenance since the last passed test."""
     end: Test | None = None
     before: Test | None = None
-    """The last passed test before it, of this life."""
+    """The last passed test before it, of this lifetime."""
 
     @property
     def clear(self) -> bool:
@@ -145,7 +145,7 @@ class Record:
         self.ended: dict[int, facts.Ended] = {}
         self.began: dict[int, facts.Began] = {}
         self.messages: list[Message] = []
-        self.lives: dict[str, list[Life]] = defaultdict(list)
+        self.lifetimes: dict[str, list[Lifetime]] = defaultdict(list)
         self.tests: dict[str, list[Test]] = defaultdict(list)
         self.refused: dict[int, list[int]] = defaultdict(list)
         self.requeued: set[tuple[int, str]] = set()
@@ -197,7 +197,7 @@ class Record:
         ]
 
     def _match_commits(self) -> None:
-        """Each target's lives and the tests in them, by the order of the writes that committed them."""
+        """Each target's lifetimes and the tests in them, by the order of the writes that committed them."""
         made: dict[tuple[int, str, datetime], list[facts.Tested]] = defaultdict(list)
         for fact in self.facts:
             if isinstance(fact, facts.Tested):
@@ -225,7 +225,7 @@ class Record:
                 self.tests[fact.target].append(Test(*what, committed.get(fact.order, NEVER), planned, clear))
         for target, all_tests in self.tests.items():
             all_tests.sort(key=lambda test: test.order)
-            self.lives[target] = list(_lives(target, all_tests, ends[target]))
+            self.lifetimes[target] = list(_lifetimes(target, all_tests, ends[target]))
 
     def _planned_since(self, test: facts.Tested) -> datetime:
         """The time since which popwatch may have read what it planned a test with."""
@@ -271,7 +271,7 @@ class Record:
         return end is not None and end.how == "well" and end.order < before
 
 
-def _lives(target: str, tests: list[Test], ends: list[int]) -> Iterable[Life]:
+def _lifetimes(target: str, tests: list[Test], ends: list[int]) -> Iterable[Lifetime]:
     """The tests between the ends; one that was not committed is in it if it changed nothing: a pass after a pass."""
     for begin, end in pairwise([-1, *ends, NEVER]):
         kept: list[Test] = []
@@ -279,22 +279,22 @@ def _lives(target: str, tests: list[Test], ends: list[int]) -> Iterable[Life]:
             if begin < test.order < end and (test.committed != NEVER or (test.passed and kept and kept[-1].passed)):
                 kept.append(test)
         if kept:
-            yield Life(target, kept, end)
+            yield Lifetime(target, kept, end)
 
 
-def runs(life: Life) -> list[Run]:
-    """The runs of a life."""
+def runs(lifetime: Lifetime) -> list[Run]:
+    """The runs of a lifetime."""
     found: list[Run] = []
     present: Run | None = None
     before: Test | None = None
     uncounted: list[Test] = []
-    for test in life.tests:
+    for test in lifetime.tests:
         if test.passed:
             if present:
                 present.end = test
             present, before, uncounted = None, test, []
         elif test.counts and present is None:
-            present = Run(life, [test], uncounted, before=before)
+            present = Run(lifetime, [test], uncounted, before=before)
             found.append(present)
         elif test.counts and present:
             present.failed.append(test)

@@ -31,7 +31,7 @@ from tests.chaos import facts
 from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire
 from tests.chaos.engine import Engine, Killed, Process, Threads
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, Faults, Ledger, Rates
+from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
 from tests.chaos.people import Configured, change_mind, draw_policy
 from tests.chaos.tables import Tables
 
@@ -56,7 +56,7 @@ FAILURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class WorldSetup:
     """The parameters of an installation: its size, limits and fault rates."""
 
     targets: int
@@ -68,7 +68,7 @@ class Shape:
     rates: Rates
 
     @classmethod
-    def draw(cls, random: Random) -> "Shape":
+    def draw(cls, random: Random) -> "WorldSetup":
         """One of many."""
         targets = random.choice([3, 5, 8, 12])
         return cls(
@@ -81,7 +81,7 @@ class Shape:
             rates=Rates().draw(random),
         )
 
-    def under(self, fault_rates: Mapping[str, float]) -> "Shape":
+    def under(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
         """The same, with some fault rates, or the latency, as given in `fault_rates`."""
         rates = {name: rate for name, rate in fault_rates.items() if name != "latency"}
         return replace(self, rates=replace(self.rates, **rates), latency=fault_rates.get("latency", self.latency))
@@ -151,14 +151,14 @@ class World:
     """The installation, and the chaos around it."""
 
     seed: str
-    spared: Collection[str] = ()
+    excluded: Collection[str] = ()
     code: Code = field(default_factory=Code)
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     upgrade: Upgrade | None = None
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
-    faults: Ledger = field(init=False)
-    shape: Shape = field(init=False)
+    faults: FaultLog = field(init=False)
+    setup: WorldSetup = field(init=False)
     tables: Tables = field(init=False)
     servers: dict[str, Server] = field(default_factory=dict)
     configured: dict[str, Configured] = field(default_factory=dict)
@@ -173,14 +173,14 @@ class World:
 
     def __post_init__(self) -> None:
         random = Random(self.seed)
-        self.shape = Shape.draw(random).under(self.fault_rates)
+        self.setup = WorldSetup.draw(random).under(self.fault_rates)
         self.engine = Engine()
-        self.faults = Ledger(self.shape.rates, self.spared)
+        self.faults = FaultLog(self.setup.rates, self.excluded)
         self.evidence = Evidence(self.now)
-        self.tables = Tables(self.shape.page_bytes)
-        for number in range(self.shape.targets):
+        self.tables = Tables(self.setup.page_bytes)
+        for number in range(self.setup.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
-        self.engine.at(self.shape.schedule_second, self._minute)
+        self.engine.at(self.setup.schedule_second, self._minute)
 
     def now(self) -> datetime:
         """The true time."""
@@ -200,7 +200,7 @@ class World:
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: (self.configured[name].at(self.now()), self.servers[name].answers) for name in self.configured}
         self.evidence.add(facts.FaultFree(self.evidence.order, self.now(), self.time_of(began), servers))
-        self.fault_free, self.faults.rates = False, self.shape.rates
+        self.fault_free, self.faults.rates = False, self.setup.rates
 
     def close(self) -> None:
         """Let go of whatever still waits in it."""
@@ -399,7 +399,7 @@ class World:
     def _sweep(
         self, process: Process, code: Code, faults: Faults, ticks: list[datetime], died: Callable[[str], None]
     ) -> Sweep:
-        wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.shape.latency)
+        wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.setup.latency)
         clock: Callable[[], datetime] = lambda: self.clock_of(process, self.engine.now)  # noqa: E731
         dynamodb = cast(Any, DynamoDB(wire, self.tables))
         dependencies = code.dependencies(
@@ -416,9 +416,9 @@ class World:
             "topic",
             "queue",
             "sms-topic",
-            storm_threshold=self.shape.storm_threshold,
+            storm_threshold=self.setup.storm_threshold,
             function_timeout_seconds=int(FUNCTION_SECONDS),
-            largest_batch=self.shape.largest_batch,
+            largest_batch=self.setup.largest_batch,
         )
         end_by = self.engine.now + FUNCTION_SECONDS - RESERVE_SECONDS
         return code.sweep(dependencies, settings, writer=f"invocation-{process.number}", end_by=end_by, clock=clock)

@@ -30,7 +30,7 @@ Broken = Callable[[Deployed], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
-class Ailment:
+class DoctorCase:
     """A way to break a stack, and what the doctor must then say (`{}` stands for names) and exit with.
 
     One that is not `repaired` needs a stack of its own.
@@ -42,14 +42,16 @@ class Ailment:
     repaired: bool = True
 
 
-AILMENTS: dict[str, Ailment] = {}
+CASES: dict[str, DoctorCase] = {}
 
 
-def ailment(code: int, says: str, *, repaired: bool = True) -> Callable[[Callable[[Deployed], Iterator[None]]], None]:
-    """InterventionEvent a function that breaks a stack and, if it can be `repaired`, repairs it."""
+def doctor_case(
+    code: int, says: str, *, repaired: bool = True
+) -> Callable[[Callable[[Deployed], Iterator[None]]], None]:
+    """Register a function that breaks a stack and, if it can be `repaired`, repairs it."""
 
     def note(breaks: Callable[[Deployed], Iterator[None]]) -> None:
-        AILMENTS[breaks.__name__] = Ailment(contextmanager(breaks), code, says, repaired)
+        CASES[breaks.__name__] = DoctorCase(contextmanager(breaks), code, says, repaired)
 
     return note
 
@@ -102,7 +104,7 @@ def test_json(sound: Deployed) -> None:
     assert all(check["well"] for check in found["checks"])
 
 
-@ailment(2, "The schedule {} is disabled: nothing is tested.")
+@doctor_case(2, "The schedule {} is disabled: nothing is tested.")
 def schedule_off(stack: Deployed) -> Iterator[None]:
     scheduler = stack.local.client("scheduler")
     found = stack.local.client("cloudformation").describe_stack_resource(
@@ -115,7 +117,7 @@ def schedule_off(stack: Deployed) -> Iterator[None]:
     scheduler.update_schedule(**kept, State="ENABLED")
 
 
-@ailment(2, "The batch queue's event source mapping is disabled: batches and retests wait in the queue.")
+@doctor_case(2, "The batch queue's event source mapping is disabled: batches and retests wait in the queue.")
 def mapping_off(stack: Deployed) -> Iterator[None]:
     client, name = stack.local.client("lambda"), stack.physical("CheckTargetsFunctionEachBatch")
     client.update_event_source_mapping(UUID=name, Enabled=False)
@@ -123,7 +125,7 @@ def mapping_off(stack: Deployed) -> Iterator[None]:
     client.update_event_source_mapping(UUID=name, Enabled=True)
 
 
-@ailment(2, "The environment of the function {} does not match the stack: ALERT_TOPIC_ARN differs.")
+@doctor_case(2, "The environment of the function {} does not match the stack: ALERT_TOPIC_ARN differs.")
 def function_drifted(stack: Deployed) -> Iterator[None]:
     updated = stack.local.client("lambda").get_waiter("function_active_v2")
     stack.configure(ALERT_TOPIC_ARN="arn:aws:sns:us-east-1:000000000000:another")
@@ -133,7 +135,7 @@ def function_drifted(stack: Deployed) -> Iterator[None]:
     updated.wait(FunctionName=stack.local.outputs["CheckTargetsFunction"])
 
 
-@ailment(1, "Expiry of the History table {} is off: the table grows forever, and so does its cost.")
+@doctor_case(1, "Expiry of the History table {} is off: the table grows forever, and so does its cost.")
 def expiry_off(stack: Deployed) -> Iterator[None]:
     client, table = stack.local.client("dynamodb"), stack.local.outputs["HistoryTable"]
     setting: dict[str, Any] = {"AttributeName": "expires_at", "Enabled": False}
@@ -142,7 +144,7 @@ def expiry_off(stack: Deployed) -> Iterator[None]:
     client.update_time_to_live(TableName=table, TimeToLiveSpecification={**setting, "Enabled": True})
 
 
-@ailment(1, "Point-in-time recovery of the Targets table {} is off: a mistake there cannot be undone.")
+@doctor_case(1, "Point-in-time recovery of the Targets table {} is off: a mistake there cannot be undone.")
 def recovery_off(stack: Deployed) -> Iterator[None]:
     change, table = stack.local.client("dynamodb").update_continuous_backups, stack.local.outputs["TargetsTable"]
     change(TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False})
@@ -177,13 +179,15 @@ def unsubscribed(stack: Deployed) -> Iterator[None]:
     client.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
 
 
-@ailment(2, "The alert topic has no subscription: no one receives alerts.")
+@doctor_case(2, "The alert topic has no subscription: no one receives alerts.")
 def no_subscription(stack: Deployed) -> Iterator[None]:
     with unsubscribed(stack):
         yield
 
 
-@ailment(2, "No subscription to the alert topic is confirmed (https https://127.0.0.1:9/...): no one receives alerts.")
+@doctor_case(
+    2, "No subscription to the alert topic is confirmed (https https://127.0.0.1:9/...): no one receives alerts."
+)
 def none_confirmed(stack: Deployed) -> Iterator[None]:
     client, topic = stack.local.client("sns"), stack.local.outputs["AlertTopicArn"]
     with unsubscribed(stack):
@@ -202,13 +206,13 @@ def filtered(stack: Deployed, policy: dict[str, Any]) -> Iterator[None]:
     change(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue="{}")
 
 
-@ailment(2, "No alert about an outage of target mail reaches anyone.")
+@doctor_case(2, "No alert about an outage of target mail reaches anyone.")
 def filter_lets_nothing_through(stack: Deployed) -> Iterator[None]:
     with filtered(stack, {"group": ["another"]}):
         yield
 
 
-@ailment(
+@doctor_case(
     1,
     "No one receives these alerts of target mail: alert 1, flapping, end of flapping; an outage is first "
     "reported after",
@@ -218,13 +222,13 @@ def filter_lets_late_alerts_through(stack: Deployed) -> Iterator[None]:
         yield
 
 
-@ailment(1, "Alarm {} has no action: no one is notified of such a problem.")
+@doctor_case(1, "Alarm {} has no action: no one is notified of such a problem.")
 def alarm_without_action(stack: Deployed) -> Iterator[None]:
     with stack.without_actions("UntestedAlarm"):
         yield
 
 
-@ailment(1, "The alarm {} is in state ALARM: ")
+@doctor_case(1, "The alarm {} is in state ALARM: ")
 def alarm_fires(stack: Deployed) -> Iterator[None]:
     client, name = stack.local.client("cloudwatch"), stack.physical("InconclusiveAlarm")
     client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
@@ -241,7 +245,7 @@ def with_targets(stack: Deployed, *items: dict[str, Any]) -> Iterator[None]:
     stack.installation.target_table.write([], [item["target_id"] for item in items])
 
 
-@ailment(
+@doctor_case(
     2, "3 targets (a, b, c) cannot be tested: The field `port` cannot be used: `70000` is not between 1 and 65535."
 )
 def bad_fields(stack: Deployed) -> Iterator[None]:
@@ -249,7 +253,7 @@ def bad_fields(stack: Deployed) -> Iterator[None]:
         yield
 
 
-@ailment(
+@doctor_case(
     1,
     "a: unknown field `failures_per_alarm`: it is kept but has no effect. Did you mean `failures_per_alert`?",
 )
@@ -258,13 +262,13 @@ def unknown_field(stack: Deployed) -> Iterator[None]:
         yield
 
 
-@ailment(1, "2 targets (a, b) depend on one another in a cycle: no alert is held back.")
+@doctor_case(1, "2 targets (a, b) depend on one another in a cycle: no alert is held back.")
 def cycle(stack: Deployed) -> Iterator[None]:
     with with_targets(stack, {"target_id": "a", "depends_on": "b"}, {"target_id": "b", "depends_on": "a"}):
         yield
 
 
-@ailment(1, "Target mail is in maintenance without a break for the next 8 d: no one is notified of outages.")
+@doctor_case(1, "Target mail is in maintenance without a break for the next 8 d: no one is notified of outages.")
 def silenced_for_ever(stack: Deployed) -> Iterator[None]:
     window = [{"days": "daily", "from": "00:00", "until": "24:00"}]
     stack.installation.target_table.change("mail", {"maintenance": window})
@@ -272,7 +276,7 @@ def silenced_for_ever(stack: Deployed) -> Iterator[None]:
     stack.installation.target_table.change("mail", {}, ["maintenance"])
 
 
-@ailment(2, "Target mail-2 has an alert pending since ")
+@doctor_case(2, "Target mail-2 has an alert pending since ")
 def alert_pending(stack: Deployed) -> Iterator[None]:
     committed_at = datetime.now(UTC) - 10 * MINUTE
     message = AlertMessage("mail-2", "DOWN 1/3", "text", "text", "line", {"event": "down"})
@@ -282,7 +286,7 @@ def alert_pending(stack: Deployed) -> Iterator[None]:
     stack.store.delete_record(Record("mail-2", 1))
 
 
-@ailment(1, "2 dead letters: 1 tick, 1 hour, the oldest of ")
+@doctor_case(1, "2 dead letters: 1 tick, 1 hour, the oldest of ")
 def dead_letters(stack: Deployed) -> Iterator[None]:
     sqs, url = stack.local.client("sqs"), stack.local.outputs["DeadLetterQueueUrl"]
     hour = (datetime.now(UTC) - timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
@@ -299,7 +303,7 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
     assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}
 
 
-@ailment(2, " is in the future: when the last sweep was is not known.")
+@doctor_case(2, " is in the future: when the last sweep was is not known.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     checkpoint = stack.store.read_records()[0]
     stack.store.put_checkpoint(replace(checkpoint, tick=datetime.now(UTC) + timedelta(days=2)))
@@ -309,7 +313,7 @@ def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     stack.store.put_checkpoint(checkpoint)
 
 
-@ailment(1, "No sweep tested anything from {} UTC (25 min).")
+@doctor_case(1, "No sweep tested anything from {} UTC (25 min).")
 def sweeps_missed(stack: Deployed) -> Iterator[None]:
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     there = stack.store.read_record("mail")
@@ -321,7 +325,7 @@ def sweeps_missed(stack: Deployed) -> Iterator[None]:
     stack.store.commit(replace(there, version=up.version + 1), up.version)
 
 
-@ailment(2, "The function {} has a reserved concurrency of 0: Lambda does not run it.")
+@doctor_case(2, "The function {} has a reserved concurrency of 0: Lambda does not run it.")
 def function_stopped(stack: Deployed) -> Iterator[None]:
     client, name = stack.local.client("lambda"), stack.local.outputs["CheckTargetsFunction"]
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
@@ -329,7 +333,7 @@ def function_stopped(stack: Deployed) -> Iterator[None]:
     client.delete_function_concurrency(FunctionName=name)
 
 
-@ailment(1, "UNKNOWN    the SMS sandbox: AWS answers InvalidAction to GetSMSSandboxAccountStatus.", repaired=False)
+@doctor_case(1, "UNKNOWN    the SMS sandbox: AWS answers InvalidAction to GetSMSSandboxAccountStatus.", repaired=False)
 def sms_and_errors(stack: Deployed) -> Iterator[None]:
     """What the local AWS cannot answer is unknown; errors stay for a day, so this is not repaired."""
     name, topic = stack.local.outputs["CheckTargetsFunction"], stack.local.outputs["AlertTopicArn"]
@@ -338,23 +342,23 @@ def sms_and_errors(stack: Deployed) -> Iterator[None]:
     yield
 
 
-@ailment(2, "The Status table {} does not exist: every sweep fails.", repaired=False)
+@doctor_case(2, "The Status table {} does not exist: every sweep fails.", repaired=False)
 def table_gone(stack: Deployed) -> Iterator[None]:
     """Checks that need the table are unknown then, and all others are made as before."""
     stack.local.client("dynamodb").delete_table(TableName=stack.local.outputs["StatusTable"])
     yield
 
 
-@pytest.mark.parametrize("name", AILMENTS)
+@pytest.mark.parametrize("name", CASES)
 def test_what_is_broken_is_found(
     sound: Deployed, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exact sentence, and the exit code."""
-    ailment = AILMENTS[name]
-    before, _, after = ailment.says.partition("{}")
-    with nullcontext(sound) if ailment.repaired else sound_stack(tmp_path) as stack:
+    doctor_case = CASES[name]
+    before, _, after = doctor_case.says.partition("{}")
+    with nullcontext(sound) if doctor_case.repaired else sound_stack(tmp_path) as stack:
         for _ in range(2):  # a sweep in between may heal what it can
-            with ailment.breaks(stack):
+            with doctor_case.breaks(stack):
                 code, said = doctor(stack)
             is_found = any(before in line and after in line for line in said.splitlines())
             if is_found:
@@ -362,4 +366,4 @@ def test_what_is_broken_is_found(
     with capsys.disabled():
         print(f"\n--- {name}: exit code {code}\n{said}")
     assert is_found, said
-    assert code == ailment.code
+    assert code == doctor_case.code

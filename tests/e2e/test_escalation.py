@@ -11,7 +11,7 @@ import pytest
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.model.messages import Topic
 from tests.e2e.deployed import Deployed
-from tests.escalations import alerts, forwarder, promises
+from tests.escalations import alerts, documented_policies, forwarder
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
 
@@ -82,7 +82,9 @@ def publish_all(stack: Deployed) -> None:
 
 def test_policies_deliver_what_the_table_says(stack: Deployed) -> None:
     """Each policy of the docs, with a real subscription, receives the alerts that its row marks, and no other."""
-    urls = [subscribe(stack, f"row-{number}", promise.policy) for number, promise in enumerate(promises())]
+    urls = [
+        subscribe(stack, f"row-{number}", documented.policy) for number, documented in enumerate(documented_policies())
+    ]
     everything = subscribe(stack, "everything", {})
     publish_all(stack)
     subjects = [alert.subject for alert in alerts()]
@@ -94,11 +96,11 @@ def test_policies_deliver_what_the_table_says(stack: Deployed) -> None:
 
     stack.wait_for("all alerts", all_are_there)
     wrong = {}
-    for promise, url in zip(promises(), urls, strict=True):
-        expected = [subject for subject, passes in zip(subjects, promise.passes, strict=True) if passes]
+    for documented, url in zip(documented_policies(), urls, strict=True):
+        expected = [subject for subject, passes in zip(subjects, documented.passes, strict=True) if passes]
         found = [message["Subject"] for message in received(stack, url)]
         if sorted(found) != sorted(expected):
-            wrong[promise.purpose] = found
+            wrong[documented.purpose] = found
     assert wrong == {}
 
 

@@ -64,7 +64,7 @@ DEAD_SECONDS = 5
 
 
 @dataclass(slots=True)
-class Course:
+class UpgradeRun:
     """Targets over the minutes, and what was seen of them."""
 
     servers: ScriptedServer
@@ -119,52 +119,54 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
 
 
 @pytest.fixture
-def course(server: ScriptedServer) -> Course:
+def upgrade_run(server: ScriptedServer) -> UpgradeRun:
     """Healthy servers, and minute 0 three minutes before the last whole hour."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
-    return Course(server, {name: server.listen("healthy") for name in OUTAGES}, hour - 3 * MINUTE)
+    return UpgradeRun(server, {name: server.listen("healthy") for name in OUTAGES}, hour - 3 * MINUTE)
 
 
-def test_upgrade_and_way_back_lose_nothing(clone: Clone, course: Course, capsys: pytest.CaptureFixture[str]) -> None:
+def test_upgrade_and_way_back_lose_nothing(
+    clone: Clone, upgrade_run: UpgradeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     """States, outages, outboxes and history outlast the upgrade; every alert is sent once, with the true outage."""
     began = time.monotonic()
     old = clone.deploy_older_version()
-    put_targets(clone, course.ports)
-    course.note("minute", "version")
-    course.run(old, FIRST[:-1], "first")
+    put_targets(clone, upgrade_run.ports)
+    upgrade_run.note("minute", "version")
+    upgrade_run.run(old, FIRST[:-1], "first")
     old.configure(ALERT_TOPIC_ARN=old.local.outputs["AlertTopicArn"] + "-gone")
-    course.run(old, FIRST[-1:], "first")
+    upgrade_run.run(old, FIRST[-1:], "first")
     before, noted = healths(old), histories(old)
-    assert is_hour_in_first_layout(old, course.begin.replace(minute=0))
+    assert is_hour_in_first_layout(old, upgrade_run.begin.replace(minute=0))
 
     new = clone.deploy_this_version()
-    course.note("10", "upgrade: git pull, make deploy; mail-dies dies; this minute's tick is lost")
+    upgrade_run.note("10", "upgrade: git pull, make deploy; mail-dies dies; this minute's tick is lost")
     assert data_of(new) == data_of(old)
     assert healths(new) == before
     status = clone.popwatch("status")
     new.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
-    course.run_this_version(new, UPGRADED[:1])
+    upgrade_run.run_this_version(new, UPGRADED[:1])
     assert_this_version_judged(new)
     for name in ("mail-down", "mail-long", "mail-pending"):
         assert kept(healths(new)[name]) == kept(before[name])
         assert before[name].state is State.DOWN
         assert name in status
-    course.run_this_version(new, UPGRADED[1:])
+    upgrade_run.run_this_version(new, UPGRADED[1:])
     assert_history_is_whole(new, noted)
-    assert_all_tests_are_counted(new, course)
+    assert_all_tests_are_counted(new, upgrade_run)
     assert "DOWN 1/3" in clone.popwatch("history", "mail-down")
 
     back = clone.deploy_older_version()
-    course.note("", "back: git checkout, make deploy")
+    upgrade_run.note("", "back: git checkout, make deploy")
     assert data_of(back) == data_of(old)
-    course.run(back, BACK[:1], "first")
+    upgrade_run.run(back, BACK[:1], "first")
     assert_first_version_judged(back)
-    course.run(back, BACK[1:], "first")
+    upgrade_run.run(back, BACK[1:], "first")
     with capsys.disabled():
-        print("\n" + "\n".join(course.lines) + f"\n{time.monotonic() - began:.0f} s")
-    assert course.alerts == ALERTS
-    assert set(course.states.values()) == {"up"}
-    assert_page_shows(course.lines)
+        print("\n" + "\n".join(upgrade_run.lines) + f"\n{time.monotonic() - began:.0f} s")
+    assert upgrade_run.alerts == ALERTS
+    assert set(upgrade_run.states.values()) == {"up"}
+    assert_page_shows(upgrade_run.lines)
 
 
 def put_targets(clone: Clone, ports: Mapping[str, int]) -> None:
@@ -223,12 +225,12 @@ def assert_history_is_whole(stack: Deployed, noted: Mapping[str, list[dict[str, 
         assert all(event in now[name] for event in events)
 
 
-def assert_all_tests_are_counted(stack: Deployed, course: Course) -> None:
+def assert_all_tests_are_counted(stack: Deployed, upgrade_run: UpgradeRun) -> None:
     """Hours of the old layout and samples of both versions add up to every test, failed ones as the servers failed."""
     ticks = [*FIRST, *UPGRADED]
     checkpoint = stack.store.read_records()[0]
     totals = read_totals(
-        stack.store, checkpoint, Period(course.begin.replace(minute=0), course.at(UPGRADED[-1]) + MINUTE)
+        stack.store, checkpoint, Period(upgrade_run.begin.replace(minute=0), upgrade_run.at(UPGRADED[-1]) + MINUTE)
     )
     for name, outage in OUTAGES.items():
         assert totals[name].tests == len(ticks)

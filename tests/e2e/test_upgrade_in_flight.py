@@ -69,7 +69,7 @@ print(json.dumps(to_plain(judge(record.health, failed, target.policy, time).heal
 
 
 @dataclass(slots=True)
-class Course:
+class UpgradeRun:
     """Servers over the minutes, and the alerts that came."""
 
     clone: Clone
@@ -150,30 +150,30 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
 
 
 @pytest.fixture
-def course(clone: Clone, server: ScriptedServer) -> Course:
+def upgrade_run(clone: Clone, server: ScriptedServer) -> UpgradeRun:
     """Servers, and a minute 0 that lies a quarter of an hour back."""
     begin = datetime.now(UTC).replace(second=0, microsecond=0) - 15 * MINUTE
-    return Course(clone, server, {name: server.listen("healthy") for name in OUTAGES}, begin)
+    return UpgradeRun(clone, server, {name: server.listen("healthy") for name in OUTAGES}, begin)
 
 
-def test_upgrade_and_way_back_keep_every_field(clone: Clone, course: Course) -> None:
+def test_upgrade_and_way_back_keep_every_field(clone: Clone, upgrade_run: UpgradeRun) -> None:
     """Each version continues from Status and messages of the other: nothing is lost, and nothing sent twice."""
     old = clone.deploy_older_version(FLAT_VERSION)
     for name in FIRST_WORK:
-        course.put_target(name)
-    assert course.run(old, OLD[:-1]) == ["DOWN 1/3: mail-outage"]
+        upgrade_run.put_target(name)
+    assert upgrade_run.run(old, OLD[:-1]) == ["DOWN 1/3: mail-outage"]
     old.configure(ALERT_TOPIC_ARN=old.local.outputs["AlertTopicArn"] + "-gone")
-    assert course.run(old, OLD[-1:]) == []
+    assert upgrade_run.run(old, OLD[-1:]) == []
     assert old.store.read_record("mail-outbox").outbox
 
-    records = {name: course.record(name, course.at(6)) for name in ("mail-status", "mail-message")}
-    records["mail-message"]["health"]["next_test_at"] = iso(course.at(60))
+    records = {name: upgrade_run.record(name, upgrade_run.at(6)) for name in ("mail-status", "mail-message")}
+    records["mail-message"]["health"]["next_test_at"] = iso(upgrade_run.at(60))
     for name, record in records.items():
-        course.put_target(name)
+        upgrade_run.put_target(name)
         put_record(old, record)
-    expected = {name: course.judged_by_old(name, record, 6) for name, record in records.items()}
-    given: dict[str, Any] = {"target": course.target("mail-message"), "record": records["mail-message"]}
-    given |= {"tick": iso(course.at(6)), "horizon": iso(course.at(7))}
+    expected = {name: upgrade_run.judged_by_old(name, record, 6) for name, record in records.items()}
+    given: dict[str, Any] = {"target": upgrade_run.target("mail-message"), "record": records["mail-message"]}
+    given |= {"tick": iso(upgrade_run.at(6)), "horizon": iso(upgrade_run.at(7))}
     message = clone.run(MESSAGE_BY_OLD, json.dumps(given))
     take_messages(old, False)
     send(old, message)
@@ -182,26 +182,26 @@ def test_upgrade_and_way_back_keep_every_field(clone: Clone, course: Course) -> 
     new.configure(FUNCTION_TIMEOUT_SECONDS="1")  # what is in an outbox is delivered by another invocation after it
     for name, record in records.items():
         assert_every_field_is_read(new, name, record)
-    course.play(6)
-    with new.testing_at(course.begin) as clock:
+    upgrade_run.play(6)
+    with new.testing_at(upgrade_run.begin) as clock:
         clock.set(6 * MINUTE.total_seconds())
         take_messages(new, True)
         wait_for_version(new, "mail-message", VERSION + 1)
-        alerts = course.run_this_version(new, NEW[:1], clock)
+        alerts = upgrade_run.run_this_version(new, NEW[:1], clock)
         for name in records:
             assert serialize(new.store.read_record(name).health) == expected[name], name
-        alerts += course.run_this_version(new, NEW[1:], clock)
+        alerts += upgrade_run.run_this_version(new, NEW[1:], clock)
     assert sorted(alerts) == ["DOWN 1/3: mail-outbox", "DOWN 2/3: mail-outage"]
 
     take_messages(new, False)
-    send(new, message_by_new(course, new, "mail-message", 8))
+    send(new, message_by_new(upgrade_run, new, "mail-message", 8))
     before = new.store.read_record("mail-message")
     back = clone.deploy_older_version(FLAT_VERSION)
     assert back.store.read_record("mail-message") == before
-    course.play(9)
+    upgrade_run.play(9)
     take_messages(back, True)
     wait_for_version(back, "mail-message", before.version + 1)
-    alerts = course.run(back, OLD_AGAIN)
+    alerts = upgrade_run.run(back, OLD_AGAIN)
     assert sorted(alerts) == [
         "UP again: mail-message, was down 8 min",
         "UP again: mail-outage, was down 8 min",
@@ -233,10 +233,10 @@ def send(stack: Deployed, message: str) -> None:
     )
 
 
-def message_by_new(course: Course, stack: Deployed, name: str, minute: int) -> str:
+def message_by_new(upgrade_run: UpgradeRun, stack: Deployed, name: str, minute: int) -> str:
     """The message of one test as this version writes it."""
-    test = PlannedTest(parse_target(course.target(name), {}), stack.store.read_record(name))
-    [message] = to_messages(Batch(course.at(minute), course.at(minute + 1), 1, 0, (test,), {}))
+    test = PlannedTest(parse_target(upgrade_run.target(name), {}), stack.store.read_record(name))
+    [message] = to_messages(Batch(upgrade_run.at(minute), upgrade_run.at(minute + 1), 1, 0, (test,), {}))
     return message
 
 

@@ -23,7 +23,7 @@ from popwatch.prober.tls import can_offer, context
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
 from tests import chains
-from tests.chains import NAME, Chain, Holder, made
+from tests.chains import NAME, CertifiedKey, Chain, made
 
 ROOT = made("Root", extensions=chains.authority())
 MIDDLE = made("Intermediate", None, ROOT, chains.authority())
@@ -40,7 +40,7 @@ class Served:
         self.lowest(ssl.TLSVersion.TLSv1_2)
         self.show(certificate())
 
-    def show(self, holder: Holder, *, whole: bool = True) -> None:
+    def show(self, holder: CertifiedKey, *, whole: bool = True) -> None:
         presented = [holder.certificate, *([MIDDLE.certificate] if whole else [])]
         self._file.write_text(Chain(holder.key, presented, []).server_pem)
         self.context.load_cert_chain(self._file)
@@ -62,7 +62,7 @@ def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
-def certificate(days: tuple[int, int] = (-10, 80)) -> Holder:
+def certificate(days: tuple[int, int] = (-10, 80)) -> CertifiedKey:
     return made(NAME, None, MIDDLE, chains.server(), days=days)
 
 

@@ -1,4 +1,4 @@
-"""Testing that stops in any of many ways is heard of; what works is quiet. docs/operating.md shows the table.
+"""Testing that stops in any of many ways is reported; what works is quiet. docs/operating.md shows the table.
 
 With POPWATCH_REWRITE_DOCS=1 in the environment the table is rewritten instead: review the changes. All ways take 20
 seconds: each is two stacks over forty minutes, read in all ways that AWS's documents allow.
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.bench_ticks import play
-from tests.cloudwatch import MINUTE, READINGS, Metrics, alarms, rings
+from tests.cloudwatch import MINUTE, READINGS, Metrics, alarm_times, alarms
 from tests.simulated_stack import BEGIN, Stack
 from tests.stopping import TARGETS, WAYS, measure, table
 
@@ -25,7 +25,8 @@ NOT_FAULTS = {"the checkpoint is in the future (a damaged table)", "all targets 
 
 @pytest.mark.timeout(300)
 def test_whatever_stops_is_heard_of() -> None:
-    """Each way in which tests are not made rings an alarm within ten minutes, however AWS's documents are read."""
+    """Each way in which tests are not made fires an alarm within ten minutes, however AWS's documents are
+    read."""
     found = [measure(way) for way in WAYS]
     assert len(found) >= 12
     for one in found:
@@ -49,15 +50,15 @@ def test_a_new_stack_does_not_ring() -> None:
     stack = Stack(TARGETS, tick_second=59)
     stack.run(5, 30)
     for reading in READINGS:
-        rang = rings(stack.metrics, BEGIN, BEGIN + 30 * MINUTE, reading, alarms().values())
-        assert not any(rang.values()), (reading, rang)
+        fired = alarm_times(stack.metrics, BEGIN, BEGIN + 30 * MINUTE, reading, alarms().values())
+        assert not any(fired.values()), (reading, fired)
 
 
 def test_a_new_stack_that_never_tests_is_heard_of() -> None:
     """After the warm-up of the alarm, although there was never any data."""
     for reading in READINGS:
-        rang = rings(Metrics(), BEGIN, BEGIN + 30 * MINUTE, reading, [alarms()["NoSweepAlarm"]])
-        assert rang == {"NoSweepAlarm": [BEGIN + 10 * MINUTE]}
+        fired = alarm_times(Metrics(), BEGIN, BEGIN + 30 * MINUTE, reading, [alarms()["NoSweepAlarm"]])
+        assert fired == {"NoSweepAlarm": [BEGIN + 10 * MINUTE]}
 
 
 @pytest.mark.parametrize("second", [57, 59])
@@ -67,7 +68,7 @@ def test_late_ticks_test_everything(second: int) -> None:
     `make bench BENCH=ticks` does the same with up to 20,000 targets.
     """
     row = play(801, second, minutes=13)
-    assert (row.due, row.made, row.dropped, row.rang) == (801 * 13, 801 * 13, 0, ())
+    assert (row.due, row.made, row.dropped, row.fired) == (801 * 13, 801 * 13, 0, ())
     assert row.alerts > 0
 
 

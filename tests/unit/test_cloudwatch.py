@@ -64,7 +64,7 @@ def test_whether_fill_fills_a_series_without_values_is_not_published() -> None:
 
 
 def test_a_new_alarm_waits_for_its_warm_up() -> None:
-    """Until then it is neither OK nor in ALARM, although all data is missing; after that it rings."""
+    """Until then it is neither OK nor in ALARM, although all data is missing; after that it alarm_times."""
     found = alarms()["NoSweepAlarm"]
     states = [
         found.state_at(NOON + minutes * timedelta(minutes=1), Metrics(), NOON, Reading()) for minutes in range(12)

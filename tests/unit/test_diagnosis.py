@@ -236,7 +236,7 @@ def test_several_gaps_are_one_finding() -> None:
     )
 
 
-def test_the_witness_is_up_and_tested_often() -> None:
+def test_the_baseline_target_is_up_and_tested_often() -> None:
     """A target that fails, is suspended, or is tested seldom shows little about sweeps."""
     healths = {"often": UP, "seldom": UP, "down": Health(State.DOWN, NOW), "off": UP}
     targets = [target("off", enabled=False), target("down"), target("seldom", delay_up=600), target("often")]
@@ -303,8 +303,8 @@ def test_maintenance_does_not_hide_what_is_unreported() -> None:
 
 def test_an_error_that_is_unreported() -> None:
     """A policy on errors may let all but one through."""
-    heard = ["cannot-connect", "no-address", "timed-out", "disconnected", "missing-fields", {"exists": False}]
-    (found,) = alert_coverage.check_coverage([target(max_alerts=1)], [policy(error=heard)])
+    reported = ["cannot-connect", "no-address", "timed-out", "disconnected", "missing-fields", {"exists": False}]
+    (found,) = alert_coverage.check_coverage([target(max_alerts=1)], [policy(error=reported)])
     assert found.kind is Kind.PARTLY_UNREPORTED
     assert "alerts of target mail-berlin: alert 1 (if the error is protocol)" in found.what
 

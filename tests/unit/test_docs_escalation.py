@@ -6,19 +6,19 @@ import re
 import pytest
 
 from popwatch_cli.rehearsal.filter_policies import matches
-from tests.escalations import PAGE, Promise, alerts, forwarder, promises
+from tests.escalations import PAGE, DocumentedPolicy, alerts, documented_policies, forwarder
 
 
 def test_every_policy_of_the_table_is_read() -> None:
     """The tests below use each row that has a policy and marks."""
     rows = re.findall(r"^\| .*`\{.*\| (?:yes|-) \|$", PAGE.read_text(), re.MULTILINE)
-    assert len(promises()) == len(rows) == 12
+    assert len(documented_policies()) == len(rows) == 12
 
 
-@pytest.mark.parametrize("promise", promises(), ids=lambda promise: promise.purpose)
-def test_policies_let_through_what_they_should(promise: Promise) -> None:
+@pytest.mark.parametrize("documented", documented_policies(), ids=lambda documented: documented.purpose)
+def test_policies_let_through_what_they_should(documented: DocumentedPolicy) -> None:
     """Each alert, as the table says."""
-    assert tuple(matches(promise.policy, alert.attributes) for alert in alerts()) == promise.passes
+    assert tuple(matches(documented.policy, alert.attributes) for alert in alerts()) == documented.passes
 
 
 def test_the_function_that_hands_on_needs_nothing() -> None:

@@ -58,8 +58,8 @@ def test_a_damaged_sample_neither_passed_nor_failed(stored: object) -> None:
 
 def test_what_does_not_count_is_apart() -> None:
     """Inconclusive failures, and those in maintenance, are neither passes nor failures; a degraded pass is a pass."""
-    excused = [replace(FAILED, in_maintenance=True), replace(FAILED, inconclusive=True)]
-    total = add_up_one([Sample(1.0), Sample(2.0, degraded=1), FAILED, *excused])
+    uncounted = [replace(FAILED, in_maintenance=True), replace(FAILED, inconclusive=True)]
+    total = add_up_one([Sample(1.0), Sample(2.0, degraded=1), FAILED, *uncounted])
     assert (total.tests, total.passes, total.failures) == (5, 2, {"timed-out": 1})
     assert (total.in_maintenance, total.inconclusive, total.degraded) == (1, 1, 1)
 

@@ -10,12 +10,12 @@ from popwatch.model.targets import parse_target
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, events_of, reach_of, same_reach
 from popwatch_cli.rehearsal.simulation import simulate
-from tests.escalations import promises
+from tests.escalations import documented_policies
 from tests.examples import START
 
 FIELDS = {"target_id": "mail-berlin", "host": "pop.example.net", "group": "customers", "tags": ["berlin", "dovecot"]}
 SUBSCRIPTIONS = [
-    *(Subscription("email", promise.purpose, policy=promise.policy) for promise in promises()),
+    *(Subscription("email", documented.purpose, policy=documented.policy) for documented in documented_policies()),
     Subscription("email", "everything"),
     Subscription("sms", "late", policy={"alert_number": [{"numeric": [">=", 5]}]}),
     Subscription("sms", "other error", policy={"error": ["protocol"]}),

@@ -51,7 +51,7 @@ def test_every_alarm_notifies_the_operators() -> None:
 
 @pytest.mark.parametrize("name", WATCHED)
 def test_what_an_alarm_watches(name: str) -> None:
-    """A metric or a dimension that no one sends would be an alarm that never rings."""
+    """A metric or a dimension that no one sends would be an alarm that never alarm_times."""
     alarm = ALARMS[name]
     metrics = [entry["MetricStat"]["Metric"] for entry in alarm.get("Metrics", ()) if "MetricStat" in entry] or [alarm]
     found = [

@@ -26,7 +26,7 @@ ALSO_REPLACE = {"AWS::DynamoDB::Table": {"AttributeDefinitions", "LocalSecondary
 """What AWS's schemas leave out: editing an entry of these replaces the table (AWS: aws-resource-dynamodb-table)."""
 
 REMOVED = {
-    "OldestBatchAlarm": "tests that are not made ring UntestedAlarm or NoSweepAlarm, whatever the reason",
+    "OldestBatchAlarm": "tests that are not made fire UntestedAlarm or NoSweepAlarm, whatever the reason",
     "ThrottlesAlarm": "the same",
 }
 """Resources of the first version that this one no longer has, each with the reason."""

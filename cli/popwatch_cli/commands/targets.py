@@ -181,11 +181,11 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     if groups or tags or len(ids) > 1:
         items = table.read()
         known = targets_of(items)
-        strangers = [name for name in ids if name not in items]
-        if strangers:
-            hint = clean(did_you_mean(strangers[-1], items, mark=""), 200)
+        unknown = [name for name in ids if name not in items]
+        if unknown:
+            hint = clean(did_you_mean(unknown[-1], items, mark=""), 200)
             raise UserError(
-                f"{shown(strangers[-1])} is neither a target nor an assignment. "
+                f"{shown(unknown[-1])} is neither a target nor an assignment. "
                 f"{hint or 'Write FIELD=VALUE, such as host=pop.example.net.'} Nothing was written."
             )
         if groups or tags:
@@ -198,11 +198,11 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     found = {problem: None for item in wanted.values() for problem in mistakes_of(item, items.get(DEFAULTS_ID, {}))}
     if found:
         raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
-    strange = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
-    if strange and not force:
-        hint = did_you_mean(strange[0], FIELDS_BY_NAME)
+    unknown_fields = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
+    if unknown_fields and not force:
+        hint = did_you_mean(unknown_fields[0], FIELDS_BY_NAME)
         raise UserError(
-            f"There is no field `{shown(strange[0])}`.{hint} docs/targets.md lists all fields; --force sets it "
+            f"There is no field `{shown(unknown_fields[0])}`.{hint} docs/targets.md lists all fields; --force sets it "
             "nevertheless. Nothing was written."
         )
     _warn_of_unknown_fields(wanted.values())

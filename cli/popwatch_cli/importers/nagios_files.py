@@ -139,7 +139,7 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
     """The definitions of a file, and its settings: name, value and place. What is neither becomes a warning."""
     found: list[Definition] = []
     settings: list[tuple[str, str, Place]] = []
-    strays: list[tuple[Place, str]] = []
+    unknown_lines: list[tuple[Place, str]] = []
     current: Definition | None = None
     values: dict[str, str] = {}
     places: dict[str, Place] = {}
@@ -157,7 +157,7 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
             if setting is not None:
                 settings.append((setting[1], setting[2], place))
             else:
-                strays.append((place, content))
+                unknown_lines.append((place, content))
         elif content == "}":
             found.append(current)
             current = None
@@ -165,9 +165,9 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
             name, _, value = content.replace("\t", " ").partition(" ")
             values[name], places[name] = value.strip(), place
     _warn_of_unclosed(current, warnings)
-    if strays:
-        place, content = strays[0]
-        others = f", and {counted(len(strays) - 1, 'line')} after it," if len(strays) > 1 else ""
+    if unknown_lines:
+        place, content = unknown_lines[0]
+        others = f", and {counted(len(unknown_lines) - 1, 'line')} after it," if len(unknown_lines) > 1 else ""
         warnings.add(place, f"This line{others} belongs to no definition such as `define service {{`: {shown(content)}")
     return found, settings
 

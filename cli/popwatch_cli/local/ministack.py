@@ -12,7 +12,7 @@ differences between MiniStack and AWS:
 - it puts punctuation into a generated secret whose template excludes it;
 - it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py);
 - it takes values of parameters that SSM refuses (ssm_rules.py);
-- it refuses alarms on metric math: here they are created and never ring, as it reads no metrics from logs either;
+- it refuses alarms on metric math: here they are created and never fire, as it reads no metrics from logs either;
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse.
 """

@@ -152,8 +152,8 @@ def _found(evidence: Evidence, sentences: Mapping[Kind, str], next_step: str = R
     return next((_failed(sentences[kind], next_step) for kind in sentences if kind in evidence.findings), None)
 
 
-def _waited(evidence: Evidence, patience: timedelta, since: timedelta = timedelta()) -> bool:
-    return evidence.over or evidence.elapsed >= since + patience
+def _waited(evidence: Evidence, timeout: timedelta, since: timedelta = timedelta()) -> bool:
+    return evidence.over or evidence.elapsed >= since + timeout
 
 
 def _schedule(evidence: Evidence) -> RuleResult | None:

@@ -5,7 +5,7 @@ import socket
 
 from tests.bench.clients.job import Job, report
 
-IN_FLIGHT, LAUNCHES_PER_TURN = 900, 64
+IN_FLIGHT, LAUNCHES_PER_ITERATION = 900, 64
 SO_TIMESTAMPING, RECEIVE_STAMPS = 37, 1 << 3 | 1 << 4
 SPACE = socket.CMSG_SPACE(48)
 
@@ -17,7 +17,7 @@ def all_of(job: Job) -> int:
     greeted: dict[int, socket.socket] = {}
     servers.reverse()
     while servers or asked or greeted:
-        for _ in range(min(LAUNCHES_PER_TURN, len(servers), IN_FLIGHT - len(asked) - len(greeted))):
+        for _ in range(min(LAUNCHES_PER_ITERATION, len(servers), IN_FLIGHT - len(asked) - len(greeted))):
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RECEIVE_STAMPS)
             sock.connect_ex(servers.pop())

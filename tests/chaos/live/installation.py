@@ -23,13 +23,13 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.chaos import facts
 from tests.chaos.evidence import Evidence
 from tests.chaos.facts import Finding
-from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, Faults, Ledger, Rates
-from tests.chaos.live.agenda import Agenda
+from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
 from tests.chaos.live.calls import Answer, Call, message_id_of
 from tests.chaos.live.invocations import Invocation, Register
 from tests.chaos.live.pace import Pace
 from tests.chaos.live.proxy import Proxy
 from tests.chaos.live.servers import Servers
+from tests.chaos.live.task_schedule import TaskSchedule
 from tests.chaos.people import Configured, change_mind, draw_policy
 from tests.e2e.deployed import Deployed
 from tests.fast_clock import Clock
@@ -66,7 +66,7 @@ VISIBILITY_SLACK = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class StackSetup:
     """What kind of installation it is."""
 
     targets: int
@@ -76,7 +76,7 @@ class Shape:
     rates: Rates
 
     @classmethod
-    def draw(cls, random: Random, targets: int, fault_rates: Mapping[str, float]) -> "Shape":
+    def draw(cls, random: Random, targets: int, fault_rates: Mapping[str, float]) -> "StackSetup":
         """One of many; `fault_rates` sets some rates."""
         return cls(
             targets,
@@ -110,10 +110,10 @@ class Installation:
 
     def __init__(self, stack: Deployed, server: ScriptedServer, plan: Round) -> None:
         self.stack, self.plan = stack, plan
-        self.shape = Shape.draw(Random(plan.seed), plan.targets, plan.fault_rates)
+        self.setup = StackSetup.draw(Random(plan.seed), plan.targets, plan.fault_rates)
         self.lock = RLock()
         self.clock: Clock = plan.pace.clock()
-        self.faults = Ledger(self.shape.rates)
+        self.faults = FaultLog(self.setup.rates)
         self.evidence = Evidence(self.clock.now)
         self.findings: list[Finding] = []
         self.trace: list[tuple[datetime, int, str]] = []
@@ -125,7 +125,7 @@ class Installation:
         self.message_ids: dict[int, str] = {}
         self.scopes: Counter[str] = Counter()
         self.ticks, self.fault_free, self.began = 0, False, time.monotonic()
-        self._agenda = Agenda()
+        self._tasks = TaskSchedule()
         self._tables = {stack.local.outputs[output]: table_name for output, table_name in TABLES.items()}
         self._client = stack.local.client("dynamodb")
         self._lambda, self._sqs = stack.local.client("lambda"), stack.local.client("sqs")
@@ -166,14 +166,14 @@ class Installation:
             "port": self.register.port,
             "clock": {"began": self.clock.began, "epoch": self.clock.epoch, "speed": self.clock.speed},
             "reserve": pace.reserve,
-            "largest_batch": self.shape.largest_batch,
+            "largest_batch": self.setup.largest_batch,
             "bug": self.plan.bug,
         }
         own = {
             "AWS_ENDPOINT_URL": self.proxy.endpoint,
             "CHAOS": json.dumps(given),
             "FUNCTION_TIMEOUT_SECONDS": str(round(pace.timeout * pace.speed)),
-            "STORM_THRESHOLD": str(self.shape.storm_threshold),
+            "STORM_THRESHOLD": str(self.setup.storm_threshold),
         }
         return self.stack.handled_by("tests.chaos.live.inside", own, timeout=pace.timeout)
 
@@ -183,12 +183,12 @@ class Installation:
         """Chaos, then no faults, until that time is over and nothing runs any more; or until `stop`, asked each
         minute."""
         pace = self.plan.pace
-        for number in range(self.shape.targets):
+        for number in range(self.setup.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
-        self._agenda.after(self.shape.schedule_second / pace.speed, self._minute)
+        self._tasks.after(self.setup.schedule_second / pace.speed, self._minute)
         self.began = time.monotonic()
         while time.monotonic() < self.began + self.plan.chaos and not stop():
-            self._agenda.run(pace.minute)
+            self._tasks.run(pace.minute)
         if not stop():
             self._settle()
 
@@ -197,7 +197,7 @@ class Installation:
             began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
             self.outages.clear()
             self._note(0, "no faults from now on")
-        self._agenda.run(self.plan.fault_free)
+        self._tasks.run(self.plan.fault_free)
         with self.lock:
             now = self.clock.now()
             servers = {
@@ -248,8 +248,8 @@ class Installation:
         tick = datetime.fromisoformat(self.clock.began) + timedelta(minutes=self.ticks)
         self.ticks += 1
         faults = self._faults(f"minute {tick:%d %H:%M}")
-        due = self.began + self.shape.schedule_second / self.plan.pace.speed + self.ticks * self.plan.pace.minute
-        self._agenda.after(due - time.monotonic(), self._minute)
+        due = self.began + self.setup.schedule_second / self.plan.pace.speed + self.ticks * self.plan.pace.minute
+        self._tasks.after(due - time.monotonic(), self._minute)
         if not self.fault_free:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
@@ -394,7 +394,7 @@ class Installation:
         return datetime.fromisoformat(self.clock.began) + timedelta(seconds=seconds)
 
     def _later(self, seconds: float, do: Callable[[], object]) -> None:
-        self._agenda.after(seconds / self.plan.pace.speed, do)
+        self._tasks.after(seconds / self.plan.pace.speed, do)
 
     def _real(self, seconds: float) -> int:
         """A delay in whole real seconds, which is what SQS takes."""

@@ -11,7 +11,7 @@ FAILING = ("refused", "refused", "silent", "close", "smtp", "reset", "error", "f
 
 
 @dataclass(slots=True)
-class Playing:
+class ScriptedTarget:
     """What a server does, since when by the monotonic clock."""
 
     port: int
@@ -24,12 +24,14 @@ class Servers:
 
     def __init__(self, server: ScriptedServer, slack: float) -> None:
         self._server, self._slack = server, slack
-        self.by_target: dict[str, Playing] = {}
+        self.by_target: dict[str, ScriptedTarget] = {}
 
     def port_of(self, target: str) -> int:
         """The port of a target's server, which answers at first."""
         if target not in self.by_target:
-            self.by_target[target] = Playing(self._server.listen("healthy"), answers=True, since=time.monotonic())
+            self.by_target[target] = ScriptedTarget(
+                self._server.listen("healthy"), answers=True, since=time.monotonic()
+            )
         return self.by_target[target].port
 
     def change(self, target: str, faults: Faults, *, answers: bool | None = None) -> str:

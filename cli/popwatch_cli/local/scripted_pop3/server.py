@@ -17,8 +17,8 @@ from popwatch_cli.local.scripted_pop3.scripts import IDLE_SECONDS, find
 LARGEST_LINE = 1 << 20
 """Bytes of a line from the client; longer ones end the connection."""
 
-TURNS = 10
-"""Turns of the loop in which accepted connections are set up and aborted ones closed; two or three are needed."""
+ITERATIONS = 10
+"""Iterations of the loop in which accepted connections are set up and aborted ones closed; two or three are needed."""
 
 _T = TypeVar("_T")
 
@@ -219,5 +219,5 @@ async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.Stre
 
 
 async def _turn() -> None:
-    for _ in range(TURNS):
+    for _ in range(ITERATIONS):
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from popwatch.prober.resolver import LookupResult
 RECEIVE_SIZE = 65_535
 """The longest message of the DNS."""
 
-READS_PER_TURN = 256
+READS_PER_ITERATION = 256
 """Messages that are read from a name server before the loop goes on: a flood of them must not stop the tests."""
 
 
@@ -101,7 +101,7 @@ class LookupSockets:
         return sock
 
     def _receive(self, server: int, sock: socket.socket) -> None:
-        for _ in range(READS_PER_TURN):
+        for _ in range(READS_PER_ITERATION):
             try:
                 data = sock.recv(RECEIVE_SIZE)
             except BlockingIOError:

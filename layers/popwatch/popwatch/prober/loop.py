@@ -37,7 +37,7 @@ DESCRIPTOR_RESERVE = 124
 MOST_RACES = 60
 """Second connections beyond MOST_IN_FLIGHT; they use the reserve, so that they are possible at full load too."""
 
-LAUNCHES_PER_TURN = 64
+LAUNCHES_PER_ITERATION = 64
 """Tests begun before the loop polls its sockets again: a burst of connects must not delay the first answers."""
 
 YIELD_SECONDS = 1.0
@@ -314,7 +314,7 @@ class _Loop:
                 probe = make_probe()
                 self._groups[probe] = group
                 self._begin(probe)
-        for _ in range(LAUNCHES_PER_TURN):
+        for _ in range(LAUNCHES_PER_ITERATION):
             target = self._next_target() if self._room() else None
             if target is None:
                 return

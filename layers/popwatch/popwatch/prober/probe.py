@@ -170,8 +170,8 @@ class Probe:
     ) -> None:
         self.target, self._loop, self._kernel_stamps = target, loop, kernel_stamps
         self._given = tuple(addresses) or ((target.host,) if is_address(target.host) else ())
-        self._started_at, self._lap_began = datetime.now(UTC), time.monotonic()
-        self.deadline = self._lap_began + target.max_test_seconds
+        self._started_at, self._phase_began = datetime.now(UTC), time.monotonic()
+        self.deadline = self._phase_began + target.max_test_seconds
         self._fields: dict[str, object] = {}
         if after:
             self._started_at = after._started_at
@@ -214,7 +214,7 @@ class Probe:
         """The lookup of the name has ended."""
         if self._ended:
             return
-        self._fields["dns_ms"] = self._lap()
+        self._fields["dns_ms"] = self._end_phase()
         self._fields["address_age_seconds"] = result.age_seconds
         if result.addresses:
             self._connect_to(result.addresses)
@@ -383,9 +383,9 @@ class Probe:
             self._close(self._racing.popitem()[1])
         self._connection = attempt
         self._loop.connected(attempt.sock)
-        self._lap_began = attempt.began
+        self._phase_began = attempt.began
         self._fields["address"] = attempt.address
-        self._fields["connect_ms"] = self._connect_ms = self._lap()
+        self._fields["connect_ms"] = self._connect_ms = self._end_phase()
         used = {attempt.address, *(address for address, _ in self._failed_connects)}
         self._others = [address for address in self._others if address not in used]
         if self._others:  # the addresses share the time that is left: a silent server must not use it all up
@@ -423,7 +423,7 @@ class Probe:
 
     def _start_tls(self) -> None:
         self._phase = Phase.TLS
-        self._lap_began = time.monotonic()
+        self._phase_began = time.monotonic()
         try:
             self._engine = TlsEngine(self._tls_context(), self.target.tls_name)
         except ValueError as error:  # a name that cannot be sent as SNI
@@ -448,7 +448,7 @@ class Probe:
                 self._send(engine.data_to_send())
 
     def _handle_established(self, engine: TlsEngine) -> None:
-        self._tls_ms = self._lap()
+        self._tls_ms = self._end_phase()
         certificates, unneeded = engine.certificates, engine.unneeded
         self._fields |= {
             "tls_ms": self._tls_ms,
@@ -535,7 +535,7 @@ class Probe:
                     self._record_login()
                     self._phase = Phase.QUIT
                 case Finished():
-                    self._fields["quit_ms"] = self._lap() if self.target.check_quit else None
+                    self._fields["quit_ms"] = self._end_phase() if self.target.check_quit else None
                     self._end_well()
                 case Failed():
                     self._handle_failure(event)
@@ -544,7 +544,7 @@ class Probe:
 
     def _record_greeting(self, line: bytes) -> None:
         assert self._connection  # noqa: S101 - a greeting needs a connection
-        self._lap_began = time.monotonic()
+        self._phase_began = time.monotonic()
         rtt_ms, source = self._rtt(self._connection)
         # The loop may have noticed the connection later than the kernel received the greeting.
         connect_ms = min(self._connect_ms, rtt_ms)
@@ -564,7 +564,7 @@ class Probe:
 
     def _record_login(self) -> None:
         assert self._login  # noqa: S101 - it has answered
-        self._fields["login_ms"] = self._lap()
+        self._fields["login_ms"] = self._end_phase()
         self._fields["login"] = self._login.result(lambda line: clean(line, GREETING_SHOWN))
 
     def _handle_failure(self, failure: Failed) -> None:
@@ -581,7 +581,7 @@ class Probe:
 
     def _rtt(self, connection: _Attempt) -> tuple[float, RttSource]:
         """The time from the start of the connect to the arrival of the bytes read last, and whose clock measured it."""
-        by_loop = (self._lap_began - connection.began) * 1000
+        by_loop = (self._phase_began - connection.began) * 1000
         if self._stamp is not None:
             # Stamps are of the realtime clock, which can be set between the two readings; the loop's is an upper bound.
             by_kernel = (self._stamp - connection.began_real) * 1000
@@ -609,10 +609,10 @@ class Probe:
                 self._send_error, sent = error, len(self._unsent)
             self._unsent = self._unsent[sent:]
 
-    def _lap(self) -> float:
-        """Milliseconds since the last lap began; begins a new one."""
+    def _end_phase(self) -> float:
+        """Milliseconds since the present phase began; begins the next."""
         now = time.monotonic()
-        spent, self._lap_began = (now - self._lap_began) * 1000, now
+        spent, self._phase_began = (now - self._phase_began) * 1000, now
         return spent
 
     def _end_well(self) -> None:

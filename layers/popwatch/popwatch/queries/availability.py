@@ -32,7 +32,7 @@ from popwatch.queries.history import (
 )
 from popwatch.reports.availability import Period, TargetAvailability, target_availability
 
-PIECE = timedelta(days=15)
+READ_LENGTH = timedelta(days=15)
 """Days that are read at once."""
 
 COMPLETE_AFTER = timedelta(minutes=30)
@@ -98,8 +98,8 @@ class InconclusiveTests:
         wanted = set(target_ids)
         batches = {batch for target_id in wanted for batch in batches_of_target(checkpoint, target_id)}
         days, hours, samples = intervals(checkpoint, period, self._store.oldest_sample)
-        pieces = [(piece, True) for interval in days for piece in _pieces(interval)] + [(hour, False) for hour in hours]
-        parts = [Part(batch, *interval, by_day) for batch in batches for interval, by_day in pieces]
+        reads = [(interval, True) for whole in days for interval in _split(whole)] + [(hour, False) for hour in hours]
+        parts = [Part(batch, *interval, by_day) for batch in batches for interval, by_day in reads]
         with self._lock, ThreadPoolExecutor(THREADS) as pool:
             missing = [part for part in parts if part not in self._kept]
             known = self._kept | dict(zip(missing, pool.map(self._read_added_up, missing), strict=True))
@@ -120,11 +120,12 @@ class InconclusiveTests:
         return sum((Counter(counts) for _, counts in found), Counter[str]())
 
 
-def _pieces(days: Interval) -> Iterator[Interval]:
-    """Days cut at fixed dates: the pieces are read at the same time, and from day to day only the outer ones change."""
+def _split(days: Interval) -> Iterator[Interval]:
+    """Days cut at fixed dates: the intervals are read at the same time, and from day to day only the outer ones
+    change."""
     begin, end = days
     while begin < end:
-        cut = min(round_down(begin, PIECE) + PIECE, end)
+        cut = min(round_down(begin, READ_LENGTH) + READ_LENGTH, end)
         yield begin, cut
         begin = cut
 

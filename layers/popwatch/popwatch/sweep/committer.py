@@ -41,7 +41,7 @@ COLLISIONS = 5
 SUMMARY = "summary"
 """The event of a summary, as it is counted."""
 
-STORM_PATIENCE = timedelta(seconds=10)
+SUMMARY_WAIT = timedelta(seconds=10)
 """How long an alert above the threshold waits for the summary that lists it."""
 
 LATE_BY_MISSED_TICKS = timedelta(minutes=3)
@@ -61,7 +61,7 @@ class CommitError(Exception):
 
 
 @dataclass(slots=True)
-class Tally:
+class CommitterStats:
     """What a committer did: transitions by new state, alerts by event, and how many deliveries AWS refused.
 
     An alert counts once, not for each topic. `fallback_messages` are those that SNS took as a fallback only.
@@ -115,7 +115,7 @@ class Committer:
         self._buffered_since: datetime | None = None
         self._alerts = 0
         self._lock = Lock()
-        self.tally = Tally()
+        self.stats = CommitterStats()
 
     def commit(
         self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
@@ -198,7 +198,7 @@ class Committer:
         """
         with self._lock:
             waited = self._clock() - self._buffered_since if self._buffered_since else timedelta()
-            if not self._buffered or not (final or waited >= STORM_PATIENCE):
+            if not self._buffered or not (final or waited >= SUMMARY_WAIT):
                 return
             # Taken over under the lock: what other threads buffer from here on goes into the next summary.
             buffered, self._buffered, self._buffered_since = self._buffered, [], None
@@ -293,7 +293,7 @@ class Committer:
     def _count_transition(self, record: Record, judgement: Judgement) -> None:
         if judgement.transition:
             with self._lock:
-                self.tally.transitions[judgement.transition.state] += 1
+                self.stats.transitions[judgement.transition.state] += 1
             _log.info("A target changed its state.", extra=_log_fields(record, judgement))
 
     def _try_to_deliver(
@@ -312,7 +312,7 @@ class Committer:
             extra={"target_id": record.target_id},
         )
         with self._lock:
-            self.tally.undelivered += 1
+            self.stats.undelivered += 1
 
     def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:
         """The record with the entries committed anew by this invocation, and whether it may deliver them.
@@ -375,7 +375,7 @@ class Committer:
             except (BotoCoreError, ClientError, MessageRefusedError) as error:
                 _log.exception("SNS refused an alert.", extra={"target_id": message.target_id, "topic": topic.value})
                 with self._lock:
-                    self.tally.undelivered += 1
+                    self.stats.undelivered += 1
                 if isinstance(error, BotoCoreError):
                     break
             else:
@@ -397,7 +397,7 @@ class Committer:
                 extra={"target_id": message.target_id, "topic": topic.value},
             )
         with self._lock:
-            self.tally.fallback_messages += 1
+            self.stats.fallback_messages += 1
         return message_id
 
     def _count_alerts(self, alerts: Sequence[DueAlert], found: Sequence[Mapping[Topic, str]]) -> None:
@@ -405,7 +405,7 @@ class Committer:
         new = [alert for alert, message_ids in zip(alerts, found, strict=True) if message_ids and not alert.accepted]
         if new:
             with self._lock:
-                self.tally.alerts[new[0].message.event if len(alerts) == 1 else SUMMARY] += 1
+                self.stats.alerts[new[0].message.event if len(alerts) == 1 else SUMMARY] += 1
 
     def _record_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
         """Put into History what SNS has accepted now and before; whether that is all."""

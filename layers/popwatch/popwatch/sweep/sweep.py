@@ -254,21 +254,21 @@ class Sweep:
         return tester.run()
 
     def _stats(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> InvocationStats:
-        tally = self._committer.tally
+        stats = self._committer.stats
         return InvocationStats(
             tick=batch.tick,
             late_seconds=batch.late_seconds,
             tests=0 if results.are_repeated else len(results.samples),
             repeated=len(results.samples) if results.are_repeated else 0,
             failures=results.failures,
-            transitions=tally.transitions,
-            alerts=tally.alerts,
+            transitions=stats.transitions,
+            alerts=stats.alerts,
             states=states,
             messages=messages,
             requeued=results.requeued,
             inconclusive=results.inconclusive,
-            undelivered=tally.undelivered,
-            fallback_messages=tally.fallback_messages,
+            undelivered=stats.undelivered,
+            fallback_messages=stats.fallback_messages,
             lag_seconds=(self._clock() - batch.tick).total_seconds(),
         )
 

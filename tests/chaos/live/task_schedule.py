@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count
 
 
-class Agenda:
+class TaskSchedule:
     """Things to do at times of the monotonic clock."""
 
     def __init__(self) -> None:
