@@ -42,7 +42,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class AlarmDelays:
-    """Which alarms fire of it, each with the least and the most minutes after the first test that was not made."""
+    """Which alarms fire, each with the least and the most minutes after the first test that was not made."""
 
     what: str
     untested: str
