@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from popwatch.model.targets import parse_target
 from popwatch_cli.local.stack import free_port
 from tests import chains
-from tests.chains import NAME, Chain, Holder, made
+from tests.chains import NAME, CertifiedKey, Chain, made
 from tests.e2e.real_servers import DOVECOT, UNPACKED, start, wait_until_greeting
 
 HOST = "127.0.0.2"
@@ -24,7 +24,7 @@ MIDDLE = made("Intermediate", None, ROOT, chains.authority())
 ROOT_PEM = Chain(ROOT.key, [], [ROOT.certificate]).seen[1]
 
 
-def certificate(days: tuple[int, int]) -> Holder:
+def certificate(days: tuple[int, int]) -> CertifiedKey:
     """A certificate that is valid from and until so many days from now."""
     return made(NAME, None, MIDDLE, chains.server(), days=days)
 
@@ -41,7 +41,7 @@ class Setup:
     lowest: str = "1.2"
     mechanisms: Sequence[str] = ("PLAIN", "LOGIN")
     capabilities: Sequence[str] = ("TOP", "UIDL", "USER")
-    shown: Holder = OWN
+    shown: CertifiedKey = OWN
     whole: bool = True
 
 

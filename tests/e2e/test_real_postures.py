@@ -13,7 +13,7 @@ from popwatch.model.targets import parse_target
 from popwatch.prober.posture import examine
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
-from tests.chains import NAME, Chain, Holder
+from tests.chains import NAME, CertifiedKey, Chain
 from tests.e2e.posture_servers import HOST, MIDDLE, OWN, RENEWED, ROOT_PEM, SERVERS, Server, Setup, running
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
@@ -60,7 +60,7 @@ def before(server: Server) -> Posture:
 
 
 @contextmanager
-def _sibling(shown: Holder) -> Iterator[int]:
+def _sibling(shown: CertifiedKey) -> Iterator[int]:
     """Another service of the host, with TLS from the first byte."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with NamedTemporaryFile("w", suffix=".pem") as file, ScriptedServer() as served:
