@@ -7,9 +7,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from popwatch.model.credentials import UnusableCredentialError
+from popwatch.aws.credentials import Credentials
+from popwatch.model.credential_problems import CredentialProblem
+from popwatch.model.credentials import Credential, Secret, UnusableCredentialError
 from popwatch.model.stored_credentials import StoredCredential, from_value, to_value
 from popwatch.model.text import did_you_mean
+from popwatch.prober.access_tokens import LONGEST_SECONDS, AccessTokens
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation
 
@@ -56,6 +59,25 @@ def list_credentials(installation: Installation) -> list[ListedCredential]:
     pages = installation.client("ssm").get_paginator("get_parameters_by_path")
     found = pages.paginate(Path=path_of(installation), WithDecryption=True)
     return sorted((_listed(parameter) for parameter in _parameters(found)), key=lambda one: one.name)
+
+
+def read_login(installation: Installation, name: str) -> Credential:
+    """What a login with a stored credential sends; for XOAUTH2 a token is fetched. Raises UserError."""
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    credentials = Credentials(lambda: installation.client("ssm"), path_of(installation), clock)
+    found: StoredCredential | CredentialProblem = credentials.read([name])[name]
+    token: Secret | CredentialProblem | None = None
+    if isinstance(found, StoredCredential) and found.token_source:
+        token = AccessTokens(clock).read([found], LONGEST_SECONDS)[name]
+    for problem in (found, token):
+        if isinstance(problem, CredentialProblem):
+            raise UserError(problem.explanation)
+    assert isinstance(found, StoredCredential)  # noqa: S101 - narrows the type
+    assert not isinstance(token, CredentialProblem)  # noqa: S101
+    return found.credential(token)
 
 
 def remove_credential(installation: Installation, name: str) -> None:

@@ -7,25 +7,34 @@ import os
 import pty
 import select
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import certifi
 import pytest
+import trustme
 from botocore.exceptions import ClientError
 
 from popwatch.model.credentials import Mechanism
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, from_value
+from popwatch.prober.tls import context
 from popwatch_cli.installation import find_local
+from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from popwatch_cli.local.scripted_pop3.logins import PASSWORD
 from tests.integration.conftest import Do, Ended, Run
 from tests.integration.night import Night, new_night
+from tests.integration.test_access_tokens import Endpoint, http
 
 CANARY = "canary-{{5}}\u00e4-91c2"
 PATH = "/popwatch/popwatch/credentials/"
+AUTHORITY = trustme.CA()
 URL = "https://login.microsoftonline.com/example.com/oauth2/v2.0/token"
 
 
@@ -198,6 +207,107 @@ def test_aws_refuses(run: Run, put: Any, operation: str, words: list[str], code:
         boto3.DEFAULT_SESSION.events.unregister(f"before-call.ssm.{operation}", refuse)
     assert (ended.code, ended.out) == (3, "")
     assert f"({code}) when calling the {operation} operation" in ended.err
+
+
+Stored = Callable[..., Ended]
+
+
+@pytest.fixture
+def desk(
+    night: Night,  # noqa: ARG001 - the credential is in its SSM
+    run: Run,
+    put: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Stored:
+    """`popwatch test --login --credential` against a server, with what was stored before."""
+    monkeypatch.chdir(tmp_path)
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "authority.pem")
+
+    def log_in(port: int, *arguments: str, secret: str = PASSWORD.decode()) -> Ended:
+        assert put("monitor", "--user", "anna", *arguments, secret=f"{secret}\n").code == 0
+        tls = ("--port", port, "--ca", "authority.pem", "--tls", "implicit")
+        ended = run("test", "127.0.0.1", *tls, "--login", "--credential", "monitor", "--json")
+        assert secret not in ended.out + ended.err
+        return ended
+
+    return log_in
+
+
+@pytest.fixture
+def pop3() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server_tls() -> ssl.SSLContext:
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("127.0.0.1").configure_cert(found)
+    return found
+
+
+@pytest.mark.parametrize("mechanism", [one for one in Mechanism if one is not Mechanism.XOAUTH2])
+def test_a_test_logs_in_with_a_stored_one(
+    desk: Stored, pop3: ScriptedServer, server_tls: ssl.SSLContext, mechanism: Mechanism
+) -> None:
+    """The password goes from SSM to the server, and is shown nowhere."""
+    ended = desk(pop3.listen("login", tls=server_tls), "--mechanism", mechanism)
+    assert ended.code == 0, ended
+    assert json.loads(ended.out)["login"]["verdict"] == "passed"
+
+
+def test_a_test_with_xoauth2_fetches_a_token(
+    desk: Stored, pop3: ScriptedServer, server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From a token endpoint with a verified certificate: the server gets the token, never the client's secret."""
+    token = PASSWORD.decode()
+    granted = http("200 OK", {"token_type": "Bearer", "expires_in": 3599, "access_token": token})
+    endpoint = Endpoint(AUTHORITY, granted)
+    source = (
+        "--mechanism",
+        "xoauth2",
+        "--client-id",
+        "an-id",
+        "--token-url",
+        f"https://localhost:{endpoint.port}/token",
+    )
+    port = pop3.listen("login", tls=server_tls)
+    ended = desk(port, *source, secret="canary~client")
+    assert (ended.code, ended.out) == (3, "")
+    assert "There is no access token for the credential `monitor` (the certificate is not valid:" in ended.err
+    AUTHORITY.cert_pem.write_to_path(tmp_path / "roots.pem")
+    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "roots.pem"))
+    context.cache_clear()
+    ended = desk(port, *source, secret="canary~client")
+    assert json.loads(ended.out)["login"]["verdict"] == "passed"
+    assert token not in ended.out + ended.err
+    sent = b"".join(line for connection in pop3.connections(port) for line in connection.lines)
+    assert b64encode(f"user=anna\1auth=Bearer {token}\1\1".encode()) in sent
+    assert b"canary" not in sent
+    endpoint.answer = http("401 Unauthorized", {"error": "invalid_client"})
+    ended = desk(port, *source, secret="canary~client")
+    assert "refuses the client (HTTP 401, invalid_client)" in ended.err
+    context.cache_clear()
+    endpoint.close()
+
+
+@pytest.mark.usefixtures("night")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--login", "--credential", "gone"], "There is no credential `gone`: store it with `popwatch credentials put"),
+        (["--login", "--credential", "a/b"], "`name` cannot be used"),
+        (["--login", "--credential", "gone", "--user", "anna"], "--user does nothing with --credential"),
+        (["--credential", "gone"], "add --login"),
+        (["--login", "--credential", "gone", "--no-verify"], "--login needs TLS that is verified"),
+    ],
+)
+def test_stored_logins_that_a_test_cannot_use(run: Run, arguments: list[str], words: str) -> None:
+    """What is wrong is said before anything is connected to."""
+    ended = run("test", "127.0.0.1:995", *arguments)
+    assert (ended.code, ended.out) == (3, "")
+    assert words in ended.err
 
 
 def test_on_the_local_stack(do: Do, tmp_path: Path) -> None:

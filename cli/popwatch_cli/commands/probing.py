@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from popwatch import __version__
-from popwatch.model.credentials import Credential, Mechanism, UnusableCredentialError, check_user
+from popwatch.model.credentials import Credential, Mechanism, UnusableCredentialError, check_name, check_user
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target, login_problems, parse_target
@@ -27,7 +27,7 @@ from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
 
 FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
-FOR_LOGINS = {"user", "mechanism", "secret_file"}
+FOR_LOGINS = {"user", "credential", "mechanism", "secret_file"}
 FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "all_texts"}
 
 USER_SHOWN = 254
@@ -41,6 +41,7 @@ Examples:
   popwatch test mail-berlin --local
   popwatch test 192.0.2.7 --tls starttls --tls-name pop.example.net
   popwatch test pop.example.net:995 --login --user monitor@example.net
+  popwatch test mail-berlin --local --login --credential monitor
   popwatch test --plugin -H pop.example.net -S -w 1 -c 5 -D 30,14
   popwatch test --file targets.yaml --json > outcomes.jsonl"""
 
@@ -87,6 +88,7 @@ Examples:
 @click.option("--all-addresses", is_flag=True, help="Test every address of the host, and name those that fail.")
 @click.option("--login", is_flag=True, help="Log in as well; asks for the password. Needs TLS that is verified.")
 @click.option("--user", metavar="USER", help="With --login: the user to log in as.")
+@click.option("--credential", metavar="NAME", help="With --login: a login that `popwatch credentials put` has stored.")
 @click.option(
     "--mechanism",
     type=Choice(Mechanism),
@@ -174,7 +176,7 @@ def test(
             raise click.UsageError(f"--{'plugin' if plugin else 'login'} tests one server.")
         sys.exit(test_targets(targets, in_flight, as_json=as_json))
     [target], thresholds = targets, _thresholds(options)
-    outcome = _log_in(target, options) if options["login"] else probe(target)
+    outcome = _log_in(choice, target, options, given=_given(context)) if options["login"] else probe(target)
     now = datetime.now(UTC)
     if plugin:
         result = plugin_result(target, outcome, thresholds, now)
@@ -189,13 +191,21 @@ def test(
     sys.exit(0 if succeeded(outcome) else FAILED_CODE)
 
 
-def _log_in(target: Target, options: dict[str, Any]) -> Outcome:
-    """Test a target with a login. Asks for the password. Raises click.UsageError, and UserError without one."""
+def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, given: set[str]) -> Outcome:
+    """Test a target with a login, a stored one or one whose password is asked for.
+
+    Raises click.UsageError, and UserError if there is no password.
+    """
     problems = login_problems(target)
     if problems:
         raise click.UsageError("--login needs TLS that is verified: add --tls implicit or starttls, no --no-verify.")
+    if options["credential"]:
+        idle = sorted(given & FOR_LOGINS - {"credential"})
+        if idle:
+            raise click.UsageError(f"--{idle[0].replace('_', '-')} does nothing with --credential.")
+        return probe(target, Prober(credentials={target.target_id: _stored(choice, options["credential"])}))
     if not options["user"]:
-        raise click.UsageError("--login needs --user USER.")
+        raise click.UsageError("--login needs --user USER, or --credential NAME.")
     try:
         check_user(options["user"], Mechanism(options["mechanism"]))
         secret = given_secret(options["secret_file"], f"Password of {clean(options['user'], USER_SHOWN)}")
@@ -203,6 +213,19 @@ def _log_in(target: Target, options: dict[str, Any]) -> Outcome:
     except UnusableCredentialError as error:
         raise click.UsageError(str(error)) from None
     return probe(target, Prober(credentials={target.target_id: credential}))
+
+
+def _stored(choice: StackChoice, name: str) -> Credential:
+    """A login of the stack. Raises UserError, click.UsageError, and what botocore raises."""
+    # Not imported at the beginning: without a stack, `popwatch test` starts without boto3.
+    from popwatch_cli.credential_store import read_login  # noqa: PLC0415
+    from popwatch_cli.installation import find  # noqa: PLC0415
+
+    try:
+        check_name(name)
+    except UnusableCredentialError as error:
+        raise click.UsageError(str(error)) from None
+    return read_login(find(choice), name)
 
 
 def _given(context: click.Context) -> set[str]:
