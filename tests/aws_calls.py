@@ -86,7 +86,7 @@ def calls_in(source: str, module: str) -> Iterator[AwsCall]:
 
 
 def _service_of(receiver: ast.expr, method: str) -> str | None:
-    """The service whose client a method is called on; None if it is no method of AWS."""
+    """The service whose client a method is called on; None if it is not a method of AWS."""
     services = methods().get(method, {})
     known = _made_client(receiver) or _named_client(receiver)
     if known:

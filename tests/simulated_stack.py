@@ -257,7 +257,7 @@ class PlainWire:
 
     @property
     def evidence(self) -> Any:
-        """Where chaos notes what happens; nobody reads it here."""
+        """Where chaos records what happens; nothing reads it here."""
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         return SimpleNamespace(on_put=nothing, on_delete=nothing, on_refused=nothing)
 

@@ -161,8 +161,8 @@ def test_times_are_in_one_zone(world: World, open_page: Open, serve: Serve) -> N
         )
         assert page.locator(".remark time").first.get_attribute("title") == f"{until:%Y-%m-%d %H:%M:%S} UTC"
         for shown in page.locator("time").all():
-            told = datetime.strptime(shown.inner_text(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
-            assert f"{told.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" == shown.get_attribute("title")
+            local = datetime.strptime(shown.inner_text(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
+            assert f"{local.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" == shown.get_attribute("title")
         assert " UTC" not in page.locator(".more").inner_text()
         assert "(Australia/Adelaide)" in page.locator("footer").inner_text()
 

@@ -387,7 +387,8 @@ class Oracle:
                     )
 
     def _judge_silent_tests(self) -> None:
-        """A test of an invocation that came to its end was committed, unless a later one was, or nobody wants it."""
+        """A test of an invocation that came to its end was committed, unless a later one was, or its target was
+        removed."""
         for target, tests in self.record.tests.items():
             for test in tests:
                 back = (test.invocation, target) in self.record.requeued

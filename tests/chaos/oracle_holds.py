@@ -72,21 +72,21 @@ class Holds:
             return Held()
         record, since = self._record, test.planned - SKEW
         tested, done = record.time(test.made), record.time(test.committed)
-        possible = among(self._fails(name, moment) for moment in self._moments(name, since, done)).possible
-        certain = among(self._fails(name, moment) for moment in self._moments(name, tested, done)).certain
+        possible = among(self._fails(name, time) for time in self._times_of_change(name, since, done)).possible
+        certain = among(self._fails(name, time) for time in self._times_of_change(name, tested, done)).certain
         return Held(possible, certain and self._holds_at_all(test, name, since))
 
-    def _moments(self, parent: str, since: datetime, until: datetime) -> list[datetime]:
+    def _times_of_change(self, parent: str, since: datetime, until: datetime) -> list[datetime]:
         """When a parent may have been read, as far as that matters: the beginning, and each write meanwhile."""
         written = [self._record.time(write.order) for write in self._record.writes[parent]]
-        return [since, *(time for time in written if since <= time <= until)]
+        return [since, *(one for one in written if since <= one <= until)]
 
-    def _fails(self, parent: str, moment: datetime) -> bool:
+    def _fails(self, parent: str, time: datetime) -> bool:
         """Whether the last test of a parent that was committed before then, in its lifetime, failed."""
         record = self._record
-        before = [write for write in record.writes[parent] if record.time(write.order) <= moment]
+        before = [write for write in record.writes[parent] if record.time(write.order) <= time]
         tests = [
-            test for test in record.tests[parent] if test.committed != NEVER and record.time(test.committed) <= moment
+            test for test in record.tests[parent] if test.committed != NEVER and record.time(test.committed) <= time
         ]
         ends = [
             one.order for one in before if isinstance(one, facts.Forgotten) or one.state in ("suspended", "untested")
@@ -94,7 +94,7 @@ class Holds:
         return bool(tests) and not tests[-1].passed and tests[-1].committed > max(ends, default=-1)
 
     def _holds_at_all(self, test: Test, parent: str, since: datetime) -> bool:
-        """Whether the parent was configured, not suspended, and in no circle, all the time."""
+        """Whether the parent was configured, not suspended, and in no cycle, all the time."""
         record = self._record
         orders = [one.order for one in record.configured[parent] if record.time(one.order) >= since]
         begin = min([*orders, test.made])

@@ -129,7 +129,7 @@ def test_a_poisoned_message_stops_nothing(stack: Deployed, server: ScriptedServe
 
 
 def test_a_deleted_stack_leaves_its_targets(deployed: Deployed) -> None:
-    """Deleting a stack keeps the Targets table, and nobody deletes that before its protection is off."""
+    """Deleting a stack keeps the Targets table, and no one can delete that before its protection is off."""
     table = decode(str(PROJECT / "template.yaml"))[0]["Resources"]["TargetsTable"]
     cloudformation, dynamodb = deployed.local.client("cloudformation"), deployed.local.client("dynamodb")
     body = {"Resources": {"TargetsTable": table}, "Outputs": {"Name": {"Value": {"Ref": "TargetsTable"}}}}

@@ -198,7 +198,7 @@ def test_faults_of_aws(reading: Reading, fault: Exception) -> None:
 
 
 def test_what_was_read_is_used_while_aws_does_not_answer(reading: Reading) -> None:
-    """Up to an hour: a fault of SSM's is no fault of the mail server's. One that was removed is no such fault."""
+    """Up to an hour: a fault of SSM is not one of the mail server. One that was removed is no such fault."""
     reading.put("a")
     reading.user("a")
     end = failing(reading, refusal("ThrottlingException"))

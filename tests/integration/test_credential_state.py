@@ -51,7 +51,7 @@ def test_a_state_is_read_back(world: World) -> None:
 
 
 def test_of_two_writers_one_wins(world: World) -> None:
-    """The other one is told what the table holds; a repeat of a write whose answer was lost has succeeded."""
+    """The other one gets what the table holds; a repeat of a write whose answer was lost has succeeded."""
     assert world.store.put_credential_state(FULL, 0) is None
     other = replace(FULL, tried_by="mail-rome")
     assert world.store.put_credential_state(other, 0) == FULL

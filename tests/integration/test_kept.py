@@ -213,7 +213,7 @@ def test_when_the_demo_runs(kept: Kept | None, items: list[Any] | None, has: boo
 
 
 def test_one_run_in_a_folder(tmp_path: Path) -> None:
-    """From its first moment on; the folder is its user's alone."""
+    """From the beginning; the folder is its user's alone."""
     folder = tmp_path / ".popwatch"
     folder.mkdir(0o755)
     with _only_run(folder):

@@ -208,7 +208,7 @@ def test_the_address_that_greets_is_logged_in_to(context: ssl.SSLContext) -> Non
 
 @pytest.mark.parametrize("every", [False, True])
 def test_a_login_that_fails_is_not_tried_at_another_address(context: ssl.SSLContext, every: bool) -> None:
-    """One login in a test, or a wrong password would be two attempts; the greeting of another address is no pass."""
+    """One login in a test, or a wrong password would be two attempts; the greeting of another address is not a pass."""
     scripts = ("login-refused:[SYS/TEMP] later", "login")
     outcome, lines = at_two_addresses(context, scripts, all_addresses=every)
     assert (outcome.reason, outcome.phase) == ("login-sys-temp", Phase.LOGIN)

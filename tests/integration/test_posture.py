@@ -99,7 +99,7 @@ def test_a_server_without_faults(server: ScriptedServer, served: Served) -> None
 
 
 def test_nothing_but_questions_is_sent(server: ScriptedServer, served: Served) -> None:
-    """CAPA, STLS, QUIT, and USER with the name of nobody; each connection ends by QUIT, unless TLS is refused."""
+    """CAPA, STLS, QUIT, and USER with a name that no one has; each connection ends by QUIT, unless TLS is refused."""
     port = server.listen("offers:user", stls=served.context)
     posture_of(target(port))
     sent = [[line.decode().strip() for line in it.lines] for it in server.connections(port)]

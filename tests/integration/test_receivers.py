@@ -55,7 +55,7 @@ def lines(printed: str) -> str:
 
 @pytest.mark.usefixtures("escalation")
 def test_the_matrix(run: Run) -> None:
-    """Phones are told apart, each `down` has its column and its time, and what no one receives is said."""
+    """Phones can be distinguished, each `down` has its column and its time, and what no one receives is said."""
     ended = run("--local", "receivers", "--event", "down", "--event", "recovered", "--width", "80")
     assert lines(ended.out).startswith(MATRIX)
     assert ended.code == 2

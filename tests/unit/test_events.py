@@ -275,7 +275,7 @@ class TestSlow:
         ]
 
     def test_without_a_limit_nothing_is_slow(self) -> None:
-        """And who takes the limit away is told that it is no longer slow."""
+        """After the limit is removed an alert says that it is no longer slow."""
         assert set(events_of(run([self.SLOW] * 5, NO_FLAPPING, UP))) == {"-"}
         slow = run([self.SLOW] * 3, self.POLICY, UP)[-1].health
         assert events_of(run([self.SLOW] * 3, NO_FLAPPING, slow))[-1] == "normal"

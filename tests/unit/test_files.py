@@ -215,7 +215,7 @@ def test_mistakes_are_reported_with_their_line(tmp_path: Path, name: str, text: 
 
 
 def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
-    """Rows of the wrong size, ids, fields, and a quote without an end: nobody has to import five times to see five."""
+    """Rows of the wrong size, ids, fields, and a quote without an end: one import shows all of them."""
     rows = ["target_id,host,port", "a,a.example,x", "b,b.example", ",c.example,110", "a,d.example,0", "e,f", '"g,h,i']
     assert mistakes(tmp_path, "a.csv", "\n".join(rows)) == [
         "Line 7 is not CSV: unexpected end of data.",

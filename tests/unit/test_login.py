@@ -194,7 +194,7 @@ def test_a_mechanism_that_is_not_offered(
 
 @pytest.mark.parametrize("mechanism", [Mechanism.PLAIN, Mechanism.XOAUTH2])
 def test_auth_that_is_not_known_is_no_attempt(mechanism: Mechanism) -> None:
-    """A bare refusal of AUTH before the response is no attempt with the credential: it was not sent."""
+    """A bare refusal of AUTH before the response is not an attempt with the credential: it was not sent."""
     dialogue = login(mechanism)
     events, sent = talk(dialogue, GREETING, BARE, b"-ERR unknown mechanism\r\n")
     assert isinstance(events[-1], Failed)

@@ -80,7 +80,7 @@ class TestPassedTestWithinAHold:
         assert rows(sent[1])["Last good"] == "2026-11-23 23:01:00 UTC, 12.5 ms"
 
     def test_two_failures_before_and_one_after_a_night_of_passes_are_two_brief_failures(self, policy: Policy) -> None:
-        """The first failed test after it is the first of another run: nobody is alerted."""
+        """The first failed test after it is the first of another run: no one is alerted."""
         warn, _ = after_tests("xx", policy)
         within, _ = after_tests("." * 3, policy, warn, WITHIN)
         after, sent = after_tests("x", policy, within, NIGHT.end)
@@ -482,7 +482,7 @@ def test_acknowledgement_by_hand_names_the_outage_as_texts_do() -> None:
 
 
 def test_silence_holds_though_the_clock_of_who_began_it_is_ahead() -> None:
-    """From the moment that the command has returned."""
+    """As soon as the command has returned."""
     policy = replace(NO_FLAPPING, silence=Silence(OnceWindow(START + timedelta(seconds=20), START + HOUR)))
     assert policy.is_silenced(START)
     assert not policy.is_silenced(START - MINUTE)
@@ -541,7 +541,7 @@ class TestPassesPerRecovery:
         assert rows(recovered)["Passed at"] == "2026-11-23 22:03:00 UTC"
 
     def test_outage_changes_twice_however_often_it_passes(self) -> None:
-        """From passed to failed, and back: what lies between is no flapping."""
+        """From passed to failed, and back: what lies between is not flapping."""
         policy = replace(self.POLICY, flap_per_hour=2)
         health, sent = after_tests("xxx.x.x.x.x.x...", policy)
         assert (len(health.changes), "flapping" in " ".join(events(sent))) == (2, False)

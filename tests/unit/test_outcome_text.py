@@ -93,7 +93,7 @@ def test_addresses_that_the_detail_names_are_named_once() -> None:
 
 
 def test_addresses_that_failed_first_are_named() -> None:
-    """They failed before another one passed; without `all_addresses` that is no fault of the target."""
+    """They failed before another one passed; without `all_addresses` that is not a fault of the target."""
     outcome = replace(PASSED, failed_first=("192.0.2.1: refused",))
     assert conclusion(target(), outcome)[1:] == ["        Failed first: 192.0.2.1: refused"]
     assert to_json(target(), outcome)["passed_over"] == ["192.0.2.1: refused"]

@@ -215,7 +215,10 @@ def test_schedules_are_windows_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("patch-nite", "window 1: `patch-nite` is no schedule: there are `broken`, `patch-night` (field `schedules`"),
+        (
+            "patch-nite",
+            "window 1: `patch-nite` is not a schedule: there are `broken`, `patch-night` (field `schedules`",
+        ),
         ("broken", "window 1: schedule `broken`: a window needs both `from` and `until`"),
     ],
 )
@@ -402,7 +405,7 @@ def test_a_tls_version_that_does_not_exist(written: object) -> None:
 
 
 def test_exceptions_of_tls_are_shown_where_there_is_tls() -> None:
-    """A default for all is no exception of a target without TLS."""
+    """A default for all is not an exception of a target without TLS."""
     fields = {"tls_min": "1.0", "legacy_renegotiation": True}
     assert tls_exceptions(parse(**fields)) == ()
     both = parse(tls="starttls", **fields)

@@ -237,7 +237,7 @@ def test_the_page_lists_every_check() -> None:
 
 
 def test_every_alarm_metric_is_known() -> None:
-    """The template's alarms on popwatch's own metrics: those always sent, and those that are not, told apart."""
+    """The template's alarms on popwatch's own metrics: those always sent, and those that are not."""
     resources = yaml_parse((PROJECT / "template.yaml").read_text())["Resources"].values()
     alarms = [found["Properties"] for found in resources if found["Type"] == "AWS::CloudWatch::Alarm"]
     stats = [

@@ -90,7 +90,7 @@ def put(
         raise UserError(f"--{used[0].replace('_', '-')} is for --mechanism xoauth2 only. Nothing was stored.")
     try:
         check_name(name)
-        # All that is no secret is checked before a password is typed: this one could be used everywhere.
+        # All that is not secret is checked before a password is typed: this one could be used everywhere.
         tokens = _token_source(source) if mechanism == Mechanism.XOAUTH2 else None
         StoredCredential(name, user, Secret("checked"), Mechanism(mechanism), tokens)
         installation = find(choice)

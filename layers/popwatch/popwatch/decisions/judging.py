@@ -183,7 +183,7 @@ def _pass(
 def _recovery(before: Health, outcome: Outcome, policy: Policy, now: datetime) -> Recovery | None:
     """The recovery that a passed test begins or goes on with, if more must pass before the outage has ended.
 
-    `before` is in service. A brief failure ends with the first passed test.
+    `before` is the health outside maintenance. A brief failure ends with the first passed test.
     """
     if policy.passes_per_recovery == 1 or before.state not in (State.DOWN, State.LOST):
         return None

@@ -237,7 +237,7 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
 
 
 INTERVENTIONS = ("enabled", "maintenance", "silence", "acknowledged")
-"""The fields of a policy that say when nobody is to be alerted."""
+"""The fields of a policy that say when no one is to be alerted."""
 
 
 def with_interventions(target: Target, item: Mapping[str, object]) -> Policy:
@@ -345,7 +345,7 @@ def _windows(value: object, schedules: Mapping[str, object], zone: tzinfo) -> li
         return [parse_window(value, zone)]
     if value not in schedules:
         known = f"there are {', '.join(map(quote, sorted(schedules)[:10]))}" if schedules else "there is none"
-        raise ValueError(f"{quote(value)} is no schedule: {known} (field `schedules`, also of `{DEFAULTS_ID}`)")
+        raise ValueError(f"{quote(value)} is not a schedule: {known} (field `schedules`, also of `{DEFAULTS_ID}`)")
     try:
         return [parse_window(window, zone) for window in as_list(schedules[value])]
     except ValueError as error:

@@ -1,6 +1,6 @@
 """The POP3 conversation of a posture test, without I/O: a few questions between the greeting and QUIT.
 
-No password and no name of a user is ever sent: USER names nobody, and PASS does not follow.
+No password and no name of a user is ever sent: USER names no real user, and PASS does not follow.
 """
 
 from collections import deque

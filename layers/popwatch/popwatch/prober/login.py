@@ -11,7 +11,7 @@ send next, until `ended` or `failure`. QUIT, and what a line may be, are the con
 | PASS, APOP, a response | STAT                    | refused             | XOAUTH2: an empty line; refused   |
 | STAT                   | passed                  | failed              | failed                            |
 
-What a refusal means is told by its response code (RFC 2449 section 8, RFC 3206): `[IN-USE]` and `[LOGIN-DELAY]` are how
+What a refusal means depends on its response code (RFC 2449 section 8, RFC 3206): `[IN-USE]` and `[LOGIN-DELAY]` are how
 a server in order answers; `[AUTH]` is about the user or the secret; `[SYS/TEMP]` and `[SYS/PERM]` are about the server.
 A server that announces AUTH-RESP-CODE gives the code `[AUTH]` if it is about the user, so without a code its refusal is
 its own fault; of any other server it is not known.

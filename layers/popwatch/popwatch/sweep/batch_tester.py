@@ -86,7 +86,7 @@ class BatchTester:
     """Tests one batch, once. `end_by` is when tests must have ended, by the monotonic clock.
 
     `references` are hosts that are tried when a target that passed before fails for reasons of the network. `count_due`
-    is told of retests, each with its tick.
+    is called for retests, each with its tick.
 
     Ticks order the tests of a target; delays are kept by the clock, from the time at which this batch began.
     """
