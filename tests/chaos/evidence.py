@@ -28,7 +28,7 @@ _JUDGED = ("state", "failures", "alerts_sent", "failing_since")
 class Entry:
     """An alert in an outbox; `owner` is the invocation that committed or claimed it last.
 
-    `sms_by` are the invocations that sent its SMS; `sms_noted` says that History has that.
+    `sms_by` are the invocations that sent its SMS; `sms_recorded` says that History has that.
     """
 
     alert: facts.AlertId
@@ -37,7 +37,7 @@ class Entry:
     committed_at: str
     owner: int
     sms_by: set[int] = field(default_factory=set)
-    sms_noted: bool = False
+    sms_recorded: bool = False
 
 
 class Evidence:
@@ -142,7 +142,7 @@ class Evidence:
             and entry.alert.target in targets
             and entry.event in events
             and self.invocation not in entry.sms_by
-            and not entry.sms_noted
+            and not entry.sms_recorded
         ]
         return held[: int(text.split(maxsplit=1)[0])]
 
@@ -215,7 +215,7 @@ class Evidence:
             _, tick, version = sk.split("#")
             entry = self._entries.get((pk[7:], tick, int(version)))
             if entry and "sms" in topics:
-                entry.sms_noted = True
+                entry.sms_recorded = True
             self.add(facts.AlertRecorded(self.order, alert, topics))
 
 

@@ -241,7 +241,7 @@ class World:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
         if faults.occurs("tick_lost"):
-            self._note(0, f"tick {tick:%H:%M} lost")
+            self._log(0, f"tick {tick:%H:%M} lost")
             return
         if faults.occurs("tick_late"):
             delay += faults.uniform(10.0, 300.0)
@@ -258,7 +258,7 @@ class World:
             answers = faults.uniform(0, 1) < 0.3
             for server in self.servers.values():
                 server.answers = answers
-            self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
+            self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for service in ("dynamodb", "sns", "sqs"):
             if faults.occurs("outage"):
                 self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
@@ -276,7 +276,7 @@ class World:
         server = self.servers[name]
         server.answers = not server.answers
         server.failure = faults.choice(range(len(FAILURES)))
-        self._note(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
+        self._log(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
 
     # ---- users
 
@@ -287,7 +287,7 @@ class World:
 
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
-            self._note(0, f"{name} removed")
+            self._log(0, f"{name} removed")
             self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), None))
             table = self.tables.by_name["Targets"]
             table.delete((name, ""), self.engine.now)
@@ -310,7 +310,7 @@ class World:
         item = to_item(known.item(name, len(self.policies) - 1, host=f"{name}.example.net"))
         self.tables.by_name["Targets"].put(item, self.engine.now)
         self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy, known.silence))
-        self._note(0, f"{name} configured: {known}")
+        self._log(0, f"{name} configured: {known}")
 
     # ---- invocations
 
@@ -370,7 +370,7 @@ class World:
                 return
             over.append(how)
             process.dead = how == "killed"
-            self._note(process.number, f"{name}: ended {how} {why}")
+            self._log(process.number, f"{name}: ended {how} {why}")
             self.evidence.add(facts.Ended(self.evidence.order, process.number, how, self.now()))
             ended(how)
 
@@ -380,7 +380,7 @@ class World:
             code = self.upgrade.code if self.upgrade and old else self.code
             if old:
                 self.old_processes.add(process.number)
-                self._note(process.number, f"{name}: by the older version")
+                self._log(process.number, f"{name}: by the older version")
             sweep = self._sweep(process, code, faults, ticks, lambda why: end("killed", why))
             try:
                 pending = do(sweep, code, ticks)
@@ -391,7 +391,7 @@ class World:
             else:
                 end("error" if pending else "well")
 
-        self._note(process.number, f"{name}: begins")
+        self._log(process.number, f"{name}: begins")
         self.evidence.add(facts.Began(self.evidence.order, process.number, self.now()))
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
@@ -439,9 +439,9 @@ class World:
 
     def _fault(self, process: int, scope: str, what: str) -> None:
         self.evidence.add(facts.Failed(self.evidence.order, what, self.now()))
-        self._note(process, f"{scope}: {what}")
+        self._log(process, f"{scope}: {what}")
 
-    def _note(self, process: int, what: str) -> None:
+    def _log(self, process: int, what: str) -> None:
         self.trace.append((self.now(), process, what))
 
 

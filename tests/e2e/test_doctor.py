@@ -50,10 +50,10 @@ def doctor_case(
 ) -> Callable[[Callable[[Deployed], Iterator[None]]], None]:
     """Register a function that breaks a stack and, if it can be `repaired`, repairs it."""
 
-    def note(breaks: Callable[[Deployed], Iterator[None]]) -> None:
+    def register(breaks: Callable[[Deployed], Iterator[None]]) -> None:
         CASES[breaks.__name__] = DoctorCase(contextmanager(breaks), code, says, repaired)
 
-    return note
+    return register
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_twenty_kills_lose_nothing(
     record_property("kills", str(report))
     assert report["transitions lost"] == report["transitions invented"] == 0
     assert report["alerts lost"] == report["alerts invented"] == 0
-    assert report["alerts repeated"] == report["alerts repeated by a death before their note"]
+    assert report["alerts repeated"] == report["alerts repeated by a death before they were recorded"]
 
 
 def deliver_left_behind(
@@ -82,10 +82,10 @@ def compare(stack: Deployed, played: dict[str, list[bool]], killed: list[Span]) 
     """Count what History and the subscriber have against what the outcomes demand."""
     sent = stack.feed.receive()
     received = Counter(alert.subject.split(",")[0] for alert in sent)
-    noted = {event.get("message_id") for name in played for event in stack.events(name)}
+    recorded = {event.get("message_id") for name in played for event in stack.events(name)}
     report: Counter[str] = Counter()
-    report["alerts repeated by a death before their note"] = sum(
-        alert.message_id not in noted
+    report["alerts repeated by a death before they were recorded"] = sum(
+        alert.message_id not in recorded
         and any(began - WHOLE_SECONDS <= alert.published_at <= died for began, died in killed)
         for alert in sent
     )
@@ -113,7 +113,7 @@ KINDS = (
     "alerts lost",
     "alerts invented",
     "alerts repeated",
-    "alerts repeated by a death before their note",
+    "alerts repeated by a death before they were recorded",
 )
 """What is reported even if there was none of it: adding Counters drops what is zero."""
 

@@ -74,7 +74,7 @@ class UpgradeRun:
     alerts: dict[int, list[str]] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
 
-    def note(self, when: str, what: str) -> None:
+    def log(self, when: str, what: str) -> None:
         """Add a line to the timeline."""
         self.lines.append(f"{when:>6}  {what}")
 
@@ -104,11 +104,11 @@ class UpgradeRun:
         self.states = now
         subjects = sorted(re.sub(r" \(127\.0\.0\.1:\d+\)", "", alert.subject) for alert in stack.feed.receive())
         if changed or subjects:
-            self.note(str(minute), f"{version:<6} {said}".rstrip())
+            self.log(str(minute), f"{version:<6} {said}".rstrip())
         if subjects:
             self.alerts[minute] = subjects
         for subject in subjects:
-            self.note("", f"         {subject}")
+            self.log("", f"         {subject}")
 
 
 @pytest.fixture
@@ -132,15 +132,15 @@ def test_upgrade_and_way_back_lose_nothing(
     began = time.monotonic()
     old = clone.deploy_older_version()
     put_targets(clone, upgrade_run.ports)
-    upgrade_run.note("minute", "version")
+    upgrade_run.log("minute", "version")
     upgrade_run.run(old, FIRST[:-1], "first")
     old.configure(ALERT_TOPIC_ARN=old.local.outputs["AlertTopicArn"] + "-gone")
     upgrade_run.run(old, FIRST[-1:], "first")
-    before, noted = healths(old), histories(old)
+    before, recorded = healths(old), histories(old)
     assert is_hour_in_first_layout(old, upgrade_run.begin.replace(minute=0))
 
     new = clone.deploy_this_version()
-    upgrade_run.note("10", "upgrade: git pull, make deploy; mail-dies dies; this minute's tick is lost")
+    upgrade_run.log("10", "upgrade: git pull, make deploy; mail-dies dies; this minute's tick is lost")
     assert data_of(new) == data_of(old)
     assert healths(new) == before
     status = clone.popwatch("status")
@@ -152,12 +152,12 @@ def test_upgrade_and_way_back_lose_nothing(
         assert before[name].state is State.DOWN
         assert name in status
     upgrade_run.run_this_version(new, UPGRADED[1:])
-    assert_history_is_whole(new, noted)
+    assert_history_is_whole(new, recorded)
     assert_all_tests_are_counted(new, upgrade_run)
     assert "DOWN 1/3" in clone.popwatch("history", "mail-down")
 
     back = clone.deploy_older_version()
-    upgrade_run.note("", "back: git checkout, make deploy")
+    upgrade_run.log("", "back: git checkout, make deploy")
     assert data_of(back) == data_of(old)
     upgrade_run.run(back, BACK[:1], "first")
     assert_first_version_judged(back)
@@ -217,10 +217,10 @@ def is_hour_in_first_layout(stack: Deployed, hour: datetime) -> bool:
     return "M" in found["Item"]["totals"]["M"]["mail-up"]
 
 
-def assert_history_is_whole(stack: Deployed, noted: Mapping[str, list[dict[str, Any]]]) -> None:
+def assert_history_is_whole(stack: Deployed, recorded: Mapping[str, list[dict[str, Any]]]) -> None:
     """Everything that was in History still is."""
     now = histories(stack)
-    for name, events in noted.items():
+    for name, events in recorded.items():
         assert events
         assert all(event in now[name] for event in events)
 

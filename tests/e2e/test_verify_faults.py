@@ -35,10 +35,10 @@ FAULTS: dict[str, Fault] = {}
 def fault(check: str, says: str) -> Callable[[Callable[[SteppedStack], Iterator[None]]], None]:
     """Register a function that breaks a stack and repairs it."""
 
-    def note(breaks: Callable[[SteppedStack], Iterator[None]]) -> None:
+    def register(breaks: Callable[[SteppedStack], Iterator[None]]) -> None:
         FAULTS[breaks.__name__] = Fault(contextmanager(breaks), check, says)
 
-    return note
+    return register
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +196,8 @@ def test_each_fault_is_found(guarded: Deployed, name: str, capsys: pytest.Captur
 
 
 AFTER = {"history_denied": {"alert", "queue", "sweeps"}, "topic_refuses": {"history"}}
-"""Checks that fail by the same fault. An alert is published once History has the change of state, and is noted there; a
-sweep ends, and sends its retests, once its samples are there.
+"""Checks that fail by the same fault. An alert is published once History has the change of state, and is recorded
+there; a sweep ends, and sends its retests, once its samples are there.
 """
 
 

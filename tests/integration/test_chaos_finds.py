@@ -39,7 +39,7 @@ def test_repeated_retest_leaves_later_ticks_alone(world: World) -> None:
 
 
 def test_doubled_tick_sends_what_is_left_behind_once() -> None:
-    """Of two sweeps that both find an alert in the outbox, and no note that it was sent, one sends it.
+    """Of two sweeps that both find an alert in the outbox, and nothing in History that it was sent, one sends it.
 
     A tick that came twice right after a death used to send it twice, though no process had died in between.
     """
@@ -56,7 +56,7 @@ def test_doubled_tick_sends_what_is_left_behind_once() -> None:
             sweep.run_tick(later)
         assert [alert["event"] for alert in world.received()] == ["down"]
         assert [alert["event"] for alert in world.received_sms()] == ["down"]
-        assert world.alerts_noted("a") == ["down"]
+        assert world.alerts_recorded("a") == ["down"]
 
 
 def fail_once(world: World) -> None:

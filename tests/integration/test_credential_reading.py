@@ -43,13 +43,13 @@ class Reading:
 
     def __post_init__(self) -> None:
         self.credentials = Credentials(self._client, PATH, lambda: self.now)
-        self.ssm.meta.events.register("provide-client-params.ssm.GetParameters", self._note)
+        self.ssm.meta.events.register("provide-client-params.ssm.GetParameters", self._count)
 
     def _client(self) -> Any:
         self.clients += 1
         return self.ssm
 
-    def _note(self, params: Any, **_: Any) -> None:
+    def _count(self, params: Any, **_: Any) -> None:
         self.asked.append([name.removeprefix(PATH) for name in params["Names"]])
 
     def put(self, name: str, value: str | None = None) -> None:

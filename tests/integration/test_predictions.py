@@ -135,7 +135,7 @@ def test_replayed_is_what_happened(
             world.minute(NOON + MINUTE * minute)
         checkpoint, _ = world.store.read_records()
         samples = read_samples_of_all(world.store, checkpoint, {"t", "gateway"}, Period(NOON, world.now + MINUTE))
-        sent = len(world.alerts_noted("t"))
+        sent = len(world.alerts_recorded("t"))
         world.close()
     target = parse_target({"target_id": "t", "host": "h", **fields})
     parents = [Parent("gateway", samples["gateway"])] if depends else []

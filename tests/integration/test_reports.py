@@ -256,7 +256,7 @@ def test_report_into_a_folder_that_is_not_there(do: Do, stack: Installation) -> 
     ],
 )
 def test_hostile_values_are_harmless(run: Run, stack: Installation, arguments: tuple[str, ...]) -> None:
-    """Ids, groups, reasons and notes in the tables may have control characters, markup and formulas."""
+    """Ids, groups, reasons and interventions in the tables may have control characters, markup and formulas."""
     swept(stack)
     long = "x" * 300
     stack.target_table.write(

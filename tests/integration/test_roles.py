@@ -80,7 +80,7 @@ def test_check_targets_may_do_its_work_and_no_more(world: World) -> None:
             world.minute(NOON + minute * MINUTE)
         world.sweep().run_hour(RollupJob(NOON, 1, 0))
         BatchQueue(sqs, url).send(RollupJob(NOON, 1, 0))
-    assert world.alerts_noted("a") == ["down", "down", "down", "recovered"]
+    assert world.alerts_recorded("a") == ["down", "down", "down", "recovered"]
     assert "gone" not in world.store.read_records()[1]
     assert list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))
     assert world.store.read_gaps(NOON, NOON + timedelta(hours=1))

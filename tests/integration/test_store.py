@@ -133,7 +133,7 @@ def test_history_written_twice_is_there_once(world: World) -> None:
 
 
 def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
-    """By target, tick and version: with another version it is another alert. The note says which topics took it."""
+    """By target, tick and version: with another version it is another alert. Its item says which topics accepted it."""
     [pending] = FULL.outbox
     assert world.store.read_alert("a", pending) is None
     world.store.put_alert("a", pending, published(pending))

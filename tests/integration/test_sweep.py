@@ -65,7 +65,7 @@ def test_outage_from_warn_to_recovered(world: World) -> None:
     alerts = world.received()
     assert [alert["event"] for alert in alerts] == ["down", "down", "down", "recovered"]
     assert [alert["alert_number"] for alert in alerts[:3]] == ["1", "2", "3"]
-    assert world.alerts_noted("a") == ["down", "down", "down", "recovered"]
+    assert world.alerts_recorded("a") == ["down", "down", "down", "recovered"]
     assert not world.store.read_records()[1]["a"].outbox
 
 
@@ -230,7 +230,8 @@ def test_missed_ticks_are_caught_up(world: World) -> None:
 
 
 def test_storm_goes_out_as_one_summary(world: World) -> None:
-    """Above the threshold the rest of a batch's alerts are one message; all are noted, and all outboxes are empty."""
+    """Above the threshold the rest of a batch's alerts are one message; all are recorded, and all outboxes are
+    empty."""
     world.storm_threshold = 3
     for n in range(12):
         world.put_target(f"t{n:02}", **DOWN_AT_ONCE)
@@ -239,14 +240,15 @@ def test_storm_goes_out_as_one_summary(world: World) -> None:
     run(world, 1, start=1)
     alerts = world.received()
     assert sorted(alert["event"] for alert in alerts) == ['["summary", "down"]'] + ["down"] * 3
-    assert all(world.alerts_noted(f"t{n:02}") == ["down"] for n in range(12))
+    assert all(world.alerts_recorded(f"t{n:02}") == ["down"] for n in range(12))
     assert not any(record.outbox for record in world.store.read_records()[1].values())
     run(world, 4, start=2)
     assert sum("summary" in alert["event"] for alert in world.received()) == 2
 
 
-def test_a_note_that_is_refused_costs_the_others_nothing(world: World) -> None:
-    """Of a summary's alerts one cannot be noted: it stays in the outbox; the rest are noted, and samples are kept."""
+def test_a_refused_write_to_history_costs_the_other_alerts_nothing(world: World) -> None:
+    """Of a summary's alerts one cannot be recorded: it stays in the outbox; the rest are recorded, and samples are
+    kept."""
     world.storm_threshold = 3
     for n in range(12):
         world.put_target(f"t{n:02}", **DOWN_AT_ONCE)
@@ -265,9 +267,9 @@ def test_a_note_that_is_refused_costs_the_others_nothing(world: World) -> None:
     events.register("provide-client-params.dynamodb.PutItem", refuse)
     run(world, 1, start=1)
     events.unregister("provide-client-params.dynamodb.PutItem", refuse)
-    noted = {f"t{n:02}" for n in range(12) if world.alerts_noted(f"t{n:02}")}
+    recorded = {f"t{n:02}" for n in range(12) if world.alerts_recorded(f"t{n:02}")}
     left = {name for name, record in world.store.read_records()[1].items() if record.outbox}
-    assert (left, noted) == ({"t07"}, {f"t{n:02}" for n in range(12)} - left)
+    assert (left, recorded) == ({"t07"}, {f"t{n:02}" for n in range(12)} - left)
     samples = [results for _, results in world.store.read_samples(1, 0, NOON + MINUTE, NOON + 2 * MINUTE)]
     assert {name for results in samples for name in results} == {f"t{n:02}" for n in range(12)}
 
@@ -352,7 +354,7 @@ def test_removal_is_in_history_once_whatever_dies() -> None:
 
 
 def test_history_says_when_popwatch_had_stopped(world: World) -> None:
-    """A sweep that comes ten minutes late notes the gap; one that comes four minutes late is only late."""
+    """A sweep that comes ten minutes late records the gap; one that comes four minutes late is only late."""
     world.put_target("a")
     run(world, 2)
     run(world, 1, start=5)
@@ -429,7 +431,7 @@ def calls_of_scenario() -> int:
 @pytest.mark.timeout(600)
 def test_killed_at_any_call_nothing_is_lost() -> None:
     """Whichever AWS call the process dies at, before or after its effect: every transition is recorded once, every
-    alert is sent, and twice only if it died between SNS's answer and the note of it."""
+    alert is sent, and twice only if it died between SNS's answer and the write to History."""
     duplicates = 0
     for position in range(1, calls_of_scenario() + 1):
         for side in ("before", "after"):
@@ -437,9 +439,9 @@ def test_killed_at_any_call_nothing_is_lost() -> None:
                 scenario(world)
                 call = world.calls[position - 1]
                 where = f"killed {side} call {position} ({call})"
-                noted = check_nothing_lost(world, where)
+                recorded = check_nothing_lost(world, where)
                 for topic, received in (("alert", world.received()), ("sms", world.received_sms())):
-                    extra = len(received) - len(noted)
+                    extra = len(received) - len(recorded)
                     assert extra in (0, 1), f"{where}, {topic}"
                     # Between two publishes, the alert topic has accepted the alert, and nothing says so yet.
                     windows = [("Publish", "after"), ("PutItem", "before"), ("Publish", "before")]
@@ -454,12 +456,12 @@ def check_nothing_lost(world: World, where: str) -> list[str]:
     assert found[0][0] == "untested", where
     assert found[-1] == ("down", "up"), where
     assert [before for before, _ in found[1:]] == [after for _, after in found[:-1]], where
-    noted = world.alerts_noted("a")
-    assert (noted[0], noted[-1]) == ("down", "recovered"), where
+    recorded = world.alerts_recorded("a")
+    assert (recorded[0], recorded[-1]) == ("down", "recovered"), where
     records = world.store.read_records()[1]
     assert not records["a"].outbox, where
     assert [str(records[name].health.state) for name in ("a", "b")] == ["up", "up"], where
-    return noted
+    return recorded
 
 
 def test_a_day_is_added_up_from_its_hours(world: World) -> None:
@@ -666,7 +668,7 @@ def test_a_topic_that_refuses_gets_its_alerts_later_and_the_other_none_twice(
         assert later.alerts == {}
         for name in ("a", "b", "c"):
             assert world.store.read_record(name).outbox == ()
-            assert world.alerts_noted(name) == ["down"]
+            assert world.alerts_recorded(name) == ["down"]
 
 
 def test_a_topic_that_refuses_for_days_does_not_stop_a_target(
@@ -718,7 +720,7 @@ def test_an_alert_that_sns_refuses_for_what_it_is_goes_out_in_a_plainer_form(wor
     assert (alert["event"], alert["target_id"], "group" in alert) == ("down", "a", False)
     assert [alert["group"] for alert in world.received_sms()] == ["Gr\u00fc\u00dfe"]
     assert world.store.read_record("a").outbox == ()
-    assert world.alerts_noted("a") == ["down"]
+    assert world.alerts_recorded("a") == ["down"]
 
 
 def test_no_answer_from_sns_is_waited_for_once(world: World) -> None:

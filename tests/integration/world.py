@@ -221,7 +221,7 @@ class World:
         events = sorted(self.store.read_events(target_id), key=lambda event: event.version)
         return [(change.previous, change.state) for change in transitions_of(events)]
 
-    def alerts_noted(self, target_id: str) -> list[str]:
+    def alerts_recorded(self, target_id: str) -> list[str]:
         events = self.store.read_events(target_id)
         return [event.what.message.event for event in events if isinstance(event.what, PublishedAlert)]
 

@@ -493,9 +493,9 @@ def test_some_names() -> None:
 
 def test_notes_do_not_count() -> None:
     """They are shown last and counted in the summary, but the exit code stays 0."""
-    noted = CheckResult("x", tuple(subscriptions.check_sms_log("")))
-    assert exit_code([noted, CheckResult("y")]) == 0
-    assert summary([noted, CheckResult("y")]) == "2 checks: 1 passed, 1 with findings (1 note)."
+    with_note = CheckResult("x", tuple(subscriptions.check_sms_log("")))
+    assert exit_code([with_note, CheckResult("y")]) == 0
+    assert summary([with_note, CheckResult("y")]) == "2 checks: 1 passed, 1 with findings (1 note)."
     assert list(subscriptions.check_sms_log("arn:aws:iam::111122223333:role/sms")) == []
     assert list(subscriptions.check_phones([])) == []
     assert list(subscriptions.check_unsubscribing([Subscription("email", "o...@example.net")])) == []

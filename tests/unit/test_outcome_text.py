@@ -36,11 +36,11 @@ def test_advice_names_fields_and_options_that_exist(reason: str) -> None:
     """In alerts a field as `targets put` takes it, in `popwatch test` the option for it."""
     failed, fields = replace(FAILED, reason=reason), list[tuple[str, str]]()
 
-    def note(name: str, value: str) -> str:
+    def collect(name: str, value: str) -> str:
         fields.append((name, value))
         return ""
 
-    advice(failed, note)
+    advice(failed, collect)
     for name, value in fields:
         assert not value or FIELDS_BY_NAME[name].parse(value) is not None
     command = cli.get_command(click.Context(cli), "test")

@@ -27,7 +27,7 @@ TEST_SECONDS = (1, 60)
 LONGEST_ID = 120
 """Characters of an id, of 128 that it may have: so a number still fits behind it."""
 
-MOST_NOTES = 200_000
+MOST_WARNINGS = 200_000
 
 MOST_STEPS = 30_000_000
 """Names, characters of commands, and inherited directives, each of which counts `DIRECTIVE`, that a file expands to."""
@@ -60,11 +60,11 @@ class Place(NamedTuple):
 class ImportWarnings:
     """Sentences on what was not imported, or was changed, each with the lines that it is about.
 
-    Raises FileError for more than `MOST_NOTES`.
+    Raises FileError for more than `MOST_WARNINGS`.
     """
 
     _places: dict[str, dict[Place, None]] = field(default_factory=dict)
-    _budget: Budget = field(default_factory=lambda: Budget(MOST_NOTES))
+    _budget: Budget = field(default_factory=lambda: Budget(MOST_WARNINGS))
 
     def add(self, place: Place, sentence: str) -> None:
         """Add a sentence for a line; the same sentence for many lines is shown once, with all of them."""

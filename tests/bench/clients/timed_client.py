@@ -16,7 +16,7 @@ from tests.bench.clients.job import Job
 
 
 class TimedSocket(socket.socket):
-    """A socket that notes when it began to connect to an address, by the realtime clock."""
+    """A socket that records when it began to connect to an address, by the realtime clock."""
 
     began: dict[str, float] = {}  # noqa: RUF012 - shared on purpose
 

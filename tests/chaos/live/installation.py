@@ -196,7 +196,7 @@ class Installation:
         with self.lock:
             began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
             self.outages.clear()
-            self._note(0, "no faults from now on")
+            self._log(0, "no faults from now on")
         self._tasks.run(self.plan.fault_free)
         with self.lock:
             now = self.clock.now()
@@ -254,7 +254,7 @@ class Installation:
             self._change_world(faults)
         delay = faults.uniform(0.0, 3.0)
         if faults.occurs("tick_lost"):
-            self._note(0, f"tick {tick:%H:%M} lost")
+            self._log(0, f"tick {tick:%H:%M} lost")
             return
         if faults.occurs("tick_late"):
             delay += faults.uniform(10.0, 180.0)
@@ -270,12 +270,12 @@ class Installation:
     def _change_world(self, faults: Faults) -> None:
         for name in sorted(self.servers.by_target):
             if faults.occurs("server_changed"):
-                self._note(0, f"{name} plays {self.servers.change(name, faults)} from now on")
+                self._log(0, f"{name} plays {self.servers.change(name, faults)} from now on")
         if faults.occurs("storm"):
             answers = faults.uniform(0, 1) < 0.4
             for name in sorted(self.servers.by_target):
                 self.servers.change(name, faults, answers=answers)
-            self._note(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
+            self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for service in ("dynamodb", "sns", "sqs"):
             if faults.occurs("outage"):
                 self.outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
@@ -297,7 +297,7 @@ class Installation:
     def _remove_target(self, name: str) -> None:
         with self.lock:
             if self.configured.pop(name, None):
-                self._note(0, f"{name} removed")
+                self._log(0, f"{name} removed")
                 self.evidence.add(facts.Configured(self.evidence.order, name, self.clock.now(), None))
                 self.stack.installation.target_table.write((), delete=[name])
 
@@ -318,7 +318,7 @@ class Installation:
             self.stack.put_targets(known.item(name, len(self.policies) - 1, **where))
             at = self.clock.now()
             self.evidence.add(facts.Configured(self.evidence.order, name, at, known.policy, known.silence))
-            self._note(0, f"{name} configured: {known}")
+            self._log(0, f"{name} configured: {known}")
 
     # ---- invocations
 
@@ -327,7 +327,7 @@ class Installation:
         faults = self._faults(name, number)
         skew = faults.uniform(-3.0, 3.0) if faults.occurs("clock_skewed") else 0.0
         begun = Invocation(number, process_id, tick or json.loads(body).get("tick", ""), body, faults, skew)
-        self._note(number, f"{name}: begins in process {process_id}")
+        self._log(number, f"{name}: begins in process {process_id}")
         self.evidence.add(facts.Began(self.evidence.order, number, self.clock.now()))
         if faults.occurs("killed_midway"):
             killer = Timer(faults.uniform(0.0, 1.0) ** 2, lambda: self.register.kill(begun, "midway"))
@@ -350,7 +350,7 @@ class Installation:
                 self._find("wrong outcome", name, f"passed={passed}, which is not what its server did")
 
     def _ended(self, invocation: Invocation, why: str) -> None:
-        self._note(invocation.number, f"ended {invocation.over} {why}")
+        self._log(invocation.number, f"ended {invocation.over} {why}")
         self.evidence.add(facts.Ended(self.evidence.order, invocation.number, invocation.over, self.clock.now()))
 
     # ---- calls
@@ -404,9 +404,9 @@ class Installation:
         with self.lock:
             self.scopes[scope] += 1
             name = f"{scope}#{self.scopes[scope]}"
-        return Faults(self.faults, name, self.plan.seed, lambda what: self._note(process, f"{scope}: {what}"))
+        return Faults(self.faults, name, self.plan.seed, lambda what: self._log(process, f"{scope}: {what}"))
 
-    def _note(self, process: int, what: str) -> None:
+    def _log(self, process: int, what: str) -> None:
         self.trace.append((self.clock.now(), process, what))
 
     def _find(self, kind: str, target: str, text: str) -> None:
