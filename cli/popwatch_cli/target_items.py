@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
-from popwatch.model.targets import Item, Problem, Target, parse_target
+from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 
@@ -22,7 +23,7 @@ SHOWN = 60
 
 MOST_SAME_PROBLEMS = 5
 
-INTERVENTION_FIELDS = ("silence", "acknowledged")
+INTERVENTION_FIELDS = ("silence", "suspended", "acknowledged")
 """The fields that say what people do about a target now: not configuration, so files neither have nor change them."""
 
 
@@ -39,12 +40,12 @@ class Change:
 
 
 def without_intervention_fields(item: Mapping[str, Any]) -> Item:
-    """The item's configuration: all but its silence and acknowledgement."""
+    """The item's configuration: all but `INTERVENTION_FIELDS`."""
     return {name: value for name, value in item.items() if name not in INTERVENTION_FIELDS}
 
 
 def with_interventions_of(present: Mapping[str, Item], items: Iterable[Item]) -> list[Item]:
-    """Items to write, each with the silence and the acknowledgement that it has in the table now."""
+    """Items to write, each with the `INTERVENTION_FIELDS` that it has in the table now."""
     return [
         without_intervention_fields(item)
         | {name: value for name, value in present.get(item["target_id"], {}).items() if name in INTERVENTION_FIELDS}
@@ -53,12 +54,12 @@ def with_interventions_of(present: Mapping[str, Item], items: Iterable[Item]) ->
 
 
 def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
-    """A warning for each entry of a file that has a silence or an acknowledgement."""
+    """A warning for each entry of a file that has one of `INTERVENTION_FIELDS`."""
     return [
         f"{_line(entry, Problem(name, ''))}{shown(entry.fields['target_id'])}: `{name}` is left alone: it is not "
         f"configuration, but what somebody does about the target now. Use `popwatch {command}`."
         for entry in entries
-        for name, command in (("silence", "silence"), ("acknowledged", "ack"))
+        for name, command in zip(INTERVENTION_FIELDS, ("silence", "suspend --for", "ack"), strict=True)
         if name in entry.fields
     ]
 
@@ -115,10 +116,14 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     ]
 
 
-def targets_of(items: Mapping[str, Item]) -> dict[str, Target]:
-    """The targets of a table's items, with its `_defaults` for fields that they leave out."""
+def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[str, Target]:
+    """The targets of a table's items, with its `_defaults` for fields that they leave out.
+
+    With `now` as they are at that time (see `target_at`), else as they are configured.
+    """
     defaults = without_id(items.get(DEFAULTS_ID, {}))
-    return {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+    targets = {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+    return {name: target_at(target, now) for name, target in targets.items()} if now else targets
 
 
 def missing_target(target_id: str, items: Iterable[str]) -> str:

@@ -137,6 +137,32 @@ def test_suspend_and_resume(do: Do, stack: Installation) -> None:
     assert {action for action, _, _ in interventions(stack, "a")} == {"suspended", "resumed"}
 
 
+def test_suspend_for_a_time_resumes_by_itself(do: Do, stack: Installation) -> None:
+    """The field says until when; `resume` ends it early, and leaves nothing that a file does not have."""
+    before = stack.target_table.read()["a"]
+    said = do("suspend", "a", "--for", "2h", "--why", "new building")
+    assert said.startswith("a: suspended from now until 20")
+    now = datetime.now(UTC)
+    assert not target(stack, "a").policy.at(now).enabled
+    assert target(stack, "a").policy.at(now + timedelta(hours=2)).enabled
+    [note] = [event.what for event in stack.store.read_events("a") if isinstance(event.what, InterventionEvent)]
+    assert note.until
+    assert note.until - note.at == timedelta(hours=2)
+    assert "suspended until" in do("status", "a", code=3)  # no sweep yet
+    do("resume", "a")
+    assert stack.target_table.read()["a"] == before
+
+
+def test_suspensions_replace_one_another(do: Do, stack: Installation) -> None:
+    """The last one counts: without an end, or with one."""
+    do("suspend", "a", "--for", "2h")
+    do("suspend", "a")
+    assert target(stack, "a").policy.at(datetime.now(UTC) + timedelta(hours=3)).enabled is False
+    do("suspend", "a", "--for", "1h")
+    assert target(stack, "a").policy.at(datetime.now(UTC) + timedelta(hours=3)).enabled
+    assert "too long: its end has no date" in do("suspend", "a", "--for", "9999999d", code=3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,10 +1,14 @@
 """Silences and acknowledgements as `popwatch silence` and `ack` write them, and as people may by hand."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.model.targets import parse_target, with_interventions
+from popwatch.decisions.planning import plan
+from popwatch.model.health import State
+from popwatch.model.records import Record
+from popwatch.model.targets import parse_target, parse_targets, with_interventions
+from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
 
 BASE = {"target_id": "t", "host": "pop.example.net"}
 NOW = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
@@ -38,7 +42,8 @@ def test_acknowledgement_is_of_one_outage() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "explanation"),
     [
-        ("silence", "two hours", "it must be a map; `popwatch silence` and `popwatch ack` write it"),
+        ("silence", "two hours", "it must be a map; `popwatch silence`, `ack` and `suspend --for` write it"),
+        ("suspended", {"from": "2026-11-24T20:00Z", "until": "2026-11-24T20:00Z"}, "must be later"),
         ("silence", {"from": "2026-11-24T20:00Z"}, "it needs `until`"),
         ("silence", {"from": "2026-11-24T20:00Z", "until": "2026-11-24T19:00Z"}, "must be later"),
         ("silence", {"from": "x", "until": "y", "who": "z"}, "it has no field `who`"),
@@ -82,3 +87,49 @@ def test_suspension_that_ended_meanwhile() -> None:
     off = parse_target(BASE | {"enabled": False})
     assert with_interventions(off, BASE).enabled
     assert not with_interventions(parse_target(BASE), BASE | {"enabled": "no"}).enabled
+
+
+SUSPENDED = BASE | {"suspended": {"from": "2026-11-24T20:00Z", "until": "2026-11-24T22:00Z", "by": "night-shift"}}
+UNTIL = NOW.replace(hour=22)
+
+
+@pytest.mark.parametrize(
+    ("at", "tested", "suspends"),
+    [
+        (NOW.replace(hour=19), True, False),
+        (NOW.replace(hour=19, minute=59, second=40), False, True),  # by the clock of who wrote it, it has begun
+        (NOW, False, True),
+        (UNTIL - timedelta(seconds=1), False, True),
+        (UNTIL, True, False),
+    ],
+)
+def test_suspension_ends_by_itself(at: datetime, tested: bool, suspends: bool) -> None:
+    """In its time a tick tests nothing, and makes it `suspended`; the first tick after it tests again."""
+    targets = parse_targets([SUSPENDED], {}, at)
+    planned = plan(at, at - timedelta(minutes=1), targets, {}, {})
+    assert ([test.target.target_id for test in planned.now.tests], bool(planned.to_suspend)) == (
+        ["t"] * tested,
+        suspends,
+    )
+
+
+def test_suspension_is_not_there_for_a_target_that_is_off_anyway() -> None:
+    """`enabled: false` of a file does not end by itself: nothing says so."""
+    policy = parse_target(SUSPENDED | {"enabled": False}).policy.at(NOW)
+    assert (policy.enabled, policy.suspended) == (False, None)
+
+
+def test_suspension_holds_an_alert_that_is_under_way() -> None:
+    """Before an alert the item is read again."""
+    planned = parse_target(BASE)
+    assert not with_interventions(planned, SUSPENDED).at(NOW).enabled
+    assert with_interventions(planned, SUSPENDED).at(UNTIL).enabled
+
+
+def test_status_says_until_when() -> None:
+    """In words and in JSON, which are the page's too; it is tested next when it ends."""
+    [status] = target_statuses(parse_targets([SUSPENDED], {}, NOW), {"t": Record("t")}, NewestTests(), NOW)
+    assert (status.state, status.next_test_at) == (State.SUSPENDED, UNTIL)
+    assert status.remarks(NOW) == ["suspended until 2026-11-24 22:00:00 UTC by night-shift"]
+    found = target_status_to_json(status, NOW)
+    assert (found["suspended_until"], found["suspended_by"]) == ("2026-11-24T22:00:00Z", "night-shift")

@@ -22,6 +22,7 @@ from popwatch.model.targets import Policy, Target, parse_target
 from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
 from popwatch.reports.availability import Outage, Period, durations, spans
+from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
 from popwatch_cli.commands.replay import Parent, all_failing_as_planned
 
 START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
@@ -583,6 +584,23 @@ class TestPassesPerRecovery:
         assert within.ended_outage
         _, [recovered] = after_tests("x", policy, within, NIGHT.end)
         assert "a was UP again at 2026-11-23 23:00:00 UTC." in recovered.email
+
+    def test_status_shows_it_and_the_last_pass(self) -> None:
+        """In words and in JSON, which are the page's too; after a failed test the last pass is that of the samples."""
+        target = replace(parse_target({"target_id": "a", "host": "pop.example.net"}), policy=self.POLICY)
+        outcome = replace(PASSED, started_at=START + 4 * MINUTE)
+        record = Record("a", 5, outcome.started_at, after_tests("xxx..", self.POLICY)[0], outcome)
+        [status] = target_statuses({"a": target}, {"a": record}, NewestTests(), NIGHT.start)
+        found = target_status_to_json(status, NIGHT.start)
+        assert (found["state"], found["passes"], found["passes_per_recovery"]) == ("down", 2, 3)
+        assert (status.remarks(NIGHT.start), found["last_good_at"]) == (
+            ["recovering: 2 of 3 passed"],
+            "2026-11-23T22:04:00Z",
+        )
+        failed = replace(record, health=after_tests("xxx..x", self.POLICY)[0], outcome=FAILED)
+        newest = NewestTests(passed={"a": outcome.started_at})
+        [status] = target_statuses({"a": target}, {"a": failed}, newest, NIGHT.start)
+        assert (status.remarks(NIGHT.start), status.last_good_at) == ([], outcome.started_at)
 
     def test_suspending_forgets_it(self) -> None:
         """As all of an outage."""

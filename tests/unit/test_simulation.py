@@ -115,7 +115,8 @@ def outcomes(pattern: str) -> list[Outcome]:
 
 def test_rejudging_is_judging() -> None:
     """The same outcomes cause the same alerts."""
-    found = [(int((at - START) / MINUTE), alert.event) for at, alert in rejudge(Policy(), outcomes("...xxxx...x.."))]
+    judged = rejudge(Policy(), outcomes("...xxxx...x.."))
+    found = [(int((at - START) / MINUTE), it.alert.event) for at, it in judged if it.alert]
     assert found == [(5, AlertEvent.DOWN), (7, AlertEvent.RECOVERED)]
 
 
@@ -137,6 +138,21 @@ def test_comparison_tells_noise_from_notice() -> None:
     assert len(found.outages) == 1
     assert (found.before.alerts, found.before.noise, found.before.noticed) == (5, 0, (2 * MINUTE,))
     assert (found.after.noise, found.after.noticed) == (3, (timedelta(),))
+
+
+def test_run_that_goes_on_with_an_alerted_outage_was_noticed_at_once() -> None:
+    """One pass between them: two outages by one policy, one by the other, whose alert the second run needs no more."""
+    samples = [(it.started_at, sample_of(it)) for it in outcomes("...xxxxxx.xxxxxx...")]
+    changed = Policy(passes_per_recovery=2)
+    found = compare("t", samples, Policy(), changed, timedelta(minutes=5))
+    assert (found.before.alerts, found.before.noticed) == (6, (2 * MINUTE, 2 * MINUTE))
+    assert (found.after.alerts, found.after.noticed) == (4, (2 * MINUTE, timedelta()))
+
+
+def test_simulated_recovery_takes_as_many_passes_as_it_must() -> None:
+    """After `delay_warn` each; the outage ends with the first."""
+    found = play(timedelta(minutes=4), passes_per_recovery=3, delay_warn=20, delay_down=60)
+    assert found[-4:] == [(220, "down", ""), (280, "down", ""), (300, "down", ""), (320, "up", "recovered")]
 
 
 def test_inconclusive_tests_are_left_out() -> None:

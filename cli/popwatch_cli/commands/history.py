@@ -18,7 +18,7 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
 from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
-from popwatch.model.targets import Target, endpoint, parse_target
+from popwatch.model.targets import Target, endpoint, parse_target, target_at
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
@@ -107,7 +107,8 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     events = [*fleet.transitions.get(target_id, ()), *others]
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
-    target = parse_target({"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {})))
+    item, defaults = {"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {}))
+    target = target_at(parse_target(item, defaults), now)
     status = _status(store, checkpoint, target, record, now) if target_id in items else None
     inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("tick"))
     missing = [] if status else ["It has been removed, and is not watched any more."]

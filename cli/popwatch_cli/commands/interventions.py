@@ -82,14 +82,9 @@ def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
       popwatch silence --group customers --for 30m
     """
     intervention = _intervention(choice, **options)
-    try:
-        until = intervention.at + length
-    except OverflowError:
-        raise UserError("The silence is too long: its end has no date. Suspend the target instead.") from None
-    window = {"from": iso(intervention.at), "until": iso(until), "why": intervention.why, "by": intervention.by}
-    intervention.apply(Action.SILENCED, {"silence": window}, until=until)
-    span = f"from now until {utc(until)} ({duration(length)})"
-    _say(intervention, f"silenced {span}: tested and recorded, no alerts are sent")
+    until = _end(intervention, length, "The silence is too long: its end has no date. Suspend the target instead.")
+    intervention.apply(Action.SILENCED, {"silence": _for_a_time(intervention, until)}, until=until)
+    _say(intervention, f"silenced {_span(until, length)}: tested and recorded, no alerts are sent")
 
 
 @click.command()
@@ -145,16 +140,27 @@ def ack(choice: Any, **options: Any) -> None:
 
 @click.command()
 @_options
-def suspend(choice: Any, **options: Any) -> None:
-    """Stop testing targets until `popwatch resume`.
+@click.option("--for", "length", type=DURATION, metavar="DURATION", help="Resume by itself after that: 2h, 1d.")
+def suspend(choice: Any, *, length: timedelta | None, **options: Any) -> None:
+    """Stop testing targets until `popwatch resume`, or for a time.
 
     \b
     Examples:
       popwatch suspend mail-berlin --why "moved to another provider"
+      popwatch suspend --group customers --for 2h
     """
     intervention = _intervention(choice, **options)
-    intervention.apply(Action.SUSPENDED, {"enabled": False})
-    _say(intervention, "suspended: not tested until `popwatch resume`")
+    if length is None:
+        intervention.apply(Action.SUSPENDED, {"enabled": False}, ["suspended"])
+        _say(intervention, "suspended: not tested until `popwatch resume`")
+        return
+    until = _end(intervention, length, "That is too long: its end has no date. Leave out --for.")
+    suspended = {"suspended": _for_a_time(intervention, until)}
+    for target in intervention.targets:
+        intervention.apply_to(target, Action.SUSPENDED, suspended | _enabled(target), until=until)
+    _say(
+        intervention, f"suspended {_span(until, length)}: not tested, and then tested again as after `popwatch resume`"
+    )
 
 
 @click.command()
@@ -167,7 +173,8 @@ def resume(choice: Any, **options: Any) -> None:
       popwatch resume mail-berlin
     """
     intervention = _intervention(choice, **options)
-    intervention.apply(Action.RESUMED, {"enabled": True})
+    for target in intervention.targets:
+        intervention.apply_to(target, Action.RESUMED, _enabled(target), ["suspended"])
     _say(intervention, "tested again from the next sweep")
 
 
@@ -177,6 +184,26 @@ def _intervention(choice: Any, selection: Selection, why: str, by: str) -> Inter
     chosen = tuple(selection.of(targets_of(installation.target_table.read())).values())
     reason, name = (clean(text, WHY_LENGTH) for text in (why, by))
     return Intervention(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
+
+
+def _end(intervention: Intervention, length: timedelta, too_long: str) -> datetime:
+    try:
+        return intervention.at + length
+    except OverflowError:
+        raise UserError(too_long) from None
+
+
+def _for_a_time(intervention: Intervention, until: datetime) -> Item:
+    return {"from": iso(intervention.at), "until": iso(until), "why": intervention.why, "by": intervention.by}
+
+
+def _span(until: datetime, length: timedelta) -> str:
+    return f"from now until {utc(until)} ({duration(length)})"
+
+
+def _enabled(target: Target) -> Item:
+    """The field with which a target is tested that is not suspended for a time; none if it has that already."""
+    return {} if target.policy.enabled else {"enabled": True}
 
 
 def _only(intervention: Intervention, keep: Callable[[Target], bool]) -> Intervention:

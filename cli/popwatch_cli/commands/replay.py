@@ -16,7 +16,7 @@ from rich.table import Table
 
 from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch.model.health import Alert, AlertEvent
+from popwatch.model.health import AlertEvent, Judgement
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy
@@ -179,8 +179,8 @@ def compare(
     of_parents = partial(all_failing_as_planned, parents), partial(all_failing, parents)
 
     def result_of(policy: Policy) -> ReplayResult:
-        alerts = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, *of_parents)
-        return _result([(at, alert) for at, alert in alerts if since is None or at >= since], outages)
+        judged = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, *of_parents)
+        return _result([(at, judgement) for at, judgement in judged if since is None or at >= since], outages)
 
     return Comparison(name, outages, result_of(present), result_of(changed))
 
@@ -198,10 +198,18 @@ def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
     return [*runs, Period(begin, outcomes[-1].started_at)] if begin else runs
 
 
-def _result(alerts: Sequence[tuple[datetime, Alert]], outages: Sequence[Period]) -> ReplayResult:
+def _result(judged: Sequence[tuple[datetime, Judgement]], outages: Sequence[Period]) -> ReplayResult:
+    alerts = [(at, judgement.alert) for at, judgement in judged if judgement.alert]
     downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
     noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
-    noticed = [next((at - run.begin for at in downs if run.begin <= at <= run.end), None) for run in outages]
+    # With `passes_per_recovery` a run may go on with an outage that has been alerted before it.
+    known = {at for at, it in judged if it.health.alerts_sent and it.health.failing_since != at and at not in downs}
+    noticed = [
+        timedelta()
+        if run.begin in known
+        else next((at - run.begin for at in downs if run.begin <= at <= run.end), None)
+        for run in outages
+    ]
     return ReplayResult(len(alerts), noise, tuple(noticed))
 
 

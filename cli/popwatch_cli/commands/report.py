@@ -102,7 +102,7 @@ def read_report(
 ) -> FleetReport:
     """Read and make the report. Raises UserError if no target is selected."""
     defaults, items = store.read_targets()
-    fleet = parse_targets(items, defaults)
+    fleet = parse_targets(items, defaults, now)
     if not fleet:
         raise UserError("There are no targets yet.")
     targets = selection.of(fleet)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,7 +99,8 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
       popwatch targets list --json | jq -r .host
     """
     items = find(choice).target_table.read()
-    found = selection.of(targets_of(items)) if selection else targets_of(items)
+    present = targets_of(items, datetime.now(UTC))
+    found = selection.of(present) if selection else present
     if as_json:
         for name in sorted(
             [*found, *([DEFAULTS_ID] if DEFAULTS_ID in items and not selection else [])], key=natural_order

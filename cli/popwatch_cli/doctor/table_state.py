@@ -48,7 +48,7 @@ class TableState:
     @cached_property
     def targets(self) -> Mapping[str, Target]:
         """The targets."""
-        return targets_of(self.items)
+        return targets_of(self.items, self._now)
 
     @property
     def batches(self) -> int:

@@ -11,7 +11,7 @@ from popwatch.alerts.rendering import render
 from popwatch.alerts.tokens import USUAL_STACK
 from popwatch.decisions.judging import judge
 from popwatch.decisions.schedule import TICK, next_due, retest_at
-from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, State
+from popwatch.model.health import UNTESTED, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy, Target
@@ -82,8 +82,8 @@ def rejudge(
     outcomes: Iterable[Outcome],
     failing_parent: Callable[[datetime], str] = _none_fails,
     failing_by_then: Callable[[datetime], str] = _none_fails,
-) -> Iterator[tuple[datetime, Alert]]:
-    """The alerts that these outcomes cause under a policy; each outcome belongs to the tick at its `started_at`.
+) -> Iterator[tuple[datetime, Judgement]]:
+    """What these outcomes mean under a policy; each outcome belongs to the tick at its `started_at`.
 
     `failing_parent` returns the targets that this one depends on if they were failing when a test was planned,
     `failing_by_then` if they are as it is judged, which holds a `down` back too.
@@ -95,8 +95,7 @@ def rejudge(
         if judgement.alert and judgement.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
             judgement = judge(health, outcome, policy, at, failing_parent(at) or failing_by_then(at))
         health = judgement.health
-        if judgement.alert:
-            yield outcome.started_at, judgement.alert
+        yield at, judgement
 
 
 def first_alert(steps: Iterable[Step], receives: Callable[[AlertMessage], object] = bool) -> Step | None:
@@ -122,7 +121,8 @@ def _failed(now: datetime, error: ErrorCode) -> Outcome:
 def without_interventions(target: Target, *, silenced: bool = False) -> Target:
     """The target without its present acknowledgement or suspension, and without its silence unless `silenced`."""
     silence = target.policy.silence if silenced else None
-    return replace(target, policy=replace(target.policy, silence=silence, acknowledged=None, enabled=True))
+    policy = replace(target.policy, silence=silence, suspended=None, acknowledged=None, enabled=True)
+    return replace(target, policy=policy)
 
 
 def without_suppression(target: Target) -> Target:

@@ -3,7 +3,7 @@
 To add a field, write three things: its row in `FIELDS`, with the function that parses it; an attribute of that name in
 `Target`, or in `Policy` if it changes how outcomes are judged (targets.py), with the default that the row states; its row
 in docs/targets.md. An attribute of `Target` also goes into `NOT_TESTED` there, or into `ADDED_LATER` if it matters to a test:
-otherwise an upgrade would have every target tested anew at once. Fields with times (`maintenance`, `silence`, `acknowledged`) are parsed in targets.py, since they need
+otherwise an upgrade would have every target tested anew at once. Fields with times (`maintenance`, `silence`, `suspended`, `acknowledged`) are parsed in targets.py, since they need
 the target's time zone. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or has
 another default, tests/unit/test_targets.py fails; if the docs differ, tests/unit/test_docs_commands.py.
 """
@@ -344,7 +344,7 @@ def _trusted(data: str) -> str:
     return "\n" + base64.encodebytes(der[: 2 + octets + length]).decode("ascii")
 
 
-# `maintenance`, `silence` and `acknowledged` are parsed by targets.py once the time zone is known; here only their type is checked.
+# `maintenance`, `silence`, `suspended` and `acknowledged` are parsed by targets.py once the time zone is known; here only their type is checked.
 
 
 def _windows(value: object) -> object:
@@ -363,7 +363,7 @@ def _schedules(value: object) -> Mapping[str, object]:
 
 def _map(value: object) -> object:
     if not isinstance(value, Mapping):
-        raise ValueError("it must be a map; `popwatch silence` and `popwatch ack` write it")
+        raise ValueError("it must be a map; `popwatch silence`, `ack` and `suspend --for` write it")
     return value
 
 
@@ -400,6 +400,7 @@ FIELDS = (
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`, or names", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent. A name stands for the windows of that name in `schedules`.", _windows),
     Field("schedules", "map", "none", "names, each with a list of windows", '{patch-night: [{days: tue, from: "22:00", until: "24:00"}]}', "Windows that `maintenance` names; in the item `_defaults` they are there for all targets.", _schedules),
     Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it. An intervention, not configuration: files leave it alone.", _map),
+    Field("suspended", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-25T20:00Z", why: new building}', "Not tested in this time; `popwatch suspend --for` writes it. State, not configuration: files leave it alone.", _map),
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it. An intervention, not configuration: files leave it alone.", _map),
     Field("depends_on", "string or list", "none", "up to 10 other targets, by `target_id`", "gateway-berlin", "While that target fails, or all of them if there are several, the alerts of this one are held back, and its failure is shown as caused by them.", _parents),
     Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),

@@ -1,6 +1,6 @@
-"""What people do about an outage or planned work: a silence, an acknowledgement. No I/O.
+"""What people do about an outage or planned work: a silence, an acknowledgement, a suspension. No I/O.
 
-Both are fields of a target's item, written by `popwatch silence` and `popwatch ack` or by hand.
+All are fields of a target's item, written by `popwatch silence`, `ack` and `suspend --for`, or by hand.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,15 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """A time without tests that `popwatch suspend --for` began."""
+
+    window: OnceWindow
+    why: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """Someone works on the outage whose first failed test was at `outage`: no further alerts until it recovers."""
 
@@ -35,11 +44,20 @@ class Acknowledgement:
 
 def parse_silence(value: object, zone: tzinfo) -> Silence:
     """The silence of `{from, until, why, by}`; raises ValueError with a sentence that says what is wrong."""
+    return Silence(*_for_a_time(value, zone))
+
+
+def parse_suspension(value: object, zone: tzinfo) -> Suspension:
+    """The suspension of `{from, until, why, by}`; raises ValueError as well."""
+    return Suspension(*_for_a_time(value, zone))
+
+
+def _for_a_time(value: object, zone: tzinfo) -> tuple[OnceWindow, str, str]:
     entries = _strings(value, required=("from", "until"), known=("from", "until", "why", "by"))
     window = OnceWindow(parse_time(entries["from"], zone), parse_time(entries["until"], zone))
     if window.end <= window.start:
         raise ValueError("its `until` must be later than its `from`")
-    return Silence(window, entries.get("why", ""), entries.get("by", ""))
+    return window, entries.get("why", ""), entries.get("by", "")
 
 
 def parse_acknowledgement(value: object, zone: tzinfo) -> Acknowledgement:

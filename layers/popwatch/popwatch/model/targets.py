@@ -5,12 +5,12 @@ case, and what it cannot use becomes a `Problem` of that target. The fields are 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from popwatch.model.fields import (
     DEFAULTS_ID,
@@ -24,7 +24,14 @@ from popwatch.model.fields import (
     is_blank,
     quote,
 )
-from popwatch.model.interventions import Acknowledgement, Silence, parse_acknowledgement, parse_silence
+from popwatch.model.interventions import (
+    Acknowledgement,
+    Silence,
+    Suspension,
+    parse_acknowledgement,
+    parse_silence,
+    parse_suspension,
+)
 from popwatch.model.text import clean
 from popwatch.model.windows import Window, parse_window
 
@@ -58,7 +65,7 @@ class Problem:
 
 
 CLOCKS_DIFFER = timedelta(seconds=30)
-"""By so much the clock of someone who silences a target may be ahead of Lambda's."""
+"""By so much the clock of someone who silences or suspends a target may be ahead of Lambda's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Policy:
     enabled: bool = True
     maintenance: tuple[Window, ...] = ()
     silence: Silence | None = None
+    suspended: Suspension | None = None
     acknowledged: Acknowledgement | None = None
     depends_on: tuple[str, ...] = ()
     flap_per_hour: int = 6
@@ -94,6 +102,16 @@ class Policy:
         """Whether `now` lies in maintenance, or in a silence that some clock may say has begun."""
         begun = self.silence and self.silence.window.start - CLOCKS_DIFFER <= now < self.silence.window.end
         return bool(begun) or self.in_maintenance(now)
+
+    def at(self, now: datetime) -> Self:
+        """The policy as it is at a time: not enabled during a suspension, which ends by itself.
+
+        One that is not enabled anyway has none, as it does not end.
+        """
+        if self.suspended is None:
+            return self
+        begun = self.suspended.window.start - CLOCKS_DIFFER <= now < self.suspended.window.end
+        return replace(self, enabled=self.enabled and not begun, suspended=self.suspended if self.enabled else None)
 
     def acknowledgement_of(self, outage: datetime | None) -> Acknowledgement | None:
         """The acknowledgement of the outage whose first failed test was at `outage`, if there is one.
@@ -198,10 +216,17 @@ def tls_exceptions(target: Target) -> tuple[str, ...]:
     return tuple(filter(None, (*found, "legacy renegotiation is accepted" if target.legacy_renegotiation else "")))
 
 
-def parse_targets(items: Iterable[Mapping[str, object]], defaults: Mapping[str, object]) -> dict[str, Target]:
-    """The targets that those items describe, by their ids."""
-    targets = (parse_target(item, defaults) for item in items)
+def parse_targets(
+    items: Iterable[Mapping[str, object]], defaults: Mapping[str, object], now: datetime
+) -> dict[str, Target]:
+    """The targets that those items describe, by their ids, as they are at a time (see `target_at`)."""
+    targets = (target_at(parse_target(item, defaults), now) for item in items)
     return {target.target_id: target for target in targets}
+
+
+def target_at(target: Target, now: datetime) -> Target:
+    """The target as it is at a time: not enabled during a suspension."""
+    return replace(target, policy=target.policy.at(now)) if target.policy.suspended else target
 
 
 def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Target:
@@ -236,7 +261,7 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     return _build(values, tuple(problems), item, _known(own, own_oversized))
 
 
-INTERVENTIONS = ("enabled", "maintenance", "silence", "acknowledged")
+INTERVENTIONS = ("enabled", "maintenance", "silence", "suspended", "acknowledged")
 """The fields of a policy that say when no one is to be alerted."""
 
 
@@ -313,9 +338,16 @@ def _check_family(values: Mapping[str, object], problems: list[Problem]) -> None
         problems.append(_unusable("family", error))
 
 
+_PARSED_LAST: Mapping[str, Callable[[object, tzinfo], object]] = {
+    "silence": parse_silence,
+    "suspended": parse_suspension,
+    "acknowledged": parse_acknowledgement,
+}
+
+
 def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
     """Parse the fields that hold times: last, as times without an offset are in the target's `timezone`."""
-    if values.keys().isdisjoint(("maintenance", "silence", "acknowledged")):
+    if values.keys().isdisjoint(("maintenance", *_PARSED_LAST)):
         return
     zone = values.get("timezone", UTC)
     assert isinstance(zone, tzinfo)
@@ -329,7 +361,7 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
             problems.append(_unusable("maintenance", ValueError(f"window {position}: {error}")))
             break  # one is enough: 400 KB hold ten thousand windows, and each might be a problem
     values["maintenance"] = tuple(windows)
-    for name, parse in (("silence", parse_silence), ("acknowledged", parse_acknowledgement)):
+    for name, parse in _PARSED_LAST.items():
         if name not in values:
             continue
         try:

@@ -41,7 +41,7 @@ def read_fleet_status(store: Store, now: datetime) -> FleetStatus:
     """Read the tables: two scans, and the newest samples of each batch."""
     defaults, items = store.read_targets()
     checkpoint, records = store.read_records()
-    targets = parse_targets(items, defaults)
+    targets = parse_targets(items, defaults, now)
     newest = read_newest_tests(store, checkpoint, targets, records, now)
     return FleetStatus(target_statuses(targets, records, newest, now), checkpoint)
 

@@ -9,7 +9,7 @@ from typing import Any
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
 from popwatch.model.health import Health, Recovery, State
-from popwatch.model.interventions import Acknowledgement, Silence
+from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
@@ -86,6 +86,11 @@ class TargetStatus:
         silence = self.target.policy.silence
         return silence if silence and silence.window.contains(now) else None
 
+    def suspension(self, now: datetime) -> Suspension | None:
+        """The suspension that ends by itself, if it is for that alone that it is suspended now."""
+        suspended = self.target.policy.suspended
+        return suspended if suspended and self.state is State.SUSPENDED and now < suspended.window.end else None
+
     def certificate_days(self, now: datetime) -> int | None:
         """Days until its certificate expires, if one is known."""
         expires = self.health.certificate_expires
@@ -104,11 +109,15 @@ class TargetStatus:
     def remarks(self, now: datetime) -> list[str]:
         """Further facts about it, a few words each."""
         health, silence, acknowledged = self.health, self.silence(now), self.acknowledgement
+        suspended = self.suspension(now)
         found = [
             f"caused by {clean(health.caused_by, 128)}" if health.caused_by else "",
             _recovery_remark(health.recovery, self.target.policy),
             f"acknowledged{_by_and_why(acknowledged.by, acknowledged.why)}" if acknowledged else "",
             f"silenced until {utc(silence.window.end)}{_by_and_why(silence.by, silence.why)}" if silence else "",
+            f"suspended until {utc(suspended.window.end)}{_by_and_why(suspended.by, suspended.why)}"
+            if suspended
+            else "",
             "flapping" if health.flapping else "",
             f"slow: over {milliseconds(self.target.policy.slow_rtt_ms)} ms" if health.slow else "",
             f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
@@ -136,7 +145,7 @@ def has_stopped(last_tick: datetime | None, now: datetime) -> bool:
 def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]:
     """A target's status for programs: strings, numbers, booleans, times in ISO 8601 (UTC), null for no value."""
     target, health, policy = status.target, status.health, status.target.policy
-    silence, acknowledged = status.silence(now), status.acknowledgement
+    silence, suspended, acknowledged = status.silence(now), status.suspension(now), status.acknowledgement
     return {
         "target_id": target.target_id,
         "name": target.name,
@@ -177,6 +186,9 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
         "silenced_why": silence.why if silence else None,
+        "suspended_until": _iso(suspended.window.end) if suspended else None,
+        "suspended_by": suspended.by if suspended else None,
+        "suspended_why": suspended.why if suspended else None,
         "acknowledged_by": acknowledged.by if acknowledged else None,
         "acknowledged_why": acknowledged.why if acknowledged else None,
         "longest_notice_seconds": int(longest_time_to_alert(policy, target.max_test_seconds).total_seconds()),
@@ -278,6 +290,7 @@ def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | No
 
 
 def _next_test_at(target: Target, health: Health, now: datetime) -> datetime | None:
+    suspended = target.policy.suspended
     if not target.policy.enabled:
-        return None
+        return suspended.window.end if suspended and now < suspended.window.end else None
     return health.next_test_at or next_slot(target.target_id, target.policy.delay_up, now)

@@ -221,7 +221,7 @@ class Committer:
         except ClientError as error:
             _raise_unless_denied(error, "the target again before its alert", "Targets", target.target_id)
             return target.policy
-        return with_interventions(target, item) if item else replace(target.policy, enabled=False)
+        return with_interventions(target, item).at(self._clock()) if item else replace(target.policy, enabled=False)
 
     def _failing_now(self, parents: Sequence[str]) -> str:
         """The parents, if the last test of each failed: they may have been tested since the sweep read them."""

@@ -140,7 +140,7 @@ class Sweep:
             return InvocationStats(tick)
         _refuse_unless_current(tick, began)
         defaults, items = self._store.read_targets()
-        targets = parse_targets(items, defaults)
+        targets = parse_targets(items, defaults, began)
         records = self._deliver_left_behind(records)
         self._forget_removed(targets, records, tick)
         planned = plan(
