@@ -40,6 +40,7 @@ COMMANDS = {
     "replay": "popwatch_cli.commands.replay:replay",
     "report": "popwatch_cli.commands.report:report",
     "resume": "popwatch_cli.commands.interventions:resume",
+    "retest": "popwatch_cli.commands.retest:retest",
     "silence": "popwatch_cli.commands.interventions:silence",
     "simulate": "popwatch_cli.commands.simulate:simulate_outage",
     "status": "popwatch_cli.commands.status:status",

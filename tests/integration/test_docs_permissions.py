@@ -52,6 +52,7 @@ EXAMPLES = {
     "unsilence": ["silence mail-oslo --for 2h", "unsilence mail-oslo"],
     "suspend": ["suspend mail-oslo"],
     "resume": ["resume mail-oslo"],
+    "retest": ["retest mail-oslo --timeout 1s"],
     "ack": ["ack mail-berlin"],
     "simulate": ["simulate mail-berlin"],
     "receivers": ["receivers"],

@@ -23,8 +23,8 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, RollupJob, Work, from_message, to_messages
-from popwatch.decisions.schedule import STOPPED_AFTER
+from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, Work, from_message, to_messages
+from popwatch.decisions.schedule import LARGEST_BATCH, STOPPED_AFTER
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
@@ -95,6 +95,7 @@ class World:
     tested: list[tuple[datetime, str]] = field(default_factory=list)
     due: list[tuple[datetime, int]] = field(default_factory=list)
     storm_threshold: int = 10
+    largest_batch: int = LARGEST_BATCH
     stack: str = "popwatch"
     threads: Callable[[], Executor] = commit_threads
     stopped_after: timedelta = STOPPED_AFTER
@@ -172,6 +173,8 @@ class World:
         """One invocation for a message of the queue."""
         if isinstance(work, RollupJob):
             self.sweep().run_hour(work)
+        elif isinstance(work, RetestRequest):
+            self.sweep().run_retest(work)
         else:
             self.sweep().run_batch(work)
 
@@ -197,6 +200,7 @@ class World:
             "queue",
             self.sms_topic,
             storm_threshold=self.storm_threshold,
+            largest_batch=self.largest_batch,
             stack=self.stack,
             reference_hosts=self.references,
         )

@@ -2,7 +2,7 @@
 
 A tick that the schedule or Lambda could not deliver, or that the function failed on, needs nothing: later ticks have
 caught up. A batch is outdated once each of its targets was due again. Adding up an hour's samples must be repeated: no
-later message does it.
+later message does it. Who has asked for a test sees that there is none, and asks again.
 """
 
 import json
@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from popwatch.decisions.batches import Batch, RollupJob, from_message, refusal
+from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, from_message, refusal
 from popwatch.decisions.schedule import is_stale
 from popwatch.model.text import clean, counted, utc
 from popwatch_cli.doctor.rules.findings import Finding, Kind, warning
@@ -27,6 +27,7 @@ class DeadLetterKind(StrEnum):
     TICK = "tick"
     BATCH = "batch"
     HOUR = "hour"
+    RETEST = "request for tests"
     OTHER = "unknown message"
 
 
@@ -34,6 +35,7 @@ PLURALS = {
     DeadLetterKind.TICK: "ticks",
     DeadLetterKind.BATCH: "batches",
     DeadLetterKind.HOUR: "hours",
+    DeadLetterKind.RETEST: "requests for tests",
     DeadLetterKind.OTHER: "unknown messages",
 }
 
@@ -53,7 +55,7 @@ class DeadLetter:
     kind: DeadLetterKind
     at: datetime | None = None
     why: str = ""
-    work: Batch | RollupJob | None = None
+    work: Batch | RollupJob | RetestRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def read_dead_letter(body: str, attributes: Mapping[str, str]) -> DeadLetter:
         return _read_tick(body, attributes)
     if isinstance(work, RollupJob):
         return DeadLetter(DeadLetterKind.HOUR, work.hour, work=work)
+    if isinstance(work, RetestRequest):
+        return DeadLetter(DeadLetterKind.RETEST, work.at, work=work)
     return DeadLetter(DeadLetterKind.BATCH, work.tick, work=work)
 
 
@@ -89,6 +93,8 @@ def plan_redrive(letter: DeadLetter, last_tick: datetime | None, now: datetime) 
             return Redrive(
                 RedriveAction.SEND, f"The hour of {when} returns to the batch queue: its samples will be added up."
             )
+        case DeadLetterKind.RETEST:
+            return Redrive(RedriveAction.DROP, f"The request of {when} for tests is dropped: ask again.")
         case DeadLetterKind.BATCH:
             return _plan_batch(letter, when, now)
         case _:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from popwatch.decisions.schedule import TICK, batch_of, chunks
+from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_of, chunks
 from popwatch.model.records import MOST_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, carried, parse_target
@@ -42,7 +42,9 @@ class Batch:
     `next_tick` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
     counts how often tests were requeued because an invocation could not finish them. `late_seconds` is
     how long after its tick the sweep began that planned these tests. `delay_seconds` is the delay with which its
-    message was sent; None in a message of an earlier version.
+    message was sent; None in a message of an earlier version. `requested` tests are made since someone asked for them,
+    beside the schedule: a failure counts only if a test was due, and the schedule plans what follows one that changed
+    nothing.
     """
 
     tick: datetime
@@ -54,6 +56,15 @@ class Batch:
     attempt: int = 0
     late_seconds: int = 0
     delay_seconds: int | None = None
+    requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetestRequest:
+    """Targets that someone wants to be tested, at `at`. When they are tested the function reads all else itself."""
+
+    at: datetime
+    target_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class RollupJob:
     number: int
 
 
-Work = Batch | RollupJob
+Work = Batch | RollupJob | RetestRequest
 
 
 def split(batch: Batch) -> dict[int, Batch]:
@@ -81,6 +92,9 @@ def to_messages(work: Work) -> Iterator[str]:
     if isinstance(work, RollupJob):
         yield json.dumps({"hour": iso(work.hour), "batches": work.batches, "batch": work.number})
         return
+    if isinstance(work, RetestRequest):
+        yield json.dumps({"retest": work.target_ids, "at": iso(work.at)})
+        return
     tests = [_dump(_test_to_json(test)) for test in work.tests]
     head = {
         "tick": iso(work.tick),
@@ -94,6 +108,8 @@ def to_messages(work: Work) -> Iterator[str]:
         head["late"] = work.late_seconds
     if work.delay_seconds is not None:
         head["delay"] = work.delay_seconds
+    if work.requested:
+        head["requested"] = True
     begin = _dump(head)[:-1]
     for part in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
         yield f'{begin},"tests":[{",".join(tests[part])}]}}'
@@ -112,6 +128,11 @@ def refusal(work: Work, now: datetime) -> str:
 
     A tick or a record of the future would keep a target from being tested until then.
     """
+    if isinstance(work, RetestRequest):
+        if not now - OLDEST_MESSAGE <= work.at <= now + MESSAGE_AHEAD:
+            return f"its time {iso(work.at)} is more than an hour old, or more than 15 minutes ahead"
+        most = LARGEST_BATCH
+        return f"it names {len(work.target_ids)} targets, {most} are allowed" if len(work.target_ids) > most else ""
     if not 0 <= work.number < work.batches <= MOST_BATCHES:
         return f"there is no batch {work.number} of {work.batches}"
     if isinstance(work, RollupJob):
@@ -129,6 +150,8 @@ def refusal(work: Work, now: datetime) -> str:
 
 
 def _work_from_json(content: Any) -> Work:
+    if "retest" in content:
+        return RetestRequest(_time(content["at"]), tuple(dict.fromkeys(map(str, content["retest"]))))
     batches, number = int(content["batches"]), int(content["batch"])
     if "hour" in content:
         return RollupJob(_time(content["hour"]), batches, number)
@@ -142,6 +165,7 @@ def _work_from_json(content: Any) -> Work:
         attempt=int(content["attempt"]),
         late_seconds=int(content.get("late", 0)),
         delay_seconds=int(content["delay"]) if "delay" in content else None,
+        requested=content.get("requested") is True,
     )
 
 

@@ -3,12 +3,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_count, late_seconds_of, next_due
+from popwatch.decisions.schedule import (
+    LARGEST_BATCH,
+    TICK,
+    batch_count,
+    is_due,
+    late_seconds_of,
+    next_due,
+    own_late_seconds,
+)
 from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
@@ -73,6 +81,45 @@ def plan(
             State.SUSPENDED if not test.target.policy.enabled else test.record.health.state for test in tests
         ),
     )
+
+
+def plan_retests(
+    request: Collection[str],
+    now: datetime,
+    targets: Mapping[str, Target],
+    records: Mapping[str, Record],
+    defaults: Mapping[str, Any],
+    *,
+    largest_batch: int = LARGEST_BATCH,
+) -> list[Batch]:
+    """The batches of tests that someone has asked for, each with its own lateness; suspended targets are left out.
+
+    Like those of a plan they are not yet cut into the batches that the targets belong to.
+    """
+    cyclic = in_cycles(targets)
+    count = batch_count(sum(target.policy.enabled for target in targets.values()), largest_batch)
+    by_lateness: defaultdict[int, list[PlannedTest]] = defaultdict(list)
+    for name in request:
+        target = targets.get(name)
+        if target is None or not target.policy.enabled:
+            continue
+        record = records.get(name) or Record(name)
+        test = _planned_test(target, record, watched_parents(target, targets, cyclic), records)
+        began = record.outcome.started_at if record.outcome else None
+        by_lateness[own_late_seconds(record.health, record.tick, began)].append(test)
+    batches = []
+    for late, tests in sorted(by_lateness.items()):
+        tick = now.replace(microsecond=0) - timedelta(seconds=late)
+        next_tick = tick.replace(second=0) + TICK
+        batches.append(Batch(tick, next_tick, count, 0, tuple(tests), defaults, late_seconds=late, requested=True))
+    return batches
+
+
+def counts_if_failed(test: PlannedTest, tick: datetime) -> bool:
+    """Whether a test that someone has asked for is one that was due, so that its failure counts."""
+    record = test.record
+    due = is_due(record.target_id, record.health, test.target.policy, record.tick, tick)
+    return due or _has_changed(test)
 
 
 def without_target(targets: Mapping[str, Target], records: Iterable[Record]) -> list[Record]:

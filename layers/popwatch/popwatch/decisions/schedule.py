@@ -118,6 +118,16 @@ def late_seconds_of(
     return own if overtakes and 0 <= own <= MOST_LATE_SECONDS else late_seconds
 
 
+def own_late_seconds(health: Health, tested: datetime | None, began: datetime | None) -> int:
+    """How late the last test of a failing target came, which a test on request takes for its own.
+
+    Its time by the schedule is thus never later than that by the clock: it does not count before a delay has passed.
+    """
+    if health.state not in FAILING or tested is None or began is None:
+        return 0
+    return min(max(round((began - tested).total_seconds()), 0), MOST_LATE_SECONDS)
+
+
 def longest_time_to_alert(policy: Policy, max_test_seconds: float, number: int = 1) -> timedelta:
     """The longest time from the beginning of an outage to its first alert, or to the `number`-th.
 

@@ -30,6 +30,7 @@ from popwatch.decisions.own_network import (
     has_been_reached,
     is_of_network,
 )
+from popwatch.decisions.planning import counts_if_failed
 from popwatch.decisions.schedule import TICK, digest_of, next_due, retest_at
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, Outcome
@@ -208,7 +209,7 @@ class BatchTester:
                 after=self._batch.tick,
                 tick=self._batch.next_tick,
             )
-            if due is None:
+            if due is None and not self._batch.requested:
                 again.append(test)
         self._results.inconclusive += len(deferred)
         _log.error("Nearly all tests failed at the network, perhaps our own. They are not counted as failures.")
@@ -225,11 +226,14 @@ class BatchTester:
             self._results.failures[outcome.error] += 1
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
+        if self._batch.requested and outcome.error and not counts_if_failed(test, tick):
+            return
         judgement = judge(test.record.health, outcome, policy, began, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         same = test.record.tested_as == as_tested(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):
-            self._plan_retest(test, replace(test.record, health=judgement.health), tick)
+            if not self._batch.requested:
+                self._plan_retest(test, replace(test.record, health=judgement.health), tick)
         else:
             commit = pool.submit(self._committer.commit, test, outcome, judgement, tick, self._last_good)
             self._commits[commit] = test
@@ -247,8 +251,10 @@ class BatchTester:
             else:
                 # Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one
                 # was, and this one came too soon after it to count, its batch has left the next to this tick.
-                if record and record.tick is not None and record.tick <= self._batch.tick:
-                    self._plan_retest(test, record, record.tick)
+                # A test on request that changed nothing leaves the next to the schedule, too.
+                tick, judged = self._batch.tick, record.tick if record else None
+                if record and judged and (judged == tick if self._batch.requested else judged <= tick):
+                    self._plan_retest(test, record, judged)
 
     def _plan_retest(self, test: PlannedTest, record: Record, tick: datetime) -> None:
         elapsed = self._clock() - tick - timedelta(seconds=self._batch.late_seconds)
@@ -266,7 +272,8 @@ class BatchTester:
         detection.
         """
         for tick, at in [key for key in self._retests if until is None or key[1] <= until]:
-            batch = replace(self._batch, tick=tick, tests=tuple(self._retests.pop((tick, at))), attempt=0)
+            tests = tuple(self._retests.pop((tick, at)))
+            batch = replace(self._batch, tick=tick, tests=tests, attempt=0, requested=False)
             self._send_later(batch, at)
 
     def _send_later(self, batch: Batch, at: datetime) -> None:

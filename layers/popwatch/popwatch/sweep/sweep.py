@@ -15,8 +15,8 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, RollupJob, split
-from popwatch.decisions.planning import Plan, plan, unknown_fields, without_target
+from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, split
+from popwatch.decisions.planning import Plan, plan, plan_retests, unknown_fields, without_target
 from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
@@ -184,6 +184,22 @@ class Sweep:
         stats = self._stats(batch, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
         stats.dropped = dropped
         return stats
+
+    def run_retest(self, request: RetestRequest) -> InvocationStats:
+        """Test targets that someone has asked for, now; those of several batches by the queue."""
+        now = self._clock()
+        _, records = self._store.read_records()
+        defaults, items = self._store.read_targets()
+        targets = parse_targets(items, defaults, now)
+        batches = plan_retests(
+            request.target_ids, now, targets, records, defaults, largest_batch=self._settings.largest_batch
+        )
+        for batch in batches:
+            self._dependencies.count_due(batch.tick, len(batch.tests))
+        parts = [part for batch in batches for part in split(batch).values()]
+        if len(parts) == 1:
+            return self._stats(parts[0], self._test(parts[0]), messages=0, states={})
+        return InvocationStats(now, messages=sum(self._send(part) for part in parts))
 
     def run_hour(self, work: RollupJob) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
