@@ -284,6 +284,13 @@ def test_an_alarm_that_notifies_something_else() -> None:
     assert list(subscriptions.check_alarm_receivers([elsewhere], {ALARM.actions[0]: []})) == []
 
 
+def test_alarms_of_a_local_stack_need_no_operator() -> None:
+    """A note, which does not count: nothing can be done about it there."""
+    [found] = subscriptions.check_alarm_receivers([ALARM], {ALARM.actions[0]: []}, local=True)
+    assert (found.kind, found.severity) == (Kind.ALARM_UNREPORTED, Severity.NOTE)
+    assert found.what.endswith("reaches no one: the local stack has no operator.")
+
+
 def test_a_thousand_unreported_targets_are_one_line() -> None:
     """A count and some names."""
     targets = [target(f"t{number:04}", group=f"g{number % 50}", tags=[f"n{number}"]) for number in range(1000)]

@@ -98,7 +98,8 @@ def _spend(aws: AwsState) -> Iterator[Finding]:
 def _alarm_receivers(aws: AwsState) -> Iterator[Finding]:
     topics = {action for alarm in aws.alarms for action in alarm.actions if ":sns:" in action}
     by_topic = {topic: aws.subscriptions_of(topic) for topic in topics}
-    yield from subscriptions.check_alarm_receivers(aws.alarms, by_topic)
+    is_local = aws.installation.endpoint is not None
+    yield from subscriptions.check_alarm_receivers(aws.alarms, by_topic, local=is_local)
 
 
 def _items(aws: AwsState) -> Iterator[Finding]:

@@ -107,6 +107,7 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
     passed = f"passed after {milliseconds(row.rtt_ms)} ms" if row.tested_at else "none yet"
     ago = f", {duration(now - row.tested_at)} ago" if row.tested_at else ""
     days = row.certificate_days(now)
+    between = f", {health.passes_within} passed between them" if health.passes_within else " in a row"
     facts = {
         "State": click.style(row.state.upper(), fg=_FOREGROUND[row.state], bold=True) + since,
         "Server": endpoint(target) + (f", TLS {target.tls}" if target.tls is not TlsMode.NONE else ""),
@@ -114,11 +115,13 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
         "Tags": ", ".join(target.tags),
         "Last test": f"{failed or passed}{ago}",
         "Seen": row.detail,
-        "Failures": f"{health.failures} in a row" if health.failures else "",
+        "Failures": f"{health.failures}{between}" if health.failures else "",
         "Alerts": f"{health.alerts_sent} of at most {policy.max_alerts} sent" if health.alerts_sent else "",
         "Next test": f"in {duration(row.next_test_at - now)}" if row.next_test_at else "",
         "Certificate": "" if days is None else ("expired" if days < 0 else f"{counted(days, 'day')} left"),
         "Remarks": "; ".join(row.remarks(now)),
+        "Runbook": target.runbook,
+        "Notes": target.notes,
     }
     target_id = clean(target.target_id, SHOWN)
     yield clean(target.name, SHOWN) + (f" ({target_id})" if target.name != target.target_id else "")

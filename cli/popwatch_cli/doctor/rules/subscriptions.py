@@ -201,11 +201,21 @@ def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Find
 
 
 def check_alarm_receivers(
-    alarms: Sequence[Alarm], subscriptions: Mapping[str, Sequence[Subscription]]
+    alarms: Sequence[Alarm], subscriptions: Mapping[str, Sequence[Subscription]], *, local: bool = False
 ) -> Iterator[Finding]:
-    """Whether anyone receives the alarms; `subscriptions` are those of each topic that an alarm notifies."""
+    """Whether anyone receives the alarms; `subscriptions` are those of each topic that an alarm notifies.
+
+    Of a `local` stack no one needs to: it ends with the terminal that shows it.
+    """
     unreported = [alarm.name for alarm in alarms if alarm.actions and not _has_receiver(alarm, subscriptions)]
-    if unreported:
+    if unreported and local:
+        yield note(
+            Kind.ALARM_UNREPORTED,
+            f"{_alarms_that(unreported, one='reaches', many='reach')} no one: the local stack has no operator.",
+            "Nothing to do here. In AWS, deploy with OperatorEmail or AlertEmail.",
+            unreported,
+        )
+    elif unreported:
         yield warning(
             Kind.ALARM_UNREPORTED,
             f"{_alarms_that(unreported, one='reaches', many='reach')} no one: no subscription to its topic is "
