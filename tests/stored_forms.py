@@ -101,7 +101,7 @@ def as_json(value: object) -> Any:
 
 
 def write(code: Any) -> dict[str, Any]:
-    """What a version's code writes: objects as plain values, items of Status and History, batch messages."""
+    """What a version's code writes: objects as serialized, items of Status and History, batch messages."""
     filler = Filler()
     record = filler.fill(code.Record)
     target = code.parse_target({"target_id": TARGET_ID, "host": "x", "port": "many"}, {})
@@ -120,7 +120,7 @@ def write(code: Any) -> dict[str, Any]:
         items = read_items(client)
     return {
         "fields": {name: [known.name for known in fields(kind)] for name, kind in code.KINDS.items()},
-        "plain": {name: code.serialize(filler.fill(kind)) for name, kind in code.KINDS.items()},
+        "serialized": {name: code.serialize(filler.fill(kind)) for name, kind in code.KINDS.items()},
         "items": items,
         "messages": [*code.to_messages(batch), *code.to_messages(code.RollupJob(TICK, 4, 3))],
     }
@@ -144,8 +144,9 @@ def rewrite(code: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         items = read_items(client)
     return {
         "fields": given["fields"],
-        "plain": {
-            name: code.serialize(code.deserialize(code.KINDS[name], entry)) for name, entry in given["plain"].items()
+        "serialized": {
+            name: code.serialize(code.deserialize(code.KINDS[name], entry))
+            for name, entry in given["serialized"].items()
         },
         "items": items,
         "messages": [body for message in given["messages"] for body in code.to_messages(code.from_message(message))],

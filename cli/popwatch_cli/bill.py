@@ -141,9 +141,9 @@ class Measured:
     page_log_bytes: float
 
 
-def measured_from(plain: Mapping[str, Any]) -> Measured:
+def measured_from(content: Mapping[str, Any]) -> Measured:
     """The inputs from the content of `measured.json`. Raises TypeError if one is missing or unknown."""
-    values: dict[str, Any] = {name: Linear(**v) if isinstance(v, dict) else v for name, v in plain.items()}
+    values: dict[str, Any] = {name: Linear(**v) if isinstance(v, dict) else v for name, v in content.items()}
     return Measured(**values)
 
 

@@ -241,10 +241,10 @@ def run_ticks(world: World) -> Cost:
     return median(rounds)
 
 
-def run_batches(world: World, plain: dict[str, Any], count: int) -> Cost:
+def run_batches(world: World, content: dict[str, Any], count: int) -> Cost:
     """Batches from a message: read, test, write the samples; as if it had so many tests."""
-    tests = plain["tests"][:count]
-    body = json.dumps(plain | {"tests": tests})
+    tests = content["tests"][:count]
+    body = json.dumps(content | {"tests": tests})
 
     def run(sweep: Sweep) -> None:
         work = from_message(body)
@@ -427,11 +427,11 @@ def handled(port: int, failing: int) -> list[str]:
 def metrics_of(lines: Sequence[str]) -> set[tuple[str, ...]]:
     """The custom metrics of a log: names with the values of their dimensions."""
     found = set()
-    for plain in (json.loads(line) for line in lines):
-        for directive in plain.get("_aws", {}).get("CloudWatchMetrics", ()):
+    for content in (json.loads(line) for line in lines):
+        for directive in content.get("_aws", {}).get("CloudWatchMetrics", ()):
             for metric in directive["Metrics"]:
                 for names in directive["Dimensions"]:
-                    found.add((metric["Name"], *(f"{name}={plain[name]}" for name in sorted(names))))
+                    found.add((metric["Name"], *(f"{name}={content[name]}" for name in sorted(names))))
     return found
 
 

@@ -149,7 +149,7 @@ class SweepFleet:
             address=str(FIRST + number),
             greeting="+OK stub POP3 ready",
         )
-        plain: Item = serialize(
+        record: Item = serialize(
             Record(
                 f"mail-{number:05}",
                 1,
@@ -160,7 +160,7 @@ class SweepFleet:
                 tested_as=as_tested(parse_target(self._target(number))),
             )
         )
-        return plain
+        return record
 
     def _put(self, table: str, items: Iterable[Item]) -> None:
         with ThreadPoolExecutor(WRITERS) as pool:

@@ -43,12 +43,12 @@ class Configured:
         return ", ".join([*said, *(["silent from " + " until ".join(span)] if span else [])])
 
 
-def draw_policy(name: str, faults: Faults, *, plain: bool = False) -> facts.Policy:
+def draw_policy(name: str, faults: Faults, *, basic: bool = False) -> facts.Policy:
     """What somebody may write for a new target; a `serialization` one neither flaps nor depends on another."""
     delays = [10, 30, 60, 60, 60, 90, 120]
     flaps = faults.choice([0, 0, FLAPS_PER_HOUR])
     depends = name != PARENT and faults.choice([False, False, True])
-    if plain:
+    if basic:
         flaps, depends = 0, False
     return facts.Policy(
         failures_per_alert=faults.choice([1, 2, 3, 3, 5]),

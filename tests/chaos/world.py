@@ -282,8 +282,8 @@ class World:
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
-        plain = self.upgrade is not None  # the older version knows neither flapping nor parents
-        self._configure(name, Configured(draw_policy(name, faults, plain=plain)))
+        basic = self.upgrade is not None  # the older version knows neither flapping nor parents
+        self._configure(name, Configured(draw_policy(name, faults, basic=basic)))
 
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):

@@ -107,12 +107,12 @@ def test_a_mark_of_the_future_stops_nothing(stack: Deployed, server: ScriptedSer
     assert stack.store.read_record("a").tick == now
 
 
-def message(record: Any, at: datetime, port: int, **plain: object) -> str:
+def message(record: Any, at: datetime, port: int, **record_fields: object) -> str:
     """A message of the batch queue as anyone may write it who may send to that."""
     target = parse_target({"target_id": "a", "host": "127.0.0.1", "port": port})
     [body] = to_messages(Batch(at, at + MINUTE, 1, 0, (PlannedTest(target, record),), {}))
     found = json.loads(body)
-    found["tests"][0]["record"] |= plain
+    found["tests"][0]["record"] |= record_fields
     return json.dumps(found)
 
 

@@ -28,7 +28,7 @@ class Reply:
     body: bytes
 
     @property
-    def plain(self) -> Any:
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
@@ -105,12 +105,12 @@ def test_a_person_signs_in(ask: Callable[..., Reply], password: str) -> None:
     assert script.headers["content-encoding"] == "gzip"
     assert gzip.decompress(script.body) == ask("/page.js", Cookie=cookie).body
     assert ask("/page.js", Cookie=cookie, If_None_Match=script.headers["etag"]).status == 304
-    [target] = ask("/api/status", Cookie=cookie).plain["targets"]
+    [target] = ask("/api/status", Cookie=cookie).json["targets"]
     assert (target["name"], target["state"], target["reason"]) == ("Mail <Berlin>", "warn", "refused")
     details = ask("/api/targets/mail%2Fberlin%201", Cookie=cookie)
-    assert details.plain["target_id"] == "mail/berlin 1"
-    assert [event["state"] for event in details.plain["events"]] == ["warn"]
-    assert ask("/api/timelines?id=mail%2Fberlin+1", Cookie=cookie).plain["mail/berlin 1"]["days"]
+    assert details.json["target_id"] == "mail/berlin 1"
+    assert [event["state"] for event in details.json["events"]] == ["warn"]
+    assert ask("/api/timelines?id=mail%2Fberlin+1", Cookie=cookie).json["mail/berlin 1"]["days"]
     assert ask("/api/targets/unknown", Cookie=cookie).status == 404
 
 

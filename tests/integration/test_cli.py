@@ -661,9 +661,9 @@ def test_cost_of_the_own_fleet(run: Run, table: TargetTable) -> None:
     ended = run("--local", "cost")
     assert ended.code == 0
     assert ended.out.startswith("2 targets, 64,800 tests in 30 days; prices of us-east-1")
-    plain = json.loads(run("--local", "cost", "--json").out)
-    assert plain["fleet"]["tests"] == pytest.approx(1.5)
-    assert plain["usd_with_free"] == pytest.approx(sum(charge["with_free"] for charge in plain["charges"]))
+    content = json.loads(run("--local", "cost", "--json").out)
+    assert content["fleet"]["tests"] == pytest.approx(1.5)
+    assert content["usd_with_free"] == pytest.approx(sum(charge["with_free"] for charge in content["charges"]))
 
 
 def test_cost_of_no_fleet(run: Run, table: TargetTable) -> None:  # noqa: ARG001 - the table is empty

@@ -99,18 +99,18 @@ def test_every_request_is_answered(world: World, method: str, path: str, status:
 def test_readings_of_a_target(world: World) -> None:
     """The target's status, its days, a day of round-trip times in steps, outages and events without texts."""
     put_fleet(world, 3)
-    plain = json.loads(site(world).answer(Request("GET", "/api/targets/mail-rome-001")).body)
-    assert (plain["state"], plain["error"]) == ("down", "timed-out")
-    recent = plain["recent"]
+    content = json.loads(site(world).answer(Request("GET", "/api/targets/mail-rome-001")).body)
+    assert (content["state"], content["error"]) == ("down", "timed-out")
+    recent = content["recent"]
     assert (len(recent["mean_ms"]), recent["tests"], sum(recent["failed"])) == (288, 288, 12)
     assert sum(step is None for step in recent["mean_ms"]) == 12
-    days = plain["timeline"]["days"]
+    days = content["timeline"]["days"]
     assert len(days) in (90, 91)
     assert (
         sum(sum(value for key, value in day.items() if key != "day") for day in days)
         == timedelta(days=90).total_seconds()
     )
-    assert all("attributes" not in event for event in plain["events"])
+    assert all("attributes" not in event for event in content["events"])
 
 
 def test_the_days_are_those_of_the_zone_asked_for(world: World) -> None:
@@ -202,9 +202,9 @@ def test_samples_are_read_once(world: World) -> None:
     assert asked_since == [world.now - timedelta(days=1), newest - SAMPLES_MAY_BE_LATE]
     world.now += SAMPLES_MAY_BE_LATE
     world.store.put_samples(1, 0, world.now - timedelta(seconds=1), "0", {"mail-berlin-000": Sample(99.0)})
-    plain = json.loads(found.answer(Request("GET", "/api/targets/mail-berlin-000")).body)
-    assert plain["recent"]["max_ms"][-1] == 99.0
-    assert plain["recent"]["tests"] == 288
+    content = json.loads(found.answer(Request("GET", "/api/targets/mail-berlin-000")).body)
+    assert content["recent"]["max_ms"][-1] == 99.0
+    assert content["recent"]["tests"] == 288
 
 
 def test_many_that_look_read_once(world: World) -> None:

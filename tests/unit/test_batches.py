@@ -60,9 +60,9 @@ def test_a_message_brings_no_alert_of_its_own() -> None:
     """An outbox that a message brings, as one of an earlier version may, is not there once it is read."""
     message = AlertMessage("a", "subject", "email", "", "line", {"event": "down"})
     [body] = to_messages(batch(planned("a")))
-    plain = json.loads(body)
-    plain["tests"][0]["record"]["pending"] = serialize((OutboxEntry(7, TICK, TICK, None, message),))
-    work = from_message(json.dumps(plain))
+    content = json.loads(body)
+    content["tests"][0]["record"]["pending"] = serialize((OutboxEntry(7, TICK, TICK, None, message),))
+    work = from_message(json.dumps(content))
     assert isinstance(work, Batch)
     assert (work.tests[0].record.outbox, work.tests[0].record.version) == ((), 6)
 
@@ -169,10 +169,10 @@ def test_foreign_message_is_refused(body: str) -> None:
 def test_damaged_test_is_refused() -> None:
     """A message with a test that cannot be read is refused as a whole, not in part."""
     [body] = to_messages(batch(planned("a")))
-    plain: dict[str, Any] = json.loads(body)
-    plain["tests"][0]["record"]["tick"] = "yesterday"
+    content: dict[str, Any] = json.loads(body)
+    content["tests"][0]["record"]["tick"] = "yesterday"
     with pytest.raises(ValueError, match="not a batch of popwatch"):
-        from_message(json.dumps(plain))
+        from_message(json.dumps(content))
 
 
 def test_the_largest_item_fits_into_a_message() -> None:

@@ -19,9 +19,9 @@ PLAIN = st.recursive(
 
 
 @given(st.dictionaries(st.text(), PLAIN))
-def test_what_is_written_is_read(plain: dict[str, Any]) -> None:
+def test_what_is_written_is_read(values: dict[str, Any]) -> None:
     """Strings, numbers, booleans, lists and maps, nested."""
-    assert from_item(to_item(plain)) == plain
+    assert from_item(to_item(values)) == values
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,10 @@ def run_older(package: Path, command: str, given: object = None) -> Any:
 
 def without_left_out(written: Any) -> Any:
     """What is written, without the fields that this version leaves out."""
-    found = as_json({name: written[name] for name in ("plain", "items", "messages")})
+    found = as_json({name: written[name] for name in ("serialized", "items", "messages")})
     for name, left_out in LEFT_OUT.items():
         for field in left_out:
-            found["plain"][name].pop(field, None)
+            found["serialized"][name].pop(field, None)
     for item in found["items"]["History"]:
         for entry in item.get("totals", {}).get("M", {}).values():
             totals = json.loads(entry["S"])
@@ -195,7 +195,7 @@ def with_read_messages(found: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_field_is_read(written: Any, name: str) -> None:
     """Each field that the older version stores is set, and has its value here, under its name of today."""
-    stored, known = written["plain"][name], written["fields"][name]
+    stored, known = written["serialized"][name], written["fields"][name]
     assert sorted(stored) == sorted(known)
     read = deserialize(KINDS[name], stored)
     names = {field: RENAMED.get(name, {}).get(field, field) for field in known if field not in LEFT_OUT.get(name, ())}
@@ -233,5 +233,5 @@ def test_messages_carry_every_field_of_health(written: Any) -> None:
     work = from_message(written["messages"][0])
     assert isinstance(work, Batch)
     assert [entry.target.problems for entry in work.tests] != [()]
-    assert len(written["plain"]["Record"]["pending"]) == 2
+    assert len(written["serialized"]["Record"]["pending"]) == 2
     assert (work.tests[0].record.outbox, work.tests[0].record.version) == ((), test["record"]["version"] - 1)

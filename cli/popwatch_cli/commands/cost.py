@@ -128,7 +128,7 @@ def cost(
     fleet = Fleet(targets, tests, down, tls, page, memory, nat)
     charges, others = bill(fleet, prices, read_measured()), alternatives(fleet, prices)
     if as_json:
-        plain = {
+        content = {
             "region": wanted,
             "prices_of": priced,
             "as_of": as_of,
@@ -138,7 +138,7 @@ def cost(
             "usd_with_free": sum(charge.with_free for charge in charges),
             "instead": others,
         }
-        click.echo(json.dumps(plain))
+        click.echo(json.dumps(content))
     else:
         say("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}")))
         if priced != wanted:

@@ -91,7 +91,7 @@ class StackSetup:
 class Round:
     """How a stack is treated for a while: real seconds of chaos and of the fault-free time after it.
 
-    `bug` is planted in the function's process. Where targets are `plain`, none flaps or depends on another: what the
+    `bug` is planted in the function's process. Where targets are `basic`, none flaps or depends on another: what the
     two hold back is sent only after half an hour without faults.
     """
 
@@ -102,7 +102,7 @@ class Round:
     pace: Pace = field(default_factory=Pace)
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     bug: str = ""
-    plain: bool = False
+    basic: bool = False
 
 
 class Installation:
@@ -292,7 +292,7 @@ class Installation:
     # ---- users
 
     def _add_target(self, name: str, faults: Faults) -> None:
-        self._configure(name, Configured(draw_policy(name, faults, plain=self.plan.plain)))
+        self._configure(name, Configured(draw_policy(name, faults, basic=self.plan.basic)))
 
     def _remove_target(self, name: str) -> None:
         with self.lock:

@@ -53,13 +53,13 @@ class Response:
 
     status: int
     body: bytes = field(default=b"", repr=False)
-    media_type: str = "text/plain; charset=utf-8"
+    media_type: str = "text/content; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of_json(cls, plain: Any, status: int = 200) -> Self:
+    def of_json(cls, content: Any, status: int = 200) -> Self:
         """A response with a JSON body."""
-        return cls(status, json.dumps(plain, separators=(",", ":")).encode(), "application/json")
+        return cls(status, json.dumps(content, separators=(",", ":")).encode(), "application/json")
 
     @classmethod
     def redirect(cls, location: str, **headers: str) -> Self:
