@@ -53,7 +53,7 @@ class Response:
 
     status: int
     body: bytes = field(default=b"", repr=False)
-    media_type: str = "text/content; charset=utf-8"
+    media_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
