@@ -40,6 +40,8 @@ def scope(path: str = "/", query: str = "", **headers: str) -> dict[str, Any]:
         (scope(authorization=SIGNED.replace(KEY, KEY[:-1])), "the key of its run"),
         (scope(authorization=SIGNED.replace(KEY, "\xff")), "the key of its run"),
         (scope("/_ministack/reset"), "the key of its run"),
+        (scope("/_ministack/health", authorization=SIGNED), ""),
+        (scope("/_ministack/health", authorization=SIGNED.replace(KEY, "another")), "the key of its run"),
     ],
 )
 def test_who_is_refused(asked: dict[str, Any], said: str) -> None:

@@ -1,6 +1,7 @@
 """The table of the status: one line for each target, whatever the width."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -66,8 +67,20 @@ def test_what_does_not_fit_is_counted() -> None:
 def test_the_sentence_is_where_there_is_room() -> None:
     """At 80 columns the reason stands for it; in a pipe nothing is cut."""
     assert not any(SENTENCE in line for line in printed(10, 80))
-    assert "refused, 5 failures, alert 1/3" in printed(10, 80)[1]
+    assert "5x refused, alert 1/3" in printed(10, 80)[1]
+    assert f"refused ({SENTENCE}), ca" in printed(10, 160)[1]
     assert f"{SENTENCE} (refused), caused by the-gateway-of-the-branch" in printed(10, UNLIMITED)[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(61, "in 1 min 1 s"), (0.6, "in 1 s"), (0.4, "testing"), (-119, "testing"), (-3600, "due for 1 h")],
+)
+def test_a_test_that_is_due_is_being_made(seconds: float, said: str) -> None:
+    """Unless it has been due for longer than any test takes, as when popwatch has stopped."""
+    row = replace(fleet(1).targets[0], next_test_at=NOW + timedelta(seconds=seconds))
+    text = "\n".join(details(row, NOW))
+    assert f"Next test   {said}\n" in f"{text}\n"
 
 
 def test_details_say_everything() -> None:

@@ -60,7 +60,7 @@ def main() -> int:
     for sign in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(sign) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(sign, _stop)
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     try:
         items = _read_targets(options.targets) if options.targets else None
         with _only_run(Path.cwd() / ".popwatch") as folder:

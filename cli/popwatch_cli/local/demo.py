@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 BREAKS_AFTER_SECONDS = 40.0
 REPAIRED_AFTER_SECONDS = 150.0
+
+CERTIFICATE_LIFETIME = timedelta(days=90)
 
 DEFAULTS: dict[str, Any] = {
     "target_id": "_defaults",
@@ -135,5 +138,5 @@ def running_demo() -> Iterator[Demo]:
 
 def _server_context(authority: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", not_after=datetime.now(UTC) + CERTIFICATE_LIFETIME).configure_cert(context)
     return context

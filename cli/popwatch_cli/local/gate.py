@@ -59,9 +59,9 @@ def refusal_of(scope: Mapping[str, Any], key: str, *, enforces_iam: bool = False
     if is_cross_site(headers):
         return "The local AWS answers no other web site."
     path = scope["path"]
-    if path == HEALTH or path.startswith(FUNCTION_URLS):
-        return ""
     sent = credential_of(headers, scope["query_string"].decode("latin-1"))
+    if (path == HEALTH and not sent) or path.startswith(FUNCTION_URLS):
+        return ""
     if hmac.compare_digest(sent.encode(), key.encode()) or (enforces_iam and not path.startswith(INTERNAL)):
         return ""
     return "The local AWS needs the key of its run, which is in outputs.json: `popwatch --local` finds it there."

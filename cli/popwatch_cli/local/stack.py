@@ -19,9 +19,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from popwatch_cli.installation import local_client, remember_key
+from popwatch_cli.local.gate import HEALTH
 from popwatch_cli.options import STACK_NAME
 
 REGION = "us-east-1"
@@ -69,9 +70,19 @@ class LocalStack:
 
     def start(self) -> None:
         """Start the local AWS. Raises LocalStackError."""
+        chosen = self.port
+        self.port = chosen or free_port(USUAL_PORT)
+        try:
+            self._launch()
+        except LocalStackError:
+            if chosen or free_port(self.port) == self.port:
+                raise
+            self.port = free_port(0)  # another program took the port meanwhile
+            self._launch()
+
+    def _launch(self) -> None:
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        self.port = self.port or free_port(USUAL_PORT)
         remember_key(self.endpoint, self.key)
         with (self.folder / "aws.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -187,10 +198,13 @@ class LocalStack:
         }
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
+        # With the key, so that no other local AWS answers that has the port: ours ends then.
+        key = {"Authorization": f"AWS4-HMAC-SHA256 Credential={self.key}/"}
+        health = Request(f"{self.endpoint}{HEALTH}", headers=key)  # noqa: S310 - our own address
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and process.poll() is None:
-            with suppress(URLError, OSError), urlopen(f"{self.endpoint}/_ministack/health", timeout=1):  # noqa: S310 - our own address
-                time.sleep(0.2)  # another program may be answering: then ours ends, because the port is in use
+            with suppress(URLError, OSError), urlopen(health, timeout=1):  # noqa: S310 - our own address
+                time.sleep(0.2)  # a program of another kind may be answering
                 if process.poll() is None:
                     return
             time.sleep(0.1)

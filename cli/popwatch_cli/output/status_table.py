@@ -32,6 +32,9 @@ COLOURS = {
     State.UP: "green",
 }
 
+LONGEST_WAIT = timedelta(seconds=120)
+"""From when a test is due until it has a result, as on the page: a minute to the next sweep, and its own time."""
+
 _FOREGROUND = {state: colour.split()[-1].replace("dim", "bright_black") for state, colour in COLOURS.items()}
 
 
@@ -72,7 +75,7 @@ def table_of(fleet_status: FleetStatus, now: datetime, width: int, most: int | N
     for title in ("Next test",) if narrow else wide:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        shown = _narrow_cells(row, now) if narrow else cells(row, now)
+        shown = _narrow_cells(row, now) if narrow else cells(row, now, may_be_cut=width < UNLIMITED)
         if certificates and not narrow:
             shown.append(_certificate(row, now))
         table.add_row(*shown, style="dim" if row.state is State.SUSPENDED else None)
@@ -92,10 +95,8 @@ def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
     """The cells of a row of which some share a column; the whole sentence is in `details`."""
     state, target, _, since, _, failures, alerts, next_test = cells(row, now)
     result = escape(row.reason) if row.error else last_test(row)
-    counts = [counted(int(failures), "failure") if failures else "", f"alert {alerts}" if alerts else ""]
-    days = row.certificate_days(now)
-    certificate = "" if days is None or row.health.expiring_certificate else f"certificate {days} d"
-    parts = [result, *counts, *map(escape, row.remarks(now)), certificate]
+    times = f"{failures}x " if row.error and failures else ""
+    parts = [f"{times}{result}", f"alert {alerts}" if alerts else "", *map(escape, row.remarks(now))]
     return [state, target, since, ", ".join(filter(None, parts)), next_test]
 
 
@@ -117,7 +118,7 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
         "Seen": row.detail,
         "Failures": f"{health.failures}{between}" if health.failures else "",
         "Alerts": f"{health.alerts_sent} of at most {policy.max_alerts} sent" if health.alerts_sent else "",
-        "Next test": f"in {duration(row.next_test_at - now)}" if row.next_test_at else "",
+        "Next test": _next_test(row, now),
         "Certificate": "" if days is None else ("expired" if days < 0 else f"{counted(days, 'day')} left"),
         "Remarks": "; ".join(row.remarks(now)),
         "Runbook": target.runbook,
@@ -138,25 +139,41 @@ def _certificate(row: TargetStatus, now: datetime) -> str:
     return "" if days is None else f"{days} d"
 
 
-def cells(row: TargetStatus, now: datetime) -> list[str]:
-    """The cells of a row, as rich markup."""
+def cells(row: TargetStatus, now: datetime, *, may_be_cut: bool = False) -> list[str]:
+    """The cells of a row, as rich markup; where they may be cut, the reason of a failure comes first."""
     policy, health = row.target.policy, row.health
     colour = COLOURS[row.state]
-    wait = max(row.next_test_at - now, timedelta()) if row.next_test_at else None
     return [
         f"[{colour}]{row.state.upper()}[/]",
         escape(row.target.name),
         escape(endpoint(row.target)),
         duration(now - health.since) if health.since else "",
-        ", ".join(filter(None, [last_test(row), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))])),
+        ", ".join(
+            filter(
+                None,
+                [last_test(row, may_be_cut=may_be_cut), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))],
+            )
+        ),
         str(health.failures or ""),
         f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",
-        f"in {duration(wait)}" if wait is not None else "",
+        _next_test(row, now),
     ]
 
 
-def last_test(row: TargetStatus) -> str:
+def _next_test(row: TargetStatus, now: datetime) -> str:
+    """When the next test is; one that is due is being made, unless that takes longer than any test."""
+    if row.next_test_at is None:
+        return ""
+    wait = row.next_test_at - now
+    if wait >= timedelta(seconds=0.5):
+        return f"in {duration(wait)}"
+    return "testing" if -wait < LONGEST_WAIT else f"due for {duration(-wait)}"
+
+
+def last_test(row: TargetStatus, *, may_be_cut: bool = False) -> str:
     """The last test's result, as rich markup: its round-trip time, or its error's exact message and the reason."""
+    if row.error and may_be_cut:
+        return f"{escape(row.reason)} [dim]({escape(row.error.message)})[/]"
     if row.error:
         return f"{escape(row.error.message)} [dim]({escape(row.reason)})[/]"
     return "" if row.tested_at is None else f"{milliseconds(row.rtt_ms)} ms"

@@ -655,7 +655,7 @@ function table(title, heads, rows) {
 function seriesOf({ recent, timeline }) {
   if (timeline.tests?.length) {
     const rtts = timeline.tests.map((test) => test.rtt_ms);
-    return { means: rtts, maxima: rtts, failed: timeline.tests.map((test) => (test.error ? 1 : 0)), begin: Date.parse(timeline.tests[0].at), end: Date.parse(timeline.tests.at(-1).at), key: "line: each test; red: failed tests" };
+    return { means: rtts, maxima: rtts, failed: timeline.tests.map((test) => (test.error ? 1 : 0)), begin: Date.parse(timeline.tests[0].at), end: Date.parse(timeline.tests.at(-1).at), key: "line and columns: each test; red: failed tests" };
   }
   const begin = Date.parse(recent.begin), step = recent.step_seconds * 1000, count = recent.mean_ms.length;
   const first = recent.mean_ms.findIndex((mean, index) => mean !== null || recent.failed[index]);

@@ -1,9 +1,11 @@
-"""`make run KEEP=1`: what is kept comes back as it was, and no damage is taken for it."""
+"""`make run`: what is kept comes back as it was and no damage is taken for it; one run does not use another's AWS."""
 
 import gzip
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from popwatch_cli.local import stack
 from popwatch_cli.local.__main__ import _has_demo, _only_run, _read_targets
 from popwatch_cli.local.demo import DEMO_TARGETS, running_demo
 from popwatch_cli.local.kept import TABLES, Keeper, Kept, KeptError, read_kept, restore, write_kept
-from popwatch_cli.local.stack import LocalStackError
+from popwatch_cli.local.stack import LocalStack, LocalStackError, free_port
 from tests.integration.world import new_world
 from tests.tables import NAMES
 
@@ -222,6 +225,36 @@ def test_one_run_in_a_folder(tmp_path: Path) -> None:
             pass
     with _only_run(folder):
         pass
+
+
+def test_the_port_of_another_local_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs that begin at once may choose the same port: the second sees that it is not its own AWS that answers."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403 if self.headers["Authorization"] else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        port = other.server_port
+        with pytest.raises(LocalStackError, match="did not start"):
+            LocalStack(tmp_path, tmp_path / "chosen", port=port).start()
+        chosen = iter([port])
+        monkeypatch.setattr(
+            stack, "free_port", lambda wished: next(chosen, 0) or free_port(0 if wished == port else wished)
+        )
+        local = LocalStack(tmp_path, tmp_path / "free")
+        local.start()
+        try:
+            assert local.port != port
+            assert local.client("sqs").list_queues()["ResponseMetadata"]["HTTPStatusCode"] == 200
+        finally:
+            local.stop()
+            other.shutdown()
 
 
 def test_what_is_wrong_with_a_file_of_targets_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
