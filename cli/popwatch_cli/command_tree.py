@@ -39,7 +39,7 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the words begin with, and the other words. Raises click.UsageError."""
-        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+        if self.get_command(ctx, args[0]) is None:
             raise click.UsageError(self.explain(ctx, args), ctx)
         _, command, rest = super().resolve_command(ctx, args)
         if command and isinstance(ctx.obj, StackChoice) and ctx.obj.as_json and not isinstance(command, click.Group):
@@ -92,6 +92,11 @@ def _shared_options(*, hidden: bool) -> list[click.Option]:
         ),
         option(["-v", "--verbose"], is_flag=True, help="Say on standard error what is used and read."),
     ]
+
+
+def shared_options() -> list[str]:
+    """The long names of the options that every command takes."""
+    return [option.opts[-1] for option in _shared_options(hidden=True)]
 
 
 def _take(context: click.Context, option: click.Parameter, value: Any) -> None:

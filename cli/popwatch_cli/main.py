@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from popwatch import __version__
 from popwatch_cli.command_tree import CommandGroup, with_shared_options
@@ -21,6 +22,7 @@ from popwatch_cli.errors import user_message
 from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
 from popwatch_cli.output.terminal import repeat_options, say
+from popwatch_cli.shells import VARIABLE, answer_and_exit
 
 SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
 """What looks like a server and not like a command."""
@@ -95,6 +97,11 @@ class LazyGroup(CommandGroup):
         """The names of all commands."""
         return sorted(COMMANDS)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What may be typed next; without the help of each command, for which all of them would be imported."""
+        names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
     def find_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command with this name, or None."""
         if name not in COMMANDS:
@@ -138,6 +145,8 @@ with_shared_options(cli, hidden=False)
 def main() -> None:
     """Run the command and exit with its code."""
     choose(StackChoice())
+    if VARIABLE in os.environ:
+        answer_and_exit(cli)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show must not end the command
             stream.reconfigure(errors="replace")

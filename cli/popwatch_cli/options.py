@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import click
+from click.shell_completion import CompletionItem
 
 from popwatch.model.text import did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
@@ -155,6 +156,10 @@ class TimezoneOption(click.ParamType):
             return parse_timezone(value)
         except ValueError as error:
             self.fail(f"{error}.{did_you_mean(str(value)[:40], available_timezones(), mark='')}", param, ctx)
+
+    def shell_complete(self, _: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The zones that begin so."""
+        return [CompletionItem(name) for name in sorted(available_timezones()) if name.startswith(incomplete)]
 
 
 ZONE = TimezoneOption()

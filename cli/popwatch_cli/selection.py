@@ -9,6 +9,7 @@ import click
 
 from popwatch.model.targets import Target
 from popwatch.model.text import clean, did_you_mean
+from popwatch_cli import completion
 from popwatch_cli.errors import UserError
 from popwatch_cli.target_items import missing_target, shown
 
@@ -72,9 +73,13 @@ def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Call
             command(*positional, selection=selection, **options)
 
         for option in (
-            click.option("--tag", "tags", multiple=True, metavar="NAME", help=TAG),
-            click.option("--group", "groups", multiple=True, metavar="NAME", help=GROUP),
-            click.argument("target_ids", nargs=-1, metavar="ID..." if required else "[ID]..."),
+            click.option("--tag", "tags", multiple=True, metavar="NAME", shell_complete=completion.tags, help=TAG),
+            click.option(
+                "--group", "groups", multiple=True, metavar="NAME", shell_complete=completion.groups, help=GROUP
+            ),
+            click.argument(
+                "target_ids", nargs=-1, metavar="ID..." if required else "[ID]...", shell_complete=completion.ids
+            ),
         ):
             selected = option(selected)
         return selected

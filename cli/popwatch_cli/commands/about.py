@@ -1,15 +1,26 @@
 """`popwatch help`, `popwatch version` and `popwatch completion`: what concerns the command itself."""
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem
 
 from popwatch import __version__
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.options import Choice
+from popwatch_cli.shells import SCRIPTS
+
+
+def _commands(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The commands that a word of `popwatch help` may be."""
+    command: click.Command = context.find_root().command
+    for word in context.params.get("words") or ():
+        found = command.get_command(context, word) if isinstance(command, CommandGroup) else None
+        command = found or click.Command(None)
+    names = command.list_commands(context) if isinstance(command, CommandGroup) else []
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
 
 
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=_commands)
 @click.pass_context
 def show_help(context: click.Context, words: tuple[str, ...]) -> None:
     """Show the help of a command.
@@ -43,10 +54,11 @@ def version() -> None:
 
 
 @click.command()
-@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print what a shell needs to complete commands and options.
+@click.argument("shell", type=Choice(SCRIPTS))
+def completion(shell: str) -> None:
+    """Print what a shell needs to complete commands, options, files, and the ids, groups, tags and fields of targets.
+
+    Those of a stack are read when they are needed and kept for a minute in your cache folder (`~/.cache/popwatch`).
 
     \b
     Examples:
@@ -54,6 +66,4 @@ def completion(context: click.Context, shell: str) -> None:
       eval "$(popwatch completion zsh)"        in ~/.zshrc
       popwatch completion fish | source        in ~/.config/fish/config.fish
     """
-    completer = get_completion_class(shell)
-    assert completer, shell  # noqa: S101 - click has all three
-    click.echo(completer(context.find_root().command, {}, "popwatch", "_POPWATCH_COMPLETE").source())
+    click.echo(SCRIPTS[shell], nl=False)

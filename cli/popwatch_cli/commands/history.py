@@ -36,8 +36,9 @@ from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import reaches
+from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
-from popwatch_cli.target_items import missing_target, without_id
+from popwatch_cli.target_items import missing_target, targets_of, without_id
 
 _SUBSCRIBERS = "Receivers: according to the topic's present subscriptions."
 _NO_SUBSCRIBERS = "Receivers are not known: the topic's subscriptions could not be read."
@@ -68,26 +69,26 @@ class TargetHistory:
 
 
 @click.command()
-@click.argument("target_ids", nargs=-1, required=True, metavar="ID...")
+@selecting(required=True)
 @click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
 @click.option("--until", metavar="WHEN", help=UNTIL)
 @click.option("--timezone", "zone", type=ZONE, default="UTC", show_default=True, help="The zone of the times shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each target, on a line of its own.")
 @click.pass_obj
-def history(
-    choice: Any, *, target_ids: tuple[str, ...], since: str, until: str | None, zone: tzinfo, as_json: bool
-) -> None:
+def history(choice: Any, *, selection: Selection, since: str, until: str | None, zone: tzinfo, as_json: bool) -> None:
     """Show what happened to targets: outages, alerts, what people did, round-trip times.
 
     \b
     Examples:
       popwatch history mail-berlin
       popwatch history mail-berlin --since 24h
+      popwatch history --group customers --since 24h
       popwatch history mail-berlin --since 2026-10-01 --until 2026-11-01 --json
     """
     now = datetime.now(UTC)
     installation, period = find(choice), period_of(since, until, zone, now)
-    for place, past in enumerate([read_history(installation, name, period, now) for name in target_ids]):
+    names = selection.ids or tuple(selection.of(targets_of(installation.target_table.read())))  # an id may be removed
+    for place, past in enumerate([read_history(installation, name, period, now) for name in names]):
         if as_json:
             click.echo(json.dumps(_to_json(past)))
         else:

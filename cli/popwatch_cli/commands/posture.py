@@ -14,6 +14,7 @@ from popwatch.model.posture import MOST_SIBLINGS, Digest, Posture, findings, par
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober
 from popwatch.prober.posture import examine
+from popwatch_cli import completion
 from popwatch_cli.commands.file_testing import FAILED_CODE, allow_descriptors, progress, read_targets
 from popwatch_cli.commands.servers import items_of, of_option, server
 from popwatch_cli.errors import UserError
@@ -37,9 +38,23 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...")
-@click.option("--group", "groups", multiple=True, metavar="NAME", help=f"With --local or --stack: {GROUP.lower()}")
-@click.option("--tag", "tags", multiple=True, metavar="NAME", help=f"With --local or --stack: {TAG.lower()}")
+@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...", shell_complete=completion.servers)
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.groups,
+    help=f"With --local or --stack: {GROUP.lower()}",
+)
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.tags,
+    help=f"With --local or --stack: {TAG.lower()}",
+)
 @click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
 @click.option("--tls", type=Choice(["starttls", "implicit"]), help="How TLS begins; by STLS unless given.")
 @click.option("--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given.")

@@ -16,6 +16,7 @@ from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import Target, login_problems, parse_target
 from popwatch.model.text import clean
 from popwatch.prober.loop import Prober, probe
+from popwatch_cli import completion
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file, test_targets
 from popwatch_cli.commands.servers import items_of, of_option, server
 from popwatch_cli.files.certificates import read_certificates
@@ -47,9 +48,23 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...")
-@click.option("--group", "groups", multiple=True, metavar="NAME", help=f"With --local or --stack: {GROUP.lower()}")
-@click.option("--tag", "tags", multiple=True, metavar="NAME", help=f"With --local or --stack: {TAG.lower()}")
+@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...", shell_complete=completion.servers)
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.groups,
+    help=f"With --local or --stack: {GROUP.lower()}",
+)
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.tags,
+    help=f"With --local or --stack: {TAG.lower()}",
+)
 @click.option("-H", "--hostname", metavar="HOST", help="The server; the same as the argument.")
 @click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
 @click.option("--tls", type=Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")

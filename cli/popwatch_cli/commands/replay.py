@@ -23,6 +23,7 @@ from popwatch.model.targets import Policy
 from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
+from popwatch_cli import completion
 from popwatch_cli.commands.simulate import with_changes
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
@@ -94,6 +95,7 @@ LEAD = timedelta(hours=1)
     multiple=True,
     required=True,
     metavar="FIELD=VALUE",
+    shell_complete=completion.assignments,
     help="Another value of a field; may be repeated.",
 )
 @click.option(

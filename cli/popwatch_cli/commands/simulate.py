@@ -20,6 +20,7 @@ from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
 from popwatch.model.text import counted, did_you_mean, duration, iso, natural_order
+from popwatch_cli import completion
 from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
@@ -73,7 +74,12 @@ LONGEST = timedelta(days=7)
     help="The error of the failed tests.",
 )
 @click.option(
-    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Try another value of a field; may be repeated."
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    shell_complete=completion.assignments,
+    help="Try another value of a field; may be repeated.",
 )
 @click.option(
     "--reaching",

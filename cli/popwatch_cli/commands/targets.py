@@ -15,6 +15,7 @@ from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
+from popwatch_cli import completion
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
@@ -42,6 +43,7 @@ from popwatch_cli.target_items import (
     without_id,
     without_intervention_fields,
 )
+from popwatch_cli.target_table import TargetTable
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
 
@@ -116,30 +118,40 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
 
 
 @targets.command()
-@click.argument("target_ids", nargs=-1, required=True, metavar="ID...")
+@selecting(required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print each item as stored, as a line of JSON.")
 @click.pass_obj
-def show(choice: Any, target_ids: tuple[str, ...], as_json: bool) -> None:
+def show(choice: Any, *, selection: Selection, as_json: bool) -> None:
     """Show targets: every field, and where its value comes from.
 
     \b
     Examples:
       popwatch targets show mail-berlin
+      popwatch targets show --group customers
       popwatch targets show _defaults --json
     """
     table = find(choice).target_table
-    items = {target_id: table.get(target_id) for target_id in target_ids}
-    missing = [name for name, item in items.items() if item is None]
-    if missing:
-        known = table.read()
-        raise UserError("\n".join(missing_target(name, known) for name in missing))
+    items = _items_of(table, selection)
     defaults = table.get(DEFAULTS_ID) or {}
     for place, (target_id, item) in enumerate(items.items()):
         if as_json:
             click.echo(json.dumps(item))
         else:
             click.echo("\n" * bool(place), nl=False)
-            _show(target_id, item or {}, defaults)
+            _show(target_id, item, defaults)
+
+
+def _items_of(table: TargetTable, selection: Selection) -> dict[str, Item]:
+    """The items of the targets that are meant, of `_defaults` only by its id. Raises UserError."""
+    if not selection.ids:
+        known = table.read()
+        return {name: known[name] for name in sorted(selection.of(targets_of(known)), key=natural_order)}
+    found = {target_id: table.get(target_id) for target_id in selection.ids}
+    missing = [name for name, item in found.items() if item is None]
+    if missing:
+        known = table.read()
+        raise UserError("\n".join(missing_target(name, known) for name in missing))
+    return {name: item for name, item in found.items() if item}
 
 
 def _show(target_id: str, item: Item, defaults: Item) -> None:
@@ -158,9 +170,11 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
 
 
 @targets.command()
-@click.argument("words", nargs=-1, required=True, metavar="[ID]... FIELD=VALUE...")
-@click.option("--group", "groups", multiple=True, metavar="NAME", help=GROUP)
-@click.option("--tag", "tags", multiple=True, metavar="NAME", help=TAG)
+@click.argument(
+    "words", nargs=-1, required=True, metavar="[ID]... FIELD=VALUE...", shell_complete=completion.ids_and_assignments
+)
+@click.option("--group", "groups", multiple=True, metavar="NAME", shell_complete=completion.groups, help=GROUP)
+@click.option("--tag", "tags", multiple=True, metavar="NAME", shell_complete=completion.tags, help=TAG)
 @click.option("--force", is_flag=True, help="Also set a field that popwatch does not know.")
 @click.pass_obj
 def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tuple[str, ...], force: bool) -> None:
@@ -235,22 +249,32 @@ def _changed(item: Item, changes: Iterable[tuple[str, str]]) -> Item:
 
 
 @targets.command()
-@click.argument("target_ids", nargs=-1, required=True, metavar="ID...")
+@selecting(required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before removing what --group and --tag choose.")
 @click.pass_obj
-def remove(choice: Any, target_ids: tuple[str, ...]) -> None:
+def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     """Remove targets. The next sweep deletes their state; their history stays until it expires.
+
+    Targets that --group and --tag choose are listed first, with a question.
 
     \b
     Examples:
       popwatch targets remove mail-berlin mail-rome
+      popwatch targets remove --group customers
     """
     table = find(choice).target_table
     items = table.read()
-    missing = [name for name in target_ids if name not in items]
+    missing = [name for name in selection.ids if name not in items]
     if missing:
         raise UserError("\n".join([*(missing_target(name, items) for name in missing), "Nothing was removed."]))
-    table.write([], dict.fromkeys(target_ids))
-    click.echo(f"Removed: {', '.join(target_ids)}.")
+    chosen = selection.ids or sorted(selection.of(targets_of(items)), key=natural_order)
+    if not selection.ids and not yes:
+        for name in chosen:
+            click.echo(f"- {shown(name)}  {shown(items[name].get('host', ''))}".rstrip())
+        if not _confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
+            raise UserError("Nothing was removed.")
+    table.write([], dict.fromkeys(chosen))
+    click.echo(f"Removed: {', '.join(map(shown, chosen))}.")
 
 
 @targets.command("import")
@@ -392,7 +416,7 @@ def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
         say(warning, err=True)
 
 
-def _confirm() -> bool:
+def _confirm(question: str = "Write this?", otherwise: str = "Nothing was written.") -> bool:
     if not sys.stdin.isatty():
-        raise UserError("There is no terminal to ask the question: add --yes to write. Nothing was written.")
-    return click.confirm("Write this?")
+        raise UserError(f"There is no terminal to ask the question: add --yes. {otherwise}")
+    return click.confirm(question)
