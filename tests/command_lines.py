@@ -130,7 +130,6 @@ IDS = [
     _typed("history a --group g --local", 3, "not both"),
     _typed("targets show --group g --local --json", 0, '"target_id": "a"', '"target_id": "b"', never=('"c"',)),
     _typed("targets show --local", 3, "choose them with --group or --tag"),
-    _typed("targets remove --tag it --local", 3, "- mail-rome  pop.example.org", "add --yes. Nothing was removed."),
     _typed("targets remove --local", 3, "choose them with --group or --tag"),
     _typed("history mail-brelin --local", 3, "Did you mean mail-berlin?"),
     _typed("replay a --set failures_per_alert=2 --local", 0, "1 target"),

@@ -364,6 +364,20 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     assert table.get("a") is None
 
 
+def test_remove_a_group(run: Run, table: TargetTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is removed is listed with a question; without a terminal to ask at nothing is removed unless --yes."""
+    table.write({"target_id": f"a{number}", "host": "pop.example.net", "group": "old"} for number in (10, 9))
+    ended = run("--local", "targets", "remove", "--group", "old")
+    assert (ended.code, ended.out) == (3, "- a9  pop.example.net\n- a10  pop.example.net\n")
+    assert "add --yes. Nothing was removed." in ended.err
+    monkeypatch.setattr(click, "confirm", lambda _: False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert run("--local", "targets", "remove", "--group", "old").code == 3
+    assert len(table.read()) == 2
+    assert run("--local", "targets", "remove", "--group", "old", "--yes").out == "Removed: a9, a10.\n"
+    assert table.read() == {}
+
+
 def test_every_place_states_the_same_longest_time(run: Run, table: TargetTable) -> None:
     """`targets show`, `simulate`, and the API, of which the page shows it."""
     fields = ["delay_up=90", "delay_warn=20", "max_test_seconds=30", "failures_per_alert=4"]
