@@ -15,7 +15,7 @@ from botocore.config import Config
 from function_log import new_logger
 from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
-from popwatch.web.authentication import Authentication, Secret
+from popwatch.web.authentication import Authentication, PageSecret
 from popwatch.web.http import Request, Response, cookies_of, query_of
 from popwatch.web.site import Site
 from popwatch.web.views import Views
@@ -112,8 +112,8 @@ def _site() -> Site:
     dynamodb = boto3.client("dynamodb", config=_CALLS)
     secrets = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=_CALLS))
 
-    def read_secret() -> Secret:
-        return Secret.parse(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
+    def read_secret() -> PageSecret:
+        return PageSecret.parse(str(secrets.get(settings.secret_arn, max_age=SECRET_SECONDS)))
 
     tables = Tables(settings.targets_table, settings.status_table, settings.history_table)
     views = Views(Store(dynamodb, tables, _clock), _clock, max_age=timedelta(seconds=REFRESH_SECONDS / 2))

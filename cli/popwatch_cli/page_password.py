@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from popwatch.web.authentication import Secret
+from popwatch.web.authentication import PageSecret
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation
 
@@ -24,7 +24,7 @@ def read_password(installation: Installation) -> str:
     with _explained(installation) as (client, secret_id):
         stored = client.get_secret_value(SecretId=secret_id)
     try:
-        return Secret.parse(stored.get("SecretString", "")).password
+        return PageSecret.parse(stored.get("SecretString", "")).password
     except ValueError as error:
         raise UserError(str(error)) from None
 

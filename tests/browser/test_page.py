@@ -12,7 +12,7 @@ import pytest
 from popwatch.aws.store import SweepCheckpoint
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.web.authentication import COOKIE, Authentication, Secret
+from popwatch.web.authentication import COOKIE, Authentication, PageSecret
 from tests.browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
 from tests.integration.fleet import page_of, put_fleet, put_record, put_transition, watch_for
 from tests.integration.world import MINUTE, World, new_world
@@ -360,7 +360,7 @@ def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: An
 
 
 def authentication_of(world: World) -> Authentication:
-    return Authentication(lambda: Secret(PASSWORD), lambda: world.now, lambda: None)
+    return Authentication(lambda: PageSecret(PASSWORD), lambda: world.now, lambda: None)
 
 
 def test_signing_in_and_out(world: World, open_page: Open, serve: Serve) -> None:

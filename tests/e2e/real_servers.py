@@ -54,7 +54,7 @@ service pop3-login {{
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ServerKind:
     """A server: its Debian package, the modes it is tested in, and whether it runs under inetd (`command`)."""
 
     package: str
@@ -62,11 +62,11 @@ class Kind:
     inetd: str = ""
 
 
-KINDS = (
-    Kind("dovecot-pop3d", ("none", "starttls", "implicit")),
-    Kind("perdition", ("none", "starttls", "implicit")),
-    Kind("mailutils-pop3d", ("none",), inetd="usr/sbin/pop3d --inetd"),
-    Kind("popa3d", ("none",), inetd="usr/sbin/popa3d"),
+SERVER_KINDS = (
+    ServerKind("dovecot-pop3d", ("none", "starttls", "implicit")),
+    ServerKind("perdition", ("none", "starttls", "implicit")),
+    ServerKind("mailutils-pop3d", ("none",), inetd="usr/sbin/pop3d --inetd"),
+    ServerKind("popa3d", ("none",), inetd="usr/sbin/popa3d"),
 )
 
 
@@ -80,7 +80,7 @@ class Running:
     authority_pem: str
 
 
-def missing(kind: Kind) -> str:
+def missing(kind: ServerKind) -> str:
     """Why a server cannot be started here, or an empty string."""
     if os.geteuid():
         return "it needs root"
@@ -93,7 +93,7 @@ def missing(kind: Kind) -> str:
 
 
 @contextmanager
-def running(kind: Kind, folder: Path) -> Iterator[Running]:
+def running(kind: ServerKind, folder: Path) -> Iterator[Running]:
     """Run a server during the block, which begins when the server greets."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -114,7 +114,7 @@ def running(kind: Kind, folder: Path) -> Iterator[Running]:
             process.wait(10)
 
 
-def version(kind: Kind) -> str:
+def version(kind: ServerKind) -> str:
     """The version of a server's package."""
     unpacked = next(UNPACKED.glob(f"{kind.package}_*.deb"), None)
     query = ["dpkg-deb", "-f", str(unpacked), "Version"] if unpacked else ["dpkg-query", "-W", "-f", "${Version}"]
@@ -122,7 +122,7 @@ def version(kind: Kind) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _commands(kind: Kind, folder: Path, port: int, tls_port: int) -> list[list[str]]:
+def _commands(kind: ServerKind, folder: Path, port: int, tls_port: int) -> list[list[str]]:
     if kind.inetd:
         listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
         return [["socat", listen, f"EXEC:{UNPACKED / kind.package / kind.inetd}"]]

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from popwatch.web.authentication import Authentication, Secret
+from popwatch.web.authentication import Authentication, PageSecret
 from popwatch.web.metrics import to_metrics
 from popwatch.web.views import Views
 from popwatch_cli.local.stack import free_port
@@ -37,7 +37,7 @@ def test_prometheus_scrapes(tmp_path: Path) -> None:
     """It authenticates, takes every sample, and a query for failing targets returns them."""
     with new_world() as world:
         put_fleet(world, 10)
-        authentication = Authentication(lambda: Secret(PASSWORD), lambda: world.now, lambda: None)
+        authentication = Authentication(lambda: PageSecret(PASSWORD), lambda: world.now, lambda: None)
         with page_of(world, authentication) as address:
             port = free_port(0)
             config = tmp_path / "prometheus.yml"

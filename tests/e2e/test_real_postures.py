@@ -8,7 +8,7 @@ from tempfile import NamedTemporaryFile
 
 import pytest
 
-from popwatch.model.posture import NO, YES, Kind, Posture, worse
+from popwatch.model.posture import NO, YES, Posture, PostureIssue, worse
 from popwatch.model.targets import parse_target
 from popwatch.prober.posture import examine
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -21,15 +21,15 @@ pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 GOOD = Setup()
 SIBLING_PORT = free_port(0)
 SWITCHES = {
-    "STLS off": (replace(GOOD, stls=False), [Kind.STLS_GONE]),
-    "plaintext allowed": (replace(GOOD, plaintext=True), [Kind.PLAINTEXT_LOGIN]),
-    "mechanism removed": (replace(GOOD, mechanisms=("PLAIN",)), [Kind.MECHANISM_REMOVED]),
-    "weak mechanism": (replace(GOOD, mechanisms=(*GOOD.mechanisms, "CRAM-MD5")), [Kind.WEAK_MECHANISM]),
-    "capability removed": (replace(GOOD, capabilities=("TOP", "USER")), [Kind.CAPABILITY_REMOVED]),
-    "TLS 1.0 on": (replace(GOOD, lowest="1.0"), [Kind.TLS_1_0, Kind.TLS_1_1]),
-    "TLS 1.1 on": (replace(GOOD, lowest="1.1"), [Kind.TLS_1_1]),
-    "chain cut": (replace(GOOD, whole=False), [Kind.CHAIN]),
-    "certificate not reloaded": (GOOD, [Kind.NOT_RELOADED]),
+    "STLS off": (replace(GOOD, stls=False), [PostureIssue.STLS_GONE]),
+    "plaintext allowed": (replace(GOOD, plaintext=True), [PostureIssue.PLAINTEXT_LOGIN]),
+    "mechanism removed": (replace(GOOD, mechanisms=("PLAIN",)), [PostureIssue.MECHANISM_REMOVED]),
+    "weak mechanism": (replace(GOOD, mechanisms=(*GOOD.mechanisms, "CRAM-MD5")), [PostureIssue.WEAK_MECHANISM]),
+    "capability removed": (replace(GOOD, capabilities=("TOP", "USER")), [PostureIssue.CAPABILITY_REMOVED]),
+    "TLS 1.0 on": (replace(GOOD, lowest="1.0"), [PostureIssue.TLS_1_0, PostureIssue.TLS_1_1]),
+    "TLS 1.1 on": (replace(GOOD, lowest="1.1"), [PostureIssue.TLS_1_1]),
+    "chain cut": (replace(GOOD, whole=False), [PostureIssue.CHAIN]),
+    "certificate not reloaded": (GOOD, [PostureIssue.NOT_RELOADED]),
 }
 
 

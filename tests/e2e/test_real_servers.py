@@ -12,16 +12,16 @@ import pytest
 from popwatch.model.outcomes import ErrorCode, Outcome, RttSource
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober, probe
-from tests.e2e.real_servers import KINDS, Kind, Running, missing, running, version
+from tests.e2e.real_servers import SERVER_KINDS, Running, ServerKind, missing, running, version
 from tests.stamping import stamping
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=[kind.package for kind in KINDS])
-def kind(request: pytest.FixtureRequest) -> Kind:
+@pytest.fixture(scope="module", params=SERVER_KINDS, ids=[kind.package for kind in SERVER_KINDS])
+def kind(request: pytest.FixtureRequest) -> ServerKind:
     """Each kind of server."""
-    kind: Kind = request.param
+    kind: ServerKind = request.param
     reason = missing(kind)
     if reason:
         pytest.skip(reason)
@@ -29,7 +29,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture(scope="module")
-def server(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A running server."""
     with stamping(), running(kind, tmp_path_factory.mktemp(kind.package)) as found:
         yield found
@@ -49,7 +49,7 @@ def describe(outcome: Outcome) -> str:
     return f"passed, {outcome.rtt_ms:.2f} ms by the {outcome.rtt_source}'s clock, {outcome.greeting!r}"
 
 
-def test_every_mode_passes(kind: Kind, server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_mode_passes(kind: ServerKind, server: Running, capsys: pytest.CaptureFixture[str]) -> None:
     """Every TLS mode of the server passes, with a kernel stamp; with TLS the certificate is verified."""
     for mode in kind.modes:
         outcome = probe(target(server, mode))
@@ -60,7 +60,7 @@ def test_every_mode_passes(kind: Kind, server: Running, capsys: pytest.CaptureFi
         assert bool(outcome.tls_version) == (mode != "none")
 
 
-def test_certificates_are_verified(kind: Kind, server: Running) -> None:
+def test_certificates_are_verified(kind: ServerKind, server: Running) -> None:
     """A certificate of an unknown authority or for another name fails the test."""
     for mode in kind.modes[1:]:
         assert probe(target(server, mode, ca_pem="")).reason == "tls-issuer-missing"
@@ -81,7 +81,7 @@ def test_the_wrong_mode_has_its_reason(server: Running) -> None:
         assert probe(target(server, "starttls")).reason == "stls-refused"
 
 
-def test_fifty_at_once(kind: Kind, server: Running) -> None:
+def test_fifty_at_once(kind: ServerKind, server: Running) -> None:
     """Fifty tests at the same time all pass."""
     if kind.inetd:
         pytest.skip("it starts a process for each connection, which takes too long for fifty at once")
@@ -91,7 +91,7 @@ def test_fifty_at_once(kind: Kind, server: Running) -> None:
     assert all(outcome.passed for outcome in outcomes), [outcome for outcome in outcomes if not outcome.passed]
 
 
-def test_a_frozen_server(kind: Kind, server: Running) -> None:
+def test_a_frozen_server(kind: ServerKind, server: Running) -> None:
     """A server stopped by SIGSTOP: the kernel accepts, no greeting arrives. After SIGCONT it passes."""
     if kind.package == "dovecot-pop3d":
         pytest.skip("its login processes greet without their master")
@@ -103,7 +103,7 @@ def test_a_frozen_server(kind: Kind, server: Running) -> None:
     assert probe(target(server)).passed
 
 
-def test_a_stopped_server(kind: Kind, tmp_path: Path) -> None:
+def test_a_stopped_server(kind: ServerKind, tmp_path: Path) -> None:
     """After the server has ended, its port refuses connections."""
     with running(kind, tmp_path) as server:
         tested = target(server)

@@ -22,8 +22,8 @@ from popwatch.prober.access_tokens import (
     LARGEST_ANSWER,
     PROBLEM_KEPT,
     RENEWED_BEFORE,
+    AccessToken,
     AccessTokens,
-    Token,
     TokenError,
     fetch_token,
 )
@@ -63,7 +63,7 @@ class Endpoint:
         """Its address, as a credential has it."""
         return TokenSource(f"https://{host}:{self.port}/example.com/oauth2/v2.0/token?x=1", "an-id")
 
-    def fetch(self, source: TokenSource, secret: Secret) -> Token:
+    def fetch(self, source: TokenSource, secret: Secret) -> AccessToken:
         """Ask it, trusting its authority."""
         return fetch_token(source, secret, self.trusting)
 
@@ -264,12 +264,12 @@ class Fetching:
         self.gate.set()
         self.tokens = AccessTokens(lambda: self.now, self._fetch)
 
-    def _fetch(self, source: TokenSource, _: Secret) -> Token:
+    def _fetch(self, source: TokenSource, _: Secret) -> AccessToken:
         self.fetched.append(source.url)
         self.gate.wait(20)
         if self.error:
             raise self.error
-        return Token(Secret(f"token-{len(self.fetched)}"), self.valid)
+        return AccessToken(Secret(f"token-{len(self.fetched)}"), self.valid)
 
     def read(self, one: StoredCredential | None = None, patience: float = 10.0) -> str:
         """The token, or the code of the problem."""

@@ -22,7 +22,7 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.serialization import serialize
 from popwatch.model.targets import parse_target
-from popwatch_cli.doctor.rules.findings import Kind
+from popwatch_cli.doctor.rules.findings import FindingKind
 from popwatch_cli.doctor.rules.sweeps import check_checkpoint
 from popwatch_cli.doctor.rules.tables import check_items
 from popwatch_cli.doctor.table_state import TableState
@@ -245,9 +245,9 @@ def test_the_doctor_names_what_is_damaged(world: World) -> None:
     installation: Any = SimpleNamespace(store=world.store, target_table=TargetTable(world.dynamodb, "Targets"))
     state = TableState(installation, NOON + MINUTE)
     assert [(finding.kind, finding.names) for finding in check_items(state.damaged)] == [
-        (Kind.ITEMS_DAMAGED, ("gaps 2026-11-23T12:00:00Z", "target#b note#2026-11-23T12:00:00#x")),
-        (Kind.ITEMS_DAMAGED, ("_sweep tick", "a")),
-        (Kind.ITEMS_DAMAGED, ("_sweep",)),
+        (FindingKind.ITEMS_DAMAGED, ("gaps 2026-11-23T12:00:00Z", "target#b note#2026-11-23T12:00:00#x")),
+        (FindingKind.ITEMS_DAMAGED, ("_sweep tick", "a")),
+        (FindingKind.ITEMS_DAMAGED, ("_sweep",)),
     ]
     [ahead] = check_checkpoint(state.status[0].tick, NOON + MINUTE, state.checkpoint_damage)
     assert ahead.what == (

@@ -16,7 +16,7 @@ from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
-from popwatch.prober.access_tokens import AccessTokens, Token, TokenError
+from popwatch.prober.access_tokens import AccessToken, AccessTokens, TokenError
 from popwatch.sweep.logins import Logins, PreparedLogins
 from tests.integration.world import MINUTE, World
 
@@ -49,10 +49,10 @@ class Stack:
         credentials = Credentials(lambda: self.ssm, PATH, clock)
         return Logins(self.world.store, credentials, AccessTokens(clock, self._fetch), clock)
 
-    def _fetch(self, *_: object) -> Token:
+    def _fetch(self, *_: object) -> AccessToken:
         if isinstance(self.token, TokenError):
             raise self.token
-        return Token(Secret(self.token), timedelta(hours=1))
+        return AccessToken(Secret(self.token), timedelta(hours=1))
 
     def put(self, name: str = "monitor", **fields: Any) -> None:
         """Store a credential, or another version."""

@@ -14,7 +14,7 @@ import pytest
 from popwatch.aws.store import Store
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
-from popwatch.web.authentication import Authentication, Secret
+from popwatch.web.authentication import Authentication, PageSecret
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import SAMPLES_MAY_BE_LATE, Views
@@ -165,7 +165,7 @@ def test_a_link_survives_the_sign_in(world: World) -> None:
     """What the address shows is carried to the sign-in page and back; nothing else is, and to no other place."""
     found = Site(
         Views(world.store, lambda: world.now, max_age=timedelta()),
-        Authentication(lambda: Secret("right"), lambda: world.now, lambda: None),
+        Authentication(lambda: PageSecret("right"), lambda: world.now, lambda: None),
         refresh_seconds=5,
     )
     query = {"target": ["a&b/c"], "state": ["down", "up"], "search": ["x" * 999], "next": ["https://evil.example"]}

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from popwatch.model.fields import TlsVersion
-from popwatch.model.posture import NO, NOT_TESTED, YES, Answer, Kind, Posture, findings, parse_digest, worse
+from popwatch.model.posture import NO, NOT_TESTED, YES, Answer, Posture, PostureIssue, findings, parse_digest, worse
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober import posture as posture_test
 from popwatch.prober.examination import NOBODY
@@ -228,7 +228,7 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
     assert [(it.port, it.certificate is not None) for it in before.siblings] == [(sibling, True)]
     assert findings(before) == []
     other.show(certificate(days=(-1, 89)))
-    assert [(it.kind, it.about) for it in worse(before.digest, ask())] == [(Kind.NOT_RELOADED, str(sibling))]
+    assert [(it.kind, it.about) for it in worse(before.digest, ask())] == [(PostureIssue.NOT_RELOADED, str(sibling))]
     server.play(sibling, "refused")
     closed = ask()
     assert [(it.certificate, it.reason) for it in closed.siblings] == [(None, "refused")]
@@ -360,7 +360,7 @@ def test_the_page_of_the_docs_names_everything(server: ScriptedServer) -> None:
     """Each kind of finding and each name of the JSON, and no others."""
     page = (Path(__file__).parents[2] / "docs" / "posture.md").read_text()
     found, _, json_part = page.partition("\n## As JSON\n")
-    assert re.findall(r"^\| `([a-z0-9-]+)` \|", found, re.MULTILINE) == list(Kind)
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", found, re.MULTILINE) == list(PostureIssue)
     rows = re.findall(r"^\| (`.+?) \|", json_part, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented == set(json.loads(command(f"127.0.0.1:{server.listen('refused')}", "--json")[1]))

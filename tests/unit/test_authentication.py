@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.web.authentication import COOKIE, SESSION, Authentication, Secret, is_valid, new_token, password_of
+from popwatch.web.authentication import COOKIE, SESSION, Authentication, PageSecret, is_valid, new_token, password_of
 from popwatch.web.http import Request, cookies_of
 
 NOW = datetime(2026, 11, 25, 3, 4, 5, tzinfo=UTC)
-SECRET = Secret("correct horse")
+SECRET = PageSecret("correct horse")
 SECOND = timedelta(seconds=1)
 
 
@@ -26,7 +26,7 @@ def test_a_token_is_valid_for_its_time() -> None:
     assert is_valid(token, SECRET, NOW)
     assert is_valid(token, SECRET, NOW + SESSION - SECOND)
     assert not is_valid(token, SECRET, NOW + SESSION)
-    assert not is_valid(token, Secret("another password"), NOW)
+    assert not is_valid(token, PageSecret("another password"), NOW)
 
 
 def test_a_token_cannot_be_prolonged() -> None:
@@ -95,15 +95,15 @@ def test_wrong_passwords_are_counted() -> None:
 @pytest.mark.parametrize("text", [SECRET.password, json.dumps({"password": SECRET.password, "key": "k" * 64})])
 def test_both_forms_of_a_secret_are_read(text: str) -> None:
     """The password alone, and the JSON of stacks whose password was chosen; the key is the password's in both."""
-    assert Secret.parse(text) == SECRET
-    assert is_valid(new_token(SECRET, NOW), Secret.parse(text), NOW)
+    assert PageSecret.parse(text) == SECRET
+    assert is_valid(new_token(SECRET, NOW), PageSecret.parse(text), NOW)
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"password": ""}', '{"password": 5}', '{"pass": "hidden"}'])
 def test_a_secret_without_a_password_admits_no_one(text: str) -> None:
     """The error says what to do, and does not show the secret."""
     with pytest.raises(ValueError, match="--new-password") as raised:
-        Secret.parse(text)
+        PageSecret.parse(text)
     assert "hidden" not in str(raised.value)
 
 

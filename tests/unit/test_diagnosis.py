@@ -32,7 +32,7 @@ from popwatch_cli.doctor.rules import (
 from popwatch_cli.doctor.rules.findings import (
     CheckResult,
     Finding,
-    Kind,
+    FindingKind,
     Severity,
     exit_code,
     some,
@@ -70,23 +70,22 @@ from tests.doctor_findings import (
 
 MINUTE = timedelta(minutes=1)
 STOPS = {
-    Kind.SCHEDULE_GONE, Kind.SCHEDULE_OFF, Kind.SCHEDULE_CHANGED,
-    Kind.FUNCTION_GONE, Kind.FUNCTION_NOT_ACTIVE, Kind.FUNCTION_DRIFTED, Kind.METRICS_DROPPED,
-    Kind.FUNCTION_STOPPED,
-    Kind.BATCHES_GONE, Kind.BATCHES_OFF, Kind.QUEUE_GONE,
-    Kind.NO_SWEEP, Kind.SWEEPS_STOPPED, Kind.SWEEPS_AHEAD,
-    Kind.TABLE_GONE, Kind.TABLE_NOT_ACTIVE, Kind.TABLE_KEY,
-    Kind.TOPIC_GONE, Kind.TOPIC_DENIES, Kind.NO_SUBSCRIPTION, Kind.NONE_CONFIRMED, Kind.UNREPORTED, Kind.SMS_SPENT,
-    Kind.BAD_FIELD, Kind.OVERDUE, Kind.ALERTS_PENDING,
+    FindingKind.SCHEDULE_GONE, FindingKind.SCHEDULE_OFF, FindingKind.SCHEDULE_CHANGED, FindingKind.FUNCTION_GONE,
+    FindingKind.FUNCTION_NOT_ACTIVE, FindingKind.FUNCTION_DRIFTED, FindingKind.METRICS_DROPPED,
+    FindingKind.FUNCTION_STOPPED, FindingKind.BATCHES_GONE, FindingKind.BATCHES_OFF, FindingKind.QUEUE_GONE,
+    FindingKind.NO_SWEEP, FindingKind.SWEEPS_STOPPED, FindingKind.SWEEPS_AHEAD, FindingKind.TABLE_GONE,
+    FindingKind.TABLE_NOT_ACTIVE, FindingKind.TABLE_KEY, FindingKind.TOPIC_GONE, FindingKind.TOPIC_DENIES,
+    FindingKind.NO_SUBSCRIPTION, FindingKind.NONE_CONFIRMED, FindingKind.UNREPORTED, FindingKind.SMS_SPENT,
+    FindingKind.BAD_FIELD, FindingKind.OVERDUE, FindingKind.ALERTS_PENDING,
 }  # fmt: skip
 """What keeps alerts from being sent or targets from being watched."""
 
 
-NOTES = {Kind.ANYONE_MAY_UNSUBSCRIBE, Kind.SMS_NOT_LOGGED}
+NOTES = {FindingKind.ANYONE_MAY_UNSUBSCRIBE, FindingKind.SMS_NOT_LOGGED}
 """What is not a fault: the exit code does not count it."""
 
 
-def kinds(found: Iterable[Finding]) -> list[Kind]:
+def kinds(found: Iterable[Finding]) -> list[FindingKind]:
     return [finding.kind for finding in found]
 
 
@@ -96,7 +95,7 @@ def whats(found: Iterable[Finding]) -> list[str]:
 
 def test_there_is_an_example_of_each_kind() -> None:
     """In the order of the kinds, so that the docs can show them."""
-    assert kinds(EXAMPLES) == list(Kind)
+    assert kinds(EXAMPLES) == list(FindingKind)
 
 
 @pytest.mark.parametrize("finding", EXAMPLES, ids=lambda found: found.kind)
@@ -191,8 +190,10 @@ def test_a_mapping_that_changes_what_comes_back() -> None:
 
 def test_a_queue_that_keeps_nothing() -> None:
     """Failed messages must go to the stack's own dead-letter queue."""
-    assert kinds(batch_queue.check_queue(replace(QUEUE, dead_letters_to=""), 120, DEAD_LETTERS)) == [Kind.QUEUE_CHANGED]
-    assert kinds(batch_queue.check_dead_letter_queue(False)) == [Kind.QUEUE_GONE]
+    assert kinds(batch_queue.check_queue(replace(QUEUE, dead_letters_to=""), 120, DEAD_LETTERS)) == [
+        FindingKind.QUEUE_CHANGED
+    ]
+    assert kinds(batch_queue.check_dead_letter_queue(False)) == [FindingKind.QUEUE_GONE]
 
 
 def test_a_reservation_that_is_too_small() -> None:
@@ -207,7 +208,7 @@ def test_a_reservation_that_is_too_small() -> None:
 def test_sweeps_that_take_long() -> None:
     """The longest lag of the last hour."""
     (found,) = stack.check_metrics(replace(METRICS, lag_seconds=171.4))
-    assert (found.kind, found.what) == (Kind.SWEEPS_LATE, "A sweep in the last hour ended 171 s after its tick.")
+    assert (found.kind, found.what) == (FindingKind.SWEEPS_LATE, "A sweep in the last hour ended 171 s after its tick.")
 
 
 @pytest.mark.parametrize(
@@ -250,12 +251,12 @@ def test_the_baseline_target_is_up_and_tested_often() -> None:
     [
         ({**PUBLISH, "Effect": "Deny", "Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}, []),
         ({**PUBLISH, "Effect": "Deny", "Principal": "*", "Action": "sns:Subscribe"}, []),
-        ({**PUBLISH, "Effect": "Deny", "Action": ["SNS:Publish"]}, [Kind.TOPIC_DENIES]),
-        ({**PUBLISH, "Principal": "*", "Action": "sns:*"}, [Kind.TOPIC_OPEN]),
+        ({**PUBLISH, "Effect": "Deny", "Action": ["SNS:Publish"]}, [FindingKind.TOPIC_DENIES]),
+        ({**PUBLISH, "Principal": "*", "Action": "sns:*"}, [FindingKind.TOPIC_OPEN]),
         ({**PUBLISH, "Principal": {"AWS": ["*"]}, "Condition": {"StringEquals": {"AWS:SourceOwner": "1"}}}, []),
     ],
 )
-def test_topic_policies(statement: dict[str, Any], found: list[Kind]) -> None:
+def test_topic_policies(statement: dict[str, Any], found: list[FindingKind]) -> None:
     """Only a statement that applies to everybody at all times is certain to have an effect."""
     assert kinds(subscriptions.check_alert_topic(replace(ALERT_TOPIC, statements=(PUBLISH, statement)))) == found
 
@@ -263,10 +264,10 @@ def test_topic_policies(statement: dict[str, Any], found: list[Kind]) -> None:
 def test_operator_topics() -> None:
     """CloudWatch must be allowed to publish; without the topic alerts are still sent."""
     assert kinds(subscriptions.check_operator_topic(replace(OPERATOR_TOPIC, statements=(PUBLISH,)))) == [
-        Kind.TOPIC_DENIES
+        FindingKind.TOPIC_DENIES
     ]
     (gone,) = subscriptions.check_operator_topic(None)
-    assert (gone.kind, gone.severity) == (Kind.TOPIC_GONE, Severity.WARNING)
+    assert (gone.kind, gone.severity) == (FindingKind.TOPIC_GONE, Severity.WARNING)
 
 
 def test_operators_who_have_not_confirmed() -> None:
@@ -287,7 +288,7 @@ def test_an_alarm_that_notifies_something_else() -> None:
 def test_alarms_of_a_local_stack_need_no_operator() -> None:
     """A note, which does not count: nothing can be done about it there."""
     [found] = subscriptions.check_alarm_receivers([ALARM], {ALARM.actions[0]: []}, local=True)
-    assert (found.kind, found.severity) == (Kind.ALARM_UNREPORTED, Severity.NOTE)
+    assert (found.kind, found.severity) == (FindingKind.ALARM_UNREPORTED, Severity.NOTE)
     assert found.what.endswith("reaches no one: the local stack has no operator.")
 
 
@@ -305,14 +306,14 @@ def test_maintenance_does_not_hide_what_is_unreported() -> None:
     """The simulated outage is outside of all maintenance windows."""
     nightly = target(maintenance=[{"days": "daily", "from": "00:00", "until": "02:00"}])
     found = list(alert_coverage.check_coverage([nightly], [policy(group=["another"])]))
-    assert Kind.UNREPORTED in kinds(found)
+    assert FindingKind.UNREPORTED in kinds(found)
 
 
 def test_an_error_that_is_unreported() -> None:
     """A policy on errors may let all but one through."""
     reported = ["cannot-connect", "no-address", "timed-out", "disconnected", "missing-fields", {"exists": False}]
     (found,) = alert_coverage.check_coverage([target(max_alerts=1)], [policy(error=reported)])
-    assert found.kind is Kind.PARTLY_UNREPORTED
+    assert found.kind is FindingKind.PARTLY_UNREPORTED
     assert "alerts of target mail-berlin: alert 1 (if the error is protocol)" in found.what
 
 
@@ -329,7 +330,7 @@ def test_events_that_are_unreported() -> None:
 def test_a_subscription_for_summaries_or_tests_is_not_blocked() -> None:
     """It receives messages that do not come from a single target."""
     for event in ("summary", "test"):
-        assert Kind.FILTER_BLOCKS_ALL not in kinds(
+        assert FindingKind.FILTER_BLOCKS_ALL not in kinds(
             alert_coverage.check_coverage([target()], [MAIL, policy(event=[event])])
         )
 
@@ -394,7 +395,9 @@ def test_duplicates_are_compared_as_they_are_connected_to() -> None:
 )
 def test_overdue(health: Health, fields: dict[str, Any], overdue: bool) -> None:
     """By the record of a failing target, by the samples of one that is up and tested often."""
-    assert (kinds(overdue_rules.check_targets(seen(target(**fields), health=health), NOW)) == [Kind.OVERDUE]) is overdue
+    assert (
+        kinds(overdue_rules.check_targets(seen(target(**fields), health=health), NOW)) == [FindingKind.OVERDUE]
+    ) is overdue
 
 
 def test_nothing_is_overdue_while_there_are_no_sweeps() -> None:

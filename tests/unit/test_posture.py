@@ -18,9 +18,9 @@ from popwatch.model.posture import (
     YES,
     Answer,
     Digest,
-    Kind,
     Offer,
     Posture,
+    PostureIssue,
     Sibling,
     findings,
     parse_digest,
@@ -153,8 +153,8 @@ def test_without_tls_the_offer_in_the_clear_counts() -> None:
     assert named(before.digest, now) == [("capability-removed", "UIDL")]
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_each_kind_has_its_texts(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", PostureIssue)
+def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
     """What, the RFC, what to do; without a brace that was not filled in."""
     changed = [it for changed, _ in CHANGES.values() for it in worse(GOOD.digest, replace(GOOD, **changed))]
     found = [it for it in changed if it.kind is kind]

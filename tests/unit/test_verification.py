@@ -12,7 +12,7 @@ from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.records import HistoryEvent, PublishedAlert
 from popwatch_cli.commands.verify import lines_of, parse_server, summary
-from popwatch_cli.doctor.rules.findings import Kind
+from popwatch_cli.doctor.rules.findings import FindingKind
 from popwatch_cli.errors import UserError
 from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
 from popwatch_cli.verification.rules import (
@@ -108,19 +108,19 @@ Change = Callable[[Evidence], Evidence]
 FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     (
         "schedule-off",
-        lambda e: replace(e, ticks=set(), findings=frozenset({Kind.SCHEDULE_OFF}), elapsed=SECOND, over=False),
+        lambda e: replace(e, ticks=set(), findings=frozenset({FindingKind.SCHEDULE_OFF}), elapsed=SECOND, over=False),
         "schedule",
         Verdict.FAILED,
         "The schedule is disabled, so nothing is tested.",
     ),
     ("never-invoked", lambda e: replace(e, ticks=set(), log_lines=0), "schedule", Verdict.FAILED, "The function was not invoked in 19 min."),
     ("function-fails", lambda e: replace(e, ticks=set(), log_errors=4), "sweeps", Verdict.FAILED, "The function is invoked, and no sweep ended in 19 min. Its log has 4 errors."),
-    ("function-stopped", lambda e: replace(e, ticks=set(), findings=frozenset({Kind.FUNCTION_STOPPED})), "sweeps", Verdict.FAILED, "Lambda does not run the function: its reserved concurrency is 0."),
-    ("function-gone", lambda e: replace(e, ticks=set(), log_lines=0, findings=frozenset({Kind.FUNCTION_GONE})), "schedule", Verdict.UNKNOWN, "Whether the schedule fires is not known: Lambda does not run the function."),
+    ("function-stopped", lambda e: replace(e, ticks=set(), findings=frozenset({FindingKind.FUNCTION_STOPPED})), "sweeps", Verdict.FAILED, "Lambda does not run the function: its reserved concurrency is 0."),
+    ("function-gone", lambda e: replace(e, ticks=set(), log_lines=0, findings=frozenset({FindingKind.FUNCTION_GONE})), "schedule", Verdict.UNKNOWN, "Whether the schedule fires is not known: Lambda does not run the function."),
     ("not-tested", lambda e: replace(e, tests={}), "test", Verdict.FAILED, "Sweeps end but do not test the temporary target."),
-    ("other-table", lambda e: replace(e, tests={}, findings=frozenset({Kind.FUNCTION_DRIFTED})), "test", Verdict.FAILED, "Sweeps end but do not test the temporary target: the function's environment is not this stack's."),
+    ("other-table", lambda e: replace(e, tests={}, findings=frozenset({FindingKind.FUNCTION_DRIFTED})), "test", Verdict.FAILED, "Sweeps end but do not test the temporary target: the function's environment is not this stack's."),
     ("wrong-reason", lambda e: replace(e, tests={START: failed(1, "dns-timed-out")}), "test", Verdict.FAILED, "The temporary target is tested, but not found to fail as it must: dns-timed-out."),
-    ("mapping-off", lambda e: replace(e, tests={START: failed(1)}, findings=frozenset({Kind.BATCHES_OFF})), "queue", Verdict.FAILED, "Nothing reads the batch queue: its event source mapping is disabled."),
+    ("mapping-off", lambda e: replace(e, tests={START: failed(1)}, findings=frozenset({FindingKind.BATCHES_OFF})), "queue", Verdict.FAILED, "Nothing reads the batch queue: its event source mapping is disabled."),
     ("no-retest", lambda e: replace(e, tests={START: failed(1)}), "queue", Verdict.FAILED, "No test between two ticks came through the batch queue."),
     ("no-history", lambda e: replace(e, events=[]), "history", Verdict.FAILED, "History has nothing of the temporary target: the function could not write there."),
     ("no-alert-in-history", lambda e: replace(e, events=e.events[:1]), "history", Verdict.FAILED, "History has the change of state, but no alert: SNS has accepted none."),
@@ -132,9 +132,9 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     ("one-attribute-less", lambda e: replace(e, expected_attributes=e.expected_attributes | {"group"}), "filter", Verdict.FAILED, "The alert arrives without the attributes group."),
     ("not-passed", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert does not pass a filter policy that names its own attributes."),
     ("not-stopped", lambda e: replace(e, arrivals=[*e.arrivals, arrival(QueueRole.OTHER)], second_alert_after=MINUTE), "filter", Verdict.UNKNOWN, "A filter policy that must stop the alert lets it pass, 19 min after it was set."),
-    ("unconfirmed", lambda e: replace(e, findings=frozenset({Kind.UNCONFIRMED})), "receivers", Verdict.FAILED, "A receiver has not confirmed the subscription, and receives nothing."),
+    ("unconfirmed", lambda e: replace(e, findings=frozenset({FindingKind.UNCONFIRMED})), "receivers", Verdict.FAILED, "A receiver has not confirmed the subscription, and receives nothing."),
     ("alarm-lost", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.topic is not TopicRole.OPERATOR]), "operator", Verdict.FAILED, "The action of a temporary alarm does not reach the operator topic."),
-    ("no-action", lambda e: replace(e, findings=frozenset({Kind.ALARM_WITHOUT_ACTION})), "actions", Verdict.FAILED, "An alarm of the stack has no action."),
+    ("no-action", lambda e: replace(e, findings=frozenset({FindingKind.ALARM_WITHOUT_ACTION})), "actions", Verdict.FAILED, "An alarm of the stack has no action."),
     ("another-action", lambda e: replace(e, alarms_with_action=1), "actions", Verdict.FAILED, "Only 1 of 2 alarms of the stack notify the operator topic."),
     ("dimension", lambda e: replace(e, metrics=[MetricState("popwatch", "SweepLag", elsewhere=True)]), "metrics", Verdict.FAILED, "SweepLag: data arrives in this account, but none with the dimensions of the stack's alarm."),
     ("no-metric", lambda e: replace(e, metrics=[*e.metrics, MetricState("popwatch", "Tests", sibling_arrives=True)]), "metrics", Verdict.FAILED, "1 of 4 metrics do not arrive: Tests."),
@@ -159,7 +159,7 @@ def test_each_fault_has_its_own_sentence(change: Change, name: str, verdict: Ver
 
 def test_what_rests_on_a_failed_check_is_unknown() -> None:
     """If nothing is tested, nothing is said of alerts; what does not rest on tests is shown all the same."""
-    found = checks(Evidence(findings=frozenset({Kind.SCHEDULE_OFF}), expected_attributes=frozenset({"event"})))
+    found = checks(Evidence(findings=frozenset({FindingKind.SCHEDULE_OFF}), expected_attributes=frozenset({"event"})))
     assert found["schedule"].verdict is Verdict.FAILED
     assert {name for name, check in found.items() if check.verdict is Verdict.UNKNOWN} >= {
         "sweeps",

@@ -15,7 +15,7 @@ from popwatch.model.fields import TlsMode
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import read_text
 from popwatch_cli.files.yaml import Block, read_blocks
-from popwatch_cli.importers.blackbox_modules import Kind, Module, read_modules, unknown_module
+from popwatch_cli.importers.blackbox_modules import Module, ModuleKind, read_modules, unknown_module
 from popwatch_cli.importers.conversion import (
     POP3_PORTS,
     Budget,
@@ -106,7 +106,7 @@ class Reader:
             return
         if not any(rule.target_label == "__param_module" or rule.action == "labelmap" for rule in job.rules):
             module = self._module(job.parameters.get("__param_module", ""))
-            if module.kind is Kind.OTHER:
+            if module.kind is ModuleKind.OTHER:
                 self._warnings.add(job.place, f"The job {shown(job.name)} is not imported: {module.reason}.")
                 return
         self._warn_of_unsupported(job)
@@ -283,7 +283,7 @@ def _groups(groups: Sequence[Any], file: str, warnings: ImportWarnings) -> Itera
 def _server(address: str, module: Module) -> dict[str, object] | None:
     """Host, port and TLS of an address, or None if neither the module nor the port is POP3's."""
     host, port = split_address(address)
-    if module.kind is Kind.OTHER or (module.kind is Kind.ANYTHING and port not in POP3_PORTS):
+    if module.kind is ModuleKind.OTHER or (module.kind is ModuleKind.ANYTHING and port not in POP3_PORTS):
         return None
     tls = module.tls or POP3_PORTS.get(port or 110, TlsMode.NONE)
     default_port = 995 if tls is TlsMode.IMPLICIT else 110

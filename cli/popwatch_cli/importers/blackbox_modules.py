@@ -41,7 +41,7 @@ _ANY = re.compile(r"(?:\.|\\[sSdDwW])(?:[*+?]\??)?")
 _LITERAL = re.compile(r"\\([^A-Za-z0-9])|([^\\.*+?{}()\[\]|^$])")
 
 
-class Kind(StrEnum):
+class ModuleKind(StrEnum):
     """What a module tests."""
 
     POP3 = "pop3"
@@ -54,7 +54,7 @@ class Module:
     """What is known of a module; `reason` says why it is of another kind, `remarks` what is not imported of it."""
 
     name: str = ""
-    kind: Kind = Kind.OTHER
+    kind: ModuleKind = ModuleKind.OTHER
     tls: TlsMode | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
@@ -66,7 +66,7 @@ def unknown_module(name: str) -> Module:
     if not has_pop3_name(name):
         return Module(name, reason=f"its module {shown(name)} does not have pop3 in its name; give --modules")
     remark = f"The settings of the module {shown(name)} are unknown: give blackbox.yml with --modules."
-    return Module(name, Kind.POP3, remarks=(remark,))
+    return Module(name, ModuleKind.POP3, remarks=(remark,))
 
 
 def has_pop3_name(name: str) -> bool:
@@ -91,7 +91,7 @@ def _module(name: str, body: Block, file: str, warnings: ImportWarnings) -> Modu
     steps = tcp.get("query_response")
     steps = [step for step in steps if isinstance(step, Block)] if isinstance(steps, list) else []
     kind, pattern = _kind(name, steps)
-    if kind is Kind.OTHER:
+    if kind is ModuleKind.OTHER:
         return Module(name, reason=f"its module {shown(name)} expects no POP3 greeting")
     tls = TlsMode.NONE
     if any(step.get("starttls") is True for step in steps):
@@ -109,9 +109,9 @@ def _module(name: str, body: Block, file: str, warnings: ImportWarnings) -> Modu
     elif text:
         fields["expect"] = text
     remarks += _sent(name, steps)
-    if kind is Kind.ANYTHING:
+    if kind is ModuleKind.ANYTHING:
         remarks.append(f"The module {shown(name)} only connects; popwatch also demands a POP3 greeting.")
-    return Module(name, kind, tls if kind is Kind.POP3 or tls is not TlsMode.NONE else None, fields, "", remarks)
+    return Module(name, kind, tls if kind is ModuleKind.POP3 or tls is not TlsMode.NONE else None, fields, "", remarks)
 
 
 def _fields(body: Block, tcp: Block, file: str, warnings: ImportWarnings) -> dict[str, object]:
@@ -136,19 +136,19 @@ def _fields(body: Block, tcp: Block, file: str, warnings: ImportWarnings) -> dic
     return fields
 
 
-def _kind(name: str, steps: Sequence[Block]) -> tuple[Kind, str]:
+def _kind(name: str, steps: Sequence[Block]) -> tuple[ModuleKind, str]:
     """What steps test, and the pattern of the greeting that they expect, if there is one."""
     for step in steps:
         expected = step.get("expect") or step.get("expect_bytes")
         if expected:
             text = str(expected)
             is_greeting = _GREETING.match(text) if "expect" in step else text.startswith("+OK")
-            return (Kind.POP3, text if "expect" in step else "") if is_greeting else (Kind.OTHER, "")
+            return (ModuleKind.POP3, text if "expect" in step else "") if is_greeting else (ModuleKind.OTHER, "")
         if step.get("send"):
             break
     if has_pop3_name(name):
-        return Kind.POP3, ""
-    return (Kind.OTHER if steps else Kind.ANYTHING), ""
+        return ModuleKind.POP3, ""
+    return (ModuleKind.OTHER if steps else ModuleKind.ANYTHING), ""
 
 
 def expected_text(pattern: str) -> str | None:

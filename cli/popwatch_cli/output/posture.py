@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.model.outcomes import Certificate
-from popwatch.model.posture import Answer, Digest, Finding, Offer, Posture, Sibling
+from popwatch.model.posture import Answer, Digest, Offer, Posture, PostureFinding, Sibling
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso
 
@@ -21,7 +21,11 @@ _ACCEPTED = {Answer.YES: "accepted", Answer.NO: "refused", Answer.NOT_TESTED: "n
 
 
 def to_json(
-    target: Target, posture: Posture, found: Sequence[Finding], worse: Sequence[Finding] | None, digest: Digest
+    target: Target,
+    posture: Posture,
+    found: Sequence[PostureFinding],
+    worse: Sequence[PostureFinding] | None,
+    digest: Digest,
 ) -> dict[str, Any]:
     """The posture with the names of `docs/posture.md`; `worse` is None if there was nothing to compare it with."""
     return {
@@ -66,7 +70,7 @@ def _certificate_json(found: Certificate | None) -> dict[str, str] | None:
     return {"subject": found.subject, "begins": iso(found.begins), "expires": iso(found.expires)}
 
 
-def _finding_json(found: Finding) -> dict[str, str]:
+def _finding_json(found: PostureFinding) -> dict[str, str]:
     return {
         "kind": found.kind,
         "about": found.about,
@@ -76,7 +80,7 @@ def _finding_json(found: Finding) -> dict[str, str]:
     }
 
 
-def to_text(target: Target, posture: Posture, found: Sequence[Finding], width: int, heading: str) -> list[str]:
+def to_text(target: Target, posture: Posture, found: Sequence[PostureFinding], width: int, heading: str) -> list[str]:
     """The facts of a server, then what was found, in lines of `width` characters."""
     name = clean(target.target_id, NAME_SHOWN)
     title = endpoint(target) if name in (target.host, endpoint(target)) else f"{name}  {endpoint(target)}"

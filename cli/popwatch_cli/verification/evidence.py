@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from popwatch.model.outcomes import Outcome
 from popwatch.model.records import HistoryEvent, PublishedAlert
-from popwatch_cli.doctor.rules.findings import Kind
+from popwatch_cli.doctor.rules.findings import FindingKind
 
 
 class Source(StrEnum):
@@ -89,7 +89,7 @@ class Evidence:
     elapsed: timedelta = timedelta()
     over: bool = False
     refused: dict[Source, str] = field(default_factory=dict)
-    findings: frozenset[Kind] = frozenset()
+    findings: frozenset[FindingKind] = frozenset()
     ticks: set[datetime] = field(default_factory=set)
     expected_reasons: frozenset[str] = frozenset()
     tests: dict[datetime, Outcome] = field(default_factory=dict)

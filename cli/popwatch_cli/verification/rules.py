@@ -13,7 +13,7 @@ from statistics import median
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import RttSource
 from popwatch.model.text import counted, duration, milliseconds
-from popwatch_cli.doctor.rules.findings import Kind
+from popwatch_cli.doctor.rules.findings import FindingKind
 from popwatch_cli.verification.evidence import Evidence, MetricState, QueueRole, Source, TopicRole
 
 SWEEPS = timedelta(minutes=4)
@@ -147,7 +147,7 @@ def _not_shown(why: str, **figures: object) -> RuleResult:
     return Verdict.NOT_SHOWN, f"Not shown by the local AWS: {why}", "", figures
 
 
-def _found(evidence: Evidence, sentences: Mapping[Kind, str], next_step: str = RUN_DOCTOR) -> RuleResult | None:
+def _found(evidence: Evidence, sentences: Mapping[FindingKind, str], next_step: str = RUN_DOCTOR) -> RuleResult | None:
     """A failure that the stack's configuration explains."""
     return next((_failed(sentences[kind], next_step) for kind in sentences if kind in evidence.findings), None)
 
@@ -172,16 +172,18 @@ def _schedule(evidence: Evidence) -> RuleResult | None:
     explained = _found(
         evidence,
         {
-            Kind.SCHEDULE_GONE: "The schedule does not exist, so nothing is tested.",
-            Kind.SCHEDULE_OFF: "The schedule is disabled, so nothing is tested.",
-            Kind.SCHEDULE_CHANGED: "The schedule was changed: it does not invoke the function each minute as it must.",
+            FindingKind.SCHEDULE_GONE: "The schedule does not exist, so nothing is tested.",
+            FindingKind.SCHEDULE_OFF: "The schedule is disabled, so nothing is tested.",
+            FindingKind.SCHEDULE_CHANGED: (
+                "The schedule was changed: it does not invoke the function each minute as it must."
+            ),
         },
     )
     if explained or not _waited(evidence, SWEEPS):
         return explained
     if evidence.log_lines:
         return _passed(f"The schedule fires: the function was invoked and has logged in {duration(evidence.elapsed)}.")
-    if evidence.findings & {Kind.FUNCTION_GONE, Kind.FUNCTION_STOPPED}:
+    if evidence.findings & {FindingKind.FUNCTION_GONE, FindingKind.FUNCTION_STOPPED}:
         return _unknown("Whether the schedule fires is not known: Lambda does not run the function.", RUN_DOCTOR)
     return _failed(f"The function was not invoked in {duration(evidence.elapsed)}.", RUN_DOCTOR)
 
@@ -193,14 +195,14 @@ def _sweeps(evidence: Evidence) -> RuleResult | None:
     explained = _found(
         evidence,
         {
-            Kind.FUNCTION_GONE: "The function that tests does not exist.",
-            Kind.FUNCTION_STOPPED: "Lambda does not run the function: its reserved concurrency is 0.",
-            Kind.TABLE_GONE: "A table does not exist, so every sweep fails.",
+            FindingKind.FUNCTION_GONE: "The function that tests does not exist.",
+            FindingKind.FUNCTION_STOPPED: "Lambda does not run the function: its reserved concurrency is 0.",
+            FindingKind.TABLE_GONE: "A table does not exist, so every sweep fails.",
         },
     )
     if explained or not _waited(evidence, SWEEPS):
         return explained
-    if Kind.FUNCTION_NOT_ACTIVE in evidence.findings:  # right after a deployment it may become active by itself
+    if FindingKind.FUNCTION_NOT_ACTIVE in evidence.findings:  # right after a deployment it may become active by itself
         return _failed("Lambda does not run the function: it was not active.", RUN_DOCTOR)
     errors = f" Its log has {counted(evidence.log_errors, 'error')}." if evidence.log_errors else ""
     return _failed(f"The function is invoked, and no sweep ended in {duration(evidence.elapsed)}.{errors}", READ_LOG)
@@ -217,7 +219,7 @@ def _test(evidence: Evidence) -> RuleResult | None:
         return _failed(sentence, "Look at the network and the resolver of the function's VPC.", reason=str(found))
     if not _waited(evidence, SWEEPS):
         return None
-    if Kind.FUNCTION_DRIFTED in evidence.findings:
+    if FindingKind.FUNCTION_DRIFTED in evidence.findings:
         sentence = "Sweeps end but do not test the temporary target: the function's environment is not this stack's."
         return _failed(sentence, RUN_DOCTOR)
     return _failed("Sweeps end but do not test the temporary target.", READ_LOG)
@@ -234,9 +236,9 @@ def _queue(evidence: Evidence) -> RuleResult | None:
     explained = _found(
         evidence,
         {
-            Kind.QUEUE_GONE: "The batch queue does not exist: batches and retests are lost.",
-            Kind.BATCHES_GONE: "Nothing reads the batch queue: its event source mapping does not exist.",
-            Kind.BATCHES_OFF: "Nothing reads the batch queue: its event source mapping is disabled.",
+            FindingKind.QUEUE_GONE: "The batch queue does not exist: batches and retests are lost.",
+            FindingKind.BATCHES_GONE: "Nothing reads the batch queue: its event source mapping does not exist.",
+            FindingKind.BATCHES_OFF: "Nothing reads the batch queue: its event source mapping is disabled.",
         },
     )
     if explained or not (evidence.tests and _waited(evidence, SWEEPS + NEXT)):
@@ -267,8 +269,8 @@ def _alert(evidence: Evidence) -> RuleResult | None:
     explained = _found(
         evidence,
         {
-            Kind.TOPIC_GONE: "A topic does not exist: no alert can be sent.",
-            Kind.TOPIC_DENIES: "The policy of a topic denies publishing: alerts cannot be sent.",
+            FindingKind.TOPIC_GONE: "A topic does not exist: no alert can be sent.",
+            FindingKind.TOPIC_DENIES: "The policy of a topic denies publishing: alerts cannot be sent.",
         },
     )
     if explained:
@@ -319,12 +321,12 @@ def _judge_attributes(evidence: Evidence, found: Mapping[str, str]) -> RuleResul
 def _receivers(evidence: Evidence) -> RuleResult | None:
     """People receive alerts and alarms."""
     problems = {
-        Kind.NO_SUBSCRIPTION: "No one receives alerts: the alert topic has no subscription.",
-        Kind.NONE_CONFIRMED: "No one receives alerts: no subscription is confirmed.",
-        Kind.UNCONFIRMED: "A receiver has not confirmed the subscription, and receives nothing.",
-        Kind.SMS_SPENT: "Phones receive nothing until the month ends: the account's limit for SMS is reached.",
-        Kind.SMS_SANDBOX: "Only verified phones receive SMS: the account is in the SMS sandbox.",
-        Kind.ALARM_UNREPORTED: "No one receives the alarms: no subscription to their topic is confirmed.",
+        FindingKind.NO_SUBSCRIPTION: "No one receives alerts: the alert topic has no subscription.",
+        FindingKind.NONE_CONFIRMED: "No one receives alerts: no subscription is confirmed.",
+        FindingKind.UNCONFIRMED: "A receiver has not confirmed the subscription, and receives nothing.",
+        FindingKind.SMS_SPENT: "Phones receive nothing until the month ends: the account's limit for SMS is reached.",
+        FindingKind.SMS_SANDBOX: "Only verified phones receive SMS: the account is in the SMS sandbox.",
+        FindingKind.ALARM_UNREPORTED: "No one receives the alarms: no subscription to their topic is confirmed.",
     }
     step = "`popwatch doctor` names the receivers, and what each needs: often to follow the link in AWS's message."
     explained = _found(evidence, problems, step)
@@ -340,9 +342,9 @@ def _operator(evidence: Evidence) -> RuleResult | None:
     explained = _found(
         evidence,
         {
-            Kind.TOPIC_GONE: "A topic does not exist: alarms may reach no one.",
-            Kind.ALARM_KEY: "The operator topic is encrypted with AWS's own key, which alarms may not use.",
-            Kind.TOPIC_DENIES: "The policy of the operator topic does not let CloudWatch publish.",
+            FindingKind.TOPIC_GONE: "A topic does not exist: alarms may reach no one.",
+            FindingKind.ALARM_KEY: "The operator topic is encrypted with AWS's own key, which alarms may not use.",
+            FindingKind.TOPIC_DENIES: "The policy of the operator topic does not let CloudWatch publish.",
         },
     )
     if explained or not _waited(evidence, NEXT, evidence.alarm_set or timedelta()):
@@ -355,9 +357,9 @@ def _actions(evidence: Evidence) -> RuleResult | None:
     explained = _found(
         evidence,
         {
-            Kind.ALARM_GONE: "An alarm of the stack does not exist.",
-            Kind.ALARM_OFF: "An alarm of the stack has its actions switched off.",
-            Kind.ALARM_WITHOUT_ACTION: "An alarm of the stack has no action.",
+            FindingKind.ALARM_GONE: "An alarm of the stack does not exist.",
+            FindingKind.ALARM_OFF: "An alarm of the stack has its actions switched off.",
+            FindingKind.ALARM_WITHOUT_ACTION: "An alarm of the stack has no action.",
         },
     )
     if explained:

@@ -17,7 +17,7 @@ from popwatch.model.outcomes import Outcome
 from popwatch.model.records import Record
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS
-from popwatch_cli.doctor.rules.findings import Kind
+from popwatch_cli.doctor.rules.findings import FindingKind
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.topic_queues import take_messages
 from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, MetricState, QueueRole, Source, TopicRole
@@ -146,7 +146,7 @@ class Watcher:
         # SQS sends metrics of a queue that "any action accesses" within six hours, up to 15 minutes late, and nothing
         # else may have accessed the dead letters: AWSSimpleQueueService/.../sqs-monitoring-using-cloudwatch.html
         aws.queue_attributes("DeadLetterQueueUrl")
-        found: set[Kind] = set()
+        found: set[FindingKind] = set()
         for title in CONFIGURATION_CHECKS:
             try:
                 found.update(finding.kind for finding in CHECKS[title](aws))

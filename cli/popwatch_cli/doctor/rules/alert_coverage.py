@@ -14,7 +14,7 @@ from popwatch.model.messages import Attributes
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Policy, Target
 from popwatch.model.text import duration
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, warning
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, of_targets, warning
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_interventions, without_suppression
 
@@ -86,7 +86,7 @@ def check_coverage(targets: Iterable[Target], subscriptions: Sequence[Subscripti
             without_receiver[missed].append(target.target_id)
     for one in blocked:
         yield warning(
-            Kind.FILTER_BLOCKS_ALL,
+            FindingKind.FILTER_BLOCKS_ALL,
             f"The filter policy of {one.receiver} lets no alert of any target through.",
             _about_policy(one),
             [one.receiver],
@@ -187,11 +187,13 @@ def _finding(missed: _WithoutReceiver, names: Sequence[str]) -> Finding:
         f"`popwatch simulate {quote(names[0])}` shows who receives each alert."
     )
     if missed.whole_outage:
-        return broken(Kind.UNREPORTED, f"No alert about an outage of {of_targets(names)} reaches anyone.", do, names)
+        return broken(
+            FindingKind.UNREPORTED, f"No alert about an outage of {of_targets(names)} reaches anyone.", do, names
+        )
     what = f"No one receives these alerts of {of_targets(names)}: {', '.join(missed.labels)}"
     if missed.first_received_after:
         what += f"; an outage is first reported after {duration(missed.first_received_after)}"
-    return warning(Kind.PARTLY_UNREPORTED, f"{what}.", do, names)
+    return warning(FindingKind.PARTLY_UNREPORTED, f"{what}.", do, names)
 
 
 def _about_policy(subscription: Subscription) -> str:

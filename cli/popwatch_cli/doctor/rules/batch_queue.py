@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from popwatch.model.text import clean, counted
-from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, warning
+from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, FindingKind, broken, warning
 
 OTHER_INVOCATIONS = 2
 """Invocations beside the batches: a tick, and the next one if the first takes longer than a minute."""
@@ -35,20 +35,22 @@ def check_mapping(mapping: BatchMapping | None) -> Iterator[Finding]:
     """Whether batches reach the function: those of large fleets, and every retest within a minute."""
     if mapping is None:
         yield broken(
-            Kind.BATCHES_GONE,
+            FindingKind.BATCHES_GONE,
             "The batch queue's event source mapping does not exist: no batch is tested.",
             RESTORE_STACK,
         )
         return
     if mapping.state not in ("Enabled", "Enabling", "Updating", "Creating"):
         yield broken(
-            Kind.BATCHES_OFF,
+            FindingKind.BATCHES_OFF,
             f"The batch queue's event source mapping is {mapping.state.lower()}: batches and retests wait in the "
             "queue.",
             f"Enable it: `aws lambda update-event-source-mapping --uuid {mapping.name} --enabled`.",
         )
     for difference in _differences(mapping):
-        yield warning(Kind.BATCHES_CHANGED, f"The batch queue's event source mapping {difference}.", RESTORE_STACK)
+        yield warning(
+            FindingKind.BATCHES_CHANGED, f"The batch queue's event source mapping {difference}.", RESTORE_STACK
+        )
 
 
 def _differences(mapping: BatchMapping) -> Iterator[str]:
@@ -64,7 +66,7 @@ def check_dead_letter_queue(exists: bool) -> Iterator[Finding]:
     """Whether the dead-letter queue exists."""
     if not exists:
         yield warning(
-            Kind.QUEUE_GONE,
+            FindingKind.QUEUE_GONE,
             "The dead-letter queue does not exist: ticks and batches that fail are lost.",
             RESTORE_STACK,
         )
@@ -74,19 +76,21 @@ def check_queue(queue: Queue | None, timeout_seconds: int, dead_letters_to: str)
     """Whether the batch queue gives the function enough time, and keeps failed messages."""
     if queue is None:
         yield broken(
-            Kind.QUEUE_GONE, "The batch queue does not exist: large fleets and retests are not tested.", RESTORE_STACK
+            FindingKind.QUEUE_GONE,
+            "The batch queue does not exist: large fleets and retests are not tested.",
+            RESTORE_STACK,
         )
         return
     if timeout_seconds and queue.visibility_seconds < timeout_seconds:
         yield warning(
-            Kind.QUEUE_CHANGED,
+            FindingKind.QUEUE_CHANGED,
             f"The queue {queue.name} delivers a batch again after {queue.visibility_seconds} s, but the function may "
             f"run for {timeout_seconds} s: a batch may be tested twice.",
             RESTORE_STACK,
         )
     if queue.dead_letters_to.rsplit(":", 1)[-1] != dead_letters_to:
         yield warning(
-            Kind.QUEUE_CHANGED,
+            FindingKind.QUEUE_CHANGED,
             f"The queue {queue.name} does not move failed messages to the stack's dead-letter queue: they are repeated "
             "until they expire.",
             RESTORE_STACK,
@@ -99,7 +103,7 @@ def check_concurrency(limit: int, reserved: int | None, parallel: int | None, ba
     allowed = limit if reserved is None else reserved
     if 0 < allowed < needed:  # a reservation of 0 is a finding of its own, and an account always has some left
         yield warning(
-            Kind.CONCURRENCY_SHORT,
+            FindingKind.CONCURRENCY_SHORT,
             f"{'The account' if reserved is None else 'The reservation of the function'} allows {allowed} invocations "
             f"at once, but popwatch needs {needed} for {counted(batches, 'batch', 'batches')}.",
             "Ask AWS for more concurrent executions in Service Quotas (AWS Lambda)."
@@ -108,7 +112,7 @@ def check_concurrency(limit: int, reserved: int | None, parallel: int | None, ba
         )
     if parallel is not None and batches > parallel:
         yield warning(
-            Kind.BATCHES_WAIT,
+            FindingKind.BATCHES_WAIT,
             f"The fleet is split into {batches} batches, but only {parallel} are tested at once: the others wait.",
             f"Deploy with MaxParallelBatches={batches}.",
         )

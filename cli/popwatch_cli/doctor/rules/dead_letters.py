@@ -16,7 +16,7 @@ from typing import Any
 from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, from_message, refusal
 from popwatch.decisions.schedule import is_stale
 from popwatch.model.text import clean, counted, utc
-from popwatch_cli.doctor.rules.findings import Finding, Kind, warning
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, warning
 
 WHY_SHOWN = 150
 
@@ -135,7 +135,7 @@ def check_dead_letters(count: int, letters: Sequence[DeadLetter]) -> Iterator[Fi
     if why:
         what += f". AWS reports: {why}"
     yield warning(
-        Kind.DEAD_LETTERS,
+        FindingKind.DEAD_LETTERS,
         f"{what}.",
         "See the function's log for that time, then run `popwatch doctor --redrive`: it repeats or drops each of them.",
     )

@@ -18,7 +18,7 @@ class Severity(IntEnum):
     BROKEN = 2
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """Everything that can be found. docs/doctor.md lists each of them, in this order.
 
     The values are part of the command's JSON: they stay as they are, even where a better word has been found since.
@@ -100,7 +100,7 @@ class Finding:
     `names` are all the targets, alarms or other things that it is about; the sentence names only some of many.
     """
 
-    kind: Kind
+    kind: FindingKind
     severity: Severity
     what: str
     do: str
@@ -123,17 +123,17 @@ RESTORE_STACK = "Restore the stack to its template: docs/doctor.md describes how
 """What to do about a resource that was changed or deleted by hand: `sam deploy` alone sees nothing to do."""
 
 
-def broken(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
+def broken(kind: FindingKind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
     """A finding that keeps alerts from being sent or targets from being watched."""
     return Finding(kind, Severity.BROKEN, what, do, tuple(names))
 
 
-def warning(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
+def warning(kind: FindingKind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
     """A finding that may do harm later, or hides a problem."""
     return Finding(kind, Severity.WARNING, what, do, tuple(names))
 
 
-def note(kind: Kind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
+def note(kind: FindingKind, what: str, do: str, names: Iterable[str] = ()) -> Finding:
     """A finding that is not a fault, but worth knowing."""
     return Finding(kind, Severity.NOTE, what, do, tuple(names))
 

@@ -9,7 +9,7 @@ from popwatch.model.health import FAILING, State
 from popwatch.model.records import Record
 from popwatch.model.targets import Target
 from popwatch.model.text import utc
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, targets_that, warning
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, targets_that, warning
 
 GRACE = timedelta(minutes=3)
 """How much later than planned a test may come: a missed tick, and the next one."""
@@ -36,7 +36,7 @@ def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
     untested = [target.target_id for target in active if not _was_tested(fleet, target.target_id)]
     if untested:
         yield warning(
-            Kind.NEVER_TESTED,
+            FindingKind.NEVER_TESTED,
             f"{targets_that(untested, one='has', many='have')} never been tested, although sweeps are running.",
             "The next sweep tests new targets. If the finding remains after two minutes, see the function's log.",
             untested,
@@ -44,7 +44,7 @@ def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
     overdue = [target.target_id for target in active if _is_overdue(fleet, target, now)]
     if overdue:
         yield broken(
-            Kind.OVERDUE,
+            FindingKind.OVERDUE,
             f"{targets_that(overdue, one='is', many='are')} overdue: sweeps are running but do not test "
             f"{'it' if len(overdue) == 1 else 'them'}.",
             "See the function's log and the dead letters: a batch fails, or waits in the queue.",
@@ -63,7 +63,7 @@ def check_pending_alerts(records: Iterable[Record], timeout: timedelta, now: dat
     if late:
         names = sorted(late)
         yield broken(
-            Kind.ALERTS_PENDING,
+            FindingKind.ALERTS_PENDING,
             f"{targets_that(names, one='has an alert', many='have alerts')} pending since {utc(min(late.values()))}: "
             "no one has been notified.",
             "The next sweep tries again. If the finding remains, the function's log shows what AWS refuses.",

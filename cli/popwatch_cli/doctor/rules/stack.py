@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from popwatch.model.text import clean, duration, utc
-from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, some, warning
+from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, FindingKind, broken, some, warning
 
 EACH_MINUTE = "rate(1 minute)"
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
@@ -55,7 +55,7 @@ def check_stack(name: str, status: str) -> Iterator[Finding]:
     """Whether CloudFormation has finished its last change of the stack."""
     if status not in COMPLETE:
         yield warning(
-            Kind.STACK_INCOMPLETE,
+            FindingKind.STACK_INCOMPLETE,
             f"The stack {name} is in state {status}: parts of it may be missing or outdated.",
             "Look at the stack's events in CloudFormation, then deploy it again with `sam deploy`.",
         )
@@ -64,17 +64,17 @@ def check_stack(name: str, status: str) -> Iterator[Finding]:
 def check_schedule(schedule: Schedule | None, function: str, now: datetime) -> Iterator[Finding]:
     """Whether the function is invoked each minute."""
     if schedule is None:
-        yield broken(Kind.SCHEDULE_GONE, "The schedule does not exist: nothing is tested.", RESTORE_STACK)
+        yield broken(FindingKind.SCHEDULE_GONE, "The schedule does not exist: nothing is tested.", RESTORE_STACK)
         return
     if schedule.state != "ENABLED":
         yield broken(
-            Kind.SCHEDULE_OFF,
+            FindingKind.SCHEDULE_OFF,
             f"The schedule {schedule.name} is disabled: nothing is tested.",
             "Deploy with ScheduleState=ENABLED. If that is its value already, enable the schedule in EventBridge "
             "Scheduler.",
         )
     for difference in _differences(schedule, function, now):
-        yield broken(Kind.SCHEDULE_CHANGED, f"The schedule {schedule.name} {difference}.", RESTORE_STACK)
+        yield broken(FindingKind.SCHEDULE_CHANGED, f"The schedule {schedule.name} {difference}.", RESTORE_STACK)
 
 
 def _differences(schedule: Schedule, function: str, now: datetime) -> Iterator[str]:
@@ -93,14 +93,14 @@ def check_function(function: Function | None, expected: Mapping[str, str]) -> It
     """Whether the function that tests can run, with the environment that is `expected` for its stack."""
     if function is None:
         yield broken(
-            Kind.FUNCTION_GONE,
+            FindingKind.FUNCTION_GONE,
             "The function that tests the targets does not exist: nothing is tested.",
             RESTORE_STACK,
         )
         return
     if function.state == "Pending":
         yield warning(
-            Kind.FUNCTION_NOT_ACTIVE,
+            FindingKind.FUNCTION_NOT_ACTIVE,
             f"The function {function.name} is being created or updated{_because(function.why)}.",
             "Run `popwatch doctor` again in a minute.",
         )
@@ -108,13 +108,13 @@ def check_function(function: Function | None, expected: Mapping[str, str]) -> It
     # https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
     elif function.state not in ("Active", "Inactive"):
         yield broken(
-            Kind.FUNCTION_NOT_ACTIVE,
+            FindingKind.FUNCTION_NOT_ACTIVE,
             f"The function {function.name} is in state {function.state} and cannot run{_because(function.why)}.",
             "Remove the cause, and deploy the stack again with `sam deploy`.",
         )
     if function.update == "Failed":
         yield warning(
-            Kind.FUNCTION_UPDATE_FAILED,
+            FindingKind.FUNCTION_UPDATE_FAILED,
             f"The last update of the function {function.name} failed{_because(function.why)}: it still runs as it did "
             "before.",
             "Remove the cause, and deploy the stack again with `sam deploy`.",
@@ -122,7 +122,7 @@ def check_function(function: Function | None, expected: Mapping[str, str]) -> It
     different = sorted(name for name, value in expected.items() if function.environment.get(name) != value)
     if different:
         yield broken(
-            Kind.FUNCTION_DRIFTED,
+            FindingKind.FUNCTION_DRIFTED,
             f"The environment of the function {function.name} does not match the stack: {some(different)} "
             f"{'differs' if len(different) == 1 else 'differ'}.",
             RESTORE_STACK,
@@ -131,7 +131,7 @@ def check_function(function: Function | None, expected: Mapping[str, str]) -> It
     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html: no level counts as INFO.
     if function.log_filter not in ("TRACE", "DEBUG", "INFO"):
         yield broken(
-            Kind.METRICS_DROPPED,
+            FindingKind.METRICS_DROPPED,
             f"Lambda drops the metrics of the function {function.name}, on which the alarms rely: its log filter "
             f"(ApplicationLogLevel) is {function.log_filter}.",
             f"{RESTORE_STACK} For fewer log lines, deploy with another LogLevel.",
@@ -142,7 +142,7 @@ def check_reserved(function: str, reserved: int | None) -> Iterator[Finding]:
     """Whether the function was stopped by a reservation of 0, as AWS advises for a function that runs wild."""
     if reserved == 0:
         yield broken(
-            Kind.FUNCTION_STOPPED,
+            FindingKind.FUNCTION_STOPPED,
             f"The function {function} has a reserved concurrency of 0: Lambda does not run it.",
             f"Remove the reservation: `aws lambda delete-function-concurrency --function-name {function}`.",
         )
@@ -152,19 +152,19 @@ def check_metrics(metrics: FunctionMetrics) -> Iterator[Finding]:
     """What CloudWatch counted in the last day."""
     if metrics.errors:
         yield warning(
-            Kind.FUNCTION_ERRORS,
+            FindingKind.FUNCTION_ERRORS,
             f"The function {metrics.function} failed {_times(metrics.errors)} in the last day.",
             "Its log shows why. Later sweeps have caught up with what the failed invocations left undone.",
         )
     if metrics.throttles:
         yield warning(
-            Kind.FUNCTION_THROTTLED,
+            FindingKind.FUNCTION_THROTTLED,
             f"The function {metrics.function} was throttled {_times(metrics.throttles)} in the last day.",
             "Raise the account's quota of concurrent executions in Service Quotas, or lower MaxParallelBatches.",
         )
     if metrics.lag_seconds is not None and metrics.lag_seconds > LATE_SECONDS:
         yield warning(
-            Kind.SWEEPS_LATE,
+            FindingKind.SWEEPS_LATE,
             f"A sweep in the last hour ended {metrics.lag_seconds:.0f} s after its tick.",
             "Raise MemorySize (CPU grows with it), or lower max_test_seconds of targets that do not answer.",
         )
@@ -175,7 +175,7 @@ def check_clock(skew: timedelta) -> Iterator[Finding]:
     if abs(skew) > SKEW:
         direction = "ahead of" if skew > timedelta() else "behind"
         yield warning(
-            Kind.CLOCK_SKEWED,
+            FindingKind.CLOCK_SKEWED,
             f"This machine's clock is {duration(abs(skew))} {direction} AWS's: the ages shown here are wrong.",
             "Synchronise this machine's clock by NTP.",
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popwatch.model.text import clean
-from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, Kind, broken, note, some, warning
+from popwatch_cli.doctor.rules.findings import RESTORE_STACK, Finding, FindingKind, broken, note, some, warning
 from popwatch_cli.rehearsal.filter_policies import Subscription
 
 CONFIRM = "Follow the link in AWS's message (it is valid for two days), or subscribe again to get another message."
@@ -38,19 +38,19 @@ class Alarm:
 def check_alert_topic(topic: TopicState | None, name: str = "alert topic") -> Iterator[Finding]:
     """Whether alerts can be published to a topic, and by popwatch alone."""
     if topic is None:
-        yield broken(Kind.TOPIC_GONE, f"The {name} does not exist: no alert can be sent to it.", RESTORE_STACK)
+        yield broken(FindingKind.TOPIC_GONE, f"The {name} does not exist: no alert can be sent to it.", RESTORE_STACK)
         return
     if any(
         _is_about_publishing(statement) and statement.get("Effect") == "Deny" for statement in _unconditional(topic)
     ):
         yield broken(
-            Kind.TOPIC_DENIES,
+            FindingKind.TOPIC_DENIES,
             f"The policy of the topic {topic.name} denies publishing: alerts cannot be sent and stay pending.",
             "Remove the `Deny` statement from the topic's policy.",
         )
     if any(_lets_everybody_publish(statement) for statement in _unconditional(topic)):
         yield warning(
-            Kind.TOPIC_OPEN,
+            FindingKind.TOPIC_OPEN,
             f"The policy of the topic {topic.name} lets everybody publish: an alert may be forged.",
             "Remove the statement whose principal is `*` from the topic's policy.",
         )
@@ -60,21 +60,21 @@ def check_operator_topic(topic: TopicState | None) -> Iterator[Finding]:
     """Whether alarms can publish to the operators."""
     if topic is None:
         yield warning(
-            Kind.TOPIC_GONE,
+            FindingKind.TOPIC_GONE,
             "The operator topic does not exist: no one is notified of popwatch's alarms.",
             RESTORE_STACK,
         )
         return
     if topic.key == AWS_OWN_KEY:
         yield warning(
-            Kind.ALARM_KEY,
+            FindingKind.ALARM_KEY,
             f"The topic {topic.name} is encrypted with AWS's own key, which alarms may not use: no one is notified of "
             "popwatch's alarms.",
             "Encrypt it with your own key and let cloudwatch.amazonaws.com use that, or do not encrypt it.",
         )
     if not any(statement.get("Effect") == "Allow" and _names_cloudwatch(statement) for statement in topic.statements):
         yield warning(
-            Kind.TOPIC_DENIES,
+            FindingKind.TOPIC_DENIES,
             f"The policy of the topic {topic.name} does not let CloudWatch publish: no one is notified of popwatch's "
             "alarms.",
             RESTORE_STACK,
@@ -86,14 +86,14 @@ def check_subscriptions(subscriptions: Sequence[Subscription]) -> Iterator[Findi
     unconfirmed = [one.receiver for one in subscriptions if not one.confirmed]
     if not subscriptions:
         yield broken(
-            Kind.NO_SUBSCRIPTION,
+            FindingKind.NO_SUBSCRIPTION,
             "The alert topic has no subscription: no one receives alerts.",
             "Deploy with AlertEmail or AlertPhone. If one is set, its subscription has ended and a deployment does not "
             "renew it: subscribe to the topic yourself, by `aws sns subscribe` (docs/alerts.md).",
         )
     elif len(unconfirmed) == len(subscriptions):
         yield broken(
-            Kind.NONE_CONFIRMED,
+            FindingKind.NONE_CONFIRMED,
             f"No subscription to the alert topic is confirmed ({some(unconfirmed)}): no one receives alerts.",
             CONFIRM,
             unconfirmed,
@@ -107,7 +107,7 @@ def check_unsubscribing(subscriptions: Sequence[Subscription]) -> Iterator[Findi
     open_to_all = [one.receiver for one in subscriptions if one.anyone_may_end]
     if open_to_all:
         yield note(
-            Kind.ANYONE_MAY_UNSUBSCRIBE,
+            FindingKind.ANYONE_MAY_UNSUBSCRIBE,
             f"Whoever gets a forwarded email of {some(open_to_all)} can end the subscription by its link.",
             "Confirm by `aws sns confirm-subscription --authenticate-on-unsubscribe true`: docs/alerts.md shows how.",
             open_to_all,
@@ -119,7 +119,7 @@ def check_phones(numbers: Sequence[str]) -> Iterator[Finding]:
     if numbers:
         verb = "is" if len(numbers) == 1 else "are"
         yield warning(
-            Kind.PHONE_ON_ALERT_TOPIC,
+            FindingKind.PHONE_ON_ALERT_TOPIC,
             f"{some(numbers)} {verb} subscribed to the alert topic: its long text takes several SMS, each of "
             "which costs money.",
             "Move them to the SMS topic, with their filter policies: `popwatch doctor --move-phones`.",
@@ -131,7 +131,7 @@ def check_sms_log(role: str) -> Iterator[Finding]:
     """Whether SNS logs deliveries of SMS, with `role`; asked only if someone receives alerts by SMS."""
     if not role:
         yield note(
-            Kind.SMS_NOT_LOGGED,
+            FindingKind.SMS_NOT_LOGGED,
             "SNS does not log deliveries of SMS in this account: why an SMS did not arrive cannot be looked up.",
             "Set `DeliveryStatusIAMRole` with `aws sns set-sms-attributes`: docs/alerts.md gives the command.",
         )
@@ -148,7 +148,7 @@ def check_sandbox(in_sandbox: bool) -> Iterator[Finding]:
     """Whether SMS go to any number; asked only if someone receives alerts by SMS."""
     if in_sandbox:
         yield warning(
-            Kind.SMS_SANDBOX,
+            FindingKind.SMS_SANDBOX,
             "The account is in the SMS sandbox: only verified phone numbers receive SMS.",
             "Verify the numbers in SNS, or ask AWS to move the account out of the sandbox.",
         )
@@ -159,9 +159,9 @@ def check_spend(spent: float, limit: float) -> Iterator[Finding]:
     what = f"SMS have cost {spent:.2f} USD this month, of a limit of {limit:.2f} USD"
     do = "Raise the account's monthly SMS spending limit in SNS; AWS must approve more than the account's quota."
     if spent >= limit:
-        yield broken(Kind.SMS_SPENT, f"{what}: SNS sends no more SMS until the month ends.", do)
+        yield broken(FindingKind.SMS_SPENT, f"{what}: SNS sends no more SMS until the month ends.", do)
     elif spent >= NEARLY * limit:
-        yield warning(Kind.SMS_NEARLY_SPENT, f"{what}: at the limit SNS stops SMS until the month ends.", do)
+        yield warning(FindingKind.SMS_NEARLY_SPENT, f"{what}: at the limit SNS stops SMS until the month ends.", do)
 
 
 def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Finding]:
@@ -169,7 +169,7 @@ def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Find
     gone = sorted(set(names) - {alarm.name for alarm in alarms})
     if gone:
         yield warning(
-            Kind.ALARM_GONE,
+            FindingKind.ALARM_GONE,
             f"{_alarms_that(gone, one='does not exist', many='do not exist')}: no one is notified of such a problem.",
             RESTORE_STACK,
             gone,
@@ -177,7 +177,7 @@ def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Find
     off = [alarm.name for alarm in alarms if not alarm.enabled]
     if off:
         yield warning(
-            Kind.ALARM_OFF,
+            FindingKind.ALARM_OFF,
             f"{_alarms_that(off, one='is', many='are')} switched off: no one is notified of such a problem.",
             f"Enable the actions: `aws cloudwatch enable-alarm-actions --alarm-names {' '.join(off)}`.",
             off,
@@ -185,7 +185,7 @@ def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Find
     without_action = [alarm.name for alarm in alarms if not alarm.actions]
     if without_action:
         yield warning(
-            Kind.ALARM_WITHOUT_ACTION,
+            FindingKind.ALARM_WITHOUT_ACTION,
             f"{_alarms_that(without_action, one='has', many='have')} no action: no one is notified of such a problem.",
             RESTORE_STACK,
             without_action,
@@ -193,7 +193,7 @@ def check_alarms(names: Sequence[str], alarms: Sequence[Alarm]) -> Iterator[Find
     for alarm in alarms:
         if alarm.state == "ALARM":
             yield warning(
-                Kind.ALARM_FIRES,
+                FindingKind.ALARM_FIRES,
                 f"The alarm {alarm.name} is in state ALARM: {clean(alarm.description, 300)}",
                 "docs/operating.md describes each alarm and what to do.",
                 [alarm.name],
@@ -210,14 +210,14 @@ def check_alarm_receivers(
     unreported = [alarm.name for alarm in alarms if alarm.actions and not _has_receiver(alarm, subscriptions)]
     if unreported and local:
         yield note(
-            Kind.ALARM_UNREPORTED,
+            FindingKind.ALARM_UNREPORTED,
             f"{_alarms_that(unreported, one='reaches', many='reach')} no one: the local stack has no operator.",
             "Nothing to do here. In AWS, deploy with OperatorEmail or AlertEmail.",
             unreported,
         )
     elif unreported:
         yield warning(
-            Kind.ALARM_UNREPORTED,
+            FindingKind.ALARM_UNREPORTED,
             f"{_alarms_that(unreported, one='reaches', many='reach')} no one: no subscription to its topic is "
             "confirmed.",
             "Follow the link in AWS's message (it is valid for two days). If there was none, deploy with OperatorEmail "
@@ -230,7 +230,7 @@ def _check_unconfirmed(receivers: Sequence[str], what: str) -> Iterator[Finding]
     if receivers:
         verbs = ("has", "receives") if len(receivers) == 1 else ("have", "receive")
         sentence = f"{some(receivers)} {verbs[0]} not confirmed and {verbs[1]} no {what}."
-        yield warning(Kind.UNCONFIRMED, sentence, CONFIRM, receivers)
+        yield warning(FindingKind.UNCONFIRMED, sentence, CONFIRM, receivers)
 
 
 def _alarms_that(names: Sequence[str], *, one: str, many: str) -> str:

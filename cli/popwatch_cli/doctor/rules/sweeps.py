@@ -10,7 +10,7 @@ from popwatch.model.records import Record
 from popwatch.model.targets import Target
 from popwatch.model.text import duration, utc
 from popwatch.reports.status import has_stopped
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, warning
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, warning
 
 LOOKBACK = timedelta(hours=6)
 """How far back gaps are looked for."""
@@ -25,26 +25,26 @@ def check_checkpoint(last_tick: datetime | None, now: datetime, damage: str = ""
     """Whether the last completed tick is where it should be; `damage` is why the one in the table counts as none."""
     if last_tick is None and damage:
         yield broken(
-            Kind.SWEEPS_AHEAD,
+            FindingKind.SWEEPS_AHEAD,
             f"The last completed tick counts as none, since {damage}: when the last sweep was is not known.",
             "Run `popwatch doctor` again in two minutes: the next sweep replaces it. If the finding remains, nothing "
             "is being watched: see the other findings, and the function's log.",
         )
     elif last_tick is None:
         yield broken(
-            Kind.NO_SWEEP,
+            FindingKind.NO_SWEEP,
             "No sweep has been completed yet: nothing is being watched.",
             "Wait two minutes after the first deployment; then see the other findings, and the function's log.",
         )
     elif has_stopped(last_tick, now):
         yield broken(
-            Kind.SWEEPS_STOPPED,
+            FindingKind.SWEEPS_STOPPED,
             f"The last sweep was {duration(now - last_tick)} ago, at {utc(last_tick)}: nothing is being watched.",
             "See the other findings, and the function's log: the cause is the schedule, the function or a permission.",
         )
     elif now - last_tick > LATE_AFTER:
         yield warning(
-            Kind.SWEEPS_LATE,
+            FindingKind.SWEEPS_LATE,
             f"The last sweep was {duration(now - last_tick)} ago: a tick was missed or takes long.",
             "Run `popwatch doctor` again in a minute. If the finding remains, the function's log shows why.",
         )
@@ -57,7 +57,7 @@ def check_gaps(gaps: Sequence[Gap]) -> Iterator[Finding]:
         span = f"from {begin:%H:%M} to {end:%H:%M} UTC ({duration(end - begin)})"
         several = f" in {len(gaps)} gaps in the last {duration(LOOKBACK)}, the longest" if len(gaps) > 1 else ""
         yield warning(
-            Kind.SWEEPS_MISSED,
+            FindingKind.SWEEPS_MISSED,
             f"No sweep tested anything{several} {span}.",
             "See the function's log and the schedule's metrics for that time. Later sweeps have caught up.",
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from popwatch.model.text import clean, counted
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, some, warning
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, some, warning
 
 TARGETS, STATUS, HISTORY = "Targets", "Status", "History"
 KEYS = {TARGETS: ("target_id",), STATUS: ("target_id",), HISTORY: ("pk", "sk")}
@@ -35,14 +35,14 @@ def check_table(logical_name: str, name: str, table: Table | None) -> Iterator[F
     """Whether the table `Targets`, `Status` or `History` exists and can be used; every sweep needs all three."""
     if table is None:
         yield broken(
-            Kind.TABLE_GONE,
+            FindingKind.TABLE_GONE,
             f"The {logical_name} table {name} does not exist: every sweep fails.",
             HOW_TO_RESTORE[logical_name],
         )
         return
     if table.status not in ("ACTIVE", "UPDATING"):
         yield broken(
-            Kind.TABLE_NOT_ACTIVE,
+            FindingKind.TABLE_NOT_ACTIVE,
             f"The {logical_name} table {name} is in state {table.status}: every sweep fails.",
             HOW_TO_RESTORE[logical_name]
             if table.status == "DELETING"
@@ -51,7 +51,7 @@ def check_table(logical_name: str, name: str, table: Table | None) -> Iterator[F
     expected = KEYS[logical_name]
     if tuple(table.key) != expected:
         yield broken(
-            Kind.TABLE_KEY,
+            FindingKind.TABLE_KEY,
             f"The {logical_name} table {name} has the key {' and '.join(table.key)} instead of "
             f"{' and '.join(expected)}: every sweep fails.",
             "The table was not created by popwatch's template. Export the targets, and deploy a new stack.",
@@ -63,7 +63,7 @@ def check_expiry(name: str, enabled: bool, attribute: str) -> Iterator[Finding]:
     if not enabled or attribute != EXPIRY:
         state = f"uses the field {attribute}" if enabled else "is off"
         yield warning(
-            Kind.HISTORY_NEVER_EXPIRES,
+            FindingKind.HISTORY_NEVER_EXPIRES,
             f"Expiry of the History table {name} {state}: the table grows forever, and so does its cost.",
             f"Enable it: `aws dynamodb update-time-to-live --table-name {name} "
             f"--time-to-live-specification Enabled=true,AttributeName={EXPIRY}`.",
@@ -74,7 +74,7 @@ def check_recovery(name: str, enabled: bool) -> Iterator[Finding]:
     """Whether Targets, which popwatch cannot write again, can be restored."""
     if not enabled:
         yield warning(
-            Kind.TARGETS_UNPROTECTED,
+            FindingKind.TARGETS_UNPROTECTED,
             f"Point-in-time recovery of the Targets table {name} is off: a mistake there cannot be undone.",
             f"Enable it: `aws dynamodb update-continuous-backups --table-name {name} "
             "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`.",
@@ -88,7 +88,7 @@ def check_items(damaged: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
         first, *_ = sorted(found)
         names = tuple(sorted(found))
         yield warning(
-            Kind.ITEMS_DAMAGED,
+            FindingKind.ITEMS_DAMAGED,
             f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} ({found[first]}).",
             "A record or the checkpoint in Status is replaced by the next sweep. Look at other items in the DynamoDB "
             "console: correct or delete them.",

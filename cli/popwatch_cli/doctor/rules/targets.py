@@ -11,7 +11,7 @@ from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, Family
 from popwatch.model.targets import Policy, Problem, Target, endpoint
 from popwatch.model.text import clean, duration
-from popwatch_cli.doctor.rules.findings import Finding, Kind, broken, of_targets, some, targets_that, warning
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, of_targets, some, targets_that, warning
 
 LATE_ALERT = timedelta(hours=6)
 """A policy under which an outage may be reported later than this is rarely intended."""
@@ -42,17 +42,17 @@ def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) ->
         subject = _subject(
             names, one="uses the built-in text instead of its own", many="use the built-in text instead of their own"
         )
-        return warning(Kind.BAD_TEMPLATE, f"{subject}: {explanation}", do, names)
+        return warning(FindingKind.BAD_TEMPLATE, f"{subject}: {explanation}", do, names)
     subject = _subject(names, one="cannot be tested", many="cannot be tested")
     severity = warning if suspended else broken
-    return severity(Kind.BAD_FIELD, f"{subject}: {explanation}", do, names)
+    return severity(FindingKind.BAD_FIELD, f"{subject}: {explanation}", do, names)
 
 
 def check_unknown_fields(sentences: Sequence[str]) -> Iterator[Finding]:
     """Fields that popwatch does not know; most are misspelt."""
     for sentence in sentences:
         yield warning(
-            Kind.UNKNOWN_FIELD,
+            FindingKind.UNKNOWN_FIELD,
             sentence,
             "Spell it as in docs/targets.md, or remove it if it is not meant for popwatch.",
         )
@@ -62,13 +62,13 @@ def check_any_targets(targets: Mapping[str, Target]) -> Iterator[Finding]:
     """Whether there is anything to watch."""
     if not targets:
         yield warning(
-            Kind.NO_TARGETS,
+            FindingKind.NO_TARGETS,
             "There are no targets: nothing is watched.",
             "Add some: `popwatch targets put ID host=NAME`, or `popwatch targets import FILE`.",
         )
     elif not any(target.policy.enabled for target in targets.values()):
         yield warning(
-            Kind.ALL_SUSPENDED,
+            FindingKind.ALL_SUSPENDED,
             f"All {len(targets)} targets are suspended: nothing is watched."
             if len(targets) > 1
             else f"The only target, {next(iter(targets))}, is suspended: nothing is watched.",
@@ -88,7 +88,7 @@ def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
     for (server, _), names in shared.items():
         if len(names) > 1:
             yield warning(
-                Kind.DUPLICATE,
+                FindingKind.DUPLICATE,
                 f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is reported "
                 f"{len(names)} times.",
                 f"If this is not intended, remove all but one: `popwatch targets remove {quote(names[1])}`.",
@@ -105,7 +105,7 @@ def check_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
                 missing[parent].append(target.target_id)
     for parent, names in missing.items():
         yield warning(
-            Kind.PARENT_MISSING,
+            FindingKind.PARENT_MISSING,
             f"{targets_that(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is not a target: "
             "it holds back no alert.",
             "Set `depends_on` to the id of a target, or remove the field.",
@@ -115,7 +115,7 @@ def check_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
     names = [name for name in targets if name in cyclic]
     if names:
         yield warning(
-            Kind.PARENT_CYCLE,
+            FindingKind.PARENT_CYCLE,
             f"{targets_that(names, one='depends on itself', many='depend on one another in a cycle')}: "
             "no alert is held back.",
             "Remove `depends_on` from the target that depends on nothing else.",
@@ -129,7 +129,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
     never = [target.target_id for target in active if not target.policy.max_alerts]
     if never:
         yield warning(
-            Kind.NEVER_ALERTED,
+            FindingKind.NEVER_ALERTED,
             f"{targets_that(never, one='never sends', many='never send')} alerts: `max_alerts` is 0.",
             "Set `max_alerts` to 1 or more if someone should be notified.",
             never,
@@ -137,7 +137,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
     muted = _always_in_maintenance(active, now)
     if muted:
         yield warning(
-            Kind.ALWAYS_IN_MAINTENANCE,
+            FindingKind.ALWAYS_IN_MAINTENANCE,
             f"{targets_that(muted, one='is', many='are')} in maintenance without a break for the next "
             f"{duration(ALL_WEEK)}: no one is notified of outages.",
             f"End it with `popwatch unsilence {quote(muted[0])}`, or correct the windows in `maintenance`.",
@@ -151,7 +151,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
     }
     if late:
         yield warning(
-            Kind.ALERTED_LATE,
+            FindingKind.ALERTED_LATE,
             f"An outage of {of_targets(list(late))} may be reported as late as {duration(max(late.values()))} after it "
             "begins.",
             "Delays are in seconds: shorten `delay_up` or `delay_warn`, or lower `failures_per_alert`.",

@@ -225,7 +225,7 @@ def _of_bits(text: str) -> frozenset[str] | None:
     return frozenset(name for place, name in enumerate(_KNOWN) if bits >> place & 1)
 
 
-class Kind(StrEnum):
+class PostureIssue(StrEnum):
     """Kinds of findings; their names are part of the JSON."""
 
     STLS_GONE = "stls-gone"
@@ -241,13 +241,13 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PostureFinding:
     """Something about a server that should be otherwise: what, where that is written, and what to do.
 
     `about` is the mechanism, the capability or the port that it is about, if there is one.
     """
 
-    kind: Kind
+    kind: PostureIssue
     about: str
     text: str
     source: str
@@ -282,60 +282,60 @@ _WHOLE_CHAIN = (
 _OLD_TLS = "Set the lowest version to TLS 1.2 (Dovecot: ssl_min_protocol = TLSv1.2), and restart the server."
 
 _WORDINGS = {
-    Kind.STLS_GONE: _Wording(
+    PostureIssue.STLS_GONE: _Wording(
         "The server does not offer STLS: on this port nothing can be encrypted.",
         "STLS is gone: the server offered it before, and refuses it now.",
         "RFC 2595 section 4, RFC 8314 section 4.1",
         "Switch TLS on in the server's configuration, and look for a device on the way that removes STLS. Until then"
         " a client that does not insist on TLS sends its password in the clear.",
     ),
-    Kind.PLAINTEXT_LOGIN: _Wording(
+    PostureIssue.PLAINTEXT_LOGIN: _Wording(
         "The server asks for a password without TLS: whoever is on the way can read it.",
         "The server asks for a password without TLS now; before, it refused.",
         "RFC 2595 section 2.3, RFC 8314 section 4.1",
         "Let the server refuse logins without TLS (Dovecot 2.3: disable_plaintext_auth = yes; 2.4:"
         " auth_allow_cleartext = no).",
     ),
-    Kind.TLS_1_0: _Wording(
+    PostureIssue.TLS_1_0: _Wording(
         "The server accepts TLS 1.0.", "The server accepts TLS 1.0 now; before, it refused.", "RFC 8996", _OLD_TLS
     ),
-    Kind.TLS_1_1: _Wording(
+    PostureIssue.TLS_1_1: _Wording(
         "The server accepts TLS 1.1.",
         "The server accepts TLS 1.1 now; before, it refused.",
         "RFC 8996, RFC 8997",
         _OLD_TLS,
     ),
-    Kind.CHAIN: _Wording(
+    PostureIssue.CHAIN: _Wording(
         "The certificate's chain is not trusted ({about}).",
         "The certificate's chain is no longer trusted ({about}).",
         "RFC 8446 section 4.4.2, RFC 7817",
         "{action}",
     ),
-    Kind.NOT_RELOADED: _Wording(
+    PostureIssue.NOT_RELOADED: _Wording(
         "Port {about} of the host shows a newer certificate: renewed, not reloaded.",
         "Port {about} of the host shows a newer certificate now: renewed, not reloaded.",
         "RFC 7817",
         "Reload this server: it keeps the certificate that it had read when it started.",
     ),
-    Kind.WEAK_MECHANISM: _Wording(
+    PostureIssue.WEAK_MECHANISM: _Wording(
         "The server offers the weak mechanism {about}.",
         "The server offers the weak mechanism {about} now; before, it did not.",
         "{source}",
         "Remove {about} from the server's mechanisms; inside TLS, PLAIN or SCRAM-SHA-256 is better.",
     ),
-    Kind.MECHANISM_REMOVED: _Wording(
+    PostureIssue.MECHANISM_REMOVED: _Wording(
         "",
         "The server no longer offers the mechanism {about}: clients that use it cannot log in.",
         "RFC 5034 section 3",
         "If that was not meant, add {about} to the server's mechanisms again.",
     ),
-    Kind.CAPABILITY_REMOVED: _Wording(
+    PostureIssue.CAPABILITY_REMOVED: _Wording(
         "",
         "The server no longer offers {about}: clients that need it stop working.",
         "RFC 2449 section 6",
         "If that was not meant, compare the server's configuration with that of before its last change.",
     ),
-    Kind.CAPABILITIES_GONE: _Wording(
+    PostureIssue.CAPABILITIES_GONE: _Wording(
         "",
         "The server no longer answers CAPA: clients cannot see what it offers.",
         "RFC 2449 section 5",
@@ -344,52 +344,52 @@ _WORDINGS = {
 }
 
 
-def findings(posture: Posture) -> list[Finding]:
+def findings(posture: Posture) -> list[PostureFinding]:
     """What should be otherwise in a posture, whatever it was before."""
     return [_finding(kind, about, posture, changed=False) for kind, about in _faults(posture.digest)]
 
 
-def worse(before: Digest, posture: Posture) -> list[Finding]:
+def worse(before: Digest, posture: Posture) -> list[PostureFinding]:
     """What got worse since `before`: one finding for each change. Nothing that was not tested both times."""
     now = posture.digest
     found = [it for it in _faults(now) if _was_absent(before, now, *it)]
     return [_finding(kind, about, posture, changed=True) for kind, about in (*found, *_removed(before, now))]
 
 
-def _faults(now: Digest) -> Iterator[tuple[Kind, str]]:
+def _faults(now: Digest) -> Iterator[tuple[PostureIssue, str]]:
     """The kinds of findings that a digest shows by itself, each with what it is about."""
     if now.stls is NO:
-        yield Kind.STLS_GONE, ""
+        yield PostureIssue.STLS_GONE, ""
     if now.plaintext_login is YES:
-        yield Kind.PLAINTEXT_LOGIN, ""
+        yield PostureIssue.PLAINTEXT_LOGIN, ""
     if now.tls_1_0 is YES:
-        yield Kind.TLS_1_0, ""
+        yield PostureIssue.TLS_1_0, ""
     if now.tls_1_1 is YES:
-        yield Kind.TLS_1_1, ""
+        yield PostureIssue.TLS_1_1, ""
     if now.chain is NO:
-        yield Kind.CHAIN, ""
+        yield PostureIssue.CHAIN, ""
     for port, newer in sorted(now.newer.items()):
         if newer:
-            yield Kind.NOT_RELOADED, str(port)
+            yield PostureIssue.NOT_RELOADED, str(port)
     for name in _WEAK:
         if f"SASL {name}" in (now.in_clear or ()) or f"SASL {name}" in (now.in_tls or ()):
-            yield Kind.WEAK_MECHANISM, name
+            yield PostureIssue.WEAK_MECHANISM, name
 
 
-def _was_absent(before: Digest, now: Digest, kind: Kind, about: str) -> bool:
+def _was_absent(before: Digest, now: Digest, kind: PostureIssue, about: str) -> bool:
     """Whether it is known that a fault was not there before."""
     match kind:
-        case Kind.STLS_GONE:
+        case PostureIssue.STLS_GONE:
             return before.stls is YES
-        case Kind.PLAINTEXT_LOGIN:
+        case PostureIssue.PLAINTEXT_LOGIN:
             return before.plaintext_login is NO
-        case Kind.TLS_1_0:
+        case PostureIssue.TLS_1_0:
             return before.tls_1_0 is NO
-        case Kind.TLS_1_1:
+        case PostureIssue.TLS_1_1:
             return before.tls_1_1 is NO
-        case Kind.CHAIN:
+        case PostureIssue.CHAIN:
             return before.chain is YES
-        case Kind.NOT_RELOADED:
+        case PostureIssue.NOT_RELOADED:
             return before.newer.get(int(about)) is False
         case _:
             name = f"SASL {about}"
@@ -398,7 +398,7 @@ def _was_absent(before: Digest, now: Digest, kind: Kind, about: str) -> bool:
             return not offered_before and any(was and name in (offered or ()) for was, offered in sides)
 
 
-def _removed(before: Digest, now: Digest) -> Iterator[tuple[Kind, str]]:
+def _removed(before: Digest, now: Digest) -> Iterator[tuple[PostureIssue, str]]:
     """What is no longer offered: inside TLS, or without it where neither time there was any."""
     if before.in_tls is not None or now.in_tls is not None:
         was, offered = before.in_tls, now.in_tls
@@ -407,22 +407,22 @@ def _removed(before: Digest, now: Digest) -> Iterator[tuple[Kind, str]]:
     if not was or offered is None:
         return
     if _STATED not in offered:
-        yield Kind.CAPABILITIES_GONE, ""
+        yield PostureIssue.CAPABILITIES_GONE, ""
         return
     for name in _MECHANISMS:
         if f"SASL {name}" in was - offered and name not in _WEAK:
-            yield Kind.MECHANISM_REMOVED, name
+            yield PostureIssue.MECHANISM_REMOVED, name
     for name in _NEEDED:
         if name in was - offered:
-            yield Kind.CAPABILITY_REMOVED, name
+            yield PostureIssue.CAPABILITY_REMOVED, name
 
 
-def _finding(kind: Kind, about: str, posture: Posture, *, changed: bool) -> Finding:
+def _finding(kind: PostureIssue, about: str, posture: Posture, *, changed: bool) -> PostureFinding:
     wording = _WORDINGS[kind]
-    shown = posture.chain_reason if kind is Kind.CHAIN else about
+    shown = posture.chain_reason if kind is PostureIssue.CHAIN else about
     action = _TRUST.get(posture.chain_reason, _WHOLE_CHAIN)
     text, source, to_do = (
         part.format(about=shown, action=action, source=_WEAK.get(about, ""))
         for part in (wording.change if changed else wording.state, wording.source, wording.action)
     )
-    return Finding(kind, about, text, source, to_do)
+    return PostureFinding(kind, about, text, source, to_do)

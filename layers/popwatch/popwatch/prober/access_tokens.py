@@ -69,14 +69,14 @@ class TokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class AccessToken:
     """An access token, and how long it is valid from now on."""
 
     secret: Secret
     valid: timedelta
 
 
-Fetch = Callable[[TokenSource, Secret], Token]
+Fetch = Callable[[TokenSource, Secret], AccessToken]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class AccessTokens:
         self._clock, self._fetch = clock, fetch or fetch_token
         self._threads: ThreadPoolExecutor | None = None
         self._kept: dict[str, _Kept] = {}
-        self._under_way: dict[str, Future[Token]] = {}
+        self._under_way: dict[str, Future[AccessToken]] = {}
         self._problems: dict[str, _Problem] = {}
 
     def read(
@@ -163,7 +163,7 @@ class AccessTokens:
         return CredentialProblem(one.name, problem.reason, problem.code)
 
 
-def fetch_token(source: TokenSource, secret: Secret, tls: ssl.SSLContext | None = None) -> Token:
+def fetch_token(source: TokenSource, secret: Secret, tls: ssl.SSLContext | None = None) -> AccessToken:
     """Ask a token endpoint for a token. Raises TokenError; nothing that it raises has the secret in it."""
     status, body, code = _exchange(source, secret, tls or context(verify=True, ca_pem=""))
     if code:
@@ -177,7 +177,7 @@ def fetch_token(source: TokenSource, secret: Secret, tls: ssl.SSLContext | None 
     token = Secret(str(answer.get("access_token", "")))
     if str(answer.get("token_type", "")).lower() != "bearer" or not _can_be_sent(token):
         raise TokenError(Unusable.TOKEN_UNAVAILABLE, "the answer has no bearer token")
-    return Token(token, _lifetime(answer.get("expires_in")))
+    return AccessToken(token, _lifetime(answer.get("expires_in")))
 
 
 def _exchange(source: TokenSource, secret: Secret, tls: ssl.SSLContext) -> tuple[int, bytes, str]:

@@ -19,7 +19,7 @@ def in_trouble(line: bytes) -> bool:
     return b"[SYS/" in line.upper()
 
 
-class Question(StrEnum):
+class PostureQuestion(StrEnum):
     """A command that is sent to learn what a server answers."""
 
     CAPA = "CAPA"
@@ -35,11 +35,11 @@ class Examination(Conversation):
     """
 
     def __init__(
-        self, questions: Sequence[Question], *, greetings: Sequence[bytes] = (), check_quit: bool = True
+        self, questions: Sequence[PostureQuestion], *, greetings: Sequence[bytes] = (), check_quit: bool = True
     ) -> None:
         super().__init__(greetings=greetings, check_quit=check_quit)
         self._left = deque(questions)
-        self._asked: Question | None = None
+        self._asked: PostureQuestion | None = None
         self._reader: CapabilityReader | None = None
         self.offers: list[Capabilities | None] = []
         self.user_accepted: bool | None = None
@@ -50,7 +50,7 @@ class Examination(Conversation):
         match self._asked:
             case None:
                 super()._quit()
-            case Question.STLS:
+            case PostureQuestion.STLS:
                 self._asked = None  # the answer is for the conversation's own state
                 self._ask_for_tls()
             case question:
@@ -59,12 +59,12 @@ class Examination(Conversation):
     def _handle_line(self, line: bytes) -> None:
         if self._reader:
             self._read_offer(self._reader, line)
-        elif self._asked is Question.USER:
+        elif self._asked is PostureQuestion.USER:
             self.user_accepted = None if in_trouble(line) else line.startswith(b"+OK")
             self._quit()
-        elif self._asked is Question.CAPA and line.startswith(b"+OK"):
+        elif self._asked is PostureQuestion.CAPA and line.startswith(b"+OK"):
             self._reader = CapabilityReader()
-        elif self._asked is Question.CAPA:
+        elif self._asked is PostureQuestion.CAPA:
             self._take_offer(None if in_trouble(line) else UNSTATED)
         else:
             super()._handle_line(line)

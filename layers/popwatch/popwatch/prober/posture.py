@@ -18,7 +18,7 @@ from popwatch.model.posture import MOST_SIBLINGS, Answer, Offer, Posture, Siblin
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
-from popwatch.prober.examination import Examination, Question, in_trouble
+from popwatch.prober.examination import Examination, PostureQuestion, in_trouble
 from popwatch.prober.loop import Prober
 from popwatch.prober.pop3 import Conversation
 from popwatch.prober.probe import Loop, Probe
@@ -53,7 +53,7 @@ class _Connection:
     """
 
     target: Target
-    questions: Sequence[Question] = ()
+    questions: Sequence[PostureQuestion] = ()
     version: TlsVersion | None = None
     handshake_only: bool = False
 
@@ -158,16 +158,16 @@ def _steps(target: Target, siblings: Sequence[int]) -> Steps:
     plain = replace(target, verify_tls=False, all_addresses=False, expect=(), max_rtt_ms=0.0)
     if begins_in_clear:
         plain = replace(plain, tls=TlsMode.STARTTLS)
-    stls = (Question.STLS,) if begins_in_clear else ()
-    before_tls = (Question.CAPA, *stls) if begins_in_clear else ()
-    first = yield _Connection(plain, (*before_tls, Question.CAPA))
+    stls = (PostureQuestion.STLS,) if begins_in_clear else ()
+    before_tls = (PostureQuestion.CAPA, *stls) if begins_in_clear else ()
+    first = yield _Connection(plain, (*before_tls, PostureQuestion.CAPA))
     posture = _posture(first, begins_in_clear=begins_in_clear)
     if posture.problem:
         return posture
     # The later connections are to the same address of the host: another one may be another server.
     plain = replace(plain, host=posture.address)
     if begins_in_clear:
-        user = yield _Connection(replace(plain, tls=TlsMode.NONE), (Question.USER,))
+        user = yield _Connection(replace(plain, tls=TlsMode.NONE), (PostureQuestion.USER,))
         posture = replace(posture, user_in_clear=_answer(user.user_accepted if user else None))
         if posture.stls is not Answer.YES:
             return posture
@@ -272,7 +272,7 @@ def _sibling_ports(port: int, named: Sequence[int]) -> list[int]:
 def _to_sibling(plain: Target, port: int) -> _Connection:
     """A connection to another port of the host, for its certificate alone."""
     if port == POP3_PORT:
-        return _Connection(replace(plain, port=port, tls=TlsMode.STARTTLS), (Question.STLS,))
+        return _Connection(replace(plain, port=port, tls=TlsMode.STARTTLS), (PostureQuestion.STLS,))
     secure = replace(plain, port=port, tls=TlsMode.IMPLICIT)
     return _Connection(secure, handshake_only=port != POP3S_PORT)
 

@@ -25,7 +25,7 @@ LONGEST_PASSWORD = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
+class PageSecret:
     """The password, from which the key that signs cookies derives: a new password makes old cookies invalid."""
 
     password: str = field(repr=False)
@@ -55,7 +55,7 @@ class Authentication:
     """Authentication of a page that the whole internet can reach; `refused` is called for each wrong password."""
 
     def __init__(
-        self, read_secret: Callable[[], Secret], clock: Callable[[], datetime], refused: Callable[[], None]
+        self, read_secret: Callable[[], PageSecret], clock: Callable[[], datetime], refused: Callable[[], None]
     ) -> None:
         self._read_secret, self._clock, self._refused = read_secret, clock, refused
 
@@ -85,13 +85,13 @@ class Authentication:
         return False
 
 
-def new_token(secret: Secret, now: datetime) -> str:
+def new_token(secret: PageSecret, now: datetime) -> str:
     """A token that is valid until `SESSION` from now: `EXPIRES.SIGNATURE`."""
     expires = str(int((now + SESSION).timestamp()))
     return f"{expires}.{_signature(secret, expires)}"
 
 
-def is_valid(token: str, secret: Secret, now: datetime) -> bool:
+def is_valid(token: str, secret: PageSecret, now: datetime) -> bool:
     """Whether a token was made with this secret and has not expired."""
     expires, _, signature = token.partition(".")
     if not is_same(signature, _signature(secret, expires)):
@@ -122,7 +122,7 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "replace")).digest()
 
 
-def _signature(secret: Secret, expires: str) -> str:
+def _signature(secret: PageSecret, expires: str) -> str:
     digest = hmac.new(secret.key, f"popwatch session until {expires}".encode("utf-8", "replace"), sha256).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 

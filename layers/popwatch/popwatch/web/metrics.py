@@ -20,7 +20,7 @@ Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """The name of a metric, its unit (or ""), and its help text."""
 
     name: str
@@ -38,14 +38,16 @@ class Family:
             yield from written
 
 
-SUCCESS = Family("probe_success", "", "Whether the last test passed.")
-DURATION = Family("probe_duration_seconds", "seconds", "Round-trip time of the last test, if it passed.")
-CERTIFICATE = Family("probe_ssl_earliest_cert_expiry", "", "When the first certificate expires, Unix time in seconds.")
-STATE = Family("popwatch_target_state", "", "1 for the state that the target is in, 0 for the others.")
-ERROR = Family("popwatch_target_error", "", "1 for the error of the last test, if it failed.")
-FAILURES = Family("popwatch_target_failures", "", "Failed tests in a row.")
-TESTED = Family("popwatch_target_tested_timestamp_seconds", "seconds", "When the target was tested last.")
-SWEPT = Family("popwatch_last_sweep_timestamp_seconds", "seconds", "The last tick whose sweep was completed.")
+SUCCESS = MetricFamily("probe_success", "", "Whether the last test passed.")
+DURATION = MetricFamily("probe_duration_seconds", "seconds", "Round-trip time of the last test, if it passed.")
+CERTIFICATE = MetricFamily(
+    "probe_ssl_earliest_cert_expiry", "", "When the first certificate expires, Unix time in seconds."
+)
+STATE = MetricFamily("popwatch_target_state", "", "1 for the state that the target is in, 0 for the others.")
+ERROR = MetricFamily("popwatch_target_error", "", "1 for the error of the last test, if it failed.")
+FAILURES = MetricFamily("popwatch_target_failures", "", "Failed tests in a row.")
+TESTED = MetricFamily("popwatch_target_tested_timestamp_seconds", "seconds", "When the target was tested last.")
+SWEPT = MetricFamily("popwatch_last_sweep_timestamp_seconds", "seconds", "The last tick whose sweep was completed.")
 
 FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, SWEPT)
 """All metrics; a test checks that docs/page.md lists them."""
