@@ -58,7 +58,7 @@ class ExpectedState:
 
     @property
     def fails(self) -> bool:
-        """Whether its last test failed, be it in maintenance."""
+        """Whether its last test failed, in maintenance too."""
         state = self.held if self.state == "maintenance" else self.state
         return state in FAILING or (self.state == "maintenance" and self.failed_within)
 

@@ -167,7 +167,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class TickCompleted:
-    """A tick was marked as completed: all that was due at it has been tested or lies in the queue."""
+    """A tick was completed: all that was due at it has been tested or lies in the queue."""
 
     order: int
     tick: datetime

@@ -1,4 +1,4 @@
-"""People hear of an outage within the time that popwatch states."""
+"""An outage is alerted within the time that popwatch states."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""People hear of an outage within the time that popwatch states, on the local stack in real time."""
+"""An outage is alerted within the time that popwatch states, on the local stack in real time."""
 
 import pytest
 

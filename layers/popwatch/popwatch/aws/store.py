@@ -16,7 +16,7 @@ each N under which the data may be. Writing an item of History twice changes not
 is about. A target's totals are one string of JSON: as maps, botocore's parsing made the report of a month of 1,000
 targets take 25 seconds.
 
-Each item is read alone. One that someone damaged, or that is about the future, is as good as none: it is logged once,
+Each item is read alone. One that someone damaged, or that is about the future, counts as none: it is logged once,
 kept in `damaged`, and a record or the checkpoint is replaced by the next that is written.
 """
 

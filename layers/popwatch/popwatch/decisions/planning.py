@@ -183,7 +183,7 @@ def _take_from(names: dict[str, None], first: str) -> list[str]:
 
 
 def _planned_test(target: Target, record: Record, parents: Sequence[str], records: Mapping[str, Record]) -> PlannedTest:
-    # The last test of each failed, be it in maintenance or under a silence.
+    # The last test of each failed, in maintenance or under a silence too.
     failing = all(name in records and records[name].health.is_failing for name in parents)
     return PlannedTest(target, record, ", ".join(parents) if failing else "", tuple(parents))
 
