@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.facts import TOPICS, AlertRecorded, Finding, Forgotten, Judged, Sent, Tested, TransitionRecorded
-from tests.chaos.faults import CHANGES, FaultLog
+from tests.chaos.faults import CHANGES, OF_PEOPLE, FaultLog
 from tests.chaos.model import Audit, Verdict
 from tests.chaos.oracle import Oracle
 from tests.chaos.world import Code, Upgrade, World
@@ -51,7 +51,9 @@ class Plan:
         world.close()
         verdict = Audit().run(world.evidence.facts)
         if not self.upgrade:  # an older version keeps older promises
-            verdict.findings += Oracle(world.evidence.facts, world.evidence.times).run()
+            oracle = Oracle(world.evidence.facts, world.evidence.times)
+            verdict.findings += oracle.run()
+            verdict.judged += oracle.counted
         return world, verdict
 
 
@@ -78,6 +80,9 @@ class Figures:
     ticks: int = 0
     invocations: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    interventions: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)
+    """What the oracle counted."""
     tests: int = 0
     transitions_expected: int = 0
     transitions_found: int = 0
@@ -100,6 +105,8 @@ class Figures:
         self.ticks += world.ticks
         self.invocations += world.invocations
         self.faults += world.faults.counts
+        self.interventions += world.faults.interventions
+        self.judged += verdict.judged
         self.tests += verdict.tests
         self.transitions_expected += verdict.transitions_expected
         self.transitions_found += verdict.transitions_found
@@ -135,7 +142,7 @@ def report(figures: Figures) -> str:
 def rows(figures: Figures, wrong: Counter[str]) -> list[tuple[str, float]]:
     """What was counted, and how often each kind of thing went wrong."""
     wrong = wrong.copy()
-    faults = {kind: count for kind, count in figures.faults.items() if kind not in CHANGES}
+    faults = {kind: count for kind, count in figures.faults.items() if kind not in CHANGES + OF_PEOPLE}
     changes = {kind: count for kind, count in figures.faults.items() if kind in CHANGES}
     lost = {kind: wrong.pop(kind, 0) for kind in LOST}
     invented = sum(wrong.pop(kind, 0) for kind in INVENTED)
@@ -146,8 +153,12 @@ def rows(figures: Figures, wrong: Counter[str]) -> list[tuple[str, float]]:
         ("tests", figures.tests),
         ("faults", sum(faults.values())),
         *((f"  {kind.replace('_', ' ')}", count) for kind, count in sorted(faults.items())),
-        ("changes meanwhile", sum(changes.values())),
+        ("interventions", figures.interventions.total()),
+        *((f"  {kind}", count) for kind, count in sorted(figures.interventions.items())),
+        ("changes of servers", sum(changes.values())),
         *((f"  {kind.replace('_', ' ')}", count) for kind, count in sorted(changes.items())),
+        ("judged by the oracle", figures.judged.total()),
+        *((f"  {kind}", count) for kind, count in sorted(figures.judged.items())),
         ("transitions expected", figures.transitions_expected),
         ("transitions found", figures.transitions_found),
         ("alerts expected", figures.alerts_expected),

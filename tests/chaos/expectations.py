@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from tests.chaos.facts import Configured, Judged, Policy, Tested
 
 HOUR, DAY = timedelta(hours=1), timedelta(hours=24)
+OF_ADDRESSES, OF_ROUND_TRIPS, OF_CERTIFICATES = ("degraded", "restored"), ("slow", "normal"), ("certificate",)
 OUTAGE = frozenset({"down", "lost"})
 FAILING = frozenset({"warn", "down", "lost"})
 SKEW = timedelta(seconds=5)
@@ -118,7 +119,7 @@ def expect(
             policy = replace(tested.policy, silenced=one.silenced(tested.at), acknowledged=one.policy.acknowledged)
             begin, end = tested.at - SKEW, judged_at + SKEW
             held = {one.silenced(begin), one.silenced(end), one.silenced(judged_at), one.silenced(tested.at)}
-            if one.silence and (begin < one.silence[0] < end or begin < one.silence[1] < end):
+            if one.changes_within(begin, end):
                 held = {False, True}
             for silenced in held:
                 found += _judge(expected, replace(tested, policy=policy), parent, silenced=silenced)
@@ -145,6 +146,7 @@ def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, sile
         likely = _failed(expected, tested, parent, silenced=silenced)
     if not silenced:
         likely = [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
+        likely += [about for one in likely for about in _of_server(one, tested)]
     found = [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
     return [_unsure(one) if any(_differ_in_flapping(one, other) for other in found) else one for one in found]
 
@@ -251,6 +253,14 @@ def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState
         flaps = replace(after, flapping=True, unsure=False)
         found.append(Expectation(expectation.states, flaps, since, "flapping", after.alerts))
     return found
+
+
+def _of_server(expectation: Expectation, tested: Tested) -> list[Expectation]:
+    """What a passed test may say of its server beside: whether it is due is left to the oracle."""
+    if not tested.passed or expectation.event:
+        return []
+    about = (tested.tick, tested.at), expectation.after.alerts
+    return [_about(expectation, event, *about) for event in (*OF_ADDRESSES, *OF_ROUND_TRIPS, *OF_CERTIFICATES)]
 
 
 def _of_too_many(

@@ -9,6 +9,9 @@ from math import ceil
 
 MINUTE = timedelta(minutes=1)
 
+Window = tuple[datetime, datetime]
+"""From a time until just before another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -24,7 +27,11 @@ class Policy:
     enabled: bool = True
     silenced: bool = False
     flap_per_hour: int = 0
-    depends_on: str = ""
+    depends_on: tuple[str, ...] = ()
+    slow_rtt_ms: int = 0
+    max_rtt_ms: int = 0
+    all_addresses: bool = False
+    recovered_subject: str = ""
     acknowledged: datetime | None = None
     """The outage that somebody has acknowledged, by the time of its first failed test."""
 
@@ -62,6 +69,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that a server shows: when it expires, and for how long it is valid in all."""
+
+    expires: datetime
+    lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """A test ran, and its outcome was given to the product. It began `at`, by the clock of who made it."""
 
@@ -74,6 +89,13 @@ class Tested:
     passed: bool
     older: bool = False
     """By an older version, which does not limit messages, and forgets in what it writes how many there were."""
+    rtt_ms: float = 0.0
+    """The round trip of a test that passed."""
+    address: str = ""
+    failed_addresses: int = 0
+    """Of those of the server, where all are tested."""
+    certificates: tuple[Certificate, ...] = ()
+    """Of the chain, where there is TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +164,28 @@ class AlertRecorded:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A user wrote a target, or (`None`) removed it; `silence` is when its alerts are held."""
+    """A user wrote a target, or (`None`) removed it; its alerts are held in the `windows`.
+
+    `by_schedule` says that it was not the target's own item that was written, but the schedule that it names.
+    """
 
     order: int
     target: str
     at: datetime
     policy: Policy | None
-    silence: tuple[datetime, datetime] | None = None
+    windows: tuple[Window, ...] = ()
+    by_schedule: bool = False
+    server: str = ""
+    where: tuple[tuple[str, object], ...] = ()
+    """What else is tested of the server: a port, TLS."""
 
     def silenced(self, time: datetime) -> bool:
-        """Whether a time lies in its silence."""
-        return self.silence is not None and self.silence[0] <= time < self.silence[1]
+        """Whether a time lies in its silence or maintenance."""
+        return any(begin <= time < end for begin, end in self.windows)
+
+    def changes_within(self, begin: datetime, end: datetime) -> bool:
+        """Whether a window begins or ends between two times."""
+        return any(begin < time < end for window in self.windows for time in window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +287,15 @@ class Totalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Turned:
+    """A server answers from now on, or does so no more."""
+
+    order: int
+    server: str
+    answers: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FaultFree:
     """For so long nothing has gone wrong: what must be true now, whatever happened before."""
 
@@ -282,5 +324,6 @@ Fact = (
     | Ended
     | Sampled
     | Totalled
+    | Turned
     | FaultFree
 )

@@ -15,8 +15,11 @@ OUTAGE_SECONDS = (5.0, 180.0)
 FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
 """How much more often than usual a fault occurs in an installation."""
 
-CHANGES = ("config_changed", "target_removed", "target_added", "server_changed", "storm")
-"""Changes that are not faults, but happen meanwhile."""
+CHANGES = ("server_changed", "storm", "round_trips_changed", "addresses_changed", "certificate_changed")
+"""Changes of servers, which are not faults, but happen meanwhile."""
+
+OF_PEOPLE = ("config_changed", "target_removed", "target_added", "target_renamed", "file_imported", "schedule_changed")
+"""What people do; a `config_changed` is one of many kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,16 @@ class Rates:
     message_doubled: float = 0.05
     message_late: float = 0.05
     clock_skewed: float = 0.2
-    config_changed: float = 0.03
-    target_removed: float = 0.004
+    config_changed: float = 0.05
+    target_removed: float = 0.003
     target_added: float = 0.006
+    target_renamed: float = 0.002
+    file_imported: float = 0.006
+    schedule_changed: float = 0.01
     server_changed: float = 0.04
+    round_trips_changed: float = 0.02
+    addresses_changed: float = 0.02
+    certificate_changed: float = 0.005
     storm: float = 0.004
     killed_midway: float = 0.0
     """Between any two instructions; only of a real process (of each of its invocations)."""
@@ -61,6 +70,8 @@ class FaultLog:
     rates: Rates
     excluded: Collection[str] = ()
     counts: Counter[str] = field(default_factory=Counter)
+    interventions: Counter[str] = field(default_factory=Counter)
+    """What people did, by kind."""
     names: list[str] = field(default_factory=list)
 
 
@@ -87,7 +98,7 @@ class Faults:
             return False
         self.fault_log.names.append(name)
         self.fault_log.counts[kind] += 1
-        if self._report and kind not in CHANGES:
+        if self._report and kind not in CHANGES + OF_PEOPLE:
             self._report(f"fault: {kind.replace('_', ' ')}")
         return True
 

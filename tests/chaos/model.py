@@ -52,6 +52,7 @@ from tests.chaos.facts import (
     TickCompleted,
     Totalled,
     TransitionRecorded,
+    Turned,
 )
 
 STABLE = timedelta(minutes=10)
@@ -110,6 +111,8 @@ class Verdict:
     """Those that were found, by topic."""
     tests: int = 0
     samples: int = 0
+    judged: Counter[str] = field(default_factory=Counter)
+    """What the oracle judged, by kind."""
     duplicates: Counter[str] = field(default_factory=Counter)
     """Messages of alerts that were sent again to a topic for a permitted reason, by that reason."""
 
@@ -138,8 +141,11 @@ class Audit:
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
         self.older: set[int] = set()
+        self.began: dict[int, int] = {}
+        self.planned_since: dict[tuple[str, datetime], int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
-            **dict.fromkeys((Began, Failed, PublishedText), lambda _: None),
+            **dict.fromkeys((Failed, PublishedText, Turned), lambda _: None),
+            Began: lambda fact: self.began.update({fact.invocation: fact.order}),
             Tested: self._on_test,
             Judged: self._on_judgement,
             Forgotten: self._on_forgetting,
@@ -147,7 +153,7 @@ class Audit:
             Sent: self._on_message,
             AlertRecorded: self._on_alert_recorded,
             Configured: lambda fact: self.configured.update({fact.target: fact}),
-            Planned: lambda fact: self._plan(fact.target, fact.tick),
+            Planned: self._on_plan,
             TickCompleted: self._on_tick_completed,
             Requeued: self._on_requeued,
             Refused: lambda fact: self.refused[fact.invocation].append(fact.order),
@@ -258,19 +264,50 @@ class Audit:
         """The configurations that the target may have had from its test until a time, the first one at its test."""
         known = self.configurations[test.target]
         before = [one for one in known if one.order < test.order]
-        return before[-1:] + [one for one in known if one.order > test.order and one.at <= until + SKEW]
+        since = len(before) - 1
+        # What the schedule that it names says is read with the plan only.
+        while since > 0 and before[since].by_schedule and before[since].at > test.at - STABLE:
+            since -= 1
+        return before[max(since, 0) :] + [one for one in known if one.order > test.order and one.at <= until + SKEW]
 
     def _parent_of(self, test: Tested) -> ParentState:
-        """docs/outages.md: a parent that is off or gone holds no alerts; one in maintenance does."""
-        parent = test.policy.depends_on
-        known, expected_state = self.configured.get(parent), self.expected_states.get(parent, ExpectedState())
-        if not parent or known is None:
+        """docs/outages.md: alerts are held while all parents fail; one that is off or gone counts for none.
+
+        Whether a target depends on itself through others is left to the oracle.
+        """
+        if not test.policy.depends_on:
             return ParentState()
+        if self._may_be_in_circle(test.target):
+            return ParentState(may_fail=True)
+        parents = [self._seen_of(parent, test) for parent in test.policy.depends_on]
+        may_all_fail = all(parent & {"fails", "none"} for parent in parents)
+        some_fails = any("fails" in parent for parent in parents)
+        must_fail = any(parent == {"fails"} for parent in parents) and not any("passes" in it for it in parents)
+        return ParentState(may_fail=may_all_fail and some_fails, must_fail=must_fail)
+
+    def _seen_of(self, parent: str, test: Tested) -> set[str]:
+        """What a sweep may have seen of a parent."""
+        known, expected_state = self.configured.get(parent), self.expected_states.get(parent, ExpectedState())
+        if known is None:
+            return {"none"}
         changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
         if changed > test.at - STABLE:
-            return ParentState(may_fail=True)
-        fails = known.policy is not None and known.policy.enabled and expected_state.fails
-        return ParentState(may_fail=fails, must_fail=fails)
+            return {"none", "fails", "passes"}
+        if known.policy is None or not known.policy.enabled:
+            return {"none"}
+        return {"fails"} if expected_state.fails else {"passes"}
+
+    def _may_be_in_circle(self, target: str) -> bool:
+        """Whether a target depends on itself by anything that was ever written."""
+        found: set[str] = set()
+        left = [target]
+        while left:
+            name = left.pop()
+            for one in self.configurations.get(name, ()):
+                new = set(one.policy.depends_on if one.policy else ()) - found
+                found |= new
+                left += new
+        return target in found
 
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
         """The alert of a judgement is expected, whether it is in the record's outbox or not."""
@@ -283,6 +320,11 @@ class Audit:
             self.alerts[fact.target].append(alert)
 
     # ---- plans
+
+    def _on_plan(self, fact: Planned) -> None:
+        since = self.began.get(fact.invocation, fact.order)
+        self.planned_since.setdefault((fact.target, fact.tick), since)
+        self._plan(fact.target, fact.tick)
 
     def _plan(self, target: str, tick: datetime) -> None:
         self.planned[target] = max(tick, self.planned.get(target, tick))
@@ -422,7 +464,8 @@ class Audit:
         if test.target in self.forgotten and self.forgotten[test.target] >= test.tick:
             return True  # it was planned for a target that has gone since
         others = [other for other in self.judged[test.target] if other.invocation != test.invocation]
-        return any(other.tick >= test.tick or other.at >= test.tick for other in others)
+        planned = self.planned_since.get((test.target, test.tick), self.began.get(test.invocation, test.order))
+        return any(other.tick >= test.tick or other.at >= test.tick or other.order > planned for other in others)
 
     def _on_fault_free(self, fact: FaultFree) -> None:
         """States are those of the servers, no alert is pending, and tests go on."""
@@ -443,10 +486,9 @@ class Audit:
 
     def _check_held(self, fact: FaultFree, target: str, policy: Policy) -> None:
         """A held alert is sent once nothing holds it, and `steady` once a target has not changed for long."""
-        expected_state, parent = (
-            self.expected_states[target],
-            self.expected_states.get(policy.depends_on, ExpectedState()),
-        )
+        expected_state = self.expected_states[target]
+        parents = [self.expected_states[name] for name in policy.depends_on if self._is_watched(name)]
+        parents_fail = bool(parents) and all(parent.fails for parent in parents)
         if not policy.enabled or policy.silenced:
             return
         unsent = expected_state.waiting and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
@@ -458,8 +500,12 @@ class Audit:
             ends = expected_state.full_at + 3 * allowance_interval(policy.max_alerts) - DAY
             if ends < fact.at - STABLE:
                 self._find("alert lost", fact.order, target, f"still throttled, though there was room since {ends}")
-        elif unsent and not parent.fails and not within(policy.acknowledged, expected_state.since):
+        elif unsent and not parents_fail and not within(policy.acknowledged, expected_state.since):
             self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
+
+    def _is_watched(self, name: str) -> bool:
+        known = self.configured.get(name)
+        return bool(known and known.policy and known.policy.enabled)
 
     @staticmethod
     def _allowed(policy: Policy, answered: bool) -> frozenset[str]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from tests.chaos import facts
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many
-from tests.chaos.oracle_figures import figures_of, says, wrong_figures
+from tests.chaos.oracle_figures import figures_of, says, span, wrong_figures
 from tests.chaos.oracle_holds import Held, Holds
-from tests.chaos.record import NEVER, SKEW, STALE, Lifetime, Message, Record, Run, Test, runs
+from tests.chaos.oracle_servers import Servers, told, undelivered
+from tests.chaos.oracle_times import Times
+from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Record, Run, Test, runs
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -27,9 +30,10 @@ Alerts = dict[tuple[str, int], list[Message]]
 
 
 class Oracle:
-    """Judges one run."""
+    """Judges one run; how soon tests and messages come only if it is `simulated`, as a real machine may be slow."""
 
-    def __init__(self, known: Sequence[facts.Fact], times: Sequence[datetime]) -> None:
+    def __init__(self, known: Sequence[facts.Fact], times: Sequence[datetime], *, simulated: bool = True) -> None:
+        self._simulated = simulated
         self.record = Record(known, times)
         self.findings: list[Finding] = []
         self.counted: Counter[str] = Counter()
@@ -52,12 +56,14 @@ class Oracle:
                 for run in found:
                     self._judge_run(run)
                 self._judge_flapping(target, lifetime)
+                self._judge_servers(lifetime)
         for message in self.record.messages:
             if message.order not in self._explained and message.place != "history":
                 text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
                 self._find("alert about a target that was well", message.order, message.target, text)
         self._judge_copies()
-        self._judge_silent_tests()
+        order = Times(self.record, self._of_target, self.counted)
+        self.findings += [*order.judge(), *(order.judge_how_soon() if self._simulated else ())]
         return self.findings
 
     def _find(self, kind: str, order: int, target: str, text: str) -> None:
@@ -73,6 +79,7 @@ class Oracle:
         if not run.clear or self._is_throttled_in(run):
             self.counted["runs that are not clear, or throttled"] += 1
             self._explained |= {message.order for messages in said.values() for message in messages}
+            self._judge_unclear(run, [message for messages in downs for message in messages])
             return
         reached = any(index >= test.policy.failures_per_alert for index, test in enumerate(run.failed, 1))
         self.counted["outages"] += reached
@@ -85,6 +92,20 @@ class Oracle:
                 self._explained.add(message.order)
                 for what in wrong_figures(self.record, run, message, places):
                     self._find("wrong figure", message.order, run.lifetime.target, what)
+
+    def _judge_unclear(self, run: Run, downs: Sequence[Message]) -> None:
+        """Of a run of which it is not certain which tests count: none of its messages came under a silence."""
+        for message in downs:
+            length = span(figures_of(message.text).failing_for)[0] if not message.summary else 0
+            if not 0 < length < HOUR.total_seconds() or message.place != "alert":
+                continue
+            at = run.since + timedelta(seconds=length)
+            tests = [
+                test for test in run.lifetime.tests if abs(test.began - at) < 2 * SECOND and test.made < message.order
+            ]
+            if tests and all(self.holds.everything(test).certain for test in tests):
+                text = f"down {message.number} of {run.since}, with the test at {tests[0].began}"
+                self._find("alert in spite of a hold", message.order, run.lifetime.target, text)
 
     def _said_of(self, run: Run) -> Alerts:
         """The messages of a run."""
@@ -186,7 +207,7 @@ class Oracle:
             self._find("recovered of no outage", copies[0].order, target, f"the run since {run.since}")
         held_once = False
         for test in (test for test in run.lifetime.tests if test.order >= end.order):
-            held = Held(test.policy.silenced, test.policy.silenced) | self.holds.everything(target, test)
+            held = Held(test.policy.silenced, test.policy.silenced) | self.holds.everything(test)
             held_once = held_once or (held.possible and not held.certain)
             if held.certain and not held_once and any(message.order < test.order for message in copies):
                 self._find("alert in spite of a hold", copies[0].order, target, f"recovered of {run.since}")
@@ -245,7 +266,7 @@ class Oracle:
                 if message.summary or figures_of(message.text).tested_at in seconds:
                     self._explained.add(message.order)
         for hold in self._throttled(lifetime):
-            self.findings += endless(lifetime, hold, lambda test: self.holds.everything(lifetime.target, test).possible)
+            self.findings += endless(lifetime, hold, lambda test: self.holds.everything(test).possible)
 
     # ---- flapping
 
@@ -266,12 +287,11 @@ class Oracle:
     def _flaps(self, lifetime: Lifetime) -> list[tuple[Test, str, Message]]:
         """The messages `flapping` and `steady` of a lifetime, each with its test."""
         found: dict[tuple[str, datetime], tuple[Test, str, Message]] = {}
-        by_second = {test.began.replace(microsecond=0): test for test in lifetime.tests}
         for message in self._of_target[lifetime.target]:
             at = figures_of(message.text).tested_at
-            if message.event in ("flapping", "steady") and at in by_second:
-                test = by_second[at]
-                if test.made < message.order:
+            if message.event in ("flapping", "steady") and at:
+                test = lifetime.test_at(at, message.order)
+                if test:
                     found.setdefault((message.event, at), (test, message.event, message))
         return sorted(found.values(), key=lambda one: one[0].order)
 
@@ -305,7 +325,7 @@ class Oracle:
             )
             free = not (
                 test.policy.silenced
-                or self.holds.everything(target, test).possible
+                or self.holds.everything(test).possible
                 or test.order in self._recovered_with[target]
                 or test.committed == NEVER
             )
@@ -341,6 +361,38 @@ class Oracle:
             steady = test.order if event == "steady" else steady
             flapping = event == "flapping" or (flapping and event != "steady")
 
+    def _judge_servers(self, lifetime: Lifetime) -> None:
+        """What was said of a server that passes."""
+        messages = self._of_target[lifetime.target]
+        said = told(lifetime, messages)
+        self._explained |= said.explained
+        flaps = {test.order for test, _, _ in self._flaps(lifetime)}
+        recovered, holds = self._recovered_with[lifetime.target], self._throttled(lifetime)
+        first = lifetime.tests[0].order
+        gone = [it.order for it in self.record.writes[lifetime.target] if isinstance(it, facts.Forgotten)]
+        begun = max((order for order in gone if order < first), default=-1)
+
+        def is_free(test: Test) -> bool:
+            if test.committed == NEVER:
+                if not self.record.ended_well(test.invocation):
+                    return False
+                test = replace(test, committed=self.record.ended[test.invocation].order)
+            held = self.holds.everything(test).possible or not test.policy.max_alerts
+            return not held and test.order not in recovered | flaps and test.clear
+
+        servers = Servers(
+            lifetime,
+            said,
+            is_free,
+            is_unknown=lambda test: any(one.begin.order <= test.order for one in holds) or not test.policy.max_alerts,
+            cleared=lambda test: test.order in recovered,
+            before=[message for message in messages if begun < message.order < lifetime.tests[0].made],
+        )
+        self.counted.update(event for known in said.by_test.values() for event in known)
+        self.findings += servers.judge()
+        for message in undelivered(said, messages):
+            self._find("alert lost", message.order, lifetime.target, f"SNS never took {message.event}")
+
     def _judge_turns(self, lifetime: Lifetime, flaps: Sequence[tuple[Test, str, Message]]) -> int:
         """The two come in turn, until too many messages are held; the order of that."""
         target = lifetime.target
@@ -358,7 +410,7 @@ class Oracle:
         after = [
             test for test in run.lifetime.tests if run.end.order <= test.order < sent[0] and not test.policy.silenced
         ]
-        free = [test.order for test in after if not self.holds.everything(run.lifetime.target, test).possible]
+        free = [test.order for test in after if not self.holds.everything(test).possible]
         return free[0] if free else after[-1].order if after else -1
 
     # ---- all messages
@@ -385,30 +437,6 @@ class Oracle:
                         first.target,
                         f"{key}, by invocations {[one.published.invocation for one in copies]}",
                     )
-
-    def _judge_silent_tests(self) -> None:
-        """A test of an invocation that came to its end was committed, unless a later one was, or its target was
-        removed."""
-        for target, tests in self.record.tests.items():
-            for test in tests:
-                back = (test.invocation, target) in self.record.requeued
-                if test.committed != NEVER or test.passed or back or not self.record.ended_well(test.invocation):
-                    continue
-                end, planners = self.record.ended[test.invocation].order, self.record.planners(test)
-                planned = min(self.record.began[number].at for number in (*planners, test.invocation)) - STALE
-                before = self.record.in_force_during(target, test.made, end)
-                wanted = all(one.policy is not None and one.policy.enabled for one in before)
-                overtaken = any(
-                    other.committed < end
-                    and (
-                        other.tick >= test.tick
-                        or (planned < self.record.time(other.committed) and other.invocation not in planners)
-                    )
-                    for other in tests
-                    if other is not test
-                )
-                if wanted and not overtaken:
-                    self._find("test not committed", test.made, target, f"the failure at {test.began}")
 
 
 def _changes(lifetime: Lifetime) -> Iterator[tuple[Test, bool]]:

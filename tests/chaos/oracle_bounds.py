@@ -38,13 +38,12 @@ def allowance(max_alerts: int) -> int:
 
 def throttled(lifetime: Lifetime, messages: Sequence[Message]) -> list[Throttled]:
     """The holds of a lifetime."""
-    by_second = {test.began.replace(microsecond=0): test for test in lifetime.tests}
     found: dict[tuple[int, str], Test] = {}
     for message in messages:
-        at = figures_of(message.text).tested_at
-        test = by_second.get(at) if at else None
-        if test and message.event in ("throttled", "unthrottled") and test.made < message.order:
-            found[test.order, message.event] = test
+        if message.event in ("throttled", "unthrottled"):
+            test = lifetime.test_at(figures_of(message.text).tested_at, message.order)
+            if test:
+                found[test.order, message.event] = test
     inner = sorted(found)
     return [
         Throttled(found[one], found[following] if following and following[1] == "unthrottled" else None)

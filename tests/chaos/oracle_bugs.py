@@ -1,21 +1,23 @@
-"""Mistakes that the oracle must find alone: in `judge`, and in what delivers its alerts.
+"""Mistakes that the oracle must find alone: in `judge`, in planning, and in what delivers alerts.
 
 Each is planted over the product's own functions for as long as a campaign runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
-from popwatch.decisions import judging
+from popwatch.decisions import judging, planning, schedule
+from popwatch.decisions.batches import PlannedTest
 from popwatch.model.health import Health, Judgement, State
 from popwatch.sweep import batch_tester, committer
 from popwatch.sweep.committer import Committer
 
 JUDGE = judging.judge
+NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
 def _health(change: Callable[[Health, Health], Health]) -> Callable[..., Judgement]:
@@ -81,6 +83,7 @@ IN_JUDGE: Mapping[str, Callable[..., Judgement]] = {
     "one failure less": _policy(failures_per_alert=lambda number: max(1, number - 1)),
     "one alert more": _policy(max_alerts=lambda number: number + 1),
     "one alert less": _policy(max_alerts=lambda number: max(0, number - 1)),
+    "recovery though unwanted": _policy(alert_recovery=lambda _: True),
     "no recovery": _policy(alert_recovery=lambda _: False),
     "acknowledgement ignored": _policy(acknowledged=lambda _: None),
     "flapping ignored": _policy(flap_per_hour=lambda _: 0),
@@ -91,18 +94,67 @@ IN_JUDGE: Mapping[str, Callable[..., Judgement]] = {
 }
 
 
-ELSEWHERE: Mapping[str, tuple[Any, str, Any]] = {
-    "left behind for ever": (Committer, "deliver_left_behind", lambda _, record, *__: record),
+def _next_due(target_id: str, health: Health, *arguments: Any, **options: Any) -> Any:
+    """When it is due, but never while it is lost."""
+    return None if health.state is State.LOST else schedule.next_due(target_id, health, *arguments, **options)
+
+
+def _next_slot(target_id: str, delay: int, after: Any) -> Any:
+    """The slots of three times the delay."""
+    return NEXT_SLOT(target_id, 3 * delay, after)
+
+
+def _any_parent(target: Any, record: Any, parents: Any, records: Any) -> PlannedTest:
+    """Planned as if one parent that fails were enough, of several."""
+    failing = [name for name in parents if name in records and records[name].health.is_failing]
+    return PlannedTest(target, record, ", ".join(failing[:1]), tuple(parents))
+
+
+def _suspended_too(target: Any, targets: Mapping[str, Any], _: Any) -> list[str]:
+    """Parents, also those that are suspended."""
+    return [name for name in target.policy.depends_on if name in targets]
+
+
+Patch = tuple[Any, str, Any]
+
+IN_PLANNING: Mapping[str, Sequence[Patch]] = {
+    "never due after a collision": [(committer, "is_due", lambda *_: False)],
+    "always due after a collision": [(committer, "is_due", lambda *_: True)],
+    "never tested again once lost": [(planning, "next_due", _next_due)],
+    "slots too far apart": [(schedule, "next_slot", _next_slot)],
+    "retests forgotten": [(batch_tester, "retest_at", lambda *_, **__: None)],
+    "one failing parent of several holds": [(planning, "_planned_test", _any_parent)],
+    "suspended parent holds": [(planning, "watched_parents", _suspended_too)],
+    "circle holds": [(planning, "in_cycles", lambda _: set())],
+    "changed target waits": [(planning, "_has_changed", lambda _: False)],
+}
+
+OF_SERVERS: Mapping[str, Sequence[Patch]] = {
+    "degraded at once": [
+        (judging, "_report_degraded", lambda after, policy: DEGRADED(after, replace(policy, failures_per_alert=1)))
+    ],
+    "slow not_reported": [(judging, "_report_slow", lambda *_: None)],
+    "normal not_reported": [
+        (judging, "_report_slow", lambda after, policy: None if after.slow else SLOW(after, policy))
+    ],
+    "certificate not_reported": [(judging, "_report_certificate", lambda *_: None)],
+    "certificate warned of anew": [(judging, "with_warnings", lambda sent, _: sent)],
+}
+
+ELSEWHERE: Mapping[str, Sequence[Patch]] = {
+    "left behind for ever": [(Committer, "deliver_left_behind", lambda _, record, *__: record)],
+    "silenced since, alerted": [(Committer, "_present_policy", lambda _, target: target.policy)],
+    "parent not read again": [(Committer, "_failing_now", lambda *_: "")],
+    **IN_PLANNING,
+    **OF_SERVERS,
 }
 
 
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """The product with a mistake."""
-    if name in IN_JUDGE:
-        with patch.object(committer, "judge", IN_JUDGE[name]), patch.object(batch_tester, "judge", IN_JUDGE[name]):
-            yield
-    else:
-        where, what, other = ELSEWHERE[name]
-        with patch.object(where, what, other):
-            yield
+    patches = ELSEWHERE.get(name) or [(where, "judge", IN_JUDGE[name]) for where in (committer, batch_tester)]
+    with ExitStack() as stack:
+        for where, what, other in patches:
+            stack.enter_context(patch.object(where, what, other))
+        yield

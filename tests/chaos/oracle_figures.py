@@ -43,6 +43,7 @@ class Figures:
     acknowledged: bool = False
     held_back: bool = False
     failed_anew: datetime | None = None
+    address: str = ""
 
 
 @cache
@@ -83,6 +84,7 @@ def figures_of(text: str) -> Figures:
         last_alert="This was the last alert of this outage" in words,
         acknowledged="Acknowledged" in words,
         held_back="was held back during maintenance or a silence" in words,
+        address=first(r"Server .*? address ([0-9.]+)"),
         failed_anew=time(rf"Its newest test, at {_TIME}, failed"),
     )
 
@@ -106,6 +108,7 @@ def wrong_figures(record: Record, run: Run, message: Message, places: Sequence[i
         yield from (f"{what}: {wrong}" for wrong in _wrong_in_down(run, message, said, test))
     elif message.event == "recovered" and run.end:
         yield from (f"{what}: {wrong}" for wrong in _wrong_in_recovered(run, said, places))
+        yield from (f"{what}: {wrong}" for wrong in _wrong_in_subject(run, run.end, message))
     if said.failing_since != run.since.replace(microsecond=0):
         yield f"{what}: failing since {said.failing_since}, not {run.since}"
     yield from (f"{what}: {wrong}" for wrong in _wrong_last_good(record, run, said))
@@ -123,6 +126,8 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
     subject = f"DOWN {message.number}/{policy.max_alerts}: {message.target} ("
     if message.place == "alert" and not message.subject.startswith(subject):
         yield f"the subject is {message.subject}"
+    if test.address and said.address != test.address:
+        yield f"the address is {said.address}, not {test.address}"
     last = message.number >= policy.max_alerts
     wait = timedelta(seconds=policy.delay_lost if last else policy.delay_down)
     if not says(said.next_in, wait):
@@ -149,6 +154,25 @@ def _wrong_in_recovered(run: Run, said: Figures, places: Sequence[int]) -> Itera
         yield f"failures, more in maintenance, alerts are {counts}, not {true}"
 
 
+_OWN_SUBJECT = re.compile(r"(\S+) is back after (.*), (\d+) failed")
+
+
+def _wrong_in_subject(run: Run, end: Test, message: Message) -> Iterator[str]:
+    """The user's own subject, if each test at which it may have been made had it; else the usual one."""
+    if message.place != "alert":
+        return
+    later = [test for test in run.lifetime.tests if end.order <= test.order < message.order]
+    wanted = {bool(test.policy.recovered_subject) for test in later}
+    own = _OWN_SUBJECT.fullmatch(message.subject)
+    if own is None:
+        if wanted == {True} or not message.subject.startswith("UP again"):
+            yield f"the subject is {message.subject}"
+    elif wanted == {False}:
+        yield f"the subject is {message.subject}"
+    elif own[1] != run.lifetime.target or not says(own[2], end.began - run.since) or int(own[3]) != len(run.failed):
+        yield f"the subject is {message.subject}, not {end.began - run.since}, {len(run.failed)} failed"
+
+
 def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     before = [
         test
@@ -168,7 +192,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     ]
     known = run.failed[0].order  # what a sweep that goes on then has found may not have been written
     if any(record.ended_well(test.invocation, before=known) for test in newer) and not record.fleet_changed(
-        newer[0].made, run.failed[0].made
+        newer[0], run.failed[0].made
     ):
         yield f"last good {said.last_good}, not {newer[-1].tick}"
 

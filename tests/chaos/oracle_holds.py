@@ -3,7 +3,7 @@
 Where it cannot be known on which side of a write the committer has read, a hold is possible and not certain.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,19 +36,18 @@ class Holds:
     def __init__(self, record: Record, messages: dict[str, list[Message]]) -> None:
         self._record, self._messages = record, messages
 
-    def everything(self, target: str, test: Test) -> Held:
+    def everything(self, test: Test) -> Held:
         """Maintenance or a silence, also of a test that was under way as it began; suspended; removed."""
         done = self._record.time(test.committed)
         begin, end = test.began - SKEW, done + SKEW
-        written = self._record.in_force_during(target, test.made, test.committed)
+        written = self._record.read_for(test)
 
         def silences(one: facts.Configured) -> Held:
             if one.policy is None or not one.policy.enabled:
                 return Held(possible=True, certain=True)
-            if one.silence is None:
-                return Held()
-            since, until = one.silence
-            return Held(since < end and begin < until, since < self._record.time(test.made) - SKEW and end < until)
+            made = self._record.time(test.made) - SKEW
+            possible = any(since < end and begin < until for since, until in one.windows)
+            return Held(possible, any(since < made and end < until for since, until in one.windows))
 
         each = [silences(one) for one in written]
         return Held(any(one.possible for one in each), bool(each) and all(one.certain for one in each))
@@ -60,21 +59,52 @@ class Holds:
 
     def down(self, run: Run, test: Test, passed_before: Held) -> Held:
         """Whatever holds a `down` that is due with a test."""
-        target = run.lifetime.target
         first = bool(test.policy.depends_on) and test is run.failed[0]
-        held = self.everything(target, test) | self.acknowledged(run, test) | passed_before
+        held = self.everything(test) | self.acknowledged(run, test) | passed_before
         return held | self.parent(test) | Held(first, first)
 
     def parent(self, test: Test) -> Held:
-        """The parent's last test had failed: as the sweep of the minute read it, or before the test was committed."""
-        name = test.policy.depends_on
-        if not name:
+        """The last test of each parent had failed: as the sweep of the minute read it, or before it was committed."""
+        if not test.policy.depends_on:
             return Held()
+        circle = self._in_circle(test)
+        each = [self._of_parent(name, test) for name in test.policy.depends_on]
+        failing, gone = [fails for fails, _ in each], [none for _, none in each]
+        possible = any(one.possible for one in failing) and all(
+            fails.possible or none.possible for fails, none in zip(failing, gone, strict=True)
+        )
+        certain = any(one.certain for one in failing) and all(
+            fails.certain or none.certain for fails, none in zip(failing, gone, strict=True)
+        )
+        return Held(possible and not circle.certain, certain and not circle.possible)
+
+    def _of_parent(self, name: str, test: Test) -> tuple[Held, Held]:
+        """Whether a parent failed, and whether there was none: it was suspended, or not configured."""
         record, since = self._record, test.planned - SKEW
         tested, done = record.time(test.made), record.time(test.committed)
-        possible = among(self._fails(name, time) for time in self._times_of_change(name, since, done)).possible
-        certain = among(self._fails(name, time) for time in self._times_of_change(name, tested, done)).certain
-        return Held(possible, certain and self._holds_at_all(test, name, since))
+        configured = self._read_since(name, since, test.made)
+        gone = among(one is None or one.policy is None or not one.policy.enabled for one in configured)
+        possible = among(self._fails(name, moment) for moment in self._times_of_change(name, since, done)).possible
+        certain = among(self._fails(name, moment) for moment in self._times_of_change(name, tested, done)).certain
+        return Held(possible, certain and not gone.possible), gone
+
+    def _read_since(self, name: str, since: datetime, until: int) -> list[facts.Configured | None]:
+        """What a sweep may have read of a target; None if it had not been written before."""
+        record = self._record
+        known = [one for one in record.configured[name] if one.order < until]
+        earlier = [one for one in known if record.time(one.order) < since]
+        return [earlier[-1] if earlier else None, *known[len(earlier) :]]
+
+    def _in_circle(self, test: Test) -> Held:
+        """Whether the target depends on itself through others, by what a sweep may have read."""
+        since = test.planned - SKEW
+        read = {name: self._read_since(name, since, test.made) for name in self._record.configured}
+        parents = {
+            name: [set(it.policy.depends_on) if it and it.policy else set() for it in read[name]] for name in read
+        }
+        possible = {name: set().union(*known) for name, known in parents.items()}
+        certain = {name: known[0].intersection(*known[1:]) for name, known in parents.items()}
+        return Held(_reaches_itself(test.target, possible), _reaches_itself(test.target, certain))
 
     def _times_of_change(self, parent: str, since: datetime, until: datetime) -> list[datetime]:
         """When a parent may have been read, as far as that matters: the beginning, and each write meanwhile."""
@@ -93,23 +123,15 @@ class Holds:
         ]
         return bool(tests) and not tests[-1].passed and tests[-1].committed > max(ends, default=-1)
 
-    def _holds_at_all(self, test: Test, parent: str, since: datetime) -> bool:
-        """Whether the parent was configured, not suspended, and in no cycle, all the time."""
-        record = self._record
-        orders = [one.order for one in record.configured[parent] if record.time(one.order) >= since]
-        begin = min([*orders, test.made])
-        for one in record.in_force_during(parent, begin, test.made):
-            if one.policy is None or not one.policy.enabled:
-                return False
-            following, seen = one.policy.depends_on, {parent}
-            while following and following not in seen:
-                seen.add(following)
-                there = record.in_force(following, test.made)
-                following = there.policy.depends_on if there and there.policy else ""
-            if following:
-                return False
-        first = record.in_force(parent, begin)
-        return first is not None
+
+def _reaches_itself(target: str, parents: Mapping[str, set[str]]) -> bool:
+    found: set[str] = set()
+    left = [target]
+    while left:
+        new = parents.get(left.pop(), set()) - found
+        found |= new
+        left += new
+    return target in found
 
 
 def _names(policy: facts.Policy, since: datetime) -> bool:

@@ -1,60 +1,96 @@
 """Those who configure targets: what they write, and how they change their minds."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from __future__ import annotations
 
-from tests.chaos import facts
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.chaos.facts import Policy, Window
 from tests.chaos.faults import Faults
 
 PARENT = "mail-0"
-"""What other targets depend on, if they depend on any."""
+"""What most targets depend on, if they depend on any."""
+
+SCHEDULE = "patch-night"
+"""The windows in `_defaults` that some targets name."""
 
 FLAPS_PER_HOUR = 6
+SLOW_MS, TOO_SLOW_MS = 500, 2000
+RECOVERED_SUBJECT = "{name} is back after {outage}, {failures} failed"
 
 
 @dataclass(slots=True)
 class Configured:
-    """A target as its user has written it last."""
+    """A target as its user has written it last; `where` are the fields of its server, beside the host."""
 
-    policy: facts.Policy
-    silence: tuple[datetime, datetime] | None = None
+    policy: Policy
+    silence: Window | None = None
+    maintenance: tuple[Window, ...] = ()
+    scheduled: bool = False
+    """Whether `maintenance` names the schedule."""
+    server: str = ""
+    """Whose server it is, if not its own: the target's that was renamed, or another's."""
+    where: dict[str, Any] = field(default_factory=dict)
 
-    def at(self, time: datetime) -> facts.Policy:
+    def windows(self, schedule: Sequence[Window] = ()) -> tuple[Window, ...]:
+        """When nobody is to be alerted."""
+        own = (self.silence,) if self.silence else ()
+        return (*own, *self.maintenance, *(schedule if self.scheduled else ()))
+
+    def at(self, time: datetime, schedule: Sequence[Window] = ()) -> Policy:
         """The policy at a time: silenced or not."""
-        silenced = self.silence is not None and self.silence[0] <= time < self.silence[1]
+        silenced = any(begin <= time < end for begin, end in self.windows(schedule))
         return replace(self.policy, silenced=silenced)
 
     def item(self, name: str, number: int, **where: object) -> dict[str, object]:
         """What is written of the target; `tags` number the configuration, so that each test shows which it had."""
-        policy = {key: value for key, value in asdict(self.policy).items() if key not in ("silenced", "acknowledged")}
-        fields: dict[str, object] = {"target_id": name, **policy, **where, "tags": [str(number)]}
+        written = {key: value for key, value in asdict(self.policy).items() if key not in ("silenced", "acknowledged")}
+        fields: dict[str, object] = {"target_id": name, **written, **self.where, **where, "tags": [str(number)]}
+        fields["depends_on"] = list(self.policy.depends_on)
+        fields = {key: value for key, value in fields.items() if value not in ("", [])}
         if self.silence:
-            fields["silence"] = dict(zip(("from", "until"), (it.isoformat() for it in self.silence), strict=True))
+            fields["silence"] = as_written(self.silence)
+        if self.maintenance or self.scheduled:
+            names = [SCHEDULE] if self.scheduled else []
+            fields["maintenance"] = [*map(as_written, self.maintenance), *names]
         if self.policy.acknowledged:
             fields["acknowledged"] = {"outage": self.policy.acknowledged.isoformat()}
         return fields
 
     def __str__(self) -> str:
         """What it says beside the defaults."""
-        usual = asdict(facts.Policy())
+        usual = asdict(Policy())
         said = [f"{name}={value}" for name, value in asdict(self.policy).items() if value != usual[name]]
-        span = [f"{it:%H:%M:%S}" for it in self.silence or ()]
-        return ", ".join([*said, *(["silent from " + " until ".join(span)] if span else [])])
+        said += [f"{name}={value}" for name, value in self.where.items()]
+        said += [f"at {self.server}"] if self.server else []
+        said += [f"silent from {begin:%H:%M:%S} until {end:%H:%M:%S}" for begin, end in self.windows()]
+        return ", ".join([*said, *([SCHEDULE] if self.scheduled else [])])
 
 
-def draw_policy(name: str, faults: Faults, *, basic: bool = False) -> facts.Policy:
-    """What somebody may write for a new target; a `serialization` one neither flaps nor depends on another."""
+def as_written(window: Window) -> dict[str, str]:
+    """A window as its user writes it."""
+    return {"from": window[0].isoformat(), "until": window[1].isoformat()}
+
+
+def as_read(window: Any) -> Window:
+    """What a window says that somebody wrote."""
+    return datetime.fromisoformat(window["from"]), datetime.fromisoformat(window["until"])
+
+
+def draw_policy(name: str, faults: Faults, *, basic: bool = False) -> Policy:
+    """What somebody may write for a new target; a `basic` one neither flaps nor depends on another."""
     delays = [10, 30, 60, 60, 60, 90, 120]
     flaps = faults.choice([0, 0, FLAPS_PER_HOUR])
     depends = name != PARENT and faults.choice([False, False, True])
     if basic:
         flaps, depends = 0, False
-    return facts.Policy(
+    return Policy(
         failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
         max_alerts=faults.choice([1, 2, 3] if flaps else [0, 1, 2, 3, 3]),
         flap_per_hour=flaps,
-        depends_on=PARENT if depends else "",
+        depends_on=(PARENT,) if depends else (),
         alert_recovery=faults.uniform(0, 1) < 0.9,
         delay_up=faults.choice([30, 60, 60, 60, 120, 300]),
         delay_lost=faults.choice([60, 120, 300]),
@@ -63,24 +99,154 @@ def draw_policy(name: str, faults: Faults, *, basic: bool = False) -> facts.Poli
     )
 
 
+def draw_newer(policy: Policy, faults: Faults) -> Policy:
+    """The same with fields that earlier versions do not know."""
+    return replace(
+        policy,
+        slow_rtt_ms=faults.choice([0, SLOW_MS]),
+        max_rtt_ms=faults.choice([0, 0, 0, TOO_SLOW_MS]),
+        all_addresses=faults.choice([False, True]),
+        recovered_subject=faults.choice(["", "", RECOVERED_SUBJECT]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """When somebody changes a target, and among which others."""
+
+    now: datetime
+    faults: Faults
+    failing_since: Callable[[], datetime | None]
+    others: Sequence[str] = ()
+
+
+Change = Callable[[Configured, Situation], Configured | None]
+"""One change; None if there is nothing to change."""
+
+
+def _policy(**fields: Callable[[Policy, Situation], Any]) -> Change:
+    def change(known: Configured, there: Situation) -> Configured | None:
+        new = {name: draw(known.policy, there) for name, draw in fields.items()}
+        policy = replace(known.policy, **new)
+        return replace(known, policy=policy) if policy != known.policy else None
+
+    return change
+
+
+def _one_of(*choices: Any) -> Callable[[Policy, Situation], Any]:
+    return lambda _, there: there.faults.choice(choices)
+
+
+def _max_alerts(policy: Policy, there: Situation) -> int:
+    return there.faults.choice([1, 2, 4] if policy.flap_per_hour else [0, 1, 2, 4])
+
+
+def _silence(known: Configured, there: Situation) -> Configured:
+    return replace(known, silence=(there.now, there.now + timedelta(minutes=there.faults.choice(range(1, 15)))))
+
+
+def _unsilence(known: Configured, there: Situation) -> Configured | None:
+    return replace(known, silence=None) if known.silence and there.now < known.silence[1] else None
+
+
+def _acknowledge(known: Configured, there: Situation) -> Configured | None:
+    since = there.failing_since()
+    return replace(known, policy=replace(known.policy, acknowledged=since)) if since else None
+
+
+def _plan_maintenance(known: Configured, there: Situation) -> Configured:
+    begin = there.now + timedelta(minutes=there.faults.choice([0, 0, 3, 8]))
+    window = begin, begin + timedelta(minutes=there.faults.choice(range(2, 15)))
+    return replace(known, maintenance=(*known.maintenance[-2:], window))
+
+
+def _cancel_maintenance(known: Configured, _: Situation) -> Configured | None:
+    return replace(known, maintenance=(), scheduled=False) if known.maintenance or known.scheduled else None
+
+
+def _end_maintenance(known: Configured, there: Situation) -> Configured | None:
+    present = [window for window in known.maintenance if window[0] < there.now < window[1]]
+    ended = tuple((begin, there.now) if (begin, end) in present else (begin, end) for begin, end in known.maintenance)
+    return replace(known, maintenance=ended) if present else None
+
+
+def _name_schedule(known: Configured, _: Situation) -> Configured:
+    return replace(known, scheduled=not known.scheduled)
+
+
+def _add_parent(known: Configured, there: Situation) -> Configured | None:
+    new = [name for name in there.others if name not in known.policy.depends_on]
+    if not new or len(known.policy.depends_on) >= 3:
+        return None
+    return _with_parents(known, (*known.policy.depends_on, there.faults.choice(new)))
+
+
+def _change_parent(known: Configured, there: Situation) -> Configured | None:
+    new = [name for name in there.others if name not in known.policy.depends_on]
+    return _with_parents(known, (there.faults.choice(new),)) if new and known.policy.depends_on else None
+
+
+def _remove_parent(known: Configured, _: Situation) -> Configured | None:
+    return _with_parents(known, known.policy.depends_on[1:]) if known.policy.depends_on else None
+
+
+def _with_parents(known: Configured, parents: tuple[str, ...]) -> Configured:
+    return replace(known, policy=replace(known.policy, depends_on=parents))
+
+
+def _where(**fields: Sequence[object]) -> Change:
+    def change(known: Configured, there: Situation) -> Configured:
+        new = {name: there.faults.choice(choices) for name, choices in fields.items()}
+        return replace(known, where={**known.where, **new})
+
+    return change
+
+
+def _move(known: Configured, there: Situation) -> Configured | None:
+    return replace(known, server=there.faults.choice(there.others)) if there.others else None
+
+
+INTERVENTIONS: dict[str, Change] = {
+    "silence": _silence,
+    "unsilence": _unsilence,
+    "acknowledge": _acknowledge,
+    "suspend": _policy(enabled=_one_of(False)),
+    "resume": _policy(enabled=_one_of(True)),
+    "maintenance added": _plan_maintenance,
+    "maintenance removed": _cancel_maintenance,
+    "maintenance ended": _end_maintenance,
+    "failures_per_alert changed": _policy(failures_per_alert=_one_of(1, 2, 3, 4)),
+    "max_alerts changed": _policy(max_alerts=_max_alerts),
+    "delays changed": _policy(delay_up=_one_of(30, 60, 120, 300)),
+    "delays of failing changed": _policy(delay_warn=_one_of(10, 30, 60), delay_lost=_one_of(60, 120)),
+}
+"""What people do to a target at any time."""
+
+OF_NEWER: dict[str, Change] = {
+    "schedule named": _name_schedule,
+    "parent added": _add_parent,
+    "parent changed": _change_parent,
+    "parent removed": _remove_parent,
+    "host changed": _move,
+    "port changed": _where(port=(110, 1110)),
+    "tls changed": _where(tls=("none", "implicit")),
+    "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
+    "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),
+    "text changed": _policy(recovered_subject=_one_of("", RECOVERED_SUBJECT)),
+}
+"""What only simulated people do: real servers have a port each, and older versions do not know these fields."""
+
+
 def change_mind(
-    known: Configured, faults: Faults, now: datetime, failing_since: Callable[[], datetime | None]
-) -> Configured:
-    """One change: another threshold, another delay, silence, suspension, an acknowledgement."""
-    policy, silence = known.policy, known.silence
-    match faults.choice(range(7)):
-        case 0:
-            policy = replace(policy, failures_per_alert=faults.choice([1, 2, 3, 4]))
-        case 1:
-            policy = replace(policy, max_alerts=faults.choice([1, 2, 4] if policy.flap_per_hour else [0, 1, 2, 4]))
-        case 2:
-            policy = replace(policy, delay_up=faults.choice([30, 60, 120, 300]))
-        case 3:
-            policy = replace(policy, delay_warn=faults.choice([10, 30, 60]), delay_lost=faults.choice([60, 120]))
-        case 4:
-            silence = (now, now + timedelta(minutes=faults.choice(range(1, 15))))
-        case 5:
-            policy = replace(policy, enabled=not policy.enabled)
-        case _:
-            policy = replace(policy, acknowledged=failing_since())
-    return Configured(policy, silence)
+    known: Configured, there: Situation, kinds: Collection[str] = tuple(INTERVENTIONS)
+) -> tuple[str, Configured]:
+    """One change that is one, and its kind."""
+    changes = {**INTERVENTIONS, **OF_NEWER}
+    left = list(kinds)
+    while left:
+        kind = there.faults.choice(left)
+        left.remove(kind)
+        changed = changes[kind](known, there)
+        if changed is not None:
+            return kind, changed
+    return "nothing", known

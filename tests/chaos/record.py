@@ -24,6 +24,9 @@ STALE = timedelta(seconds=3)
 """A read may be answered as of so long ago."""
 
 EVER = datetime.max.replace(tzinfo=UTC)
+PLANNED_BEFORE = timedelta(minutes=3)
+"""A test may have been planned so long before it, with retests in between."""
+
 NEVER = 10**12
 """The order of what has not happened."""
 
@@ -35,6 +38,8 @@ EVENTS = {
     "STEADY again": "steady",
     "DEGRADED": "degraded",
     "RESTORED": "restored",
+    "SLOW": "slow",
+    "NORMAL again": "normal",
     "CERTIFICATE": "certificate",
     "ALERTS HELD": "throttled",
     "ALERTS AGAIN": "unthrottled",
@@ -56,6 +61,10 @@ class Test:
     committed: int = NEVER
     planned: datetime = EVER
     """Since when it may have been planned."""
+    rtt_ms: float = 0.0
+    address: str = ""
+    failed_addresses: int = 0
+    certificates: tuple[facts.Certificate, ...] = ()
     clear: bool = True
     """Whether what people had written as it began says the same of silences as what it was planned with."""
 
@@ -112,6 +121,11 @@ class Lifetime:
     end: int = NEVER
     """The order of the write with which popwatch noticed that it is suspended or removed."""
 
+    def test_at(self, second: datetime | None, before: int) -> Test | None:
+        """The test that began in a second, before a message; one that was committed, if there are several."""
+        found = [it for it in self.tests if it.began.replace(microsecond=0) == second and it.made < before]
+        return min(found, key=lambda test: test.committed == NEVER, default=None)
+
 
 @dataclass(slots=True)
 class Run:
@@ -151,6 +165,7 @@ class Record:
         self.requeued: set[tuple[int, str]] = set()
         self.failed: list[facts.Failed] = []
         self.fault_free: list[facts.FaultFree] = []
+        self.turns: dict[str, list[facts.Turned]] = defaultdict(list)
         self.writes: dict[str, list[facts.Judged | facts.Forgotten]] = defaultdict(list)
         self._planned: dict[tuple[str, datetime], list[facts.Planned]] = defaultdict(list)
         self._sort()
@@ -175,6 +190,8 @@ class Record:
                     self.refused[fact.invocation].append(fact.order)
                 case facts.Failed():
                     self.failed.append(fact)
+                case facts.Turned():
+                    self.turns[fact.server].append(fact)
                 case facts.FaultFree():
                     self.fault_free.append(fact)
                 case facts.PublishedText():
@@ -222,7 +239,10 @@ class Record:
                 what = fact.target, fact.order, fact.at, fact.invocation, fact.tick, fact.passed, fact.policy
                 there = self.in_force(fact.target, fact.order)
                 clear = there is None or there.silenced(fact.at) == fact.policy.silenced
-                self.tests[fact.target].append(Test(*what, committed.get(fact.order, NEVER), planned, clear))
+                of_server = fact.rtt_ms, fact.address, fact.failed_addresses, fact.certificates
+                self.tests[fact.target].append(
+                    Test(*what, committed.get(fact.order, NEVER), planned, *of_server, clear)
+                )
         for target, all_tests in self.tests.items():
             all_tests.sort(key=lambda test: test.order)
             self.lifetimes[target] = list(_lifetimes(target, all_tests, ends[target]))
@@ -252,8 +272,19 @@ class Record:
         later = [one for one in self.configured[target] if begin <= one.order < end]
         return [*([first] if first else []), *later]
 
-    def fleet_changed(self, since: int, until: int) -> bool:
-        """Whether the number of targets changed meanwhile: the fleet may have been cut into other batches."""
+    def read_for(self, test: Test) -> list[facts.Configured]:
+        """What may hold of a target as a test is committed; what a schedule says is read with the plan only."""
+        written = self.in_force_during(test.target, test.made, test.committed)
+        while written and written[0].by_schedule and self.time(written[0].order) > test.planned - SKEW:
+            before = self.in_force(test.target, written[0].order)
+            if before is None:
+                break
+            written.insert(0, before)
+        return written
+
+    def fleet_changed(self, test: Test, until: int) -> bool:
+        """Whether the number of targets changed since a test was planned: its batch may have been another one."""
+        since = bisect_left(self.times, self.time(test.made) - PLANNED_BEFORE)
         written = [one.order for known in self.configured.values() for one in known if since < one.order < until]
         states = [
             [self.in_force(name, order) for name in self.configured] for order in (since, *(it + 1 for it in written))

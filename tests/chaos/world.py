@@ -22,7 +22,7 @@ from popwatch.aws.store import Store
 from popwatch.aws.store import Tables as TableNames
 from popwatch.config import Settings
 from popwatch.decisions.batches import Work, from_message
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.sweep.batch_tester import UnfinishedError
@@ -32,7 +32,18 @@ from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire
 from tests.chaos.engine import Engine, Killed, Process, Threads
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
-from tests.chaos.people import Configured, change_mind, draw_policy
+from tests.chaos.people import (
+    INTERVENTIONS,
+    OF_NEWER,
+    SCHEDULE,
+    Configured,
+    Situation,
+    as_read,
+    as_written,
+    change_mind,
+    draw_newer,
+    draw_policy,
+)
 from tests.chaos.tables import Tables
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
@@ -46,6 +57,10 @@ RECEIVES = 3
 NAMES = TableNames(
     "Targets", "Status", "History", samples_kept=timedelta(days=36_500), history_kept=timedelta(days=36_500)
 )
+DOMAIN = ".example.net"
+RENAMED = "-renamed"
+ROUND_TRIPS = (12.5, 12.5, 80.0, 900.0, 2600.0)
+LIFETIMES = tuple(timedelta(days=days) for days in (2, 6, 45, 90, 398))
 FAILURES = (
     (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 10.0),
     (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused", 0.02),
@@ -93,6 +108,15 @@ class Server:
 
     answers: bool = True
     failure: int = 0
+    rtt_ms: float = 12.5
+    address: str = "192.0.2.7"
+    failed_addresses: tuple[str, ...] = ()
+    """Beside the one that answers."""
+    certificates: tuple[facts.Certificate, ...] = ()
+
+    def passes(self, policy: facts.Policy) -> bool:
+        """Whether a test of it passes."""
+        return self.answers and not 0 < policy.max_rtt_ms < self.rtt_ms
 
 
 class SimulatedProber(Prober):
@@ -109,7 +133,7 @@ class SimulatedProber(Prober):
         planned: list[tuple[float, int, Target]] = []
         for index, target in enumerate(targets):
             if end_by is None or begun + target.max_test_seconds <= end_by:
-                planned.append((begun + self._world.test_seconds(target.target_id), index, target))
+                planned.append((begun + self._world.test_seconds(server_of(target)), index, target))
         planned.sort()
         while planned:
             self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
@@ -117,6 +141,11 @@ class SimulatedProber(Prober):
             planned = planned[len(arrived) :]
             began = self._world.clock_of(self._process, begun)
             yield [(target, self._world.test(self._process, target, self._tick(), began)) for target in arrived]
+
+
+def server_of(target: Target) -> str:
+    """The name of a target's server."""
+    return target.host.removesuffix(DOMAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +193,7 @@ class World:
     configured: dict[str, Configured] = field(default_factory=dict)
     policies: list[Configured] = field(default_factory=list)
     outages: dict[str, float] = field(default_factory=dict)
+    schedule: tuple[facts.Window, ...] = ()
     trace: list[tuple[datetime, int, str]] = field(default_factory=list)
     scopes: Counter[str] = field(default_factory=Counter)
     ticks: int = 0
@@ -178,6 +208,7 @@ class World:
         self.faults = FaultLog(self.setup.rates, self.excluded)
         self.evidence = Evidence(self.now)
         self.tables = Tables(self.setup.page_bytes)
+        self._write_schedule(())
         for number in range(self.setup.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
         self.engine.at(self.setup.schedule_second, self._minute)
@@ -198,9 +229,13 @@ class World:
         self.fault_free, self.faults.rates = True, NO_FAULTS
         self.outages.clear()
         self.engine.run(began + calm_hours * 60 * MINUTE)
-        servers = {name: (self.configured[name].at(self.now()), self.servers[name].answers) for name in self.configured}
+        servers = {name: self._at_last(name, known) for name, known in self.configured.items()}
         self.evidence.add(facts.FaultFree(self.evidence.order, self.now(), self.time_of(began), servers))
         self.fault_free, self.faults.rates = False, self.setup.rates
+
+    def _at_last(self, name: str, known: Configured) -> tuple[facts.Policy, bool]:
+        policy = known.at(self.now(), self.schedule)
+        return policy, self.servers[known.server or name].passes(policy)
 
     def close(self) -> None:
         """Let go of whatever still waits in it."""
@@ -215,19 +250,47 @@ class World:
 
     def test(self, process: Process, target: Target, tick: datetime, began: datetime) -> Outcome:
         """The outcome of a test that began then by the process's clock, by what the server does now."""
-        server = self.servers[target.target_id]
+        server = self.servers[server_of(target)]
         known, older = self.policies[int(target.tags[0])], process.number in self.old_processes
+        schedules: Any = getattr(target, "schedules", {})  # the older version has none
+        schedule = tuple(as_read(window) for window in schedules.get(SCHEDULE, ()))
         # The older version applies a silence by the tick, this one by the time at which the test began.
-        policy, order = known.at(tick if older else began), self.evidence.order
+        policy, order = known.at(tick if older else began, schedule), self.evidence.order
+        passed = server.passes(policy)
+        failed_addresses = server.failed_addresses if policy.all_addresses else ()
+        certificates = server.certificates if known.where.get("tls") == "implicit" else ()
         self.evidence.add(
             facts.Tested(
-                order, process.number, target.target_id, tick, began, policy, passed=server.answers, older=older
+                order,
+                process.number,
+                target.target_id,
+                tick,
+                began,
+                policy,
+                passed=passed,
+                older=older,
+                rtt_ms=server.rtt_ms,
+                address=server.address,
+                failed_addresses=len(failed_addresses),
+                certificates=certificates,
             )
         )
-        if server.answers:
-            return Outcome(began, Phase.QUIT, rtt_ms=12.5, address="192.0.2.7")
-        error, phase, reason, _ = FAILURES[server.failure]
-        return Outcome(began, phase, error=error, reason=reason, detail="Simulated.", address="192.0.2.7")
+        if passed:
+            return Outcome(
+                began,
+                Phase.QUIT,
+                rtt_ms=server.rtt_ms,
+                address=server.address,
+                failed_addresses=failed_addresses,
+                certificates=tuple(
+                    Certificate(role, f"{server_of(target)} {role}", one.expires, one.lifetime)
+                    for role, one in zip(Role, certificates, strict=False)
+                ),
+                certificate_expires=min((one.expires for one in certificates), default=None),
+            )
+        slow = ErrorCode.TIMED_OUT, Phase.GREETING, "too-slow", 0.0
+        error, phase, reason, _ = slow if server.answers else FAILURES[server.failure]
+        return Outcome(began, phase, error=error, reason=reason, detail="Simulated.", address=server.address)
 
     # ---- the schedule
 
@@ -251,14 +314,7 @@ class World:
             self.engine.at(self.engine.now + again, lambda: self._invoke_tick(tick))
 
     def _change_world(self, faults: Faults) -> None:
-        for name in sorted(self.servers):
-            if faults.occurs("server_changed"):
-                self._change_server(name, faults)
-        if faults.occurs("storm"):
-            answers = faults.uniform(0, 1) < 0.3
-            for server in self.servers.values():
-                server.answers = answers
-            self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
+        self._change_servers(faults)
         for service in ("dynamodb", "sns", "sqs"):
             if faults.occurs("outage"):
                 self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
@@ -268,25 +324,72 @@ class World:
                 self.engine.at(time, partial(self._reconfigure, name, faults))
             if len(self.configured) > 2 and faults.occurs("target_removed"):
                 self.engine.at(time, partial(self._remove_target, name))
+            elif faults.occurs("target_renamed"):
+                self.engine.at(time, partial(self._rename_target, name))
         for name in sorted(set(self.servers) - set(self.configured)):
             if faults.occurs("target_added"):
+                self._count("target added")
                 self._add_target(name, faults)
+        if faults.occurs("file_imported"):
+            self.engine.at(self.engine.now + faults.uniform(0.0, MINUTE), partial(self._import, faults))
+        if faults.occurs("schedule_changed"):
+            begin = self.now() + timedelta(minutes=faults.choice([0, 4, 8]))
+            self._count("schedule changed")
+            self._write_schedule(((begin, begin + timedelta(minutes=faults.choice(range(2, 15)))),))
+
+    def _change_servers(self, faults: Faults) -> None:
+        for name in sorted(self.servers):
+            if faults.occurs("server_changed"):
+                self._change_server(name, faults)
+        if faults.occurs("storm"):
+            answers = faults.uniform(0, 1) < 0.3
+            for name, server in sorted(self.servers.items()):
+                if server.answers is not answers:
+                    self._turn(name, answers=answers)
+            self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
+        for name, server in sorted(self.servers.items()):
+            self._change_more(name, server, faults)
 
     def _change_server(self, name: str, faults: Faults) -> None:
         server = self.servers[name]
-        server.answers = not server.answers
+        self._turn(name, answers=not server.answers)
         server.failure = faults.choice(range(len(FAILURES)))
         self._log(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
+
+    def _turn(self, name: str, *, answers: bool) -> None:
+        self.servers[name].answers = answers
+        self.evidence.add(facts.Turned(self.evidence.order, name, answers))
+
+    def _change_more(self, name: str, server: Server, faults: Faults) -> None:
+        """What a server that answers shows: how fast it is, at which addresses, with which certificates."""
+        if faults.occurs("round_trips_changed"):
+            server.rtt_ms = faults.choice(ROUND_TRIPS)
+        if faults.occurs("addresses_changed"):
+            server.address = faults.choice(["192.0.2.7", "192.0.2.9"])
+            server.failed_addresses = ("192.0.2.8: refused",) if faults.uniform(0, 1) < 0.6 else ()
+        if faults.occurs("certificate_changed") or not server.certificates:
+            lifetimes = [faults.choice(LIFETIMES) for _ in range(faults.choice([1, 2, 2]))]
+            server.certificates = tuple(
+                facts.Certificate(self.now().replace(microsecond=0) + lifetime * faults.uniform(0.05, 1), lifetime)
+                for lifetime in lifetimes
+            )
+            self._log(0, f"{name} has other certificates from now on")
 
     # ---- users
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
         basic = self.upgrade is not None  # the older version knows neither flapping nor parents
-        self._configure(name, Configured(draw_policy(name, faults, basic=basic)))
+        policy = draw_policy(name, faults, basic=basic)
+        if basic:
+            self._configure(name, Configured(policy))
+        else:
+            where = {"tls": faults.choice(["none", "implicit"])}
+            self._configure(name, Configured(draw_newer(policy, faults), where=where))
 
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
+            self._count("target removed")
             self._log(0, f"{name} removed")
             self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), None))
             table = self.tables.by_name["Targets"]
@@ -294,8 +397,47 @@ class World:
 
     def _reconfigure(self, name: str, faults: Faults) -> None:
         known = self.configured.get(name)
-        if known:
-            self._configure(name, change_mind(known, faults, self.now(), lambda: self._failing_since(name)))
+        if known is None:
+            return
+        others = [other for other in sorted(self.configured) if other != name and other in self.servers]
+        there = Situation(self.now(), faults, lambda: self._failing_since(name), others)
+        kind, changed = change_mind(known, there, (*INTERVENTIONS, *([] if self.upgrade else OF_NEWER)))
+        self._count(kind)
+        self._configure(name, changed)
+
+    def _rename_target(self, name: str) -> None:
+        """Another id for the same server: what is state, a silence or an acknowledgement, does not go with it."""
+        known = self.configured.get(name)
+        new = name.removesuffix(RENAMED) if name.endswith(RENAMED) else name + RENAMED
+        if known is None or new in self.configured:
+            return
+        self._remove_target(name)
+        self._count("target renamed")
+        policy = replace(known.policy, acknowledged=None)
+        self._configure(new, replace(known, policy=policy, silence=None, server=known.server or name))
+
+    def _import(self, faults: Faults) -> None:
+        """A file sets a field of all targets, and leaves silences and acknowledgements alone."""
+        self._count("file imported")
+        failures, seconds = faults.choice([1, 2, 3]), faults.choice([30, 60, 120])
+        for name, known in sorted(self.configured.items()):
+            policy = replace(known.policy, failures_per_alert=failures, delay_down=seconds)
+            self._configure(name, replace(known, policy=policy))
+
+    def _write_schedule(self, windows: tuple[facts.Window, ...]) -> None:
+        """Write the schedule into the defaults: it holds for whoever names it."""
+        if self.upgrade:
+            return
+        self.schedule = windows
+        item = {"target_id": "_defaults", "schedules": {SCHEDULE: [as_written(window) for window in windows]}}
+        self.tables.by_name["Targets"].put(to_item(item), self.engine.now)
+        for name, known in sorted(self.configured.items()):
+            if known.scheduled:
+                self._say_configured(name, known, by_schedule=True)
+        self._log(0, f"schedule: {windows}")
+
+    def _count(self, kind: str) -> None:
+        self.faults.interventions[kind] += 1
 
     def _failing_since(self, name: str) -> datetime | None:
         """What `popwatch ack` would write: the beginning of the outage that the record holds."""
@@ -307,10 +449,25 @@ class World:
         """Write the target as its user would."""
         self.configured[name] = known
         self.policies.append(known)
-        item = to_item(known.item(name, len(self.policies) - 1, host=f"{name}.example.net"))
+        item = to_item(known.item(name, len(self.policies) - 1, host=f"{known.server or name}{DOMAIN}"))
         self.tables.by_name["Targets"].put(item, self.engine.now)
-        self.evidence.add(facts.Configured(self.evidence.order, name, self.now(), known.policy, known.silence))
+        self._say_configured(name, known)
         self._log(0, f"{name} configured: {known}")
+
+    def _say_configured(self, name: str, known: Configured, *, by_schedule: bool = False) -> None:
+        windows = known.windows(self.schedule)
+        self.evidence.add(
+            facts.Configured(
+                self.evidence.order,
+                name,
+                self.now(),
+                known.policy,
+                windows,
+                by_schedule=by_schedule,
+                server=known.server or name,
+                where=tuple(sorted(known.where.items())),
+            )
+        )
 
     # ---- invocations
 

@@ -64,7 +64,9 @@ def run(stack: Deployed, plan: Round, figures: Figures) -> Installation:
         installation.run()
         delivered_facts = installation.delivered_facts()
         verdict = Audit().run(delivered_facts)
-        verdict.findings += [*Oracle(delivered_facts, installation.evidence.times).run(), *installation.findings]
+        oracle = Oracle(delivered_facts, installation.evidence.times, simulated=False)
+        verdict.findings += [*oracle.run(), *installation.findings]
+        verdict.judged += oracle.counted
         figures.add(installation, verdict, monotonic() - began)
     return installation
 

@@ -30,7 +30,7 @@ from tests.chaos.live.pace import Pace
 from tests.chaos.live.proxy import Proxy
 from tests.chaos.live.servers import Servers
 from tests.chaos.live.task_schedule import TaskSchedule
-from tests.chaos.people import Configured, change_mind, draw_policy
+from tests.chaos.people import Configured, Situation, change_mind, draw_policy
 from tests.e2e.deployed import Deployed
 from tests.fast_clock import Clock
 
@@ -287,6 +287,7 @@ class Installation:
                 self._later(seconds, partial(self._remove_target, name))
         for name in sorted(set(self.servers.by_target) - set(self.configured)):
             if faults.occurs("target_added"):
+                self.faults.interventions["target added"] += 1
                 self._add_target(name, faults)
 
     # ---- users
@@ -297,6 +298,7 @@ class Installation:
     def _remove_target(self, name: str) -> None:
         with self.lock:
             if self.configured.pop(name, None):
+                self.faults.interventions["target removed"] += 1
                 self._log(0, f"{name} removed")
                 self.evidence.add(facts.Configured(self.evidence.order, name, self.clock.now(), None))
                 self.stack.installation.target_table.write((), delete=[name])
@@ -304,7 +306,11 @@ class Installation:
     def _reconfigure(self, name: str, faults: Faults) -> None:
         known = self.configured.get(name)
         if known and not self.fault_free:
-            self._configure(name, change_mind(known, faults, self.clock.now(), lambda: self._failing_since(name)))
+            there = Situation(self.clock.now(), faults, lambda: self._failing_since(name))
+            kind, changed = change_mind(known, there)
+            with self.lock:
+                self.faults.interventions[kind] += 1
+            self._configure(name, changed)
 
     def _failing_since(self, name: str) -> datetime | None:
         """What `popwatch ack` would write: the beginning of the outage that the record holds."""
@@ -317,7 +323,7 @@ class Installation:
             self.policies.append(known)
             self.stack.put_targets(known.item(name, len(self.policies) - 1, **where))
             at = self.clock.now()
-            self.evidence.add(facts.Configured(self.evidence.order, name, at, known.policy, known.silence))
+            self.evidence.add(facts.Configured(self.evidence.order, name, at, known.policy, known.windows()))
             self._log(0, f"{name} configured: {known}")
 
     # ---- invocations

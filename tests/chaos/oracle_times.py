@@ -1,0 +1,219 @@
+"""When tests are made, which of them count, and how soon people hear: docs/outages.md, "Runs" and "How soon".
+
+The stated time is that of docs/interventions.md, "The longest time until an alert".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from math import ceil
+
+from tests.chaos import facts
+from tests.chaos.facts import Finding, Policy
+from tests.chaos.record import NEVER, SKEW, STALE, Lifetime, Message, Record, Test
+
+MINUTE = timedelta(minutes=1)
+LONGEST_TEST = timedelta(seconds=10)
+SLACK = timedelta(seconds=30)
+"""For calls to AWS that take their time."""
+
+SHORT_SLACK = timedelta(seconds=20)
+
+SETTLED = timedelta(minutes=10)
+"""After so long without faults each target is as its server is."""
+
+HARMLESS = ("clock skewed", "stale read", "delayed", "tick doubled", "message doubled")
+"""Faults that keep nothing from its time, or only for seconds."""
+
+FEW_CHANGES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Judges the times of a run; `messages` are those about each target, `counted` what was judged."""
+
+    record: Record
+    messages: dict[str, list[Message]]
+    counted: Counter[str]
+
+    def judge(self) -> Iterator[Finding]:
+        """Which tests count."""
+        for target, lifetimes in self.record.lifetimes.items():
+            for lifetime in lifetimes:
+                yield from _count_twice(lifetime)
+            yield from self._judge_silent_tests(target)
+
+    def judge_how_soon(self) -> Iterator[Finding]:
+        """When tests are made, and people hear."""
+        for target, lifetimes in self.record.lifetimes.items():
+            for lifetime in lifetimes:
+                yield from self._judge_retests(lifetime)
+            yield from self._judge_notice(target)
+            yield from self._judge_changes(target)
+        for time in self.record.fault_free:
+            yield from self._judge_fault_free(time)
+
+    # ---- which tests count
+
+    def _judge_silent_tests(self, target: str) -> Iterator[Finding]:
+        """A test of an invocation that came to its end was committed, unless a later one was, or nobody wants it."""
+        record = self.record
+        for test in record.tests[target]:
+            back = (test.invocation, target) in record.requeued
+            if test.committed != NEVER or test.passed or back or not record.ended_well(test.invocation):
+                continue
+            before = record.in_force_during(target, test.made, record.ended[test.invocation].order)
+            wanted = all(one.policy is not None and one.policy.enabled for one in before)
+            if wanted and not self._is_overtaken(test):
+                yield Finding("test not committed", test.made, target, f"the failure at {test.began}")
+
+    def _is_overtaken(self, test: Test) -> bool:
+        """Whether another was made at the same time, or since it was planned, and so late that this one is not due."""
+        record, planners = self.record, self.record.planners(test)
+        end = record.ended[test.invocation].order
+        planned = min(record.began[number].at for number in (*planners, test.invocation)) - STALE
+        delay = self._longest_delay(test)
+        for other in record.tests[test.target]:
+            if other is test or not other.committed < end:
+                continue
+            meanwhile = planned < record.time(other.committed) and other.invocation not in planners
+            at_once = other.passed or other.committed > test.made or other.began + SKEW > test.began
+            if other.tick >= test.tick or (meanwhile and (at_once or test.tick < other.tick + delay)):
+                return True
+        return False
+
+    def _longest_delay(self, test: Test) -> timedelta:
+        """Until the next test of one that fails: by `delay_lost` once its last alert may have been sent."""
+        written = self.record.in_force_during(
+            test.target, test.made, test.committed if test.committed != NEVER else test.made
+        )
+        policies = [test.policy, *(one.policy for one in written if one.policy)]
+        delays = [max(policy.delay_warn, policy.delay_down) for policy in policies]
+        numbers = [one.number for one in self.messages[test.target] if one.event == "down" and one.order < test.made]
+        unsaid = any(one.event == "throttled" for one in self.messages[test.target])
+        if unsaid or any(number >= policy.max_alerts for number in [*numbers[-4:], 0] for policy in policies):
+            delays += [policy.delay_lost for policy in policies]
+        return timedelta(seconds=max(delays))
+
+    # ---- how soon
+
+    def _judge_fault_free(self, fault_free: facts.FaultFree) -> Iterator[Finding]:
+        """Without faults each target is tested after its delay: at a tick that comes anywhere within a minute."""
+        record = self.record
+        begin = fault_free.since + SETTLED
+        for target, (policy, answered) in fault_free.servers.items():
+            if (
+                any(record.time(one.order) > fault_free.since for one in record.configured[target])
+                or not policy.enabled
+            ):
+                continue
+            failing = (policy.delay_warn, policy.delay_down, policy.delay_lost)
+            longest = _whole(policy.delay_up if answered or policy.silenced else max(failing)) + MINUTE + SLACK
+            made = [record.time(test.made) for test in record.tests[target]]
+            self.counted["targets without faults"] += 1
+            for before, after in pairwise([begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]):
+                if after - before > longest:
+                    yield Finding("not tested", fault_free.order, target, f"from {before} until {after}, {policy}")
+                    break
+
+    def _judge_notice(self, target: str) -> Iterator[Finding]:
+        """People hear within the stated time that a server fails, if nothing holds that and little went wrong."""
+        record = self.record
+        for server, turns in record.turns.items():
+            for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
+                known = record.in_force(target, turn.order)
+                if turn.answers or known is None or known.policy is None or known.server != server:
+                    continue
+                end = record.time(turn.order) + longest_time(known.policy) + SLACK
+                rest = _whole(max(known.policy.delay_up, known.policy.delay_lost, known.policy.delay_down)) + 5 * MINUTE
+                begin = record.time(turn.order) - rest
+                steady = (before is None or record.time(before.order) < begin) and (
+                    after is None or record.time(after.order) > end
+                )
+                if not steady or end > record.times[-1] or not self._is_quiet(target, known, begin, end):
+                    continue
+                self.counted["times to notice"] += 1
+                said = [one.time for one in self.messages[target] if one.event == "down" and one.place == "alert"]
+                if not any(record.time(turn.order) < time <= end for time in said):
+                    text = f"{server} failed at {record.time(turn.order)}, and nobody heard of it by {end}"
+                    yield Finding("outage not reported in time", turn.order, target, text)
+
+    def _is_quiet(self, target: str, known: facts.Configured, begin: datetime, end: datetime) -> bool:
+        """Whether nothing held the alert, and nothing of weight went wrong."""
+        record, policy = self.record, known.policy
+        assert policy is not None
+        if not policy.enabled or not policy.max_alerts or policy.depends_on or policy.max_rtt_ms:
+            return False
+        changed = any(begin - MINUTE < record.time(one.order) < end for one in record.configured[target])
+        windows = any(since < end and begin < until for since, until in known.windows)
+        wrong = self._went_wrong(begin, end)
+        other = any(one.event in ("flapping", "throttled") and one.time < end for one in self.messages[target])
+        hour = [it for it in record.turns[known.server] if begin - 60 * MINUTE < record.time(it.order) < end]
+        flaps = policy.flap_per_hour and len(hour) > FEW_CHANGES
+        return not (changed or windows or wrong or other or flaps)
+
+    def _went_wrong(self, begin: datetime, end: datetime) -> bool:
+        """Whether anything of weight went wrong meanwhile."""
+        return any(begin < one.at < end and not one.kind.endswith(HARMLESS) for one in self.record.failed)
+
+    def _judge_changes(self, target: str) -> Iterator[Finding]:
+        """Whose item says something else of its server is tested at the next tick, whatever its delay."""
+        record = self.record
+        made = [record.time(test.made) for test in record.tests[target]]
+        known = record.configured[target]
+        for before, one, after in zip(known, known[1:], [*known[2:], None], strict=False):
+            if not (before.policy and before.policy.enabled and one.policy and one.policy.enabled):
+                continue
+            end = one.at + 2 * MINUTE + SLACK
+            undisturbed = one.at - MINUTE > before.at and (after is None or after.at > end) and end < record.times[-1]
+            changed = (before.server, before.where) != (one.server, one.where)
+            if not changed or not undisturbed or self._went_wrong(one.at - 3 * MINUTE, end):
+                continue
+            self.counted["changes of where it is tested"] += 1
+            if not any(one.at < at < end for at in made):
+                yield Finding("not tested", one.order, target, f"from {one.at}, when its server changed, until {end}")
+
+    def _judge_retests(self, lifetime: Lifetime) -> Iterator[Finding]:
+        """A short delay is kept by the clock: after the first failed test another one follows."""
+        record = self.record
+        for before, test in pairwise(lifetime.tests):
+            policy, short = test.policy, timedelta(seconds=test.policy.delay_warn)
+            first = before.passed and not test.passed and policy.failures_per_alert > 1 and not policy.silenced
+            if not first or before.policy.silenced or short >= MINUTE or not record.ended_well(test.invocation):
+                continue
+            end = test.began + max(short, LONGEST_TEST) + LONGEST_TEST + SHORT_SLACK
+            begin = record.time(test.made) - 3 * MINUTE
+            changed = any(begin < record.time(one.order) < end for one in record.configured[lifetime.target])
+            if changed or end > record.times[-1] or test.committed == NEVER or self._went_wrong(begin, end):
+                continue
+            self.counted["short delays"] += 1
+            made = [it for it in record.tests[lifetime.target] if it.made > test.made and record.time(it.made) < end]
+            if not made:
+                yield Finding("not tested", test.order, lifetime.target, f"from {test.began} until {end}")
+
+
+def _count_twice(lifetime: Lifetime) -> Iterator[Finding]:
+    """Of two tests of one tick one counts, and none of an older tick than one that has been committed."""
+    latest: Test | None = None
+    for test in lifetime.tests:
+        if test.committed == NEVER:
+            continue
+        if latest and not test.passed and test.tick <= latest.tick:
+            text = f"a failure of {test.tick}, after one of {latest.tick} had been committed"
+            yield Finding("counted twice", test.order, lifetime.target, text)
+        latest = test if latest is None or test.tick > latest.tick else latest
+
+
+def longest_time(policy: Policy) -> timedelta:
+    """The longest time from the beginning of an outage to its first alert."""
+    warn = timedelta(seconds=policy.delay_warn)
+    between = max(warn if warn < MINUTE else _whole(policy.delay_warn), LONGEST_TEST)
+    return _whole(policy.delay_up) + (policy.failures_per_alert - 1) * between + MINUTE + LONGEST_TEST
+
+
+def _whole(seconds: int) -> timedelta:
+    return ceil(timedelta(seconds=seconds) / MINUTE) * MINUTE
