@@ -70,7 +70,7 @@ class Told:
 
 
 def told(lifetime: Lifetime, messages: Sequence[Message]) -> Told:
-    """What was said of a lifetime, by the time in each message's id; a line of a summary is of one that was said before."""
+    """What was said of a lifetime, by the time in a message's id; a line of a summary is of one that was said before."""
     found, explained = Told(defaultdict(dict), set()), set[int]()
     for message in messages:
         if message.event in EVENTS and message.id_time:
@@ -88,7 +88,7 @@ def told(lifetime: Lifetime, messages: Sequence[Message]) -> Told:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Judges what was said of a lifetime. `free` says of a test that nothing held its message, and no other came with it.
+    """Judges what was said of a lifetime. `free`: nothing held the message of a test, and no other came with it.
 
     `is_unknown` says that what came due with a test may count as sent although it was not: there were too many.
     """
@@ -100,7 +100,7 @@ class Servers:
     cleared: Callable[[Test], bool]
     """Whether a `recovered` came with a test, which says that the host is restored, too."""
     before: Sequence[Message]
-    """Those about the target from before this lifetime: what certificates were warned of is kept while it is suspended."""
+    """Those about the target from before: what certificates were warned of is kept while it is suspended."""
 
     def judge(self) -> Iterator[Finding]:
         """What is wrong."""
