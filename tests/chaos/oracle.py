@@ -384,7 +384,7 @@ class Oracle:
             lifetime,
             said,
             is_free,
-            is_unknown=lambda test: any(one.begin.order <= test.order for one in holds) or not test.policy.max_alerts,
+            is_unknown=lambda test: any(one.begin.order <= test.order for one in holds),
             cleared=lambda test: test.order in recovered,
             before=[message for message in messages if begun < message.order < lifetime.tests[0].made],
         )

@@ -70,7 +70,7 @@ class Told:
 
 
 def told(lifetime: Lifetime, messages: Sequence[Message]) -> Told:
-    """What was said of a lifetime, by the time in a message's id; a line of a summary is of one that was said before."""
+    """What was said of a lifetime, by the time in a message's id; a line of a summary is of one said before."""
     found, explained = Told(defaultdict(dict), set()), set[int]()
     for message in messages:
         if message.event in EVENTS and message.id_time:
@@ -122,7 +122,8 @@ class Servers:
         turned = -1
         for index, test in enumerate(self.lifetime.tests):
             before = [one for one in self.lifetime.tests[: index + 1] if one.order > turned]
-            if self.is_unknown(test) or (pair.ends == "restored" and begun and self.cleared(test)):
+            said = pair.begins != "slow" or test.policy.max_alerts  # that it is slow is shown, and so counts as said
+            if self.is_unknown(test) or not said or (pair.ends == "restored" and begun and self.cleared(test)):
                 begun = None
             message = self.told.at(test, (pair.begins, pair.ends))
             if message is not None:

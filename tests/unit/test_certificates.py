@@ -204,6 +204,13 @@ class TestState:
         assert (judgement.health.state, judgement.transition) == (State.UP, None)
         assert judgement.alert is not None
 
+    def test_warning_is_due_once_somebody_wants_alerts(self) -> None:
+        """With `max_alerts` 0 nobody is warned; the warning comes when that is raised."""
+        outcome = certified(PASSED, lasting(20))
+        quiet = judge(UP, outcome, replace(SHARES, max_alerts=0), START)
+        assert quiet.alert is None
+        assert judge(quiet.health, outcome, SHARES, START + MINUTE).alert is not None
+
     def test_suspension_keeps_what_was_warned_of(self) -> None:
         """What was warned of is not warned of again after `popwatch suspend` and `resume`."""
         outcome = certified(PASSED, lasting(20))

@@ -180,6 +180,19 @@ class TestDegraded:
         events = events_of(run([DEGRADED] * 5 + [PASSED, PASSED], NO_FLAPPING, UP))
         assert events == ["-", "-", "degraded", "-", "-", "restored", "-"]
 
+    def test_it_is_due_once_somebody_wants_alerts(self) -> None:
+        """With `max_alerts` 0 nobody is told; it is alerted when that is raised, and so is its end."""
+        quiet = replace(NO_FLAPPING, max_alerts=0)
+        degraded = run([DEGRADED] * 5, quiet, UP)
+        assert events_of(degraded) == ["-"] * 5
+        told = judge(degraded[-1].health, DEGRADED, NO_FLAPPING, START + 5 * MINUTE)
+        assert events_of([told]) == ["degraded"]
+        restored = judge(told.health, PASSED, quiet, START + 6 * MINUTE)
+        assert events_of([restored, judge(restored.health, PASSED, NO_FLAPPING, START + 7 * MINUTE)]) == [
+            "-",
+            "restored",
+        ]
+
     def test_it_is_up(self) -> None:
         """Degraded is up, without a transition."""
         judgements = run([DEGRADED] * 5, NO_FLAPPING, UP)

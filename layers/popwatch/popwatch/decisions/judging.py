@@ -286,6 +286,8 @@ def _report_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Heal
 
 
 def _report_degraded(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+    if not policy.max_alerts:  # it stays due until somebody wants alerts
+        return None
     if after.degraded_alerted and not after.degraded_tests:
         return replace(after, degraded_alerted=False), AlertEvent.RESTORED
     if not after.degraded_alerted and after.degraded_tests >= policy.failures_per_alert:
@@ -308,8 +310,11 @@ def _report_slow(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | N
 def _report_certificate(
     after: Health, outcome: Outcome, policy: Policy, now: datetime
 ) -> tuple[Health, AlertEvent] | None:
-    """One warning for each limit and each certificate of the chain that was verified."""
-    if after.expiring_certificate is None:
+    """One warning for each limit and each certificate of the chain that was verified.
+
+    With `max_alerts` 0 nobody would receive it: it stays due until somebody wants alerts.
+    """
+    if after.expiring_certificate is None or not policy.max_alerts:
         return None
     warnings = due_warnings(outcome.certificates, after.certificate_warnings, policy.certificate_warn_days, now)
     if not warnings:
