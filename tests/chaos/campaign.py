@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from time import monotonic
+from time import process_time
 from typing import Protocol
 
 from tests.chaos.evidence import Evidence
@@ -20,7 +20,7 @@ from tests.chaos.world import Code, Upgrade, World
 
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
 SHRINKING_SECONDS = 60.0
-"""How long a failure is made smaller."""
+"""How long a failure is made smaller, of one core."""
 
 USUAL = Code()
 """The product as it is."""
@@ -184,13 +184,13 @@ def table(named: Iterable[tuple[str, float]]) -> str:
 
 def shrink(plan: Plan, finding: Finding, seconds: float = SHRINKING_SECONDS) -> tuple[Plan, World, Finding]:
     """The smallest chaos found, in the time given, in which the same kind of thing goes wrong."""
-    deadline = monotonic() + seconds
+    deadline = process_time() + seconds
     world, verdict = plan.run()
     best = plan, world, next(one for one in verdict.findings if one.kind == finding.kind)
 
     def shows(smaller: Plan) -> bool:
         nonlocal best
-        if monotonic() > deadline:
+        if process_time() > deadline:
             return False
         there, judged = smaller.run()
         found = [one for one in judged.findings if one.kind == finding.kind]
