@@ -615,17 +615,27 @@ class TestPassesPerRecovery:
 def test_outages_of_a_history_are_those_of_the_servers_log(
     tests: list[tuple[str, bool]], failures_per_alert: int, passes_per_recovery: int
 ) -> None:
-    """Begin and end of each outage in reports: recomputed from what the server did, whatever passed in between."""
+    """Begin and end of each outage in reports: recomputed from what the server did, whatever passed in between.
+
+    One `recovered` for each that was alerted, with its length; at the end tests pass, so that none is held any more.
+    """
     policy = replace(NO_FLAPPING, failures_per_alert=failures_per_alert, passes_per_recovery=passes_per_recovery)
     health, transitions, expected = UP, [], []
     since: datetime | None = None
     failures, passed = 0, list[datetime]()
+    downs, recovered = set[datetime](), list[timedelta]()
+    tests = [*tests, *[(".", False)] * (passes_per_recovery + 1)]
     for minute, (letter, silent) in enumerate(tests):
         now = START + minute * MINUTE
         within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
         judgement = judge(health, PASSED if letter == "." else FAILED, within, now)
         health = judgement.health
         transitions += [judgement.transition] if judgement.transition else []
+        if judgement.alert and judgement.alert.event is AlertEvent.DOWN:
+            downs.add(now - judgement.alert.outage)
+        elif judgement.alert:
+            assert judgement.alert.event is AlertEvent.RECOVERED
+            recovered.append(judgement.alert.outage)
         if letter == "x":
             passed = []
             if not silent:
@@ -637,8 +647,7 @@ def test_outages_of_a_history_are_those_of_the_servers_log(
             expected += [(since, passed[0])] if is_outage else []
             since, failures = None, 0
     end = START + len(tests) * MINUTE
-    if since and failures >= failures_per_alert:
-        expected.append((since, end))
+    assert recovered == [ended - began for began, ended in expected if began in downs]
     period = Period(START, end)
     found = durations(spans(transitions, health.state, health.since, period, run_ended=health.run_ended_at))
     assert [(outage.begin, outage.end) for outage in found.outages] == expected
