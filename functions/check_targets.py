@@ -18,7 +18,7 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import RetestRequest, RollupJob, from_message, refusal
+from popwatch.decisions.batches import RequestedTests, RollupJob, from_message, refusal
 from popwatch.model.serialization import serialize
 from popwatch.prober.loop import Prober
 from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError, Sweep
@@ -91,8 +91,8 @@ def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     sweep = _sweep(context)
     if isinstance(work, RollupJob):
         sweep.run_hour(work)
-    elif isinstance(work, RetestRequest):
-        _publish_stats("A request for tests has ended.", sweep.run_retest(work))
+    elif isinstance(work, RequestedTests):
+        _publish_stats("A request for tests has ended.", sweep.run_requested(work))
     else:
         stats = sweep.run_batch(work, _sent_at(record))
         _publish_stats("A batch has ended.", stats)

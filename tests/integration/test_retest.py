@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from popwatch.decisions.batches import RetestRequest, from_message
+from popwatch.decisions.batches import RequestedTests, from_message
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.samples import Sample
 from tests.examples import START
@@ -22,7 +22,7 @@ SELDOM = {"delay_up": 3600, "failures_per_alert": 2}
 def ask(world: World, *ids: str, at: timedelta) -> None:
     """Someone asks for tests some time after noon."""
     world.now = NOON + at
-    world.do(RetestRequest(world.now, ids))
+    world.do(RequestedTests(world.now, ids))
     world.receive(world.now)
 
 
@@ -154,9 +154,9 @@ def test_targets_of_several_batches_go_through_the_queue(world: World, monkeypat
     assert sorted(found) == list("abcdef")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def night() -> Iterator[Night]:
-    """The night at 03:15."""
+    """The night at 03:15, for all tests of the command; none needs what another one changes."""
     with new_night() as found:
         found.advance_to(START.replace(minute=15))
         yield found
@@ -192,27 +192,19 @@ def test_passed_target_is_shown(retest: Retest) -> None:
     assert ended.out == "passed  mail-oslo  192.0.2.9:110  13.8 ms\n"
 
 
-def test_failed_target_is_shown_and_whether_it_counts(retest: Retest, night: Night) -> None:
-    """The one that is down fails before its next test is due."""
+def test_failed_target_is_shown_and_then_its_recovery(retest: Retest, night: Night) -> None:
+    """It is down and fails before its next test is due, which does not count; once it passes it is up."""
     before = night.store.read_record("mail-berlin").health.failures
     ended = retest("mail-berlin")
     assert ended.code == 2, ended
     assert ended.out.startswith("failed  mail-berlin")
     assert "No test was due yet, so this failure does not count" in ended.out
     assert night.store.read_record("mail-berlin").health.failures == before
-
-
-def test_as_json(retest: Retest) -> None:
-    """A line for each target."""
     ended = retest("mail-oslo", "mail-berlin", "--json")
     found = {entry["target_id"]: entry for entry in map(json.loads, ended.out.splitlines())}
     assert (found["mail-oslo"]["result"], found["mail-oslo"]["counts"]) == ("passed", True)
     assert (found["mail-berlin"]["result"], found["mail-berlin"]["counts"]) == ("failed", False)
     assert found["mail-berlin"]["state"] == "down"
-
-
-def test_recovery_is_shown(retest: Retest, night: Night) -> None:
-    """What was down passes: it is up, and the alert has been sent."""
     night.now = OUTAGE[1]
     ended = retest("mail-berlin")
     assert ended.code == 0, ended
@@ -228,6 +220,8 @@ def test_suspended_and_unknown_targets(retest: Retest, run: Run, night: Night) -
         3,
         "mail-oslo: suspended, so it is not tested. First `popwatch resume mail-oslo`.\n",
     )
+    with time_machine.travel(night.now):
+        run("resume", "mail-oslo")
     assert "There is no target mail-osl. Did you mean mail-oslo?" in retest("mail-osl").err
 
 

@@ -23,7 +23,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, Work, from_message, to_messages
+from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, Work, from_message, to_messages
 from popwatch.decisions.schedule import LARGEST_BATCH, STOPPED_AFTER
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
@@ -173,8 +173,8 @@ class World:
         """One invocation for a message of the queue."""
         if isinstance(work, RollupJob):
             self.sweep().run_hour(work)
-        elif isinstance(work, RetestRequest):
-            self.sweep().run_retest(work)
+        elif isinstance(work, RequestedTests):
+            self.sweep().run_requested(work)
         else:
             self.sweep().run_batch(work)
 

@@ -13,7 +13,7 @@ from popwatch.decisions.batches import (
     MESSAGE_BYTES,
     Batch,
     PlannedTest,
-    RetestRequest,
+    RequestedTests,
     RollupJob,
     Work,
     from_message,
@@ -94,10 +94,10 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
         (TICK - 2 * MINUTE, batch(planned("a")), ""),
         (TICK, RollupJob(TICK - 100 * HOUR, 1, 0), ""),
         (TICK, RollupJob(TICK + HOUR, 1, 0), "is in the future"),
-        (TICK + HOUR, RetestRequest(TICK, ("a",)), ""),
-        (TICK + HOUR + MINUTE, RetestRequest(TICK, ("a",)), "is more than an hour old"),
-        (TICK - 16 * MINUTE, RetestRequest(TICK, ("a",)), "more than 15 minutes ahead"),
-        (TICK, RetestRequest(TICK, tuple(map(str, range(801)))), "it names 801 targets, 800 are allowed"),
+        (TICK + HOUR, RequestedTests(TICK, ("a",)), ""),
+        (TICK + HOUR + MINUTE, RequestedTests(TICK, ("a",)), "is more than an hour old"),
+        (TICK - 16 * MINUTE, RequestedTests(TICK, ("a",)), "more than 15 minutes ahead"),
+        (TICK, RequestedTests(TICK, tuple(map(str, range(801)))), "it names 801 targets, 800 are allowed"),
     ],
 )
 def test_messages_of_another_time_are_refused(now: datetime, work: Work, why: str) -> None:
@@ -109,7 +109,7 @@ def test_messages_of_another_time_are_refused(now: datetime, work: Work, why: st
 
 def test_request_survives_its_message() -> None:
     """Ids and a time; an id counts once."""
-    work = RetestRequest(TICK, ("a", "b"))
+    work = RequestedTests(TICK, ("a", "b"))
     assert [from_message(body) for body in to_messages(work)] == [work]
     assert from_message('{"retest": ["a", "b", "a"], "at": "2026-11-23T12:00:00Z", "pending": []}') == work
 

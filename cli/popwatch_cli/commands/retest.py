@@ -13,7 +13,7 @@ import click
 
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
-from popwatch.decisions.batches import RetestRequest
+from popwatch.decisions.batches import RequestedTests
 from popwatch.decisions.schedule import LARGEST_BATCH, batch_of
 from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
@@ -112,7 +112,7 @@ def _retest(
     queue = BatchQueue(installation.client("sqs"), installation.outputs["BatchQueueUrl"])
     ids = tuple(targets)
     for first in range(0, len(ids), LARGEST_BATCH):
-        queue.send(RetestRequest(now, ids[first : first + LARGEST_BATCH]))
+        queue.send(RequestedTests(now, ids[first : first + LARGEST_BATCH]))
     waiting, end = dict(targets), time.monotonic() + wait.total_seconds()
     while waiting and time.monotonic() < end:
         time.sleep(POLL_SECONDS)

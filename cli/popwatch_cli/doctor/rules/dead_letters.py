@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, from_message, refusal
+from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, from_message, refusal
 from popwatch.decisions.schedule import is_stale
 from popwatch.model.text import clean, counted, utc
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, warning
@@ -27,7 +27,7 @@ class DeadLetterKind(StrEnum):
     TICK = "tick"
     BATCH = "batch"
     HOUR = "hour"
-    RETEST = "request for tests"
+    REQUEST = "request for tests"
     OTHER = "unknown message"
 
 
@@ -35,7 +35,7 @@ PLURALS = {
     DeadLetterKind.TICK: "ticks",
     DeadLetterKind.BATCH: "batches",
     DeadLetterKind.HOUR: "hours",
-    DeadLetterKind.RETEST: "requests for tests",
+    DeadLetterKind.REQUEST: "requests for tests",
     DeadLetterKind.OTHER: "unknown messages",
 }
 
@@ -55,7 +55,7 @@ class DeadLetter:
     kind: DeadLetterKind
     at: datetime | None = None
     why: str = ""
-    work: Batch | RollupJob | RetestRequest | None = None
+    work: Batch | RollupJob | RequestedTests | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def read_dead_letter(body: str, attributes: Mapping[str, str]) -> DeadLetter:
         return _read_tick(body, attributes)
     if isinstance(work, RollupJob):
         return DeadLetter(DeadLetterKind.HOUR, work.hour, work=work)
-    if isinstance(work, RetestRequest):
-        return DeadLetter(DeadLetterKind.RETEST, work.at, work=work)
+    if isinstance(work, RequestedTests):
+        return DeadLetter(DeadLetterKind.REQUEST, work.at, work=work)
     return DeadLetter(DeadLetterKind.BATCH, work.tick, work=work)
 
 
@@ -93,7 +93,7 @@ def plan_redrive(letter: DeadLetter, last_tick: datetime | None, now: datetime) 
             return Redrive(
                 RedriveAction.SEND, f"The hour of {when} returns to the batch queue: its samples will be added up."
             )
-        case DeadLetterKind.RETEST:
+        case DeadLetterKind.REQUEST:
             return Redrive(RedriveAction.DROP, f"The request of {when} for tests is dropped: ask again.")
         case DeadLetterKind.BATCH:
             return _plan_batch(letter, when, now)

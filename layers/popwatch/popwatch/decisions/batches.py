@@ -60,7 +60,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class RetestRequest:
+class RequestedTests:
     """Targets that someone wants to be tested, at `at`. When they are tested the function reads all else itself."""
 
     at: datetime
@@ -76,7 +76,7 @@ class RollupJob:
     number: int
 
 
-Work = Batch | RollupJob | RetestRequest
+Work = Batch | RollupJob | RequestedTests
 
 
 def split(batch: Batch) -> dict[int, Batch]:
@@ -92,7 +92,7 @@ def to_messages(work: Work) -> Iterator[str]:
     if isinstance(work, RollupJob):
         yield json.dumps({"hour": iso(work.hour), "batches": work.batches, "batch": work.number})
         return
-    if isinstance(work, RetestRequest):
+    if isinstance(work, RequestedTests):
         yield json.dumps({"retest": work.target_ids, "at": iso(work.at)})
         return
     tests = [_dump(_test_to_json(test)) for test in work.tests]
@@ -128,7 +128,7 @@ def refusal(work: Work, now: datetime) -> str:
 
     A tick or a record of the future would keep a target from being tested until then.
     """
-    if isinstance(work, RetestRequest):
+    if isinstance(work, RequestedTests):
         if not now - OLDEST_MESSAGE <= work.at <= now + MESSAGE_AHEAD:
             return f"its time {iso(work.at)} is more than an hour old, or more than 15 minutes ahead"
         most = LARGEST_BATCH
@@ -151,7 +151,7 @@ def refusal(work: Work, now: datetime) -> str:
 
 def _work_from_json(content: Any) -> Work:
     if "retest" in content:
-        return RetestRequest(_time(content["at"]), tuple(dict.fromkeys(map(str, content["retest"]))))
+        return RequestedTests(_time(content["at"]), tuple(dict.fromkeys(map(str, content["retest"]))))
     batches, number = int(content["batches"]), int(content["batch"])
     if "hour" in content:
         return RollupJob(_time(content["hour"]), batches, number)

@@ -83,7 +83,7 @@ def plan(
     )
 
 
-def plan_retests(
+def plan_requested(
     request: Collection[str],
     now: datetime,
     targets: Mapping[str, Target],

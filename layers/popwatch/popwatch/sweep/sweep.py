@@ -15,8 +15,8 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, RetestRequest, RollupJob, split
-from popwatch.decisions.planning import Plan, plan, plan_retests, unknown_fields, without_target
+from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, split
+from popwatch.decisions.planning import Plan, plan, plan_requested, unknown_fields, without_target
 from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
@@ -185,13 +185,13 @@ class Sweep:
         stats.dropped = dropped
         return stats
 
-    def run_retest(self, request: RetestRequest) -> InvocationStats:
+    def run_requested(self, request: RequestedTests) -> InvocationStats:
         """Test targets that someone has asked for, now; those of several batches by the queue."""
         now = self._clock()
         _, records = self._store.read_records()
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults, now)
-        batches = plan_retests(
+        batches = plan_requested(
             request.target_ids, now, targets, records, defaults, largest_batch=self._settings.largest_batch
         )
         for batch in batches:
