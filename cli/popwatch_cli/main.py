@@ -17,6 +17,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from popwatch import __version__
+from popwatch.model.fields import FIELDS_BY_NAME
+from popwatch_cli import habits
 from popwatch_cli.command_tree import CommandGroup, with_shared_options
 from popwatch_cli.errors import user_message
 from popwatch_cli.options import StackChoice, choose
@@ -55,43 +57,11 @@ COMMANDS = {
 }
 
 
-MEANT = {
-    "add": "popwatch targets put",
-    "audit": "popwatch posture",
-    "check": "popwatch test",
-    "delete": "popwatch targets remove",
-    "deploy": "make deploy",
-    "export": "popwatch targets export",
-    "import": "popwatch targets import",
-    "list": "popwatch targets list",
-    "logs": "popwatch history",
-    "ls": "popwatch targets list",
-    "mute": "popwatch silence",
-    "pause": "popwatch suspend",
-    "ping": "popwatch test",
-    "put": "popwatch targets put",
-    "remove": "popwatch targets remove",
-    "rm": "popwatch targets remove",
-    "run": "make run",
-    "subscribers": "popwatch receivers",
-    "subscriptions": "popwatch receivers",
-    "who": "popwatch receivers",
-    "set": "popwatch targets put",
-    "show": "popwatch targets show",
-    "start": "make run",
-    "top": "popwatch status --watch",
-    "unmute": "popwatch unsilence",
-    "watch": "popwatch status --watch",
-    "web": "popwatch page",
-}
-"""What people type who come from another program, and the command that does it here."""
-
-
 class LazyGroup(CommandGroup):
     """A group whose commands are imported when they are needed."""
 
     aliases: ClassVar[Mapping[str, str]] = {"acknowledge": "ack"}
-    meant: ClassVar[Mapping[str, str]] = MEANT
+    meant: ClassVar[Mapping[str, str]] = habits.COMMANDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names of all commands."""
@@ -114,6 +84,8 @@ class LazyGroup(CommandGroup):
         """What to type instead; a server alone is what `popwatch test` takes."""
         if SERVER.fullmatch(args[0]):
             return f"There is no command {args[0]!r}. Did you mean `popwatch test {' '.join(args)}`?"
+        if args[0] in habits.SENTENCES:
+            return f"There is no command {args[0]!r}. {habits.SENTENCES[args[0]]}"
         return super().explain(ctx, args)
 
 
@@ -153,6 +125,8 @@ def main() -> None:
     try:
         code = cli.main(prog_name="popwatch", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except click.NoSuchOption as error:
+        _fail(_no_such_option(error), error)
     except click.ClickException as error:
         _fail(error.format_message(), error)
     except click.exceptions.Exit as end:
@@ -166,6 +140,17 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:
         _fail(user_message(error) or _bug(error))
+
+
+def _no_such_option(error: click.NoSuchOption) -> str:
+    """The message for an option that a command does not have, with what it is here."""
+    command = error.ctx.command if error.ctx else cli
+    known = {name for option in command.params for name in option.opts}
+    hint = habits.option_hint(error.option_name, known)
+    field = error.option_name.lstrip("-").replace("-", "_")
+    if command.name == "put" and field in FIELDS_BY_NAME:
+        hint = f" Did you mean {field}=VALUE?"
+    return f"No such option: {error.option_name}{hint}" if hint else error.format_message()
 
 
 def _bug(error: Exception) -> str:

@@ -19,6 +19,9 @@ from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
 from popwatch_cli.errors import UserError
 
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+"""Words for a midnight."""
+
 STACK_NAME = "popwatch"
 """The name of the local stack, and the default name of a stack in AWS."""
 
@@ -200,6 +203,8 @@ def _time_of(text: str, zone: tzinfo, now: datetime) -> datetime:
 
 def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
     """The time that a text gives. Raises UserError, or OverflowError if datetime cannot represent it."""
+    if text.lower() in _DAYS_AGO:
+        return _midnight(now.astimezone(zone).date() - timedelta(days=_DAYS_AGO[text.lower()]), zone)
     try:
         return now - parse_duration(text)
     except ValueError:
@@ -217,7 +222,7 @@ def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
     Raises UserError for any other text, and for a time that has passed.
     """
     try:
-        time_of_day = clock_time.fromisoformat(text if ":" in text else "")
+        time_of_day = clock_time.fromisoformat(text.rjust(5, "0") if ":" in text else "")
     except ValueError:
         time_of_day = None
     if time_of_day and not time_of_day.tzinfo:

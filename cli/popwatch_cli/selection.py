@@ -13,6 +13,8 @@ from popwatch_cli import completion
 from popwatch_cli.errors import UserError
 from popwatch_cli.target_items import missing_target, shown
 
+EMPTY_ID = "An id has 1 to 128 characters, and one of these is empty."
+
 GROUP = "Only targets of this group; may be repeated."
 TAG = "Only targets with this tag; with all of them, if repeated."
 
@@ -64,15 +66,22 @@ def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Call
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
-        def selected(*positional: Any, target_ids: Names, groups: Names, tags: Names, **options: Any) -> None:
+        def selected(
+            *positional: Any, target_ids: Names, groups: Names, tags: Names, everything: bool, **options: Any
+        ) -> None:
             selection = Selection(target_ids, groups, tags)
             if target_ids and (groups or tags):
                 raise click.UsageError("Name targets, or choose them with --group and --tag: not both.")
-            if required and not selection:
-                raise click.UsageError("Name targets by their ids, or choose them with --group or --tag.")
+            if "" in target_ids:
+                raise click.UsageError(EMPTY_ID)
+            if everything and selection:
+                raise click.UsageError("--all is all targets: leave out the ids, --group and --tag.")
+            if required and not selection and not everything:
+                raise click.UsageError("Name targets by their ids, or choose them with --group or --tag, or --all.")
             command(*positional, selection=selection, **options)
 
         for option in (
+            click.option("--all", "everything", is_flag=True, hidden=not required, help="All targets."),
             click.option("--tag", "tags", multiple=True, metavar="NAME", shell_complete=completion.tags, help=TAG),
             click.option(
                 "--group", "groups", multiple=True, metavar="NAME", shell_complete=completion.groups, help=GROUP

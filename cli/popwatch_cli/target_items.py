@@ -16,6 +16,10 @@ from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
+from popwatch_cli.habits import field_hint
+
+COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days")
+"""Lists whose entries, as people write them on a command line, have no commas."""
 
 SHOWN = 60
 """Characters of a value that are shown on a line."""
@@ -129,6 +133,8 @@ def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[s
 def missing_target(target_id: str, items: Iterable[str]) -> str:
     """The message if there is no target with this id, with the id that may have been meant."""
     hint = clean(did_you_mean(target_id, items, mark=""), 2 * SHOWN) or "`popwatch targets list` shows all targets."
+    if target_id.lower() == "all" or "*" in target_id:
+        hint = "For several targets use --group, --tag or --all."
     return f"There is no target {shown(target_id)}. {hint}"
 
 
@@ -169,7 +175,7 @@ def unknown_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _unknown_field(name: str, owners: Sequence[str]) -> str:
     others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
-    hint = did_you_mean(name, FIELDS_BY_NAME)
+    hint = field_hint(name)
     return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`: it is kept but has no effect.{hint}"
 
 
@@ -221,6 +227,8 @@ def _from_text(name: str, text: str) -> Any:
         return text
     with suppress(ValueError, RecursionError):
         return load_json(text)
+    if name in COMMA_LISTS and "," in text and not text.lstrip().startswith("["):
+        return [typed for part in text.split(",") if (typed := part.strip())]
     if not text.lstrip().startswith(("[", "{")):
         return text
     from popwatch_cli.files.yaml import read_value  # noqa: PLC0415 - loading PyYAML is slow

@@ -65,7 +65,7 @@ Examples:
     shell_complete=completion.tags,
     help=f"With --local or --stack: {TAG.lower()}",
 )
-@click.option("-H", "--hostname", metavar="HOST", help="The server; the same as the argument.")
+@click.option("-H", "--hostname", "--host", "hostname", metavar="HOST", help="The server; the same as the argument.")
 @click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
 @click.option("--tls", type=Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")
 @click.option("-S", "--ssl", is_flag=True, help="The same as --tls implicit.")
@@ -269,7 +269,8 @@ def _refuse_idle_options(context: click.Context) -> None:
 
 def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, plugin: bool) -> list[Target]:
     """The targets that the options describe. Raises click.UsageError, and UserError for one that the stack has not."""
-    words = list(dict.fromkeys([*options["host"], *([options["hostname"]] if options["hostname"] else [])]))
+    words = [*options["host"], *([options["hostname"]] if options["hostname"] else [])]
+    words = list(dict.fromkeys(word.strip() for word in words))
     fields = _fields(options, given)
     selection = Selection(tuple(words), options["groups"], options["tags"])
     if choice.in_use:

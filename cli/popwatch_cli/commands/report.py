@@ -32,6 +32,9 @@ from popwatch_cli.output.report_text import to_csv, to_text
 from popwatch_cli.output.terminal import console
 from popwatch_cli.selection import Selection, selecting
 
+OTHER_ENDINGS = {".pdf", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt"}
+"""Endings that would promise what the file is not."""
+
 ENDINGS = {".csv": "csv", ".json": "json", ".htm": "html", ".html": "html"}
 
 
@@ -50,7 +53,7 @@ ENDINGS = {".csv": "csv", ".json": "json", ".htm": "html", ".html": "html"}
     type=Choice(["text", "csv", "json", "html"]),
     help="Output format.  [default: by the ending of --output, otherwise text]",
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @click.pass_obj
 def report(
     choice: Any,
@@ -93,7 +96,9 @@ def report(
 
 
 def _form_of(output: Path | None) -> str:
-    """The format that a file's ending asks for."""
+    """The format that a file's ending asks for. Raises UserError for one that popwatch does not write."""
+    if output and output.suffix.lower() in OTHER_ENDINGS:
+        raise UserError(f"{output}: popwatch does not write this format; use .html, .csv, .json or .txt.")
     return ENDINGS.get(output.suffix.lower(), "text") if output else "text"
 
 

@@ -14,15 +14,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
+from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
-from popwatch.model.text import counted, did_you_mean, duration, iso, natural_order
+from popwatch.model.text import counted, duration, iso, natural_order
 from popwatch_cli import completion
 from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
+from popwatch_cli.habits import field_hint
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, time_ahead
 from popwatch_cli.output.status_table import COLOURS
@@ -217,7 +218,7 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
     changed = {change.partition("=")[0].strip() for change in changes}
     unknown = [name for name in target.unknown_fields if name in changed]
     if unknown:
-        hint = did_you_mean(unknown[0], FIELDS_BY_NAME)
+        hint = field_hint(unknown[0])
         raise UserError(f"There is no field `{unknown[0]}`: docs/targets.md lists all fields.{hint}")
     return target
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from popwatch.model.health import State
+from popwatch.model.text import counted
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
 from popwatch.reports.status import CheckStatus, overall_status
 from popwatch_cli.installation import find
@@ -29,7 +30,7 @@ REFRESH_SECONDS = 5.0
 
 @click.command()
 @selecting()
-@click.option("--watch", is_flag=True, help="Keep showing it until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it until Ctrl-C.")
 @click.option(
     "--state", "states", multiple=True, type=Choice(State), help="Only targets in this state; may be repeated."
 )
@@ -70,6 +71,8 @@ def status(choice: Any, *, selection: Selection, watch: bool, states: tuple[str,
     elif selection.ids:
         for row in fleet.targets:
             say("\n".join(details(row, now)))
+    elif states and whole.targets and not fleet.targets:
+        click.echo(f"None of {counted(len(whole.targets), 'target')} is {' or '.join(states)}.")
     else:
         show(console(), fleet, now)
     sys.exit(outcome)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,11 +22,12 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import CA_FILE, read_all_entries, read_entries, serialize, write_entries
+from popwatch_cli.habits import field_hint
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
-from popwatch_cli.selection import GROUP, TAG, Selection, selecting
+from popwatch_cli.selection import EMPTY_ID, GROUP, TAG, Selection, selecting
 from popwatch_cli.target_items import (
     all_mistakes,
     assigned,
@@ -44,6 +46,9 @@ from popwatch_cli.target_items import (
     without_intervention_fields,
 )
 from popwatch_cli.target_table import TargetTable
+
+ADDRESSES = {"email": re.compile(r"[^@\s]+@[^@\s]+"), "sms": re.compile(r"\+?[\d ()/-]{6,}")}
+"""Values that people mean as receivers, of fields that are texts."""
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
 
@@ -67,7 +72,11 @@ class TargetsGroup(CommandGroup):
         "get": "show",
     }
     meant: ClassVar[Mapping[str, str]] = {
+        "copy": "popwatch targets export FILE",
+        "cp": "popwatch targets export FILE",
         "edit": "popwatch targets put ID FIELD=VALUE",
+        "mv": "popwatch targets put",
+        "rename": "popwatch targets put",
         "help": "popwatch targets --help",
         "update": "popwatch targets put ID FIELD=VALUE",
         "load": "popwatch targets import FILE",
@@ -193,6 +202,8 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     table = find(choice).target_table
     by_id = () if groups or tags else words[:1]
     ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
+    if "" in ids:
+        raise UserError(EMPTY_ID)
     changes = [_assignment(word) for word in words[len(ids) :]]
     if groups or tags or len(ids) > 1:
         items = table.read()
@@ -200,6 +211,8 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         unknown = [name for name in ids if name not in items]
         if unknown:
             hint = clean(did_you_mean(unknown[-1], items, mark=""), 200)
+            if not hint and "." in unknown[-1]:
+                hint = f"Did you mean host={shown(unknown[-1])}?"
             raise UserError(
                 f"{shown(unknown[-1])} is neither a target nor an assignment. "
                 f"{hint or 'Write FIELD=VALUE, such as host=pop.example.net.'} Nothing was written."
@@ -216,17 +229,32 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
     unknown_fields = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
     if unknown_fields and not force:
-        hint = did_you_mean(unknown_fields[0], FIELDS_BY_NAME)
+        hint = field_hint(unknown_fields[0])
         raise UserError(
             f"There is no field `{shown(unknown_fields[0])}`.{hint} docs/targets.md lists all fields; --force sets it "
             "nevertheless. Nothing was written."
         )
     _warn_of_unknown_fields(wanted.values())
+    _warn_of_parents(table, {**items, **wanted}, wanted)
     lines = changes_of(items, wanted.values())
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         click.echo(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _warn_of_parents(table: TargetTable, items: Mapping[str, Item], changed: Mapping[str, Item]) -> None:
+    """Say which targets depend on one that there is not, or on themselves."""
+    for target in targets_of(changed).values():
+        for parent in target.policy.depends_on:
+            if parent == target.target_id:
+                click.echo(
+                    f"{shown(target.target_id)}: `depends_on` names the target itself, so it has no effect.", err=True
+                )
+            elif parent not in items and table.get(parent) is None:
+                click.echo(
+                    f"{shown(target.target_id)}: `depends_on` names {shown(parent)}, which is not a target.", err=True
+                )
 
 
 def _assignment(word: str) -> tuple[str, str]:
@@ -235,6 +263,11 @@ def _assignment(word: str) -> tuple[str, str]:
     name = name.strip()
     if not equals or not name:
         raise UserError(f"{word[:60]} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
+    if name in ADDRESSES and ADDRESSES[name].fullmatch(value.strip()):
+        raise UserError(
+            f"`{name}` is the text of an alert, not who receives it: receivers subscribe to the stack's topics "
+            "(docs/alerts.md), and `popwatch receivers` shows them. Nothing was written."
+        )
     if name == CA_FILE and value:
         name, value = "ca_pem", f"@{value}"
     if name == "ca_pem" and value.startswith("@"):
@@ -349,10 +382,10 @@ def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, 
 
 
 @targets.command("export")
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE, required=False)
 @click.pass_obj
-def export_targets(choice: Any, file: Path) -> None:
-    """Write all targets into a file (.yaml, .csv, .jsonl) that `import` can read.
+def export_targets(choice: Any, file: Path | None) -> None:
+    """Write all targets into a file (.yaml, .csv, .jsonl) that `import` can read; without FILE print them as YAML.
 
     Silences and acknowledgements are left out: they are not configuration.
 
@@ -361,7 +394,11 @@ def export_targets(choice: Any, file: Path) -> None:
       popwatch targets export targets.yaml
     """
     items = find(choice).target_table.read()
-    write_entries(file, [without_intervention_fields(items[name]) for name in sorted(items)])
+    exported = [without_intervention_fields(items[name]) for name in sorted(items)]
+    if file is None or str(file) == "-":
+        click.echo(serialize("yaml", exported), nl=False)
+        return
+    write_entries(file, exported)
     click.echo(f"{counted(len(items), 'item')} written to {file}.")
 
 

@@ -10,11 +10,12 @@ UNKNOWN = "-"
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-"""The units in which people write durations."""
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""The units in which people write durations, by their first letters."""
 
-_WRITTEN_DURATION = re.compile(r"(?:\d{1,12}(?:s|min|m|h|d|w))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+)(s|min|m|h|d|w)", re.ASCII)
+_UNIT = r"(?:s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)"
+_WRITTEN_DURATION = re.compile(rf"(?:\d{{1,12}}{_UNIT})+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
 _NUMBER = re.compile(r"(\d+)")
 
 
