@@ -283,12 +283,12 @@ def _changed(item: Item, changes: Iterable[tuple[str, str]]) -> Item:
 
 @targets.command()
 @selecting(required=True)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before removing what --group and --tag choose.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before removing what --group, --tag or --all choose.")
 @click.pass_obj
 def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     """Remove targets. The next sweep deletes their state; their history stays until it expires.
 
-    Targets that --group and --tag choose are listed first, with a question.
+    Targets that --group, --tag or --all choose are listed first, with a question.
 
     \b
     Examples:
