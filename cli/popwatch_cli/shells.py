@@ -57,6 +57,7 @@ _popwatch() {
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
     _popwatch "$@"
 else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
     compdef _popwatch popwatch
 fi
 """,

@@ -161,7 +161,7 @@ def test_after_an_open_quote_only_plain_words(quote: str) -> None:
 
 TYPED = [
     ("bash", ["bash", "--norc", "--noprofile", "-i"], ". ./completion.bash; PS1='$ '"),
-    ("zsh", ["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -D; . ./completion.zsh; PS1='$ '"),
+    ("zsh", ["zsh", "-f", "-i"], ". ./completion.zsh; PS1='$ '"),
     ("fish", ["fish", "--no-config", "-i"], "source completion.fish"),
 ]
 
