@@ -1,11 +1,12 @@
 """docs/first-five-minutes.md followed word for word: a fresh clone, an empty HOME, everything newly installed.
 
 Commands are run in the order of the page. `make run` runs in a terminal of its own until the page says Ctrl-C or starts
-it again. The output that the page shows must appear there, with any figures.
+it again. The output that the page shows must appear there, with any figures. Other pages follow in the same clone.
 """
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,19 @@ DURATION = re.compile(r"\d+ (?:s|min)(?: \d+ s)?")
 
 PATIENCE_SECONDS = 420.0
 """For one line to appear: installation takes the longest."""
+
+COMMAND = re.compile(r"^    (?:\$ )?(popwatch [a-z].*)$", re.M)
+NOT_HERE = re.compile(
+    r"^popwatch (?:verify|page|posture|credentials put|targets (?:import|check)|test (?!mail-|--local))"  # servers, AWS
+    r"|--watch|--stack|--credential|targets\.jsonl|\bfish\b|[A-Z]{2}[A-Z.]*$|[A-Z]\.\.\.$|[\[{][A-Z]"
+)
+"""Lines that wait for someone, that need a server, a file or AWS, or that are a command's syntax."""
+
+PAGES = ("command.md", "rehearsing.md", "reports.md", "interventions.md")
+SEED = "; ".join(
+    f"popwatch targets put {name} host=127.0.0.1 port=1 tls=none group=customers 'tags=[\"berlin\"]'"
+    for name in ("mail-berlin", "mail-rome", "mail-oslo")
+)
 
 FAILED_TEST = 2
 """The exit code of a failed test: the servers of this page do not answer."""
@@ -117,6 +131,33 @@ def test_the_page_leads_where_it_says(clone: Path, environment: dict[str, str], 
                 done.append(line)
     assert done[0] == "make run"
     assert len(done) == 9
+    assert sum(len(follow(page, clone, environment)) for page in PAGES) > 40
+
+
+def follow(page: str, clone: Path, environment: dict[str, str]) -> list[str]:
+    """Type the lines of another page as they are printed, with `--local`, in bash and in zsh in turn.
+
+    The targets that the pages speak of are there. Returns the lines, but those that need what a newcomer has not.
+    """
+    lines = [line for line in COMMAND.findall((PROJECT / "docs" / page).read_text()) if not NOT_HERE.search(line)]
+    shells = [shell for shell in ("bash", "zsh") if shutil.which(shell, path=environment["PATH"])]
+    for number, line in enumerate([SEED, "popwatch retest mail-berlin mail-rome mail-oslo", *lines]):
+        typed = re.sub(r"popwatch (?!cost --|completion|help|version|test --file)", "popwatch --local ", line)
+        if "targets remove" in line:
+            typed += f"; {SEED.replace('popwatch', 'popwatch --local')}"
+        ended = subprocess.run(
+            [shells[number % len(shells)], "-c", f". .venv/bin/activate; {typed}"],
+            cwd=clone,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode in range(FAILED_TEST + 1), f"{page}: {typed}\n{ended.stdout}{ended.stderr}"
+        assert "Traceback" not in ended.stderr, f"{page}: {typed}\n{ended.stderr}"
+    return lines
 
 
 def run(line: str, clone: Path, environment: dict[str, str], terminals: list[Terminal]) -> None:
