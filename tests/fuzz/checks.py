@@ -8,10 +8,12 @@ from contextlib import suppress
 
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.aws.items import from_item
+from popwatch.model.credentials import Credential, Mechanism, Secret
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.targets import parse_target
 from popwatch.model.text import clean
-from popwatch.prober.pop3 import LONGEST_LINE, Conversation, Event, Failed, Finished, Greeted, TlsWanted
+from popwatch.prober.login import Login
+from popwatch.prober.pop3 import LONGEST_LINE, Conversation, Event, Failed, Finished, Greeted, LoginEnded, TlsWanted
 from tests.fuzz.tables import check_tables
 
 GREETINGS = (b"READY", b"\xff")
@@ -19,12 +21,21 @@ EXPECTED = (b"O*y", b"\xff")
 ENDS = (Finished, Failed)
 SENT = (b"", b"QUIT\r\n", b"STLS\r\n", b"STLS\r\nQUIT\r\n")
 CHOICES = 5
+SECRET = b"canary-7f1d"
 SIZES = (1, 2, 3, 7, 60, LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1)
 """Of the pieces that bytes arrive in: what fits into a line, and what does not quite."""
 
 
+class Verified:
+    """A connection over which a login may be made."""
+
+    verified = True
+
+
 def check_conversation(data: bytes) -> None:
     """Any bytes, in one piece and in many: the same events and replies, one end, and a line's memory at most.
+
+    A login sends its own commands, each once, and no line of the server that is kept repeats its secret.
 
     Five bytes choose: the options, the sizes of the pieces, where TLS begins, where a run of one letter is put in, and
     how long that is, so that short data make long lines. The others are what the server says.
@@ -35,9 +46,15 @@ def check_conversation(data: bytes) -> None:
     plain, encrypted = said[:tls_at], said[tls_at:]
     steps = SIZES[sizes % 8], SIZES[sizes // 8 % 8]
 
-    events, sent = _talk(_conversation(options), [plain], [encrypted])
-    assert (events, sent) == _talk(_conversation(options), _cut(plain, steps), _cut(encrypted, steps))
-    assert sent in (SENT if options & 1 else SENT[:2])
+    login = _login(options)
+    events, sent = _talk(_conversation(options), login, [plain], [encrypted])
+    again = _login(options)
+    assert (events, sent) == _talk(_conversation(options), again, _cut(plain, steps), _cut(encrypted, steps))
+    if login and again:
+        _check_login(login, events, sent)
+        assert login.result(repr) == again.result(repr)
+    else:
+        assert sent in (SENT if options & 1 else SENT[:2])
     *others, last = events
     assert isinstance(last, ENDS)
     assert not any(isinstance(event, ENDS) for event in others)
@@ -54,6 +71,26 @@ def _conversation(options: int) -> Conversation:
     )
 
 
+def _login(options: int) -> Login | None:
+    if not options & 16:
+        return None
+    return Login(Credential("n", "anna", Secret(SECRET.decode()), list(Mechanism)[options >> 5 & 3]), Verified())
+
+
+def _check_login(login: Login, events: list[Event], sent: bytes) -> None:
+    commands = [line.partition(b" ")[0] for line in sent.split(b"\r\n")]
+    for command in (b"STLS", b"CAPA", b"USER", b"PASS", b"APOP", b"AUTH", b"STAT", b"QUIT"):
+        assert commands.count(command) <= 1
+    others = set(commands) - {b"STLS", b"CAPA", b"USER", b"PASS", b"APOP", b"AUTH", b"STAT", b"QUIT", b""}
+    assert all(command.startswith((b"AGFubmEA", b"dXNlcj1hbm5h")) for command in others)  # SASL responses in Base64
+    assert len(others) <= 1
+    secret_is_out = SECRET in sent or others or b"AUTH PLAIN " in sent
+    assert not secret_is_out or b"CAPA" in commands
+    assert sum(isinstance(event, LoginEnded) for event in events) == login.ended
+    kept = [event.line for event in events if isinstance(event, Failed)] + [login.result(repr).said.encode()]
+    assert not secret_is_out or not any(SECRET in line for line in kept)
+
+
 def _cut(said: bytes, steps: tuple[int, int]) -> list[bytes]:
     """In pieces of the two sizes by turns; what is left after some is the last piece."""
     pieces: list[bytes] = []
@@ -64,10 +101,17 @@ def _cut(said: bytes, steps: tuple[int, int]) -> list[bytes]:
     return [*pieces, said[at:]]
 
 
-def _talk(conversation: Conversation, plain: list[bytes], encrypted: list[bytes]) -> tuple[list[Event], bytes]:
-    """All events and all that was sent. TLS is established where the plain bytes end, if it was wanted and may be."""
+def _talk(
+    conversation: Conversation, login: Login | None, plain: list[bytes], encrypted: list[bytes]
+) -> tuple[list[Event], bytes]:
+    """All events and all that was sent. TLS is established where the plain bytes end, if it was wanted and may be.
+
+    A conversation that wants no TLS, and a login, is one in TLS from the beginning.
+    """
     events: list[Event] = []
     sent = b""
+    if login and not conversation._starttls:
+        conversation.tls_established(login)
     for pieces in (plain, encrypted):
         for piece in pieces:
             conversation.receive_data(piece)
@@ -77,7 +121,7 @@ def _talk(conversation: Conversation, plain: list[bytes], encrypted: list[bytes]
                 events.append(event)
             sent += conversation.data_to_send()
         if events and isinstance(events[-1], TlsWanted):
-            conversation.tls_established()
+            conversation.tls_established(login)
     conversation.receive_eof()
     conversation.receive_data(b"+OK\r\n")
     assert not conversation.in_mid_line
@@ -137,6 +181,11 @@ SEEDS = {
         b"\0\5\xff\0\0HTTP/1.1 400\r\n",
         b"\0\0\xff\0\0+OK \0\r\n",
         b"\0\0\xff\0\0\x16\3\1\2\0",
+        b"\x12\0\0\0\0+OK\r\n+OK\r\nAUTH-RESP-CODE\r\n.\r\n+OK\r\n+OK\r\n+OK 3 4\r\n+OK\r\n",
+        b"\x12\0\0\0\0+OK\r\n-ERR\r\n+OK\r\n-ERR [IN-USE] canary-7f1d\r\n",
+        b"\x32\0\0\0\0+OK <1@x>\r\n-ERR\r\n-ERR [SYS/TEMP]\r\n",
+        b"\x53\0\x0a\0\0+OK\r\n+OK\r\n+OK\r\nSASL PLAIN\r\n.\r\n+ \r\n-ERR [AUTH]\r\n",
+        b"\x72\0\0\0\0+OK\r\n-ERR\r\n+ \r\n+ e30=\r\n-ERR canary-7f1d\r\n",
     ),
     "item": (
         b'{"target_id": "a", "host": "pop.example.net", "port": "995", "tags": ["x"], "tls": "implicit"}',
