@@ -18,6 +18,7 @@ DOCUMENT = PROJECT / "docs" / "measurements.md"
 TITLES = {
     "prober": "What a test costs, beside others",
     "names": "Names, through a name server that loses and limits packets",
+    "logins": "Logins, beside greetings",
     "rtt": "How true the round-trip time is",
     "imports": "What a cold start imports",
     "inputs": "What the bill is worked out from",

@@ -1,0 +1,358 @@
+"""Real POP3 servers from Debian's packages with a mailbox to log in to, each behind TLS that can be verified.
+
+`.ci/install-debian` installs them. Those without TLS of their own stand behind stunnel, those made for inetd are run by
+it. A system user, made for the time of the tests, owns the mailbox: one as mbox, one as Maildir.
+"""
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+from popwatch_cli.local.stack import free_port
+from tests.e2e.real_servers import UNPACKED
+
+USER, PASSWORD, DOMAIN = "popwatch-login", "canary-5e2b-horse", "pop.example.net"
+MESSAGES = 3
+INBOX = Path("/var/mail", USER)
+HOME = Path("/home", USER)
+
+DOVECOT = """
+protocols = pop3
+listen = 127.0.0.1
+base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = {folder}/log
+ssl = yes
+ssl_cert = <{folder}/cert.pem
+ssl_key = <{folder}/key.pem
+ssl_dh =
+disable_plaintext_auth = {no_plaintext}
+auth_mechanisms = plain apop
+auth_failure_delay = 0
+login_trusted_networks = 127.0.0.1
+pop3_lock_session = yes
+mail_location = {location}
+mail_max_userip_connections = 1000
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN {folder}/users
+}}
+userdb {{
+  driver = static
+  args = uid={user} gid=mail home={home}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = {tls_port}
+    ssl = yes
+  }}
+}}
+"""
+
+STUNNEL = """
+foreground = yes
+pid =
+[pop3s]
+accept = 127.0.0.1:{tls_port}
+cert = {folder}/cert.pem
+key = {folder}/key.pem
+exec = {program}
+execArgs = {arguments}
+"""
+
+COURIER = """#!/bin/sh
+export POP3AUTH="PLAIN LOGIN" POP3AUTH_TLS="PLAIN LOGIN" POP3_TLS=0 TCPREMOTEIP=127.0.0.1 TCPREMOTEPORT=1
+export TCPLOCALIP=127.0.0.1 TCPLOCALPORT=995 MAILDIRPATH=Maildir DEBUG_LOGIN=0 MIME_UNICODE_MESSAGE_TYPE=message/global
+exec {programs}/courierpop3login {programs}/courierpop3d Maildir
+"""
+
+NGINX = """
+load_module /usr/lib/nginx/modules/ngx_mail_module.so;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{
+    listen 127.0.0.1:{auth_port};
+    location / {{
+      add_header Auth-Status OK; add_header Auth-Server 127.0.0.1; add_header Auth-Port {behind}; return 204;
+    }}
+  }}
+}}
+mail {{
+  auth_http 127.0.0.1:{auth_port}/;
+  pop3_auth plain;
+  ssl_certificate {folder}/cert.pem;
+  ssl_certificate_key {folder}/key.pem;
+  server {{ listen 127.0.0.1:{port}; protocol pop3; starttls on; proxy on; }}
+  server {{ listen 127.0.0.1:{tls_port} ssl; protocol pop3; proxy on; }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that can be logged in to: its ports (0: it has none), its authority and its folder."""
+
+    port: int
+    tls_port: int
+    authority_pem: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server is to be started: its folder with `cert.pem` and `key.pem`, and its ports."""
+
+    folder: Path
+    port: int
+    tls_port: int
+    authority_pem: str
+
+
+Commands = Callable[[Place], list[list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginKind:
+    """A server: how it is started, what it needs of the machine, and what it does.
+
+    `mechanisms` are those that it takes. `starttls` if it has STLS on a plain port too. `in_use` is the verdict of a
+    login while another session holds the mailbox, `wrong` that of a wrong password. Dovecot waits for ten seconds
+    before it says `[IN-USE]`, so that is tried once only, and has no `in_use` elsewhere.
+    """
+
+    name: str
+    commands: Commands
+    needs: tuple[str, ...]
+    mechanisms: tuple[str, ...] = ("user",)
+    starttls: bool = False
+    in_use: str = "in-use"
+    wrong: str = "rejected"
+    login_delay: int | None = None
+
+
+def _stunnel(place: Place, program: str | Path, arguments: str) -> list[str]:
+    config = place.folder / "stunnel.conf"
+    config.write_text(
+        STUNNEL.format(folder=place.folder, tls_port=place.tls_port, program=program, arguments=arguments)
+    )
+    return ["/usr/bin/stunnel", str(config)]
+
+
+def _popa3d(place: Place) -> list[list[str]]:
+    return [_stunnel(place, UNPACKED / "popa3d/usr/sbin/popa3d", "popa3d")]
+
+
+def _mailutils(place: Place) -> list[list[str]]:
+    return [_stunnel(place, UNPACKED / "mailutils-pop3d/usr/sbin/pop3d", "pop3d --inetd")]
+
+
+def _solid(place: Place) -> list[list[str]]:
+    config = UNPACKED / "solid-pop3d/etc/spop3d.conf"
+    return [_stunnel(place, UNPACKED / "solid-pop3d/usr/sbin/solid-pop3d", f"solid-pop3d -f {config}")]
+
+
+def _courier(place: Place) -> list[list[str]]:
+    script = place.folder / "courier.sh"
+    script.write_text(COURIER.format(programs=UNPACKED / "courier-pop/usr/lib/courier/courier"))
+    script.chmod(0o755)
+    return [["/usr/lib/courier/courier-authlib/authdaemond"], _stunnel(place, script, "courier.sh")]
+
+
+def _dovecot(location: str) -> Commands:
+    def commands(place: Place) -> list[list[str]]:
+        return [_dovecot_at(place, location, place.port, place.tls_port, no_plaintext="yes")]
+
+    return commands
+
+
+def _dovecot_at(place: Place, location: str, port: int, tls_port: int, *, no_plaintext: str) -> list[str]:
+    folder = place.folder
+    (folder / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+    config = folder / "dovecot.conf"
+    config.write_text(
+        DOVECOT.format(
+            folder=folder,
+            port=port,
+            tls_port=tls_port,
+            location=location.format(inbox=INBOX, folder=folder),
+            no_plaintext=no_plaintext,
+            user=USER,
+            home=HOME,
+        )
+    )
+    return ["/usr/sbin/dovecot", "-F", "-c", str(config)]
+
+
+def _nginx(place: Place) -> list[list[str]]:
+    behind, auth_port = free_port(0), free_port(0)
+    ports = {"port": place.port, "tls_port": place.tls_port, "behind": behind, "auth_port": auth_port}
+    config = place.folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=place.folder, **ports))
+    return [
+        _dovecot_at(place, "maildir:~/Maildir", behind, free_port(0), no_plaintext="no"),
+        ["/usr/sbin/nginx", "-c", str(config), "-p", str(place.folder)],
+    ]
+
+
+def _perdition(place: Place) -> list[list[str]]:
+    behind = free_port(0)
+    options = {
+        "protocol": "POP3S",
+        "bind_address": "127.0.0.1",
+        "listen_port": str(place.tls_port),
+        "outgoing_server": "127.0.0.1",
+        "outgoing_port": str(behind),
+        "ssl_mode": "ssl_listen",
+        "ssl_cert_file": str(place.folder / "cert.pem"),
+        "ssl_key_file": str(place.folder / "key.pem"),
+        "map_library": "",
+        "pid_file": "",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return [
+        _dovecot_at(place, "maildir:~/Maildir", behind, free_port(0), no_plaintext="no"),
+        ["/usr/sbin/perdition", "--no_daemon", *arguments],
+    ]
+
+
+KINDS = (
+    LoginKind(
+        "dovecot, Maildir",
+        _dovecot("maildir:~/Maildir"),
+        ("/usr/sbin/dovecot",),
+        mechanisms=("user", "plain", "apop"),
+        starttls=True,
+    ),
+    LoginKind(
+        "dovecot, mbox",
+        _dovecot("mbox:~/mail:INBOX={inbox}"),
+        ("/usr/sbin/dovecot",),
+        mechanisms=("user", "plain", "apop"),
+        starttls=True,
+        in_use="",
+    ),
+    LoginKind(
+        "courier",
+        _courier,
+        ("courier-pop", "/usr/bin/stunnel"),
+        mechanisms=("user", "plain"),
+        in_use="passed",
+        wrong="unclear",
+        login_delay=10,
+    ),
+    LoginKind("popa3d", _popa3d, ("popa3d", "/usr/bin/stunnel"), in_use="passed", wrong="unclear"),
+    LoginKind("mailutils", _mailutils, ("mailutils-pop3d", "/usr/bin/stunnel")),
+    LoginKind("solid-pop3d", _solid, ("solid-pop3d", "/usr/bin/stunnel"), in_use="passed", wrong="unclear"),
+    LoginKind(
+        "nginx, before dovecot",
+        _nginx,
+        ("/usr/sbin/nginx", "/usr/sbin/dovecot"),
+        starttls=True,
+        in_use="",
+        wrong="unclear",
+    ),
+    LoginKind(
+        "perdition, before dovecot",
+        _perdition,
+        ("/usr/sbin/perdition", "/usr/sbin/dovecot"),
+        in_use="",
+        wrong="unclear",
+    ),
+)
+
+
+def missing(kind: LoginKind) -> str:
+    """Why a server cannot be started here, or an empty string."""
+    if os.geteuid():
+        return "it needs root"
+    absent = [need for need in kind.needs if not (Path(need) if need.startswith("/") else UNPACKED / need).exists()]
+    return f"{absent[0]} is not installed: run .ci/install-debian" if absent else ""
+
+
+@contextmanager
+def mailbox() -> Iterator[None]:
+    """The user, with three messages as mbox and as Maildir. The user goes with the block.
+
+    The group is `mail`, so that a server can make and remove its lock file beside the mbox.
+    """
+    INBOX.with_suffix(".lock").unlink(missing_ok=True)
+    subprocess.run(["userdel", "-rf", USER], capture_output=True, check=False)
+    subprocess.run(["useradd", "-m", "-g", "mail", "-s", "/bin/sh", USER], capture_output=True, check=True)
+    subprocess.run(["chpasswd"], input=f"{USER}:{PASSWORD}", text=True, check=True)
+    if "spop3d" not in {entry.pw_name for entry in pwd.getpwall()}:  # as solid-pop3d's package does
+        subprocess.run(["useradd", "-r", "-g", "mail", "-d", "/nonexistent", "spop3d"], check=True)
+    Path("/var/lib/solid-pop3d/bulletins").mkdir(parents=True, exist_ok=True)
+    try:
+        for part in ("cur", "new", "tmp"):
+            (HOME / "Maildir" / part).mkdir(parents=True)
+        texts = [_message(number) for number in range(MESSAGES)]
+        for number, text in enumerate(texts):
+            (HOME / "Maildir" / "cur" / f"{1764230400 + number}.M{number}P1.{DOMAIN}:2,").write_text(text)
+        INBOX.write_text("".join(f"From a@example.net Fri Nov 27 10:00:00 2026\n{text}\n" for text in texts))
+        subprocess.run(["chown", "-R", f"{USER}:mail", str(HOME), str(INBOX)], check=True)
+        INBOX.chmod(0o660)
+        yield
+    finally:
+        subprocess.run(["userdel", "-rf", USER], capture_output=True, check=False)
+
+
+def _message(number: int) -> str:
+    return (
+        f"From: a@example.net\nTo: {USER}@{DOMAIN}\nSubject: message {number}\nMessage-ID: <{number}@example.net>\n"
+        f"Date: Fri, 27 Nov 2026 10:00:0{number} +0000\n\n{'Hello. ' * (number + 1)}\n"
+    )
+
+
+@contextmanager
+def running(kind: LoginKind, folder: Path) -> Iterator[Running]:
+    """Run a server during the block, which begins when its TLS port accepts."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    (folder / "key.pem").chmod(0o600)
+    folder.chmod(0o755)
+    place = Place(folder, free_port(0), free_port(0), authority.cert_pem.bytes().decode())
+    processes = [_start(command, folder) for command in kind.commands(place)]
+    try:
+        _wait_until_accepting(place.tls_port, folder)
+        yield Running(place.port if kind.starttls else 0, place.tls_port, place.authority_pem, folder)
+    finally:
+        for process in reversed(processes):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+
+
+def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    with (folder / "output").open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+
+
+def _wait_until_accepting(port: int, folder: Path) -> None:
+    end = time.monotonic() + 20
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        assert time.monotonic() < end, (folder / "output").read_text(errors="replace")
+        time.sleep(0.1)
