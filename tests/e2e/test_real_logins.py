@@ -147,19 +147,16 @@ def test_a_mailbox_in_use(kind: LoginKind, server: Running) -> None:
     assert outcome.passed == (kind.in_use in ("passed", "in-use"))
 
 
-def test_a_server_that_cannot_read_its_users(kind: LoginKind, server: Running) -> None:
+def test_a_server_that_cannot_read_its_users() -> None:
     """It greets, and says `[SYS/TEMP]` to whoever logs in: a failure of the server, which counts against no one."""
-    users = server.folder / "users"
-    if kind.name != "dovecot, Maildir":
-        pytest.skip("the one whose users are a file of the test")
-    text = users.read_text()
-    users.write_text(f"{text}\n")  # it reads the file anew if that is another one
-    users.chmod(0)
-    try:
+    if reason := missing(KINDS[0]):
+        pytest.skip(reason)
+    with TemporaryDirectory() as folder, running(KINDS[0], Path(folder)) as server:
+        assert when_free(server, server.tls_port).passed
+        users = server.folder / "users"
+        users.write_text(f"{users.read_text()}\n")  # it reads the file anew if that is another one
+        users.chmod(0)
         outcome = log_in(server, server.tls_port)
-    finally:
-        users.write_text(text)
-        users.chmod(0o644)
     assert (outcome.reason, outcome.phase) == ("login-sys-temp", Phase.LOGIN)
     assert outcome.login is not None
     assert not outcome.login.verdict.counts_against_credential
