@@ -17,7 +17,7 @@ from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many
 from tests.chaos.oracle_figures import figures_of, says, span, wrong_figures
 from tests.chaos.oracle_holds import Held, Holds
-from tests.chaos.oracle_servers import Servers, told, undelivered
+from tests.chaos.oracle_servers import Servers, reported, undelivered
 from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Record, Run, Test, runs
 
@@ -364,7 +364,7 @@ class Oracle:
     def _judge_servers(self, lifetime: Lifetime) -> None:
         """What was said of a server that passes."""
         messages = self._of_target[lifetime.target]
-        said = told(lifetime, messages)
+        said = reported(lifetime, messages)
         self._explained |= said.explained
         flaps = {test.order for test, _, _ in self._flaps(lifetime)}
         recovered, holds = self._recovered_with[lifetime.target], self._throttled(lifetime)

@@ -84,8 +84,8 @@ class Holds:
         tested, done = record.time(test.made), record.time(test.committed)
         configured = self._read_since(name, since, test.made)
         gone = among(one is None or one.policy is None or not one.policy.enabled for one in configured)
-        possible = among(self._fails(name, moment) for moment in self._times_of_change(name, since, done)).possible
-        certain = among(self._fails(name, moment) for moment in self._times_of_change(name, tested, done)).certain
+        possible = among(self._fails(name, time) for time in self._times_of_change(name, since, done)).possible
+        certain = among(self._fails(name, time) for time in self._times_of_change(name, tested, done)).certain
         return Held(possible, certain and not gone.possible), gone
 
     def _read_since(self, name: str, since: datetime, until: int) -> list[facts.Configured | None]:

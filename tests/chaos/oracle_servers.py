@@ -57,7 +57,7 @@ EVENTS = (CERTIFICATE, *(event for pair in PAIRS for event in (pair.begins, pair
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """The messages of a lifetime about its server, by the test that each came with (its order), and by event."""
 
     by_test: dict[int, dict[str, Message]]
@@ -69,9 +69,9 @@ class Told:
         return next((known[event] for event in events if event in known), None)
 
 
-def told(lifetime: Lifetime, messages: Sequence[Message]) -> Told:
+def reported(lifetime: Lifetime, messages: Sequence[Message]) -> Reported:
     """What was said of a lifetime, by the time in a message's id; a line of a summary is of one said before."""
-    found, explained = Told(defaultdict(dict), set()), set[int]()
+    found, explained = Reported(defaultdict(dict), set()), set[int]()
     for message in messages:
         if message.event in EVENTS and message.id_time:
             test = lifetime.test_at(message.id_time, message.order)
@@ -94,7 +94,7 @@ class Servers:
     """
 
     lifetime: Lifetime
-    told: Told
+    reported: Reported
     free: Callable[[Test], bool]
     is_unknown: Callable[[Test], bool]
     cleared: Callable[[Test], bool]
@@ -104,7 +104,7 @@ class Servers:
 
     def judge(self) -> Iterator[Finding]:
         """What is wrong."""
-        for order, known in self.told.by_test.items():
+        for order, known in self.reported.by_test.items():
             test = next(test for test in self.lifetime.tests if test.order == order)
             if not test.policy.max_alerts:
                 yield self._finding("alert in spite of a hold", test, f"{[*known]} with max_alerts 0")
@@ -125,7 +125,7 @@ class Servers:
             said = pair.begins != "slow" or test.policy.max_alerts  # that it is slow is shown, and so counts as said
             if self.is_unknown(test) or not said or (pair.ends == "restored" and begun and self.cleared(test)):
                 begun = None
-            message = self.told.at(test, (pair.begins, pair.ends))
+            message = self.reported.at(test, (pair.begins, pair.ends))
             if message is not None:
                 begins = message.event == pair.begins
                 if begun is begins:
@@ -153,7 +153,7 @@ class Servers:
             if self.is_unknown(test):
                 return
             near = [one for one in test.certificates if one.expires - test.began <= first_limit(one) + SKEW]
-            message = self.told.at(test, (CERTIFICATE,))
+            message = self.reported.at(test, (CERTIFICATE,))
             if message is not None:
                 first, named = expiries(message)
                 times.append(test.began)
@@ -220,7 +220,7 @@ def expiries(message: Message) -> tuple[set[datetime], set[datetime]]:
     return first, first | others
 
 
-def undelivered(found: Told, messages: Sequence[Message]) -> Iterator[Message]:
+def undelivered(found: Reported, messages: Sequence[Message]) -> Iterator[Message]:
     """Messages that History has, and that SNS never took, alone or in a summary."""
     committed = [message for message in messages if message.place == "alert"]
     for known in found.by_test.values():

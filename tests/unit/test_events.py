@@ -181,13 +181,13 @@ class TestDegraded:
         assert events == ["-", "-", "degraded", "-", "-", "restored", "-"]
 
     def test_it_is_due_once_somebody_wants_alerts(self) -> None:
-        """With `max_alerts` 0 nobody is told; it is alerted when that is raised, and so is its end."""
+        """With `max_alerts` 0 nobody is alerted; it is alerted when that is raised, and so is its end."""
         quiet = replace(NO_FLAPPING, max_alerts=0)
         degraded = run([DEGRADED] * 5, quiet, UP)
         assert events_of(degraded) == ["-"] * 5
-        told = judge(degraded[-1].health, DEGRADED, NO_FLAPPING, START + 5 * MINUTE)
-        assert events_of([told]) == ["degraded"]
-        restored = judge(told.health, PASSED, quiet, START + 6 * MINUTE)
+        alerted = judge(degraded[-1].health, DEGRADED, NO_FLAPPING, START + 5 * MINUTE)
+        assert events_of([alerted]) == ["degraded"]
+        restored = judge(alerted.health, PASSED, quiet, START + 6 * MINUTE)
         assert events_of([restored, judge(restored.health, PASSED, NO_FLAPPING, START + 7 * MINUTE)]) == [
             "-",
             "restored",
