@@ -125,7 +125,7 @@ IN_PLANNING: Mapping[str, Sequence[Patch]] = {
     "retests forgotten": [(batch_tester, "retest_at", lambda *_, **__: None)],
     "one failing parent of several holds": [(planning, "_planned_test", _any_parent)],
     "suspended parent holds": [(planning, "watched_parents", _suspended_too)],
-    "circle holds": [(planning, "in_cycles", lambda _: set())],
+    "cycle holds": [(planning, "in_cycles", lambda _: set())],
     "changed target waits": [(planning, "_has_changed", lambda _: False)],
 }
 

@@ -67,7 +67,7 @@ class Holds:
         """The last test of each parent had failed: as the sweep of the minute read it, or before it was committed."""
         if not test.policy.depends_on:
             return Held()
-        circle = self._in_circle(test)
+        cycle = self._in_cycle(test)
         each = [self._of_parent(name, test) for name in test.policy.depends_on]
         failing, gone = [fails for fails, _ in each], [none for _, none in each]
         possible = any(one.possible for one in failing) and all(
@@ -76,7 +76,7 @@ class Holds:
         certain = any(one.certain for one in failing) and all(
             fails.certain or none.certain for fails, none in zip(failing, gone, strict=True)
         )
-        return Held(possible and not circle.certain, certain and not circle.possible)
+        return Held(possible and not cycle.certain, certain and not cycle.possible)
 
     def _of_parent(self, name: str, test: Test) -> tuple[Held, Held]:
         """Whether a parent failed, and whether there was none: it was suspended, or not configured."""
@@ -95,7 +95,7 @@ class Holds:
         earlier = [one for one in known if record.time(one.order) < since]
         return [earlier[-1] if earlier else None, *known[len(earlier) :]]
 
-    def _in_circle(self, test: Test) -> Held:
+    def _in_cycle(self, test: Test) -> Held:
         """Whether the target depends on itself through others, by what a sweep may have read."""
         since = test.planned - SKEW
         read = {name: self._read_since(name, since, test.made) for name in self._record.configured}
