@@ -1,5 +1,6 @@
 """The tree of commands: options that each of them takes, other names of commands, and what a mistyped one may mean."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,9 @@ from popwatch.model.text import did_you_mean
 from popwatch_cli.options import StackChoice, WholeNumber, choose
 
 NARROWEST = 40
+
+FEWEST_BLANKS = 2
+"""A part of a sentence with fewer says too little."""
 
 EVERYWHERE = (
     "Options of every command: --local, --stack, --region, --profile, --json, --width, -v; see `popwatch --help`."
@@ -47,6 +51,13 @@ class CommandGroup(click.Group):
         # The command's own name, also for an alias: usage and help show it.
         return command.name if command else None, command, rest
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, each with as much of its first sentence as is a sentence and fits on a line."""
+        commands = {name: self.find_command(ctx, name) for name in self.list_commands(ctx)}
+        room = formatter.width - 6 - max(map(len, commands), default=0)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(command, room)) for name, command in commands.items() if command])
+
     def explain(self, ctx: click.Context, args: list[str]) -> str:
         """What to type instead of a command that does not exist."""
         written = args[0]
@@ -57,6 +68,18 @@ class CommandGroup(click.Group):
         if close:
             return f"There is no command {written[:40]!r}.{close}"
         return f"There is no command {written[:40]!r}: `{path} --help` lists all."
+
+
+def summary(command: click.Command, room: int) -> str:
+    """The first sentence of a command's help, or what comes before one of its marks if it is longer than `room`."""
+    sentence = command.get_short_help_str(10_000).rstrip(".")
+    marked = [sentence[: found.start()] for found in re.finditer("[:;] ", sentence)]
+    listed = [sentence[: found.start()] for found in re.finditer(", ", sentence)]
+    for part in (sentence, *reversed(marked), *listed):
+        whole = part.count(" ") >= FEWEST_BLANKS and part.count("(") == part.count(")")
+        if len(part) < room and (part is sentence or whole):
+            return f"{part}."
+    return command.get_short_help_str(room)
 
 
 def _with_json(context: click.Context, command: click.Command, words: list[str]) -> list[str]:

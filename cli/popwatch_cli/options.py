@@ -107,6 +107,18 @@ class WholeNumber(click.IntRange):
 
     name = "number"
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that the option's text gives."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{str(value)[:40]!r} is not a valid number.", param, ctx)
+        if self.min is not None and number < self.min:
+            self.fail(f"{number} is less than {self.min:g}.", param, ctx)
+        if self.max is not None and number > self.max:
+            self.fail(f"{number} is more than {self.max:g}.", param, ctx)
+        return number
+
 
 class SecondsOption(click.ParamType):
     """An option that takes seconds: as a number, or as a duration."""

@@ -93,6 +93,14 @@ def check(kind: str, ended: list[tuple[str, int]]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("words", [(), ("targets",), ("credentials",)])
+def test_no_summary_of_a_command_is_cut(words: tuple[str, ...], run: Run) -> None:
+    """Each is a sentence, or its beginning up to a mark, and fits into 80 columns."""
+    [listed] = re.findall(r"Commands:\n((?:  .*\n)+)", run(*words, "--help").out)
+    assert all(line.endswith(".") and not line.endswith("..") for line in listed.splitlines()), listed
+    assert max(map(len, listed.splitlines())) <= COLUMNS
+
+
 def test_watching_as_json_ends_well(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line of JSON at each refresh, and exit code 0 at Ctrl-C, which is the usual end."""
     refreshes = iter([None])

@@ -201,6 +201,14 @@ def test_the_local_aws_does_not_show_all() -> None:
     assert exit_code(list(found.values())) == 1
 
 
+@pytest.mark.parametrize(("also", "verdict"), [((), Verdict.NOT_SHOWN), ((FindingKind.UNCONFIRMED,), Verdict.FAILED)])
+def test_no_one_needs_to_receive_the_alarms_of_a_local_stack(also: tuple[FindingKind, ...], verdict: Verdict) -> None:
+    """It ends with the terminal that shows it; what is wrong with other receivers counts."""
+    findings = frozenset({FindingKind.ALARM_UNREPORTED, *also})
+    assert checks(replace(sound(), findings=findings))["receivers"].verdict is Verdict.FAILED
+    assert checks(replace(sound(), is_local=True, findings=findings))["receivers"].verdict is verdict
+
+
 def test_lines_for_people() -> None:
     """The verdict, the name, the sentence; the next step below."""
     check = VerificationResult("queue", Verdict.FAILED, "No test came.", "Look there.")

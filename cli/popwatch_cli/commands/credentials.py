@@ -38,7 +38,7 @@ class CredentialsGroup(CommandGroup):
     meant: ClassVar[Mapping[str, str]] = {"show": "popwatch credentials list", "get": "popwatch credentials list"}
 
 
-@click.group(cls=CredentialsGroup)
+@click.group(cls=CredentialsGroup, short_help="Logins for tests, kept encrypted in AWS's Parameter Store.")
 def credentials() -> None:
     """Logins, kept encrypted in AWS's Parameter Store under the stack's name.
 

@@ -85,7 +85,7 @@ LEAD = timedelta(hours=1)
 """Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
 
 
-@click.command()
+@click.command(short_help="Show how many alerts other settings would have sent.")
 @selecting()
 @click.option("--since", default="7d", show_default=True, metavar="WHEN", help=SINCE)
 @click.option("--until", metavar="WHEN", help=UNTIL)

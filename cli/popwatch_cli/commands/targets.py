@@ -381,7 +381,7 @@ def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, 
         click.echo(f"{counted(len(items), 'item')} written to {output}.")
 
 
-@targets.command("export")
+@targets.command("export", short_help="Write all targets into a file, or print them as YAML.")
 @click.argument("file", type=FILE, required=False)
 @click.pass_obj
 def export_targets(choice: Any, file: Path | None) -> None:

@@ -329,6 +329,8 @@ def _receivers(evidence: Evidence) -> RuleResult | None:
         FindingKind.ALARM_UNREPORTED: "No one receives the alarms: no subscription to their topic is confirmed.",
     }
     step = "`popwatch doctor` names the receivers, and what each needs: often to follow the link in AWS's message."
+    if evidence.is_local and evidence.findings & problems.keys() == {FindingKind.ALARM_UNREPORTED}:
+        return _not_shown("no one needs to receive its alarms, as it ends with the terminal that shows it.")
     explained = _found(evidence, problems, step)
     return explained or _passed("Alerts and alarms have receivers, and all of them have confirmed.")
 
