@@ -16,11 +16,15 @@ from function_log import new_logger
 from popwatch import __version__
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
+from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
 from popwatch.decisions.batches import RequestedTests, RollupJob, from_message, refusal
 from popwatch.model.serialization import serialize
+from popwatch.model.stored_credentials import path_of
+from popwatch.prober.access_tokens import AccessTokens
 from popwatch.prober.loop import Prober
+from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError, Sweep
 
 RESERVE_SECONDS = 20.0
@@ -28,6 +32,9 @@ RESERVE_SECONDS = 20.0
 
 LONG_LAG_SECONDS = 90.0
 """From a tick until its tests have ended: Scheduler may fire 59 seconds late, and 30 more are usual."""
+
+_SSM_CALLS = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
+"""Tests wait while credentials are read: what takes longer than some seconds is a problem of the credentials."""
 
 _CALLS = Config(
     connect_timeout=2, read_timeout=5, max_pool_connections=16, retries={"mode": "standard", "total_max_attempts": 5}
@@ -189,10 +196,14 @@ def _dependencies() -> Dependencies:
         samples_kept=timedelta(days=settings.samples_days),
         history_kept=timedelta(days=settings.history_days),
     )
+    store = Store(boto3.client("dynamodb", config=_CALLS), tables, _clock)
+    topics = AlertTopics(boto3.client("sns", config=_CALLS), settings.alert_topic_arn, settings.sms_topic_arn)
+    credentials = Credentials(lambda: boto3.client("ssm", config=_SSM_CALLS), path_of(settings.stack), _clock)
     return Dependencies(
-        store=Store(boto3.client("dynamodb", config=_CALLS), tables, _clock),
+        store=store,
         prober=Prober(allow_local=settings.allow_local_targets),
-        alert_topics=AlertTopics(boto3.client("sns", config=_CALLS), settings.alert_topic_arn, settings.sms_topic_arn),
+        alert_topics=topics,
         batch_queue=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
         count_due=_count_due,
+        logins=Logins(store, credentials, AccessTokens(_clock), topics, _clock, stack=settings.stack),
     )

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from popwatch.aws.credentials import Credentials
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credentials import Credential, Secret, UnusableCredentialError
-from popwatch.model.stored_credentials import StoredCredential, from_value, to_value
+from popwatch.model.stored_credentials import StoredCredential, from_value, path_of, to_value
 from popwatch.model.text import did_you_mean
 from popwatch.prober.access_tokens import LONGEST_SECONDS, AccessTokens
 from popwatch_cli.errors import UserError
@@ -29,11 +29,6 @@ class ListedCredential:
     problem: str = ""
 
 
-def path_of(installation: Installation) -> str:
-    """The path of the stack's parameters, `/` at its end: `/popwatch/STACK/credentials/`."""
-    return f"/popwatch/{installation.stack}/credentials/"
-
-
 def put_credential(installation: Installation, credential: StoredCredential) -> int:
     """Store a credential, or another version of it; its version. Raises UserError, and botocore's exceptions.
 
@@ -44,7 +39,7 @@ def put_credential(installation: Installation, credential: StoredCredential) -> 
     except UnusableCredentialError as error:
         raise UserError(f"{error} Nothing was stored.") from None
     answer = installation.client("ssm").put_parameter(
-        Name=path_of(installation) + credential.name,
+        Name=path_of(installation.stack) + credential.name,
         Value=value,
         Type="SecureString",
         Tier="Standard",
@@ -57,7 +52,7 @@ def put_credential(installation: Installation, credential: StoredCredential) -> 
 def list_credentials(installation: Installation) -> list[ListedCredential]:
     """All credentials of the stack by name. Raises botocore's exceptions."""
     pages = installation.client("ssm").get_paginator("get_parameters_by_path")
-    found = pages.paginate(Path=path_of(installation), WithDecryption=True)
+    found = pages.paginate(Path=path_of(installation.stack), WithDecryption=True)
     return sorted((_listed(parameter) for parameter in _parameters(found)), key=lambda one: one.name)
 
 
@@ -67,7 +62,7 @@ def read_login(installation: Installation, name: str) -> Credential:
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    credentials = Credentials(lambda: installation.client("ssm"), path_of(installation), clock)
+    credentials = Credentials(lambda: installation.client("ssm"), path_of(installation.stack), clock)
     found: StoredCredential | CredentialProblem = credentials.read([name])[name]
     token: Secret | CredentialProblem | None = None
     if isinstance(found, StoredCredential) and found.token_source:
@@ -83,7 +78,7 @@ def read_login(installation: Installation, name: str) -> Credential:
 def remove_credential(installation: Installation, name: str) -> None:
     """Remove a credential. Raises UserError if there is none, and botocore's exceptions."""
     try:
-        installation.client("ssm").delete_parameter(Name=path_of(installation) + name)
+        installation.client("ssm").delete_parameter(Name=path_of(installation.stack) + name)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ParameterNotFound":
             raise

@@ -3,13 +3,15 @@
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.credentials import KEPT, Credentials
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState
@@ -47,7 +49,8 @@ class Stack:
             return self.world.now
 
         credentials = Credentials(lambda: self.ssm, PATH, clock)
-        return Logins(self.world.store, credentials, AccessTokens(clock, self._fetch), clock)
+        topics = AlertTopics(self.world.sns, self.world.topic, self.world.sms_topic)
+        return Logins(self.world.store, credentials, AccessTokens(clock, self._fetch), topics, clock, stack="popwatch")
 
     def _fetch(self, *_: object) -> AccessToken:
         if isinstance(self.token, TokenError):
@@ -59,21 +62,26 @@ class Stack:
         one = StoredCredential(**{"name": name, "user": "anna", "secret": Secret(CANARY), **fields})
         self.ssm.put_parameter(Name=PATH + name, Value=to_value(one), Type="SecureString", Overwrite=True)
 
-    def sweep(self, verdict: LoginVerdict, wanted: dict[str, str] | None = None) -> list[CredentialState]:
-        """A minute in which each environment tests its half, in turn the first; what the operator is to hear."""
+    def sweep(self, verdict: LoginVerdict, wanted: dict[str, str] | None = None) -> None:
+        """A minute in which each environment tests its half, in turn the first."""
         wanted = FIFTY if wanted is None else wanted
         halves = [dict(list(wanted.items())[number::2]) for number in range(2)]
         pairs = list(zip(self.environments, halves, strict=True))
         if self.world.now.minute % 2:
             pairs.reverse()
         prepared = [(one, one.prepare(half)) for one, half in pairs]
-        heard = []
         for one, logins in prepared:
             for target_id, credential in logins.credentials.items():
                 self.attempts.append((target_id, credential.secret.reveal()))
-                heard.append(one.record(target_id, credential, LoginResult(verdict, said="-ERR [AUTH] no")))
+                one.record(target_id, credential, LoginResult(verdict, said="-ERR [AUTH] no"))
         self.world.now += MINUTE
-        return [state for state in heard if state]
+
+    def emails(self) -> list[Any]:
+        """What SNS took for the alert topic, as a queue receives it; nothing was sent to phones."""
+        world = self.world
+        assert world.sqs.receive_message(QueueUrl=world.phone).get("Messages", []) == []
+        received = world.sqs.receive_message(QueueUrl=world.mailbox, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(message["Body"]) for message in received]
 
     @property
     def state(self) -> CredentialState:
@@ -100,10 +108,14 @@ def problem(prepared: PreparedLogins, target_id: str = "mail-00") -> CredentialP
 def test_fifty_targets_with_a_wrong_password_make_two_attempts(stack: Stack, verdict: LoginVerdict) -> None:
     """In all, by two environments at once; the operator hears of it once, and a new password is tried by one again."""
     stack.put()
-    heard = [stack.sweep(verdict) for _ in range(5)]
+    for _ in range(5):
+        stack.sweep(verdict)
     assert len(stack.attempts) == 2
-    assert [len(each) for each in heard] == [0, 1, 0, 0, 0]
-    assert heard[1][0].said == "-ERR [AUTH] no"
+    [message] = stack.emails()
+    assert message["Subject"] == "Login rejected: credential monitor"
+    assert "The server said: -ERR [AUTH] no" in message["Message"]
+    assert "popwatch credentials put monitor --user USER" in message["Message"]
+    assert message["MessageAttributes"]["event"]["Value"] == "credential"
     blocked = problem(stack.environments[0].prepare(FIFTY))
     assert blocked.reason is Unusable.BLOCKED
     assert "Two logins in a row" in blocked.explanation
@@ -187,12 +199,22 @@ def test_one_bad_credential_harms_no_other(stack: Stack) -> None:
     }
 
 
-def test_that_the_operator_has_heard_is_written(stack: Stack) -> None:
-    """Until then it is due, whoever reads it; a login that ends after that changes nothing of it."""
+def test_a_message_that_sns_does_not_take_is_sent_by_a_later_batch(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: what was accepted is not published again."""
     stack.put()
     stack.sweep(LoginVerdict.REJECTED)
-    [state] = stack.sweep(LoginVerdict.REJECTED)
+    with monkeypatch.context() as broken:
+
+        def refuse(*_: object) -> str:
+            raise ClientError({"Error": {"Code": "InternalError", "Message": "later"}}, "Publish")
+
+        broken.setattr(AlertTopics, "publish", refuse)
+        stack.sweep(LoginVerdict.REJECTED)
     assert stack.state.unreported
-    stack.environments[0].reported(state)
-    assert stack.state == replace(state, reported_at=stack.world.now, version=state.version + 1)
+    for _ in range(3):
+        stack.sweep(LoginVerdict.REJECTED)
     assert not stack.state.unreported
+    assert len(stack.emails()) == 1
+    assert len(stack.attempts) == 2

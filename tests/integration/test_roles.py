@@ -16,6 +16,7 @@ from popwatch.decisions.batches import RollupJob
 from popwatch.model.outcomes import ErrorCode
 from tests.aws_calls import PROJECT
 from tests.iam import ARN, Identity, Permission
+from tests.integration.logins import with_logins
 from tests.integration.test_hostile_events import Context
 from tests.integration.world import MINUTE, NOON, World
 from tests.unit.test_docs_threats import Template, statements, texts
@@ -48,7 +49,10 @@ def resources_of(world: World) -> dict[str, str]:
     """The ARNs of what the template's roles name."""
     tables = {f"{name}Table": ARN.format("dynamodb", f"table/{name}") for name in ("Targets", "Status", "History")}
     queues = {name: ARN.format("sqs", name) for name in ("BatchQueue", "DeadLetterQueue")}
-    return {**tables, **queues, "AlertTopic": world.topic, "SmsTopic": world.sms_topic}
+    path = "parameter/popwatch/${AWS::StackName}/credentials/*"
+    credentials = ARN.format("ssm", path.replace("${AWS::StackName}", world.stack))
+    written = f"arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:{path}"
+    return {**tables, **queues, written: credentials, "AlertTopic": world.topic, "SmsTopic": world.sms_topic}
 
 
 def test_check_targets_may_do_its_work_and_no_more(world: World) -> None:
@@ -62,14 +66,17 @@ def test_check_targets_may_do_its_work_and_no_more(world: World) -> None:
         if refusals:
             raise refusals.pop()
 
-    for name in ("a", "gone"):
-        world.put_target(name)
+    ssm = boto3.client("ssm")
+    world.logins = with_logins(world, ssm)
+    world.put_target("a")
+    world.put_target("gone", tls="implicit", login="monitor")
     world.put_target("child", failures_per_alert=2, depends_on="gone")  # whose parent is read before its alert
     world.failing = {"a": ErrorCode.CANNOT_CONNECT, "child": ErrorCode.CANNOT_CONNECT}
     with (
         identity.watching(dynamodb.meta.events),
         identity.watching(sns.meta.events),
         identity.watching(sqs.meta.events),
+        identity.watching(ssm.meta.events),
     ):
         sns.meta.events.register("before-call.sns.Publish", refuse_once)
         for minute in range(10):

@@ -25,12 +25,13 @@ from popwatch.aws.store import Capacity, Store, Tables
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, Work, from_message, to_messages
 from popwatch.decisions.schedule import LARGEST_BATCH, STOPPED_AFTER
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
 from popwatch.sweep.batch_tester import commit_threads
+from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from popwatch_cli.installation import local_client
 from tests.tables import create_tables, delete_tables
@@ -54,6 +55,7 @@ class ScriptedProber(Prober):
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self._credentials = {}
 
     def run(
         self,
@@ -64,7 +66,19 @@ class ScriptedProber(Prober):
         for target in targets:
             if target.target_id not in self._world.out_of_time:
                 self._world.tested.append((self._world.now, target.target_id))
-                yield [(target, self._world.outcome(target))]
+                yield [(target, self._outcome(target))]
+
+    def _outcome(self, target: Target) -> Outcome:
+        """The outcome, of a login as well if the target has a credential and its server greets."""
+        world, outcome = self._world, self._world.outcome(target)
+        if outcome.error or target.target_id not in self._credentials:
+            return outcome
+        world.logged_in.append((world.now, target.target_id))
+        verdict = world.verdicts.get(target.target_id, LoginVerdict.PASSED)
+        result = LoginResult(verdict, login_delay=world.login_delay, said="-ERR no")
+        if verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR):
+            return Outcome(world.now, Phase.LOGIN, ErrorCode.PROTOCOL, "login-failed", rtt_ms=12.5, login=result)
+        return replace(outcome, login=result)
 
 
 class RecordingQueue(BatchQueue):
@@ -97,6 +111,10 @@ class World:
     storm_threshold: int = 10
     largest_batch: int = LARGEST_BATCH
     stack: str = "popwatch"
+    logins: Logins | None = None
+    verdicts: dict[str, LoginVerdict] = field(default_factory=dict)
+    login_delay: int | None = None
+    logged_in: list[tuple[datetime, str]] = field(default_factory=list)
     threads: Callable[[], Executor] = commit_threads
     stopped_after: timedelta = STOPPED_AFTER
     calls: list[str] = field(default_factory=list)
@@ -191,6 +209,7 @@ class World:
             RecordingQueue(self),
             lambda tick, tests: self.due.append((tick, tests)),
             self.threads,
+            self.logins,
         )
         settings = Settings(
             "Targets",

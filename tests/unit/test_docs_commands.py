@@ -40,6 +40,7 @@ def test_every_example_is_taken(field: Field) -> None:
     item = {
         "target_id": "t",
         "host": "pop.example.net",
+        **({"tls": "implicit"} if name == "login" else {}),
         name: yaml.safe_load(example) if field.kind.startswith(("list", "string or list", "map")) else example,
     }
     assert parse_target(item).problems == ()

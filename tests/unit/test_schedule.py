@@ -224,6 +224,9 @@ def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
         (Policy(delay_warn=20), 60 + 2 * 20 + 60 + 10),
         (Policy(delay_up=90, delay_warn=70), 120 + 2 * 120 + 60 + 10),
         (Policy(failures_per_alert=1, depends_on=("gateway",)), 60 + 60 + 60 + 10),
+        (Policy(login="monitor"), 300 + 2 * 60 + 60 + 10),
+        (Policy(login="monitor", login_every=100), 120 + 2 * 60 + 60 + 10),
+        (Policy(login="monitor", delay_up=600), 600 + 2 * 60 + 60 + 10),
     ],
 )
 def test_longest_notice(policy: Policy, seconds: int) -> None:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TextIO
 import click
 
 from popwatch.model.credentials import Mechanism, Secret, UnusableCredentialError, check_name
-from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential, TokenSource
+from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential, TokenSource, path_of
 from popwatch.model.text import clean, iso, utc
 from popwatch_cli.command_tree import CommandGroup
-from popwatch_cli.credential_store import ListedCredential, list_credentials, path_of, put_credential, remove_credential
+from popwatch_cli.credential_store import ListedCredential, list_credentials, put_credential, remove_credential
 from popwatch_cli.errors import UserError
 from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find
@@ -103,7 +103,7 @@ def put(
         stored = {"name": name, "user": user, "mechanism": mechanism, "version": version}
         click.echo(json.dumps(stored))
     else:
-        click.echo(f"Stored: {name}, version {version}, encrypted as {path_of(installation)}{name}.")
+        click.echo(f"Stored: {name}, version {version}, encrypted as {path_of(installation.stack)}{name}.")
 
 
 def _token_source(options: Mapping[str, str | None]) -> TokenSource:

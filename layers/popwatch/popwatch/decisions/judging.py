@@ -40,7 +40,7 @@ from popwatch.model.health import (
     State,
     Transition,
 )
-from popwatch.model.outcomes import Outcome
+from popwatch.model.outcomes import LoginVerdict, Outcome
 from popwatch.model.targets import Policy
 
 _all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
@@ -63,17 +63,30 @@ def judge(
     if policy.in_maintenance(now):
         return _maintain(health, outcome, policy, now)
     before = _resumed(health)
+    if leaves_login_open(before, outcome, policy):
+        after = replace(before, next_test_at=now + timedelta(seconds=delay_seconds(before, policy)))
+        return Judgement(after, _transition(health, after, now, outcome))
     if before.ended_outage and not policy.alert_recovery:  # no recovery is due any more
         before = replace(before, ended_outage=None)
     if outcome.passed:
         after, event = _pass(before, outcome, policy, now, silenced=silenced)
     else:
-        after, event = _fail(before, policy, now, failing_parent, silenced=silenced)
+        after, event = _fail(_with_login(before, outcome, now), policy, now, failing_parent, silenced=silenced)
     since = _since(health, after.state, now)
     if after.since != since:  # every test of every target gets here, and `replace` costs microseconds
         after = replace(after, since=since)
     judged = Judgement(after, _transition(health, after, now, outcome), _alert(event, before, after, policy, now))
     return throttle(before, judged, policy, now, silenced=silenced)
+
+
+def leaves_login_open(before: Health, outcome: Outcome, policy: Policy) -> bool:
+    """Whether a passed test says nothing of a run of failures with a failed login in it, as it did not log in itself.
+
+    A server that greets may have everything behind it dead. One that wants more time between two logins has not said.
+    """
+    if not (outcome.passed and before.login_failed and policy.login):
+        return False
+    return outcome.login is None or outcome.login.verdict is LoginVerdict.LOGIN_DELAY
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:
@@ -161,6 +174,7 @@ def _pass(
         untested_addresses=outcome.untested_addresses,
         slow=before.slow,
         slow_tests=_slow_tests(before, outcome, policy),
+        login_delay=_login_delay(before, outcome),
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
     due = before.ended_outage or ended
@@ -249,6 +263,20 @@ def _fail(
     return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
 
 
+def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
+    """The health before a failed test, with what that says of a login."""
+    if outcome.login is None:
+        return before
+    failed = outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
+    return replace(before, login_failed=failed, login_at=now, login_delay=_login_delay(before, outcome))
+
+
+def _login_delay(before: Health, outcome: Outcome) -> int:
+    """The LOGIN-DELAY that the server states; a test without a login, or one that got no answer, does not know it."""
+    known = outcome.login.login_delay if outcome.login else None
+    return before.login_delay if known is None else known
+
+
 def _passes_within(before: Health) -> int:
     """The passed tests of the outage, with those of a recovery that a failed test cuts off."""
     return before.passes_within + (before.recovery.passes if before.recovery else 0)
@@ -331,6 +359,8 @@ def _report_certificate(
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
     """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
     before = _resumed(health)
+    undecided = leaves_login_open(before, outcome, policy)
+    before = before if outcome.passed else _with_login(before, outcome, now)
     within = replace(
         before,
         state=State.MAINTENANCE,
@@ -339,10 +369,10 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
         next_test_at=None,
         failures_in_maintenance=before.failures_in_maintenance + (not outcome.passed),
         run_ended_at=health.run_ended_at,
-        recovery=_recovery(before, outcome, policy, now) if outcome.passed else None,
+        recovery=_recovery(before, outcome, policy, now) if outcome.passed and not undecided else None,
         passes_within=before.passes_within if outcome.passed else _passes_within(before),
     )
-    if outcome.passed and within.recovery is None:
+    if outcome.passed and not undecided and within.recovery is None:
         within = replace(
             within,
             state_before_maintenance=State.UP,
@@ -358,6 +388,9 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             ended_outage=before.ended_outage or _ended_outage(before, policy, now, outcome.rtt_ms),
             degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
             slow_tests=0,
+            login_failed=False,
+            login_at=None,
+            login_delay=_login_delay(before, outcome),
             last_good_at=now,
             last_good_rtt_ms=outcome.rtt_ms,
         )

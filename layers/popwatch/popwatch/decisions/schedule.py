@@ -69,6 +69,49 @@ def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
     return datetime.fromtimestamp((passed // delay + 1) * delay + offset, UTC)
 
 
+def is_login_due(
+    target_id: str, health: Health, policy: Policy, tick: datetime, now: datetime, *, between_ticks: bool = False
+) -> bool:
+    """Whether the test of a target at `tick`, which begins `now`, logs in; `between_ticks` if no tick planned it.
+
+    The first test does, each `login_every` seconds one of the target's own slots, and all after a login that failed;
+    none within the time that the server wants between two logins. Nothing is stored of a login that succeeded. Of
+    tests less than a minute apart, which begin anew at each tick, only those at a tick do.
+    """
+    if not policy.login:
+        return False
+    if health.login_failed:
+        return health.login_at is None or not timedelta() <= now - health.login_at < _login_delay(health)
+    if health.is_failing:  # for another reason: the first greeting ends that
+        return False
+    if health.state in (State.UNTESTED, State.SUSPENDED):
+        return True
+    if between_ticks and timedelta(seconds=policy.delay_up) < TICK:
+        return False
+    unit = _login_unit(policy)
+    slot = (int(tick.timestamp()) - _hash(target_id, b"phase") % unit) // unit
+    slots = _slots_per_login(policy, _login_delay(health))
+    return slot % slots == _hash(target_id, b"login") % slots
+
+
+def _login_delay(health: Health) -> timedelta:
+    """The time that the server wants between two logins: no stated one is above a day."""
+    return min(timedelta(seconds=health.login_delay), timedelta(days=1))
+
+
+def _slots_per_login(policy: Policy, login_delay: timedelta = timedelta()) -> int:
+    """Of so many slots one has a login. A tick may come a minute late, so a LOGIN-DELAY is kept with a minute more."""
+    between = timedelta(seconds=policy.login_every)
+    if login_delay:
+        between = max(between, login_delay + TICK)
+    return ceil(between / timedelta(seconds=_login_unit(policy)))
+
+
+def _login_unit(policy: Policy) -> int:
+    """Seconds from one test that might log in to the next."""
+    return max(policy.delay_up, int(TICK.total_seconds()))
+
+
 def is_due(target_id: str, health: Health, policy: Policy, tested_tick: datetime | None, tick: datetime) -> bool:
     """Whether a test planned for `tick` may still be judged on a health that another sweep has changed since."""
     if not policy.enabled or (tested_tick is not None and tested_tick >= tick):
@@ -138,7 +181,9 @@ def longest_time_to_alert(policy: Policy, max_test_seconds: float, number: int =
     failures, delay = policy.failures_per_alert, policy.delay_warn
     if failures == 1 and policy.depends_on:  # it is down at once, and the alert comes with the second failure
         failures, delay = 2, policy.delay_down
-    wait = _whole_ticks(policy.delay_up) + (failures - 1) * _between_failures(delay, max_test_seconds)
+    # An outage of the login alone shows at the next test that logs in, which a server's own LOGIN-DELAY may put off.
+    first = _slots_per_login(policy) * _login_unit(policy) if policy.login else policy.delay_up
+    wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds)
     wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds)
     return wait + TICK + timedelta(seconds=max_test_seconds)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from popwatch.model.credentials import UnusableCredentialError, check_name
 from popwatch.model.text import clean, did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
 
@@ -169,6 +170,15 @@ def _expected(value: object) -> tuple[str, ...]:
 def _parents(value: object) -> tuple[str, ...]:
     names = dict.fromkeys(_id(entry) for entry in as_list(value) if not is_blank(entry))
     return _at_most(_MOST_PARENTS, "targets", tuple(names))
+
+
+def _credential(value: object) -> str:
+    text = str(value).strip()
+    try:
+        check_name(text)
+    except UnusableCredentialError as error:
+        raise ValueError(error.why) from None
+    return text
 
 
 def _tags(value: object) -> tuple[str, ...]:
@@ -402,6 +412,8 @@ FIELDS = (
     Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it. An intervention, not configuration: files leave it alone.", _map),
     Field("suspended", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-25T20:00Z", why: new building}', "Not tested in this time; `popwatch suspend --for` writes it. State, not configuration: files leave it alone.", _map),
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it. An intervention, not configuration: files leave it alone.", _map),
+    Field("login", "string", "none", "letters, digits, `.`, `_`, `-`", "monitor", "A login of the stack, by its name in `popwatch credentials`: some tests log in, and count the mailbox. Needs `tls`, and `verify_tls`.", _credential),
+    Field("login_every", "number", "300", "60 to 86400", "600", "Seconds, or a duration such as `10m`, from one test that logs in to the next; the tests between them only read the greeting. After a failed login every test logs in, but within the server's LOGIN-DELAY.", _in_seconds(_whole(60, 86_400))),
     Field("depends_on", "string or list", "none", "up to 10 other targets, by `target_id`", "gateway-berlin", "While that target fails, or all of them if there are several, the alerts of this one are held back, and its failure is shown as caused by them.", _parents),
     Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),
     Field("slow_rtt_ms", "number", "0", "0 to 60000", "1000", "If round trips take more milliseconds in `failures_per_alert` tests in a row, one alert says that the target is slow, and one that it is no longer; it stays up. 0 turns this off.", _decimal(0, 60_000)),

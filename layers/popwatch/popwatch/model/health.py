@@ -114,6 +114,10 @@ class Health:
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).
 
+    `login_failed` says that a login failed in the present run of failures: only a login that succeeds ends it, and
+    `login_at` is when the last one was tried. `login_delay` is the least time in seconds between two logins that the
+    server has stated.
+
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
     `alert_held` says that a `down` alert is due and will be sent once nothing holds it back; `caused_by` is the failing
@@ -160,6 +164,9 @@ class Health:
     passes_within: int = 0
     allowance_full_at: datetime | None = None
     throttled: HeldAlerts | None = None
+    login_failed: bool = False
+    login_at: datetime | None = None
+    login_delay: int = 0
 
     @property
     def is_failing(self) -> bool:

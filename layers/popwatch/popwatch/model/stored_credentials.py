@@ -50,6 +50,11 @@ _SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 """RFC 6749 section 3.3."""
 
 
+def path_of(stack: str) -> str:
+    """The path of a stack's credentials in SSM, with `/` at its end; template.yaml lets the function read below it."""
+    return f"/popwatch/{stack}/credentials/"
+
+
 @dataclass(frozen=True, slots=True)
 class TokenSource:
     """Where access tokens come from: a token endpoint, asked with client credentials (RFC 6749 section 4.4)."""

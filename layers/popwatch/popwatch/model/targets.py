@@ -72,7 +72,8 @@ CLOCKS_DIFFER = timedelta(seconds=30)
 class Policy:
     """How a target's outcomes are judged: seconds from one test to the next in each state, and when alerts are sent.
 
-    Without `certificate_warn_days` warnings are by the share of the lifetime that is left; no days, no warnings.
+    `login` is the credential with which one test each `login_every` seconds logs in, or empty. Without
+    `certificate_warn_days` warnings are by the share of the lifetime that is left; no days, no warnings.
     """
 
     delay_up: int = 60
@@ -92,6 +93,8 @@ class Policy:
     flap_per_hour: int = 6
     slow_rtt_ms: float = 0.0
     certificate_warn_days: tuple[int, ...] | None = None
+    login: str = ""
+    login_every: int = 300
 
     def in_maintenance(self, now: datetime) -> bool:
         """Whether `now` lies in one of the windows, or in a silence."""
@@ -200,7 +203,11 @@ def endpoint(target: Target) -> str:
 
 def login_problems(target: Target) -> tuple[Problem, ...]:
     """Why a target cannot be logged in to: a user and a password are sent only in TLS that is verified."""
-    field = "tls" if target.tls is TlsMode.NONE else "" if target.verify_tls else "verify_tls"
+    return _login_problems(target.tls, target.verify_tls)
+
+
+def _login_problems(tls: object, verify_tls: object) -> tuple[Problem, ...]:
+    field = "tls" if tls is TlsMode.NONE else "" if verify_tls else "verify_tls"
     if not field:
         return ()
     why = "there is no TLS" if field == "tls" else "the certificate is not verified"
@@ -257,6 +264,8 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
             Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
         )
     _check_family(values, problems)
+    if values.get("login"):
+        problems.extend(_login_problems(values.get("tls", TlsMode.NONE), values.get("verify_tls", True)))
     _parse_timed(values, problems)
     return _build(values, tuple(problems), item, _known(own, own_oversized))
 

@@ -14,8 +14,10 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import cached_property, partial
 from itertools import count
+from typing import Self
 
 from popwatch.model.credentials import Credential
 from popwatch.model.outcomes import Outcome
@@ -88,6 +90,12 @@ class Prober:
         self._has_route, self._allow_local = has_route, allow_local
         self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
+
+    def with_credentials(self, credentials: Mapping[str, Credential]) -> Self:
+        """The same prober, with the same resolver, which logs in to other targets."""
+        found = copy(self)
+        found._credentials = credentials
+        return found
 
     def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[TargetOutcomes, None, None]:
         """Test `targets` and yield outcomes as they arrive; an empty list at least once a second.

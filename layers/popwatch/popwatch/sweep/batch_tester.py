@@ -31,14 +31,16 @@ from popwatch.decisions.own_network import (
     is_of_network,
 )
 from popwatch.decisions.planning import counts_if_failed
-from popwatch.decisions.schedule import TICK, digest_of, next_due, retest_at
+from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, retest_at
+from popwatch.model.credentials import Credential
 from popwatch.model.health import State
-from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, as_tested
 from popwatch.prober.loop import Prober
 from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
+from popwatch.sweep.logins import Logins
 
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
@@ -98,6 +100,7 @@ class BatchTester:
         *,
         store: Store,
         prober: Prober,
+        logins: Logins | None,
         committer: Committer,
         batch_queue: BatchQueue,
         end_by: float,
@@ -111,6 +114,7 @@ class BatchTester:
         # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
         self._until = batch.next_tick + timedelta(seconds=batch.late_seconds)
         self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
+        self._logins = logins
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
@@ -126,9 +130,15 @@ class BatchTester:
     def run(self) -> Results:
         """Make all tests, commit their outcomes, and pass on what is left to do."""
         targets = [test.target for test in self._batch.tests]
+        credentials = self._prepare_logins()
+        prober = self._prober.with_credentials(credentials) if credentials else self._prober
         with self._threads() as pool:
-            for arrivals in self._prober.run(targets, end_by=self._end_by):
+            for arrivals in prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
+                    credential = credentials.get(target.target_id)
+                    if credential and self._logins:  # a server that was not reached lets another target try it
+                        result = outcome.login or LoginResult(LoginVerdict.FAILED)
+                        pool.submit(self._record_login, self._logins, target, credential, result)
                     self._receive(self._untested.pop(target.target_id), outcome, pool)
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
@@ -143,6 +153,41 @@ class BatchTester:
         self._requeue([*self._untested.values(), *self._uncommitted])
         self._put_samples()
         return self._results
+
+    def _prepare_logins(self) -> Mapping[str, Credential]:
+        """What the targets log in with whose login is due. Without the tables no one logs in, and all are tested."""
+        between_ticks = self._batch.next_tick - self._batch.tick < TICK
+        wanted = {
+            test.target.target_id: test.target.policy.login
+            for test in self._batch.tests
+            if not test.target.problems
+            and is_login_due(
+                test.target.target_id,
+                test.record.health,
+                test.target.policy,
+                self._batch.tick,
+                self._began,
+                between_ticks=between_ticks,
+            )
+        }
+        if not wanted or self._logins is None:
+            return {}
+        try:
+            prepared = self._logins.prepare(wanted)
+        except (BotoCoreError, ClientError) as error:
+            _log.error("No target is logged in to.", extra={"error": type(error).__name__})
+            return {}
+        for problem in {one.name: one for one in prepared.problems.values()}.values():
+            _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
+        return prepared.credentials
+
+    @staticmethod
+    def _record_login(logins: Logins, target: Target, credential: Credential, result: LoginResult) -> None:
+        """Record what a login shows of its credential; what cannot be written now, a later login will show again."""
+        try:
+            logins.record(target.target_id, credential, result)
+        except (BotoCoreError, ClientError) as error:
+            _log.error("A login could not be recorded.", extra={"error": type(error).__name__})
 
     def _receive(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """An outcome has arrived: defer it if the monitor's own network may be to blame, else judge it.

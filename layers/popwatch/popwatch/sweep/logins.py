@@ -4,21 +4,28 @@
 written since, as several batches may use a credential at once: whoever loses reads again what is true now.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store
 from popwatch.decisions.credential_trials import after_login, begin_trial, in_turn, may_use
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState, revision_of
 from popwatch.model.credentials import Credential, Mechanism, Secret, UnusableCredentialError
+from popwatch.model.messages import Topic
 from popwatch.model.outcomes import LoginResult
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.prober.access_tokens import AccessTokens
+
+_log = logging.getLogger("popwatch.sweep.logins")
 
 COLLISIONS = 5
 """How often a state is written again when other writers keep changing it."""
@@ -37,12 +44,24 @@ class PreparedLogins:
 
 
 class Logins:
-    """The logins of a stack's targets; several threads may record at once."""
+    """The logins of a stack's targets; several threads may record at once.
+
+    Who receives alerts by email, but not by SMS, hears of a credential that is not tried any more. `stack` is the name
+    of the stack, for the text.
+    """
 
     def __init__(
-        self, store: Store, credentials: Credentials, tokens: AccessTokens, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        credentials: Credentials,
+        tokens: AccessTokens,
+        alert_topics: AlertTopics,
+        clock: Callable[[], datetime],
+        *,
+        stack: str,
     ) -> None:
         self._store, self._credentials, self._tokens, self._clock = store, credentials, tokens, clock
+        self._alert_topics, self._stack = alert_topics, stack
         self._states: dict[str, CredentialState] = {}
         self._revisions: dict[str, str] = {}
         self._lock = Lock()
@@ -56,6 +75,8 @@ class Logins:
         self._revisions = {name: revision_of(stored[name]) for name in usable}
         self._states = {name: self._store.read_credential_state(name) for name in usable}
         problems |= {name: problem for name in usable if (problem := self._blocked(name))}
+        for name in usable:
+            self._report(self._states[name])
         by_name: dict[str, list[str]] = defaultdict(list)
         for target_id, name in wanted.items():
             by_name[name].append(target_id)
@@ -68,14 +89,27 @@ class Logins:
         of_targets = {target_id: problems[name] for target_id, name in wanted.items() if name in problems}
         return PreparedLogins(credentials, of_targets)
 
-    def record(self, target_id: str, credential: Credential, result: LoginResult) -> CredentialState | None:
-        """Write what a login shows of its credential; its state if this blocks it, which the operator is to hear."""
+    def record(self, target_id: str, credential: Credential, result: LoginResult) -> None:
+        """Write what a login shows of its credential, and report one that is blocked by it."""
         with self._lock:
-            return self._record(target_id, credential.name, result)
+            self._record(target_id, credential.name, result)
+            self._report(self._states[credential.name])
 
-    def reported(self, state: CredentialState) -> None:
-        """Write that the operator has heard that a credential is blocked."""
-        self._put(state, replace(state, reported_at=self._clock(), version=state.version + 1))
+    def _report(self, state: CredentialState) -> None:
+        """Publish that a credential is blocked, unless that was published; a batch that uses it later tries again.
+
+        A process that dies between the two writes has it published twice, as with every alert.
+        """
+        if not state.unreported or state.revision != self._revisions[state.name]:
+            return
+        from popwatch.alerts.credential_texts import blocked  # noqa: PLC0415 - few cold starts have one to report
+
+        try:
+            self._alert_topics.publish(Topic.ALERT, blocked(state, self._stack))
+        except (BotoCoreError, ClientError, MessageRefusedError) as error:
+            _log.error("A message about a credential could not be sent.", extra={"why": type(error).__name__})
+        else:
+            self._put(state, replace(state, reported_at=self._clock(), version=state.version + 1))
 
     def _with_secrets(
         self, stored: Iterable[StoredCredential], problems: dict[str, CredentialProblem]
@@ -114,16 +148,13 @@ class Logins:
                 return True
         return False
 
-    def _record(self, target_id: str, name: str, result: LoginResult) -> CredentialState | None:
+    def _record(self, target_id: str, name: str, result: LoginResult) -> None:
         revision = self._revisions[name]
         for _ in range(COLLISIONS):
             state = self._states[name]
             after = after_login(state, revision, target_id, result.verdict, self._clock(), said=result.said)
-            if after is None:
-                return None
-            if self._put(state, after):
-                return after if after.unreported else None
-        return None
+            if after is None or self._put(state, after):
+                return
 
     def _put(self, state: CredentialState, after: CredentialState) -> bool:
         """Write a state in place of another; if the table holds a third one, that is the state from now on."""

@@ -28,6 +28,7 @@ from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
 from popwatch.sweep.batch_tester import BatchTester, Results, commit_threads, seconds_until
 from popwatch.sweep.committer import Committer
+from popwatch.sweep.logins import Logins
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -87,7 +88,8 @@ class InvocationStats:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes.
+    """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes. Without `logins` no target
+    is logged in to.
 
     Each test is due by `count_due` when it is planned, and made by the stats of the invocation that made it: the
     difference is what was lost, wherever it was lost.
@@ -99,6 +101,7 @@ class Dependencies:
     batch_queue: BatchQueue
     count_due: CountDue
     threads: Callable[[], Executor] = commit_threads
+    logins: Logins | None = None
 
 
 class Sweep:
@@ -259,6 +262,7 @@ class Sweep:
             batch,
             store=self._store,
             prober=self._dependencies.prober,
+            logins=self._dependencies.logins,
             committer=self._committer,
             batch_queue=self._dependencies.batch_queue,
             end_by=self._end_by,

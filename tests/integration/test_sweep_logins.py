@@ -1,0 +1,169 @@
+"""Sweeps whose targets log in: when, what an outage of the login is, and what a wrong password costs."""
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import boto3
+import pytest
+
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import ErrorCode, LoginVerdict
+from tests.integration.logins import put_credential, with_logins
+from tests.integration.world import MINUTE, NOON, World
+
+
+@pytest.fixture
+def ssm() -> Any:
+    return boto3.client("ssm")
+
+
+@pytest.fixture
+def world(world: World, ssm: Any, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
+    """A world with one login; its secret is in no log, no table and no message, whatever a test does."""
+    logging.getLogger().setLevel(logging.WARNING)
+    world.logins = with_logins(world, ssm)
+    yield world
+    kept: list[Any] = [world.dynamodb.scan(TableName=name)["Items"] for name in ("Targets", "Status", "History")]
+    kept += [world.queue, [vars(record) for record in caplog.records]]
+    kept.append(world.sqs.receive_message(QueueUrl=world.mailbox, MaxNumberOfMessages=10))
+    assert "canary" not in json.dumps(kept, default=str)
+
+
+def watch(world: World, *names: str, **fields: Any) -> None:
+    for name in names:
+        world.put_target(name, tls="implicit", login="monitor", **fields)
+
+
+def run(world: World, minutes: int) -> None:
+    for _ in range(minutes):
+        world.minute(world.now + MINUTE)
+
+
+def health(world: World, name: str) -> Health:
+    return world.store.read_record(name).health
+
+
+def logins_of(world: World, name: str) -> list[int]:
+    """The minutes at which a target was logged in to."""
+    return [(at - NOON) // MINUTE for at, target_id in world.logged_in if target_id == name]
+
+
+def test_one_test_in_five_minutes_logs_in(world: World) -> None:
+    """The first one, and then every fifth; a target that names no login is never logged in to."""
+    watch(world, "a")
+    world.put_target("b")
+    run(world, 31)
+    minutes = logins_of(world, "a")
+    assert minutes[0] == 1
+    later = minutes[1:]
+    assert [after - before for before, after in pairwise(later)] == [5] * (len(later) - 1)
+    assert len(minutes) in (7, 8)
+    assert logins_of(world, "b") == []
+
+
+def test_an_outage_of_the_login(world: World) -> None:
+    """Every test logs in from the first failed one on; the third failure alerts, the next login that passes ends it."""
+    watch(world, "a")
+    run(world, 2)
+    world.verdicts = {"a": LoginVerdict.FAILED}
+    run(world, 12)
+    minutes = logins_of(world, "a")
+    assert minutes[-6:] == list(range(minutes[-1] - 5, minutes[-1] + 1))
+    assert health(world, "a").state in (State.DOWN, State.LOST)
+    world.verdicts = {}
+    run(world, 6)
+    assert health(world, "a").state is State.UP
+    assert world.alerts_recorded("a")[0] == "down"
+    assert world.alerts_recorded("a")[-1] == "recovered"
+
+
+def test_a_greeting_alone_neither_ends_nor_interrupts_it(world: World) -> None:
+    """Within the server's LOGIN-DELAY the tests between two logins pass, and say nothing."""
+    watch(world, "a")
+    run(world, 2)
+    world.verdicts, world.login_delay = {"a": LoginVerdict.FAILED}, 150
+    run(world, 25)
+    minutes = logins_of(world, "a")
+    failing = [at for at in minutes if at > 2]
+    assert {after - before for before, after in pairwise(failing)} == {3}
+    assert health(world, "a").failures == len(failing)
+    assert health(world, "a").state in (State.DOWN, State.LOST)
+
+
+def test_an_outage_that_a_greeting_shows_ends_with_a_greeting(world: World) -> None:
+    """Its login was not tried."""
+    watch(world, "a", login_every=3600)
+    run(world, 2)
+    world.failing = {"a": ErrorCode.CANNOT_CONNECT}
+    run(world, 4)
+    world.failing = {}
+    run(world, 2)
+    assert health(world, "a").state is State.UP
+
+
+@pytest.mark.parametrize("verdict", [LoginVerdict.IN_USE, LoginVerdict.LOGIN_DELAY])
+def test_what_is_no_outage(world: World, verdict: LoginVerdict) -> None:
+    """A mailbox in use, a login that comes too soon: no failure, no alert, no rejection."""
+    watch(world, "a")
+    world.verdicts = {"a": verdict}
+    run(world, 20)
+    assert health(world, "a").state is State.UP
+    assert world.alerts_recorded("a") == []
+    assert world.store.read_credential_state("monitor").rejections == 0
+
+
+def test_a_wrong_password_makes_two_attempts(world: World, ssm: Any) -> None:
+    """By twenty targets in all; they stay up, one message says so, and a new password is tried again."""
+    names = [f"mail-{number:02}" for number in range(20)]
+    watch(world, *names)
+    world.verdicts = dict.fromkeys(names, LoginVerdict.REJECTED)
+    run(world, 15)
+    assert len(world.logged_in) == 2
+    assert {health(world, name).state for name in names} == {State.UP}
+    assert [attributes["event"] for attributes in world.received()] == ["credential"]
+    world.verdicts = {}
+    put_credential(world, ssm)
+    run(world, 20)
+    assert len({name for _, name in world.logged_in}) == 20
+    assert world.store.read_credential_state("monitor").passed_at is not None
+
+
+def test_a_credential_that_is_gone_stops_no_test(world: World, ssm: Any) -> None:
+    """Nor does AWS when it does not answer: the greeting is tested as before."""
+    watch(world, "a")
+    ssm.delete_parameter(Name="/popwatch/popwatch/credentials/monitor")
+    run(world, 6)
+    assert world.logged_in == []
+    assert health(world, "a").state is State.UP
+
+
+def test_no_one_logs_in_without_verified_tls(world: World) -> None:
+    """Such a target fails for its configuration, and is never connected to."""
+    world.put_target("plain", login="monitor")
+    world.put_target("unverified", tls="implicit", verify_tls=False, login="monitor")
+    run(world, 4)
+    assert world.logged_in == []
+
+
+def test_a_stored_time_between_logins_is_kept(world: World) -> None:
+    """LOGIN-DELAY of ten minutes: no login is sooner, though the target asks for one each five."""
+    watch(world, "a")
+    world.login_delay = 600
+    run(world, 60)
+    minutes = logins_of(world, "a")
+    between = [after - before for before, after in pairwise(minutes[2:])]
+    assert between
+    assert min(between) * MINUTE >= timedelta(seconds=600)
+
+
+def test_a_server_that_is_down_holds_up_no_other(world: World) -> None:
+    """The target that may try a new credential is not reached: a minute later another one tries it."""
+    watch(world, "a", "b")
+    world.failing = {"a": ErrorCode.CANNOT_CONNECT}
+    run(world, 8)
+    assert world.store.read_credential_state("monitor").passed_at is not None
+    assert {name for _, name in world.logged_in} == {"b"}

@@ -1,0 +1,136 @@
+"""Which tests log in, and what a test that did not says of an outage of the login. No I/O."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popwatch.decisions.judging import judge
+from popwatch.decisions.schedule import is_login_due, next_due
+from popwatch.model.health import UNTESTED, Health, State
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
+from popwatch.model.targets import Policy, parse_target
+from popwatch.model.windows import OnceWindow
+
+NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+POLICY = Policy(login="monitor")
+UP = Health(State.UP, NOON - timedelta(hours=1))
+GREETED = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
+
+
+def logged_in(verdict: LoginVerdict, login_delay: int | None = None) -> Outcome:
+    """The outcome of a test that tried to log in."""
+    result = LoginResult(verdict, login_delay=login_delay)
+    if verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR):
+        return Outcome(NOON, Phase.LOGIN, ErrorCode.PROTOCOL, "login-failed", login=result)
+    return replace(GREETED, login=result)
+
+
+def logins(policy: Policy, health: Health, minutes: int) -> list[datetime]:
+    """The ticks at which a target that is up logs in."""
+    found = []
+    for number in range(minutes):
+        tick = NOON + number * MINUTE
+        due = next_due("a", health, policy, tested_tick=None, after=tick - MINUTE, tick=tick)
+        if due and is_login_due("a", health, policy, tick, tick):
+            found.append(tick)
+    return found
+
+
+@given(st.integers(10, 900), st.integers(60, 3600), st.one_of(st.just(0), st.integers(1, 4000)))
+def test_logins_are_as_far_apart_as_they_must_be(delay_up: int, login_every: int, login_delay: int) -> None:
+    """Never sooner than the server's LOGIN-DELAY, and as often as the target asks for, to a tick and a slot."""
+    policy = replace(POLICY, delay_up=delay_up, login_every=login_every)
+    wanted = max(login_every, login_delay + 60 if login_delay else 0)
+    between = [after - before for before, after in pairwise(logins(policy, replace(UP, login_delay=login_delay), 400))]
+    assert all(each >= timedelta(seconds=login_delay) for each in between)
+    assert all(each <= timedelta(seconds=wanted + max(60, delay_up)) + MINUTE for each in between)
+    assert all(each >= timedelta(seconds=wanted) - MINUTE for each in between)
+
+
+def test_tests_between_ticks_do_not_log_in() -> None:
+    """The last one of a minute may be a second before the next tick's; after a failed login they do."""
+    policy = replace(POLICY, delay_up=25, login_every=60)
+    assert is_login_due("a", UP, policy, NOON, NOON)
+    assert not is_login_due("a", UP, policy, NOON, NOON, between_ticks=True)
+    failing = judge(UP, logged_in(LoginVerdict.FAILED), policy, NOON - MINUTE).health
+    assert is_login_due("a", failing, policy, NOON, NOON, between_ticks=True)
+
+
+def test_the_first_test_logs_in_and_without_a_login_none() -> None:
+    """A target that was just added shows at once whether its login works."""
+    assert is_login_due("a", UNTESTED, POLICY, NOON, NOON)
+    assert not is_login_due("a", UNTESTED, Policy(), NOON, NOON)
+    assert logins(Policy(), UP, 60) == []
+
+
+def test_after_a_failed_login_every_test_logs_in_but_within_the_delay() -> None:
+    """Also a clock that was set back holds no login up for ever."""
+    failing = judge(UP, logged_in(LoginVerdict.FAILED, 150), POLICY, NOON).health
+    assert (failing.login_failed, failing.login_at, failing.login_delay) == (True, NOON, 150)
+    assert not is_login_due("a", failing, POLICY, NOON + MINUTE, NOON + MINUTE)
+    assert is_login_due("a", failing, POLICY, NOON + 3 * MINUTE, NOON + 3 * MINUTE)
+    assert is_login_due("a", failing, POLICY, NOON, NOON - MINUTE)
+    undelayed = replace(failing, login_delay=0)
+    assert is_login_due("a", undelayed, POLICY, NOON + MINUTE, NOON + MINUTE)
+
+
+def test_a_target_that_fails_otherwise_is_not_logged_in_to() -> None:
+    """The first greeting ends that run; its login is tried at its own time after that."""
+    failing = judge(UP, Outcome(NOON, Phase.CONNECT, ErrorCode.CANNOT_CONNECT), POLICY, NOON).health
+    assert not is_login_due("a", failing, POLICY, NOON + MINUTE, NOON + MINUTE)
+    assert judge(failing, GREETED, POLICY, NOON + MINUTE).health.state is State.UP
+
+
+@pytest.mark.parametrize("outcome", [GREETED, logged_in(LoginVerdict.LOGIN_DELAY)])
+@pytest.mark.parametrize("maintenance", [False, True])
+def test_a_test_without_a_login_says_nothing_of_an_outage_of_the_login(outcome: Outcome, maintenance: bool) -> None:
+    """Neither its figures nor its state change, and no alert comes; in maintenance neither."""
+    health = UP
+    for number in range(3):
+        health = judge(health, logged_in(LoginVerdict.FAILED), POLICY, NOON + number * MINUTE).health
+    now = NOON + 3 * MINUTE
+    windows = (OnceWindow(now - MINUTE, now + MINUTE),) if maintenance else ()
+    judged = judge(health, outcome, replace(POLICY, maintenance=windows), now)
+    assert judged.alert is None
+    assert (judged.health.failures, judged.health.failing_since) == (3, NOON)
+    after = judged.health.state_before_maintenance if maintenance else judged.health.state
+    assert after is State.DOWN
+    assert judged.health.login_failed
+    again = judge(judged.health, logged_in(LoginVerdict.FAILED), POLICY, now + MINUTE).health
+    assert (again.state, again.failures) == (State.DOWN, 4)
+    passed = judge(again, logged_in(LoginVerdict.PASSED), POLICY, now + 2 * MINUTE)
+    assert (passed.health.state, passed.health.login_failed, passed.health.login_at) == (State.UP, False, None)
+
+
+@pytest.mark.parametrize("verdict", [LoginVerdict.PASSED, LoginVerdict.IN_USE, LoginVerdict.REJECTED])
+def test_a_login_that_was_answered_ends_it(verdict: LoginVerdict) -> None:
+    """What is behind the greeting is alive: a rejected login is the fault of the credential."""
+    failing = judge(UP, logged_in(LoginVerdict.FAILED), POLICY, NOON).health
+    assert judge(failing, logged_in(verdict), POLICY, NOON + MINUTE).health.state is State.UP
+
+
+def test_without_its_login_a_greeting_ends_it() -> None:
+    """Whoever takes `login` away from a target is not left with an outage for ever."""
+    failing = judge(UP, logged_in(LoginVerdict.FAILED), POLICY, NOON).health
+    assert judge(failing, GREETED, Policy(), NOON + MINUTE).health.state is State.UP
+
+
+def test_the_delay_that_a_server_states_is_kept() -> None:
+    """A test without a login leaves it, and a login that does not hear of one takes it away only if it was told so."""
+    stated = judge(UP, logged_in(LoginVerdict.PASSED, 600), POLICY, NOON).health
+    assert judge(stated, GREETED, POLICY, NOON).health.login_delay == 600
+    assert judge(stated, logged_in(LoginVerdict.PASSED, 0), POLICY, NOON).health.login_delay == 0
+
+
+@pytest.mark.parametrize(("fields", "field"), [({}, "tls"), ({"tls": "implicit", "verify_tls": False}, "verify_tls")])
+def test_a_login_needs_tls_that_is_verified(fields: dict[str, object], field: str) -> None:
+    """Else the target has a problem, and is never connected to."""
+    target = parse_target({"target_id": "a", "host": "pop.example.net", "login": "monitor", **fields})
+    assert [problem.field for problem in target.problems] == [field]
+    assert parse_target({"target_id": "a", "host": "pop.example.net", "tls": "implicit", "login": "m"}).problems == ()
+    assert parse_target({"target_id": "a", "host": "h", "tls": "starttls", "login": "a/b"}).problems[0].field == "login"
