@@ -6,9 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from popwatch_cli.commands.simulate import FOLDED_FROM
+from popwatch.decisions.schedule import longest_time_to_alert
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.targets import parse_target
+from popwatch.model.text import iso
+from popwatch_cli.commands.simulate import FOLDED_FROM, Simulated
 from popwatch_cli.installation import Installation
+from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from tests.integration.conftest import Do, Run
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -89,6 +96,33 @@ def test_the_sentences_are_those_of_the_rows(run: Run, fields: str, after: str) 
     rows = len(re.findall(r"^.*(?:passed|failed, \d+ in a row)", shown, re.MULTILINE))
     assert rows + sum(more) == len(found["steps"])
     assert all(count >= FOLDED_FROM - 1 for count in more)
+
+
+DELAYS = st.sampled_from([10, 45, 60, 95, 300, 3600])
+POLICIES = st.fixed_dictionaries(
+    dict.fromkeys(("delay_up", "delay_warn", "delay_down", "delay_lost"), DELAYS)
+    | {"failures_per_alert": st.integers(1, 4), "max_test_seconds": st.sampled_from([1, 10, 60])}
+    | {"depends_on": st.sampled_from(["", "gateway"]), "flap_per_hour": st.sampled_from([0, 1, 6])}
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(POLICIES, st.integers(0, 7200), st.integers(0, 300), st.integers(1, 300), st.integers(0, 99))
+def test_later_than_the_worst_case_only_for_a_reason(
+    policy: dict[str, object], after: int, begin: int, length: int, number: int
+) -> None:
+    """Whatever the policy and the maintenance, a first alert that is late has a maintenance before it that is named."""
+    window = {"from": iso(NOON + timedelta(minutes=begin)), "until": iso(NOON + timedelta(minutes=begin + length))}
+    item = {"target_id": f"t{number}", "host": "pop.example.net", "maintenance": [window], **policy}
+    target = parse_target(item)
+    began = NOON + timedelta(seconds=after)
+    length_of_outage = timedelta(hours=14)
+    steps = tuple(simulate(target, length_of_outage, ErrorCode.TIMED_OUT, NOON, begins_after=began - NOON))
+    found = Simulated(target, target, steps, began, None, None)
+    first = first_alert(steps)
+    assert first is not None
+    on_time = found.until(first) <= longest_time_to_alert(target.policy, target.max_test_seconds)
+    assert on_time or found.maintenance_before(first).startswith("the maintenance until ")
 
 
 def test_several_targets(do: Do, run: Run, stack: Installation) -> None:
