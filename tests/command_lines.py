@@ -220,6 +220,18 @@ MORE = [
 ]
 
 HABITS = [
+    _case("maintenance a --for 1h", 3, "`popwatch silence`"),
+    _case("downtime a", 3, "`popwatch silence`"),
+    _case("disable a", 3, "`popwatch suspend`"),
+    _case("incidents", 3, "`popwatch history`"),
+    _case("alerts", 3, "`popwatch history`"),
+    _case("uptime", 3, "`popwatch report`"),
+    _case("unack a", 3, "ends with its outage"),
+    _case("targets disable a", 3, "`popwatch suspend`"),
+    _case("targets search mail", 3, "`popwatch targets list --group`"),
+    _case("report --since -7d --local", 0, "Availability from"),
+    _case("targets put a certificate_warn_days=21,7,1 --local", 0, "[21, 7, 1]"),
+    _case("targets put a certificate_warn_days= --local", 0, "-> nothing"),
     _case("who", 3, "`popwatch receivers`"),
     _case("info a", 3, "`popwatch status ID`"),
     _case("dashboard", 3, "`popwatch page`"),

@@ -218,7 +218,7 @@ def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
     if text.lower() in _DAYS_AGO:
         return _midnight(now.astimezone(zone).date() - timedelta(days=_DAYS_AGO[text.lower()]), zone)
     try:
-        return now - parse_duration(text)
+        return now - parse_duration(text.removeprefix("-"))
     except ValueError:
         pass
     try:

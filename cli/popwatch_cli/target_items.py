@@ -228,7 +228,8 @@ def _from_text(name: str, text: str) -> Any:
     with suppress(ValueError, RecursionError):
         return load_json(text)
     if name in COMMA_LISTS and "," in text and not text.lstrip().startswith("["):
-        return [typed for part in text.split(",") if (typed := part.strip())]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [int(part) if part.isdecimal() else part for part in parts] if name == "certificate_warn_days" else parts
     if not text.lstrip().startswith(("[", "{")):
         return text
     from popwatch_cli.files.yaml import read_value  # noqa: PLC0415 - loading PyYAML is slow

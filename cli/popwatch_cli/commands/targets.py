@@ -72,10 +72,15 @@ class TargetsGroup(CommandGroup):
         "get": "show",
     }
     meant: ClassVar[Mapping[str, str]] = {
+        "count": "popwatch targets list",
         "copy": "popwatch targets export FILE",
         "cp": "popwatch targets export FILE",
+        "disable": "popwatch suspend",
         "edit": "popwatch targets put ID FIELD=VALUE",
+        "enable": "popwatch resume",
+        "find": "popwatch targets list --group",
         "mv": "popwatch targets put",
+        "search": "popwatch targets list --group",
         "rename": "popwatch targets put",
         "help": "popwatch targets --help",
         "update": "popwatch targets put ID FIELD=VALUE",
