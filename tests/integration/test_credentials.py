@@ -170,6 +170,17 @@ def test_list_shows_what_is_damaged(run: Run, put: Any) -> None:
     assert "Store it again: `popwatch credentials put broken" in ended.err
 
 
+def test_remove_names_the_targets_that_used_it(night: Night, run: Run, put: Any) -> None:
+    """Those that name it themselves, and not those whose own field names another one."""
+    put("monitor", "--user", "anna")
+    night.put_target("mail-berlin", tls="implicit", login="monitor")
+    night.put_target("mail-rome", tls="implicit", login="other")
+    ended = run("credentials", "remove", "monitor")
+    assert ended.code == 0
+    assert "Tested without a login from now on" in ended.err
+    assert ended.err.rstrip().endswith(": mail-berlin.")
+
+
 @pytest.mark.usefixtures("night")
 def test_remove(run: Run, put: Any) -> None:
     """With all versions; one that does not exist is said, with the name that may have been meant."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TextIO
 import click
 
 from popwatch.model.credentials import Mechanism, Secret, UnusableCredentialError, check_name
+from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential, TokenSource, path_of
 from popwatch.model.text import clean, iso, utc
 from popwatch_cli.command_tree import CommandGroup
@@ -17,12 +18,17 @@ from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
+from popwatch_cli.target_items import shown, targets_of
 
 FOR_TOKENS = ("token_url", "client_id", "scope")
 """Options that only XOAUTH2 takes."""
 
 SHOWN = 254
 """Characters of a user, and of what is wrong with a credential, that are shown."""
+
+
+MOST_NAMED = 20
+"""Targets that are named of those that used a removed login."""
 
 
 class CredentialsGroup(CommandGroup):
@@ -158,7 +164,7 @@ def _row(one: ListedCredential) -> list[str]:
 @click.argument("name")
 @click.pass_obj
 def remove(choice: Any, name: str) -> None:
-    """Remove a login, with all its earlier versions.
+    """Remove a login, with all its earlier versions. Says which targets name it.
 
     \b
     Examples:
@@ -168,5 +174,15 @@ def remove(choice: Any, name: str) -> None:
         check_name(name)
     except UnusableCredentialError as error:
         raise UserError(f"{error} Nothing was removed.") from None
-    remove_credential(find(choice), name)
+    installation = find(choice)
+    items = installation.target_table.read()
+    remove_credential(installation, name)
+    using = [
+        target for target in targets_of(items) if {**items.get(DEFAULTS_ID, {}), **items[target]}.get("login") == name
+    ]
     click.echo(f"Removed: {name}. AWS takes up to 30 seconds before it accepts another one of that name.")
+    if using:
+        named = ", ".join(map(shown, using[:MOST_NAMED])) + (
+            f" and {len(using) - MOST_NAMED} more" * (len(using) > MOST_NAMED)
+        )
+        say(f"Tested without a login from now on, or `popwatch targets put ID login=OTHER`: {named}.", err=True)
