@@ -220,6 +220,13 @@ MORE = [
 ]
 
 HABITS = [
+    _case("silence a --for 1h --why --local", 3, "Option '--why' requires an argument.", never=("region",)),
+    _case("status --group --local", 3, "Option '--group' requires an argument."),
+    _case("status --stack --local", 3, "Option '--stack' requires an argument."),
+    _case("receivers a --at now --local", 2, "no one has subscribed"),
+    _case("test 127.0.0.1 995", 3, "write a port as HOST:995"),
+    _case("report -o week.yaml --local", 0, "in week.yaml"),
+    _case("test week.yaml", 3, "write --file week.yaml"),
     _case("maintenance a --for 1h", 3, "`popwatch silence`"),
     _case("downtime a", 3, "`popwatch silence`"),
     _case("disable a", 3, "`popwatch suspend`"),

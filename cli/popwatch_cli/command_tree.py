@@ -1,7 +1,7 @@
 """The tree of commands: options that each of them takes, other names of commands, and what a mistyped one may mean."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -98,7 +98,26 @@ def with_shared_options(command: click.Command, *, hidden: bool = True) -> click
     if hidden and EVERYWHERE not in (command.epilog or ""):
         command.epilog = "\n\n".join(filter(None, [command.epilog, EVERYWHERE]))
     command.params += missing
+    if missing:  # the first time
+        names = {name for option in command.params if isinstance(option, click.Option) for name in option.opts}
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.is_flag:
+                option.callback = partial(_refuse_option_as_value, names, option.callback)
     return command
+
+
+def _refuse_option_as_value(
+    names: Collection[str],
+    then: Callable[[click.Context, click.Parameter, Any], Any] | None,
+    context: click.Context,
+    option: click.Parameter,
+    value: Any,
+) -> Any:
+    """Refuse `--why --local`: click takes the second as the value of the first, and the command means another stack."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    if any(str(one) in names for one in values):
+        raise click.BadOptionUsage(option.opts[0], f"Option '{option.opts[0]}' requires an argument.", context)
+    return then(context, option, value) if then else value
 
 
 def _shared_options(*, hidden: bool) -> list[click.Option]:

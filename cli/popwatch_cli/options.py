@@ -229,10 +229,12 @@ def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
 
 
 def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
-    """The time that a text such as `03:00` gives: the next such time of day in `zone`, or an ISO 8601 time in UTC.
+    """The time that a text gives in UTC: `03:00` (the next such time of day in `zone`), an ISO 8601 time, `now`.
 
     Raises UserError for any other text, and for a time that has passed.
     """
+    if text.lower() == "now":
+        return now
     try:
         time_of_day = clock_time.fromisoformat(text.rjust(5, "0") if ":" in text else "")
     except ValueError:

@@ -1,6 +1,7 @@
 """The servers that `popwatch test` and `popwatch posture` are given: on the command line, or targets of a stack."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,6 +38,10 @@ def items_of(choice: StackChoice, selection: Selection) -> list[dict[str, Any]]:
 
 def server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
     """The fields that HOST, HOST:PORT or a URL says. Raises click.UsageError if an option says something else."""
+    if word.isdecimal():
+        raise click.UsageError(f"{word[:60]} is not a server: write a port as HOST:{word[:60]}, or with --port.")
+    if Path(word).is_file():
+        raise click.UsageError(f"{word[:60]} is a file: to test the targets in it, write --file {word[:60]}.")
     written = _SERVER.fullmatch(word)
     if not written:  # an IPv6 address without brackets, or a mistake
         return {"target_id": word, "host": word}
