@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.conftest import PROJECT
 
-pytestmark = [pytest.mark.fresh, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fresh, pytest.mark.timeout(1200)]
 
 PAGE = (PROJECT / "docs" / "first-five-minutes.md").read_text()
 STEP = re.compile(
