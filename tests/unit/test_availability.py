@@ -1,5 +1,6 @@
 """The arithmetic of availability against cases worked by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -85,6 +86,19 @@ def test_maintenance_that_ends_well_ends_the_outage() -> None:
     """The first judged test after maintenance passed."""
     found = of("up 2 down 4 maintenance 6 up")
     assert (found.down, found.maintenance, found.up) == (hours(2), hours(2), hours(20))
+
+
+@pytest.mark.parametrize(
+    ("ended", "down", "maintenance", "up"),
+    [(3, 1, 2, 21), (4, 2, 2, 20), (5, 2, 2, 20), (6, 2, 2, 20), (6.5, 2.5, 2, 19.5)],
+)
+def test_outage_ends_with_the_first_of_several_passes(ended: float, down: float, maintenance: float, up: float) -> None:
+    """Down from 2, in maintenance from 4 to 6, up since 7: the passed test that ended it may lie anywhere before."""
+    *before, last = changes("up 2 down 4 maintenance 6 down 7 up")
+    found = durations(spans([*before, replace(last, run_ended_at=at(ended))], State.UP, at(7), DAY))
+    assert (found.down, found.maintenance, found.up) == (hours(down), hours(maintenance), hours(up))
+    [outage] = found.outages
+    assert (outage.begin, outage.end) == (at(2), at(ended))
 
 
 def test_maintenance_of_a_healthy_target_counts_as_nothing() -> None:

@@ -115,8 +115,9 @@ def test_suspension_ends_by_itself(at: datetime, tested: bool, suspends: bool) -
 
 def test_suspension_is_not_there_for_a_target_that_is_off_anyway() -> None:
     """`enabled: false` of a file does not end by itself: nothing says so."""
-    policy = parse_target(SUSPENDED | {"enabled": False}).policy.at(NOW)
-    assert (policy.enabled, policy.suspended) == (False, None)
+    for time in (NOW, UNTIL):
+        policy = parse_target(SUSPENDED | {"enabled": False}).policy.at(time)
+        assert (policy.enabled, policy.suspended) == (False, None)
 
 
 def test_suspension_holds_an_alert_that_is_under_way() -> None:

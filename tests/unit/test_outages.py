@@ -509,6 +509,22 @@ class TestPassesPerRecovery:
         assert rows(recovered)["Outage"] == "3 failed tests in a row, 1 alert"
         assert rows(recovered)["Last good"] == "2026-11-23 21:00:00 UTC, 12.5 ms"
 
+    def test_round_trip_of_a_recovery_is_that_of_the_first_pass(self) -> None:
+        """As the time of it."""
+        down, _ = after_tests("xxx.", self.POLICY)
+        target = replace(parse_target({"target_id": "a", "host": "pop.example.net"}), policy=self.POLICY)
+        for minute in (5, 6):
+            before, now = down, START + minute * MINUTE
+            judgement = judge(before, replace(PASSED, rtt_ms=99.0), self.POLICY, now)
+            down = judgement.health
+        recovered = render(target, before, judgement, PASSED, now)
+        assert recovered
+        assert rows(recovered)["Round trip"] == "12.5 ms"
+        silenced = replace(self.POLICY, silence=Silence(NIGHT), passes_per_recovery=2)
+        within = judge(after_tests("xxx.", silenced)[0], replace(PASSED, rtt_ms=99.0), silenced, WITHIN).health
+        assert within.ended_outage
+        assert within.ended_outage.rtt_ms == 12.5
+
     def test_failed_test_during_the_recovery_goes_on_with_the_same_outage(self) -> None:
         """Its count, its alerts and its beginning; how many passed between is said."""
         health, sent = after_tests("xxx..xxx", self.POLICY)
@@ -574,14 +590,17 @@ class TestPassesPerRecovery:
         """Two pass, one fails in the silence, two pass: it is down yet, with the failures of before."""
         policy = replace(SILENCED, passes_per_recovery=3)
         within, _ = after_tests(".x", policy, after_tests("xxx.", policy)[0], WITHIN)
+        assert within.failures_in_maintenance == 1
         after, sent = after_tests("..", policy, within, NIGHT.end)
         assert (after.state, after.failures, after.passes_within, sent) == (State.DOWN, 3, 2, [])
 
     def test_recovery_within_a_silence_is_held(self) -> None:
         """It ended there: the message after it says when."""
         policy = replace(SILENCED, passes_per_recovery=2)
-        within, _ = after_tests("..", policy, after_tests("xxx", policy)[0], WITHIN)
+        within, _ = after_tests("..", policy, after_tests("xxx.x", policy)[0], WITHIN)
         assert within.ended_outage
+        assert (within.ended_outage.passes_within, within.passes_within) == (1, 0)
+        assert within.run_ended_at == within.ended_outage.passed_at == WITHIN
         _, [recovered] = after_tests("x", policy, within, NIGHT.end)
         assert "a was UP again at 2026-11-23 23:00:00 UTC." in recovered.email
 

@@ -183,7 +183,7 @@ def _ended(found: list[Span], at: datetime | None) -> list[Span]:
 
 def _ended_span(span: Span, at: datetime) -> list[Span]:
     """A span that ends after the passed test that ended its run: it was up from then on, or in maintenance still."""
-    if span.state is State.MAINTENANCE and span.begin <= at:
+    if span.state is State.MAINTENANCE:
         return [replace(span, run_ended=at)]
     if span.state not in FAILING:
         return [span]
