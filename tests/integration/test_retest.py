@@ -8,6 +8,7 @@ import pytest
 import time_machine
 
 from popwatch.decisions.batches import RequestedTests, from_message
+from popwatch.decisions.schedule import batch_of
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.samples import Sample
 from tests.examples import START
@@ -16,6 +17,7 @@ from tests.integration.night import OUTAGE, Night, new_night
 from tests.integration.world import MINUTE, NOON, World
 
 SECOND = timedelta(seconds=1)
+OTHER_BATCH = next(name for name in "bcdef" if batch_of(name, 2) != batch_of("a", 2))
 SELDOM = {"delay_up": 3600, "failures_per_alert": 2}
 
 
@@ -96,9 +98,45 @@ def test_tests_of_a_late_tick_stay_late(world: World) -> None:
     world.failing["a"] = ErrorCode.TIMED_OUT
     world.now = NOON + MINUTE + 40 * SECOND
     world.sweep().run_tick(NOON + MINUTE)
+    world.queue.clear()
     for second, counted in ((105, 1), (109, 1), (110, 2)):
         ask(world, "a", at=second * SECOND)
         assert failures(world) == counted
+    assert [when - NOON for when, _ in world.queue] == [120 * SECOND]
+
+
+def test_tests_after_a_request_are_those_of_the_schedule(world: World) -> None:
+    """A failure that counts is followed by tests at the target's delays, also once they pass."""
+    world.put_target("a", delay_up=20, delay_warn=10)
+    world.tick(NOON)
+    world.queue.clear()
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    ask(world, "a", at=3 * SECOND)
+    world.failing.clear()
+    world.tested.clear()
+    for second in range(4, 60):
+        world.now = NOON + second * SECOND
+        world.receive(world.now)
+    assert [at - NOON for at, _ in world.tested] == [13 * SECOND, 33 * SECOND, 53 * SECOND]
+
+
+def test_request_that_another_test_overtakes_begins_no_second_chain(world: World) -> None:
+    """It was due as it was planned; the retest that was late then counted, and is followed by the next one."""
+    world.largest_batch = 1  # so that the request goes through the queue
+    for name in ("a", OTHER_BATCH):
+        world.put_target(name, delay_warn=10)
+    world.minute(NOON)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON + MINUTE)
+    [(_, retest)] = world.queue
+    world.queue.clear()
+    world.now = NOON + 71 * SECOND
+    world.do(RequestedTests(world.now, ("a", OTHER_BATCH)))
+    requested, world.queue = world.queue, []
+    world.do(from_message(retest))
+    for _, body in requested:
+        world.do(from_message(body))
+    assert (failures(world), len(world.queue)) == (2, 1)
 
 
 def test_changed_target_is_due(world: World) -> None:
