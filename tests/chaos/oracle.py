@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from tests.chaos import facts
 from tests.chaos.facts import Finding
-from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many
+from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many, wrong_counts
 from tests.chaos.oracle_figures import figures_of, says, span, wrong_figures
 from tests.chaos.oracle_holds import Held, Holds
 from tests.chaos.oracle_servers import Servers, reported, undelivered
@@ -52,6 +52,7 @@ class Oracle:
             self._sort_messages(target, [run for _, found in by_lifetime for run in found])
             for lifetime, found in by_lifetime:
                 self._judge_throttling(lifetime)
+                self._judge_held(lifetime, found)
                 self._recovered_with[target] |= {self._test_of_recovered(run) for run in found}
                 for run in found:
                     self._judge_run(run)
@@ -268,6 +269,24 @@ class Oracle:
         for hold in self._throttled(lifetime):
             self.findings += endless(lifetime, hold, lambda test: self.holds.everything(test).possible)
 
+    def _judge_held(self, lifetime: Lifetime, found: Sequence[Run]) -> None:
+        """How many messages were held, where nothing but the hold of too many held any."""
+        for hold in self._throttled(lifetime):
+            if hold.end is None:
+                continue
+            begin, end = hold.begin.order, hold.end.order
+            within = [
+                run for run in found if run.failed[0].order <= end and (run.end is None or run.end.order >= begin)
+            ]
+            since = min([begin, *(run.failed[0].order for run in within)])
+            tests = [test for test in lifetime.tests if since <= test.order <= end]
+            policies = {replace(test.policy, acknowledged=None) for test in tests}
+            own = policies == {hold.begin.policy} and not _has_other_messages(hold.begin.policy)
+            held = any(test.policy.acknowledged or self.holds.everything(test).possible for test in tests)
+            if own and not held and all(run.clear for run in within):
+                self.counted["messages held, counted"] += 1
+                self.findings += wrong_counts(hold, within, self._of_target[lifetime.target])
+
     # ---- flapping
 
     def _held_by_flapping(self, lifetime: Lifetime, test: Test) -> Held:
@@ -437,6 +456,11 @@ class Oracle:
                         first.target,
                         f"{key}, by invocations {[one.published.invocation for one in copies]}",
                     )
+
+
+def _has_other_messages(policy: facts.Policy) -> bool:
+    """Whether a target may bring other messages than those of its outages."""
+    return bool(policy.flap_per_hour or policy.depends_on or policy.slow_rtt_ms or policy.all_addresses)
 
 
 def _changes(lifetime: Lifetime) -> Iterator[tuple[Test, bool]]:

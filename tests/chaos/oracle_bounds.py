@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +11,7 @@ from itertools import pairwise
 
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_figures import figures_of
-from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Test
+from tests.chaos.record import EVENTS, NEVER, SKEW, Lifetime, Message, Run, Test
 
 DAY = timedelta(days=1)
 LATE = timedelta(minutes=30)
@@ -21,7 +23,10 @@ SPARE = 2
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """From the test that brought `throttled` to the one that brought `unthrottled`, if that has come."""
+    """From the test that brought `throttled` to the one that brought `unthrottled`, if that has come.
+
+    It ends without one where nobody wants alerts any more.
+    """
 
     begin: Test
     end: Test | None
@@ -45,11 +50,13 @@ def throttled(lifetime: Lifetime, messages: Sequence[Message]) -> list[Throttled
             if test:
                 found[test.order, message.event] = test
     inner = sorted(found)
-    return [
-        Throttled(found[one], found[following] if following and following[1] == "unthrottled" else None)
-        for one, following in pairwise([*inner, None])
-        if one and one[1] == "throttled"
-    ]
+    holds: list[Throttled] = []
+    for one, following in pairwise([*inner, None]):
+        if one and one[1] == "throttled":
+            quiet = [it for it in lifetime.tests if it.order > one[0] and not it.policy.max_alerts]
+            ends = [*quiet[:1], *([found[following]] if following and following[1] == "unthrottled" else [])]
+            holds.append(Throttled(found[one], min(ends, key=lambda test: test.order, default=None)))
+    return holds
 
 
 def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> Iterator[Finding]:
@@ -65,6 +72,43 @@ def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> I
             if end - begin + 1 > most + (passed + LATE) / each:
                 text = f"{end - begin + 1} within {passed}, of which {most} at once are allowed"
                 yield Finding("too many messages", sent[end].order, lifetime.target, text)
+                return
+
+
+HEADLINES = {words.lower(): event for words, event in EVENTS.items()}
+_HELD = re.compile(r"^Held {2,}((?:.+\n)+?)(?=\S)", re.M)
+_COUNT = re.compile(r"(\d+) ([A-Za-z ]+?)(?=,|$)")
+
+
+def counts_in(words: str) -> Counter[str]:
+    """By event, how many a text says: `2 down, 1 up again`."""
+    found = _COUNT.findall(" ".join(words.split()))
+    return Counter({HEADLINES.get(name.lower(), name): int(number) for number, name in found})
+
+
+def wrong_counts(hold: Throttled, runs: Sequence[Run], messages: Sequence[Message]) -> Iterator[Finding]:
+    """What `unthrottled` says that was held since the first message in whose place `throttled` was sent.
+
+    `runs` are those of the time until then, and must be such that nothing else held their messages.
+    """
+    begin, end = hold.begin, hold.end
+    assert end is not None
+    expected: Counter[str] = Counter()
+    for run in runs:
+        policy = run.failed[0].policy
+        failed = sum(test.order <= end.order for test in run.failed)
+        downs = min(policy.max_alerts, failed // policy.failures_per_alert)
+        before = sum(test.order < begin.order for test in run.failed) // policy.failures_per_alert
+        expected["down"] += downs - min(policy.max_alerts, before)
+        ended = run.end is not None and begin.order <= run.end.order <= end.order
+        expected["recovered"] += bool(downs and ended and policy.alert_recovery)
+    for message in messages:
+        if message.event == "unthrottled" and not message.summary and end.made < message.order:
+            text = _HELD.search(message.text)
+            if figures_of(message.text).tested_at == end.began.replace(microsecond=0) and text:
+                said = counts_in(text[1])
+                if +said != +expected:
+                    yield Finding("wrong figure", message.order, message.target, f"held {+said}, not {+expected}")
                 return
 
 
