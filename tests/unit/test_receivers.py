@@ -1,15 +1,19 @@
 """Who receives which alert: as the alerts of a simulated outage would reach them."""
 
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from popwatch.model.health import AlertEvent
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import parse_target
+from popwatch_cli.commands.receivers import remarks_on, show
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, events_of, reach_of, same_reach
 from popwatch_cli.rehearsal.simulation import simulate
+from popwatch_cli.subscriptions import Subscribers
 from tests.escalations import documented_policies
 from tests.examples import START
 
@@ -77,3 +81,19 @@ def test_targets_are_together_if_their_alerts_reach_the_same() -> None:
     found = same_reach([parse_target(FIELDS), staff, slow], customers, ErrorCode.TIMED_OUT, EVENTS)
     assert [[it.target_id for it in same.targets] for same in found] == [["mail-berlin", "slow"], ["staff"]]
     assert found[0].time_to_alert(2) == timedelta(minutes=11, seconds=10)
+
+
+def test_who_has_not_confirmed_is_marked() -> None:
+    """In the matrix and below it; the receiver gets nothing, and so there is no one."""
+    subscribers = Subscribers((Subscription("email", "n...@example.net", confirmed=False),))
+    found = same_reach([parse_target(FIELDS)], subscribers.subscriptions, ErrorCode.TIMED_OUT, [AlertEvent.DOWN])
+    output = StringIO()
+    show(Console(width=80, file=output), found, subscribers)
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    assert lines[1].startswith("Receiver")
+    assert lines[2].startswith("email n...@example.net  -")
+    assert lines[3] == "(not confirmed)"
+    assert "No one receives: down 1, down 2, down 3." in lines
+    assert list(remarks_on(subscribers)) == [
+        "[yellow]email n...@example.net has not confirmed its subscription and receives nothing.[/]"
+    ]

@@ -79,14 +79,15 @@ def receivers(
     if as_json:
         click.echo(json.dumps(_to_json(found, held, silent, times, subscribers)))
     else:
-        _show(console(), found, subscribers)
+        show(console(), found, subscribers)
         for line in (*map(escape, _notes(held, silent, times)), *remarks_on(subscribers)):
             console().print(line, highlight=False)
     complete = all(any(alerts.receivers) for same in found for alerts in same.alerts)
     sys.exit(0 if complete else NO_RECEIVER_CODE)
 
 
-def _show(console: Console, found: Sequence[SameReach], subscribers: Subscribers) -> None:
+def show(console: Console, found: Sequence[SameReach], subscribers: Subscribers) -> None:
+    """Print a matrix for the targets whose alerts reach the same receivers."""
     if found and not subscribers.subscriptions:
         console.print("[red]No one receives anything: no one has subscribed to the topics.[/]\n", highlight=False)
         return
