@@ -224,6 +224,15 @@ def test_a_login_at_one_of_all_addresses_counts(context: ssl.SSLContext, script:
     assert sum(line.startswith(b"PASS") for read in lines for line in read) == 1
 
 
+def test_a_prober_with_other_credentials(server: ScriptedServer, context: ssl.SSLContext) -> None:
+    """As a sweep makes one for each batch: it logs in, and the prober that it was made of still does not."""
+    port, prober = server.listen("login", tls=context), Prober()
+    found = probe(target(port), prober.with_credentials({"t": credential()}))
+    assert found.login is not None
+    assert found.login.verdict is LoginVerdict.PASSED
+    assert probe(target(port), prober).login is None
+
+
 Shell = Callable[..., Ended]
 
 
