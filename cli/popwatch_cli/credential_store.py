@@ -1,7 +1,7 @@
 """A stack's credentials in SSM's Parameter Store: stored, listed, removed. Secrets go in, and none comes out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.credentials import Credentials
 from popwatch.model.credential_problems import CredentialProblem
+from popwatch.model.credential_state import CredentialState, revision
 from popwatch.model.credentials import Credential, Secret, UnusableCredentialError
 from popwatch.model.stored_credentials import StoredCredential, from_value, path_of, to_value
 from popwatch.model.text import did_you_mean
@@ -19,7 +20,11 @@ from popwatch_cli.installation import Installation
 
 @dataclass(frozen=True, slots=True)
 class ListedCredential:
-    """A credential as it may be shown: without its secret. `problem` is why it cannot be used, or empty."""
+    """A credential as it may be shown: without its secret. `problem` is why it cannot be used, or empty.
+
+    `state` is what logins have shown of this version: `untried`, `accepted`, `rejected` once, or `blocked`, so that it
+    is not tried any more; `rejected_by` is the target at which that was, and `said` what its server said.
+    """
 
     name: str
     version: int
@@ -27,6 +32,9 @@ class ListedCredential:
     user: str = ""
     mechanism: str = ""
     problem: str = ""
+    state: str = "untried"
+    rejected_by: str = ""
+    said: str = ""
 
 
 def put_credential(installation: Installation, credential: StoredCredential) -> int:
@@ -53,7 +61,18 @@ def list_credentials(installation: Installation) -> list[ListedCredential]:
     """All credentials of the stack by name. Raises botocore's exceptions."""
     pages = installation.client("ssm").get_paginator("get_parameters_by_path")
     found = pages.paginate(Path=path_of(installation.stack), WithDecryption=True)
-    return sorted((_listed(parameter) for parameter in _parameters(found)), key=lambda one: one.name)
+    listed = sorted((_listed(parameter) for parameter in _parameters(found)), key=lambda one: one.name)
+    return [_with_state(one, installation.store.read_credential_state(one.name)) for one in listed]
+
+
+def _with_state(one: ListedCredential, state: CredentialState) -> ListedCredential:
+    """What logins have shown of the present version; that of another one says nothing."""
+    if state.revision != revision(one.version, one.changed_at):
+        return one
+    if state.rejections:
+        word = "blocked" if state.blocked else "rejected"
+        return replace(one, state=word, rejected_by=state.rejected_by, said=state.said)
+    return replace(one, state="accepted") if state.passed_at else one
 
 
 def read_login(installation: Installation, name: str) -> Credential:

@@ -13,6 +13,8 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pytest
 import trustme
 from botocore.exceptions import ClientError
 
+from popwatch.model.credential_state import CredentialState, revision
 from popwatch.model.credentials import Mechanism
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, from_value
 from popwatch.prober.tls import context
@@ -163,11 +166,28 @@ def test_list_shows_what_is_damaged(run: Run, put: Any) -> None:
     assert [one["name"] for one in listed] == ["broken", *(f"m-{number:02}" for number in range(11))]
     assert listed[1] | {"changed_at": ""} == {
         "name": "m-00", "version": 1, "changed_at": "", "user": "anna", "mechanism": "user", "problem": "",
+        "state": "untried", "rejected_by": "", "said": "",
     }  # fmt: skip
     assert listed[0]["problem"] == "The credential's `value` cannot be used: it is not a JSON object."
     ended = run("credentials", "list")
     assert ended.out.splitlines()[0].startswith("broken  (cannot be read)")
     assert "Store it again: `popwatch credentials put broken" in ended.err
+
+
+def test_list_says_what_logins_have_shown(night: Night, run: Run, put: Any) -> None:
+    """Of the present version; of an older one nothing counts."""
+    put("monitor", "--user", "anna")
+    changed = parameter("monitor")["LastModifiedDate"].astimezone(UTC)
+    state = CredentialState("monitor", revision(1, changed), rejections=2, rejected_by="mail-berlin", said="-ERR no")
+    assert night.store.put_credential_state(replace(state, version=1), 0) is None
+    assert run("credentials", "list").out.endswith("  blocked at mail-berlin\n")
+    [found] = [json.loads(line) for line in run("credentials", "list", "--json").out.splitlines()]
+    assert (found["state"], found["said"]) == ("blocked", "-ERR no")
+    accepted = CredentialState("monitor", revision(1, changed), passed_at=night.now, version=2)
+    assert night.store.put_credential_state(accepted, 1) is None
+    assert run("credentials", "list").out.endswith("  accepted\n")
+    put("monitor", "--user", "anna")
+    assert run("credentials", "list").out.endswith("  untried\n")
 
 
 def test_remove_names_the_targets_that_used_it(night: Night, run: Run, put: Any) -> None:

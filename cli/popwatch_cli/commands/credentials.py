@@ -128,7 +128,8 @@ def _token_source(options: Mapping[str, str | None]) -> TokenSource:
 @click.option("--json", "as_json", is_flag=True, help="Print each credential as a line of JSON.")
 @click.pass_obj
 def list_all(choice: Any, *, as_json: bool) -> None:
-    """List the stack's logins: name, user, mechanism, version, when it was changed. Never a secret.
+    """List the stack's logins: name, user, mechanism, version, when it was changed, whether a server has accepted it.
+    Never a secret. One that was rejected twice in a row is blocked: no target tries it until it changes.
 
     AWS encrypts the user together with the password, so who may list the logins may also read them.
 
@@ -157,7 +158,8 @@ def list_all(choice: Any, *, as_json: bool) -> None:
 
 def _row(one: ListedCredential) -> list[str]:
     user = clean(one.user, SHOWN) or "(cannot be read)"
-    return [one.name, user, one.mechanism, f"version {one.version}", utc(one.changed_at)]
+    state = f"{one.state} at {shown(one.rejected_by)}" if one.rejected_by else one.state
+    return [one.name, user, one.mechanism, f"version {one.version}", utc(one.changed_at), state]
 
 
 @credentials.command()

@@ -46,6 +46,10 @@ class CredentialState:
 
 
 def revision_of(credential: StoredCredential) -> str:
-    """What tells a credential from every other one of its name: `3 2026-11-27T15:00:00Z`."""
-    changed = f" {iso(credential.changed_at)}" if credential.changed_at else ""
-    return f"{credential.version}{changed}"
+    """What tells a credential from every other one of its name."""
+    return revision(credential.version, credential.changed_at)
+
+
+def revision(version: int, changed_at: datetime | None) -> str:
+    """The same of a parameter, by its version and its time of change: `3 2026-11-27T15:00:00Z`."""
+    return f"{version} {iso(changed_at)}" if changed_at else str(version)
