@@ -220,6 +220,7 @@ MORE = [
 ]
 
 HABITS = [
+    _case("targets import hosts.cfg --local", 3, "or read it with --from nagios."),
     _case("silence a --for 1h --why --local", 3, "Option '--why' requires an argument.", never=("region",)),
     _case("status --group --local", 3, "Option '--group' requires an argument."),
     _case("status --stack --local", 3, "Option '--stack' requires an argument."),

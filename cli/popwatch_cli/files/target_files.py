@@ -165,7 +165,8 @@ def _format_of(path: Path) -> str:
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
-        raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl: rename it."]) from None
+        other = ", or read it with --from nagios" if path.suffix == ".cfg" else ""
+        raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl: rename it{other}."]) from None
 
 
 def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:
