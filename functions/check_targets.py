@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import boto3
@@ -20,15 +20,21 @@ from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
 from popwatch.decisions.batches import RequestedTests, RollupJob, from_message, refusal
+from popwatch.model.posture import Posture
 from popwatch.model.serialization import serialize
 from popwatch.model.stored_credentials import path_of
+from popwatch.model.targets import Target
 from popwatch.prober.access_tokens import AccessTokens
 from popwatch.prober.loop import Prober
+from popwatch.prober.posture import examine
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError, Sweep
 
 RESERVE_SECONDS = 20.0
 """Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
+
+POSTURE_SECONDS = 20.0
+"""The most that posture tests take at the end of an invocation; what is left is tested the next day, or not tested."""
 
 LONG_LAG_SECONDS = 90.0
 """From a tick until its tests have ended: Scheduler may fire 59 seconds late, and 30 more are usual."""
@@ -206,4 +212,11 @@ def _dependencies() -> Dependencies:
         batch_queue=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
         count_due=_count_due,
         logins=Logins(store, credentials, AccessTokens(_clock), topics, _clock, stack=settings.stack),
+        examine=_examine,
     )
+
+
+def _examine(targets: Sequence[Target], end_by: float) -> Iterable[tuple[Target, Posture]]:
+    """The postures of targets, as far as they can be had soon: the sweep waits for them."""
+    make_prober = partial(Prober, allow_local=_settings().allow_local_targets)
+    return examine(targets, make_prober, end_by=min(end_by, time.monotonic() + POSTURE_SECONDS))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import ceil, fsum
 from typing import Any
 
+from popwatch.decisions.early_warnings import DAY
+from popwatch.decisions.posture_tests import SLOT
 from popwatch.decisions.schedule import TICK, batch_count
 from popwatch.model.messages import Topic
 from popwatch.prober.lookups import BEGUN_PER_SECOND
@@ -50,6 +52,15 @@ OUTAGES, ALERTS_PER_OUTAGE = DAYS, 4
 
 REFRESHES = DAYS * 86_400 // 15
 """Requests of one page that is open all month."""
+
+PLAIN_CONNECTIONS, TLS_CONNECTIONS = 2, 6
+"""Connections of a posture test; assumed: servers of targets without TLS offer none. With it the other port counts."""
+
+POSTURE_BYTES = 50
+"""What a posture adds to a record: the name, a digest of up to 30 bytes, the time."""
+
+SCANNED_BYTES = 8192
+"""Bytes that a scan reads for a unit, as it need not be consistent."""
 
 PAGE_MB = 512
 """Memory of the page's function."""
@@ -155,6 +166,7 @@ def mean_tests(delays: Sequence[int]) -> float:
 def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[Charge]:
     """The lines of a month of `DAYS` days."""
     quantities = [*_tables(fleet, measured), *_function(fleet, measured), *_other_services(fleet, measured)]
+    quantities += _postures(fleet, measured)
     if fleet.page:
         quantities += _page(fleet, measured)
     if fleet.nat_gateways:
@@ -265,6 +277,35 @@ def _other_services(fleet: Fleet, measured: Measured) -> _Quantities:
         ("alarms", "alarm", measured.alarms),
         ("data out, GB", "data-out", _gb_out(fleet, measured)),
     ]
+
+
+def _postures(fleet: Fleet, measured: Measured) -> _Quantities:
+    """A posture test of each target and day, and what is kept of it in records and messages."""
+    batches, asked = batch_count(fleet.targets), fleet.targets * DAYS
+    connections = PLAIN_CONNECTIONS + (TLS_CONNECTIONS - PLAIN_CONNECTIONS) * fleet.tls
+    one_by_one = TLS_CONNECTIONS if fleet.tls else PLAIN_CONNECTIONS
+    waiting = min(asked, DAYS * (DAY // SLOT) * batches) * one_by_one * CONVERSATION_SECONDS
+    busy = asked * (connections * measured.test_cpu.each + (connections - PLAIN_CONNECTIONS) * measured.tls_cpu)
+    seconds = waiting + busy / min(1.0, fleet.memory_mb / FULL_CORE_MB)
+    sent = connections * measured.bytes_out + (connections - PLAIN_CONNECTIONS) * measured.tls_bytes_out
+    scanned = TICKS * fleet.targets * POSTURE_BYTES / SCANNED_BYTES
+    return [
+        ("postures: DynamoDB write units", "dynamodb-write", asked),
+        ("postures: DynamoDB read units", "dynamodb-read", asked + scanned),
+        ("postures: Lambda GB-seconds", "lambda-gb-second", seconds * fleet.memory_mb / 1024),
+        ("postures: SQS requests", "sqs-request", _posture_requests(fleet, measured)),
+        ("postures: data out, GB", "data-out", asked * sent / GB),
+    ]
+
+
+def _posture_requests(fleet: Fleet, measured: Measured) -> float:
+    """What the batches' messages count for more, as each record in them is longer."""
+    if not _queued(fleet):
+        return 0.0
+    batches = batch_count(fleet.targets)
+    tests = fleet.tests / batches
+    without = ceil(tests * measured.message_bytes / REQUEST_BYTES)
+    return 2 * batches * TICKS * (ceil(tests * (measured.message_bytes + POSTURE_BYTES) / REQUEST_BYTES) - without)
 
 
 def _gb_out(fleet: Fleet, measured: Measured) -> float:

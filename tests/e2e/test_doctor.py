@@ -213,8 +213,8 @@ def filter_lets_nothing_through(stack: Deployed) -> Iterator[None]:
 
 @doctor_case(
     1,
-    "No one receives these alerts of target mail: alert 1, flapping, end of flapping; an outage is first "
-    "reported after",
+    "No one receives these alerts of target mail: alert 1, flapping, end of flapping, worse posture; an outage is "
+    "first reported after",
 )
 def filter_lets_late_alerts_through(stack: Deployed) -> Iterator[None]:
     with filtered(stack, {"alert_number": [{"numeric": [">=", 2]}]}):

@@ -34,8 +34,16 @@ SWITCHES = {
 
 
 def posture_of(port: int, siblings: list[int]) -> Posture:
-    fields = {"target_id": "x", "host": HOST, "port": port, "tls_name": NAME, "ca_pem": ROOT_PEM, "max_test_seconds": 5}
-    [(_, found)] = examine([parse_target(fields)], siblings=siblings)
+    fields: dict[str, object] = {
+        "target_id": "x",
+        "host": HOST,
+        "port": port,
+        "tls_name": NAME,
+        "ca_pem": ROOT_PEM,
+        "max_test_seconds": 5,
+        "siblings": siblings,
+    }
+    [(_, found)] = examine([parse_target(fields)])
     assert not found.problem, found
     return found
 

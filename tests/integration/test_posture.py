@@ -5,6 +5,7 @@ import re
 import ssl
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,13 @@ SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
         [("capability-removed", "UIDL")],
     ),
     "CAPA refused": (play("offers:no-capa"), [("capabilities-gone", "")]),
-    "chain cut": (lambda _, __, served: served.show(certificate(), whole=False), [("chain-not-trusted", "")]),
+    "chain cut": (
+        lambda _, __, served: served.show(certificate(), whole=False),
+        [("chain-not-trusted", "tls-issuer-missing")],
+    ),
     "of another authority": (
         lambda _, __, served: served.show(made(NAME, extensions=chains.server())),
-        [("chain-not-trusted", "")],
+        [("chain-not-trusted", "tls-untrusted")],
     ),
     "a new certificate": (lambda _, __, served: served.show(certificate(days=(-1, 90))), []),
     "everything in trouble": (play("offers:trouble"), []),
@@ -223,7 +227,7 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
     other.show(same)
     port, sibling = server.listen("offers", stls=served.context), server.listen("silent", tls=other.context)
     tested = target(port)
-    ask = partial(posture_of, tested, siblings=[sibling, port])
+    ask = partial(posture_of, replace(tested, siblings=(sibling, port)))
     before = ask()
     assert [(it.port, it.certificate is not None) for it in before.siblings] == [(sibling, True)]
     assert findings(before) == []
@@ -352,7 +356,7 @@ def test_the_command_takes_a_file(server: ScriptedServer, served: Served, tmp_pa
     assert code == 1
     entry = json.loads(printed)
     assert entry["target_id"] == "mail"
-    assert [(it["kind"], it["about"]) for it in entry["findings"]] == [("chain-not-trusted", "")]
+    assert [(it["kind"], it["about"]) for it in entry["findings"]] == [("chain-not-trusted", "tls-issuer-missing")]
     assert entry["chain_reason"] == "tls-issuer-missing"
 
 

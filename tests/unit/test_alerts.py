@@ -51,6 +51,7 @@ def check_fits(message: AlertMessage) -> None:
 
 SUBJECT, SMS = "Mail Berlin (pop.example.net:110)", "Mail Berlin pop.example.net:110"
 EVENTS = {
+    AlertEvent.POSTURE: (f"POSTURE: {SUBJECT}", f"POSTURE {SMS} plaintext-login-allowed"),
     AlertEvent.DOWN: (f"DOWN 1/3: {SUBJECT}", f"DOWN 1/3 {SMS} since 04:12 CET: timed out, no-greeting"),
     AlertEvent.RECOVERED: (f"UP again: {SUBJECT}, was down 28 min", f"UP again {SMS} after 28 min, rtt 12.5 ms"),
     AlertEvent.FLAPPING: (f"FLAPPING: {SUBJECT}", f"FLAPPING {SMS} more than 6 changes in an hour, now warn"),
@@ -315,8 +316,8 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     assert summary.event == "summary"
     assert summary.subject == "3 alerts at once: 2 down, 1 up again"
     assert summarize(list(others(target()).values()), START).line == (
-        "9 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 slow, 1 normal again, "
-        "1 certificate warning, 1 throttled, 1 no longer throttled"
+        "10 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 slow, 1 normal again, "
+        "1 certificate warning, 1 throttled, 1 no longer throttled, 1 worse in what they offer"
     )
     assert all(message.line in summary.email for message in (first, other, recovered))
     assert summary.attributes["event"] == ("summary", "down", "recovered")

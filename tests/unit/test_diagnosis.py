@@ -318,12 +318,12 @@ def test_an_error_that_is_unreported() -> None:
 
 
 def test_events_that_are_unreported() -> None:
-    """Recovery, certificate, degraded: each is listed for the targets that may have it."""
+    """Recovery, certificate, degraded, posture: each is listed for the targets that may have it."""
     plain, rich = target("a", flap_per_hour=0), target("b", flap_per_hour=0, tls="implicit", all_addresses=True)
     found = list(alert_coverage.check_coverage([plain, rich], [policy(event=["down"])]))
     assert [finding.what.partition("; ")[0].rstrip(".") for finding in found] == [
-        "No one receives these alerts of target a: recovery",
-        "No one receives these alerts of target b: recovery, degraded, restored, certificate expiry",
+        "No one receives these alerts of target a: recovery, worse posture",
+        "No one receives these alerts of target b: recovery, degraded, restored, certificate expiry, worse posture",
     ]
 
 

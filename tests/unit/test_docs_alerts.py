@@ -43,6 +43,7 @@ def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: AlertMes
         AlertEvent.SLOW,
         AlertEvent.CERTIFICATE,
         AlertEvent.UNTHROTTLED,
+        AlertEvent.POSTURE,
     ):
         assert indent(message.email.rstrip(), "    ") in INTERVENTIONS
 

@@ -18,12 +18,14 @@ from popwatch.model.posture import (
     YES,
     Answer,
     Digest,
+    KeptPosture,
     Offer,
     Posture,
     PostureIssue,
     Sibling,
     findings,
     parse_digest,
+    parse_kept,
     worse,
 )
 
@@ -57,7 +59,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "LOGIN in the clear": ({"in_clear": Offer(("STLS",), ("LOGIN",))}, [("plaintext-login-allowed", "")]),
     "TLS 1.0": ({"tls_1_0": YES}, [("tls10-accepted", "")]),
     "TLS 1.1": ({"tls_1_1": YES}, [("tls11-accepted", "")]),
-    "chain": ({"chain": NO, "chain_reason": "tls-issuer-missing"}, [("chain-not-trusted", "")]),
+    "chain": ({"chain": NO, "chain_reason": "tls-issuer-missing"}, [("chain-not-trusted", "tls-issuer-missing")]),
     "weak one in TLS": (
         {"in_tls": replace(OFFER, mechanisms=(*OFFER.mechanisms, "NTLM"))},
         [("weak-mechanism-offered", "NTLM")],
@@ -178,6 +180,7 @@ def test_a_digest_is_small_and_read_again(digest: Digest) -> None:
     """At most 100 bytes, and the same digest again."""
     assert len(str(digest).encode()) <= LONGEST_DIGEST
     assert parse_digest(str(digest)) == digest
+    assert parse_kept(str(KeptPosture(digest, NOW))) == KeptPosture(digest, NOW)
 
 
 @given(digests, digests)
@@ -261,3 +264,6 @@ def test_better_is_no_finding(posture: Posture) -> None:
 def test_another_text_is_no_digest(text: str) -> None:
     """Such as one of a later version."""
     assert parse_digest(text) is None
+    assert parse_kept(text) is None
+    assert parse_kept(f"{text}@1") is None
+    assert parse_kept(f"{GOOD.digest}@{text or 'x'}") is None or text == "1"

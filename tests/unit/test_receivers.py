@@ -59,11 +59,11 @@ def test_neighbours_that_reach_the_same_are_one() -> None:
 @pytest.mark.parametrize(
     ("fields", "events"),
     [
-        ({}, "down recovered flapping steady"),
-        ({"alert_recovery": False, "flap_per_hour": 0}, "down"),
-        ({"tls": "implicit", "slow_rtt_ms": 9}, "down recovered flapping steady slow normal certificate"),
-        ({"tls": "implicit", "certificate_warn_days": []}, "down recovered flapping steady"),
-        ({"all_addresses": True}, "down recovered flapping steady degraded restored"),
+        ({}, "down recovered flapping steady posture"),
+        ({"alert_recovery": False, "flap_per_hour": 0, "posture": False}, "down"),
+        ({"tls": "implicit", "slow_rtt_ms": 9}, "down recovered flapping steady slow normal certificate posture"),
+        ({"tls": "implicit", "certificate_warn_days": []}, "down recovered flapping steady posture"),
+        ({"all_addresses": True}, "down recovered flapping steady degraded restored posture"),
         ({"max_alerts": 0}, ""),
         ({"enabled": False}, ""),
     ],

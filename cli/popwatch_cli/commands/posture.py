@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from popwatch.model.posture import MOST_SIBLINGS, Digest, Posture, findings, parse_digest, worse
+from popwatch.model.posture import Digest, Posture, findings, parse_digest, worse
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober
 from popwatch.prober.posture import examine
@@ -25,7 +25,7 @@ from popwatch_cli.selection import GROUP, TAG, Selection
 
 FOUND_CODE = 1
 
-OF_FILES = {"file", "before", "siblings", "in_flight", "as_json"}
+OF_FILES = {"file", "before", "in_flight", "as_json"}
 """Options that are meant for a file of targets too."""
 
 EXAMPLES = """\b
@@ -101,8 +101,6 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
     Exit codes: 0 nothing found, 1 something found (with --before: something got worse), 2 a server could not be asked,
     3 usage error.
     """
-    if len(options["siblings"]) > MOST_SIBLINGS:
-        raise click.UsageError(f"--sibling may be given {MOST_SIBLINGS} times.")
     choice = context.find_object(StackChoice) or StackChoice()
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     given -= {name for name in ("host", "groups", "tags") if not context.params[name]}
@@ -115,7 +113,7 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
         allow_descriptors(options["in_flight"])
     codes = {0}
     with progress(len(targets)) as advance:
-        for target, found in examine(targets, prober, siblings=options["siblings"]):
+        for target, found in examine(targets, prober):
             codes.add(_show(target, found, known, as_json=as_json, width=choice.width or WIDTH))
             advance(1)
     sys.exit(max(codes))
@@ -131,6 +129,7 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str]) -> l
         "ca_pem": read_certificates(options["ca"]) if options["ca"] else None,
         "family": options["family"],
         "max_test_seconds": options["timeout"] if "timeout" in given else None,
+        "siblings": list(options["siblings"]) or None,
     }
     if choice.in_use:
         found = items_of(choice, Selection(words, options["groups"], options["tags"]))

@@ -13,7 +13,13 @@ from popwatch_cli.options import StackChoice
 from popwatch_cli.selection import Selection
 from popwatch_cli.target_items import targets_of, without_id
 
-OPTION_OF = {"host": "HOST", "ca_pem": "--ca", "max_test_seconds": "--timeout", "family": "-4 or -6"}
+OPTION_OF = {
+    "host": "HOST",
+    "ca_pem": "--ca",
+    "max_test_seconds": "--timeout",
+    "family": "-4 or -6",
+    "siblings": "--sibling",
+}
 """Options whose name differs from that of their field."""
 
 TLS_PORT = 995

@@ -64,6 +64,7 @@ def events_of(target: Target) -> Iterator[AlertEvent]:
         AlertEvent.SLOW: policy.slow_rtt_ms > 0,
         AlertEvent.NORMAL: policy.slow_rtt_ms > 0,
         AlertEvent.CERTIFICATE: target.tls is not TlsMode.NONE and policy.certificate_warn_days != (),
+        AlertEvent.POSTURE: target.posture,
     }
     yield from (event for event in EVENTS if sent.get(event, True))
 

@@ -31,6 +31,7 @@ LABELS = {
     AlertEvent.SLOW: "slow",
     AlertEvent.NORMAL: "no longer slow",
     AlertEvent.CERTIFICATE: "certificate expiry",
+    AlertEvent.POSTURE: "worse posture",
 }
 
 
@@ -126,6 +127,8 @@ def _events_outside_outages(target: Target) -> Iterator[AlertEvent]:
         yield AlertEvent.NORMAL
     if target.tls is not TlsMode.NONE and policy.certificate_warn_days != ():
         yield AlertEvent.CERTIFICATE
+    if target.posture:
+        yield AlertEvent.POSTURE
 
 
 def _long_enough(target: Target) -> timedelta:
@@ -136,10 +139,10 @@ def _long_enough(target: Target) -> timedelta:
     return min(longest_time_to_alert(policy, target.max_test_seconds) + failures * each, LONGEST_OUTAGE)
 
 
-def _simulation_key(target: Target) -> tuple[Policy, bool, bool, float]:
+def _simulation_key(target: Target) -> tuple[Policy, bool, bool, bool, float]:
     """All that a target's alerts depend on: targets with the same key are simulated once."""
     policy = without_interventions(target).policy
-    return policy, target.all_addresses, target.tls is TlsMode.NONE, target.max_test_seconds
+    return policy, target.all_addresses, target.tls is TlsMode.NONE, target.posture, target.max_test_seconds
 
 
 def _receives_any(subscription: Subscription, target: Target, cases: Iterable[AlertCase]) -> bool:

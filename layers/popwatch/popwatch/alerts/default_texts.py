@@ -19,6 +19,7 @@ from popwatch.decisions.early_warnings import (
 from popwatch.decisions.throttling import held_until
 from popwatch.model.health import AlertEvent, Health
 from popwatch.model.outcomes import Certificate, ErrorCode, Role
+from popwatch.model.posture import PostureFinding
 from popwatch.model.text import counted, duration, milliseconds, truncate, utc
 
 Rows = Sequence[tuple[str, str]]
@@ -232,6 +233,16 @@ def _held(context: AlertContext) -> str:
     return counts(context.alert.held.events) if context.alert.held else ""
 
 
+# POSTURE
+
+
+def _worse(context: AlertContext) -> PostureFinding:
+    """The change that the alert is about."""
+    if context.alert.worse is None:
+        raise ValueError("the alert is not about a posture")
+    return context.alert.worse
+
+
 # CERTIFICATE
 
 
@@ -441,6 +452,14 @@ TEXTS: Mapping[str, EventTexts] = {
         times=_unthrottled_times,
         what_next=lambda it: f"Next test within {duration(it.next_test_at - it.now)}.",
         counted=_number("no longer throttled"),
+    ),
+    AlertEvent.POSTURE: EventTexts(
+        headline=_constant("POSTURE"),
+        sms=lambda it: f"{_worse(it).kind} {truncate(_worse(it).about, 40)}".rstrip(),
+        opening=lambda it: f"The posture of {it.target.name} got worse. {_worse(it).text}",
+        times=lambda it: [*_tested_at(it), ("See", _worse(it).source)],
+        what_next=lambda it: f"{_worse(it).action} It counts as up. There is no further alert about this.",
+        counted=_number("worse in what they offer"),
     ),
 }
 """The texts of each event, in the order in which a summary counts them."""

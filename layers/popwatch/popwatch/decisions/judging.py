@@ -41,6 +41,7 @@ from popwatch.model.health import (
     Transition,
 )
 from popwatch.model.outcomes import LoginVerdict, Outcome
+from popwatch.model.posture import change_of
 from popwatch.model.targets import Policy
 
 _all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
@@ -143,6 +144,8 @@ def _reset(health: Health) -> Health:
         certificate_warned_of=health.certificate_warned_of,
         expiring_certificate=health.expiring_certificate,
         certificate_warnings=health.certificate_warnings,
+        posture=health.posture,
+        posture_due=health.posture_due,
     )
 
 
@@ -175,6 +178,8 @@ def _pass(
         slow=before.slow,
         slow_tests=_slow_tests(before, outcome, policy),
         login_delay=_login_delay(before, outcome),
+        posture=before.posture,
+        posture_due=before.posture_due,
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
     due = before.ended_outage or ended
@@ -190,6 +195,7 @@ def _pass(
         or _report_degraded(after, policy)
         or _report_slow(after, policy)
         or _report_certificate(after, outcome, policy, now)
+        or _report_posture(after)
         or (after, None)
     )
 
@@ -356,6 +362,11 @@ def _report_certificate(
     return after, AlertEvent.CERTIFICATE
 
 
+def _report_posture(after: Health) -> tuple[Health, AlertEvent] | None:
+    """One alert for each change for the worse, one with each test."""
+    return (replace(after, posture_due=after.posture_due[1:]), AlertEvent.POSTURE) if after.posture_due else None
+
+
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
     """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
     before = _resumed(health)
@@ -439,6 +450,9 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
             number = after.certificate_warned or 0
         case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED | AlertEvent.SLOW | AlertEvent.NORMAL:
             number = 0
+        case AlertEvent.POSTURE:
+            worse = change_of(before.posture_due[0])
+            return Alert(event, 0, now, timedelta(), worse=worse) if worse and policy.max_alerts else None
         case AlertEvent.THROTTLED | AlertEvent.UNTHROTTLED:
             raise ValueError("`throttle` makes these alerts")
         case unknown:

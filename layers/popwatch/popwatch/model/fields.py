@@ -34,6 +34,9 @@ _MOST_EXPECTED = 10
 _MOST_PARENTS = 10
 """Targets that one may depend on: a record names those that fail."""
 
+_MOST_SIBLINGS = 8
+"""Ports of a host whose certificates are compared: a digest of a posture has room for so many."""
+
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
 
@@ -179,6 +182,14 @@ def _credential(value: object) -> str:
     except UnusableCredentialError as error:
         raise ValueError(error.why) from None
     return text
+
+
+def _ports(value: object) -> tuple[int, ...]:
+    parse_port = _whole(1, 65_535)
+    entries = [entry for entry in as_list(_split(value)) if str(entry).strip()]
+    if len(entries) > _MOST_SIBLINGS:
+        raise ValueError(f"it has {len(entries)} ports, {_MOST_SIBLINGS} are allowed")
+    return tuple(dict.fromkeys(map(parse_port, entries)))
 
 
 def _tags(value: object) -> tuple[str, ...]:
@@ -418,6 +429,8 @@ FIELDS = (
     Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),
     Field("slow_rtt_ms", "number", "0", "0 to 60000", "1000", "If round trips take more milliseconds in `failures_per_alert` tests in a row, one alert says that the target is slow, and one that it is no longer; it stays up. 0 turns this off.", _decimal(0, 60_000)),
     Field("certificate_warn_days", "list", "by the share of the lifetime left", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each; an empty list: no warnings. Else at a quarter of its lifetime (at most 21 days), then at a half and a quarter of that time.", _days),
+    Field("posture", "boolean", "true", "true, false", "false", "Once a day popwatch asks what the server offers and permits; an alert is sent if that got worse ([posture.md](posture.md)).", _boolean),
+    Field("siblings", "list", "none", "up to 8 ports", "[993, 465]", "Other ports of the host with TLS, whose certificates are compared with the one served here; 110 and 995 are siblings by themselves.", _ports),
     Field("group", "string", "none", "up to 100 characters", "customers", "Shown to people, and used to route alerts.", _string(100)),
     Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "Shown in alerts, and used to route them.", _tags),
     Field("timezone", "string", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),

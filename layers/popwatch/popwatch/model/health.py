@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from popwatch.model.outcomes import Certificate, ErrorCode
+from popwatch.model.posture import PostureFinding
 from popwatch.model.serialization import stored_as
 
 Changes = tuple[datetime, ...]
@@ -42,6 +43,7 @@ class AlertEvent(StrEnum):
     CERTIFICATE = "certificate"
     THROTTLED = "throttled"
     UNTHROTTLED = "unthrottled"
+    POSTURE = "posture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,9 @@ class Health:
     `login_at` is when the last one was tried. `login_delay` is the least time in seconds between two logins that the
     server has stated.
 
+    `posture` is what is kept of the last posture test (see `KeptPosture`), and `posture_due` are the changes for the
+    worse that are still to be alerted.
+
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
     `alert_held` says that a `down` alert is due and will be sent once nothing holds it back; `caused_by` is the failing
@@ -167,6 +172,8 @@ class Health:
     login_failed: bool = False
     login_at: datetime | None = None
     login_delay: int = 0
+    posture: str = ""
+    posture_due: tuple[str, ...] = ()
 
     @property
     def is_failing(self) -> bool:
@@ -203,7 +210,8 @@ class Alert:
 
     `number` counts an outage's `down` alerts, a flapping target's changes, the days within which a certificate expires,
     or the alerts that are held; else it is 0. `outage` is the time from the first failed test until now, or until the
-    passed test that ended the outage. `held` is what is held, or was until now, in an alert that says so.
+    passed test that ended the outage. `held` is what is held, or was until now, in an alert that says so. `worse` is
+    the change for the worse that a `posture` alert is about.
     """
 
     event: AlertEvent
@@ -211,6 +219,7 @@ class Alert:
     at: datetime
     outage: timedelta
     held: HeldAlerts | None = None
+    worse: PostureFinding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 What could not be asked is `Answer.NOT_TESTED`, and never counts as a change. A change for the better is not a finding.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from popwatch.model.outcomes import Certificate
@@ -13,13 +14,14 @@ from popwatch.model.outcomes import Certificate
 LONGEST_DIGEST = 100
 """Bytes of a digest in a record."""
 
-MOST_SIBLINGS = 8
-"""Other ports of a host whose certificates are compared; a digest has room for so many."""
+MOST_SIBLINGS = 9
+"""Other ports of a host whose certificates are compared, as many as the field `siblings` takes and one more."""
 
 RENEWED_AFTER = timedelta(days=1)
 """A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
 
 _DIGEST_VERSION = "1"
+_HEXADECIMAL = re.compile("[0-9a-f]{1,8}")
 
 
 class Answer(StrEnum):
@@ -225,6 +227,26 @@ def _of_bits(text: str) -> frozenset[str] | None:
     return frozenset(name for place, name in enumerate(_KNOWN) if bits >> place & 1)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptPosture:
+    """What a record keeps of a target's posture, as a short text: each scan reads it, and each message carries it."""
+
+    digest: Digest
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.digest}@{int(self.at.timestamp()) // 60:x}"
+
+
+def parse_kept(text: str) -> KeptPosture | None:
+    """What `str` wrote, its time in whole minutes; None for any other text."""
+    digest, _, minutes = text.partition("@")
+    known = parse_digest(digest)
+    if known is None or not _HEXADECIMAL.fullmatch(minutes):
+        return None
+    return KeptPosture(known, datetime.fromtimestamp(int(minutes, 16) * 60, UTC))
+
+
 class PostureIssue(StrEnum):
     """Kinds of findings; their names are part of the JSON."""
 
@@ -244,7 +266,7 @@ class PostureIssue(StrEnum):
 class PostureFinding:
     """Something about a server that should be otherwise: what, where that is written, and what to do.
 
-    `about` is the mechanism, the capability or the port that it is about, if there is one.
+    `about` is the mechanism, the capability or the port that it is about, or why a chain is not trusted.
     """
 
     kind: PostureIssue
@@ -346,14 +368,35 @@ _WORDINGS = {
 
 def findings(posture: Posture) -> list[PostureFinding]:
     """What should be otherwise in a posture, whatever it was before."""
-    return [_finding(kind, about, posture, changed=False) for kind, about in _faults(posture.digest)]
+    return [_finding(kind, _about(kind, about, posture), changed=False) for kind, about in _faults(posture.digest)]
 
 
 def worse(before: Digest, posture: Posture) -> list[PostureFinding]:
     """What got worse since `before`: one finding for each change. Nothing that was not tested both times."""
     now = posture.digest
     found = [it for it in _faults(now) if _was_absent(before, now, *it)]
-    return [_finding(kind, about, posture, changed=True) for kind, about in (*found, *_removed(before, now))]
+    changed = (*found, *_removed(before, now))
+    return [_finding(kind, _about(kind, about, posture), changed=True) for kind, about in changed]
+
+
+def faults_of(digest: Digest) -> list[str]:
+    """What a digest shows by itself: kinds of findings, each with the mechanism or the port that it is about."""
+    return [f"{kind} {about}".strip() for kind, about in _faults(digest)]
+
+
+def as_due(found: PostureFinding) -> str:
+    """A change as a record has it: `kind:about`."""
+    return f"{found.kind}:{found.about}"
+
+
+def change_of(due: str) -> PostureFinding | None:
+    """The finding of a change that a record has; None if its kind is of a later version."""
+    kind, _, about = due.partition(":")
+    return _finding(PostureIssue(kind), about, changed=True) if kind in set(PostureIssue) else None
+
+
+def _about(kind: PostureIssue, about: str, posture: Posture) -> str:
+    return posture.chain_reason if kind is PostureIssue.CHAIN else about
 
 
 def _faults(now: Digest) -> Iterator[tuple[PostureIssue, str]]:
@@ -417,12 +460,10 @@ def _removed(before: Digest, now: Digest) -> Iterator[tuple[PostureIssue, str]]:
             yield PostureIssue.CAPABILITY_REMOVED, name
 
 
-def _finding(kind: PostureIssue, about: str, posture: Posture, *, changed: bool) -> PostureFinding:
+def _finding(kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
     wording = _WORDINGS[kind]
-    shown = posture.chain_reason if kind is PostureIssue.CHAIN else about
-    action = _TRUST.get(posture.chain_reason, _WHOLE_CHAIN)
     text, source, to_do = (
-        part.format(about=shown, action=action, source=_WEAK.get(about, ""))
+        part.format(about=about, action=_TRUST.get(about, _WHOLE_CHAIN), source=_WEAK.get(about, ""))
         for part in (wording.change if changed else wording.state, wording.source, wording.action)
     )
     return PostureFinding(kind, about, text, source, to_do)

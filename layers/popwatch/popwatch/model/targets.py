@@ -156,6 +156,8 @@ class Target:
     max_rtt_ms: float = 0.0
     policy: Policy = DEFAULT_POLICY
     schedules: Mapping[str, object] = field(default_factory=dict)
+    posture: bool = True
+    siblings: tuple[int, ...] = ()
     group: str = ""
     tags: tuple[str, ...] = ()
     timezone: tzinfo = UTC
@@ -173,7 +175,19 @@ class Target:
 
 
 NOT_TESTED = {
-    *("target_id", "name", "policy", "schedules", "group", "tags", "timezone", "runbook", "notes"),
+    *(
+        "target_id",
+        "name",
+        "policy",
+        "schedules",
+        "posture",
+        "siblings",
+        "group",
+        "tags",
+        "timezone",
+        "runbook",
+        "notes",
+    ),
     *("subject", "email", "sms", "recovered_subject", "recovered_email", "recovered_sms", "unknown_fields", "fields"),
 }
 """The fields of a target that do not matter to its test."""

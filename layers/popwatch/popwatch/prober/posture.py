@@ -127,19 +127,14 @@ Steps = Generator[_Connection, _Result | None, Posture]
 
 
 def examine(
-    targets: Sequence[Target],
-    make_prober: MakeProber = Prober,
-    *,
-    siblings: Sequence[int] = (),
-    end_by: float | None = None,
+    targets: Sequence[Target], make_prober: MakeProber = Prober, *, end_by: float | None = None
 ) -> Iterator[tuple[Target, Posture]]:
     """The postures of targets, each as soon as it is known.
 
-    `siblings` are further ports of the hosts with TLS from the first byte, whose certificates are compared. Takes at
-    most the targets' `max_test_seconds` for each connection, of which there are up to seven and one for each sibling;
-    what does not end before `end_by` (monotonic clock) is not tested.
+    Takes at most the targets' `max_test_seconds` for each connection, of which there are up to five and one for each
+    sibling; what does not end before `end_by` (monotonic clock) is not tested.
     """
-    running = [(target, _steps(target, siblings[:MOST_SIBLINGS])) for target in targets]
+    running = [(target, _steps(target)) for target in targets]
     waiting = [(target, steps, next(steps)) for target, steps in running]
     while waiting:
         results = _Round([connection for _, _, connection in waiting]).run(make_prober, end_by)
@@ -152,7 +147,7 @@ def examine(
         waiting = further
 
 
-def _steps(target: Target, siblings: Sequence[int]) -> Steps:
+def _steps(target: Target) -> Steps:
     """The connections to one server, one after another; the end is its posture."""
     begins_in_clear = target.tls is not TlsMode.IMPLICIT
     plain = replace(target, verify_tls=False, all_addresses=False, expect=(), max_rtt_ms=0.0)
@@ -190,7 +185,7 @@ def _steps(target: Target, siblings: Sequence[int]) -> Steps:
     if posture.certificate is None:
         return posture
     found = []
-    for port in _sibling_ports(target.port, siblings):
+    for port in _sibling_ports(target.port, target.siblings):
         found.append(_sibling(port, (yield _to_sibling(plain, port))))
     return replace(posture, siblings=tuple(found))
 

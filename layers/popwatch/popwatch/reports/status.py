@@ -11,6 +11,7 @@ from popwatch.decisions.throttling import held_until
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
+from popwatch.model.posture import faults_of, parse_kept
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target, tls_exceptions
@@ -123,6 +124,7 @@ class TargetStatus:
             f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
+            _posture_remark(health.posture),
             *tls_exceptions(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
             certificate_remark(health.expiring_certificate, now) if health.expiring_certificate else "",
@@ -183,6 +185,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "half_up": health.degraded_tests > 0,
         "failed_addresses": list(status.failed_addresses),
         "untested_addresses": status.untested_addresses,
+        "posture": _posture_to_json(health.posture),
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
         "silenced_why": silence.why if silence else None,
@@ -203,6 +206,20 @@ def _iso(time: datetime | None) -> str | None:
 
 def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
     return f"recovering: {recovery.passes} of {policy.passes_per_recovery} passed" if recovery else ""
+
+
+def _posture_remark(text: str) -> str:
+    """What a server offers or permits and should not."""
+    kept = parse_kept(text)
+    faults = faults_of(kept.digest) if kept else []
+    return f"posture: {', '.join(faults)}" if faults else ""
+
+
+def _posture_to_json(text: str) -> dict[str, Any] | None:
+    kept = parse_kept(text)
+    if kept is None:
+        return None
+    return {"tested_at": iso(kept.at), "digest": str(kept.digest), "findings": faults_of(kept.digest)}
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:

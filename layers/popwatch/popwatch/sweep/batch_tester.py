@@ -31,10 +31,12 @@ from popwatch.decisions.own_network import (
     is_of_network,
 )
 from popwatch.decisions.planning import counts_if_failed
+from popwatch.decisions.posture_tests import is_posture_due
 from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, retest_at
 from popwatch.model.credentials import Credential
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
+from popwatch.model.posture import Posture
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, as_tested
@@ -53,6 +55,9 @@ SEND_AHEAD = timedelta(seconds=2)
 
 READ_TOGETHER = timedelta(minutes=15)
 """Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
+
+Examine = Callable[[Sequence[Target], float], Iterable[tuple[Target, Posture]]]
+"""Tests the postures of targets, as far as they end by a time of the monotonic clock."""
 
 _log = logging.getLogger("popwatch.sweep.batch_tester")
 
@@ -108,7 +113,9 @@ class BatchTester:
         count_due: Callable[[datetime, int], None],
         references: Sequence[Target] = (),
         threads: Callable[[], Executor] = commit_threads,
+        examine: Examine | None = None,
     ) -> None:
+        self._examine = examine
         self._batch, self._end_by, self._clock, self._count_due = batch, end_by, clock, count_due
         self._began = clock()
         # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
@@ -152,6 +159,7 @@ class BatchTester:
         self._send_retests()
         self._requeue([*self._untested.values(), *self._uncommitted])
         self._put_samples()
+        self._test_postures()
         return self._results
 
     def _prepare_logins(self) -> Mapping[str, Credential]:
@@ -188,6 +196,27 @@ class BatchTester:
             logins.record(target.target_id, credential, result)
         except (BotoCoreError, ClientError) as error:
             _log.error("A login could not be recorded.", extra={"error": type(error).__name__})
+
+    def _test_postures(self) -> None:
+        """Test the postures that are due, of targets that have just passed: after everything that must not wait.
+
+        Only with the tests of a tick: a retest carries a record that may be older than the last posture.
+        """
+        batch, passed = self._batch, self._results.samples
+        if self._examine is None or batch.next_tick - batch.tick != TICK:
+            return
+        due = [
+            test.target
+            for test in batch.tests
+            if is_posture_due(test.target, test.record.health, batch.tick)
+            and test.target.target_id in passed
+            and passed[test.target.target_id].rtt_ms is not None
+        ]
+        for target, posture in self._examine(due, self._end_by) if due else ():
+            try:
+                self._committer.commit_posture(target.target_id, posture)
+            except (CommitError, BotoCoreError, ClientError):
+                _log.exception("A posture could not be kept.", extra={"target_id": target.target_id})
 
     def _receive(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """An outcome has arrived: defer it if the monitor's own network may be to blame, else judge it.

@@ -28,10 +28,12 @@ from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
+from popwatch.decisions.posture_tests import with_posture
 from popwatch.decisions.schedule import is_due
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
+from popwatch.model.posture import Posture
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record, bounded
 from popwatch.model.targets import Policy, Target, as_tested, with_interventions
 
@@ -154,6 +156,23 @@ class Committer:
             return replace(before, outcome=outcome, tested_as=as_tested(target)), found, message
 
         return self._commit(test, tick, decide, outcome.started_at)
+
+    def commit_posture(self, target_id: str, posture: Posture) -> None:
+        """Keep a posture in the record of its target; the next tests alert what got worse.
+
+        The tick stays, so that no test is taken for judged. A target without a record has been removed meanwhile.
+        """
+        record = self._store.read_record(target_id)
+        for _ in range(COLLISIONS):
+            if not record.version:
+                return
+            health = with_posture(record.health, posture)
+            after = replace(record, version=record.version + 1, health=health, writer=self._writer)
+            newer = self._store.commit(after, record.version, record.tick)
+            if newer is None:
+                return
+            record = newer
+        raise CommitError(f"The record of {target_id} kept changing; its posture is tested again.")
 
     def suspend(self, test: PlannedTest, tick: datetime) -> None:
         """Record that the target's user has switched it off."""

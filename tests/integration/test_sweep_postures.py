@@ -1,0 +1,105 @@
+"""Posture tests in whole sweeps: when they are made, what is kept and alerted, and what a killed function loses."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from popwatch.decisions.posture_tests import is_posture_due
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import ErrorCode
+from popwatch.model.posture import NO, YES, KeptPosture, Posture, faults_of, parse_kept
+from popwatch.model.targets import Target, parse_target
+from tests.integration.world import MINUTE, NOON, World, new_world
+
+GOOD = Posture(NOON, stls=YES, user_in_clear=NO, tls_1_0=NO, chain=YES)
+DAY = timedelta(days=1)
+UP = Health(State.UP, NOON, posture=str(KeptPosture(GOOD.digest, NOON - MINUTE)))
+NAMES = (f"t{number}" for number in range(1000))
+NAME = next(name for name in NAMES if is_posture_due(parse_target({"target_id": name}), UP, NOON))
+
+
+@dataclass
+class Servers:
+    """Gives each target the posture of now, and keeps who was asked when."""
+
+    world: World
+    posture: Posture = GOOD
+    asked: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def examine(self, targets: Sequence[Target], _: float) -> Iterable[tuple[Target, Posture]]:
+        for target in targets:
+            self.asked.append((self.world.now, target.target_id))
+            yield target, replace(self.posture, tested_at=self.world.now)
+
+
+def watched(world: World, **fields: object) -> Servers:
+    """A world with a target whose posture is tested at noon."""
+    servers = Servers(world)
+    world.examine = servers.examine
+    world.put_target(NAME, **fields)
+    return servers
+
+
+def run_day(world: World, day: int, minutes: int = 4) -> None:
+    for number in range(minutes):
+        world.minute(NOON + DAY * day + MINUTE * number)
+
+
+def test_worse_is_alerted_and_kept(world: World) -> None:
+    """Day 0 is the first posture, day 1 the same, on day 2 two things got worse: an alert for each, and no others."""
+    servers = watched(world)
+    run_day(world, 0)
+    run_day(world, 1)
+    assert len(servers.asked) == 2
+    assert world.received() == []
+    servers.posture = replace(GOOD, user_in_clear=YES, stls=NO)
+    run_day(world, 2)
+    run_day(world, 3)
+    assert len(servers.asked) == 4
+    assert [alert["event"] for alert in world.received()] == ["posture", "posture"]
+    assert world.alerts_recorded(NAME) == ["posture", "posture"]
+    health = world.store.read_records()[1][NAME].health
+    kept = parse_kept(health.posture)
+    assert kept
+    assert faults_of(kept.digest) == ["stls-gone", "plaintext-login-allowed"]
+    assert health.posture_due == ()
+    assert world.state(NAME) == "up"
+
+
+def test_a_failing_target_and_one_that_is_off_are_not_asked(world: World) -> None:
+    """No more connections to a server in trouble."""
+    servers = watched(world)
+    world.put_target("off", posture=False)
+    world.failing[NAME] = ErrorCode.TIMED_OUT
+    run_day(world, 0)
+    assert servers.asked == []
+    world.failing.clear()
+    run_day(world, 1)
+    assert {name for _, name in servers.asked} == {NAME}
+
+
+def test_a_retest_neither_asks_again_nor_undoes_what_is_kept(world: World) -> None:
+    """A target with a short delay: the retests of the minute carry a record from before the posture."""
+    servers = watched(world, delay_up=10)
+    run_day(world, 0)
+    assert len(servers.asked) == 1
+    assert world.store.read_records()[1][NAME].health.posture
+
+
+@pytest.mark.parametrize(
+    ("call", "when"), [(5, "before"), (5, "after"), (10, "before"), (10, "after"), (11, "after"), (13, "after")]
+)
+def test_killed_at_each_call(call: int, when: str) -> None:
+    """In the tick that tests the posture and in the one that alerts: the alert is sent all the same, twice at most."""
+    with new_world() as world:
+        servers = watched(world)
+        run_day(world, 0, 2)
+        assert len(servers.asked) == 1
+        servers.posture = replace(GOOD, stls=NO)
+        world.calls.clear()
+        world.kill_at = (call, when)
+        run_day(world, 1, 6)
+        assert world.kill_at is None
+        assert [alert["event"] for alert in world.received()] in (["posture"], ["posture", "posture"])

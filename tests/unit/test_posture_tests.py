@@ -1,0 +1,148 @@
+"""When postures are tested, and which alerts their changes bring. Pure."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from popwatch.decisions.judging import judge
+from popwatch.decisions.posture_tests import SLOT, is_posture_due, with_posture
+from popwatch.model.health import AlertEvent, Health, State
+from popwatch.model.outcomes import Outcome, Phase
+from popwatch.model.posture import NO, NOT_TESTED, YES, KeptPosture, Offer, Posture, faults_of, parse_kept
+from popwatch.model.targets import Target, parse_target
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+GOOD = Posture(
+    START,
+    stls=YES,
+    user_in_clear=NO,
+    tls_1_0=NO,
+    tls_1_1=NO,
+    chain=YES,
+    in_tls=Offer(("UIDL", "USER"), ("PLAIN", "LOGIN")),
+)
+WORSE = replace(GOOD, user_in_clear=YES, tls_1_0=YES, in_tls=replace(GOOD.in_tls or Offer(), mechanisms=("PLAIN",)))
+CHANGES = ["plaintext-login-allowed", "tls10-accepted", "mechanism-removed"]
+UP = Health(State.UP, START)
+
+
+def target(**fields: object) -> Target:
+    return parse_target({"target_id": "mail", "host": "pop.example.net", **fields})
+
+
+def passed(now: datetime) -> Outcome:
+    return Outcome(now, Phase.QUIT, rtt_ms=12.5)
+
+
+def kept(health: Health) -> KeptPosture:
+    found = parse_kept(health.posture)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("delay", [60, 300, 3600, 86_400])
+def test_once_a_day_at_a_time_of_its_own(delay: int) -> None:
+    """At the same time each day, as near as the target's tests come to it; the first within a day."""
+    watched, health, tested = target(delay_up=delay), UP, []
+    step = timedelta(seconds=delay)
+    for number in range(int(5 * DAY / step)):
+        now = START + step * number
+        if is_posture_due(watched, health, now):
+            tested.append(now)
+            health = with_posture(health, replace(GOOD, tested_at=now))
+    assert len(tested) == 5
+    assert {later - earlier for earlier, later in pairwise(tested)} == {DAY}
+
+
+def test_a_fleet_is_spread_over_the_day() -> None:
+    """After an upgrade, too: no slot has many more than its share, and each target has its turn within a day."""
+    fleet = [target(target_id=f"t{number}") for number in range(960)]
+    due: Counter[datetime] = Counter()
+    for number in range(DAY // SLOT):
+        due[START + SLOT * number] = sum(is_posture_due(it, UP, START + SLOT * number) for it in fleet)
+    assert sum(due.values()) == 960
+    assert max(due.values()) <= 80
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.UP])
+def test_only_while_up(state: State) -> None:
+    """A server that fails is not asked more, and in maintenance nobody wants to know."""
+    long_ago = replace(UP, state=state, posture=str(KeptPosture(GOOD.digest, START - 3 * DAY)))
+    assert not is_posture_due(target(), long_ago, START)
+    assert is_posture_due(target(), replace(long_ago, state=State.UP), START)
+    assert not is_posture_due(target(posture=False), replace(long_ago, state=State.UP), START)
+
+
+def test_a_missed_day_is_made_up_for() -> None:
+    """At the next test, whenever that is."""
+    health = with_posture(UP, replace(GOOD, tested_at=START))
+    assert not is_posture_due(target(), health, START + MINUTE)
+    assert is_posture_due(target(), health, START + 2 * DAY + 17 * MINUTE)
+
+
+def test_each_change_is_alerted_once_one_with_each_test() -> None:
+    """With its texts; then nothing more, though the posture stays as it is."""
+    watched, health = target(), with_posture(with_posture(UP, GOOD), WORSE)
+    alerts = []
+    for number in range(10):
+        now = START + MINUTE * number
+        judged = judge(health, passed(now), watched.policy, now)
+        health = judged.health
+        alerts.append(judged.alert)
+    assert [it.worse.kind if it and it.worse else None for it in alerts] == [*CHANGES, *[None] * 7]
+    assert {it.event for it in alerts if it} == {AlertEvent.POSTURE}
+    assert health.posture_due == ()
+    assert with_posture(health, WORSE).posture_due == ()
+    assert [it.split()[0] for it in faults_of(kept(health).digest)] == CHANGES[:2]
+
+
+def test_what_holds_alerts_holds_these() -> None:
+    """Maintenance, a silence and an outage: they are sent afterwards. Without alerts they are forgotten."""
+    health = with_posture(with_posture(UP, GOOD), WORSE)
+    maintained = target(maintenance=[{"from": "2026-10-31", "until": "2026-11-02"}])
+    within = judge(health, passed(START), maintained.policy, START)
+    assert (within.alert, len(within.health.posture_due)) == (None, 3)
+    silenced = judge(health, passed(START), target().policy, START, silenced=True)
+    assert (silenced.alert, len(silenced.health.posture_due)) == (None, 3)
+    failed = judge(health, Outcome(START, Phase.GREETING), target().policy, START)
+    assert len(failed.health.posture_due) >= 2
+    after = judge(within.health, passed(START + 3 * DAY), maintained.policy, START + 3 * DAY)
+    assert after.alert
+    assert after.alert.event is AlertEvent.POSTURE
+    mute = judge(health, passed(START), target(max_alerts=0).policy, START)
+    assert (mute.alert, len(mute.health.posture_due)) == (None, 2)
+
+
+def test_a_kind_of_a_later_version_is_passed_over() -> None:
+    """Without an alert, and without an exception."""
+    health = replace(UP, posture_due=("of-a-later-version:x", "tls10-accepted:"))
+    first = judge(health, passed(START), target().policy, START)
+    assert first.alert is None
+    second = judge(first.health, passed(START), target().policy, START)
+    assert second.alert
+    assert second.alert.worse
+
+
+def test_thirty_quiet_days_bring_no_alert() -> None:
+    """Each day the same posture, some days without an answer to this or that: thirty tests, not one alert."""
+    watched, health, tested = target(), UP, 0
+    gaps: tuple[dict[str, Any], ...] = (
+        {},
+        {"tls_1_0": NOT_TESTED, "in_tls": None},
+        {"problem": "no time", "stls": NOT_TESTED, "user_in_clear": NOT_TESTED, "chain": NOT_TESTED, "in_tls": None},
+    )
+    for number in range(30 * 1440):
+        now = START + MINUTE * number
+        judged = judge(health, passed(now), watched.policy, now)
+        assert judged.alert is None
+        health = judged.health
+        if is_posture_due(watched, health, now):
+            health = with_posture(health, replace(GOOD, tested_at=now, **gaps[tested % 3]))
+            tested += 1
+    assert tested == 30
+    assert kept(health).digest == GOOD.digest
