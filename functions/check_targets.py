@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any
@@ -33,8 +34,11 @@ from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError
 RESERVE_SECONDS = 20.0
 """Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
 
-POSTURE_SECONDS = 20.0
-"""The most that posture tests take at the end of an invocation; what is left is tested the next day, or not tested."""
+POSTURE_SECONDS = 30.0
+"""The most that posture tests take at the end of an invocation; what has not begun by then is not tested that day."""
+
+POSTURE_DEADLINE = 4.0
+"""Seconds for each connection of a posture test: one slow server must not take the time of all."""
 
 LONG_LAG_SECONDS = 90.0
 """From a tick until its tests have ended: Scheduler may fire 59 seconds late, and 30 more are usual."""
@@ -218,5 +222,6 @@ def _dependencies() -> Dependencies:
 
 def _examine(targets: Sequence[Target], end_by: float) -> Iterable[tuple[Target, Posture]]:
     """The postures of targets, as far as they can be had soon: the sweep waits for them."""
+    hurried = [replace(it, max_test_seconds=min(it.max_test_seconds, POSTURE_DEADLINE)) for it in targets]
     make_prober = partial(Prober, allow_local=_settings().allow_local_targets)
-    return examine(targets, make_prober, end_by=min(end_by, time.monotonic() + POSTURE_SECONDS))
+    return examine(hurried, make_prober, end_by=min(end_by, time.monotonic() + POSTURE_SECONDS))
