@@ -6,15 +6,30 @@ import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from popwatch.model.fields import TlsVersion
-from popwatch.model.posture import NO, NOT_TESTED, YES, Answer, Posture, PostureIssue, findings, parse_digest, worse
+from popwatch.model.outcomes import Certificate, Role
+from popwatch.model.posture import (
+    NO,
+    NOT_TESTED,
+    YES,
+    Answer,
+    Offer,
+    Posture,
+    PostureIssue,
+    Sibling,
+    findings,
+    parse_digest,
+    worse,
+)
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober import posture as posture_test
 from popwatch.prober.examination import NOBODY
@@ -23,6 +38,7 @@ from popwatch.prober.posture import examine
 from popwatch.prober.tls import can_offer, context
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
+from popwatch_cli.output.posture import to_text
 from tests import chains
 from tests.chains import NAME, CertifiedKey, Chain, made
 
@@ -368,3 +384,33 @@ def test_the_page_of_the_docs_names_everything(server: ScriptedServer) -> None:
     rows = re.findall(r"^\| (`.+?) \|", json_part, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented == set(json.loads(command(f"127.0.0.1:{server.listen('refused')}", "--json")[1]))
+
+
+OWN = Certificate(Role.LEAF, "pop.example.net", datetime(2026, 12, 30, tzinfo=UTC), timedelta(days=90))
+KEPT_FROM_OLD_TIMES = Posture(
+    datetime(2026, 11, 27, tzinfo=UTC),
+    "192.0.2.7",
+    stls=YES,
+    user_in_clear=YES,
+    tls_1_0=NO,
+    tls_1_1=NO,
+    chain=YES,
+    tls_version="TLSv1.3",
+    in_clear=Offer(("TOP", "UIDL", "RESP-CODES", "PIPELINING", "STLS")),
+    in_tls=Offer(("TOP", "UIDL", "USER", "SASL PLAIN CRAM-MD5"), ("PLAIN", "CRAM-MD5")),
+    certificate=OWN,
+    siblings=(Sibling(995, OWN),),
+)
+
+
+def test_the_example_of_the_docs_is_printed_so() -> None:
+    """The output on the page is that of the posture above."""
+    shown = to_text(
+        parse_target({"target_id": "pop.example.net", "host": "pop.example.net"}),
+        KEPT_FROM_OLD_TIMES,
+        findings(KEPT_FROM_OLD_TIMES),
+        80,
+        "Found",
+    )
+    page = (Path(__file__).parents[2] / "docs" / "posture.md").read_text()
+    assert indent("\n".join(shown), "    ") in page
