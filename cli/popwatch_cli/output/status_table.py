@@ -96,7 +96,9 @@ def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
     state, target, _, since, _, failures, alerts, next_test = cells(row, now)
     result = escape(row.reason) if row.error else last_test(row)
     times = f"{failures}x " if row.error and failures else ""
-    parts = [f"{times}{result}", f"alert {alerts}" if alerts else "", *map(escape, row.remarks(now))]
+    days = row.certificate_days(now)
+    certificate = "" if days is None or row.health.expiring_certificate else f"certificate {days} d"
+    parts = [f"{times}{result}", f"alert {alerts}" if alerts else "", *map(escape, row.remarks(now)), certificate]
     return [state, target, since, ", ".join(filter(None, parts)), next_test]
 
 
