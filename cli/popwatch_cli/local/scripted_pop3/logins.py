@@ -19,7 +19,7 @@ TOKEN_FAULT = b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n"
 """XOAUTH2's challenge to a client with a wrong token: `{"status":"401"}`."""
 
 
-class Wire(Protocol):
+class LoginWire(Protocol):
     """A connection, as logins use it."""
 
     async def send(self, data: bytes, *, greets: bool = False) -> None:
@@ -32,12 +32,12 @@ class Wire(Protocol):
         """Continue in TLS."""
 
 
-Answer = Callable[[Wire, bytes], Awaitable[bytes]]
+Answer = Callable[[LoginWire, bytes], Awaitable[bytes]]
 """What is sent after the last line of a login, given that line; nothing: the connection is closed."""
 
 
 async def serve(
-    wire: Wire,
+    wire: LoginWire,
     *,
     answer: Answer | None = None,
     capabilities: tuple[bytes, ...] = CAPABILITIES,
@@ -75,7 +75,7 @@ async def serve(
                 await wire.send(UNKNOWN)
 
 
-async def _login(wire: Wire, command: bytes, argument: bytes, line: bytes) -> tuple[bytes, bool]:
+async def _login(wire: LoginWire, command: bytes, argument: bytes, line: bytes) -> tuple[bytes, bool]:
     """The last line of the login, and whether its secret is the right one."""
     if command == b"PASS":
         return line, argument == PASSWORD
@@ -102,7 +102,7 @@ async def _login(wire: Wire, command: bytes, argument: bytes, line: bytes) -> tu
 def saying(text: bytes) -> Answer:
     """An answer that is the same whatever the client sent."""
 
-    async def say(_: Wire, _line: bytes) -> bytes:
+    async def say(_: LoginWire, _line: bytes) -> bytes:
         return text
 
     return say
@@ -111,19 +111,19 @@ def saying(text: bytes) -> Answer:
 def after(seconds: float, text: bytes) -> Answer:
     """An answer that takes some time."""
 
-    async def say(_: Wire, _line: bytes) -> bytes:
+    async def say(_: LoginWire, _line: bytes) -> bytes:
         await asyncio.sleep(seconds)
         return text
 
     return say
 
 
-async def repeating(_: Wire, line: bytes) -> bytes:
+async def repeating(_: LoginWire, line: bytes) -> bytes:
     """An answer with what the client sent, as careless servers have in their -ERR."""
     return b"-ERR bad command: " + line.strip()[:400] + b"\r\n"
 
 
-async def never(wire: Wire, _: bytes) -> bytes:
+async def never(wire: LoginWire, _: bytes) -> bytes:
     """No answer: the client hangs up."""
     while await wire.line():
         pass

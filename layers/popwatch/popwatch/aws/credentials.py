@@ -47,7 +47,7 @@ Found = StoredCredential | CredentialProblem
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedCredential:
     read_at: datetime
     found: Found
 
@@ -61,7 +61,7 @@ class Credentials:
     def __init__(self, make_client: Callable[[], Any], path: str, clock: Callable[[], datetime]) -> None:
         self._make_client, self._path, self._clock = make_client, path, clock
         self._client: Any = None
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _CachedCredential] = {}
 
     def read(self, names: Iterable[str]) -> dict[str, Found]:
         """Each of these credentials by its name, or what is wrong with it. AWS is asked for none that is kept."""
@@ -69,7 +69,7 @@ class Credentials:
         missing = [name for name in wanted if not self._is_fresh(name, now)]
         for found in self._ask(missing):
             if not (self._is_unavailable(found) and self._may_go_on(found.name, now)):
-                self._kept[found.name] = _Kept(now, found)
+                self._kept[found.name] = _CachedCredential(now, found)
         return {name: self._kept[name].found for name in wanted}
 
     def _is_fresh(self, name: str, now: datetime) -> bool:

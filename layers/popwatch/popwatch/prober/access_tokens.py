@@ -80,7 +80,7 @@ Fetch = Callable[[TokenSource, Secret], AccessToken]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedToken:
     """A token that was fetched, until when it is used, and from when on another one is fetched."""
 
     secret: Secret
@@ -103,7 +103,7 @@ class AccessTokens:
     def __init__(self, clock: Callable[[], datetime], fetch: Fetch | None = None) -> None:
         self._clock, self._fetch = clock, fetch or fetch_token
         self._threads: ThreadPoolExecutor | None = None
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _CachedToken] = {}
         self._under_way: dict[str, Future[AccessToken]] = {}
         self._problems: dict[str, _Problem] = {}
 
@@ -143,7 +143,7 @@ class AccessTokens:
         if error is None:
             token = future.result()
             renewed = min(RENEWED_BEFORE, token.valid / 2)
-            self._kept[key] = _Kept(token.secret, now + token.valid - USED_UNTIL, now + token.valid - renewed)
+            self._kept[key] = _CachedToken(token.secret, now + token.valid - USED_UNTIL, now + token.valid - renewed)
             self._problems.pop(key, None)
         elif isinstance(error, TokenError):
             self._problems[key] = _Problem(now, error.reason, error.code)
