@@ -211,7 +211,7 @@ class TestNagios:
         [
             ("define service {\n  host_name a\n", "Line 1: `define service` has no end, so it is not imported: close"),
             ("define service {\n  host_name a\ndefine host {\n}\n", "Line 1: `define service` has no end"),
-            ("define service { host_name a\n}\n", "Line 1: What follows `{` is not read, by Nagios neither: host_name"),
+            ("define service { host_name a\n}\n", "Line 1: What follows `{` is left out; Nagios does not read"),
             ("log_file=/var/log/nagios.log\nx=y\n", "Line 1: 2 settings of Nagios itself from here on: not imported."),
             ("enable_notifications=0\n", "Line 1: `enable_notifications=0` is not imported: Nagios sends no notific"),
             ("interval_length=x\n", "Line 1: `interval_length` is not a number: x; 60 is used."),

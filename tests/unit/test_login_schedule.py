@@ -127,7 +127,14 @@ def test_the_delay_that_a_server_states_is_kept() -> None:
     assert judge(stated, logged_in(LoginVerdict.PASSED, 0), POLICY, NOON).health.login_delay == 0
 
 
-@pytest.mark.parametrize(("fields", "field"), [({}, "tls"), ({"tls": "implicit", "verify_tls": False}, "verify_tls")])
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "tls"),
+        ({"tls": "implicit", "verify_tls": False}, "verify_tls"),
+        ({"tls": "implicit", "tls_min": "1.1"}, "tls_min"),
+    ],
+)
 def test_a_login_needs_tls_that_is_verified(fields: dict[str, object], field: str) -> None:
     """Else the target has a problem, and is never connected to."""
     target = parse_target({"target_id": "a", "host": "pop.example.net", "login": "monitor", **fields})

@@ -213,7 +213,8 @@ def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, giv
     """
     problems = login_problems(target)
     if problems:
-        raise click.UsageError("--login needs TLS that is verified: add --tls implicit or starttls, no --no-verify.")
+        needed = "--tls implicit or starttls, without --no-verify, and --tls-min 1.2 or later"
+        raise click.UsageError(f"--login needs TLS that is verified and modern: {needed}.")
     if options["credential"]:
         idle = sorted(given & FOR_LOGINS - {"credential"})
         if idle:

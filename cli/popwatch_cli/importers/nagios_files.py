@@ -151,7 +151,7 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
             values, places = {}, {}
             current = Definition(begin[1].lower(), place, values, places)
             if begin[2]:
-                warnings.add(place, f"What follows `{{` is not read, by Nagios neither: {shown(begin[2])}")
+                warnings.add(place, f"What follows `{{` is left out; Nagios does not read it either: {shown(begin[2])}")
         elif current is None:
             setting = _SETTING.fullmatch(content)
             if setting is not None:

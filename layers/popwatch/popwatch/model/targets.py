@@ -216,15 +216,19 @@ def endpoint(target: Target) -> str:
 
 
 def login_problems(target: Target) -> tuple[Problem, ...]:
-    """Why a target cannot be logged in to: a user and a password are sent only in TLS that is verified."""
-    return _login_problems(target.tls, target.verify_tls)
+    """Why a target cannot be logged in to: a user and a password are sent only in TLS that is verified and modern."""
+    return _login_problems({"tls": target.tls, "verify_tls": target.verify_tls, "tls_min": target.tls_min})
 
 
-def _login_problems(tls: object, verify_tls: object) -> tuple[Problem, ...]:
-    field = "tls" if tls is TlsMode.NONE else "" if verify_tls else "verify_tls"
-    if not field:
+def _login_problems(values: Mapping[str, object]) -> tuple[Problem, ...]:
+    if values.get("tls", TlsMode.NONE) is TlsMode.NONE:
+        field, why = "tls", "there is no TLS"
+    elif not values.get("verify_tls", True):
+        field, why = "verify_tls", "the certificate is not verified"
+    elif str(values.get("tls_min", TlsVersion.TLS_1_2)) < TlsVersion.TLS_1_2:
+        field, why = "tls_min", "TLS below 1.2 is accepted (RFC 8996)"
+    else:
         return ()
-    why = "there is no TLS" if field == "tls" else "the certificate is not verified"
     needed = "a login needs TLS that is verified, since others could read the password"
     return (Problem(field, f"The field `{field}` cannot be used: {needed}, and {why}."),)
 
@@ -279,7 +283,7 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
         )
     _check_family(values, problems)
     if values.get("login"):
-        problems.extend(_login_problems(values.get("tls", TlsMode.NONE), values.get("verify_tls", True)))
+        problems.extend(_login_problems(values))
     _parse_timed(values, problems)
     return _build(values, tuple(problems), item, _known(own, own_oversized))
 
