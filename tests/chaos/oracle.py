@@ -397,7 +397,8 @@ class Oracle:
                     return False
                 test = replace(test, committed=self.record.ended[test.invocation].order)
             held = self.holds.everything(test).possible or not test.policy.max_alerts
-            return not held and test.order not in recovered | flaps and test.clear
+            with_another = recovered | flaps | said.by_test.keys()
+            return not held and test.order not in with_another and test.clear
 
         servers = Servers(
             lifetime,

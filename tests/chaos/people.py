@@ -195,9 +195,10 @@ def _with_parents(known: Configured, parents: tuple[str, ...]) -> Configured:
 
 
 def _where(**fields: Sequence[object]) -> Change:
-    def change(known: Configured, there: Situation) -> Configured:
+    def change(known: Configured, there: Situation) -> Configured | None:
         new = {name: there.faults.choice(choices) for name, choices in fields.items()}
-        return replace(known, where={**known.where, **new})
+        before = {"tls": "none", **known.where}
+        return replace(known, where={**known.where, **new}) if before != {**before, **new} else None
 
     return change
 
@@ -228,7 +229,7 @@ OF_NEWER: dict[str, Change] = {
     "parent changed": _change_parent,
     "parent removed": _remove_parent,
     "host changed": _move,
-    "port changed": _where(port=(110, 1110)),
+    "port changed": _where(port=(1110, 2110)),
     "tls changed": _where(tls=("none", "implicit")),
     "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
     "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),

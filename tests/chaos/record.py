@@ -122,9 +122,9 @@ class Lifetime:
     """The order of the write with which popwatch noticed that it is suspended or removed."""
 
     def test_at(self, second: datetime | None, before: int) -> Test | None:
-        """The test that began in a second, before a message; one that was committed, if there are several."""
+        """The test that began in a second, before a message: of several the one that was committed last before it."""
         found = [it for it in self.tests if it.began.replace(microsecond=0) == second and it.made < before]
-        return min(found, key=lambda test: test.committed == NEVER, default=None)
+        return max(found, key=lambda it: it.committed if it.committed < before else -1, default=None)
 
 
 @dataclass(slots=True)
