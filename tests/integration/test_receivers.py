@@ -61,7 +61,7 @@ def test_the_matrix(run: Run) -> None:
     assert ended.code == 2
     everything = run("--local", "receivers", "--group", "g", "--width", "80")
     assert max(map(len, everything.out.splitlines())) <= 80
-    assert "flapping, steady." in everything.out
+    assert "flapping, steady, posture." in everything.out
 
 
 @pytest.mark.usefixtures("escalation")
