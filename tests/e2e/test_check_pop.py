@@ -22,14 +22,14 @@ pytestmark = pytest.mark.debian
 
 PLUGINS = Path("usr/lib/nagios/plugins")
 OK, WARNING, CRITICAL = 0, 1, 2
-DELAYS = (0.0, 0.2, 0.5, 0.8, 1.6)
-"""Seconds before the greeting: between all thresholds, and after the deadline of a second."""
+DELAYS = (0.0, 0.4, 1.2, 2.0, 4.0)
+"""Seconds before the greeting: between all thresholds, 0.4 s from each, and after the deadline of three seconds."""
 
 SERVICES = {
-    "-w 0.35 -c 0.65": [OK, OK, WARNING, CRITICAL, CRITICAL],
-    "-w 0.35": [OK, OK, WARNING, WARNING, CRITICAL],
-    "-c 0.35": [OK, OK, CRITICAL, CRITICAL, CRITICAL],
-    "-w 0.65 -c 0.35": [OK, OK, CRITICAL, CRITICAL, CRITICAL],
+    "-w 0.8 -c 1.6": [OK, OK, WARNING, CRITICAL, CRITICAL],
+    "-w 0.8": [OK, OK, WARNING, WARNING, CRITICAL],
+    "-c 0.8": [OK, OK, CRITICAL, CRITICAL, CRITICAL],
+    "-w 1.6 -c 0.8": [OK, OK, CRITICAL, CRITICAL, CRITICAL],
     "": [OK, OK, OK, OK, CRITICAL],
 }
 """What a service's options mean for each of the delays."""
@@ -46,7 +46,7 @@ define host {
 define service {
     host_name slow
     service_description POP
-    check_command check_pop!-p %d -t 1 %s
+    check_command check_pop!-p %d -t 3 %s
 }
 """
 
@@ -70,7 +70,7 @@ def ports() -> Iterator[list[int]]:
 
 def by_plugin(program: list[str], port: int, options: str) -> int:
     """A plugin's exit code."""
-    arguments = [*program, "-H", "127.0.0.1", "-p", str(port), "-t", "1", *options.split()]
+    arguments = [*program, "-H", "127.0.0.1", "-p", str(port), "-t", "3", *options.split()]
     return subprocess.run(arguments, stdout=subprocess.DEVNULL, timeout=30, check=False).returncode
 
 

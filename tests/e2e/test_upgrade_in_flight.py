@@ -243,7 +243,8 @@ def message_by_new(upgrade_run: UpgradeRun, stack: Deployed, name: str, minute: 
 def assert_every_field_is_read(stack: Deployed, name: str, record: Mapping[str, Any]) -> None:
     """Each field of Health that the older version has is set, and is what the record says."""
     health = stack.store.read_record(name).health
-    unset = {known.name for known in fields(Health) if getattr(health, known.name) == known.default}
+    stored = {known.name: known.metadata.get("stored_as", known.name) for known in fields(Health)}
+    unset = {stored[known.name] for known in fields(Health) if getattr(health, known.name) == known.default}
     assert unset == ADDED["Health"]
     assert serialize(health) == record["health"]
     assert health == deserialize(Health, record["health"])
