@@ -27,7 +27,7 @@ from popwatch.model.stored_credentials import path_of
 from popwatch.model.targets import Target
 from popwatch.prober.access_tokens import AccessTokens
 from popwatch.prober.loop import Prober
-from popwatch.prober.posture import examine
+from popwatch.prober.posture import probe_postures
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, InvocationStats, RefusedTickError, Sweep
 
@@ -216,12 +216,12 @@ def _dependencies() -> Dependencies:
         batch_queue=BatchQueue(boto3.client("sqs", config=_CALLS), settings.batch_queue_url),
         count_due=_count_due,
         logins=Logins(store, credentials, AccessTokens(_clock), topics, _clock, stack=settings.stack),
-        examine=_examine,
+        probe_postures=_probe_postures,
     )
 
 
-def _examine(targets: Sequence[Target], end_by: float) -> Iterable[tuple[Target, Posture]]:
+def _probe_postures(targets: Sequence[Target], end_by: float) -> Iterable[tuple[Target, Posture]]:
     """The postures of targets, as far as they can be had soon: the sweep waits for them."""
     hurried = [replace(it, max_test_seconds=min(it.max_test_seconds, POSTURE_DEADLINE)) for it in targets]
     make_prober = partial(Prober, allow_local=_settings().allow_local_targets)
-    return examine(hurried, make_prober, end_by=min(end_by, time.monotonic() + POSTURE_SECONDS))
+    return probe_postures(hurried, make_prober, end_by=min(end_by, time.monotonic() + POSTURE_SECONDS))

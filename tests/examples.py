@@ -92,7 +92,7 @@ def others(watched: Target) -> dict[AlertEvent, AlertMessage]:
         AlertEvent.NORMAL: (slow, replace(HEALTHY, slow_tests=2, slow=True), PASSED),
         AlertEvent.CERTIFICATE: (with_tls, HEALTHY, with_certificate),
         AlertEvent.THROTTLED: (watched, used_up, FAILED),
-        AlertEvent.POSTURE: (watched, replace(HEALTHY, posture_due=("plaintext-login-allowed:",)), PASSED),
+        AlertEvent.POSTURE: (watched, replace(HEALTHY, posture_pending=("plaintext-login-allowed:",)), PASSED),
         AlertEvent.UNTHROTTLED: (watched, throttled, FAILED),
     }
     messages = {}

@@ -10,7 +10,7 @@ from math import ceil, fsum
 from typing import Any
 
 from popwatch.decisions.early_warnings import DAY
-from popwatch.decisions.posture_tests import SLOT
+from popwatch.decisions.posture_tests import HOUR_OF_DAY
 from popwatch.decisions.schedule import TICK, batch_count
 from popwatch.model.messages import Topic
 from popwatch.prober.lookups import BEGUN_PER_SECOND
@@ -284,7 +284,7 @@ def _postures(fleet: Fleet, measured: Measured) -> _Quantities:
     batches, asked = batch_count(fleet.targets), fleet.targets * DAYS
     connections = PLAIN_CONNECTIONS + (TLS_CONNECTIONS - PLAIN_CONNECTIONS) * fleet.tls
     one_by_one = TLS_CONNECTIONS if fleet.tls else PLAIN_CONNECTIONS
-    waiting = min(asked, DAYS * (DAY // SLOT) * batches) * one_by_one * CONVERSATION_SECONDS
+    waiting = min(asked, DAYS * (DAY // HOUR_OF_DAY) * batches) * one_by_one * CONVERSATION_SECONDS
     busy = asked * (connections * measured.test_cpu.each + (connections - PLAIN_CONNECTIONS) * measured.tls_cpu)
     seconds = waiting + busy / min(1.0, fleet.memory_mb / FULL_CORE_MB)
     sent = connections * measured.bytes_out + (connections - PLAIN_CONNECTIONS) * measured.tls_bytes_out

@@ -24,11 +24,11 @@ EVERYWHERE = (
 class CommandGroup(click.Group):
     """A group that knows other names of its commands, and which command a mistyped name may mean.
 
-    `aliases`: other name -> command. `meant`: what people type elsewhere -> what to type here.
+    `aliases`: other name -> command. `suggestions`: what people type elsewhere -> what to type here.
     """
 
     aliases: ClassVar[Mapping[str, str]] = {}
-    meant: ClassVar[Mapping[str, str]] = {}
+    suggestions: ClassVar[Mapping[str, str]] = {}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name or alias, which takes the shared options; None if there is none."""
@@ -62,8 +62,8 @@ class CommandGroup(click.Group):
         """What to type instead of a command that does not exist."""
         written = args[0]
         path = ctx.command_path
-        if written in self.meant:
-            return f"There is no command {written!r}. Did you mean `{self.meant[written]}`?"
+        if written in self.suggestions:
+            return f"There is no command {written!r}. Did you mean `{self.suggestions[written]}`?"
         close = did_you_mean(written, [*self.list_commands(ctx), *self.aliases], mark="")
         if close:
             return f"There is no command {written[:40]!r}.{close}"

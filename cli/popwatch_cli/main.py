@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from popwatch import __version__
 from popwatch.model.fields import FIELDS_BY_NAME
-from popwatch_cli import habits
+from popwatch_cli import suggestions
 from popwatch_cli.command_tree import CommandGroup, with_shared_options
 from popwatch_cli.errors import user_message
 from popwatch_cli.options import StackChoice, choose
@@ -61,7 +61,7 @@ class LazyGroup(CommandGroup):
     """A group whose commands are imported when they are needed."""
 
     aliases: ClassVar[Mapping[str, str]] = {"acknowledge": "ack"}
-    meant: ClassVar[Mapping[str, str]] = habits.COMMANDS
+    suggestions: ClassVar[Mapping[str, str]] = suggestions.COMMANDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names of all commands."""
@@ -84,8 +84,8 @@ class LazyGroup(CommandGroup):
         """What to type instead; a server alone is what `popwatch test` takes."""
         if SERVER.fullmatch(args[0]):
             return f"There is no command {args[0]!r}. Did you mean `popwatch test {' '.join(args)}`?"
-        if args[0] in habits.SENTENCES:
-            return f"There is no command {args[0]!r}. {habits.SENTENCES[args[0]]}"
+        if args[0] in suggestions.SENTENCES:
+            return f"There is no command {args[0]!r}. {suggestions.SENTENCES[args[0]]}"
         return super().explain(ctx, args)
 
 
@@ -146,7 +146,7 @@ def _no_such_option(error: click.NoSuchOption) -> str:
     """The message for an option that a command does not have, with what it is here."""
     command = error.ctx.command if error.ctx else cli
     known = {name for option in command.params for name in option.opts}
-    hint = habits.option_hint(error.option_name, known)
+    hint = suggestions.option_hint(error.option_name, known)
     field = error.option_name.lstrip("-").replace("-", "_")
     if command.name == "put" and field in FIELDS_BY_NAME:
         hint = f" Did you mean {field}=VALUE?"

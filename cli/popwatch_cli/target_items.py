@@ -16,7 +16,7 @@ from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, counted, did_you_mean
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
-from popwatch_cli.habits import field_hint
+from popwatch_cli.suggestions import field_hint
 
 COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days")
 """Lists whose entries, as people write them on a command line, have no commas."""

@@ -24,7 +24,7 @@ from popwatch.model.health import Health, State
 from popwatch.model.outcomes import Outcome, Phase, RttSource
 from popwatch.model.records import Record
 from popwatch.model.serialization import serialize
-from popwatch.model.targets import as_tested, parse_target
+from popwatch.model.targets import config_fingerprint, parse_target
 from popwatch_cli.local.stack import LocalStack, free_port
 from tests.bench.clients.job import FIRST
 from tests.bench.clients.sweep_job import MINUTE, NOON, SweepJob
@@ -157,7 +157,7 @@ class SweepFleet:
                 health,
                 found,
                 writer="bench",
-                tested_as=as_tested(parse_target(self._target(number))),
+                config_fingerprint=config_fingerprint(parse_target(self._target(number))),
             )
         )
         return record

@@ -25,7 +25,7 @@ from popwatch.model.samples import Sample
 from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_tester import Results
-from popwatch.sweep.committer import Committer, DueAlert, LastGood
+from popwatch.sweep.committer import Committer, LastGood, PendingAlert
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from tests.chaos.world import Code
 
@@ -170,7 +170,7 @@ class RefusalTakenForAnswer(AlertTopics):
 class OneTopicIsEnough(Committer):
     """An alert leaves the outbox once one topic has accepted it."""
 
-    def _record_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
+    def _record_alert(self, alert: PendingAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
         return super()._record_alert(alert, message_ids, summary=summary) or bool(message_ids)
 
 
@@ -202,7 +202,7 @@ class PublishesFirst(Committer):
 class RecordedBeforeSent(Committer):
     """That an alert was sent is recorded before SNS has accepted it."""
 
-    def _send_or_buffer(self, alert: DueAlert) -> bool:
+    def _send_or_buffer(self, alert: PendingAlert) -> bool:
         published = PublishedAlert(alert.message, dict.fromkeys(Topic, "unknown"), self._clock())
         self._store.put_alert(alert.record.target_id, alert.entry, published)
         return super()._send_or_buffer(alert)
@@ -232,7 +232,7 @@ class NothingClaimed(Committer):
 class SummaryTakenForSent(Committer):
     """An alert that is buffered for a summary counts as sent."""
 
-    def _send_or_buffer(self, alert: DueAlert) -> bool:
+    def _send_or_buffer(self, alert: PendingAlert) -> bool:
         super()._send_or_buffer(alert)
         return True
 

@@ -10,7 +10,7 @@ import pytest
 
 from popwatch.model.posture import NO, YES, Posture, PostureIssue, worse
 from popwatch.model.targets import parse_target
-from popwatch.prober.posture import examine
+from popwatch.prober.posture import probe_postures
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
 from tests.chains import NAME, CertifiedKey, Chain
@@ -43,7 +43,7 @@ def posture_of(port: int, siblings: list[int]) -> Posture:
         "max_test_seconds": 5,
         "siblings": siblings,
     }
-    [(_, found)] = examine([parse_target(fields)])
+    [(_, found)] = probe_postures([parse_target(fields)])
     assert not found.problem, found
     return found
 
@@ -63,7 +63,7 @@ def before(server: Server) -> Posture:
     with running(server, GOOD) as port, _sibling(OWN) as other:
         found = posture_of(port, [other])
         assert (found.stls, found.tls_1_0, found.tls_1_1, found.chain) == (YES, NO, NO, YES), found
-        assert worse(found.digest, posture_of(port, [other])) == []
+        assert worse(found.summary, posture_of(port, [other])) == []
     return found
 
 
@@ -87,8 +87,8 @@ def test_each_switch_is_found(server: Server, before: Posture, switch: str, caps
     shown = RENEWED if switch == "certificate not reloaded" else OWN
     with running(server, setup) as port, _sibling(shown) as other:
         changed = posture_of(port, [other])
-    found = worse(before.digest, changed)
+    found = worse(before.summary, changed)
     with capsys.disabled():
         print("".join(f"\n{server.package}, {switch}: {it.text} {it.action} ({it.source})" for it in found), end="")
     assert sorted(it.kind for it in found) == sorted(expected)
-    assert worse(changed.digest.over(before.digest), before) == []
+    assert worse(changed.summary.filled_from(before.summary), before) == []

@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from popwatch.aws.credentials import (
-    KEPT,
-    KEPT_WITHOUT_AWS,
+    CACHED,
+    CACHED_WITHOUT_AWS,
     MOST_NAMES,
-    PROBLEM_KEPT,
+    PROBLEM_CACHED,
     Credentials,
 )
 from popwatch.model.credential_problems import CredentialProblem, Unusable
@@ -113,7 +113,7 @@ def test_read_once_and_kept_for_minutes(reading: Reading) -> None:
     reading.put("a")
     assert reading.user("a") == "a@example.net"
     reading.put("a", to_value(StoredCredential("a", "other", Secret(CANARY))))
-    reading.now += KEPT - timedelta(seconds=1)
+    reading.now += CACHED - timedelta(seconds=1)
     assert reading.user("a") == "a@example.net"
     reading.now += timedelta(seconds=1)
     found = reading.credentials.read(["a"])["a"]
@@ -156,7 +156,7 @@ def test_a_problem_is_asked_about_again_at_the_next_sweep(reading: Reading) -> N
     assert reading.problem("a").reason is Unusable.MISSING
     reading.put("a")
     assert reading.problem("a").reason is Unusable.MISSING
-    reading.now += PROBLEM_KEPT
+    reading.now += PROBLEM_CACHED
     assert reading.user("a") == "a@example.net"
 
 
@@ -202,15 +202,15 @@ def test_what_was_read_is_used_while_aws_does_not_answer(reading: Reading) -> No
     reading.put("a")
     reading.user("a")
     end = failing(reading, refusal("ThrottlingException"))
-    reading.now += KEPT_WITHOUT_AWS - timedelta(seconds=1)
+    reading.now += CACHED_WITHOUT_AWS - timedelta(seconds=1)
     assert reading.user("a") == "a@example.net"
     reading.now += timedelta(seconds=1)
     assert reading.problem("a").reason is Unusable.UNAVAILABLE
     end()
-    reading.now += PROBLEM_KEPT
+    reading.now += PROBLEM_CACHED
     assert reading.user("a") == "a@example.net"
     reading.ssm.delete_parameter(Name=f"{PATH}a")
-    reading.now += KEPT
+    reading.now += CACHED
     assert reading.problem("a").reason is Unusable.MISSING
 
 

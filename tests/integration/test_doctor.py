@@ -15,7 +15,7 @@ from moto import mock_aws
 from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, to_messages
 from popwatch.model.records import Record
 from popwatch.model.text import iso
-from popwatch_cli.commands.doctor import examine, report_lines
+from popwatch_cli.commands.doctor import report_lines, run_checks
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS
 from popwatch_cli.doctor.metrics import read_spend
@@ -67,7 +67,7 @@ def refusing(error: Exception | None = None, allowed: tuple[str, ...] = ()) -> A
 
 def test_where_nothing_can_be_found_out() -> None:
     """Every check says why, none passes, and the exit code says that all is unknown."""
-    checks = examine(refusing())
+    checks = run_checks(refusing())
     assert {check.unknown.rpartition(" ")[0] for check in checks} == {"AWS answers AccessDenied to"}
     assert exit_code(checks) == 3
     assert list(report_lines(checks))[-1] == f"{len(CHECKS)} checks: 0 passed, {len(CHECKS)} unknown."
@@ -75,7 +75,7 @@ def test_where_nothing_can_be_found_out() -> None:
 
 def test_without_a_network() -> None:
     """The same, in botocore's words."""
-    checks = examine(refusing(EndpointConnectionError(endpoint_url="https://x.example")))
+    checks = run_checks(refusing(EndpointConnectionError(endpoint_url="https://x.example")))
     assert {check.unknown for check in checks} == {'Could not connect to the endpoint URL: "https://x.example"'}
 
 
@@ -117,7 +117,7 @@ def test_who_has_unsubscribed_by_a_link_is_no_receiver() -> None:
 @mock_aws
 def test_what_is_allowed_is_found_out() -> None:
     """If one service refuses, the findings about the others are the same."""
-    checks = {check.title: check for check in examine(refusing(allowed=("dynamodb", "sqs")))}
+    checks = {check.title: check for check in run_checks(refusing(allowed=("dynamodb", "sqs")))}
     assert [finding.what for finding in checks["the Status table"].findings] == [
         "The Status table Status does not exist: every sweep fails."
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from popwatch.aws.store import KeptAs, Store, SweepCheckpoint, Tables
+from popwatch.aws.store import Resolution, Store, SweepCheckpoint, Tables
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.outcomes import ErrorCode
@@ -154,13 +154,13 @@ class RecordingStore(Store):
     """Notes what is asked of inconclusive tests."""
 
     def __init__(self, of: Installation) -> None:
-        self.asked: list[KeptAs] = []
+        self.asked: list[Resolution] = []
         targets, status, history = (of.outputs[f"{name}Table"] for name in ("Targets", "Status", "History"))
         tables = Tables(targets, status, history, of.samples_kept, of.history_kept)
         super().__init__(of.client("dynamodb"), tables, lambda: NOW)
 
     def read_inconclusive(
-        self, part: KeptAs, batches: int, batch: int, since: datetime, until: datetime
+        self, part: Resolution, batches: int, batch: int, since: datetime, until: datetime
     ) -> Iterator[tuple[datetime, Mapping[str, int]]]:
         self.asked.append(part)
         return super().read_inconclusive(part, batches, batch, since, until)

@@ -22,19 +22,19 @@ from popwatch.model.posture import (
     NOT_TESTED,
     YES,
     Answer,
-    Offer,
+    CapaReply,
     Posture,
     PostureIssue,
     Sibling,
     findings,
-    parse_digest,
+    parse_summary,
     worse,
 )
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober import posture as posture_test
 from popwatch.prober.examination import NOBODY
 from popwatch.prober.loop import Prober
-from popwatch.prober.posture import examine
+from popwatch.prober.posture import probe_postures
 from popwatch.prober.tls import can_offer, context
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
@@ -89,7 +89,7 @@ def target(port: int, **fields: Any) -> Target:
 
 
 def posture_of(tested: Target, **options: Any) -> Posture:
-    [(_, found)] = examine([tested], **options)
+    [(_, found)] = probe_postures([tested], **options)
     return found
 
 
@@ -190,14 +190,14 @@ def test_each_change_is_found(
     """Found at the next posture test, with a text each; the way back is none."""
     port = server.listen("offers", stls=served.context)
     tested = target(port, tls="starttls", max_test_seconds=1)
-    before = posture_of(tested).digest
+    before = posture_of(tested).summary
     assert worse(before, posture_of(tested)) == []
     switch(server, port, served)
     changed = posture_of(tested)
     assert [(it.kind, it.about) for it in worse(before, changed)] == expected
     server.play(port, "offers")
     served.show(certificate())
-    assert worse(changed.digest.over(before), posture_of(tested)) == []
+    assert worse(changed.summary.filled_from(before), posture_of(tested)) == []
 
 
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
@@ -218,7 +218,7 @@ def test_old_versions(server: ScriptedServer, served: Served, tls: str, version:
         warnings.simplefilter("ignore", DeprecationWarning)
         served.lowest(ssl.TLSVersion[version])
     after = posture_of(tested)
-    assert [it.kind for it in worse(before.digest, after)] == expected
+    assert [it.kind for it in worse(before.summary, after)] == expected
     assert context(True, "").minimum_version is ssl.TLSVersion.TLSv1_2
 
 
@@ -248,11 +248,11 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
     assert [(it.port, it.certificate is not None) for it in before.siblings] == [(sibling, True)]
     assert findings(before) == []
     other.show(certificate(days=(-1, 89)))
-    assert [(it.kind, it.about) for it in worse(before.digest, ask())] == [(PostureIssue.NOT_RELOADED, str(sibling))]
+    assert [(it.kind, it.about) for it in worse(before.summary, ask())] == [(PostureIssue.NOT_RELOADED, str(sibling))]
     server.play(sibling, "refused")
     closed = ask()
     assert [(it.certificate, it.reason) for it in closed.siblings] == [(None, "refused")]
-    assert worse(before.digest, closed) == []
+    assert worse(before.summary, closed) == []
 
 
 def test_the_other_port_of_pop3() -> None:
@@ -267,7 +267,7 @@ def test_hostile_servers_are_bounded(server: ScriptedServer, served: Served, scr
     """A posture comes in the end, whatever the server does, and its digest has at most 100 bytes."""
     port = server.listen(script, stls=served.context)
     found = posture_of(target(port, max_test_seconds=1))
-    assert len(str(found.digest).encode()) <= 100
+    assert len(str(found.summary).encode()) <= 100
     assert not any(ord(letter) < 32 for letter in found.problem)
     assert found.problem or found.in_clear is None or found.in_clear.capabilities == ()
 
@@ -284,7 +284,7 @@ def test_many_targets_side_by_side(server: ScriptedServer, served: Served) -> No
     """Twenty servers, one of them silent: each has its own posture, in the time of one."""
     ports = [server.listen("offers", stls=served.context) for _ in range(19)]
     targets = [target(port, target_id=str(port)) for port in (*ports, server.listen("silent"))]
-    found = {tested.target_id: it for tested, it in examine(targets)}
+    found = {tested.target_id: it for tested, it in probe_postures(targets)}
     assert {it.chain for key, it in found.items() if int(key) in ports} == {YES}
     assert sum(bool(it.problem) for it in found.values()) == 1
 
@@ -352,7 +352,7 @@ def test_before_shows_only_what_got_worse(
     assert "Worse than before: 1 finding\n  - STLS is gone" in printed
     entry = json.loads(command(name, *against, "--json")[1])
     assert [it["kind"] for it in entry["worse"]] == ["stls-gone"]
-    kept = parse_digest(entry["digest"])
+    kept = parse_summary(entry["digest"])
     assert kept
     assert kept.chain is YES  # which a server without STLS does not show
     other = server.listen("offers:user", stls=served.context)
@@ -396,8 +396,8 @@ KEPT_FROM_OLD_TIMES = Posture(
     tls_1_1=NO,
     chain=YES,
     tls_version="TLSv1.3",
-    in_clear=Offer(("TOP", "UIDL", "RESP-CODES", "PIPELINING", "STLS")),
-    in_tls=Offer(("TOP", "UIDL", "USER", "SASL PLAIN CRAM-MD5"), ("PLAIN", "CRAM-MD5")),
+    in_clear=CapaReply(("TOP", "UIDL", "RESP-CODES", "PIPELINING", "STLS")),
+    in_tls=CapaReply(("TOP", "UIDL", "USER", "SASL PLAIN CRAM-MD5"), ("PLAIN", "CRAM-MD5")),
     certificate=OWN,
     siblings=(Sibling(995, OWN),),
 )

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, Role, RttSource
-from popwatch.model.targets import Target, parse_target, tls_exceptions
+from popwatch.model.targets import Target, parse_target, tls_relaxations
 from popwatch.prober.loop import Prober, probe
 from popwatch.prober.resolver import Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -426,7 +426,7 @@ def test_legacy_renegotiation_is_accepted_by_a_target_that_says_so_only() -> Non
     assert later.phase is Phase.TLS
     assert later.reason != "tls-legacy-renegotiation"
     watched = target(port, "implicit", legacy_renegotiation=True)
-    assert tls_exceptions(watched) == ("legacy renegotiation is accepted",)
+    assert tls_relaxations(watched) == ("legacy renegotiation is accepted",)
 
 
 def test_tickets_without_end_are_not_read_to_the_end(server: ScriptedServer) -> None:

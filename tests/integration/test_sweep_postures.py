@@ -9,13 +9,13 @@ import pytest
 from popwatch.decisions.posture_tests import is_posture_due
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.posture import NO, YES, KeptPosture, Posture, faults_of, parse_kept
+from popwatch.model.posture import NO, YES, Posture, StoredPosture, faults_of, parse_stored
 from popwatch.model.targets import Target, parse_target
 from tests.integration.world import MINUTE, NOON, World, new_world
 
 GOOD = Posture(NOON, stls=YES, user_in_clear=NO, tls_1_0=NO, chain=YES)
 DAY = timedelta(days=1)
-UP = Health(State.UP, NOON, posture=str(KeptPosture(GOOD.digest, NOON - MINUTE)))
+UP = Health(State.UP, NOON, posture=str(StoredPosture(GOOD.summary, NOON - MINUTE)))
 NAMES = (f"t{number}" for number in range(1000))
 NAME = next(name for name in NAMES if is_posture_due(parse_target({"target_id": name}), UP, NOON))
 
@@ -28,7 +28,7 @@ class Servers:
     posture: Posture = GOOD
     asked: list[tuple[datetime, str]] = field(default_factory=list)
 
-    def examine(self, targets: Sequence[Target], _: float) -> Iterable[tuple[Target, Posture]]:
+    def probe_postures(self, targets: Sequence[Target], _: float) -> Iterable[tuple[Target, Posture]]:
         for target in targets:
             self.asked.append((self.world.now, target.target_id))
             yield target, replace(self.posture, tested_at=self.world.now)
@@ -37,7 +37,7 @@ class Servers:
 def watched(world: World, **fields: object) -> Servers:
     """A world with a target whose posture is tested at noon."""
     servers = Servers(world)
-    world.examine = servers.examine
+    world.probe_postures = servers.probe_postures
     world.put_target(NAME, **fields)
     return servers
 
@@ -61,10 +61,10 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     assert [alert["event"] for alert in world.received()] == ["posture", "posture"]
     assert world.alerts_recorded(NAME) == ["posture", "posture"]
     health = world.store.read_records()[1][NAME].health
-    kept = parse_kept(health.posture)
+    kept = parse_stored(health.posture)
     assert kept
-    assert faults_of(kept.digest) == ["stls-gone", "plaintext-login-allowed"]
-    assert health.posture_due == ()
+    assert faults_of(kept.summary) == ["stls-gone", "plaintext-login-allowed"]
+    assert health.posture_pending == ()
     assert world.state(NAME) == "up"
 
 

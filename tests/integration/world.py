@@ -30,7 +30,7 @@ from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
-from popwatch.sweep.batch_tester import Examine, commit_threads
+from popwatch.sweep.batch_tester import ProbePostures, commit_threads
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from popwatch_cli.installation import local_client
@@ -116,7 +116,7 @@ class World:
     login_delay: int | None = None
     logged_in: list[tuple[datetime, str]] = field(default_factory=list)
     threads: Callable[[], Executor] = commit_threads
-    examine: Examine | None = None
+    probe_postures: ProbePostures | None = None
     stopped_after: timedelta = STOPPED_AFTER
     calls: list[str] = field(default_factory=list)
     kill_at: tuple[int, str] | None = None
@@ -211,7 +211,7 @@ class World:
             lambda tick, tests: self.due.append((tick, tests)),
             self.threads,
             self.logins,
-            self.examine,
+            self.probe_postures,
         )
         settings = Settings(
             "Targets",

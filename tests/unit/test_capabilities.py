@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from popwatch.prober.capabilities import (
     LONGEST_DELAY,
     MOST_LINES,
-    UNSTATED,
+    NO_CAPA,
     Capabilities,
     CapabilityReader,
     TooManyLinesError,
@@ -30,14 +30,14 @@ def test_a_reply_as_servers_send_it() -> None:
     assert "STLS" in found
     assert "USER" not in found
     assert found.mechanisms == ("PLAIN", "LOGIN")
-    assert found.stated
+    assert found.capa_supported
 
 
 def test_a_server_without_capa_states_nothing() -> None:
     """That is not the same as a server that offers nothing."""
-    assert not UNSTATED.stated
-    assert UNSTATED.mechanisms == ()
-    assert read().stated
+    assert not NO_CAPA.capa_supported
+    assert NO_CAPA.mechanisms == ()
+    assert read().capa_supported
 
 
 @pytest.mark.parametrize(

@@ -592,14 +592,14 @@ class TestPassesPerRecovery:
         within, _ = after_tests(".x", policy, after_tests("xxx.", policy)[0], WITHIN)
         assert within.failures_in_maintenance == 1
         after, sent = after_tests("..", policy, within, NIGHT.end)
-        assert (after.state, after.failures, after.passes_within, sent) == (State.DOWN, 3, 2, [])
+        assert (after.state, after.failures, after.passes_in_outage, sent) == (State.DOWN, 3, 2, [])
 
     def test_recovery_within_a_silence_is_held(self) -> None:
         """It ended there: the message after it says when."""
         policy = replace(SILENCED, passes_per_recovery=2)
         within, _ = after_tests("..", policy, after_tests("xxx.x", policy)[0], WITHIN)
         assert within.ended_outage
-        assert (within.ended_outage.passes_within, within.passes_within) == (1, 0)
+        assert (within.ended_outage.passes_in_outage, within.passes_in_outage) == (1, 0)
         assert within.run_ended_at == within.ended_outage.passed_at == WITHIN
         _, [recovered] = after_tests("x", policy, within, NIGHT.end)
         assert "a was UP again at 2026-11-23 23:00:00 UTC." in recovered.email

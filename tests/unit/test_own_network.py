@@ -68,7 +68,7 @@ def test_answers_of_servers_are_no_failures_of_the_network() -> None:
 )
 def test_reference_hosts_decide_for_small_fleets(reached: bool | None, cause: FaultCause) -> None:
     """With one failing target nothing is decided until a reference host has answered."""
-    detector = NetworkFaultDetector(1, awaits_references=True, references=reached)
+    detector = NetworkFaultDetector(1, awaits_references=True, references_reached=reached)
     detector.add(target(1), LOST)
     assert detector.cause is cause
 

@@ -10,7 +10,7 @@ from popwatch.decisions.planning import Plan, in_cycles, plan, unknown_fields, w
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, Outcome, Phase
 from popwatch.model.records import Record
-from popwatch.model.targets import Target, as_tested, parse_target
+from popwatch.model.targets import Target, config_fingerprint, parse_target
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BEFORE = NOON - timedelta(seconds=60)
@@ -209,7 +209,7 @@ def test_changed_target_is_tested_at_the_next_tick(changed: dict[str, object]) -
     item = {"target_id": "a", "host": "pop.example.net", "delay_lost": 3600}
     before = parse_target(item, {})
     health = Health(State.LOST, NOON, failures=10, alerts_sent=3, next_test_at=NOON + timedelta(hours=1))
-    records = {"a": Record("a", 3, NOON - timedelta(minutes=1), health, tested_as=as_tested(before))}
+    records = {"a": Record("a", 3, NOON - timedelta(minutes=1), health, config_fingerprint=config_fingerprint(before))}
     assert names(plan(NOON, BEFORE, {"a": before}, records, {})) == []
     after = {"a": parse_target(item | changed, {})}
     assert names(plan(NOON, BEFORE, after, records, {})) == ([] if "name" in changed else ["a"])
@@ -220,7 +220,7 @@ def test_changed_target_is_tested_at_the_next_tick(changed: dict[str, object]) -
 def test_a_later_field_changes_no_target_that_does_not_use_it() -> None:
     """What the first version wrote of a target is what this one would: an upgrade does not test all of them anew."""
     item = {"target_id": "a", "host": "pop.example.net", "port": "110", "greeting": ["READY"]}
-    assert as_tested(parse_target(item)) == "b50ab046"
+    assert config_fingerprint(parse_target(item)) == "b50ab046"
 
 
 def test_record_of_an_earlier_version_is_not_a_change() -> None:

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from popwatch.model.outcomes import Certificate, Role
 from popwatch.model.posture import _KNOWN as KNOWN
 from popwatch.model.posture import (
-    LONGEST_DIGEST,
+    LONGEST_SUMMARY,
     MOST_SIBLINGS,
     NO,
     NOT_TESTED,
     YES,
     Answer,
-    Digest,
-    KeptPosture,
-    Offer,
+    CapaReply,
     Posture,
     PostureIssue,
+    PostureSummary,
     Sibling,
+    StoredPosture,
     findings,
-    parse_digest,
-    parse_kept,
+    parse_stored,
+    parse_summary,
     worse,
 )
 
@@ -37,7 +37,7 @@ def certificate(begins: datetime, subject: str = "pop.example.net") -> Certifica
     return Certificate(Role.LEAF, subject, begins + LIFETIME, LIFETIME)
 
 
-OFFER = Offer(("TOP", "UIDL", "USER"), ("PLAIN", "SCRAM-SHA-256"))
+OFFER = CapaReply(("TOP", "UIDL", "USER"), ("PLAIN", "SCRAM-SHA-256"))
 OWN = certificate(NOW - timedelta(days=60))
 GOOD = Posture(
     NOW,
@@ -46,7 +46,7 @@ GOOD = Posture(
     tls_1_0=NO,
     tls_1_1=NO,
     chain=YES,
-    in_clear=Offer(("STLS", "UIDL")),
+    in_clear=CapaReply(("STLS", "UIDL")),
     in_tls=OFFER,
     certificate=OWN,
     siblings=(Sibling(995, OWN), Sibling(993, OWN)),
@@ -55,8 +55,8 @@ NEWER = certificate(NOW - timedelta(days=1))
 CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "STLS gone": ({"stls": NO, "in_tls": None}, [("stls-gone", "")]),
     "USER in the clear": ({"user_in_clear": YES}, [("plaintext-login-allowed", "")]),
-    "PLAIN in the clear": ({"in_clear": Offer(("STLS",), ("PLAIN",))}, [("plaintext-login-allowed", "")]),
-    "LOGIN in the clear": ({"in_clear": Offer(("STLS",), ("LOGIN",))}, [("plaintext-login-allowed", "")]),
+    "PLAIN in the clear": ({"in_clear": CapaReply(("STLS",), ("PLAIN",))}, [("plaintext-login-allowed", "")]),
+    "LOGIN in the clear": ({"in_clear": CapaReply(("STLS",), ("LOGIN",))}, [("plaintext-login-allowed", "")]),
     "TLS 1.0": ({"tls_1_0": YES}, [("tls10-accepted", "")]),
     "TLS 1.1": ({"tls_1_1": YES}, [("tls11-accepted", "")]),
     "chain": ({"chain": NO, "chain_reason": "tls-issuer-missing"}, [("chain-not-trusted", "tls-issuer-missing")]),
@@ -65,7 +65,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         [("weak-mechanism-offered", "NTLM")],
     ),
     "weak one in the clear": (
-        {"in_clear": Offer(("STLS", "UIDL"), ("CRAM-MD5",))},
+        {"in_clear": CapaReply(("STLS", "UIDL"), ("CRAM-MD5",))},
         [("weak-mechanism-offered", "CRAM-MD5")],
     ),
     "mechanism removed": (
@@ -80,7 +80,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         {"in_tls": replace(OFFER, capabilities=("TOP", "USER"))},
         [("capability-removed", "UIDL")],
     ),
-    "CAPA refused": ({"in_tls": Offer(stated=False)}, [("capabilities-gone", "")]),
+    "CAPA refused": ({"in_tls": CapaReply(capa_supported=False)}, [("capabilities-gone", "")]),
     "sibling newer": (
         {"siblings": (Sibling(995, NEWER), Sibling(993, OWN))},
         [("certificate-not-reloaded", "995")],
@@ -108,25 +108,25 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "a sibling more, newer": ({"siblings": (*GOOD.siblings, Sibling(465, NEWER))}, []),
     "sibling closed": ({"siblings": (Sibling(995, None, "refused"), Sibling(993, OWN))}, []),
     "capability added": ({"in_tls": replace(OFFER, capabilities=(*OFFER.capabilities, "UTF8"))}, []),
-    "less in the clear": ({"in_clear": Offer(("STLS",))}, []),
+    "less in the clear": ({"in_clear": CapaReply(("STLS",))}, []),
     "an unknown capability": ({"in_tls": replace(OFFER, capabilities=(*OFFER.capabilities, "XYZ 1"))}, []),
     "nothing tested": ({it.name: it.default for it in fields(Posture) if it.name != "tested_at"}, []),
 }
 
 
-def named(before: Digest, now: Posture) -> list[tuple[str, str]]:
+def named(before: PostureSummary, now: Posture) -> list[tuple[str, str]]:
     return [(it.kind, it.about) for it in worse(before, now)]
 
 
 @pytest.mark.parametrize(("changed", "expected"), CHANGES.values(), ids=CHANGES)
 def test_each_change(changed: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """One finding for each change for the worse, also by way of the digest that is kept; none for the way back."""
+    """One finding for each change for the worse, also by way of the summary that is kept; none for the way back."""
     now = replace(GOOD, **changed)
-    kept = parse_digest(str(GOOD.digest))
-    assert kept == GOOD.digest
+    kept = parse_summary(str(GOOD.summary))
+    assert kept == GOOD.summary
     assert named(kept, now) == expected
     back = [("capability-removed", "UTF8")] if "UTF8" in repr(changed) else []
-    assert named(now.digest.over(kept), GOOD) == back
+    assert named(now.summary.filled_from(kept), GOOD) == back
 
 
 @pytest.mark.parametrize("lost", [it.name for it in fields(Posture) if it.name not in ("tested_at", "address")])
@@ -134,31 +134,31 @@ def test_what_was_not_tested_is_no_change(lost: str) -> None:
     """Neither before nor now; and a change across a gap is still found."""
     default: Any = next(it.default for it in fields(Posture) if it.name == lost)
     unknown = replace(GOOD, **{lost: default})
-    assert worse(GOOD.digest, unknown) == []
+    assert worse(GOOD.summary, unknown) == []
     for changed, expected in CHANGES.values():
         now = replace(GOOD, **changed)
-        assert set(named(unknown.digest, now)) <= set(expected)
-        assert named(unknown.digest.over(GOOD.digest), now) == expected
+        assert set(named(unknown.summary, now)) <= set(expected)
+        assert named(unknown.summary.filled_from(GOOD.summary), now) == expected
 
 
 def test_a_first_weak_mechanism_on_a_side_that_was_not_tested() -> None:
     """Whether it was there before is not known."""
     now = replace(GOOD, in_tls=replace(OFFER, mechanisms=("CRAM-MD5",)))
-    assert named(replace(GOOD, in_tls=None).digest, now) == []
-    assert named(replace(GOOD, in_tls=Offer(stated=False)).digest, now) == []
+    assert named(replace(GOOD, in_tls=None).summary, now) == []
+    assert named(replace(GOOD, in_tls=CapaReply(capa_supported=False)).summary, now) == []
 
 
 def test_without_tls_the_offer_in_the_clear_counts() -> None:
     """A server that never had TLS: what it removes is found there."""
     before = replace(GOOD, stls=NO, in_tls=None, in_clear=OFFER)
     now = replace(before, in_clear=replace(OFFER, capabilities=("TOP", "USER")))
-    assert named(before.digest, now) == [("capability-removed", "UIDL")]
+    assert named(before.summary, now) == [("capability-removed", "UIDL")]
 
 
 @pytest.mark.parametrize("kind", PostureIssue)
 def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
     """What, the RFC, what to do; without a brace that was not filled in."""
-    changed = [it for changed, _ in CHANGES.values() for it in worse(GOOD.digest, replace(GOOD, **changed))]
+    changed = [it for changed, _ in CHANGES.values() for it in worse(GOOD.summary, replace(GOOD, **changed))]
     found = [it for it in changed if it.kind is kind]
     assert found
     for it in found:
@@ -172,30 +172,30 @@ def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
 answers = st.sampled_from(list(Answer))
 offers = st.none() | st.frozensets(st.sampled_from(KNOWN))
 ports = st.dictionaries(st.integers(1, 65_535), st.booleans(), max_size=MOST_SIBLINGS)
-digests = st.builds(Digest, answers, answers, answers, answers, answers, offers, offers, ports)
+summaries = st.builds(PostureSummary, answers, answers, answers, answers, answers, offers, offers, ports)
 
 
-@given(digests)
-def test_a_digest_is_small_and_read_again(digest: Digest) -> None:
-    """At most 100 bytes, and the same digest again."""
-    assert len(str(digest).encode()) <= LONGEST_DIGEST
-    assert parse_digest(str(digest)) == digest
-    assert parse_kept(str(KeptPosture(digest, NOW))) == KeptPosture(digest, NOW)
+@given(summaries)
+def test_a_summary_is_small_and_read_again(summary: PostureSummary) -> None:
+    """At most 100 bytes, and the same summary again."""
+    assert len(str(summary).encode()) <= LONGEST_SUMMARY
+    assert parse_summary(str(summary)) == summary
+    assert parse_stored(str(StoredPosture(summary, NOW))) == StoredPosture(summary, NOW)
 
 
-@given(digests, digests)
-def test_what_is_kept_has_no_gaps(before: Digest, now: Digest) -> None:
+@given(summaries, summaries)
+def test_what_is_kept_has_no_gaps(before: PostureSummary, now: PostureSummary) -> None:
     """What is known now, else what was known; small as any."""
-    kept = now.over(before)
-    assert now.over(None) == now
-    assert len(str(kept)) <= LONGEST_DIGEST
+    kept = now.filled_from(before)
+    assert now.filled_from(None) == now
+    assert len(str(kept)) <= LONGEST_SUMMARY
     assert kept.stls is (before.stls if now.stls is NOT_TESTED else now.stls)
     assert set(now.newer.items()) <= set(kept.newer.items())
 
 
 lines = st.lists(st.sampled_from(KNOWN[1:14]), unique=True).map(tuple)
 mechanisms = st.lists(st.sampled_from([it.removeprefix("SASL ") for it in KNOWN[14:]]), unique=True).map(tuple)
-made_offers = st.none() | st.builds(Offer, lines, mechanisms)
+made_offers = st.none() | st.builds(CapaReply, lines, mechanisms)
 made_siblings = st.lists(
     st.builds(Sibling, st.integers(1, 9), st.sampled_from([None, OWN, NEWER])), unique_by=lambda it: it.port
 ).map(tuple)
@@ -217,14 +217,14 @@ postures = st.builds(
 @given(postures)
 def test_no_change_is_no_finding(posture: Posture) -> None:
     """Whatever the posture is."""
-    assert worse(posture.digest, posture) == []
-    assert worse(posture.digest.over(GOOD.digest), posture) == []
+    assert worse(posture.summary, posture) == []
+    assert worse(posture.summary.filled_from(GOOD.summary), posture) == []
 
 
 @given(postures, postures)
 def test_a_change_back_and_forth_is_found_once_each_way(before: Posture, now: Posture) -> None:
     """No change is worse in both directions, and nothing is found that the posture does not show."""
-    there, back = named(before.digest, now), named(now.digest, before)
+    there, back = named(before.summary, now), named(now.summary, before)
     assert not set(there) & set(back)
     assert len(there) == len(set(there))
     shown = {(it.kind, it.about) for it in findings(now)}
@@ -235,7 +235,7 @@ def test_a_change_back_and_forth_is_found_once_each_way(before: Posture, now: Po
 def test_better_is_no_finding(posture: Posture) -> None:
     """Every fault mended, nothing removed: no finding."""
 
-    def with_more(offer: Offer | None) -> Offer | None:
+    def with_more(offer: CapaReply | None) -> CapaReply | None:
         if offer is None:
             return None
         kept = tuple(
@@ -255,7 +255,7 @@ def test_better_is_no_finding(posture: Posture) -> None:
         in_tls=with_more(posture.in_tls),
         siblings=tuple(replace(it, certificate=posture.certificate) for it in posture.siblings),
     )
-    assert named(posture.digest, better) == []
+    assert named(posture.summary, better) == []
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_better_is_no_finding(posture: Posture) -> None:
 )
 def test_another_text_is_no_digest(text: str) -> None:
     """Such as one of a later version."""
-    assert parse_digest(text) is None
-    assert parse_kept(text) is None
-    assert parse_kept(f"{text}@1") is None
-    assert parse_kept(f"{GOOD.digest}@{text or 'x'}") is None or text == "1"
+    assert parse_summary(text) is None
+    assert parse_stored(text) is None
+    assert parse_stored(f"{text}@1") is None
+    assert parse_stored(f"{GOOD.summary}@{text or 'x'}") is None or text == "1"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from popwatch.decisions.judging import judge
-from popwatch.decisions.posture_tests import SLOT, is_posture_due, with_posture
+from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_posture
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.outcomes import Outcome, Phase
-from popwatch.model.posture import NO, NOT_TESTED, YES, KeptPosture, Offer, Posture, faults_of, parse_kept
+from popwatch.model.posture import NO, NOT_TESTED, YES, CapaReply, Posture, StoredPosture, faults_of, parse_stored
 from popwatch.model.targets import Target, parse_target
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -24,9 +24,9 @@ GOOD = Posture(
     tls_1_0=NO,
     tls_1_1=NO,
     chain=YES,
-    in_tls=Offer(("UIDL", "USER"), ("PLAIN", "LOGIN")),
+    in_tls=CapaReply(("UIDL", "USER"), ("PLAIN", "LOGIN")),
 )
-WORSE = replace(GOOD, user_in_clear=YES, tls_1_0=YES, in_tls=replace(GOOD.in_tls or Offer(), mechanisms=("PLAIN",)))
+WORSE = replace(GOOD, user_in_clear=YES, tls_1_0=YES, in_tls=replace(GOOD.in_tls or CapaReply(), mechanisms=("PLAIN",)))
 CHANGES = ["plaintext-login-allowed", "tls10-accepted", "mechanism-removed"]
 UP = Health(State.UP, START)
 
@@ -39,8 +39,8 @@ def passed(now: datetime) -> Outcome:
     return Outcome(now, Phase.QUIT, rtt_ms=12.5)
 
 
-def kept(health: Health) -> KeptPosture:
-    found = parse_kept(health.posture)
+def kept(health: Health) -> StoredPosture:
+    found = parse_stored(health.posture)
     assert found
     return found
 
@@ -63,8 +63,8 @@ def test_a_fleet_is_spread_over_the_day() -> None:
     """After an upgrade, too: no slot has many more than its share, and each target has its turn within a day."""
     fleet = [target(target_id=f"t{number}") for number in range(960)]
     due: Counter[datetime] = Counter()
-    for number in range(DAY // SLOT):
-        due[START + SLOT * number] = sum(is_posture_due(it, UP, START + SLOT * number) for it in fleet)
+    for number in range(DAY // HOUR_OF_DAY):
+        due[START + HOUR_OF_DAY * number] = sum(is_posture_due(it, UP, START + HOUR_OF_DAY * number) for it in fleet)
     assert sum(due.values()) == 960
     assert max(due.values()) <= 80
 
@@ -72,7 +72,7 @@ def test_a_fleet_is_spread_over_the_day() -> None:
 @pytest.mark.parametrize("state", [state for state in State if state is not State.UP])
 def test_only_while_up(state: State) -> None:
     """A server that fails is not asked more, and in maintenance nobody wants to know."""
-    long_ago = replace(UP, state=state, posture=str(KeptPosture(GOOD.digest, START - 3 * DAY)))
+    long_ago = replace(UP, state=state, posture=str(StoredPosture(GOOD.summary, START - 3 * DAY)))
     assert not is_posture_due(target(), long_ago, START)
     assert is_posture_due(target(), replace(long_ago, state=State.UP), START)
     assert not is_posture_due(target(posture=False), replace(long_ago, state=State.UP), START)
@@ -96,9 +96,9 @@ def test_each_change_is_alerted_once_one_with_each_test() -> None:
         alerts.append(judged.alert)
     assert [it.worse.kind if it and it.worse else None for it in alerts] == [*CHANGES, *[None] * 7]
     assert {it.event for it in alerts if it} == {AlertEvent.POSTURE}
-    assert health.posture_due == ()
-    assert with_posture(health, WORSE).posture_due == ()
-    assert [it.split()[0] for it in faults_of(kept(health).digest)] == CHANGES[:2]
+    assert health.posture_pending == ()
+    assert with_posture(health, WORSE).posture_pending == ()
+    assert [it.split()[0] for it in faults_of(kept(health).summary)] == CHANGES[:2]
 
 
 def test_what_holds_alerts_holds_these() -> None:
@@ -106,21 +106,21 @@ def test_what_holds_alerts_holds_these() -> None:
     health = with_posture(with_posture(UP, GOOD), WORSE)
     maintained = target(maintenance=[{"from": "2026-10-31", "until": "2026-11-02"}])
     within = judge(health, passed(START), maintained.policy, START)
-    assert (within.alert, len(within.health.posture_due)) == (None, 3)
+    assert (within.alert, len(within.health.posture_pending)) == (None, 3)
     silenced = judge(health, passed(START), target().policy, START, silenced=True)
-    assert (silenced.alert, len(silenced.health.posture_due)) == (None, 3)
+    assert (silenced.alert, len(silenced.health.posture_pending)) == (None, 3)
     failed = judge(health, Outcome(START, Phase.GREETING), target().policy, START)
-    assert len(failed.health.posture_due) >= 2
+    assert len(failed.health.posture_pending) >= 2
     after = judge(within.health, passed(START + 3 * DAY), maintained.policy, START + 3 * DAY)
     assert after.alert
     assert after.alert.event is AlertEvent.POSTURE
     mute = judge(health, passed(START), target(max_alerts=0).policy, START)
-    assert (mute.alert, len(mute.health.posture_due)) == (None, 2)
+    assert (mute.alert, len(mute.health.posture_pending)) == (None, 2)
 
 
 def test_a_kind_of_a_later_version_is_passed_over() -> None:
     """Without an alert, and without an exception."""
-    health = replace(UP, posture_due=("of-a-later-version:x", "tls10-accepted:"))
+    health = replace(UP, posture_pending=("of-a-later-version:x", "tls10-accepted:"))
     first = judge(health, passed(START), target().policy, START)
     assert first.alert is None
     second = judge(first.health, passed(START), target().policy, START)
@@ -145,4 +145,4 @@ def test_thirty_quiet_days_bring_no_alert() -> None:
             health = with_posture(health, replace(GOOD, tested_at=now, **gaps[tested % 3]))
             tested += 1
     assert tested == 30
-    assert kept(health).digest == GOOD.digest
+    assert kept(health).summary == GOOD.summary

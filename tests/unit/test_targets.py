@@ -18,7 +18,7 @@ from popwatch.model.targets import (
     Target,
     carried,
     parse_target,
-    tls_exceptions,
+    tls_relaxations,
     with_interventions,
 )
 from popwatch.model.text import natural_order
@@ -393,7 +393,7 @@ def test_the_lowest_tls_version_as_people_write_it(written: object, lowest: str)
     """As a number, of which DynamoDB drops the zero, or with the word."""
     found = parse(tls="implicit", tls_min=written)
     assert (found.tls_min, found.problems) == (lowest, ())
-    assert bool(tls_exceptions(found)) == (lowest < "1.2")
+    assert bool(tls_relaxations(found)) == (lowest < "1.2")
 
 
 @pytest.mark.parametrize("written", ["SSLv3", "1.4", 0, True, [], "2"])
@@ -407,9 +407,9 @@ def test_a_tls_version_that_does_not_exist(written: object) -> None:
 def test_exceptions_of_tls_are_shown_where_there_is_tls() -> None:
     """A default for all is not an exception of a target without TLS."""
     fields = {"tls_min": "1.0", "legacy_renegotiation": True}
-    assert tls_exceptions(parse(**fields)) == ()
+    assert tls_relaxations(parse(**fields)) == ()
     both = parse(tls="starttls", **fields)
-    assert tls_exceptions(both) == ("TLS from 1.0 on is accepted", "legacy renegotiation is accepted")
+    assert tls_relaxations(both) == ("TLS from 1.0 on is accepted", "legacy renegotiation is accepted")
     now = datetime(2026, 11, 27, tzinfo=UTC)
     [status] = target_statuses({"mail": both}, {}, NewestTests(), now)
-    assert status.remarks(now) == list(tls_exceptions(both))
+    assert status.remarks(now) == list(tls_relaxations(both))

@@ -41,7 +41,7 @@ class CredentialsGroup(CommandGroup):
         "rm": "remove",
         "delete": "remove",
     }
-    meant: ClassVar[Mapping[str, str]] = {"show": "popwatch credentials list", "get": "popwatch credentials list"}
+    suggestions: ClassVar[Mapping[str, str]] = {"show": "popwatch credentials list", "get": "popwatch credentials list"}
 
 
 @click.group(cls=CredentialsGroup, short_help="Logins for tests, kept encrypted in AWS's Parameter Store.")

@@ -68,7 +68,7 @@ def doctor(choice: Any, *, redrive: bool, move_phones: bool, as_json: bool) -> N
     if move_phones:
         _move_phones(aws)
         return
-    checks = examine(aws)
+    checks = run_checks(aws)
     if as_json:
         click.echo(json.dumps(_to_json(checks, aws.now)))
     else:
@@ -77,7 +77,7 @@ def doctor(choice: Any, *, redrive: bool, move_phones: bool, as_json: bool) -> N
     sys.exit(exit_code(checks))
 
 
-def examine(aws: AwsState) -> list[CheckResult]:
+def run_checks(aws: AwsState) -> list[CheckResult]:
     """Make every check."""
     return [_check(title, check, aws) for title, check in CHECKS.items()]
 

@@ -22,7 +22,7 @@ from popwatch.model.targets import Target, endpoint, parse_target, target_at
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
-from popwatch.queries.history import event_to_json, read_samples, read_steps
+from popwatch.queries.history import event_to_json, read_buckets, read_samples
 from popwatch.queries.status import read_newest_tests
 from popwatch.reports.availability import Period, TargetAvailability
 from popwatch.reports.report import missing_parts, outage_to_json, unwatched_parts
@@ -136,9 +136,9 @@ def _read_tests(
     if period.length <= LONGEST_BY_TEST and period.begin >= store.oldest_sample:
         samples = read_samples(store, checkpoint, target_id, period)
         return add_up_one(sample for _, sample in samples), [(tick, sample.rtt_ms) for tick, sample in samples]
-    steps = read_steps(store, checkpoint, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
-    points = [(time, totals.rtt_mean_ms) for time, totals in steps if totals.passes or totals.failures]
-    return merge(totals for _, totals in steps), points
+    buckets = read_buckets(store, checkpoint, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
+    points = [(time, totals.rtt_mean_ms) for time, totals in buckets if totals.passes or totals.failures]
+    return merge(totals for _, totals in buckets), points
 
 
 def _subscribers(installation: Installation) -> Subscribers | None:

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from popwatch.model.posture import Digest, Posture, findings, parse_digest, worse
+from popwatch.model.posture import Posture, PostureSummary, findings, parse_summary, worse
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober
-from popwatch.prober.posture import examine
+from popwatch.prober.posture import probe_postures
 from popwatch_cli import completion
 from popwatch_cli.commands.file_testing import FAILED_CODE, allow_descriptors, progress, read_targets
 from popwatch_cli.commands.servers import items_of, of_option, server
@@ -107,13 +107,13 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
     if file and given - OF_FILES:
         raise click.UsageError("With --file, write the fields of each target into the file.")
     targets = read_targets(file) if file else _targets(choice, options, given)
-    known = _digests(options["before"]) if options["before"] else None
+    known = _summaries(options["before"]) if options["before"] else None
     prober = partial(Prober, in_flight=options["in_flight"])
     if options["in_flight"]:
         allow_descriptors(options["in_flight"])
     codes = {0}
     with progress(len(targets)) as advance:
-        for target, found in examine(targets, prober):
+        for target, found in probe_postures(targets, prober):
             codes.add(_show(target, found, known, as_json=as_json, width=choice.width or WIDTH))
             advance(1)
     sys.exit(max(codes))
@@ -147,31 +147,33 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str]) -> l
     return targets
 
 
-def _digests(path: Path) -> dict[str, Digest]:
-    """The digests of an earlier run, by the ids of the targets. Raises UserError for another file."""
+def _summaries(path: Path) -> dict[str, PostureSummary]:
+    """The summaries of an earlier run, by the ids of the targets. Raises UserError for another file."""
     found = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            digest = parse_digest(entry["digest"])
-            found[entry["target_id"]] = digest
+            summary = parse_summary(entry["digest"])
+            found[entry["target_id"]] = summary
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            digest = None
-        if digest is None:
+            summary = None
+        if summary is None:
             raise UserError(f"{path.name}, line {number}: not a line that `popwatch posture --json` printed.")
-    return {target_id: digest for target_id, digest in found.items() if digest}
+    return {target_id: summary for target_id, summary in found.items() if summary}
 
 
-def _show(target: Target, posture: Posture, known: Mapping[str, Digest] | None, *, as_json: bool, width: int) -> int:
+def _show(
+    target: Target, posture: Posture, known: Mapping[str, PostureSummary] | None, *, as_json: bool, width: int
+) -> int:
     """Print a posture, with what got worse if an earlier one is known; returns the exit code."""
     before = (known or {}).get(target.target_id)
     found, changed = findings(posture), worse(before, posture) if before else []
     shown = found if known is None else changed
     if as_json:
         compared = None if before is None else changed
-        click.echo(json.dumps(to_json(target, posture, found, compared, posture.digest.over(before))))
+        click.echo(json.dumps(to_json(target, posture, found, compared, posture.summary.filled_from(before))))
     else:
         heading = "Found" if known is None else "Worse than before" if before else "Not in the earlier run; worse"
         click.echo("\n".join(to_text(target, posture, shown, width, heading)))

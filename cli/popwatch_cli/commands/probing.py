@@ -225,7 +225,7 @@ def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, giv
     try:
         check_user(options["user"], Mechanism(options["mechanism"]))
         secret = given_secret(options["secret_file"], f"Password of {clean(options['user'], USER_SHOWN)}")
-        credential = Credential("desk", options["user"], secret, Mechanism(options["mechanism"]))
+        credential = Credential("command-line", options["user"], secret, Mechanism(options["mechanism"]))
     except UnusableCredentialError as error:
         raise click.UsageError(str(error)) from None
     return probe(target, Prober(credentials={target.target_id: credential}))

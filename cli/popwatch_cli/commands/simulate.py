@@ -23,14 +23,13 @@ from popwatch.model.text import counted, duration, iso, natural_order
 from popwatch_cli import completion
 from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
-from popwatch_cli.habits import field_hint
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, time_ahead
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import (
-    Step,
+    SimulatedTest,
     first_alert,
     is_lost,
     maintenance_until,
@@ -39,6 +38,7 @@ from popwatch_cli.rehearsal.simulation import (
 )
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
+from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import assigned, shown, targets_of, without_id
 
 FOLDED_FROM = 4
@@ -150,7 +150,7 @@ class Simulated:
 
     target: Target
     assumed: Target
-    steps: Sequence[Step]
+    steps: Sequence[SimulatedTest]
     began: datetime
     subscribers: Subscribers | None
     zone: tzinfo | None
@@ -171,11 +171,11 @@ class Simulated:
         """Whether a `down` reaches someone within this time."""
         return self.time_to_alert is not None and self.time_to_alert <= longest
 
-    def until(self, step: Step) -> timedelta:
-        """The time from the beginning of the outage to the alert of a step, at the latest."""
+    def until(self, step: SimulatedTest) -> timedelta:
+        """The time from the beginning of the outage to the alert of a test, at the latest."""
         return step.at - self.began + timedelta(seconds=self.target.max_test_seconds)
 
-    def maintenance_before(self, alert: Step | None) -> str:
+    def maintenance_before(self, alert: SimulatedTest | None) -> str:
         """`the maintenance until 04:00`, if tests before this alert, or any, did not count; otherwise empty."""
         before = [step for step in self.steps if step.at > self.began and (alert is None or step.at < alert.at)]
         within = [step.at for step in before if step.health.state is State.MAINTENANCE]
@@ -192,16 +192,16 @@ def _minute(time: datetime) -> datetime:
 def _targets(choice: Any, selection: Selection, changes: Sequence[str]) -> tuple[list[Target], Subscribers | None, str]:
     """The targets with the changes, the subscribers of their alerts, and the name of their stack. Raises UserError."""
     if not selection:
-        return [_whole(with_changes(dict(EXAMPLE), {}, changes))], None, STACK_NAME
+        return [_without_problems(with_changes(dict(EXAMPLE), {}, changes))], None, STACK_NAME
     installation = find(choice)
     items = installation.target_table.read()
     chosen = sorted(selection.of(targets_of(items)), key=natural_order)
     defaults = without_id(items.get(DEFAULTS_ID, {}))
-    targets = [_whole(with_changes(items[name], defaults, changes)) for name in chosen]
+    targets = [_without_problems(with_changes(items[name], defaults, changes)) for name in chosen]
     return targets, read_subscribers(installation.client("sns"), installation.alert_topic_arns), installation.stack
 
 
-def _whole(target: Target) -> Target:
+def _without_problems(target: Target) -> Target:
     if target.problems:
         raise UserError("\n".join(problem.explanation for problem in target.problems))
     return target
@@ -242,8 +242,8 @@ def _show(console: Console, found: Simulated, *, named: bool) -> None:
         console.print(line, highlight=False)
 
 
-def _folded(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
-    """The steps, each alone, but those of a long row that bring nothing new together."""
+def _folded(steps: Sequence[SimulatedTest]) -> Iterator[Sequence[SimulatedTest]]:
+    """The tests, each alone, but those of a long row that bring nothing new together."""
     for _, group in groupby(steps, key=lambda step: (step.passed, step.health.state, step.message)):
         row = list(group)
         if len(row) < FOLDED_FROM or row[0].message:
@@ -252,14 +252,14 @@ def _folded(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
             yield row
 
 
-def _more(rows: Sequence[Step]) -> str:
+def _more(rows: Sequence[SimulatedTest]) -> str:
     """`23 more, every 5 min`."""
     gaps = sorted({after.at - before.at for before, after in pairwise(rows)})
     every = duration(gaps[0]) if len(gaps) == 1 else f"{duration(gaps[0])} to {duration(gaps[-1])}"
     return f"{len(rows) - 1} more, every {every}"
 
 
-def _cells(step: Step, found: Simulated) -> list[str]:
+def _cells(step: SimulatedTest, found: Simulated) -> list[str]:
     state = step.health.state
     elapsed = duration(step.at - found.began) if step.at > found.began else ""
     test = "passed" if step.passed else "failed, not counted" if state is State.MAINTENANCE else _failed(step)
@@ -273,7 +273,7 @@ def _cells(step: Step, found: Simulated) -> list[str]:
     return cells
 
 
-def _failed(step: Step) -> str:
+def _failed(step: SimulatedTest) -> str:
     return f"failed, {step.health.failures} in a row"
 
 
@@ -332,11 +332,11 @@ def _in_time_line(time_to_alert: timedelta | None, reaching: timedelta) -> str:
 
 
 def _to_json(found: Simulated) -> dict[str, Any]:
-    notice = found.time_to_alert
+    time_to_alert = found.time_to_alert
     return {
         "target_id": found.target.target_id,
         "outage_began": iso(found.began),
-        "notice_seconds": None if notice is None else notice.total_seconds(),
+        "notice_seconds": None if time_to_alert is None else time_to_alert.total_seconds(),
         "steps": [
             {
                 "at": iso(step.at),
@@ -354,7 +354,7 @@ def _to_json(found: Simulated) -> dict[str, Any]:
     }
 
 
-def _receivers(step: Step, found: Simulated) -> list[str] | None:
+def _receivers(step: SimulatedTest, found: Simulated) -> list[str] | None:
     if step.message is None:
         return [] if found.subscribers else None
     receivers = found.receivers(step.message)

@@ -22,12 +22,12 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import CA_FILE, read_all_entries, read_entries, serialize, write_entries
-from popwatch_cli.habits import field_hint
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import EMPTY_ID, GROUP, TAG, Selection, selecting
+from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import (
     all_mistakes,
     assigned,
@@ -71,7 +71,7 @@ class TargetsGroup(CommandGroup):
         "delete": "remove",
         "get": "show",
     }
-    meant: ClassVar[Mapping[str, str]] = {
+    suggestions: ClassVar[Mapping[str, str]] = {
         "count": "popwatch targets list",
         "copy": "popwatch targets export FILE",
         "cp": "popwatch targets export FILE",

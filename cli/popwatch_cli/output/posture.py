@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.model.outcomes import Certificate
-from popwatch.model.posture import Answer, Digest, Offer, Posture, PostureFinding, Sibling
+from popwatch.model.posture import Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso
 
@@ -25,7 +25,7 @@ def to_json(
     posture: Posture,
     found: Sequence[PostureFinding],
     worse: Sequence[PostureFinding] | None,
-    digest: Digest,
+    summary: PostureSummary,
 ) -> dict[str, Any]:
     """The posture with the names of `docs/posture.md`; `worse` is None if there was nothing to compare it with."""
     return {
@@ -45,8 +45,8 @@ def to_json(
         "tls_problem": posture.tls_problem,
         "chain": posture.chain,
         "chain_reason": posture.chain_reason,
-        "in_clear": _offer_json(posture.in_clear),
-        "in_tls": _offer_json(posture.in_tls),
+        "in_clear": _capa_json(posture.in_clear),
+        "in_tls": _capa_json(posture.in_tls),
         "certificate": _certificate_json(posture.certificate),
         "siblings": [
             {"port": it.port, "reason": it.reason, "certificate": _certificate_json(it.certificate)}
@@ -54,14 +54,18 @@ def to_json(
         ],
         "findings": [_finding_json(it) for it in found],
         "worse": None if worse is None else [_finding_json(it) for it in worse],
-        "digest": str(digest),
+        "digest": str(summary),
     }
 
 
-def _offer_json(offer: Offer | None) -> dict[str, Any] | None:
-    if offer is None:
+def _capa_json(reply: CapaReply | None) -> dict[str, Any] | None:
+    if reply is None:
         return None
-    return {"stated": offer.stated, "capabilities": list(offer.capabilities), "mechanisms": list(offer.mechanisms)}
+    return {
+        "stated": reply.capa_supported,
+        "capabilities": list(reply.capabilities),
+        "mechanisms": list(reply.mechanisms),
+    }
 
 
 def _certificate_json(found: Certificate | None) -> dict[str, str] | None:
@@ -105,7 +109,7 @@ def _wrapped(begin: str, text: str, width: int) -> list[str]:
 def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
     in_clear = posture.in_clear is not None or posture.stls is not Answer.NOT_TESTED
     if in_clear:
-        yield "before TLS", _offer(posture.in_clear)
+        yield "before TLS", _capa_text(posture.in_clear)
         yield "USER before TLS", _ACCEPTED[posture.user_in_clear]
         yield "STLS", {Answer.YES: "offered", Answer.NO: "refused"}.get(posture.stls, "not tested")
     if posture.stls is Answer.NO:
@@ -113,7 +117,7 @@ def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
     yield "TLS", posture.tls_version or f"not established: {posture.tls_problem}"
     yield "TLS 1.0, 1.1", f"{_ACCEPTED[posture.tls_1_0]}, {_ACCEPTED[posture.tls_1_1]}"
     if posture.tls_version:
-        yield "in TLS", _offer(posture.in_tls)
+        yield "in TLS", _capa_text(posture.in_tls)
     trusted = {Answer.YES: "whole and trusted", Answer.NO: f"not trusted: {posture.chain_reason}"}
     yield "chain", trusted.get(posture.chain, "not tested")
     if posture.certificate:
@@ -122,12 +126,12 @@ def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
         yield f"port {sibling.port}", _sibling(sibling, posture.certificate)
 
 
-def _offer(offer: Offer | None) -> str:
-    if offer is None:
+def _capa_text(reply: CapaReply | None) -> str:
+    if reply is None:
         return "CAPA was not answered"
-    if not offer.stated:
+    if not reply.capa_supported:
         return "the server does not know CAPA"
-    return ", ".join(offer.capabilities) or "CAPA lists nothing"
+    return ", ".join(reply.capabilities) or "CAPA lists nothing"
 
 
 def _certificate(found: Certificate) -> str:

@@ -110,7 +110,7 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
     passed = f"passed after {milliseconds(row.rtt_ms)} ms" if row.tested_at else "none yet"
     ago = f", {duration(now - row.tested_at)} ago" if row.tested_at else ""
     days = row.certificate_days(now)
-    between = f", {health.passes_within} passed between them" if health.passes_within else " in a row"
+    between = f", {health.passes_in_outage} passed between them" if health.passes_in_outage else " in a row"
     facts = {
         "State": click.style(row.state.upper(), fg=_FOREGROUND[row.state], bold=True) + since,
         "Server": endpoint(target) + (f", TLS {target.tls}" if target.tls is not TlsMode.NONE else ""),

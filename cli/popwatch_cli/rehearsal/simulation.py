@@ -27,7 +27,7 @@ LONGEST_MAINTENANCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SimulatedTest:
     """One simulated test: when it was due, whether it passed, the health after it, and the alert that followed."""
 
     at: datetime
@@ -44,7 +44,7 @@ def simulate(
     *,
     begins_after: timedelta = timedelta(),
     stack: str = USUAL_STACK,
-) -> Iterator[Step]:
+) -> Iterator[SimulatedTest]:
     """Each test from `start`, a tick at which the target passes, until it passes again after an outage.
 
     It goes on until a recovery that a maintenance holds has been sent. The outage begins at `start` + `begins_after`
@@ -52,7 +52,7 @@ def simulate(
     """
     health, tested_tick = judge(UNTESTED, _passed(start), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
-    yield Step(start, True, health)
+    yield SimulatedTest(start, True, health)
     due = retest_at(health, target.policy, start, start + TICK)
     for number in range(MAX_TICKS):
         tick = start + number * TICK
@@ -64,7 +64,7 @@ def simulate(
             )
         while due is not None:
             outcome = _failed(due, error) if began < due < ended else _passed(due)
-            step = _step(target, health, outcome, due, stack)
+            step = _simulate_test(target, health, outcome, due, stack)
             yield step
             health, tested_tick = step.health, due
             pending = health.recovery or health.ended_outage
@@ -98,16 +98,18 @@ def rejudge(
         yield at, judgement
 
 
-def first_alert(steps: Iterable[Step], receives: Callable[[AlertMessage], object] = bool) -> Step | None:
-    """The step of the first `down` alert of which `receives` is true."""
+def first_alert(
+    steps: Iterable[SimulatedTest], receives: Callable[[AlertMessage], object] = bool
+) -> SimulatedTest | None:
+    """The simulated test of the first `down` alert of which `receives` is true."""
     downs = ((step, step.message) for step in steps if step.message and step.message.event == AlertEvent.DOWN)
     return next((step for step, message in downs if receives(message)), None)
 
 
-def _step(target: Target, health: Health, outcome: Outcome, now: datetime, stack: str) -> Step:
+def _simulate_test(target: Target, health: Health, outcome: Outcome, now: datetime, stack: str) -> SimulatedTest:
     judgement = judge(health, outcome, target.policy, now)
     message = render(target, health, judgement, outcome, now, stack=stack) if judgement.alert else None
-    return Step(now, outcome.passed, judgement.health, message)
+    return SimulatedTest(now, outcome.passed, judgement.health, message)
 
 
 def _passed(now: datetime) -> Outcome:
@@ -137,6 +139,6 @@ def maintenance_until(policy: Policy, at: datetime) -> datetime | None:
     return next((minute for minute in minutes if not policy.in_maintenance(minute)), None)
 
 
-def is_lost(steps: Iterable[Step]) -> bool:
+def is_lost(steps: Iterable[SimulatedTest]) -> bool:
     """Whether the target became lost, so that no further alerts were sent."""
     return any(step.health.state is State.LOST for step in steps)

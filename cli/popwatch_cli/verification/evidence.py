@@ -56,14 +56,14 @@ class Arrival:
 class MetricState:
     """A metric that an alarm of the stack needs.
 
-    `arrives`: it has data with the alarm's dimensions. `sibling_arrives`: another metric of its namespace has data with
-    the same dimensions. `elsewhere`: it has data, but with other dimensions only.
+    `arrives`: it has data with the alarm's dimensions. `related_metric_arrives`: another metric of its
+    namespace has data with the same dimensions. `elsewhere`: it has data, but with other dimensions only.
     """
 
     namespace: str
     name: str
     arrives: bool = False
-    sibling_arrives: bool = False
+    related_metric_arrives: bool = False
     elsewhere: bool = False
 
 

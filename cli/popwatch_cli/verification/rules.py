@@ -406,8 +406,8 @@ def _is_there(metric: MetricState) -> bool:
     SQS reports the age of a message only if there is one:
     docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
-    sibling_is_enough = metric.namespace.startswith("AWS/") or metric.name in ONLY_SOMETIMES
-    return metric.arrives or (sibling_is_enough and metric.sibling_arrives)
+    related_is_enough = metric.namespace.startswith("AWS/") or metric.name in ONLY_SOMETIMES
+    return metric.arrives or (related_is_enough and metric.related_metric_arrives)
 
 
 def _server(evidence: Evidence) -> RuleResult | None:

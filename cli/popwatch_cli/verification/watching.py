@@ -60,7 +60,7 @@ METRICS_EVERY = timedelta(seconds=30)
 METRIC_AGE = timedelta(hours=3)
 """How old the data of a metric may be: SQS sends those of a queue in use only."""
 
-SIBLINGS_READ = 10
+RELATED_READ = 10
 """Metrics with the same dimensions that are looked at: one with data is enough."""
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -233,14 +233,14 @@ class Watcher:
         cloudwatch = self.temporary.client("cloudwatch")
         namespace, name = metric["Namespace"], metric["MetricName"]
         if self._has_data(metric):
-            return MetricState(namespace, name, arrives=True, sibling_arrives=True)
+            return MetricState(namespace, name, arrives=True, related_metric_arrives=True)
         dimensions = _sorted(metric.get("Dimensions"))
         listed = cloudwatch.list_metrics(Namespace=namespace, Dimensions=metric.get("Dimensions", []))["Metrics"]
-        siblings = [one for one in listed if _sorted(one.get("Dimensions")) == dimensions]
+        related = [one for one in listed if _sorted(one.get("Dimensions")) == dimensions]
         listed = cloudwatch.list_metrics(Namespace=namespace, MetricName=name)["Metrics"]
         elsewhere = any(_sorted(one.get("Dimensions")) != dimensions for one in listed)
-        sibling_arrives = any(self._has_data(one) for one in siblings[:SIBLINGS_READ])
-        return MetricState(namespace, name, sibling_arrives=sibling_arrives, elsewhere=elsewhere)
+        related_metric_arrives = any(self._has_data(one) for one in related[:RELATED_READ])
+        return MetricState(namespace, name, related_metric_arrives=related_metric_arrives, elsewhere=elsewhere)
 
     def _has_data(self, metric: Mapping[str, Any]) -> bool:
         query: Any = {"Metric": metric, "Period": 60, "Stat": "SampleCount"}

@@ -86,7 +86,7 @@ def _set_up() -> None:
     _function._clock = now
     _function._sent_at = lambda _: None  # SQS goes by the real time
     _function.Prober = WatchedProber
-    _function._examine = lambda *_: ()  # the campaign's model knows no postures
+    _function._probe_postures = lambda *_: ()  # the campaign's model knows no postures
     _function.RESERVE_SECONDS = _GIVEN["reserve"]
     if _GIVEN["bug"]:
         _plant(_GIVEN["bug"])

@@ -327,8 +327,8 @@ def _last_good(context: AlertContext) -> tuple[str, str]:
 
 def _failures(outage: Health) -> str:
     within = f", {outage.failures_in_maintenance} more in maintenance" if outage.failures_in_maintenance else ""
-    if outage.passes_within:
-        return f"{counted(outage.failures, 'failed test')}, {outage.passes_within} passed between them{within}"
+    if outage.passes_in_outage:
+        return f"{counted(outage.failures, 'failed test')}, {outage.passes_in_outage} passed between them{within}"
     return counted(outage.failures, "failed test", "failed tests in a row") + within
 
 

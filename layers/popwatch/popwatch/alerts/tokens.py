@@ -67,7 +67,7 @@ class AlertContext:
                 failures_in_maintenance=ended.failures_in_maintenance,
                 last_good_at=ended.last_good_at,
                 last_good_rtt_ms=ended.last_good_rtt_ms,
-                passes_within=ended.passes_within,
+                passes_in_outage=ended.passes_in_outage,
             )
         return self.before if self.alert.event is AlertEvent.RECOVERED else self.judgement.health
 

@@ -16,13 +16,13 @@ from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credentials import UnusableCredentialError
 from popwatch.model.stored_credentials import StoredCredential, from_value
 
-KEPT = timedelta(minutes=5)
+CACHED = timedelta(minutes=5)
 """How long a credential that was read is used before it is read again."""
 
-PROBLEM_KEPT = timedelta(seconds=50)
+PROBLEM_CACHED = timedelta(seconds=50)
 """How long a problem stands before it is asked again: at the next sweep, which is a minute later."""
 
-KEPT_WITHOUT_AWS = timedelta(hours=1)
+CACHED_WITHOUT_AWS = timedelta(hours=1)
 """How long a credential is used while AWS does not answer: its faults are none of the server that is tested."""
 
 MOST_NAMES = 10
@@ -61,31 +61,31 @@ class Credentials:
     def __init__(self, make_client: Callable[[], Any], path: str, clock: Callable[[], datetime]) -> None:
         self._make_client, self._path, self._clock = make_client, path, clock
         self._client: Any = None
-        self._kept: dict[str, _CachedCredential] = {}
+        self._cached: dict[str, _CachedCredential] = {}
 
     def read(self, names: Iterable[str]) -> dict[str, Found]:
-        """Each of these credentials by its name, or what is wrong with it. AWS is asked for none that is kept."""
+        """Each of these credentials by its name, or what is wrong with it. AWS is asked for none that is cached."""
         wanted, now = dict.fromkeys(names), self._clock()
         missing = [name for name in wanted if not self._is_fresh(name, now)]
         for found in self._ask(missing):
             if not (self._is_unavailable(found) and self._may_go_on(found.name, now)):
-                self._kept[found.name] = _CachedCredential(now, found)
-        return {name: self._kept[name].found for name in wanted}
+                self._cached[found.name] = _CachedCredential(now, found)
+        return {name: self._cached[name].found for name in wanted}
 
     def _is_fresh(self, name: str, now: datetime) -> bool:
-        kept = self._kept.get(name)
-        if kept is None:
+        cached = self._cached.get(name)
+        if cached is None:
             return False
-        longest = PROBLEM_KEPT if isinstance(kept.found, CredentialProblem) else KEPT
+        longest = PROBLEM_CACHED if isinstance(cached.found, CredentialProblem) else CACHED
         # The clock of a frozen environment may be set back when it goes on.
-        return timedelta() <= now - kept.read_at < longest
+        return timedelta() <= now - cached.read_at < longest
 
     def _may_go_on(self, name: str, now: datetime) -> bool:
-        kept = self._kept.get(name)
+        cached = self._cached.get(name)
         return (
-            kept is not None
-            and isinstance(kept.found, StoredCredential)
-            and timedelta() <= now - kept.read_at < KEPT_WITHOUT_AWS
+            cached is not None
+            and isinstance(cached.found, StoredCredential)
+            and timedelta() <= now - cached.read_at < CACHED_WITHOUT_AWS
         )
 
     @staticmethod

@@ -89,7 +89,7 @@ MOST_DAMAGED = 1000
 KEY_SHOWN, WHY_SHOWN = 200, 200
 """Characters of a damaged item's key, and of what is wrong with it, in the log."""
 
-KeptAs = Literal["samples", "hours", "days"]
+Resolution = Literal["samples", "hours", "days"]
 """What History keeps of tests, as its partition keys begin."""
 
 TargetSamples = Mapping[str, Sample]
@@ -358,7 +358,7 @@ class Store:
         return self._read_totals(f"days#{batches}#{batch}", since, until, only)
 
     def read_inconclusive(
-        self, part: KeptAs, batches: int, batch: int, since: datetime, until: datetime
+        self, part: Resolution, batches: int, batch: int, since: datetime, until: datetime
     ) -> Iterator[tuple[datetime, Mapping[str, int]]]:
         """How many tests of each target were inconclusive, by day, hour or tick; only targets that have any are named.
 

@@ -41,7 +41,7 @@ from popwatch.model.health import (
     Transition,
 )
 from popwatch.model.outcomes import LoginVerdict, Outcome
-from popwatch.model.posture import change_of
+from popwatch.model.posture import pending_finding
 from popwatch.model.targets import Policy
 
 _all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
@@ -145,7 +145,7 @@ def _reset(health: Health) -> Health:
         expiring_certificate=health.expiring_certificate,
         certificate_warnings=health.certificate_warnings,
         posture=health.posture,
-        posture_due=health.posture_due,
+        posture_pending=health.posture_pending,
     )
 
 
@@ -179,7 +179,7 @@ def _pass(
         slow_tests=_slow_tests(before, outcome, policy),
         login_delay=_login_delay(before, outcome),
         posture=before.posture,
-        posture_due=before.posture_due,
+        posture_pending=before.posture_pending,
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
     due = before.ended_outage or ended
@@ -229,7 +229,7 @@ def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float |
         before.recovery.rtt_ms if before.recovery else rtt_ms,
         before.last_good_at,
         before.last_good_rtt_ms,
-        before.passes_within,
+        before.passes_in_outage,
     )
 
 
@@ -248,7 +248,7 @@ def _fail(
         failed_addresses=(),
         slow_tests=0,
         recovery=None,
-        passes_within=_passes_within(before),
+        passes_in_outage=_passes_in_outage(before),
     )
     after, event = _report_what_was_due(after, policy, now, silenced=silenced)
     exhausted = before.alerts_sent >= policy.max_alerts
@@ -283,9 +283,9 @@ def _login_delay(before: Health, outcome: Outcome) -> int:
     return before.login_delay if known is None else known
 
 
-def _passes_within(before: Health) -> int:
+def _passes_in_outage(before: Health) -> int:
     """The passed tests of the outage, with those of a recovery that a failed test cuts off."""
-    return before.passes_within + (before.recovery.passes if before.recovery else 0)
+    return before.passes_in_outage + (before.recovery.passes if before.recovery else 0)
 
 
 def _report_what_was_due(
@@ -364,7 +364,11 @@ def _report_certificate(
 
 def _report_posture(after: Health) -> tuple[Health, AlertEvent] | None:
     """One alert for each change for the worse, one with each test."""
-    return (replace(after, posture_due=after.posture_due[1:]), AlertEvent.POSTURE) if after.posture_due else None
+    return (
+        (replace(after, posture_pending=after.posture_pending[1:]), AlertEvent.POSTURE)
+        if after.posture_pending
+        else None
+    )
 
 
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
@@ -372,7 +376,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
     before = _resumed(health)
     undecided = leaves_login_open(before, outcome, policy)
     before = before if outcome.passed else _with_login(before, outcome, now)
-    within = replace(
+    in_maintenance = replace(
         before,
         state=State.MAINTENANCE,
         state_before_maintenance=before.state,
@@ -381,11 +385,11 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
         failures_in_maintenance=before.failures_in_maintenance + (not outcome.passed),
         run_ended_at=health.run_ended_at,
         recovery=_recovery(before, outcome, policy, now) if outcome.passed and not undecided else None,
-        passes_within=before.passes_within if outcome.passed else _passes_within(before),
+        passes_in_outage=before.passes_in_outage if outcome.passed else _passes_in_outage(before),
     )
-    if outcome.passed and not undecided and within.recovery is None:
-        within = replace(
-            within,
+    if outcome.passed and not undecided and in_maintenance.recovery is None:
+        in_maintenance = replace(
+            in_maintenance,
             state_before_maintenance=State.UP,
             failures=0,
             failing_since=None,
@@ -394,7 +398,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             alert_held=False,
             caused_by="",
             failures_in_maintenance=0,
-            passes_within=0,
+            passes_in_outage=0,
             run_ended_at=_run_ended_at(before, now) if before.failures else health.run_ended_at,
             ended_outage=before.ended_outage or _ended_outage(before, policy, now, outcome.rtt_ms),
             degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
@@ -405,7 +409,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             last_good_at=now,
             last_good_rtt_ms=outcome.rtt_ms,
         )
-    return Judgement(within, _transition(health, within, now, outcome))
+    return Judgement(in_maintenance, _transition(health, in_maintenance, now, outcome))
 
 
 def _run_ended_at(before: Health, now: datetime) -> datetime:
@@ -451,7 +455,7 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
         case AlertEvent.STEADY | AlertEvent.DEGRADED | AlertEvent.RESTORED | AlertEvent.SLOW | AlertEvent.NORMAL:
             number = 0
         case AlertEvent.POSTURE:
-            worse = change_of(before.posture_due[0])
+            worse = pending_finding(before.posture_pending[0])
             return Alert(event, 0, now, timedelta(), worse=worse) if worse and policy.max_alerts else None
         case AlertEvent.THROTTLED | AlertEvent.UNTHROTTLED:
             raise ValueError("`throttle` makes these alerts")

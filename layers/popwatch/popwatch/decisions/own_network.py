@@ -51,12 +51,12 @@ class FaultCause(StrEnum):
 class NetworkFaultDetector:
     """Counts the outcomes of the `expected` targets of a batch that passed before, as they arrive.
 
-    `references` is whether any reference host could be reached; None while that is not known, or there is none.
+    `references_reached` is whether any reference host could be reached; None while that is not known, or there is none.
     """
 
     expected: int
     awaits_references: bool = False
-    references: bool | None = None
+    references_reached: bool | None = None
     failed: int = 0
     others: int = 0
     networks: set[str] = field(default_factory=set)
@@ -72,14 +72,14 @@ class NetworkFaultDetector:
     @property
     def cause(self) -> FaultCause:
         """What caused the failures, by the outcomes that have arrived."""
-        if self.references is False:
+        if self.references_reached is False:
             return FaultCause.MONITOR_NETWORK
         enough = self.expected >= LEAST_TARGETS
         nearly_all = NEARLY_ALL * self.expected
         if enough and self.failed >= nearly_all and len(self.networks) >= LEAST_NETWORKS:
             return FaultCause.MONITOR_NETWORK
         still_possible = enough and self.expected - self.others >= nearly_all
-        awaits_references = self.awaits_references and self.references is None and self.failed > 0
+        awaits_references = self.awaits_references and self.references_reached is None and self.failed > 0
         return FaultCause.UNDECIDED if still_possible or awaits_references else FaultCause.SERVERS
 
 

@@ -20,7 +20,7 @@ from popwatch.decisions.schedule import (
 from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
-from popwatch.model.targets import Target, as_tested
+from popwatch.model.targets import Target, config_fingerprint
 from popwatch.model.text import clean
 
 
@@ -217,7 +217,7 @@ def _has_changed(test: PlannedTest) -> bool:
 
     A record of an earlier version does not say as what the target was tested; its next test writes that.
     """
-    return bool(test.record.tested_as) and test.record.tested_as != as_tested(test.target)
+    return bool(test.record.config_fingerprint) and test.record.config_fingerprint != config_fingerprint(test.target)
 
 
 def _is_newly_suspended(test: PlannedTest) -> bool:

@@ -7,14 +7,14 @@ from hashlib import blake2b
 from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.schedule import TICK
 from popwatch.model.health import Health, State
-from popwatch.model.posture import KeptPosture, Posture, as_due, parse_kept, worse
+from popwatch.model.posture import Posture, StoredPosture, parse_stored, pending_text, worse
 from popwatch.model.targets import Target
 
-SLOT = timedelta(hours=1)
+HOUR_OF_DAY = timedelta(hours=1)
 """Postures are tested at 24 times of the day, those of many targets at once: an invocation waits for servers, and each
 wait is paid for."""
 
-MOST_DUE = 20
+MOST_PENDING = 20
 """Changes that wait to be alerted; a server has about thirty things that could be otherwise."""
 
 
@@ -26,30 +26,30 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
     """
     if not target.posture or health.state is not State.UP:
         return False
-    slot = _last_slot(target.target_id, tick)
-    kept = parse_kept(health.posture)
-    if kept is None:
-        return tick - slot < max(SLOT, timedelta(seconds=target.policy.delay_up) + TICK)
-    return kept.at < slot
+    begins = _last_time(target.target_id, tick)
+    stored = parse_stored(health.posture)
+    if stored is None:
+        return tick - begins < max(HOUR_OF_DAY, timedelta(seconds=target.policy.delay_up) + TICK)
+    return stored.at < begins
 
 
 def with_posture(health: Health, posture: Posture) -> Health:
-    """The health with what is kept of a posture, and what got worse since the last one to be alerted.
+    """The health with what is stored of a posture, and what got worse since the last one to be alerted.
 
     A posture that could not be asked changes nothing but its time: the next one is tested the next day.
     """
-    kept = parse_kept(health.posture)
-    before = kept.digest if kept else None
-    changes = map(as_due, worse(before, posture)) if before else ()
-    due = tuple(dict.fromkeys((*health.posture_due, *changes)))[:MOST_DUE]
-    now = KeptPosture(posture.digest.over(before), posture.tested_at)
-    return replace(health, posture=str(now), posture_due=due)
+    stored = parse_stored(health.posture)
+    before = stored.summary if stored else None
+    changes = map(pending_text, worse(before, posture)) if before else ()
+    pending = tuple(dict.fromkeys((*health.posture_pending, *changes)))[:MOST_PENDING]
+    now = StoredPosture(posture.summary.filled_from(before), posture.tested_at)
+    return replace(health, posture=str(now), posture_pending=pending)
 
 
-def _last_slot(target_id: str, tick: datetime) -> datetime:
+def _last_time(target_id: str, tick: datetime) -> datetime:
     """The last time of a target's own in the day, at `tick` or before it."""
     number = int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=b"posture").digest())
-    offset = int(SLOT.total_seconds()) * (number % (DAY // SLOT))
+    offset = int(HOUR_OF_DAY.total_seconds()) * (number % (DAY // HOUR_OF_DAY))
     passed = int(tick.timestamp()) - offset
     day = int(DAY.total_seconds())
     return datetime.fromtimestamp(passed // day * day + offset, UTC)

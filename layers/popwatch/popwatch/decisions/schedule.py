@@ -88,8 +88,8 @@ def is_login_due(
         return True
     if between_ticks and timedelta(seconds=policy.delay_up) < TICK:
         return False
-    unit = _login_unit(policy)
-    slot = (int(tick.timestamp()) - _hash(target_id, b"phase") % unit) // unit
+    interval = _test_interval(policy)
+    slot = (int(tick.timestamp()) - _hash(target_id, b"phase") % interval) // interval
     slots = _slots_per_login(policy, _login_delay(health))
     return slot % slots == _hash(target_id, b"login") % slots
 
@@ -104,10 +104,10 @@ def _slots_per_login(policy: Policy, login_delay: timedelta = timedelta()) -> in
     between = timedelta(seconds=policy.login_every)
     if login_delay:
         between = max(between, login_delay + TICK)
-    return ceil(between / timedelta(seconds=_login_unit(policy)))
+    return ceil(between / timedelta(seconds=_test_interval(policy)))
 
 
-def _login_unit(policy: Policy) -> int:
+def _test_interval(policy: Policy) -> int:
     """Seconds from one test that might log in to the next."""
     return max(policy.delay_up, int(TICK.total_seconds()))
 
@@ -182,7 +182,7 @@ def longest_time_to_alert(policy: Policy, max_test_seconds: float, number: int =
     if failures == 1 and policy.depends_on:  # it is down at once, and the alert comes with the second failure
         failures, delay = 2, policy.delay_down
     # An outage of the login alone shows at the next test that logs in, which a server's own LOGIN-DELAY may put off.
-    first = _slots_per_login(policy) * _login_unit(policy) if policy.login else policy.delay_up
+    first = _slots_per_login(policy) * _test_interval(policy) if policy.login else policy.delay_up
     wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds)
     wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds)
     return wait + TICK + timedelta(seconds=max_test_seconds)

@@ -83,7 +83,7 @@ class EndedOutage:
     rtt_ms: float | None = None
     last_good_at: datetime | None = None
     last_good_rtt_ms: float | None = None
-    passes_within: int = 0
+    passes_in_outage: int = field(default=0, metadata=stored_as("passes_within"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Health:
     `failures_in_maintenance` counts the tests since the last passed one that failed in maintenance or under a silence.
     `run_ended_at` is, in maintenance, the passed test that ended a run of failures. `ended_outage` is an outage whose
     recovery is still to be sent. `recovery` are the passed tests of an outage that goes on until there are more of
-    them, and `passes_within` counts those that a failed test followed before there were enough.
+    them, and `passes_in_outage` counts those that a failed test followed before there were enough.
 
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).
@@ -120,8 +120,8 @@ class Health:
     `login_at` is when the last one was tried. `login_delay` is the least time in seconds between two logins that the
     server has stated.
 
-    `posture` is what is kept of the last posture test (see `KeptPosture`), and `posture_due` are the changes for the
-    worse that are still to be alerted.
+    `posture` is what is kept of the last posture test (see `StoredPosture`), and `posture_pending` are the changes for
+    the worse that are still to be alerted.
 
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
@@ -166,14 +166,14 @@ class Health:
     run_ended_at: datetime | None = field(default=None, metadata=stored_as("run_ended_in_maintenance"))
     ended_outage: EndedOutage | None = None
     recovery: Recovery | None = None
-    passes_within: int = 0
+    passes_in_outage: int = field(default=0, metadata=stored_as("passes_within"))
     allowance_full_at: datetime | None = None
     throttled: HeldAlerts | None = None
     login_failed: bool = False
     login_at: datetime | None = None
     login_delay: int = 0
     posture: str = ""
-    posture_due: tuple[str, ...] = ()
+    posture_pending: tuple[str, ...] = field(default=(), metadata=stored_as("posture_due"))
 
     @property
     def is_failing(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a server offers and permits: a `Posture`, the digest of it that is kept, and what got worse. No I/O.
+"""What a server offers and permits: a `Posture`, the summary of it that is kept, and what got worse. No I/O.
 
 What could not be asked is `Answer.NOT_TESTED`, and never counts as a change. A change for the better is not a finding.
 """
@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from popwatch.model.outcomes import Certificate
 
-LONGEST_DIGEST = 100
-"""Bytes of a digest in a record."""
+LONGEST_SUMMARY = 100
+"""Bytes of a summary in a record."""
 
 MOST_SIBLINGS = 9
 """Other ports of a host whose certificates are compared, as many as the field `siblings` takes and one more."""
@@ -20,7 +20,7 @@ MOST_SIBLINGS = 9
 RENEWED_AFTER = timedelta(days=1)
 """A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
 
-_DIGEST_VERSION = "1"
+_SUMMARY_VERSION = "1"
 _HEXADECIMAL = re.compile("[0-9a-f]{1,8}")
 
 
@@ -37,8 +37,8 @@ YES, NO, NOT_TESTED = Answer
 _LETTERS = {YES: "y", NO: "n", NOT_TESTED: "-"}
 _ANSWERS = {letter: answer for answer, letter in _LETTERS.items()}
 
-_STATED = "CAPA"
-"""In a digest: CAPA was answered."""
+_CAPA_ANSWERED = "CAPA"
+"""In a summary: CAPA was answered."""
 
 _CAPABILITIES = (
     *("TOP", "USER", "SASL", "RESP-CODES", "LOGIN-DELAY", "PIPELINING", "EXPIRE", "UIDL", "IMPLEMENTATION"),
@@ -49,9 +49,9 @@ _MECHANISMS = (
     *("ANONYMOUS", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256"),
     *("SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-512-PLUS", "OTP"),
 )
-_KNOWN = (_STATED, *_CAPABILITIES, *(f"SASL {name}" for name in _MECHANISMS))
-"""What a digest has a bit for, in this order: append only. The registries of IANA, "POP3 Extension Mechanism" and "SASL
-Mechanisms". What is not in it is shown, but its removal is not noticed."""
+_KNOWN = (_CAPA_ANSWERED, *_CAPABILITIES, *(f"SASL {name}" for name in _MECHANISMS))
+"""What a summary has a bit for, in this order: append only. The registries of IANA, "POP3 Extension Mechanism" and
+"SASL Mechanisms". What is not in it is shown, but its removal is not noticed."""
 
 _NEEDED = ("TOP", "USER", "RESP-CODES", "PIPELINING", "UIDL", "AUTH-RESP-CODE", "UTF8")
 """Capabilities that clients use, so that they miss one that is removed."""
@@ -69,23 +69,23 @@ _PLAINTEXT = ("PLAIN", "LOGIN")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class CapaReply:
     """The reply to CAPA: capabilities with their arguments, one line each, and the SASL mechanisms.
 
-    `stated` is false if the server does not know CAPA.
+    `capa_supported` is false if the server does not know CAPA.
     """
 
     capabilities: tuple[str, ...] = ()
     mechanisms: tuple[str, ...] = ()
-    stated: bool = True
+    capa_supported: bool = True
 
     @property
     def known(self) -> frozenset[str]:
-        """What of it a digest keeps."""
-        if not self.stated:
+        """What of it a summary keeps."""
+        if not self.capa_supported:
             return frozenset()
         names = {line.split()[0] for line in self.capabilities} | {f"SASL {name}" for name in self.mechanisms}
-        return frozenset({_STATED, *names.intersection(_KNOWN)})
+        return frozenset({_CAPA_ANSWERED, *names.intersection(_KNOWN)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Sibling:
 
 
 @dataclass(frozen=True, slots=True)
-class Digest:
+class PostureSummary:
     """What of a posture is kept and compared: answers, what is offered (`None` if not tested), newer certificates.
 
     `newer`: of each sibling whether its certificate is newer than the one served here.
@@ -118,10 +118,10 @@ class Digest:
             _LETTERS[it] for it in (self.stls, self.plaintext_login, self.tls_1_0, self.tls_1_1, self.chain)
         )
         ports = "".join(f"{port}{'n' if newer else 'o'}" for port, newer in sorted(self.newer.items()))
-        return f"{_DIGEST_VERSION}{letters}.{_as_bits(self.in_clear)}.{_as_bits(self.in_tls)}.{ports}"
+        return f"{_SUMMARY_VERSION}{letters}.{_as_bits(self.in_clear)}.{_as_bits(self.in_tls)}.{ports}"
 
-    def over(self, before: "Digest | None") -> "Digest":
-        """The digest to keep: where this one was not tested, what is known from before."""
+    def filled_from(self, before: "PostureSummary | None") -> "PostureSummary":
+        """The summary to keep: where this one was not tested, what is known from before."""
         if before is None:
             return self
         names = ("stls", "plaintext_login", "tls_1_0", "tls_1_1", "chain")
@@ -157,8 +157,8 @@ class Posture:
     chain_reason: str = ""
     tls_version: str = ""
     tls_problem: str = ""
-    in_clear: Offer | None = None
-    in_tls: Offer | None = None
+    in_clear: CapaReply | None = None
+    in_tls: CapaReply | None = None
     certificate: Certificate | None = None
     siblings: tuple[Sibling, ...] = ()
 
@@ -170,9 +170,9 @@ class Posture:
         return self.user_in_clear
 
     @property
-    def digest(self) -> Digest:
+    def summary(self) -> PostureSummary:
         """What of it is kept."""
-        return Digest(
+        return PostureSummary(
             self.stls,
             self.plaintext_login,
             self.tls_1_0,
@@ -191,15 +191,15 @@ class Posture:
                 yield sibling.port, own.subject == other.subject and other.begins > own.begins + RENEWED_AFTER
 
 
-def parse_digest(text: str) -> Digest | None:
-    """The digest that `str` wrote; None for any other text, such as one of a later version."""
+def parse_summary(text: str) -> PostureSummary | None:
+    """The summary that `str` wrote; None for any other text, such as one of a later version."""
     try:
         head, in_clear, in_tls, ports = text.split(".")
-        if head[:1] != _DIGEST_VERSION or len(text) > LONGEST_DIGEST:
+        if head[:1] != _SUMMARY_VERSION or len(text) > LONGEST_SUMMARY:
             return None
         stls, plaintext, tls_1_0, tls_1_1, chain = (_ANSWERS[letter] for letter in head[1:])
         newer = {int(port): kind == "n" for port, kind in _ports(ports)}
-        return Digest(stls, plaintext, tls_1_0, tls_1_1, chain, _of_bits(in_clear), _of_bits(in_tls), newer)
+        return PostureSummary(stls, plaintext, tls_1_0, tls_1_1, chain, _of_bits(in_clear), _of_bits(in_tls), newer)
     except (ValueError, KeyError):
         return None
 
@@ -228,23 +228,23 @@ def _of_bits(text: str) -> frozenset[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPosture:
+class StoredPosture:
     """What a record keeps of a target's posture, as a short text: each scan reads it, and each message carries it."""
 
-    digest: Digest
+    summary: PostureSummary
     at: datetime
 
     def __str__(self) -> str:
-        return f"{self.digest}@{int(self.at.timestamp()) // 60:x}"
+        return f"{self.summary}@{int(self.at.timestamp()) // 60:x}"
 
 
-def parse_kept(text: str) -> KeptPosture | None:
+def parse_stored(text: str) -> StoredPosture | None:
     """What `str` wrote, its time in whole minutes; None for any other text."""
-    digest, _, minutes = text.partition("@")
-    known = parse_digest(digest)
+    summary, _, minutes = text.partition("@")
+    known = parse_summary(summary)
     if known is None or not _HEXADECIMAL.fullmatch(minutes):
         return None
-    return KeptPosture(known, datetime.fromtimestamp(int(minutes, 16) * 60, UTC))
+    return StoredPosture(known, datetime.fromtimestamp(int(minutes, 16) * 60, UTC))
 
 
 class PostureIssue(StrEnum):
@@ -368,30 +368,30 @@ _WORDINGS = {
 
 def findings(posture: Posture) -> list[PostureFinding]:
     """What should be otherwise in a posture, whatever it was before."""
-    return [_finding(kind, _about(kind, about, posture), changed=False) for kind, about in _faults(posture.digest)]
+    return [_finding(kind, _about(kind, about, posture), changed=False) for kind, about in _faults(posture.summary)]
 
 
-def worse(before: Digest, posture: Posture) -> list[PostureFinding]:
+def worse(before: PostureSummary, posture: Posture) -> list[PostureFinding]:
     """What got worse since `before`: one finding for each change. Nothing that was not tested both times."""
-    now = posture.digest
+    now = posture.summary
     found = [it for it in _faults(now) if _was_absent(before, now, *it)]
     changed = (*found, *_removed(before, now))
     return [_finding(kind, _about(kind, about, posture), changed=True) for kind, about in changed]
 
 
-def faults_of(digest: Digest) -> list[str]:
-    """What a digest shows by itself: kinds of findings, each with the mechanism or the port that it is about."""
-    return [f"{kind} {about}".strip() for kind, about in _faults(digest)]
+def faults_of(summary: PostureSummary) -> list[str]:
+    """What a summary shows by itself: kinds of findings, each with the mechanism or the port that it is about."""
+    return [f"{kind} {about}".strip() for kind, about in _faults(summary)]
 
 
-def as_due(found: PostureFinding) -> str:
+def pending_text(found: PostureFinding) -> str:
     """A change as a record has it: `kind:about`."""
     return f"{found.kind}:{found.about}"
 
 
-def change_of(due: str) -> PostureFinding | None:
+def pending_finding(pending: str) -> PostureFinding | None:
     """The finding of a change that a record has; None if its kind is of a later version."""
-    kind, _, about = due.partition(":")
+    kind, _, about = pending.partition(":")
     return _finding(PostureIssue(kind), about, changed=True) if kind in set(PostureIssue) else None
 
 
@@ -399,8 +399,8 @@ def _about(kind: PostureIssue, about: str, posture: Posture) -> str:
     return posture.chain_reason if kind is PostureIssue.CHAIN else about
 
 
-def _faults(now: Digest) -> Iterator[tuple[PostureIssue, str]]:
-    """The kinds of findings that a digest shows by itself, each with what it is about."""
+def _faults(now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
+    """The kinds of findings that a summary shows by itself, each with what it is about."""
     if now.stls is NO:
         yield PostureIssue.STLS_GONE, ""
     if now.plaintext_login is YES:
@@ -419,7 +419,7 @@ def _faults(now: Digest) -> Iterator[tuple[PostureIssue, str]]:
             yield PostureIssue.WEAK_MECHANISM, name
 
 
-def _was_absent(before: Digest, now: Digest, kind: PostureIssue, about: str) -> bool:
+def _was_absent(before: PostureSummary, now: PostureSummary, kind: PostureIssue, about: str) -> bool:
     """Whether it is known that a fault was not there before."""
     match kind:
         case PostureIssue.STLS_GONE:
@@ -441,7 +441,7 @@ def _was_absent(before: Digest, now: Digest, kind: PostureIssue, about: str) -> 
             return not offered_before and any(was and name in (offered or ()) for was, offered in sides)
 
 
-def _removed(before: Digest, now: Digest) -> Iterator[tuple[PostureIssue, str]]:
+def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
     """What is no longer offered: inside TLS, or without it where neither time there was any."""
     if before.in_tls is not None or now.in_tls is not None:
         was, offered = before.in_tls, now.in_tls
@@ -449,7 +449,7 @@ def _removed(before: Digest, now: Digest) -> Iterator[tuple[PostureIssue, str]]:
         was, offered = before.in_clear, now.in_clear
     if not was or offered is None:
         return
-    if _STATED not in offered:
+    if _CAPA_ANSWERED not in offered:
         yield PostureIssue.CAPABILITIES_GONE, ""
         return
     for name in _MECHANISMS:

@@ -13,7 +13,7 @@ from typing import Self
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.posture import parse_kept
+from popwatch.model.posture import parse_stored
 from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
 from popwatch.model.time_limits import STORED_AHEAD
@@ -50,12 +50,12 @@ def bounded(outbox: tuple[OutboxEntry, ...]) -> tuple[tuple[OutboxEntry, ...], i
     A record that is too large cannot be written, and its target's state would stand still. Transitions stay.
     """
     sizes = [len(json.dumps(serialize(entry)).encode()) for entry in outbox]
-    over, kept, dropped = sum(sizes) - MOST_OUTBOX, list[OutboxEntry](), 0
+    excess, kept, dropped = sum(sizes) - MOST_OUTBOX, list[OutboxEntry](), 0
     for entry, size in zip(outbox, sizes, strict=True):
-        if over <= 0 or entry.message is None:
+        if excess <= 0 or entry.message is None:
             kept.append(entry)
             continue
-        over, dropped = over - size, dropped + 1
+        excess, dropped = excess - size, dropped + 1
         if entry.transition:
             kept.append(replace(entry, message=None))
     return tuple(kept), dropped
@@ -134,8 +134,8 @@ class Record:
 
     `version` counts the writes of the record, 0 before the first. `tick` is the tick whose test was judged last; a test
     of the same or an earlier tick is not judged again. `writer` names the invocation that wrote last, so that it can
-    recognize its own write when a repeated request is refused. `tested_as` identifies what was tested (see
-    `targets.tested_as`): a target that is another by now is tested at the next tick.
+    recognize its own write when a repeated request is refused. `config_fingerprint` identifies what was tested (see
+    `targets.config_fingerprint`): a target that is another by now is tested at the next tick.
     """
 
     target_id: str
@@ -145,7 +145,7 @@ class Record:
     outcome: Outcome | None = None
     outbox: tuple[OutboxEntry, ...] = field(default=(), metadata=stored_as("pending"))
     writer: str = ""
-    tested_as: str = ""
+    config_fingerprint: str = field(default="", metadata=stored_as("tested_as"))
 
     def without(self, delivered: set[int]) -> Self:
         """The record once the outbox entries of these versions have been delivered, one version on."""
@@ -166,7 +166,7 @@ def check_record(record: Record, now: datetime) -> None:
     past: list[datetime | None] = [record.tick, health.since, health.failing_since, health.last_good_at]
     past += [*health.changes, outcome.started_at if outcome else None]
     past += [health.run_ended_at, *(warning.at for warning in health.certificate_warnings)]
-    kept = parse_kept(health.posture)
+    kept = parse_stored(health.posture)
     if kept:
         past.append(kept.at)
     if health.recovery:

@@ -174,7 +174,7 @@ class Target:
     fields: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
 
-NOT_TESTED = {
+IRRELEVANT_TO_TEST = {
     *(
         "target_id",
         "name",
@@ -193,12 +193,14 @@ NOT_TESTED = {
 """The fields of a target that do not matter to its test."""
 
 ADDED_LATER = {"expect", "max_rtt_ms"}
-"""The fields that matter to a test and that the first version did not have: see `as_tested`."""
+"""The fields that matter to a test and that the first version did not have: see `config_fingerprint`."""
 
-_tested_fields = attrgetter(*(known.name for known in fields(Target) if known.name not in NOT_TESTED | ADDED_LATER))
+_tested_fields = attrgetter(
+    *(known.name for known in fields(Target) if known.name not in IRRELEVANT_TO_TEST | ADDED_LATER)
+)
 
 
-def as_tested(target: Target) -> str:
+def config_fingerprint(target: Target) -> str:
     """A short name for all that matters to a test of the target: another one means that it must be tested anew.
 
     A later field counts if it is used: otherwise an upgrade would have every target tested anew at once.
@@ -233,7 +235,7 @@ def _login_problems(values: Mapping[str, object]) -> tuple[Problem, ...]:
     return (Problem(field, f"The field `{field}` cannot be used: {needed}, and {why}."),)
 
 
-def tls_exceptions(target: Target) -> tuple[str, ...]:
+def tls_relaxations(target: Target) -> tuple[str, ...]:
     """What is accepted of this server although TLS today forbids it (RFC 8996, RFC 5746): a few words each."""
     if target.tls is TlsMode.NONE:
         return ()

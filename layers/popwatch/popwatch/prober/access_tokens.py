@@ -50,7 +50,7 @@ USED_UNTIL = timedelta(seconds=30)
 SHORTEST, USUAL, LONGEST = timedelta(minutes=1), timedelta(minutes=5), timedelta(days=1)
 """How long a token may be said to be valid; `expires_in` is recommended only (RFC 6749 section 5.1)."""
 
-PROBLEM_KEPT = timedelta(seconds=50)
+PROBLEM_CACHED = timedelta(seconds=50)
 """How long a problem stands before the endpoint is asked again: at the next sweep, which is a minute later."""
 
 _CODE = re.compile(r"[a-z_]{1,40}")
@@ -103,7 +103,7 @@ class AccessTokens:
     def __init__(self, clock: Callable[[], datetime], fetch: Fetch | None = None) -> None:
         self._clock, self._fetch = clock, fetch or fetch_token
         self._threads: ThreadPoolExecutor | None = None
-        self._kept: dict[str, _CachedToken] = {}
+        self._cached: dict[str, _CachedToken] = {}
         self._under_way: dict[str, Future[AccessToken]] = {}
         self._problems: dict[str, _Problem] = {}
 
@@ -123,10 +123,10 @@ class AccessTokens:
 
     def _begin(self, key: str, one: StoredCredential) -> None:
         """Fetch a token in a thread if there is none, or if it ends soon."""
-        kept, problem, now = self._kept.get(key), self._problems.get(key), self._clock()
-        if key in self._under_way or (kept and kept.renewed_from > now and self._valid(key)):
+        cached, problem, now = self._cached.get(key), self._problems.get(key), self._clock()
+        if key in self._under_way or (cached and cached.renewed_from > now and self._valid(key)):
             return
-        if problem and timedelta() <= now - problem.at < PROBLEM_KEPT:
+        if problem and timedelta() <= now - problem.at < PROBLEM_CACHED:
             return
         assert one.token_source is not None  # noqa: S101 - narrows the type: XOAUTH2 has one
         if self._threads is None:
@@ -143,7 +143,7 @@ class AccessTokens:
         if error is None:
             token = future.result()
             renewed = min(RENEWED_BEFORE, token.valid / 2)
-            self._kept[key] = _CachedToken(token.secret, now + token.valid - USED_UNTIL, now + token.valid - renewed)
+            self._cached[key] = _CachedToken(token.secret, now + token.valid - USED_UNTIL, now + token.valid - renewed)
             self._problems.pop(key, None)
         elif isinstance(error, TokenError):
             self._problems[key] = _Problem(now, error.reason, error.code)
@@ -151,12 +151,12 @@ class AccessTokens:
             self._problems[key] = _Problem(now, Unusable.TOKEN_UNAVAILABLE, type(error).__name__)
 
     def _valid(self, key: str) -> bool:
-        kept = self._kept.get(key)
-        return kept is not None and self._clock() < kept.ends
+        cached = self._cached.get(key)
+        return cached is not None and self._clock() < cached.ends
 
     def _found(self, key: str, one: StoredCredential) -> Secret | CredentialProblem:
         if self._valid(key):
-            return self._kept[key].secret
+            return self._cached[key].secret
         if key in self._under_way or key not in self._problems:
             return CredentialProblem(one.name, Unusable.TOKEN_UNAVAILABLE, "no answer yet")
         problem = self._problems[key]

@@ -18,11 +18,11 @@ class TooManyLinesError(ValueError):
 class Capabilities:
     """What a server says it offers: the arguments of each capability by its name, all in upper case.
 
-    `stated` is false for a server that does not know CAPA, of which nothing is known.
+    `capa_supported` is false for a server that does not know CAPA, of which nothing is known.
     """
 
     arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    stated: bool = True
+    capa_supported: bool = True
 
     def __contains__(self, name: str) -> bool:
         return name in self.arguments
@@ -44,7 +44,7 @@ class Capabilities:
         return min(int(stated[0]), LONGEST_DELAY)
 
 
-UNSTATED = Capabilities(stated=False)
+NO_CAPA = Capabilities(capa_supported=False)
 """Of a server that does not know CAPA."""
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 
-from popwatch.prober.capabilities import UNSTATED, Capabilities, CapabilityReader, TooManyLinesError
+from popwatch.prober.capabilities import NO_CAPA, Capabilities, CapabilityReader, TooManyLinesError
 from popwatch.prober.pop3 import Conversation
 
 NOBODY = "nobody@popwatch.invalid"
@@ -30,8 +30,8 @@ class PostureQuestion(StrEnum):
 class Examination(Conversation):
     """Asks `questions` one after another, then QUIT. STLS that is refused is the last one, and the conversation fails.
 
-    `offers` are the replies to CAPA in their order, and `user_accepted` is that to USER; `None` stands for a reply that
-    says nothing, such as that of a server in trouble (RFC 3206).
+    `replies` are the replies to CAPA in their order, and `user_accepted` is that to USER; `None` stands for a reply
+    that says nothing, such as that of a server in trouble (RFC 3206).
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Examination(Conversation):
         self._left = deque(questions)
         self._asked: PostureQuestion | None = None
         self._reader: CapabilityReader | None = None
-        self.offers: list[Capabilities | None] = []
+        self.replies: list[Capabilities | None] = []
         self.user_accepted: bool | None = None
 
     def _quit(self) -> None:
@@ -58,27 +58,27 @@ class Examination(Conversation):
 
     def _handle_line(self, line: bytes) -> None:
         if self._reader:
-            self._read_offer(self._reader, line)
+            self._read_capabilities(self._reader, line)
         elif self._asked is PostureQuestion.USER:
             self.user_accepted = None if in_trouble(line) else line.startswith(b"+OK")
             self._quit()
         elif self._asked is PostureQuestion.CAPA and line.startswith(b"+OK"):
             self._reader = CapabilityReader()
         elif self._asked is PostureQuestion.CAPA:
-            self._take_offer(None if in_trouble(line) else UNSTATED)
+            self._take_capabilities(None if in_trouble(line) else NO_CAPA)
         else:
             super()._handle_line(line)
 
-    def _read_offer(self, reader: CapabilityReader, line: bytes) -> None:
+    def _read_capabilities(self, reader: CapabilityReader, line: bytes) -> None:
         try:
-            offer = reader.receive_line(line)
+            capabilities = reader.receive_line(line)
         except TooManyLinesError:
             self._fail("endless-capabilities", line)
             return
-        if offer is not None:
-            self._take_offer(offer)
+        if capabilities is not None:
+            self._take_capabilities(capabilities)
 
-    def _take_offer(self, offer: Capabilities | None) -> None:
+    def _take_capabilities(self, capabilities: Capabilities | None) -> None:
         self._reader = None
-        self.offers.append(offer)
+        self.replies.append(capabilities)
         self._quit()

@@ -28,7 +28,7 @@ from typing import Protocol, assert_never
 
 from popwatch.model.credentials import Credential, Mechanism
 from popwatch.model.outcomes import LoginResult, LoginVerdict
-from popwatch.prober.capabilities import UNSTATED, Capabilities, CapabilityReader, TooManyLinesError
+from popwatch.prober.capabilities import NO_CAPA, Capabilities, CapabilityReader, TooManyLinesError
 
 LONGEST_COMMAND = 255
 """Octets of a command with its CRLF (RFC 2449 section 4). A SASL response may be longer (RFC 5034 section 4)."""
@@ -74,7 +74,7 @@ class Login:
         self._credential = credential
         self._step: Callable[[bytes], bytes] = self._handle_capa
         self._reader = CapabilityReader()
-        self._capabilities: Capabilities = UNSTATED
+        self._capabilities: Capabilities = NO_CAPA
         self._greeting = b""
         self._response_repeated = False
         self._hidden: list[bytes] = []
@@ -164,10 +164,10 @@ class Login:
         (https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth).
         """
         name = mechanism.value.upper()
-        if self._capabilities.stated and name not in self._capabilities.mechanisms:
+        if self._capabilities.capa_supported and name not in self._capabilities.mechanisms:
             return self._fail("mechanism-not-offered")
         command = b"AUTH " + name.encode()
-        if mechanism is Mechanism.PLAIN and self._capabilities.stated:
+        if mechanism is Mechanism.PLAIN and self._capabilities.capa_supported:
             whole = command + b" " + self._response() + b"\r\n"
             if len(whole) <= LONGEST_COMMAND:
                 self._step = self._handle_sasl_answer

@@ -14,7 +14,7 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode, TlsVersion
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Outcome, Phase
-from popwatch.model.posture import MOST_SIBLINGS, Answer, Offer, Posture, Sibling
+from popwatch.model.posture import MOST_SIBLINGS, Answer, CapaReply, Posture, Sibling
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
@@ -63,7 +63,7 @@ class _Result:
     """How a connection ended, and what was answered."""
 
     outcome: Outcome
-    offers: Sequence[Capabilities | None]
+    replies: Sequence[Capabilities | None]
     user_accepted: bool | None
 
 
@@ -120,13 +120,13 @@ class _Round:
         """Of several addresses that were tried, what the one answered that the outcome is of."""
         probes = self.probes[key]
         asked = next((it.examination for it in probes if it.address == outcome.address), probes[-1].examination)
-        return _Result(outcome, asked.offers, asked.user_accepted)
+        return _Result(outcome, asked.replies, asked.user_accepted)
 
 
-Steps = Generator[_Connection, _Result | None, Posture]
+Connections = Generator[_Connection, _Result | None, Posture]
 
 
-def examine(
+def probe_postures(
     targets: Sequence[Target], make_prober: MakeProber = Prober, *, end_by: float | None = None
 ) -> Iterator[tuple[Target, Posture]]:
     """The postures of targets, each as soon as it is known.
@@ -134,35 +134,35 @@ def examine(
     Takes at most the targets' `max_test_seconds` for each connection, of which there are up to five and one for each
     sibling; what does not end before `end_by` (monotonic clock) is not tested.
     """
-    running = [(target, _steps(target)) for target in targets]
-    waiting = [(target, steps, next(steps)) for target, steps in running]
+    running = [(target, _connections(target)) for target in targets]
+    waiting = [(target, connections, next(connections)) for target, connections in running]
     while waiting:
         results = _Round([connection for _, _, connection in waiting]).run(make_prober, end_by)
         further = []
-        for (target, steps, _), result in zip(waiting, results, strict=True):
+        for (target, connections, _), result in zip(waiting, results, strict=True):
             try:
-                further.append((target, steps, steps.send(result)))
+                further.append((target, connections, connections.send(result)))
             except StopIteration as end:
                 yield target, end.value
         waiting = further
 
 
-def _steps(target: Target) -> Steps:
+def _connections(target: Target) -> Connections:
     """The connections to one server, one after another; the end is its posture."""
     begins_in_clear = target.tls is not TlsMode.IMPLICIT
-    plain = replace(target, verify_tls=False, all_addresses=False, expect=(), max_rtt_ms=0.0)
+    relaxed = replace(target, verify_tls=False, all_addresses=False, expect=(), max_rtt_ms=0.0)
     if begins_in_clear:
-        plain = replace(plain, tls=TlsMode.STARTTLS)
+        relaxed = replace(relaxed, tls=TlsMode.STARTTLS)
     stls = (PostureQuestion.STLS,) if begins_in_clear else ()
     before_tls = (PostureQuestion.CAPA, *stls) if begins_in_clear else ()
-    first = yield _Connection(plain, (*before_tls, PostureQuestion.CAPA))
+    first = yield _Connection(relaxed, (*before_tls, PostureQuestion.CAPA))
     posture = _posture(first, begins_in_clear=begins_in_clear)
     if posture.problem:
         return posture
     # The later connections are to the same address of the host: another one may be another server.
-    plain = replace(plain, host=posture.address)
+    relaxed = replace(relaxed, host=posture.address)
     if begins_in_clear:
-        user = yield _Connection(replace(plain, tls=TlsMode.NONE), (PostureQuestion.USER,))
+        user = yield _Connection(replace(relaxed, tls=TlsMode.NONE), (PostureQuestion.USER,))
         posture = replace(posture, user_in_clear=_answer(user.user_accepted if user else None))
         if posture.stls is not Answer.YES:
             return posture
@@ -170,11 +170,11 @@ def _steps(target: Target) -> Steps:
     for version in (TlsVersion.TLS_1_0, TlsVersion.TLS_1_1):
         accepted[version] = Answer.NOT_TESTED
         if can_offer(version):
-            accepted[version] = _accepts((yield _Connection(plain, stls, version=version)))
+            accepted[version] = _accepts((yield _Connection(relaxed, stls, version=version)))
     if not posture.tls_version and Answer.YES not in accepted.values():
         # No handshake succeeds at all: that these failed says nothing about the versions.
         accepted = dict.fromkeys(accepted, Answer.NOT_TESTED)
-    chain, why = _trusts((yield _Connection(replace(plain, verify_tls=True), stls)))
+    chain, why = _trusts((yield _Connection(replace(relaxed, verify_tls=True), stls)))
     posture = replace(
         posture,
         tls_1_0=accepted[TlsVersion.TLS_1_0],
@@ -186,7 +186,7 @@ def _steps(target: Target) -> Steps:
         return posture
     found = []
     for port in _sibling_ports(target.port, target.siblings):
-        found.append(_sibling(port, (yield _to_sibling(plain, port))))
+        found.append(_sibling(port, (yield _to_sibling(relaxed, port))))
     return replace(posture, siblings=tuple(found))
 
 
@@ -199,8 +199,8 @@ def _posture(first: _Result | None, *, begins_in_clear: bool) -> Posture:
     if not reached:
         problem = f"{outcome.message} ({outcome.reason}): {outcome.detail}"
         return Posture(outcome.started_at, outcome.address, problem)
-    offers = [*map(_offer, first.offers), None, None]
-    in_clear, in_tls = offers[:2] if begins_in_clear else (None, offers[0])
+    replies = [*map(_capa_reply, first.replies), None, None]
+    in_clear, in_tls = replies[:2] if begins_in_clear else (None, replies[0])
     secure = bool(outcome.tls_version)
     return Posture(
         outcome.started_at,
@@ -214,15 +214,15 @@ def _posture(first: _Result | None, *, begins_in_clear: bool) -> Posture:
     )
 
 
-def _offer(stated: Capabilities | None) -> Offer | None:
+def _capa_reply(offered: Capabilities | None) -> CapaReply | None:
     """The reply to CAPA as people read it: each line cleaned and cut."""
-    if stated is None:
+    if offered is None:
         return None
-    lines = (" ".join((name, *words)) for name, words in stated.arguments.items())
-    return Offer(
+    lines = (" ".join((name, *words)) for name, words in offered.arguments.items())
+    return CapaReply(
         tuple(clean(line, CAPABILITY_SHOWN) for line in lines)[:CAPABILITIES_SHOWN],
-        tuple(clean(name, CAPABILITY_SHOWN) for name in stated.mechanisms)[:CAPABILITIES_SHOWN],
-        stated.stated,
+        tuple(clean(name, CAPABILITY_SHOWN) for name in offered.mechanisms)[:CAPABILITIES_SHOWN],
+        offered.capa_supported,
     )
 
 
@@ -264,11 +264,11 @@ def _sibling_ports(port: int, named: Sequence[int]) -> list[int]:
     return [it for it in dict.fromkeys((*other, *named)) if it != port][:MOST_SIBLINGS]
 
 
-def _to_sibling(plain: Target, port: int) -> _Connection:
+def _to_sibling(relaxed: Target, port: int) -> _Connection:
     """A connection to another port of the host, for its certificate alone."""
     if port == POP3_PORT:
-        return _Connection(replace(plain, port=port, tls=TlsMode.STARTTLS), (PostureQuestion.STLS,))
-    secure = replace(plain, port=port, tls=TlsMode.IMPLICIT)
+        return _Connection(replace(relaxed, port=port, tls=TlsMode.STARTTLS), (PostureQuestion.STLS,))
+    secure = replace(relaxed, port=port, tls=TlsMode.IMPLICIT)
     return _Connection(secure, handshake_only=port != POP3S_PORT)
 
 

@@ -26,7 +26,7 @@ from popwatch.model.outcomes import (
     Phase,
     RttSource,
 )
-from popwatch.model.targets import Problem, Target, login_problems, tls_exceptions
+from popwatch.model.targets import Problem, Target, login_problems, tls_relaxations
 from popwatch.model.text import clean, milliseconds
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
@@ -455,7 +455,7 @@ class Probe:
             "tls_version": engine.version,
             "certificates": certificates,
             "certificate_expires": min((it.expires for it in certificates), default=None),
-            "remarks": (*tls_exceptions(self.target), *map(_unneeded, unneeded[:REMARKS])),
+            "remarks": (*tls_relaxations(self.target), *map(_unneeded, unneeded[:REMARKS])),
         }
         if self.credential:
             self._login = Login(self.credential, engine)

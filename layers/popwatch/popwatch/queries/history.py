@@ -131,35 +131,35 @@ def read_samples_of_all(
     return found
 
 
-def read_steps(
+def read_buckets(
     store: Store, checkpoint: SweepCheckpoint, target_id: str, period: Period, *, by_day: bool
 ) -> list[tuple[datetime, Totals]]:
     """The totals of one target in each hour of a period, or in each day, with the middle of that hour or day."""
     parts = intervals(checkpoint, period, store.oldest_sample)
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [
-            pool.submit(_read_steps, store, batch, target_id, parts, by_day=by_day)
+            pool.submit(_read_buckets, store, batch, target_id, parts, by_day=by_day)
             for batch in batches_of_target(checkpoint, target_id)
         ]
-        return sorted((step for future in futures for step in future.result()), key=itemgetter(0))
+        return sorted((bucket for future in futures for bucket in future.result()), key=itemgetter(0))
 
 
-def _read_steps(
+def _read_buckets(
     store: Store, batch: BatchKey, target_id: str, parts: Intervals, *, by_day: bool
 ) -> list[tuple[datetime, Totals]]:
-    """The steps of one batch. Steps are only drawn and added up, so days and hours may follow one another."""
+    """The buckets of one batch. They are only drawn and added up, so days and hours may follow one another."""
     of_days = _read_one(store.read_days, batch, target_id, parts.days) if by_day else []
     # By hour, all days are lacking, and so read from their hours; by day, only those that the batch does not have.
     lacking = _lacking(parts.days, {day for day, _ in of_days})
     of_hours = _read_one(store.read_hours, batch, target_id, [*parts.hours, *lacking])
-    steps = [(day + DAY / 2, totals) for day, totals in of_days]
-    steps += [(hour + HOUR / 2, totals) for hour, totals in of_hours]
-    # Before the first whole hour, and after the last hour that was added up: one step each.
+    buckets = [(day + DAY / 2, totals) for day, totals in of_days]
+    buckets += [(hour + HOUR / 2, totals) for hour, totals in of_hours]
+    # Before the first whole hour, and after the last hour that was added up: one bucket each.
     for begin, end in parts.samples:
         samples = _read_one(store.read_samples, batch, target_id, [(begin, end)])
         if samples:
-            steps.append((begin + (end - begin) / 2, add_up_one(sample for _, sample in samples)))
-    return steps
+            buckets.append((begin + (end - begin) / 2, add_up_one(sample for _, sample in samples)))
+    return buckets
 
 
 def _read_one(

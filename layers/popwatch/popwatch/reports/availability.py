@@ -300,9 +300,9 @@ def _runs(found: Sequence[Span]) -> list[list[Span]]:
     runs: list[list[Span]] = []
     open_run: list[Span] = []
     for span in found:
-        within = span.state is State.MAINTENANCE and bool(open_run)
-        ended = span.run_ended if within and span.run_ended and span.run_ended < span.end else None
-        if ended is None and (span.state in FAILING or within):
+        in_maintenance = span.state is State.MAINTENANCE and bool(open_run)
+        ended = span.run_ended if in_maintenance and span.run_ended and span.run_ended < span.end else None
+        if ended is None and (span.state in FAILING or in_maintenance):
             open_run.append(span)
             continue
         if ended and ended > span.begin:

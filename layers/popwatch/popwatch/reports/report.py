@@ -156,7 +156,7 @@ def line_to_json(line: ReportLine) -> dict[str, Any]:
         "failures": dict(totals.failures),
         "failed_in_maintenance": totals.in_maintenance,
         "inconclusive": totals.inconclusive,
-        "half_up": totals.degraded,
+        "half_up": totals.degraded,  # the older name stays, since programs read it
         "rtt_p50_ms": p50,
         "rtt_p95_ms": p95,
         "rtt_p99_ms": p99,

@@ -11,10 +11,10 @@ from popwatch.decisions.throttling import held_until
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
-from popwatch.model.posture import faults_of, parse_kept
+from popwatch.model.posture import faults_of, parse_stored
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
-from popwatch.model.targets import Policy, Target, tls_exceptions
+from popwatch.model.targets import Policy, Target, tls_relaxations
 from popwatch.model.text import clean, counted, iso, milliseconds, natural_order, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
@@ -125,7 +125,7 @@ class TargetStatus:
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
             _posture_remark(health.posture),
-            *tls_exceptions(self.target),
+            *tls_relaxations(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
             certificate_remark(health.expiring_certificate, now) if health.expiring_certificate else "",
         ]
@@ -182,7 +182,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "flapping": health.flapping,
         "slow": health.slow,
         "throttled_until": _iso(status.throttled_until),
-        "half_up": health.degraded_tests > 0,
+        "half_up": health.degraded_tests > 0,  # degraded: the older name stays, since programs read it
         "failed_addresses": list(status.failed_addresses),
         "untested_addresses": status.untested_addresses,
         "posture": _posture_to_json(health.posture),
@@ -210,16 +210,16 @@ def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
 
 def _posture_remark(text: str) -> str:
     """What a server offers or permits and should not."""
-    kept = parse_kept(text)
-    faults = faults_of(kept.digest) if kept else []
+    kept = parse_stored(text)
+    faults = faults_of(kept.summary) if kept else []
     return f"posture: {', '.join(faults)}" if faults else ""
 
 
 def _posture_to_json(text: str) -> dict[str, Any] | None:
-    kept = parse_kept(text)
+    kept = parse_stored(text)
     if kept is None:
         return None
-    return {"tested_at": iso(kept.at), "digest": str(kept.digest), "findings": faults_of(kept.digest)}
+    return {"tested_at": iso(kept.at), "digest": str(kept.summary), "findings": faults_of(kept.summary)}
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:
@@ -267,7 +267,7 @@ def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | 
         # if that was the last test.
         if record.outcome and record.outcome.passed:
             return record.outcome.started_at
-        return passed or written if record.health.passes_within else written
+        return passed or written if record.health.passes_in_outage else written
     return max((time for time in (written, passed) if time), default=None)
 
 

@@ -39,7 +39,7 @@ from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcom
 from popwatch.model.posture import Posture
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
-from popwatch.model.targets import Target, as_tested
+from popwatch.model.targets import Target, config_fingerprint
 from popwatch.prober.loop import Prober
 from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
 from popwatch.sweep.logins import Logins
@@ -56,7 +56,7 @@ SEND_AHEAD = timedelta(seconds=2)
 READ_TOGETHER = timedelta(minutes=15)
 """Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
 
-Examine = Callable[[Sequence[Target], float], Iterable[tuple[Target, Posture]]]
+ProbePostures = Callable[[Sequence[Target], float], Iterable[tuple[Target, Posture]]]
 """Tests the postures of targets, as far as they end by a time of the monotonic clock."""
 
 _log = logging.getLogger("popwatch.sweep.batch_tester")
@@ -113,9 +113,9 @@ class BatchTester:
         count_due: Callable[[datetime, int], None],
         references: Sequence[Target] = (),
         threads: Callable[[], Executor] = commit_threads,
-        examine: Examine | None = None,
+        probe_postures: ProbePostures | None = None,
     ) -> None:
-        self._examine = examine
+        self._probe_postures = probe_postures
         self._batch, self._end_by, self._clock, self._count_due = batch, end_by, clock, count_due
         self._began = clock()
         # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
@@ -203,7 +203,7 @@ class BatchTester:
         Only with the tests of a tick: a retest carries a record that may be older than the last posture.
         """
         batch, passed = self._batch, self._results.samples
-        if self._examine is None or batch.next_tick - batch.tick != TICK:
+        if self._probe_postures is None or batch.next_tick - batch.tick != TICK:
             return
         due = [
             test.target
@@ -212,7 +212,7 @@ class BatchTester:
             and test.target.target_id in passed
             and passed[test.target.target_id].rtt_ms is not None
         ]
-        for target, posture in self._examine(due, self._end_by) if due else ():
+        for target, posture in self._probe_postures(due, self._end_by) if due else ():
             try:
                 self._committer.commit_posture(target.target_id, posture)
             except (CommitError, BotoCoreError, ClientError):
@@ -252,7 +252,7 @@ class BatchTester:
         if self._references and self._detector.failed and self._reference_check is None:
             self._reference_check = pool.submit(self._reaches_references)
         if self._reference_check and (final or self._reference_check.done()):
-            self._detector.references = self._reference_check.result()
+            self._detector.references_reached = self._reference_check.result()
 
     def _reaches_references(self) -> bool:
         arrivals = self._prober.run(self._references)
@@ -304,7 +304,7 @@ class BatchTester:
             return
         judgement = judge(test.record.health, outcome, policy, began, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
-        same = test.record.tested_as == as_tested(test.target)
+        same = test.record.config_fingerprint == config_fingerprint(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):
             if not self._batch.requested:
                 self._plan_retest(test, replace(test.record, health=judgement.health), tick)

@@ -35,7 +35,7 @@ from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.posture import Posture
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record, bounded
-from popwatch.model.targets import Policy, Target, as_tested, with_interventions
+from popwatch.model.targets import Policy, Target, config_fingerprint, with_interventions
 
 COLLISIONS = 5
 """How often a commit is tried again when other writers keep changing the record."""
@@ -76,7 +76,7 @@ class CommitterStats:
 
 
 @dataclass(frozen=True, slots=True)
-class DueAlert:
+class PendingAlert:
     """An alert in the outbox of a record; `published` is what History says of it, if a topic has accepted it before.
 
     A `released` one was held while the target's parent failed: with others that were, it goes out as one summary.
@@ -113,7 +113,7 @@ class Committer:
     ) -> None:
         self._store, self._alert_topics, self._clock = store, alert_topics, clock
         self._threshold, self._stack, self._writer = storm_threshold, stack, writer
-        self._buffered: list[DueAlert] = []
+        self._buffered: list[PendingAlert] = []
         self._buffered_since: datetime | None = None
         self._alerts = 0
         self._lock = Lock()
@@ -153,7 +153,7 @@ class Committer:
                 from_samples=lambda: last_good(target),
             )
             message = _render(target, before.health, found, outcome, outcome.started_at, stack=self._stack)
-            return replace(before, outcome=outcome, tested_as=as_tested(target)), found, message
+            return replace(before, outcome=outcome, config_fingerprint=config_fingerprint(target)), found, message
 
         return self._commit(test, tick, decide, outcome.started_at)
 
@@ -360,13 +360,13 @@ class Committer:
             # A dead invocation may have published before it died. Its item in History says to which topics; to the
             # others the alert is sent, perhaps again, since "at least once" is promised.
             published = self._store.read_alert(record.target_id, entry) if left_behind else None
-            if self._send_or_buffer(DueAlert(record, entry, entry.message, published, released)):
+            if self._send_or_buffer(PendingAlert(record, entry, entry.message, published, released)):
                 delivered.add(entry.version)
         return self._remove(record, delivered) if delivered else record
 
-    def _send_or_buffer(self, alert: DueAlert) -> bool:
+    def _send_or_buffer(self, alert: PendingAlert) -> bool:
         """Send an alert, or buffer it for the summary; whether every topic has accepted it."""
-        if not _due_topics(alert):
+        if not _pending_topics(alert):
             return True
         with self._lock:
             self._alerts += not alert.released
@@ -377,7 +377,7 @@ class Committer:
         [message_ids] = self._publish_everywhere([alert])
         return self._record_alert(alert, message_ids, summary=False)
 
-    def _publish_everywhere(self, alerts: Sequence[DueAlert]) -> list[Mapping[Topic, str]]:
+    def _publish_everywhere(self, alerts: Sequence[PendingAlert]) -> list[Mapping[Topic, str]]:
         """Publish alerts, as one message, to each topic that has not accepted them; for each alert the ids SNS gave it.
 
         A topic that refuses keeps no other topic from being tried, unless SNS does not answer at all: the invocation's
@@ -385,7 +385,7 @@ class Committer:
         """
         found: list[dict[Topic, str]] = [{} for _ in alerts]
         for topic in Topic:
-            due = [number for number, alert in enumerate(alerts) if topic in _due_topics(alert)]
+            due = [number for number, alert in enumerate(alerts) if topic in _pending_topics(alert)]
             if not due:
                 continue
             message = _combine([alerts[number].message for number in due], self._clock(), self._stack)
@@ -419,14 +419,14 @@ class Committer:
             self.stats.fallback_messages += 1
         return message_id
 
-    def _count_alerts(self, alerts: Sequence[DueAlert], found: Sequence[Mapping[Topic, str]]) -> None:
+    def _count_alerts(self, alerts: Sequence[PendingAlert], found: Sequence[Mapping[Topic, str]]) -> None:
         """Count what a topic has accepted for the first time: an alert, or one summary."""
         new = [alert for alert, message_ids in zip(alerts, found, strict=True) if message_ids and not alert.accepted]
         if new:
             with self._lock:
                 self.stats.alerts[new[0].message.event if len(alerts) == 1 else SUMMARY] += 1
 
-    def _record_alert(self, alert: DueAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
+    def _record_alert(self, alert: PendingAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
         """Put into History what SNS has accepted now and before; whether that is all."""
         accepted = {**alert.accepted, **message_ids}
         if message_ids:
@@ -451,7 +451,7 @@ def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: s
     _log.error(message, exc_info=error, extra={"target_id": target_id})
 
 
-def _due_topics(alert: DueAlert) -> list[Topic]:
+def _pending_topics(alert: PendingAlert) -> list[Topic]:
     return [topic for topic in Topic if topic not in alert.accepted]
 
 

@@ -26,7 +26,7 @@ from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
-from popwatch.sweep.batch_tester import BatchTester, Examine, Results, commit_threads, seconds_until
+from popwatch.sweep.batch_tester import BatchTester, ProbePostures, Results, commit_threads, seconds_until
 from popwatch.sweep.committer import Committer
 from popwatch.sweep.logins import Logins
 
@@ -89,7 +89,7 @@ class InvocationStats:
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """What a sweep does its I/O with; `threads` makes those that commit a batch's outcomes. Without `logins` no target
-    is logged in to, and without `examine` no posture is tested.
+    is logged in to, and without `probe_postures` no posture is tested.
 
     Each test is due by `count_due` when it is planned, and made by the stats of the invocation that made it: the
     difference is what was lost, wherever it was lost.
@@ -102,7 +102,7 @@ class Dependencies:
     count_due: CountDue
     threads: Callable[[], Executor] = commit_threads
     logins: Logins | None = None
-    examine: Examine | None = None
+    probe_postures: ProbePostures | None = None
 
 
 class Sweep:
@@ -271,7 +271,7 @@ class Sweep:
             references=_reference_targets(self._settings),
             count_due=self._dependencies.count_due,
             threads=self._dependencies.threads,
-            examine=self._dependencies.examine,
+            probe_postures=self._dependencies.probe_postures,
         )
         return tester.run()
 

@@ -21,8 +21,8 @@ from popwatch.reports.totals import add_up_one
 
 TIMELINE = timedelta(days=90)
 RECENT = timedelta(hours=24)
-STEP = timedelta(minutes=5)
-"""Round-trip times of the last 24 hours are shown in steps of this length."""
+BUCKET = timedelta(minutes=5)
+"""Round-trip times of the last 24 hours are shown in buckets of this length."""
 
 BY_TEST = timedelta(hours=1)
 """Of a target that has been watched for less than this, the single tests are shown."""
@@ -180,20 +180,20 @@ def _test(tick: datetime, sample: Sample) -> dict[str, Any]:
 
 
 def _series(samples: Sequence[tuple[datetime, Sample]], period: Period) -> dict[str, Any]:
-    """Round-trip times by step: mean and maximum in ms, null where no test passed; and the number of failed tests."""
-    steps: list[list[Sample]] = [[] for _ in range(int(period.length / STEP))]
+    """Round-trip times by bucket: mean and maximum in ms, null where no test passed; and the number of failed tests."""
+    buckets: list[list[Sample]] = [[] for _ in range(int(period.length / BUCKET))]
     for tick, sample in samples:
-        position = int((tick - period.begin) / STEP)
-        if 0 <= position < len(steps):
-            steps[position].append(sample)
-    rtts = [[sample.rtt_ms for sample in step if sample.rtt_ms is not None] for step in steps]
+        position = int((tick - period.begin) / BUCKET)
+        if 0 <= position < len(buckets):
+            buckets[position].append(sample)
+    rtts = [[sample.rtt_ms for sample in bucket if sample.rtt_ms is not None] for bucket in buckets]
     totals = add_up_one(sample for _, sample in samples)
     return {
         "begin": iso(period.begin),
-        "step_seconds": STEP.total_seconds(),
+        "step_seconds": BUCKET.total_seconds(),
         "mean_ms": [round(sum(passed) / len(passed), 3) if passed else None for passed in rtts],
         "max_ms": [max(passed, default=None) for passed in rtts],
-        "failed": [len(step) - len(passed) for step, passed in zip(steps, rtts, strict=True)],
+        "failed": [len(bucket) - len(passed) for bucket, passed in zip(buckets, rtts, strict=True)],
         "tests": totals.tests,
         "passes": totals.passes,
         "percentiles_ms": totals.percentiles_ms,
