@@ -85,7 +85,7 @@ def imported(port: int, options: str, folder: Path) -> Target:
 def verdict(target: Target) -> int:
     """What popwatch makes of a test of the target: an alert, an alert that it is slow, or none."""
     now = datetime.now(UTC)
-    [[(_, outcome)]] = Prober().run([target])
+    [outcome] = [found for finished in Prober().run([target]) for _, found in finished]
     judgement = judge(Health(State.UP, now), outcome, target.policy, now)
     match judgement.alert and judgement.alert.event:
         case AlertEvent.DOWN:
