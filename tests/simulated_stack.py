@@ -73,12 +73,12 @@ class AtOnce(Executor):
 class Stack:
     """The stack, and what may be wrong with it; a test changes these while it runs.
 
-    A tick comes `tick_second` seconds into its minute, a message `start_seconds` (drawn by `chance`) after it could
+    A tick comes `tick_second` seconds into its minute, a message `start_seconds` (drawn by `rng`) after it could
     first be received. `lost` names messages that SQS loses; `breaks` raises what an invocation dies of, before it
     begins; `refused` is an operation of DynamoDB, or `SendMessage`; `silent` servers use up the invocation's time.
-    `measured` is whether the function's log reaches CloudWatch; `activation` is after how long there are metrics of a
-    queue that was not in use (AWS: sqs-monitoring-using-cloudwatch, up to 15 minutes). SQS delivers `copies` of each
-    message. `patches` change the code under test.
+    `activation` is after how long there are metrics of a queue that was not in use (AWS:
+    sqs-monitoring-using-cloudwatch, up to 15 minutes). SQS delivers `copies` of each message. `patches` change the code
+    under test.
     """
 
     targets: int
@@ -88,10 +88,10 @@ class Stack:
     failing: bool = False
     fields: Mapping[str, object] = field(default_factory=dict)
     scheduled: bool = True
-    deployed: bool = True
+    function_exists: bool = True
     throttled: bool = False
-    received: bool = True
-    measured: bool = True
+    consumes_queue: bool = True
+    log_reaches_cloudwatch: bool = True
     payload: Callable[[datetime], str] = datetime.isoformat
     lost: Callable[[Mapping[str, Any]], bool] = lambda _: False
     breaks: Callable[[Mapping[str, Any]], None] = lambda _: None
@@ -104,13 +104,13 @@ class Stack:
     metrics: Metrics = field(default_factory=Metrics)
     tables: Tables = field(default_factory=Tables)
     tested: list[datetime] = field(default_factory=list)
-    due: Counter[datetime] = field(default_factory=Counter)
-    made: Counter[datetime] = field(default_factory=Counter)
+    tests_due: Counter[datetime] = field(default_factory=Counter)
+    tests_made: Counter[datetime] = field(default_factory=Counter)
     dropped: int = 0
     alerts: int = 0
     dead_letters: int = 0
     died_at: datetime | None = None
-    chance: Random = field(default_factory=lambda: Random(1))
+    rng: Random = field(default_factory=lambda: Random(1))
     _events: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -144,7 +144,7 @@ class Stack:
 
     def _fire(self, tick: datetime) -> None:
         """Scheduler invokes the function, and puts what it cannot deliver into the dead-letter queue."""
-        if not self.deployed:
+        if not self.function_exists:
             self._at(self.now + GIVEN_UP_AFTER, self._bury)
         elif self.throttled:
             self.metrics.put(THROTTLES, self.now, 1)
@@ -162,11 +162,11 @@ class Stack:
         if self.refused == "SendMessage":
             raise OSError("SQS refuses the message.")
         for _ in range(0 if self.lost(content) else self.copies):
-            arrives = self.now + timedelta(seconds=delay + self.chance.uniform(*self.start_seconds))
+            arrives = self.now + timedelta(seconds=delay + self.rng.uniform(*self.start_seconds))
             self._at(arrives, lambda: self._receive(body, sent_at, 1))
 
     def _receive(self, body: str, sent_at: datetime, receives: int) -> None:
-        if not self.received:
+        if not self.consumes_queue:
             return
         milliseconds = str(round(sent_at.timestamp() * 1000))
         record = {
@@ -210,11 +210,11 @@ class Stack:
         if "_aws" not in line:
             return
         at = datetime.fromtimestamp(line["_aws"]["Timestamp"] / 1000, UTC)
-        for name, counted in (("TestsDue", self.due), ("Tests", self.made)):
+        for name, counted in (("TestsDue", self.tests_due), ("Tests", self.tests_made)):
             if name in line:
                 counted[at] += int(sum(line[name]))
         self.dropped += int(sum(line.get("Dropped", [0])))
-        if self.measured:
+        if self.log_reaches_cloudwatch:
             self.metrics.take_log_line(line, self.now)
 
     @contextmanager
@@ -226,7 +226,7 @@ class Stack:
 
     def _sweep(self, context: Any) -> Sweep:
         dependencies = Dependencies(
-            Store(cast(Any, DynamoDB(cast(Any, PlainWire(self)), self.tables)), NAMES, lambda: self.now),
+            Store(cast(Any, DynamoDB(cast(Any, PlainTransport(self)), self.tables)), NAMES, lambda: self.now),
             AnsweringProber(self),
             AlertTopics(cast(Any, SimpleNamespace(publish=self._publish)), "topic", "sms"),
             BatchQueue(cast(Any, SimpleNamespace(send_message=self._send_message)), "queue"),
@@ -249,8 +249,8 @@ NAMES = Names("Targets", "Status", "History", samples_kept=KEPT, history_kept=KE
 
 
 @dataclass(frozen=True, slots=True)
-class PlainWire:
-    """The way to DynamoDB: each call is made at once, unless the stack refuses it."""
+class PlainTransport:
+    """The calls to DynamoDB: each is made at once, unless the stack refuses it."""
 
     stack: Stack
     now: float = 0.0
@@ -267,7 +267,7 @@ class PlainWire:
             raise OSError(f"{service} refuses {operation}.")
         return effect(True)
 
-    def seen(self) -> float:
+    def read_as_of(self) -> float:
         """Reads see all that has been written."""
         return float("inf")
 

@@ -97,7 +97,7 @@ def _future(tick: datetime) -> str:
 
 WAYS = (
     Way("the schedule is disabled, deleted, or does not fire", _set(scheduled=False)),
-    Way("the function is deleted, or Scheduler may not invoke it", _set(deployed=False)),
+    Way("the function is deleted, or Scheduler may not invoke it", _set(function_exists=False)),
     Way("the function is throttled (account's limit, or a reservation of 0)", _set(throttled=True)),
     Way("the function cannot start (a broken deployment or environment)", _breaking(lambda _: True, "import")),
     Way("the schedule does not pass the time on", _set(payload=lambda _: "<aws.scheduler.scheduled-time>")),
@@ -107,14 +107,14 @@ WAYS = (
     Way("planning crashes", _planning_crashes),
     Way("the checkpoint is in the future (a damaged table)", _checkpoint_ahead),
     Way("the batch queue is deleted, or refuses messages", _set(refused="SendMessage")),
-    Way("no batch is received (event source mapping disabled)", _set(received=False)),
+    Way("no batch is received (event source mapping disabled)", _set(consumes_queue=False)),
     Way("all messages are lost", _set(lost=lambda _: True)),
     Way("one batch of eight is always lost", _set(lost=lambda message: _batch_of(message) == LOST_BATCH)),
     Way("one batch of eight always crashes", _breaking(lambda event: _batch_of(event) == LOST_BATCH, "a bug")),
     Way("batches wait too long and are dropped (MaxParallelBatches)", _set(start_seconds=(61.0, 90.0))),
     Way("sweeps work, all batches crash or run out of time", _breaking(lambda event: not _is_tick(event), "time-out")),
     Way("tests never end in time: all are requeued", _set(silent=True)),
-    Way("the function's log does not reach CloudWatch", _set(measured=False)),
+    Way("the function's log does not reach CloudWatch", _set(log_reaches_cloudwatch=False)),
     Way("all targets are removed (not a fault)", _remove_all_targets),
 )
 
@@ -133,7 +133,7 @@ def measure(way: Way, readings: Iterable[Reading] = READINGS) -> AlarmDelays:
         # What began before the fault has been made, and the last minutes may be under way.
         ticks = [BEGIN + minute * MINUTE for minute in range(BREAKS_AT, ENDS_AT - 2)]
         expected = 0 if way.breaks is _remove_all_targets else TARGETS
-        missing = max(missing, len(ticks) * expected - sum(stack.made[tick] for tick in ticks))
+        missing = max(missing, len(ticks) * expected - sum(stack.tests_made[tick] for tick in ticks))
         for reading in readings:
             _listen(stack, BEGIN + timedelta(seconds=second), reading, watched, delays)
     share = missing / ((ENDS_AT - 2 - BREAKS_AT) * TARGETS)

@@ -46,19 +46,19 @@ def main() -> None:
 def put_totals(world: World) -> None:
     """Write the days of 90 days, and the hours of the first and the last of them, as large as real ones."""
     checkpoint, records = world.store.read_records()
-    chance = random.Random(20261101)
-    hours = [hour_of(chance) for _ in range(PATTERNS)]
-    days = [merge(chance.choices(hours, k=24)) for _ in range(PATTERNS)]
+    rng = random.Random(20261101)
+    hours = [hour_of(rng) for _ in range(PATTERNS)]
+    days = [merge(rng.choices(hours, k=24)) for _ in range(PATTERNS)]
     today = world.now.replace(hour=0, minute=0, second=0, microsecond=0)
     first = today - TIMELINE
     for batches, batch in ((int(count), batch) for count in checkpoint.batch_counts for batch in range(int(count))):
         mine = [name for name in records if batch_of(name, batches) == batch]
         for number in range(1, TIMELINE.days):
-            totals = {name: chance.choice(days) for name in mine}
+            totals = {name: rng.choice(days) for name in mine}
             world.store.put_day(batches, batch, first + timedelta(days=number), totals)
         for hour in (day + timedelta(hours=number) for day in (first, today) for number in range(24)):
             if checkpoint.hour and hour <= checkpoint.hour:
-                world.store.put_hour(batches, batch, hour, {name: chance.choice(hours) for name in mine})
+                world.store.put_hour(batches, batch, hour, {name: rng.choice(hours) for name in mine})
 
 
 def measure(world: World, count: int) -> None:

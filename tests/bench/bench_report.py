@@ -106,9 +106,9 @@ def run_command(folder: str, month: str, count: int) -> tuple[float, float, floa
 
 def write_month(store: Store, names: Sequence[str], period: Period, now: datetime) -> None:
     """Everything that a report of a month reads."""
-    chance = random.Random(20261101)
-    hours = [hour_of(chance) for _ in range(PATTERNS)]
-    days = [merge(chance.choices(hours, k=24)) for _ in range(PATTERNS)]
+    rng = random.Random(20261101)
+    hours = [hour_of(rng) for _ in range(PATTERNS)]
+    days = [merge(rng.choices(hours, k=24)) for _ in range(PATTERNS)]
     batches = batch_count(len(names))
     store.put_checkpoint(
         SweepCheckpoint(now, now.replace(minute=0, second=0, microsecond=0) - HOUR, {str(batches): iso(now)})
@@ -117,21 +117,21 @@ def write_month(store: Store, names: Sequence[str], period: Period, now: datetim
     for batch in range(batches):
         mine = [name for name in names if batch_of(name, batches) == batch]
         for day in (first + DAY * step for step in range((last - first) // DAY + 1)):
-            store.put_day(batches, batch, day, {name: chance.choice(days) for name in mine})
+            store.put_day(batches, batch, day, {name: rng.choice(days) for name in mine})
         for day in (first, last):
             for hour in (day + HOUR * step for step in range(24)):
-                store.put_hour(batches, batch, hour, {name: chance.choice(hours) for name in mine})
+                store.put_hour(batches, batch, hour, {name: rng.choice(hours) for name in mine})
     for name in names:
-        outages = OUTAGES if chance.random() < FAILING_SHARE else 0
-        write_record(store, name, [period.begin + period.length * chance.random() for _ in range(outages)], period)
+        outages = OUTAGES if rng.random() < FAILING_SHARE else 0
+        write_record(store, name, [period.begin + period.length * rng.random() for _ in range(outages)], period)
 
 
-def hour_of(chance: random.Random) -> Totals:
+def hour_of(rng: random.Random) -> Totals:
     """An hour of a server some milliseconds away, now and then slow or failing."""
-    middle = chance.uniform(5, 80)
-    rtts = [float(f"{middle * chance.lognormvariate(0, 0.2):.3g}") for _ in range(60)]
+    middle = rng.uniform(5, 80)
+    rtts = [float(f"{middle * rng.lognormvariate(0, 0.2):.3g}") for _ in range(60)]
     samples = [Sample(rtt) for rtt in rtts]
-    if chance.random() < 0.1:
+    if rng.random() < 0.1:
         samples[0] = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
     return add_up_one(samples)
 

@@ -49,7 +49,7 @@ def play(targets: int, second: int, minutes: int = MINUTES) -> Row:
         for name, times in alarm_times(stack.metrics, BEGIN, until, reading, alarms().values()).items()
         if times
     }
-    due, made = sum(stack.due.values()), sum(stack.made.values())
+    due, made = sum(stack.tests_due.values()), sum(stack.tests_made.values())
     return Row(targets, second, due, made, stack.dropped, stack.alerts, tuple(sorted(fired)))
 
 

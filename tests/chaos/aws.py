@@ -23,8 +23,8 @@ READ_TIMEOUT_SECONDS = 5.0
 STALE_SECONDS = 2.0
 
 
-class Wire:
-    """The way to AWS of one process."""
+class AwsTransport:
+    """The calls to AWS of one process, with the faults that they meet."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Wire:
             return answer
         raise error
 
-    def seen(self) -> float:
+    def read_as_of(self) -> float:
         """The time as of which an eventually consistent read is answered."""
         return self.now - self._faults.uniform(0.0, STALE_SECONDS) if self._occurs("stale_read") else math.inf
 
@@ -110,8 +110,8 @@ class DynamoDB:
     exceptions = _Exceptions()
     meta = _Meta()
 
-    def __init__(self, wire: Wire, tables: Tables) -> None:
-        self._wire, self._tables = wire, tables
+    def __init__(self, transport: AwsTransport, tables: Tables) -> None:
+        self._transport, self._tables = transport, tables
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         """PutItem."""
@@ -119,33 +119,37 @@ class DynamoDB:
         def effect(_: bool) -> dict[str, Any]:
             table = self._tables.by_name[request["TableName"]]
             old = table.items.get(table.key_of(request["Item"]))
-            answer = self._tables.put_item(self._wire.now, request)
-            self._wire.evidence.on_put(table.name, request["Item"], old)
+            answer = self._tables.put_item(self._transport.now, request)
+            self._transport.evidence.on_put(table.name, request["Item"], old)
             return answer
 
-        return self._watched(request, lambda: self._wire.call("dynamodb", "PutItem", effect))
+        return self._watched(request, lambda: self._transport.call("dynamodb", "PutItem", effect))
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
         """DeleteItem."""
 
         def effect(_: bool) -> dict[str, Any]:
-            answer = self._tables.delete_item(self._wire.now, request)
-            self._wire.evidence.on_delete(request["Key"])
+            answer = self._tables.delete_item(self._transport.now, request)
+            self._transport.evidence.on_delete(request["Key"])
             return answer
 
-        return self._wire.call("dynamodb", "DeleteItem", effect)
+        return self._transport.call("dynamodb", "DeleteItem", effect)
 
     def get_item(self, **request: Any) -> dict[str, Any]:
         """GetItem."""
-        return self._wire.call("dynamodb", "GetItem", lambda _: self._tables.get_item(self._wire.seen(), request))
+        return self._transport.call(
+            "dynamodb", "GetItem", lambda _: self._tables.get_item(self._transport.read_as_of(), request)
+        )
 
     def scan(self, **request: Any) -> dict[str, Any]:
         """Scan, one page."""
-        return self._wire.call("dynamodb", "Scan", lambda _: self._tables.scan(self._wire.seen(), request))
+        return self._transport.call(
+            "dynamodb", "Scan", lambda _: self._tables.scan(self._transport.read_as_of(), request)
+        )
 
     def query(self, **request: Any) -> dict[str, Any]:
         """Query, one page."""
-        return self._wire.call("dynamodb", "Query", lambda _: self._tables.query(request))
+        return self._transport.call("dynamodb", "Query", lambda _: self._tables.query(request))
 
     def get_paginator(self, operation: str) -> "Paginator":
         """Pages of a scan or a query."""
@@ -157,7 +161,7 @@ class DynamoDB:
             return call()
         except (ClientError, ReadTimeoutError) as error:
             if isinstance(error, ReadTimeoutError) or "Conditional" not in error.response["Error"]["Code"]:
-                self._wire.evidence.on_refused(request["TableName"], request["Item"])
+                self._transport.evidence.on_refused(request["TableName"], request["Item"])
             raise
 
 
@@ -175,26 +179,28 @@ class Paginator:
 class Sns:
     """An SNS client."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, transport: AwsTransport) -> None:
+        self._transport = transport
 
     def publish(self, **request: Any) -> dict[str, Any]:
         """Publish."""
-        return self._wire.call("sns", "Publish", lambda answered: self._wire.evidence.on_publish(request, answered))
+        return self._transport.call(
+            "sns", "Publish", lambda answered: self._transport.evidence.on_publish(request, answered)
+        )
 
 
 class Sqs:
     """An SQS client; `enqueue` takes a body and its delay."""
 
-    def __init__(self, wire: Wire, enqueue: Callable[[str, float], None]) -> None:
-        self._wire, self._enqueue = wire, enqueue
+    def __init__(self, transport: AwsTransport, enqueue: Callable[[str, float], None]) -> None:
+        self._transport, self._enqueue = transport, enqueue
 
     def send_message(self, **request: Any) -> dict[str, Any]:
         """SendMessage."""
 
         def effect(_: bool) -> dict[str, Any]:
-            self._wire.evidence.on_send(request["MessageBody"])
+            self._transport.evidence.on_send(request["MessageBody"])
             self._enqueue(request["MessageBody"], float(request["DelaySeconds"]))
             return {"MessageId": "sent"}
 
-        return self._wire.call("sqs", "SendMessage", effect)
+        return self._transport.call("sqs", "SendMessage", effect)

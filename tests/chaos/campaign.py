@@ -89,7 +89,7 @@ class Figures:
     alerts_expected: int = 0
     alerts_found: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
-    through: Counter[str] = field(default_factory=Counter)
+    alerts_by_topic: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     findings: list[tuple[Plan, Finding]] = field(default_factory=list)
 
@@ -113,7 +113,7 @@ class Figures:
         self.alerts_expected += verdict.alerts_expected
         self.alerts_found += verdict.alerts_found
         self.alerts += verdict.alerts
-        self.through += verdict.through
+        self.alerts_by_topic += verdict.alerts_by_topic
         self.duplicates += verdict.duplicates
 
 
@@ -164,7 +164,7 @@ def rows(figures: Figures, wrong: Counter[str]) -> list[tuple[str, float]]:
         ("alerts expected", figures.alerts_expected),
         *((f"  {event}", count) for event, count in sorted(figures.alerts.items())),
         ("alerts found, on each topic", figures.alerts_found),
-        *((f"  on the {topic} topic", figures.through[topic]) for topic in TOPICS),
+        *((f"  on the {topic} topic", figures.alerts_by_topic[topic]) for topic in TOPICS),
         *((kind.replace(" lost", "s lost"), count) for kind, count in lost.items()),
         ("invented", invented),
         ("messages sent twice to a topic, explained", figures.duplicates.total()),

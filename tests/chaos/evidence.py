@@ -113,9 +113,11 @@ class Evidence:
             unknown = (int(text.split()[0]) if summary else 1) - len(found)
             alerts = (*(entry.alert for entry in found), *[UNKNOWN] * unknown)
             self._on_sent("sms", alerts, answered, summary=summary)
-        place = "alert" if "Subject" in request else "sms"
+        channel = "alert" if "Subject" in request else "sms"
         self.add(
-            facts.PublishedText(self.order, self.invocation, place, text, request.get("Subject", ""), values, answered)
+            facts.PublishedText(
+                self.order, self.invocation, channel, text, request.get("Subject", ""), values, answered
+            )
         )
         return {"MessageId": f"message-{self.order}"}
 

@@ -38,17 +38,17 @@ class ExpectedState:
     """The first failed test of the outage."""
     held: str | None = None
     """The state in which maintenance found it, or to which a passed test in it brought it."""
-    waiting: bool = False
+    alert_held: bool = False
     """A `down` alert came due while something held it back."""
     alerted: int = 0
     """The failure with which the last `down` alert was sent."""
     failed_within: bool = False
     """A test has failed in maintenance since the last passed one."""
-    unsent: Ended | None = None
+    unsent_recovery: Ended | None = None
     """The outage of which a recovery is still to be sent."""
     flapping: bool = False
     """An alert has said that it flaps."""
-    unsure: bool = False
+    unsure_if_flapping: bool = False
     """It may be the other way round: what would have said so was held, as there were too many messages."""
     changes: tuple[datetime, ...] = ()
     """The times of the tests at which it went from passed to failed or back."""
@@ -135,7 +135,7 @@ def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, sile
     if expected.state == "maintenance":
         expected = replace(expected, state=expected.held or "untested", held=None)
     if not tested.policy.alert_recovery:
-        expected = replace(expected, unsent=None)
+        expected = replace(expected, unsent_recovery=None)
     changed = bool(expected.failures) if tested.passed else not expected.failures and expected.state != "untested"
     if changed and tested.policy.flap_per_hour:
         recent = tuple(at for at in expected.changes if at >= tested.at - HOUR - SKEW)
@@ -158,7 +158,7 @@ def _differ_in_flapping(one: Expectation, other: Expectation) -> bool:
 
 
 def _unsure(expectation: Expectation) -> Expectation:
-    return replace(expectation, after=replace(expectation.after, unsure=True))
+    return replace(expectation, after=replace(expectation.after, unsure_if_flapping=True))
 
 
 def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
@@ -169,9 +169,9 @@ def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
     return ExpectedState(
         "maintenance",
         held="up",
-        unsent=expected.unsent or _ended(replace(before, state=before.held or ""), tested.policy),
+        unsent_recovery=expected.unsent_recovery or _ended(replace(before, state=before.held or ""), tested.policy),
         flapping=expected.flapping,
-        unsure=expected.unsure,
+        unsure_if_flapping=expected.unsure_if_flapping,
         changes=expected.changes,
         throttled=expected.throttled,
         full_at=expected.full_at,
@@ -186,13 +186,15 @@ def _ended(expected: ExpectedState, policy: Policy) -> Ended | None:
 
 def _passed(expected: ExpectedState, policy: Policy, *, silenced: bool) -> Expectation:
     """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert."""
-    after = ExpectedState("up", flapping=expected.flapping, unsure=expected.unsure, changes=expected.changes)
+    after = ExpectedState(
+        "up", flapping=expected.flapping, unsure_if_flapping=expected.unsure_if_flapping, changes=expected.changes
+    )
     ended = _ended(expected, policy)
     if silenced:
-        return Expectation(frozenset({"up"}), replace(after, unsent=expected.unsent or ended))
-    if expected.unsent:
-        after = replace(after, unsent=ended)
-    return _recovery(frozenset({"up"}), after, expected.unsent or ended, policy)
+        return Expectation(frozenset({"up"}), replace(after, unsent_recovery=expected.unsent_recovery or ended))
+    if expected.unsent_recovery:
+        after = replace(after, unsent_recovery=ended)
+    return _recovery(frozenset({"up"}), after, expected.unsent_recovery or ended, policy)
 
 
 def _recovery(states: frozenset[str], after: ExpectedState, ended: Ended | None, policy: Policy) -> Expectation:
@@ -208,22 +210,22 @@ def _failed(expected: ExpectedState, tested: Tested, parent: ParentState, *, sil
     since = expected.since or (tested.tick, tested.at)
     after = replace(expected, failures=failures, since=since)
     acknowledged = within(policy.acknowledged, since)
-    due = expected.waiting or failures - expected.alerted >= policy.failures_per_alert
-    recovery = expected.unsent if not silenced else None
+    due = expected.alert_held or failures - expected.alerted >= policy.failures_per_alert
+    recovery = expected.unsent_recovery if not silenced else None
     if recovery:
-        after = replace(after, unsent=None)
+        after = replace(after, unsent_recovery=None)
     states = _states(expected, policy, failures, acknowledged)
     if not due or acknowledged or expected.alerts >= policy.max_alerts or states == {"warn"}:
         return [_recovery(states, after, recovery, policy)]
-    kept = _recovery(states, replace(after, waiting=True), recovery, policy)
-    alerted = replace(after, alerts=expected.alerts + 1, alerted=failures, waiting=False)
-    if expected.unsure:
-        alerted = replace(alerted, flapping=False, unsure=False)
+    kept = _recovery(states, replace(after, alert_held=True), recovery, policy)
+    alerted = replace(after, alerts=expected.alerts + 1, alerted=failures, alert_held=False)
+    if expected.unsure_if_flapping:
+        alerted = replace(alerted, flapping=False, unsure_if_flapping=False)
     sent = Expectation(states, alerted, since, "down", alerted.alerts)
-    flaps = expected.flapping and not expected.unsure
+    flaps = expected.flapping and not expected.unsure_if_flapping
     if silenced or recovery or flaps or parent.must_fail or (policy.depends_on and failures == 1):
         return [kept]
-    return [sent, kept] if parent.may_fail or expected.unsure else [sent]
+    return [sent, kept] if parent.may_fail or expected.unsure_if_flapping else [sent]
 
 
 def _states(expected: ExpectedState, policy: Policy, failures: int, acknowledged: bool) -> frozenset[str]:
@@ -242,15 +244,15 @@ def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState
     if expectation.event == "recovered":
         return []
     if expectation.event == "down":
-        after = replace(after, alerts=after.alerts - 1, alerted=before.alerted, waiting=True)
+        after = replace(after, alerts=after.alerts - 1, alerted=before.alerted, alert_held=True)
     since = after.since or (tested.tick, tested.at)
     found: list[Expectation] = []
-    if after.flapping or before.unsure:
-        ended = replace(after, flapping=False, unsure=False, changes=())
+    if after.flapping or before.unsure_if_flapping:
+        ended = replace(after, flapping=False, unsure_if_flapping=False, changes=())
         if not limit or not after.changes or after.changes[-1] <= tested.at - 2 * HOUR / limit + SKEW:
             found.append(Expectation(expectation.states, ended, since, "steady", after.alerts))
-    if (not after.flapping or before.unsure) and 0 < limit < len(after.changes):
-        flaps = replace(after, flapping=True, unsure=False)
+    if (not after.flapping or before.unsure_if_flapping) and 0 < limit < len(after.changes):
+        flaps = replace(after, flapping=True, unsure_if_flapping=False)
         found.append(Expectation(expectation.states, flaps, since, "flapping", after.alerts))
     return found
 

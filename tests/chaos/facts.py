@@ -176,7 +176,7 @@ class Configured:
     windows: tuple[Window, ...] = ()
     by_schedule: bool = False
     server: str = ""
-    where: tuple[tuple[str, object], ...] = ()
+    connection_fields: tuple[tuple[str, object], ...] = ()
     """What else is tested of the server: a port, TLS."""
 
     def silenced(self, time: datetime) -> bool:
@@ -243,11 +243,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class PublishedText:
-    """Words that reached SNS (`place` is the topic), or History: its texts of single alerts."""
+    """Words that reached SNS (`channel` is the topic), or History: its texts of single alerts."""
 
     order: int
     invocation: int
-    place: str
+    channel: str
     text: str
     subject: str
     attributes: Mapping[str, str]
@@ -287,7 +287,7 @@ class Totalled:
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class ServerChanged:
     """A server answers from now on, or does so no more."""
 
     order: int
@@ -324,6 +324,6 @@ Fact = (
     | Ended
     | Sampled
     | Totalled
-    | Turned
+    | ServerChanged
     | FaultFree
 )

@@ -48,11 +48,11 @@ from tests.chaos.facts import (
     Requeued,
     Sampled,
     Sent,
+    ServerChanged,
     Tested,
     TickCompleted,
     Totalled,
     TransitionRecorded,
-    Turned,
 )
 
 STABLE = timedelta(minutes=10)
@@ -107,7 +107,7 @@ class Verdict:
     alerts_found: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
     """Those that were expected, by event."""
-    through: Counter[str] = field(default_factory=Counter)
+    alerts_by_topic: Counter[str] = field(default_factory=Counter)
     """Those that were found, by topic."""
     tests: int = 0
     samples: int = 0
@@ -136,7 +136,7 @@ class Audit:
         self.planned: dict[str, datetime] = {}
         self.retests: dict[int, list[tuple[Judged, Policy]]] = defaultdict(list)
         self.forgotten: dict[str, datetime] = {}
-        self.turned: dict[str, datetime] = {}
+        self.failing_changed: dict[str, datetime] = {}
         self.alerts: dict[str, list[ExpectedAlert]] = defaultdict(list)
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
@@ -144,7 +144,7 @@ class Audit:
         self.began: dict[int, int] = {}
         self.planned_since: dict[tuple[str, datetime], int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
-            **dict.fromkeys((Failed, PublishedText, Turned), lambda _: None),
+            **dict.fromkeys((Failed, PublishedText, ServerChanged), lambda _: None),
             Began: lambda fact: self.began.update({fact.invocation: fact.order}),
             Tested: self._on_test,
             Judged: self._on_judgement,
@@ -176,7 +176,7 @@ class Audit:
         self._close()
         return self.verdict
 
-    def _find(self, kind: str, order: int, target: str, text: str) -> None:
+    def _report(self, kind: str, order: int, target: str, text: str) -> None:
         self.verdict.findings.append(Finding(kind, order, target, text))
 
     # ---- judgements
@@ -203,7 +203,7 @@ class Audit:
         expected_state = self.expected_states[fact.target]
         if fact.version != self.versions[fact.target] + 1:
             text = f"version {fact.version} was written over version {self.versions[fact.target]}"
-            self._find("overwritten", fact.order, fact.target, text)
+            self._report("overwritten", fact.order, fact.target, text)
         self.versions[fact.target] = fact.version
         if fact.delivers:
             if (fact.state, fact.failures, fact.alerts) != (
@@ -211,7 +211,7 @@ class Audit:
                 expected_state.failures,
                 expected_state.alerts,
             ):
-                self._find("wrong state", fact.order, fact.target, f"a delivery changed {expected_state} into {fact}")
+                self._report("wrong state", fact.order, fact.target, f"a delivery changed {expected_state} into {fact}")
             if fact.invocation in self.older:
                 self.expected_states[fact.target] = replace(expected_state, throttled=False, full_at=None)
             return
@@ -223,7 +223,7 @@ class Audit:
         after = ExpectedState(fact.state) if untested else self._judge_test(fact, expected_state)
         self.expected_states[fact.target] = after
         if after.fails != expected_state.fails:
-            self.turned[fact.target] = fact.at
+            self.failing_changed[fact.target] = fact.at
         if after.state != expected_state.state:
             change = Change(fact.order, fact.target, fact.tick, fact.version, expected_state.state, after.state)
             self.changes[fact.target, fact.tick, fact.version] = change
@@ -234,7 +234,7 @@ class Audit:
         test = self.pending[fact.invocation].pop(fact.target, None)
         if test is None:
             text = f"judged {fact.state} with {fact.failures} failures by an invocation that had no test of it to judge"
-            self._find(
+            self._report(
                 "counted twice" if fact.failures > expected_state.failures else "invented",
                 fact.order,
                 fact.target,
@@ -243,7 +243,7 @@ class Audit:
             return claimed
         latest = max((other.tick for other in self.judged[fact.target]), default=None)
         if latest is not None and fact.tick <= latest and not test.passed:
-            self._find(
+            self._report(
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
         allowed = expect(expected_state, test, self._parent_of(test), self._present(test, fact.at), fact.at)
@@ -252,7 +252,7 @@ class Audit:
         )
         expected = agreeing[0] if agreeing else None
         if expected is None:
-            self._find(
+            self._report(
                 "wrong state", fact.order, fact.target, f"{expected_state} and {test} must give {allowed}, not {fact}"
             )
             return claimed
@@ -277,7 +277,7 @@ class Audit:
         """
         if not test.policy.depends_on:
             return ParentState()
-        if self._may_be_in_circle(test.target):
+        if self._may_be_in_cycle(test.target):
             return ParentState(may_fail=True)
         parents = [self._seen_of(parent, test) for parent in test.policy.depends_on]
         may_all_fail = all(parent & {"fails", "none"} for parent in parents)
@@ -290,14 +290,14 @@ class Audit:
         known, expected_state = self.configured.get(parent), self.expected_states.get(parent, ExpectedState())
         if known is None:
             return {"none"}
-        changed = max(known.at, self.turned.get(parent, known.at), self.forgotten.get(parent, known.at))
+        changed = max(known.at, self.failing_changed.get(parent, known.at), self.forgotten.get(parent, known.at))
         if changed > test.at - STABLE:
             return {"none", "fails", "passes"}
         if known.policy is None or not known.policy.enabled:
             return {"none"}
         return {"fails"} if expected_state.fails else {"passes"}
 
-    def _may_be_in_circle(self, target: str) -> bool:
+    def _may_be_in_cycle(self, target: str) -> bool:
         """Whether a target depends on itself by anything that was ever written."""
         found: set[str] = set()
         left = [target]
@@ -312,7 +312,9 @@ class Audit:
     def _expect_alert(self, fact: Judged, expected: Expectation) -> None:
         """The alert of a judgement is expected, whether it is in the record's outbox or not."""
         if not expected.has_alert_of(fact):
-            self._find("wrong alert", fact.order, fact.target, f"the outbox has {fact.outbox} where {expected} was due")
+            self._report(
+                "wrong alert", fact.order, fact.target, f"the outbox has {fact.outbox} where {expected} was due"
+            )
         if expected.event and expected.since:
             alert = ExpectedAlert(
                 fact.order, fact.invocation, fact.target, expected.event, expected.number, expected.since
@@ -340,12 +342,12 @@ class Audit:
                 continue
             since = self._due_since(expected_state.state, judged[-1], known.policy, fact.tick)
             if since is not None and self.planned.get(target, since - MINUTE) < since:
-                text = f"{expected_state.state}, due since {since}, and not planned when {fact.tick} was marked"
-                self._find("not tested in time", fact.order, target, text)
+                text = f"{expected_state.state}, due since {since}, and not planned when {fact.tick} was completed"
+                self._report("not tested in time", fact.order, target, text)
 
     @staticmethod
     def _due_since(state: str, judged: Judged, policy: Policy, tick: datetime) -> datetime | None:
-        """The tick at which, or after which, a test must have been planned by the mark of this one."""
+        """The tick at which, or after which, a test must have been planned if the checkpoint is at this one."""
         if state in FAILING:
             due = judged.tick + policy.longest_delay(state)
             seen = judged.at < tick - timedelta(seconds=10)  # a sweep may be late, and have read an older item
@@ -361,14 +363,14 @@ class Audit:
             early = judged.state in FAILING and due < next_tick and fact.at < next_tick - timedelta(seconds=5)
             if early and self.planned[judged.target] < due:
                 text = f"{judged.state} at {judged.tick}, and no message sent for its test at {due}"
-                self._find("not tested in time", fact.order, judged.target, text)
+                self._report("not tested in time", fact.order, judged.target, text)
 
     # ---- History and SNS
 
     def _on_record(self, fact: TransitionRecorded) -> None:
         change = self.changes.get((fact.target, fact.tick, fact.version))
         if change is None or (change.previous, change.state) != (fact.previous, fact.state):
-            self._find(
+            self._report(
                 "transition invented", fact.order, fact.target, f"{fact.previous} to {fact.state} at {fact.tick}"
             )
             return
@@ -379,7 +381,7 @@ class Audit:
             expected = self._expected(alert)
             if expected is None:
                 text = f"{alert.event} {alert.number} of the outage since {alert.since}"
-                self._find("alert invented", fact.order, alert.target, text)
+                self._report("alert invented", fact.order, alert.target, text)
             else:
                 expected.sent[fact.topic].append(fact)
 
@@ -388,7 +390,7 @@ class Audit:
         for topic in fact.topics:
             if expected is None or not expected.sent[topic]:
                 text = f"{fact.alert.event} {fact.alert.number} to the topic {topic}"
-                self._find("recorded unsent", fact.order, fact.alert.target, text)
+                self._report("recorded unsent", fact.order, fact.alert.target, text)
             else:
                 expected.recorded[topic].append(fact.order)
 
@@ -400,7 +402,7 @@ class Audit:
         for target, passed in fact.passed.items():
             test = self.tests[fact.invocation].get(target)
             if test is None or test.passed != passed:
-                self._find("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
+                self._report("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
         self.sampled[fact.invocation] |= set(fact.passed)
         batch, key = fact.key
         self.samples[batch][key] = fact
@@ -416,7 +418,7 @@ class Audit:
             passed = sum(sample.passed.get(target, False) for sample in samples)
             if not least <= tests <= most or (least == most and passes != passed):
                 text = f"{tests} tests and {passes} passes in the hour {fact.hour}, of {least} to {most} and {passed}"
-                self._find("wrong hour", fact.order, target, text)
+                self._report("wrong hour", fact.order, target, text)
 
     def _samples_of(self, batch: str, hour: datetime) -> list[Sampled]:
         prefix = f"{hour:%Y-%m-%dT%H}"
@@ -427,7 +429,7 @@ class Audit:
         for batch, samples in self.samples.items():
             for hour in {datetime.fromisoformat(key[:13] + ":00:00+00:00") for key in samples}:
                 if hour + 95 * MINUTE < fact.at and (batch, hour) not in self.hours:
-                    self._find("hour lost", fact.order, f"batch {batch}", f"{hour} has not been added up")
+                    self._report("hour lost", fact.order, f"batch {batch}", f"{hour} has not been added up")
 
     # ---- ends
 
@@ -445,9 +447,9 @@ class Audit:
         for test in unjudged.values():
             if self._counts(test) and not self._superseded(test):
                 expected_state = self.expected_states[test.target]
-                self._find("test lost", fact.order, test.target, f"{test} changed nothing of {expected_state}")
+                self._report("test lost", fact.order, test.target, f"{test} changed nothing of {expected_state}")
         for target in sorted(set(tests) - sampled):
-            self._find("sample lost", fact.order, target, f"{tests[target]} is in no samples item")
+            self._report("sample lost", fact.order, target, f"{tests[target]} is in no samples item")
 
     def _counts(self, test: Tested) -> bool:
         """Whether a test must be written: anything but a pass of an up target, or maintenance known already."""
@@ -457,7 +459,7 @@ class Audit:
             return False  # it was planned before that, and a suspended target needs no test
         if test.policy.silenced:
             return expected_state.state != "maintenance" or not test.passed or expected_state.fails
-        return not (test.passed and expected_state.state == "up" and expected_state.unsent is None)
+        return not (test.passed and expected_state.state == "up" and expected_state.unsent_recovery is None)
 
     def _superseded(self, test: Tested) -> bool:
         """Whether another's judgement came in between: for this tick or a later one, or so late that it is not due."""
@@ -472,15 +474,15 @@ class Audit:
         for target, (policy, answered) in fact.servers.items():
             state = self.expected_states[target].state
             if state not in self._allowed(policy, answered):
-                self._find(
+                self._report(
                     "wrong state", fact.order, target, f"{state} without faults, though its server answers: {answered}"
                 )
             idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
             self._check_held(fact, target, policy)
             if policy.enabled and idle > policy.longest_wait(state):
-                self._find("not tested", fact.order, target, f"{state}, and not tested for {idle}")
+                self._report("not tested", fact.order, target, f"{state}, and not tested for {idle}")
         for target in set(self.versions) - set(fact.servers):
-            self._find("ghost", fact.order, target, "has a record, though its configuration has gone")
+            self._report("ghost", fact.order, target, "has a record, though its configuration has gone")
         self._check_delivered(before=fact.since)
         self._check_hours(fact)
 
@@ -491,17 +493,19 @@ class Audit:
         parents_fail = bool(parents) and all(parent.fails for parent in parents)
         if not policy.enabled or policy.silenced:
             return
-        unsent = expected_state.waiting and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
-        if expected_state.flapping and not expected_state.unsure:
-            self._find("alert lost", fact.order, target, "no alert that it is steady again")
-        elif expected_state.unsent:
-            self._find("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")
+        unsent = (
+            expected_state.alert_held and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
+        )
+        if expected_state.flapping and not expected_state.unsure_if_flapping:
+            self._report("alert lost", fact.order, target, "no alert that it is steady again")
+        elif expected_state.unsent_recovery:
+            self._report("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")
         elif expected_state.throttled and expected_state.full_at and policy.max_alerts:
             ends = expected_state.full_at + 3 * allowance_interval(policy.max_alerts) - DAY
             if ends < fact.at - STABLE:
-                self._find("alert lost", fact.order, target, f"still throttled, though there was room since {ends}")
+                self._report("alert lost", fact.order, target, f"still throttled, though there was room since {ends}")
         elif unsent and not parents_fail and not within(policy.acknowledged, expected_state.since):
-            self._find("alert lost", fact.order, target, "held, though nothing holds it any more")
+            self._report("alert lost", fact.order, target, "held, though nothing holds it any more")
 
     def _is_watched(self, name: str) -> bool:
         known = self.configured.get(name)
@@ -521,12 +525,12 @@ class Audit:
             lacking = [topic for topic, sent in alert.sent.items() if not sent]
             if lacking and not alert.missed and (before is None or alert.since[0] < before):
                 alert.missed = True
-                self._find("alert lost", alert.order, alert.target, f"{alert}, to the topics {lacking}")
+                self._report("alert lost", alert.order, alert.target, f"{alert}, to the topics {lacking}")
         for change in self.changes.values():
             if not change.recorded and not change.missed and (before is None or change.tick < before):
                 change.missed = True
                 text = f"{change.previous} to {change.state} at {change.tick}"
-                self._find("transition lost", change.order, change.target, text)
+                self._report("transition lost", change.order, change.target, text)
 
     def _close(self) -> None:
         verdict = self.verdict
@@ -536,7 +540,7 @@ class Audit:
         verdict.alerts_expected = len(alerts)
         verdict.alerts = Counter(one.event for one in alerts)
         verdict.alerts_found = sum(all(one.sent.values()) for one in alerts)
-        verdict.through = Counter(topic for one in alerts for topic, sent in one.sent.items() if sent)
+        verdict.alerts_by_topic = Counter(topic for one in alerts for topic, sent in one.sent.items() if sent)
         self._check_delivered()
         for one in alerts:
             for sent in one.sent.values():
@@ -550,7 +554,7 @@ class Audit:
         end = self.ends.get(first.invocation)
         refused = any(first.order < order < again.order for order in self.refused[first.invocation])
         if recorded is not None and recorded < again.order and again.invocation != first.invocation:
-            self._find(
+            self._report(
                 "sent twice", again.order, alert.target, f"{alert}, to {again.topic}, though that was in History"
             )
         elif not first.answered:
@@ -560,7 +564,7 @@ class Audit:
         elif refused:
             self.verdict.duplicates["DynamoDB refused that write until retries ran out"] += 1
         else:
-            self._find(
+            self._report(
                 "sent twice",
                 again.order,
                 alert.target,

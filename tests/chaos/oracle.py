@@ -16,7 +16,7 @@ from tests.chaos import facts
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many, wrong_counts
 from tests.chaos.oracle_figures import figures_of, says, span, wrong_figures
-from tests.chaos.oracle_holds import Held, Holds
+from tests.chaos.oracle_holds import Certainty, Holds
 from tests.chaos.oracle_servers import Servers, reported, undelivered
 from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Record, Run, Test, runs
@@ -59,15 +59,15 @@ class Oracle:
                 self._judge_flapping(target, lifetime)
                 self._judge_servers(lifetime)
         for message in self.record.messages:
-            if message.order not in self._explained and message.place != "history":
+            if message.order not in self._explained and message.channel != "history":
                 text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
-                self._find("alert about a target that was well", message.order, message.target, text)
+                self._report("alert about a target that was well", message.order, message.target, text)
         self._judge_copies()
         order = Times(self.record, self._of_target, self.counted)
         self.findings += [*order.judge(), *(order.judge_how_soon() if self._simulated else ())]
         return self.findings
 
-    def _find(self, kind: str, order: int, target: str, text: str) -> None:
+    def _report(self, kind: str, order: int, target: str, text: str) -> None:
         self.findings.append(Finding(kind, order, target, text))
 
     # ---- outages
@@ -77,41 +77,46 @@ class Oracle:
         said = self._said_of(run)
         downs = [said["down", number] for number in sorted(n for event, n in said if event == "down")]
         self.counted["runs"] += 1
-        if not run.clear or self._is_throttled_in(run):
+        if not run.unambiguous or self._is_throttled_in(run):
             self.counted["runs that are not clear, or throttled"] += 1
             self._explained |= {message.order for messages in said.values() for message in messages}
-            self._judge_unclear(run, [message for messages in downs for message in messages])
+            self._judge_ambiguous(run, [message for messages in downs for message in messages])
             return
         reached = any(index >= test.policy.failures_per_alert for index, test in enumerate(run.failed, 1))
         self.counted["outages"] += reached
-        places = self._judge_downs(run, downs)
+        failure_indexes = self._judge_downs(run, downs)
         self._judge_recovered(
-            run, [messages for (event, _), messages in said.items() if event == "recovered"], places, reached=reached
+            run,
+            [messages for (event, _), messages in said.items() if event == "recovered"],
+            failure_indexes,
+            reached=reached,
         )
         for messages in said.values():
             for message in messages:
                 self._explained.add(message.order)
-                for what in wrong_figures(self.record, run, message, places):
-                    self._find("wrong figure", message.order, run.lifetime.target, what)
+                for what in wrong_figures(self.record, run, message, failure_indexes):
+                    self._report("wrong figure", message.order, run.lifetime.target, what)
 
-    def _judge_unclear(self, run: Run, downs: Sequence[Message]) -> None:
+    def _judge_ambiguous(self, run: Run, downs: Sequence[Message]) -> None:
         """Of a run of which it is not certain which tests count: none of its messages came under a silence."""
         for message in downs:
             length = span(figures_of(message.text).failing_for)[0] if not message.summary else 0
-            if not 0 < length < HOUR.total_seconds() or message.place != "alert":
+            if not 0 < length < HOUR.total_seconds() or message.channel != "alert":
                 continue
             at = run.since + timedelta(seconds=length)
             tests = [
-                test for test in run.lifetime.tests if abs(test.began - at) < 2 * SECOND and test.made < message.order
+                test
+                for test in run.lifetime.tests
+                if abs(test.began - at) < 2 * SECOND and test.made_order < message.order
             ]
-            if tests and all(self.holds.everything(test).certain for test in tests):
+            if tests and all(self.holds.full_hold(test).certain for test in tests):
                 text = f"down {message.number} of {run.since}, with the test at {tests[0].began}"
-                self._find("alert in spite of a hold", message.order, run.lifetime.target, text)
+                self._report("alert in spite of a hold", message.order, run.lifetime.target, text)
 
     def _said_of(self, run: Run) -> Alerts:
         """The messages of a run."""
         said: Alerts = defaultdict(list)
-        for message in self._of_run[run.failed[0].made]:
+        for message in self._of_run[run.failed[0].made_order]:
             said[message.event, message.number].append(message)
         return said
 
@@ -121,16 +126,16 @@ class Oracle:
             if message.event in ("down", "recovered"):
                 about = [run for run in runs_of_target if self._is_about(message, run)]
                 for run in about[-1:]:
-                    self._of_run[run.failed[0].made].append(message)
+                    self._of_run[run.failed[0].made_order].append(message)
 
     @staticmethod
     def _is_about(message: Message, run: Run) -> bool:
         if message.id_time:
-            return message.id_time == run.since.replace(microsecond=0) and run.failed[0].made < message.order
+            return message.id_time == run.since.replace(microsecond=0) and run.failed[0].made_order < message.order
         if message.event == "down":
             near = message.time - run.since < 12 * HOUR
-            return near and f"{run.since:%H:%M}Z" in message.text and run.failed[0].made < message.order
-        if run.end is None or not run.end.made < message.order:
+            return near and f"{run.since:%H:%M}Z" in message.text and run.failed[0].made_order < message.order
+        if run.end is None or not run.end.made_order < message.order:
             return False
         near = message.time - run.end.began < 2 * HOUR
         return near and says(message.text.partition("): after ")[2], run.end.began - run.since)
@@ -138,43 +143,46 @@ class Oracle:
     def _judge_downs(self, run: Run, downs: list[list[Message]]) -> list[int]:
         """Each `down` comes with the failed test with which it is due, unless it is held; which ones those are."""
         target, failed = run.lifetime.target, run.failed
-        places: list[int] = []
+        failure_indexes: list[int] = []
         for number, messages in enumerate(downs, 1):
             if messages[0].number != number:
-                self._find(
+                self._report(
                     "wrong number",
                     messages[0].order,
                     target,
                     f"down {messages[0].number} is the {number}. one of {run.since}",
                 )
             failures = [figures_of(message.text).failures for message in messages if not message.summary]
-            place = next(iter(failures), 0)
-            if not 1 <= place <= len(failed):
-                self._find(
-                    "wrong figure", messages[0].order, target, f"down {number} says {place} failures of {len(failed)}"
+            failure_index = next(iter(failures), 0)
+            if not 1 <= failure_index <= len(failed):
+                self._report(
+                    "wrong figure",
+                    messages[0].order,
+                    target,
+                    f"down {number} says {failure_index} failures of {len(failed)}",
                 )
-                return places
-            places.append(place)
+                return failure_indexes
+            failure_indexes.append(failure_index)
         last = 0
-        for number, place in enumerate([*places, len(failed) + 1], 1):
+        for number, failure_index in enumerate([*failure_indexes, len(failed) + 1], 1):
             due_since = 0
-            for index in range(last + 1, min(place, len(failed)) + 1):
+            for index in range(last + 1, min(failure_index, len(failed)) + 1):
                 test = failed[index - 1]
                 due = index - last >= test.policy.failures_per_alert and number <= test.policy.max_alerts
                 due_since = due_since or (index if due else 0)
                 held = self.holds.down(
                     run, test, self._held_by_flapping(run.lifetime, test) | self._held_by_recovered(run, test)
                 )
-                if index == place:
+                if index == failure_index:
                     if not due_since:
-                        self._find(
+                        self._report(
                             "alert too early",
                             test.order,
                             target,
                             f"down {number} with failure {index}, the one before with {last}",
                         )
                     elif held.certain:
-                        self._find(
+                        self._report(
                             "alert in spite of a hold",
                             test.order,
                             target,
@@ -185,10 +193,10 @@ class Oracle:
                     text = (
                         f"down {number} was due with failure {index} of the outage since {run.since}, at {test.began}"
                     )
-                    self._find("outage not reported", test.order, target, text)
-                    return places
-            last = place
-        return places
+                    self._report("outage not reported", test.order, target, text)
+                    return failure_indexes
+            last = failure_index
+        return failure_indexes
 
     def _judge_recovered(self, run: Run, said: list[list[Message]], downs: list[int], *, reached: bool) -> None:
         """One `recovered` for each outage that was alerted or is acknowledged and ended; none else."""
@@ -196,25 +204,25 @@ class Oracle:
         copies = [message for messages in said for message in messages]
         numbers = {message.number for message in copies if not message.summary}
         if len(numbers) > 1:
-            self._find("recovered twice", copies[-1].order, target, f"{numbers} of the outage since {run.since}")
+            self._report("recovered twice", copies[-1].order, target, f"{numbers} of the outage since {run.since}")
         elif numbers - {len(downs)}:
-            self._find("wrong number", copies[0].order, target, f"recovered {numbers} after {len(downs)} alerts")
+            self._report("wrong number", copies[0].order, target, f"recovered {numbers} after {len(downs)} alerts")
         if end is None:
             if copies:
-                self._find("recovered too early", copies[0].order, target, f"the outage of {run.since} has not ended")
+                self._report("recovered too early", copies[0].order, target, f"the outage of {run.since} has not ended")
             return
         wanted = self._wants_recovered(run, end, bool(downs), reached=reached)
         if copies and not wanted.possible:
-            self._find("recovered of no outage", copies[0].order, target, f"the run since {run.since}")
+            self._report("recovered of no outage", copies[0].order, target, f"the run since {run.since}")
         held_once = False
         committed = {test.tick for test in run.lifetime.tests if test.committed != NEVER}
         for test in (test for test in run.lifetime.tests if test.order >= end.order):
             if test.committed == NEVER and test.tick in committed:  # of two tests of one tick the other one counts
                 continue
-            held = Held(test.policy.silenced, test.policy.silenced) | self.holds.everything(test)
+            held = Certainty(test.policy.silenced, test.policy.silenced) | self.holds.full_hold(test)
             held_once = held_once or (held.possible and not held.certain)
             if held.certain and not held_once and any(message.order < test.order for message in copies):
-                self._find("alert in spite of a hold", copies[0].order, target, f"recovered of {run.since}")
+                self._report("alert in spite of a hold", copies[0].order, target, f"recovered of {run.since}")
                 return
             if held.possible:
                 continue
@@ -224,25 +232,27 @@ class Oracle:
                 self._judge_delivery(run.lifetime, test, copies, f"recovered of {run.since}")
             elif wanted.certain and not copies and test.policy.alert_recovery:
                 text = f"recovered of {run.since} was due at {test.began}"
-                self._find("end of an outage not reported", test.order, target, text)
+                self._report("end of an outage not reported", test.order, target, text)
             return
 
-    def _wants_recovered(self, run: Run, end: Test, alerted: bool, *, reached: bool) -> Held:
+    def _wants_recovered(self, run: Run, end: Test, alerted: bool, *, reached: bool) -> Certainty:
         """Whether `recovered` is due: the outage was alerted or is acknowledged, and the user wants recoveries."""
-        acknowledged = self.holds.acknowledged(run, end) if reached and not alerted else Held()
-        due = Held(alerted or acknowledged.possible, alerted or (acknowledged.certain and end.policy.max_alerts > 0))
-        return due if end.policy.alert_recovery else Held()
+        acknowledged = self.holds.acknowledged(run, end) if reached and not alerted else Certainty()
+        due = Certainty(
+            alerted or acknowledged.possible, alerted or (acknowledged.certain and end.policy.max_alerts > 0)
+        )
+        return due if end.policy.alert_recovery else Certainty()
 
     def _judge_delivery(self, lifetime: Lifetime, test: Test, copies: Sequence[Message], what: str) -> None:
         """SNS takes a message after its test; from who made the test, if that one came to its end."""
-        sent = [message for message in copies if message.place == "alert"]
+        sent = [message for message in copies if message.channel == "alert"]
         self.counted["alerts"] += 1
         if not sent:
-            self._find("alert lost", test.order, lifetime.target, f"{what}: SNS never took it")
+            self._report("alert lost", test.order, lifetime.target, f"{what}: SNS never took it")
         elif sent[0].order < test.committed:
-            self._find("alert too early", sent[0].order, lifetime.target, f"{what}: sent before it was committed")
+            self._report("alert too early", sent[0].order, lifetime.target, f"{what}: sent before it was committed")
         elif self.record.ended_well(test.invocation) and sent[0].order > self.record.ended[test.invocation].order:
-            self._find(
+            self._report(
                 "alert late", sent[0].order, lifetime.target, f"{what}: not by who tested, which came to its end"
             )
 
@@ -266,11 +276,11 @@ class Oracle:
         seconds = {test.began.replace(microsecond=0) for test in lifetime.tests}
         for message in messages:
             if message.event in ("throttled", "unthrottled"):
-                self.counted[message.event] += message.place == "alert"
+                self.counted[message.event] += message.channel == "alert"
                 if message.summary or figures_of(message.text).tested_at in seconds:
                     self._explained.add(message.order)
         for hold in self._throttled(lifetime):
-            self.findings += endless(lifetime, hold, lambda test: self.holds.everything(test).possible)
+            self.findings += endless(lifetime, hold, lambda test: self.holds.full_hold(test).possible)
 
     def _judge_held(self, lifetime: Lifetime, found: Sequence[Run]) -> None:
         """How many messages were held, where nothing but the hold of too many held any."""
@@ -285,26 +295,26 @@ class Oracle:
             tests = [test for test in lifetime.tests if since <= test.order <= end]
             policies = {replace(test.policy, acknowledged=None) for test in tests}
             own = policies == {hold.begin.policy} and not _has_other_messages(hold.begin.policy)
-            held = any(test.policy.acknowledged or self.holds.everything(test).possible for test in tests)
-            if own and not held and all(run.clear for run in within):
+            held = any(test.policy.acknowledged or self.holds.full_hold(test).possible for test in tests)
+            if own and not held and all(run.unambiguous for run in within):
                 self.counted["messages held, counted"] += 1
                 self.findings += wrong_counts(hold, within, self._of_target[lifetime.target])
 
     # ---- flapping
 
-    def _held_by_flapping(self, lifetime: Lifetime, test: Test) -> Held:
+    def _held_by_flapping(self, lifetime: Lifetime, test: Test) -> Certainty:
         """`flapping` came with an earlier test, or this one, and `steady` with none before this one."""
         flapping = [one for one in self._flaps(lifetime) if one[0].order <= test.order]
         last = flapping[-1] if flapping else None
         held = bool(last and (last[1] == "flapping" or last[0] is test))
         # What was held as there were too many messages counts as sent: it may flap, or be steady again.
         not_reported = any(hold.begin.order <= test.order for hold in self._throttled(lifetime))
-        return Held(held or not_reported, held and not not_reported)
+        return Certainty(held or not_reported, held and not not_reported)
 
-    def _held_by_recovered(self, run: Run, test: Test) -> Held:
+    def _held_by_recovered(self, run: Run, test: Test) -> Certainty:
         """The `recovered` of the outage before this one, which a maintenance held, came with this test."""
         held = test.order in self._recovered_with[run.lifetime.target]
-        return Held(held, held)
+        return Certainty(held, held)
 
     def _flaps(self, lifetime: Lifetime) -> list[tuple[Test, str, Message]]:
         """The messages `flapping` and `steady` of a lifetime, each with its test."""
@@ -326,7 +336,7 @@ class Oracle:
                 figures_of(message.text).tested_at in seconds or message.summary
             ):
                 self._explained.add(message.order)
-        first_hold = self._judge_turns(lifetime, flaps)
+        first_hold = self._judge_alternation(lifetime, flaps)
         said = {test.order: event for test, event, _ in flaps}
         changes = list(_changes(lifetime))
         flapping, steady = False, -1
@@ -345,9 +355,9 @@ class Oracle:
             least = sum(
                 1 for one, certain in near if certain and test.began - one.began < HOUR - SKEW and one.order > forgot
             )
-            free = not (
+            unheld = not (
                 test.policy.silenced
-                or self.holds.everything(test).possible
+                or self.holds.full_hold(test).possible
                 or test.order in self._recovered_with[target]
                 or test.committed == NEVER
             )
@@ -360,23 +370,23 @@ class Oracle:
             if event == "flapping":
                 figure = figures_of(next(m.text for t, e, m in flaps if t is test and e == event)).changes
                 if not limit or most <= limit:
-                    self._find(
+                    self._report(
                         "flapping without reason", test.order, target, f"{most} changes in the hour before {test.began}"
                     )
                 elif figure != limit:
-                    self._find(
+                    self._report(
                         "wrong figure", test.order, target, f"flapping says more than {figure} changes, not {limit}"
                     )
             elif event == "steady":
                 if limit and most_quiet < rest - SKEW:
-                    self._find("steady too early", test.order, target, f"after {most_quiet} without a change")
-            elif flapping and free and (not limit or quiet > rest + SKEW) and test.policy.max_alerts:
-                self._find(
+                    self._report("steady too early", test.order, target, f"after {most_quiet} without a change")
+            elif flapping and unheld and (not limit or quiet > rest + SKEW) and test.policy.max_alerts:
+                self._report(
                     "hold without an end", test.order, target, f"flaps, did not change for {quiet}, and is not steady"
                 )
                 return
-            elif not flapping and free and limit and least > limit and test.policy.max_alerts:
-                self._find(
+            elif not flapping and unheld and limit and least > limit and test.policy.max_alerts:
+                self._report(
                     "flapping not reported", test.order, target, f"{least} changes in the hour before {test.began}"
                 )
                 return
@@ -394,47 +404,47 @@ class Oracle:
         gone = [it.order for it in self.record.writes[lifetime.target] if isinstance(it, facts.Forgotten)]
         begun = max((order for order in gone if order < first), default=-1)
 
-        def is_free(test: Test) -> bool:
+        def is_unheld(test: Test) -> bool:
             if test.committed == NEVER:
                 if not self.record.ended_well(test.invocation):
                     return False
                 test = replace(test, committed=self.record.ended[test.invocation].order)
-            held = self.holds.everything(test).possible or not test.policy.max_alerts
+            held = self.holds.full_hold(test).possible or not test.policy.max_alerts
             with_another = recovered | flaps | said.by_test.keys()
-            return not held and test.order not in with_another and test.clear
+            return not held and test.order not in with_another and test.unambiguous
 
         servers = Servers(
             lifetime,
             said,
-            is_free,
+            is_unheld,
             is_unknown=lambda test: any(one.begin.order <= test.order for one in holds),
             cleared=lambda test: test.order in recovered,
-            before=[message for message in messages if begun < message.order < lifetime.tests[0].made],
+            before=[message for message in messages if begun < message.order < lifetime.tests[0].made_order],
         )
         self.counted.update(event for known in said.by_test.values() for event in known)
         self.findings += servers.judge()
         for message in undelivered(said, messages):
-            self._find("alert lost", message.order, lifetime.target, f"SNS never took {message.event}")
+            self._report("alert lost", message.order, lifetime.target, f"SNS never took {message.event}")
 
-    def _judge_turns(self, lifetime: Lifetime, flaps: Sequence[tuple[Test, str, Message]]) -> int:
+    def _judge_alternation(self, lifetime: Lifetime, flaps: Sequence[tuple[Test, str, Message]]) -> int:
         """The two come in turn, until too many messages are held; the order of that."""
         target = lifetime.target
         first_hold = min((hold.begin.order for hold in self._throttled(lifetime)), default=NEVER)
         for (_, before, _), (test, after, _) in pairwise([(None, "steady", None), *flaps]):
             if before == after and test and test.order < first_hold:
-                self._find("flapping and steady not in turn", test.order, target, f"{before}, then {after}")
+                self._report("flapping and steady not in turn", test.order, target, f"{before}, then {after}")
         return first_hold
 
     def _test_of_recovered(self, run: Run) -> int:
         """The order of the test that `recovered` of a run came with: the first after its end without a hold."""
-        sent = [message.order for message in self._of_run[run.failed[0].made] if message.event == "recovered"]
+        sent = [message.order for message in self._of_run[run.failed[0].made_order] if message.event == "recovered"]
         if not sent or run.end is None:
             return -1
         after = [
             test for test in run.lifetime.tests if run.end.order <= test.order < sent[0] and not test.policy.silenced
         ]
-        free = [test.order for test in after if not self.holds.everything(test).possible]
-        return free[0] if free else after[-1].order if after else -1
+        unheld = [test.order for test in after if not self.holds.full_hold(test).possible]
+        return unheld[0] if unheld else after[-1].order if after else -1
 
     # ---- all messages
 
@@ -442,7 +452,7 @@ class Oracle:
         """SNS takes each message once, unless who sent it died, or could not record that, or SNS's answer was lost."""
         said: dict[tuple[object, ...], list[Message]] = defaultdict(list)
         for message in self.record.messages:
-            if message.place == "alert" and message.id_time:
+            if message.channel == "alert" and message.id_time:
                 said[message.target, message.event, message.number, message.id_time].append(message)
         for key, copies in said.items():
             for first in copies[:-1]:
@@ -454,7 +464,7 @@ class Oracle:
                     or died.how != "well"
                 )
                 if not explained:
-                    self._find(
+                    self._report(
                         "sent twice",
                         first.order,
                         first.target,

@@ -62,9 +62,10 @@ def throttled(lifetime: Lifetime, messages: Sequence[Message]) -> list[Throttled
 def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> Iterator[Finding]:
     """More messages than an allowance, and what came back of it meanwhile; a day brings twice the allowance at most."""
     each = DAY / most
-    first = {(one.event, one.number, one.id_time): one for one in reversed(messages) if one.place == "alert"}
+    first = {(one.event, one.number, one.id_time): one for one in reversed(messages) if one.channel == "alert"}
     sent = sorted(
-        (one for one in first.values() if lifetime.tests[0].made < one.order < lifetime.end), key=lambda it: it.order
+        (one for one in first.values() if lifetime.tests[0].made_order < one.order < lifetime.end),
+        key=lambda it: it.order,
     )
     for begin, one in enumerate(sent):
         for end in range(begin + most, len(sent)):
@@ -103,7 +104,7 @@ def wrong_counts(hold: Throttled, runs: Sequence[Run], messages: Sequence[Messag
         ended = run.end is not None and begin.order <= run.end.order <= end.order
         expected["recovered"] += bool(downs and ended and policy.alert_recovery)
     for message in messages:
-        if message.event == "unthrottled" and not message.summary and end.made < message.order:
+        if message.event == "unthrottled" and not message.summary and end.made_order < message.order:
             text = _HELD.search(message.text)
             if figures_of(message.text).tested_at == end.began.replace(microsecond=0) and text:
                 said = counts_in(text[1])

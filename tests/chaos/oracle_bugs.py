@@ -133,11 +133,11 @@ OF_SERVERS: Mapping[str, Sequence[Patch]] = {
     "degraded at once": [
         (judging, "_report_degraded", lambda after, policy: DEGRADED(after, replace(policy, failures_per_alert=1)))
     ],
-    "slow not_reported": [(judging, "_report_slow", lambda *_: None)],
-    "normal not_reported": [
+    "slow not reported": [(judging, "_report_slow", lambda *_: None)],
+    "normal not reported": [
         (judging, "_report_slow", lambda after, policy: None if after.slow else SLOW(after, policy))
     ],
-    "certificate not_reported": [(judging, "_report_certificate", lambda *_: None)],
+    "certificate not reported": [(judging, "_report_certificate", lambda *_: None)],
     "certificate warned of anew": [(judging, "with_warnings", lambda sent, _: sent)],
 }
 

@@ -98,16 +98,16 @@ def span(text: str) -> tuple[float, float]:
     return seconds, seconds + min(least, shown)
 
 
-def wrong_figures(record: Record, run: Run, message: Message, places: Sequence[int]) -> Iterator[str]:
+def wrong_figures(record: Record, run: Run, message: Message, failure_indexes: Sequence[int]) -> Iterator[str]:
     """Each figure of a message about a run that is not what the servers' log says."""
     said, what = figures_of(message.text), f"{message.event} {message.number} of {run.since:%Y-%m-%d %H:%M:%S}"
     if message.summary:
         return
-    if message.event == "down" and message.number <= len(places):
-        test = run.failed[places[message.number - 1] - 1]
+    if message.event == "down" and message.number <= len(failure_indexes):
+        test = run.failed[failure_indexes[message.number - 1] - 1]
         yield from (f"{what}: {wrong}" for wrong in _wrong_in_down(run, message, said, test))
     elif message.event == "recovered" and run.end:
-        yield from (f"{what}: {wrong}" for wrong in _wrong_in_recovered(run, said, places))
+        yield from (f"{what}: {wrong}" for wrong in _wrong_in_recovered(run, said, failure_indexes))
         yield from (f"{what}: {wrong}" for wrong in _wrong_in_subject(run, run.end, message))
     if said.failing_since != run.since.replace(microsecond=0):
         yield f"{what}: failing since {said.failing_since}, not {run.since}"
@@ -124,7 +124,7 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
     if (said.number, said.most) != (message.number, policy.max_alerts):
         yield f"alert {said.number} of {said.most}, not {message.number} of {policy.max_alerts}"
     subject = f"DOWN {message.number}/{policy.max_alerts}: {message.target} ("
-    if message.place == "alert" and not message.subject.startswith(subject):
+    if message.channel == "alert" and not message.subject.startswith(subject):
         yield f"the subject is {message.subject}"
     if test.address and said.address != test.address:
         yield f"the address is {said.address}, not {test.address}"
@@ -142,14 +142,17 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
         yield f"alert {said.following_number} follows in about {said.following}, not {wait * policy.failures_per_alert}"
 
 
-def _wrong_in_recovered(run: Run, said: Figures, places: Sequence[int]) -> Iterator[str]:
+def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int]) -> Iterator[str]:
     end = run.end
     assert end is not None
     if said.passed_at != end.began.replace(microsecond=0):
         yield f"passed at {said.passed_at}, not {end.began}"
     if not says(said.down_for, end.began - run.since):
         yield f"was down for {said.down_for}, not {end.began - run.since}"
-    counts, true = (said.failures, said.uncounted, said.alerts), (len(run.failed), len(run.uncounted), len(places))
+    counts, true = (
+        (said.failures, said.uncounted, said.alerts),
+        (len(run.failed), len(run.uncounted), len(failure_indexes)),
+    )
     if counts != true:
         yield f"failures, more in maintenance, alerts are {counts}, not {true}"
 
@@ -159,7 +162,7 @@ _OWN_SUBJECT = re.compile(r"(\S+) is back after (.*), (\d+) failed")
 
 def _wrong_in_subject(run: Run, end: Test, message: Message) -> Iterator[str]:
     """The user's own subject, if each test at which it may have been made had it; else the usual one."""
-    if message.place != "alert":
+    if message.channel != "alert":
         return
     later = [test for test in run.lifetime.tests if end.order <= test.order < message.order]
     wanted = {bool(test.policy.recovered_subject) for test in later}
@@ -192,7 +195,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     ]
     known = run.failed[0].order  # what a sweep that goes on then has found may not have been written
     if any(record.ended_well(test.invocation, before=known) for test in newer) and not record.fleet_changed(
-        newer[0], run.failed[0].made
+        newer[0], run.failed[0].made_order
     ):
         yield f"last good {said.last_good}, not {newer[-1].tick}"
 

@@ -14,20 +14,20 @@ SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Whether something holds a message: `certain` implies `possible`."""
+class Certainty:
+    """Whether something is so, such as that a message is held: `certain` implies `possible`."""
 
     possible: bool = False
     certain: bool = False
 
-    def __or__(self, other: "Held") -> "Held":
-        return Held(self.possible or other.possible, self.certain or other.certain)
+    def __or__(self, other: "Certainty") -> "Certainty":
+        return Certainty(self.possible or other.possible, self.certain or other.certain)
 
 
-def among(held: Iterable[bool]) -> Held:
-    """Held for certain if all say so, possibly if one does."""
+def among(held: Iterable[bool]) -> Certainty:
+    """Certain if all say so, possible if one does."""
     all_held = list(held)
-    return Held(any(all_held), bool(all_held) and all(all_held))
+    return Certainty(any(all_held), bool(all_held) and all(all_held))
 
 
 class Holds:
@@ -36,37 +36,37 @@ class Holds:
     def __init__(self, record: Record, messages: dict[str, list[Message]]) -> None:
         self._record, self._messages = record, messages
 
-    def everything(self, test: Test) -> Held:
+    def full_hold(self, test: Test) -> Certainty:
         """Maintenance or a silence, also of a test that was under way as it began; suspended; removed."""
         done = self._record.time(test.committed)
         begin, end = test.began - SKEW, done + SKEW
         written = self._record.read_for(test)
 
-        def silences(one: facts.Configured) -> Held:
+        def silences(one: facts.Configured) -> Certainty:
             if one.policy is None or not one.policy.enabled:
-                return Held(possible=True, certain=True)
-            made = self._record.time(test.made) - SKEW
+                return Certainty(possible=True, certain=True)
+            made = self._record.time(test.made_order) - SKEW
             possible = any(since < end and begin < until for since, until in one.windows)
-            return Held(possible, any(since < made and end < until for since, until in one.windows))
+            return Certainty(possible, any(since < made and end < until for since, until in one.windows))
 
         each = [silences(one) for one in written]
-        return Held(any(one.possible for one in each), bool(each) and all(one.certain for one in each))
+        return Certainty(any(one.possible for one in each), bool(each) and all(one.certain for one in each))
 
-    def acknowledged(self, run: Run, test: Test) -> Held:
+    def acknowledged(self, run: Run, test: Test) -> Certainty:
         """The outage was acknowledged before the test was committed."""
-        written = self._record.in_force_during(run.lifetime.target, test.made, test.committed)
+        written = self._record.in_force_during(run.lifetime.target, test.made_order, test.committed)
         return among(one.policy is not None and _names(one.policy, run.since) for one in written)
 
-    def down(self, run: Run, test: Test, passed_before: Held) -> Held:
+    def down(self, run: Run, test: Test, passed_before: Certainty) -> Certainty:
         """Whatever holds a `down` that is due with a test."""
         first = bool(test.policy.depends_on) and test is run.failed[0]
-        held = self.everything(test) | self.acknowledged(run, test) | passed_before
-        return held | self.parent(test) | Held(first, first)
+        held = self.full_hold(test) | self.acknowledged(run, test) | passed_before
+        return held | self.parent(test) | Certainty(first, first)
 
-    def parent(self, test: Test) -> Held:
+    def parent(self, test: Test) -> Certainty:
         """The last test of each parent had failed: as the sweep of the minute read it, or before it was committed."""
         if not test.policy.depends_on:
-            return Held()
+            return Certainty()
         cycle = self._in_cycle(test)
         each = [self._of_parent(name, test) for name in test.policy.depends_on]
         failing, gone = [fails for fails, _ in each], [none for _, none in each]
@@ -76,17 +76,17 @@ class Holds:
         certain = any(one.certain for one in failing) and all(
             fails.certain or none.certain for fails, none in zip(failing, gone, strict=True)
         )
-        return Held(possible and not cycle.certain, certain and not cycle.possible)
+        return Certainty(possible and not cycle.certain, certain and not cycle.possible)
 
-    def _of_parent(self, name: str, test: Test) -> tuple[Held, Held]:
+    def _of_parent(self, name: str, test: Test) -> tuple[Certainty, Certainty]:
         """Whether a parent failed, and whether there was none: it was suspended, or not configured."""
         record, since = self._record, test.planned - SKEW
-        tested, done = record.time(test.made), record.time(test.committed)
-        configured = self._read_since(name, since, test.made)
+        tested, done = record.time(test.made_order), record.time(test.committed)
+        configured = self._read_since(name, since, test.made_order)
         gone = among(one is None or one.policy is None or not one.policy.enabled for one in configured)
         possible = among(self._fails(name, time) for time in self._times_of_change(name, since, done)).possible
         certain = among(self._fails(name, time) for time in self._times_of_change(name, tested, done)).certain
-        return Held(possible, certain and not gone.possible), gone
+        return Certainty(possible, certain and not gone.possible), gone
 
     def _read_since(self, name: str, since: datetime, until: int) -> list[facts.Configured | None]:
         """What a sweep may have read of a target; None if it had not been written before."""
@@ -95,16 +95,16 @@ class Holds:
         earlier = [one for one in known if record.time(one.order) < since]
         return [earlier[-1] if earlier else None, *known[len(earlier) :]]
 
-    def _in_cycle(self, test: Test) -> Held:
+    def _in_cycle(self, test: Test) -> Certainty:
         """Whether the target depends on itself through others, by what a sweep may have read."""
         since = test.planned - SKEW
-        read = {name: self._read_since(name, since, test.made) for name in self._record.configured}
+        read = {name: self._read_since(name, since, test.made_order) for name in self._record.configured}
         parents = {
             name: [set(it.policy.depends_on) if it and it.policy else set() for it in read[name]] for name in read
         }
         possible = {name: set().union(*known) for name, known in parents.items()}
         certain = {name: known[0].intersection(*known[1:]) for name, known in parents.items()}
-        return Held(_reaches_itself(test.target, possible), _reaches_itself(test.target, certain))
+        return Certainty(_reaches_itself(test.target, possible), _reaches_itself(test.target, certain))
 
     def _times_of_change(self, parent: str, since: datetime, until: datetime) -> list[datetime]:
         """When a parent may have been read, as far as that matters: the beginning, and each write meanwhile."""

@@ -88,14 +88,14 @@ def reported(lifetime: Lifetime, messages: Sequence[Message]) -> Reported:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Judges what was said of a lifetime. `free`: nothing held the message of a test, and no other came with it.
+    """Judges what was said of a lifetime. `unheld`: nothing held the message of a test, and no other came with it.
 
     `is_unknown` says that what came due with a test may count as sent although it was not: there were too many.
     """
 
     lifetime: Lifetime
     reported: Reported
-    free: Callable[[Test], bool]
+    unheld: Callable[[Test], bool]
     is_unknown: Callable[[Test], bool]
     cleared: Callable[[Test], bool]
     """Whether a `recovered` came with a test, which says that the host is restored, too."""
@@ -119,9 +119,9 @@ class Servers:
 
     def _judge_pair(self, pair: Pair) -> Iterator[Finding]:
         begun: bool | None = False
-        turned = -1
+        last_change = -1
         for index, test in enumerate(self.lifetime.tests):
-            before = [one for one in self.lifetime.tests[: index + 1] if one.order > turned]
+            before = [one for one in self.lifetime.tests[: index + 1] if one.order > last_change]
             said = pair.begins != "slow" or test.policy.max_alerts  # that it is slow is shown, and so counts as said
             if self.is_unknown(test) or not said or (pair.ends == "restored" and begun and self.cleared(test)):
                 begun = None
@@ -133,8 +133,8 @@ class Servers:
                 least, _ = rows(before, pair, begins=begins)
                 if least < (test.policy.failures_per_alert if begins else pair.tests_to_end(test)):
                     yield self._finding("alert without reason", test, f"{message.event} after {least} tests in a row")
-                begun, turned = begins, test.order
-            elif begun is not None and test.passed and self.free(test):
+                begun, last_change = begins, test.order
+            elif begun is not None and test.passed and self.unheld(test):
                 is_due = not begun
                 needed = test.policy.failures_per_alert if is_due else pair.tests_to_end(test)
                 _, certain = rows(before, pair, begins=is_due)
@@ -148,7 +148,7 @@ class Servers:
         earlier = {message.id_time: message for message in self.before if message.event == CERTIFICATE}
         times = [time for time in earlier if time]
         known = set[datetime]().union(*(expiries(message)[1] for message in earlier.values()))
-        waiting: dict[datetime, int] = defaultdict(int)
+        unreported: dict[datetime, int] = defaultdict(int)
         for test in self.lifetime.tests:
             if self.is_unknown(test):
                 return
@@ -166,12 +166,12 @@ class Servers:
                     yield self._finding("too many messages", test, f"of one certificate: {dict(said)}")
                 if sum(test.began - it < DAY for it in times) > MOST_WARNINGS:
                     yield self._finding("too many messages", test, "about certificates in a day")
-            elif test.passed and self.free(test) and sum(test.began - it < DAY for it in times) < MOST_WARNINGS:
+            elif test.passed and self.unheld(test) and sum(test.began - it < DAY for it in times) < MOST_WARNINGS:
                 for one in near:
                     expires = one.expires.replace(microsecond=0)
                     surely = one.expires - test.began <= first_limit(one) - SKEW
-                    waiting[expires] += surely and expires not in said and expires not in known
-                    if waiting[expires] > CERTAIN:
+                    unreported[expires] += surely and expires not in said and expires not in known
+                    if unreported[expires] > CERTAIN:
                         yield self._finding("certificate not reported", test, f"it expires at {expires}")
                         return
 
@@ -222,7 +222,7 @@ def expiries(message: Message) -> tuple[set[datetime], set[datetime]]:
 
 def undelivered(found: Reported, messages: Sequence[Message]) -> Iterator[Message]:
     """Messages that History has, and that SNS never took, alone or in a summary."""
-    committed = [message for message in messages if message.place == "alert"]
+    committed = [message for message in messages if message.channel == "alert"]
     for known in found.by_test.values():
         for message in known.values():
             same = (one for one in committed if one.event == message.event)

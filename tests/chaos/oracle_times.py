@@ -23,7 +23,7 @@ SLACK = timedelta(seconds=30)
 
 SHORT_SLACK = timedelta(seconds=20)
 
-SETTLED = timedelta(minutes=10)
+COOL_DOWN = timedelta(minutes=10)
 """After so long without faults each target is as its server is."""
 
 HARMLESS = ("clock skewed", "stale read", "delayed", "tick doubled", "message doubled")
@@ -52,7 +52,7 @@ class Times:
         for target, lifetimes in self.record.lifetimes.items():
             for lifetime in lifetimes:
                 yield from self._judge_retests(lifetime)
-            yield from self._judge_notice(target)
+            yield from self._judge_time_to_alert(target)
             yield from self._judge_changes(target)
         for time in self.record.fault_free:
             yield from self._judge_fault_free(time)
@@ -66,10 +66,10 @@ class Times:
             back = (test.invocation, target) in record.requeued
             if test.committed != NEVER or test.passed or back or not record.ended_well(test.invocation):
                 continue
-            before = record.in_force_during(target, test.made, record.ended[test.invocation].order)
+            before = record.in_force_during(target, test.made_order, record.ended[test.invocation].order)
             wanted = all(one.policy is not None and one.policy.enabled for one in before)
             if wanted and not self._is_overtaken(test):
-                yield Finding("test not committed", test.made, target, f"the failure at {test.began}")
+                yield Finding("test not committed", test.made_order, target, f"the failure at {test.began}")
 
     def _is_overtaken(self, test: Test) -> bool:
         """Whether another was made at the same time, or since it was planned, and so late that this one is not due."""
@@ -81,7 +81,7 @@ class Times:
             if other is test or not other.committed < end:
                 continue
             meanwhile = planned < record.time(other.committed) and other.invocation not in planners
-            at_once = other.passed or other.committed > test.made or other.began + SKEW > test.began
+            at_once = other.passed or other.committed > test.made_order or other.began + SKEW > test.began
             if other.tick >= test.tick or (meanwhile and (at_once or test.tick < other.tick + delay)):
                 return True
         return False
@@ -89,11 +89,13 @@ class Times:
     def _longest_delay(self, test: Test) -> timedelta:
         """Until the next test of one that fails: by `delay_lost` once its last alert may have been sent."""
         written = self.record.in_force_during(
-            test.target, test.made, test.committed if test.committed != NEVER else test.made
+            test.target, test.made_order, test.committed if test.committed != NEVER else test.made_order
         )
         policies = [test.policy, *(one.policy for one in written if one.policy)]
         delays = [max(policy.delay_warn, policy.delay_down) for policy in policies]
-        numbers = [one.number for one in self.messages[test.target] if one.event == "down" and one.order < test.made]
+        numbers = [
+            one.number for one in self.messages[test.target] if one.event == "down" and one.order < test.made_order
+        ]
         unsaid = any(one.event == "throttled" for one in self.messages[test.target])
         if unsaid or any(number >= policy.max_alerts for number in [*numbers[-4:], 0] for policy in policies):
             delays += [policy.delay_lost for policy in policies]
@@ -104,7 +106,7 @@ class Times:
     def _judge_fault_free(self, fault_free: facts.FaultFree) -> Iterator[Finding]:
         """Without faults each target is tested after its delay: at a tick that comes anywhere within a minute."""
         record = self.record
-        begin = fault_free.since + SETTLED
+        begin = fault_free.since + COOL_DOWN
         for target, (policy, answered) in fault_free.servers.items():
             if (
                 any(record.time(one.order) > fault_free.since for one in record.configured[target])
@@ -113,34 +115,34 @@ class Times:
                 continue
             failing = (policy.delay_warn, policy.delay_down, policy.delay_lost)
             longest = _whole(policy.delay_up if answered or policy.silenced else max(failing)) + MINUTE + SLACK
-            made = [record.time(test.made) for test in record.tests[target]]
+            made = [record.time(test.made_order) for test in record.tests[target]]
             self.counted["targets without faults"] += 1
             for before, after in pairwise([begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]):
                 if after - before > longest:
                     yield Finding("not tested", fault_free.order, target, f"from {before} until {after}, {policy}")
                     break
 
-    def _judge_notice(self, target: str) -> Iterator[Finding]:
+    def _judge_time_to_alert(self, target: str) -> Iterator[Finding]:
         """People hear within the stated time that a server fails, if nothing holds that and little went wrong."""
         record = self.record
-        for server, turns in record.turns.items():
-            for before, turn, after in zip([None, *turns], turns, [*turns[1:], None], strict=False):
-                known = record.in_force(target, turn.order)
-                if turn.answers or known is None or known.policy is None or known.server != server:
+        for server, changes in record.server_changes.items():
+            for before, change, after in zip([None, *changes], changes, [*changes[1:], None], strict=False):
+                known = record.in_force(target, change.order)
+                if change.answers or known is None or known.policy is None or known.server != server:
                     continue
-                end = record.time(turn.order) + longest_time(known.policy) + SLACK
+                end = record.time(change.order) + longest_time(known.policy) + SLACK
                 rest = _whole(max(known.policy.delay_up, known.policy.delay_lost, known.policy.delay_down)) + 5 * MINUTE
-                begin = record.time(turn.order) - rest
+                begin = record.time(change.order) - rest
                 steady = (before is None or record.time(before.order) < begin) and (
                     after is None or record.time(after.order) > end
                 )
                 if not steady or end > record.times[-1] or not self._is_quiet(target, known, begin, end):
                     continue
-                self.counted["times to notice"] += 1
-                said = [one.time for one in self.messages[target] if one.event == "down" and one.place == "alert"]
-                if not any(record.time(turn.order) < time <= end for time in said):
-                    text = f"{server} failed at {record.time(turn.order)}, and nobody heard of it by {end}"
-                    yield Finding("outage not reported in time", turn.order, target, text)
+                self.counted["times to alert"] += 1
+                said = [one.time for one in self.messages[target] if one.event == "down" and one.channel == "alert"]
+                if not any(record.time(change.order) < time <= end for time in said):
+                    text = f"{server} failed at {record.time(change.order)}, and nobody heard of it by {end}"
+                    yield Finding("outage not reported in time", change.order, target, text)
 
     def _is_quiet(self, target: str, known: facts.Configured, begin: datetime, end: datetime) -> bool:
         """Whether nothing held the alert, and nothing of weight went wrong."""
@@ -152,7 +154,7 @@ class Times:
         windows = any(since < end and begin < until for since, until in known.windows)
         wrong = self._went_wrong(begin, end)
         other = any(one.event in ("flapping", "throttled") and one.time < end for one in self.messages[target])
-        hour = [it for it in record.turns[known.server] if begin - 60 * MINUTE < record.time(it.order) < end]
+        hour = [it for it in record.server_changes[known.server] if begin - 60 * MINUTE < record.time(it.order) < end]
         flaps = policy.flap_per_hour and len(hour) > FEW_CHANGES
         return not (changed or windows or wrong or other or flaps)
 
@@ -163,14 +165,14 @@ class Times:
     def _judge_changes(self, target: str) -> Iterator[Finding]:
         """Whose item says something else of its server is tested at the next tick, whatever its delay."""
         record = self.record
-        made = [record.time(test.made) for test in record.tests[target]]
+        made = [record.time(test.made_order) for test in record.tests[target]]
         known = record.configured[target]
         for before, one, after in zip(known, known[1:], [*known[2:], None], strict=False):
             if not (before.policy and before.policy.enabled and one.policy and one.policy.enabled):
                 continue
             end = one.at + 2 * MINUTE + SLACK
             undisturbed = one.at - MINUTE > before.at and (after is None or after.at > end) and end < record.times[-1]
-            changed = (before.server, before.where) != (one.server, one.where)
+            changed = (before.server, before.connection_fields) != (one.server, one.connection_fields)
             if not changed or not undisturbed or self._went_wrong(one.at - 3 * MINUTE, end):
                 continue
             self.counted["changes of where it is tested"] += 1
@@ -186,12 +188,16 @@ class Times:
             if not first or before.policy.silenced or short >= MINUTE or not record.ended_well(test.invocation):
                 continue
             end = test.began + max(short, LONGEST_TEST) + LONGEST_TEST + SHORT_SLACK
-            begin = record.time(test.made) - 3 * MINUTE
+            begin = record.time(test.made_order) - 3 * MINUTE
             changed = any(begin < record.time(one.order) < end for one in record.configured[lifetime.target])
             if changed or end > record.times[-1] or test.committed == NEVER or self._went_wrong(begin, end):
                 continue
             self.counted["short delays"] += 1
-            made = [it for it in record.tests[lifetime.target] if it.made > test.made and record.time(it.made) < end]
+            made = [
+                it
+                for it in record.tests[lifetime.target]
+                if it.made_order > test.made_order and record.time(it.made_order) < end
+            ]
             if not made:
                 yield Finding("not tested", test.order, lifetime.target, f"from {test.began} until {end}")
 

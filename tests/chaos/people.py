@@ -23,7 +23,7 @@ RECOVERED_SUBJECT = "{name} is back after {outage}, {failures} failed"
 
 @dataclass(slots=True)
 class Configured:
-    """A target as its user has written it last; `where` are the fields of its server, beside the host."""
+    """A target as its user has written it last; `connection_fields` are the fields of its server, beside the host."""
 
     policy: Policy
     silence: Window | None = None
@@ -32,7 +32,7 @@ class Configured:
     """Whether `maintenance` names the schedule."""
     server: str = ""
     """Whose server it is, if not its own: the target's that was renamed, or another's."""
-    where: dict[str, Any] = field(default_factory=dict)
+    connection_fields: dict[str, Any] = field(default_factory=dict)
 
     def windows(self, schedule: Sequence[Window] = ()) -> tuple[Window, ...]:
         """When nobody is to be alerted."""
@@ -44,10 +44,16 @@ class Configured:
         silenced = any(begin <= time < end for begin, end in self.windows(schedule))
         return replace(self.policy, silenced=silenced)
 
-    def item(self, name: str, number: int, **where: object) -> dict[str, object]:
+    def item(self, name: str, number: int, **more: object) -> dict[str, object]:
         """What is written of the target; `tags` number the configuration, so that each test shows which it had."""
         written = {key: value for key, value in asdict(self.policy).items() if key not in ("silenced", "acknowledged")}
-        fields: dict[str, object] = {"target_id": name, **written, **self.where, **where, "tags": [str(number)]}
+        fields: dict[str, object] = {
+            "target_id": name,
+            **written,
+            **self.connection_fields,
+            **more,
+            "tags": [str(number)],
+        }
         fields["depends_on"] = list(self.policy.depends_on)
         fields = {key: value for key, value in fields.items() if value not in ("", [])}
         if self.silence:
@@ -63,7 +69,7 @@ class Configured:
         """What it says beside the defaults."""
         usual = asdict(Policy())
         said = [f"{name}={value}" for name, value in asdict(self.policy).items() if value != usual[name]]
-        said += [f"{name}={value}" for name, value in self.where.items()]
+        said += [f"{name}={value}" for name, value in self.connection_fields.items()]
         said += [f"at {self.server}"] if self.server else []
         said += [f"silent from {begin:%H:%M:%S} until {end:%H:%M:%S}" for begin, end in self.windows()]
         return ", ".join([*said, *([SCHEDULE] if self.scheduled else [])])
@@ -79,12 +85,12 @@ def as_read(window: Any) -> Window:
     return datetime.fromisoformat(window["from"]), datetime.fromisoformat(window["until"])
 
 
-def draw_policy(name: str, faults: Faults, *, basic: bool = False) -> Policy:
-    """What somebody may write for a new target; a `basic` one neither flaps nor depends on another."""
+def draw_policy(name: str, faults: Faults, *, independent: bool = False) -> Policy:
+    """What somebody may write for a new target; an `independent` one neither flaps nor depends on another."""
     delays = [10, 30, 60, 60, 60, 90, 120]
     flaps = faults.choice([0, 0, FLAPS_PER_HOUR])
     depends = name != PARENT and faults.choice([False, False, True])
-    if basic:
+    if independent:
         flaps, depends = 0, False
     return Policy(
         failures_per_alert=faults.choice([1, 2, 3, 3, 5]),
@@ -194,11 +200,15 @@ def _with_parents(known: Configured, parents: tuple[str, ...]) -> Configured:
     return replace(known, policy=replace(known.policy, depends_on=parents))
 
 
-def _where(**fields: Sequence[object]) -> Change:
+def _connection(**fields: Sequence[object]) -> Change:
     def change(known: Configured, there: Situation) -> Configured | None:
         new = {name: there.faults.choice(choices) for name, choices in fields.items()}
-        before = {"tls": "none", **known.where}
-        return replace(known, where={**known.where, **new}) if before != {**before, **new} else None
+        before = {"tls": "none", **known.connection_fields}
+        return (
+            replace(known, connection_fields={**known.connection_fields, **new})
+            if before != {**before, **new}
+            else None
+        )
 
     return change
 
@@ -223,14 +233,14 @@ INTERVENTIONS: dict[str, Change] = {
 }
 """What people do to a target at any time."""
 
-OF_NEWER: dict[str, Change] = {
+ONLY_SIMULATED: dict[str, Change] = {
     "schedule named": _name_schedule,
     "parent added": _add_parent,
     "parent changed": _change_parent,
     "parent removed": _remove_parent,
     "host changed": _move,
-    "port changed": _where(port=(1110, 2110)),
-    "tls changed": _where(tls=("none", "implicit")),
+    "port changed": _connection(port=(1110, 2110)),
+    "tls changed": _connection(tls=("none", "implicit")),
     "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
     "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),
     "text changed": _policy(recovered_subject=_one_of("", RECOVERED_SUBJECT)),
@@ -242,7 +252,7 @@ def change_mind(
     known: Configured, there: Situation, kinds: Collection[str] = tuple(INTERVENTIONS)
 ) -> tuple[str, Configured]:
     """One change that is one, and its kind."""
-    changes = {**INTERVENTIONS, **OF_NEWER}
+    changes = {**INTERVENTIONS, **ONLY_SIMULATED}
     left = list(kinds)
     while left:
         kind = there.faults.choice(left)

@@ -49,10 +49,13 @@ _LINE = re.compile(rf"({'|'.join(EVENTS)})(?: (\d+)/(\d+))? (\S+) \(.*?\): (.*)"
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test of the servers' log. `committed` is the order of the write with which it was committed, if it was."""
+    """A test of the servers' log.
+
+    `made_order` is that of the fact that it was made, `committed` that of the write that committed it, if one did.
+    """
 
     target: str
-    made: int
+    made_order: int
     began: datetime
     invocation: int
     tick: datetime
@@ -65,7 +68,7 @@ class Test:
     address: str = ""
     failed_addresses: int = 0
     certificates: tuple[facts.Certificate, ...] = ()
-    clear: bool = True
+    unambiguous: bool = True
     """Whether what people had written as it began says the same of silences as what it was planned with."""
 
     @property
@@ -76,7 +79,7 @@ class Test:
     @property
     def order(self) -> int:
         """Its place among the tests of its target."""
-        return self.made if self.committed == NEVER else self.committed
+        return self.made_order if self.committed == NEVER else self.committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,9 @@ class Message:
         return self.published.order
 
     @property
-    def place(self) -> str:
+    def channel(self) -> str:
         """Where its words are: the topic, or History."""
-        return self.published.place
+        return self.published.channel
 
     @property
     def subject(self) -> str:
@@ -123,7 +126,7 @@ class Lifetime:
 
     def test_at(self, second: datetime | None, before: int) -> Test | None:
         """The test that began in a second, before a message: of several the one that was committed last before it."""
-        found = [it for it in self.tests if it.began.replace(microsecond=0) == second and it.made < before]
+        found = [it for it in self.tests if it.began.replace(microsecond=0) == second and it.made_order < before]
         return max(found, key=lambda it: it.committed if it.committed < before else -1, default=None)
 
 
@@ -140,9 +143,9 @@ class Run:
     """The last passed test before it, of this lifetime."""
 
     @property
-    def clear(self) -> bool:
+    def unambiguous(self) -> bool:
         """Whether it is certain which of its tests count."""
-        return all(test.clear for test in (*self.failed, *self.uncounted, *([self.end] if self.end else [])))
+        return all(test.unambiguous for test in (*self.failed, *self.uncounted, *([self.end] if self.end else [])))
 
     @property
     def since(self) -> datetime:
@@ -165,7 +168,7 @@ class Record:
         self.requeued: set[tuple[int, str]] = set()
         self.failed: list[facts.Failed] = []
         self.fault_free: list[facts.FaultFree] = []
-        self.turns: dict[str, list[facts.Turned]] = defaultdict(list)
+        self.server_changes: dict[str, list[facts.ServerChanged]] = defaultdict(list)
         self.writes: dict[str, list[facts.Judged | facts.Forgotten]] = defaultdict(list)
         self._planned: dict[tuple[str, datetime], list[facts.Planned]] = defaultdict(list)
         self._sort()
@@ -190,8 +193,8 @@ class Record:
                     self.refused[fact.invocation].append(fact.order)
                 case facts.Failed():
                     self.failed.append(fact)
-                case facts.Turned():
-                    self.turns[fact.server].append(fact)
+                case facts.ServerChanged():
+                    self.server_changes[fact.server].append(fact)
                 case facts.FaultFree():
                     self.fault_free.append(fact)
                 case facts.PublishedText():
@@ -199,7 +202,7 @@ class Record:
 
     def _messages_in(self, published: facts.PublishedText) -> list[Message]:
         time, words = self.times[published.order], " ".join(published.text.split())
-        if published.place == "sms":
+        if published.channel == "sms":
             return []
         found = _ID.search(words)
         if found:
@@ -238,10 +241,10 @@ class Record:
                 planned = self._planned_since(fact)
                 what = fact.target, fact.order, fact.at, fact.invocation, fact.tick, fact.passed, fact.policy
                 there = self.in_force(fact.target, fact.order)
-                clear = there is None or there.silenced(fact.at) == fact.policy.silenced
+                unambiguous = there is None or there.silenced(fact.at) == fact.policy.silenced
                 of_server = fact.rtt_ms, fact.address, fact.failed_addresses, fact.certificates
                 self.tests[fact.target].append(
-                    Test(*what, committed.get(fact.order, NEVER), planned, *of_server, clear)
+                    Test(*what, committed.get(fact.order, NEVER), planned, *of_server, unambiguous)
                 )
         for target, all_tests in self.tests.items():
             all_tests.sort(key=lambda test: test.order)
@@ -254,7 +257,7 @@ class Record:
 
     def planners(self, test: facts.Tested | Test) -> set[int]:
         """The invocations that may have planned a test: those that sent it to the queue, or the one that made it."""
-        order, target = (test.order, test.target) if isinstance(test, facts.Tested) else (test.made, test.target)
+        order, target = (test.order, test.target) if isinstance(test, facts.Tested) else (test.made_order, test.target)
         sent = {plan.invocation for plan in self._planned[target, test.tick] if plan.order < order}
         return sent or {test.invocation}
 
@@ -274,7 +277,7 @@ class Record:
 
     def read_for(self, test: Test) -> list[facts.Configured]:
         """What may hold of a target as a test is committed; what a schedule says is read with the plan only."""
-        written = self.in_force_during(test.target, test.made, test.committed)
+        written = self.in_force_during(test.target, test.made_order, test.committed)
         while written and written[0].by_schedule and self.time(written[0].order) > test.planned - SKEW:
             before = self.in_force(test.target, written[0].order)
             if before is None:
@@ -284,7 +287,7 @@ class Record:
 
     def fleet_changed(self, test: Test, until: int) -> bool:
         """Whether the number of targets changed since a test was planned: its batch may have been another one."""
-        since = bisect_left(self.times, self.time(test.made) - PLANNED_BEFORE)
+        since = bisect_left(self.times, self.time(test.made_order) - PLANNED_BEFORE)
         written = [one.order for known in self.configured.values() for one in known if since < one.order < until]
         states = [
             [self.in_force(name, order) for name in self.configured] for order in (since, *(it + 1 for it in written))

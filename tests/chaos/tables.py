@@ -80,14 +80,18 @@ class Table:
             self.order[key[0]].remove(key[1])
             del self.sizes[key]
 
-    def get(self, key: Key, seen: float) -> Item | None:
+    def get(self, key: Key, read_as_of: float) -> Item | None:
         """The item as it was at a time that is not long ago."""
         old, changed = self.before.get(key, (None, -math.inf))
-        return old if changed > seen else self.items.get(key)
+        return old if changed > read_as_of else self.items.get(key)
 
-    def all(self, seen: float) -> list[Item]:
+    def all(self, read_as_of: float) -> list[Item]:
         """All items as they were at that time, in the order of their keys."""
-        stale = {key: old for key, (old, changed) in self.before.items() if changed > seen} if seen < math.inf else {}
+        stale = (
+            {key: old for key, (old, changed) in self.before.items() if changed > read_as_of}
+            if read_as_of < math.inf
+            else {}
+        )
         return [item for _, item in sorted((self.items | stale).items()) if item is not None]
 
     def partition(self, pk: str, first: str, last: str) -> list[Item]:
@@ -158,21 +162,21 @@ class Tables:
         table.delete(key, now)
         return {"ConsumedCapacity": {"TableName": table.name, "CapacityUnits": units}}
 
-    def get_item(self, seen: float, request: Mapping[str, Any]) -> dict[str, Any]:
+    def get_item(self, read_as_of: float, request: Mapping[str, Any]) -> dict[str, Any]:
         """GetItem, as of a time, which is the present if the read is to be consistent."""
         table = self.by_name[request["TableName"]]
         consistent = bool(request.get("ConsistentRead"))
-        item = table.get(table.key_of(request["Key"]), math.inf if consistent else seen)
+        item = table.get(table.key_of(request["Key"]), math.inf if consistent else read_as_of)
         names = request.get("ProjectionExpression", "").split(", ") if "ProjectionExpression" in request else None
         answer: dict[str, Any] = {"ConsumedCapacity": self._read(table, [item] if item else [], consistent=consistent)}
         if item is not None:
             answer["Item"] = item if names is None else {name: item[name] for name in names if name in item}
         return answer
 
-    def scan(self, seen: float, request: Mapping[str, Any]) -> dict[str, Any]:
+    def scan(self, read_as_of: float, request: Mapping[str, Any]) -> dict[str, Any]:
         """One page of a table."""
         table = self.by_name[request["TableName"]]
-        return self._page(table, table.all(seen), request)
+        return self._page(table, table.all(read_as_of), request)
 
     def query(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One page of a partition, between two sort keys if they are given."""

@@ -204,9 +204,9 @@ def test_eventually_consistent_reads_may_be_old() -> None:
     put(5.0, "new", 1)
     tables.delete_item(5.0, {"TableName": "Status", "Key": to_item({"target_id": "gone"})})
 
-    def seen(time: float) -> dict[str, str]:
+    def read_as_of(time: float) -> dict[str, str]:
         items = tables.scan(time, {"TableName": "Status"})["Items"]
         return {item["target_id"]["S"]: item["version"]["N"] for item in items}
 
-    assert seen(4.0) == {"old": "1", "gone": "1"}
-    assert seen(6.0) == {"old": "2", "new": "1"}
+    assert read_as_of(4.0) == {"old": "1", "gone": "1"}
+    assert read_as_of(6.0) == {"old": "2", "new": "1"}

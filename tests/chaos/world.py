@@ -28,13 +28,13 @@ from popwatch.prober.loop import Prober
 from popwatch.sweep.batch_tester import UnfinishedError
 from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.chaos import facts
-from tests.chaos.aws import DynamoDB, Sns, Sqs, Wire
+from tests.chaos.aws import AwsTransport, DynamoDB, Sns, Sqs
 from tests.chaos.engine import Engine, Killed, Process, Threads
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
 from tests.chaos.people import (
     INTERVENTIONS,
-    OF_NEWER,
+    ONLY_SIMULATED,
     SCHEDULE,
     Configured,
     Situation,
@@ -96,7 +96,7 @@ class WorldSetup:
             rates=Rates().draw(random),
         )
 
-    def under(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
+    def with_fault_rates(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
         """The same, with some fault rates, or the latency, as given in `fault_rates`."""
         rates = {name: rate for name, rate in fault_rates.items() if name != "latency"}
         return replace(self, rates=replace(self.rates, **rates), latency=fault_rates.get("latency", self.latency))
@@ -203,7 +203,7 @@ class World:
 
     def __post_init__(self) -> None:
         random = Random(self.seed)
-        self.setup = WorldSetup.draw(random).under(self.fault_rates)
+        self.setup = WorldSetup.draw(random).with_fault_rates(self.fault_rates)
         self.engine = Engine()
         self.faults = FaultLog(self.setup.rates, self.excluded)
         self.evidence = Evidence(self.now)
@@ -258,7 +258,7 @@ class World:
         policy, order = known.at(tick if older else began, schedule), self.evidence.order
         passed = server.passes(policy)
         failed_addresses = server.failed_addresses if policy.all_addresses else ()
-        certificates = server.certificates if known.where.get("tls") == "implicit" else ()
+        certificates = server.certificates if known.connection_fields.get("tls") == "implicit" else ()
         self.evidence.add(
             facts.Tested(
                 order,
@@ -345,20 +345,20 @@ class World:
             answers = faults.uniform(0, 1) < 0.3
             for name, server in sorted(self.servers.items()):
                 if server.answers is not answers:
-                    self._turn(name, answers=answers)
+                    self._change_answers(name, answers=answers)
             self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for name, server in sorted(self.servers.items()):
             self._change_more(name, server, faults)
 
     def _change_server(self, name: str, faults: Faults) -> None:
         server = self.servers[name]
-        self._turn(name, answers=not server.answers)
+        self._change_answers(name, answers=not server.answers)
         server.failure = faults.choice(range(len(FAILURES)))
         self._log(0, f"{name} {'answers' if server.answers else 'fails'} from now on")
 
-    def _turn(self, name: str, *, answers: bool) -> None:
+    def _change_answers(self, name: str, *, answers: bool) -> None:
         self.servers[name].answers = answers
-        self.evidence.add(facts.Turned(self.evidence.order, name, answers))
+        self.evidence.add(facts.ServerChanged(self.evidence.order, name, answers))
 
     def _change_more(self, name: str, server: Server, faults: Faults) -> None:
         """What a server that answers shows: how fast it is, at which addresses, with which certificates."""
@@ -379,13 +379,13 @@ class World:
 
     def _add_target(self, name: str, faults: Faults) -> None:
         self.servers.setdefault(name, Server())
-        basic = self.upgrade is not None  # the older version knows neither flapping nor parents
-        policy = draw_policy(name, faults, basic=basic)
-        if basic:
+        independent = self.upgrade is not None  # the older version knows neither flapping nor parents
+        policy = draw_policy(name, faults, independent=independent)
+        if independent:
             self._configure(name, Configured(policy))
         else:
-            where = {"tls": faults.choice(["none", "implicit"])}
-            self._configure(name, Configured(draw_newer(policy, faults), where=where))
+            connection_fields = {"tls": faults.choice(["none", "implicit"])}
+            self._configure(name, Configured(draw_newer(policy, faults), connection_fields=connection_fields))
 
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
@@ -401,7 +401,7 @@ class World:
             return
         others = [other for other in sorted(self.configured) if other != name and other in self.servers]
         there = Situation(self.now(), faults, lambda: self._failing_since(name), others)
-        kind, changed = change_mind(known, there, (*INTERVENTIONS, *([] if self.upgrade else OF_NEWER)))
+        kind, changed = change_mind(known, there, (*INTERVENTIONS, *([] if self.upgrade else ONLY_SIMULATED)))
         self._count(kind)
         self._configure(name, changed)
 
@@ -465,7 +465,7 @@ class World:
                 windows,
                 by_schedule=by_schedule,
                 server=known.server or name,
-                where=tuple(sorted(known.where.items())),
+                connection_fields=tuple(sorted(known.connection_fields.items())),
             )
         )
 
@@ -556,14 +556,14 @@ class World:
     def _sweep(
         self, process: Process, code: Code, faults: Faults, ticks: list[datetime], died: Callable[[str], None]
     ) -> Sweep:
-        wire = Wire(process, faults, self.evidence, self.outages, died, latency=self.setup.latency)
+        transport = AwsTransport(process, faults, self.evidence, self.outages, died, latency=self.setup.latency)
         clock: Callable[[], datetime] = lambda: self.clock_of(process, self.engine.now)  # noqa: E731
-        dynamodb = cast(Any, DynamoDB(wire, self.tables))
+        dynamodb = cast(Any, DynamoDB(transport, self.tables))
         dependencies = code.dependencies(
             code.store(dynamodb, NAMES, clock),
             SimulatedProber(self, process, lambda: ticks[-1]),
-            code.alert_topics(cast(Any, Sns(wire)), "topic", "sms-topic"),
-            code.batch_queue(cast(Any, Sqs(wire, self._enqueue)), "queue"),
+            code.alert_topics(cast(Any, Sns(transport)), "topic", "sms-topic"),
+            code.batch_queue(cast(Any, Sqs(transport, self._enqueue)), "queue"),
             threads=lambda: Threads(process),
         )
         settings = code.settings(

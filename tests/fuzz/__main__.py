@@ -60,12 +60,12 @@ def _run_guided(check: str, seconds: int, executions: int | None, seed: int) -> 
 
 
 def _run_by_chance(check: str, seconds: int, executions: int | None, seed: int) -> tuple[int, str]:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     ends = time.monotonic() + seconds
     done = 0
     while done < executions if executions else time.monotonic() < ends:
         done += 1
-        data = mixed(chance, SEEDS[check])
+        data = mixed(rng, SEEDS[check])
         try:
             CHECKS[check](data)
         except Exception:
@@ -73,16 +73,16 @@ def _run_by_chance(check: str, seconds: int, executions: int | None, seed: int) 
     return done, ""
 
 
-def mixed(chance: random.Random, seeds: tuple[bytes, ...]) -> bytes:
+def mixed(rng: random.Random, seeds: tuple[bytes, ...]) -> bytes:
     """Slices of seeds and bytes by chance, one behind the other, some forty times; half begin as a seed does."""
     parts: list[bytes] = []
-    for _ in range(chance.randrange(1, 8)):
-        seed = chance.choice(seeds)
-        begin = chance.randrange(len(seed)) if parts or chance.random() < 0.5 else 0
-        part = seed[begin : begin + chance.randrange(1, 60)]
-        if chance.random() < 0.3:
-            part = chance.randbytes(chance.randrange(8))
-        parts.append(part * chance.choice((1, 1, 1, 40)))
+    for _ in range(rng.randrange(1, 8)):
+        seed = rng.choice(seeds)
+        begin = rng.randrange(len(seed)) if parts or rng.random() < 0.5 else 0
+        part = seed[begin : begin + rng.randrange(1, 60)]
+        if rng.random() < 0.3:
+            part = rng.randbytes(rng.randrange(8))
+        parts.append(part * rng.choice((1, 1, 1, 40)))
     return b"".join(parts)
 
 

@@ -225,42 +225,40 @@ def _put_whole_record(store: Store, now: datetime) -> None:
     assert store.commit(replace(record, **times), known.version, known.tick) is None
 
 
-def damage(chance: random.Random, item: Item, fixed: Iterable[str]) -> Item:
+def damage(rng: random.Random, item: Item, fixed: Iterable[str]) -> Item:
     """An item with one field, at any depth, replaced or missing; those of its key stay strings."""
     item = deepcopy(item)
     inside: Any = item
-    name: Any = chance.choice(list(item))
-    while name not in fixed and chance.random() < 0.7:
+    name: Any = rng.choice(list(item))
+    while name not in fixed and rng.random() < 0.7:
         [(kind, held)] = inside[name].items()
         if kind not in ("M", "L") or not held:
             break
-        inside, name = held, chance.choice(list(held)) if kind == "M" else chance.randrange(len(held))
+        inside, name = held, rng.choice(list(held)) if kind == "M" else rng.randrange(len(held))
     if inside is item and name in fixed:
         if name == "sk":  # a key of History that begins as it did, so that it is read
-            inside[name] = {"S": inside[name]["S"][: chance.randrange(1, 40)] + chance.choice(STRINGS)[:200]}
-    elif isinstance(inside, dict) and chance.random() < 0.1:
+            inside[name] = {"S": inside[name]["S"][: rng.randrange(1, 40)] + rng.choice(STRINGS)[:200]}
+    elif isinstance(inside, dict) and rng.random() < 0.1:
         del inside[name]
     else:
-        inside[name] = chance.choice(
-            [{"S": chance.choice(STRINGS)}, {"N": chance.choice(NUMBERS)}, chance.choice(OTHERS)]
-        )
+        inside[name] = rng.choice([{"S": rng.choice(STRINGS)}, {"N": rng.choice(NUMBERS)}, rng.choice(OTHERS)])
     return item
 
 
 def check_tables(data: bytes) -> None:
     """One field of one item of a table is damaged: all other targets are tested at two ticks, and the page answers."""
-    chance = random.Random(data)
+    rng = random.Random(data)
     items, last = fleet()
     tables = Tables()
     for name, table in tables.by_name.items():
         for item in items[name]:
             table.put(item, -1.0)
-    name = chance.choice(list(items))
-    item = chance.choice(items[name])
+    name = rng.choice(list(items))
+    item = rng.choice(items[name])
     table = tables.by_name[name]
     keys = [key for key in (table.hash_name, table.range_name) if key]
-    damaged = damage(chance, item, keys)
-    if damaged[keys[-1]] != item[keys[-1]] and chance.random() < 0.5:
+    damaged = damage(rng, item, keys)
+    if damaged[keys[-1]] != item[keys[-1]] and rng.random() < 0.5:
         table.delete(table.key_of(item), -1.0)
     table.put(damaged, -1.0)
     owner = item["target_id"]["S"] if name == "Targets" else ""
@@ -270,7 +268,7 @@ def check_tables(data: bytes) -> None:
         now = last + minute * MINUTE
         assert others <= sweep(client, now), (name, damaged)
     about = item["target_id"]["S"] if "target_id" in item else item["pk"]["S"].removeprefix("target#")
-    _check_page(client, now, {about if about in SHOWN else chance.choice(SHOWN)})
+    _check_page(client, now, {about if about in SHOWN else rng.choice(SHOWN)})
 
 
 def _check_page(client: Client, now: datetime, names: set[str]) -> None:

@@ -33,12 +33,12 @@ STEP, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
 
 def put_fleet(world: World, count: int, seed: int = 7, *, samples: bool = True) -> None:
     """Write a fleet of this many targets into the tables, as of the world's present; its samples take longest."""
-    chance = Random(seed)
+    rng = Random(seed)
     names = [f"mail-{CITIES[number % 10].lower()}-{number:03}" for number in range(count)]
     batches = batch_count(count)
     for number, name in enumerate(names):
         _put_target(world, name, number)
-        _put_past(world, name, number, chance)
+        _put_past(world, name, number, rng)
     if samples:
         _put_samples(world, names, batches)
     last_hour = world.now.replace(minute=0, second=0, microsecond=0) - 2 * HOUR
@@ -109,14 +109,14 @@ def _put_target(world: World, name: str, number: int) -> None:
     world.put_target(name, tags=["dovecot", city.lower()], **fields)
 
 
-def _put_past(world: World, name: str, number: int, chance: Random) -> None:
+def _put_past(world: World, name: str, number: int, rng: Random) -> None:
     """Outages of the last 90 days, and the present state: most are up, every seventeenth is not."""
     now, version = world.now, 0
-    begin = now - timedelta(days=chance.uniform(20, 120))
+    begin = now - timedelta(days=rng.uniform(20, 120))
     put_transition(world, name, version, State.UNTESTED, State.UP, begin)
     at = begin
-    while (at := at + timedelta(days=chance.expovariate(1 / 25))) < now - DAY:
-        length = timedelta(minutes=chance.choice([4, 9, 25, 70, 300, 900]))
+    while (at := at + timedelta(days=rng.expovariate(1 / 25))) < now - DAY:
+        length = timedelta(minutes=rng.choice([4, 9, 25, 70, 300, 900]))
         for previous, state, later in (
             (State.UP, State.WARN, 0),
             (State.WARN, State.DOWN, 2),

@@ -56,7 +56,7 @@ def names_damaged(world: World) -> set[str]:
     return {key for _, key in world.store.damaged}
 
 
-def test_a_mark_of_the_future_counts_as_none(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_checkpoint_of_the_future_counts_as_none(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The next tick is tested as if there were no checkpoint, and replaces it; the log says so."""
     world.store.put_checkpoint(SweepCheckpoint(NOON + DAYS, NOON + DAYS, {"1": "2027-06-11T12:00:00Z"}))
     assert world.store.read_checkpoint() == SweepCheckpoint()
@@ -75,7 +75,7 @@ def test_a_mark_of_the_future_counts_as_none(world: World, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     "tick", [{"S": "tomorrow"}, {"S": "0001-01-01T00:00:00Z"}, {"S": "2026-11-23T12:00:00"}, {"NULL": True}]
 )
-def test_a_damaged_mark_counts_as_none(world: World, tick: Any) -> None:
+def test_a_damaged_checkpoint_counts_as_none(world: World, tick: Any) -> None:
     """Whatever is in its place; the next sweep writes it anew."""
     world.dynamodb.put_item(TableName="Status", Item={"target_id": {"S": SWEEP_ID}, "tick": tick})
     world.tick(NOON + MINUTE)

@@ -49,7 +49,7 @@ def functions() -> Iterator[None]:
             "HISTORY_TABLE": "History",
             "ALERT_TOPIC_ARN": world.topic,
             "SMS_TOPIC_ARN": world.sms_topic,
-            "BATCH_QUEUE_URL": world.mailbox,
+            "BATCH_QUEUE_URL": world.email_queue,
             "REPORT_SECRET_ARN": secret["ARN"],
             "POWERTOOLS_METRICS_NAMESPACE": "popwatch",
             "POWERTOOLS_SERVICE_NAME": "popwatch",

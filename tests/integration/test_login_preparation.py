@@ -79,8 +79,8 @@ class Stack:
     def emails(self) -> list[Any]:
         """What SNS took for the alert topic, as a queue receives it; nothing was sent to phones."""
         world = self.world
-        assert world.sqs.receive_message(QueueUrl=world.phone).get("Messages", []) == []
-        received = world.sqs.receive_message(QueueUrl=world.mailbox, MaxNumberOfMessages=10).get("Messages", [])
+        assert world.sqs.receive_message(QueueUrl=world.sms_queue).get("Messages", []) == []
+        received = world.sqs.receive_message(QueueUrl=world.email_queue, MaxNumberOfMessages=10).get("Messages", [])
         return [json.loads(message["Body"]) for message in received]
 
     @property

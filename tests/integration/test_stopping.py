@@ -76,8 +76,8 @@ def test_a_message_delivered_twice_counts_once() -> None:
     """The second one tests again, and is not counted: it would hide that as many tests were lost elsewhere."""
     stack = Stack(20, largest_batch=10, copies=2)
     stack.run(0, 3)
-    assert {stack.due[BEGIN + minute * MINUTE] for minute in range(3)} == {20}
-    assert {stack.made[BEGIN + minute * MINUTE] for minute in range(3)} == {20}
+    assert {stack.tests_due[BEGIN + minute * MINUTE] for minute in range(3)} == {20}
+    assert {stack.tests_made[BEGIN + minute * MINUTE] for minute in range(3)} == {20}
 
 
 def test_retests_keep_their_delay_by_the_clock() -> None:
@@ -86,4 +86,4 @@ def test_retests_keep_their_delay_by_the_clock() -> None:
     stack.run(0, 4)
     assert stack.tested == [BEGIN + timedelta(seconds=57 + 20 * number) for number in range(len(stack.tested))]
     assert len(stack.tested) == 10
-    assert sum(stack.due.values()) == sum(stack.made.values()) + 1, "the last retest is under way"
+    assert sum(stack.tests_due.values()) == sum(stack.tests_made.values()) + 1, "the last retest is under way"

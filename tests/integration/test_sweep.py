@@ -108,7 +108,7 @@ def test_alerts_and_summaries_say_which_stack_sends_them(world: World) -> None:
         world.put_target(target_id, **DOWN_AT_ONCE)
         world.failing[target_id] = ErrorCode.TIMED_OUT
     run(world, 1)
-    found = world.sqs.receive_message(QueueUrl=world.mailbox, MaxNumberOfMessages=10)["Messages"]
+    found = world.sqs.receive_message(QueueUrl=world.email_queue, MaxNumberOfMessages=10)["Messages"]
     first, summary = sorted(json.loads(message["Body"])["Subject"] for message in found)[::-1]
     assert first.startswith("mail-eu: DOWN 1/")
     assert summary == "mail-eu: 2 alerts at once: 2 down"

@@ -29,7 +29,7 @@ def world(world: World, ssm: Any, caplog: pytest.LogCaptureFixture) -> Iterator[
     yield world
     kept: list[Any] = [world.dynamodb.scan(TableName=name)["Items"] for name in ("Targets", "Status", "History")]
     kept += [world.queue, [vars(record) for record in caplog.records]]
-    kept.append(world.sqs.receive_message(QueueUrl=world.mailbox, MaxNumberOfMessages=10))
+    kept.append(world.sqs.receive_message(QueueUrl=world.email_queue, MaxNumberOfMessages=10))
     assert "canary" not in json.dumps(kept, default=str)
 
 

@@ -129,8 +129,8 @@ class World:
         self.dynamodb = self._client_of_dynamodb()
         self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
         create_tables(self.dynamodb)
-        self.topic, self.mailbox = self._topic_and_mailbox("alerts")
-        self.sms_topic, self.phone = self._topic_and_mailbox("sms")
+        self.topic, self.email_queue = self._topic_and_queue("alerts")
+        self.sms_topic, self.sms_queue = self._topic_and_queue("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
         self._watched = self._client_of_dynamodb(), boto3.client("sns")
         for client in self._watched:
@@ -252,11 +252,11 @@ class World:
 
     def received(self) -> list[dict[str, Any]]:
         """The attributes of every alert that SNS has delivered by email since the last call, in order."""
-        return self._received(self.mailbox)
+        return self._received(self.email_queue)
 
     def received_sms(self) -> list[dict[str, Any]]:
         """The same of SMS."""
-        return self._received(self.phone)
+        return self._received(self.sms_queue)
 
     def _received(self, queue_url: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -274,10 +274,10 @@ class World:
         client: DynamoDBClient = local_client("dynamodb", self.endpoint, "us-east-1")
         return client
 
-    def _topic_and_mailbox(self, name: str) -> tuple[str, str]:
+    def _topic_and_queue(self, name: str) -> tuple[str, str]:
         """A topic and a queue that is subscribed to it."""
         topic = self.sns.create_topic(Name=name)["TopicArn"]
-        queue_url = self.sqs.create_queue(QueueName=f"{name}-mailbox")["QueueUrl"]
+        queue_url = self.sqs.create_queue(QueueName=f"{name}-subscriber")["QueueUrl"]
         answer = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
         self.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=answer["Attributes"]["QueueArn"])
         return topic, queue_url

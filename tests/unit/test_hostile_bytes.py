@@ -23,10 +23,10 @@ FEW = settings(max_examples=100, deadline=None)
 
 @pytest.mark.parametrize("check", CHECKS)
 @MANY
-@given(chance=st.randoms(use_true_random=False))
-def test_mixtures_of_seeds(check: str, chance: object) -> None:
+@given(rng=st.randoms(use_true_random=False))
+def test_mixtures_of_seeds(check: str, rng: object) -> None:
     """Slices of good and bad input, in any order."""
-    CHECKS[check](mixed(chance, SEEDS[check]))  # type: ignore[arg-type]
+    CHECKS[check](mixed(rng, SEEDS[check]))  # type: ignore[arg-type]
 
 
 @MANY

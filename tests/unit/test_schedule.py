@@ -229,7 +229,7 @@ def test_chunks(sizes: list[int], parts: list[list[int]]) -> None:
         (Policy(login="monitor", delay_up=600), 600 + 2 * 60 + 60 + 10),
     ],
 )
-def test_longest_notice(policy: Policy, seconds: int) -> None:
+def test_longest_time_to_alert(policy: Policy, seconds: int) -> None:
     """The delay while up, those in warn, a tick that comes late in its minute, and the last test's deadline."""
     assert longest_time_to_alert(policy, 10) == timedelta(seconds=seconds)
 
@@ -241,7 +241,7 @@ def test_a_retest_waits_for_the_end_of_the_test_before_it() -> None:
 
 @pytest.mark.parametrize("failures", range(1, 6))
 @pytest.mark.parametrize("deadline", [2, 5, 10, 20, 30])
-def test_longest_notice_is_what_its_tests_take(deadline: int, failures: int) -> None:
+def test_longest_time_to_alert_is_what_its_tests_take(deadline: int, failures: int) -> None:
     """A test in each delay, or one after the other where each takes longer; nothing above that, for any delays."""
     for up, warn in product([10, 15, 20, 30, 45, 59, 60, 90, 120, 300], repeat=2):
         policy = Policy(delay_up=up, delay_warn=warn, failures_per_alert=failures)

@@ -91,8 +91,8 @@ class StackSetup:
 class Round:
     """How a stack is treated for a while: real seconds of chaos and of the fault-free time after it.
 
-    `bug` is planted in the function's process. Where targets are `basic`, none flaps or depends on another: what the
-    two hold back is sent only after half an hour without faults.
+    `bug` is planted in the function's process. Where targets are `independent`, none flaps or depends on another: what
+    the two hold back is sent only after half an hour without faults.
     """
 
     seed: str
@@ -102,7 +102,7 @@ class Round:
     pace: Pace = field(default_factory=Pace)
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     bug: str = ""
-    basic: bool = False
+    independent: bool = False
 
 
 class Installation:
@@ -190,9 +190,9 @@ class Installation:
         while time.monotonic() < self.began + self.plan.chaos and not stop():
             self._tasks.run(pace.minute)
         if not stop():
-            self._settle()
+            self._run_fault_free()
 
-    def _settle(self) -> None:
+    def _run_fault_free(self) -> None:
         with self.lock:
             began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
             self.outages.clear()
@@ -213,12 +213,12 @@ class Installation:
         delivered = {alert.message_id: alert.email for alert in self.stack.feed.receive()}
         delivered |= {sms.message_id: sms.text for sms in self.stack.feed.receive_sms()}
         for message_id in delivered.keys() - self.message_ids.values():
-            self._find("alert invented", "", f"no invocation published this: {delivered[message_id][:80]}")
+            self._report("alert invented", "", f"no invocation published this: {delivered[message_id][:80]}")
         self._compare_tables()
         return [sent for fact in self.evidence.facts for sent in self._as_delivered(fact, delivered)]
 
     def _as_delivered(self, fact: facts.Fact, delivered: Mapping[str, str]) -> list[facts.Fact]:
-        if isinstance(fact, facts.PublishedText) and fact.place != "history":
+        if isinstance(fact, facts.PublishedText) and fact.channel != "history":
             text = delivered.get(self.message_ids[fact.order])
             return [replace(fact, text=text)] if text else []
         if not isinstance(fact, facts.Sent):
@@ -239,7 +239,7 @@ class Installation:
             seen = {key: item for key, item in self.mirror.items() if key[0] == table_name}
             for key in there.keys() | seen.keys():
                 if key not in there or key not in seen or from_item(there[key]) != from_item(dict(seen[key])):
-                    self._find("not as written", key[-1], f"{key}: {there.get(key)}, but written was {seen.get(key)}")
+                    self._report("not as written", key[-1], f"{key}: {there.get(key)}, but written was {seen.get(key)}")
 
     # ---- the schedule
 
@@ -293,7 +293,7 @@ class Installation:
     # ---- users
 
     def _add_target(self, name: str, faults: Faults) -> None:
-        self._configure(name, Configured(draw_policy(name, faults, basic=self.plan.basic)))
+        self._configure(name, Configured(draw_policy(name, faults, independent=self.plan.independent)))
 
     def _remove_target(self, name: str) -> None:
         with self.lock:
@@ -317,11 +317,15 @@ class Installation:
         return self.stack.store.read_record(name).health.failing_since
 
     def _configure(self, name: str, known: Configured) -> None:
-        where = {"host": "127.0.0.1", "port": self.servers.port_of(name), "max_test_seconds": self.plan.pace.test}
+        connection_fields = {
+            "host": "127.0.0.1",
+            "port": self.servers.port_of(name),
+            "max_test_seconds": self.plan.pace.test,
+        }
         with self.lock:
             self.configured[name] = known
             self.policies.append(known)
-            self.stack.put_targets(known.item(name, len(self.policies) - 1, **where))
+            self.stack.put_targets(known.item(name, len(self.policies) - 1, **connection_fields))
             at = self.clock.now()
             self.evidence.add(facts.Configured(self.evidence.order, name, at, known.policy, known.windows()))
             self._log(0, f"{name} configured: {known}")
@@ -353,7 +357,7 @@ class Installation:
                 facts.Tested(self.evidence.order, invocation.number, name, tick, at, policy, passed=passed)
             )
             if self.servers.contradict(name, passed=passed):
-                self._find("wrong outcome", name, f"passed={passed}, which is not what its server did")
+                self._report("wrong outcome", name, f"passed={passed}, which is not what its server did")
 
     def _ended(self, invocation: Invocation, why: str) -> None:
         self._log(invocation.number, f"ended {invocation.over} {why}")
@@ -415,7 +419,7 @@ class Installation:
     def _log(self, process: int, what: str) -> None:
         self.trace.append((self.clock.now(), process, what))
 
-    def _find(self, kind: str, target: str, text: str) -> None:
+    def _report(self, kind: str, target: str, text: str) -> None:
         self.findings.append(Finding(kind, len(self.evidence.facts), target, text))
 
 

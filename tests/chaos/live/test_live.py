@@ -29,7 +29,7 @@ def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> N
     """Some minutes by the function's clock: calls fail, processes die, and every promise is kept."""
     figures = campaign.Figures()
     plan = Round(
-        "short", chaos=20, fault_free=35, basic=True, fault_rates={"server_changed": 0.2, "killed_midway": 0.2}
+        "short", chaos=20, fault_free=35, independent=True, fault_rates={"server_changed": 0.2, "killed_midway": 0.2}
     )
     campaign.run(stack, plan, figures)
     assert not figures.findings, figures.findings[0]
@@ -41,7 +41,7 @@ def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> N
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_bugs_are_found_on_the_deployed_stack(stack: Deployed, name: str) -> None:
     """An alert recorded as sent, which SNS did not accept or not yet, is found in the deployed function as that."""
-    plan = Round("bugs", chaos=60, fault_free=0, basic=True, fault_rates=PLANTED[name], bug=name)
+    plan = Round("bugs", chaos=60, fault_free=0, independent=True, fault_rates=PLANTED[name], bug=name)
     assert campaign.shows(stack, plan, ("recorded unsent",))
 
 
