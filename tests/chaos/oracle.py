@@ -308,8 +308,8 @@ class Oracle:
         last = flapping[-1] if flapping else None
         held = bool(last and (last[1] == "flapping" or last[0] is test))
         # What was held as there were too many messages counts as sent: it may flap, or be steady again.
-        not_reported = any(hold.begin.order <= test.order for hold in self._throttled(lifetime))
-        return Certainty(held or not_reported, held and not not_reported)
+        was_throttled = any(hold.begin.order <= test.order for hold in self._throttled(lifetime))
+        return Certainty(held or was_throttled, held and not was_throttled)
 
     def _held_by_recovered(self, run: Run, test: Test) -> Certainty:
         """The `recovered` of the outage before this one, which a maintenance held, came with this test."""

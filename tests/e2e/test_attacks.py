@@ -92,7 +92,7 @@ def test_what_is_kept_is_the_user_s_own(stack: Deployed) -> None:
         assert not names & {b"HOME", b"PYTEST_CURRENT_TEST", b"PYTEST_VERSION", b"USER", b"SHELL"}
 
 
-def test_a_mark_of_the_future_stops_nothing(stack: Deployed, server: ScriptedServer) -> None:
+def test_a_checkpoint_of_the_future_stops_nothing(stack: Deployed, server: ScriptedServer) -> None:
     """Before, nothing was tested for 200 days, and records of then were never due."""
     stack.put_targets({"target_id": "a", "host": "127.0.0.1", "port": server.listen("healthy")})
     assert stack.tick() is None
