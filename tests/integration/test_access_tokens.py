@@ -20,7 +20,7 @@ from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential,
 from popwatch.prober import access_tokens
 from popwatch.prober.access_tokens import (
     LARGEST_ANSWER,
-    PROBLEM_CACHED,
+    PROBLEM_CACHED_FOR,
     RENEWED_BEFORE,
     AccessToken,
     AccessTokens,
@@ -334,7 +334,7 @@ def test_a_problem_stands_until_the_next_sweep(error: Exception, shown: str) -> 
     fetching = Fetching(error=error)
     assert [fetching.read(), fetching.read()] == [shown, shown]
     assert len(fetching.fetched) == 1
-    fetching.now += PROBLEM_CACHED
+    fetching.now += PROBLEM_CACHED_FOR
     fetching.error = None
     assert fetching.read() == "token-2"
 

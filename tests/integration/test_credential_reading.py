@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from popwatch.aws.credentials import (
-    CACHED,
-    CACHED_WITHOUT_AWS,
+    CACHED_FOR,
+    CACHED_WITHOUT_AWS_FOR,
     MOST_NAMES,
-    PROBLEM_CACHED,
+    PROBLEM_CACHED_FOR,
     Credentials,
 )
 from popwatch.model.credential_problems import CredentialProblem, Unusable
@@ -113,7 +113,7 @@ def test_read_once_and_kept_for_minutes(reading: Reading) -> None:
     reading.put("a")
     assert reading.user("a") == "a@example.net"
     reading.put("a", to_value(StoredCredential("a", "other", Secret(CANARY))))
-    reading.now += CACHED - timedelta(seconds=1)
+    reading.now += CACHED_FOR - timedelta(seconds=1)
     assert reading.user("a") == "a@example.net"
     reading.now += timedelta(seconds=1)
     found = reading.credentials.read(["a"])["a"]
@@ -156,7 +156,7 @@ def test_a_problem_is_asked_about_again_at_the_next_sweep(reading: Reading) -> N
     assert reading.problem("a").reason is Unusable.MISSING
     reading.put("a")
     assert reading.problem("a").reason is Unusable.MISSING
-    reading.now += PROBLEM_CACHED
+    reading.now += PROBLEM_CACHED_FOR
     assert reading.user("a") == "a@example.net"
 
 
@@ -202,15 +202,15 @@ def test_what_was_read_is_used_while_aws_does_not_answer(reading: Reading) -> No
     reading.put("a")
     reading.user("a")
     end = failing(reading, refusal("ThrottlingException"))
-    reading.now += CACHED_WITHOUT_AWS - timedelta(seconds=1)
+    reading.now += CACHED_WITHOUT_AWS_FOR - timedelta(seconds=1)
     assert reading.user("a") == "a@example.net"
     reading.now += timedelta(seconds=1)
     assert reading.problem("a").reason is Unusable.UNAVAILABLE
     end()
-    reading.now += PROBLEM_CACHED
+    reading.now += PROBLEM_CACHED_FOR
     assert reading.user("a") == "a@example.net"
     reading.ssm.delete_parameter(Name=f"{PATH}a")
-    reading.now += CACHED
+    reading.now += CACHED_FOR
     assert reading.problem("a").reason is Unusable.MISSING
 
 

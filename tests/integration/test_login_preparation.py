@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from popwatch.aws.alert_topics import AlertTopics
-from popwatch.aws.credentials import CACHED, Credentials
+from popwatch.aws.credentials import CACHED_FOR, Credentials
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
@@ -120,7 +120,7 @@ def test_fifty_targets_with_a_wrong_password_make_two_attempts(stack: Stack, ver
     assert blocked.reason is Unusable.BLOCKED
     assert "Two logins in a row" in blocked.explanation
     stack.put(secret=Secret("canary-right"))
-    stack.world.now += CACHED
+    stack.world.now += CACHED_FOR
     stack.sweep(LoginVerdict.PASSED)
     assert stack.attempts[2:] == [(stack.attempts[2][0], "canary-right")]
     stack.sweep(LoginVerdict.PASSED)
@@ -133,9 +133,9 @@ def test_a_removed_one_that_is_stored_again_is_another(stack: Stack) -> None:
     for _ in range(3):
         stack.sweep(LoginVerdict.REJECTED)
     stack.ssm.delete_parameter(Name=f"{PATH}monitor")
-    stack.world.now += CACHED
+    stack.world.now += CACHED_FOR
     assert problem(stack.environments[0].prepare(FIFTY)).reason is Unusable.MISSING
-    stack.world.now += CACHED
+    stack.world.now += CACHED_FOR
     stack.put()
     assert stack.state.blocked
     stack.sweep(LoginVerdict.PASSED)
@@ -181,7 +181,7 @@ def test_xoauth2(stack: Stack) -> None:
     stack.sweep(LoginVerdict.PASSED, {"a": "monitor"})
     assert stack.attempts == [("a", "canary-token")]
     stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
-    stack.world.now += CACHED
+    stack.world.now += CACHED_FOR
     stack.token = TokenError(Unusable.TOKEN_REFUSED, "HTTP 401, invalid_client")
     refused = problem(stack.environments[0].prepare({"a": "monitor"}), "a")
     assert (refused.reason, refused.code) == (Unusable.TOKEN_REFUSED, "HTTP 401, invalid_client")

@@ -9,7 +9,7 @@ import pytest
 from popwatch.decisions.posture_tests import is_posture_due
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.posture import NO, YES, Posture, StoredPosture, faults_of, parse_stored
+from popwatch.model.posture import NO, YES, Posture, StoredPosture, faults_of, parse_stored_posture
 from popwatch.model.targets import Target, parse_target
 from tests.integration.world import MINUTE, NOON, World, new_world
 
@@ -61,7 +61,7 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     assert [alert["event"] for alert in world.received()] == ["posture", "posture"]
     assert world.alerts_recorded(NAME) == ["posture", "posture"]
     health = world.store.read_records()[1][NAME].health
-    kept = parse_stored(health.posture)
+    kept = parse_stored_posture(health.posture)
     assert kept
     assert faults_of(kept.summary) == ["stls-gone", "plaintext-login-allowed"]
     assert health.posture_pending == ()

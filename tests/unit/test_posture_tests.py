@@ -12,7 +12,16 @@ from popwatch.decisions.judging import judge
 from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_posture
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.outcomes import Outcome, Phase
-from popwatch.model.posture import NO, NOT_TESTED, YES, CapaReply, Posture, StoredPosture, faults_of, parse_stored
+from popwatch.model.posture import (
+    NO,
+    NOT_TESTED,
+    YES,
+    CapaReply,
+    Posture,
+    StoredPosture,
+    faults_of,
+    parse_stored_posture,
+)
 from popwatch.model.targets import Target, parse_target
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -40,7 +49,7 @@ def passed(now: datetime) -> Outcome:
 
 
 def kept(health: Health) -> StoredPosture:
-    found = parse_stored(health.posture)
+    found = parse_stored_posture(health.posture)
     assert found
     return found
 

@@ -16,13 +16,13 @@ from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credentials import UnusableCredentialError
 from popwatch.model.stored_credentials import StoredCredential, from_value
 
-CACHED = timedelta(minutes=5)
+CACHED_FOR = timedelta(minutes=5)
 """How long a credential that was read is used before it is read again."""
 
-PROBLEM_CACHED = timedelta(seconds=50)
+PROBLEM_CACHED_FOR = timedelta(seconds=50)
 """How long a problem stands before it is asked again: at the next sweep, which is a minute later."""
 
-CACHED_WITHOUT_AWS = timedelta(hours=1)
+CACHED_WITHOUT_AWS_FOR = timedelta(hours=1)
 """How long a credential is used while AWS does not answer: its faults are none of the server that is tested."""
 
 MOST_NAMES = 10
@@ -76,7 +76,7 @@ class Credentials:
         cached = self._cached.get(name)
         if cached is None:
             return False
-        longest = PROBLEM_CACHED if isinstance(cached.found, CredentialProblem) else CACHED
+        longest = PROBLEM_CACHED_FOR if isinstance(cached.found, CredentialProblem) else CACHED_FOR
         # The clock of a frozen environment may be set back when it goes on.
         return timedelta() <= now - cached.read_at < longest
 
@@ -85,7 +85,7 @@ class Credentials:
         return (
             cached is not None
             and isinstance(cached.found, StoredCredential)
-            and timedelta() <= now - cached.read_at < CACHED_WITHOUT_AWS
+            and timedelta() <= now - cached.read_at < CACHED_WITHOUT_AWS_FOR
         )
 
     @staticmethod

@@ -81,8 +81,8 @@ def due_warnings(
     """
     if len({warning.at for warning in sent if warning.at > now - DAY}) >= WARNINGS_PER_DAY:
         return ()
-    near = {it.expires: within for it in chain if (within := reached_limit(it, days, now)) is not None}
-    known = {(old.expires, limit) for old in sent for limit in near.values() if old.within <= limit}
+    near = {it.expires: limit for it in chain if (limit := reached_limit(it, days, now)) is not None}
+    known = {(old.expires, limit) for old in sent for limit in near.values() if old.time_left <= limit}
     due = [expires for expires in sorted(near) if (expires, near[expires]) not in known]
     return tuple(CertificateWarning(expires, near[expires], now) for expires in due[:WARNINGS_AT_ONCE])
 
@@ -105,5 +105,5 @@ def earlier_warning(
     if expires is None or number is None:
         return ()
     reached = (reached_limit(it, days, now) for it in chain if it.expires == expires)
-    within = min((it for it in reached if it is not None), default=DAY * number)
-    return (CertificateWarning(expires, min(within, DAY * number), now - DAY),)
+    time_left = min((it for it in reached if it is not None), default=DAY * number)
+    return (CertificateWarning(expires, min(time_left, DAY * number), now - DAY),)

@@ -355,7 +355,7 @@ def _report_certificate(
         return None
     after = replace(
         after,
-        certificate_warned=warnings[0].within // DAY,
+        certificate_warned=warnings[0].time_left // DAY,
         certificate_warned_of=warnings[0].expires,
         certificate_warnings=with_warnings(after.certificate_warnings, warnings),
     )

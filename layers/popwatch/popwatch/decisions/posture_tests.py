@@ -7,7 +7,7 @@ from hashlib import blake2b
 from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.schedule import TICK
 from popwatch.model.health import Health, State
-from popwatch.model.posture import Posture, StoredPosture, parse_stored, pending_text, worse
+from popwatch.model.posture import Posture, StoredPosture, parse_stored_posture, pending_text, worse
 from popwatch.model.targets import Target
 
 HOUR_OF_DAY = timedelta(hours=1)
@@ -26,8 +26,8 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
     """
     if not target.posture or health.state is not State.UP:
         return False
-    begins = _last_time(target.target_id, tick)
-    stored = parse_stored(health.posture)
+    begins = _last_posture_time(target.target_id, tick)
+    stored = parse_stored_posture(health.posture)
     if stored is None:
         return tick - begins < max(HOUR_OF_DAY, timedelta(seconds=target.policy.delay_up) + TICK)
     return stored.at < begins
@@ -38,7 +38,7 @@ def with_posture(health: Health, posture: Posture) -> Health:
 
     A posture that could not be asked changes nothing but its time: the next one is tested the next day.
     """
-    stored = parse_stored(health.posture)
+    stored = parse_stored_posture(health.posture)
     before = stored.summary if stored else None
     changes = map(pending_text, worse(before, posture)) if before else ()
     pending = tuple(dict.fromkeys((*health.posture_pending, *changes)))[:MOST_PENDING]
@@ -46,7 +46,7 @@ def with_posture(health: Health, posture: Posture) -> Health:
     return replace(health, posture=str(now), posture_pending=pending)
 
 
-def _last_time(target_id: str, tick: datetime) -> datetime:
+def _last_posture_time(target_id: str, tick: datetime) -> datetime:
     """The last time of a target's own in the day, at `tick` or before it."""
     number = int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=b"posture").digest())
     offset = int(HOUR_OF_DAY.total_seconds()) * (number % (DAY // HOUR_OF_DAY))

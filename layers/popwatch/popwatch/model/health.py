@@ -48,10 +48,10 @@ class AlertEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CertificateWarning:
-    """A warning of a certificate, sent at `at`: the one that expires at `expires` had `within` left, or less."""
+    """A warning of a certificate, sent at `at`: the one that expires at `expires` had `time_left`, or less."""
 
     expires: datetime
-    within: timedelta
+    time_left: timedelta = field(metadata=stored_as("within"))
     at: datetime
 
 

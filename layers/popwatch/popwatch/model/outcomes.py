@@ -200,10 +200,10 @@ class Outcome:
         """A line for each address that failed, unless `detail` names it, and one if the test left some out."""
         fails = [f"Fails: {address}" for address in self.failed_addresses if address not in self.detail]
         failed_first = [f"Failed first: {address}" for address in self.failed_first]
-        left_out = [not_tested(self.untested_addresses)] if self.untested_addresses and not self.error else []
+        left_out = [untested_remark(self.untested_addresses)] if self.untested_addresses and not self.error else []
         return [*fails, *failed_first, *left_out]
 
 
-def not_tested(addresses: int) -> str:
+def untested_remark(addresses: int) -> str:
     """That so many addresses of a name are not tested."""
     return f"Not tested: {counted(addresses, 'more address', 'more addresses')}"

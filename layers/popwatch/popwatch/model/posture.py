@@ -238,7 +238,7 @@ class StoredPosture:
         return f"{self.summary}@{int(self.at.timestamp()) // 60:x}"
 
 
-def parse_stored(text: str) -> StoredPosture | None:
+def parse_stored_posture(text: str) -> StoredPosture | None:
     """What `str` wrote, its time in whole minutes; None for any other text."""
     summary, _, minutes = text.partition("@")
     known = parse_summary(summary)

@@ -50,7 +50,7 @@ USED_UNTIL = timedelta(seconds=30)
 SHORTEST, USUAL, LONGEST = timedelta(minutes=1), timedelta(minutes=5), timedelta(days=1)
 """How long a token may be said to be valid; `expires_in` is recommended only (RFC 6749 section 5.1)."""
 
-PROBLEM_CACHED = timedelta(seconds=50)
+PROBLEM_CACHED_FOR = timedelta(seconds=50)
 """How long a problem stands before the endpoint is asked again: at the next sweep, which is a minute later."""
 
 _CODE = re.compile(r"[a-z_]{1,40}")
@@ -126,7 +126,7 @@ class AccessTokens:
         cached, problem, now = self._cached.get(key), self._problems.get(key), self._clock()
         if key in self._under_way or (cached and cached.renewed_from > now and self._valid(key)):
             return
-        if problem and timedelta() <= now - problem.at < PROBLEM_CACHED:
+        if problem and timedelta() <= now - problem.at < PROBLEM_CACHED_FOR:
             return
         assert one.token_source is not None  # noqa: S101 - narrows the type: XOAUTH2 has one
         if self._threads is None:

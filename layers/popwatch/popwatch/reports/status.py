@@ -10,8 +10,8 @@ from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, ne
 from popwatch.decisions.throttling import held_until
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
-from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, not_tested
-from popwatch.model.posture import faults_of, parse_stored
+from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, untested_remark
+from popwatch.model.posture import faults_of, parse_stored_posture
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target, tls_relaxations
@@ -123,7 +123,7 @@ class TargetStatus:
             f"slow: over {milliseconds(self.target.policy.slow_rtt_ms)} ms" if health.slow else "",
             f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
-            not_tested(self.untested_addresses).lower() if self.untested_addresses else "",
+            untested_remark(self.untested_addresses).lower() if self.untested_addresses else "",
             _posture_remark(health.posture),
             *tls_relaxations(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
@@ -210,13 +210,13 @@ def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
 
 def _posture_remark(text: str) -> str:
     """What a server offers or permits and should not."""
-    kept = parse_stored(text)
+    kept = parse_stored_posture(text)
     faults = faults_of(kept.summary) if kept else []
     return f"posture: {', '.join(faults)}" if faults else ""
 
 
 def _posture_to_json(text: str) -> dict[str, Any] | None:
-    kept = parse_stored(text)
+    kept = parse_stored_posture(text)
     if kept is None:
         return None
     return {"tested_at": iso(kept.at), "digest": str(kept.summary), "findings": faults_of(kept.summary)}
