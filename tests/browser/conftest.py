@@ -21,7 +21,7 @@ FLAGS = (
 SERVER_ENDS = ("ERR_CONNECTION_", "ERR_SOCKET_NOT_CONNECTED")
 """Console messages of a page whose server has stopped, for tests that stop it."""
 
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def open_page(browser: Any, servers: ExitStack) -> Iterator[Open]:  # noqa: ARG0
         address: str, *, size: Any = None, dark: bool = False, allow: tuple[str, ...] = (), zone: str = "UTC"
     ) -> Any:
         colours = "dark" if dark else "light"
-        context = browser.new_context(viewport=size or DESK, color_scheme=colours, timezone_id=zone)
+        context = browser.new_context(viewport=size or DESKTOP, color_scheme=colours, timezone_id=zone)
         contexts.append(context)
         page = context.new_page()
         host = address.split("/")[2]

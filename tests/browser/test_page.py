@@ -13,7 +13,7 @@ from popwatch.aws.store import SweepCheckpoint
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.web.authentication import COOKIE, Authentication, PageSecret
-from tests.browser.conftest import DESK, PHONE, SERVER_ENDS, Open, Serve, axe
+from tests.browser.conftest import DESKTOP, PHONE, SERVER_ENDS, Open, Serve, axe
 from tests.integration.fleet import page_of, put_fleet, put_record, put_transition, watch_for
 from tests.integration.world import MINUTE, World, new_world
 
@@ -28,7 +28,7 @@ SCREENSHOTS = Path(__file__).parents[2] / ".popwatch" / "screenshots"
 
 def picture(page: Any, name: str) -> None:
     """Pictures for people to look at, light and dark, as wide as a desk's window and as a phone."""
-    for width, size in (("desk", DESK), ("phone", PHONE)):
+    for width, size in (("desk", DESKTOP), ("phone", PHONE)):
         page.set_viewport_size(size)
         for colours in ("light", "dark"):
             page.emulate_media(color_scheme=colours)
@@ -348,7 +348,7 @@ def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: 
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desk", "phone"])
 def test_axe_finds_nothing(world: World, open_page: Open, serve: Serve, size: Any, dark: bool) -> None:
     """No violation in the list, in details, or on the sign-in page."""
     put_fleet(world, 30)
@@ -425,7 +425,7 @@ def test_screenshots(world: World, open_page: Open, serve: Serve, count: int) ->
     """Desktop and phone width, light and dark, into .popwatch/screenshots, for people to check."""
     put_fleet(world, count)
     with serve(world, refresh_seconds=30) as address:
-        for width, size in (("desk", DESK), ("phone", PHONE)):
+        for width, size in (("desk", DESKTOP), ("phone", PHONE)):
             for dark in (False, True):
                 page = open_page(address + ("#mail-rome-001" if dark else ""), size=size, dark=dark)
                 page.wait_for_selector(".more .chart" if dark else '.bars[aria-label*="%"]', timeout=60_000)

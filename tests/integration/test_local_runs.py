@@ -16,7 +16,15 @@ from botocore.exceptions import EndpointConnectionError
 from popwatch_cli.local import stack
 from popwatch_cli.local.__main__ import _has_demo, _only_run, _read_targets
 from popwatch_cli.local.demo import DEMO_TARGETS, running_demo
-from popwatch_cli.local.kept import TABLES, Keeper, Kept, KeptError, read_kept, restore, write_kept
+from popwatch_cli.local.snapshot import (
+    TABLES,
+    Snapshot,
+    SnapshotError,
+    SnapshotSaver,
+    read_snapshot,
+    restore,
+    write_snapshot,
+)
 from popwatch_cli.local.stack import LocalStack, LocalStackError, free_port
 from tests.integration.world import new_world
 from tests.tables import NAMES
@@ -44,9 +52,9 @@ def dynamodb() -> Iterator[Any]:
 @pytest.fixture
 def path(dynamodb: Any, tmp_path: Path) -> Path:
     """A file that keeps `ITEMS`."""
-    restore(Kept(NOW, ITEMS), dynamodb, NAMED)
+    restore(Snapshot(NOW, ITEMS), dynamodb, NAMED)
     path = tmp_path / "kept.jsonl.gz"
-    assert write_kept(path, dynamodb, NAMED, {"d": {"port": 1}}, NOW) == 64
+    assert write_snapshot(path, dynamodb, NAMED, {"d": {"port": 1}}, NOW) == 64
     return path
 
 
@@ -57,27 +65,27 @@ def in_order(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_every_item_comes_back(path: Path, dynamodb: Any) -> None:
     """Also bytes, and attributes that are named as their types; the file is its user's alone."""
     assert path.stat().st_mode & 0o777 == 0o600
-    kept = read_kept(path)
-    assert kept
-    assert (kept.saved_at, kept.count, kept.demo) == (NOW, 64, {"d": {"port": 1}})
+    snapshot = read_snapshot(path)
+    assert snapshot
+    assert (snapshot.saved_at, snapshot.count, snapshot.demo) == (NOW, 64, {"d": {"port": 1}})
     for name, items in ITEMS.items():
-        assert in_order(kept.items[name]) == in_order(items)
+        assert in_order(snapshot.items[name]) == in_order(items)
     for name in NAMES:
         for item in ITEMS[f"{name}Table"]:
             key = {part: item[part] for part in ("pk", "sk", "target_id") if part in item}
             dynamodb.delete_item(TableName=name, Key=key)
-    restore(kept, dynamodb, NAMED)
-    assert write_kept(path, dynamodb, NAMED, None, NOW) == 64
-    again = read_kept(path)
+    restore(snapshot, dynamodb, NAMED)
+    assert write_snapshot(path, dynamodb, NAMED, None, NOW) == 64
+    again = read_snapshot(path)
     assert again
     assert {name: in_order(items) for name, items in again.items.items()} == {
-        name: in_order(items) for name, items in kept.items.items()
+        name: in_order(items) for name, items in snapshot.items.items()
     }
 
 
 def test_no_file_keeps_nothing(tmp_path: Path) -> None:
     """The first run has nothing to restore."""
-    assert read_kept(tmp_path / "none") is None
+    assert read_snapshot(tmp_path / "none") is None
 
 
 def test_a_damaged_file_is_refused(path: Path) -> None:
@@ -85,12 +93,12 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(KeptError, match="run without KEEP=1"):
-            read_kept(path)
+        with pytest.raises(SnapshotError, match="run without KEEP=1"):
+            read_snapshot(path)
     for position in range(10, len(whole), 5):  # before it is the time of writing, which nothing depends on
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
-        with pytest.raises(KeptError, match="Move it away to begin anew"):
-            read_kept(path)
+        with pytest.raises(SnapshotError, match="Move it away to begin anew"):
+            read_snapshot(path)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +117,8 @@ def test_another_file_is_refused(tmp_path: Path, lines: list[Any]) -> None:
     """Of a later version, of another program, or with fewer items than it says."""
     path = tmp_path / "kept.jsonl.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
-    with pytest.raises(KeptError, match="another version of popwatch"):
-        read_kept(path)
+    with pytest.raises(SnapshotError, match="another version of popwatch"):
+        read_snapshot(path)
 
 
 def test_a_saving_that_fails_leaves_the_old_file(
@@ -125,11 +133,11 @@ def test_a_saving_that_fails_leaves_the_old_file(
         def get_paginator(self, _: str) -> Any:
             raise EndpointConnectionError(endpoint_url="http://127.0.0.1:4566")
 
-    with pytest.raises(KeptError, match="is as it was, because the tables cannot be read"):
-        write_kept(path, Ended(), NAMED, None, NOW)  # type: ignore[arg-type]
+    with pytest.raises(SnapshotError, match="is as it was, because the tables cannot be read"):
+        write_snapshot(path, Ended(), NAMED, None, NOW)  # type: ignore[arg-type]
     assert (tmp_path / "kept.jsonl.gz.new").exists()
     assert path.read_bytes() == before
-    assert write_kept(path, dynamodb, NAMED, None, NOW) == 64
+    assert write_snapshot(path, dynamodb, NAMED, None, NOW) == 64
     assert not (tmp_path / "kept.jsonl.gz.new").exists()
     before = path.read_bytes()
 
@@ -137,8 +145,8 @@ def test_a_saving_that_fails_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(KeptError, match="cannot be written: No space left on device"):
-        write_kept(path, dynamodb, NAMED, None, NOW)
+    with pytest.raises(SnapshotError, match="cannot be written: No space left on device"):
+        write_snapshot(path, dynamodb, NAMED, None, NOW)
     assert path.read_bytes() == before
 
 
@@ -156,27 +164,27 @@ def test_the_keeper_saves_meanwhile_and_at_the_end() -> None:
         saved.append(len(saved))
         if failing.is_set():
             tried.set()
-            raise KeptError("The disk is full.")
+            raise SnapshotError("The disk is full.")
         return len(saved)
 
     failing.set()
-    keeper = Keeper(save, pause=0.01)
+    saver = SnapshotSaver(save, pause=0.01)
     assert tried.wait(10)
     failing.clear()
-    count = keeper.finish()
+    count = saver.finish()
     assert count == len(saved) >= 2
-    assert keeper.news(0) in ("The disk is full.", "")
-    assert keeper.news(0) == ""
+    assert saver.news(0) in ("The disk is full.", "")
+    assert saver.news(0) == ""
 
 
 def test_the_keeper_says_at_the_end_that_it_fails() -> None:
     """The error of the last saving goes to the caller."""
 
     def save() -> int:
-        raise KeptError("The disk is full.")
+        raise SnapshotError("The disk is full.")
 
-    with pytest.raises(KeptError):
-        Keeper(save, pause=60).finish()
+    with pytest.raises(SnapshotError):
+        SnapshotSaver(save, pause=60).finish()
 
 
 def test_a_demo_that_is_kept_has_its_ports_anew() -> None:
@@ -201,18 +209,18 @@ def test_a_demo_that_is_kept_has_its_ports_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "items", "has"),
+    ("snapshot", "items", "has"),
     [
         (None, None, True),
         (None, [], False),
-        (Kept(NOW), None, False),
-        (Kept(NOW, demo={}), None, True),
-        (Kept(NOW, demo={}), [], True),
+        (Snapshot(NOW), None, False),
+        (Snapshot(NOW, demo={}), None, True),
+        (Snapshot(NOW, demo={}), [], True),
     ],
 )
-def test_when_the_demo_runs(kept: Kept | None, items: list[Any] | None, has: bool) -> None:
+def test_when_the_demo_runs(snapshot: Snapshot | None, items: list[Any] | None, has: bool) -> None:
     """Where nothing else is watched, and where its targets are kept."""
-    assert _has_demo(kept, items) is has
+    assert _has_demo(snapshot, items) is has
 
 
 def test_one_run_in_a_folder(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ from popwatch.model.posture import (
 )
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober import posture as posture_test
-from popwatch.prober.examination import NOBODY
 from popwatch.prober.loop import Prober
 from popwatch.prober.posture import probe_postures
+from popwatch.prober.posture_conversation import NOBODY
 from popwatch.prober.tls import can_offer, context
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli

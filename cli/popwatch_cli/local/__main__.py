@@ -27,7 +27,7 @@ from popwatch_cli.files.target_files import read_entries
 from popwatch_cli.installation import Installation, find_local
 from popwatch_cli.local.alert_feed import AlertFeed
 from popwatch_cli.local.demo import Demo, running_demo
-from popwatch_cli.local.kept import Keeper, Kept, read_kept, restore, write_kept
+from popwatch_cli.local.snapshot import Snapshot, SnapshotSaver, read_snapshot, restore, write_snapshot
 from popwatch_cli.local.stack import USUAL_PORT, LocalStack, LocalStackError, free_port
 from popwatch_cli.output.live_view import View
 from popwatch_cli.target_items import (
@@ -43,7 +43,7 @@ from popwatch_cli.target_table import TargetTable
 REFRESH_SECONDS = 1.0
 """Time between two reads of the tables."""
 
-KEPT = "kept.jsonl.gz"
+SNAPSHOT = "kept.jsonl.gz"
 
 Items = list[dict[str, Any]]
 News = Callable[[float], str]
@@ -74,20 +74,20 @@ def main() -> int:
 
 
 def _run(console: Console, folder: Path, items: Items | None, *, keeps: bool) -> None:
-    kept = read_kept(folder / KEPT) if keeps else None
+    snapshot = read_snapshot(folder / SNAPSHOT) if keeps else None
     with ExitStack() as cleanup:
-        demo = cleanup.enter_context(running_demo()) if _has_demo(kept, items) else None
+        demo = cleanup.enter_context(running_demo()) if _has_demo(snapshot, items) else None
         # Sweeps must not begin before all that is kept is in the tables again.
-        stack = LocalStack(folder.parent, folder, parameters={"ScheduleState": "DISABLED"} if kept else {})
+        stack = LocalStack(folder.parent, folder, parameters={"ScheduleState": "DISABLED"} if snapshot else {})
         cleanup.callback(stack.stop)
         _start(console, stack)
         installation = find_local(folder / "outputs.json")
-        if kept:
-            what = f"Restoring {counted(kept.count, 'item')} of {utc(kept.saved_at)}"
-            _take(console, what, lambda: restore(kept, stack.client("dynamodb"), stack.outputs))
-        watched = _write_targets(installation.target_table, items, demo, kept)
+        if snapshot:
+            what = f"Restoring {counted(snapshot.count, 'item')} of {utc(snapshot.saved_at)}"
+            _take(console, what, lambda: restore(snapshot, stack.client("dynamodb"), stack.outputs))
+        watched = _write_targets(installation.target_table, items, demo, snapshot)
         feed = AlertFeed(installation)
-        if kept:
+        if snapshot:
             _enable_schedule(installation)
         _fire_first_tick(installation)
         ending = _keeping(console, folder, stack, demo) if keeps else _losing(console, folder)
@@ -100,15 +100,15 @@ def _run(console: Console, folder: Path, items: Items | None, *, keeps: bool) ->
         _watch(console, installation, feed, news, f"popwatch, page at {address}")
 
 
-def _has_demo(kept: Kept | None, items: Items | None) -> bool:
+def _has_demo(snapshot: Snapshot | None, items: Items | None) -> bool:
     """Whether the demo's servers are needed: where nothing else is watched, or where its targets are kept."""
-    return kept.demo is not None if kept else items is None
+    return snapshot.demo is not None if snapshot else items is None
 
 
-def _write_targets(table: TargetTable, items: Items | None, demo: Demo | None, kept: Kept | None) -> int:
+def _write_targets(table: TargetTable, items: Items | None, demo: Demo | None, snapshot: Snapshot | None) -> int:
     """Write the targets of the user's file and of the demo to those that are there; how many targets there are then."""
     if demo:
-        table.write(demo.revised(table.read(), kept.demo or {}) if kept else demo.targets)
+        table.write(demo.revised(table.read(), snapshot.demo or {}) if snapshot else demo.targets)
     if items:
         table.write(with_interventions_of(table.read(), items))
     return sum(target_id != DEFAULTS_ID for target_id in table.read())
@@ -116,15 +116,15 @@ def _write_targets(table: TargetTable, items: Items | None, demo: Demo | None, k
 
 @contextmanager
 def _keeping(console: Console, folder: Path, stack: LocalStack, demo: Demo | None) -> Iterator[News]:
-    """Keep the tables meanwhile and at the end; yields what says that this fails. Raises KeptError at the end."""
+    """Keep the tables meanwhile and at the end; yields what says that this fails. Raises SnapshotError at the end."""
     targets = {item["target_id"]: item for item in demo.targets} if demo else None
-    keeper = Keeper(
-        lambda: write_kept(folder / KEPT, stack.client("dynamodb"), stack.outputs, targets, datetime.now(UTC))
+    saver = SnapshotSaver(
+        lambda: write_snapshot(folder / SNAPSHOT, stack.client("dynamodb"), stack.outputs, targets, datetime.now(UTC))
     )
     try:
-        yield keeper.news
+        yield saver.news
     finally:
-        count = keeper.finish()
+        count = saver.finish()
         console.print(f"Kept {counted(count, 'item')}: `make run KEEP=1` goes on with these targets and their history.")
 
 
@@ -135,7 +135,7 @@ def _losing(console: Console, folder: Path) -> Iterator[News]:
         yield lambda _: ""
     finally:
         there = " `make run KEEP=1` goes on with those that were kept before."
-        how = there if (folder / KEPT).exists() else " `make run KEEP=1` keeps them from one run to the next."
+        how = there if (folder / SNAPSHOT).exists() else " `make run KEEP=1` keeps them from one run to the next."
         console.print(f"The targets and the history of this run are gone.{how}")
 
 

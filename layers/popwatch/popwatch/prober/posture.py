@@ -18,9 +18,9 @@ from popwatch.model.posture import MOST_SIBLINGS, Answer, CapaReply, Posture, Si
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
-from popwatch.prober.examination import Examination, PostureQuestion, in_trouble
 from popwatch.prober.loop import Prober
 from popwatch.prober.pop3 import Conversation
+from popwatch.prober.posture_conversation import PostureConversation, PostureQuestion, in_trouble
 from popwatch.prober.probe import Loop, Probe
 from popwatch.prober.tls import TlsEngine, can_offer, old_context
 
@@ -72,7 +72,7 @@ class _PostureProbe(Probe):
 
     def __init__(self, round_: "_Round", target: Target, loop: Loop, **options: Any) -> None:
         self._purpose = round_.connections[target.target_id]
-        self.examination = Examination(
+        self.posture_conversation = PostureConversation(
             self._purpose.questions,
             greetings=[prefix.encode() for prefix in target.greeting],
             check_quit=target.check_quit,
@@ -86,7 +86,7 @@ class _PostureProbe(Probe):
         return str(self._fields.get("address", ""))
 
     def _begin_conversation(self) -> Conversation:
-        return self.examination
+        return self.posture_conversation
 
     def _tls_context(self) -> Any:
         return old_context(self._purpose.version) if self._purpose.version else super()._tls_context()
@@ -119,7 +119,9 @@ class _Round:
     def _result(self, key: str, outcome: Outcome) -> _Result:
         """Of several addresses that were tried, what the one answered that the outcome is of."""
         probes = self.probes[key]
-        asked = next((it.examination for it in probes if it.address == outcome.address), probes[-1].examination)
+        asked = next(
+            (it.posture_conversation for it in probes if it.address == outcome.address), probes[-1].posture_conversation
+        )
         return _Result(outcome, asked.replies, asked.user_accepted)
 
 

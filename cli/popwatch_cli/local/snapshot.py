@@ -48,12 +48,12 @@ PAUSES = 20
 Item = dict[str, Any]
 
 
-class KeptError(UserError):
+class SnapshotError(UserError):
     """A file of kept tables that cannot be read or written; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Snapshot:
     """The items of a file, by table, and the targets that the demo had then: id -> fields (None: it did not run)."""
 
     saved_at: datetime
@@ -66,23 +66,23 @@ class Kept:
         return sum(map(len, self.items.values()))
 
 
-def read_kept(path: Path) -> Kept | None:
-    """What a file keeps; None if there is none. Raises KeptError."""
+def read_snapshot(path: Path) -> Snapshot | None:
+    """What a file keeps; None if there is none. Raises SnapshotError."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return _read(file)
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise KeptError(f"{path} cannot be read: {error.strerror}.") from None
+        raise SnapshotError(f"{path} cannot be read: {error.strerror}.") from None
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError):
-        raise KeptError(
+        raise SnapshotError(
             f"{path} is damaged, or was written by another version of popwatch, so nothing was started. "
             "Move it away to begin anew, or run without KEEP=1."
         ) from None
 
 
-def _read(file: IO[str]) -> Kept:
+def _read(file: IO[str]) -> Snapshot:
     header = json.loads(file.readline())
     if header["format"] != FORMAT:
         raise ValueError(f"format {header['format']}")
@@ -95,10 +95,10 @@ def _read(file: IO[str]) -> Kept:
         else:
             name, item = read
             items[name].append(dict(item))
-    kept = Kept(datetime.fromisoformat(header["saved_at"]), items, header["demo"])
-    if count != kept.count:
+    snapshot = Snapshot(datetime.fromisoformat(header["saved_at"]), items, header["demo"])
+    if count != snapshot.count:
         raise ValueError("items are missing")
-    return kept
+    return snapshot
 
 
 def _with_bytes(value: Item) -> Item:
@@ -111,12 +111,12 @@ def _with_bytes(value: Item) -> Item:
     return value
 
 
-def write_kept(
+def write_snapshot(
     path: Path, dynamodb: "DynamoDBClient", tables: Mapping[str, str], demo: Mapping[str, Item] | None, now: datetime
 ) -> int:
     """Keep the items of the tables, which are named by their outputs; how many they are.
 
-    Raises KeptError; the file is the old one then.
+    Raises SnapshotError; the file is the old one then.
     """
     parse_as_json(dynamodb)
     new = path.with_name(f"{path.name}.new")
@@ -135,9 +135,9 @@ def write_kept(
             os.fsync(descriptor)
         new.replace(path)
     except OSError as error:
-        raise KeptError(f"{path} cannot be written: {error.strerror}. It is as it was.") from None
+        raise SnapshotError(f"{path} cannot be written: {error.strerror}. It is as it was.") from None
     except (BotoCoreError, ClientError) as error:
-        raise KeptError(f"{path} is as it was, because the tables cannot be read: {user_message(error)}") from None
+        raise SnapshotError(f"{path} is as it was, because the tables cannot be read: {user_message(error)}") from None
     return count
 
 
@@ -148,9 +148,9 @@ def _items(dynamodb: "DynamoDBClient", tables: Mapping[str, str]) -> Iterator[tu
                 yield name, item
 
 
-def restore(kept: Kept, dynamodb: "DynamoDBClient", tables: Mapping[str, str]) -> None:
+def restore(snapshot: Snapshot, dynamodb: "DynamoDBClient", tables: Mapping[str, str]) -> None:
     """Put the kept items into the tables of another run, whose functions must not run yet."""
-    for name, items in kept.items.items():
+    for name, items in snapshot.items.items():
         for first in range(0, len(items), WRITES_AT_ONCE):
             requests = [{"PutRequest": {"Item": item}} for item in items[first : first + WRITES_AT_ONCE]]
             pending: Any = {tables[name]: requests}
@@ -158,8 +158,8 @@ def restore(kept: Kept, dynamodb: "DynamoDBClient", tables: Mapping[str, str]) -
                 pending = dynamodb.batch_write_item(RequestItems=pending)["UnprocessedItems"]
 
 
-class Keeper:
-    """Saves again and again in a thread of its own, and once more at the end. `save` raises KeptError."""
+class SnapshotSaver:
+    """Saves again and again in a thread of its own, and once more at the end. `save` raises SnapshotError."""
 
     def __init__(self, save: "Callable[[], int]", pause: float = SAVE_SECONDS) -> None:
         self._save, self._pause = save, pause
@@ -169,7 +169,7 @@ class Keeper:
         self._thread.start()
 
     def finish(self) -> int:
-        """Save a last time; the number of items that are kept. Raises KeptError."""
+        """Save a last time; the number of items that are kept. Raises SnapshotError."""
         self._end.set()
         self._thread.join()
         return self._save()
@@ -186,6 +186,6 @@ class Keeper:
             try:
                 self._save()
                 self._problem = ""
-            except KeptError as error:  # the next saving may succeed
+            except SnapshotError as error:  # the next saving may succeed
                 self._problem = str(error)
             pause = max(self._pause, PAUSES * (monotonic() - began))

@@ -27,7 +27,7 @@ class PostureQuestion(StrEnum):
     STLS = "STLS"
 
 
-class Examination(Conversation):
+class PostureConversation(Conversation):
     """Asks `questions` one after another, then QUIT. STLS that is refused is the last one, and the conversation fails.
 
     `replies` are the replies to CAPA in their order, and `user_accepted` is that to USER; `None` stands for a reply
