@@ -88,7 +88,7 @@ class InconclusiveTests:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: dict[Part, Counter[str]] = {}
+        self._cached: dict[Part, Counter[str]] = {}
         self._lock = Lock()
 
     def read(
@@ -101,11 +101,11 @@ class InconclusiveTests:
         reads = [(interval, True) for whole in days for interval in _split(whole)] + [(hour, False) for hour in hours]
         parts = [Part(batch, *interval, by_day) for batch in batches for interval, by_day in reads]
         with self._lock, ThreadPoolExecutor(THREADS) as pool:
-            missing = [part for part in parts if part not in self._kept]
-            known = self._kept | dict(zip(missing, pool.map(self._read_added_up, missing), strict=True))
+            missing = [part for part in parts if part not in self._cached]
+            known = self._cached | dict(zip(missing, pool.map(self._read_added_up, missing), strict=True))
             recent = pool.map(self._read_samples, [(batch, interval) for batch in batches for interval in samples])
             counts = sum((*(known[part] for part in parts), *recent), Counter[str]())
-            self._kept = {part: found for part, found in known.items() if _can_be_kept(part, period, now)}
+            self._cached = {part: found for part, found in known.items() if _can_be_cached(part, period, now)}
         return {target_id: Totals(inconclusive=counts[target_id]) for target_id in wanted & counts.keys()}
 
     def _read_added_up(self, part: Part) -> Counter[str]:
@@ -130,6 +130,6 @@ def _split(days: Interval) -> Iterator[Interval]:
         begin = cut
 
 
-def _can_be_kept(part: Part, period: Period, now: datetime) -> bool:
+def _can_be_cached(part: Part, period: Period, now: datetime) -> bool:
     """Whether a part is in the period, which moves on, and was complete when it was read."""
     return part.begin >= period.begin and part.end <= now - COMPLETE_AFTER

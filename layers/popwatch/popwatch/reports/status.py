@@ -210,16 +210,16 @@ def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
 
 def _posture_remark(text: str) -> str:
     """What a server offers or permits and should not."""
-    kept = parse_stored_posture(text)
-    faults = faults_of(kept.summary) if kept else []
+    stored = parse_stored_posture(text)
+    faults = faults_of(stored.summary) if stored else []
     return f"posture: {', '.join(faults)}" if faults else ""
 
 
 def _posture_to_json(text: str) -> dict[str, Any] | None:
-    kept = parse_stored_posture(text)
-    if kept is None:
+    stored = parse_stored_posture(text)
+    if stored is None:
         return None
-    return {"tested_at": iso(kept.at), "digest": str(kept.summary), "findings": faults_of(kept.summary)}
+    return {"tested_at": iso(stored.at), "digest": str(stored.summary), "findings": faults_of(stored.summary)}
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:
