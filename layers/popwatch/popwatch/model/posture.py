@@ -21,7 +21,7 @@ RENEWED_AFTER = timedelta(days=1)
 """A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
 
 _SUMMARY_VERSION = "1"
-_HEXADECIMAL = re.compile("[0-9a-f]{1,8}")
+_HEXADECIMAL = re.compile("[0-9a-f]{1,7}")
 
 
 class Answer(StrEnum):
