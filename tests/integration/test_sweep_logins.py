@@ -105,6 +105,30 @@ def test_an_outage_that_a_greeting_shows_ends_with_a_greeting(world: World) -> N
     assert health(world, "a").state is State.UP
 
 
+def test_an_outage_ends_with_a_greeting_once_no_login_is_possible(world: World, ssm: Any) -> None:
+    """Its credential was removed meanwhile. Before, the target was down for ever, whatever its server did."""
+    watch(world, "a")
+    run(world, 2)
+    world.verdicts = {"a": LoginVerdict.FAILED}
+    run(world, 12)
+    assert health(world, "a").state in (State.DOWN, State.LOST)
+    ssm.delete_parameter(Name="/popwatch/popwatch/credentials/monitor")
+    run(world, 12)
+    assert health(world, "a").state is State.UP
+    assert not health(world, "a").login_failed
+    assert world.alerts_recorded("a")[-1] == "recovered"
+
+
+def test_two_refusals_that_block_the_credential_leave_no_run_open(world: World) -> None:
+    """A server that says no more than -ERR may have a dead backend: the credential is reported, and no `down` later."""
+    watch(world, "a")
+    run(world, 2)
+    world.verdicts = {"a": LoginVerdict.UNCLEAR}
+    run(world, 20)
+    assert (health(world, "a").state, health(world, "a").failures) == (State.UP, 0)
+    assert [attributes["event"] for attributes in world.received()] == ["credential"]
+
+
 @pytest.mark.parametrize("verdict", [LoginVerdict.IN_USE, LoginVerdict.LOGIN_DELAY])
 def test_what_is_no_outage(world: World, verdict: LoginVerdict) -> None:
     """A mailbox in use, a login that comes too soon: no failure, no alert, no rejection."""

@@ -30,6 +30,11 @@ class CredentialProblem:
     code: str = ""
 
     @property
+    def lasts(self) -> bool:
+        """Whether it stays until someone does something, in place of AWS or a token endpoint that does not answer."""
+        return self.reason not in (Unusable.UNAVAILABLE, Unusable.TOKEN_UNAVAILABLE)
+
+    @property
     def explanation(self) -> str:
         """What is wrong and what to do, in sentences for people."""
         again = f"store it with `popwatch credentials put {self.name} --user USER`"

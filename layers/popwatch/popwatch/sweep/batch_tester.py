@@ -9,7 +9,7 @@ judged. In a sound network the first passed tests decide that within millisecond
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -123,6 +123,7 @@ class BatchTester:
         self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
         self._logins = logins
         self._untested = {test.target.target_id: test for test in batch.tests}
+        self._without_credential: Set[str] = frozenset()
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
@@ -146,7 +147,10 @@ class BatchTester:
                     if credential and self._logins:  # a server that was not reached lets another target try it
                         result = outcome.login or LoginResult(LoginVerdict.FAILED)
                         pool.submit(self._record_login, self._logins, target, credential, result)
-                    self._receive(self._untested.pop(target.target_id), outcome, pool)
+                    test = self._untested.pop(target.target_id)
+                    if target.target_id in self._without_credential:
+                        test = _without_login(test)
+                    self._receive(test, outcome, pool)
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + SEND_AHEAD)
@@ -187,6 +191,7 @@ class BatchTester:
             return {}
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
+        self._without_credential = {one for one, problem in prepared.problems.items() if problem.lasts}
         return prepared.credentials
 
     @staticmethod
@@ -414,6 +419,15 @@ def _newest_pass(
         if sample and sample.rtt_ms is not None:
             return tick, sample.rtt_ms
     return None
+
+
+def _without_login(test: PlannedTest) -> PlannedTest:
+    """The test of a target that cannot log in, to be judged by its greeting alone.
+
+    Otherwise a run of failures that began at the login would never end: no later test can log in either.
+    """
+    target = test.target
+    return replace(test, target=replace(target, policy=replace(target.policy, login="")))
 
 
 def _log_fields(test: PlannedTest, error: Exception) -> dict[str, str]:
