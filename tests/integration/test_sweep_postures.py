@@ -68,6 +68,22 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     assert world.state(NAME) == "up"
 
 
+def test_a_bug_in_posture_tests_costs_nothing_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Else the tick would be repeated, and fail again, as long as the posture is due."""
+    servers = watched(world)
+
+    def broken(*_: object) -> Iterable[tuple[Target, Posture]]:
+        raise ZeroDivisionError
+
+    world.probe_postures = broken
+    run_day(world, 0)
+    assert world.state(NAME) == "up"
+    assert "Postures were not tested." in caplog.messages
+    world.probe_postures = servers.probe_postures
+    run_day(world, 1)
+    assert len(servers.asked) == 1
+
+
 def test_a_failing_target_and_one_that_is_off_are_not_asked(world: World) -> None:
     """No more connections to a server in trouble."""
     servers = watched(world)

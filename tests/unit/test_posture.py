@@ -266,4 +266,5 @@ def test_another_text_is_no_digest(text: str) -> None:
     assert parse_summary(text) is None
     assert parse_stored_posture(text) is None
     assert parse_stored_posture(f"{text}@1") is None
+    assert parse_stored_posture(f"{GOOD.summary}@ffffffff") is None  # the year 10136, which no datetime has
     assert parse_stored_posture(f"{GOOD.summary}@{text or 'x'}") is None or text == "1"

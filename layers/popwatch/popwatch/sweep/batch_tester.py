@@ -163,7 +163,10 @@ class BatchTester:
         self._send_retests()
         self._requeue([*self._untested.values(), *self._uncommitted])
         self._put_samples()
-        self._test_postures()
+        try:
+            self._test_postures()
+        except Exception:  # by now everything that matters is written: no fault of these may have the tick repeated
+            _log.exception("Postures were not tested.")
         return self._results
 
     def _prepare_logins(self) -> Mapping[str, Credential]:
