@@ -43,10 +43,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if seed is None:
         items.sort(key=_rank)
         return
-    chance = Random(seed)
-    chance.shuffle(items)
+    rng = Random(seed)
+    rng.shuffle(items)
     files = sorted({item.path for item in items})
-    chance.shuffle(files)
+    rng.shuffle(files)
     items.sort(key=lambda item: files.index(item.path))
 
 

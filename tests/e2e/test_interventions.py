@@ -76,7 +76,7 @@ def test_what_people_do_survives_kills(
 ) -> None:
     """Every target has exactly the alerts and transitions above, however often the process is killed."""
     stack.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
-    chance, killed = random.Random(SEED), 0
+    rng, killed = random.Random(SEED), 0
     ports = {name: server.listen("healthy") for name in FIELDS}
     stack.put_targets(
         {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60, "flap_per_hour": 0},
@@ -91,7 +91,7 @@ def test_what_people_do_survives_kills(
             if minute in COMMANDS:
                 give(stack, clock, *COMMANDS[minute])
             at = base + timedelta(minutes=minute)
-            killed += len(kill_during(stack, at, chance.uniform(0.0, 0.3)))
+            killed += len(kill_during(stack, at, rng.uniform(0.0, 0.3)))
             complete(stack, at)
         time.sleep(DEAD_SECONDS + 1)
         complete(stack, base + timedelta(minutes=MINUTES[-1] + 1))

@@ -33,7 +33,7 @@ def test_twenty_kills_lose_nothing(
 ) -> None:
     """Each failing and each recovered target has all its transitions in History and all its alerts delivered."""
     stack.configure(FUNCTION_TIMEOUT_SECONDS=str(DEAD_SECONDS))
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     ports = {f"t{number:02}": server.listen("healthy") for number in range(TARGETS)}
     stack.put_targets(
         {"target_id": "_defaults", "failures_per_alert": 1, "max_alerts": 3, "delay_lost": 60, "flap_per_hour": 0},
@@ -44,13 +44,13 @@ def test_twenty_kills_lose_nothing(
     killed: list[Span] = []
     tick = 0
     while len(killed) < KILLS:
-        failing = {name for name in ports if chance.random() < 0.5}
+        failing = {name for name in ports if rng.random() < 0.5}
         for name, port in ports.items():
             server.play(port, "refused" if name in failing else "healthy")
         at = base + timedelta(minutes=tick)
-        killed += kill_during(stack, at, chance.uniform(0.0, 0.35))
+        killed += kill_during(stack, at, rng.uniform(0.0, 0.35))
         complete(stack, at)
-        if chance.random() < 0.3:
+        if rng.random() < 0.3:
             assert stack.tick(at) is None
         for name in ports:
             played[name].append(name not in failing)
