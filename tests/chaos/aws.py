@@ -31,13 +31,13 @@ class AwsTransport:
         process: Process,
         faults: Faults,
         evidence: Evidence,
-        outages: dict[str, float],
+        service_outages: dict[str, float],
         died: Callable[[str], None],
         *,
         latency: float,
     ) -> None:
         self._latency = latency
-        self._process, self._faults, self._outages, self._died = process, faults, outages, died
+        self._process, self._faults, self._service_outages, self._died = process, faults, service_outages, died
         self._evidence = evidence
 
     @property
@@ -82,7 +82,7 @@ class AwsTransport:
         return self._faults.occurs(kind)
 
     def _failure(self, service: str, operation: str) -> ClientError | None:
-        if self._outages.get(service, -1.0) > self.now:
+        if self._service_outages.get(service, -1.0) > self.now:
             return refusal("InternalServerError", operation)
         if self._occurs("refused"):
             return refusal("InternalServerError", operation)

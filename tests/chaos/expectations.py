@@ -131,7 +131,7 @@ def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, sile
     if expected.state == "suspended":
         expected = ExpectedState()
     if tested.policy.silenced:
-        return [Expectation(frozenset({"maintenance"}), _within(expected, tested))]
+        return [Expectation(frozenset({"maintenance"}), _in_maintenance(expected, tested))]
     if expected.state == "maintenance":
         expected = replace(expected, state=expected.held or "untested", held=None)
     if not tested.policy.alert_recovery:
@@ -161,7 +161,7 @@ def _unsure(expectation: Expectation) -> Expectation:
     return replace(expectation, after=replace(expectation.after, unsure_if_flapping=True))
 
 
-def _within(expected: ExpectedState, tested: Tested) -> ExpectedState:
+def _in_maintenance(expected: ExpectedState, tested: Tested) -> ExpectedState:
     """A test in maintenance: one that failed does not count, one that passed ends a run of failures."""
     before = expected if expected.state == "maintenance" else replace(expected, held=expected.state)
     if not tested.passed:

@@ -1,4 +1,4 @@
-"""The second, independent judge of a campaign: what docs/outages.md promises, over the whole record of a run.
+"""The second, independent judge of a campaign: what docs/outages.md promises, over the whole record of a campaign.
 
 Each rule is a statement over lists and intervals: of tests that servers saw, of what people wrote, of what SNS took.
 Nothing here steps from state to state as popwatch does, and nothing is imported from it.
@@ -15,7 +15,7 @@ from itertools import pairwise
 from tests.chaos import facts
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many, wrong_counts
-from tests.chaos.oracle_figures import figures_of, says, span, wrong_figures
+from tests.chaos.oracle_figures import agrees, figures_of, span, wrong_figures
 from tests.chaos.oracle_holds import Certainty, Holds
 from tests.chaos.oracle_servers import Servers, reported, undelivered
 from tests.chaos.oracle_times import Times
@@ -30,7 +30,10 @@ Alerts = dict[tuple[str, int], list[Message]]
 
 
 class Oracle:
-    """Judges one run; how soon tests and messages come only if it is `simulated`, as a real machine may be slow."""
+    """Judges one installation of a campaign.
+
+    How soon tests and messages come is judged only if it is `simulated`, as a real machine may be slow.
+    """
 
     def __init__(self, known: Sequence[facts.Fact], times: Sequence[datetime], *, simulated: bool = True) -> None:
         self._simulated = simulated
@@ -138,7 +141,7 @@ class Oracle:
         if run.end is None or not run.end.made_order < message.order:
             return False
         near = message.time - run.end.began < 2 * HOUR
-        return near and says(message.text.partition("): after ")[2], run.end.began - run.since)
+        return near and agrees(message.text.partition("): after ")[2], run.end.began - run.since)
 
     def _judge_downs(self, run: Run, downs: list[list[Message]]) -> list[int]:
         """Each `down` comes with the failed test with which it is due, unless it is held; which ones those are."""

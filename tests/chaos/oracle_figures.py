@@ -116,7 +116,7 @@ def wrong_figures(record: Record, run: Run, message: Message, failure_indexes: S
 
 def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Iterator[str]:
     policy = test.policy
-    if not says(said.failing_for, test.began - run.since):
+    if not agrees(said.failing_for, test.began - run.since):
         yield f"failing for {said.failing_for}, not {test.began - run.since}"
     uncounted = sum(1 for one in run.uncounted if one.order < test.order)
     if said.uncounted != uncounted:
@@ -130,14 +130,14 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
         yield f"the address is {said.address}, not {test.address}"
     last = message.number >= policy.max_alerts
     wait = timedelta(seconds=policy.delay_lost if last else policy.delay_down)
-    if not says(said.next_in, wait):
+    if not agrees(said.next_in, wait):
         yield f"next test in {said.next_in}, not {wait}"
     if said.next_at and said.next_at != f"{test.began + wait:%H:%M:%S}":
         yield f"next test at {said.next_at}, not {test.began + wait}"
     if said.last_alert != last:
         yield f"last alert: {said.last_alert}"
     if not last and not (
-        said.following_number == message.number + 1 and says(said.following, wait * policy.failures_per_alert)
+        said.following_number == message.number + 1 and agrees(said.following, wait * policy.failures_per_alert)
     ):
         yield f"alert {said.following_number} follows in about {said.following}, not {wait * policy.failures_per_alert}"
 
@@ -147,7 +147,7 @@ def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int])
     assert end is not None
     if said.passed_at != end.began.replace(microsecond=0):
         yield f"passed at {said.passed_at}, not {end.began}"
-    if not says(said.down_for, end.began - run.since):
+    if not agrees(said.down_for, end.began - run.since):
         yield f"was down for {said.down_for}, not {end.began - run.since}"
     counts, true = (
         (said.failures, said.uncounted, said.alerts),
@@ -172,7 +172,7 @@ def _wrong_in_subject(run: Run, end: Test, message: Message) -> Iterator[str]:
             yield f"the subject is {message.subject}"
     elif wanted == {False}:
         yield f"the subject is {message.subject}"
-    elif own[1] != run.lifetime.target or not says(own[2], end.began - run.since) or int(own[3]) != len(run.failed):
+    elif own[1] != run.lifetime.target or not agrees(own[2], end.began - run.since) or int(own[3]) != len(run.failed):
         yield f"the subject is {message.subject}, not {end.began - run.since}, {len(run.failed)} failed"
 
 
@@ -204,6 +204,7 @@ def _whole(time: datetime) -> datetime:
     return time.replace(microsecond=0)
 
 
-def says(words: str, true: timedelta) -> bool:
+def agrees(words: str, true: timedelta) -> bool:
+    """Whether a printed duration is that of the servers' log, to the second."""
     least, most = span(words)
     return bool(words) and least - 1 < true.total_seconds() < most + 1

@@ -1,4 +1,4 @@
-"""The record of a run, as the oracle reads it: of each target its tests, what people wrote, and the messages about it.
+"""The record of an installation, as the oracle reads it: tests, what people wrote, and messages, by target.
 
 It is made of a campaign's facts, and holds nothing that popwatch decided: that a test was committed is known from the
 database's log (a write of the target's record by who made the test), and what was sent from SNS's.

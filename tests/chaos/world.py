@@ -192,7 +192,7 @@ class World:
     servers: dict[str, Server] = field(default_factory=dict)
     configured: dict[str, Configured] = field(default_factory=dict)
     policies: list[Configured] = field(default_factory=list)
-    outages: dict[str, float] = field(default_factory=dict)
+    service_outages: dict[str, float] = field(default_factory=dict)
     schedule: tuple[facts.Window, ...] = ()
     trace: list[tuple[datetime, int, str]] = field(default_factory=list)
     scopes: Counter[str] = field(default_factory=Counter)
@@ -227,7 +227,7 @@ class World:
         self.engine.run(self.engine.now + hours * 60 * MINUTE)
         began = self.engine.now
         self.fault_free, self.faults.rates = True, NO_FAULTS
-        self.outages.clear()
+        self.service_outages.clear()
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: self._at_last(name, known) for name, known in self.configured.items()}
         self.evidence.add(facts.FaultFree(self.evidence.order, self.now(), self.time_of(began), servers))
@@ -317,7 +317,7 @@ class World:
         self._change_servers(faults)
         for service in ("dynamodb", "sns", "sqs"):
             if faults.occurs("outage"):
-                self.outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
+                self.service_outages[service] = self.engine.now + faults.uniform(*OUTAGE_SECONDS)
         for name in sorted(self.configured):
             time = self.engine.now + faults.uniform(0.0, MINUTE)
             if faults.occurs("config_changed"):
@@ -556,7 +556,7 @@ class World:
     def _sweep(
         self, process: Process, code: Code, faults: Faults, ticks: list[datetime], died: Callable[[str], None]
     ) -> Sweep:
-        transport = AwsTransport(process, faults, self.evidence, self.outages, died, latency=self.setup.latency)
+        transport = AwsTransport(process, faults, self.evidence, self.service_outages, died, latency=self.setup.latency)
         clock: Callable[[], datetime] = lambda: self.clock_of(process, self.engine.now)  # noqa: E731
         dynamodb = cast(Any, DynamoDB(transport, self.tables))
         dependencies = code.dependencies(

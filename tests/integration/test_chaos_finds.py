@@ -43,9 +43,9 @@ def test_doubled_tick_sends_what_is_left_behind_once() -> None:
 
     A tick that came twice right after a death used to send it twice, though no process had died in between.
     """
-    with new_world() as rehearsal:
-        fail_once(rehearsal)
-        publishing = rehearsal.calls.index("Publish") + 1
+    with new_world() as dry_run:
+        fail_once(dry_run)
+        publishing = dry_run.calls.index("Publish") + 1
     with new_world(kill_at=(publishing, "before")) as world:
         fail_once(world)
         world.now = later = NOON + timedelta(minutes=3)
@@ -71,9 +71,9 @@ def test_missed_slot_is_judged_though_an_alert_was_removed_meanwhile() -> None:
     Its commit collided with the delivery's write, and the test was then thought due only if its slot was in the last
     minute.
     """
-    with new_world(storm_threshold=0) as rehearsal:
-        recover(rehearsal)
-        publishing = len(rehearsal.calls) - rehearsal.calls[::-1].index("Publish")
+    with new_world(storm_threshold=0) as dry_run:
+        recover(dry_run)
+        publishing = len(dry_run.calls) - dry_run.calls[::-1].index("Publish")
     with new_world(storm_threshold=0, kill_at=(publishing, "before")) as world:
         recover(world)
         assert world.store.read_record("a").outbox

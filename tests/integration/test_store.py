@@ -111,7 +111,7 @@ def test_a_record_of_a_removed_target_goes_only_unchanged(world: World) -> None:
     assert world.store.read_records()[1] == {}
 
 
-def test_the_mark_never_goes_back(world: World) -> None:
+def test_the_checkpoint_never_goes_back(world: World) -> None:
     """An older tick does not replace a newer one; the same one may be written again."""
     checkpoint = SweepCheckpoint(NOON, NOON, {"1": "2026-11-23T12:00:00Z"}, "digest")
     for tick in (NOON, NOON - MINUTE, NOON):
@@ -132,7 +132,7 @@ def test_history_written_twice_is_there_once(world: World) -> None:
     assert len(list(world.store.read_hours(1, 0, NOON, NOON + MINUTE))) == 1
 
 
-def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
+def test_an_alert_is_known_once_it_is_in_history(world: World) -> None:
     """By target, tick and version: with another version it is another alert. Its item says which topics accepted it."""
     [pending] = FULL.outbox
     assert world.store.read_alert("a", pending) is None
@@ -143,7 +143,9 @@ def test_an_alert_is_known_once_it_is_noted(world: World) -> None:
 
 
 @pytest.mark.parametrize("deliveries", [{"alert": "id-1", "sms": "id-1"}, {"sms": "id-1"}])
-def test_an_alert_noted_by_a_version_with_one_topic_has_reached_all(world: World, deliveries: dict[str, str]) -> None:
+def test_an_alert_recorded_by_a_version_with_one_topic_has_reached_all(
+    world: World, deliveries: dict[str, str]
+) -> None:
     """Its item names no topics: email and SMS went out as one message. A version with two topics names each."""
     [pending] = FULL.outbox
     for name, stored in (("old", {}), ("new", {"deliveries": deliveries})):
@@ -338,7 +340,7 @@ def test_dynamodb_refuses_what_its_arithmetic_says(world: World) -> None:
         world.dynamodb.put_item(TableName="History", Item=item)
 
 
-def test_notes_are_events_of_their_target(world: World) -> None:
+def test_interventions_are_events_of_their_target(world: World) -> None:
     """What somebody did, and why, is read with the transitions and alerts."""
     silenced = InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
     world.store.put_intervention("a", silenced)

@@ -60,7 +60,7 @@ def rows(message: AlertMessage) -> dict[str, str]:
 
 SILENCED = replace(NO_FLAPPING, silence=Silence(NIGHT))
 MAINTAINED = replace(NO_FLAPPING, maintenance=(NIGHT,))
-WITHIN = START + HOUR
+IN_THE_NIGHT = START + HOUR
 LOST = "x" * 10
 
 
@@ -72,7 +72,7 @@ class TestPassedTestWithinAHold:
         """Its first outage is closed, and the second one has an alert of its own."""
         lost, _ = after_tests(LOST, policy)
         assert lost.state is State.LOST
-        within, sent = after_tests("..", policy, lost, WITHIN)
+        within, sent = after_tests("..", policy, lost, IN_THE_NIGHT)
         assert (within.state, sent) == (State.MAINTENANCE, [])
         after, sent = after_tests("xxx", policy, within, NIGHT.end)
         assert (after.state, events(sent)) == (State.DOWN, ["recovered 3", "down 1"])
@@ -83,7 +83,7 @@ class TestPassedTestWithinAHold:
     def test_two_failures_before_and_one_after_a_night_of_passes_are_two_brief_failures(self, policy: Policy) -> None:
         """The first failed test after it is the first of another run: no one is alerted."""
         warn, _ = after_tests("xx", policy)
-        within, _ = after_tests("." * 3, policy, warn, WITHIN)
+        within, _ = after_tests("." * 3, policy, warn, IN_THE_NIGHT)
         after, sent = after_tests("x", policy, within, NIGHT.end)
         assert (after.state, after.failures, after.failing_since, sent) == (State.WARN, 1, NIGHT.end, [])
 
@@ -103,7 +103,7 @@ class TestPassedTestWithinAHold:
     def test_recovery_that_comes_with_a_failed_test_says_both(self, policy: Policy) -> None:
         """It is about the outage that ended; the newest test is not hidden."""
         down, _ = after_tests("xxx", policy)
-        within, _ = after_tests(".", policy, down, WITHIN)
+        within, _ = after_tests(".", policy, down, IN_THE_NIGHT)
         _, [recovered] = after_tests("x", policy, within, NIGHT.end)
         text = " ".join(recovered.email.split())
         assert "Its newest test, at 2026-11-24 06:00:00 UTC, failed: The remote device timed out" in text
@@ -113,7 +113,7 @@ class TestPassedTestWithinAHold:
     def test_outage_without_a_pass_goes_on_after_it(self, policy: Policy) -> None:
         """What failed in it does not count, and is said: the same outage, with its numbers."""
         down, _ = after_tests("xxxx", policy)
-        within, _ = after_tests("x" * 5, policy, down, WITHIN)
+        within, _ = after_tests("x" * 5, policy, down, IN_THE_NIGHT)
         after, [second] = after_tests("xx", policy, within, NIGHT.end)
         assert (after.failing_since, after.failures, events([second])) == (START, 6, ["down 2"])
         assert rows(second)["Failing for"] == "8 h 1 min, 6 failed tests in a row, 5 more in maintenance"
@@ -122,27 +122,27 @@ class TestPassedTestWithinAHold:
         """Acknowledged, silenced for the repair, repaired; what fails after that is another outage."""
         known = replace(policy, acknowledged=Acknowledgement(START, START))
         down, _ = after_tests("xxx", known)
-        within, _ = after_tests("..", known, down, WITHIN)
+        within, _ = after_tests("..", known, down, IN_THE_NIGHT)
         _, sent = after_tests("xxxx", known, within, NIGHT.end)
         assert events(sent) == ["recovered", "down 1"]
 
     def test_outage_that_was_neither_alerted_nor_acknowledged_ends_without_a_word(self, policy: Policy) -> None:
         """No alert said that it was down, so none says that it is up."""
         down, _ = after_tests("xxx", replace(policy, depends_on=("gateway",)), parent="gateway")
-        within, _ = after_tests(".", policy, down, WITHIN)
+        within, _ = after_tests(".", policy, down, IN_THE_NIGHT)
         assert after_tests(".x", policy, within, NIGHT.end)[1] == []
 
     def test_suspending_closes_it_all(self, policy: Policy) -> None:
         """Nothing of before is sent after `popwatch resume`."""
         down, _ = after_tests("xxx", policy)
-        within, _ = after_tests(".", policy, down, WITHIN)
+        within, _ = after_tests(".", policy, down, IN_THE_NIGHT)
         assert after_tests("..", NO_FLAPPING, suspend(within, NIGHT.end).health, NIGHT.end)[1] == []
 
     def test_each_pass_within_it_writes_no_record(self, policy: Policy) -> None:
         """Only the first, which ends a run: the bill of a silence is that of a quiet night."""
         down, _ = after_tests("xxx", policy)
-        within, _ = after_tests(".", policy, down, WITHIN)
-        assert changes_nothing(within, judge(within, PASSED, policy, WITHIN + MINUTE))
+        within, _ = after_tests(".", policy, down, IN_THE_NIGHT)
+        assert changes_nothing(within, judge(within, PASSED, policy, IN_THE_NIGHT + MINUTE))
 
     def test_degraded_tests_are_in_a_row_only_without_a_full_one_between(self, policy: Policy) -> None:
         """Two before, a full pass within, one after: not three in a row."""
@@ -150,7 +150,7 @@ class TestPassedTestWithinAHold:
         for now, outcome in (
             (START, degraded),
             (START + MINUTE, degraded),
-            (WITHIN, PASSED),
+            (IN_THE_NIGHT, PASSED),
             (NIGHT.end, degraded),
         ):
             judgement = judge(health, outcome, policy, now)
@@ -160,7 +160,7 @@ class TestPassedTestWithinAHold:
     def test_reports_end_the_outage_with_the_pass(self, policy: Policy) -> None:
         """An outage that ended within it, and one after it, are two, each of its own length."""
         health, transitions = UP, []
-        history = [("xxx", START), ("." * 3, WITHIN), ("xxxx.", NIGHT.end)]
+        history = [("xxx", START), ("." * 3, IN_THE_NIGHT), ("xxxx.", NIGHT.end)]
         for outcomes, start in history:
             for minute, letter in enumerate(outcomes):
                 outcome = PASSED if letter == "." else FAILED
@@ -170,17 +170,17 @@ class TestPassedTestWithinAHold:
         period = Period(START - HOUR, NIGHT.end + HOUR)
         found = durations(spans(transitions, health.state, health.since, period)).outages
         assert [(outage.begin, outage.end) for outage in found] == [
-            (START, WITHIN),
+            (START, IN_THE_NIGHT),
             (NIGHT.end, NIGHT.end + 4 * MINUTE),
         ]
 
     def test_reports_end_it_before_the_maintenance_is_over(self, policy: Policy) -> None:
         """As soon as the passed test is known."""
         down, _ = after_tests("xxx", policy)
-        within, _ = after_tests(".", policy, down, WITHIN)
+        within, _ = after_tests(".", policy, down, IN_THE_NIGHT)
         first = judge(UP, FAILED, policy, START).transition
         third = judge(after_tests("xx", policy)[0], FAILED, policy, START + 2 * MINUTE).transition
-        begun = judge(down, PASSED, policy, WITHIN).transition
+        begun = judge(down, PASSED, policy, IN_THE_NIGHT).transition
         assert first
         assert third
         assert begun
@@ -188,10 +188,10 @@ class TestPassedTestWithinAHold:
             [first, third, begun],
             within.state,
             within.since,
-            Period(START, WITHIN + HOUR),
+            Period(START, IN_THE_NIGHT + HOUR),
             run_ended=within.run_ended_at,
         )
-        assert durations(found).outages == (Outage(START, WITHIN, HOUR, error="timed-out", reason="no-greeting"),)
+        assert durations(found).outages == (Outage(START, IN_THE_NIGHT, HOUR, error="timed-out", reason="no-greeting"),)
 
 
 class TestAcknowledgement:
@@ -262,10 +262,10 @@ class TestSilencedAParent:
     def test_silencing_a_failing_gateway_holds_its_children_until_it_passes(self, before: str) -> None:
         """Whether it failed before the silence, or begins to within it."""
         down, _ = after_tests(before, SILENCED)
-        failing, _ = after_tests("xx", SILENCED, down, WITHIN)
+        failing, _ = after_tests("xx", SILENCED, down, IN_THE_NIGHT)
         assert failing.state is State.MAINTENANCE
         assert self.holds(self.GATEWAY, failing)
-        assert not self.holds(self.GATEWAY, after_tests(".", SILENCED, failing, WITHIN + HOUR)[0])
+        assert not self.holds(self.GATEWAY, after_tests(".", SILENCED, failing, IN_THE_NIGHT + HOUR)[0])
 
     def test_replay_holds_behind_a_silenced_gateway_too(self) -> None:
         """As the sweep did: its failures in maintenance do not count, and explain those of its children."""
@@ -334,14 +334,14 @@ def test_recovery_comes_before_a_down_of_the_same_test() -> None:
     """One message for a test: with `failures_per_alert` 1, `down` 1 follows with the next failed test."""
     policy = replace(SILENCED, failures_per_alert=1)
     down, _ = after_tests("x", policy)
-    within, _ = after_tests(".", policy, down, WITHIN)
+    within, _ = after_tests(".", policy, down, IN_THE_NIGHT)
     assert events(after_tests("xxx", policy, within, NIGHT.end)[1]) == ["recovered 1", "down 1", "down 2"]
 
 
 def test_ended_outage_is_stored_and_read() -> None:
     """An invocation may read what another wrote."""
     down, _ = after_tests("xxx", SILENCED)
-    within, _ = after_tests(".", SILENCED, down, WITHIN)
+    within, _ = after_tests(".", SILENCED, down, IN_THE_NIGHT)
     assert within.ended_outage
     assert deserialize(Health, serialize(within)) == within
 
@@ -464,7 +464,7 @@ class TestNoRecoveryWanted:
     def test_next_outage_is_alerted_at_once(self) -> None:
         """After one that ended in a silence."""
         down, _ = after_tests("x", self.POLICY)
-        within, _ = after_tests(".", self.POLICY, down, WITHIN)
+        within, _ = after_tests(".", self.POLICY, down, IN_THE_NIGHT)
         assert events(after_tests("x", self.POLICY, within, NIGHT.end)[1]) == ["down 1"]
 
     def test_restored_is_sent(self) -> None:
@@ -521,7 +521,7 @@ class TestPassesPerRecovery:
         assert recovered
         assert rows(recovered)["Round trip"] == "12.5 ms"
         silenced = replace(self.POLICY, silence=Silence(NIGHT), passes_per_recovery=2)
-        within = judge(after_tests("xxx.", silenced)[0], replace(PASSED, rtt_ms=99.0), silenced, WITHIN).health
+        within = judge(after_tests("xxx.", silenced)[0], replace(PASSED, rtt_ms=99.0), silenced, IN_THE_NIGHT).health
         assert within.ended_outage
         assert within.ended_outage.rtt_ms == 12.5
 
@@ -573,14 +573,14 @@ class TestPassesPerRecovery:
         """Its outage goes on; in maintenance too."""
         assert after_tests("xxx.", self.POLICY)[0].is_failing
         assert after_tests(
-            ".", replace(self.POLICY, silence=Silence(NIGHT)), after_tests("xxx.", self.POLICY)[0], WITHIN
+            ".", replace(self.POLICY, silence=Silence(NIGHT)), after_tests("xxx.", self.POLICY)[0], IN_THE_NIGHT
         )[0].is_failing
 
     def test_passes_before_within_and_after_a_silence_are_in_a_row(self) -> None:
         """One each: the outage ended with the first, before the silence."""
         policy = replace(SILENCED, passes_per_recovery=3)
         recovering, _ = after_tests("xxx.", policy)
-        within, sent = after_tests(".", policy, recovering, WITHIN)
+        within, sent = after_tests(".", policy, recovering, IN_THE_NIGHT)
         assert (within.state, sent) == (State.MAINTENANCE, [])
         after, [recovered] = after_tests(".", policy, within, NIGHT.end)
         assert after.state is State.UP
@@ -589,7 +589,7 @@ class TestPassesPerRecovery:
     def test_failed_test_in_a_silence_does_not_count_and_cuts_the_row_off(self) -> None:
         """Two pass, one fails in the silence, two pass: it is down yet, with the failures of before."""
         policy = replace(SILENCED, passes_per_recovery=3)
-        within, _ = after_tests(".x", policy, after_tests("xxx.", policy)[0], WITHIN)
+        within, _ = after_tests(".x", policy, after_tests("xxx.", policy)[0], IN_THE_NIGHT)
         assert within.failures_in_maintenance == 1
         after, sent = after_tests("..", policy, within, NIGHT.end)
         assert (after.state, after.failures, after.passes_in_outage, sent) == (State.DOWN, 3, 2, [])
@@ -597,10 +597,10 @@ class TestPassesPerRecovery:
     def test_recovery_within_a_silence_is_held(self) -> None:
         """It ended there: the message after it says when."""
         policy = replace(SILENCED, passes_per_recovery=2)
-        within, _ = after_tests("..", policy, after_tests("xxx.x", policy)[0], WITHIN)
+        within, _ = after_tests("..", policy, after_tests("xxx.x", policy)[0], IN_THE_NIGHT)
         assert within.ended_outage
         assert (within.ended_outage.passes_in_outage, within.passes_in_outage) == (1, 0)
-        assert within.run_ended_at == within.ended_outage.passed_at == WITHIN
+        assert within.run_ended_at == within.ended_outage.passed_at == IN_THE_NIGHT
         _, [recovered] = after_tests("x", policy, within, NIGHT.end)
         assert "a was UP again at 2026-11-23 23:00:00 UTC." in recovered.email
 

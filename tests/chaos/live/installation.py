@@ -120,7 +120,7 @@ class Installation:
         self.servers = Servers(server, slack=plan.pace.test + 1.0)
         self.configured: dict[str, Configured] = {}
         self.policies: list[Configured] = []
-        self.outages: dict[str, datetime] = {}
+        self.service_outages: dict[str, datetime] = {}
         self.mirror: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self.message_ids: dict[int, str] = {}
         self.scopes: Counter[str] = Counter()
@@ -134,7 +134,7 @@ class Installation:
             "127.0.0.1",
             stack.local.port,
             self.register,
-            refuses=lambda service: self.outages.get(service, self.clock.now()) > self.clock.now(),
+            refuses=lambda service: self.service_outages.get(service, self.clock.now()) > self.clock.now(),
             prepare=self._prepare,
             took_effect=self._took_effect,
         )
@@ -195,7 +195,7 @@ class Installation:
     def _run_fault_free(self) -> None:
         with self.lock:
             began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
-            self.outages.clear()
+            self.service_outages.clear()
             self._log(0, "no faults from now on")
         self._tasks.run(self.plan.fault_free)
         with self.lock:
@@ -278,7 +278,7 @@ class Installation:
             self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
         for service in ("dynamodb", "sns", "sqs"):
             if faults.occurs("outage"):
-                self.outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
+                self.service_outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
         for name in sorted(self.configured):
             seconds = faults.uniform(0.0, MINUTE)
             if faults.occurs("config_changed"):

@@ -12,7 +12,7 @@ EVENT = "credential"
 
 
 def blocked(state: CredentialState, stack: str) -> AlertMessage:
-    """What the operator is to hear of a credential that is not tried any more."""
+    """The message to the receivers of alerts by email that a credential is not tried any more."""
     headline = with_stack_name(stack, f"Login rejected: credential {state.name}")
     paragraphs = [
         f"Two logins in a row with the credential {state.name} were rejected, the last one at the target "

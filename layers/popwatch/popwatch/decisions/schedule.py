@@ -263,7 +263,7 @@ def _not_before(tick: datetime, planned: datetime, delay: int) -> datetime:
 
     A test of a short delay that was planned for before the tick is a retest in flight: a silent server takes a test's
     whole deadline. So the tick plans the one that follows it; a test at the tick would come too early to count, and
-    the chain of tests would end. One that was planned for longer ago than a retest may take has been lost.
+    the series of retests would end. One that was planned for longer ago than a retest may take has been lost.
     """
     if planned >= tick or delay >= TICK.total_seconds() or tick - planned > IN_FLIGHT:
         return max(planned, tick)

@@ -18,8 +18,8 @@ class CredentialState:
     time of change is part of it. `passed_at` is when it was first accepted, None for one that nothing has shown to be
     right since; meanwhile only `tried_by`, a target, logs in with it, since `tried_at`, which is None once that showed
     nothing, so that another one may. `rejections` counts those in a row; `said` is the server's line for the last one,
-    cleaned and cut. `reported_at` is when the operator heard that it is blocked. `version` counts the writes, 0 before
-    the first.
+    cleaned and cut. `reported_at` is when the message that it is blocked was sent. `version` counts the writes, 0
+    before the first.
     """
 
     name: str
@@ -41,7 +41,7 @@ class CredentialState:
 
     @property
     def unreported(self) -> bool:
-        """Whether the operator has not heard yet that it is blocked."""
+        """Whether the message that it is blocked has not been sent yet."""
         return self.blocked and self.reported_at is None
 
 

@@ -349,8 +349,8 @@ class BatchTester:
     def _send_retests(self, until: datetime | None = None) -> None:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.
 
-        A retest carries the record just committed, so that it needs no read of the tables. Chains of retests end at the
-        next tick, which reads the tables and plans anew. Longer chains would be stopped by Lambda's recursive loop
+        A retest carries the record just committed, so that it needs no read of the tables. Series of retests end at the
+        next tick, which reads the tables and plans anew. Longer ones would be stopped by Lambda's recursive loop
         detection.
         """
         for tick, at in [key for key in self._retests if until is None or key[1] <= until]:
