@@ -8,20 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from popwatch.model.posture import Posture, PostureSummary, findings, parse_summary, worse
-from popwatch.model.targets import Target, parse_target
+from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.prober.posture import probe_postures
-from popwatch_cli import completion
 from popwatch_cli.commands.file_testing import FAILED_CODE, allow_descriptors, progress, read_targets
-from popwatch_cli.commands.servers import items_of, of_option, server
+from popwatch_cli.commands.servers import (
+    AUTHORITIES,
+    GROUPS,
+    HOSTS,
+    IPV4,
+    IPV6,
+    PORT,
+    TAGS,
+    TARGETS_FILE,
+    TLS_NAME,
+    described,
+    given_options,
+)
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.output.posture import WIDTH, to_json, to_text
-from popwatch_cli.selection import GROUP, TAG, Selection
+from popwatch_cli.selection import Selection
 
 FOUND_CODE = 1
 
@@ -38,34 +48,18 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...", shell_complete=completion.servers)
-@click.option(
-    "--group",
-    "groups",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.groups,
-    help=f"With --local or --stack: {GROUP.lower()}",
-)
-@click.option(
-    "--tag",
-    "tags",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.tags,
-    help=f"With --local or --stack: {TAG.lower()}",
-)
-@click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
+@HOSTS
+@GROUPS
+@TAGS
+@PORT
 @click.option("--tls", type=Choice(["starttls", "implicit"]), help="How TLS begins; by STLS unless given.")
-@click.option("--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given.")
-@click.option(
-    "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with your own CA certificates."
-)
+@TLS_NAME
+@AUTHORITIES
 @click.option(
     "-t", "--timeout", type=SecondsOption(), default=10, show_default=True, help="Seconds for each connection, 1 to 60."
 )
-@click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
-@click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
+@IPV4
+@IPV6
 @click.option(
     "--sibling",
     "siblings",
@@ -74,13 +68,7 @@ Examples:
     metavar="PORT",
     help="Another port of the host with TLS, such as 993 or 465: is its certificate newer? Repeatable.",
 )
-@click.option(
-    "--file",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Test the targets of a file (.yaml, .csv, JSON lines); - for JSON lines of standard input.",
-)
+@TARGETS_FILE
 @click.option(
     "--before",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -102,8 +90,7 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
     3 usage error.
     """
     choice = context.find_object(StackChoice) or StackChoice()
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    given -= {name for name in ("host", "groups", "tags") if not context.params[name]}
+    given = given_options(context)
     if file and given - OF_FILES:
         raise click.UsageError("With --file, write the fields of each target into the file.")
     targets = read_targets(file) if file else _targets(choice, options, given)
@@ -131,20 +118,9 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str]) -> l
         "max_test_seconds": options["timeout"] if "timeout" in given else None,
         "siblings": list(options["siblings"]) or None,
     }
-    if choice.in_use:
-        found = items_of(choice, Selection(words, options["groups"], options["tags"]))
-    elif options["groups"] or options["tags"]:
-        raise click.UsageError("--group and --tag choose targets of a stack: add --local or --stack NAME.")
-    elif not words:
-        raise click.UsageError("Name the server: `popwatch posture pop.example.net`")
-    else:
-        found = [server(word, given, plugin=False) for word in words]
     fields = {name: value for name, value in values.items() if value is not None}
-    targets = [parse_target({**item, **fields}) for item in found]
-    problems = [problem for target in targets for problem in target.problems]
-    if problems and not choice.in_use:
-        raise click.UsageError(" ".join(dict.fromkeys(map(of_option, problems))))
-    return targets
+    selection = Selection(words, options["groups"], options["tags"])
+    return described(choice, selection, fields, given, missing="Name the server: `popwatch posture pop.example.net`")
 
 
 def _summaries(path: Path) -> dict[str, PostureSummary]:

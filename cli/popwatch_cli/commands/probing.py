@@ -3,29 +3,38 @@
 import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from popwatch import __version__
 from popwatch.model.credentials import Credential, Mechanism, UnusableCredentialError, check_name, check_user
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
-from popwatch.model.targets import Target, login_problems, parse_target
+from popwatch.model.targets import Target, login_problems
 from popwatch.model.text import clean
 from popwatch.prober.loop import Prober, probe
-from popwatch_cli import completion
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file, test_targets
-from popwatch_cli.commands.servers import items_of, of_option, server
+from popwatch_cli.commands.servers import (
+    AUTHORITIES,
+    GROUPS,
+    HOSTS,
+    IPV4,
+    IPV6,
+    PORT,
+    TAGS,
+    TARGETS_FILE,
+    TLS_NAME,
+    described,
+    given_options,
+)
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, succeeded, to_json
 from popwatch_cli.output.terminal import say
-from popwatch_cli.selection import GROUP, TAG, Selection
+from popwatch_cli.selection import Selection
 
 FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
 FOR_LOGINS = {"user", "credential", "mechanism", "secret_file"}
@@ -48,32 +57,16 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...", shell_complete=completion.servers)
-@click.option(
-    "--group",
-    "groups",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.groups,
-    help=f"With --local or --stack: {GROUP.lower()}",
-)
-@click.option(
-    "--tag",
-    "tags",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completion.tags,
-    help=f"With --local or --stack: {TAG.lower()}",
-)
+@HOSTS
+@GROUPS
+@TAGS
 @click.option("-H", "--hostname", "--host", "hostname", metavar="HOST", help="The server; the same as the argument.")
-@click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
+@PORT
 @click.option("--tls", type=Choice(["none", "implicit", "starttls"]), help="How TLS is used; none unless given.")
 @click.option("-S", "--ssl", is_flag=True, help="The same as --tls implicit.")
 @click.option("--no-verify", is_flag=True, help="Do not check the certificate's chain, dates and name.")
-@click.option("--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given.")
-@click.option(
-    "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with your own CA certificates."
-)
+@TLS_NAME
+@AUTHORITIES
 @click.option(
     "--tls-min",
     type=Choice(list(map(str, TlsVersion))),
@@ -98,8 +91,8 @@ Examples:
 @click.option(
     "-t", "--timeout", type=SecondsOption(), default=10, show_default=True, help="Seconds for the whole test, 1 to 60."
 )
-@click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
-@click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
+@IPV4
+@IPV6
 @click.option("--all-addresses", is_flag=True, help="Test every address of the host, and name those that fail.")
 @click.option("--login", is_flag=True, help="Log in as well; asks for the password. Needs TLS that is verified.")
 @click.option("--user", metavar="USER", help="With --login: the user to log in as.")
@@ -118,13 +111,7 @@ Examples:
     help="With --login: read the password from FILE; - is standard input.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as a line of JSON.")
-@click.option(
-    "--file",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Test the targets of a file (.yaml, .csv, JSON lines); - for JSON lines of standard input.",
-)
+@TARGETS_FILE
 @click.option(
     "--in-flight",
     type=WholeNumber(1),
@@ -185,13 +172,13 @@ def test(
     if file:
         sys.exit(test_file(file, in_flight, as_json=as_json))
     choice = context.find_object(StackChoice) or StackChoice()
-    targets = _targets(choice, options, _given(context), plugin=plugin)
+    targets = _targets(choice, options, given_options(context), plugin=plugin)
     if len(targets) > 1:
         if plugin or options["login"]:
             raise click.UsageError(f"--{'plugin' if plugin else 'login'} tests one server.")
         sys.exit(test_targets(targets, in_flight, as_json=as_json))
     [target], thresholds = targets, _thresholds(options)
-    outcome = _log_in(choice, target, options, given=_given(context)) if options["login"] else probe(target)
+    outcome = _log_in(choice, target, options, given=given_options(context)) if options["login"] else probe(target)
     now = datetime.now(UTC)
     if plugin:
         result = plugin_result(target, outcome, thresholds, now)
@@ -244,15 +231,9 @@ def _stored(choice: StackChoice, name: str) -> Credential:
     return read_login(find(choice), name)
 
 
-def _given(context: click.Context) -> set[str]:
-    """The names of the options and arguments on the command line."""
-    source = {name: context.get_parameter_source(name) for name, value in context.params.items() if value != ()}
-    return {name for name in source if source[name] is ParameterSource.COMMANDLINE}
-
-
 def _refuse_idle_options(context: click.Context) -> None:
     """Refuse options that have no effect together with the others. Raises click.UsageError."""
-    given = _given(context)
+    given = given_options(context)
     if "file" in given:
         idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
     elif "plugin" in given:
@@ -274,21 +255,11 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, p
     words = list(dict.fromkeys(word.strip() for word in words))
     fields = _fields(options, given)
     selection = Selection(tuple(words), options["groups"], options["tags"])
-    if choice.in_use:
-        found = items_of(choice, selection)
-    elif options["groups"] or options["tags"]:
-        raise click.UsageError("--group and --tag choose targets of a stack: add --local or --stack NAME.")
-    elif not words:
-        raise click.UsageError("Name the server to test: `popwatch test pop.example.net`")
-    elif len(words) > 1 and options["hostname"]:
+    of_stack = choice.in_use or selection.groups or selection.tags
+    if len(words) > 1 and options["hostname"] and not of_stack:
         raise click.UsageError("Name one server, as the argument or with -H; several as arguments.")
-    else:
-        found = [server(word, given, plugin=plugin) for word in words]
-    targets = [parse_target({**item, **fields}) for item in found]
-    problems = [problem for target in targets for problem in target.problems]
-    if problems and not choice.in_use:
-        raise click.UsageError(" ".join(dict.fromkeys(map(of_option, problems))))
-    return targets
+    missing = "Name the server to test: `popwatch test pop.example.net`"
+    return described(choice, selection, fields, given, missing=missing, plugin=plugin)
 
 
 def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
