@@ -14,13 +14,12 @@ from urllib.parse import parse_qs
 import pytest
 import trustme
 
-from popwatch.model.credential_problems import CredentialProblem, Unusable
+from popwatch.model.credential_problems import PROBLEM_CACHED_FOR, CredentialProblem, Unusable
 from popwatch.model.credentials import Mechanism, Secret
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential, TokenSource
 from popwatch.prober import access_tokens
 from popwatch.prober.access_tokens import (
     LARGEST_ANSWER,
-    PROBLEM_CACHED_FOR,
     RENEWED_BEFORE,
     AccessToken,
     AccessTokens,

@@ -19,10 +19,9 @@ from popwatch.aws.credentials import (
     CACHED_FOR,
     CACHED_WITHOUT_AWS_FOR,
     MOST_NAMES,
-    PROBLEM_CACHED_FOR,
     Credentials,
 )
-from popwatch.model.credential_problems import CredentialProblem, Unusable
+from popwatch.model.credential_problems import PROBLEM_CACHED_FOR, CredentialProblem, Unusable
 from popwatch.model.credentials import Secret
 from popwatch.model.stored_credentials import StoredCredential, to_value
 from tests.integration.test_store import Body

@@ -12,15 +12,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from popwatch.model.credential_problems import CredentialProblem, Unusable
+from popwatch.model.credential_problems import PROBLEM_CACHED_FOR, CredentialProblem, Unusable
 from popwatch.model.credentials import UnusableCredentialError
 from popwatch.model.stored_credentials import StoredCredential, from_value
 
 CACHED_FOR = timedelta(minutes=5)
 """How long a credential that was read is used before it is read again."""
-
-PROBLEM_CACHED_FOR = timedelta(seconds=50)
-"""How long a problem stands before it is asked again: at the next sweep, which is a minute later."""
 
 CACHED_WITHOUT_AWS_FOR = timedelta(hours=1)
 """How long a credential is used while AWS does not answer: its faults are none of the server that is tested."""

@@ -1,8 +1,12 @@
 """Why a login cannot be tried with a credential: it cannot be read, or gets no access token. No I/O."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import assert_never
+
+PROBLEM_CACHED_FOR = timedelta(seconds=50)
+"""How long a problem stands before SSM or a token endpoint is asked again: at the next sweep, a minute later."""
 
 
 class Unusable(StrEnum):

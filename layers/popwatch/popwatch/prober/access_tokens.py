@@ -23,7 +23,7 @@ from threading import Timer
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from popwatch.model.credential_problems import CredentialProblem, Unusable
+from popwatch.model.credential_problems import PROBLEM_CACHED_FOR, CredentialProblem, Unusable
 from popwatch.model.credential_state import revision_of
 from popwatch.model.credentials import Mechanism, Secret, UnusableCredentialError, check_secret
 from popwatch.model.stored_credentials import StoredCredential, TokenSource
@@ -49,9 +49,6 @@ USED_UNTIL = timedelta(seconds=30)
 
 SHORTEST, USUAL, LONGEST = timedelta(minutes=1), timedelta(minutes=5), timedelta(days=1)
 """How long a token may be said to be valid; `expires_in` is recommended only (RFC 6749 section 5.1)."""
-
-PROBLEM_CACHED_FOR = timedelta(seconds=50)
-"""How long a problem stands before the endpoint is asked again: at the next sweep, which is a minute later."""
 
 _CODE = re.compile(r"[a-z_]{1,40}")
 """An error code (RFC 6749 section 5.2)."""

@@ -29,6 +29,7 @@ from typing import Protocol, assert_never
 from popwatch.model.credentials import Credential, Mechanism
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.prober.capabilities import NO_CAPA, Capabilities, CapabilityReader, TooManyLinesError
+from popwatch.prober.pop3 import OK
 
 LONGEST_COMMAND = 255
 """Octets of a command with its CRLF (RFC 2449 section 4). A SASL response may be longer (RFC 5034 section 4)."""
@@ -39,7 +40,6 @@ HIDDEN = b"(not shown: it repeats what was sent)"
 REPEATED = 6
 """Octets in a row that a line has in common with the secret, if it is not to be shown; all of a shorter secret."""
 
-_OK = re.compile(rb"\+OK(?![A-Za-z0-9])")
 _CHALLENGE = re.compile(rb"\+(?!OK)")
 _CODE = re.compile(rb"-ERR[ \t]+\[([!-Z\\^-~]{1,60})\]")
 _STAT = re.compile(rb"\+OK[ \t]+(\d{1,15})[ \t]+(\d{1,15})(?!\S)")
@@ -115,7 +115,7 @@ class Login:
     def _handle_capa(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR"):
             return self._authenticate()
-        if not _OK.match(line):
+        if not OK.match(line):
             return self._fail("unexpected-reply")
         self._step = self._handle_capability
         return b""
@@ -143,7 +143,7 @@ class Login:
         assert_never(mechanism)
 
     def _handle_user(self, line: bytes) -> bytes:
-        if not _OK.match(line):
+        if not OK.match(line):
             return self._refuse(line)
         self._step = self._handle_answer
         return b"PASS " + self._hide_later(self._credential.secret.reveal().encode()) + b"\r\n"
@@ -212,7 +212,7 @@ class Login:
         return self._refuse(line)
 
     def _handle_answer(self, line: bytes) -> bytes:
-        if not _OK.match(line):
+        if not OK.match(line):
             return self._refuse(line)
         self._step = self._handle_stat
         return b"STAT\r\n"

@@ -41,7 +41,7 @@ LONGEST_LINE = 512
 
 # Upper case only (RFC 1939 section 3: "Servers MUST send the +OK and -ERR in upper case"). A blank need not follow:
 # some servers send "+OK" alone, or "+OK<timestamp>"; but "+OKAY" is another word.
-_OK = re.compile(rb"\+OK(?![A-Za-z0-9])")
+OK = re.compile(rb"\+OK(?![A-Za-z0-9])")
 # A TLS server that got no ClientHello may send an alert in clear: content type, version 3.x (RFC 8446 section 5.1).
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 
@@ -233,7 +233,7 @@ class Conversation:
             self._handle_greeting(line)
         elif self._login and self._state is _LOGIN:
             self._continue_login(self._login, line)
-        elif not _OK.match(line):
+        elif not OK.match(line):
             if not line.startswith(b"-ERR"):
                 reason = "unexpected-reply"
             else:
@@ -246,7 +246,7 @@ class Conversation:
             self._end(Finished(line))
 
     def _handle_greeting(self, line: bytes) -> None:
-        if not (_OK.match(line) or line.startswith(self._greetings)):
+        if not (OK.match(line) or line.startswith(self._greetings)):
             record = _TLS_RECORD.match(line)
             if record:
                 self._fail("tls-on-plain-port", record.group())
