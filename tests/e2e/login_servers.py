@@ -15,10 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import trustme
-
 from popwatch_cli.local.stack import free_port
-from tests.e2e.real_servers import UNPACKED
+from tests.e2e.real_servers import UNPACKED, certify, start
 
 USER, PASSWORD, DOMAIN = "popwatch-login", "canary-5e2b-horse", "pop.example.net"
 MESSAGES = 3
@@ -324,14 +322,11 @@ def _message(number: int) -> str:
 @contextmanager
 def running(kind: LoginKind, folder: Path) -> Iterator[Running]:
     """Run a server during the block, which begins when its TLS port accepts."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    authority_pem = certify(folder)
     (folder / "key.pem").chmod(0o600)
     folder.chmod(0o755)
-    place = Place(folder, free_port(0), free_port(0), authority.cert_pem.bytes().decode())
-    processes = [_start(command, folder) for command in kind.commands(place)]
+    place = Place(folder, free_port(0), free_port(0), authority_pem)
+    processes = [start(command, folder) for command in kind.commands(place)]
     try:
         _wait_until_accepting(place.tls_port, folder)
         yield Running(place.port if kind.starttls else 0, place.tls_port, place.authority_pem, folder)
@@ -340,13 +335,6 @@ def running(kind: LoginKind, folder: Path) -> Iterator[Running]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(10)
-
-
-def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
-    with (folder / "output").open("ab") as output:
-        return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
 
 
 def _wait_until_accepting(port: int, folder: Path) -> None:

@@ -95,17 +95,12 @@ def missing(kind: ServerKind) -> str:
 @contextmanager
 def running(kind: ServerKind, folder: Path) -> Iterator[Running]:
     """Run a server during the block, which begins when the server greets."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    authority_pem = certify(folder)
     port, tls_port = free_port(0), free_port(0)
     processes = [start(command, folder) for command in _commands(kind, folder, port, tls_port)]
     try:
         wait_until_greeting(parse_target({"target_id": "x", "host": "127.0.0.1", "port": port}))
-        yield Running(
-            port, tls_port if len(kind.modes) > 1 else 0, processes[0].pid, authority.cert_pem.bytes().decode()
-        )
+        yield Running(port, tls_port if len(kind.modes) > 1 else 0, processes[0].pid, authority_pem)
     finally:
         for process in processes:
             with suppress(ProcessLookupError):
@@ -153,10 +148,21 @@ def _perdition(folder: Path, protocol: str, port: int, mode: str) -> list[str]:
     ]
 
 
+def certify(folder: Path) -> str:
+    """Write `cert.pem` and `key.pem` for 127.0.0.1 into a folder; the certificate of their authority, as PEM."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    return authority.cert_pem.bytes().decode()
+
+
 def start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
-    """Start a program in a session of its own, with its output in the folder."""
+    """Start a program in a session of its own, in the folder, with its output there."""
     with (folder / "output").open("ab") as output:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
 
 
 def wait_until_greeting(target: Target) -> None:
