@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from popwatch.model.fields import TlsVersion
-from popwatch.model.outcomes import Certificate, Role
+from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.posture import (
     NO,
     NOT_TESTED,
@@ -32,6 +32,7 @@ from popwatch.model.posture import (
 )
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober import posture as posture_test
+from popwatch.prober.capabilities import Capabilities
 from popwatch.prober.loop import Prober
 from popwatch.prober.posture import probe_postures
 from popwatch.prober.posture_conversation import NOBODY
@@ -41,6 +42,7 @@ from popwatch_cli.main import cli
 from popwatch_cli.output.posture import to_text
 from tests import chains
 from tests.chains import NAME, CertifiedKey, Chain, made
+from tests.integration.test_prober import resolver
 
 ROOT = made("Root", extensions=chains.authority())
 MIDDLE = made("Intermediate", None, ROOT, chains.authority())
@@ -220,6 +222,73 @@ def test_old_versions(server: ScriptedServer, served: Served, tls: str, version:
     after = posture_of(tested)
     assert [it.kind for it in worse(before.summary, after)] == expected
     assert context(True, "").minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def outcomes_in_turn(tested: Target, *results: tuple[Outcome, bytes]) -> Posture:
+    """The posture of a server whose connections end so, one after another."""
+    connections = posture_test._connections(tested)
+    next(connections)
+    try:
+        for outcome, user_reply in results:
+            connections.send(posture_test._Result(outcome, [Capabilities({"USER": ()})], user_reply))
+    except StopIteration as end:
+        found: Posture = end.value
+        return found
+    raise AssertionError("further connections are wanted")
+
+
+SECURE = Outcome(datetime(2026, 11, 1, tzinfo=UTC), Phase.QUIT, rtt_ms=1.0, tls_version="TLSv1.3")
+
+
+@pytest.mark.parametrize("why", ["reset", "closed-in-tls-handshake", "tls-alert-internal-error"])
+def test_a_server_that_breaks_off_has_refused_no_version(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """It may be overloaded: only where a handshake succeeds afterwards, these failed for their version."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: True)
+    broken = replace(SECURE, phase=Phase.TLS, error=ErrorCode.CANNOT_CONNECT, reason=why, tls_version="", rtt_ms=None)
+    ask = partial(outcomes_in_turn, target(1995, tls="implicit"), (SECURE, b""), (broken, b""), (broken, b""))
+    down, up = ask((broken, b"")), ask((SECURE, b""))
+    assert (down.tls_1_0, down.tls_1_1, down.chain) == (NOT_TESTED, NOT_TESTED, NOT_TESTED)
+    assert (up.tls_1_0, up.tls_1_1, up.chain) == (NO, NO, YES)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (b"+OK", YES),
+        (b"-ERR try again later", NOT_TESTED),
+        (b"-ERR no such user", NOT_TESTED),
+        (b"-ERR [SYS/TEMP] no TLS", NOT_TESTED),
+        (b"", NOT_TESTED),
+        (b"-ERR TLS required to log in.", NO),
+        (b"-ERR Plaintext authentication disallowed", NO),
+    ],
+)
+def test_a_server_that_lists_user_and_refuses_it_has_not_refused_the_plain_login(
+    monkeypatch: pytest.MonkeyPatch, reply: bytes, expected: Answer
+) -> None:
+    """It is in trouble, or knows no such name: the next day it would seem to have got worse."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: False)
+    found = outcomes_in_turn(target(1110, tls="starttls"), (SECURE, b""), (SECURE, reply), (SECURE, b""))
+    assert found.plaintext_login is expected
+
+
+def test_unlike_addresses_by_turns_bring_no_change(server: ScriptedServer, served: Served) -> None:
+    """Name servers rotate the addresses; the same one is asked each time, and the next if it does not answer."""
+    with ScriptedServer() as unlike:
+        port = server.listen("offers", stls=served.context)
+        unlike.listen("offers:user", host="127.0.0.2", port=port, stls=served.context)
+        addresses = ["127.0.0.1", "127.0.0.2"]
+        names = resolver({"pop.test": addresses})
+        tested = target(port, host="pop.test")
+        found = []
+        for _ in range(4):
+            addresses.reverse()
+            found.append(posture_of(tested, make_prober=partial(Prober, resolver=names)))
+            names = resolver({"pop.test": addresses})
+        assert {it.address for it in found} == {"127.0.0.1"}
+        assert [it.user_in_clear for it in found] == [NO] * 4
+        server.play(port, "refused")
+        assert posture_of(tested, make_prober=partial(Prober, resolver=names)).address == "127.0.0.2"
 
 
 def test_what_openssl_cannot_offer_is_not_tested(

@@ -20,8 +20,9 @@ from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
 from popwatch.prober.loop import Prober
 from popwatch.prober.pop3 import Conversation
-from popwatch.prober.posture_conversation import PostureConversation, PostureQuestion, in_trouble
+from popwatch.prober.posture_conversation import PostureConversation, PostureQuestion, in_trouble, wants_tls
 from popwatch.prober.probe import Loop, Probe
+from popwatch.prober.resolver import LookupResult
 from popwatch.prober.tls import TlsEngine, can_offer, old_context
 
 POP3_PORT, POP3S_PORT = 110, 995
@@ -64,7 +65,7 @@ class _Result:
 
     outcome: Outcome
     replies: Sequence[Capabilities | None]
-    user_accepted: bool | None
+    user_reply: bytes
 
 
 class _PostureProbe(Probe):
@@ -85,6 +86,10 @@ class _PostureProbe(Probe):
         """The address that it has connected to."""
         return str(self._fields.get("address", ""))
 
+    def resolved(self, result: LookupResult) -> None:
+        """Of several addresses always the same is asked first: name servers rotate them, and servers may be unlike."""
+        super().resolved(replace(result, addresses=tuple(sorted(result.addresses, key=_order))))
+
     def _begin_conversation(self) -> Conversation:
         return self.posture_conversation
 
@@ -95,6 +100,11 @@ class _PostureProbe(Probe):
         super()._handle_established(engine)
         if self._purpose.handshake_only:
             self._end()
+
+
+def _order(address: str) -> tuple[bool, str]:
+    """IPv6 first, as in every test; one that has no route is left out later."""
+    return ":" not in address, address
 
 
 class _Round:
@@ -122,7 +132,7 @@ class _Round:
         asked = next(
             (it.posture_conversation for it in probes if it.address == outcome.address), probes[-1].posture_conversation
         )
-        return _Result(outcome, asked.replies, asked.user_accepted)
+        return _Result(outcome, asked.replies, asked.user_reply)
 
 
 Connections = Generator[_Connection, _Result | None, Posture]
@@ -165,7 +175,7 @@ def _connections(target: Target) -> Connections:
     relaxed = replace(relaxed, host=posture.address)
     if begins_in_clear:
         user = yield _Connection(replace(relaxed, tls=TlsMode.NONE), (PostureQuestion.USER,))
-        posture = replace(posture, user_in_clear=_answer(user.user_accepted if user else None))
+        posture = replace(posture, user_in_clear=_takes_user(user, posture.in_clear))
         if posture.stls is not Answer.YES:
             return posture
     accepted: dict[TlsVersion, Answer] = {}
@@ -173,10 +183,10 @@ def _connections(target: Target) -> Connections:
         accepted[version] = Answer.NOT_TESTED
         if can_offer(version):
             accepted[version] = _accepts((yield _Connection(relaxed, stls, version=version)))
-    if not posture.tls_version and Answer.YES not in accepted.values():
-        # No handshake succeeds at all: that these failed says nothing about the versions.
-        accepted = dict.fromkeys(accepted, Answer.NOT_TESTED)
     chain, why = _trusts((yield _Connection(replace(relaxed, verify_tls=True), stls)))
+    if chain is Answer.NOT_TESTED:
+        # No handshake succeeds any more: what ended the others may not have been their version.
+        accepted = {it: Answer.NOT_TESTED if found is Answer.NO else found for it, found in accepted.items()}
     posture = replace(
         posture,
         tls_1_0=accepted[TlsVersion.TLS_1_0],
@@ -228,8 +238,19 @@ def _capa_reply(offered: Capabilities | None) -> CapaReply | None:
     )
 
 
-def _answer(accepted: bool | None) -> Answer:
-    return Answer.NOT_TESTED if accepted is None else Answer.YES if accepted else Answer.NO
+def _takes_user(result: _Result | None, in_clear: CapaReply | None) -> Answer:
+    """Whether USER is accepted before TLS.
+
+    A server that lists USER (RFC 2449 section 6.3) and refuses it is in trouble, or does not know that name, unless it
+    says that it wants TLS: Courier lists USER in any case.
+    """
+    reply = result.user_reply if result else b""
+    if not reply or in_trouble(reply):
+        return Answer.NOT_TESTED
+    if reply.startswith(b"+OK"):
+        return Answer.YES
+    listed = in_clear is not None and "USER" in in_clear.known
+    return Answer.NOT_TESTED if listed and not wants_tls(reply) else Answer.NO
 
 
 def _has_stls(outcome: Outcome) -> Answer:

@@ -19,6 +19,12 @@ def in_trouble(line: bytes) -> bool:
     return b"[SYS/" in line.upper()
 
 
+def wants_tls(line: bytes) -> bool:
+    """Whether a refusal says that it is for the lack of TLS, as in `-ERR TLS required to log in.` (Courier)."""
+    words = (b"TLS", b"STLS", b"SSL", b"SECUR", b"ENCRYPT", b"PLAINTEXT", b"CLEARTEXT")
+    return any(word in line.upper() for word in words)
+
+
 class PostureQuestion(StrEnum):
     """A command that is sent to learn what a server answers."""
 
@@ -30,8 +36,8 @@ class PostureQuestion(StrEnum):
 class PostureConversation(Conversation):
     """Asks `questions` one after another, then QUIT. STLS that is refused is the last one, and the conversation fails.
 
-    `replies` are the replies to CAPA in their order, and `user_accepted` is that to USER; `None` stands for a reply
-    that says nothing, such as that of a server in trouble (RFC 3206).
+    `replies` are the replies to CAPA in their order; `None` stands for one that says nothing, such as that of a server
+    in trouble (RFC 3206). `user_reply` is the line that answered USER, empty without one.
     """
 
     def __init__(
@@ -42,7 +48,7 @@ class PostureConversation(Conversation):
         self._asked: PostureQuestion | None = None
         self._reader: CapabilityReader | None = None
         self.replies: list[Capabilities | None] = []
-        self.user_accepted: bool | None = None
+        self.user_reply = b""
 
     def _quit(self) -> None:
         """Ask the next question, which follows the greeting, an answer, or the TLS handshake; QUIT after the last."""
@@ -60,7 +66,7 @@ class PostureConversation(Conversation):
         if self._reader:
             self._read_capabilities(self._reader, line)
         elif self._asked is PostureQuestion.USER:
-            self.user_accepted = None if in_trouble(line) else line.startswith(b"+OK")
+            self.user_reply = line
             self._quit()
         elif self._asked is PostureQuestion.CAPA and line.startswith(b"+OK"):
             self._reader = CapabilityReader()
