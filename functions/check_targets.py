@@ -69,8 +69,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> object:
     """Do the work of a tick of the schedule, or of a message of the batch queue."""
     if isinstance(event, dict) and "Records" in event:
         return _handle_messages(event["Records"], context)
+    sweep = _sweep(context)
     try:
-        stats = _sweep(context).run_tick(_tick_of(event))
+        stats = sweep.run_tick(_tick_of(event))
     except RefusedTickError:
         _publish({"TicksRefused": 1})
         raise
@@ -78,6 +79,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> object:
     # Only a lag that is long: each metric that is sent costs 0.30 USD a month, and the log has every lag.
     if stats.lag_seconds > LONG_LAG_SECONDS:
         _publish({}, stats.tick, SweepLag=stats.lag_seconds)
+    sweep.test_postures()
     return None
 
 
@@ -113,6 +115,7 @@ def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     else:
         stats = sweep.run_batch(work, _sent_at(record))
         _publish_stats("A batch has ended.", stats)
+        sweep.test_postures()
 
 
 def _sent_at(record: Mapping[str, Any]) -> datetime | None:

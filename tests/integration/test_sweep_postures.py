@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+import check_targets
+from popwatch.decisions.batches import Batch
 from popwatch.decisions.posture_tests import is_posture_due
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.posture import NO, YES, Posture, StoredPosture, faults_of, parse_stored_posture
 from popwatch.model.targets import Target, parse_target
+from popwatch.sweep.sweep import InvocationStats
+from tests.integration.test_hostile_events import Context
 from tests.integration.world import MINUTE, NOON, World, new_world
 
 GOOD = Posture(NOON, stls=YES, user_in_clear=NO, tls_1_0=NO, chain=YES)
@@ -82,6 +87,50 @@ def test_a_bug_in_posture_tests_costs_nothing_else(world: World, caplog: pytest.
     world.probe_postures = servers.probe_postures
     run_day(world, 1)
     assert len(servers.asked) == 1
+
+
+def test_everything_else_is_done_before(world: World) -> None:
+    """A posture test waits for servers: by then the tick is completed, its hours are added up, its lag is known."""
+    servers = watched(world)
+    world.minute(NOON - 56 * MINUTE)
+    completed: list[datetime | None] = []
+
+    def slow(targets: Sequence[Target], end_by: float) -> Iterable[tuple[Target, Posture]]:
+        checkpoint, _ = world.store.read_records()
+        completed.append(checkpoint.tick)
+        world.now += timedelta(seconds=25)
+        yield from servers.probe_postures(targets, end_by)
+
+    world.probe_postures = slow
+    stats = world.tick(NOON)
+    assert completed == [NOON]
+    assert stats
+    assert stats.lag_seconds == 0
+    assert len(servers.asked) == 1
+
+
+def test_the_function_publishes_before_it_tests_postures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is killed meanwhile, what is due and what was tested have been counted; messages are no different."""
+    done: list[str] = []
+
+    class Swept:
+        def run_tick(self, tick: datetime) -> InvocationStats:
+            return InvocationStats(tick)
+
+        def run_batch(self, batch: Batch, _: datetime | None) -> InvocationStats:
+            return InvocationStats(batch.tick)
+
+        def test_postures(self) -> None:
+            done.append("postures")
+
+    monkeypatch.setattr(check_targets, "_sweep", lambda _: Swept())
+    monkeypatch.setattr(check_targets, "_publish_stats", lambda *_: done.append("stats"))
+    monkeypatch.setattr(check_targets, "_clock", lambda: NOON)
+    monkeypatch.setattr(check_targets, "from_message", lambda _: Batch(NOON, NOON + MINUTE, 1, 0, (), {}))
+    handle: Any = check_targets.handler
+    handle({"scheduled_time": NOON.isoformat()}, Context())
+    handle({"Records": [{"messageId": "m", "body": "a batch"}]}, Context())
+    assert done == ["stats", "postures"] * 2
 
 
 def test_a_failing_target_and_one_that_is_off_are_not_asked(world: World) -> None:

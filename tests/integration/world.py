@@ -30,9 +30,9 @@ from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target
 from popwatch.prober.loop import Prober
 from popwatch.queries.history import transitions_of
-from popwatch.sweep.batch_tester import ProbePostures, commit_threads
+from popwatch.sweep.batch_tester import commit_threads
 from popwatch.sweep.logins import Logins
-from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
+from popwatch.sweep.sweep import Dependencies, InvocationStats, ProbePostures, Sweep
 from popwatch_cli.installation import local_client
 from tests.tables import create_tables, delete_tables
 
@@ -168,7 +168,9 @@ class World:
         """One tick of the schedule, and the messages that are due at once; None if the process was killed."""
         self.now = at
         try:
-            report = self.sweep().run_tick(at)
+            sweep = self.sweep()
+            report = sweep.run_tick(at)
+            sweep.test_postures()
         except Killed:
             report = None
         self.revive()
@@ -195,7 +197,9 @@ class World:
         elif isinstance(work, RequestedTests):
             self.sweep().run_requested(work)
         else:
-            self.sweep().run_batch(work)
+            sweep = self.sweep()
+            sweep.run_batch(work)
+            sweep.test_postures()
 
     def sweep(self) -> Sweep:
         """A new invocation."""

@@ -36,7 +36,6 @@ from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due,
 from popwatch.model.credentials import Credential
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
-from popwatch.model.posture import Posture
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, config_fingerprint
@@ -55,9 +54,6 @@ SEND_AHEAD = timedelta(seconds=2)
 
 READ_TOGETHER = timedelta(minutes=15)
 """Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
-
-ProbePostures = Callable[[Sequence[Target], float], Iterable[tuple[Target, Posture]]]
-"""Tests the postures of targets, as far as they end by a time of the monotonic clock."""
 
 _log = logging.getLogger("popwatch.sweep.batch_tester")
 
@@ -81,6 +77,7 @@ class Results:
     """What the tests of a batch found: samples by target, failures by error, requeued tests, inconclusive tests.
 
     They `are_repeated` if another invocation had made the same tests before: SQS delivers a message at least once.
+    `due_postures` are the targets whose posture is to be tested afterwards.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -88,6 +85,7 @@ class Results:
     requeued: int = 0
     inconclusive: int = 0
     are_repeated: bool = False
+    due_postures: Sequence[Target] = ()
 
 
 class BatchTester:
@@ -113,9 +111,7 @@ class BatchTester:
         count_due: Callable[[datetime, int], None],
         references: Sequence[Target] = (),
         threads: Callable[[], Executor] = commit_threads,
-        probe_postures: ProbePostures | None = None,
     ) -> None:
-        self._probe_postures = probe_postures
         self._batch, self._end_by, self._clock, self._count_due = batch, end_by, clock, count_due
         self._began = clock()
         # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
@@ -163,10 +159,7 @@ class BatchTester:
         self._send_retests()
         self._requeue([*self._untested.values(), *self._uncommitted])
         self._put_samples()
-        try:
-            self._test_postures()
-        except Exception:  # by now everything that matters is written: no fault of these may have the tick repeated
-            _log.exception("Postures were not tested.")
+        self._results.due_postures = self._due_postures()
         return self._results
 
     def _prepare_logins(self) -> Mapping[str, Credential]:
@@ -205,26 +198,21 @@ class BatchTester:
         except (BotoCoreError, ClientError) as error:
             _log.error("A login could not be recorded.", extra={"error": type(error).__name__})
 
-    def _test_postures(self) -> None:
-        """Test the postures that are due, of targets that have just passed: after everything that must not wait.
+    def _due_postures(self) -> list[Target]:
+        """The targets whose posture is due, of those that have just passed.
 
         Only with the tests of a tick: a retest carries a record that may be older than the last posture.
         """
         batch, passed = self._batch, self._results.samples
-        if self._probe_postures is None or batch.next_tick - batch.tick != TICK:
-            return
-        due = [
+        if batch.next_tick - batch.tick != TICK:
+            return []
+        return [
             test.target
             for test in batch.tests
             if is_posture_due(test.target, test.record.health, batch.tick)
             and test.target.target_id in passed
             and passed[test.target.target_id].rtt_ms is not None
         ]
-        for target, posture in self._probe_postures(due, self._end_by) if due else ():
-            try:
-                self._committer.commit_posture(target.target_id, posture)
-            except (CommitError, BotoCoreError, ClientError):
-                _log.exception("A posture could not be kept.", extra={"target_id": target.target_id})
 
     def _receive(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """An outcome has arrived: defer it if the monitor's own network may be to blame, else judge it.

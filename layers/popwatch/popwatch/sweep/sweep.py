@@ -6,10 +6,12 @@ the queue, and a sweep begins by delivering what an interrupted one left in the 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
@@ -20,14 +22,15 @@ from popwatch.decisions.planning import Plan, plan, plan_requested, unknown_fiel
 from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.posture import Posture
 from popwatch.model.records import Record
 from popwatch.model.serialization import stored_as
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
-from popwatch.sweep.batch_tester import BatchTester, ProbePostures, Results, commit_threads, seconds_until
-from popwatch.sweep.committer import Committer
+from popwatch.sweep.batch_tester import BatchTester, Results, commit_threads, seconds_until
+from popwatch.sweep.committer import CommitError, Committer
 from popwatch.sweep.logins import Logins
 
 HOUR = timedelta(hours=1)
@@ -51,6 +54,9 @@ _log = logging.getLogger("popwatch.sweep.sweep")
 
 CountDue = Callable[[datetime, int], None]
 """Publishes that some tests of a tick are due, before any of them is made."""
+
+ProbePostures = Callable[[Sequence[Target], float], Iterable[tuple[Target, Posture]]]
+"""Tests the postures of targets, as far as they end by a time of the monotonic clock."""
 
 
 class RefusedTickError(ValueError):
@@ -123,6 +129,7 @@ class Sweep:
     ) -> None:
         self._dependencies, self._store, self._settings = dependencies, dependencies.store, settings
         self._end_by, self._clock, self._stopped_after = end_by, clock, stopped_after
+        self._due_postures: list[Target] = []
         self._committer = Committer(
             dependencies.store,
             dependencies.alert_topics,
@@ -205,6 +212,26 @@ class Sweep:
             return self._stats(parts[0], self._test(parts[0]), messages=0, states={})
         return InvocationStats(now, messages=sum(self._send(part) for part in parts))
 
+    def test_postures(self) -> None:
+        """Test the postures that are due, once all else of this invocation is done and published: it waits for servers.
+
+        No fault of these has the tick repeated.
+        """
+        probe_postures, due = self._dependencies.probe_postures, self._due_postures
+        if probe_postures is None or not due:
+            return
+        try:
+            for target, posture in probe_postures(due, self._end_by):
+                self._keep_posture(target, posture)
+        except Exception:
+            _log.exception("Postures were not tested.")
+
+    def _keep_posture(self, target: Target, posture: Posture) -> None:
+        try:
+            self._committer.commit_posture(target.target_id, posture)
+        except (CommitError, BotoCoreError, ClientError):
+            _log.exception("A posture could not be kept.", extra={"target_id": target.target_id})
+
     def run_hour(self, work: RollupJob) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
         until = work.hour + HOUR
@@ -271,9 +298,10 @@ class Sweep:
             references=_reference_targets(self._settings),
             count_due=self._dependencies.count_due,
             threads=self._dependencies.threads,
-            probe_postures=self._dependencies.probe_postures,
         )
-        return tester.run()
+        results = tester.run()
+        self._due_postures += results.due_postures
+        return results
 
     def _stats(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> InvocationStats:
         stats = self._committer.stats
