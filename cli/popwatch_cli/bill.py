@@ -56,8 +56,11 @@ REFRESHES = DAYS * 86_400 // 15
 PLAIN_CONNECTIONS, TLS_CONNECTIONS = 2, 6
 """Connections of a posture test; assumed: servers of targets without TLS offer none. With it the other port counts."""
 
-POSTURE_BYTES = 50
-"""What a posture adds to a record: the name, a digest of up to 30 bytes, the time."""
+POSTURE_BYTES = 30
+"""What a posture adds to a record: the name, and a digest of the offers of ordinary servers."""
+
+POSTURE_CHANGES = 1
+"""Assumed for each target: how often in a month its posture is another, and is written."""
 
 SCANNED_BYTES = 8192
 """Bytes that a scan reads for a unit, as it need not be consistent."""
@@ -288,10 +291,11 @@ def _postures(fleet: Fleet, measured: Measured) -> _Quantities:
     busy = asked * (connections * measured.test_cpu.each + (connections - PLAIN_CONNECTIONS) * measured.tls_cpu)
     seconds = waiting + busy / min(1.0, fleet.memory_mb / FULL_CORE_MB)
     sent = connections * measured.bytes_out + (connections - PLAIN_CONNECTIONS) * measured.tls_bytes_out
+    changed = fleet.targets * POSTURE_CHANGES
     scanned = TICKS * fleet.targets * POSTURE_BYTES / SCANNED_BYTES
     return [
-        ("postures: DynamoDB write units", "dynamodb-write", asked),
-        ("postures: DynamoDB read units", "dynamodb-read", asked + scanned),
+        ("postures: DynamoDB write units", "dynamodb-write", changed),
+        ("postures: DynamoDB read units", "dynamodb-read", changed + scanned),
         ("postures: Lambda GB-seconds", "lambda-gb-second", seconds * fleet.memory_mb / 1024),
         ("postures: SQS requests", "sqs-request", _posture_requests(fleet, measured)),
         ("postures: data out, GB", "data-out", asked * sent / GB),

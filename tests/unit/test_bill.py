@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from popwatch_cli.bill import Charge, Fleet, Linear, Measured, Price, alternatives, bill, mean_tests
+from popwatch.model.posture import NO, YES, PostureSummary
+from popwatch_cli.bill import POSTURE_BYTES, Charge, Fleet, Linear, Measured, Price, alternatives, bill, mean_tests
 from popwatch_cli.commands.cost import SHARE, fleet_of, read_measured, read_prices
 from popwatch_cli.errors import UserError
 from tests.cloudwatch import alarms
@@ -70,14 +71,23 @@ def test_hand_worked() -> None:
         "custom metrics": 3,
         "alarms": 6,
         "data out, GB": pytest.approx(12.96),
-        # a write and a read for each target and day; 50 bytes more of each record in each scan
-        "postures: DynamoDB write units": 30_000,
-        "postures: DynamoDB read units": pytest.approx(30_000 + 43_200 * 50_000 / 8192),
+        # a write and a read for each target, once; 30 bytes more of each record in each scan
+        "postures: DynamoDB write units": 1000,
+        "postures: DynamoDB read units": pytest.approx(1000 + 43_200 * 30_000 / 8192),
         # 24 times a day two batches wait for two connections, which take as much computing as two tests
         "postures: Lambda GB-seconds": pytest.approx((30 * 24 * 2 * 2 * 0.4 + 60_000 * 0.0002) * 1769 / 1024),
         "postures: SQS requests": 0,
         "postures: data out, GB": pytest.approx(60_000 * 300 / 1e9),
     }
+
+
+def test_what_a_posture_adds_to_a_record() -> None:
+    """The name and the digest of an ordinary server's offers, with either kind of TLS, take no more than that."""
+    clear = frozenset({"CAPA", "TOP", "UIDL", "RESP-CODES", "PIPELINING", "AUTH-RESP-CODE", "STLS", "SASL"})
+    secure = clear - {"STLS"} | {"USER", "SASL PLAIN", "SASL LOGIN"}
+    starttls = PostureSummary(YES, NO, NO, NO, YES, clear, secure, {995: False})
+    implicit = PostureSummary(tls_1_0=NO, tls_1_1=NO, chain=YES, in_tls=secure, newer={110: False, 993: False})
+    assert max(len(f"posture{it}") for it in (starttls, implicit)) + 1 == POSTURE_BYTES
 
 
 def test_a_nat_gateway_has_a_public_address() -> None:

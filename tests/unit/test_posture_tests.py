@@ -10,6 +10,7 @@ import pytest
 
 from popwatch.decisions.judging import judge
 from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_posture
+from popwatch.decisions.schedule import next_due
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.outcomes import Outcome, Phase
 from popwatch.model.posture import (
@@ -18,9 +19,9 @@ from popwatch.model.posture import (
     YES,
     CapaReply,
     Posture,
-    StoredPosture,
+    PostureSummary,
     faults_of,
-    parse_stored_posture,
+    parse_summary,
 )
 from popwatch.model.targets import Target, parse_target
 
@@ -48,24 +49,25 @@ def passed(now: datetime) -> Outcome:
     return Outcome(now, Phase.QUIT, rtt_ms=12.5)
 
 
-def kept(health: Health) -> StoredPosture:
-    found = parse_stored_posture(health.posture)
+def kept(health: Health) -> PostureSummary:
+    found = parse_summary(health.posture)
     assert found
     return found
 
 
-@pytest.mark.parametrize("delay", [60, 300, 3600, 86_400])
-def test_once_a_day_at_a_time_of_its_own(delay: int) -> None:
-    """At the same time each day, as near as the target's tests come to it; the first within a day."""
-    watched, health, tested = target(delay_up=delay), UP, []
-    step = timedelta(seconds=delay)
-    for number in range(int(5 * DAY / step)):
-        now = START + step * number
-        if is_posture_due(watched, health, now):
-            tested.append(now)
-            health = with_posture(health, replace(GOOD, tested_at=now))
+@pytest.mark.parametrize("delay", [10, 60, 90, 300, 420, 3600, 86_400])
+@pytest.mark.parametrize("name", ["mail", "pop", "t7"])
+def test_once_a_day_at_a_time_of_its_own(name: str, delay: int) -> None:
+    """With one of the tests of each day, at the same time of it as near as they come."""
+    watched = target(target_id=name, delay_up=delay)
+    ticks = [START + MINUTE * number for number in range(5 * 1440)]
+    made = [
+        it for it in ticks if next_due(name, UP, watched.policy, tested_tick=None, after=it - MINUTE, tick=it) == it
+    ]
+    tested = [it for it in made if is_posture_due(watched, UP, it)]
     assert len(tested) == 5
-    assert {later - earlier for earlier, later in pairwise(tested)} == {DAY}
+    apart = max(timedelta(seconds=delay) if 86_400 % delay else timedelta(), MINUTE if delay == 90 else timedelta())
+    assert all(abs(later - earlier - DAY) <= apart for earlier, later in pairwise(tested))
 
 
 def test_a_fleet_is_spread_over_the_day() -> None:
@@ -81,17 +83,20 @@ def test_a_fleet_is_spread_over_the_day() -> None:
 @pytest.mark.parametrize("state", [state for state in State if state is not State.UP])
 def test_only_while_up(state: State) -> None:
     """A server that fails is not asked more, and in maintenance nobody wants to know."""
-    long_ago = replace(UP, state=state, posture=str(StoredPosture(GOOD.summary, START - 3 * DAY)))
-    assert not is_posture_due(target(), long_ago, START)
-    assert is_posture_due(target(), replace(long_ago, state=State.UP), START)
-    assert not is_posture_due(target(posture=False), replace(long_ago, state=State.UP), START)
+    ticks = [START + MINUTE * number for number in range(1440)]
+    assert sum(is_posture_due(target(), UP, tick) for tick in ticks) == 1
+    assert not any(is_posture_due(target(), replace(UP, state=state), tick) for tick in ticks)
+    assert not any(is_posture_due(target(posture=False), UP, tick) for tick in ticks)
 
 
-def test_a_missed_day_is_made_up_for() -> None:
-    """At the next test, whenever that is."""
-    health = with_posture(UP, replace(GOOD, tested_at=START))
-    assert not is_posture_due(target(), health, START + MINUTE)
-    assert is_posture_due(target(), health, START + 2 * DAY + 17 * MINUTE)
+def test_a_posture_that_stays_changes_nothing() -> None:
+    """So nothing is written of it; the same if nothing could be asked, the first time too."""
+    health = with_posture(UP, GOOD)
+    assert health.posture
+    assert with_posture(health, replace(GOOD, tested_at=START + DAY, tls_1_0=NOT_TESTED)) == health
+    unknown = Posture(START, problem="The connection was refused.")
+    assert with_posture(health, unknown) == health
+    assert with_posture(UP, unknown) == UP
 
 
 def test_each_change_is_alerted_once_one_with_each_test() -> None:
@@ -107,7 +112,7 @@ def test_each_change_is_alerted_once_one_with_each_test() -> None:
     assert {it.event for it in alerts if it} == {AlertEvent.POSTURE}
     assert health.posture_pending == ()
     assert with_posture(health, WORSE).posture_pending == ()
-    assert [it.split()[0] for it in faults_of(kept(health).summary)] == CHANGES[:2]
+    assert [it.split()[0] for it in faults_of(kept(health))] == CHANGES[:2]
 
 
 def test_what_holds_alerts_holds_these() -> None:
@@ -154,4 +159,4 @@ def test_thirty_quiet_days_bring_no_alert() -> None:
             health = with_posture(health, replace(GOOD, tested_at=now, **gaps[tested % 3]))
             tested += 1
     assert tested == 30
-    assert kept(health).summary == GOOD.summary
+    assert kept(health) == GOOD.summary

@@ -40,7 +40,8 @@ ASSUMED = (
     f" server, {COLD_STARTS // DAYS} cold starts a day,",
     "a Lambda core as fast as the measured one. Targets that are down do not answer, and each has an outage a day",
     "with four emails. One page is open all month. Traffic between AWS services is free.",
-    f"All targets are names, which are resolved at {BEGUN_PER_SECOND:.0f} a second.",
+    f"All targets are names, which are resolved at {BEGUN_PER_SECOND:.0f} a second. What a server offers changes",
+    "once a month.",
 )
 ASSUMED_OF_NAT = (
     "DynamoDB is reached by its own endpoint, which is free, and not through the NAT gateways; what servers answer is",

@@ -1,13 +1,13 @@
 """When a target's posture is tested, and what its health keeps of it. Pure; times are arguments."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 
 from popwatch.decisions.early_warnings import DAY
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.schedule import TICK, next_slot
 from popwatch.model.health import Health, State
-from popwatch.model.posture import Posture, StoredPosture, parse_stored_posture, pending_text, worse
+from popwatch.model.posture import Posture, parse_summary, pending_text, worse
 from popwatch.model.targets import Target
 
 HOUR_OF_DAY = timedelta(hours=1)
@@ -21,35 +21,32 @@ MOST_PENDING = 20
 def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
     """Whether the posture of a target that is tested at `tick` is tested too: once a day, at a time of its own.
 
-    Only while it is up. A target of which no posture is known yet waits for its time, so that an upgrade does not test
-    all postures of a fleet at once.
+    Only while it is up. Nothing is stored of when that was: of each day one of the target's own slots has the test, as
+    with logins, and a day on which that slot is lost, or fails, is left out.
     """
     if not target.posture or health.state is not State.UP:
         return False
-    begins = _last_posture_time(target.target_id, tick)
-    stored = parse_stored_posture(health.posture)
-    if stored is None:
-        return tick - begins < max(HOUR_OF_DAY, timedelta(seconds=target.policy.delay_up) + TICK)
-    return stored.at < begins
+    interval = max(timedelta(seconds=target.policy.delay_up), TICK)
+    slot = next_slot(target.target_id, int(interval.total_seconds()), tick) - interval
+    # The slots of a minute are tested at the tick that ends it: those of one time of the day by one invocation.
+    after = int((slot + TICK).timestamp()) - 1 - _time_of_day(target.target_id)
+    return after % int(DAY.total_seconds()) < interval.total_seconds()
 
 
 def with_posture(health: Health, posture: Posture) -> Health:
-    """The health with what is stored of a posture, and what got worse since the last one to be alerted.
+    """The health with what is kept of a posture, and what got worse since the last one to be alerted.
 
-    A posture that could not be asked changes nothing but its time: the next one is tested the next day.
+    It is the same if nothing has changed, or nothing could be asked.
     """
-    stored = parse_stored_posture(health.posture)
-    before = stored.summary if stored else None
+    if posture.problem:
+        return health
+    before = parse_summary(health.posture)
     changes = map(pending_text, worse(before, posture)) if before else ()
     pending = tuple(dict.fromkeys((*health.posture_pending, *changes)))[:MOST_PENDING]
-    now = StoredPosture(posture.summary.filled_from(before), posture.tested_at)
-    return replace(health, posture=str(now), posture_pending=pending)
+    return replace(health, posture=str(posture.summary.filled_from(before)), posture_pending=pending)
 
 
-def _last_posture_time(target_id: str, tick: datetime) -> datetime:
-    """The last time of a target's own in the day, at `tick` or before it."""
+def _time_of_day(target_id: str) -> int:
+    """Seconds from the beginning of a day (UTC) to the time of a target's own in it."""
     number = int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=b"posture").digest())
-    offset = int(HOUR_OF_DAY.total_seconds()) * (number % (DAY // HOUR_OF_DAY))
-    passed = int(tick.timestamp()) - offset
-    day = int(DAY.total_seconds())
-    return datetime.fromtimestamp(passed // day * day + offset, UTC)
+    return int(HOUR_OF_DAY.total_seconds()) * (number % (DAY // HOUR_OF_DAY))

@@ -120,8 +120,8 @@ class Health:
     `login_at` is when the last one was tried. `login_delay` is the least time in seconds between two logins that the
     server has stated.
 
-    `posture` is what is kept of the last posture test (see `StoredPosture`), and `posture_pending` are the changes for
-    the worse that are still to be alerted.
+    `posture` is what is kept of the last posture test (the text of a `PostureSummary`), and `posture_pending` are the
+    changes for the worse that are still to be alerted.
 
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 

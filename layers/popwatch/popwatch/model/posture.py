@@ -3,10 +3,9 @@
 What could not be asked is `Answer.NOT_TESTED`, and never counts as a change. A change for the better is not a finding.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from popwatch.model.outcomes import Certificate
@@ -21,7 +20,6 @@ RENEWED_AFTER = timedelta(days=1)
 """A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
 
 _SUMMARY_VERSION = "1"
-_HEXADECIMAL = re.compile("[0-9a-f]{1,7}")
 
 
 class Answer(StrEnum):
@@ -225,26 +223,6 @@ def _of_bits(text: str) -> frozenset[str] | None:
         return None
     bits = int(text, 16)
     return frozenset(name for place, name in enumerate(_KNOWN) if bits >> place & 1)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPosture:
-    """What a record keeps of a target's posture, as a short text: each scan reads it, and each message carries it."""
-
-    summary: PostureSummary
-    at: datetime
-
-    def __str__(self) -> str:
-        return f"{self.summary}@{int(self.at.timestamp()) // 60:x}"
-
-
-def parse_stored_posture(text: str) -> StoredPosture | None:
-    """What `str` wrote, its time in whole minutes; None for any other text."""
-    summary, _, minutes = text.partition("@")
-    known = parse_summary(summary)
-    if known is None or not _HEXADECIMAL.fullmatch(minutes):
-        return None
-    return StoredPosture(known, datetime.fromtimestamp(int(minutes, 16) * 60, UTC))
 
 
 class PostureIssue(StrEnum):

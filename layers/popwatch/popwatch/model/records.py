@@ -13,7 +13,6 @@ from typing import Self
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.posture import parse_stored_posture
 from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
 from popwatch.model.time_limits import STORED_AHEAD
@@ -166,9 +165,6 @@ def check_record(record: Record, now: datetime) -> None:
     past: list[datetime | None] = [record.tick, health.since, health.failing_since, health.last_good_at]
     past += [*health.changes, outcome.started_at if outcome else None]
     past += [health.run_ended_at, *(warning.at for warning in health.certificate_warnings)]
-    kept = parse_stored_posture(health.posture)
-    if kept:
-        past.append(kept.at)
     if health.recovery:
         past.append(health.recovery.began_at)
     if health.ended_outage:

@@ -11,7 +11,7 @@ from popwatch.decisions.throttling import held_until
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, untested_remark
-from popwatch.model.posture import faults_of, parse_stored_posture
+from popwatch.model.posture import faults_of, parse_summary
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target, tls_relaxations
@@ -209,17 +209,14 @@ def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
 
 
 def _posture_remark(text: str) -> str:
-    """What a server offers or permits and should not."""
-    stored = parse_stored_posture(text)
-    faults = faults_of(stored.summary) if stored else []
+    summary = parse_summary(text)
+    faults = faults_of(summary) if summary else []
     return f"posture: {', '.join(faults)}" if faults else ""
 
 
 def _posture_to_json(text: str) -> dict[str, Any] | None:
-    stored = parse_stored_posture(text)
-    if stored is None:
-        return None
-    return {"tested_at": iso(stored.at), "digest": str(stored.summary), "findings": faults_of(stored.summary)}
+    summary = parse_summary(text)
+    return {"digest": str(summary), "findings": faults_of(summary)} if summary else None
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:

@@ -77,7 +77,7 @@ class Results:
     """What the tests of a batch found: samples by target, failures by error, requeued tests, inconclusive tests.
 
     They `are_repeated` if another invocation had made the same tests before: SQS delivers a message at least once.
-    `due_postures` are the targets whose posture is to be tested afterwards.
+    `due_postures` are those of targets whose posture is to be tested afterwards.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Results:
     requeued: int = 0
     inconclusive: int = 0
     are_repeated: bool = False
-    due_postures: Sequence[Target] = ()
+    due_postures: Sequence[PlannedTest] = ()
 
 
 class BatchTester:
@@ -198,16 +198,16 @@ class BatchTester:
         except (BotoCoreError, ClientError) as error:
             _log.error("A login could not be recorded.", extra={"error": type(error).__name__})
 
-    def _due_postures(self) -> list[Target]:
-        """The targets whose posture is due, of those that have just passed.
+    def _due_postures(self) -> list[PlannedTest]:
+        """The tests of targets whose posture is due, of those that have just passed.
 
-        Only with the tests of a tick: a retest carries a record that may be older than the last posture.
+        Only with the tests of a tick: retests begin anew at each.
         """
         batch, passed = self._batch, self._results.samples
         if batch.next_tick - batch.tick != TICK:
             return []
         return [
-            test.target
+            test
             for test in batch.tests
             if is_posture_due(test.target, test.record.health, batch.tick)
             and test.target.target_id in passed

@@ -157,22 +157,26 @@ class Committer:
 
         return self._commit(test, tick, decide, outcome.started_at)
 
-    def commit_posture(self, target_id: str, posture: Posture) -> None:
-        """Keep a posture in the record of its target; the next tests alert what got worse.
+    def commit_posture(self, planned: Record, posture: Posture) -> bool:
+        """Keep a posture in the record of its target, if it has changed; the next tests alert what got worse.
 
-        The tick stays, so that no test is taken for judged. A target without a record has been removed meanwhile.
+        `planned` is the record that the tick read: a posture that changes nothing of it costs neither a read nor a
+        write. The tick stays, so that no test is taken for judged. A target without a record has been removed
+        meanwhile. Returns whether it has changed.
         """
-        record = self._store.read_record(target_id)
+        if with_posture(planned.health, posture) == planned.health:
+            return False
+        record = self._store.read_record(planned.target_id)
         for _ in range(COLLISIONS):
-            if not record.version:
-                return
             health = with_posture(record.health, posture)
+            if not record.version or health == record.health:
+                return False
             after = replace(record, version=record.version + 1, health=health, writer=self._writer)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
-                return
+                return True
             record = newer
-        raise CommitError(f"The record of {target_id} kept changing; its posture is tested again.")
+        raise CommitError(f"The record of {planned.target_id} kept changing; its posture is tested the next day.")
 
     def suspend(self, test: PlannedTest, tick: datetime) -> None:
         """Record that the target's user has switched it off."""

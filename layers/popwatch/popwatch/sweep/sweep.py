@@ -17,7 +17,7 @@ from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
-from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, split
+from popwatch.decisions.batches import Batch, PlannedTest, RequestedTests, RollupJob, split
 from popwatch.decisions.planning import Plan, plan, plan_requested, unknown_fields, without_target
 from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
 from popwatch.model.health import State
@@ -129,7 +129,7 @@ class Sweep:
     ) -> None:
         self._dependencies, self._store, self._settings = dependencies, dependencies.store, settings
         self._end_by, self._clock, self._stopped_after = end_by, clock, stopped_after
-        self._due_postures: list[Target] = []
+        self._due_postures: list[PlannedTest] = []
         self._committer = Committer(
             dependencies.store,
             dependencies.alert_topics,
@@ -220,17 +220,23 @@ class Sweep:
         probe_postures, due = self._dependencies.probe_postures, self._due_postures
         if probe_postures is None or not due:
             return
+        records = {test.target.target_id: test.record for test in due}
         try:
-            for target, posture in probe_postures(due, self._end_by):
-                self._keep_posture(target, posture)
+            changed = [
+                self._keep_posture(records[target.target_id], posture)
+                for target, posture in probe_postures([test.target for test in due], self._end_by)
+            ]
         except Exception:
             _log.exception("Postures were not tested.")
+        else:
+            _log.info("Postures were tested.", extra={"postures": len(changed), "changed": sum(changed)})
 
-    def _keep_posture(self, target: Target, posture: Posture) -> None:
+    def _keep_posture(self, record: Record, posture: Posture) -> bool:
         try:
-            self._committer.commit_posture(target.target_id, posture)
+            return self._committer.commit_posture(record, posture)
         except (CommitError, BotoCoreError, ClientError):
-            _log.exception("A posture could not be kept.", extra={"target_id": target.target_id})
+            _log.exception("A posture could not be kept.", extra={"target_id": record.target_id})
+            return False
 
     def run_hour(self, work: RollupJob) -> None:
         """Add up one hour of one batch; its day too if that ends with it, or was added up before this hour came."""
