@@ -62,6 +62,9 @@ POSTURE_BYTES = 30
 POSTURE_CHANGES = 1
 """Assumed for each target: how often in a month its posture is another, and is written."""
 
+POSTURE_WRITES = 3
+"""Units of such a write: the record, and the details in History, which take up to 2 KB."""
+
 SCANNED_BYTES = 8192
 """Bytes that a scan reads for a unit, as it need not be consistent."""
 
@@ -294,7 +297,7 @@ def _postures(fleet: Fleet, measured: Measured) -> _Quantities:
     changed = fleet.targets * POSTURE_CHANGES
     scanned = TICKS * fleet.targets * POSTURE_BYTES / SCANNED_BYTES
     return [
-        ("postures: DynamoDB write units", "dynamodb-write", changed),
+        ("postures: DynamoDB write units", "dynamodb-write", changed * POSTURE_WRITES),
         ("postures: DynamoDB read units", "dynamodb-read", changed + scanned),
         ("postures: Lambda GB-seconds", "lambda-gb-second", seconds * fleet.memory_mb / 1024),
         ("postures: SQS requests", "sqs-request", _posture_requests(fleet, measured)),

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from popwatch.aws.store import Store
+from popwatch.model.posture import NO, Posture, change_of
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.web.authentication import Authentication, PageSecret
@@ -111,6 +112,18 @@ def test_readings_of_a_target(world: World) -> None:
         == timedelta(days=90).total_seconds()
     )
     assert all("attributes" not in event for event in content["events"])
+
+
+def test_a_posture_is_among_the_events(world: World) -> None:
+    """In words, and with what the server answered."""
+    put_fleet(world, 1, samples=False)
+    world.store.put_posture(
+        "mail-berlin-000", change_of(None, Posture(world.now - timedelta(hours=1), "192.0.2.7", stls=NO))
+    )
+    content = json.loads(site(world).answer(Request("GET", "/api/targets/mail-berlin-000")).body)
+    [event] = [event for event in content["events"] if event["kind"] == "posture"]
+    assert event["text"] == "first test, found: stls-gone"
+    assert (event["posture"]["address"], event["posture"]["stls"]) == ("192.0.2.7", "no")
 
 
 def test_the_days_are_those_of_the_zone_asked_for(world: World) -> None:

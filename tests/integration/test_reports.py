@@ -17,6 +17,7 @@ from popwatch.decisions.schedule import batch_of
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.posture import NO, YES, CapaReply, Posture, change_of
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
@@ -137,6 +138,23 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     found = json.loads(do("history", "a", "--since", "24h", "--json"))
     [alert] = [event for event in found["events"] if event["kind"] == "alert"]
     assert alert["receivers"] == ["sms +49...5678"]
+
+
+def test_history_tells_what_a_server_offers(do: Do, stack: Installation) -> None:
+    """When it changed and how, in words; as JSON with the answers."""
+    swept(stack)
+    up(stack, "a", NOW - DAY)
+    before = Posture(NOW - 3 * HOUR, "192.0.2.7", stls=YES, user_in_clear=NO)
+    now = replace(before, tested_at=NOW - 2 * HOUR, user_in_clear=YES, in_clear=CapaReply(("UIDL", "\x1b[2J")))
+    stack.store.put_posture("a", change_of(None, before))
+    stack.store.put_posture("a", change_of(before.summary, now))
+    said = " ".join(do("history", "a", "--since", "24h").split())
+    assert "posture first test, nothing found" in said
+    assert "posture worse: plaintext-login-allowed" in said
+    assert "\x1b" not in said
+    found = json.loads(do("history", "a", "--since", "24h", "--json"))
+    _, last = [event for event in found["events"] if event["kind"] == "posture"]
+    assert (last["worse"], last["posture"]["user_in_clear"]) == (["plaintext-login-allowed"], "yes")
 
 
 def message_of(subject: str) -> Any:

@@ -22,6 +22,7 @@ from popwatch.model.fields import FIELDS
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.posture import YES, CapaReply, Posture, change_of
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import LARGEST_STORED, REASON_KEPT, Sample
 from popwatch.model.serialization import serialize
@@ -356,6 +357,8 @@ def test_events_are_shown_under_the_names_that_they_are_stored_with(world: World
     world.store.put_intervention(
         "a", InterventionEvent(Action.SILENCED, NOON, "night-shift", "new disk", NOON + MINUTE)
     )
+    posture = Posture(NOON, "192.0.2.7", stls=YES, in_tls=CapaReply(("UIDL",), ("PLAIN",)))
+    world.store.put_posture("a", change_of(None, posture))
     stored = []
     for item in world.dynamodb.scan(TableName="History")["Items"]:
         fields = from_item(item)

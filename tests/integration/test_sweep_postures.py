@@ -12,7 +12,8 @@ from popwatch.decisions.batches import Batch
 from popwatch.decisions.posture_tests import is_posture_due
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.posture import NO, YES, Posture, faults_of, parse_summary
+from popwatch.model.posture import NO, YES, Posture, PostureChange, faults_of, parse_summary
+from popwatch.model.records import EventKind
 from popwatch.model.targets import Target, parse_target
 from popwatch.sweep.sweep import InvocationStats
 from tests.integration.test_hostile_events import Context
@@ -72,6 +73,13 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     assert faults_of(kept) == ["stls-gone", "plaintext-login-allowed"]
     assert health.posture_pending == ()
     assert world.state(NAME) == "up"
+    changes = [event.what for event in world.store.read_events(NAME, kinds=[EventKind.POSTURE])]
+    assert [str(change) for change in changes] == [
+        "first test, nothing found",
+        "worse: stls-gone, plaintext-login-allowed",
+    ]
+    assert isinstance(changes[1], PostureChange)
+    assert (changes[1].posture.stls, changes[1].posture.tested_at.date()) == (NO, (NOON + 2 * DAY).date())
 
 
 def test_a_bug_in_posture_tests_costs_nothing_else(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """What got worse between two postures: each change one finding, nothing for what was not tested or got better."""
 
+import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,13 +20,16 @@ from popwatch.model.posture import (
     Answer,
     CapaReply,
     Posture,
+    PostureChange,
     PostureIssue,
     PostureSummary,
     Sibling,
+    change_of,
     findings,
     parse_summary,
     worse,
 )
+from popwatch.model.serialization import deserialize, serialize
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LIFETIME = timedelta(days=90)
@@ -253,6 +257,23 @@ def test_better_is_no_finding(posture: Posture) -> None:
         siblings=tuple(replace(it, certificate=posture.certificate) for it in posture.siblings),
     )
     assert named(posture.summary, better) == []
+
+
+def test_a_change_names_what_got_worse_and_better() -> None:
+    """What was not tested now is neither; of the first posture it is what should be otherwise."""
+    before = replace(GOOD, stls=NO, tls_1_1=YES).summary
+    now = replace(GOOD, user_in_clear=YES, tls_1_1=NOT_TESTED)
+    assert str(change_of(before, now)) == "worse: plaintext-login-allowed; better: stls-gone"
+    assert str(change_of(None, now)) == "first test, found: plaintext-login-allowed"
+    assert str(change_of(None, GOOD)) == "first test, nothing found"
+    assert str(change_of(GOOD.summary, GOOD)) == "it offers something else"
+
+
+@given(postures)
+def test_a_change_is_stored_and_read_again(posture: Posture) -> None:
+    """As JSON, with all that was answered."""
+    change = change_of(GOOD.summary, posture)
+    assert deserialize(PostureChange, json.loads(json.dumps(serialize(change)))) == change
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
+from popwatch.model.posture import PostureChange
 from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
 from popwatch.model.targets import Target, endpoint, parse_target, target_at
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
-from popwatch.queries.history import event_to_json, read_buckets, read_samples
+from popwatch.queries.history import OTHER_EVENTS, event_to_json, read_buckets, read_samples
 from popwatch.queries.status import read_newest_tests
 from popwatch.reports.availability import Period, TargetAvailability
 from popwatch.reports.report import missing_parts, outage_to_json, unwatched_parts
@@ -76,7 +77,7 @@ class TargetHistory:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each target, on a line of its own.")
 @click.pass_obj
 def history(choice: Any, *, selection: Selection, since: str, until: str | None, zone: tzinfo, as_json: bool) -> None:
-    """Show what happened to targets: outages, alerts, what people did, round-trip times.
+    """Show what happened to targets: outages, alerts, postures, what people did, round-trip times.
 
     \b
     Examples:
@@ -104,7 +105,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     record = store.read_record(target_id)
     totals, points = _read_tests(store, checkpoint, target_id, period)
     fleet = read_periods(store, checkpoint, {target_id: record}, {target_id: totals}, period, now=now)
-    others = store.read_events(target_id, period.begin, [EventKind.ALERT, EventKind.INTERVENTION])
+    others = store.read_events(target_id, period.begin, OTHER_EVENTS)
     events = [*fleet.transitions.get(target_id, ()), *others]
     if target_id not in items and not events and not totals.tests:
         raise UserError(missing_target(target_id, items))
@@ -237,6 +238,8 @@ def _event(event: HistoryEvent, subscribers: Subscribers | None, zone: tzinfo) -
             to = f" [dim]to {escape(', '.join(receivers) or 'no one')}[/]" if receivers is not None else ""
             subject = clean(alert.message.subject, DETAIL_SHOWN)
             return f"[bold]alert[/]  {escape(subject)}{summary}{to}"
+        case PostureChange() as change:
+            return f"[magenta]posture[/]  {escape(clean(str(change), DETAIL_SHOWN))}"
         case action:
             return f"[blue]{escape(intervention(action, zone))}[/]"
 

@@ -9,6 +9,7 @@ History   samples#N#B      <tick>#<digest>[#<part>]    results of one message: t
           target#ID        transition#<tick>#<version>
           target#ID        alert#<tick>#<version>
           target#ID        note#<time>#<action>       what someone did by command
+          target#ID        posture#<time>#            what a server offers, when that has changed
           gaps             <begin>                    a time in which popwatch itself had stopped
 
 N is the number of batches and B the batch, so that no partition takes more than one batch's writes; a reader asks for
@@ -37,6 +38,7 @@ from popwatch.model.credential_state import CredentialState
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import AlertMessage, Topic
+from popwatch.model.posture import PostureChange
 from popwatch.model.records import (
     MOST_BATCHES,
     EventKind,
@@ -388,10 +390,16 @@ class Store:
         key = {"pk": f"target#{target_id}", "sk": f"{EventKind.INTERVENTION}#{iso(event.at)}#{event.action}"}
         self._put_history(key, serialize(event), self._tables.history_kept, event.at)
 
+    def put_posture(self, target_id: str, change: PostureChange) -> None:
+        """Write what a server offers since it changed."""
+        at = change.posture.tested_at
+        key = {"pk": f"target#{target_id}", "sk": f"{EventKind.POSTURE}#{iso(at)}#"}
+        self._put_history(key, serialize(change), self._tables.history_kept, at)
+
     def read_events(
         self, target_id: str, since: datetime | None = None, kinds: Iterable[EventKind] = tuple(EventKind)
     ) -> Iterator[HistoryEvent]:
-        """The transitions, alerts and interventions of a target, oldest first within each kind."""
+        """The events of a target, oldest first within each kind."""
         start = iso(since) if since else ""
         pk = f"target#{target_id}"
         for kind in kinds:
@@ -596,6 +604,8 @@ class Store:
                 return HistoryEvent(at, _published_alert(item), int(last))
             case EventKind.INTERVENTION:
                 return HistoryEvent(at, deserialize(InterventionEvent, item))
+            case EventKind.POSTURE:
+                return HistoryEvent(at, deserialize(PostureChange, item))
 
     def _record_damage(self, table: str, key: str, error: Exception) -> None:
         """Record that an item cannot be read, and log it the first time that this store meets it."""

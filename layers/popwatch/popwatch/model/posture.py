@@ -189,6 +189,41 @@ class Posture:
                 yield sibling.port, own.subject == other.subject and other.begins > own.begins + RENEWED_AFTER
 
 
+@dataclass(frozen=True, slots=True)
+class PostureChange:
+    """A posture that differs from the one before, as History has it, or the first of a target.
+
+    `worse` and `better` are the kinds of what got so, each with the mechanism, the capability or the port that it is
+    about. Of the first, `worse` is what should be otherwise.
+    """
+
+    posture: Posture
+    worse: tuple[str, ...] = ()
+    better: tuple[str, ...] = ()
+    first: bool = False
+
+    def __str__(self) -> str:
+        if self.first:
+            return f"first test, found: {', '.join(self.worse)}" if self.worse else "first test, nothing found"
+        named = {"worse": self.worse, "better": self.better}
+        return (
+            "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in named.items() if kinds)
+            or "it offers something else"
+        )
+
+
+def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
+    """What History has of a posture that changes what is kept."""
+    if before is None:
+        return PostureChange(posture, tuple(faults_of(posture.summary)), first=True)
+    mended = set(faults_of(before)) - set(faults_of(posture.summary.filled_from(before)))
+    return PostureChange(
+        posture,
+        tuple(f"{it.kind} {it.about}".strip() for it in worse(before, posture)),
+        tuple(fault for fault in faults_of(before) if fault in mended),
+    )
+
+
 def parse_summary(text: str) -> PostureSummary | None:
     """The summary that `str` wrote; None for any other text, such as one of a later version."""
     try:

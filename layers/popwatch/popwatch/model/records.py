@@ -13,6 +13,7 @@ from typing import Self
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
+from popwatch.model.posture import PostureChange
 from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
 from popwatch.model.time_limits import STORED_AHEAD
@@ -105,19 +106,23 @@ class EventKind(StrEnum):
     TRANSITION = "transition"
     ALERT = "alert"
     INTERVENTION = "note"  # its name in the keys of History since the first version
+    POSTURE = "posture"
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """One item of a target's history. `version` is that of the record committed with it; an intervention has none."""
+    """One item of a target's history.
+
+    `version` is that of the record committed with it; an intervention and a posture have none.
+    """
 
     tick: datetime
-    what: Transition | PublishedAlert | InterventionEvent
+    what: Transition | PublishedAlert | InterventionEvent | PostureChange
     version: int = 0
 
     @property
     def kind(self) -> EventKind:
-        """Which of the three it is."""
+        """Which of the four it is."""
         match self.what:
             case Transition():
                 return EventKind.TRANSITION
@@ -125,6 +130,8 @@ class HistoryEvent:
                 return EventKind.ALERT
             case InterventionEvent():
                 return EventKind.INTERVENTION
+            case PostureChange():
+                return EventKind.POSTURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ THREADS = 16
 
 _T = TypeVar("_T")
 
+OTHER_EVENTS = (EventKind.ALERT, EventKind.INTERVENTION, EventKind.POSTURE)
+"""What is shown of one target beside its transitions."""
+
 Interval = tuple[datetime, datetime]
 """A part of a period: from the first time until just before the second."""
 

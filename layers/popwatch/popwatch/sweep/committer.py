@@ -33,7 +33,7 @@ from popwatch.decisions.schedule import is_due
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
-from popwatch.model.posture import Posture
+from popwatch.model.posture import Posture, change_of, parse_summary
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record, bounded
 from popwatch.model.targets import Policy, Target, config_fingerprint, with_interventions
 
@@ -163,6 +163,8 @@ class Committer:
         `planned` is the record that the tick read: a posture that changes nothing of it costs neither a read nor a
         write. The tick stays, so that no test is taken for judged. A target without a record has been removed
         meanwhile. Returns whether it has changed.
+
+        History has the details first: if this invocation dies between the two writes, the next day has them again.
         """
         if with_posture(planned.health, posture) == planned.health:
             return False
@@ -171,6 +173,7 @@ class Committer:
             health = with_posture(record.health, posture)
             if not record.version or health == record.health:
                 return False
+            self._store.put_posture(record.target_id, change_of(parse_summary(record.health.posture), posture))
             after = replace(record, version=record.version + 1, health=health, writer=self._writer)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:

@@ -8,11 +8,12 @@ from threading import Lock
 from typing import Any
 
 from popwatch.aws.store import Store
-from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
+from popwatch.model.posture import PostureChange
+from popwatch.model.records import HistoryEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch.queries.availability import FleetAvailability, InconclusiveTests, read_periods
-from popwatch.queries.history import event_to_json, read_samples, read_samples_of_all
+from popwatch.queries.history import OTHER_EVENTS, event_to_json, read_samples, read_samples_of_all
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
 from popwatch.reports.availability import BY_HOUR, Period, Span, TargetAvailability, by_day, by_hour, known_since
 from popwatch.reports.report import outage_to_json
@@ -103,7 +104,7 @@ class Views:
             return None
         periods = self._read_periods(snapshot, found)
         period, recent = periods.targets[target_id], Period(snapshot.at - RECENT, snapshot.at)
-        others = self._store.read_events(target_id, snapshot.at - TIMELINE, [EventKind.ALERT, EventKind.INTERVENTION])
+        others = self._store.read_events(target_id, snapshot.at - TIMELINE, OTHER_EVENTS)
         events = [*periods.transitions.get(target_id, ()), *others]
         events.sort(key=attrgetter("tick"), reverse=True)
         return {
@@ -140,6 +141,8 @@ class Views:
         fields = {name: value for name, value in event_to_json(event).items() if name not in LEFT_OUT}
         if isinstance(event.what, PublishedAlert):
             fields["receivers"] = self._receivers(event.what)
+        if isinstance(event.what, PostureChange):
+            fields["text"] = str(event.what)
         return fields
 
     def _recent(self, snapshot: StatusSnapshot, target_id: str, period: Period) -> list[tuple[datetime, Sample]]:

@@ -627,6 +627,7 @@ function link(id) {
 function describe(event, details) {
   if (event.kind === "transition") return `${event.previous} to ${event.state}${event.reason ? ` (${event.reason})` : ""}`;
   if (event.kind === "alert") return describeAlert(event, details);
+  if (event.kind === "posture") return describePosture(event);
   const until = event.until ? [" until ", time(event.until)] : [];
   return [event.action, ...until, ` by ${event.by || "unknown"}${event.why ? `: ${event.why}` : ""}`];
 }
@@ -642,6 +643,17 @@ function describeAlert(event, details) {
   return el("details", { "data-key": `${event.tick} ${event.subject}` },
     el("summary", {}, `alert: ${event.subject}${event.summary ? " (in a summary)" : ""}`),
     el("p", { class: "soft" }, "Sent ", time(event.sent_at), ` to ${topics}. ${to}`), el("pre", {}, event.email), ...sms);
+}
+
+// What a server offers since then. What the server said is text of its own.
+function describePosture(event) {
+  const { posture } = event, offer = (reply) => reply && (reply.capa_supported === false ? "CAPA is refused" : [...reply.capabilities ?? [], ...reply.mechanisms ?? []].join(", "));
+  const facts = [
+    ["Address", posture.address], ["TLS", posture.tls_version || posture.tls_problem], ["CAPA before TLS", offer(posture.in_clear)], ["CAPA in TLS", offer(posture.in_tls)],
+    ["STLS", posture.stls], ["USER before TLS", posture.user_in_clear], ["TLS 1.0", posture.tls_1_0], ["TLS 1.1", posture.tls_1_1],
+    ["Chain", posture.chain_reason || posture.chain], ["Certificate", posture.certificate?.subject],
+  ].map(([name, value]) => [name, value || "not tested"]);
+  return el("details", { "data-key": `${event.tick} posture` }, el("summary", {}, `posture: ${event.text}`), el("pre", {}, facts.map((fact) => fact.join(": ")).join("\n")));
 }
 
 function table(title, heads, rows) {
