@@ -157,6 +157,20 @@ def test_history_tells_what_a_server_offers(do: Do, stack: Installation) -> None
     assert (last["worse"], last["posture"]["user_in_clear"]) == (["plaintext-login-allowed"], "yes")
 
 
+def test_a_report_lists_what_servers_should_not_offer(do: Do, stack: Installation) -> None:
+    """As text, HTML and JSON, of those targets only that have something to mend."""
+    swept(stack)
+    posture = Posture(NOW - DAY, stls=NO, tls_1_0=YES, chain=YES)
+    for name, health in {"a": Health(State.UP, posture=str(posture.summary)), "b": Health(State.UP)}.items():
+        assert stack.store.commit(Record(name, 1, NOW - DAY, replace(health, since=NOW - DAY)), 0) is None
+    said = do("report", "--since", "24h")
+    assert said.split("Postures\n")[1].splitlines()[0] == "a: stls-gone, tls10-accepted"
+    assert "b: " not in said
+    assert "<p>a: stls-gone, tls10-accepted</p>" in do("report", "--since", "24h", "--format", "html")
+    found = {it["target_id"]: it for it in json.loads(do("report", "--since", "24h", "--format", "json"))["targets"]}
+    assert (found["a"]["posture"], found["b"]["posture"]) == (["stls-gone", "tls10-accepted"], [])
+
+
 def message_of(subject: str) -> Any:
     return AlertMessage("a", subject, "text", "text", "line", {"event": "down", "target_id": "a", "alert_number": 1})
 

@@ -12,7 +12,7 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import clean, duration, milliseconds
 from popwatch.reports.availability import BY_HOUR, Period, Span, by_hour, known_since
 from popwatch.reports.report import FleetReport, ReportLine
-from popwatch_cli.output.report_text import NOT_COUNTED, certificates, interventions, local_time, share, span
+from popwatch_cli.output.report_text import NOT_COUNTED, certificates, interventions, local_time, postures, share, span
 
 STRIP_WIDTH = 1000
 """The width of a target's timeline, in units of its SVG."""
@@ -40,6 +40,7 @@ def to_html(report: FleetReport, zone: tzinfo) -> str:
         slowest=slowest,
         interventions=interventions(report, zone),
         certificates=certificates(report),
+        postures=postures(report),
     )
 
 

@@ -51,6 +51,7 @@ def to_text(report: FleetReport, zone: tzinfo, width: int = WIDTH) -> str:
     sections = (
         ("Failed tests", _failed(report)),
         ("Certificates", certificates(report)),
+        ("Postures", postures(report)),
         ("What people did", [f"{local_time(event.at, zone)}  {text}" for event, text in interventions(report, zone)]),
     )
     for title, found in sections:
@@ -123,6 +124,11 @@ def certificates(report: FleetReport) -> list[str]:
         f"{clean(name, NAME_SHOWN)}: {certificate_remark(found, report.made_at)}"
         for found, name in sorted(near, key=lambda it: it[0].expires)
     ]
+
+
+def postures(report: FleetReport) -> list[str]:
+    """What servers offer or permit and should not, as of their last posture tests."""
+    return [f"{clean(line.name, NAME_SHOWN)}: {', '.join(line.posture)}" for line in report.targets if line.posture]
 
 
 def certificate(days: int) -> str:

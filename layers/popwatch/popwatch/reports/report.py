@@ -11,6 +11,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import clean, counted, duration, iso
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Durations, Outage, Period, Span, TargetAvailability, total
+from popwatch.reports.status import posture_faults
 from popwatch.reports.totals import merge
 
 REMOVED_NAMED = 20
@@ -22,7 +23,8 @@ class ReportLine:
     """The figures of one target, of a group of `targets` targets, or of all of them.
 
     Only a target has `spans`, `interventions`, and the days until its first certificate expires, counted
-    from when the report was made; `expiring_certificate` is the one that alerts warn of already.
+    from when the report was made; `expiring_certificate` is the one that alerts warn of already. `posture` is what its
+    server offers or permits and should not, each with the mechanism or the port that it is about.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ReportLine:
     interventions: Sequence[InterventionEvent] = ()
     certificate_days: int | None = None
     expiring_certificate: Certificate | None = None
+    posture: Sequence[str] = ()
 
     @property
     def rtt_ms(self) -> tuple[float | None, ...]:
@@ -125,6 +128,7 @@ def report_to_json(report: FleetReport) -> dict[str, Any]:
             line_to_json(line)
             | {"outages": [outage_to_json(outage) for outage in line.durations.outages]}
             | {"notes": [intervention_to_json(event) for event in line.interventions]}
+            | {"posture": list(line.posture)}
             for line in report.targets
         ],
     }
@@ -205,6 +209,7 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
         interventions=[event for event in known.interventions.get(name, ()) if event.at < period.end],
         certificate_days=(expires - now) // timedelta(days=1) if expires else None,
         expiring_certificate=health.expiring_certificate,
+        posture=posture_faults(health.posture),
     )
 
 

@@ -208,9 +208,14 @@ def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
     return f"recovering: {recovery.passes} of {policy.passes_per_recovery} passed" if recovery else ""
 
 
-def _posture_remark(text: str) -> str:
+def posture_faults(text: str) -> Sequence[str]:
+    """What a server offers or permits and should not, by what its record keeps of it."""
     summary = parse_summary(text)
-    faults = faults_of(summary) if summary else []
+    return faults_of(summary) if summary else []
+
+
+def _posture_remark(text: str) -> str:
+    faults = posture_faults(text)
     return f"posture: {', '.join(faults)}" if faults else ""
 
 
