@@ -19,6 +19,7 @@ TITLES = {
     "prober": "What a test costs, beside others",
     "names": "Names, through a name server that loses and limits packets",
     "logins": "Logins, beside greetings",
+    "postures": "Posture tests, beside tests",
     "rtt": "How true the round-trip time is",
     "imports": "What a cold start imports",
     "inputs": "What the bill is worked out from",

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench import measure
+from tests.bench import bench_postures, measure
 from tests.measured import write_section
 
 
@@ -23,3 +23,17 @@ def test_every_bench_can_run() -> None:
     program = "; ".join(f"import {measure.module(name)}" for name in measure.TITLES)
     bare = {name: value for name, value in measure.variables().items() if name in ("PATH", "PYTHONPATH")}
     subprocess.run([sys.executable, "-c", program], cwd=measure.PROJECT, env=bare, check=True)
+
+
+def test_the_bench_of_postures_measures() -> None:
+    """With two servers and once: every figure comes, beside that of the bill."""
+    lines = bench_postures.figures(2, 1)
+    assert [line.split("  ")[0] for line in lines if not line.startswith(" ")] == [
+        "a test, plain",
+        "a test, STLS",
+        "a posture test",
+        "connections",
+        "in a record",
+        "in History",
+        "a change",
+    ]
