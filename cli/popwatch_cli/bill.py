@@ -290,7 +290,9 @@ def _postures(fleet: Fleet, measured: Measured) -> _Quantities:
     batches, asked = batch_count(fleet.targets), fleet.targets * DAYS
     connections = PLAIN_CONNECTIONS + (TLS_CONNECTIONS - PLAIN_CONNECTIONS) * fleet.tls
     one_by_one = TLS_CONNECTIONS if fleet.tls else PLAIN_CONNECTIONS
-    waiting = min(asked, DAYS * (DAY // HOUR_OF_DAY) * batches) * one_by_one * CONVERSATION_SECONDS
+    # Targets of a longer delay come to their time of the day at as many ticks, each of which waits for them.
+    times = DAYS * (DAY // HOUR_OF_DAY) * batches * ceil(fleet.targets / fleet.tests)
+    waiting = min(asked, times) * one_by_one * CONVERSATION_SECONDS
     busy = asked * (connections * measured.test_cpu.each + (connections - PLAIN_CONNECTIONS) * measured.tls_cpu)
     seconds = waiting + busy / min(1.0, fleet.memory_mb / FULL_CORE_MB)
     sent = connections * measured.bytes_out + (connections - PLAIN_CONNECTIONS) * measured.tls_bytes_out

@@ -193,6 +193,7 @@ def test_a_damaged_item_of_history_hides_nothing_else(world: World) -> None:
         ("target#a", "alert#2026-11-23T12:00:00#7"),
         ("target#a", "transition#2026-11-23T12:00:00Z"),
         ("target#a", "note#2026-11-23T12:00:00Z#silenced"),
+        ("target#a", "posture#2026-11-23T12:00:00Z#"),
         ("samples#1#0", "2026-11-23T12:00:10#x"),
         ("samples#1#0", "2026-11-23T12:00:30!"),
         ("samples#1#0", "2099-11-23T12:00:00Z#x"),
@@ -207,7 +208,7 @@ def test_a_damaged_item_of_history_hides_nothing_else(world: World) -> None:
         world.store.read_gaps(NOON, until),
     ]
     assert after == before
-    assert len(world.store.damaged) == 9
+    assert len(world.store.damaged) == 10
 
 
 def test_a_damaged_alert_in_history_counts_as_not_sent(world: World) -> None:

@@ -81,6 +81,18 @@ def test_hand_worked() -> None:
     }
 
 
+def test_postures_of_targets_with_a_longer_delay_are_waited_for_more_often() -> None:
+    """Those of a time of the day are tested at five ticks; no more often than there are targets."""
+
+    def waited(fleet: Fleet) -> float:
+        without_waiting = 2 * fleet.targets * 30 * 0.0002
+        return charges(fleet)["postures: Lambda GB-seconds"].quantity * 1024 / 1769 - without_waiting
+
+    hourly, few = replace(THOUSAND, tests=200.0), replace(THOUSAND, targets=10, tests=2.0)
+    assert waited(hourly) == pytest.approx(5 * waited(THOUSAND))
+    assert waited(few) == pytest.approx(10 * 30 * 2 * 0.4)
+
+
 def test_what_a_posture_adds_to_a_record() -> None:
     """The name and the digest of an ordinary server's offers, with either kind of TLS, take no more than that."""
     clear = frozenset({"CAPA", "TOP", "UIDL", "RESP-CODES", "PIPELINING", "AUTH-RESP-CODE", "STLS", "SASL"})
