@@ -1,7 +1,8 @@
 """Posture tests beside tests that only greet, plain and in TLS, and what they add to records and to History.
 
 The servers are scripted, in a thread of their own, and answer CAPA, USER and STLS as Dovecot does by default. CPU time
-is of the prober's thread, the median of some rounds. Beside it stands what the bill takes it for.
+is of the prober's thread, the median of some rounds. The bill counts one connection more, to another port of the host
+(`siblings`), and takes each for a whole test in TLS or without.
 """
 
 import json
