@@ -42,6 +42,8 @@ class ExpectedState:
     """A `down` alert came due while something held it back."""
     alerted: int = 0
     """The failure with which the last `down` alert was sent."""
+    passes: int = 0
+    """The passed tests in a row of an outage that more of them must end."""
     failed_within: bool = False
     """A test has failed in maintenance since the last passed one."""
     unsent_recovery: Ended | None = None
@@ -110,6 +112,7 @@ def expect(
     found: list[Expectation] = []
     for planned in _judge(expected, tested, parent, silenced=False):
         ends_unknown = tested.passed and (expected.held or expected.state) in OUTAGE and not expected.alerts
+        ends_unknown = ends_unknown and not planned.after.failures
         if planned.event is None and not ends_unknown:
             found.append(planned)
             continue
@@ -136,7 +139,10 @@ def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, sile
         expected = replace(expected, state=expected.held or "untested", held=None)
     if not tested.policy.alert_recovery:
         expected = replace(expected, unsent_recovery=None)
-    changed = bool(expected.failures) if tested.passed else not expected.failures and expected.state != "untested"
+    if tested.passed:
+        changed = bool(expected.failures) and not _goes_on(expected, tested.policy)
+    else:
+        changed = not expected.failures and expected.state != "untested"
     if changed and tested.policy.flap_per_hour:
         recent = tuple(at for at in expected.changes if at >= tested.at - HOUR - SKEW)
         expected = replace(expected, changes=(*recent, tested.at))
@@ -165,7 +171,9 @@ def _in_maintenance(expected: ExpectedState, tested: Tested) -> ExpectedState:
     """A test in maintenance: one that failed does not count, one that passed ends a run of failures."""
     before = expected if expected.state == "maintenance" else replace(expected, held=expected.state)
     if not tested.passed:
-        return replace(before, state="maintenance", failed_within=True)
+        return replace(before, state="maintenance", failed_within=True, passes=0)
+    if _goes_on(replace(before, state=before.held or ""), tested.policy):
+        return replace(before, state="maintenance", passes=before.passes + 1)
     return ExpectedState(
         "maintenance",
         held="up",
@@ -184,8 +192,19 @@ def _ended(expected: ExpectedState, policy: Policy) -> Ended | None:
     return Ended(expected.since, expected.alerts) if expected.state in OUTAGE and known and expected.since else None
 
 
+def _goes_on(expected: ExpectedState, policy: Policy) -> bool:
+    """Whether an outage goes on with a passed test, since more must pass: docs/outages.md, "The recovery"."""
+    return expected.state in OUTAGE and expected.passes + 1 < policy.passes_per_recovery
+
+
 def _passed(expected: ExpectedState, policy: Policy, *, silenced: bool) -> Expectation:
     """`up`, failures 0; an outage that was alerted, or that somebody acknowledged, has a recovery alert."""
+    if _goes_on(expected, policy):
+        after = replace(expected, passes=expected.passes + 1)
+        states = frozenset({expected.state})
+        if silenced:
+            return Expectation(states, after)
+        return _recovery(states, replace(after, unsent_recovery=None), expected.unsent_recovery, policy)
     after = ExpectedState(
         "up", flapping=expected.flapping, unsure_if_flapping=expected.unsure_if_flapping, changes=expected.changes
     )
@@ -208,7 +227,7 @@ def _failed(expected: ExpectedState, tested: Tested, parent: ParentState, *, sil
     """One more failure; an alert each time that `failures_per_alert` have failed since the last, until `max_alerts`."""
     policy, failures = tested.policy, expected.failures + 1
     since = expected.since or (tested.tick, tested.at)
-    after = replace(expected, failures=failures, since=since)
+    after = replace(expected, failures=failures, since=since, passes=0)
     acknowledged = within(policy.acknowledged, since)
     due = expected.alert_held or failures - expected.alerted >= policy.failures_per_alert
     recovery = expected.unsent_recovery if not silenced else None
@@ -259,7 +278,7 @@ def _of_flapping(expectation: Expectation, tested: Tested, before: ExpectedState
 
 def _of_server(expectation: Expectation, tested: Tested) -> list[Expectation]:
     """What a passed test may say of its server beside: whether it is due is left to the oracle."""
-    if not tested.passed or expectation.event:
+    if not tested.passed or expectation.event or expectation.after.failures:
         return []
     about = (tested.tick, tested.at), expectation.after.alerts
     return [_about(expectation, event, *about) for event in (*OF_ADDRESSES, *OF_ROUND_TRIPS, *OF_CERTIFICATES)]

@@ -26,12 +26,18 @@ class Policy:
     delay_lost: int = 300
     enabled: bool = True
     silenced: bool = False
+    passes_per_recovery: int = 1
     flap_per_hour: int = 0
     depends_on: tuple[str, ...] = ()
     slow_rtt_ms: int = 0
     max_rtt_ms: int = 0
     all_addresses: bool = False
+    certificate_warn_days: tuple[int, ...] | None = None
+    email: str = ""
     recovered_subject: str = ""
+    recovered_email: str = ""
+    recovered_sms: str = ""
+    runbook: str = ""
     acknowledged: datetime | None = None
     """The outage that somebody has acknowledged, by the time of its first failed test."""
 

@@ -85,14 +85,13 @@ class Oracle:
             self._explained |= {message.order for messages in said.values() for message in messages}
             self._judge_ambiguous(run, [message for messages in downs for message in messages])
             return
-        reached = any(index >= test.policy.failures_per_alert for index, test in enumerate(run.failed, 1))
-        self.counted["outages"] += reached
+        self.counted["outages"] += run.is_outage
+        self.counted["passed tests with which an outage went on"] += len(run.between) + len(run.row[:-1])
         failure_indexes = self._judge_downs(run, downs)
         self._judge_recovered(
             run,
             [messages for (event, _), messages in said.items() if event == "recovered"],
             failure_indexes,
-            reached=reached,
         )
         for messages in said.values():
             for message in messages:
@@ -138,9 +137,9 @@ class Oracle:
         if message.event == "down":
             near = message.time - run.since < 12 * HOUR
             return near and f"{run.since:%H:%M}Z" in message.text and run.failed[0].made_order < message.order
-        if run.end is None or not run.end.made_order < message.order:
+        if run.end is None or run.confirmed is None or not run.confirmed.made_order < message.order:
             return False
-        near = message.time - run.end.began < 2 * HOUR
+        near = message.time - run.confirmed.began < 2 * HOUR
         return near and agrees(message.text.partition("): after ")[2], run.end.began - run.since)
 
     def _judge_downs(self, run: Run, downs: list[list[Message]]) -> list[int]:
@@ -201,9 +200,9 @@ class Oracle:
             last = failure_index
         return failure_indexes
 
-    def _judge_recovered(self, run: Run, said: list[list[Message]], downs: list[int], *, reached: bool) -> None:
+    def _judge_recovered(self, run: Run, said: list[list[Message]], downs: list[int]) -> None:
         """One `recovered` for each outage that was alerted or is acknowledged and ended; none else."""
-        target, end = run.lifetime.target, run.end
+        target, end = run.lifetime.target, run.confirmed
         copies = [message for messages in said for message in messages]
         numbers = {message.number for message in copies if not message.summary}
         if len(numbers) > 1:
@@ -214,7 +213,7 @@ class Oracle:
             if copies:
                 self._report("recovered too early", copies[0].order, target, f"the outage of {run.since} has not ended")
             return
-        wanted = self._wants_recovered(run, end, bool(downs), reached=reached)
+        wanted = self._wants_recovered(run, end, alerted=bool(downs))
         if copies and not wanted.possible:
             self._report("recovered of no outage", copies[0].order, target, f"the run since {run.since}")
         held_once = False
@@ -238,9 +237,9 @@ class Oracle:
                 self._report("end of an outage not reported", test.order, target, text)
             return
 
-    def _wants_recovered(self, run: Run, end: Test, alerted: bool, *, reached: bool) -> Certainty:
+    def _wants_recovered(self, run: Run, end: Test, *, alerted: bool) -> Certainty:
         """Whether `recovered` is due: the outage was alerted or is acknowledged, and the user wants recoveries."""
-        acknowledged = self.holds.acknowledged(run, end) if reached and not alerted else Certainty()
+        acknowledged = self.holds.acknowledged(run, end) if run.is_outage and not alerted else Certainty()
         due = Certainty(
             alerted or acknowledged.possible, alerted or (acknowledged.certain and end.policy.max_alerts > 0)
         )
@@ -263,7 +262,7 @@ class Oracle:
 
     def _is_throttled_in(self, run: Run) -> bool:
         """Whether any test of a run came under the hold of too many messages: what is held counts as sent."""
-        return any(self._is_throttled_at(run.lifetime, test) for test in [*run.failed, *([run.end] if run.end else [])])
+        return any(self._is_throttled_at(run.lifetime, test) for test in (*run.failed, *run.row))
 
     def _is_throttled_at(self, lifetime: Lifetime, test: Test) -> bool:
         return any(hold.holds_at(test.order) for hold in self._throttled(lifetime))
@@ -292,7 +291,9 @@ class Oracle:
                 continue
             begin, end = hold.begin.order, hold.end.order
             within = [
-                run for run in found if run.failed[0].order <= end and (run.end is None or run.end.order >= begin)
+                run
+                for run in found
+                if run.failed[0].order <= end and (run.confirmed is None or run.confirmed.order >= begin)
             ]
             since = min([begin, *(run.failed[0].order for run in within)])
             tests = [test for test in lifetime.tests if since <= test.order <= end]
@@ -414,7 +415,7 @@ class Oracle:
                 test = replace(test, committed=self.record.ended[test.invocation].order)
             held = self.holds.full_hold(test).possible or not test.policy.max_alerts
             with_another = recovered | flaps | said.by_test.keys()
-            return not held and test.order not in with_another and test.unambiguous
+            return not held and test.order not in with_another and test.unambiguous and not test.goes_on
 
         servers = Servers(
             lifetime,
@@ -441,11 +442,10 @@ class Oracle:
     def _test_of_recovered(self, run: Run) -> int:
         """The order of the test that `recovered` of a run came with: the first after its end without a hold."""
         sent = [message.order for message in self._of_run[run.failed[0].made_order] if message.event == "recovered"]
-        if not sent or run.end is None:
+        if not sent or run.confirmed is None:
             return -1
-        after = [
-            test for test in run.lifetime.tests if run.end.order <= test.order < sent[0] and not test.policy.silenced
-        ]
+        due = run.confirmed.order
+        after = [test for test in run.lifetime.tests if due <= test.order < sent[0] and not test.policy.silenced]
         unheld = [test.order for test in after if not self.holds.full_hold(test).possible]
         return unheld[0] if unheld else after[-1].order if after else -1
 
@@ -485,10 +485,10 @@ def _changes(lifetime: Lifetime) -> Iterator[tuple[Test, bool]]:
     last: Test | None = None
     passed_since = False
     for before, after in pairwise(lifetime.tests):
-        last, passed_since = (before, False) if not before.policy.silenced else (last, passed_since or before.passed)
+        last, passed_since = (before, False) if not before.policy.silenced else (last, passed_since or before.ends_runs)
         differ = {
-            before.passed != after.passed,
-            (last is not None and last.passed != after.passed) or (passed_since and not after.passed),
+            before.ends_runs != after.ends_runs,
+            (last is not None and last.ends_runs != after.ends_runs) or (passed_since and not after.ends_runs),
         }
         if any(differ) and not after.policy.silenced:
             yield after, all(differ) and not before.policy.silenced

@@ -101,7 +101,7 @@ def wrong_counts(hold: Throttled, runs: Sequence[Run], messages: Sequence[Messag
         downs = min(policy.max_alerts, failed // policy.failures_per_alert)
         before = sum(test.order < begin.order for test in run.failed) // policy.failures_per_alert
         expected["down"] += downs - min(policy.max_alerts, before)
-        ended = run.end is not None and begin.order <= run.end.order <= end.order
+        ended = run.confirmed is not None and begin.order <= run.confirmed.order <= end.order
         expected["recovered"] += bool(downs and ended and policy.alert_recovery)
     for message in messages:
         if message.event == "unthrottled" and not message.summary and end.made_order < message.order:

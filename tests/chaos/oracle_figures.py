@@ -24,6 +24,7 @@ class Figures:
 
     failures: int = 0
     uncounted: int = 0
+    between: int = 0
     changes: int = 0
     alerts: int | None = None
     number: int | None = None
@@ -32,6 +33,8 @@ class Figures:
     failing_for: str = ""
     down_for: str = ""
     passed_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    confirmed_by: int | None = None
     last_good: datetime | None = None
     tested_at: datetime | None = None
     next_in: str = ""
@@ -66,14 +69,17 @@ def figures_of(text: str) -> Figures:
     return Figures(
         failures=number(r"(\d+) failed tests?(?: in a row)?[, ]") or number(r"(\d+) failed tests? in a row") or 0,
         uncounted=number(r"(\d+) more in maintenance") or 0,
+        between=number(r"(\d+) passed between them") or 0,
         changes=number(r"or back more than (\d+) times") or 0,
-        alerts=number(r"(?:row|test|maintenance), (\d+) alerts?"),
+        alerts=number(r"(?:row|test|maintenance|between them), (\d+) alerts?"),
         number=number(r"is DOWN \(alert (\d+) of"),
         most=number(r"is DOWN \(alert \d+ of (\d+)\)"),
         failing_since=time(rf"Failing since {_TIME}"),
         failing_for=first(rf"Failing for {_SPAN}"),
         down_for=first(rf"(?:It was|It had been) down for {_SPAN}"),
         passed_at=time(rf"Passed at {_TIME}") or time(rf"was UP again at {_TIME}"),
+        confirmed_at=time(rf"Confirmed at {_TIME}"),
+        confirmed_by=number(r"Confirmed at [-0-9: ]* UTC, (\d+) passed"),
         tested_at=time(rf"Tested at {_TIME}"),
         last_good=time(rf"Last good {_TIME}"),
         next_in=first(rf"Next test in {_SPAN}"),
@@ -121,6 +127,9 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
     uncounted = sum(1 for one in run.uncounted if one.order < test.order)
     if said.uncounted != uncounted:
         yield f"{said.uncounted} more in maintenance, not {uncounted}"
+    between = sum(1 for one in run.between if one.order < test.order)
+    if said.between != between:
+        yield f"{said.between} passed between them, not {between}"
     if (said.number, said.most) != (message.number, policy.max_alerts):
         yield f"alert {said.number} of {said.most}, not {message.number} of {policy.max_alerts}"
     subject = f"DOWN {message.number}/{policy.max_alerts}: {message.target} ("
@@ -150,11 +159,16 @@ def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int])
     if not agrees(said.down_for, end.began - run.since):
         yield f"was down for {said.down_for}, not {end.began - run.since}"
     counts, true = (
-        (said.failures, said.uncounted, said.alerts),
-        (len(run.failed), len(run.uncounted), len(failure_indexes)),
+        (said.failures, said.uncounted, said.between, said.alerts),
+        (len(run.failed), len(run.uncounted), len(run.between), len(failure_indexes)),
     )
     if counts != true:
-        yield f"failures, more in maintenance, alerts are {counts}, not {true}"
+        yield f"failures, more in maintenance, passed between them, alerts are {counts}, not {true}"
+    confirmed = run.confirmed
+    assert confirmed is not None
+    expected = (None, None) if len(run.row) == 1 else (confirmed.began.replace(microsecond=0), len(run.row))
+    if (said.confirmed_at, said.confirmed_by) not in {expected, *([(None, None)] if said.held_back else [])}:
+        yield f"confirmed at {said.confirmed_at} by {said.confirmed_by} tests, not {expected}"
 
 
 _OWN_SUBJECT = re.compile(r"(\S+) is back after (.*), (\d+) failed")
@@ -162,9 +176,10 @@ _OWN_SUBJECT = re.compile(r"(\S+) is back after (.*), (\d+) failed")
 
 def _wrong_in_subject(run: Run, end: Test, message: Message) -> Iterator[str]:
     """The user's own subject, if each test at which it may have been made had it; else the usual one."""
-    if message.channel != "alert":
+    if message.channel != "alert" or run.confirmed is None:
         return
-    later = [test for test in run.lifetime.tests if end.order <= test.order < message.order]
+    known = run.confirmed.order
+    later = [test for test in run.lifetime.tests if known <= test.order < message.order]
     wanted = {bool(test.policy.recovered_subject) for test in later}
     own = _OWN_SUBJECT.fullmatch(message.subject)
     if own is None:

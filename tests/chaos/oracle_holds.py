@@ -112,7 +112,10 @@ class Holds:
         return [since, *(one for one in written if since <= one <= until)]
 
     def _fails(self, parent: str, time: datetime) -> bool:
-        """Whether the last test of a parent that was committed before then, in its lifetime, failed."""
+        """Whether the last test of a parent that was committed before then, in its lifetime, failed.
+
+        One that passed and did not end an outage is as good as failed.
+        """
         record = self._record
         before = [write for write in record.writes[parent] if record.time(write.order) <= time]
         tests = [
@@ -121,7 +124,7 @@ class Holds:
         ends = [
             one.order for one in before if isinstance(one, facts.Forgotten) or one.state in ("suspended", "untested")
         ]
-        return bool(tests) and not tests[-1].passed and tests[-1].committed > max(ends, default=-1)
+        return bool(tests) and not tests[-1].ends_runs and tests[-1].committed > max(ends, default=-1)
 
 
 def _reaches_itself(target: str, parents: Mapping[str, set[str]]) -> bool:

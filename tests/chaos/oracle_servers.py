@@ -108,6 +108,8 @@ class Servers:
             test = next(test for test in self.lifetime.tests if test.order == order)
             if not test.policy.max_alerts:
                 yield self._finding("alert in spite of a hold", test, f"{[*known]} with max_alerts 0")
+            if test.goes_on:
+                yield self._finding("message of a server that has not recovered", test, f"{[*known]}")
             if len(known) > 1:
                 yield self._finding("two messages with one test", test, f"{[*known]}")
         for pair in PAIRS:
@@ -180,7 +182,7 @@ def rows(tests: Sequence[Test], pair: Pair, *, begins: bool) -> tuple[int, int]:
     """How many of the last tests show it, or the contrary, in a row: that may count, and that do for certain.
 
     Tests in maintenance may count or not; so a row with one of them is not certain, nor one within which the number of
-    tests that it takes has changed, nor are two of one tick two tests.
+    tests that it takes has changed, nor are two of one tick two tests. Those with which an outage went on do not count.
     """
     possible = certain = 0
     sure = True
@@ -188,7 +190,7 @@ def rows(tests: Sequence[Test], pair: Pair, *, begins: bool) -> tuple[int, int]:
     for test in reversed(tests):
         if test.policy.silenced:
             sure = False
-        elif not test.passed:
+        elif not test.ends_runs:
             break
         elif pair.shows(test) is not begins:
             if test.committed != NEVER:

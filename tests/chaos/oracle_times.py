@@ -114,7 +114,8 @@ class Times:
             ):
                 continue
             failing = (policy.delay_warn, policy.delay_down, policy.delay_lost)
-            longest = _whole(policy.delay_up if answered or policy.silenced else max(failing)) + MINUTE + SLACK
+            passing = (policy.delay_up, policy.delay_warn if policy.passes_per_recovery > 1 else 0)
+            longest = _whole(max(passing if answered or policy.silenced else failing)) + MINUTE + SLACK
             made = [record.time(test.made_order) for test in record.tests[target]]
             self.counted["targets without faults"] += 1
             for before, after in pairwise([begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]):
@@ -132,6 +133,7 @@ class Times:
                     continue
                 end = record.time(change.order) + longest_time(known.policy) + SLACK
                 rest = _whole(max(known.policy.delay_up, known.policy.delay_lost, known.policy.delay_down)) + 5 * MINUTE
+                rest += (known.policy.passes_per_recovery - 1) * (_whole(known.policy.delay_warn) + MINUTE)
                 begin = record.time(change.order) - rest
                 steady = (before is None or record.time(before.order) < begin) and (
                     after is None or record.time(after.order) > end
@@ -180,12 +182,13 @@ class Times:
                 yield Finding("not tested", one.order, target, f"from {one.at}, when its server changed, until {end}")
 
     def _judge_retests(self, lifetime: Lifetime) -> Iterator[Finding]:
-        """A short delay is kept by the clock: after the first failed test another one follows."""
+        """A short delay is kept by the clock: after the first failed test another one follows, and in a recovery."""
         record = self.record
         for before, test in pairwise(lifetime.tests):
             policy, short = test.policy, timedelta(seconds=test.policy.delay_warn)
-            first = before.passed and not test.passed and policy.failures_per_alert > 1 and not policy.silenced
-            if not first or before.policy.silenced or short >= MINUTE or not record.ended_well(test.invocation):
+            first = before.ends_runs and not test.passed and policy.failures_per_alert > 1
+            kept = (first or test.goes_on) and not policy.silenced and not before.policy.silenced
+            if not kept or short >= MINUTE or not record.ended_well(test.invocation):
                 continue
             end = test.began + max(short, LONGEST_TEST) + LONGEST_TEST + SHORT_SLACK
             begin = record.time(test.made_order) - 3 * MINUTE

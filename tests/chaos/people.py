@@ -113,6 +113,7 @@ def draw_newer(policy: Policy, faults: Faults) -> Policy:
         max_rtt_ms=faults.choice([0, 0, 0, TOO_SLOW_MS]),
         all_addresses=faults.choice([False, True]),
         recovered_subject=faults.choice(["", "", RECOVERED_SUBJECT]),
+        passes_per_recovery=faults.choice([1, 1, 2, 3]),
     )
 
 
@@ -243,6 +244,7 @@ ONLY_SIMULATED: dict[str, Change] = {
     "tls changed": _connection(tls=("none", "implicit")),
     "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
     "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),
+    "passes_per_recovery changed": _policy(passes_per_recovery=_one_of(1, 2, 3)),
     "text changed": _policy(recovered_subject=_one_of("", RECOVERED_SUBJECT)),
 }
 """What only simulated people do: real servers have a port each, and older versions do not know these fields."""

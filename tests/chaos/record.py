@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -68,8 +68,15 @@ class Test:
     address: str = ""
     failed_addresses: int = 0
     certificates: tuple[facts.Certificate, ...] = ()
+    goes_on: bool = False
+    """Whether it passed in an outage that more passed tests must end: docs/outages.md, "The recovery"."""
     unambiguous: bool = True
     """Whether what people had written as it began says the same of silences as what it was planned with."""
+
+    @property
+    def ends_runs(self) -> bool:
+        """Whether it is a passed test after which no run is open."""
+        return self.passed and not self.goes_on
 
     @property
     def counts(self) -> bool:
@@ -132,20 +139,40 @@ class Lifetime:
 
 @dataclass(slots=True)
 class Run:
-    """A row of failed tests that count, without a passed test between them, and the passed test after it."""
+    """A row of failed tests that count, and the passed tests that end it.
+
+    It takes one passed test, or in an outage as many in a row as the target's `passes_per_recovery` says.
+    """
 
     lifetime: Lifetime
     failed: list[Test]
     uncounted: list[Test]
-    """Those that failed in maintenance since the last passed test."""
-    end: Test | None = None
-    before: Test | None = None
-    """The last passed test before it, of this lifetime."""
+    """Those that failed in maintenance since the last passed test before it."""
+    row: list[Test]
+    """Its newest passed tests, without a failed one after them."""
+    between: list[Test]
+    """The passed tests of rows that a failed one cut off."""
+    ended: bool = False
+
+    @property
+    def end(self) -> Test | None:
+        """The passed test that ended it: the first of the row."""
+        return self.row[0] if self.ended else None
+
+    @property
+    def confirmed(self) -> Test | None:
+        """The passed test with which it is known that it has ended: the last of the row."""
+        return self.row[-1] if self.ended else None
 
     @property
     def unambiguous(self) -> bool:
         """Whether it is certain which of its tests count."""
-        return all(test.unambiguous for test in (*self.failed, *self.uncounted, *([self.end] if self.end else [])))
+        return all(test.unambiguous for test in (*self.failed, *self.uncounted, *self.row))
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether enough of its tests failed."""
+        return any(index >= test.policy.failures_per_alert for index, test in enumerate(self.failed, 1))
 
     @property
     def since(self) -> datetime:
@@ -244,10 +271,16 @@ class Record:
                 unambiguous = there is None or there.silenced(fact.at) == fact.policy.silenced
                 of_server = fact.rtt_ms, fact.address, fact.failed_addresses, fact.certificates
                 self.tests[fact.target].append(
-                    Test(*what, committed.get(fact.order, NEVER), planned, *of_server, unambiguous)
+                    Test(*what, committed.get(fact.order, NEVER), planned, *of_server, unambiguous=unambiguous)
                 )
         for target, all_tests in self.tests.items():
             all_tests.sort(key=lambda test: test.order)
+            going_on = {
+                test.made_order
+                for lifetime in _lifetimes(target, all_tests, ends[target])
+                for test in _going_on(lifetime)
+            }
+            all_tests[:] = [replace(test, goes_on=True) if test.made_order in going_on else test for test in all_tests]
             self.lifetimes[target] = list(_lifetimes(target, all_tests, ends[target]))
 
     def _planned_since(self, test: facts.Tested) -> datetime:
@@ -320,18 +353,37 @@ def runs(lifetime: Lifetime) -> list[Run]:
     """The runs of a lifetime."""
     found: list[Run] = []
     present: Run | None = None
-    before: Test | None = None
     uncounted: list[Test] = []
     for test in lifetime.tests:
-        if test.passed:
-            if present:
-                present.end = test
-            present, before, uncounted = None, test, []
-        elif test.counts and present is None:
-            present = Run(lifetime, [test], uncounted, before=before)
-            found.append(present)
-        elif test.counts and present:
-            present.failed.append(test)
+        if test.passed and present:
+            if test.committed == NEVER:  # another test has overtaken it
+                continue
+            present.row.append(test)
+            present.ended = len(present.row) >= (test.policy.passes_per_recovery if present.is_outage else 1)
+            if present.ended:
+                present, uncounted = None, []
+        elif test.passed:
+            uncounted = []
         else:
-            uncounted.append(test)
+            if present:
+                present.between += present.row
+                present.row.clear()
+            if not test.counts:
+                uncounted.append(test)
+            elif present:
+                present.failed.append(test)
+            else:
+                present = Run(lifetime, [test], uncounted, [], [])
+                found.append(present)
     return found
+
+
+def _going_on(lifetime: Lifetime) -> Iterator[Test]:
+    """The passed tests of a lifetime with which an outage went on."""
+    found = runs(lifetime)
+    for test in lifetime.tests:
+        if test.passed:
+            begun = [run for run in found if run.failed[0].order < test.order]
+            confirmed = begun[-1].confirmed if begun else None
+            if begun and (confirmed is None or test.order < confirmed.order):
+                yield test
