@@ -421,6 +421,7 @@ class Oracle:
             lifetime,
             said,
             is_unheld,
+            is_lost=lambda test: test.committed == NEVER and not self.record.ended_well(test.invocation),
             is_unknown=lambda test: any(one.begin.order <= test.order for one in holds),
             cleared=lambda test: test.order in recovered,
             before=[message for message in messages if begun < message.order < lifetime.tests[0].made_order],
@@ -491,4 +492,4 @@ def _changes(lifetime: Lifetime) -> Iterator[tuple[Test, bool]]:
             (last is not None and last.ends_runs != after.ends_runs) or (passed_since and not after.ends_runs),
         }
         if any(differ) and not after.policy.silenced:
-            yield after, all(differ) and not before.policy.silenced
+            yield after, all(differ) and not before.policy.silenced and before.unambiguous and after.unambiguous

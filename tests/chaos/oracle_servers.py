@@ -96,6 +96,8 @@ class Servers:
     lifetime: Lifetime
     reported: Reported
     unheld: Callable[[Test], bool]
+    is_lost: Callable[[Test], bool]
+    """Whether the invocation that made a test died, and did not commit it."""
     is_unknown: Callable[[Test], bool]
     cleared: Callable[[Test], bool]
     """Whether a `recovered` came with a test, which says that the host is restored, too."""
@@ -132,14 +134,14 @@ class Servers:
                 begins = message.event == pair.begins
                 if begun is begins:
                     yield self._finding(f"{pair.begins} and {pair.ends} not in turn", test, message.event)
-                least, _ = rows(before, pair, begins=begins)
+                least, _ = rows(before, pair, self.is_lost, begins=begins)
                 if least < (test.policy.failures_per_alert if begins else pair.tests_to_end(test)):
                     yield self._finding("alert without reason", test, f"{message.event} after {least} tests in a row")
                 begun, last_change = begins, test.order
             elif begun is not None and test.passed and self.unheld(test):
                 is_due = not begun
                 needed = test.policy.failures_per_alert if is_due else pair.tests_to_end(test)
-                _, certain = rows(before, pair, begins=is_due)
+                _, certain = rows(before, pair, self.is_lost, begins=is_due)
                 if certain >= needed + CERTAIN:
                     event = pair.begins if is_due else pair.ends
                     yield self._finding(f"{event} not reported", test, f"after {certain} tests in a row")
@@ -178,11 +180,12 @@ class Servers:
                         return
 
 
-def rows(tests: Sequence[Test], pair: Pair, *, begins: bool) -> tuple[int, int]:
+def rows(tests: Sequence[Test], pair: Pair, is_lost: Callable[[Test], bool], *, begins: bool) -> tuple[int, int]:
     """How many of the last tests show it, or the contrary, in a row: that may count, and that do for certain.
 
     Tests in maintenance may count or not; so a row with one of them is not certain, nor one within which the number of
-    tests that it takes has changed, nor are two of one tick two tests. Those with which an outage went on do not count.
+    tests that it takes has changed, nor are two of one tick two tests, and a lost one is none.
+    Those with which an outage went on do not count.
     """
     possible = certain = 0
     sure = True
@@ -199,7 +202,7 @@ def rows(tests: Sequence[Test], pair: Pair, *, begins: bool) -> tuple[int, int]:
         else:
             possible += 1
             sure = sure and (last is None or _follows(test, last))
-            certain += sure
+            certain += sure and not is_lost(test)
             last = test
     return possible, certain
 

@@ -76,22 +76,26 @@ class Times:
         record, planners = self.record, self.record.planners(test)
         end = record.ended[test.invocation].order
         planned = min(record.began[number].at for number in (*planners, test.invocation)) - STALE
-        delay = self._longest_delay(test)
         for other in record.tests[test.target]:
             if other is test or not other.committed < end:
                 continue
             meanwhile = planned < record.time(other.committed) and other.invocation not in planners
             at_once = other.passed or other.committed > test.made_order or other.began + SKEW > test.began
-            if other.tick >= test.tick or (meanwhile and (at_once or test.tick < other.tick + delay)):
+            if other.tick >= test.tick or (meanwhile and at_once):
+                return True
+            if meanwhile and test.tick < other.tick + self._longest_delay(test, other):
                 return True
         return False
 
-    def _longest_delay(self, test: Test) -> timedelta:
-        """Until the next test of one that fails: by `delay_lost` once its last alert may have been sent."""
+    def _longest_delay(self, test: Test, other: Test) -> timedelta:
+        """From another test until the next of one that fails: by `delay_lost` once its last alert may have been sent.
+
+        How many alerts there are to be is what that one was planned with.
+        """
         written = self.record.in_force_during(
             test.target, test.made_order, test.committed if test.committed != NEVER else test.made_order
         )
-        policies = [test.policy, *(one.policy for one in written if one.policy)]
+        policies = [test.policy, other.policy, *(one.policy for one in written if one.policy)]
         delays = [max(policy.delay_warn, policy.delay_down) for policy in policies]
         numbers = [
             one.number for one in self.messages[test.target] if one.event == "down" and one.order < test.made_order
@@ -99,6 +103,8 @@ class Times:
         unsaid = any(one.event == "throttled" for one in self.messages[test.target])
         if unsaid or any(number >= policy.max_alerts for number in [*numbers[-4:], 0] for policy in policies):
             delays += [policy.delay_lost for policy in policies]
+        if other.policy.silenced or not other.unambiguous:  # in maintenance it is tested as if it were up
+            delays += [policy.delay_up for policy in policies]
         return timedelta(seconds=max(delays))
 
     # ---- how soon

@@ -1,10 +1,16 @@
-"""The oracle finds planted mistakes alone, without the model."""
+"""The oracle finds planted mistakes alone, without the model; and what it knows of runs, in small."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.chaos import campaign
-from tests.chaos.oracle import Oracle
+from tests.chaos import campaign, record
+from tests.chaos.facts import Policy
+from tests.chaos.oracle import Oracle, _changes
 from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, planted
+from tests.chaos.oracle_servers import PAIRS, rows
+from tests.chaos.record import NEVER, Lifetime, runs
 from tests.chaos.world import World
 
 HOURS_TO_FIND_A_MISTAKE = 60.0
@@ -23,6 +29,56 @@ def test_mistakes_are_found_by_the_oracle_alone(name: str) -> None:
 def test_each_mistake_is_found_by_the_oracle_alone(name: str) -> None:
     """Within some days of chaos."""
     assert is_found(name)
+
+
+BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
+
+
+def lifetime_of(outcomes: str, passes_per_recovery: int = 1) -> Lifetime:
+    """Tests a minute apart: `p` passed, `f` failed; a capital in maintenance, and `?` passed in a killed invocation."""
+    found = []
+    for number, outcome in enumerate(outcomes):
+        began = BEGIN + timedelta(minutes=number)
+        policy = Policy(2, silenced=outcome.isupper(), passes_per_recovery=passes_per_recovery)
+        passed, committed = outcome.lower() in "p?", NEVER if outcome == "?" else 2 * number + 1
+        found.append(record.Test("mail-1", 2 * number, began, number, began, passed, policy, committed))
+    return Lifetime("mail-1", found)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "failed", "passed_at", "between"),
+    [
+        ("ffppp", 2, [2], 0),
+        ("ffppfppp", 3, [5], 2),
+        ("ffpPp", 2, [2], 0),
+        ("ffppFppp", 2, [5], 2),
+        ("ffpp?p", 2, [2], 0),
+        ("fpffppp", 2, [1, 4], 0),
+        ("ffpp", 2, [], 0),
+    ],
+    ids=["at once", "cut", "maintenance counts", "cut in maintenance", "lost one does not count", "brief", "not yet"],
+)
+def test_an_outage_ends_with_the_first_of_several_passed_tests(
+    outcomes: str, failed: int, passed_at: list[int], between: int
+) -> None:
+    """docs/outages.md, "The recovery", with three passed tests; what is said of the last run."""
+    found = runs(lifetime_of(outcomes, passes_per_recovery=3))
+    ends = [(one.end.began - BEGIN) // timedelta(minutes=1) for one in found if one.end]
+    assert (len(found[-1].failed), ends, len(found[-1].between)) == (failed, passed_at, between)
+
+
+def test_a_test_under_an_intervention_just_written_is_no_certain_change() -> None:
+    """Its result may have been judged by the item as it was when the message was committed, or as planned."""
+    known = lifetime_of("ppff")
+    assert [certain for _, certain in _changes(known)] == [True]
+    known.tests[2] = replace(known.tests[2], unambiguous=False)
+    assert [certain for _, certain in _changes(known)] == [False]
+
+
+def test_lost_tests_are_none_of_enough_in_a_row() -> None:
+    """Those of killed invocations, which committed nothing, have not brought `degraded` nearer."""
+    known = [replace(test, failed_addresses=1) for test in lifetime_of("p?p?").tests]
+    assert rows(known, PAIRS[0], lambda test: test.committed == NEVER, begins=True) == (4, 2)
 
 
 def is_found(name: str) -> bool:

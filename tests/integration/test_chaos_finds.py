@@ -1,16 +1,17 @@
 """What `make chaos` has found, each as the smallest case that shows it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from botocore.exceptions import ClientError
 
 from popwatch.aws.store import Store
-from popwatch.decisions.batches import Batch, PlannedTest, from_message
+from popwatch.decisions.batches import Batch, PlannedTest, from_message, to_messages
 from popwatch.decisions.schedule import next_slot
-from popwatch.model.health import State
+from popwatch.model.health import State, Transition
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.records import Record
+from popwatch.model.records import OutboxEntry, Record
 from popwatch.model.targets import parse_target
 from tests.integration.world import MINUTE, NOON, World, new_world
 
@@ -124,6 +125,24 @@ def test_test_under_way_does_not_bring_a_forgotten_record_back(world: World) -> 
     world.tick(NOON + MINUTE)
     assert world.store.read_records()[1] == {}
     world.do(Batch(NOON + MINUTE, NOON + MINUTE * 2, 1, 0, (PlannedTest(target, record),), {}))
+    assert world.store.read_records()[1] == {}
+
+
+def test_late_message_does_not_bring_a_forgotten_record_back(world: World) -> None:
+    """One planned with the first record of a target, whose transition was still in the outbox, comes after the removal.
+
+    It used to write that record anew, with a state that no transition in History led to.
+    """
+    world.put_target("a")
+    world.tick(NOON)
+    target, record = parse_target({"target_id": "a", "host": "pop.example.net"}), world.store.read_record("a")
+    entry = OutboxEntry(1, NOON, NOON, Transition(State.UNTESTED, State.UP, NOON))
+    first = replace(record, version=1, outbox=(entry,))
+    [late] = to_messages(Batch(NOON + MINUTE, NOON + MINUTE * 2, 1, 0, (PlannedTest(target, first),), {}))
+    world.dynamodb.delete_item(TableName="Targets", Key={"target_id": {"S": "a"}})
+    world.tick(NOON + MINUTE)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.do(from_message(late))
     assert world.store.read_records()[1] == {}
 
 

@@ -67,6 +67,16 @@ def test_a_message_brings_no_alert_of_its_own() -> None:
     assert (work.tests[0].record.outbox, work.tests[0].record.version) == ((), 6)
 
 
+def test_first_version_of_a_record_with_an_outbox_is_not_taken_for_none() -> None:
+    """Version 0 would say that the table has no record, and bring one back that has been deleted meanwhile."""
+    entry = OutboxEntry(1, TICK, TICK, Transition(State.UNTESTED, State.UP, TICK))
+    test = planned("a")
+    [body] = to_messages(batch(replace(test, record=replace(test.record, version=1, outbox=(entry,)))))
+    work = from_message(body)
+    assert isinstance(work, Batch)
+    assert work.tests[0].record.version < 0
+
+
 def test_a_record_is_that_of_its_own_target() -> None:
     """A message whose record names another target is refused: its test would be judged on the other's health."""
     [body] = to_messages(batch(replace(planned("a"), record=planned("b").record)))

@@ -204,9 +204,10 @@ def _without_outbox(record: Record) -> Record:
     """The record as a message carries it: alerts are sent from the table only, whatever a message says.
 
     One whose outbox is not empty goes a version back. So its commit collides with the record in the table, and is made
-    on that one, with its outbox, instead of replacing it.
+    on that one, with its outbox, instead of replacing it. The first version goes back to -1: 0 would say that there is
+    no record, and bring one back that has been deleted meanwhile.
     """
-    return replace(record, outbox=(), version=record.version - 1) if record.outbox else record
+    return replace(record, outbox=(), version=record.version - 1 or -1) if record.outbox else record
 
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
