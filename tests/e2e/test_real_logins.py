@@ -51,8 +51,9 @@ def server(kind: LoginKind) -> Iterator[Running]:
 
 
 def target(server: Running, port: int, tls: str = "implicit") -> Target:
+    """With the deadline of all targets with a login, in which each server must judge a locked mailbox."""
     item: dict[str, Any] = {"target_id": "t", "host": "127.0.0.1", "port": port, "tls": tls}
-    return parse_target(item | {"ca_pem": server.authority_pem, "max_test_seconds": 20})
+    return parse_target(item | {"ca_pem": server.authority_pem, "login": "monitor"})
 
 
 def log_in(

@@ -279,7 +279,7 @@ def test_from_the_desk(shell: Shell, server: ScriptedServer, context: ssl.SSLCon
         ),
         (
             "login-refused:[IN-USE] locked",
-            (0, ["PASSED", "which is not a fault", "The server said: -ERR [IN-USE] locked"]),
+            (0, ["PASSED", "which is not a fault", "The server said: -ERR [IN-USE] (the rest is not shown"]),
         ),
         (
             "login-refused:[LOGIN-DELAY] soon",
@@ -287,7 +287,7 @@ def test_from_the_desk(shell: Shell, server: ScriptedServer, context: ssl.SSLCon
         ),
         ("login-refused:[SYS/TEMP] later", (2, ["FAILED", "login-sys-temp", "which will pass"])),
         ("login-old:no", (2, ["FAILED", "login-refused", "does not say which"])),
-        ("login-repeats", (2, ["FAILED", "not shown: it repeats"])),
+        ("login-repeats", (2, ["FAILED", "The server said: -ERR (the rest is not shown"])),
     ],
 )
 def test_refusals_at_the_desk(
@@ -298,6 +298,16 @@ def test_refusals_at_the_desk(
     assert ended.code == expected[0]
     assert [word for word in expected[1] if word not in ended.out] == []
     assert PASSWORD.decode() not in ended.out + ended.err
+
+
+def test_a_login_at_the_desk_has_the_time_of_a_target_with_one(
+    shell: Shell, server: ScriptedServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a time is given."""
+    port = server.listen("login-slow:1.5", tls=context)
+    monkeypatch.setattr("popwatch_cli.commands.probing.LOGIN_TEST_SECONDS", 1)
+    assert "no-login-reply" in shell(port).out
+    assert shell(port, "--timeout", 8).code == 0
 
 
 @pytest.mark.parametrize(

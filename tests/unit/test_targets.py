@@ -56,6 +56,16 @@ def test_each_field_is_an_attribute_with_the_documented_default(field: Field) ->
             assert str(value) == str(field.parse(default.partition(";")[0]))
 
 
+def test_a_target_with_a_login_has_more_time() -> None:
+    """Dovecot waits ten seconds before it says that a mailbox is in use; a time that is given stays."""
+    secure = {"tls": "implicit", "login": "monitor"}
+    assert parse(**secure).max_test_seconds == 20
+    assert parse(**secure, max_test_seconds=8).max_test_seconds == 8
+    assert parse(tls="implicit", login="").max_test_seconds == 10
+    defaults = {"max_test_seconds": 12}
+    assert parse_target({"target_id": "a", "host": "h", **secure}, defaults).max_test_seconds == 12
+
+
 def test_numbers_and_words_as_people_write_them() -> None:
     """Numbers as strings and words in any letter case mean the same."""
     target = parse(port="995", tls=" Implicit ", verify_tls="FALSE", delay_up="300", enabled=0, max_test_seconds="2.5")

@@ -11,7 +11,7 @@ from popwatch import __version__
 from popwatch.model.credentials import Credential, Mechanism, UnusableCredentialError, check_name, check_user
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Outcome
-from popwatch.model.targets import Target, login_problems
+from popwatch.model.targets import LOGIN_TEST_SECONDS, Target, login_problems
 from popwatch.model.text import clean
 from popwatch.prober.loop import Prober, probe
 from popwatch_cli.commands.file_testing import FAILED_CODE, test_file, test_targets
@@ -89,7 +89,10 @@ Examples:
 @click.option("--max-rtt-ms", type=float, metavar="N", help="Fail if the round trip takes more milliseconds.")
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
 @click.option(
-    "-t", "--timeout", type=SecondsOption(), default=10, show_default=True, help="Seconds for the whole test, 1 to 60."
+    "-t",
+    "--timeout",
+    type=SecondsOption(),
+    help="Seconds for the whole test, 1 to 60.  [default: 10, with --login 20]",
 )
 @IPV4
 @IPV6
@@ -258,8 +261,9 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, p
     of_stack = choice.in_use or selection.groups or selection.tags
     if len(words) > 1 and options["hostname"] and not of_stack:
         raise click.UsageError("Name one server, as the argument or with -H; several as arguments.")
+    usual = {"max_test_seconds": LOGIN_TEST_SECONDS} if options["login"] else {}
     missing = "Name the server to test: `popwatch test pop.example.net`"
-    return described(choice, selection, fields, given, missing=missing, plugin=plugin)
+    return described(choice, selection, fields, given, missing=missing, usual=usual, plugin=plugin)
 
 
 def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
@@ -278,7 +282,7 @@ def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
         "check_quit": False if options["no_quit"] else None,
         "family": options["family"],
         "all_addresses": options["all_addresses"] or None,
-        "max_test_seconds": options["timeout"] if "timeout" in given else None,
+        "max_test_seconds": options["timeout"],
         "max_rtt_ms": options["max_rtt_ms"],
     }
     return {name: value for name, value in values.items() if value is not None}

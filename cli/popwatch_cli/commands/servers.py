@@ -79,10 +79,12 @@ def described(
     given: set[str],
     *,
     missing: str,
+    usual: Mapping[str, Any] | None = None,
     plugin: bool = False,
 ) -> list[Target]:
     """The targets of the words, of a stack's if one is named, with the fields of the options in place of their own.
 
+    `usual` are values of fields for targets that have none of their own.
     Raises click.UsageError, with the text `missing` if nothing is named, and UserError for one that the stack has not.
     """
     if choice.in_use:
@@ -93,7 +95,7 @@ def described(
         raise click.UsageError(missing)
     else:
         found = [server(word, given, plugin=plugin) for word in selection.ids]
-    targets = [parse_target({**item, **fields}) for item in found]
+    targets = [parse_target({**(usual or {}), **item, **fields}) for item in found]
     problems = [problem for target in targets for problem in target.problems]
     if problems and not choice.in_use:
         raise click.UsageError(" ".join(dict.fromkeys(map(of_option, problems))))

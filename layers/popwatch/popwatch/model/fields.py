@@ -407,7 +407,7 @@ FIELDS = (
     Field("check_quit", "boolean", "true", "true, false", "false", "The reply to QUIT is part of the test.", _boolean),
     Field("family", "enumeration", "any", "any, ipv4, ipv6", "ipv4", "Use addresses of this family only.", _one_of(Family)),
     Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),
-    Field("max_test_seconds", "number", "10", "1 to 60", "5", "Seconds, or a duration such as `5s`: one deadline for the whole test, DNS and TLS included.", _in_seconds(_decimal(1, 60))),
+    Field("max_test_seconds", "number", "10; 20 with `login`", "1 to 60", "5", "Seconds, or a duration such as `5s`: one deadline for the whole test, DNS and TLS included.", _in_seconds(_decimal(1, 60))),
     Field("max_rtt_ms", "number", "0", "0 to 60000", "3000", "A test whose round trip takes more milliseconds has failed (`timed-out`, `too-slow`); 0: no limit.", _decimal(0, 60_000)),
     Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up, or a duration such as `5m` or `2h30m`, here and in the next three.", _in_seconds(_whole(10, 86_400))),
     Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _in_seconds(_whole(10, 86_400))),

@@ -126,6 +126,11 @@ class Policy:
         return known if same else None
 
 
+LOGIN_TEST_SECONDS = 20.0
+"""`max_test_seconds` of a target with `login` that gives none. Dovecot waits for ten seconds for a mailbox in use before it
+says so, and answers wrong passwords after up to 17 (https://doc.dovecot.org/2.4.2/core/config/auth/penalty.html).
+"""
+
 DEFAULT_POLICY = Policy()
 POLICY_FIELDS = frozenset(attribute.name for attribute in fields(Policy))
 
@@ -420,7 +425,7 @@ def _build(
     target_id = target_id if isinstance(target_id, str) else quote(target_id)
     policy = {name: values.pop(name) for name in POLICY_FIELDS.intersection(values)}
     host = str(values.get("host", ""))
-    built_in = {
+    built_in: dict[str, object] = {
         "target_id": target_id,
         "name": values.get("name") or clean(target_id, 100),
         "host": host,
@@ -428,6 +433,8 @@ def _build(
     }
     if values.get("tls") is TlsMode.IMPLICIT:
         built_in["port"] = 995  # RFC 8314 section 3.1
+    if policy.get("login"):
+        built_in["max_test_seconds"] = LOGIN_TEST_SECONDS
     return Target(
         policy=Policy(**policy) if policy else DEFAULT_POLICY,  # type: ignore[arg-type]
         problems=problems,

@@ -16,6 +16,8 @@ a server in order answers; `[AUTH]` is about the user or the secret; `[SYS/TEMP]
 A server that announces AUTH-RESP-CODE gives the code `[AUTH]` if it is about the user, so without a code its refusal is
 its own fault; of any other server it is not known.
 
+What a server says once the login has begun is not shown, but for that code: its words may hold the secret in any form.
+
 The user and the secret are sent only if TLS was verified: a `Login` cannot be made without, and a conversation is given
 one only when TLS is established.
 """
@@ -34,17 +36,18 @@ from popwatch.prober.pop3 import OK
 LONGEST_COMMAND = 255
 """Octets of a command with its CRLF (RFC 2449 section 4). A SASL response may be longer (RFC 5034 section 4)."""
 
-HIDDEN = b"(not shown: it repeats what was sent)"
-"""In place of a line of the server that has a part of the secret in it."""
-
-REPEATED = 6
-"""Octets in a row that a line has in common with the secret, if it is not to be shown; all of a shorter secret."""
+HIDDEN = b"(the rest is not shown: it could repeat the password)"
+"""In place of the server's own words."""
 
 _CHALLENGE = re.compile(rb"\+(?!OK)")
 _CODE = re.compile(rb"-ERR[ \t]+\[([!-Z\\^-~]{1,60})\]")
 _STAT = re.compile(rb"\+OK[ \t]+(\d{1,15})[ \t]+(\d{1,15})(?!\S)")
 _TIMESTAMP = re.compile(rb"<[^<>\s]+@[^<>\s]+>")
 """In the greeting of a server with APOP: a message id (RFC 1939 section 7, RFC 822)."""
+
+_STATUSES = b"-ERR", b"+OK", b"+"
+_SHOWN_CODES = b"AUTH", b"IN-USE", b"LOGIN-DELAY", b"SYS/TEMP", b"SYS/PERM", b"SYS", b"UTF8"
+"""The response codes of RFC 2449, 3206 and 6856; any other one is the server's own word."""
 
 _VERDICTS = {
     b"IN-USE": LoginVerdict.IN_USE,
@@ -77,7 +80,7 @@ class Login:
         self._capabilities: Capabilities = NO_CAPA
         self._greeting = b""
         self._response_repeated = False
-        self._hidden: list[bytes] = []
+        self._begun = False
         self.verdict = LoginVerdict.FAILED
         self.failure = ""
         self.ended = False
@@ -86,7 +89,7 @@ class Login:
 
     def begin(self, greeting: bytes) -> bytes:
         """The first command; `greeting` has the timestamp of APOP."""
-        self._greeting = greeting
+        self._greeting, self._begun = greeting, True
         return b"CAPA\r\n"
 
     def receive_line(self, line: bytes) -> bytes:
@@ -94,13 +97,18 @@ class Login:
         return self._step(line)
 
     def hide(self, line: bytes) -> bytes:
-        """A line as it may be shown: not if it has a part of what was sent in it, in whatever letter case."""
-        lower = line.lower()
-        for secret in self._hidden:
-            size = min(REPEATED, len(secret))
-            if any(secret[at : at + size] in lower for at in range(len(secret) - size + 1)):
-                return HIDDEN
-        return line
+        """A line as it may be shown: since the login has begun without the server's own words.
+
+        A server knows the secret, at the latest since the test before, and may write it in any form, also by mistake.
+        """
+        if not self._begun:
+            return line
+        status = next(filter(line.startswith, _STATUSES), b"")
+        stated = _code_of(line)
+        code = next((known for known in _SHOWN_CODES if stated == known or stated.startswith(known + b"/")), b"")
+        shown = b"%b [%b]" % (status, code) if code else status
+        is_whole = b"".join(line.upper().split()) == b"".join(shown.split())
+        return shown if is_whole else b"%b %b" % (shown, HIDDEN)
 
     @property
     def passed(self) -> bool:
@@ -146,16 +154,16 @@ class Login:
         if not OK.match(line):
             return self._refuse(line)
         self._step = self._handle_answer
-        return b"PASS " + self._hide_later(self._credential.secret.reveal().encode()) + b"\r\n"
+        return b"PASS " + self._credential.secret.reveal().encode() + b"\r\n"
 
     def _begin_apop(self, user: bytes) -> bytes:
         timestamp = _TIMESTAMP.search(self._greeting)
         if not timestamp:
             return self._fail("mechanism-not-offered")
-        secret = self._hide_later(self._credential.secret.reveal().encode())
+        secret = self._credential.secret.reveal().encode()
         digest = hashlib.md5(timestamp.group() + secret, usedforsecurity=False).hexdigest().encode()
         self._step = self._handle_answer
-        return b"APOP " + user + b" " + self._hide_later(digest) + b"\r\n"
+        return b"APOP " + user + b" " + digest + b"\r\n"
 
     def _begin_sasl(self, mechanism: Mechanism) -> bytes:
         """AUTH, with PLAIN's response in the same line if the server knows that (RFC 2449 section 6.3) and it fits.
@@ -176,13 +184,13 @@ class Login:
         return command + b"\r\n"
 
     def _response(self) -> bytes:
-        secret = self._hide_later(self._credential.secret.reveal().encode())
+        secret = self._credential.secret.reveal().encode()
         user = self._credential.user.encode()
         if self._credential.mechanism is Mechanism.XOAUTH2:
             response = b"user=" + user + b"\x01auth=Bearer " + secret + b"\x01\x01"
         else:
             response = b"\0" + user + b"\0" + secret
-        return self._hide_later(b64encode(response))
+        return b64encode(response)
 
     def _handle_ready(self, line: bytes) -> bytes:
         """The reply to AUTH alone: the server waits for the response, or does not want this mechanism."""
@@ -228,8 +236,7 @@ class Login:
         """Judge a refusal by its response code; `attempted` if the server has seen the user or the secret."""
         if not line.startswith(b"-ERR"):
             return self._fail("unexpected-reply")
-        found = _CODE.match(line)
-        code = found[1].upper() if found else b""
+        code = _code_of(line)
         kind, _, of_system = code.partition(b"/")
         if code in _VERDICTS:
             return self._end(_VERDICTS[code], line)
@@ -248,6 +255,8 @@ class Login:
         self.verdict, self.ended, self._said = verdict, True, self.hide(line)
         return b""
 
-    def _hide_later(self, sent: bytes) -> bytes:
-        self._hidden.append(sent.lower())
-        return sent
+
+def _code_of(line: bytes) -> bytes:
+    """The response code of a refusal (RFC 2449 section 8), in upper case; empty without one."""
+    found = _CODE.match(line)
+    return found[1].upper() if found else b""
