@@ -209,7 +209,7 @@ def test_the_address_that_greets_is_logged_in_to(context: ssl.SSLContext) -> Non
 @pytest.mark.parametrize("every", [False, True])
 def test_a_login_that_fails_is_not_tried_at_another_address(context: ssl.SSLContext, every: bool) -> None:
     """One login in a test, or a wrong password would be two attempts; the greeting of another address is not a pass."""
-    scripts = ("login-refused:[SYS/TEMP] later", "login")
+    scripts = ("login-refused:[SYS/TEMP] later", "login-refused:[SYS/TEMP] later" if every else "login")
     outcome, lines = at_two_addresses(context, scripts, all_addresses=every)
     assert (outcome.reason, outcome.phase) == ("login-sys-temp", Phase.LOGIN)
     assert sum(line.startswith(b"PASS") for read in lines for line in read) == 1
@@ -222,6 +222,17 @@ def test_a_login_at_one_of_all_addresses_counts(context: ssl.SSLContext, script:
     assert outcome.passed, outcome
     assert outcome.login is not None
     assert sum(line.startswith(b"PASS") for read in lines for line in read) == 1
+
+
+@pytest.mark.parametrize("script", ["silent", "close", "error"])
+def test_of_all_addresses_one_that_answers_is_logged_in_to(context: ssl.SSLContext, script: str) -> None:
+    """The first one is down, or greets too late: the next logs in, and the target is degraded."""
+    outcome, lines = at_two_addresses(context, (script, "login"), all_addresses=True, max_test_seconds=2)
+    assert outcome.passed, outcome
+    assert outcome.login is not None
+    assert outcome.login.verdict is LoginVerdict.PASSED
+    assert len(outcome.failed_addresses) == 1
+    assert [sum(line.startswith(b"PASS") for line in read) for read in lines] == [0, 1]
 
 
 def test_a_prober_with_other_credentials(server: ScriptedServer, context: ssl.SSLContext) -> None:

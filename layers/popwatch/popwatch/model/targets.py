@@ -127,7 +127,7 @@ class Policy:
 
 
 LOGIN_TEST_SECONDS = 20.0
-"""`max_test_seconds` of a target with `login` that gives none. Dovecot waits for ten seconds for a mailbox in use before it
+"""`max_test_seconds` of a target with `login` that gives none. Dovecot waits ten seconds for a mailbox in use before it
 says so, and answers wrong passwords after up to 17 (https://doc.dovecot.org/2.4.2/core/config/auth/penalty.html).
 """
 

@@ -60,13 +60,15 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 class AddressGroup:
     """The tests of one host's addresses: how many have not ended, and the outcomes of the others.
 
-    A target with `all_addresses` waits for all of them, any other one ends with the first that passes.
+    `login_begun` once one of them, with `all_addresses`, has begun to log in. A target with `all_addresses` waits for
+    all of them, any other one ends with the first that passes.
     """
 
     target: Target
     missing: int = 1
     outcomes: list[Outcome] = field(default_factory=list)
     ended: bool = False
+    login_begun: bool = False
 
     def add(self, outcome: Outcome) -> Outcome | None:
         """Add an outcome. Returns that of the whole test once it is known."""

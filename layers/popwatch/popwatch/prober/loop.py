@@ -241,15 +241,22 @@ class _Loop:
         """Try a host's other addresses with a second probe, as soon as there is a descriptor for it."""
         self._postpone(probe, addresses, same_deadline=True)
 
-    def logs_in(self, probe: Probe) -> None:
-        """A probe begins to log in: the host's other addresses are no longer tried, so that there is one login."""
+    def may_log_in(self, probe: Probe) -> bool:
+        """Whether a probe may log in: of a host's addresses the first that is ready for it.
+
+        From then on the others are no longer tried, or with `all_addresses` only greeted: the mailbox is the same.
+        """
         group = self._groups.get(probe)
-        if not group or probe.target.all_addresses:
-            return
+        if not group:
+            return True
+        if probe.target.all_addresses:
+            is_first, group.login_begun = not group.login_begun, True
+            return is_first
         del self._groups[probe]
         self._abandon(group)
         self._groups[probe], group.missing = group, 1
         self._postponed = deque(waiting for waiting in self._postponed if waiting[1] is not group)
+        return True
 
     def finish(self, probe: Probe, outcome: Outcome) -> None:
         """A probe has ended, and with it the test, unless other addresses of the host are still being tested."""
@@ -272,8 +279,7 @@ class _Loop:
             addresses=addresses,
             after=probe,
             same_deadline=same_deadline,
-            # Of the addresses of `all_addresses` only the first is logged in to: the mailbox is the same.
-            credential=probe.credential if same_deadline else None,
+            credential=probe.credential,
         )
         self._postponed.append((make_probe, group))
 

@@ -31,7 +31,7 @@ also end in a bare LF, which mail clients accept too.
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Protocol
@@ -158,6 +158,7 @@ class Conversation:
         self._buffer = self._out = b""
         self._events: deque[Event] = deque()
         self._login: Dialogue | None = None
+        self._may_log_in: Callable[[], bool] = _always
         self._greeting = b""
 
     def receive_data(self, data: bytes) -> None:
@@ -185,13 +186,13 @@ class Conversation:
         if reason:
             self._end(Failed(FailureKind.DISCONNECTED, "closed-mid-line" if self._buffer else reason, self._seen()))
 
-    def tls_established(self, login: Dialogue | None = None) -> None:
+    def tls_established(self, login: Dialogue | None = None, may_log_in: Callable[[], bool] | None = None) -> None:
         """TLS is established: before the greeting, or after `TlsWanted`; with `login` the conversation logs in.
 
-        After `TlsWanted` there is no second greeting: the server remains in its AUTHORIZATION state (RFC 2595 section
-        4).
+        `may_log_in` is called when the login is about to begin; if it says no there is none. After `TlsWanted` there is
+        no second greeting: the server remains in its AUTHORIZATION state (RFC 2595 section 4).
         """
-        self._login = login
+        self._login, self._may_log_in = login, may_log_in or _always
         if self._state is _TLS:
             self._proceed()
 
@@ -266,6 +267,8 @@ class Conversation:
 
     def _proceed(self) -> None:
         """Log in if that is wanted, otherwise QUIT."""
+        if self._login and not self._may_log_in():
+            self._login = None
         if self._login:
             self._state = _LOGIN
             self._out += self._login.begin(self._greeting)
@@ -310,6 +313,10 @@ class Conversation:
 
     def _shown(self, line: bytes) -> bytes:
         return (self._login.hide(line) if self._login else line)[:LONGEST_LINE]
+
+
+def _always() -> bool:
+    return True
 
 
 def _contains(line: bytes, text: bytes) -> bool:

@@ -127,8 +127,8 @@ class Loop(Protocol):
     def try_others(self, probe: "Probe", addresses: Sequence[str]) -> None:
         """Try a host's other addresses with a second probe: the one that was connected to has not passed."""
 
-    def logs_in(self, probe: "Probe") -> None:
-        """The probe begins to log in: no other of its test may."""
+    def may_log_in(self, probe: "Probe") -> bool:
+        """Whether the probe may log in now: one of each test does. If it may, no other one of its test may later."""
 
     def finish(self, probe: "Probe", outcome: Outcome) -> None:
         """The probe has ended with this outcome."""
@@ -459,7 +459,7 @@ class Probe:
         }
         if self.credential:
             self._login = Login(self.credential, engine)
-        self._conversation.tls_established(self._login)
+        self._conversation.tls_established(self._login, self._may_log_in)
         if self.target.tls is TlsMode.STARTTLS:
             self._phase = Phase.LOGIN if self._login else Phase.QUIT
             self._handle_events()
@@ -554,13 +554,18 @@ class Probe:
         fields["greeting_ms"] = max(0.0, rtt_ms - connect_ms - self._tls_ms)
         fields["greeting"] = clean(line, GREETING_SHOWN)
         self._connection.stamped = False  # recv is cheaper than recvmsg, and no later time needs a stamp
-        if self.credential:  # the address that greets first is the one that is logged in to
-            self._others, self._try_others_at = [], float("inf")
-            self._loop.logs_in(self)
         if self.target.tls is TlsMode.STARTTLS:
             self._phase = Phase.STLS
         else:
             self._phase = Phase.LOGIN if self._login else Phase.QUIT
+
+    def _may_log_in(self) -> bool:
+        """Whether this address is logged in to: the one that is ready for it first."""
+        if not self._loop.may_log_in(self):
+            self._login = None
+            return False
+        self._others, self._try_others_at = [], float("inf")
+        return True
 
     def _record_login(self) -> None:
         assert self._login  # noqa: S101 - it has answered
