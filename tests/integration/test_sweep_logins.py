@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from popwatch.decisions.batches import RequestedTests
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
 from tests.integration.logins import put_credential, with_logins
@@ -182,6 +183,29 @@ def test_a_stored_time_between_logins_is_kept(world: World) -> None:
     between = [after - before for before, after in pairwise(minutes[2:])]
     assert between
     assert min(between) * MINUTE >= timedelta(seconds=600)
+
+
+def test_a_test_on_request_keeps_the_time_between_logins(world: World) -> None:
+    """Where the server states one it greets only: `retest` may come at any time."""
+    watch(world, "a", login_every=60)
+    world.login_delay = 60
+    run(world, 10)
+    for _ in range(2):  # one of them is a minute of a login
+        run(world, 1)
+        before, tested = len(world.logged_in), len(world.tested)
+        world.sweep().run_requested(RequestedTests(world.now, ("a",)))
+        assert (len(world.logged_in), len(world.tested)) == (before, tested + 1)
+
+
+def test_a_stated_time_between_logins_is_forgotten(world: World) -> None:
+    """Once the server answers CAPA without it, the target logs in as often as it asks for."""
+    watch(world, "a", login_every=60)
+    world.login_delay = 1200
+    run(world, 30)
+    world.login_delay = 0
+    run(world, 40)
+    assert health(world, "a").login_delay == 0
+    assert logins_of(world, "a")[-10:] == list(range(61, 71))
 
 
 def test_a_server_that_is_down_holds_up_no_other(world: World) -> None:

@@ -106,7 +106,7 @@ def test_each_mechanism(
     before = [b"STLS"] if starttls else []
     assert sent.split(b"\r\n") == [*before, b"CAPA", *commands, b"STAT", b"QUIT", b""]
     assert events[-2:] == [LoginEnded(), Finished(b"+OK bye")]
-    delay = 60 if capa is CAPABLE else None
+    delay = 60 if capa is CAPABLE else 0
     assert result(dialogue) == LoginResult(LoginVerdict.PASSED, 3, 12345, delay)
 
 
@@ -248,6 +248,26 @@ def test_servers_that_fail_at_the_login(chunks: list[bytes], kind: FailureKind, 
     last = talk(login(), GREETING, *chunks, eof=True)[0][-1]
     assert isinstance(last, Failed)
     assert (last.kind, last.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "delay"),
+    [
+        ([], None),
+        ([b"+OK\r\nLOGIN-DELAY 60\r\n"], None),
+        ([b"+OK\r\n" + b"TOP\r\n" * 200], None),
+        ([BARE], 0),
+        ([RESP], 0),
+        ([CAPABLE], 60),
+    ],
+)
+def test_a_server_that_answers_capa_says_whether_it_wants_time_between_logins(
+    chunks: list[bytes], delay: int | None
+) -> None:
+    """An answer without LOGIN-DELAY takes one away that was stated before; no answer does not."""
+    dialogue = login()
+    talk(dialogue, GREETING, *chunks, eof=True)
+    assert result(dialogue).login_delay == delay
 
 
 def test_a_refused_login_does_not_await_the_reply_to_quit() -> None:

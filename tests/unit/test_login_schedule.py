@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popwatch.decisions.judging import judge
-from popwatch.decisions.schedule import is_login_due, next_due
+from popwatch.decisions.schedule import is_login_due, longest_time_to_alert, next_due
 from popwatch.model.health import UNTESTED, Health, State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.targets import Policy, parse_target
@@ -77,6 +77,56 @@ def test_after_a_failed_login_every_test_logs_in_but_within_the_delay() -> None:
     assert is_login_due("a", failing, POLICY, NOON, NOON - MINUTE)
     undelayed = replace(failing, login_delay=0)
     assert is_login_due("a", undelayed, POLICY, NOON + MINUTE, NOON + MINUTE)
+
+
+def test_after_a_failed_login_a_long_delay_is_kept_in_part() -> None:
+    """A server may state a day: its outage would have been alerted on the third."""
+    failing = judge(UP, logged_in(LoginVerdict.FAILED, 86_400), POLICY, NOON).health
+    assert not is_login_due("a", failing, POLICY, NOON + 14 * MINUTE, NOON + 14 * MINUTE)
+    assert is_login_due("a", failing, POLICY, NOON + 15 * MINUTE, NOON + 15 * MINUTE)
+
+
+@pytest.mark.parametrize("delay_up", [25, 60, 300])
+def test_a_retest_does_not_log_in_within_the_delay(delay_up: int) -> None:
+    """Of a login that succeeded no time is stored, so one on request could come at once after it, or before it."""
+    policy = replace(POLICY, delay_up=delay_up, login_every=300)
+    for second in range(0, 600, 10):
+        now = NOON + timedelta(seconds=second)
+        assert not is_login_due("a", replace(UP, login_delay=60), policy, now, now, between_ticks=True)
+    assert is_login_due("a", UNTESTED, policy, NOON, NOON, between_ticks=True)
+
+
+@given(
+    delays=st.tuples(st.integers(10, 900), st.integers(60, 300), st.integers(60, 300)),
+    login_delay=st.one_of(st.just(0), st.integers(1, 4000)),
+    number=st.integers(1, 3),
+    late=st.lists(st.integers(0, 59), min_size=1, max_size=20),
+    began=st.integers(0, 5000),
+)
+@settings(max_examples=50)
+def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
+    delays: tuple[int, int, int], login_delay: int, number: int, late: list[int], began: int
+) -> None:
+    """Whatever LOGIN-DELAY the server has stated, and whenever in its minute each tick comes."""
+    delay_up, delay_warn, delay_down = delays
+    policy = replace(POLICY, delay_up=delay_up, delay_warn=delay_warn, delay_down=delay_down)
+    outage = NOON + timedelta(seconds=began)
+    health, tested, alerts = replace(UP, login_delay=login_delay), None, 0
+    longest = longest_time_to_alert(policy, 20, number, login_delay=login_delay)
+    for minute in range(3000):
+        tick = NOON + minute * MINUTE
+        now = tick + timedelta(seconds=late[minute % len(late)])
+        if not next_due("a", health, policy, tested_tick=tested, after=tick - MINUTE, tick=tick):
+            continue
+        is_out = now >= outage and is_login_due("a", health, policy, tick, now)
+        outcome = replace(logged_in(LoginVerdict.FAILED, login_delay) if is_out else GREETED, started_at=now)
+        judged = judge(health, outcome, policy, now)
+        health, tested = judged.health, tick
+        alerts += judged.alert is not None
+        if alerts == number:
+            assert now - outage <= longest
+            return
+    raise AssertionError
 
 
 def test_a_target_that_fails_otherwise_is_not_logged_in_to() -> None:

@@ -37,6 +37,9 @@ MOST_LATE_SECONDS = 120
 MOST_QUEUE_DELAY = timedelta(minutes=15)
 """A message sent so long after its tick was moved back from the dead-letter queue: requeueing ends much earlier."""
 
+LONGEST_LOGIN_DELAY = timedelta(minutes=15)
+"""The most of a server's LOGIN-DELAY that is kept after a failed login: an outage must not go unreported for a day."""
+
 LARGEST_BATCH = 800
 """Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
 small ones; a Lambda's 1,024 descriptors are the ceiling."""
@@ -75,18 +78,21 @@ def is_login_due(
     """Whether the test of a target at `tick`, which begins `now`, logs in; `between_ticks` if no tick planned it.
 
     The first test does, each `login_every` seconds one of the target's own slots, and all after a login that failed;
-    none within the time that the server wants between two logins. Nothing is stored of a login that succeeded. Of
-    tests less than a minute apart, which begin anew at each tick, only those at a tick do.
+    none within the time that the server wants between two logins, of which at most LONGEST_LOGIN_DELAY is kept after a
+    failed login. Nothing is stored of a login that succeeded. So of tests less than a minute apart, which begin anew at
+    each tick, only those at a tick log in, and so do all tests of a server that wants time between two logins.
     """
     if not policy.login:
         return False
     if health.login_failed:
-        return health.login_at is None or not timedelta() <= now - health.login_at < _login_delay(health)
+        return health.login_at is None or not timedelta() <= now - health.login_at < min(
+            _login_delay(health), LONGEST_LOGIN_DELAY
+        )
     if health.is_failing:  # for another reason: the first greeting ends that
         return False
     if health.state in (State.UNTESTED, State.SUSPENDED):
         return True
-    if between_ticks and timedelta(seconds=policy.delay_up) < TICK:
+    if between_ticks and (health.login_delay or timedelta(seconds=policy.delay_up) < TICK):
         return False
     interval = _test_interval(policy)
     slot = (int(tick.timestamp()) - _hash(target_id, b"phase") % interval) // interval
@@ -171,26 +177,34 @@ def own_late_seconds(health: Health, tested: datetime | None, began: datetime | 
     return min(max(round((began - tested).total_seconds()), 0), MOST_LATE_SECONDS)
 
 
-def longest_time_to_alert(policy: Policy, max_test_seconds: float, number: int = 1) -> timedelta:
+def longest_time_to_alert(
+    policy: Policy, max_test_seconds: float, number: int = 1, *, login_delay: int = 0
+) -> timedelta:
     """The longest time from the beginning of an outage to its first alert, or to the `number`-th.
 
     In the worst case the outage begins right after a passed test, a tick comes a minute after it is due, as EventBridge
     Scheduler fires anywhere within its minute, and the last test takes its whole deadline. Delays of a minute and more
-    end at a tick. Nothing holds the alerts back.
+    end at a tick. Nothing holds the alerts back. `login_delay` is the LOGIN-DELAY that the server has stated, in
+    seconds: an outage of the login alone waits for it.
     """
     failures, delay = policy.failures_per_alert, policy.delay_warn
     if failures == 1 and policy.depends_on:  # it is down at once, and the alert comes with the second failure
         failures, delay = 2, policy.delay_down
-    # An outage of the login alone shows at the next test that logs in, which a server's own LOGIN-DELAY may put off.
-    first = _slots_per_login(policy) * _test_interval(policy) if policy.login else policy.delay_up
-    wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds)
-    wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds)
+    # An outage of the login alone shows at the next test that logs in.
+    stated = timedelta(seconds=login_delay if policy.login else 0)
+    first = _slots_per_login(policy, stated) * _test_interval(policy) if policy.login else policy.delay_up
+    wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds, stated)
+    wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds, stated)
     return wait + TICK + timedelta(seconds=max_test_seconds)
 
 
-def _between_failures(delay: int, max_test_seconds: float) -> timedelta:
+def _between_failures(delay: int, max_test_seconds: float, login_delay: timedelta) -> timedelta:
+    """The longest time between two failures; within LOGIN-DELAY no test logs in, so none of them fails at the login."""
     between = timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay)
-    return max(between, timedelta(seconds=max_test_seconds))
+    between = max(between, timedelta(seconds=max_test_seconds))
+    if login_delay:
+        between *= ceil((min(login_delay, LONGEST_LOGIN_DELAY) + TICK) / between)
+    return between
 
 
 def next_test_by(health: Health, policy: Policy, tested_tick: datetime) -> datetime:

@@ -129,7 +129,8 @@ class LoginResult:
     """What a test's login came to, and what the server said of the mailbox.
 
     `messages` and `octets` are the mailbox's, by STAT. `login_delay` is the least seconds between two logins that the
-    server states. `said` is the server's line if it refused and that is not a failure: cleaned and cut.
+    server states, 0 if it states none; None if it did not answer CAPA. `said` is the server's line if it refused and
+    that is not a failure: cleaned and cut.
     """
 
     verdict: LoginVerdict

@@ -78,6 +78,7 @@ class Login:
         self._step: Callable[[bytes], bytes] = self._handle_capa
         self._reader = CapabilityReader()
         self._capabilities: Capabilities = NO_CAPA
+        self._login_delay: int | None = None
         self._greeting = b""
         self._response_repeated = False
         self._begun = False
@@ -118,7 +119,7 @@ class Login:
     def result(self, clean: Callable[[bytes], str]) -> LoginResult:
         """What the login has come to so far; `clean` makes text of the server's line."""
         messages, octets = self._mailbox or (None, None)
-        return LoginResult(self.verdict, messages, octets, self._capabilities.login_delay, clean(self._said))
+        return LoginResult(self.verdict, messages, octets, self._login_delay, clean(self._said))
 
     def _handle_capa(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR"):
@@ -139,6 +140,7 @@ class Login:
         return self._authenticate()
 
     def _authenticate(self) -> bytes:
+        self._login_delay = self._capabilities.login_delay or 0  # CAPA was answered, be it with -ERR
         mechanism, user = self._credential.mechanism, self._credential.user.encode()
         match mechanism:
             case Mechanism.USER:

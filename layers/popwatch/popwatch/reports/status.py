@@ -194,7 +194,9 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "suspended_why": suspended.why if suspended else None,
         "acknowledged_by": acknowledged.by if acknowledged else None,
         "acknowledged_why": acknowledged.why if acknowledged else None,
-        "longest_notice_seconds": int(longest_time_to_alert(policy, target.max_test_seconds).total_seconds()),
+        "longest_notice_seconds": int(
+            longest_time_to_alert(policy, target.max_test_seconds, login_delay=health.login_delay).total_seconds()
+        ),
         "problems": [problem.explanation for problem in target.problems],
         "remarks": status.remarks(now),
     }

@@ -164,7 +164,7 @@ class BatchTester:
 
     def _prepare_logins(self) -> Mapping[str, Credential]:
         """What the targets log in with whose login is due. Without the tables no one logs in, and all are tested."""
-        between_ticks = self._batch.next_tick - self._batch.tick < TICK
+        between_ticks = self._batch.requested or self._batch.next_tick - self._batch.tick < TICK
         wanted = {
             test.target.target_id: test.target.policy.login
             for test in self._batch.tests
