@@ -1,6 +1,8 @@
 """How the function reads credentials: once, ten at a time, and whatever fails is a problem of that credential alone."""
 
 import logging
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from popwatch.aws.credentials import (
     CACHED_FOR,
     CACHED_WITHOUT_AWS_FOR,
     MOST_NAMES,
+    READERS,
     Credentials,
 )
 from popwatch.model.credential_problems import PROBLEM_CACHED_FOR, CredentialProblem, Unusable
@@ -132,7 +135,7 @@ def test_ten_in_a_call(reading: Reading) -> None:
     found = reading.credentials.read([*names, *names])
     assert list(found) == names
     assert all(isinstance(one, StoredCredential) for one in found.values())
-    assert [len(asked) for asked in reading.asked] == [1, MOST_NAMES, MOST_NAMES, 2]
+    assert sorted(len(asked) for asked in reading.asked) == [1, 2, MOST_NAMES, MOST_NAMES]
 
 
 def test_each_problem_is_one_of_its_own_credential(reading: Reading) -> None:
@@ -184,16 +187,60 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_faults_of_aws(reading: Reading, fault: Exception) -> None:
-    """A problem with AWS's code or the exception's name, never its text; after the first no other call is tried."""
+    """A problem with AWS's code or the exception's name, never its text; after the first no other call is begun."""
     end = failing(reading, fault)
-    names = [f"m-{number:02}" for number in range(25)]
+    names = [f"m-{number:03}" for number in range(250)]
     found = reading.credentials.read(names)
     problems = [one for one in found.values() if isinstance(one, CredentialProblem)]
-    assert len(problems) == 25
+    assert len(problems) == 250
     assert {one.reason for one in problems} == {Unusable.UNAVAILABLE}
-    assert len(reading.asked) == 1
+    assert len(reading.asked) <= READERS
     assert CANARY not in "".join(one.explanation + repr(one) for one in problems)
     end()
+
+
+def test_a_slow_service_takes_its_time_once() -> None:
+    """However many credentials there are: the others wait for the next sweep, and what was answered is used."""
+    begun: list[str] = []
+    over = threading.Event()
+
+    class Slow:
+        @staticmethod
+        def get_parameters(Names: list[str], **_: Any) -> dict[str, Any]:
+            begun.append(Names[0])
+            if Names[0] != f"{PATH}m-000":
+                over.wait(20)
+            value = to_value(StoredCredential("n", "anna", Secret(CANARY)))
+            return {"Parameters": [{"Name": n, "Value": value, "Version": 1, "LastModifiedDate": NOON} for n in Names]}
+
+    credentials = Credentials(Slow, PATH, lambda: NOON, seconds=0.3)
+    names = [f"m-{number:03}" for number in range(800)]
+    before = time.monotonic()
+    found = credentials.read(names)
+    took = time.monotonic() - before
+    over.set()
+    assert took < 5
+    assert len(begun) == 1 + READERS
+    assert all(isinstance(found[name], StoredCredential) for name in names[:MOST_NAMES])
+    late = found[names[-1]]
+    assert isinstance(late, CredentialProblem)
+    assert (late.reason, late.code) == (Unusable.UNAVAILABLE, "TimeoutError")
+
+
+def test_what_is_denied_is_asked_for_alone_once_in_minutes(reading: Reading) -> None:
+    """Eleven requests for ten credentials: not at each sweep. Whoever permits it waits for five minutes at most."""
+    names = [f"m-{number}" for number in range(MOST_NAMES)]
+    for name in names:
+        reading.put(name)
+    end = failing(reading, refusal("AccessDeniedException"))
+    for _ in range(4):
+        found = reading.credentials.read(names)
+        assert {one.reason for one in found.values() if isinstance(one, CredentialProblem)} == {Unusable.DENIED}
+        reading.now += PROBLEM_CACHED_FOR
+    assert len(reading.asked) == 1 + MOST_NAMES
+    end()
+    reading.now += CACHED_FOR
+    assert reading.user("m-0") == "m-0@example.net"
 
 
 def test_what_was_read_is_used_while_aws_does_not_answer(reading: Reading) -> None:

@@ -1,13 +1,18 @@
 """A stack's credentials, read from SSM's Parameter Store: up to ten in one call, and kept for minutes.
 
+All tests wait for it, so one deadline limits all requests of a reading together, and some are made at the same time.
+
 Whatever goes wrong is a problem of the credentials that were asked for, never an exception: botocore's own may hold the
 answer with the secrets in it (ResponseParserError does). A problem says AWS's code and nothing else.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -25,6 +30,12 @@ CACHED_WITHOUT_AWS_FOR = timedelta(hours=1)
 MOST_NAMES = 10
 """Names in one request (docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html)."""
 
+READ_SECONDS = 5.0
+"""The most that reading takes; what has not been answered by then is unavailable until the next sweep."""
+
+READERS = 4
+"""Requests at once. Parameter Store takes 40 a second of an account unless it is set to more
+(docs.aws.amazon.com/general/latest/gr/ssm.html)."""
 
 DENIED = (
     "AccessDeniedException",
@@ -35,6 +46,15 @@ DENIED = (
 )
 
 _log = logging.getLogger("popwatch.aws.credentials")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What AWS answers for some names: their values, or why there is none, with its code."""
+
+    values: Mapping[str, "_Value"] = field(default_factory=dict)
+    reason: Unusable | None = None
+    code: str = ""
 
 
 _Value = tuple[str, int, datetime]
@@ -52,19 +72,28 @@ class _CachedCredential:
 class Credentials:
     """The credentials under a path of SSM, over a client that is made when the first one is asked for.
 
-    `path` ends with `/`. `clock` gives the present.
+    `path` ends with `/`. `clock` gives the present. `seconds` are the most that reading takes.
     """
 
-    def __init__(self, make_client: Callable[[], Any], path: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        make_client: Callable[[], Any],
+        path: str,
+        clock: Callable[[], datetime],
+        *,
+        seconds: float = READ_SECONDS,
+    ) -> None:
         self._make_client, self._path, self._clock = make_client, path, clock
+        self._seconds = seconds
         self._client: Any = None
+        self._lock = Lock()
         self._cached: dict[str, _CachedCredential] = {}
 
     def read(self, names: Iterable[str]) -> dict[str, Found]:
         """Each of these credentials by its name, or what is wrong with it. AWS is asked for none that is cached."""
         wanted, now = dict.fromkeys(names), self._clock()
         missing = [name for name in wanted if not self._is_fresh(name, now)]
-        for found in self._ask(missing):
+        for found in self._ask(missing) if missing else ():
             if not (self._is_unavailable(found) and self._may_go_on(found.name, now)):
                 self._cached[found.name] = _CachedCredential(now, found)
         return {name: self._cached[name].found for name in wanted}
@@ -73,7 +102,9 @@ class Credentials:
         cached = self._cached.get(name)
         if cached is None:
             return False
-        longest = PROBLEM_CACHED_FOR if isinstance(cached.found, CredentialProblem) else CACHED_FOR
+        # Denied names make many requests: of ten in one request, eleven.
+        is_brief = isinstance(cached.found, CredentialProblem) and cached.found.reason is not Unusable.DENIED
+        longest = PROBLEM_CACHED_FOR if is_brief else CACHED_FOR
         # The clock of a frozen environment may be set back when it goes on.
         return timedelta() <= now - cached.read_at < longest
 
@@ -89,50 +120,69 @@ class Credentials:
     def _is_unavailable(found: Found) -> bool:
         return isinstance(found, CredentialProblem) and found.reason is Unusable.UNAVAILABLE
 
-    def _ask(self, names: list[str]) -> Iterator[Found]:
-        """Ask AWS for all of these, until it does not answer: a sweep cannot wait for each request."""
-        gone = ""
-        for first in range(0, len(names), MOST_NAMES):
-            some = names[first : first + MOST_NAMES]
-            if gone:
-                yield from (CredentialProblem(name, Unusable.UNAVAILABLE, gone) for name in some)
-                continue
-            for found in self._ask_for(some):
-                if isinstance(found, CredentialProblem) and found.reason is Unusable.UNAVAILABLE:
-                    gone = found.code
-                yield found
-
-    def _ask_for(self, names: list[str]) -> Iterator[Found]:
-        values, reason, code = self._request(names)
-        if reason is Unusable.DENIED and len(names) > 1:
-            # One that is encrypted with a key of the user's own denies the whole request: each is asked for alone.
-            for name in names:
-                yield from self._ask_for([name])
-            return
-        if reason:
-            _log.error("Credentials cannot be read.", extra={"credentials": names, "reason": reason, "code": code})
-        for name in names:
-            if reason:
-                yield CredentialProblem(name, reason, code)
-            elif name not in values:
-                yield CredentialProblem(name, Unusable.MISSING)
-            else:
-                yield _parsed(name, values[name])
-
-    def _request(self, names: list[str]) -> tuple[dict[str, _Value], Unusable | None, str]:
-        """What AWS answers, by name, or why there is no answer, and its code. Nothing that is raised gets out."""
+    def _ask(self, names: Sequence[str]) -> Iterator[Found]:
+        """Ask AWS for all of these, until it does not answer, or the time is over."""
+        pool, end_by = ThreadPoolExecutor(READERS), time.monotonic() + self._seconds
+        gone: list[str] = []
         try:
-            if self._client is None:
-                self._client = self._make_client()
-            parameters = [self._path + name for name in names]
-            answer = self._client.get_parameters(Names=parameters, WithDecryption=True)
-            found = {one["Name"].removeprefix(self._path): _value(one) for one in answer["Parameters"]}
+            groups = [names[first : first + MOST_NAMES] for first in range(0, len(names), MOST_NAMES)]
+            for some, answer in self._request_all(pool, groups, end_by, gone):
+                if answer.reason is Unusable.DENIED and len(some) > 1:
+                    # One that is encrypted with a key of the user's own denies the whole request: ask for each alone.
+                    for name, alone in self._request_all(pool, [[name] for name in some], end_by, gone):
+                        yield from _found(name, alone)
+                else:
+                    yield from _found(some, answer)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _request_all(
+        self, pool: ThreadPoolExecutor, groups: Sequence[Sequence[str]], end_by: float, gone: list[str]
+    ) -> Iterator[tuple[Sequence[str], _Answer]]:
+        """The answer for each group of names; that it is not available for those without one in time."""
+        requests = [pool.submit(self._request, names, gone) for names in groups]
+        answered, _ = wait(requests, max(0.0, end_by - time.monotonic()))
+        late = _Answer(reason=Unusable.UNAVAILABLE, code=TimeoutError.__name__)
+        for names, request in zip(groups, requests, strict=True):
+            yield names, request.result() if request in answered else late
+
+    def _request(self, names: Sequence[str], gone: list[str]) -> _Answer:
+        """One request, unless another one found that AWS does not answer: its code is in `gone`. Raises nothing."""
+        if gone:
+            return _Answer(reason=Unusable.UNAVAILABLE, code=gone[0])
+        try:
+            answer = self._made_client().get_parameters(
+                Names=[self._path + name for name in names], WithDecryption=True
+            )
+            return _Answer({one["Name"].removeprefix(self._path): _value(one) for one in answer["Parameters"]})
         except ClientError as error:
             code = str(error.response["Error"]["Code"])
-            return {}, Unusable.DENIED if code in DENIED else Unusable.UNAVAILABLE, code
+            if code in DENIED:
+                return _Answer(reason=Unusable.DENIED, code=code)
         except Exception as error:
-            return {}, Unusable.UNAVAILABLE, type(error).__name__
-        return found, None, ""
+            code = type(error).__name__
+        gone.append(code)
+        return _Answer(reason=Unusable.UNAVAILABLE, code=code)
+
+    def _made_client(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._make_client()
+            return self._client
+
+
+def _found(names: Sequence[str], answer: _Answer) -> Iterator[Found]:
+    """Each of these credentials, or its problem."""
+    if answer.reason:
+        logged = {"credentials": names, "reason": answer.reason, "code": answer.code}
+        _log.error("Credentials cannot be read.", extra=logged)
+    for name in names:
+        if answer.reason:
+            yield CredentialProblem(name, answer.reason, answer.code)
+        elif name not in answer.values:
+            yield CredentialProblem(name, Unusable.MISSING)
+        else:
+            yield _parsed(name, answer.values[name])
 
 
 def _value(parameter: Any) -> _Value:
