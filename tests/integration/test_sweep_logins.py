@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,6 +13,10 @@ import pytest
 from popwatch.decisions.batches import RequestedTests
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
+from popwatch.model.text import iso
+from popwatch.queries.status import read_fleet_status
+from popwatch.reports.status import TargetStatus, target_status_to_json
+from popwatch_cli.output.status_table import details
 from tests.integration.logins import put_credential, with_logins
 from tests.integration.world import MINUTE, NOON, World
 
@@ -46,6 +50,10 @@ def run(world: World, minutes: int) -> None:
 
 def health(world: World, name: str) -> Health:
     return world.store.read_record(name).health
+
+
+def statuses(world: World) -> Sequence[TargetStatus]:
+    return read_fleet_status(world.store, world.now).targets
 
 
 def logins_of(world: World, name: str) -> list[int]:
@@ -206,6 +214,22 @@ def test_a_stated_time_between_logins_is_forgotten(world: World) -> None:
     run(world, 40)
     assert health(world, "a").login_delay == 0
     assert logins_of(world, "a")[-10:] == list(range(61, 71))
+
+
+def test_the_mailbox_is_kept_and_shown(world: World) -> None:
+    """From the last login on until the next; of a target that logs in no more it is not shown for long."""
+    watch(world, "a")
+    world.put_target("b")
+    run(world, 12)
+    shown = {it.target.target_id: target_status_to_json(it, world.now) for it in statuses(world)}
+    last = NOON + logins_of(world, "a")[-1] * MINUTE
+    assert (shown["a"]["messages"], shown["a"]["octets"], shown["a"]["mailbox_at"]) == (3, 4096, iso(last))
+    [line] = [line for it in statuses(world) for line in details(it, world.now) if "Mailbox" in line]
+    assert "3 messages, 4096 octets" in line
+    assert (shown["b"]["messages"], shown["b"]["mailbox_at"]) == (None, None)
+    world.verdicts = {"a": LoginVerdict.IN_USE}
+    run(world, 20)
+    assert {it.mailbox for it in statuses(world)} == {None}
 
 
 def test_a_server_that_is_down_holds_up_no_other(world: World) -> None:

@@ -76,6 +76,8 @@ class ScriptedProber(Prober):
         world.logged_in.append((world.now, target.target_id))
         verdict = world.verdicts.get(target.target_id, LoginVerdict.PASSED)
         result = LoginResult(verdict, login_delay=world.login_delay, said="-ERR no")
+        if verdict is LoginVerdict.PASSED:
+            result = replace(result, messages=3, octets=4096)
         if verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR):
             return Outcome(world.now, Phase.LOGIN, ErrorCode.PROTOCOL, "login-failed", rtt_ms=12.5, login=result)
         return replace(outcome, login=result)

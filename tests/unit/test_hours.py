@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.samples import Sample, from_stored, sample_of, to_stored
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
+from popwatch.model.samples import Mailbox, Sample, from_stored, sample_of, to_stored
 from popwatch.model.totals import BUCKET_RATIO, Totals, percentile
 from popwatch.reports.totals import add_up, add_up_one, merge
 
@@ -31,6 +31,21 @@ def test_samples_say_what_does_not_count() -> None:
     assert to_stored(degraded) == {"rtt_ms": 5.0, "degraded": 1}
     stored = [to_stored(degraded), 7, seen, None]
     assert [from_stored(it).rtt_ms for it in stored] == [5.0, 7.0, None, None]
+
+
+def test_samples_of_logins_have_the_mailbox() -> None:
+    """The figures of STAT, also of a degraded test; what is damaged in them costs only them."""
+    login = LoginResult(LoginVerdict.PASSED, 3, 4096)
+    passed = sample_of(Outcome(NOON, Phase.QUIT, rtt_ms=5.0, login=login))
+    assert to_stored(passed) == {"rtt_ms": 5.0, "messages": 3, "octets": 4096}
+    degraded = sample_of(Outcome(NOON, Phase.QUIT, rtt_ms=5.0, login=login, failed_addresses=("192.0.2.8: refused",)))
+    for sample in (passed, degraded):
+        assert from_stored(to_stored(sample)) == sample
+        assert sample.mailbox == Mailbox(3, 4096)
+    in_use = Outcome(NOON, Phase.QUIT, rtt_ms=5.0, login=LoginResult(LoginVerdict.IN_USE))
+    assert to_stored(sample_of(in_use)) == 5.0
+    for damage in ({"messages": -1}, {"octets": True}, {"octets": "x"}, {"messages": None}):
+        assert from_stored({"rtt_ms": 5.0, "messages": 3, "octets": 4096} | damage) == Sample(5.0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`/metrics` as text: names, labels, and that a user's strings cannot break a line."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.samples import Mailbox
 from popwatch.model.targets import parse_target
 from popwatch.reports.status import TargetStatus
 from popwatch.web.metrics import OPENMETRICS, TEXT, media_type, to_metrics
@@ -39,6 +41,14 @@ def test_a_target_that_is_up() -> None:
     }
     assert [value for name, value in found.items() if "error=" in name] == [0] * len(ErrorCode)
     assert found["popwatch_last_sweep_timestamp_seconds"] == NOW.timestamp()
+
+
+def test_the_mailbox_of_the_last_login() -> None:
+    """Messages and octets, of targets that have one."""
+    found = values(to_metrics([replace(row(Health(State.UP)), mailbox=(NOW, Mailbox(3, 4096)))], NOW))
+    assert found["popwatch_target_mailbox_messages"] == 3
+    assert found["popwatch_target_mailbox_octets"] == 4096
+    assert "mailbox" not in to_metrics([row(Health(State.UP))], NOW)
 
 
 def test_a_target_that_is_down() -> None:

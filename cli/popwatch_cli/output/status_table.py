@@ -122,6 +122,7 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
         "Alerts": f"{health.alerts_sent} of at most {policy.max_alerts} sent" if health.alerts_sent else "",
         "Next test": _next_test(row, now),
         "Certificate": "" if days is None else ("expired" if days < 0 else f"{counted(days, 'day')} left"),
+        "Mailbox": _mailbox(row, now),
         "Remarks": "; ".join(row.remarks(now)),
         "Runbook": target.runbook,
         "Notes": target.notes,
@@ -133,6 +134,15 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
             yield f"  {title:<12}{fact if title == 'State' else clean(fact, SHOWN)}"
     if row.state in (State.DOWN, State.LOST) and not row.acknowledgement:
         yield f"  To stop its alerts: `popwatch ack {shlex.quote(target_id)}`."
+
+
+def _mailbox(row: TargetStatus, now: datetime) -> str:
+    """What the last login counted, and how long ago that was."""
+    if row.mailbox is None:
+        return ""
+    at, found = row.mailbox
+    counts = f"{counted(found.messages, 'message')}, {counted(found.octets, 'octet')}"
+    return f"{counts}, {duration(now - at)} ago"
 
 
 def _certificate(row: TargetStatus, now: datetime) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.outcomes import ErrorCode, LoginResult, Outcome
 from popwatch.model.serialization import LARGEST
 from popwatch.model.text import truncate
 
@@ -21,11 +21,20 @@ LARGEST_STORED = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Mailbox:
+    """What a login counted in the mailbox (STAT, RFC 1939 section 5)."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """The result of one test: passed with an `rtt_ms`, or failed with an `error`.
 
     `degraded` counts the addresses that failed in a passed test. A test that failed in maintenance or under a silence
     (`in_maintenance`), or perhaps by the monitor's own network (`inconclusive`), is neither a pass nor a failure.
+    A passed test that logged in has the `mailbox`.
     """
 
     rtt_ms: float | None = None
@@ -34,6 +43,7 @@ class Sample:
     degraded: int = 0
     in_maintenance: bool = False
     inconclusive: bool = False
+    mailbox: Mailbox | None = None
 
 
 def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> Sample:
@@ -41,8 +51,14 @@ def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool
     if outcome.error is not None:
         return Sample(None, outcome.error, outcome.reason, 0, maintenance, inconclusive)
     rtt_ms = float(f"{outcome.rtt_ms or 0.0:.3g}")
-    failed = len(outcome.failed_addresses)
-    return Sample(rtt_ms, degraded=failed) if failed else _passed(rtt_ms)
+    failed, mailbox = len(outcome.failed_addresses), _mailbox_of(outcome.login)
+    return Sample(rtt_ms, degraded=failed, mailbox=mailbox) if failed or mailbox else _passed(rtt_ms)
+
+
+def _mailbox_of(login: LoginResult | None) -> Mailbox | None:
+    if login is None or login.messages is None or login.octets is None:
+        return None
+    return Mailbox(login.messages, login.octets)
 
 
 def to_stored(sample: Sample) -> Stored:
@@ -52,7 +68,9 @@ def to_stored(sample: Sample) -> Stored:
         reason = truncate(sample.reason, REASON_KEPT)
         return {"error": sample.error.value, "reason": reason} | {name: True for name in flags if flags[name]}
     rtt_ms = sample.rtt_ms or 0.0
-    return {"rtt_ms": rtt_ms, "degraded": sample.degraded} if sample.degraded else rtt_ms
+    degraded = {"degraded": sample.degraded} if sample.degraded else {}
+    mailbox = {"messages": sample.mailbox.messages, "octets": sample.mailbox.octets} if sample.mailbox else {}
+    return {"rtt_ms": rtt_ms, **degraded, **mailbox} if degraded or mailbox else rtt_ms
 
 
 def from_stored(stored: object) -> Sample:
@@ -66,7 +84,7 @@ def from_stored(stored: object) -> Sample:
         return Sample()
     rtt_ms, error, degraded = stored.get("rtt_ms"), stored.get("error"), stored.get("degraded", 0)
     if error is None and _is_time(rtt_ms) and type(degraded) is int:
-        return Sample(float(rtt_ms), degraded=degraded)
+        return Sample(float(rtt_ms), degraded=degraded, mailbox=_stored_mailbox(stored))
     if not isinstance(error, str) or error not in list(ErrorCode):
         return Sample()
     return Sample(
@@ -76,6 +94,13 @@ def from_stored(stored: object) -> Sample:
         in_maintenance=bool(stored.get("maintenance")),
         inconclusive=bool(stored.get("inconclusive")),
     )
+
+
+def _stored_mailbox(stored: Mapping[str, object]) -> Mailbox | None:
+    messages, octets = stored.get("messages"), stored.get("octets")
+    if type(messages) is not int or type(octets) is not int or min(messages, octets) < 0:
+        return None
+    return Mailbox(messages, octets)
 
 
 def _is_time(stored: object) -> TypeGuard[int | float]:

@@ -23,6 +23,9 @@ from popwatch.reports.status import (
 LATE = timedelta(minutes=2)
 """How much older than its delay a target's last test may be."""
 
+MAILBOX_BACK = timedelta(minutes=10)
+"""How far back the last login of a target is looked for: twice the default of `login_every`."""
+
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
@@ -62,7 +65,7 @@ def read_newest_tests(
     """The last test of each target, and its last passed one: its record has neither if the target passes.
 
     A batch is read back as far as its longest delay, or until all have been found. The last passed test of a target
-    that fails is in its record.
+    that fails is in its record. Of targets with a login, the last mailbox is looked for as well, for MAILBOX_BACK.
     """
     batches = batches_of(checkpoint)
     found = NewestTests()
@@ -73,12 +76,18 @@ def read_newest_tests(
             if target.policy.enabled and batch_of(name, batches) == batch
         }
         failing = {name for name in delays if name in records and records[name].health.is_failing}
-        since = now - timedelta(seconds=max(delays.values(), default=0)) - LATE
+        with_login = {name for name in delays if targets[name].policy.login} - failing
+        longest = timedelta(seconds=max(delays.values(), default=0))
+        since = now - (max(longest, MAILBOX_BACK) if with_login else longest) - LATE
         for tick, samples in store.read_samples_back(batches, batch, since):
             for target_id, sample in samples.items():
                 found.samples.setdefault(target_id, (tick, sample))
                 if sample.rtt_ms is not None:
                     found.passed.setdefault(target_id, tick)
+                if sample.mailbox:
+                    found.mailboxes.setdefault(target_id, (tick, sample.mailbox))
+            if not with_login <= found.mailboxes.keys():
+                continue
             if delays.keys() <= found.samples.keys() and delays.keys() <= found.passed.keys() | failing:
                 break
     return found

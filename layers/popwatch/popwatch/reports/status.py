@@ -13,7 +13,7 @@ from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, untested_remark
 from popwatch.model.posture import faults_of, parse_summary
 from popwatch.model.records import Record
-from popwatch.model.samples import Sample
+from popwatch.model.samples import Mailbox, Sample
 from popwatch.model.targets import Policy, Target, tls_relaxations
 from popwatch.model.text import clean, counted, iso, milliseconds, natural_order, utc
 
@@ -23,10 +23,13 @@ SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANC
 
 @dataclass(frozen=True, slots=True)
 class NewestTests:
-    """What the newest samples hold: each target's last test, by its tick and sample, and the tick of its last pass."""
+    """What the newest samples hold: each target's last test, by its tick and sample, the tick of its last pass, and its
+    mailbox at its last login, with the tick of that.
+    """
 
     samples: dict[str, tuple[datetime, Sample]] = field(default_factory=dict)
     passed: dict[str, datetime] = field(default_factory=dict)
+    mailboxes: dict[str, tuple[datetime, Mailbox]] = field(default_factory=dict)
 
 
 class CheckStatus(IntEnum):
@@ -51,7 +54,8 @@ IN_JSON: Mapping[CheckStatus, str] = {
 class TargetStatus:
     """A target with its health and its last test, which failed if it has an `error`.
 
-    An `inconclusive` test failed, perhaps because of the monitor's own network, and was not judged.
+    An `inconclusive` test failed, perhaps because of the monitor's own network, and was not judged. `mailbox` is what
+    the last login counted, and when.
     """
 
     target: Target
@@ -66,6 +70,7 @@ class TargetStatus:
     last_good_at: datetime | None = None
     failed_addresses: tuple[str, ...] = ()
     untested_addresses: int = 0
+    mailbox: tuple[datetime, Mailbox] | None = None
 
     @property
     def state(self) -> State:
@@ -148,6 +153,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
     """A target's status for programs: strings, numbers, booleans, times in ISO 8601 (UTC), null for no value."""
     target, health, policy = status.target, status.health, status.target.policy
     silence, suspended, acknowledged = status.silence(now), status.suspension(now), status.acknowledgement
+    mailbox_at, mailbox = status.mailbox or (None, None)
     return {
         "target_id": target.target_id,
         "name": target.name,
@@ -185,6 +191,9 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "half_up": health.degraded_tests > 0,  # degraded: the older name stays, since programs read it
         "failed_addresses": list(status.failed_addresses),
         "untested_addresses": status.untested_addresses,
+        "messages": mailbox.messages if mailbox else None,
+        "octets": mailbox.octets if mailbox else None,
+        "mailbox_at": _iso(mailbox_at),
         "posture": _posture_to_json(health.posture),
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
@@ -250,6 +259,7 @@ def target_statuses(
         replace(
             _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
             last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
+            mailbox=newest.mailboxes.get(name) if target.policy.login else None,
         )
         for name, target in targets.items()
     ]

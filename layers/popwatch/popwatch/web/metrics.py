@@ -47,9 +47,11 @@ STATE = MetricFamily("popwatch_target_state", "", "1 for the state that the targ
 ERROR = MetricFamily("popwatch_target_error", "", "1 for the error of the last test, if it failed.")
 FAILURES = MetricFamily("popwatch_target_failures", "", "Failed tests in a row.")
 TESTED = MetricFamily("popwatch_target_tested_timestamp_seconds", "seconds", "When the target was tested last.")
+MESSAGES = MetricFamily("popwatch_target_mailbox_messages", "", "Messages in the mailbox, at the last login.")
+OCTETS = MetricFamily("popwatch_target_mailbox_octets", "", "Size of the mailbox, at the last login.")
 SWEPT = MetricFamily("popwatch_last_sweep_timestamp_seconds", "seconds", "The last tick whose sweep was completed.")
 
-FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, SWEPT)
+FAMILIES = (SUCCESS, DURATION, CERTIFICATE, STATE, ERROR, FAILURES, TESTED, MESSAGES, OCTETS, SWEPT)
 """All metrics; a test checks that docs/page.md lists them."""
 
 
@@ -58,6 +60,7 @@ def to_metrics(targets: Iterable[TargetStatus], last_tick: datetime | None) -> s
     known = [(labels_of(status), status) for status in targets]
     tested = [(labels, status) for labels, status in known if status.tested_at and status.state is not State.SUSPENDED]
     certified = [(labels, status.health.certificate_expires) for labels, status in known]
+    mailboxes = [(labels, status.mailbox[1]) for labels, status in known if status.mailbox]
     lines = [
         *SUCCESS.lines((labels, float(status.error is None)) for labels, status in tested),
         *DURATION.lines((labels, status.rtt_ms / 1000) for labels, status in tested if status.rtt_ms is not None),
@@ -72,6 +75,8 @@ def to_metrics(targets: Iterable[TargetStatus], last_tick: datetime | None) -> s
         ),
         *FAILURES.lines((labels, float(status.health.failures)) for labels, status in known),
         *TESTED.lines((labels, status.tested_at.timestamp()) for labels, status in tested if status.tested_at),
+        *MESSAGES.lines((labels, float(mailbox.messages)) for labels, mailbox in mailboxes),
+        *OCTETS.lines((labels, float(mailbox.octets)) for labels, mailbox in mailboxes),
         *SWEPT.lines([({}, last_tick.timestamp())] if last_tick else []),
         "# EOF",
     ]

@@ -591,6 +591,7 @@ function detailParts(details) {
     ["Last passed", time(details.last_good_at)],
     ["Next test", details.next_test_at ? [time(details.next_test_at), ` (${nextTest(details, view.at)})`] : ""],
     ["Certificate", details.certificate_expires ? ["expires ", time(details.certificate_expires), `, ${counted(details.certificate_days, "day")} left`] : ""],
+    ["Mailbox", details.mailbox_at ? [`${counted(details.messages, "message")}, ${counted(details.octets, "octet")}, at the login of `, time(details.mailbox_at)] : ""],
     ["Longest time to alert", details.max_alerts ? `${duration(details.longest_notice_seconds)} after an outage begins` : "no alerts are sent: max_alerts is 0"],
     ["Runbook", runbook(details.runbook)],
     ["Notes", details.notes],
