@@ -19,7 +19,7 @@ from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.posture import NO, YES, CapaReply, Posture, change_of
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
-from popwatch.model.samples import Sample
+from popwatch.model.samples import Mailbox, Sample
 from popwatch.model.text import iso
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up
@@ -187,6 +187,18 @@ def test_history_has_the_tests_of_the_last_hour(do: Do, stack: Installation) -> 
     stack.store.put_samples(2, batch_of("a", 2), added_up + HOUR, "g", {"a": Sample(12.5)})
     assert json.loads(do("history", "a", "--since", "7d", "--json"))["tests"] == 3
     assert json.loads(do("history", "a", "--since", "30d", "--json"))["tests"] == 3
+
+
+def test_history_has_what_logins_counted(do: Do, stack: Installation) -> None:
+    """The least and the most in a period of which single tests are read; each with `--json`."""
+    swept(stack)
+    up(stack, "a", NOW - 9 * DAY)
+    for back, mailbox in ((30, Mailbox(3, 4096)), (25, None), (20, Mailbox(17, 4096))):
+        stack.store.put_samples(1, 0, NOW - back * MINUTE, "g", {"a": Sample(12.5, mailbox=mailbox)})
+    assert "Mailbox       3 to 17 messages, 4096 octets in 2 logins" in do("history", "a", "--since", "1h")
+    found = json.loads(do("history", "a", "--since", "1h", "--json"))["mailboxes"]
+    assert [(it["messages"], it["octets"]) for it in found] == [(3, 4096), (17, 4096)]
+    assert "Mailbox" not in do("history", "a", "--since", "10m")
 
 
 def test_history_of_a_removed_target(do: Do, stack: Installation) -> None:

@@ -19,6 +19,7 @@ from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
 from popwatch.model.posture import PostureChange
 from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
+from popwatch.model.samples import Mailbox
 from popwatch.model.targets import Target, endpoint, parse_target, target_at
 from popwatch.model.text import clean, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
@@ -54,7 +55,8 @@ WIDTH = 72
 class TargetHistory:
     """Everything that History has about a target in a period, and its `status` when that was read (at `read_at`).
 
-    A removed target has no status. `points` are the tests to draw. `subscribers` are those present now; None
+    A removed target has no status. `points` are the tests to draw, `mailboxes` what each login counted, with its tick,
+    where single tests were read. `subscribers` are those present now; None
     if they could not be read.
     """
 
@@ -67,6 +69,7 @@ class TargetHistory:
     points: Sequence[Point]
     missing: Sequence[str]
     subscribers: Subscribers | None
+    mailboxes: Sequence[tuple[datetime, Mailbox]]
 
 
 @click.command()
@@ -103,7 +106,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     items = installation.target_table.read()
     checkpoint, _ = store.read_records()
     record = store.read_record(target_id)
-    totals, points = _read_tests(store, checkpoint, target_id, period)
+    totals, points, mailboxes = _read_tests(store, checkpoint, target_id, period)
     fleet = read_periods(store, checkpoint, {target_id: record}, {target_id: totals}, period, now=now)
     others = store.read_events(target_id, period.begin, OTHER_EVENTS)
     events = [*fleet.transitions.get(target_id, ()), *others]
@@ -120,7 +123,8 @@ def read_history(installation: Installation, target_id: str, period: Period, now
         *_missing(period, store.oldest_sample),
     ]
     subscribers = _subscribers(installation) if any(event.kind is EventKind.ALERT for event in inside) else None
-    return TargetHistory(target, period, now, status, fleet.targets[target_id], inside, points, missing, subscribers)
+    figures = fleet.targets[target_id]
+    return TargetHistory(target, period, now, status, figures, inside, points, missing, subscribers, mailboxes)
 
 
 def _status(store: Store, checkpoint: SweepCheckpoint, target: Target, record: Record, now: datetime) -> TargetStatus:
@@ -132,14 +136,16 @@ def _status(store: Store, checkpoint: SweepCheckpoint, target: Target, record: R
 
 def _read_tests(
     store: Store, checkpoint: SweepCheckpoint, target_id: str, period: Period
-) -> tuple[Totals, Sequence[Point]]:
-    """The totals of the tests in a period, and the points that are drawn of them."""
+) -> tuple[Totals, Sequence[Point], Sequence[tuple[datetime, Mailbox]]]:
+    """The totals of the tests in a period, the points that are drawn of them, and the mailbox at each login."""
     if period.length <= LONGEST_BY_TEST and period.begin >= store.oldest_sample:
         samples = read_samples(store, checkpoint, target_id, period)
-        return add_up_one(sample for _, sample in samples), [(tick, sample.rtt_ms) for tick, sample in samples]
+        mailboxes = [(tick, sample.mailbox) for tick, sample in samples if sample.mailbox]
+        points = [(tick, sample.rtt_ms) for tick, sample in samples]
+        return add_up_one(sample for _, sample in samples), points, mailboxes
     buckets = read_buckets(store, checkpoint, target_id, period, by_day=period.length > LONGEST_BY_HOUR)
     points = [(time, totals.rtt_mean_ms) for time, totals in buckets if totals.passes or totals.failures]
-    return merge(totals for _, totals in buckets), points
+    return merge(totals for _, totals in buckets), points, ()
 
 
 def _subscribers(installation: Installation) -> Subscribers | None:
@@ -192,7 +198,16 @@ def _figures(past: TargetHistory) -> Iterator[str]:
         yield f"Brief         {number} without going down, {duration(durations.brief)} in all"
     p50, p95, p99 = map(milliseconds, totals.percentiles_ms)
     yield f"Round trip    p50 {p50}, p95 {p95}, p99 {p99}, max {milliseconds(totals.rtt_max_ms)} ms"
+    if past.mailboxes:
+        found = [mailbox for _, mailbox in past.mailboxes]
+        messages, octets = _range([it.messages for it in found]), _range([it.octets for it in found])
+        yield f"Mailbox       {messages} messages, {octets} octets in {counted(len(found), 'login')}"
     yield from _present(past)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _present(past: TargetHistory) -> Iterator[str]:
@@ -273,6 +288,9 @@ def _to_json(past: TargetHistory) -> dict[str, Any]:
         "outages": [outage_to_json(outage) for outage in durations.outages],
         "spans": [{"begin": iso(it.begin), "end": iso(it.end), "state": it.state.value} for it in past.figures.spans],
         "events": [_event_to_json(event, past.subscribers) for event in past.events],
+        "mailboxes": [
+            {"at": iso(at), "messages": found.messages, "octets": found.octets} for at, found in past.mailboxes
+        ],
         "now": target_status_to_json(past.status, past.read_at) if past.status else None,
     }
 
