@@ -165,6 +165,26 @@ def test_failures_at_the_login(
     assert PASSWORD.decode() not in repr(outcome)
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"max_messages": 2}, "The mailbox has 3 messages, more than the 2 allowed."),
+        ({"max_octets": 4095, "max_messages": 3}, "The mailbox has 4096 octets, more than the 4095 allowed."),
+        ({"max_octets": 4096, "max_messages": 3}, ""),
+    ],
+)
+def test_a_mailbox_above_a_limit_fails(
+    server: ScriptedServer, context: ssl.SSLContext, fields: dict[str, int], said: str
+) -> None:
+    """At the login, which has passed: the session ends in order, and the figures are in the outcome."""
+    outcome, lines = log_in(server, context, "login", **fields)
+    assert outcome.detail == said
+    assert (outcome.error, outcome.reason) == ((ErrorCode.PROTOCOL, "mailbox-too-full") if said else (None, ""))
+    assert outcome.login is not None
+    assert (outcome.login.verdict, outcome.login.messages) == (LoginVerdict.PASSED, 3)
+    assert lines[-1] == b"QUIT\r\n"
+
+
 def test_a_slow_login_is_timed(server: ScriptedServer, context: ssl.SSLContext) -> None:
     """`login_ms` has the time that the server took, and the round-trip time has not."""
     outcome, _ = log_in(server, context, "login-slow:0.3")

@@ -42,6 +42,9 @@ def test_samples_of_logins_have_the_mailbox() -> None:
     for sample in (passed, degraded):
         assert from_stored(to_stored(sample)) == sample
         assert sample.mailbox == Mailbox(3, 4096)
+    full = Outcome(NOON, Phase.LOGIN, ErrorCode.PROTOCOL, "mailbox-too-full", login=login)
+    assert from_stored(to_stored(sample_of(full))) == sample_of(full)
+    assert sample_of(full).mailbox == Mailbox(3, 4096)
     in_use = Outcome(NOON, Phase.QUIT, rtt_ms=5.0, login=LoginResult(LoginVerdict.IN_USE))
     assert to_stored(sample_of(in_use)) == 5.0
     for damage in ({"messages": -1}, {"octets": True}, {"octets": "x"}, {"messages": None}):

@@ -164,6 +164,16 @@ def test_a_login_that_was_answered_ends_it(verdict: LoginVerdict) -> None:
     assert judge(failing, logged_in(verdict), POLICY, NOON + MINUTE).health.state is State.UP
 
 
+def test_a_mailbox_that_is_too_full_stays_so_until_a_login_counts_less() -> None:
+    """A greeting says nothing of it."""
+    full = replace(logged_in(LoginVerdict.PASSED), phase=Phase.LOGIN, error=ErrorCode.PROTOCOL)
+    failing = judge(UP, full, POLICY, NOON).health
+    assert failing.login_failed
+    assert is_login_due("a", failing, POLICY, NOON + MINUTE, NOON + MINUTE)
+    assert judge(failing, GREETED, POLICY, NOON + MINUTE).health.failures == 1
+    assert judge(failing, logged_in(LoginVerdict.PASSED), POLICY, NOON + MINUTE).health.state is State.UP
+
+
 def test_without_its_login_a_greeting_ends_it() -> None:
     """Whoever takes `login` away from a target is not left with an outage for ever."""
     failing = judge(UP, logged_in(LoginVerdict.FAILED), POLICY, NOON).health

@@ -38,6 +38,7 @@ ADVICE = {
         "There is no cipher in common: popwatch needs ECDHE with AES or ChaCha20; {tls_min=1.0} allows older ones."
     ),
     "tls-alert-unrecognized-name": "The server does not serve this name: give another with {tls_name}.",
+    "mailbox-too-full": "No one deletes its mail, or more comes than usual: see the mailbox, or raise its limit.",
     "too-slow": "It answers, but slower than its `max_rtt_ms` allows: see its load, and the network to it.",
     "no-quit-reply": "If this server never answers QUIT, do not wait for the reply: {check_quit=false}.",
     "no-login-reply": "The server greets, and what is behind it does not answer: see the mail store, and its log.",

@@ -40,7 +40,7 @@ from popwatch.model.health import (
     State,
     Transition,
 )
-from popwatch.model.outcomes import LoginVerdict, Outcome
+from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
 from popwatch.model.posture import pending_finding
 from popwatch.model.targets import Policy
 
@@ -273,7 +273,8 @@ def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
     """The health before a failed test, with what that says of a login."""
     if outcome.login is None:
         return before
-    failed = outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
+    # Also one that succeeded, of a mailbox that is too full.
+    failed = outcome.phase is Phase.LOGIN or outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
     return replace(before, login_failed=failed, login_at=now, login_delay=_login_delay(before, outcome))
 
 

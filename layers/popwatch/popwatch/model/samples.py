@@ -34,7 +34,7 @@ class Sample:
 
     `degraded` counts the addresses that failed in a passed test. A test that failed in maintenance or under a silence
     (`in_maintenance`), or perhaps by the monitor's own network (`inconclusive`), is neither a pass nor a failure.
-    A passed test that logged in has the `mailbox`.
+    A test that logged in has the `mailbox`.
     """
 
     rtt_ms: float | None = None
@@ -48,10 +48,11 @@ class Sample:
 
 def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> Sample:
     """The sample of an outcome; its rtt has three digits."""
+    mailbox = _mailbox_of(outcome.login)
     if outcome.error is not None:
-        return Sample(None, outcome.error, outcome.reason, 0, maintenance, inconclusive)
+        return Sample(None, outcome.error, outcome.reason, 0, maintenance, inconclusive, mailbox)
     rtt_ms = float(f"{outcome.rtt_ms or 0.0:.3g}")
-    failed, mailbox = len(outcome.failed_addresses), _mailbox_of(outcome.login)
+    failed = len(outcome.failed_addresses)
     return Sample(rtt_ms, degraded=failed, mailbox=mailbox) if failed or mailbox else _passed(rtt_ms)
 
 
@@ -63,13 +64,14 @@ def _mailbox_of(login: LoginResult | None) -> Mailbox | None:
 
 def to_stored(sample: Sample) -> Stored:
     """A sample as History keeps it. Terse, since a fleet writes tens of thousands an hour."""
+    mailbox = {"messages": sample.mailbox.messages, "octets": sample.mailbox.octets} if sample.mailbox else {}
     if sample.error is not None:
         flags = {"maintenance": sample.in_maintenance, "inconclusive": sample.inconclusive}
         reason = truncate(sample.reason, REASON_KEPT)
-        return {"error": sample.error.value, "reason": reason} | {name: True for name in flags if flags[name]}
+        set_flags = {name: True for name in flags if flags[name]}
+        return {"error": sample.error.value, "reason": reason, **set_flags, **mailbox}
     rtt_ms = sample.rtt_ms or 0.0
     degraded = {"degraded": sample.degraded} if sample.degraded else {}
-    mailbox = {"messages": sample.mailbox.messages, "octets": sample.mailbox.octets} if sample.mailbox else {}
     return {"rtt_ms": rtt_ms, **degraded, **mailbox} if degraded or mailbox else rtt_ms
 
 
@@ -93,6 +95,7 @@ def from_stored(stored: object) -> Sample:
         str(stored.get("reason", "")),
         in_maintenance=bool(stored.get("maintenance")),
         inconclusive=bool(stored.get("inconclusive")),
+        mailbox=_stored_mailbox(stored),
     )
 
 

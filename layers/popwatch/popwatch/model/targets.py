@@ -159,6 +159,8 @@ class Target:
     all_addresses: bool = False
     max_test_seconds: float = 10.0
     max_rtt_ms: float = 0.0
+    max_messages: int = 0
+    max_octets: int = 0
     policy: Policy = DEFAULT_POLICY
     schedules: Mapping[str, object] = field(default_factory=dict)
     posture: bool = True
@@ -197,7 +199,7 @@ IRRELEVANT_TO_TEST = {
 }
 """The fields of a target that do not matter to its test."""
 
-ADDED_LATER = {"expect", "max_rtt_ms"}
+ADDED_LATER = {"expect", "max_rtt_ms", "max_messages", "max_octets"}
 """The fields that matter to a test and that the first version did not have: see `config_fingerprint`."""
 
 _tested_fields = attrgetter(

@@ -27,7 +27,7 @@ from popwatch.model.outcomes import (
     RttSource,
 )
 from popwatch.model.targets import Problem, Target, login_problems, tls_relaxations
-from popwatch.model.text import clean, milliseconds
+from popwatch.model.text import clean, counted, milliseconds
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
 from popwatch.prober.login import Login
@@ -626,8 +626,24 @@ class Probe:
         if allowed and isinstance(rtt_ms, float) and rtt_ms > allowed:
             took = f"The round trip took {milliseconds(rtt_ms)} ms, more than the {milliseconds(allowed)} ms allowed."
             self._end(ErrorCode.TIMED_OUT, "too-slow", took)
+        elif too_full := self._what_is_too_full():
+            self._phase = Phase.LOGIN
+            self._end(ErrorCode.PROTOCOL, "mailbox-too-full", too_full)
         else:
             self._end()
+
+    def _what_is_too_full(self) -> str:
+        """What the login counted that is above a limit of the target, as a sentence; empty if nothing is."""
+        login, target = self._fields.get("login"), self.target
+        if not isinstance(login, LoginResult):
+            return ""
+        for count, allowed, noun in (
+            (login.messages, target.max_messages, "message"),
+            (login.octets, target.max_octets, "octet"),
+        ):
+            if count is not None and 0 < allowed < count:
+                return f"The mailbox has {counted(count, noun)}, more than the {allowed} allowed."
+        return ""
 
     def _end(self, error: ErrorCode | None = None, reason: str = "", detail: str = "") -> None:
         """Send QUIT or close_notify if one is queued, close, and give the outcome to the loop."""
