@@ -12,7 +12,7 @@ import pytest
 
 from popwatch.aws.items import to_item
 from popwatch.aws.store import CREDENTIAL_PREFIX
-from popwatch.model.credential_state import CredentialState
+from popwatch.model.credential_state import CredentialState, Refusal
 from tests.integration.world import NOON, World
 from tests.older_versions import FIRST_VERSION, FLAT_VERSION, unpack
 
@@ -27,6 +27,9 @@ FULL = CredentialState(
     said="-ERR [AUTH] no",
     reported_at=NOON,
     version=1,
+    accepted_at=NOON,
+    certain=True,
+    refusals=(Refusal("mail-rome", 2, NOON, certain=True, reported_at=NOON),),
 )
 KEY = CREDENTIAL_PREFIX + "monitor"
 
@@ -48,6 +51,18 @@ def test_a_state_is_read_back(world: World) -> None:
     assert world.store.put_credential_state(passed, 1) is None
     assert world.store.read_credential_state("monitor") == passed
     assert world.store.damaged == {}
+
+
+def test_one_of_the_version_before_is_read(world: World) -> None:
+    """It has no form: a rejected login stood there as one under way. The next write has the present form."""
+    world.store.put_credential_state(FULL, 0)
+    old = stored(world)
+    del old["form"]
+    world.dynamodb.put_item(TableName="Status", Item=old)
+    found = world.store.read_credential_state("monitor")
+    assert found == replace(FULL, tried_at=None, certain=True)
+    assert world.store.put_credential_state(replace(found, version=2), 1) is None
+    assert world.store.read_credential_state("monitor") == replace(found, version=2)
 
 
 def test_of_two_writers_one_wins(world: World) -> None:
@@ -80,6 +95,8 @@ def test_it_is_no_record_of_a_target(world: World) -> None:
         {"version": 4, "credential": {"name": "monitor", "version": 4, "rejections": -1}},
         {"version": 4, "credential": {"name": "monitor", "version": 4, "rejections": "many"}},
         {"version": 4, "credential": {"name": "monitor", "version": 4, "passed_at": "2027-11-23T11:00:00Z"}},
+        {"version": 4, "credential": {"name": "monitor", "version": 4, "revision": "x"}},
+        {"version": 4, "credential": {"name": "monitor", "version": 4, "refusals": [{"target_id": "a"}]}},
         {"version": "4", "credential": {"name": "monitor", "version": 4}},
         {"version": -4, "credential": {"name": "monitor", "version": -4}},
         {"version": [4], "credential": {"name": "monitor", "version": 4}},

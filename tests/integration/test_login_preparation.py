@@ -3,8 +3,10 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import combinations
 from typing import Any
 
 import boto3
@@ -13,6 +15,8 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.credentials import CACHED_FOR, Credentials
+from popwatch.aws.store import Store
+from popwatch.decisions.credential_trials import ACCEPTED_FOR
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
@@ -127,6 +131,96 @@ def test_fifty_targets_with_a_wrong_password_make_two_attempts(stack: Stack, ver
     assert len(stack.attempts) == 3 + 50
 
 
+def test_an_older_version_undoes_no_count(stack: Stack) -> None:
+    """An environment that keeps the one before in memory does not try it, and reads the new one at its next sweep."""
+    stack.put()
+    one, other = stack.environments
+    rejected = LoginResult(LoginVerdict.REJECTED, said="-ERR [AUTH] no")
+    attempts = []
+
+    def sweep(environment: Logins) -> None:
+        for target_id, credential in environment.prepare({"a": "monitor"}).credentials.items():
+            attempts.append(credential.secret.reveal())
+            environment.record(target_id, credential, rejected)
+        stack.world.now += MINUTE / 2
+
+    sweep(one)
+    stack.put(secret=Secret("canary-2"))
+    for _ in range(5):
+        sweep(other)
+        sweep(one)
+    assert attempts == [CANARY, "canary-2", "canary-2"]
+
+
+def test_invocations_at_once_make_one_attempt(stack: Stack) -> None:
+    """Also for the same target: a tick, a message that came twice, a retest, one on request."""
+    stack.put()
+    rejected = LoginResult(LoginVerdict.REJECTED, said="-ERR [AUTH] no")
+    environments, attempts = [stack.environment() for _ in range(4)], 0
+    for _ in range(4):
+        prepared = [(one, one.prepare({"a": "monitor"})) for one in environments]
+        for one, logins in prepared:
+            for target_id, credential in logins.credentials.items():
+                attempts += 1
+                one.record(target_id, credential, rejected)
+        stack.world.now += MINUTE
+    assert attempts == 2
+
+
+@pytest.mark.parametrize("after_the_write", [False, True])
+@pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])
+def test_processes_that_die_make_two_attempts(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, verdict: LoginVerdict, *, after_the_write: bool
+) -> None:
+    """At any write, before it or after it, in every order of two deaths; the operator hears of it all the same."""
+    put, writes = Store.put_credential_state, 0
+
+    def put_or_die(store: Store, state: CredentialState, expected: int) -> CredentialState | None:
+        nonlocal writes
+        writes += 1
+        if writes in deaths and not after_the_write:
+            raise KeyboardInterrupt
+        held = put(store, state, expected)
+        if writes in deaths:
+            raise KeyboardInterrupt
+        return held
+
+    monkeypatch.setattr(Store, "put_credential_state", put_or_die)
+    for deaths in ((), *combinations(range(1, 6), 1), *combinations(range(1, 6), 2)):
+        stack.world.now += CACHED_FOR
+        stack.put(secret=Secret(f"canary-{deaths}"))
+        stack.attempts, writes = [], 0
+        for _ in range(16):
+            with suppress(KeyboardInterrupt):
+                stack.sweep(verdict, {"a": "monitor", "b": "monitor"})
+            stack.world.now += MINUTE
+        assert len(stack.attempts) <= 2
+        assert stack.state.blocked
+        assert stack.emails()
+
+
+def test_a_record_that_is_always_lost(stack: Stack) -> None:
+    """The process dies after each login: two attempts in all."""
+    stack.put()
+    attempts = 0
+    for _ in range(60):
+        attempts += len(stack.environments[0].prepare({"a": "monitor"}).credentials)
+        stack.world.now += MINUTE
+    assert attempts == 2
+    assert [one["Subject"] for one in stack.emails()] == ["Login rejected: credential monitor"]
+
+
+def test_an_old_acceptance_is_asked_again_by_one(stack: Stack) -> None:
+    """Of two batches at once one has the first login; the other one's targets wait for the next minute."""
+    stack.put()
+    stack.sweep(LoginVerdict.PASSED)
+    stack.world.now += 2 * ACCEPTED_FOR
+    halves = [dict(list(FIFTY.items())[number::2]) for number in range(2)]
+    first, second = (one.prepare(half) for one, half in zip(stack.environments, halves, strict=True))
+    assert (len(first.credentials), first.on_trial) == (25, {"monitor"})
+    assert (second.credentials, second.problems) == ({}, {})
+
+
 def test_a_removed_one_that_is_stored_again_is_another(stack: Stack) -> None:
     """Its version is 1 again, as that of the one that was rejected."""
     stack.put()
@@ -150,6 +244,7 @@ def test_an_accepted_one_costs_one_read_a_batch(stack: Stack) -> None:
     asked = len(stack.asked)
     for _ in range(3):
         stack.sweep(LoginVerdict.PASSED)
+    assert ACCEPTED_FOR / 2 > 4 * MINUTE  # then one is written again
     assert stack.world.store.capacity.write == written
     assert len(stack.asked) == asked
     assert len(stack.attempts) == 1 + 150

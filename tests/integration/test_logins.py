@@ -2,7 +2,9 @@
 
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import pytest
 import trustme
 
 from popwatch.model.credentials import Credential, Mechanism, Secret
-from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.resolver import Resolver
+from popwatch.sweep.login_turns import LoginTurns
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.scripted_pop3.logins import PASSWORD
 from tests.integration.conftest import Ended, Run
@@ -264,6 +267,58 @@ def test_a_prober_with_other_credentials(server: ScriptedServer, context: ssl.SS
     assert probe(target(port), prober).login is None
 
 
+@pytest.mark.parametrize(("script", "refused"), [("login", False), ("login-refused:[AUTH] no", True)])
+def test_targets_wait_for_the_first_login_of_their_credential(
+    server: ScriptedServer, context: ssl.SSLContext, script: str, *, refused: bool
+) -> None:
+    """Their tests begin once it was accepted, and log in; once it was refused they are made without a login."""
+    port = server.listen(script, tls=context)
+    targets = [replace(target(port), target_id=name) for name in "abcd"]
+    turns = LoginTurns({one.target_id: credential() for one in targets})
+    found = {}
+    for arrivals in Prober().with_credentials(turns.credentials, turns.may_log_in).run(targets):
+        for ended, outcome in arrivals:
+            found[ended.target_id] = outcome
+            turns.end(ended.target_id, outcome.login or LoginResult(LoginVerdict.FAILED))
+    assert all(outcome.passed for outcome in found.values())
+    assert sum(outcome.login is not None for outcome in found.values()) == (1 if refused else 4)
+    lines = [line for connection in server.connections(port) for line in connection.lines]
+    assert sum(line.startswith(b"PASS") for line in lines) == (1 if refused else 4)
+
+
+def test_a_test_that_waits_too_long_is_not_made(server: ScriptedServer, context: ssl.SSLContext) -> None:
+    """As every one that could not end in time: it has no outcome, and is left to another invocation."""
+    port = server.listen("login", tls=context)
+    prober = Prober().with_credentials({"t": credential()}, lambda _: None)
+    short = replace(target(port), max_test_seconds=1.0)
+    began = time.monotonic()
+    assert [found for found in prober.run([short], end_by=began + 1.3) if found] == []
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("script", "unanswered"),
+    [
+        ("login-close", True),
+        ("login-silent", True),
+        ("login-long", True),
+        ("login-endless", False),
+        ("login-old:no", False),
+        ("login-refused:no", False),
+        ("login-refused:[SYS/TEMP] later", False),
+        ("login-mailbox:-ERR no", False),
+        ("login", False),
+    ],
+)
+def test_whether_a_secret_was_sent_and_not_answered(
+    server: ScriptedServer, context: ssl.SSLContext, script: str, *, unanswered: bool
+) -> None:
+    """Then the server may have counted a wrong one. A login that was accepted was answered, whatever comes after it."""
+    outcome, _ = log_in(server, context, script, max_test_seconds=1)
+    assert outcome.login is not None
+    assert outcome.login.unanswered is unanswered
+
+
 Shell = Callable[..., Ended]
 
 
@@ -297,7 +352,8 @@ def test_from_the_desk(shell: Shell, server: ScriptedServer, context: ssl.SSLCon
         assert "3 messages, 4096 octets" in ended.out
         assert PASSWORD.decode() not in ended.out + ended.err
     found = json.loads(shell(port, "--json").out)
-    assert found["login"] == {"verdict": "passed", "messages": 3, "octets": 4096, "login_delay": 60, "said": ""}
+    figures = {"messages": 3, "octets": 4096, "login_delay": 60}
+    assert found["login"] == {"verdict": "passed", **figures, "said": "", "unanswered": False}
     assert found["login_ms"] > 0
 
 

@@ -335,7 +335,9 @@ def test_an_event_of_a_descriptors_former_socket_is_dropped(monkeypatch: pytest.
     """A descriptor is used again while events are handled: an event still to come is of its former socket."""
     poller, first, second = Mock(), Mock(spec=Probe), Mock(spec=Probe)
     monkeypatch.setattr("popwatch.prober.loop.make_poller", lambda: poller)
-    loop = _Loop(Mock(), Mock(), 1, allow_local=True, kernel_stamps=False, make_probe=Mock(), credentials={})
+    loop = _Loop(
+        Mock(), Mock(), 1, allow_local=True, kernel_stamps=False, make_probe=Mock(), credentials={}, may_log_in=None
+    )
     with socket.socket() as one, socket.socket() as other:
         loop.watch(one, first)
         poller.wait.return_value = [(one.fileno(), READABLE), (other.fileno(), READABLE)]

@@ -17,6 +17,7 @@ from popwatch.model.text import iso
 from popwatch.queries.status import read_fleet_status
 from popwatch.reports.status import TargetStatus, target_status_to_json
 from popwatch_cli.output.status_table import details
+from popwatch.sweep.batch_tester import UnfinishedError
 from tests.integration.logins import put_credential, with_logins
 from tests.integration.world import MINUTE, NOON, World
 
@@ -128,14 +129,72 @@ def test_an_outage_ends_with_a_greeting_once_no_login_is_possible(world: World, 
     assert world.alerts_recorded("a")[-1] == "recovered"
 
 
-def test_two_refusals_that_block_the_credential_leave_no_run_open(world: World) -> None:
-    """A server that says no more than -ERR may have a dead backend: the credential is reported, and no `down` later."""
+def test_a_dead_backend_that_says_no_more_than_err_is_an_outage(world: World) -> None:
+    """It may be the credential, so the third attempt is later, and then one an hour: reported, and ended in time."""
     watch(world, "a")
     run(world, 2)
     world.verdicts = {"a": LoginVerdict.UNCLEAR}
-    run(world, 20)
+    run(world, 100)
+    assert world.alerts_recorded("a") == ["down"]
+    failing = [at for at in logins_of(world, "a") if at > 2]
+    assert [after - before for before, after in pairwise(failing)] == [1, 10, 60]
+    assert [attributes["event"] for attributes in world.received()] == ["credential", "down"]
+    world.verdicts = {}
+    run(world, 61)
     assert (health(world, "a").state, health(world, "a").failures) == (State.UP, 0)
+    assert world.alerts_recorded("a") == ["down", "recovered"]
+
+
+def test_a_wrong_password_that_is_answered_by_silence(world: World) -> None:
+    """A server that closes, or answers too late, has seen it nevertheless: two attempts of one that no one knows."""
+    names = [f"mail-{number:02}" for number in range(10)]
+    watch(world, *names)
+    world.verdicts, world.unanswered = dict.fromkeys(names, LoginVerdict.FAILED), set(names)
+    run(world, 30)
+    assert len(world.logged_in) == 2
     assert [attributes["event"] for attributes in world.received()] == ["credential"]
+
+
+@pytest.mark.parametrize("after_an_outage", [False, True])
+def test_a_password_that_was_changed_at_the_server(world: World, *, after_an_outage: bool) -> None:
+    """Of twenty targets two try it, in whatever state they were."""
+    names = [f"mail-{number:02}" for number in range(20)]
+    watch(world, *names)
+    run(world, 8)
+    if after_an_outage:
+        world.verdicts = dict.fromkeys(names, LoginVerdict.FAILED)
+        run(world, 6)
+    before = len(world.logged_in)
+    world.verdicts = dict.fromkeys(names, LoginVerdict.REJECTED)
+    run(world, 12)
+    assert len(world.logged_in) - before == 2
+    assert world.store.read_credential_state("monitor").reported_at is not None
+
+
+def test_one_server_that_rejects_what_others_accept(world: World) -> None:
+    """It sees two wrong passwords, the others log in as before, and the operator hears of it once."""
+    watch(world, "a", "b", "bad", login_every=60)
+    run(world, 6)
+    world.verdicts = {"bad": LoginVerdict.REJECTED}
+    before = {name: len(logins_of(world, name)) for name in ("a", "b", "bad")}
+    run(world, 30)
+    more = {name: len(logins_of(world, name)) - before[name] for name in before}
+    assert more["bad"] == 2
+    assert min(more["a"], more["b"]) >= 28
+    assert [(one["event"], one["target_id"]) for one in world.received()] == [("credential", "bad")]
+
+
+def test_a_login_that_was_not_begun_is_taken_back(world: World) -> None:
+    """The invocation has no time left for it; it is no attempt, and another target is next."""
+    watch(world, "a", "b")
+    world.out_of_time = {"a", "b"}
+    with pytest.raises(UnfinishedError):
+        run(world, 1)
+    state = world.store.read_credential_state("monitor")
+    assert (state.rejections, state.tried_at, state.version) == (0, None, 8)
+    world.out_of_time = set()
+    run(world, 8)
+    assert {name for _, name in world.logged_in} == {"a", "b"}
 
 
 @pytest.mark.parametrize("verdict", [LoginVerdict.IN_USE, LoginVerdict.LOGIN_DELAY])

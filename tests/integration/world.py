@@ -55,7 +55,7 @@ class ScriptedProber(Prober):
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._credentials = {}
+        self._credentials, self._may_log_in = {}, None
 
     def run(
         self,
@@ -68,14 +68,23 @@ class ScriptedProber(Prober):
                 self._world.tested.append((self._world.now, target.target_id))
                 yield [(target, self._outcome(target))]
 
+    def _logs_in(self, target: Target) -> bool:
+        """Whether the test logs in: each ends before the next begins, so that none has to wait for another."""
+        allowed = self._may_log_in(target.target_id) if self._may_log_in and self._has_credential(target) else None
+        return allowed is True
+
+    def _has_credential(self, target: Target) -> bool:
+        return target.target_id in self._credentials
+
     def _outcome(self, target: Target) -> Outcome:
         """The outcome, of a login as well if the target has a credential and its server greets."""
         world, outcome = self._world, self._world.outcome(target)
-        if outcome.error or target.target_id not in self._credentials:
+        if not self._logs_in(target) or outcome.error:
             return outcome
         world.logged_in.append((world.now, target.target_id))
         verdict = world.verdicts.get(target.target_id, LoginVerdict.PASSED)
-        result = LoginResult(verdict, login_delay=world.login_delay, said="-ERR no")
+        unanswered = target.target_id in world.unanswered
+        result = LoginResult(verdict, login_delay=world.login_delay, said="-ERR no", unanswered=unanswered)
         if verdict is LoginVerdict.PASSED:
             result = replace(result, messages=3, octets=4096)
         if verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR):
@@ -115,6 +124,7 @@ class World:
     stack: str = "popwatch"
     logins: Logins | None = None
     verdicts: dict[str, LoginVerdict] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
     login_delay: int | None = None
     logged_in: list[tuple[datetime, str]] = field(default_factory=list)
     threads: Callable[[], Executor] = commit_threads

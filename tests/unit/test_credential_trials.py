@@ -1,40 +1,48 @@
-"""Who tries a credential: one target at a time until it was accepted, and no one after two rejections."""
+"""Who tries a credential: one target at a time until it was accepted, and no one after two attempts that count."""
 
-from dataclasses import replace
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from popwatch.decisions.credential_trials import LONGEST_TRIAL, after_login, begin_trial, in_turn, may_use
-from popwatch.model.credential_state import MOST_REJECTIONS, CredentialState, revision_of
+from popwatch.decisions.credential_trials import (
+    ACCEPTED_FOR,
+    LONGEST_TRIAL,
+    OTHERS_FIRST,
+    UNCLEAR_WAITS,
+    after_login,
+    begin_trial,
+    in_turn,
+    may_use,
+    settled,
+)
+from popwatch.model.credential_state import (
+    MOST_REFUSING,
+    MOST_REJECTIONS,
+    CredentialState,
+    is_newer,
+    revision,
+    revision_of,
+    upgraded,
+)
 from popwatch.model.credentials import Secret
-from popwatch.model.outcomes import LoginVerdict
+from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential
 
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 NEW = CredentialState("monitor")
 R1, R2 = "1 2026-11-27T11:00:00Z", "2 2026-11-27T11:30:00Z"
-REFUSED = (LoginVerdict.REJECTED, LoginVerdict.UNCLEAR)
-ACCEPTED = (LoginVerdict.PASSED, LoginVerdict.IN_USE)
-
-
-class Table:
-    """The item of a credential, written on the condition that its version is the one that was read."""
-
-    def __init__(self) -> None:
-        self.state = NEW
-
-    def put(self, state: CredentialState | None, read: CredentialState) -> bool:
-        if state is None:
-            return True
-        assert state.version == read.version + 1
-        if self.state.version != read.version:
-            return False
-        self.state = state
-        return True
+UNANSWERED = LoginResult(LoginVerdict.FAILED, unanswered=True)
+NOT_SENT = LoginResult(LoginVerdict.FAILED)
+REJECTED = LoginResult(LoginVerdict.REJECTED, said="-ERR no")
+UNCLEAR = LoginResult(LoginVerdict.UNCLEAR, said="-ERR no")
+PASSED, IN_USE = LoginResult(LoginVerdict.PASSED), LoginResult(LoginVerdict.IN_USE)
+REFUSED = (REJECTED, UNCLEAR, UNANSWERED)
 
 
 def begun(state: CredentialState, target_id: str, now: datetime = NOON, revision: str = R1) -> CredentialState:
@@ -43,88 +51,160 @@ def begun(state: CredentialState, target_id: str, now: datetime = NOON, revision
     return begin_trial(state, revision, target_id, now) or state
 
 
-def ended(state: CredentialState, target_id: str, verdict: LoginVerdict, revision: str = R1) -> CredentialState:
+def ended(
+    state: CredentialState, target_id: str, result: LoginResult, now: datetime = NOON, revision: str = R1
+) -> CredentialState:
     """The state after a login of a target."""
-    return after_login(state, revision, target_id, verdict, NOON, said="-ERR no") or state
+    return after_login(state, revision, target_id, result, now) or state
+
+
+def tried(state: CredentialState, target_id: str, result: LoginResult, now: datetime = NOON) -> CredentialState:
+    return ended(begun(state, target_id, now), target_id, result, now)
+
+
+ACCEPTED = tried(NEW, "a", PASSED)
 
 
 def test_a_new_credential_is_tried_by_one_target_first() -> None:
-    """The others wait, until it was accepted; then all may use it, and nothing is written any more."""
+    """No other, and not the same one twice at once; once it was accepted all may use it, and nothing is written."""
     trying = begun(NEW, "a")
     assert (trying.tried_by, trying.tried_at, trying.version) == ("a", NOON, 1)
-    assert may_use(trying, R1, "a", NOON + MINUTE)
-    assert begin_trial(trying, R1, "a", NOON + MINUTE) is None
-    assert not may_use(trying, R1, "b", NOON + MINUTE)
-    passed = ended(trying, "a", LoginVerdict.PASSED)
+    assert not any(may_use(trying, R1, name, NOON + MINUTE) for name in "ab")
+    passed = ended(trying, "a", PASSED)
     assert may_use(passed, R1, "b", NOON)
     assert begin_trial(passed, R1, "b", NOON) is None
-    assert after_login(passed, R1, "b", LoginVerdict.PASSED, NOON) is None
+    assert after_login(passed, R1, "b", PASSED, NOON) is None
 
 
-def test_two_at_once() -> None:
-    """Both read that no one tries it; one writes first, and the other may not log in."""
-    table = Table()
-    read = table.state
-    assert table.put(begin_trial(read, R1, "a", NOON), read)
-    assert not table.put(begin_trial(read, R1, "b", NOON), read)
-
-
-@pytest.mark.parametrize("verdict", REFUSED)
-def test_after_two_rejections_no_one_tries_it(verdict: LoginVerdict) -> None:
-    """Until there is another revision: another version, or one that was removed and stored again."""
-    state = ended(begun(NEW, "a"), "a", verdict)
+@pytest.mark.parametrize("result", REFUSED)
+def test_after_two_refusals_of_a_new_one_no_one_tries_it(result: LoginResult) -> None:
+    """An answer that never comes counts as well. Until there is another revision."""
+    state = tried(NEW, "a", result)
     assert not state.blocked
-    assert not may_use(state, R1, "b", NOON)
-    state = ended(begun(state, "a"), "a", verdict)
-    assert (state.blocked, state.unreported, state.rejected_by, state.said) == (True, True, "a", "-ERR no")
-    assert not any(may_use(state, R1, name, NOON + timedelta(days=365)) for name in "ab")
+    state = tried(state, "b", result, NOON + MINUTE)
+    assert (state.blocked, state.unreported, state.rejected_by) == (True, True, "b")
+    assert not any(may_use(state, R1, name, NOON + timedelta(days=365)) for name in "abc")
     changed = begun(state, "b", revision=R2)
     assert (changed.rejections, changed.tried_by, changed.blocked) == (0, "b", False)
     assert not replace(state, reported_at=NOON).unreported
 
 
-@pytest.mark.parametrize("verdict", ACCEPTED)
-def test_an_accepted_login_forgets_a_rejection(verdict: LoginVerdict) -> None:
-    """Only rejections in a row count; a mailbox in use was opened with the right password by someone else."""
-    state = ended(ended(begun(NEW, "a"), "a", LoginVerdict.REJECTED), "a", verdict)
-    assert (state.rejections, state.passed_at, state.tried_by) == (0, NOON, "")
+def test_an_attempt_that_never_reports_counts() -> None:
+    """Its process has died, after it sent the secret or before; a time of the future is no login under way."""
+    trying = begun(NEW, "gone")
+    assert settled(trying, NOON + LONGEST_TRIAL - timedelta(seconds=1)) is None
+    state = settled(trying, NOON + LONGEST_TRIAL)
+    assert state is not None
+    assert (state.rejections, state.tried_at, state.rejected_by) == (1, None, "gone")
+    again = settled(begun(state, "b", NOON + LONGEST_TRIAL), NOON + 2 * LONGEST_TRIAL)
+    assert again is not None
+    assert again.unreported
+    assert settled(replace(trying, tried_at=NOON + MINUTE), NOON) is not None
+    assert settled(again, NOON + 3 * LONGEST_TRIAL) is None
+
+
+@pytest.mark.parametrize("result", [PASSED, IN_USE])
+def test_an_accepted_login_forgets_a_refusal(result: LoginResult) -> None:
+    """Only those in a row count; a mailbox in use was opened with the right password by someone else."""
+    state = tried(tried(NEW, "a", REJECTED), "a", result)
+    assert (state.rejections, state.passed_at, state.tried_by, state.refusals) == (0, NOON, "", ())
+
+
+@pytest.mark.parametrize("result", [NOT_SENT, LoginResult(LoginVerdict.LOGIN_DELAY)])
+def test_a_login_that_was_not_tried_is_no_attempt(result: LoginResult) -> None:
+    """Nothing is known of the credential: another target may try a new one, and an accepted one stays so."""
+    state = tried(NEW, "a", result)
+    assert (state.rejections, state.tried_at) == (0, None)
+    assert in_turn(state, "cab") == ["b", "c", "a"]
+    assert after_login(ACCEPTED, R1, "a", result, NOON) is None
+    assert after_login(begun(NEW, "a"), R1, "b", result, NOON) is None  # the login under way is not that one
+
+
+def test_no_answer_says_nothing_of_an_accepted_one() -> None:
+    """It is how most outages of a login look."""
+    assert after_login(ACCEPTED, R1, "a", UNANSWERED, NOON) is None
 
 
 def test_a_password_that_was_changed_at_the_server() -> None:
-    """After the first rejection of an accepted one it is new again: only the target that saw it tries it once more."""
-    passed = ended(begun(NEW, "a"), "a", LoginVerdict.PASSED)
-    state = ended(passed, "b", LoginVerdict.REJECTED)
-    assert not may_use(state, R1, "a", NOON + MINUTE)
-    assert may_use(state, R1, "b", NOON + MINUTE)
+    """After the first refusal another target is next, alone, and after its refusal no one is."""
+    state = ended(ACCEPTED, "b", REJECTED)
+    assert not may_use(state, R1, "b", NOON + MINUTE)
+    state = begun(state, "a", NOON + MINUTE)
+    assert not may_use(state, R1, "c", NOON + MINUTE)
+    state = ended(state, "a", REJECTED)
+    assert not any(may_use(state, R1, name, NOON + timedelta(days=365)) for name in "abc")
 
 
-@pytest.mark.parametrize("verdict", [LoginVerdict.FAILED, LoginVerdict.LOGIN_DELAY])
-def test_a_server_that_does_not_answer_is_no_judge(verdict: LoginVerdict) -> None:
-    """Nothing is known of the credential: another target may try a new one, and an accepted one stays so."""
-    state = ended(begun(NEW, "a"), "a", verdict)
-    assert may_use(state, R1, "b", NOON)
-    assert begun(state, "a", NOON + MINUTE).tried_at == NOON + MINUTE
-    assert in_turn(state, "cab") == ["b", "c", "a"]
-    assert in_turn(ended(begun(state, "c"), "c", verdict), "cab") == ["a", "b", "c"]
-    passed = ended(begun(NEW, "a"), "a", LoginVerdict.PASSED)
-    assert after_login(passed, R1, "a", verdict, NOON) is None
-    rejected = ended(begun(NEW, "a"), "a", LoginVerdict.REJECTED)
-    assert after_login(rejected, R1, "a", verdict, NOON) is None
+def test_one_server_that_rejects_among_others_that_accept() -> None:
+    """It sees two attempts and no more, and the others go on."""
+    state = ended(ACCEPTED, "bad", REJECTED)
+    state = tried(state, "a", PASSED, NOON + MINUTE)
+    state = ended(state, "bad", REJECTED, NOON + 5 * MINUTE)
+    state = tried(state, "a", PASSED, NOON + 6 * MINUTE)
+    assert not state.blocked
+    refusal = state.refusal_of("bad")
+    assert refusal is not None
+    assert (refusal.lasts, refusal.unreported) == (True, True)
+    assert not may_use(state, R1, "bad", NOON + timedelta(days=365))
+    assert in_turn(state, ["bad", "z"]) == ["z", "bad"]
 
 
-def test_a_target_that_never_reports() -> None:
-    """It may have been removed: after a while another one tries; a time of the future holds no one up either."""
-    trying = begun(NEW, "gone")
-    assert not may_use(trying, R1, "b", NOON + LONGEST_TRIAL - timedelta(seconds=1))
-    assert begun(trying, "b", NOON + LONGEST_TRIAL).tried_by == "b"
-    assert may_use(replace(trying, tried_at=NOON + MINUTE), R1, "b", NOON)
+def test_the_only_target_tries_an_accepted_one_once_more() -> None:
+    """No other one comes in between; then it alone is left out."""
+    state = ended(ACCEPTED, "a", REJECTED)
+    state = tried(state, "a", REJECTED, NOON + OTHERS_FIRST)
+    assert not may_use(state, R1, "a", NOON + timedelta(days=365))
+    assert may_use(state, R1, "b", NOON + OTHERS_FIRST)
+    assert not state.blocked
 
 
-@pytest.mark.parametrize("verdict", LoginVerdict)
-def test_a_login_with_another_revision_says_nothing(verdict: LoginVerdict) -> None:
+def test_a_refusal_without_a_code_of_an_accepted_one() -> None:
+    """The server may be to blame: it is tried at once, after ten minutes, and then once an hour."""
+    state, now = ended(ACCEPTED, "a", UNCLEAR), NOON
+    for wait in (*UNCLEAR_WAITS, UNCLEAR_WAITS[-1]):
+        if wait:
+            assert not may_use(state, R1, "a", now + wait - timedelta(seconds=1))
+        now += wait
+        state = tried(state, "a", UNCLEAR, now)
+    assert may_use(state, R1, "b", now)
+    state = tried(state, "b", UNCLEAR, now)
+    assert state.blocked
+    assert not may_use(state, R1, "c", now + UNCLEAR_WAITS[-1] - timedelta(seconds=1))
+    state = tried(state, "c", PASSED, now + UNCLEAR_WAITS[-1])
+    assert not state.blocked
+
+
+def test_an_old_acceptance_is_asked_again() -> None:
+    """By one target; each accepted login makes it new, at a write in some minutes."""
+    later = NOON + ACCEPTED_FOR
+    trying = begun(ACCEPTED, "b", later)
+    assert (trying.tried_by, trying.tried_at) == ("b", later)
+    assert not may_use(trying, R1, "c", later)
+    assert ended(trying, "b", PASSED, later).passed_at == later
+    assert after_login(ACCEPTED, R1, "b", PASSED, NOON + ACCEPTED_FOR / 2) is not None
+    assert after_login(ACCEPTED, R1, "b", PASSED, NOON + ACCEPTED_FOR / 2 - MINUTE) is None
+
+
+def test_an_attempt_of_another_target_counts_until_it_has_ended() -> None:
+    """Also when a third one is accepted meanwhile."""
+    trying = begun(ACCEPTED, "b", NOON + ACCEPTED_FOR)
+    passed = ended(trying, "c", PASSED, NOON + ACCEPTED_FOR)
+    assert (passed.tried_by, passed.tried_at) == ("b", NOON + ACCEPTED_FOR)
+
+
+@pytest.mark.parametrize("result", [*REFUSED, PASSED, NOT_SENT])
+def test_a_login_with_another_revision_says_nothing(result: LoginResult) -> None:
     """A test that was under way when the password was changed does not block the new one."""
     trying = begun(NEW, "a", revision=R2)
-    assert after_login(trying, R1, "a", verdict, NOON) is None
+    assert after_login(trying, R1, "a", result, NOON) is None
+
+
+def test_an_older_revision_is_never_tried() -> None:
+    """An environment that still has it in memory would undo the count of the newer one."""
+    assert not may_use(tried(NEW, "a", REJECTED), "1 2026-11-27T10:59:59.999Z", "a", NOON)
+    blocked = replace(NEW, revision=R2, rejections=2)
+    assert not may_use(blocked, R1, "a", NOON)
+    assert may_use(blocked, "1 2026-11-27T11:30:00.5Z", "a", NOON)
 
 
 def test_revisions() -> None:
@@ -132,30 +212,161 @@ def test_revisions() -> None:
     first = StoredCredential("n", "anna", Secret("x"), version=1, changed_at=NOON)
     again = replace(first, changed_at=NOON + MINUTE)
     assert len({revision_of(one) for one in (first, again, replace(first, version=2))}) == 3
+    assert is_newer(revision_of(again), revision_of(replace(first, version=2)))
+    assert is_newer(revision(10, NOON), revision(9, NOON))
+    assert is_newer(revision(1, NOON), revision(7, None))
+    assert not is_newer(revision(2, NOON), revision(2, NOON))
     assert "x" not in revision_of(StoredCredential("n", "anna", Secret("x")))
 
 
-@given(st.lists(st.tuples(st.integers(0, 49), st.integers(0, 3)), max_size=400), st.sampled_from(REFUSED))
-def test_fifty_targets_with_a_wrong_password_make_two_attempts(
-    steps: list[tuple[int, int]], verdict: LoginVerdict
-) -> None:
-    """In whatever order they read, write, log in and report, and with however many ticks between."""
-    table, now, attempts = Table(), NOON, 0
-    read: dict[int, CredentialState] = {}
-    under_way: set[int] = set()
-    for target, step in steps:
-        name = f"t{target}"
-        if step == 0:
-            read[target] = table.state
-        elif step == 1 and target in read and target not in under_way:
-            state = read.pop(target)
-            if may_use(state, R1, name, now) and table.put(begin_trial(state, R1, name, now), state):
-                attempts += 1
-                under_way.add(target)
-        elif step == 2 and target in under_way:
-            under_way.remove(target)
-            state = table.state  # what a refused write returns is judged again
-            assert table.put(after_login(state, R1, name, verdict, now), state)
-        else:
-            now += timedelta(seconds=1)
-    assert attempts <= MOST_REJECTIONS
+def test_the_item_does_not_grow_without_end() -> None:
+    """If so many targets refuse it, no one tries it any more."""
+    state = ACCEPTED
+    for number in range(MOST_REFUSING + 1):
+        state = ended(ended(state, f"t{number}", REJECTED), "a", PASSED)
+        assert not state.blocked
+    state = ended(ended(state, "one", REJECTED), "more", REJECTED)
+    assert len(state.refusals) == MOST_REFUSING
+    assert state.blocked
+
+
+def test_states_of_versions_before() -> None:
+    """They kept the time of a rejected login as that of one under way, and every rejection was sure."""
+    rejected = replace(NEW, revision=R1, tried_by="a", tried_at=NOON, rejections=1, rejected_by="a", rejected_at=NOON)
+    assert upgraded(rejected) == replace(rejected, tried_at=None, certain=True)
+    trying = replace(NEW, revision=R1, tried_by="a", tried_at=NOON)
+    assert upgraded(trying) == trying
+    passed = replace(NEW, revision=R1, passed_at=NOON)
+    assert upgraded(passed) == passed
+
+
+@dataclass
+class Attempt:
+    """A login of a process that is under way: what it has read or sent so far."""
+
+    target_id: str
+    revision: str
+    began: datetime
+    result: LoginResult | None = None
+
+
+class Trials(RuleBasedStateMachine):
+    """Processes that read, write, send, report and die in any order, and servers that count what they see.
+
+    The table takes a write on the condition that its version is the one that was read. A process keeps a revision that
+    it has read, also when there are newer ones. None lives longer than a login may be under way.
+    """
+
+    @initialize(refusal=st.sampled_from(REFUSED), right=st.booleans())
+    def begin(self, refusal: LoginResult, *, right: bool) -> None:
+        self.refusal, self.now, self.state = refusal, NOON, NEW
+        self.revisions = [revision(1, NOON)]
+        self.right = {self.revisions[0]: right}
+        self.known: dict[int, str] = defaultdict(lambda: self.revisions[0])
+        self.read: dict[int, CredentialState] = {}
+        self.attempts: dict[int, Attempt] = {}
+        self.wrong: Counter[str] = Counter()
+        self.accepted: set[str] = set()
+        self.begun_since_refusal = 0
+
+    def put(self, state: CredentialState, read: CredentialState) -> bool:
+        assert state.version == read.version + 1
+        if self.state.version != read.version:
+            return False
+        self.state = state
+        return True
+
+    @rule(process=st.integers(0, 3))
+    def look(self, process: int) -> None:
+        state = self.state
+        counted = settled(state, self.now)
+        if counted is not None:
+            self.put(counted, state)
+        self.read[process] = self.state
+
+    @precondition(lambda self: self.read)
+    @rule(process=st.integers(0, 3), number=st.integers(0, 4))
+    def ask(self, process: int, number: int) -> None:
+        if process not in self.read or process in self.attempts:
+            return
+        state, known, name = self.read.pop(process), self.known[process], f"t{number}"
+        if not may_use(state, known, name, self.now):
+            return
+        after = begin_trial(state, known, name, self.now)
+        if after is None or self.put(after, state):
+            assert known not in self.revisions[: self.revisions.index(state.revision or known)]
+            self.attempts[process] = Attempt(name, known, self.now)
+            if self.state.certain:
+                self.begun_since_refusal += 1
+
+    @precondition(lambda self: self.attempts)
+    @rule(process=st.integers(0, 3))
+    def send(self, process: int) -> None:
+        attempt = self.attempts.get(process)
+        if attempt is None or attempt.result is not None:
+            return
+        right = self.right[attempt.revision]
+        attempt.result = PASSED if right else self.refusal
+        self.wrong[attempt.revision] += not right
+
+    @precondition(lambda self: self.attempts)
+    @rule(process=st.integers(0, 3))
+    def report(self, process: int) -> None:
+        attempt = self.attempts.pop(process, None)
+        if attempt is None:
+            return
+        result = attempt.result or NOT_SENT
+        after = after_login(self.state, attempt.revision, attempt.target_id, result, self.now)
+        if after is not None:
+            if after.passed_at is not None:
+                self.accepted.add(attempt.revision)
+                self.begun_since_refusal = 0
+            assert self.put(after, self.state)
+
+    @rule(process=st.integers(0, 3))
+    def die(self, process: int) -> None:
+        self.attempts.pop(process, None)
+        self.read.pop(process, None)
+
+    @rule(minutes=st.integers(1, 70))
+    def wait(self, minutes: int) -> None:
+        self.now += minutes * MINUTE
+        for process, attempt in list(self.attempts.items()):
+            if self.now - attempt.began >= LONGEST_TRIAL:
+                self.die(process)
+
+    @rule(right=st.booleans())
+    def change(self, *, right: bool) -> None:
+        self.revisions.append(revision(len(self.revisions) + 1, self.now + len(self.revisions) * MINUTE / 1000))
+        self.right[self.revisions[-1]] = right
+        self.begun_since_refusal = 0
+
+    @rule(process=st.integers(0, 3))
+    def refresh(self, process: int) -> None:
+        self.known[process] = self.revisions[-1]
+
+    @rule()
+    def change_at_the_server(self) -> None:
+        self.right[self.state.revision or self.revisions[0]] = False
+
+    @invariant()
+    def a_revision_that_was_never_accepted_is_tried_twice(self) -> None:
+        for one, count in self.wrong.items():
+            if one not in self.accepted:
+                assert count <= MOST_REJECTIONS
+
+    @invariant()
+    def after_a_rejection_of_an_accepted_one_few_try_it(self) -> None:
+        """Another target, or the same one again and then another."""
+        assert self.begun_since_refusal <= MOST_REJECTIONS
+
+    @invariant()
+    def one_target_is_rejected_twice(self) -> None:
+        """Beside those logins that were under way when it was."""
+        for refusal in self.state.refusals:
+            if refusal.certain and refusal.lasts:
+                assert not may_use(self.state, self.state.revision, refusal.target_id, self.now)
+
+
+TestTrials = Trials.TestCase
+TestTrials.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

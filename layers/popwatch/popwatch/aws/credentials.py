@@ -98,6 +98,10 @@ class Credentials:
                 self._cached[found.name] = _CachedCredential(now, found)
         return {name: self._cached[name].found for name in wanted}
 
+    def forget(self, name: str) -> None:
+        """Read a credential again when it is wanted next: another environment knows a newer one."""
+        self._cached.pop(name, None)
+
     def _is_fresh(self, name: str, now: datetime) -> bool:
         cached = self._cached.get(name)
         if cached is None:

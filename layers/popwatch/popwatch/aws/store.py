@@ -34,7 +34,7 @@ from botocore.exceptions import ClientError
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
-from popwatch.model.credential_state import CredentialState
+from popwatch.model.credential_state import FORM, CredentialState, is_newer, upgraded
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import AlertMessage, Topic
@@ -262,6 +262,7 @@ class Store:
             "target_id": CREDENTIAL_PREFIX + state.name,
             "version": state.version,
             "credential": serialize(state),
+            "form": FORM,
         }
         found = self._put_status(item, _unchanged(expected, None))
         if found is None:
@@ -581,15 +582,24 @@ class Store:
         """The state in an item of Status. A damaged one counts as empty, and the next write replaces it."""
         try:
             state = deserialize(CredentialState, item.get("credential", {"name": name}))
-            for time in (state.passed_at, state.tried_at, state.rejected_at, state.reported_at):
-                if time:
-                    self._past(iso(time))
+            if item.get("form") != FORM:
+                state = upgraded(state)
+            self._check_credential_state(state)
             if state.name != name or state.version != item.get("version", 0) or state.rejections < 0:
                 raise DamagedError("its name, version or rejections cannot be so")
-        except DamagedError as error:
+        except DAMAGE as error:
             self._record_damage(self._tables.status, item["target_id"], error)
             return CredentialState(name, version=_version_of(item))
         return state
+
+    def _check_credential_state(self, state: CredentialState) -> None:
+        """Raise one of DAMAGE for a time of the future, or a revision that cannot be compared with another."""
+        of_refusals = [time for one in state.refusals for time in (one.at, one.reported_at)]
+        times = (state.passed_at, state.tried_at, state.rejected_at, state.reported_at, state.accepted_at, *of_refusals)
+        for time in times:
+            if time:
+                self._past(iso(time))
+        is_newer(state.revision, state.revision)
 
     def _event_of(self, kind: EventKind, item: Item) -> HistoryEvent:
         """The event in an item of History. A transition and an alert have the record's version in their key."""

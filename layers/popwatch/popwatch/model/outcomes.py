@@ -130,7 +130,8 @@ class LoginResult:
 
     `messages` and `octets` are the mailbox's, by STAT. `login_delay` is the least seconds between two logins that the
     server states, 0 if it states none; None if it did not answer CAPA. `said` is the server's line if it refused and
-    that is not a failure: cleaned and cut.
+    that is not a failure: cleaned and cut. It is `unanswered` if the secret was sent and the server has not said what
+    it makes of it.
     """
 
     verdict: LoginVerdict
@@ -138,6 +139,7 @@ class LoginResult:
     octets: int | None = None
     login_delay: int | None = None
     said: str = ""
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ def combine(outcomes: Sequence[Outcome], *, every: bool) -> Outcome:
         found = replace(first, failed_addresses=named, certificates=_certificates(passed))
         return replace(found, login=logged_in.login, login_ms=logged_in.login_ms) if logged_in else found
     furthest = max(outcomes, key=lambda it: list(Phase).index(it.phase))
+    if logged_in:
+        furthest = replace(furthest, login=logged_in.login, login_ms=logged_in.login_ms)
     if len(named) < 2:
         return furthest
     return replace(furthest, failed_addresses=named, detail=_all_fail(named, furthest.untested_addresses))

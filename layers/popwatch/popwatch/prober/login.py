@@ -69,7 +69,10 @@ class UnverifiedError(Exception):
 
 
 class Login:
-    """The login of one test. Raises UnverifiedError unless TLS was verified."""
+    """The login of one test. Raises UnverifiedError unless TLS was verified.
+
+    It is `unanswered` from the moment in which the secret is sent until the server has said what it makes of it.
+    """
 
     def __init__(self, credential: Credential, tls: Tls) -> None:
         if not tls.verified:
@@ -87,6 +90,7 @@ class Login:
         self.ended = False
         self._mailbox: tuple[int, int] | None = None
         self._said = b""
+        self.unanswered = False
 
     def begin(self, greeting: bytes) -> bytes:
         """The first command; `greeting` has the timestamp of APOP."""
@@ -119,7 +123,8 @@ class Login:
     def result(self, clean: Callable[[bytes], str]) -> LoginResult:
         """What the login has come to so far; `clean` makes text of the server's line."""
         messages, octets = self._mailbox or (None, None)
-        return LoginResult(self.verdict, messages, octets, self._login_delay, clean(self._said))
+        said = clean(self._said)
+        return LoginResult(self.verdict, messages, octets, self._login_delay, said, self.unanswered)
 
     def _handle_capa(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR"):
@@ -156,13 +161,13 @@ class Login:
         if not OK.match(line):
             return self._refuse(line)
         self._step = self._handle_answer
-        return b"PASS " + self._credential.secret.reveal().encode() + b"\r\n"
+        return b"PASS " + self._reveal() + b"\r\n"
 
     def _begin_apop(self, user: bytes) -> bytes:
         timestamp = _TIMESTAMP.search(self._greeting)
         if not timestamp:
             return self._fail("mechanism-not-offered")
-        secret = self._credential.secret.reveal().encode()
+        secret = self._reveal()
         digest = hashlib.md5(timestamp.group() + secret, usedforsecurity=False).hexdigest().encode()
         self._step = self._handle_answer
         return b"APOP " + user + b" " + digest + b"\r\n"
@@ -186,7 +191,7 @@ class Login:
         return command + b"\r\n"
 
     def _response(self) -> bytes:
-        secret = self._credential.secret.reveal().encode()
+        secret = self._reveal()
         user = self._credential.user.encode()
         if self._credential.mechanism is Mechanism.XOAUTH2:
             response = b"user=" + user + b"\x01auth=Bearer " + secret + b"\x01\x01"
@@ -218,12 +223,14 @@ class Login:
 
     def _handle_rejected_token(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR") and not _CODE.match(line):
+            self.unanswered = False
             return self._end(LoginVerdict.REJECTED, line)
         return self._refuse(line)
 
     def _handle_answer(self, line: bytes) -> bytes:
         if not OK.match(line):
             return self._refuse(line)
+        self.unanswered = False
         self._step = self._handle_stat
         return b"STAT\r\n"
 
@@ -238,6 +245,7 @@ class Login:
         """Judge a refusal by its response code; `attempted` if the server has seen the user or the secret."""
         if not line.startswith(b"-ERR"):
             return self._fail("unexpected-reply")
+        self.unanswered = False
         code = _code_of(line)
         kind, _, of_system = code.partition(b"/")
         if code in _VERDICTS:
@@ -256,6 +264,11 @@ class Login:
     def _end(self, verdict: LoginVerdict, line: bytes = b"") -> bytes:
         self.verdict, self.ended, self._said = verdict, True, self.hide(line)
         return b""
+
+    def _reveal(self) -> bytes:
+        """The secret, which is sent now."""
+        self.unanswered = True
+        return self._credential.secret.reveal().encode()
 
 
 def _code_of(line: bytes) -> bytes:

@@ -59,6 +59,12 @@ _log = logging.getLogger("popwatch.prober.loop")
 MakeProbe = Callable[..., Probe]
 """A class of probes, or what makes one from the arguments of `Probe`."""
 
+MayLogIn = Callable[[str], bool | None]
+"""Whether a target, by its id, logs in now: it does, it does not in this test, or (None) its test does not begin yet.
+
+It is called in the loop's thread, again and again, and must not block.
+"""
+
 TargetOutcomes = list[tuple[Target, Outcome]]
 """Tests that have ended: each target with its outcome, in the order of their ends."""
 
@@ -70,7 +76,7 @@ class Prober:
     route to an IPv6 address. With `allow_local` false no address of its own machine or cloud is connected to, whatever
     name resolves to it. With `kernel_stamps` false round-trip times are measured by the loop's clock only. `make_probe`
     makes the probe of each connection: another class asks a server other things. The targets whose ids have one of
-    `credentials` are logged in to with it.
+    `credentials` are logged in to with it, if `may_log_in` lets them when their tests begin.
     """
 
     def __init__(
@@ -83,18 +89,19 @@ class Prober:
         kernel_stamps: bool = True,
         make_probe: MakeProbe = Probe,
         credentials: Mapping[str, Credential] | None = None,
+        may_log_in: MayLogIn | None = None,
     ) -> None:
-        self._credentials = credentials or {}
+        self._credentials, self._may_log_in = credentials or {}, may_log_in
         self._in_flight = in_flight or _most_in_flight()
         self._make_probe = make_probe
         self._has_route, self._allow_local = has_route, allow_local
         self._resolver = resolver or Resolver()
         self._kernel_stamps = kernel_stamps
 
-    def with_credentials(self, credentials: Mapping[str, Credential]) -> Self:
+    def with_credentials(self, credentials: Mapping[str, Credential], may_log_in: MayLogIn | None = None) -> Self:
         """The same prober, with the same resolver, which logs in to other targets."""
         found = copy(self)
-        found._credentials = credentials
+        found._credentials, found._may_log_in = credentials, may_log_in
         return found
 
     def run(self, targets: Iterable[Target], *, end_by: float | None = None) -> Generator[TargetOutcomes, None, None]:
@@ -111,6 +118,7 @@ class Prober:
             kernel_stamps=self._kernel_stamps,
             make_probe=self._make_probe,
             credentials=self._credentials,
+            may_log_in=self._may_log_in,
         )
         try:
             yield from loop.run(iter(targets), end_by)
@@ -137,8 +145,12 @@ class _Loop:
         kernel_stamps: bool,
         make_probe: MakeProbe,
         credentials: Mapping[str, Credential],
+        may_log_in: MayLogIn | None,
     ) -> None:
         self._allow_local, self._make_probe, self._credentials = allow_local, make_probe, credentials
+        self._may_log_in = may_log_in
+        # Targets whose login waits for another one's.
+        self._held: deque[Target] = deque()
         self._resolver, self._in_flight, self._kernel_stamps = resolver, in_flight, kernel_stamps
         self.has_route = has_route
         self._poller = make_poller()
@@ -176,12 +188,16 @@ class _Loop:
         for target in targets:
             self._queue(target)
         yielded = time.monotonic()
-        while self._known or self._cached or self._unknown or self._probes or self._outcomes or self._postponed:
+        while self._are_left() or self._probes or self._outcomes or self._postponed:
             self._launch(end_by)
             self._turn(0.0 if self._outcomes else min(yielded + YIELD_SECONDS, self._next_launch()))
             if self._outcomes or time.monotonic() >= yielded + YIELD_SECONDS:
                 outcomes, self._outcomes, yielded = self._outcomes, [], time.monotonic()
                 yield outcomes
+
+    def _are_left(self) -> bool:
+        """Whether there are targets that have not begun."""
+        return bool(self._known or self._cached or self._unknown or self._held)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -328,13 +344,27 @@ class _Loop:
                 probe = make_probe()
                 self._groups[probe] = group
                 self._begin(probe)
+        for _ in range(len(self._held)):
+            if self._room():
+                self._launch_test(self._held.popleft(), end_by)
         for _ in range(LAUNCHES_PER_ITERATION):
             target = self._next_target() if self._room() else None
             if target is None:
                 return
-            if end_by is None or time.monotonic() + target.max_test_seconds <= end_by:
-                credential = self._credentials.get(target.target_id)
-                self._begin(self._make_probe(target, self, kernel_stamps=self._kernel_stamps, credential=credential))
+            self._launch_test(target, end_by)
+
+    def _launch_test(self, target: Target, end_by: float | None) -> None:
+        """Begin a test, or hold it back while its login waits for another one's."""
+        if end_by is not None and time.monotonic() + target.max_test_seconds > end_by:
+            return
+        credential = self._credentials.get(target.target_id)
+        if credential and self._may_log_in:
+            allowed = self._may_log_in(target.target_id)
+            if allowed is None:
+                self._held.append(target)
+                return
+            credential = credential if allowed else None
+        self._begin(self._make_probe(target, self, kernel_stamps=self._kernel_stamps, credential=credential))
 
     def _begin(self, probe: Probe) -> None:
         self._probes.add(probe)

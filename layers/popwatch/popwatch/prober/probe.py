@@ -21,7 +21,6 @@ from popwatch.model.outcomes import (
     GREETING_SHOWN,
     ErrorCode,
     LoginResult,
-    LoginVerdict,
     Outcome,
     Phase,
     RttSource,
@@ -570,7 +569,11 @@ class Probe:
     def _record_login(self) -> None:
         assert self._login  # noqa: S101 - it has answered
         self._fields["login_ms"] = self._end_phase()
-        self._fields["login"] = self._login.result(lambda line: clean(line, GREETING_SHOWN))
+        self._fields["login"] = self._result_of(self._login)
+
+    @staticmethod
+    def _result_of(login: Login) -> LoginResult:
+        return login.result(lambda line: clean(line, GREETING_SHOWN))
 
     def _handle_failure(self, failure: Failed) -> None:
         error = ErrorCode.PROTOCOL if failure.kind is FailureKind.PROTOCOL else ErrorCode.DISCONNECTED
@@ -661,8 +664,8 @@ class Probe:
         self._loop.finish(self, self._outcome(error, reason, clean(detail, DETAIL_SHOWN) if detail else ""))
 
     def _outcome(self, error: ErrorCode | None, reason: str, detail: str) -> Outcome:
-        if self._phase is Phase.LOGIN:  # it was begun and has failed, answered or not
-            self._fields.setdefault("login", LoginResult(LoginVerdict.FAILED))
+        if self._login and (self._phase is Phase.LOGIN or self._login.unanswered):  # begun, and failed: answered or not
+            self._fields.setdefault("login", self._result_of(self._login))
         failed = [f"{address}: {why}" for address, why in self._failed_connects]
         if error and self._connection and failed:
             failed.append(f"{self._connection.address}: {reason}")

@@ -41,6 +41,7 @@ from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, config_fingerprint
 from popwatch.prober.loop import Prober
 from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
+from popwatch.sweep.login_turns import LoginTurns
 from popwatch.sweep.logins import Logins
 
 COMMIT_THREADS = 8
@@ -134,15 +135,13 @@ class BatchTester:
     def run(self) -> Results:
         """Make all tests, commit their outcomes, and pass on what is left to do."""
         targets = [test.target for test in self._batch.tests]
-        credentials = self._prepare_logins()
-        prober = self._prober.with_credentials(credentials) if credentials else self._prober
+        turns = self._prepare_logins()
+        prober = self._prober.with_credentials(turns.credentials, turns.may_log_in) if turns else self._prober
         with self._threads() as pool:
             for arrivals in prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
-                    credential = credentials.get(target.target_id)
-                    if credential and self._logins:  # a server that was not reached lets another target try it
-                        result = outcome.login or LoginResult(LoginVerdict.FAILED)
-                        pool.submit(self._record_login, self._logins, target, credential, result)
+                    if turns:
+                        self._end_login(turns, target.target_id, outcome, pool)
                     test = self._untested.pop(target.target_id)
                     if target.target_id in self._without_credential:
                         test = _without_login(test)
@@ -152,6 +151,8 @@ class BatchTester:
                 self._send_retests(self._clock() + SEND_AHEAD)
                 self._committer.flush()
             self._decide_deferred(pool, final=True)
+            if turns:
+                self._release_logins(turns, pool)
         # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
         # not wait for a later sweep; samples come last, when it is known which tests were requeued.
         self._collect(list(self._commits))
@@ -162,12 +163,15 @@ class BatchTester:
         self._results.due_postures = self._due_postures()
         return self._results
 
-    def _prepare_logins(self) -> Mapping[str, Credential]:
-        """What the targets log in with whose login is due. Without the tables no one logs in, and all are tested."""
+    def _prepare_logins(self) -> LoginTurns | None:
+        """The logins of the targets whose login is due. Without the tables no one logs in, and all are tested.
+
+        Of those that share a credential a target whose last login failed is not the first: the others wait for it.
+        """
         between_ticks = self._batch.requested or self._batch.next_tick - self._batch.tick < TICK
         wanted = {
             test.target.target_id: test.target.policy.login
-            for test in self._batch.tests
+            for test in sorted(self._batch.tests, key=lambda one: one.record.health.login_failed)
             if not test.target.problems
             and is_login_due(
                 test.target.target_id,
@@ -179,22 +183,36 @@ class BatchTester:
             )
         }
         if not wanted or self._logins is None:
-            return {}
+            return None
         try:
             prepared = self._logins.prepare(wanted)
         except (BotoCoreError, ClientError) as error:
             _log.error("No target is logged in to.", extra={"error": type(error).__name__})
-            return {}
+            return None
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
         self._without_credential = {one for one, problem in prepared.problems.items() if problem.lasts}
-        return prepared.credentials
+        return LoginTurns(prepared.credentials, prepared.on_trial) if prepared.credentials else None
+
+    def _end_login(self, turns: LoginTurns, target_id: str, outcome: Outcome, pool: Executor) -> None:
+        """A test has ended: whose turn it is now, and what is written of its credential."""
+        if self._logins and target_id in turns.credentials:
+            result = outcome.login or LoginResult(LoginVerdict.FAILED)  # never sent
+            turns.end(target_id, result)
+            pool.submit(self._record_login, self._logins, target_id, turns.credentials[target_id], result)
+
+    def _release_logins(self, turns: LoginTurns, pool: Executor) -> None:
+        """Take back the login of each target that never began; one that began, and did not end, counts."""
+        for target_id, credential in turns.credentials.items():
+            if self._logins and target_id in self._untested and target_id not in turns.begun:
+                never = LoginResult(LoginVerdict.FAILED)
+                pool.submit(self._record_login, self._logins, target_id, credential, never)
 
     @staticmethod
-    def _record_login(logins: Logins, target: Target, credential: Credential, result: LoginResult) -> None:
-        """Record what a login shows of its credential; what cannot be written now, a later login will show again."""
+    def _record_login(logins: Logins, target_id: str, credential: Credential, result: LoginResult) -> None:
+        """Record what a login shows of its credential; an attempt that cannot be written is counted all the same."""
         try:
-            logins.record(target.target_id, credential, result)
+            logins.record(target_id, credential, result)
         except (BotoCoreError, ClientError) as error:
             _log.error("A login could not be recorded.", extra={"error": type(error).__name__})
 

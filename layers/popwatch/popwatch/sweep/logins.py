@@ -6,7 +6,7 @@ written since, as several batches may use a credential at once: whoever loses re
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
@@ -16,9 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.credential_trials import after_login, begin_trial, in_turn, may_use
+from popwatch.decisions.credential_trials import after_login, begin_trial, in_turn, may_use, settled
 from popwatch.model.credential_problems import CredentialProblem, Unusable
-from popwatch.model.credential_state import CredentialState, revision_of
+from popwatch.model.credential_state import CredentialState, is_newer, revision_of
 from popwatch.model.credentials import Credential, Mechanism, Secret, UnusableCredentialError
 from popwatch.model.messages import Topic
 from popwatch.model.outcomes import LoginResult
@@ -36,11 +36,13 @@ class PreparedLogins:
     """What each target of a batch logs in with, by its id, or why it does not.
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
-    credential.
+    credential. Of the credentials in `on_trial` one login is counted, that of the first target: the others log in once
+    it was accepted.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
+    on_trial: Set[str] = frozenset()
 
 
 class Logins:
@@ -67,49 +69,66 @@ class Logins:
         self._lock = Lock()
 
     def prepare(self, wanted: Mapping[str, str]) -> PreparedLogins:
-        """What targets log in with; `wanted` are the names of credentials by the ids of the targets."""
+        """What targets log in with; `wanted` are the names of credentials by the ids of the targets.
+
+        Its order is that in which they log in with a credential that was accepted lately.
+        """
         found = self._credentials.read(wanted.values())
         stored = {name: one for name, one in found.items() if isinstance(one, StoredCredential)}
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
         usable = self._with_secrets(stored.values(), problems)
         self._revisions = {name: revision_of(stored[name]) for name in usable}
         self._states = {name: self._store.read_credential_state(name) for name in usable}
-        problems |= {name: problem for name in usable if (problem := self._blocked(name))}
         for name in usable:
+            self._settle(name)
             self._report(self._states[name])
         by_name: dict[str, list[str]] = defaultdict(list)
         for target_id, name in wanted.items():
             by_name[name].append(target_id)
-        credentials = {
-            target_id: usable[name]
-            for name in usable.keys() - problems.keys()
-            for target_id in in_turn(self._states[name], by_name[name])
-            if self._may_log_in(target_id, name)
-        }
         of_targets = {target_id: problems[name] for target_id, name in wanted.items() if name in problems}
-        return PreparedLogins(credentials, of_targets)
+        credentials: dict[str, Credential] = {}
+        on_trial = set()
+        for name, credential in usable.items():
+            of_targets |= self._refused(name, by_name[name])
+            target_ids, is_trial = self._log_in(name, [one for one in by_name[name] if one not in of_targets])
+            credentials |= dict.fromkeys(target_ids, credential)
+            if is_trial:
+                on_trial.add(name)
+        return PreparedLogins(credentials, of_targets, frozenset(on_trial))
 
     def record(self, target_id: str, credential: Credential, result: LoginResult) -> None:
         """Write what a login shows of its credential, and report one that is blocked by it."""
         with self._lock:
-            self._record(target_id, credential.name, result)
+            name = credential.name
+            self._write(name, lambda state: after_login(state, self._revisions[name], target_id, result, self._clock()))
             self._report(self._states[credential.name])
 
     def _report(self, state: CredentialState) -> None:
-        """Publish that a credential is blocked, unless that was published; a batch that uses it later tries again.
+        """Publish what is to be said of a credential and has not been; a batch that uses it later tries again.
 
         A process that dies between the two writes has it published twice, as with every alert.
         """
-        if not state.unreported or state.revision != self._revisions[state.name]:
+        unreported = [one for one in state.refusals if one.unreported] if state.was_accepted else []
+        if not (state.unreported or unreported) or state.revision != self._revisions[state.name]:
             return
-        from popwatch.alerts.credential_texts import blocked  # noqa: PLC0415 - few cold starts have one to report
+        from popwatch.alerts import credential_texts  # noqa: PLC0415 - few cold starts have one to report
 
+        # One that no target tries any more says it all.
+        reported = state.refusals if state.unreported else unreported[:1]
+        message = (
+            credential_texts.blocked(state, self._stack)
+            if state.unreported
+            else credential_texts.refused(state, unreported[0], self._stack)
+        )
         try:
-            self._alert_topics.publish(Topic.ALERT, blocked(state, self._stack))
+            self._alert_topics.publish(Topic.ALERT, message)
         except (BotoCoreError, ClientError, MessageRefusedError) as error:
             _log.error("A message about a credential could not be sent.", extra={"why": type(error).__name__})
-        else:
-            self._put(state, replace(state, reported_at=self._clock(), version=state.version + 1))
+            return
+        now = self._clock()
+        refusals = tuple(replace(one, reported_at=now) if one in reported else one for one in state.refusals)
+        blocked_at = now if state.unreported else state.reported_at
+        self._put(state, replace(state, refusals=refusals, reported_at=blocked_at, version=state.version + 1))
 
     def _with_secrets(
         self, stored: Iterable[StoredCredential], problems: dict[str, CredentialProblem]
@@ -130,29 +149,49 @@ class Logins:
                 problems[name] = CredentialProblem(name, Unusable.DAMAGED, str(error))
         return usable
 
-    def _blocked(self, name: str) -> CredentialProblem | None:
-        state = self._states[name]
-        if state.revision != self._revisions[name] or not state.blocked:
-            return None
-        return CredentialProblem(name, Unusable.BLOCKED, f"{state.rejected_by}: {state.said}")
+    def _settle(self, name: str) -> None:
+        """Count a login that never reported, and read a credential again that another environment knows a newer one of.
 
-    def _may_log_in(self, target_id: str, name: str) -> bool:
-        """Whether a target may log in; that it is the first one is written before."""
+        Its revision here is older: no target logs in with it.
+        """
+        self._write(name, lambda state: settled(state, self._clock()))
+        revision, known = self._revisions[name], self._states[name].revision
+        if revision != known and not is_newer(revision, known):
+            self._credentials.forget(name)
+
+    def _refused(self, name: str, target_ids: Iterable[str]) -> dict[str, CredentialProblem]:
+        """The targets that do not log in until the credential changes, and why."""
+        state = self._states[name]
+        if state.revision != self._revisions[name]:
+            return {}
+        if state.blocked and not state.may_be_right:
+            why = f"{state.rejected_by}: {state.said}"
+            return dict.fromkeys(target_ids, CredentialProblem(name, Unusable.BLOCKED, why))
+        refusing = {one.target_id for one in state.refusals if one.lasts}
+        return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
+
+    def _log_in(self, name: str, target_ids: Sequence[str]) -> tuple[Sequence[str], bool]:
+        """Who logs in with a credential, and whether the first one's login is counted, which is written before."""
         revision = self._revisions[name]
         for _ in range(COLLISIONS):
             state, now = self._states[name], self._clock()
-            if not may_use(state, revision, target_id, now):
-                return False
-            begun = begin_trial(state, revision, target_id, now)
-            if begun is None or self._put(state, begun):
-                return True
-        return False
+            accepted = state.passed_at is not None and state.revision == revision
+            ordered = target_ids if accepted else in_turn(state, target_ids)
+            allowed = [one for one in ordered if may_use(state, revision, one, now)]
+            if not allowed:
+                return (), False
+            begun = begin_trial(state, revision, allowed[0], now)
+            if begun is None:
+                return allowed, False
+            if self._put(state, begun):
+                return (allowed if accepted else allowed[:1]), True
+        return (), False
 
-    def _record(self, target_id: str, name: str, result: LoginResult) -> None:
-        revision = self._revisions[name]
+    def _write(self, name: str, decide: Callable[[CredentialState], CredentialState | None]) -> None:
+        """Write what is decided of a state; if someone else has written it since, decide anew."""
         for _ in range(COLLISIONS):
             state = self._states[name]
-            after = after_login(state, revision, target_id, result.verdict, self._clock(), said=result.said)
+            after = decide(state)
             if after is None or self._put(state, after):
                 return
 

@@ -1,0 +1,62 @@
+"""Whose turn it is to log in: one target of a batch first, the others once its login was accepted."""
+
+import pytest
+
+from popwatch.model.credentials import Credential, Secret
+from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.sweep.login_turns import LONGEST_TURN, LoginTurns
+
+MONITOR, OTHER = (Credential(name, "anna", Secret("x")) for name in ("monitor", "other"))
+CREDENTIALS = {"a": MONITOR, "b": MONITOR, "c": MONITOR, "z": OTHER}
+PASSED, FAILED = LoginResult(LoginVerdict.PASSED), LoginResult(LoginVerdict.FAILED)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_others_wait_for_the_first() -> None:
+    """Each credential for itself."""
+    turns = LoginTurns(CREDENTIALS)
+    assert [turns.may_log_in(one) for one in "abcz"] == [True, None, None, True]
+    turns.end("a", PASSED)
+    assert [turns.may_log_in(one) for one in "bc"] == [True, True]
+    assert turns.begun == {"b", "c", "z"}
+
+
+@pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])
+def test_after_a_refusal_no_other_logs_in(verdict: LoginVerdict) -> None:
+    """Not in this batch: who is next is written before, and read from the table."""
+    turns = LoginTurns(CREDENTIALS)
+    turns.may_log_in("a")
+    turns.end("a", LoginResult(verdict))
+    assert [turns.may_log_in(one) for one in "bc"] == [False, False]
+
+
+def test_a_server_that_does_not_answer_is_followed_by_another() -> None:
+    """Unless the attempt was counted for its target: then no other login is known to the table."""
+    for on_trial, expected in ((frozenset[str](), True), (frozenset({"monitor"}), False)):
+        turns = LoginTurns(CREDENTIALS, on_trial)
+        turns.may_log_in("a")
+        turns.end("a", FAILED)
+        assert turns.may_log_in("b") is expected
+
+
+def test_on_trial_the_one_that_is_written_is_first() -> None:
+    """In whatever order the tests begin."""
+    turns = LoginTurns(CREDENTIALS, frozenset({"monitor"}))
+    assert [turns.may_log_in(one) for one in "cba"] == [None, None, True]
+
+
+def test_no_one_waits_for_long() -> None:
+    """A login that takes longer holds up no test; once it was accepted the others still log in."""
+    clock = Clock()
+    turns = LoginTurns(CREDENTIALS, monotonic=clock)
+    turns.may_log_in("a")
+    clock.now += LONGEST_TURN
+    assert turns.may_log_in("b") is False
+    turns.end("a", PASSED)
+    assert turns.may_log_in("c") is True
