@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from popwatch.model.credential_state import CredentialState
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Health, State
 from popwatch.model.messages import AlertMessage
@@ -13,6 +14,7 @@ from popwatch.model.targets import Target, parse_target
 from popwatch_cli.doctor.rules import (
     alert_coverage,
     batch_queue,
+    credentials,
     dead_letters,
     stack,
     subscriptions,
@@ -54,6 +56,9 @@ ALARMS_PUBLISH = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazon
 OPERATOR_TOPIC = subscriptions.TopicState("popwatch-OperatorTopic-1A2B", (ALARMS_PUBLISH,))
 OPERATOR_ARN = "arn:aws:sns:eu-central-1:111122223333:popwatch-OperatorTopic-1A2B"
 MAIL = Subscription("email", "o...@example.net")
+USERS = {"monitor": ["mail-berlin", "mail-rome"]}
+UNUSABLE = CredentialState("monitor", problem="credential-missing", problem_since=NOW - timedelta(minutes=20))
+REFUSED = CredentialState("monitor", rejections=2, rejected_by="mail-berlin", rejected_at=NOW)
 ALARM = subscriptions.Alarm(
     "popwatch-NoSweepAlarm-1A2B", "OK", "popwatch has finished no sweep.", True, (OPERATOR_ARN,)
 )
@@ -176,6 +181,8 @@ _FOUND: list[Iterable[Finding]] = [
     target_rules.check_policies([target(max_alerts=0)], NOW),
     target_rules.check_policies([target(delay_up=86_400)], NOW),
     overdue_rules.check_pending_alerts([with_pending_alert(NOW - timedelta(minutes=9))], timedelta(seconds=120), NOW),
+    credentials.check_credentials([UNUSABLE], USERS, NOW),
+    credentials.check_credentials([REFUSED], USERS, NOW),
     dead_letters.check_dead_letters(2, [dead_tick(), dead_tick(TICK)]),
 ]
 

@@ -30,6 +30,9 @@ FULL = CredentialState(
     accepted_at=NOON,
     certain=True,
     refusals=(Refusal("mail-rome", 2, NOON, certain=True, reported_at=NOON),),
+    problem="credential-missing",
+    problem_since=NOON,
+    problem_reported_at=NOON,
 )
 KEY = CREDENTIAL_PREFIX + "monitor"
 

@@ -143,6 +143,7 @@ def permitted(night: Night, run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def set_up_stack(night: Night) -> None:
     """What only the doctor looks at: resources, an alarm, a dead letter that is to return to its queue."""
+    night.put_target("with-login", tls="implicit", login="monitor")
     kinds = {
         "CheckTargetsFunctionEachMinute": ("AWS::Scheduler::Schedule", SCHEDULE),
         "CheckTargetsFunction": ("AWS::Lambda::Function", night.outputs["CheckTargetsFunction"]),

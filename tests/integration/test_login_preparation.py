@@ -22,9 +22,10 @@ from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
+from popwatch.model.targets import parse_target
 from popwatch.prober.access_tokens import AccessToken, AccessTokens, TokenError
 from popwatch.sweep.logins import Logins, PreparedLogins
-from tests.integration.world import MINUTE, World
+from tests.integration.world import MINUTE, NOON, World
 
 CANARY = "canary-77aa"
 PATH = "/popwatch/popwatch/credentials/"
@@ -186,7 +187,7 @@ def test_processes_that_die_make_two_attempts(
         return held
 
     monkeypatch.setattr(Store, "put_credential_state", put_or_die)
-    for deaths in ((), *combinations(range(1, 6), 1), *combinations(range(1, 6), 2)):
+    for deaths in ((), *combinations(range(1, 5), 1), *combinations(range(1, 5), 2)):
         stack.world.now += CACHED_FOR
         stack.put(secret=Secret(f"canary-{deaths}"))
         stack.attempts, writes = [], 0
@@ -292,6 +293,64 @@ def test_one_bad_credential_harms_no_other(stack: Stack) -> None:
         "b": Unusable.DAMAGED,
         "c": Unusable.MISSING,
     }
+
+
+def test_a_problem_that_lasts_is_reported_once(stack: Stack) -> None:
+    """After a quarter of an hour, whatever the reason is by then, and again only if it could be used meanwhile."""
+    stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
+    stack.token = TokenError(Unusable.TOKEN_UNAVAILABLE, "timeout")
+    users = [
+        parse_target({"target_id": name, "host": "x", "login": "monitor", "group": "mail", "tags": [f"of-{name}"]})
+        for name in "ab"
+    ]
+
+    def sweep(minutes: int) -> None:
+        for number in range(minutes):
+            one = stack.environments[number % 2]
+            for target_id, credential in one.prepare({"a": "monitor"}, users).credentials.items():
+                one.record(target_id, credential, LoginResult(LoginVerdict.PASSED))
+            stack.world.now += MINUTE
+
+    sweep(15)
+    assert stack.emails() == []
+    stack.ssm.delete_parameter(Name=f"{PATH}monitor")
+    sweep(30)
+    [message] = stack.emails()
+    assert message["Subject"] == "No login: credential monitor cannot be used"
+    assert "Since 2026-11-23 12:00 UTC no target logs in" in message["Message"]
+    assert "popwatch credentials list" in message["Message"]
+    attributes = {
+        name: json.loads(one["Value"]) for name, one in message["MessageAttributes"].items() if name != "event"
+    }
+    assert attributes == {"target_id": ["a", "b"], "group": ["mail"], "tags": ["of-a", "of-b"]}
+    assert message["MessageAttributes"]["event"]["Value"] == "credential"
+    assert (stack.state.problem, stack.state.problem_since) == (Unusable.MISSING, NOON)
+    stack.put()
+    sweep(8)
+    assert (stack.state.problem, stack.state.problem_since, stack.state.passed_at is None) == ("", None, False)
+    stack.ssm.delete_parameter(Name=f"{PATH}monitor")
+    sweep(25)
+    assert len(stack.emails()) == 1
+
+
+def test_a_refusal_reaches_who_receives_alerts_of_its_target(stack: Stack) -> None:
+    """By its group or its tags: a filter policy for them lets the message through."""
+    stack.put()
+    users = [
+        parse_target({"target_id": name, "host": "x", "login": "monitor", "group": f"of-{name}", "tags": ["mail"]})
+        for name in "ab"
+    ]
+    one, wanted = stack.environments[0], {"a": "monitor", "b": "monitor"}
+    for minute in range(20):
+        for target_id, credential in one.prepare(wanted if minute else {"a": "monitor"}, users).credentials.items():
+            verdict = LoginVerdict.PASSED if target_id == "a" else LoginVerdict.REJECTED
+            one.record(target_id, credential, LoginResult(verdict, said="-ERR [AUTH] no"))
+        stack.world.now += MINUTE
+    [message] = stack.emails()
+    assert message["Subject"] == "Login rejected: credential monitor, at b"
+    assert "does not log in there with it any more" in " ".join(message["Message"].split())
+    attributes = {name: one["Value"] for name, one in message["MessageAttributes"].items()}
+    assert attributes == {"event": "credential", "target_id": "b", "group": '["of-b"]', "tags": '["mail"]'}
 
 
 def test_a_message_that_sns_does_not_take_is_sent_by_a_later_batch(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from popwatch.decisions.batches import Batch, PlannedTest, RollupJob, to_messages
+from popwatch.model.credential_state import CredentialState, Refusal
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Health, State
 from popwatch.model.records import Record
@@ -17,6 +18,7 @@ from popwatch.model.text import iso
 from popwatch_cli.doctor.rules import (
     alert_coverage,
     batch_queue,
+    credentials,
     dead_letters,
     stack,
     subscriptions,
@@ -60,6 +62,7 @@ from tests.doctor_findings import (
     TABLE,
     TICK,
     UP,
+    USERS,
     by_id,
     of_items,
     policy,
@@ -147,6 +150,14 @@ SOUND: dict[str, Iterable[Finding]] = {
     "pending-for-two-minutes": overdue_rules.check_pending_alerts(
         [with_pending_alert(NOW - 2 * MINUTE)], 2 * MINUTE, NOW
     ),
+    "logins": credentials.check_credentials(
+        [
+            CredentialState("monitor", passed_at=NOW),
+            CredentialState("monitor", problem="credential-missing", problem_since=NOW - 14 * MINUTE),
+            CredentialState("monitor", passed_at=NOW, refusals=(Refusal("mail-rome", 1, NOW),)),
+            CredentialState("monitor", rejections=1, refusals=(Refusal("mail-rome", 2, NOW),)),
+        ], USERS, NOW
+    ),
     "dead-letters": dead_letters.check_dead_letters(0, []),
     "coverage": alert_coverage.check_coverage([target(), target("b", max_alerts=1)], [MAIL]),
     "coverage-without-subscriptions": alert_coverage.check_coverage([target()], []),
@@ -157,6 +168,14 @@ SOUND: dict[str, Iterable[Finding]] = {
 def test_what_is_well_is_not_found(found: Iterable[Finding]) -> None:
     """What is as it should be has no findings."""
     assert list(found) == []
+
+
+def test_a_login_that_one_target_refuses() -> None:
+    """It is named alone: the others log in."""
+    state = CredentialState("monitor", passed_at=NOW, refusals=(Refusal("mail-rome", 2, NOW, certain=True),))
+    [found] = credentials.check_credentials([state], USERS, NOW)
+    assert (found.kind, found.names) == (FindingKind.CREDENTIAL_REFUSED, ("mail-rome",))
+    assert "refused twice by mail-rome, and is accepted by others" in found.what
 
 
 def test_all_that_is_wrong_with_a_schedule() -> None:

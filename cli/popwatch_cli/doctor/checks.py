@@ -15,6 +15,7 @@ from popwatch_cli.doctor.redrive import DeadLetterQueue
 from popwatch_cli.doctor.rules import (
     alert_coverage,
     batch_queue,
+    credentials,
     dead_letters,
     overdue,
     stack,
@@ -181,6 +182,9 @@ CHECKS: dict[str, Check] = {
     "policies": lambda aws: targets.check_policies(aws.tables.targets.values(), aws.now),
     "overdue targets": lambda aws: overdue.check_targets(aws.tables.fleet, aws.now),
     "pending alerts": _pending_alerts,
+    "logins": lambda aws: credentials.check_credentials(
+        aws.tables.credential_states, aws.tables.credential_users, aws.now
+    ),
     "dead letters": _dead_letters,
     "this machine's clock": lambda aws: stack.check_clock(aws.stack[1]),
 }

@@ -1,5 +1,6 @@
 """What the checks need from an installation's tables: targets, records, the samples of the last hours."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from functools import cached_property
 
 from popwatch.aws.store import SWEEP_ID, Store, SweepCheckpoint
 from popwatch.decisions.schedule import batch_count, batch_of
+from popwatch.model.credential_state import CredentialState
 from popwatch.model.records import Record
 from popwatch.model.targets import Item, Target
 from popwatch.model.text import iso
@@ -59,6 +61,20 @@ class TableState:
     def status(self) -> tuple[SweepCheckpoint, Mapping[str, Record]]:
         """The checkpoint of the last sweep, and the targets' records."""
         return self._store.read_records()
+
+    @cached_property
+    def credential_users(self) -> Mapping[str, list[str]]:
+        """The enabled targets that log in with each credential, by its name."""
+        users: dict[str, list[str]] = defaultdict(list)
+        for target in self.targets.values():
+            if target.policy.login and target.policy.enabled:
+                users[target.policy.login].append(target.target_id)
+        return users
+
+    @cached_property
+    def credential_states(self) -> list[CredentialState]:
+        """How logins with these credentials went."""
+        return [self._store.read_credential_state(name) for name in self.credential_users]
 
     @property
     def checkpoint_damage(self) -> str:

@@ -90,6 +90,8 @@ class FindingKind(StrEnum):
     NEVER_ALERTED = "never-alerted"
     ALERTED_LATE = "noticed-late"
     ALERTS_PENDING = "alerts-owed"
+    CREDENTIAL_UNUSABLE = "credential-unusable"
+    CREDENTIAL_REFUSED = "credential-refused"
     DEAD_LETTERS = "dead-letters"
 
 

@@ -1,17 +1,25 @@
-"""The messages about a credential that servers refuse: they are about a credential, and not about a target. Pure."""
+"""The messages about a credential that servers refuse, or that cannot be used: they are not about a target. Pure.
 
+`targets` are those of the message at hand that use it: whoever receives alerts of one of them by its id, its group or
+a tag receives these messages, too.
+"""
+
+from collections.abc import Iterable, Sequence
 from textwrap import fill as wrap
 
 from popwatch.alerts.character_sets import to_attribute, to_email, to_sms, to_subject
 from popwatch.alerts.layout import WIDTH, with_stack_name
+from popwatch.alerts.rendering import IDS_LISTED
+from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credential_state import CredentialState, Refusal
-from popwatch.model.messages import AlertMessage
+from popwatch.model.messages import AlertMessage, Attributes
+from popwatch.model.targets import Target
 
 EVENT = "credential"
 """The attribute `event` of these messages."""
 
 
-def blocked(state: CredentialState, stack: str) -> AlertMessage:
+def blocked(state: CredentialState, targets: Sequence[Target], stack: str) -> AlertMessage:
     """The message to the receivers of alerts by email that a credential is not tried any more, by any target."""
     until = "more than once an hour until one accepts it" if state.may_be_right else "any more until it changes"
     paragraphs = [
@@ -21,10 +29,11 @@ def blocked(state: CredentialState, stack: str) -> AlertMessage:
         _said(state),
         "Correct the user or the password at the server, or store the right one:",
     ]
-    return _message(state.name, state.rejected_by, f"Login rejected: credential {state.name}", paragraphs, stack)
+    attributes = _attributes(state.rejected_by, targets)
+    return _message(state.name, f"Login rejected: credential {state.name}", paragraphs, attributes, stack)
 
 
-def refused(state: CredentialState, refusal: Refusal, stack: str) -> AlertMessage:
+def refused(state: CredentialState, refusal: Refusal, targets: Sequence[Target], stack: str) -> AlertMessage:
     """The message that a target refuses a credential which was accepted."""
     name, target_id = state.name, refusal.target_id
     if refusal.certain:
@@ -42,22 +51,53 @@ def refused(state: CredentialState, refusal: Refusal, stack: str) -> AlertMessag
         _said(state) if state.rejected_by == target_id else "",
         "Correct the user or the password at the server, or store the right one:",
     ]
-    return _message(name, target_id, f"Login rejected: credential {name}, at {target_id}", paragraphs, stack)
+    attributes = _attributes(target_id, [one for one in targets if one.target_id == target_id])
+    return _message(name, f"Login rejected: credential {name}, at {target_id}", paragraphs, attributes, stack)
+
+
+def unusable(problem: CredentialProblem, since: str, targets: Sequence[Target], stack: str) -> AlertMessage:
+    """What the operator is to hear of a credential with which no login can be tried, and since when."""
+    paragraphs = [
+        f"Since {since} no target logs in with the credential {problem.name}. Its targets are still tested, without a "
+        "login: an outage of the login alone would not be noticed.",
+        problem.explanation.replace("`", "'"),
+        "Look at the credentials of the stack with",
+    ]
+    headline = f"No login: credential {problem.name} cannot be used"
+    return _message(problem.name, headline, paragraphs, _attributes("", targets), stack, command="list")
 
 
 def _said(state: CredentialState) -> str:
     return f"The server said: {state.said}" if state.said else ""
 
 
-def _message(name: str, target_id: str, text: str, paragraphs: list[str], stack: str) -> AlertMessage:
+def _attributes(target_id: str, targets: Sequence[Target]) -> Attributes:
+    """Attributes that match a filter policy for one of the targets; for `target_id` alone if none is at hand."""
+    ids = _values([target_id, *(one.target_id for one in targets)])
+    found: dict[str, str | int | tuple[str, ...]] = {
+        "event": EVENT,
+        "target_id": ids[0] if len(ids) == 1 else ids,
+        "group": _values(one.group for one in targets),
+        "tags": _values(tag for one in targets for tag in one.tags),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _values(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(to_attribute(text) for text in texts if text))[:IDS_LISTED]
+
+
+def _message(
+    name: str,
+    text: str,
+    paragraphs: Sequence[str],
+    attributes: Attributes,
+    stack: str,
+    *,
+    command: str = "",
+) -> AlertMessage:
     headline = with_stack_name(stack, text)
     body = "\n\n".join(wrap(each, WIDTH) for each in paragraphs if each)
-    command = f"    popwatch credentials put {name} --user USER"
-    return AlertMessage(
-        "",
-        to_subject(headline),
-        to_email(f"{headline}\n\n{body}\n\n{command}\n"),
-        to_sms(headline),
-        headline,
-        {"event": EVENT, "target_id": to_attribute(target_id)},
-    )
+    do = f"    popwatch credentials {command or f'put {name} --user USER'}"
+    email = to_email(f"{headline}\n\n{body}\n\n{do}\n")
+    return AlertMessage("", to_subject(headline), email, to_sms(headline), headline, attributes)

@@ -595,8 +595,9 @@ class Store:
     def _check_credential_state(self, state: CredentialState) -> None:
         """Raise one of DAMAGE for a time of the future, or a revision that cannot be compared with another."""
         of_refusals = [time for one in state.refusals for time in (one.at, one.reported_at)]
-        times = (state.passed_at, state.tried_at, state.rejected_at, state.reported_at, state.accepted_at, *of_refusals)
-        for time in times:
+        of_problem = (state.problem_since, state.problem_reported_at)
+        times = (state.passed_at, state.tried_at, state.rejected_at, state.reported_at, state.accepted_at)
+        for time in (*times, *of_problem, *of_refusals):
             if time:
                 self._past(iso(time))
         is_newer(state.revision, state.revision)

@@ -49,6 +49,31 @@ UNCLEAR_WAITS = (timedelta(), timedelta(minutes=10), timedelta(hours=1))
 """Before the second, the third and each further attempt at a target that refuses without a code."""
 
 
+REPORTED_AFTER = timedelta(minutes=15)
+"""How long a credential cannot be used before the operator hears of it: AWS may not answer for some minutes."""
+
+
+def with_problem(state: CredentialState, reason: str, now: datetime) -> CredentialState | None:
+    """The state to write of a credential that cannot be used; None if that stands there already."""
+    if state.problem_since is not None and state.problem == reason:
+        return None
+    since = state.problem_since or now
+    return replace(state, problem=reason, problem_since=since, version=state.version + 1)
+
+
+def without_problem(state: CredentialState) -> CredentialState | None:
+    """The state to write of a credential that can be used again; None if nothing else stands there."""
+    if state.problem_since is None:
+        return None
+    return replace(state, problem="", problem_since=None, problem_reported_at=None, version=state.version + 1)
+
+
+def is_problem_due(state: CredentialState, now: datetime) -> bool:
+    """Whether the operator is to hear that a credential cannot be used: once, whatever the reason is by then."""
+    unreported = state.problem_since is not None and state.problem_reported_at is None
+    return unreported and not _is_recent(state.problem_since, REPORTED_AFTER, now)
+
+
 def may_use(state: CredentialState, revision: str, target_id: str, now: datetime) -> bool:
     """Whether a target may log in with this revision of a credential, after `begin_trial` if that is not None.
 
@@ -168,4 +193,8 @@ def _may_try_again(refusal: Refusal | None, now: datetime) -> bool:
 
 def _has_passed(time: datetime | None, wait: timedelta, now: datetime) -> bool:
     """Whether a time is so long ago; one of the future, as of a clock that was set, holds no one up."""
-    return time is None or not timedelta() <= now - time < wait
+    return not _is_recent(time, wait, now)
+
+
+def _is_recent(time: datetime | None, limit: timedelta, now: datetime) -> bool:
+    return time is not None and timedelta() <= now - time < limit

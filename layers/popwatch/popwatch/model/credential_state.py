@@ -52,8 +52,9 @@ class CredentialState:
     until it has ended otherwise; None if none is. `rejections` counts refusals in a row, for a credential that was
     accepted once those of different targets; `certain` is whether a server said that the user or the secret is wrong.
     `refusals` are those of each target since it last accepted it. `said` is the server's line for the last one, cleaned
-    and cut. `reported_at` is when the message that it is blocked was sent. `version` counts the writes, 0 before the
-    first.
+    and cut. `reported_at` is when the message that it is blocked was sent. Since `problem_since` it cannot be used at
+    all, for the reason `problem`, which was reported at `problem_reported_at`. `version` counts the writes, 0 before
+    the first.
     """
 
     name: str
@@ -70,6 +71,9 @@ class CredentialState:
     accepted_at: datetime | None = None
     certain: bool = False
     refusals: tuple[Refusal, ...] = ()
+    problem: str = ""
+    problem_since: datetime | None = None
+    problem_reported_at: datetime | None = None
 
     @property
     def was_accepted(self) -> bool:

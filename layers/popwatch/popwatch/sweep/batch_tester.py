@@ -185,7 +185,7 @@ class BatchTester:
         if not wanted or self._logins is None:
             return None
         try:
-            prepared = self._logins.prepare(wanted)
+            prepared = self._logins.prepare(wanted, [test.target for test in self._batch.tests])
         except (BotoCoreError, ClientError) as error:
             _log.error("No target is logged in to.", extra={"error": type(error).__name__})
             return None

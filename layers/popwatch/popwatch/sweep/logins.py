@@ -16,13 +16,23 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.credential_trials import after_login, begin_trial, in_turn, may_use, settled
+from popwatch.decisions.credential_trials import (
+    after_login,
+    begin_trial,
+    in_turn,
+    is_problem_due,
+    may_use,
+    settled,
+    with_problem,
+    without_problem,
+)
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState, is_newer, revision_of
 from popwatch.model.credentials import Credential, Mechanism, Secret, UnusableCredentialError
-from popwatch.model.messages import Topic
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import LoginResult
 from popwatch.model.stored_credentials import StoredCredential
+from popwatch.model.targets import Target
 from popwatch.prober.access_tokens import AccessTokens
 
 _log = logging.getLogger("popwatch.sweep.logins")
@@ -66,19 +76,26 @@ class Logins:
         self._alert_topics, self._stack = alert_topics, stack
         self._states: dict[str, CredentialState] = {}
         self._revisions: dict[str, str] = {}
+        self._targets: dict[str, list[Target]] = {}
         self._lock = Lock()
 
-    def prepare(self, wanted: Mapping[str, str]) -> PreparedLogins:
+    def prepare(self, wanted: Mapping[str, str], targets: Iterable[Target] = ()) -> PreparedLogins:
         """What targets log in with; `wanted` are the names of credentials by the ids of the targets.
 
-        Its order is that in which they log in with a credential that was accepted lately.
+        Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
+        whoever receives alerts of one that uses a credential hears of that.
         """
+        self._targets = defaultdict(list)
+        for target in targets:
+            self._targets[target.policy.login].append(target)
         found = self._credentials.read(wanted.values())
         stored = {name: one for name, one in found.items() if isinstance(one, StoredCredential)}
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
         usable = self._with_secrets(stored.values(), problems)
         self._revisions = {name: revision_of(stored[name]) for name in usable}
-        self._states = {name: self._store.read_credential_state(name) for name in usable}
+        self._states = {name: self._store.read_credential_state(name) for name in found}
+        for problem in problems.values():
+            self._note(problem)
         for name in usable:
             self._settle(name)
             self._report(self._states[name])
@@ -114,21 +131,40 @@ class Logins:
         from popwatch.alerts import credential_texts  # noqa: PLC0415 - few cold starts have one to report
 
         # One that no target tries any more says it all.
-        reported = state.refusals if state.unreported else unreported[:1]
+        reported, targets = state.refusals if state.unreported else unreported[:1], self._targets[state.name]
         message = (
-            credential_texts.blocked(state, self._stack)
+            credential_texts.blocked(state, targets, self._stack)
             if state.unreported
-            else credential_texts.refused(state, unreported[0], self._stack)
+            else credential_texts.refused(state, unreported[0], targets, self._stack)
         )
-        try:
-            self._alert_topics.publish(Topic.ALERT, message)
-        except (BotoCoreError, ClientError, MessageRefusedError) as error:
-            _log.error("A message about a credential could not be sent.", extra={"why": type(error).__name__})
+        if not self._publish(message):
             return
         now = self._clock()
         refusals = tuple(replace(one, reported_at=now) if one in reported else one for one in state.refusals)
         blocked_at = now if state.unreported else state.reported_at
         self._put(state, replace(state, refusals=refusals, reported_at=blocked_at, version=state.version + 1))
+
+    def _note(self, problem: CredentialProblem) -> None:
+        """Keep since when a credential cannot be used, and publish it once that is some time ago."""
+        name = problem.name
+        self._write(name, lambda state: with_problem(state, problem.reason, self._clock()))
+        state, now = self._states[name], self._clock()
+        if state.problem_since is None or not is_problem_due(state, now):
+            return
+        from popwatch.alerts.credential_texts import unusable  # noqa: PLC0415 - few cold starts have one to report
+
+        since = f"{state.problem_since:%Y-%m-%d %H:%M} UTC"
+        if self._publish(unusable(problem, since, self._targets[name], self._stack)):
+            self._put(state, replace(state, problem_reported_at=now, version=state.version + 1))
+
+    def _publish(self, message: AlertMessage) -> bool:
+        """Send a message to those who receive alerts by email; whether SNS has taken it."""
+        try:
+            self._alert_topics.publish(Topic.ALERT, message)
+        except (BotoCoreError, ClientError, MessageRefusedError) as error:
+            _log.error("A message about a credential could not be sent.", extra={"why": type(error).__name__})
+            return False
+        return True
 
     def _with_secrets(
         self, stored: Iterable[StoredCredential], problems: dict[str, CredentialProblem]
@@ -155,6 +191,7 @@ class Logins:
         Its revision here is older: no target logs in with it.
         """
         self._write(name, lambda state: settled(state, self._clock()))
+        self._write(name, without_problem)
         revision, known = self._revisions[name], self._states[name].revision
         if revision != known and not is_newer(revision, known):
             self._credentials.forget(name)

@@ -1,0 +1,47 @@
+"""Logins that are not tried, although targets name them: their servers may be dead behind the greeting. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from shlex import quote
+
+from popwatch.decisions.credential_trials import REPORTED_AFTER
+from popwatch.model.credential_state import CredentialState
+from popwatch.model.text import clean, counted
+from popwatch_cli.doctor.rules.findings import Finding, FindingKind, some, warning
+
+SHOWN = 60
+
+
+def check_credentials(
+    states: Iterable[CredentialState], users: Mapping[str, Sequence[str]], now: datetime
+) -> Iterator[Finding]:
+    """The credentials that cannot be used, or that servers refuse; `users` are the targets of each by its name."""
+    for state in states:
+        names = users[state.name]
+        shown = clean(state.name, SHOWN)
+        put = f"Store the right one: `popwatch credentials put {quote(shown)} --user USER`."
+        if state.problem_since and now - state.problem_since >= REPORTED_AFTER:
+            yield warning(
+                FindingKind.CREDENTIAL_UNUSABLE,
+                f"The credential {shown} cannot be used since {state.problem_since:%Y-%m-%d %H:%M} UTC "
+                f"({clean(state.problem, SHOWN)}): {counted(len(names), 'target is', 'targets are')} tested without a "
+                "login.",
+                f"See whether it is there with `popwatch credentials list`, and what the function's log says. {put}",
+                names,
+            )
+        refusing = [one.target_id for one in state.refusals if one.count > 1] if state.was_accepted else []
+        if state.blocked:
+            yield warning(
+                FindingKind.CREDENTIAL_REFUSED,
+                f"The credential {shown} was refused twice, last by {clean(state.rejected_by, SHOWN)}: "
+                f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
+                put,
+                names,
+            )
+        elif refusing:
+            yield warning(
+                FindingKind.CREDENTIAL_REFUSED,
+                f"The credential {shown} was refused twice by {some(refusing)}, and is accepted by others.",
+                f"Correct the user or the password there. {put}",
+                refusing,
+            )
