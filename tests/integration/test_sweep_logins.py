@@ -16,8 +16,8 @@ from popwatch.model.outcomes import ErrorCode, LoginVerdict
 from popwatch.model.text import iso
 from popwatch.queries.status import read_fleet_status
 from popwatch.reports.status import TargetStatus, target_status_to_json
-from popwatch_cli.output.status_table import details
 from popwatch.sweep.batch_tester import UnfinishedError
+from popwatch_cli.output.status_table import details
 from tests.integration.logins import put_credential, with_logins
 from tests.integration.world import MINUTE, NOON, World
 

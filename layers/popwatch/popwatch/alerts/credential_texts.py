@@ -56,7 +56,7 @@ def refused(state: CredentialState, refusal: Refusal, targets: Sequence[Target],
 
 
 def unusable(problem: CredentialProblem, since: str, targets: Sequence[Target], stack: str) -> AlertMessage:
-    """What the operator is to hear of a credential with which no login can be tried, and since when."""
+    """The message about a credential with which no login can be tried, and since when."""
     paragraphs = [
         f"Since {since} no target logs in with the credential {problem.name}. Its targets are still tested, without a "
         "login: an outage of the login alone would not be noticed.",

@@ -69,7 +69,7 @@ def without_problem(state: CredentialState) -> CredentialState | None:
 
 
 def is_problem_due(state: CredentialState, now: datetime) -> bool:
-    """Whether the operator is to hear that a credential cannot be used: once, whatever the reason is by then."""
+    """Whether a message that a credential cannot be used is due: once, whatever the reason is by then."""
     unreported = state.problem_since is not None and state.problem_reported_at is None
     return unreported and not _is_recent(state.problem_since, REPORTED_AFTER, now)
 
