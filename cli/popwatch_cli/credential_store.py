@@ -23,7 +23,9 @@ class ListedCredential:
     """A credential as it may be shown: without its secret. `problem` is why it cannot be used, or empty.
 
     `state` is what logins have shown of this version: `untried`, `accepted`, `rejected` once, or `blocked`, so that it
-    is not tried any more; `rejected_by` is the target at which that was, and `said` what its server said.
+    is not tried any more; `rejected_by` is the target at which that was, and `said` what its server said. It is
+    `unusable` if the function could not use it at its last attempt, since `unusable_since`, as it could not read it
+    or got no access token.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ListedCredential:
     state: str = "untried"
     rejected_by: str = ""
     said: str = ""
+    unusable_since: datetime | None = None
 
 
 def put_credential(installation: Installation, credential: StoredCredential) -> int:
@@ -67,6 +70,8 @@ def list_credentials(installation: Installation) -> list[ListedCredential]:
 
 def _with_state(one: ListedCredential, state: CredentialState) -> ListedCredential:
     """What logins have shown of the present version; that of another one says nothing."""
+    if state.problem_since and state.problem_since >= one.changed_at:
+        return replace(one, state="unusable", unusable_since=state.problem_since)
     if state.revision != revision(one.version, one.changed_at):
         return one
     if state.rejections:

@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from popwatch.model.credential_state import CredentialState, revision
 from popwatch.model.credentials import Mechanism
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, from_value
+from popwatch.model.text import iso, utc
 from popwatch.prober.tls import context
 from popwatch_cli.installation import find_local
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -166,7 +167,7 @@ def test_list_shows_what_is_damaged(run: Run, put: Any) -> None:
     assert [one["name"] for one in listed] == ["broken", *(f"m-{number:02}" for number in range(11))]
     assert listed[1] | {"changed_at": ""} == {
         "name": "m-00", "version": 1, "changed_at": "", "user": "anna", "mechanism": "user", "problem": "",
-        "state": "untried", "rejected_by": "", "said": "",
+        "state": "untried", "rejected_by": "", "said": "", "unusable_since": None,
     }  # fmt: skip
     assert listed[0]["problem"] == "The credential's `value` cannot be used: it is not a JSON object."
     ended = run("credentials", "list")
@@ -186,6 +187,11 @@ def test_list_says_what_logins_have_shown(night: Night, run: Run, put: Any) -> N
     accepted = CredentialState("monitor", revision(1, changed), passed_at=night.now, version=2)
     assert night.store.put_credential_state(accepted, 1) is None
     assert run("credentials", "list").out.endswith("  accepted\n")
+    gone = replace(accepted, problem="credential-denied", problem_since=changed, version=3)
+    assert night.store.put_credential_state(gone, 2) is None
+    assert run("credentials", "list").out.endswith(f"  unusable since {utc(changed)}\n")
+    [found] = [json.loads(line) for line in run("credentials", "list", "--json").out.splitlines()]
+    assert (found["state"], found["unusable_since"]) == ("unusable", iso(changed))
     put("monitor", "--user", "anna")
     assert run("credentials", "list").out.endswith("  untried\n")
 

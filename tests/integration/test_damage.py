@@ -250,7 +250,7 @@ def test_the_doctor_names_what_is_damaged(world: World) -> None:
         (FindingKind.ITEMS_DAMAGED, ("_sweep tick", "a")),
         (FindingKind.ITEMS_DAMAGED, ("_sweep",)),
     ]
-    [ahead] = check_checkpoint(state.status[0].tick, NOON + MINUTE, state.checkpoint_damage)
+    [ahead] = check_checkpoint(state.status.checkpoint.tick, NOON + MINUTE, state.checkpoint_damage)
     assert ahead.what == (
         "The last completed tick counts as none, since 2099-01-01T00:00:00Z is in the future: "
         "when the last sweep was is not known."

@@ -139,6 +139,9 @@ def test_a_dead_backend_that_says_no_more_than_err_is_an_outage(world: World) ->
     failing = [at for at in logins_of(world, "a") if at > 2]
     assert [after - before for before, after in pairwise(failing)] == [1, 10, 60]
     assert [attributes["event"] for attributes in world.received()] == ["credential", "down"]
+    assert [it.login_problem for it in statuses(world)] == [
+        "credential monitor refused twice here, tried again once an hour"
+    ]
     world.verdicts = {}
     run(world, 61)
     assert (health(world, "a").state, health(world, "a").failures) == (State.UP, 0)
@@ -181,6 +184,9 @@ def test_one_server_that_rejects_what_others_accept(world: World) -> None:
     more = {name: len(logins_of(world, name)) - before[name] for name in before}
     assert more["bad"] == 2
     assert min(more["a"], more["b"]) >= 28
+    why = "credential monitor refused twice here, and accepted elsewhere"
+    shown = {it.target.target_id: it.login_problem for it in statuses(world)}
+    assert shown == {"a": "", "b": "", "bad": why}
     assert [(one["event"], one["target_id"]) for one in world.received()] == [("credential", "bad")]
 
 
@@ -217,9 +223,14 @@ def test_a_wrong_password_makes_two_attempts(world: World, ssm: Any) -> None:
     assert len(world.logged_in) == 2
     assert {health(world, name).state for name in names} == {State.UP}
     assert [attributes["event"] for attributes in world.received()] == ["credential"]
+    tried_last = world.logged_in[-1][1]
+    why = f"credential monitor refused twice, last by {tried_last}"
+    assert {it.login_problem for it in statuses(world)} == {why}
+    assert {tuple(it.remarks(world.now)) for it in statuses(world)} == {(f"tested without a login: {why}",)}
     world.verdicts = {}
     put_credential(world, ssm)
     run(world, 20)
+    assert {target_status_to_json(it, world.now)["login_problem"] for it in statuses(world)} == {None}
     assert len({name for _, name in world.logged_in}) == 20
     assert world.store.read_credential_state("monitor").passed_at is not None
 
@@ -231,6 +242,8 @@ def test_a_credential_that_is_gone_stops_no_test(world: World, ssm: Any) -> None
     run(world, 6)
     assert world.logged_in == []
     assert health(world, "a").state is State.UP
+    [status] = statuses(world)
+    assert status.login_problem == "credential missing (monitor)"
 
 
 def test_no_one_logs_in_without_verified_tls(world: World) -> None:

@@ -129,7 +129,8 @@ def _token_source(options: Mapping[str, str | None]) -> TokenSource:
 @click.pass_obj
 def list_all(choice: Any, *, as_json: bool) -> None:
     """List the stack's logins: name, user, mechanism, version, when it was changed, whether a server has accepted it.
-    Never a secret. One that was rejected twice in a row is blocked: no target tries it until it changes.
+    Never a secret. One that was rejected twice in a row is blocked: no target tries it until it changes. One that
+    the function cannot use is unusable: `popwatch doctor` says why.
 
     AWS encrypts the user together with the password, so who may list the logins may also read them.
 
@@ -141,7 +142,7 @@ def list_all(choice: Any, *, as_json: bool) -> None:
     found = list_credentials(find(choice))
     if as_json:
         for one in found:
-            click.echo(json.dumps({**dataclasses.asdict(one), "changed_at": iso(one.changed_at)}))
+            click.echo(json.dumps(_to_json(one)))
         return
     if not found:
         say("There are no credentials: `popwatch credentials put NAME --user USER`")
@@ -156,9 +157,15 @@ def list_all(choice: Any, *, as_json: bool) -> None:
             )
 
 
+def _to_json(one: ListedCredential) -> dict[str, Any]:
+    since = iso(one.unusable_since) if one.unusable_since else None
+    return {**dataclasses.asdict(one), "changed_at": iso(one.changed_at), "unusable_since": since}
+
+
 def _row(one: ListedCredential) -> list[str]:
     user = clean(one.user, SHOWN) or "(cannot be read)"
     state = f"{one.state} at {shown(one.rejected_by)}" if one.rejected_by else one.state
+    state += f" since {utc(one.unusable_since)}" if one.unusable_since else ""
     return [one.name, user, one.mechanism, f"version {one.version}", utc(one.changed_at), state]
 
 

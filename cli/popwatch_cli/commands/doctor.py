@@ -116,7 +116,7 @@ def _redrive(aws: AwsState) -> int:
         redrives.append(redrive)
         say(redrive.sentence)
 
-    kept = dead_letters_of(aws).redrive(aws.tables.status[0].tick, aws.now, report)
+    kept = dead_letters_of(aws).redrive(aws.tables.status.checkpoint.tick, aws.now, report)
     if not redrives:
         click.echo("There are no dead letters.")
     return 1 if kept else 0

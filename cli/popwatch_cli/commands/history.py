@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from popwatch.aws.store import Store, SweepCheckpoint
+from popwatch.aws.store import StatusTable, Store, SweepCheckpoint
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode
@@ -104,7 +104,8 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     """Read what History has about a target. Raises UserError if there is no such target and never was."""
     store = installation.store
     items = installation.target_table.read()
-    checkpoint, _ = store.read_records()
+    stored = store.read_status()
+    checkpoint = stored.checkpoint
     record = store.read_record(target_id)
     totals, points, mailboxes = _read_tests(store, checkpoint, target_id, period)
     fleet = read_periods(store, checkpoint, {target_id: record}, {target_id: totals}, period, now=now)
@@ -114,7 +115,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
         raise UserError(missing_target(target_id, items))
     item, defaults = {"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {}))
     target = target_at(parse_target(item, defaults), now)
-    status = _status(store, checkpoint, target, record, now) if target_id in items else None
+    status = _status(store, stored, target, record, now) if target_id in items else None
     inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("tick"))
     missing = [] if status else ["It has been removed, and is not watched any more."]
     missing += [
@@ -127,11 +128,11 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     return TargetHistory(target, period, now, status, figures, inside, points, missing, subscribers, mailboxes)
 
 
-def _status(store: Store, checkpoint: SweepCheckpoint, target: Target, record: Record, now: datetime) -> TargetStatus:
+def _status(store: Store, stored: StatusTable, target: Target, record: Record, now: datetime) -> TargetStatus:
     """The target's present status."""
     targets, records = {target.target_id: target}, {target.target_id: record}
-    newest = read_newest_tests(store, checkpoint, targets, records, now)
-    return target_statuses(targets, records, newest, now)[0]
+    newest = read_newest_tests(store, stored.checkpoint, targets, records, now)
+    return target_statuses(targets, records, newest, now, stored.credentials)[0]
 
 
 def _read_tests(

@@ -111,7 +111,7 @@ def _items(aws: AwsState) -> Iterator[Finding]:
 
 def _pending_alerts(aws: AwsState) -> Iterator[Finding]:
     seconds = aws.function.timeout_seconds if aws.function else USUAL_TIMEOUT
-    yield from overdue.check_pending_alerts(aws.tables.status[1].values(), timedelta(seconds=seconds), aws.now)
+    yield from overdue.check_pending_alerts(aws.tables.status.records.values(), timedelta(seconds=seconds), aws.now)
 
 
 def _dead_letters(aws: AwsState) -> Iterator[Finding]:
@@ -145,7 +145,7 @@ CHECKS: dict[str, Check] = {
     ),
     "the function's errors": _function_metrics,
     "the last sweep": lambda aws: sweeps.check_checkpoint(
-        aws.tables.status[0].tick, aws.now, aws.tables.checkpoint_damage
+        aws.tables.status.checkpoint.tick, aws.now, aws.tables.checkpoint_damage
     ),
     "gaps between sweeps": lambda aws: sweeps.check_gaps(aws.tables.gaps),
     "the batch queue": _batch_queue,

@@ -6,10 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from popwatch.aws.store import SWEEP_ID, Store, SweepCheckpoint
+from popwatch.aws.store import SWEEP_ID, StatusTable, Store
 from popwatch.decisions.schedule import batch_count, batch_of
 from popwatch.model.credential_state import CredentialState
-from popwatch.model.records import Record
 from popwatch.model.targets import Item, Target
 from popwatch.model.text import iso
 from popwatch.queries.history import THREADS, read_totals
@@ -58,9 +57,9 @@ class TableState:
         return batch_count(sum(target.policy.enabled for target in self.targets.values()))
 
     @cached_property
-    def status(self) -> tuple[SweepCheckpoint, Mapping[str, Record]]:
-        """The checkpoint of the last sweep, and the targets' records."""
-        return self._store.read_records()
+    def status(self) -> StatusTable:
+        """The checkpoint of the last sweep, the targets' records, and how logins went."""
+        return self._store.read_status()
 
     @cached_property
     def credential_users(self) -> Mapping[str, list[str]]:
@@ -71,23 +70,22 @@ class TableState:
                 users[target.policy.login].append(target.target_id)
         return users
 
-    @cached_property
+    @property
     def credential_states(self) -> list[CredentialState]:
         """How logins with these credentials went."""
-        return [self._store.read_credential_state(name) for name in self.credential_users]
+        return [self.status.credentials[name] for name in self.credential_users if name in self.status.credentials]
 
     @property
     def checkpoint_damage(self) -> str:
         """Why the tick of the checkpoint counts as none; empty if it does not."""
-        checkpoint, _ = self.status
-        if checkpoint.tick:
+        if self.status.checkpoint.tick:
             return ""
         return next((why for (_, key), why in self._store.damaged.items() if key == f"{SWEEP_ID} tick"), "")
 
     @property
     def damaged(self) -> Mapping[tuple[str, str], str]:
         """What cannot be read: of Targets, of Status, and of what people are shown of History in the last days."""
-        checkpoint, records = self.status
+        checkpoint, records = self.status.checkpoint, self.status.records
         self._store.read_targets()
         _ = self.fleet
         self._store.read_gaps(self._now - EVENTS_READ, self._now)
@@ -103,7 +101,7 @@ class TableState:
     @cached_property
     def fleet(self) -> TestedFleet:
         """The targets, with their records and last tests."""
-        checkpoint, records = self.status
+        checkpoint, records = self.status.checkpoint, self.status.records
         since, until = self._now - SAMPLES_READ, self._now + timedelta(minutes=1)
         # the key of samples holds the number of batches, which may have changed in the meantime
         recent = {int(count) for count, used in checkpoint.batch_counts.items() if used >= iso(since)}
@@ -120,7 +118,7 @@ class TableState:
     @property
     def gaps(self) -> list[Gap]:
         """Where nothing was tested in the last hours, by the samples of one target's batch. Raises NotKnownError."""
-        checkpoint, records = self.status
+        checkpoint, records = self.status.checkpoint, self.status.records
         target = baseline_target(self.targets.values(), records)
         if target is None or checkpoint.tick is None:
             raise NotKnownError("no target is up, and only the tests of such a target show gaps")

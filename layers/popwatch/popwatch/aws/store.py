@@ -121,6 +121,17 @@ class SweepCheckpoint:
 
 
 @dataclass(slots=True)
+class StatusTable:
+    """What the Status table holds: how far sweeps have come, the record of each target that has one, and how logins
+    with each credential went, by its name.
+    """
+
+    checkpoint: SweepCheckpoint = field(default_factory=SweepCheckpoint)
+    records: dict[str, Record] = field(default_factory=dict)
+    credentials: dict[str, CredentialState] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Capacity:
     """Capacity units that DynamoDB reported, by table and kind: what `make bench` prints."""
 
@@ -188,14 +199,22 @@ class Store:
 
     def read_records(self) -> tuple[SweepCheckpoint, dict[str, Record]]:
         """The sweep's checkpoint, and the record of each target that has one."""
-        records: dict[str, Record] = {}
-        checkpoint = SweepCheckpoint()
+        status = self.read_status()
+        return status.checkpoint, status.records
+
+    def read_status(self) -> StatusTable:
+        """All that the Status table holds."""
+        status = StatusTable()
         for item in self._scan(self._tables.status):
-            if item["target_id"] == SWEEP_ID:
-                checkpoint = self._checkpoint_of(item)
-            elif not item["target_id"].startswith(CREDENTIAL_PREFIX):
-                records[item["target_id"]] = self._record_of(item)
-        return checkpoint, records
+            target_id = item["target_id"]
+            if target_id == SWEEP_ID:
+                status.checkpoint = self._checkpoint_of(item)
+            elif target_id.startswith(CREDENTIAL_PREFIX):
+                name = target_id.removeprefix(CREDENTIAL_PREFIX)
+                status.credentials[name] = self._credential_state_of(name, item)
+            else:
+                status.records[target_id] = self._record_of(item)
+        return status
 
     def read_record(self, target_id: str) -> Record:
         """The present record of one target; an empty one if there is none."""

@@ -43,10 +43,10 @@ class FleetStatus:
 def read_fleet_status(store: Store, now: datetime) -> FleetStatus:
     """Read the tables: two scans, and the newest samples of each batch."""
     defaults, items = store.read_targets()
-    checkpoint, records = store.read_records()
+    found = store.read_status()
     targets = parse_targets(items, defaults, now)
-    newest = read_newest_tests(store, checkpoint, targets, records, now)
-    return FleetStatus(target_statuses(targets, records, newest, now), checkpoint)
+    newest = read_newest_tests(store, found.checkpoint, targets, found.records, now)
+    return FleetStatus(target_statuses(targets, found.records, newest, now, found.credentials), found.checkpoint)
 
 
 def batches_of(checkpoint: SweepCheckpoint) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
+from popwatch.model.credential_state import MOST_REJECTIONS, CredentialState
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, untested_remark
@@ -55,7 +56,7 @@ class TargetStatus:
     """A target with its health and its last test, which failed if it has an `error`.
 
     An `inconclusive` test failed, perhaps because of the monitor's own network, and was not judged. `mailbox` is what
-    the last login counted, and when.
+    the last login counted, and when; `login_problem` is why tests do not log in although the target has a `login`.
     """
 
     target: Target
@@ -71,6 +72,7 @@ class TargetStatus:
     failed_addresses: tuple[str, ...] = ()
     untested_addresses: int = 0
     mailbox: tuple[datetime, Mailbox] | None = None
+    login_problem: str = ""
 
     @property
     def state(self) -> State:
@@ -130,6 +132,7 @@ class TargetStatus:
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             untested_remark(self.untested_addresses).lower() if self.untested_addresses else "",
             _posture_remark(health.posture),
+            f"tested without a login: {self.login_problem}" if self.login_problem else "",
             *tls_relaxations(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
             certificate_remark(health.expiring_certificate, now) if health.expiring_certificate else "",
@@ -194,6 +197,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "messages": mailbox.messages if mailbox else None,
         "octets": mailbox.octets if mailbox else None,
         "mailbox_at": _iso(mailbox_at),
+        "login_problem": status.login_problem or None,
         "posture": _posture_to_json(health.posture),
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
@@ -252,14 +256,22 @@ def _by_and_why(by: str, why: str) -> str:
 
 
 def target_statuses(
-    targets: Mapping[str, Target], records: Mapping[str, Record], newest: NewestTests, now: datetime
+    targets: Mapping[str, Target],
+    records: Mapping[str, Record],
+    newest: NewestTests,
+    now: datetime,
+    credentials: Mapping[str, CredentialState] | None = None,
 ) -> list[TargetStatus]:
-    """The status of each target, the worst first; the `newest` tests may be newer than the records."""
+    """The status of each target, the worst first; the `newest` tests may be newer than the records.
+
+    `credentials` are how logins with each credential went, by its name.
+    """
     found = [
         replace(
             _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
             last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
             mailbox=newest.mailboxes.get(name) if target.policy.login else None,
+            login_problem=_login_problem(target, (credentials or {}).get(target.policy.login)),
         )
         for name, target in targets.items()
     ]
@@ -271,6 +283,23 @@ def target_statuses(
             natural_order(status.target.name),
         ),
     )
+
+
+def _login_problem(target: Target, state: CredentialState | None) -> str:
+    """Why tests of a target do not log in, in a few words; empty if they do, or it has no `login`."""
+    name = target.policy.login
+    if not name or state is None:
+        return ""
+    refusal = state.refusal_of(target.target_id) if state.was_accepted else None
+    if state.problem:
+        return f"{state.problem.replace('-', ' ')} ({name})"
+    if state.blocked:
+        only = ", tried again once an hour" if state.may_be_right else ""
+        return f"credential {name} refused twice, last by {clean(state.rejected_by, 128)}{only}"
+    if refusal and refusal.count >= MOST_REJECTIONS:
+        still = "and accepted elsewhere" if refusal.lasts else "tried again once an hour"
+        return f"credential {name} refused twice here, {still}"
+    return ""
 
 
 def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | None:
