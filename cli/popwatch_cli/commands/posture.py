@@ -30,7 +30,8 @@ from popwatch_cli.commands.servers import (
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
-from popwatch_cli.output.posture import WIDTH, to_json, to_text
+from popwatch_cli.output.posture import to_json, to_text
+from popwatch_cli.output.terminal import console
 from popwatch_cli.selection import Selection
 
 FOUND_CODE = 1
@@ -101,7 +102,7 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
     codes = {0}
     with progress(len(targets)) as advance:
         for target, found in probe_postures(targets, prober):
-            codes.add(_show(target, found, known, as_json=as_json, width=choice.width or WIDTH))
+            codes.add(_show(target, found, known, as_json=as_json, width=console().width))
             advance(1)
     sys.exit(max(codes))
 

@@ -10,9 +10,6 @@ from popwatch.model.posture import Answer, CapaReply, Posture, PostureFinding, P
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso
 
-WIDTH = 80
-"""Characters of a line, unless `--width` says otherwise."""
-
 NAME_SHOWN = 128
 """Characters of a target's id that are printed."""
 
