@@ -1,4 +1,4 @@
-"""Real POP3 servers for posture tests: each with a switch for every fault, on free ports of 127.0.0.2.
+"""Real POP3 servers for posture tests: each with a switch for every fault that it can have, on free ports of 127.0.0.2.
 
 Dovecot takes a connection from its own address for a secure one; from 127.0.0.1 to 127.0.0.2 it is not.
 """
@@ -6,12 +6,14 @@ Dovecot takes a connection from its own address for a secure one; from 127.0.0.1
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from popwatch.model.fields import TlsMode
+from popwatch.model.posture import PostureIssue
 from popwatch.model.targets import parse_target
 from popwatch_cli.local.stack import free_port
 from tests import chains
@@ -24,12 +26,13 @@ MIDDLE = made("Intermediate", None, ROOT, chains.authority())
 ROOT_PEM = Chain(ROOT.key, [], [ROOT.certificate]).seen[1]
 
 
-def certificate(days: tuple[int, int]) -> CertifiedKey:
+def certificate(days: tuple[int, int], name: str = NAME) -> CertifiedKey:
     """A certificate that is valid from and until so many days from now."""
-    return made(NAME, None, MIDDLE, chains.server(), days=days)
+    return made(name, None, MIDDLE, chains.server(name), days=days)
 
 
 OWN, RENEWED = certificate((-60, 30)), certificate((-1, 89))
+OF_ANOTHER_NAME = certificate((-60, 30), "www.example.net")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,16 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server: its package, what it can be switched to, and the program by which one sees that it is there."""
+    """A server: its package, the program by which one sees that it is there, and its kind of TLS.
+
+    `lacks` are the switches that it does not have, and why; `also` is what a switch changes beside what it is for.
+    """
 
     package: str
-    switches: Sequence[str]
     program: Path
+    tls: TlsMode = TlsMode.NONE
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, PostureIssue] = field(default_factory=dict)
 
     @property
     def missing(self) -> str:
@@ -63,20 +71,44 @@ class Server:
 
 
 _COURIER = UNPACKED / "courier-pop" / "usr"
-_TLS = ("TLS 1.0 on", "TLS 1.1 on", "chain cut", "certificate not reloaded")
+_NO_MECHANISMS = "it offers no SASL mechanisms"
+_NO_SETTING = "no setting for its capabilities"
 SERVERS = (
-    Server(
-        "dovecot-pop3d",
-        ("STLS off", "plaintext allowed", "mechanism removed", "weak mechanism", *_TLS),
-        Path("/usr/sbin/dovecot"),
-    ),
-    Server("perdition", ("STLS off", "capability removed", *_TLS), Path("/usr/sbin/perdition")),
+    Server("dovecot-pop3d", Path("/usr/sbin/dovecot"), lacks={"capability removed": _NO_SETTING}),
     Server(
         "courier-pop",
-        ("STLS off", "plaintext allowed", "mechanism removed", "weak mechanism", *_TLS),
         _COURIER / "lib/courier/courier/courierpop3login",
+        lacks={"capability removed": _NO_SETTING},
+    ),
+    Server(
+        "nginx",
+        Path("/usr/lib/nginx/modules/ngx_mail_module.so"),
+        lacks={"mechanism removed": "PLAIN and LOGIN go together"},
+        also={"STLS off": PostureIssue.PLAINTEXT_LOGIN},
+    ),
+    Server(
+        "perdition",
+        Path("/usr/sbin/perdition"),
+        lacks={
+            "plaintext allowed": "it always accepts USER, and refuses PASS",
+            "mechanism removed": _NO_MECHANISMS,
+            "weak mechanism": _NO_MECHANISMS,
+        },
+    ),
+    Server(
+        "popa3d",
+        UNPACKED / "popa3d/usr/sbin/popa3d",
+        TlsMode.IMPLICIT,
+        lacks={
+            "STLS off": "TLS from the first byte",
+            "plaintext allowed": "TLS from the first byte",
+            "mechanism removed": "it knows no CAPA",
+            "weak mechanism": "it knows no CAPA",
+            "capability removed": "it knows no CAPA",
+        },
     ),
 )
+"""popa3d stands behind stunnel; nginx and perdition are proxies, of which nothing behind them is needed."""
 
 
 @contextmanager
@@ -94,10 +126,17 @@ def _running(server: Server, folder: Path, setup: Setup) -> Iterator[int]:
     for name in ("both.pem", "cert.pem", "key.pem"):
         (folder / name).write_text(Chain(setup.shown.key, presented, []).server_pem)
     port = free_port(0)
-    commands = {"dovecot-pop3d": _dovecot, "perdition": _perdition, "courier-pop": _courier}
+    commands = {
+        "dovecot-pop3d": _dovecot,
+        "courier-pop": _courier,
+        "nginx": _nginx,
+        "perdition": _perdition,
+        "popa3d": _popa3d,
+    }
     process = start(commands[server.package](folder, port, setup), folder)
     try:
-        wait_until_greeting(parse_target({"target_id": "x", "host": HOST, "port": port}))
+        fields = {"host": HOST, "port": port, "tls": server.tls, "verify_tls": False}
+        wait_until_greeting(parse_target({"target_id": "x", **fields}))
         yield port
     finally:
         with suppress(ProcessLookupError):
@@ -118,6 +157,48 @@ auth_mechanisms = {" ".join(setup.mechanisms).lower()}
 """
     (folder / "dovecot.conf").write_text(config)
     return ["/usr/sbin/dovecot", "-F", "-c", str(folder / "dovecot.conf")]
+
+
+def _nginx(folder: Path, port: int, setup: Setup) -> list[str]:
+    """Its module for mail. Without `starttls` it needs a way to log in all the same."""
+    versions = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+    starttls = ("on" if setup.plaintext else "only") if setup.stls else "off"
+    config = f"""
+load_module /usr/lib/nginx/modules/ngx_mail_module.so;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{}}
+mail {{
+  auth_http 127.0.0.1:9/;
+  pop3_auth plain {" ".join(set(setup.mechanisms) - {"PLAIN", "LOGIN"}).lower()};
+  pop3_capabilities {" ".join(setup.capabilities)};
+  ssl_certificate {folder}/cert.pem;
+  ssl_certificate_key {folder}/key.pem;
+  ssl_protocols {" ".join(versions[versions.index(f"TLSv{setup.lowest.removesuffix('.0')}") :])};
+  ssl_ciphers ALL:@SECLEVEL=0;
+  server {{ listen {HOST}:{port}; protocol pop3; starttls {starttls}; }}
+}}
+"""
+    (folder / "nginx.conf").write_text(config)
+    return ["/usr/sbin/nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+
+
+def _popa3d(folder: Path, port: int, setup: Setup) -> list[str]:
+    config = f"""
+foreground = yes
+pid =
+sslVersionMin = TLSv{setup.lowest.removesuffix(".0")}
+securityLevel = 0
+[pop3s]
+accept = {HOST}:{port}
+cert = {folder}/cert.pem
+key = {folder}/key.pem
+exec = {UNPACKED}/popa3d/usr/sbin/popa3d
+execArgs = popa3d
+"""
+    (folder / "stunnel.conf").write_text(config)
+    return ["/usr/bin/stunnel", str(folder / "stunnel.conf")]
 
 
 def _perdition(folder: Path, port: int, setup: Setup) -> list[str]:

@@ -1,22 +1,47 @@
-"""The posture test against real servers: each fault that is switched on is found at the next test, and nothing else."""
+"""The posture test against real servers: each fault that is switched on is found and alerted, and nothing else.
+
+docs/posture.md shows the alerts in a table, to which each test holds what it sees.
+"""
 
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import pytest
 
-from popwatch.model.posture import NO, YES, Posture, PostureIssue, worse
-from popwatch.model.targets import parse_target
+from popwatch.alerts.rendering import render
+from popwatch.decisions.judging import judge
+from popwatch.decisions.posture_tests import with_posture
+from popwatch.model.health import Health, State
+from popwatch.model.outcomes import Outcome, Phase
+from popwatch.model.posture import NO, YES, Posture, PostureFinding, PostureIssue, worse
+from popwatch.model.targets import Target, parse_target
 from popwatch.prober.posture import probe_postures
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
 from tests.chains import NAME, CertifiedKey, Chain
-from tests.e2e.posture_servers import HOST, MIDDLE, OWN, RENEWED, ROOT_PEM, SERVERS, Server, Setup, running
+from tests.e2e.posture_servers import (
+    HOST,
+    MIDDLE,
+    OF_ANOTHER_NAME,
+    OWN,
+    RENEWED,
+    ROOT_PEM,
+    SERVERS,
+    Server,
+    Setup,
+    running,
+)
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
+
+PAGE = Path(__file__).parents[2] / "docs" / "posture.md"
+SIBLING_SHOWN = 993
+"""In the table, in place of the free port that the test finds."""
 
 GOOD = Setup()
 SIBLING_PORT = free_port(0)
@@ -28,22 +53,30 @@ SWITCHES = {
     "capability removed": (replace(GOOD, capabilities=("TOP", "USER")), [PostureIssue.CAPABILITY_REMOVED]),
     "TLS 1.0 on": (replace(GOOD, lowest="1.0"), [PostureIssue.TLS_1_0, PostureIssue.TLS_1_1]),
     "TLS 1.1 on": (replace(GOOD, lowest="1.1"), [PostureIssue.TLS_1_1]),
+    "certificate swapped": (replace(GOOD, shown=OF_ANOTHER_NAME), [PostureIssue.CHAIN]),
     "chain cut": (replace(GOOD, whole=False), [PostureIssue.CHAIN]),
     "certificate not reloaded": (GOOD, [PostureIssue.NOT_RELOADED]),
 }
 
 
-def posture_of(port: int, siblings: list[int]) -> Posture:
+def target_of(server: Server, port: int, sibling: int) -> Target:
+    """A server as a target."""
     fields: dict[str, object] = {
         "target_id": "x",
         "host": HOST,
         "port": port,
+        "tls": server.tls,
         "tls_name": NAME,
         "ca_pem": ROOT_PEM,
         "max_test_seconds": 5,
-        "siblings": siblings,
+        "siblings": [sibling],
     }
-    [(_, found)] = probe_postures([parse_target(fields)])
+    return parse_target(fields)
+
+
+def posture_of(target: Target) -> Posture:
+    """What a server offers now."""
+    [(_, found)] = probe_postures([target])
     assert not found.problem, found
     return found
 
@@ -61,9 +94,11 @@ def server(request: pytest.FixtureRequest) -> Server:
 def before(server: Server) -> Posture:
     """The posture of the server without a fault, beside another one with its certificate; the same a second time."""
     with running(server, GOOD) as port, _sibling(OWN) as other:
-        found = posture_of(port, [other])
-        assert (found.stls, found.tls_1_0, found.tls_1_1, found.chain) == (YES, NO, NO, YES), found
-        assert worse(found.summary, posture_of(port, [other])) == []
+        target = target_of(server, port, other)
+        found = posture_of(target)
+        assert (found.tls_1_0, found.tls_1_1, found.chain) == (NO, NO, YES), found
+        assert (found.stls is YES) is ("STLS off" not in server.lacks)
+        assert worse(found.summary, posture_of(target)) == []
     return found
 
 
@@ -78,17 +113,53 @@ def _sibling(shown: CertifiedKey) -> Iterator[int]:
         yield served.listen("imap", host=HOST, port=SIBLING_PORT, tls=context)
 
 
+def rows() -> dict[str, list[str]]:
+    """The table of docs/posture.md: the alerts of a switch, and a cell for each server."""
+    _, _, part = PAGE.read_text().partition("\n## On real servers\n")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def cell(server: Server, switch: str) -> str:
+    """What the table says of a server."""
+    return rows()[switch][1 + SERVERS.index(server)]
+
+
+def alerts(target: Target, before: Posture, changed: Posture) -> list[PostureFinding]:
+    """What the tests after a posture test alert, one with each: each email says what got worse, and what to do."""
+    now, found = datetime.now(UTC), []
+    health = with_posture(with_posture(Health(State.UP, now), before), changed)
+    while health.posture_pending:
+        passed = Outcome(now, Phase.QUIT, rtt_ms=12.5)
+        judgement = judge(health, passed, target.policy, now)
+        assert judgement.alert
+        assert judgement.alert.worse
+        email = " ".join(render(target, health, judgement, passed, now).email.split())
+        assert judgement.alert.worse.text in email
+        assert judgement.alert.worse.action in email
+        found.append(judgement.alert.worse)
+        health = judgement.health
+    return found
+
+
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_each_switch_is_found(server: Server, before: Posture, switch: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One finding for each change, each with its text; back again is none."""
-    if switch not in server.switches:
-        pytest.skip(f"{server.package} has no such switch")
+    """One alert for each change, each with its text, as the table of the page shows them; back again brings none."""
+    if switch in server.lacks:
+        assert cell(server, switch) == server.lacks[switch]
+        pytest.skip(f"{server.package} has no such switch: {server.lacks[switch]}")
     setup, expected = SWITCHES[switch]
+    also = [server.also[switch]] if switch in server.also else []
     shown = RENEWED if switch == "certificate not reloaded" else OWN
     with running(server, setup) as port, _sibling(shown) as other:
-        changed = posture_of(port, [other])
-    found = worse(before.summary, changed)
+        target = target_of(server, port, other)
+        changed = posture_of(target)
+    found = alerts(target, before, changed)
+    texts = [f"{it.text} {it.action} ({it.source})".replace(str(other), str(SIBLING_SHOWN)) for it in found]
     with capsys.disabled():
-        print("".join(f"\n{server.package}, {switch}: {it.text} {it.action} ({it.source})" for it in found), end="")
-    assert sorted(it.kind for it in found) == sorted(expected)
+        print("".join(f"\n{server.package}, {switch}: {text}" for text in texts), end="")
+    assert sorted(it.kind for it in found) == sorted([*expected, *also])
     assert worse(changed.summary.filled_from(before.summary), before) == []
+    of_switch = [text for it, text in zip(found, texts, strict=True) if it.kind in expected]
+    assert rows()[switch][0] == "<br>".join(of_switch)
+    assert cell(server, switch) == ", ".join(["found", *also])

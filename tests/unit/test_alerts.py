@@ -22,6 +22,7 @@ from popwatch.alerts.character_sets import (
     to_subject,
 )
 from popwatch.alerts.default_texts import TEXTS
+from popwatch.alerts.layout import wrap
 from popwatch.alerts.rendering import EMAIL_LENGTH, render, summarize
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import TOKENS
@@ -67,6 +68,11 @@ EVENTS = {
         f"ALERTS AGAIN {SMS} now lost; held: 5 down, 4 up again, 1 degraded",
     ),
 }
+
+
+def test_words_with_hyphens_stay_whole() -> None:
+    """A mechanism, an id or a host is in one line of an email, and can be searched for."""
+    assert wrap("x" * 70 + " SCRAM-SHA-256") == "x" * 70 + "\nSCRAM-SHA-256"
 
 
 def test_an_alert_says_what_to_do() -> None:

@@ -4,7 +4,7 @@ The words are in default_texts.py.
 """
 
 from shlex import quote as shell_quoted
-from textwrap import fill as wrap
+from textwrap import fill
 
 from popwatch.alerts.advice import advice, as_field
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
@@ -22,6 +22,11 @@ SUBJECT_ROOM = 90
 
 SHORTEST = 20
 """Characters to which a name or an address is cut at most, and a stack's name always."""
+
+
+def wrap(text: str) -> str:
+    """The text in lines of an email. Ids, hosts and mechanisms have hyphens, and stay whole."""
+    return fill(text, WIDTH, break_on_hyphens=False)
 
 
 def subject(context: AlertContext) -> str:
@@ -76,7 +81,7 @@ def _findings(context: AlertContext) -> list[str]:
     """What the test found; a passed one has nothing to add but its addresses."""
     outcome = context.outcome
     if outcome.error:
-        found = [f"{outcome.message}.", wrap(outcome.detail, WIDTH), f"Reason: {outcome.reason}"]
+        found = [f"{outcome.message}.", wrap(outcome.detail), f"Reason: {outcome.reason}"]
         return [*found, *outcome.address_remarks, *_paragraph(advice(outcome, as_field))]
     return outcome.address_remarks
 
@@ -108,7 +113,7 @@ def _server(context: AlertContext) -> Rows:
 
 
 def _paragraph(text: str) -> list[str]:
-    return [wrap(text, WIDTH)] if text else []
+    return [wrap(text)] if text else []
 
 
 def _table(rows: Rows) -> list[str]:

@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from textwrap import fill as wrap
 
 from popwatch.alerts import layout
 from popwatch.alerts.attributes import MESSAGE_BYTES, size_of
 from popwatch.alerts.character_sets import to_ascii_text, to_attribute, to_email, to_sms, to_subject
 from popwatch.alerts.default_texts import counts
-from popwatch.alerts.layout import WIDTH
+from popwatch.alerts.layout import wrap
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import OF_RECOVERY, USUAL_STACK, AlertContext, values_of
 from popwatch.model.health import AlertEvent, Health, Judgement, State
@@ -83,7 +82,7 @@ def summarize(messages: Sequence[AlertMessage], now: datetime, stack: str = USUA
         "When so many servers change together, the cause may be near the monitor or in a network that they share. "
         "Their alerts are listed here instead of being sent one by one."
     )
-    head = "\n".join([headline, utc(now), "", wrap(reason, WIDTH), "", ""])
+    head = "\n".join([headline, utc(now), "", wrap(reason), "", ""])
     subject, attributes = to_subject(headline), _union(messages)
     room = MESSAGE_BYTES - size_of(attributes) - len(f"{subject}{head}".encode())
     email = head + "".join(f"{line}\n" for line in _lines(messages, room))
@@ -144,8 +143,7 @@ def _fault(target: Target, field: str, error: TemplateError) -> str:
     owner = f"the target {target.target_id}" if field in target.fields else "the item _defaults"
     return wrap(
         f"Your own text in the field `{field}` of {owner} was not used: {error}. "
-        "The tokens are listed in docs/alerts.md; `popwatch targets check` tests a text.",
-        WIDTH,
+        "The tokens are listed in docs/alerts.md; `popwatch targets check` tests a text."
     )
 
 
