@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from popwatch.model.targets import Target
-from popwatch.model.text import clean, did_you_mean
+from popwatch.model.text import clean, did_you_mean, natural_order
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
 from popwatch_cli.target_items import missing_target, shown
@@ -43,7 +43,7 @@ class Selection:
         unknown += [_missing("with the tag", tag, "tags", tags) for tag in self.tags if tag not in tags]
         if unknown:
             raise UserError("\n".join(unknown))
-        found = {name: target for name, target in targets.items() if self.includes(target)}
+        found = {name: targets[name] for name in sorted(targets, key=natural_order) if self.includes(targets[name])}
         if targets and not found:
             raise UserError("No target has all of that: see `popwatch targets list`.")
         return found
@@ -56,7 +56,7 @@ class Selection:
 
 def _missing(how: str, name: str, kind: str, known: Iterable[str]) -> str:
     """The message if no target is in a group, or has a tag."""
-    listed = ", ".join(sorted(known)) or "none"
+    listed = ", ".join(sorted(known, key=natural_order)) or "none"
     hint = clean(did_you_mean(name, known, mark=""), 200)
     return f"There is no target {how} {shown(name)}. The {kind} are: {shown(listed)}. {hint}".rstrip()
 

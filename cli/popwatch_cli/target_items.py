@@ -14,7 +14,7 @@ from typing import Any
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
-from popwatch.model.text import clean, counted, did_you_mean
+from popwatch.model.text import clean, counted, did_you_mean, natural_order
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 from popwatch_cli.suggestions import field_hint
 
@@ -75,7 +75,7 @@ def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace:
     """
     before = {name: typed_item(without_intervention_fields(item)) for name, item in present.items()}
     changed = [item for name, item in wanted.items() if before.get(name) != item]
-    delete = sorted(name for name in present if name not in wanted) if replace else []
+    delete = sorted((name for name in present if name not in wanted), key=natural_order) if replace else []
     lines = [_change_line(item, before.get(item["target_id"])) for item in changed]
     return Change(changed, delete, lines + [f"- {shown(name)}" for name in delete])
 

@@ -28,7 +28,8 @@ def fleet(count: int) -> FleetStatus:
     for number in range(1, count + 1):
         name = f"mail-{number}"
         shown = f"{name} of the branch with the long name" if number == 20 else name
-        targets[name] = parse_target({"target_id": name, "host": f"{name}.a-long-domain.example.net", "name": shown})
+        host, group = f"{name}.a-long-domain.example.net", f"branch-{number * 7 % 5}"
+        targets[name] = parse_target({"target_id": name, "host": host, "name": shown, "group": group})
         if number % 10 == 0:
             health = Health(State.DOWN, BEFORE, failures=5, alerts_sent=1, caused_by="the-gateway-of-the-branch")
             outcome = Outcome(BEFORE, Phase.CONNECT, error=ErrorCode.CANNOT_CONNECT, reason="refused", detail="x" * 90)
@@ -47,7 +48,7 @@ def printed(count: int, width: int, most: int | None = None) -> list[str]:
 
 @pytest.mark.parametrize("width", [40, 80, 109, 110, 160, UNLIMITED])
 def test_one_line_for_each_target(width: int) -> None:
-    """The worst first, and then in natural order; no line is longer than the terminal is wide."""
+    """The worst first, and then in natural order, whatever the groups; no line is longer than the terminal is wide."""
     lines = printed(30, width)
     assert len(lines) == 31
     assert max(map(len, lines)) <= width

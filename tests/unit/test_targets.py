@@ -361,9 +361,9 @@ def test_a_value_that_may_have_been_meant() -> None:
 
 
 def test_natural_order() -> None:
-    """Numbers in names are compared as numbers."""
-    names = ["mail-10", "mail-2", "mail", "2", "10", "mail-2b"]
-    assert sorted(names, key=natural_order) == ["2", "10", "mail", "mail-2", "mail-2b", "mail-10"]
+    """Numbers in names are compared as numbers, and letters without regard to case."""
+    names = ["mail-10", "mail-2", "mail", "2", "Mail-3", "10", "mail-2b"]
+    assert sorted(names, key=natural_order) == ["2", "10", "mail", "mail-2", "mail-2b", "Mail-3", "mail-10"]
 
 
 def test_certificates_that_openssl_cannot_take_as_text() -> None:

@@ -80,7 +80,7 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
     now = datetime.now(UTC)
     chosen = selection.of(targets_of(installation.target_table.read(), now))
     targets = {name: target for name, target in chosen.items() if target.policy.enabled}
-    for name in chosen.keys() - targets.keys():
+    for name in (name for name in chosen if name not in targets):
         say(f"{shown(name)}: suspended, so it is not tested. First `popwatch resume {shown(name)}`.", err=True)
     if not targets:
         sys.exit(UNKNOWN_CODE)

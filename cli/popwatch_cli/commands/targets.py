@@ -399,7 +399,7 @@ def export_targets(choice: Any, file: Path | None) -> None:
       popwatch targets export targets.yaml
     """
     items = find(choice).target_table.read()
-    exported = [without_intervention_fields(items[name]) for name in sorted(items)]
+    exported = [without_intervention_fields(items[name]) for name in sorted(items, key=natural_order)]
     if file is None or str(file) == "-":
         click.echo(serialize("yaml", exported), nl=False)
         return

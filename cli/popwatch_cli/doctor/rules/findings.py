@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from popwatch.model.text import counted
+from popwatch.model.text import counted, natural_order
 
 NAMED = 3
 """Names that a sentence lists before it counts the rest."""
@@ -187,9 +187,13 @@ def some(names: Sequence[str]) -> str:
 
 def targets_that(names: Sequence[str], *, one: str, many: str) -> str:
     """The beginning of a sentence about targets: `Target a is` or `3 targets (a, b, c) are`."""
-    return f"Target {names[0]} {one}" if len(names) == 1 else f"{len(names)} targets ({some(names)}) {many}"
+    return f"Target {names[0]} {one}" if len(names) == 1 else f"{_several(names)} {many}"
 
 
 def of_targets(names: Sequence[str]) -> str:
     """Targets inside a sentence: `target a` or `3 targets (a, b, c)`."""
-    return f"target {names[0]}" if len(names) == 1 else f"{len(names)} targets ({some(names)})"
+    return f"target {names[0]}" if len(names) == 1 else _several(names)
+
+
+def _several(names: Sequence[str]) -> str:
+    return f"{len(names)} targets ({some(sorted(names, key=natural_order))})"

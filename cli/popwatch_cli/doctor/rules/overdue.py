@@ -8,7 +8,7 @@ from popwatch.decisions.schedule import TICK
 from popwatch.model.health import FAILING, State
 from popwatch.model.records import Record
 from popwatch.model.targets import Target
-from popwatch.model.text import utc
+from popwatch.model.text import natural_order, utc
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, targets_that, warning
 
 GRACE = timedelta(minutes=3)
@@ -61,7 +61,7 @@ def check_pending_alerts(records: Iterable[Record], timeout: timedelta, now: dat
         if any(entry.message and entry.committed_at < since for entry in record.outbox)
     }
     if late:
-        names = sorted(late)
+        names = sorted(late, key=natural_order)
         yield broken(
             FindingKind.ALERTS_PENDING,
             f"{targets_that(names, one='has an alert', many='have alerts')} pending since {utc(min(late.values()))}: "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from popwatch.model.text import clean, counted
+from popwatch.model.text import clean, counted, natural_order
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, some, warning
 
 TARGETS, STATUS, HISTORY = "Targets", "Status", "History"
@@ -85,11 +85,11 @@ def check_items(damaged: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
     """Items that cannot be read, by table and key, each with what is wrong with it."""
     for table in sorted({table for table, _ in damaged}):
         found = {clean(key, KEY_SHOWN): why for (where, key), why in damaged.items() if where == table}
-        first, *_ = sorted(found)
-        names = tuple(sorted(found))
+        names = tuple(sorted(found, key=natural_order))
         yield warning(
             FindingKind.ITEMS_DAMAGED,
-            f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} ({found[first]}).",
+            f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} "
+            f"({found[names[0]]}).",
             "A record or the checkpoint in Status is replaced by the next sweep. Look at other items in the DynamoDB "
             "console: correct or delete them.",
             names,

@@ -51,9 +51,9 @@ def parse_seconds(text: str) -> int | None:
 
 
 def natural_order(text: str) -> tuple[tuple[int, str], ...]:
-    """A key that sorts names as people do: `mail-2` before `mail-10`."""
-    parts = _NUMBER.split(text)  # text and numbers by turns
-    return tuple((int(part[:18]), part) if place % 2 else (-1, part) for place, part in enumerate(parts))
+    """A key that sorts names as people do: `mail-2` before `mail-10`, and `Mail-3` between them."""
+    parts = _NUMBER.split(text.casefold())  # text and numbers by turns
+    return (*((int(part[:18]), part) if place % 2 else (-1, part) for place, part in enumerate(parts)), (-2, text))
 
 
 def did_you_mean(written: str, known: Iterable[str], mark: str = "`") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from popwatch.model.outcomes import Certificate
 from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
-from popwatch.model.text import clean, counted, duration, iso
+from popwatch.model.text import clean, counted, duration, iso, natural_order
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Durations, Outage, Period, Span, TargetAvailability, total
 from popwatch.reports.status import posture_faults
@@ -74,8 +74,8 @@ def make_report(
 ) -> FleetReport:
     """The report on those targets."""
     lines = [_line(target, known, period, now) for target in targets.values()]
-    lines.sort(key=lambda line: (_availability_or_one(line.durations), line.group, line.name))
-    names = sorted({line.group for line in lines} - {""})
+    lines.sort(key=lambda line: (_availability_or_one(line.durations), natural_order(line.name)))
+    names = sorted({line.group for line in lines} - {""}, key=natural_order)
     groups = [_sum([line for line in lines if line.group == name], name) for name in names]
     return FleetReport(period, now, lines, groups, _sum(lines, ""), missing)
 
@@ -104,7 +104,7 @@ def unwatched_parts(period: Period, gaps: Sequence[tuple[datetime, datetime]]) -
 
 def removed_parts(target_ids: Iterable[str], tested: Iterable[str]) -> list[str]:
     """A sentence that names the targets that were `tested` in a period and have been removed since; none without."""
-    removed = sorted(set(tested).difference(target_ids))
+    removed = sorted(set(tested).difference(target_ids), key=natural_order)
     if not removed:
         return []
     names = ", ".join(clean(name, 40) for name in removed[:REMOVED_NAMED])

@@ -19,7 +19,7 @@ from popwatch.model.targets import Policy, Target, tls_relaxations
 from popwatch.model.text import clean, counted, iso, milliseconds, natural_order, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
-"""The states, worst first: the order of every list of targets."""
+"""The states, worst first: the order of every list of targets; those in one state are in natural order of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,14 +275,7 @@ def target_statuses(
         )
         for name, target in targets.items()
     ]
-    return sorted(
-        found,
-        key=lambda status: (
-            SEVERITY.index(status.state),
-            natural_order(status.target.group),
-            natural_order(status.target.name),
-        ),
-    )
+    return sorted(found, key=lambda status: (SEVERITY.index(status.state), natural_order(status.target.name)))
 
 
 def _login_problem(target: Target, state: CredentialState | None) -> str:

@@ -3,7 +3,7 @@
 
 const STATES = ["lost", "down", "warn", "untested", "maintenance", "suspended", "up"];
 const FAILING = ["lost", "down", "warn"];
-const MOST_GROUPS = 12; // groups shown at first
+const MOST_GROUPS = 12; // groups shown at first: those with most failing targets
 const MOST_TIMELINES = 50; // in one request, the limit of the API
 const MOST_TESTS = 60; // bars of a target that has been watched for less than an hour
 const FEWEST_BARS = { tests: 20, hours: 24, days: 30 }; // room for what is still to come
@@ -227,13 +227,14 @@ function showGroups() {
     group.worst = Math.min(group.worst, STATES.indexOf(target.state));
     groups.set(target.group, group);
   }
-  const sorted = [...groups].sort(([a, x], [b, y]) => y.failing - x.failing || x.worst - y.worst || a.localeCompare(b));
-  const shown = view.allGroups ? sorted : sorted.filter(([name], index) => index < MOST_GROUPS || name === view.group);
+  const byGroup = ([a], [b]) => collator.compare(a, b);
+  const worstFirst = [...groups].sort((one, other) => other[1].failing - one[1].failing || byGroup(one, other));
+  const shown = worstFirst.filter(([name], index) => view.allGroups || index < MOST_GROUPS || name === view.group).sort(byGroup);
   const entries = shown.map(([name, group]) => ({
     key: `=${name}`, number: null, style: group.failing ? STATES[group.worst] : "", pressed: view.group === name,
     label: group.failing ? `${name}: ${group.failing} of ${group.all} failing` : `${name}: ${group.all}`,
   }));
-  if (shown.length < sorted.length) entries.push({ key: "all", number: null, style: "", pressed: false, label: `${sorted.length - shown.length} more groups` });
+  if (shown.length < groups.size) entries.push({ key: "all", number: null, style: "", pressed: false, label: `${groups.size - shown.length} more groups` });
   setHidden(byId("groups"), groups.size < 2);
   showTiles(byId("groups"), entries, (key) => {
     if (key === "all") view.allGroups = true;
