@@ -198,26 +198,42 @@ def without_id(item: Mapping[str, Any]) -> Item:
 def effective(name: str, item: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, str]:
     """A field's effective value, and where it comes from (empty: the target itself)."""
     if item.get(name) not in (None, ""):
-        return shown(item[name]), ""
+        return whole(item[name]), ""
     if name != "target_id" and defaults.get(name) not in (None, ""):
-        return shown(defaults[name]), f"from {DEFAULTS_ID}"
+        return whole(defaults[name]), f"from {DEFAULTS_ID}"
     return FIELDS_BY_NAME[name].default, "default"
+
+
+def whole(value: Any) -> str:
+    """A value on one line, cleaned."""
+    text = _written(value)
+    return clean(text, max(len(text), 1))
 
 
 def shown(value: Any) -> str:
     """A value on one line, cleaned and cut."""
-    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), SHOWN)
+    return clean(_written(value), SHOWN)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A number or boolean that was written as a string, converted; anything else unchanged."""
+    """A number, days, or a boolean that were written as text, converted, whole numbers without a fraction.
+
+    Anything else is unchanged.
+    """
     field = FIELDS_BY_NAME.get(name)
+    if name == "certificate_warn_days" and isinstance(value, list):
+        return [int(day) if isinstance(day, str) and day.isdecimal() else day for day in value]
     if field is None or field.kind not in ("number", "boolean"):
         return value
     try:
-        return field.parse(value)
+        parsed = field.parse(value)
     except ValueError:
         return value
+    return int(parsed) if isinstance(parsed, float) and parsed.is_integer() else parsed
 
 
 def _from_text(name: str, text: str) -> Any:

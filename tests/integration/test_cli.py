@@ -352,14 +352,19 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     assert table.get("a") == {
         "target_id": "a", "host": "pop.example.net", "tls": "starttls", "tags": ["x"], "enabled": False
     }  # fmt: skip
-    run("--local", "targets", "put", "_defaults", "delay_up=300")
+    run("--local", "targets", "put", "_defaults", "delay_up=300", f"notes={'long ' * 390}end")
     shown = run("--local", "targets", "show", "a").out
     assert "delay_up              300" in shown
-    assert "from _defaults" in shown
+    assert f"{'long ' * 390}end from _defaults" in shown
     listed = run("--local", "targets", "list").out
     assert listed.split() == ["a", "pop.example.net:110", "starttls", "suspended"]
     assert json.loads(run("--local", "targets", "show", "a", "--json").out)["host"] == "pop.example.net"
     assert len(run("--local", "targets", "list", "--json").out.splitlines()) == 2
+    put = run(
+        "--local", "targets", "put", "a", "slow_rtt_ms=1500", "max_rtt_ms=2.5", 'certificate_warn_days=["21","7"]'
+    )
+    assert "slow_rtt_ms: nothing -> 1500, max_rtt_ms: nothing -> 2.5, " in put.out
+    assert "certificate_warn_days: nothing -> [21, 7]" in put.out
     assert run("--local", "targets", "remove", "a").code == 0
     assert table.get("a") is None
 

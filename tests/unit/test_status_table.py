@@ -84,6 +84,23 @@ def test_a_test_that_is_due_is_being_made(seconds: float, said: str) -> None:
     assert f"Next test   {said}\n" in f"{text}\n"
 
 
+def test_details_have_whole_notes() -> None:
+    """Notes have up to 2000 characters and several lines, of which nothing is left out."""
+    row = fleet(1).targets[0]
+    notes = "behind the old firewall\n" + "long " * 390 + "end"
+    row = replace(row, target=parse_target({"target_id": "a", "host": "a.example", "notes": notes}))
+    lines = list(details(row, NOW))
+    assert lines[-2:] == ["  Notes       behind the old firewall", f"{'':14}{'long ' * 390}end"]
+
+
+@pytest.mark.parametrize(("sent", "said"), [(0, True), (2, True), (3, False)])
+def test_only_alerts_that_may_come_can_be_stopped(sent: int, said: bool) -> None:
+    """Of a target whose last alert was sent there are no more, so nothing stops them."""
+    row = fleet(10).targets[0]
+    row = replace(row, health=replace(row.health, state=State.LOST, alerts_sent=sent))
+    assert any("To stop its alerts" in line for line in details(row, NOW)) is said
+
+
 def test_details_say_everything() -> None:
     """The long sentence, what was seen, and how to stop the alerts."""
     text = "\n".join(details(fleet(10).targets[0], NOW))

@@ -172,6 +172,8 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
     """Print every field of an item, when its first alert would come, and what is wrong with it."""
     for field in FIELDS:
         value, origin = effective(field.name, item, defaults)
+        if field.name == "ca_pem" and sys.stdout.isatty():
+            value = shown(value)
         click.echo(f"{field.name:<22}{value:<40} {origin}".rstrip())
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, without_id(defaults))

@@ -19,8 +19,8 @@ from popwatch_cli.output.terminal import UNLIMITED, repeat_options
 NARROW = 110
 """Width of a terminal, in characters, below which a row with all columns does not fit."""
 
-SHOWN = 400
-"""Characters of a fact that are shown."""
+SHOWN = 4000
+"""Characters of a fact that are shown: more than any field or detail has, so that nothing of them is cut."""
 
 COLOURS = {
     State.LOST: "bold red",
@@ -130,9 +130,12 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
     target_id = clean(target.target_id, SHOWN)
     yield clean(target.name, SHOWN) + (f" ({target_id})" if target.name != target.target_id else "")
     for title, fact in facts.items():
-        if fact:  # the state is not cleaned: its colour would be lost
-            yield f"  {title:<12}{fact if title == 'State' else clean(fact, SHOWN)}"
-    if row.state in (State.DOWN, State.LOST) and not row.acknowledgement:
+        # the state is not cleaned: its colour would be lost
+        lines = [fact] if title == "State" else [clean(line, SHOWN) for line in fact.splitlines()]
+        for place, line in enumerate(lines):
+            yield f"  {title if place == 0 else '':<12}{line}".rstrip()
+    more = health.alerts_sent < policy.max_alerts
+    if row.state in (State.DOWN, State.LOST) and more and not row.acknowledgement:
         yield f"  To stop its alerts: `popwatch ack {shlex.quote(target_id)}`."
 
 
