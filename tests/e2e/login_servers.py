@@ -1,12 +1,15 @@
 """Real POP3 servers from Debian's packages with a mailbox to log in to, each behind TLS that can be verified.
 
 `.ci/install-debian` installs them. Those without TLS of their own stand behind stunnel, those made for inetd are run by
-it. A system user, made for the time of the tests, owns the mailbox: one as mbox, one as Maildir.
+it. A system user, made for the time of the tests, owns the mailbox: one as mbox, one as Maildir. Cyrus has a store of
+its own, which is filled by LMTP.
 """
 
 import os
 import pwd
+import shutil
 import signal
+import smtplib
 import socket
 import subprocess
 import time
@@ -103,6 +106,83 @@ mail {{
 }}
 """
 
+CYRUS_CONFIG = """
+configdirectory: {own}/lib
+proc_path: {own}/proc
+mboxname_lockpath: {own}/lock
+defaultpartition: default
+partition-default: {own}/spool
+lmtpsocket: {own}/lmtp
+cyrus_user: mail
+servername: {domain}
+autocreate_quota: 0
+autocreate_post: yes
+allowplaintext: no
+allowapop: yes
+failedloginpause: 0
+popminpoll: {popminpoll}
+sasl_pwcheck_method: auxprop
+sasl_auxprop_plugin: sasldb
+sasl_sasldb_path: {own}/sasldb2
+sasl_mech_list: PLAIN LOGIN
+tls_server_cert: {own}/cert.pem
+tls_server_key: {own}/key.pem
+"""
+
+CYRUS_SERVICES = """
+START {{
+}}
+SERVICES {{
+  pop3 cmd="{programs}/pop3d -C {own}/imapd.conf" listen="127.0.0.1:{port}" prefork=0
+  pop3s cmd="{programs}/pop3d -s -C {own}/imapd.conf" listen="127.0.0.1:{tls_port}" prefork=0
+  lmtp cmd="{programs}/lmtpd -C {own}/imapd.conf" listen="{own}/lmtp" prefork=0
+}}
+EVENTS {{
+}}
+"""
+
+MAILFRONT = """#!/bin/sh
+export CVM_PWFILE_PATH={folder}/users CVM_SASL_PLAIN=/usr/bin/cvm-pwfile MAILBOX=Maildir/
+exec /usr/sbin/pop3front-auth /usr/bin/cvm-pwfile /usr/sbin/pop3front-maildir
+"""
+
+TWISTED = """
+import os
+
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import Application
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import ServerFactory
+from twisted.mail.maildir import MaildirMailbox
+from twisted.mail.pop3 import POP3, IMailbox
+from zope.interface import implementer
+
+
+class Mailbox(MaildirMailbox):  # both methods of Twisted's own fail in Python 3
+    def getMessage(self, i):
+        return open(self.list[i], "rb")
+
+    def getUidl(self, i):
+        return os.path.basename(self.list[i]).encode()
+
+
+@implementer(IRealm)
+class Realm:
+    def requestAvatar(self, name, mind, *interfaces):
+        return IMailbox, Mailbox("{home}/Maildir"), lambda: None
+
+
+POP3.portal = Portal(Realm(), [InMemoryUsernamePasswordDatabaseDontUse(**{{"{user}": b"{password}"}})])
+address = "ssl:port={tls_port}:interface=127.0.0.1:privateKey={folder}/key.pem:certKey={folder}/cert.pem"
+application = Application("pop3")
+StreamServerEndpointService(serverFromString(reactor, address), ServerFactory.forProtocol(POP3)).setServiceParent(
+    application
+)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -133,7 +213,8 @@ class LoginKind:
 
     `mechanisms` are those that it takes. `starttls` if it has STLS on a plain port too. `in_use` is the verdict of a
     login while another session holds the mailbox, `wrong` that of a wrong password. Dovecot waits for ten seconds
-    before it says `[IN-USE]`, so that is tried once only, and has no `in_use` elsewhere.
+    before it says `[IN-USE]`, so that is tried once only, and has no `in_use` elsewhere. `fill` puts the messages into
+    the mailbox of a server that runs and has a store of its own.
     """
 
     name: str
@@ -143,7 +224,8 @@ class LoginKind:
     starttls: bool = False
     in_use: str = "in-use"
     wrong: str = "rejected"
-    login_delay: int | None = None
+    login_delay: int = 0
+    fill: Callable[[Place], None] | None = None
 
 
 def _stunnel(place: Place, program: str | Path, arguments: str) -> list[str]:
@@ -231,6 +313,61 @@ def _perdition(place: Place) -> list[list[str]]:
     ]
 
 
+def cyrus(*, popminpoll: int = 0) -> Commands:
+    """Cyrus, which lets a user log in again only after `popminpoll` minutes, and says so with `[LOGIN-DELAY]`."""
+
+    def commands(place: Place) -> list[list[str]]:
+        own, programs = place.folder / "cyrus", UNPACKED / "cyrus-pop3d/usr"
+        libraries = f"LD_LIBRARY_PATH={next(programs.glob('lib/*/libcyrus.so.0')).parent}"
+        for part in ("lib/db", "lib/socket", "spool", "proc", "lock"):
+            (own / part).mkdir(parents=True)
+        for name in ("cert.pem", "key.pem"):
+            shutil.copy(place.folder / name, own)
+        given = {"own": own, "programs": programs / "lib/cyrus/bin", "port": place.port, "tls_port": place.tls_port}
+        (own / "imapd.conf").write_text(CYRUS_CONFIG.format(**given, domain=DOMAIN, popminpoll=popminpoll))
+        (own / "cyrus.conf").write_text(CYRUS_SERVICES.format(**given))
+        store = [str(programs / "sbin/saslpasswd2"), "-p", "-c", "-f", str(own / "sasldb2"), "-u", DOMAIN, USER]
+        subprocess.run(store, input=PASSWORD, text=True, check=True)
+        subprocess.run(["chown", "-R", "mail", str(own)], check=True)
+        config = ["-C", str(own / "imapd.conf"), "-M", str(own / "cyrus.conf"), "-p", str(own / "pid")]
+        return [["env", libraries, str(programs / "lib/cyrus/bin/master"), *config]]
+
+    return commands
+
+
+def _fill_cyrus(place: Place) -> None:
+    with smtplib.LMTP(str(place.folder / "cyrus" / "lmtp")) as client:
+        for number in range(MESSAGES):
+            client.sendmail("a@example.net", [USER], _message(number))
+
+
+def _mailfront(place: Place) -> list[list[str]]:
+    owner = pwd.getpwnam(USER)
+    users, script = place.folder / "users", place.folder / "mailfront.sh"
+    users.write_text(f"{USER}:{PASSWORD}:{owner.pw_uid}:{owner.pw_gid}::{HOME}:/bin/sh\n")
+    users.chmod(0o600)
+    script.write_text(MAILFRONT.format(folder=place.folder))
+    script.chmod(0o755)
+    return [_stunnel(place, script, "mailfront.sh")]
+
+
+def _twisted(place: Place) -> list[list[str]]:
+    program = place.folder / "pop3.tac"
+    given = {"folder": place.folder, "tls_port": place.tls_port, "home": HOME, "user": USER, "password": PASSWORD}
+    program.write_text(TWISTED.format(**given))
+    return [["/usr/bin/twistd3", "--nodaemon", "--pidfile=", "--python", str(program)]]
+
+
+CYRUS = LoginKind(
+    "cyrus",
+    cyrus(),
+    ("cyrus-pop3d/usr/lib/cyrus/bin/pop3d", "cyrus-pop3d/usr/sbin/saslpasswd2"),
+    mechanisms=("user", "plain", "apop"),
+    starttls=True,
+    in_use="passed",
+    fill=_fill_cyrus,
+)
+
 KINDS = (
     LoginKind(
         "dovecot, Maildir",
@@ -272,6 +409,22 @@ KINDS = (
         _perdition,
         ("/usr/sbin/perdition", "/usr/sbin/dovecot"),
         in_use="",
+        wrong="unclear",
+    ),
+    CYRUS,
+    LoginKind(
+        "mailfront",
+        _mailfront,
+        ("/usr/sbin/pop3front-auth", "/usr/bin/cvm-pwfile", "/usr/bin/stunnel"),
+        mechanisms=("user", "plain"),
+        in_use="passed",
+        wrong="unclear",
+    ),
+    LoginKind(
+        "twisted",
+        _twisted,
+        ("/usr/bin/twistd3",),
+        in_use="passed",
         wrong="unclear",
     ),
 )
@@ -328,7 +481,9 @@ def running(kind: LoginKind, folder: Path) -> Iterator[Running]:
     place = Place(folder, free_port(0), free_port(0), authority_pem)
     processes = [start(command, folder) for command in kind.commands(place)]
     try:
-        _wait_until_accepting(place.tls_port, folder)
+        wait_until_accepting(place.tls_port, folder)
+        if kind.fill:
+            kind.fill(place)
         yield Running(place.port if kind.starttls else 0, place.tls_port, place.authority_pem, folder)
     finally:
         for process in reversed(processes):
@@ -337,7 +492,8 @@ def running(kind: LoginKind, folder: Path) -> Iterator[Running]:
             process.wait(10)
 
 
-def _wait_until_accepting(port: int, folder: Path) -> None:
+def wait_until_accepting(port: int, folder: Path) -> None:
+    """Wait until a program whose output is in the folder accepts connections."""
     end = time.monotonic() + 20
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

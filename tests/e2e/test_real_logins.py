@@ -1,29 +1,61 @@
-"""Logins to real POP3 servers from Debian's packages: the mailbox is opened and left as it was, refusals are judged."""
+"""Logins to real POP3 servers from Debian's packages: the mailbox is opened and left as it was, refusals are judged.
+
+| answer | which server gives it | how |
+|---|---|---|
+| `[AUTH]` | Dovecot, mailutils, Cyrus | a wrong password |
+| `[IN-USE]` | Dovecot, mailutils | another session has the mailbox open |
+| `[LOGIN-DELAY]` | Cyrus with `popminpoll` | a login less than a minute after another one |
+| `[SYS/TEMP]` | Dovecot | its file of users cannot be read |
+| `[SYS/PERM]` | Cyrus | its list of mailboxes cannot be read |
+| `-ERR` without a code | Courier, popa3d, solid-pop3d, mailfront, Twisted, nginx, perdition | a wrong password |
+
+The same from a scripted server, in all variations: tests/unit/test_login.py, tests/integration/test_logins.py.
+"""
 
 import base64
 import poplib
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import boto3
 import pytest
 
+from popwatch.aws.credentials import CACHED_FOR
 from popwatch.model.credentials import Credential, Mechanism, Secret
 from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober
-from tests.e2e.login_servers import KINDS, MESSAGES, PASSWORD, USER, LoginKind, Running, mailbox, missing, running
-from tests.e2e.tap import tapping
+from tests.e2e.login_servers import (
+    CYRUS,
+    KINDS,
+    MESSAGES,
+    PASSWORD,
+    USER,
+    LoginKind,
+    Running,
+    cyrus,
+    mailbox,
+    missing,
+    running,
+    wait_until_accepting,
+)
+from tests.e2e.tap import Tap, tapping, tapping_within_tls
+from tests.integration.logins import put_credential, with_logins
+from tests.integration.world import MINUTE, World, new_world
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 
 WRONG = "canary-wrong-staple"
 LOGINS = 10
-"""Of each mechanism, one after the other: a mailbox is open once at a time. `make bench BENCH=logins` makes 10,000."""
+"""Of each mechanism, one after the other: a mailbox is open once at a time. `make bench BENCH=logins` makes a thousand at each kind."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,6 +180,64 @@ def test_a_mailbox_in_use(kind: LoginKind, server: Running) -> None:
     assert outcome.passed == (kind.in_use in ("passed", "in-use"))
 
 
+@contextmanager
+def watching(server: Running, secret: str) -> Iterator[tuple[World, Tap]]:
+    """Two targets at a server with one credential: the first failed test would alert, and every test logs in."""
+    fields = {"tls": "implicit", "ca_pem": server.authority_pem, "login": "monitor", "login_every": 60}
+    with (
+        tapping_within_tls(server.tls_port, server.folder) as tap,
+        new_world(now=datetime.now(UTC).replace(microsecond=0), with_servers=True) as world,
+    ):
+        wait_until_accepting(tap.port, server.folder)
+        ssm = boto3.client("ssm")
+        world.logins = with_logins(world, ssm)
+        put_credential(world, ssm, user=USER, secret=secret)
+        for name in ("a", "b"):
+            world.put_target(name, host="127.0.0.1", port=tap.port, failures_per_alert=1, **fields)
+        yield world, tap
+
+
+def run(world: World, minutes: int) -> None:
+    for _ in range(minutes):
+        world.minute(world.now + MINUTE)
+
+
+def passwords(tap: Tap) -> Counter[bytes]:
+    """How often the server has read each password."""
+    lines = b"\n".join(bytes(sent) for sent in tap.sent).splitlines()
+    return Counter(line.removeprefix(b"PASS ") for line in lines if line.startswith(b"PASS "))
+
+
+def test_two_wrong_passwords_and_no_third(kind: LoginKind, server: Running) -> None:
+    """Two targets share one; the server reads it twice in ten minutes, and the operator receives one message.
+
+    The right one is sent again as soon as it is stored.
+    """
+    with watching(server, WRONG) as (world, tap):
+        run(world, 10)
+        assert passwords(tap) == {WRONG.encode(): 2}
+        events = Counter(alert["event"] for alert in world.received())
+        assert events["credential"] == 1
+        assert kind.wrong == "unclear" or set(events) == {"credential"}
+        put_credential(world, boto3.client("ssm"), user=USER, secret=PASSWORD)
+        world.now += CACHED_FOR
+        run(world, 3)
+        assert passwords(tap)[WRONG.encode()] == 2
+        assert passwords(tap)[PASSWORD.encode()] >= 3
+        assert (world.state("a"), world.state("b")) == ("up", "up")
+
+
+def test_a_mailbox_in_use_alerts_no_one(kind: LoginKind, server: Running) -> None:
+    """Whether the server says `[IN-USE]` or opens it for two: the first failed test would alert."""
+    if not kind.in_use:
+        pytest.skip("Dovecot waits for ten seconds, which is tried once")
+    with session(server) as client, watching(server, PASSWORD) as (world, tap):
+        client.stat()
+        run(world, 1)
+        assert passwords(tap)
+        assert (world.state("a"), world.received()) == ("up", [])
+
+
 def test_a_server_that_cannot_read_its_users() -> None:
     """It greets, and says `[SYS/TEMP]` to whoever logs in: a failure of the server, which counts against no one."""
     if reason := missing(KINDS[0]):
@@ -158,3 +248,37 @@ def test_a_server_that_cannot_read_its_users() -> None:
     assert (outcome.reason, outcome.phase) == ("login-sys-temp", Phase.LOGIN)
     assert outcome.login is not None
     assert not outcome.login.verdict.counts_against_credential
+
+
+@pytest.fixture
+def cyrus_kind() -> LoginKind:
+    """Cyrus, to be started with other settings."""
+    if reason := missing(CYRUS):
+        pytest.skip(reason)
+    return CYRUS
+
+
+def test_a_server_that_cannot_read_its_mailboxes(cyrus_kind: LoginKind) -> None:
+    """It greets, and says `[SYS/PERM]` to whoever logs in: a failure of the server, which counts against no one."""
+    with TemporaryDirectory() as folder, running(cyrus_kind, Path(folder)) as server:
+        (server.folder / "cyrus/lib/mailboxes.db").chmod(0)
+        outcome = log_in(server, server.tls_port)
+    assert (outcome.reason, outcome.phase) == ("login-sys-perm", Phase.LOGIN)
+    assert outcome.login is not None
+    assert not outcome.login.verdict.counts_against_credential
+
+
+def test_a_server_that_wants_time_between_two_logins(cyrus_kind: LoginKind) -> None:
+    """It states a LOGIN-DELAY of a minute; one that comes earlier is answered with `[LOGIN-DELAY]`: no failed test."""
+    slow = replace(cyrus_kind, commands=cyrus(popminpoll=1))
+    with TemporaryDirectory() as folder, running(slow, Path(folder)) as server:
+        with session(server) as client:
+            client.stat()
+        outcome = log_in(server, server.tls_port)
+        assert outcome.login is not None
+        assert (outcome.passed, outcome.login.verdict) == (True, LoginVerdict.LOGIN_DELAY), outcome
+        assert outcome.login.login_delay == 60
+        with watching(server, PASSWORD) as (world, tap):
+            run(world, 1)
+            assert passwords(tap)
+            assert (world.state("a"), world.received()) == ("up", [])

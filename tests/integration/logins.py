@@ -27,7 +27,7 @@ def with_logins(world: World, ssm: Any, name: str = "monitor") -> Logins:
     return Logins(store, credentials, AccessTokens(clock), topics, clock, stack=world.stack)
 
 
-def put_credential(world: World, ssm: Any, name: str = "monitor") -> None:
+def put_credential(world: World, ssm: Any, name: str = "monitor", *, user: str = "anna", secret: str = CANARY) -> None:
     """Store a credential, or another version of it."""
-    value = to_value(StoredCredential(name, "anna", Secret(CANARY)))
+    value = to_value(StoredCredential(name, user, Secret(secret)))
     ssm.put_parameter(Name=path_of(world.stack) + name, Value=value, Type="SecureString", Overwrite=True)

@@ -8,6 +8,7 @@ the dead invocation raises `Killed`, as if it had never been made.
 
 import json
 import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -92,6 +93,20 @@ class ScriptedProber(Prober):
         return replace(outcome, login=result)
 
 
+class RealProber(Prober):
+    """The real prober, whose tests begin at the world's time."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__()
+        self._world = world
+
+    def run(
+        self, targets: Iterable[Target], *, end_by: float | None = None
+    ) -> Generator[list[tuple[Target, Outcome]], None, None]:
+        for arrivals in super().run(targets, end_by=end_by):
+            yield [(target, replace(outcome, started_at=self._world.now)) for target, outcome in arrivals]
+
+
 class RecordingQueue(BatchQueue):
     """Keeps messages in memory, with the time at which each is to be received."""
 
@@ -123,6 +138,8 @@ class World:
     largest_batch: int = LARGEST_BATCH
     stack: str = "popwatch"
     logins: Logins | None = None
+    with_servers: bool = False
+    """Targets are tested with the real prober, at the world's time."""
     verdicts: dict[str, LoginVerdict] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
     login_delay: int | None = None
@@ -221,7 +238,7 @@ class World:
         store.capacity = self.capacity
         dependencies = Dependencies(
             store,
-            ScriptedProber(self),
+            RealProber(self) if self.with_servers else ScriptedProber(self),
             AlertTopics(sns, self.topic, self.sms_topic),
             RecordingQueue(self),
             lambda tick, tests: self.due.append((tick, tests)),
@@ -245,7 +262,7 @@ class World:
             dependencies,
             settings,
             writer=f"invocation-{self.invocations}",
-            end_by=0.0,
+            end_by=time.monotonic() + 300 if self.with_servers else 0.0,
             clock=lambda: self.now,
             stopped_after=self.stopped_after,
         )
