@@ -43,9 +43,18 @@ class Deployed:
     @classmethod
     @contextmanager
     def running(
-        cls, project: Path, folder: Path, settings: Mapping[str, str] | None = None, **parameters: str
+        cls,
+        project: Path,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        trusted_pem: str = "",
+        **parameters: str,
     ) -> Iterator[Self]:
-        """Build and deploy, and stop at the end; `settings` are MiniStack's own."""
+        """Build and deploy, and stop at the end; `settings` are MiniStack's own.
+
+        With `trusted_pem` the function trusts another authority beside those of its layer.
+        """
         local = LocalStack(
             project,
             folder,
@@ -57,6 +66,8 @@ class Deployed:
         try:
             local.start()
             build_once(local)
+            for roots in folder.glob("build/**/certifi/cacert.pem") if trusted_pem else ():
+                roots.write_text(f"{roots.read_text('utf-8')}\n{trusted_pem}", "utf-8")
             local.deploy()
             installation = find_local(folder / "outputs.json")
             yield cls(local, installation, AlertFeed(installation))

@@ -66,6 +66,10 @@ def test_a_whole_outage_under_enforced_iam(guarded: Deployed, server: ScriptedSe
         pytest.param(lambda its, out: its("sns").list_subscriptions_by_topic(TopicArn=out["AlertTopicArn"]), id="read-subscriptions"),
         pytest.param(lambda its, out: its("sqs").purge_queue(QueueUrl=out["BatchQueueUrl"]), id="purge-the-queue"),
         pytest.param(lambda its, out: its("lambda").get_function(FunctionName=out["CheckTargetsFunction"]), id="read-its-code"),
+        pytest.param(lambda its, _: its("ssm").get_parameters(Names=["/popwatch/other/credentials/x"]), id="read-another-stacks-login"),
+        pytest.param(lambda its, _: its("ssm").get_parameters(Names=["/popwatch/popwatch/credentials/x", "/a/password"]), id="read-another-parameter-too"),
+        pytest.param(lambda its, _: its("ssm").get_parameters_by_path(Path="/popwatch/popwatch/credentials"), id="list-logins"),
+        pytest.param(lambda its, _: its("ssm").put_parameter(Name="/popwatch/popwatch/credentials/x", Value="x", Type="String"), id="write-a-login"),
         pytest.param(lambda its, _: its("s3").list_buckets(), id="list-buckets"),
         pytest.param(lambda its, _: its("iam").list_roles(), id="list-roles"),
     ],
@@ -82,3 +86,5 @@ def test_the_role_can_do_nothing_else(
 def test_the_role_can_do_its_work(guarded: Deployed, as_function: Callable[[str], Any]) -> None:
     """The same client is allowed what the function needs, so the denials above are the policy's doing."""
     assert "Items" in as_function("dynamodb").scan(TableName=guarded.local.outputs["TargetsTable"])
+    logins = [f"/popwatch/popwatch/credentials/{name}" for name in ("no-one", "nobody")]
+    assert as_function("ssm").get_parameters(Names=logins)["InvalidParameters"] == logins

@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 
 WRONG = "canary-wrong-staple"
 LOGINS = 10
-"""Of each mechanism, one after the other: a mailbox is open once at a time. `make bench BENCH=logins` makes a thousand at each kind."""
+"""Of each mechanism, one after the other: a mailbox is open once at a time. `make bench BENCH=logins` has 1,000."""
 
 
 @pytest.fixture(scope="module", autouse=True)

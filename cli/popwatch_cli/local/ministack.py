@@ -11,7 +11,8 @@ differences between MiniStack and AWS:
   ConflictException) and CloudFormation replaces a schedule whose name changes (AWS: aws-resource-scheduler-schedule);
 - it puts punctuation into a generated secret whose template excludes it;
 - it accepts messages that SNS refuses, and delivers attributes that SNS drops (sns_rules.py);
-- it takes values of parameters that SSM refuses (ssm_rules.py);
+- it takes values of parameters that SSM refuses, and enforces IAM without the names of parameters that are read
+  together (ssm_rules.py);
 - it refuses alarms on metric math: here they are created and never fire, as it reads no metrics from logs either;
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse.
@@ -28,7 +29,7 @@ from typing import Any
 from uuid import uuid4
 
 from ministack import app
-from ministack.core import lambda_runtime
+from ministack.core import iam_actions, lambda_runtime
 from ministack.core.responses import error_response_json
 from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler, sns, ssm
 from ministack.services.cloudformation import provisioners
@@ -122,6 +123,19 @@ def stored_strictly(put: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str,
     return put_strictly
 
 
+def with_parameters(extract: Callable[..., str]) -> Callable[..., str]:
+    """MiniStack's way to find the resource that a request is about, also if it names several parameters."""
+
+    def extract_with_parameters(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        found = extract(service, method, path, headers, body, *rest)
+        if (service, found) != ("ssm", "*"):
+            return found
+        _, region, account = rest
+        return ssm_rules.resource_of(body, region, account)
+
+    return extract_with_parameters
+
+
 def without_metric_math(properties: dict[str, Any]) -> dict[str, Any]:
     """An alarm's properties, with the first of its metrics in the place of metric math."""
     if "Metrics" not in properties:
@@ -154,6 +168,7 @@ def main() -> None:
     eventbridge._invoke_target = invoke_with_context
     sns.publish_internal = published_strictly(sns.publish_internal)
     ssm._put_parameter = stored_strictly(ssm._put_parameter)
+    iam_actions.extract_resource_arn = with_parameters(iam_actions.extract_resource_arn)
     tables["create"] = create_with_settings
     provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"] |= {
         "create": create_schedule,
