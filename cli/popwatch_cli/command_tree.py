@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import click
+from click.core import ParameterSource
 
 from popwatch.model.text import did_you_mean
 from popwatch_cli.options import StackChoice, WholeNumber, choose
@@ -146,5 +147,7 @@ def _take(context: click.Context, option: click.Parameter, value: Any) -> None:
     choice = context.obj if isinstance(context.obj, StackChoice) else StackChoice()
     if value not in (None, False):
         choice = replace(choice, **{str(option.name): value})
+        if option.name == "stack" and context.get_parameter_source("stack") is ParameterSource.COMMANDLINE:
+            choice = replace(choice, stack_is_given=True)
     context.obj = choice
     choose(choice)

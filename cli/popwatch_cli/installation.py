@@ -109,6 +109,8 @@ class Installation:
 
 def find(choice: StackChoice) -> Installation:
     """The stack that the options name. Raises UserError, and what botocore raises."""
+    if choice.idle:
+        raise UserError(f"{choice.idle} does nothing with --local, the stack of `make run`: leave out one of them.")
     installation = find_local() if choice.local else _find_in_aws(choice)
     if choice.verbose:
         region = f", region {installation.region}" if installation.region else ""

@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 
 from popwatch import __version__
 from popwatch.model.fields import FIELDS_BY_NAME
+from popwatch.model.text import did_you_mean
 from popwatch_cli import suggestions
 from popwatch_cli.command_tree import CommandGroup, with_shared_options
 from popwatch_cli.errors import user_message
@@ -150,7 +151,7 @@ def _no_such_option(error: click.NoSuchOption) -> str:
     field = error.option_name.lstrip("-").replace("-", "_")
     if command.name == "put" and field in FIELDS_BY_NAME:
         hint = f" Did you mean {field}=VALUE?"
-    return f"No such option: {error.option_name}{hint}" if hint else error.format_message()
+    return f"No such option: {error.option_name}.{hint or did_you_mean(error.option_name, known, mark='')}"
 
 
 def _bug(error: Exception) -> str:

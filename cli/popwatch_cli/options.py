@@ -3,7 +3,7 @@
 import math
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from popwatch.model.text import did_you_mean, parse_seconds
@@ -24,6 +25,9 @@ _DAYS_AGO = {"today": 0, "yesterday": 1}
 
 STACK_NAME = "popwatch"
 """The name of the local stack, and the default name of a stack in AWS."""
+
+WRITTEN_DURATIONS = "90s, 5m, 2h30m, 1d"
+"""Examples of durations as messages show them."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,10 +45,12 @@ UNTIL = "End, in the same formats. [default: now]"
 class StackChoice:
     """What the options that every command has say: the stack, how AWS is reached, and how much is printed.
 
-    `width` is in characters; None is that of the terminal, and elsewhere no limit.
+    `stack_is_given` says whether the stack is named on the command line, not only by the environment. `width` is in
+    characters; None is that of the terminal, and elsewhere no limit.
     """
 
     stack: str = STACK_NAME
+    stack_is_given: bool = False
     local: bool = False
     region: str | None = None
     profile: str | None = None
@@ -62,6 +68,12 @@ class StackChoice:
         named |= {"--region": self.region, "--profile": self.profile}
         return " ".join(f"{option} {shlex.quote(value)}" for option, value in named.items() if value)
 
+    @property
+    def idle(self) -> str:
+        """The first option that does nothing with `--local`, which is not in AWS; "" if there is none."""
+        given = {"--stack": self.stack_is_given, "--region": self.region, "--profile": self.profile}
+        return next((option for option, value in given.items() if value), "") if self.local else ""
+
 
 _CHOICE: ContextVar[StackChoice | None] = ContextVar("_CHOICE", default=None)
 
@@ -76,15 +88,20 @@ def choose(choice: StackChoice) -> None:
     _CHOICE.set(choice)
 
 
-def parse_duration(text: str) -> timedelta:
-    """A duration such as `1h30m`. Raises ValueError for anything else, and for zero."""
-    try:
-        duration = timedelta(seconds=parse_seconds(text) or 0)
-    except OverflowError:
-        duration = timedelta()
-    if not duration:
-        raise ValueError(f"{text[:40]!r} is not a duration: write 90s, 20m, 2h, 1d or 1h30m")
-    return duration
+def given_options(context: click.Context) -> set[str]:
+    """The names of the options and arguments on the command line."""
+    source = {name: context.get_parameter_source(name) for name, value in context.params.items() if value != ()}
+    return {name for name in source if source[name] is ParameterSource.COMMANDLINE}
+
+
+def refuse_idle(names: Collection[str], why: str) -> None:
+    """Refuse these options of the running command. Raises click.UsageError: `--delay does nothing {why}.`"""
+    context = click.get_current_context()
+    given = given_options(context) & set(names)
+    first = next((option for option in context.command.params if option.name in given), None)
+    if first:
+        name = next((name for name in first.opts if name.startswith("--")), first.opts[0])
+        raise click.UsageError(f"{name} does nothing {why}.")
 
 
 class Choice(click.Choice):
@@ -100,6 +117,10 @@ class Choice(click.Choice):
             hint = did_you_mean(str(value), self.choices, mark="")
             self.fail(f"{str(value)[:40]!r} is not one of {', '.join(self.choices)}.{hint}", param, ctx)
         return by_lower[str(value).lower()]
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
+        """The words, in a sentence: click would write a list over several lines."""
+        return f"Choose one of {', '.join(self.choices)}"
 
 
 class WholeNumber(click.IntRange):
@@ -119,6 +140,10 @@ class WholeNumber(click.IntRange):
             self.fail(f"{number} is more than {self.max:g}.", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """The limits as help texts show them: click would write `1<=x<=20`."""
+        return f"{self.min} to {self.max}" if self.max is not None else f"{self.min} or more"
+
 
 class SecondsOption(click.ParamType):
     """An option that takes seconds: as a number, or as a duration."""
@@ -130,18 +155,44 @@ class SecondsOption(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The seconds that the option's text gives."""
-        written = parse_seconds(str(value))
         try:
-            seconds = float(value) if written is None else float(written)
-        except ValueError:
-            self.fail(f"{str(value)[:40]!r} is not a time: write seconds, or 90s, 5m, 2h30m.", param, ctx)
+            seconds = _seconds(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
         if not self._lowest <= seconds <= self._highest:
-            self.fail(f"{str(value)[:40]!r} is not between {self._lowest:g} and {self._highest:g} seconds.", param, ctx)
+            least, most = f"{self._lowest:g}", f"{self._highest:g}"
+            limits = f"less than {least}" if self._highest == math.inf else f"not between {least} and {most}"
+            self.fail(f"{str(value)[:40]!r} is {limits} seconds.", param, ctx)
         return seconds
 
 
+def _seconds(text: str) -> float:
+    """The seconds of a number or a duration. Raises ValueError."""
+    written = parse_seconds(text)
+    try:
+        seconds = float(text) if written is None else float(written)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text[:40]!r} is not a time: write seconds, or {WRITTEN_DURATIONS}")
+    return seconds
+
+
+class MillisecondsOption(click.ParamType):
+    """An option that takes milliseconds."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that the option's text gives."""
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{str(value)[:40]!r} is not a number of milliseconds, such as 1500.", param, ctx)
+
+
 class DurationOption(click.ParamType):
-    """An option that takes a duration."""
+    """An option that takes a duration: in seconds, or as `1h30m`."""
 
     name = "duration"
 
@@ -150,9 +201,14 @@ class DurationOption(click.ParamType):
         if isinstance(value, timedelta):
             return value
         try:
-            return parse_duration(str(value))
+            duration = timedelta(seconds=_seconds(str(value)))
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
+        except OverflowError:
+            self.fail(f"{str(value)[:40]!r} is too long.", param, ctx)
+        if duration <= timedelta():
+            self.fail(f"{str(value)[:40]!r} is no time at all: write more than 0 seconds.", param, ctx)
+        return duration
 
 
 DURATION = DurationOption()
@@ -217,10 +273,9 @@ def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
     """The time that a text gives. Raises UserError, or OverflowError if datetime cannot represent it."""
     if text.lower() in _DAYS_AGO:
         return _midnight(now.astimezone(zone).date() - timedelta(days=_DAYS_AGO[text.lower()]), zone)
-    try:
-        return now - parse_duration(text.removeprefix("-"))
-    except ValueError:
-        pass
+    age = parse_seconds(text.removeprefix("-"))  # not a bare number: that may be meant as a year
+    if age:
+        return now - timedelta(seconds=age)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

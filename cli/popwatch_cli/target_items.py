@@ -164,19 +164,19 @@ def _line(entry: FileEntry, problem: Problem) -> str:
     return f"{entry.place_of(problem.field)}, " if entry.line_of(problem.field) else ""
 
 
-def unknown_fields(items: Iterable[Mapping[str, Any]]) -> list[str]:
+def unknown_fields(items: Iterable[Mapping[str, Any]], consequence: str = "it is kept but has no effect") -> list[str]:
     """A warning for each unknown field, with the targets that have it and the field that may have been meant."""
     owners: dict[str, list[str]] = {}
     for item in items:
         for name in item.keys() - FIELDS_BY_NAME.keys():
             owners.setdefault(name, []).append(item["target_id"])
-    return [_unknown_field(name, owners[name]) for name in sorted(owners)]
+    return [_unknown_field(name, owners[name], consequence) for name in sorted(owners)]
 
 
-def _unknown_field(name: str, owners: Sequence[str]) -> str:
+def _unknown_field(name: str, owners: Sequence[str], consequence: str) -> str:
     others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
     hint = field_hint(name)
-    return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`: it is kept but has no effect.{hint}"
+    return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`: {consequence}.{hint}"
 
 
 def assigned(item: Item, name: str, text: str) -> Item:

@@ -1,5 +1,6 @@
 """The command as its user runs it: what it prints, what it writes, and its exit code."""
 
+import io
 import json
 import ssl
 import sys
@@ -115,8 +116,8 @@ def test_outcome_as_json(run: Run, server: ScriptedServer) -> None:
     ("arguments", "said"),
     [
         (["test"], "Name the server to test"),
-        (["test", "127.0.0.1", "-p", "0"], "--port cannot be used: `0` is not between"),
-        (["test", "127.0.0.1", "-t", "0.5"], "--timeout cannot be used: `0.5` is not between 1 and 60"),
+        (["test", "127.0.0.1", "-p", "0"], "0 is less than 1."),
+        (["test", "127.0.0.1", "-t", "0.5"], "'0.5' is not between 1 and 60 seconds."),
         (["test", "127.0.0.1", "-H", "localhost"], "Name one server"),
         (["test", "127.0.0.1:110", "-p", "110"], "has a port: leave out --port"),
         (["test", "127.0.0.1:99999"], "`99999` is not between"),
@@ -333,6 +334,32 @@ def test_bad_files_of_targets(run: Run, tmp_path: Path, text: str, said: str) ->
     ended = run("test", "--file", path)
     assert ended.code == 3
     assert said in ended.err
+
+
+def test_what_a_file_of_targets_says_in_vain(run: Run, tmp_path: Path) -> None:
+    """Fields that popwatch does not know and ids that are given twice are named, as `import` does; all is tested."""
+    path = tmp_path / "targets.yaml"
+    path.write_text(
+        "- {target_id: a, host: 127.0.0.1, port: 1, tsl: implicit}\n"
+        "- {target_id: b, host: 127.0.0.1, port: 1}\n"
+        "- {target_id: a, host: 127.0.0.1, port: 1, owner: me}\n"
+    )
+    ended = run("test", "--file", path)
+    assert "3 targets: 0 passed, 3 failed." in ended.out
+    assert ended.err.splitlines() == [
+        "a: unknown field `owner`: it has no effect.",
+        "a: unknown field `tsl`: it has no effect. Did you mean `tls`?",
+        "a is given 2 times, first on lines 1 and 3: each is tested.",
+    ]
+
+
+def test_yaml_as_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be typed instead, without the words of Python's parser."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"- target_id: a\n")))
+    assert run("test", "--file", "-").err.splitlines()[:2] == [
+        "Line 1 is not JSON: expecting value, at character 1. Write each target as an object on a line of its own.",
+        "Standard input takes JSON lines only: for YAML or CSV, name the file, such as --file targets.yaml.",
+    ]
 
 
 def test_put_show_list_remove(run: Run, table: TargetTable) -> None:

@@ -167,8 +167,8 @@ def test_suspensions_replace_one_another(do: Do, stack: Installation) -> None:
     ("arguments", "said"),
     [
         (("silence", "a"), "Missing option '--for'"),
-        (("silence", "a", "--for", "long"), "is not a duration: write 90s, 20m, 2h, 1d or 1h30m"),
-        (("silence", "a", "--for", "0h"), "is not a duration"),
+        (("silence", "a", "--for", "long"), "'long' is not a time: write seconds, or 90s, 5m, 2h30m, 1d"),
+        (("silence", "a", "--for", "0h"), "write more than 0 seconds"),
         (("silence", "--for", "2h"), "Name targets by their ids, or choose them with --group or --tag, or --all."),
         (("silence", "a", "--group", "g", "--for", "2h"), "not both."),
         (("silence", "aa", "--for", "2h"), "There is no target aa."),

@@ -28,7 +28,7 @@ from popwatch_cli.bill import (
 )
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
-from popwatch_cli.options import SecondsOption, StackChoice, WholeNumber
+from popwatch_cli.options import SecondsOption, StackChoice, WholeNumber, refuse_idle
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import targets_of
 
@@ -119,11 +119,13 @@ def cost(
       popwatch cost --targets 1000 --delay 60
       popwatch cost --targets 1000 --delay 300 --down 1% --page
     """
+    if count is None:
+        refuse_idle({"delay", "tls"}, "without --targets: the stack's targets have their own")
     wanted = region or choice.region or PRICED_REGION
     priced = wanted if wanted in _read("prices.json") else PRICED_REGION
     as_of, prices = read_prices(priced)
     if count is None:
-        targets, tests, tls = fleet_of(_read_items(replace(choice, region=region or choice.region)))
+        targets, tests, tls = fleet_of(_read_items(_stack(choice, region)))
     else:
         targets, tests = count, mean_tests([round(delay)] * count)
     fleet = Fleet(targets, tests, down, tls, page, memory, nat)
@@ -144,6 +146,11 @@ def cost(
         say("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}")))
         if priced != wanted:
             say(f"popwatch has no prices of {clean(wanted, 40)}: this is what it would cost in {priced}.")
+
+
+def _stack(choice: StackChoice, region: str | None) -> StackChoice:
+    """The stack that is meant: with --local, --region is about prices alone."""
+    return replace(choice, region=None if choice.local else region or choice.region)
 
 
 def _read_items(choice: StackChoice) -> Mapping[str, Any]:

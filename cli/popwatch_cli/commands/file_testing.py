@@ -4,8 +4,9 @@ import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import LONGEST_LINE, parse_lines, read_fields
 from popwatch_cli.output.outcome import summary, to_json, to_line
 from popwatch_cli.output.terminal import say
-from popwatch_cli.target_items import without_id
+from popwatch_cli.target_items import shown, unknown_fields, without_id
 
 FAILED_CODE = 2
+STANDARD_INPUT = "Standard input takes JSON lines only: for YAML or CSV, name the file, such as --file targets.yaml."
 DESCRIPTORS_PER_TEST = 2
 """A second address may be tried while the first is still connecting."""
 
@@ -32,11 +34,25 @@ def test_file(path: str, in_flight: int | None, *, as_json: bool) -> int:
 
 
 def read_targets(path: str) -> list[Target]:
-    """The targets of a file. Raises FileError for what is not a target, or if there are none."""
-    targets = _targets(_entries(path))
+    """The targets of a file, after warnings of what has no effect. Raises FileError, also if there are none."""
+    entries = [replace(entry, fields={**entry.fields, "target_id": _id_of(entry)}) for entry in _entries(path)]
+    targets = _targets(entries)
     if not targets:
         raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
+    for warning in (*unknown_fields([entry.fields for entry in entries], "it has no effect"), *_repeated(entries)):
+        say(warning, err=True)
     return targets
+
+
+def _repeated(entries: Iterable[FileEntry]) -> Iterator[str]:
+    """A warning for each id that several entries have: `import` would refuse them."""
+    lines: dict[str, list[int]] = {}
+    for entry in entries:
+        lines.setdefault(str(entry.fields["target_id"]), []).append(entry.line_of("target_id"))
+    for name, found in lines.items():
+        if len(found) > 1:
+            kept = "only the first is used" if name == DEFAULTS_ID else "each is tested"
+            yield f"{shown(name)} is given {len(found)} times, first on lines {found[0]} and {found[1]}: {kept}."
 
 
 def test_targets(targets: Sequence[Target], in_flight: int | None, *, as_json: bool) -> int:
@@ -63,21 +79,27 @@ def _entries(path: str) -> list[FileEntry]:
     if Path(path).suffix.lower() in (".yaml", ".yml", ".csv"):
         return read_fields(Path(path))
     with click.open_file(path, encoding="utf-8-sig") as file:
-        # A device such as /dev/zero is one line without an end: no more is read of a line than one may have.
-        return list(parse_lines(iter(partial(file.readline, LONGEST_LINE + 1), "")))
+        try:
+            # A device such as /dev/zero is one line without an end: no more is read of a line than one may have.
+            return list(parse_lines(iter(partial(file.readline, LONGEST_LINE + 1), "")))
+        except FileError as error:
+            if path != "-":
+                raise
+            raise FileError([*error.mistakes, STANDARD_INPUT]) from None
 
 
 def _targets(entries: Sequence[FileEntry]) -> list[Target]:
-    """The targets. One without an id gets its line number as id; `_defaults` applies to all of them."""
-    defaults = next((entry.fields for entry in entries if entry.fields.get("target_id") == DEFAULTS_ID), {})
+    """The targets; `_defaults` applies to all of them."""
+    defaults = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), {})
     return [
-        parse_target({**entry.fields, "target_id": _id_of(entry)}, without_id(defaults))
+        parse_target(entry.fields, without_id(defaults))
         for entry in entries
-        if entry.fields.get("target_id") != DEFAULTS_ID
+        if entry.fields["target_id"] != DEFAULTS_ID
     ]
 
 
 def _id_of(entry: FileEntry) -> object:
+    """The id; for an entry without one the number of its line."""
     written = entry.fields.get("target_id")
     return str(entry.line) if written is None else written
 

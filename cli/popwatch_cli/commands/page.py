@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Lock
-from typing import Any, Literal
+from typing import Any
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +15,7 @@ from popwatch.web.site import Site
 from popwatch.web.views import ReadReceivers, Views
 from popwatch_cli.commands.history import receivers_of
 from popwatch_cli.installation import Installation, find
+from popwatch_cli.options import WholeNumber, refuse_idle
 from popwatch_cli.page_password import read_password, replace_password
 from popwatch_cli.subscriptions import Subscribers, read_subscriptions
 from popwatch_cli.web_server import served
@@ -26,13 +27,11 @@ REFRESH_SECONDS, LOCAL_REFRESH_SECONDS = 15.0, 2.0
 SUBSCRIPTIONS_KEPT = timedelta(minutes=1)
 """How long the page shows the subscriptions that it has read."""
 
-Password = Literal["show", "replace"]
-
 
 @click.command()
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65_535),
     default=USUAL_PORT,
     show_default=True,
     help="TCP port; 0 chooses a free one.",
@@ -40,16 +39,13 @@ Password = Literal["show", "replace"]
 @click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
 @click.option(
     "--password",
-    "wanted",
-    flag_value="show",
-    type=str,
+    "shows",
+    is_flag=True,
     help="Print the password of the stack's page and its URL; serve nothing.",
 )
-@click.option(
-    "--new-password", "wanted", flag_value="replace", type=str, help="Give that page another password, and print it."
-)
+@click.option("--new-password", "replaces", is_flag=True, help="Give that page another password, and print it.")
 @click.pass_obj
-def page(choice: Any, *, port: int, opens: bool, wanted: Password | None) -> None:
+def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) -> None:
     """Serve the page on 127.0.0.1 until Ctrl-C: states, history, a JSON API, /metrics.
 
     It reads the stack's tables with your own AWS credentials. Nothing is deployed, and nothing is public.
@@ -63,10 +59,13 @@ def page(choice: Any, *, port: int, opens: bool, wanted: Password | None) -> Non
       popwatch page --password
       popwatch --local page
     """
-    installation = find(choice)
-    if wanted:
-        _tell_password(installation, wanted)
+    if shows and replaces:
+        raise click.UsageError("--password and --new-password contradict each other: leave out one of them.")
+    if shows or replaces:
+        refuse_idle({"port", "opens"}, "with --password or --new-password: nothing is served then")
+        _tell_password(find(choice), replace=replaces)
         return
+    installation = find(choice)
     with page_of(installation, port) as address:
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
@@ -75,14 +74,14 @@ def page(choice: Any, *, port: int, opens: bool, wanted: Password | None) -> Non
             Event().wait()
 
 
-def _tell_password(installation: Installation, wanted: Password) -> None:
+def _tell_password(installation: Installation, *, replace: bool) -> None:
     """Print the password alone to the standard output, so that a program can take it, and what to know beside it."""
-    if wanted == "show":
-        password = read_password(installation)
-        note = "This is the password of"
-    else:
+    if replace:
         password = replace_password(installation)
         note = "Within a minute this password alone is accepted, and all sessions end, at"
+    else:
+        password = read_password(installation)
+        note = "This is the password of"
     click.echo(f"{note} {installation.outputs['ReportUrl']}:", err=True)
     click.echo(password)
 

@@ -25,11 +25,12 @@ from popwatch_cli.commands.servers import (
     TARGETS_FILE,
     TLS_NAME,
     described,
-    given_options,
+    family_of,
+    refuse_in_flight_alone,
 )
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
-from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
+from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber, given_options
 from popwatch_cli.output.posture import to_json, to_text
 from popwatch_cli.output.terminal import console
 from popwatch_cli.selection import Selection
@@ -57,7 +58,12 @@ Examples:
 @TLS_NAME
 @AUTHORITIES
 @click.option(
-    "-t", "--timeout", type=SecondsOption(), default=10, show_default=True, help="Seconds for each connection, 1 to 60."
+    "-t",
+    "--timeout",
+    type=SecondsOption(1, 60),
+    default=10,
+    show_default=True,
+    help="Seconds for each connection, 1 to 60.",
 )
 @IPV4
 @IPV6
@@ -95,6 +101,8 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
     if file and given - OF_FILES:
         raise click.UsageError("With --file, write the fields of each target into the file.")
     targets = read_targets(file) if file else _targets(choice, options, given)
+    if not file:
+        refuse_in_flight_alone(options)
     known = _summaries(options["before"]) if options["before"] else None
     prober = partial(Prober, in_flight=options["in_flight"])
     if options["in_flight"]:
@@ -115,7 +123,7 @@ def _targets(choice: StackChoice, options: dict[str, Any], given: set[str]) -> l
         "tls": options["tls"],
         "tls_name": options["tls_name"],
         "ca_pem": read_certificates(options["ca"]) if options["ca"] else None,
-        "family": options["family"],
+        "family": family_of(options),
         "max_test_seconds": options["timeout"] if "timeout" in given else None,
         "siblings": list(options["siblings"]) or None,
     }

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from popwatch import __version__
 from popwatch.model.credentials import Credential, Mechanism, UnusableCredentialError, check_name, check_user
-from popwatch.model.fields import TlsVersion
+from popwatch.model.fields import TlsMode, TlsVersion
 from popwatch.model.outcomes import Outcome
 from popwatch.model.targets import LOGIN_TEST_SECONDS, Target, login_problems
 from popwatch.model.text import clean
@@ -26,11 +27,20 @@ from popwatch_cli.commands.servers import (
     TARGETS_FILE,
     TLS_NAME,
     described,
-    given_options,
+    family_of,
+    refuse_in_flight_alone,
 )
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.given_secrets import given_secret
-from popwatch_cli.options import Choice, SecondsOption, StackChoice, WholeNumber
+from popwatch_cli.options import (
+    Choice,
+    MillisecondsOption,
+    SecondsOption,
+    StackChoice,
+    WholeNumber,
+    given_options,
+    refuse_idle,
+)
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, succeeded, to_json
 from popwatch_cli.output.terminal import say
@@ -38,6 +48,7 @@ from popwatch_cli.selection import Selection
 
 FOR_FILES = {"file", "as_json", "in_flight", "verbose"}
 FOR_LOGINS = {"user", "credential", "mechanism", "secret_file"}
+FOR_TLS = {"no_verify", "tls_name", "ca", "tls_min", "legacy_renegotiation", "certificate"}
 FOR_PLUGINS = {"plugin", "warning", "critical", "certificate", "refuse", "mismatch", "all_texts"}
 
 USER_SHOWN = 254
@@ -86,12 +97,14 @@ Examples:
     help="The greeting must also contain TEXT, where * stands for any characters; repeatable.",
 )
 @click.option("-A", "--all", "all_texts", is_flag=True, help="With --plugin and several -e: all of them must be there.")
-@click.option("--max-rtt-ms", type=float, metavar="N", help="Fail if the round trip takes more milliseconds.")
+@click.option(
+    "--max-rtt-ms", type=MillisecondsOption(), metavar="N", help="Fail if the round trip takes more milliseconds."
+)
 @click.option("--no-quit", is_flag=True, help="Do not wait for the reply to QUIT.")
 @click.option(
     "-t",
     "--timeout",
-    type=SecondsOption(),
+    type=SecondsOption(1, 60),
     help="Seconds for the whole test, 1 to 60.  [default: 10, with --login 20]",
 )
 @IPV4
@@ -176,6 +189,7 @@ def test(
         sys.exit(test_file(file, in_flight, as_json=as_json))
     choice = context.find_object(StackChoice) or StackChoice()
     targets = _targets(choice, options, given_options(context), plugin=plugin)
+    _refuse_idle_tls(targets)
     if len(targets) > 1:
         if plugin or options["login"]:
             raise click.UsageError(f"--{'plugin' if plugin else 'login'} tests one server.")
@@ -240,16 +254,23 @@ def _refuse_idle_options(context: click.Context) -> None:
     if "file" in given:
         idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
     elif "plugin" in given:
-        idle, why = given & {"as_json", "in_flight", "login", *FOR_LOGINS}, "with --plugin"
+        idle, why = {"as_json", "in_flight", "login", *FOR_LOGINS}, "with --plugin"
     elif not given & {"login"} and given & FOR_LOGINS:
-        idle, why = given & FOR_LOGINS, "alone: add --login"
+        idle, why = FOR_LOGINS, "alone: add --login"
     else:
-        idle, why = given & FOR_PLUGINS, "alone: add --plugin"
-        if "in_flight" in given and len(context.params["host"]) < 2 and not given & {"groups", "tags"}:
-            raise click.UsageError("--in-flight does nothing alone: it is for --file, or several targets.")
-    first = next((option for option in context.command.params if option.name in idle), None)
-    if first:
-        raise click.UsageError(f"{first.opts[-1]} does nothing {why}.")
+        idle, why = FOR_PLUGINS, "alone: add --plugin"
+        refuse_in_flight_alone(context.params)
+    refuse_idle(idle, why)
+    if {"no_verify", "ca"} <= given:
+        raise click.UsageError("--ca does nothing with --no-verify: nothing is checked then. Leave out one of them.")
+    if "ssl" in given and context.params["tls"] not in (None, "implicit"):
+        raise click.UsageError(f"--ssl and --tls {context.params['tls']} contradict each other: leave out one of them.")
+
+
+def _refuse_idle_tls(targets: Collection[Target]) -> None:
+    """Refuse options about TLS where no target uses it. Raises click.UsageError."""
+    if all(target.tls is TlsMode.NONE for target in targets):
+        refuse_idle(FOR_TLS, "without TLS: add -S or --tls starttls")
 
 
 def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, plugin: bool) -> list[Target]:
@@ -280,7 +301,7 @@ def _fields(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
         "greeting": list(options["greeting"]) or None,
         "expect": list(options["expect"]) or None,
         "check_quit": False if options["no_quit"] else None,
-        "family": options["family"],
+        "family": family_of(options),
         "all_addresses": options["all_addresses"] or None,
         "max_test_seconds": options["timeout"],
         "max_rtt_ms": options["max_rtt_ms"],

@@ -17,7 +17,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import duration, iso, natural_order, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import AT, ZONE, Choice, time_ahead
+from popwatch_cli.options import AT, ZONE, Choice, refuse_idle, time_ahead
 from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, AlertReach, SameReach, events_of, same_reach
 from popwatch_cli.rehearsal.simulation import maintenance_until
@@ -63,6 +63,8 @@ def receivers(
       popwatch receivers mail-berlin
       popwatch receivers --group customers --event down --at 03:00
     """
+    if not at:
+        refuse_idle({"zone"}, "without --at")
     now = datetime.now(UTC)
     installation = find(choice)
     chosen = selection.of(targets_of(installation.target_table.read()))

@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
-from popwatch_cli.options import StackChoice
+from popwatch_cli.options import StackChoice, WholeNumber, refuse_idle
 from popwatch_cli.selection import GROUP, TAG, Selection
-from popwatch_cli.target_items import targets_of, without_id
+from popwatch_cli.target_items import shown, targets_of, without_id
 
 OPTION_OF = {
     "host": "HOST",
     "ca_pem": "--ca",
     "max_test_seconds": "--timeout",
-    "family": "-4 or -6",
     "siblings": "--sibling",
 }
 """Options whose name differs from that of their field."""
@@ -30,6 +28,9 @@ TLS_PORT = 995
 
 _SERVER = re.compile(r"(?:(pop3s?)://)?(\[[^\]]*\]|[^\s:/\[\]]+)(?::(\d{1,9}))?/?", re.IGNORECASE)
 """A server as people write it: HOST, HOST:PORT, [ADDRESS]:PORT, or the URL of RFC 2384 without a user."""
+
+_WITHOUT_PORT = re.compile(r"(?:pop3s?://)?(\[[^\]]*\]|[^\s:/\[\]@]+):([^\s:/\[\]@]*)/?", re.IGNORECASE)
+"""The same with something else where the port should be."""
 
 HOSTS = click.argument("host", nargs=-1, metavar="[HOST[:PORT] | ID]...", shell_complete=completion.servers)
 GROUPS = click.option(
@@ -48,15 +49,15 @@ TAGS = click.option(
     shell_complete=completion.tags,
     help=f"With --local or --stack: {TAG.lower()}",
 )
-PORT = click.option("-p", "--port", type=int, help="TCP port; 110, or 995 with implicit TLS.")
+PORT = click.option("-p", "--port", type=WholeNumber(1, 65_535), help="TCP port; 110, or 995 with implicit TLS.")
 TLS_NAME = click.option(
     "--tls-name", "--sni", metavar="NAME", help="Name for SNI and the certificate; the host unless given."
 )
 AUTHORITIES = click.option(
     "--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with your own CA certificates."
 )
-IPV4 = click.option("-4", "family", flag_value="ipv4", help="Use IPv4 only.")
-IPV6 = click.option("-6", "family", flag_value="ipv6", help="Use IPv6 only.")
+IPV4 = click.option("-4", "ipv4", is_flag=True, help="Use IPv4 only.")
+IPV6 = click.option("-6", "ipv6", is_flag=True, help="Use IPv6 only.")
 TARGETS_FILE = click.option(
     "--file",
     "file",
@@ -66,10 +67,17 @@ TARGETS_FILE = click.option(
 )
 
 
-def given_options(context: click.Context) -> set[str]:
-    """The names of the options and arguments on the command line."""
-    source = {name: context.get_parameter_source(name) for name, value in context.params.items() if value != ()}
-    return {name for name in source if source[name] is ParameterSource.COMMANDLINE}
+def family_of(options: Mapping[str, Any]) -> str | None:
+    """The field `family` that -4 or -6 sets. Raises click.UsageError for both."""
+    if options["ipv4"] and options["ipv6"]:
+        raise click.UsageError("-4 and -6 contradict each other: leave out one of them, or both to try every address.")
+    return "ipv4" if options["ipv4"] else "ipv6" if options["ipv6"] else None
+
+
+def refuse_in_flight_alone(options: Mapping[str, Any]) -> None:
+    """Refuse --in-flight for one server. Raises click.UsageError."""
+    if len(options["host"]) < 2 and not options["groups"] and not options["tags"]:
+        refuse_idle({"in_flight"}, "alone: it is for --file, or several targets")
 
 
 def described(
@@ -98,7 +106,7 @@ def described(
     targets = [parse_target({**(usual or {}), **item, **fields}) for item in found]
     problems = [problem for target in targets for problem in target.problems]
     if problems and not choice.in_use:
-        raise click.UsageError(" ".join(dict.fromkeys(map(of_option, problems))))
+        raise click.UsageError(" ".join(dict.fromkeys(of_option(problem, fields) for problem in problems)))
     return targets
 
 
@@ -122,6 +130,10 @@ def server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
     if Path(word).is_file():
         raise click.UsageError(f"{word[:60]} is a file: to test the targets in it, write --file {word[:60]}.")
     written = _SERVER.fullmatch(word)
+    without_port = _WITHOUT_PORT.fullmatch(word)
+    if not written and without_port:
+        wrong = f"`{shown(without_port[2])}` is not a port" if without_port[2] else "the port is missing"
+        raise click.UsageError(f"{shown(word)}: {wrong}. Write HOST:PORT, such as {shown(without_port[1])}:{TLS_PORT}.")
     if not written:  # an IPv6 address without brackets, or a mistake
         return {"target_id": word, "host": word}
     scheme, host, port = written.groups()
@@ -132,7 +144,11 @@ def server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
     return fields | ({"port": port} if port else {}) | ({"tls": "implicit"} if secure else {})
 
 
-def of_option(problem: Problem) -> str:
-    """The problem of a field, with the option's name instead of the field's."""
+def of_option(problem: Problem, fields: Mapping[str, Any]) -> str:
+    """The problem of a field, with the name of the option that set it instead of its own."""
     option = OPTION_OF.get(problem.field, f"--{problem.field.replace('_', '-')}")
-    return problem.explanation.replace(f"The field `{problem.field}`", option)
+    explanation = problem.explanation
+    if problem.field == "family" and "family" in fields:
+        option = "-4" if fields["family"] == "ipv4" else "-6"
+        explanation = explanation.replace(f"it is {fields['family']}, and ", "")
+    return explanation.replace(f"The field `{problem.field}`", option)

@@ -24,7 +24,7 @@ from popwatch_cli import completion
 from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, time_ahead
+from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_idle, time_ahead
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
@@ -114,6 +114,8 @@ def simulate_outage(
       popwatch simulate --group customers --outage 30m --reaching 10m
       popwatch simulate --set failures_per_alert=2 --set delay_warn=20
     """
+    if not at:
+        refuse_idle({"zone"}, "without --at")
     now = datetime.now(UTC)
     targets, subscribers, stack = _targets(choice, selection, changes)
     begins_after = after or timedelta()

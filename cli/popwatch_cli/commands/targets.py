@@ -217,13 +217,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         known = targets_of(items)
         unknown = [name for name in ids if name not in items]
         if unknown:
-            hint = clean(did_you_mean(unknown[-1], items, mark=""), 200)
-            if not hint and "." in unknown[-1]:
-                hint = f"Did you mean host={shown(unknown[-1])}?"
-            raise UserError(
-                f"{shown(unknown[-1])} is neither a target nor an assignment. "
-                f"{hint or 'Write FIELD=VALUE, such as host=pop.example.net.'} Nothing was written."
-            )
+            raise UserError(f"{_unknown_targets(unknown, ids, items)} Nothing was written.")
         if groups or tags:
             ids += Selection((), groups, tags).of(known)
     else:
@@ -248,6 +242,22 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     for line in lines.values():
         click.echo(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable[str]) -> str:
+    """What is wrong with words that are neither an id nor an assignment, `unknown` of the words before the first."""
+    name = unknown[-1]
+    hint = clean(did_you_mean(name, items, mark=""), 200).strip()
+    if not hint and "." in name:
+        hint = f"Did you mean host={shown(name)}?"
+    if not hint and len(unknown) == len(ids) and name not in FIELDS_BY_NAME:
+        listed = f"{', '.join(map(shown, unknown[:-1]))} and {shown(name)}"
+        return (
+            f"{listed} are not targets yet: add one at a time, since each has a host of its own, or all of them from a "
+            "file by `popwatch targets import FILE`."
+        )
+    hint = hint or "Write FIELD=VALUE, such as host=pop.example.net."
+    return f"{shown(name)} is neither a target nor an assignment. {hint}"
 
 
 def _warn_of_parents(table: TargetTable, items: Mapping[str, Item], changed: Mapping[str, Item]) -> None:

@@ -154,6 +154,11 @@ def _parse_line(number: int, line: str) -> FileEntry:
         raise FileError([f"Line {number} is longer than {LONGEST_LINE:,} characters: no target is so large."])
     try:
         fields = load_json(line)
+    except json.JSONDecodeError as error:
+        # Without the parser's own line, which is always the first: it reads each line alone.
+        wrong = f"{error.msg.removesuffix(' at').lower()}, at character {error.pos + 1}"
+        whole = "" if number > 1 else " Write each target as an object on a line of its own."
+        raise FileError([f"Line {number} is not JSON: {wrong}.{whole}"]) from None
     except (ValueError, RecursionError) as error:
         raise FileError([f"Line {number} is not JSON: {error}."]) from None
     if not isinstance(fields, dict):
