@@ -15,8 +15,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
     [
         (["targets.yaml", "--modules", "blackbox.yml"], "--modules has no effect without --from blackbox"),
         (["--from", "nagios", "nagios.cfg", "--modules", "blackbox.yml"], "--modules has no effect without"),
-        (["--from", "zabbix", "nagios.cfg"], "is not one of nagios, blackbox"),
-        (["--from", "nagios", "targets.yaml"], "Line 1: This line, and 7 lines after it, belongs to no definition"),
+        (["--from", "zabbix", "nagios.cfg"], "is not one of nagios, icinga, naemon, blackbox"),
+        (["--from", "nagios", "targets.yaml"], "Line 1: This line and 7 lines after it belong to no definition"),
         (["--from", "blackbox", "none.yaml"], "none.yaml cannot be read"),
         (["--from", "blackbox", "prometheus.yml", "--modules", "none.yml"], "none.yml cannot be read"),
     ],

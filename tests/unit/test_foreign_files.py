@@ -81,6 +81,13 @@ class TestNagios:
         assert (secure.policy.max_alerts, secure.policy.alert_recovery, secure.tags) == (1, False, ("pop-servers",))
         assert (port.host, port.max_test_seconds, port.policy.enabled) == ("pop.example.org", 20, False)
 
+    @pytest.mark.parametrize("monitor", ["icinga", "naemon"])
+    def test_the_same_language(self, monitor: str) -> None:
+        """Icinga 1 and Naemon have that of Nagios."""
+        found = [read_monitor_files([SAMPLES / "nagios.cfg"], name) for name in ("nagios", monitor)]
+        assert targets(found[0]) == targets(found[1])
+        assert list(found[0].warnings) == list(found[1].warnings)
+
     def test_sample_names_what_is_not_imported(self) -> None:
         """Each directive, option and service without an equivalent, with its line."""
         assert list(read_monitor_files([SAMPLES / "nagios.cfg"], "nagios").warnings) == [
@@ -142,6 +149,90 @@ class TestNagios:
         imported = read_nagios(host() + service(command))
         assert list(imported.entries) == []
         assert [warning for warning in imported.warnings if said in warning and warning.startswith("Line 8: ")]
+
+    def test_notes(self) -> None:
+        """Notes stay notes, the first address of the web is the runbook, and only what cannot be kept is named."""
+        wiki, graphs = "https://wiki.example/$HOSTNAME$/$SERVICEDESC$", "http://graphs.example/a"
+        mine = service("check_pop", notes="Old box, $HOSTALIAS$", notes_url=wiki, action_url=graphs)
+        imported = read_nagios(host("a", alias="Mail A", notes="Rack 7", action_url="/pnp/graph?host=a") + mine)
+        [found] = targets(imported).values()
+        assert found.runbook == "https://wiki.example/a/POP"
+        assert found.notes == "Old box, Mail A\nhttp://graphs.example/a\nRack 7"
+        assert list(imported.warnings) == [
+            "Line 6: `action_url` is not imported: it is not an address that begins with http:// or https://."
+        ]
+
+    def test_notes_of_the_host_alone(self) -> None:
+        """A service without notes has those of its host, which are cut if they are too long for the field."""
+        imported = read_nagios(host("a", notes="x" * 2001, notes_url="https://wiki.example/a b") + service("check_pop"))
+        [found] = targets(imported).values()
+        assert (found.runbook, found.notes) == ("", "x" * 2000)
+        assert [warning.split(" is ")[0] for warning in imported.warnings] == [
+            "Line 4: `notes` are cut to 2000 characters.",
+            "Line 5: `notes_url`",
+        ]
+
+    @pytest.mark.parametrize(
+        "text", ["$HOSTALIAS$" * 200, "https://a.example/" + "$HOSTALIAS$" * 200, "https://a.example/" + "b" * 600]
+    )
+    def test_notes_that_are_long(self, text: str) -> None:
+        """They end no import."""
+        long = host(alias="x" * 100, notes=text, notes_url=text, action_url=text)
+        assert set(targets(read_nagios(long + service("check_pop")))) == {"a-pop"}
+
+    @pytest.mark.parametrize(
+        "before",
+        ["/usr/bin/sudo -u nagios", "sudo", "env LANG=C nice -n 5", "/usr/bin/timeout 10", "sudo -n -u nagios env -i"],
+    )
+    def test_programs_before_the_plugin(self, before: str) -> None:
+        """sudo and its like run the plugin as it is; that they are left out is said."""
+        command = define("command", command_name="mine", command_line=f"{before} $USER1$/check_pop -H $HOSTADDRESS$")
+        imported = read_nagios(host() + service("mine") + command)
+        assert [found.host for found in targets(imported).values()] == ["a.example"]
+        assert list(imported.warnings) == [f"Line 8: `{before}` before check_pop is left out: popwatch needs none."]
+
+    @pytest.mark.parametrize(
+        ("line", "said"),
+        [
+            ("$USER1$/negate -u OK $USER1$/check_pop -H a", "it runs check_pop by negate, maybe on another machine"),
+            ("sudo ssh b.example check_pop -H a", "it runs check_pop by sudo, maybe on another machine"),
+            ("sudo -n ssh b.example check_pop -H a", "it runs check_pop by sudo, maybe on another machine"),
+            ("check_nrpe -H b.example -c check_pop", "it runs check_pop by check_nrpe, maybe on another machine"),
+        ],
+    )
+    def test_programs_that_may_run_the_plugin_elsewhere(self, line: str, said: str) -> None:
+        """What they test is not what this machine would."""
+        command = define("command", command_name="mine", command_line=line)
+        imported = read_nagios(host() + service("mine") + command)
+        assert list(imported.entries) == []
+        assert list(imported.warnings) == [f"Line 8: mine is not imported: {said}."]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            'object Host "pop" {\n  address = "192.0.2.1"\n}\n',
+            'apply Service "pop3" {\n}\n',
+            "/* all */\napply Service for (x in y) {\n}\n",
+        ],
+    )
+    def test_icinga_2(self, text: str) -> None:
+        """Its language is another one: that is said, not that there are no targets."""
+        assert "configuration of Icinga 2, which is not read" in mistakes(read_nagios, text)
+
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            ("servicedependency", "set `depends_on` to the target that it depends on."),
+            ("serviceextinfo", "write its notes into the service itself."),
+            ("timeperiod", "see `maintenance`."),
+            ("contact", "only services are."),
+        ],
+    )
+    def test_other_definitions(self, kind: str, said: str) -> None:
+        """They are named, with what popwatch has instead."""
+        assert list(read_nagios(define(kind, host_name="a")).warnings) == [
+            f"Line 1: `define {kind}` is not imported: {said}"
+        ]
 
     def test_options_become_fields(self) -> None:
         """Time limit, name for TLS, expected text, days of the certificate."""
@@ -215,7 +306,7 @@ class TestNagios:
             ("log_file=/var/log/nagios.log\nx=y\n", "Line 1: 2 settings of Nagios itself from here on: not imported."),
             ("enable_notifications=0\n", "Line 1: `enable_notifications=0` is not imported: Nagios sends no notific"),
             ("interval_length=x\n", "Line 1: `interval_length` is not a number: x; 60 is used."),
-            ("not a file\nat all\n", "Line 1: This line, and 1 line after it, belongs to no definition such as"),
+            ("not a file\nat all\n", "Line 1: This line and 1 line after it belong to no definition such as"),
             ("define service {\n  use none\n}\n", "Line 2: There is no template none here, so what it sets is missing"),
             (
                 define("service", name="a", use="b", register="0")
@@ -373,8 +464,9 @@ class TestBlackbox:
         assert list(read_blackbox(f"rule_files: []\nscrape_configs:\n- {job}\n", module).warnings) == [
             "Line 1: `rule_files` is not imported: only jobs are.",
             "Line 3: The parameter `debug` has no equivalent.",
-            "Line 3: `scrape_timeout` has no equivalent.",
-            "Line 3: `tcp.tls_config.ca_file` of the module m has no equivalent.",
+            "Line 3: `scrape_timeout` is not imported: the `timeout` of the module is, as `max_test_seconds`.",
+            "Line 3: `tcp.tls_config.ca_file` of the module m is not imported: set `ca_file`, or `ca_pem`, which has "
+            "the certificates themselves.",
         ]
 
     @pytest.mark.parametrize(("min_version", "lowest"), [("TLS10", "1.0"), ("TLS13", "1.3"), ("SSL30", "1.2")])
@@ -385,6 +477,17 @@ class TestBlackbox:
         module = f"modules: {{m: {{prober: tcp, tcp: {tcp}}}}}"
         [entry] = read_blackbox(f"scrape_configs:\n- {job}\n", module).entries
         assert parse_target(entry.fields).tls_min == lowest
+
+    def test_a_module_that_only_connects_uses_no_tls(self) -> None:
+        """At port 995 popwatch does, which is said; at 110 nothing changes."""
+        addresses = "['a.example:110', 'b.example:995']"
+        job = f"{{job_name: j, params: {{module: [m]}}, static_configs: [{{targets: {addresses}}}]}}"
+        imported = read_blackbox(f"scrape_configs:\n- {job}\n", "modules: {m: {prober: tcp}}")
+        assert [found.tls for found in targets(imported).values()] == [TlsMode.NONE, TlsMode.IMPLICIT]
+        assert [warning for warning in imported.warnings if "uses no TLS" in warning] == [
+            "Line 2: b.example:995: the exporter uses no TLS here; popwatch will, as POP3 does at port 995, and verify "
+            "the certificate. `verify_tls: false` switches that off."
+        ]
 
     def test_a_wrong_file_of_modules(self) -> None:
         """A mistake in the second file is reported, too."""

@@ -17,6 +17,7 @@ from popwatch_cli.files.target_files import read_text
 from popwatch_cli.files.yaml import Block, read_blocks
 from popwatch_cli.importers.blackbox_modules import Module, ModuleKind, read_modules, unknown_module
 from popwatch_cli.importers.conversion import (
+    LONGEST_NAME,
     POP3_PORTS,
     Budget,
     Ids,
@@ -37,6 +38,9 @@ KNOWN_IN_JOB = {
     "scheme",
 }  # fmt: skip
 """What is imported from a job, or configures how Prometheus reaches the exporter."""
+
+EQUIVALENTS = {"scrape_timeout": "is not imported: the `timeout` of the module is, as `max_test_seconds`."}
+"""Settings of a job that are not imported, with what is instead."""
 
 EXPORTER_PORT = 9115
 MOST_FILES = 1000
@@ -169,7 +173,7 @@ class Reader:
             what = "popwatch has no service discovery; import a file of file_sd with these targets."
             sentence = f"`{shown(name)}` is not imported: {what}"
             if not name.endswith("_sd_configs"):
-                sentence = f"`{shown(name)}` has no equivalent."
+                sentence = f"`{shown(name)}` {EQUIVALENTS.get(name, 'has no equivalent.')}"
             self._warnings.add(Place(job.file, job.block.line_of(name)), sentence)
 
     def _file_sd(self, config: object, job: Job, folder: Path) -> list[tuple[Place, str, Block]]:
@@ -235,6 +239,12 @@ class Reader:
             return
         for remark in module.remarks:
             self._warnings.add(job.place, remark)
+        if module.kind is ModuleKind.ANYTHING and module.tls is None and server["tls"] == TlsMode.IMPLICIT:
+            self._warnings.add(
+                place,
+                f"{shown(target)}: the exporter uses no TLS here; popwatch will, as POP3 does at port 995, and verify "
+                "the certificate. `verify_tls: false` switches that off.",
+            )
         yield from self._entry(place, target, {**server, **module.fields, **job.fields}, labels)
 
     def _entry(
@@ -254,9 +264,11 @@ class Reader:
             self._warnings.add(place, sentence)
             return
         self._known[identity] = place
+        if len(name) > LONGEST_NAME:
+            self._warnings.add(place, f"The name is cut to {LONGEST_NAME} characters: {shown(name)}")
         entry: dict[str, object] = {
             "target_id": self._ids.new(slug(address), slug(group)),
-            "name": name[:100],
+            "name": name[:LONGEST_NAME],
             **fields,
         }
         if group:

@@ -31,6 +31,13 @@ KNOWN_IN_MODULE = {
 TLS_VERSIONS = {"TLS10": "1.0", "TLS11": "1.1", "TLS12": "1.2", "TLS13": "1.3"}
 """`min_version` of Prometheus's tls_config (github.com/prometheus/common, config/http_config.go)."""
 
+EQUIVALENTS = {
+    "tcp.tls_config.ca_file": "is not imported: set `ca_file`, or `ca_pem`, which has the certificates themselves.",
+    "tcp.preferred_ip_protocol": "is not imported: set `family` if only one family is to be tested.",
+    "tcp.ip_protocol_fallback": "is not imported: set `family` if only one family is to be tested.",
+}
+"""Settings that are not imported, with what to do instead."""
+
 OWN_COMMANDS = {"QUIT", "STLS"}
 """What popwatch says itself."""
 
@@ -99,7 +106,7 @@ def _module(name: str, body: Block, file: str, warnings: ImportWarnings) -> Modu
     elif tcp.get("tls") is True:
         tls = TlsMode.IMPLICIT
     remarks = [
-        f"`{shown(path)}` of the module {shown(name)} has no equivalent."
+        f"`{shown(path)}` of the module {shown(name)} {EQUIVALENTS.get(path, 'has no equivalent.')}"
         for path in sorted(_names_of(body) - KNOWN_IN_MODULE)
     ]
     fields = _fields(body, tcp, file, warnings)

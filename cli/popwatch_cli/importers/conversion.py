@@ -20,9 +20,11 @@ _NOT_IN_IDS = re.compile(r"[^\w.]+")
 MOST_TARGETS = 100_000
 """As many as one stack can watch."""
 
+LONGEST_NAME = 100
+"""Characters of the field `name`."""
+
 DELAYS = (10, 86_400)
 TEST_SECONDS = (1, 60)
-
 
 LONGEST_ID = 120
 """Characters of an id, of 128 that it may have: so a number still fits behind it."""

@@ -7,10 +7,10 @@ from popwatch_cli.importers.blackbox import read_blackbox
 from popwatch_cli.importers.conversion import Imported
 from popwatch_cli.importers.nagios import read_nagios
 
-MONITORS = ("nagios", "blackbox")
-"""The monitors whose files can be read."""
+MONITORS = ("nagios", "icinga", "naemon", "blackbox")
+"""The monitors whose files can be read; those of Icinga 1 and Naemon are in the language of Nagios."""
 
 
 def read_monitor_files(paths: Sequence[Path], monitor: str, modules: Path | None = None) -> Imported:
     """The targets of another monitor's files, and warnings on what was not imported. Raises FileError."""
-    return read_nagios(paths) if monitor == "nagios" else read_blackbox(paths, modules)
+    return read_blackbox(paths, modules) if monitor == "blackbox" else read_nagios(paths)

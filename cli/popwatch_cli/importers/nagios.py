@@ -4,13 +4,16 @@ A service that cannot be read becomes a warning, and the others are imported: ev
 its hosts, or a warning.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.importers.conversion import (
     DELAYS,
+    LONGEST_NAME,
     MOST_TARGETS,
     Budget,
     Ids,
@@ -25,19 +28,22 @@ from popwatch_cli.importers.nagios_commands import (
     PLUGINS,
     USUAL_COMMANDS,
     NotImported,
+    macros_of,
     parse_command,
     parse_options,
+    replaced,
 )
 from popwatch_cli.importers.nagios_files import Files
 from popwatch_cli.importers.nagios_objects import Definition, HostGroups, chosen, registered
 from popwatch_cli.target_items import shown
 
-LONGEST_NAME = 100
-"""Characters of the field `name`."""
+LONGEST_NOTES, LONGEST_RUNBOOK = 2000, 500
+"""Characters of the fields `notes` and `runbook`."""
 
+NOTES = ("notes", "notes_url", "action_url")
 IDENTITY = {"host_name", "use", "name", "register", "display_name", "contact_groups"}
-KNOWN_IN_HOST = IDENTITY | {"address", "alias", "hostgroups"}
-KNOWN_IN_SERVICE = IDENTITY | {
+KNOWN_IN_HOST = IDENTITY | {*NOTES} | {"address", "alias", "hostgroups"}
+KNOWN_IN_SERVICE = IDENTITY | {*NOTES} | {
     "hostgroup_name", "servicegroups", "service_description", "check_command", "check_interval",
     "normal_check_interval", "retry_interval", "retry_check_interval", "max_check_attempts", "notification_interval",
     "notification_options",
@@ -55,6 +61,17 @@ EQUIVALENTS = {
     "high_flap_threshold": "see `flap_per_hour`.",
     "event_handler": "subscribe a function to the alert topic.",
 }
+KINDS = {
+    "servicedependency": "set `depends_on` to the target that it depends on.",
+    "hostdependency": "set `depends_on` to the target that it depends on.",
+    "serviceescalation": "see docs/escalation.md.",
+    "hostescalation": "see docs/escalation.md.",
+    "timeperiod": "see `maintenance`.",
+    "hostextinfo": "write its notes into the host itself.",
+    "serviceextinfo": "write its notes into the service itself.",
+}
+"""Kinds of definitions that are not imported, with what to do instead."""
+
 IMPLIED = ("contact_groups", "notification_interval")
 """Directives that a service without them has from its host (objectinheritance.html, "Implied Inheritance")."""
 
@@ -69,6 +86,8 @@ INTERNAL = {
 NOTIFIES_OF_FAILURE = {"w", "u", "c", "all", "warning", "unknown", "critical"}
 NOTIFIES_OF_RECOVERY = {"r", "all", "recovery"}
 """Notification options of a service."""
+
+_WEB = re.compile(r"https?://[^\s$'\"<>]+", re.IGNORECASE)
 
 ALWAYS = "24x7"
 """The time period, defined in Nagios's sample configuration, that needs no equivalent."""
@@ -112,7 +131,8 @@ class Services:
         entries = [entry for service in self._of("service") for entry in self._entries(service)]
         for other in self._objects:
             if other.kind not in ("host", "hostgroup", "service", "command"):
-                self._warnings.add(other.place, f"`define {shown(other.kind)}` is not imported: only services are.")
+                instead = KINDS.get(other.kind, "only services are.")
+                self._warnings.add(other.place, f"`define {shown(other.kind)}` is not imported: {instead}")
         names = ", ".join(f"`{name}`" for name in sorted(self._internal))
         for place in self._internal_places:
             self._warnings.add(place, f"Not imported, since it is about Nagios itself: {names}.")
@@ -195,6 +215,7 @@ class Services:
             "name": name[:LONGEST_NAME],
             **test,
             **self._policy(service),
+            **self._notes(service, host),
         }
         groups = service.names("contact_groups")
         if groups:
@@ -211,6 +232,42 @@ class Services:
         file = service.place.file
         lines = {field: place.line for field, place in places.items() if place.file == file}
         return FileEntry(service.place.line, fields, lines, file)
+
+    def _notes(self, service: Definition, host: Definition) -> dict[str, object]:
+        """The runbook, which is the first address of the web, and notes, in which the others are lines of their own."""
+        texts: dict[str, None] = {}
+        runbook = ""
+        for definition in (service, host):
+            for name in NOTES:
+                text = self._note(definition, name, service, host)
+                if name == "notes" or runbook or len(text) > LONGEST_RUNBOOK:
+                    texts[text] = None
+                else:
+                    runbook = text
+        notes = "\n".join(text for text in texts if text not in ("", runbook))
+        if len(notes) > LONGEST_NOTES:
+            owner = service if "notes" in service.values else host
+            self._warnings.add(owner.place_of("notes"), f"`notes` are cut to {LONGEST_NOTES} characters.")
+        fields = {"runbook": runbook, "notes": notes[:LONGEST_NOTES]}
+        return {name: text for name, text in fields.items() if text}
+
+    def _note(self, definition: Definition, name: str, service: Definition, host: Definition) -> str:
+        """The text of a directive of `NOTES`, its macros replaced; empty if it cannot be kept, with a warning."""
+        written = definition.values.get(name, "")
+        macros = macros_of(service, host)
+        if name != "notes":  # Nagios, too, encodes macros there (URL_ENCODE_MACRO_CHARS in common/macros.c)
+            macros = {macro: quote(value, safe="") for macro, value in macros.items()}
+        try:
+            text = replaced(written, macros)
+        except ValueError as error:
+            self._warnings.add(definition.place_of(name), f"`{name}` is not imported: {error}.")
+            return ""
+        self._budget.spend(len(text))
+        if text and name != "notes" and not _WEB.fullmatch(text):
+            sentence = f"`{name}` is not imported: it is not an address that begins with http:// or https://."
+            self._warnings.add(definition.place_of(name), sentence)
+            return ""
+        return text
 
     def _warn_of_unsupported(self, definition: Definition, known: set[str]) -> None:
         for name in definition.values.keys() - known:

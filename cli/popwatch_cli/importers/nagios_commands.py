@@ -26,6 +26,9 @@ USUAL_COMMANDS = {
 
 PLUGINS = set(USUAL_COMMANDS)
 
+WRAPPERS = {"sudo", "doas", "env", "nice", "ionice", "nohup", "setsid", "time", "timeout"}
+"""Programs that run a command as it is, on the same machine."""
+
 SHORT = "H:p:w:c:t:46SD:e:Es:q:r:M:m:d:jvAVhC:W:P:"
 LONG = {
     "hostname=": "H", "port=": "p", "warning=": "w", "critical=": "c", "timeout=": "t", "use-ipv4": "4",
@@ -59,10 +62,11 @@ class NotImported(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The program of a command line without its folder, and its arguments."""
+    """The program of a command line without its folder, its arguments, and what stands before it, such as `sudo`."""
 
     program: str
     words: Sequence[str]
+    before: Sequence[str] = ()
 
 
 def parse_command(
@@ -77,18 +81,42 @@ def parse_command(
     if line is None and "/" not in name:
         raise NotImported("its command is not defined here; give the file that defines it too")
     try:
-        macros = _macros(service, host)
-        given = {f"ARG{number}": _replaced(text, macros) for number, text in enumerate(arguments, start=1)}
-        whole = _replaced(name if line is None else line, dict.fromkeys(_missing(line), "") | given | macros)
+        macros = macros_of(service, host)
+        given = {f"ARG{number}": replaced(text, macros) for number, text in enumerate(arguments, start=1)}
+        whole = replaced(name if line is None else line, dict.fromkeys(_missing(line), "") | given | macros)
         budget.spend(len(whole))
         words = shlex.split(whole)
     except ValueError as error:
         raise NotImported(shown(str(error))) from None
-    return Command(words[0].rpartition("/")[2] if words else "", words[1:])
+    return _without_wrapper(words) if words else Command("", [])
+
+
+def _without_wrapper(words: Sequence[str]) -> Command:
+    """The plugin that a command line runs, maybe by a program of `WRAPPERS`. Raises NotImported."""
+    names = [word.rpartition("/")[2] for word in words]
+    place = next((place for place, name in enumerate(names) if name in PLUGINS), 0)
+    if not _only_wraps(words[:place]):
+        raise NotImported(f"it runs {names[place]} by {shown(names[0])}, maybe on another machine")
+    return Command(names[place], words[place + 1 :], tuple(words[:place]))
+
+
+def _only_wraps(words: Sequence[str]) -> bool:
+    """Whether words before a plugin are programs of `WRAPPERS`, with options, variables and numbers for them."""
+    return all(
+        word.rpartition("/")[2] in WRAPPERS
+        or word[:1] == "-"
+        or "=" in word
+        or word[:1].isdecimal()
+        or option[:1] == "-"
+        for option, word in zip(["", *words], words, strict=False)
+    )
 
 
 def parse_options(command: Command, place: Place, warnings: ImportWarnings) -> dict[str, object]:
     """The fields of the target that a plugin's options describe, with warnings on others. Raises NotImported."""
+    if command.before:
+        sentence = f"`{shown(' '.join(command.before))}` before {command.program} is left out: popwatch needs none."
+        warnings.add(place, sentence)
     try:
         words = [OLD_OPTIONS.get(word, word) for word in command.words]
         options, rest = getopt.gnu_getopt(words, SHORT, [*LONG])
@@ -180,7 +208,7 @@ def _refuse_macros(fields: Mapping[str, object]) -> None:
             raise NotImported(f"the macro `${shown(macro)}$` has no value here")
 
 
-def _macros(service: Definition, host: Definition) -> dict[str, str]:
+def macros_of(service: Definition, host: Definition) -> dict[str, str]:
     """The macros of a service and its host whose values are in the files."""
     name, description = host.values.get("host_name", ""), service.values.get("service_description", "")
     return (
@@ -197,7 +225,7 @@ def _missing(line: str | None) -> list[str]:
     return [name for name in _MACRO.findall(line or "") if re.fullmatch(r"ARG\d+", name)]
 
 
-def _replaced(text: str, values: Mapping[str, str]) -> str:
+def replaced(text: str, values: Mapping[str, str]) -> str:
     """A text with its macros replaced, `$$` by `$`; unknown ones remain. Raises ValueError if it would be too long."""
     found = [values.get(name.upper(), "") for name in _MACRO.findall(text)]
     if sum(map(len, found)) > LONGEST_COMMAND:

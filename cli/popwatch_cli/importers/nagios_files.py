@@ -23,6 +23,9 @@ _DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*(.*)")
 _COMMENT = re.compile(r"(?<!\\);.*")
 _SETTING = re.compile(r"(\w+)\s*=\s*(.*)")
 
+_ICINGA_2 = re.compile(r'^\s*(?:object|apply|template)\s+[A-Z]\w*\s+(?:"|for\b)', re.MULTILINE)
+"""The beginning of an object in Icinga 2's own language."""
+
 _INCLUDES = re.compile(rb"^\s*(?:cfg|include)_(?:file|dir)\s*=", re.MULTILINE)
 """In a file that names others, so that lines must be shown with their file."""
 
@@ -104,6 +107,13 @@ class Files:
         except UnicodeDecodeError:
             text = content.decode("latin-1")
             self._warnings.add(Place(file, 1), "The file is not UTF-8: it is read as Latin-1. Check its names.")
+        if _ICINGA_2.search(text):
+            raise FileError(
+                [
+                    f"{path}: this is configuration of Icinga 2, which is not read. Write its hosts into a file of "
+                    "targets: see docs/targets.md."
+                ]
+            )
         definitions, settings = parse(text, file, self._warnings)
         self.definitions += definitions
         for name, value, place in settings:
@@ -167,8 +177,9 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
     _warn_of_unclosed(current, warnings)
     if unknown_lines:
         place, content = unknown_lines[0]
-        others = f", and {counted(len(unknown_lines) - 1, 'line')} after it," if len(unknown_lines) > 1 else ""
-        warnings.add(place, f"This line{others} belongs to no definition such as `define service {{`: {shown(content)}")
+        more = len(unknown_lines) - 1
+        what = f"This line and {counted(more, 'line')} after it belong" if more else "This line belongs"
+        warnings.add(place, f"{what} to no definition such as `define service {{`: {shown(content)}")
     return found, settings
 
 
