@@ -129,6 +129,7 @@ _OPTIONS = {
 """Options of other programs; only one that the command has is suggested."""
 
 _FIELDS = {
+    "action_url": "runbook",
     "address": "host",
     "alias": "name",
     "check_interval": "delay_up",
@@ -146,6 +147,7 @@ _FIELDS = {
     "labels": "tags",
     "max_check_attempts": "failures_per_alert",
     "max_retries": "failures_per_alert",
+    "notes_url": "runbook",
     "parent": "depends_on",
     "parents": "depends_on",
     "paused": "enabled",

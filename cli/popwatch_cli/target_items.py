@@ -15,7 +15,7 @@ from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, counted, did_you_mean, natural_order
-from popwatch_cli.files.entries import FileEntry, FileError, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
 from popwatch_cli.suggestions import field_hint
 
 COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days")
@@ -139,7 +139,7 @@ def missing_target(target_id: str, items: Iterable[str]) -> str:
 
 
 def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
-    """The mistakes of many targets, each with its line; an entry `_defaults` replaces `defaults`.
+    """The mistakes of many targets, by line; an entry `_defaults` replaces `defaults`.
 
     What is the same in more than `MOST_SAME_PROBLEMS` of them, such as a column that a file does not have, is said
     once.
@@ -157,7 +157,7 @@ def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> l
             mistakes.append(f"{owners[0]} and {counted(len(owners) - 1, 'other')}: {explanation}")
         else:
             mistakes += [f"{whose}: {explanation}" for whose in owners]
-    return mistakes
+    return by_line(mistakes)
 
 
 def _line(entry: FileEntry, problem: Problem) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from popwatch_cli.files.csv import write_csv
 from popwatch_cli.files.entries import FileError, load_json
-from popwatch_cli.files.target_files import read_entries, write_entries
+from popwatch_cli.files.target_files import read_all_entries, read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
 from popwatch_cli.target_items import all_mistakes
 
@@ -211,27 +211,79 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
 )
 def test_mistakes_are_reported_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
     """The message says where and why."""
-    assert said in mistakes(tmp_path, name, text)[0]
+    assert any(said in mistake for mistake in mistakes(tmp_path, name, text))
 
 
 def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     """Rows of the wrong size, ids, fields, and a quote without an end: one import shows all of them."""
     rows = ["target_id,host,port", "a,a.example,x", "b,b.example", ",c.example,110", "a,d.example,0", "e,f", '"g,h,i']
     assert mistakes(tmp_path, "a.csv", "\n".join(rows)) == [
-        "Line 7 is not CSV: unexpected end of data.",
+        "Line 2, a: The field `port` cannot be used: `x` is not a number.",
         "Lines 3, 6 have 2 cells, and the first line has 3.",
         "Line 4: the field `target_id` is missing: give each target an id of its own.",
         "Line 5: `a` is also on line 2: ids must differ.",
-        "Line 2, a: The field `port` cannot be used: `x` is not a number.",
         "Line 5, a: The field `port` cannot be used: `0` is not between 1 and 65535.",
+        "Line 7 is not CSV: unexpected end of data.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "first"),
+    [
+        ("a.csv", "target_id,host,prt\na,a.example,1\na,b.example,2\n", "Line 3: `a` is also on line 2"),
+        ("a.yaml", "- {target_id: a, host: x, prt: 1, ca_file: none.pem}\n", "Line 1: none.pem cannot be read"),
+        ("a.jsonl", '{"target_id": "a", "host": "x", "prt": 1}\nno\n', "Line 2 is not JSON from its column 1 on."),
+    ],
+)
+def test_unknown_fields_are_named_with_the_mistakes(tmp_path: Path, name: str, text: str, first: str) -> None:
+    """They are not mistakes, but who mends those should hear of all in one go."""
+    found = mistakes(tmp_path, name, text)
+    assert found[0].replace(f"{tmp_path}/", "").startswith(first)
+    assert found[-1].endswith(": unknown field `prt`: it is kept but has no effect. Did you mean `port`?")
+    assert len(found) == 2
+
+
+def test_lines_that_are_not_json(tmp_path: Path) -> None:
+    """Each is named, but not hundreds, with no word of Python's parser."""
+    assert mistakes(tmp_path, "a.jsonl", 'x\n{"target_id": "a"}\n{"host": }\n' + "[" * 5000) == [
+        'Line 1 is not JSON from its column 1 on. Write an object such as {"host": "pop.example.net"}.',
+        "Line 2, a: The field `host` is missing: write the server's name or address.",
+        'Line 3 is not JSON from its column 10 on. Write an object such as {"host": "pop.example.net"}.',
+        "Line 4 is nested too deeply to be a target.",
+    ]
+    found = mistakes(tmp_path, "a.jsonl", "x\n" * 300)
+    assert (len(found), found[0]) == (11, "290 more lines cannot be read.")
+
+
+def test_mistakes_of_several_files_are_sorted(tmp_path: Path) -> None:
+    """By file, in the order in which they were given, and by line."""
+    (tmp_path / "b.yaml").write_text("- {target_id: a, host: x, port: x}\n" * 2)
+    (tmp_path / "a.csv").write_text("target_id,host,port\nc,c\nd,d.example,0\na,e.example,1\n")
+    (tmp_path / "c.yaml").write_bytes(b"\xff")
+    with pytest.raises(FileError) as caught:
+        read_all_entries([tmp_path / name for name in ("b.yaml", "a.csv", "c.yaml")])
+    found = [mistake.replace(f"{tmp_path}/", "") for mistake in caught.value.mistakes]
+    assert [mistake[:16] for mistake in found] == [
+        "c.yaml is not UT", "b.yaml line 1, a", "b.yaml line 2: `", "b.yaml line 2, a", "a.csv: Line 2 ha",
+        "a.csv line 3, d:", "a.csv line 4: `a",
+    ]  # fmt: skip
+
+
+def test_a_wrong_header_has_all_its_mistakes(tmp_path: Path) -> None:
+    """The column that is to be renamed, and the others that are not fields."""
+    assert mistakes(tmp_path, "a.csv", "id,hostname,prt,colour\na,b,1,red\n") == [
+        "Line 1: there is no column `target_id`. Rename the column `id` to `target_id`.",
+        "Line 1: the column `hostname` is not a field. Did you mean `host`?",
+        "Line 1: the column `prt` is not a field. Did you mean `port`?",
+        "Line 1: the column `colour` is not a field.",
     ]
 
 
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("Target ID,host", "Line 1: there is no column `target_id`. Did you mean `Target ID`?"),
-        ("id,host", "Line 1: there is no column `target_id`. Did you mean `id`?"),
+        ("Target ID,host", "Line 1: there is no column `target_id`. Rename the column `Target ID` to `target_id`."),
+        ("id,host", "Line 1: there is no column `target_id`. Rename the column `id` to `target_id`."),
         (
             "a0,a0.example",
             "Line 1: there is no column `target_id`. Its first line must name the fields: target_id,host",

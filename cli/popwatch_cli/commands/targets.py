@@ -357,11 +357,11 @@ def import_targets(
     entries = [dataclasses.replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
     table = find(choice).target_table
     items = table.read()
+    _warn_of_unknown_fields(entry.fields for entry in entries)
     mistakes = all_mistakes(entries, items.get(DEFAULTS_ID, {}))
     if mistakes:
         raise FileError([*mistakes, "Nothing was written."])
     wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
-    _warn_of_unknown_fields(wanted.values())
     change = compare(items, wanted, replace=replace)
     for line in change.lines:
         click.echo(line)

@@ -13,8 +13,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import clean, counted
 from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, load_json
+from popwatch_cli.suggestions import field_hint
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of a cell that make a spreadsheet run it; the last four are the same signs in full width."""
@@ -60,11 +62,18 @@ def _mistakes_of_header(line: int, names: Sequence[str]) -> list[str]:
     repeated = first_repeated(filter(None, names))
     if repeated is not None:
         mistakes.append(f"Line {line}: the field `{repeated}` is given twice.")
+    meant = next((name for name in names if _plain(name) in ("targetid", "id")), "target_id")
     if "target_id" not in names:
-        meant = next((name for name in names if _plain(name) in ("targetid", "id")), None)
-        hint = f"Did you mean `{clean(meant, 40)}`?" if meant else "Its first line must name the fields: target_id,host"
+        rename = f"Rename the column `{clean(meant, 40)}` to `target_id`."
+        hint = "Its first line must name the fields: target_id,host" if meant == "target_id" else rename
         only = "; its cells are not separated by commas or semicolons" if len(names) == 1 else ""
         mistakes.append(f"Line {line}: there is no column `target_id`{only}. {hint}")
+    if mistakes and meant in names:  # otherwise the first line is not one of names
+        mistakes += [
+            f"Line {line}: the column `{clean(name, 40)}` is not a field. {clean(field_hint(name), 80)}".rstrip()
+            for name in dict.fromkeys(names)
+            if name and name != meant and name not in FIELDS_BY_NAME
+        ]
     return mistakes
 
 

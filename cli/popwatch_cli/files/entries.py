@@ -1,6 +1,7 @@
 """What a file of targets holds: entries with their lines, and values that DynamoDB can store."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ from popwatch_cli.errors import UserError
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 MOST_DIGITS = 38
 SMALLEST, GREATEST = 1e-130, 9.99e125
+
+
+_PLACE = re.compile(r"(?:(?P<file>.+?):? )??[Ll]ines? (?P<line>\d{1,9})\b")
+"""Where a sentence is about: `Line 3`, `Lines 3, 6`, `a.csv line 3` or `a.csv: Line 3`."""
 
 
 class FileError(UserError):
@@ -63,6 +68,15 @@ def load_json(text: str) -> Any:
         parse_constant=_refuse_constant,
         object_pairs_hook=_refuse_repeated,
     )
+
+
+def by_line(mistakes: Iterable[str], files: Iterable[str] = ()) -> list[str]:
+    """Sentences by the file and the line that they begin with, those of `files` first; before all, those of no line."""
+    found = [(_PLACE.match(mistake), mistake) for mistake in mistakes]
+    named = dict.fromkeys([*files, *(place["file"] for place, _ in found if place)])
+    order = {file: number for number, file in enumerate(named)}
+    places = [(order[place["file"]], int(place["line"])) if place else (-1, 0) for place, _ in found]
+    return [found[number][1] for number in sorted(range(len(found)), key=places.__getitem__)]
 
 
 def first_repeated(names: Iterable[str]) -> str | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from popwatch.model.fields import is_blank
+from popwatch.model.text import counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import FileEntry, FileError, load_json
-from popwatch_cli.target_items import all_mistakes
+from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
+from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
 """Bytes; 100,000 targets with all their fields take less."""
@@ -22,6 +23,11 @@ MOST_SEPARATORS = 3_000_000
 
 LONGEST_LINE = 3_000_000
 """Characters of a line of JSON: an item of 400 KB, all of it escaped, takes less."""
+
+MOST_LINES_LISTED = 10
+"""Lines that are not JSON, of a file that may have nothing else."""
+
+_WRITE_OBJECT = 'Write an object such as {"host": "pop.example.net"}.'
 
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
@@ -79,7 +85,7 @@ def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
         except FileError as error:
             found, wrong = [], error.mistakes
         entries += [replace(entry, file=str(path)) for entry in found]
-        mistakes += [f"{path}: {mistake}" for mistake in wrong]
+        mistakes += [mistake if mistake.startswith(f"{path} ") else f"{path}: {mistake}" for mistake in wrong]
     return with_ids(entries, mistakes)
 
 
@@ -116,7 +122,7 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
     """The entries, each with a unique id as a string: the key of the table.
 
     Raises FileError if an id is missing or repeated, or if there are `others`, mistakes that reading has found: with
-    all mistakes, those of the fields as well, so that one attempt shows them all.
+    all mistakes, those of the fields as well, by line, and unknown fields, so that one attempt shows them all.
     """
     place_of_id: dict[str, str] = {}
     mistakes = list(others)
@@ -134,8 +140,27 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
         place_of_id.setdefault(target_id, place)
         result.append(replace(entry, fields={**entry.fields, "target_id": target_id}))
     if mistakes:
-        raise FileError([*mistakes, *all_mistakes((entry for entry in result if entry.fields["target_id"]), {})])
+        named = [entry for entry in result if entry.fields["target_id"]]
+        unknown = unknown_fields(without_intervention_fields(entry.fields) for entry in named)
+        raise FileError([*by_line([*mistakes, *all_mistakes(named, {})], (entry.file for entry in entries)), *unknown])
     return result
+
+
+def _read_lines(text: str) -> tuple[list[FileEntry], list[str]]:
+    """The entries of a file of JSON lines, and the mistakes of other lines."""
+    entries: list[FileEntry] = []
+    mistakes: list[str] = []
+    # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if line.strip():
+            try:
+                entries.append(_parse_line(number, line))
+            except FileError as error:
+                mistakes += error.mistakes
+    if len(mistakes) > MOST_LINES_LISTED:
+        more = f"{counted(len(mistakes) - MOST_LINES_LISTED, 'more line')} cannot be read."
+        mistakes = [*mistakes[:MOST_LINES_LISTED], more]
+    return entries, mistakes
 
 
 def parse_lines(text: Iterable[str]) -> Iterator[FileEntry]:
@@ -159,10 +184,12 @@ def _parse_line(number: int, line: str) -> FileEntry:
         wrong = f"{error.msg.removesuffix(' at').lower()}, at character {error.pos + 1}"
         whole = "" if number > 1 else " Write each target as an object on a line of its own."
         raise FileError([f"Line {number} is not JSON: {wrong}.{whole}"]) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise FileError([f"Line {number} is nested too deeply to be a target."]) from None
+    except ValueError as error:
         raise FileError([f"Line {number} is not JSON: {error}."]) from None
     if not isinstance(fields, dict):
-        raise FileError([f'Line {number} is not a target: write an object such as {{"host": "pop.example.net"}}.'])
+        raise FileError([f"Line {number} is not a target. {_WRITE_OBJECT}"])
     return FileEntry(number, fields)
 
 
@@ -186,8 +213,7 @@ def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:
             return read_csv(text)
         case _:
             _check_separators(text, ",[{")
-            # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
-            return list(parse_lines(io.StringIO(text))), []
+            return _read_lines(text)
 
 
 def _check_separators(text: str, separators: str) -> None:
