@@ -431,7 +431,35 @@ def test_silent_for_ever() -> None:
     silence = {"from": "2026-11-01T00:00Z", "until": "2026-12-24T00:00Z"}
     halves = [{"from": "00:00", "until": "12:00"}, {"from": "12:00", "until": "24:00"}]
     found = target_rules.check_policies([target("a", silence=silence), target("b", maintenance=halves)], NOW)
-    assert [finding.names for finding in found] == [("a", "b")]
+    assert [(finding.names, finding.do) for finding in found] == [
+        (("b",), "Correct the windows in `maintenance`, or remove them: `popwatch targets put b maintenance=`."),
+        (("a",), "End it with `popwatch unsilence a`."),
+    ]
+
+
+def test_cycles_of_dependencies() -> None:
+    """Each cycle is a finding, and those that depend on themselves are one; a dependency that comes from `_defaults` is
+    removed there."""
+    fleet = by_id(
+        target("c2", depends_on=["c10", "gateway"]), target("c10", depends_on="c2"), target("self", depends_on="self"),
+        target("d", depends_on="e"), target("e", depends_on="d"), target("gateway"),
+    )  # fmt: skip
+    items: dict[str, dict[str, Any]] = {name: {"depends_on": "own"} for name in fleet}
+    items |= {DEFAULTS_ID: {"depends_on": "d"}, "d": {"depends_on": ""}}
+    assert [(finding.what, finding.do) for finding in target_rules.check_parents(fleet, items)] == [
+        (
+            "Target self depends on itself: that holds back no alert.",
+            "Leave it out of its own `depends_on`: `popwatch targets put self depends_on=`.",
+        ),
+        (
+            "2 targets (c2, c10) depend on one another in a cycle: no alert is held back.",
+            "Let one of them depend on none of the others: `popwatch targets put c2 'depends_on=[\"gateway\"]'`.",
+        ),
+        (
+            "2 targets (d, e) depend on one another in a cycle: no alert is held back.",
+            "Let one of them depend on none of the others: `popwatch targets put _defaults depends_on=`.",
+        ),
+    ]
 
 
 def dead_letter(body: str, **attributes: str) -> dead_letters.DeadLetter:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +18,7 @@ from popwatch.model.targets import Item, Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
 from popwatch_cli import completion
 from popwatch_cli.command_tree import CommandGroup
+from popwatch_cli.doctor.rules.targets import check_parents
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.entries import FileEntry, FileError
@@ -225,9 +226,9 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     if not changes:
         raise UserError("There is nothing to change: write FIELD=VALUE, such as host=pop.example.net.")
     wanted = {name: _changed({**items.get(name, {}), "target_id": name}, changes) for name in ids}
-    found = {problem: None for item in wanted.values() for problem in mistakes_of(item, items.get(DEFAULTS_ID, {}))}
-    if found:
-        raise UserError("\n".join([*(problem.explanation for problem in found), "Nothing was written."]))
+    made = _mistakes_made(items, wanted, {name for name, _ in changes})
+    if made:
+        raise UserError("\n".join([*made, "Nothing was written."]))
     unknown_fields = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
     if unknown_fields and not force:
         hint = field_hint(unknown_fields[0])
@@ -236,7 +237,8 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
             "nevertheless. Nothing was written."
         )
     _warn_of_unknown_fields(wanted.values())
-    _warn_of_parents(table, {**items, **wanted}, wanted)
+    if "depends_on" in dict(changes):
+        _warn_of_parents({**table.read(), **wanted}, wanted.keys())
     lines = changes_of(items, wanted.values())
     table.write(wanted[name] for name in lines)
     for line in lines.values():
@@ -260,18 +262,30 @@ def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable
     return f"{shown(name)} is neither a target nor an assignment. {hint}"
 
 
-def _warn_of_parents(table: TargetTable, items: Mapping[str, Item], changed: Mapping[str, Item]) -> None:
-    """Say which targets depend on one that there is not, or on themselves."""
-    for target in targets_of(changed).values():
-        for parent in target.policy.depends_on:
-            if parent == target.target_id:
-                click.echo(
-                    f"{shown(target.target_id)}: `depends_on` names the target itself, so it has no effect.", err=True
-                )
-            elif parent not in items and table.get(parent) is None:
-                click.echo(
-                    f"{shown(target.target_id)}: `depends_on` names {shown(parent)}, which is not a target.", err=True
-                )
+def _mistakes_made(
+    before: Mapping[str, Item], after: Mapping[str, Item], changed: Collection[str]
+) -> Mapping[str, None]:
+    """What is wrong with the changed items, but for what was so before in fields that nobody changes now.
+
+    Otherwise one of two wrong fields could not be corrected alone, as `popwatch doctor` says to do.
+    """
+    defaults = before.get(DEFAULTS_ID, {})
+    made: dict[str, None] = {}
+    for name, item in after.items():
+        present = set(mistakes_of(before[name], defaults)) if name in before else set()
+        made |= {
+            problem.explanation: None
+            for problem in mistakes_of(item, defaults)
+            if problem not in present or problem.field in changed
+        }
+    return made
+
+
+def _warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
+    """Say which of the changed targets depend on one that there is not, or on themselves."""
+    for finding in check_parents(targets_of(items)):
+        if DEFAULTS_ID in changed or not set(changed).isdisjoint(finding.names):
+            say(finding.what, err=True)
 
 
 def _assignment(word: str) -> tuple[str, str]:

@@ -178,8 +178,8 @@ CHECKS: dict[str, Check] = {
     "fields of targets": _items,
     "unknown fields": lambda aws: targets.check_unknown_fields(unknown_fields(aws.tables.items.values())),
     "targets watched twice": lambda aws: targets.check_duplicates(aws.tables.targets.values()),
-    "dependencies": lambda aws: targets.check_parents(aws.tables.targets),
-    "policies": lambda aws: targets.check_policies(aws.tables.targets.values(), aws.now),
+    "dependencies": lambda aws: targets.check_parents(aws.tables.targets, aws.tables.items),
+    "policies": lambda aws: targets.check_policies(aws.tables.targets.values(), aws.now, aws.tables.items),
     "overdue targets": lambda aws: overdue.check_targets(aws.tables.fleet, aws.now),
     "pending alerts": _pending_alerts,
     "logins": lambda aws: credentials.check_credentials(

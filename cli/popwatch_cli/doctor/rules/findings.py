@@ -3,11 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from shlex import quote
 
 from popwatch.model.text import counted, natural_order
 
 NAMED = 3
 """Names that a sentence lists before it counts the rest."""
+
+
+COPIED = 20
+"""Names that a command lists."""
 
 
 class Severity(IntEnum):
@@ -183,6 +188,13 @@ def some(names: Sequence[str]) -> str:
     if len(names) <= NAMED + 1:
         return ", ".join(names)
     return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+
+
+def command(words: str, names: Sequence[str], change: str = "") -> str:
+    """A command for targets, in backticks, to be given as it is printed; of very many the first ones are in it."""
+    ids = " ".join(map(quote, names[:COPIED]))
+    more = " (and the same for the others)" if len(names) > COPIED else ""
+    return f"`popwatch {' '.join(filter(None, (words, ids, change)))}`{more}"
 
 
 def targets_that(names: Sequence[str], *, one: str, many: str) -> str:

@@ -37,8 +37,9 @@ def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
     if untested:
         yield warning(
             FindingKind.NEVER_TESTED,
-            f"{targets_that(untested, one='has', many='have')} never been tested, although sweeps are running.",
-            "The next sweep tests new targets. If the finding remains after two minutes, see the function's log.",
+            f"{targets_that(untested, one='has', many='have')} not been tested yet, although sweeps are running.",
+            "This is no fault of a target that was just added: the next sweep tests it. If the finding remains after "
+            "two minutes, see the function's log.",
             untested,
         )
     overdue = [target.target_id for target in active if _is_overdue(fleet, target, now)]

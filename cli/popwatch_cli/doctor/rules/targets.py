@@ -1,17 +1,28 @@
 """What the user has configured: fields, duplicates, dependencies, policies under which no one is notified. Pure."""
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import datetime, timedelta
 from shlex import quote
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
-from popwatch.decisions.planning import in_cycles
+from popwatch.decisions.planning import cycles
 from popwatch.decisions.schedule import longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID, Family
-from popwatch.model.targets import Policy, Problem, Target, endpoint
-from popwatch.model.text import clean, duration
-from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, of_targets, some, targets_that, warning
+from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME, Family, is_blank
+from popwatch.model.targets import Item, Policy, Problem, Target, endpoint
+from popwatch.model.text import clean, did_you_mean, duration, natural_order
+from popwatch_cli.doctor.rules.findings import (
+    Finding,
+    FindingKind,
+    broken,
+    command,
+    of_targets,
+    some,
+    targets_that,
+    warning,
+)
 
 LATE_ALERT = timedelta(hours=6)
 """A policy under which an outage may be reported later than this is rarely intended."""
@@ -21,6 +32,10 @@ ALL_WEEK = timedelta(days=8)
 
 STEP = timedelta(minutes=15)
 SHOWN = 60
+
+Items = Mapping[str, Item]
+NO_ITEMS: Items = {}
+"""Where it is not known which fields come from `_defaults`: each counts as the target's own."""
 
 
 def check_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str, Target]) -> Iterator[Finding]:
@@ -36,8 +51,7 @@ def check_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str,
 
 def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) -> Finding:
     explanation = clean(problem.explanation, 300)
-    put = f"popwatch targets put {quote(names[0])} {problem.field}=VALUE"
-    do = f"Correct it with `{put}`; docs/targets.md lists every field."
+    do = _correction(problem.field, names)
     if _is_template(problem):
         subject = _subject(
             names, one="uses the built-in text instead of its own", many="use the built-in text instead of their own"
@@ -46,6 +60,15 @@ def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) ->
     subject = _subject(names, one="cannot be tested", many="cannot be tested")
     severity = warning if suspended else broken
     return severity(FindingKind.BAD_FIELD, f"{subject}: {explanation}", do, names)
+
+
+def _correction(name: str, names: Sequence[str]) -> str:
+    """What to do about a field that cannot be used, or that is missing."""
+    if name not in FIELDS_BY_NAME or FIELDS_BY_NAME[name].default == "required":
+        return f"Correct `{name}` as docs/targets.md says, or remove the target: {command('targets remove', names)}."
+    allowed = FIELDS_BY_NAME[name].range
+    removal = command("targets put", names, f"{name}=")
+    return f"Set `{name}` as docs/targets.md says ({allowed}), or remove the field: {removal}."
 
 
 def check_unknown_fields(sentences: Sequence[str]) -> Iterator[Finding]:
@@ -72,7 +95,7 @@ def check_any_targets(targets: Mapping[str, Target]) -> Iterator[Finding]:
             f"All {len(targets)} targets are suspended: nothing is watched."
             if len(targets) > 1
             else f"The only target, {next(iter(targets))}, is suspended: nothing is watched.",
-            "Resume them: `popwatch resume ID`, or set `enabled` to true.",
+            "Resume them: `popwatch resume --all`, or some of them by their ids.",
         )
 
 
@@ -91,12 +114,12 @@ def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
                 FindingKind.DUPLICATE,
                 f"{clean(server, SHOWN)} is watched by {len(names)} targets ({some(names)}): each outage is reported "
                 f"{len(names)} times.",
-                f"If this is not intended, remove all but one: `popwatch targets remove {quote(names[1])}`.",
+                f"If this is not intended, remove all but one: {command('targets remove', names[1:])}.",
                 names,
             )
 
 
-def check_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
+def check_parents(targets: Mapping[str, Target], items: Items = NO_ITEMS) -> Iterator[Finding]:
     """Targets that depend on what does not exist, or on themselves: such a dependency holds back no alert."""
     missing: dict[str, list[str]] = defaultdict(list)
     for target in targets.values():
@@ -104,26 +127,52 @@ def check_parents(targets: Mapping[str, Target]) -> Iterator[Finding]:
             if parent not in targets:
                 missing[parent].append(target.target_id)
     for parent, names in missing.items():
+        hint = clean(did_you_mean(parent, targets, mark=""), SHOWN)
+        removal = _without_parents([targets[name] for name in names], {parent}, items)
         yield warning(
             FindingKind.PARENT_MISSING,
             f"{targets_that(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is not a target: "
-            "it holds back no alert.",
-            "Set `depends_on` to the id of a target, or remove the field.",
+            f"it holds back no alert. {hint}".rstrip(),
+            f"Set `depends_on` to the id of a target, or leave that one out: {removal}.",
             names,
         )
-    cyclic = in_cycles(targets)
-    names = [name for name in targets if name in cyclic]
-    if names:
+    found = cycles(targets)
+    alone = sorted((names[0] for names in found if len(names) == 1), key=natural_order)
+    if alone:
+        removal = _without_parents([targets[alone[0]]], {alone[0]}, items)
         yield warning(
             FindingKind.PARENT_CYCLE,
-            f"{targets_that(names, one='depends on itself', many='depend on one another in a cycle')}: "
-            "no alert is held back.",
-            "Remove `depends_on` from the target that depends on nothing else.",
+            f"{targets_that(alone, one='depends on itself', many='depend on themselves')}: that holds back no alert.",
+            f"Leave it out of its own `depends_on`: {removal}.",
+            alone,
+        )
+    for names in (sorted(component, key=natural_order) for component in found if len(component) > 1):
+        removal = _without_parents([targets[names[0]]], set(names), items)
+        yield warning(
+            FindingKind.PARENT_CYCLE,
+            f"{len(names)} targets ({some(names)}) depend on one another in a cycle: no alert is held back.",
+            f"Let one of them depend on none of the others: {removal}.",
             names,
         )
 
 
-def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding]:
+def _without_parents(targets: Sequence[Target], parents: Set[str], items: Items) -> str:
+    """The command by which the first target, and others that depend on the same, no longer depend on these parents."""
+    first = targets[0].policy.depends_on
+    same = [target.target_id for target in targets if target.policy.depends_on == first]
+    kept = [parent for parent in first if parent not in parents]
+    change = quote(f"depends_on={json.dumps(kept, ensure_ascii=False)}") if kept else "depends_on="
+    where = list(dict.fromkeys(_where_set(items, name, "depends_on") for name in same))
+    return command("targets put", where, change)
+
+
+def _where_set(items: Items, target_id: str, name: str) -> str:
+    """The item that a field of a target comes from: its own, or `_defaults`."""
+    item, defaults = items.get(target_id, {}), items.get(DEFAULTS_ID, {})
+    return DEFAULTS_ID if is_blank(item.get(name)) and not is_blank(defaults.get(name)) else target_id
+
+
+def check_policies(targets: Iterable[Target], now: datetime, items: Items = NO_ITEMS) -> Iterator[Finding]:
     """Policies under which no one is notified, or only very late."""
     active = [target for target in targets if target.policy.enabled]
     never = [target.target_id for target in active if not target.policy.max_alerts]
@@ -134,15 +183,7 @@ def check_policies(targets: Iterable[Target], now: datetime) -> Iterator[Finding
             "Set `max_alerts` to 1 or more if someone should be notified.",
             never,
         )
-    muted = _always_in_maintenance(active, now)
-    if muted:
-        yield warning(
-            FindingKind.ALWAYS_IN_MAINTENANCE,
-            f"{targets_that(muted, one='is', many='are')} in maintenance without a break for the next "
-            f"{duration(ALL_WEEK)}: no one is notified of outages.",
-            f"End it with `popwatch unsilence {quote(muted[0])}`, or correct the windows in `maintenance`.",
-            muted,
-        )
+    yield from _check_maintenance(active, now, items)
     late = {
         target.target_id: time_to_alert
         for target in active
@@ -170,12 +211,35 @@ def _subject(names: Sequence[str], *, one: str, many: str) -> str:
     return targets_that([clean(name, SHOWN) for name in names], one=one, many=many)
 
 
-def _always_in_maintenance(targets: Iterable[Target], now: datetime) -> list[str]:
-    """Targets that are in maintenance at each time looked at; targets with the same windows are looked at once."""
+def _check_maintenance(targets: Sequence[Target], now: datetime, items: Items) -> Iterator[Finding]:
+    """Targets that are in maintenance at each time looked at, by their windows or by a silence."""
+    by_windows = _always_in_maintenance(targets, now, lambda policy: replace(policy, silence=None))
+    muted = _always_in_maintenance(targets, now, lambda policy: policy)
+    by_silence = [name for name in muted if name not in set(by_windows)]
+    if by_windows:
+        where = list(dict.fromkeys(_where_set(items, name, "maintenance") for name in by_windows))
+        removal = command("targets put", where, "maintenance=")
+        yield _always_silent(by_windows, f"Correct the windows in `maintenance`, or remove them: {removal}.")
+    if by_silence:
+        yield _always_silent(by_silence, f"End it with {command('unsilence', by_silence)}.")
+
+
+def _always_silent(names: Sequence[str], do: str) -> Finding:
+    return warning(
+        FindingKind.ALWAYS_IN_MAINTENANCE,
+        f"{targets_that(names, one='is', many='are')} in maintenance without a break for the next "
+        f"{duration(ALL_WEEK)}: no one is notified of outages.",
+        do,
+        names,
+    )
+
+
+def _always_in_maintenance(targets: Iterable[Target], now: datetime, assumed: Callable[[Policy], Policy]) -> list[str]:
+    """The targets that always are, each by the policy `assumed` of its own; the same windows are looked at once."""
     known: dict[object, bool] = {}
     found = []
     for target in targets:
-        policy = target.policy
+        policy = assumed(target.policy)
         if not policy.in_maintenance(now):
             continue
         windows = (policy.maintenance, policy.silence)

@@ -135,14 +135,20 @@ def unknown_fields(targets: Iterable[Target]) -> tuple[str, list[str]]:
 
 
 def in_cycles(targets: Mapping[str, Target]) -> set[str]:
-    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts.
+    """The targets that depend on themselves, directly or through others: each would hold back the others' alerts."""
+    return {name for names in cycles(targets) for name in names}
+
+
+def cycles(targets: Mapping[str, Target]) -> list[list[str]]:
+    """The targets of `in_cycles`, those together that depend on one another; alone who depends on itself only.
 
     These are the strongly connected components (Tarjan 1972), without recursion, as a chain of targets may be long.
     """
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}  # that is reached from a target, of those whose component is not complete
     incomplete: dict[str, None] = {}
-    cyclic: set[str] = set()
+    on_itself: set[str] = set()
+    found: list[list[str]] = []
     for start in targets:
         if start in number or not targets[start].policy.depends_on:  # as nearly all: each sweep gets here
             continue
@@ -160,14 +166,15 @@ def in_cycles(targets: Mapping[str, Target]) -> set[str]:
                     lowest[below] = min(lowest[below], lowest[name])
                 if lowest[name] == number[name]:
                     component = _take_from(incomplete, name)
-                    cyclic.update(component if len(component) > 1 else ())
+                    if len(component) > 1 or name in on_itself:
+                        found.append(component)
             elif parent not in number:
                 walk.append((parent, _parents(parent, targets)))
             elif parent in incomplete:
                 lowest[name] = min(lowest[name], number[parent])
                 if parent == name:
-                    cyclic.add(name)
-    return cyclic
+                    on_itself.add(name)
+    return found
 
 
 def _parents(name: str, targets: Mapping[str, Target]) -> Iterator[str]:
