@@ -14,6 +14,7 @@ from popwatch.model.records import Record
 from popwatch.model.targets import parse_target
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import NewestTests, target_statuses
+from popwatch_cli.output.live_view import SentAlert, View
 from popwatch_cli.output.status_table import details, table_of
 from popwatch_cli.output.terminal import UNLIMITED
 
@@ -71,6 +72,34 @@ def test_the_sentence_is_where_there_is_room() -> None:
     assert "5x refused, alert 1/3" in printed(10, 80)[1]
     assert f"refused ({SENTENCE}), ca" in printed(10, 160)[1]
     assert f"{SENTENCE} (refused), caused by the-gateway-of-the-branch" in printed(10, UNLIMITED)[1]
+
+
+def viewed(*, terminal: bool) -> list[str]:
+    """The lines of an event and an alert in the live view, at 80 columns."""
+    email = (
+        f"mail-1 is down.\n\n{SENTENCE}.\n{'word ' * 15}\n{'word ' * 30}\n  popwatch ack mail-1 --why '{'x' * 70}'\n"
+    )
+    text = io.StringIO()
+    console = Console(file=text, width=80, force_terminal=terminal, color_system=None, soft_wrap=not terminal)
+    view = View(console, "popwatch")
+    view.show_event(f"It breaks {'now ' * 20}and then")
+    view.show_alert(SentAlert("1", NOW, f"DOWN: mail-1: {'word ' * 20}", email))
+    return text.getvalue().splitlines()
+
+
+def test_an_alert_in_the_live_view() -> None:
+    """What is longer than a terminal is wide goes on below its beginning, but for a command, which is to be copied."""
+    lines = viewed(terminal=True)
+    mail = [line for line in lines if line.startswith("  |")]
+    others = [line for line in lines if line not in mail]
+    assert [line[:10].strip() == "" for line in others] == [False, True, False, True]
+    assert [len(line) > 80 for line in mail] == [False] * 6 + [True]
+    assert mail[3].rstrip() == "  | " + "word " * 14 + "word"
+
+
+def test_an_alert_in_a_pipe() -> None:
+    """Nothing is wrapped there."""
+    assert len(viewed(terminal=False)) == 2 + 6
 
 
 @pytest.mark.parametrize(

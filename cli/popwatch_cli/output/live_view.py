@@ -7,10 +7,15 @@ from textwrap import indent
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from popwatch.queries.status import FleetStatus
 from popwatch_cli.output.status_table import banner, cells, headline, table_of
+from popwatch_cli.output.terminal import wrapped
+
+MARGIN = "  | "
+"""Before each line of an email: with it, the lines that default texts are wrapped to fit into 80 columns."""
 
 LINES_AROUND = 3
 """Lines of the view that are neither its head nor targets: the titles, one below the head, and one for the cursor."""
@@ -76,16 +81,32 @@ class View:
 
     def show_event(self, text: str) -> None:
         """Print a line about something that has happened."""
-        self._console.print(f"[dim]{_clock()}[/] {escape(text)}", highlight=False)
+        self._print(escape(text))
 
     def show_alert(self, alert: SentAlert) -> None:
         """Print an alert with its texts."""
-        self._console.print(f"[dim]{_clock()}[/] [bold]ALERT  {escape(alert.subject)}[/]", highlight=False)
-        self._console.print(escape(indent(alert.email.rstrip(), "         | ", lambda _: True)), highlight=False)
+        self._print(f"[bold]ALERT  {escape(alert.subject)}[/]")
+        width = self._console.width - len(MARGIN)
+        # Indented lines are commands, which can be copied only if they are one line.
+        lines = [
+            wrapped(line, width) if self._live and not line.startswith(" ") else line
+            for line in alert.email.rstrip().split("\n")
+        ]
+        marked = indent("\n".join(lines), MARGIN, lambda _: True)
+        self._console.print(escape(marked), highlight=False, soft_wrap=True)
 
     def show_sms(self, sms: SentSms) -> None:
         """Print an SMS."""
-        self._console.print(f"[dim]{_clock()}[/] SMS: {escape(sms.text)}", highlight=False)
+        self._print(f"SMS: {escape(sms.text)}")
+
+    def _print(self, text: str) -> None:
+        """Print rich markup after the time; on a terminal what does not fit goes on beside the time."""
+        if not self._live:
+            self._console.print(f"[dim]{_clock()}[/] {text}", highlight=False)
+            return
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(f"[dim]{_clock()}[/]", text)
+        self._console.print(line, highlight=False)
 
     def _print_changes(self, fleet_status: FleetStatus, now: datetime) -> None:
         for row in fleet_status.targets:
