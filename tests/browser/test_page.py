@@ -118,8 +118,8 @@ def test_details_of_a_target(world: World, open_page: Open, serve: Serve) -> Non
 @pytest.mark.parametrize(
     ("minutes", "bars", "text"),
     [
-        (1, "Tests: 1 test, 0 failed", "1 test"),
-        (6, "Tests: 6 tests, 0 failed", "6 tests"),
+        (1, "Tests: 1 test, 0 failed", "One test so far"),
+        (6, "Tests: 6 tests, 0 failed", "Last 5 min"),
         (300, "Hours: 100 % of 4 h, 0 outages", "Last 5 h"),
     ],
 )
@@ -135,6 +135,8 @@ def test_a_young_installation_looks_alive(
     page.wait_for_selector(".more")
     page.wait_for_selector(f'[data-id="steady"] .bars[aria-label="{bars}"]')
     assert text in page.locator(".more").inner_text()
+    times = page.locator(".more .axis").last.locator("span").all_text_contents()
+    assert len(times) == len(set(times)) == (1 if minutes == 1 else 5)
     drawn = page.locator('[data-id="steady"] .bars .up').get_attribute("d").count("M")
     assert drawn == (minutes if minutes < 60 else len({(now - n * MINUTE).hour for n in range(minutes)}))
     assert page.locator('[data-id="shaky"] .bars path.down').count() == (1 if minutes < 60 else 0)
@@ -345,6 +347,29 @@ def test_nothing_is_wider_than_the_window(world: World, open_page: Open, serve: 
         page = open_page(f"{address}#mail-rome-001", size={"width": width, "height": 800})
         page.wait_for_selector(".more .chart")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width >= PHONE["width"]:
+            tables = "[...document.querySelectorAll('.more .wide')].map((box) => box.scrollWidth - box.clientWidth)"
+            assert set(page.evaluate(tables)) == {0}
+
+
+def test_many_groups(world: World, open_page: Open, serve: Serve) -> None:
+    """They are in natural order, those with most failing targets among them; on a phone they are one line."""
+    for number in range(1, 15):
+        name = f"pop-{number}"
+        world.put_target(name, name=name, host=f"{name}.example.net", group=f"customer with a long name {number}")
+        put_record(world, name, State.DOWN if number == 14 else State.UP, world.now)
+    with serve(world) as address:
+        page = open_page(f"{address}?group=customer+with+a+long+name+13", size=PHONE)
+        page.wait_for_selector(".target:visible")
+        shown = [text.split(":")[0].rpartition(" ")[2] for text in page.locator("#groups button").all_text_contents()]
+        assert shown == [*map(str, range(1, 12)), "13", "14", "groups"]
+        chosen = page.locator("#groups button[aria-pressed=true]").bounding_box()
+        assert 0 <= chosen["x"] < PHONE["width"] / 2
+        assert page.locator("#groups").bounding_box()["height"] < 60
+        page.locator("#clear").click()
+        assert page.locator(".target:visible").first.bounding_box()["y"] < 400
+        page.set_viewport_size(DESKTOP)
+        assert page.evaluate("document.querySelector('#groups').scrollWidth") <= DESKTOP["width"]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

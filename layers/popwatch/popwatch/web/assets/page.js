@@ -62,6 +62,7 @@ function setHidden(element, hidden) {
 // The Swedish format is that of ISO 8601, 2026-11-25 02:51:30; in the time zone of the browser.
 const clock = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 const hour = new Intl.DateTimeFormat("sv-SE", { timeStyle: "short" });
+const second = new Intl.DateTimeFormat("sv-SE", { timeStyle: "medium" });
 const dateTime = (text) => (text ? clock.format(new Date(text)) : "");
 const utc = (text) => `${new Date(text).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 const time = (text) => (text ? el("time", { datetime: text, title: utc(text) }, dateTime(text)) : "");
@@ -193,6 +194,7 @@ function announceChanges(before) {
 // The buttons are kept from one refresh to the next, so that the focus stays on them.
 function showTiles(box, entries, press) {
   const unused = new Map([...box.children].map((button) => [button.dataset.key, button]));
+  let chosen = null;
   entries.forEach(({ key, number, label, style, pressed }, position) => {
     let button = unused.get(key);
     if (!button) {
@@ -203,10 +205,12 @@ function showTiles(box, entries, press) {
     if (number !== null) setText(button.firstChild, String(number));
     setText(button.lastChild, label);
     button.lastChild.className = style;
+    if (pressed && button.getAttribute("aria-pressed") !== "true") chosen = button;
     button.setAttribute("aria-pressed", String(pressed));
     if (box.children[position] !== button) box.insertBefore(button, box.children[position] ?? null);
   });
   for (const button of unused.values()) button.remove();
+  if (chosen) box.scrollLeft = chosen.offsetLeft - box.offsetLeft; // on a phone the groups are one line
 }
 
 function showStates() {
@@ -497,7 +501,8 @@ function figuresOf(timeline, target) {
 
 function availabilityOf(timeline, target) {
   if (timeline.availability === null) return target.tested_at || timeline.known_since ? "neither up nor down yet" : "not tested yet";
-  const length = duration(Math.min(secondsBetween(timeline.known_since, view.at), 90 * 86400), 1);
+  const seconds = Math.min(secondsBetween(timeline.known_since, view.at), 90 * 86400);
+  const length = duration(seconds, seconds < 3600 ? 2 : 1); // as exact as the time down beside it
   return `${percent(timeline.availability)} of ${length}, ${counted(timeline.outage_count, "outage")}`;
 }
 
@@ -680,7 +685,7 @@ function seriesOf({ recent, timeline }) {
 function chart(details) {
   const { recent } = details, { means, maxima, failed, begin, end, key } = seriesOf(details);
   const [p50, p95, p99] = recent.percentiles_ms, length = duration(Math.min((end - begin) / 1000, 86400), 1);
-  const title = length === "1 d" ? "Last 24 hours" : `Last ${length}`;
+  const title = begin === end ? "One test so far" : length === "1 d" ? "Last 24 hours" : `Last ${length}`;
   const text = `Round-trip time: p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}; ${counted(recent.tests, "test")}, ${recent.tests - recent.passes} failed`;
   const greatest = Math.max(...maxima.map((value) => value ?? 0));
   const head = [el("h4", {}, title), el("p", { class: "soft" }, text)];
@@ -695,7 +700,9 @@ function chart(details) {
   });
   const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${means.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": text },
     svg("path", { class: "failed", d: failures }), svg("path", { class: "most", d: columns }), svg("path", { class: "mean", d: line }), svg("path", { class: "grid", d: `M0 100H${means.length}M0 5H${means.length}` }));
-  const marks = [0, 0.25, 0.5, 0.75, 1].map((part) => el("span", {}, hour.format(new Date(begin + part * (end - begin)))));
+  const format = end - begin < 600000 ? second : hour;
+  const times = new Set([0, 0.25, 0.5, 0.75, 1].map((part) => format.format(new Date(begin + part * (end - begin)))));
+  const marks = [...times].map((text) => el("span", {}, text));
   return [...head, el("p", { class: "axis" }, el("span", {}, greatest ? `maximum ${ms(greatest)}` : ""), el("span", {}, key)), drawn, el("p", { class: "axis", "aria-hidden": "true" }, ...marks)];
 }
 
