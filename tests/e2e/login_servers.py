@@ -62,6 +62,15 @@ service pop3-login {{
 }}
 """
 
+DOVECOT_WITH_TOKENS = """
+auth_mechanisms = xoauth2
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {folder}/tokens.conf
+}}
+"""
+
 STUNNEL = """
 foreground = yes
 pid =
@@ -279,6 +288,21 @@ def _dovecot_at(place: Place, location: str, port: int, tls_port: int, *, no_pla
         )
     )
     return ["/usr/sbin/dovecot", "-F", "-c", str(config)]
+
+
+def dovecot_with_tokens(asks: int) -> Commands:
+    """Dovecot with XOAUTH2 only, which asks at a port of the loopback, by HTTP, whose a token is."""
+
+    def commands(place: Place) -> list[list[str]]:
+        started = _dovecot("maildir:~/Maildir")(place)
+        config = place.folder / "dovecot.conf"
+        config.write_text(config.read_text() + DOVECOT_WITH_TOKENS.format(folder=place.folder))
+        (place.folder / "tokens.conf").write_text(
+            f"tokeninfo_url = http://127.0.0.1:{asks}/?access_token=\nusername_attribute = username\n"
+        )
+        return started
+
+    return commands
 
 
 def _nginx(place: Place) -> list[list[str]]:

@@ -13,26 +13,33 @@ The same from a scripted server, in all variations: tests/unit/test_login.py, te
 """
 
 import base64
+import json
 import poplib
 import ssl
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+import trustme
 
 from popwatch.aws.credentials import CACHED_FOR
 from popwatch.model.credentials import Credential, Mechanism, Secret
 from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
+from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.targets import Target, parse_target
-from popwatch.prober.loop import Prober
+from popwatch.prober.access_tokens import AccessTokens
+from popwatch.prober.loop import Prober, probe
 from tests.e2e.login_servers import (
     CYRUS,
     KINDS,
@@ -42,6 +49,7 @@ from tests.e2e.login_servers import (
     LoginKind,
     Running,
     cyrus,
+    dovecot_with_tokens,
     mailbox,
     missing,
     running,
@@ -49,11 +57,13 @@ from tests.e2e.login_servers import (
 )
 from tests.e2e.tap import Tap, tapping, tapping_within_tls
 from tests.integration.logins import put_credential, with_logins
+from tests.integration.test_access_tokens import Endpoint, http
 from tests.integration.world import MINUTE, World, new_world
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
 
 WRONG = "canary-wrong-staple"
+CLIENT, TOKEN = "canary~client/+&=1", "eyJ0eXAi.canary-token_1~="
 LOGINS = 10
 """Of each mechanism, one after the other: a mailbox is open once at a time. `make bench BENCH=logins` has 1,000."""
 
@@ -282,3 +292,63 @@ def test_a_server_that_wants_time_between_two_logins(cyrus_kind: LoginKind) -> N
             run(world, 1)
             assert passwords(tap)
             assert (world.state("a"), world.received()) == ("up", [])
+
+
+class WhoseToken(BaseHTTPRequestHandler):
+    """Says whose a token is, as the one who has issued it: the user's, if it is the right one."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        [token] = parse_qs(urlsplit(self.path).query)["access_token"]
+        self.asked.append(token)
+        status, answer = (200, {"username": USER}) if token == TOKEN else (401, {"error": "invalid_token"})
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to stderr."""
+
+
+@contextmanager
+def token_issuer() -> Iterator[int]:
+    """What Dovecot asks whose a token is; its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), WhoseToken) as http_server:
+        thread = threading.Thread(target=http_server.serve_forever, daemon=True)
+        thread.start()
+        yield http_server.server_port
+        http_server.shutdown()
+        thread.join()
+
+
+def test_an_access_token_of_a_token_server() -> None:
+    """Fetched from a token server, and taken by a Dovecot that asks whose it is; another token is rejected."""
+    if reason := missing(KINDS[0]):
+        pytest.skip(reason)
+    endpoint = Endpoint(trustme.CA())
+    stored = StoredCredential("n", USER, Secret(CLIENT), Mechanism.XOAUTH2, endpoint.source())
+    try:
+        with token_issuer() as asks, TemporaryDirectory() as folder:
+            kind = replace(KINDS[0], commands=dovecot_with_tokens(asks))
+            with running(kind, Path(folder)) as server:
+                outcomes = []
+                for token in (TOKEN, f"other-{TOKEN}"):
+                    endpoint.answer = http(
+                        "200 OK", {"token_type": "Bearer", "expires_in": 3599, "access_token": token}
+                    )
+                    found = AccessTokens(lambda: datetime.now(UTC), endpoint.fetch).read([stored])["n"]
+                    assert isinstance(found, Secret)
+                    given = stored.credential(found)
+                    outcomes.append(probe(target(server, server.tls_port), Prober(credentials={"t": given})))
+    finally:
+        endpoint.close()
+    accepted, rejected = [outcome.login for outcome in outcomes if outcome.login]
+    assert (accepted.verdict, accepted.messages) == (LoginVerdict.PASSED, MESSAGES), outcomes
+    assert (rejected.verdict, outcomes[1].passed) == (LoginVerdict.REJECTED, True), outcomes
+    assert {TOKEN, f"other-{TOKEN}"} <= set(WhoseToken.asked)
+    assert len(endpoint.requests) == 2
+    assert CLIENT not in "".join(WhoseToken.asked)
