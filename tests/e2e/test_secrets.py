@@ -190,18 +190,6 @@ def test_the_secrets_were_sent(ports: dict[str, int], pop3: ScriptedServer, endp
 
 
 @pytest.mark.usefixtures("ports")
-def test_processes(deployed: Deployed) -> None:
-    """The function's processes, while they run, and the local AWS: neither arguments nor environment."""
-    running = deployed.process_ids()
-    assert running
-    for process_id in (*running, deployed.local.process_id):
-        for part in ("cmdline", "environ"):
-            text = Path(f"/proc/{process_id}/{part}").read_text("utf-8", "replace")
-            assert text
-            assert leaks(f"{part} of {process_id}", text) == []
-
-
-@pytest.mark.usefixtures("ports")
 def test_tables(deployed: Deployed) -> None:
     """Every item of every table."""
     client = deployed.local.client("dynamodb")
@@ -262,6 +250,18 @@ def test_page_and_commands(deployed: Deployed) -> None:
         assert code in (0, 1, 2), (words, said)
         assert len(said) > 100, (words, said)
         assert leaks(" ".join(words), said) == []
+
+
+@pytest.mark.usefixtures("ports")
+def test_processes(deployed: Deployed) -> None:
+    """Those of both functions, while they run, and the local AWS: neither arguments nor environment."""
+    running = deployed.process_ids()
+    assert len(running) >= 2
+    for process_id in (*running, deployed.local.process_id):
+        for part in ("cmdline", "environ"):
+            text = Path(f"/proc/{process_id}/{part}").read_text("utf-8", "replace")
+            assert text
+            assert leaks(f"{part} of {process_id}", text) == []
 
 
 @pytest.mark.usefixtures("ports")
