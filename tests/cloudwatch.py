@@ -19,13 +19,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.tables import read_template
 
 MINUTE = timedelta(minutes=1)
-TEMPLATE = Path(__file__).parents[1] / "template.yaml"
 
 Series = dict[int, float]
 """Values by the number of a minute (since 1970); a missing minute has none."""
@@ -232,15 +230,9 @@ class MetricMath:
 
 def alarms() -> dict[str, Alarm]:
     """The alarms of the template, by logical id."""
-
-    class Loader(yaml.SafeLoader):
-        """YAML with CloudFormation's functions, whose values say nothing here."""
-
-    Loader.add_multi_constructor("!", lambda *_: None)
-    resources = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]
     return {
         name: _alarm(name, resource["Properties"])
-        for name, resource in resources.items()
+        for name, resource in read_template()["Resources"].items()
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     }
 

@@ -1,7 +1,9 @@
 """Fixtures of all tests: no test reaches AWS or the caller's own account."""
 
 import gc
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -12,9 +14,14 @@ import pytest
 from hypothesis import settings
 
 from tests.open_sockets import listeners
+from tests.quick_moto import be_quick
 from tests.strict_calls import be_strict
 
 be_strict()
+be_quick()
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each worker, and each program that a test starts,
+sys.dont_write_bytecode = False  # compiles this project again: for a worker, that is half of its start
 
 settings.register_profile("popwatch", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("popwatch")
@@ -22,7 +29,7 @@ settings.load_profile("popwatch")
 vars(botocore.session)["create_loader"] = cache(botocore.session.create_loader)
 """moto makes a new session for each test, and each would parse botocore's models of the services again."""
 
-FOLDERS = ("chaos/live", "e2e", "integration", "chaos")
+LONGEST = ("e2e/test_newcomer.py", "chaos/live/", "e2e/", "integration/", "chaos/")
 """Where the tests that take long are. They begin first, so that no worker has a long one left when all else is done."""
 
 
@@ -48,6 +55,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     files = sorted({item.path for item in items})
     rng.shuffle(files)
     items.sort(key=lambda item: files.index(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """The half million objects of the collected tests stay to the end: garbage collection need not look at them."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,4 +94,4 @@ def _fake(environment: pytest.MonkeyPatch) -> None:
 
 def _rank(item: pytest.Item) -> int:
     path = item.path.relative_to(item.config.rootpath / "tests").as_posix()
-    return next((rank for rank, folder in enumerate(FOLDERS) if path.startswith(f"{folder}/")), len(FOLDERS))
+    return next((rank for rank, begin in enumerate(LONGEST) if path.startswith(begin)), len(LONGEST))

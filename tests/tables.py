@@ -19,8 +19,9 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_multi_constructor("!", lambda *_: None)
 
 
+@cache
 def read_template() -> Any:
-    """template.yaml, without CloudFormation's functions."""
+    """template.yaml, without CloudFormation's functions; it is read once, so leave it as it is."""
     return yaml.load(TEMPLATE.read_text("utf-8"), _Loader)
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from popwatch.decisions.schedule import LARGEST_BATCH
 from tests.cloudwatch import MINUTE, READINGS, alarm_times, alarms
 from tests.simulated_stack import BEGIN, Stack
 
@@ -36,9 +37,16 @@ class Row:
     fired: tuple[str, ...]
 
 
-def play(targets: int, second: int, minutes: int = MINUTES) -> Row:
+def play(targets: int, second: int, minutes: int = MINUTES, largest_batch: int = LARGEST_BATCH) -> Row:
     """A stack of so many targets, all failing, whose ticks come at a second of their minute."""
-    stack = Stack(targets, tick_second=second, start_seconds=START_SECONDS, failing=True, fields=EACH_MINUTE)
+    stack = Stack(
+        targets,
+        largest_batch=largest_batch,
+        tick_second=second,
+        start_seconds=START_SECONDS,
+        failing=True,
+        fields=EACH_MINUTE,
+    )
     stack.run(0, minutes)
     stack.scheduled = False
     stack.run(minutes, minutes + DRAIN_MINUTES)

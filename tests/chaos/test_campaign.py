@@ -19,6 +19,14 @@ from tests.older_versions import FIRST_VERSION, FLAT_VERSION
 
 TESTS = Path(__file__).resolve().parents[1]
 HOURS_TO_FIND_A_BUG = 240.0
+RARE = (
+    "delivery not looked up",
+    "one topic taken for both",
+    "one topic is enough",
+    "nothing claimed",
+    "last alert forgotten",
+)
+"""These take days of chaos to find; others are found as the same kinds of findings within hours."""
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
@@ -30,7 +38,9 @@ def test_nothing_is_lost_or_invented(seed: str) -> None:
     assert figures.transitions_found == figures.transitions_expected > 100
 
 
-@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.faults if name in RARE else ()) for name in BUGS]
+)
 def test_planted_bugs_are_found(name: str) -> None:
     """Each bug is found, as what it is, within some days of chaos."""
     bug = BUGS[name]

@@ -11,12 +11,12 @@ def late(found: list[Outage]) -> list[Outage]:
 
 def test_no_outage_is_alerted_later_than_stated() -> None:
     """Random delays, deadlines and ticks; `make bench BENCH=time_to_alert` does the same with 10,000 outages."""
-    assert late(outages(300)) == []
+    assert late(outages(150)) == []
 
 
 @pytest.mark.timeout(120)
 def test_each_lost_tick_costs_a_minute_at_most() -> None:
     """A tick of ten never comes: what is stated, and a minute for each that was lost before the alert."""
-    found = outages(200, lost_ticks=0.1)
+    found = outages(150, lost_ticks=0.1)
     assert late(found) == []
-    assert sum(outage.lost_ticks > 0 for outage in found) > 50
+    assert sum(outage.lost_ticks > 0 for outage in found) > 40

@@ -14,7 +14,8 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from moto import mock_aws
@@ -45,6 +46,18 @@ MINUTE = timedelta(seconds=60)
 TABLES = Tables(
     "Targets", "Status", "History", samples_kept=timedelta(days=36_500), history_kept=timedelta(days=36_500)
 )
+
+
+@cache
+def session() -> boto3.Session:
+    """The session of all worlds of a process: to make one takes as long as several ticks of a world."""
+    return boto3.Session()
+
+
+@cache
+def client_of(service: str) -> Any:
+    """A client that all worlds share, since none adds to it: moto answers whatever world there is."""
+    return session().client(cast(Any, service))
 
 
 class Killed(BaseException):
@@ -155,13 +168,13 @@ class World:
     endpoint: str | None = field(default_factory=lambda: os.environ.get("POPWATCH_TEST_DYNAMODB"))
 
     def __post_init__(self) -> None:
-        self.dynamodb = self._client_of_dynamodb()
-        self.sns, self.sqs = boto3.client("sns"), boto3.client("sqs")
+        self.dynamodb = self._client_of_dynamodb() if self.endpoint else client_of("dynamodb")
+        self.sns, self.sqs = client_of("sns"), client_of("sqs")
         create_tables(self.dynamodb)
         self.topic, self.email_queue = self._topic_and_queue("alerts")
         self.sms_topic, self.sms_queue = self._topic_and_queue("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = self._client_of_dynamodb(), boto3.client("sns")
+        self._watched = self._client_of_dynamodb(), session().client("sns")
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
@@ -303,7 +316,7 @@ class World:
     def _client_of_dynamodb(self) -> "DynamoDBClient":
         """A client of its own: each has its own event handlers. The local AWS has a key for each run."""
         if not self.endpoint:
-            return boto3.client("dynamodb")
+            return session().client("dynamodb")
         client: DynamoDBClient = local_client("dynamodb", self.endpoint, "us-east-1")
         return client
 
