@@ -14,11 +14,12 @@ PLAIN = st.recursive(
     | st.text()
     | st.integers(-(10**30), 10**30)
     | st.integers(-999, 999).map(lambda n: n / 8),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.text(), PLAIN))
+@given(st.dictionaries(st.text(max_size=8), PLAIN, max_size=6))
 def test_what_is_written_is_read(values: dict[str, Any]) -> None:
     """Strings, numbers, booleans, lists and maps, nested."""
     assert from_item(to_item(values)) == values

@@ -134,7 +134,7 @@ programs = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(1, 12)), min_s
 class TestAdversary:
     """A server that knows the code and the settings, and chooses each outcome, addresses and certificates included."""
 
-    @settings(max_examples=60)
+    @settings(max_examples=25)
     @given(programs)
     def test_no_program_gets_more_than_the_bound(self, program: Program) -> None:
         """Hypothesis looks for the best day that it can have."""
@@ -146,7 +146,7 @@ class TestAdversary:
         """At each test it makes the best of its moves."""
         assert 2 * BOUND / 3 < look_ahead(Policy(), 2, days=1.5).best_day <= BOUND
 
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     @given(programs, st.integers(1, 12), st.integers(1, 5), st.sampled_from([10, 30, 60]), st.sampled_from([0, 6, 60]))
     def test_the_bound_is_twice_the_allowance_under_any_policy(
         self, program: Program, most: int, failures: int, delay: int, flaps: int
