@@ -41,6 +41,7 @@ class Reading:
     ssm: Any
     now: datetime = NOON
     asked: list[list[str]] = field(default_factory=list)
+    decrypted: list[list[str]] = field(default_factory=list)
     clients: int = 0
 
     def __post_init__(self) -> None:
@@ -52,7 +53,10 @@ class Reading:
         return self.ssm
 
     def _count(self, params: Any, **_: Any) -> None:
-        self.asked.append([name.removeprefix(PATH) for name in params["Names"]])
+        names = [name.removeprefix(PATH) for name in params["Names"]]
+        self.asked.append(names)
+        if params["WithDecryption"]:
+            self.decrypted.append(names)
 
     def put(self, name: str, value: str | None = None) -> None:
         """Store a credential whose secret is the canary, or another value."""
@@ -123,7 +127,30 @@ def test_read_once_and_kept_for_minutes(reading: Reading) -> None:
     assert (found.user, found.version, found.secret.reveal()) == ("other", 2, CANARY)
     assert found.changed_at is not None
     assert found.changed_at.tzinfo is UTC
-    assert (reading.clients, reading.asked) == (1, [["a"], ["a"]])
+    assert (reading.clients, reading.asked) == (1, [["a"], ["a"], ["a"]])
+    assert reading.decrypted == [["a"], ["a"]]
+
+
+def test_only_what_was_changed_is_decrypted_again(reading: Reading) -> None:
+    """Each decryption costs money. One that was removed and stored again has version 1, too, and is another."""
+    for name in ("a", "b", "c", "d"):
+        reading.put(name)
+    reading.credentials.read(["a", "b", "c"])
+    reading.put("b")
+    reading.ssm.delete_parameter(Name=f"{PATH}c")
+    reading.now += CACHED_FOR
+    first = reading.credentials.read(["a", "b", "c", "d"])
+    assert [type(one) for one in first.values()] == [*2 * [StoredCredential], CredentialProblem, StoredCredential]
+    assert reading.asked[1:] == [["a", "b", "c"], ["d", "b", "c"]]
+    assert reading.decrypted == [["a", "b", "c"], ["d", "b", "c"]]
+    reading.ssm.delete_parameter(Name=f"{PATH}a")
+    time.sleep(0.01)
+    reading.put("a", to_value(StoredCredential("a", "other", Secret(CANARY))))
+    reading.now += CACHED_FOR
+    assert reading.user("a") == "other"
+    reading.now += CACHED_WITHOUT_AWS_FOR * 24
+    assert reading.user("a") == "other"
+    assert reading.decrypted[2:] == [["a"]]
 
 
 def test_ten_in_a_call(reading: Reading) -> None:

@@ -1,5 +1,8 @@
 """A stack's credentials, read from SSM's Parameter Store: up to ten in one call, and kept for minutes.
 
+One that is known is decrypted again only if it was changed: KMS charges for each decryption, with a key of AWS's too
+(aws.amazon.com/kms/pricing), and SSM for nothing.
+
 All tests wait for it, so one deadline limits all requests of a reading together, and some are made at the same time.
 
 Whatever goes wrong is a problem of the credentials that were asked for, never an exception: botocore's own may hold the
@@ -58,7 +61,7 @@ class _Answer:
 
 
 _Value = tuple[str, int, datetime]
-"""The value of a parameter, its version and when it was changed."""
+"""The value of a parameter, encrypted or not, its version and when it was changed."""
 
 Found = StoredCredential | CredentialProblem
 
@@ -129,8 +132,18 @@ class Credentials:
         pool, end_by = ThreadPoolExecutor(READERS), time.monotonic() + self._seconds
         gone: list[str] = []
         try:
-            groups = [names[first : first + MOST_NAMES] for first in range(0, len(names), MOST_NAMES)]
-            for some, answer in self._request_all(pool, groups, end_by, gone):
+            known = [name for name in names if self._known(name)]
+            unknown = [name for name in names if not self._known(name)]
+            for some, answer in self._request_all(pool, _groups(known), end_by, gone, decrypt=False):
+                if answer.reason:
+                    yield from _found(some, answer)
+                else:
+                    unchanged = {
+                        name: one for name in some if (one := self._known(name)) and _is_of(one, answer.values)
+                    }
+                    yield from unchanged.values()
+                    unknown += [name for name in some if name not in unchanged]
+            for some, answer in self._request_all(pool, _groups(unknown), end_by, gone):
                 if answer.reason is Unusable.DENIED and len(some) > 1:
                     # One that is encrypted with a key of the user's own denies the whole request: ask for each alone.
                     for name, alone in self._request_all(pool, [[name] for name in some], end_by, gone):
@@ -140,23 +153,34 @@ class Credentials:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def _known(self, name: str) -> StoredCredential | None:
+        """What was read of a credential, however long ago."""
+        cached = self._cached.get(name)
+        return cached.found if cached and isinstance(cached.found, StoredCredential) else None
+
     def _request_all(
-        self, pool: ThreadPoolExecutor, groups: Sequence[Sequence[str]], end_by: float, gone: list[str]
+        self,
+        pool: ThreadPoolExecutor,
+        groups: Sequence[Sequence[str]],
+        end_by: float,
+        gone: list[str],
+        *,
+        decrypt: bool = True,
     ) -> Iterator[tuple[Sequence[str], _Answer]]:
         """The answer for each group of names; that it is not available for those without one in time."""
-        requests = [pool.submit(self._request, names, gone) for names in groups]
+        requests = [pool.submit(self._request, names, gone, decrypt=decrypt) for names in groups]
         answered, _ = wait(requests, max(0.0, end_by - time.monotonic()))
         late = _Answer(reason=Unusable.UNAVAILABLE, code=TimeoutError.__name__)
         for names, request in zip(groups, requests, strict=True):
             yield names, request.result() if request in answered else late
 
-    def _request(self, names: Sequence[str], gone: list[str]) -> _Answer:
+    def _request(self, names: Sequence[str], gone: list[str], *, decrypt: bool) -> _Answer:
         """One request, unless another one found that AWS does not answer: its code is in `gone`. Raises nothing."""
         if gone:
             return _Answer(reason=Unusable.UNAVAILABLE, code=gone[0])
         try:
             answer = self._made_client().get_parameters(
-                Names=[self._path + name for name in names], WithDecryption=True
+                Names=[self._path + name for name in names], WithDecryption=decrypt
             )
             return _Answer({one["Name"].removeprefix(self._path): _value(one) for one in answer["Parameters"]})
         except ClientError as error:
@@ -173,6 +197,16 @@ class Credentials:
             if self._client is None:
                 self._client = self._make_client()
             return self._client
+
+
+def _groups(names: Sequence[str]) -> list[Sequence[str]]:
+    """Names of one request each."""
+    return [names[first : first + MOST_NAMES] for first in range(0, len(names), MOST_NAMES)]
+
+
+def _is_of(known: StoredCredential, values: Mapping[str, _Value]) -> bool:
+    """Whether a credential is that of the parameter as it is now."""
+    return known.name in values and values[known.name][1:] == (known.version, known.changed_at)
 
 
 def _found(names: Sequence[str], answer: _Answer) -> Iterator[Found]:
