@@ -4,15 +4,18 @@ Measurements come from `measured.json`, which `make bench WRITE=1` writes, and A
 in neither is assumed, by the constants below, and `popwatch cost` prints the assumptions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, fsum
 from typing import Any
 
+from popwatch.aws.credentials import CACHED_FOR, MOST_NAMES
+from popwatch.decisions.credential_trials import ACCEPTED_FOR, WRITTEN_AGAIN_AFTER
 from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.posture_tests import HOUR_OF_DAY
-from popwatch.decisions.schedule import TICK, batch_count
+from popwatch.decisions.schedule import TICK, batch_count, login_interval
 from popwatch.model.messages import Topic
+from popwatch.model.targets import Policy
 from popwatch.prober.lookups import BEGUN_PER_SECOND
 
 DAYS = 30
@@ -65,6 +68,18 @@ POSTURE_CHANGES = 1
 POSTURE_WRITES = 3
 """Units of such a write: the record, and the details in History, which take up to 2 KB."""
 
+LOGIN_SECONDS = 0.4
+"""Assumed: what a login adds to the time of a healthy server: CAPA, USER, PASS and STAT."""
+
+LOGIN_BYTES = 18
+"""What a login adds to a target in a message, and in the table a little less: `"login":"monitor",`."""
+
+CREDENTIAL_BYTES = 150
+"""What the state of a credential takes in the Status table."""
+
+WRITE_BYTES = 1024
+"""Bytes that a write unit takes."""
+
 SCANNED_BYTES = 8192
 """Bytes that a scan reads for a unit, as it need not be consistent."""
 
@@ -87,7 +102,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What the bill is for. `tests` is the number in each tick; `down` is the share of targets that never answer."""
+    """What the bill is for. `tests` and `logins` are the numbers in each tick.
+
+    `down` is the share of targets that never answer, `login` of those that log in, with one of `credentials`.
+    """
 
     targets: int
     tests: float
@@ -96,6 +114,9 @@ class Fleet:
     page: bool = False
     memory_mb: int = 512
     nat_gateways: int = 0
+    login: float = 0.0
+    logins: float = 0.0
+    credentials: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +147,9 @@ class Measured:
     """The results of `make bench`: units, calls and seconds of CPU time for a tick, by the number of targets or tests.
 
     `scan_units`, `tick_cpu` and those of the page grow with targets, `history_reads` and `history_writes` with tests,
-    `test_cpu` with the tests of a batch. TLS and a name add `tls_cpu` and `name_cpu` to a test. `failing_...` is what a
-    lost target adds to a tick over a healthy one. History holds `hour_bytes` for each target and hour, `sample_bytes`
-    for each test. `log_bytes` is for each invocation.
+    `test_cpu` with the tests of a batch. TLS and a name add `tls_cpu` and `name_cpu` to a test, and a login `login_...`
+    to one with TLS. `failing_...` is what a lost target adds to a tick over a healthy one. History holds `hour_bytes`
+    for each target and hour, `sample_bytes` for each test. `log_bytes` is for each invocation.
     """
 
     scan_units: Linear
@@ -143,12 +164,15 @@ class Measured:
     tick_cpu: Linear
     test_cpu: Linear
     tls_cpu: float
+    login_cpu: float
     name_cpu: float
     import_cpu: float
     tick_calls: float
     batch_calls: float
     bytes_out: float
     tls_bytes_out: float
+    login_bytes_out: float
+    login_sample_bytes: float
     log_bytes: float
     metrics: float
     failing_metrics: float
@@ -169,10 +193,15 @@ def mean_tests(delays: Sequence[int]) -> float:
     return fsum(TICK.total_seconds() / delay for delay in delays)
 
 
+def mean_logins(policies: Iterable[Policy]) -> float:
+    """The mean number of logins in a tick, of targets that are up."""
+    return fsum(TICK.total_seconds() / login_interval(policy) for policy in policies if policy.login)
+
+
 def bill(fleet: Fleet, prices: Mapping[str, Price], measured: Measured) -> list[Charge]:
     """The lines of a month of `DAYS` days."""
     quantities = [*_tables(fleet, measured), *_function(fleet, measured), *_other_services(fleet, measured)]
-    quantities += _postures(fleet, measured)
+    quantities += [*_postures(fleet, measured), *(_logins(fleet, measured) if fleet.logins else ())]
     if fleet.page:
         quantities += _page(fleet, measured)
     if fleet.nat_gateways:
@@ -302,19 +331,59 @@ def _postures(fleet: Fleet, measured: Measured) -> _Quantities:
         ("postures: DynamoDB write units", "dynamodb-write", changed * POSTURE_WRITES),
         ("postures: DynamoDB read units", "dynamodb-read", changed + scanned),
         ("postures: Lambda GB-seconds", "lambda-gb-second", seconds * fleet.memory_mb / 1024),
-        ("postures: SQS requests", "sqs-request", _posture_requests(fleet, measured)),
+        ("postures: SQS requests", "sqs-request", _more_requests(fleet, measured.message_bytes, POSTURE_BYTES)),
         ("postures: data out, GB", "data-out", asked * sent / GB),
     ]
 
 
-def _posture_requests(fleet: Fleet, measured: Measured) -> float:
-    """What the batches' messages count for more, as each record in them is longer."""
+def _more_requests(fleet: Fleet, message_bytes: float, added: float) -> float:
+    """What the batches' messages count for more, if each test in them takes some bytes more."""
     if not _queued(fleet):
         return 0.0
     batches = batch_count(fleet.targets)
     tests = fleet.tests / batches
-    without = ceil(tests * measured.message_bytes / REQUEST_BYTES)
-    return 2 * batches * TICKS * (ceil(tests * (measured.message_bytes + POSTURE_BYTES) / REQUEST_BYTES) - without)
+    without = ceil(tests * message_bytes / REQUEST_BYTES)
+    return 2 * batches * TICKS * (ceil(tests * (message_bytes + added) / REQUEST_BYTES) - without)
+
+
+def _logins(fleet: Fleet, measured: Measured) -> _Quantities:
+    """The tests that log in, beyond others with TLS; reading the credentials, and the states of these.
+
+    SSM's own requests cost nothing; KMS charges for each credential that is decrypted, once in the life of an
+    execution environment.
+    """
+    batches, made, month = batch_count(fleet.targets), fleet.logins * TICKS, DAYS * DAY
+    at_once = fleet.logins / batches
+    invocations = TICKS * batches * min(1.0, at_once)
+    used = min(float(fleet.credentials), max(1.0, at_once))
+    states = used * invocations
+    asked = min(fleet.credentials * batches * (month / CACHED_FOR), states) / min(MOST_NAMES, used)
+    # Of targets that share a credential the first is waited for by the others of its batch.
+    waits = LOGIN_SECONDS + (CONVERSATION_SECONDS + LOGIN_SECONDS if at_once > used else 0)
+    waiting = invocations * waits + (states + asked) * CALL_SECONDS
+    seconds = waiting + made * measured.login_cpu / min(1.0, fleet.memory_mb / FULL_CORE_MB)
+    scanned = fleet.targets * fleet.login * LOGIN_BYTES + fleet.credentials * CREDENTIAL_BYTES
+    samples = made * measured.login_sample_bytes
+    writes = fleet.credentials * _state_writes(made / fleet.credentials) + samples / WRITE_BYTES
+    message_bytes = measured.message_bytes + POSTURE_BYTES
+    return [
+        ("logins: DynamoDB write units", "dynamodb-write", writes),
+        ("logins: DynamoDB read units", "dynamodb-read", states + (samples + scanned * TICKS) / SCANNED_BYTES),
+        ("logins: DynamoDB storage, GB", "dynamodb-storage", samples / GB),
+        ("logins: Lambda GB-seconds", "lambda-gb-second", seconds * fleet.memory_mb / 1024),
+        ("logins: KMS requests", "kms-request", min(fleet.credentials * batches * COLD_STARTS, states)),
+        ("logins: SQS requests", "sqs-request", _more_requests(fleet, message_bytes, fleet.login * LOGIN_BYTES)),
+        ("logins: data out, GB", "data-out", made * measured.login_bytes_out / GB),
+    ]
+
+
+def _state_writes(logins: float) -> float:
+    """How often the state of a credential is written for so many accepted logins in a month.
+
+    The time of the last one, once it is some minutes old; after a longer rest the attempt before it, too.
+    """
+    month = DAYS * DAY
+    return 2 * logins if logins < month / ACCEPTED_FOR else min(logins, month / WRITTEN_AGAIN_AFTER)
 
 
 def _gb_out(fleet: Fleet, measured: Measured) -> float:

@@ -26,10 +26,13 @@ from typing import Any
 import boto3
 
 from popwatch.aws.alert_topics import AlertTopics
+from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, from_message
+from popwatch.model.credentials import Credential, Secret
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.samples import Mailbox, Sample, to_stored
 from popwatch.model.targets import parse_target
 from popwatch.prober.loop import Prober
 from popwatch.prober.resolver import Resolver
@@ -64,6 +67,9 @@ PLATFORM_LINES = (
 )
 """What Lambda itself writes of an invocation: docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html."""
 
+LOGIN = Credential("monitor", "monitor@example.net", Secret("sixteen-letters!"))
+COUNTED = Sample(12.5, mailbox=Mailbox(messages=3, octets=45_678))
+
 Inputs = dict[str, Any]
 
 
@@ -73,6 +79,7 @@ def main() -> None:
     with engine() as (name, endpoint):
         inputs = capacity(endpoint) | sweeping(endpoint) | paging(endpoint)
     inputs |= sending() | logging() | {"import_cpu": import_cpu(), "alarms": float(alarm_metrics())}
+    inputs["login_sample_bytes"] = login_sample_bytes()
     measured_from(inputs)
     document = {
         "measured_at": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -80,7 +87,7 @@ def main() -> None:
         "inputs": {name: inputs[name] for name in Measured.__dataclass_fields__},
     }
     for key, value in document["inputs"].items():  # type: ignore[attr-defined]
-        print(f"{key:<18}{json.dumps(value)}")
+        print(f"{key:<20}{json.dumps(value)}")
     if "--write" in sys.argv:
         FILE.write_text(json.dumps(document, indent=2) + "\n")
         print(f"written into {FILE.relative_to(PROJECT)}")
@@ -198,6 +205,7 @@ def sweeping(endpoint: str) -> Inputs:
         "batch_calls": batches[1].calls,
         "message_bytes": _short(len(body) / len(json.loads(body)["tests"])),
         "tls_cpu": _short(tls_cpu()),
+        "login_cpu": _short(login_cpu()),
         "name_cpu": _short(name_cpu()),
     }
 
@@ -298,6 +306,13 @@ def tls_cpu() -> float:
     return took["tls"] - took["plain"]
 
 
+def login_cpu() -> float:
+    """CPU seconds that a test takes beyond one with TLS, if it logs in."""
+    with tls_stub() as server:
+        fields = {"port": server.ports[0], "tls": "implicit", "ca_pem": server.authority}
+        return prober_cpu(fields, credential=LOGIN) - prober_cpu(fields)
+
+
 def name_cpu() -> float:
     """CPU seconds that a test takes beyond one of an address, if a name server is asked for the target's name."""
     zone = {f"pop{number}.test": ["127.0.0.1"] for number in range(SMALL)}
@@ -310,33 +325,44 @@ def prober_cpu(
     fields: Mapping[str, object],
     hosts: Sequence[str] = ("127.0.0.1",) * SMALL,
     resolver: Callable[[], Resolver] = Resolver,
+    credential: Credential | None = None,
 ) -> float:
     """CPU seconds of a test in the prober's thread, the median of some rounds, each with a new resolver."""
     targets = [parse_target({"target_id": f"t{n}", "host": host, **fields}) for n, host in enumerate(hosts)]
+    credentials = {target.target_id: credential for target in targets} if credential else None
     rounds = []
     for _ in range(ROUNDS):
-        prober = Prober(resolver=resolver(), has_route=lambda *_: False)
+        prober = Prober(resolver=resolver(), has_route=lambda *_: False, credentials=credentials)
         before = time.thread_time()
         outcomes = [outcome for arrivals in prober.run(targets) for _, outcome in arrivals]
         rounds.append((time.thread_time() - before) / len(targets))
-        assert all(outcome.passed for outcome in outcomes), outcomes[0]
+        assert all(outcome.passed and bool(outcome.login) is bool(credential) for outcome in outcomes), outcomes[0]
     return statistics.median(rounds)
 
 
 def sending() -> Inputs:
     """Bytes of IP packets that a test sends, plain and with TLS."""
     with fast_stub() as plain, tls_stub() as secured:
+        fields = {"port": secured.ports[0], "tls": "implicit", "ca_pem": secured.authority}
+        secure = bytes_out(fields)
         return {
             "bytes_out": bytes_out({"port": plain.port}),
-            "tls_bytes_out": bytes_out({"port": secured.ports[0], "tls": "implicit", "ca_pem": secured.authority}),
+            "tls_bytes_out": secure,
+            "login_bytes_out": bytes_out(fields, LOGIN) - secure,
         }
 
 
-def bytes_out(fields: Mapping[str, Any]) -> float:
+def bytes_out(fields: Mapping[str, Any], credential: Credential | None = None) -> float:
     """Bytes of packets to the server's port, for each test."""
     with counted_bytes(fields["port"]) as counted:
-        prober_cpu(fields)
+        prober_cpu(fields, credential=credential)
     return _short(sum(counted) / (SMALL * ROUNDS))
+
+
+def login_sample_bytes() -> float:
+    """Bytes that a sample takes beyond that of a plain pass, if the test has counted a mailbox."""
+    plain, counted = (item_bytes(to_item({"x": to_stored(it)})["x"]) for it in (Sample(12.5), COUNTED))
+    return float(counted - plain)
 
 
 @contextmanager

@@ -15,13 +15,17 @@ import time
 greeted: dict[str, float] = {}
 
 
+ANSWERS = {b"CAPA": b"+OK\r\nUSER\r\nUIDL\r\n.\r\n", b"STAT": b"+OK 3 45678\r\n"}
+
+
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Greet, take a line, say goodbye."""
+    """Greet, let anyone log in, say goodbye."""
     try:
         await asyncio.sleep(float(sys.argv[3]))
         greeted[writer.get_extra_info("sockname")[0]] = time.time()
         writer.write(b"+OK stub POP3 ready\r\n")
-        await reader.readline()
+        while not (line := await reader.readline()).startswith(b"QUIT") and line:
+            writer.write(ANSWERS.get(line.strip(), b"+OK\r\n"))
         writer.write(b"+OK bye\r\n")
         writer.close()
         await writer.wait_closed()

@@ -1,15 +1,36 @@
 """The bill: a case calculated by hand, the allowances, and the form of the two data files."""
 
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 import pytest
 
+from popwatch.aws.items import to_item
+from popwatch.model.credential_state import CredentialState
 from popwatch.model.posture import NO, YES, PostureSummary
-from popwatch_cli.bill import POSTURE_BYTES, Charge, Fleet, Linear, Measured, Price, alternatives, bill, mean_tests
+from popwatch.model.serialization import serialize
+from popwatch.model.targets import Policy
+from popwatch.model.text import iso
+from popwatch_cli.bill import (
+    CREDENTIAL_BYTES,
+    LOGIN_BYTES,
+    POSTURE_BYTES,
+    Charge,
+    Fleet,
+    Linear,
+    Measured,
+    Price,
+    alternatives,
+    bill,
+    mean_logins,
+    mean_tests,
+)
 from popwatch_cli.commands.cost import SHARE, fleet_of, read_measured, read_prices
 from popwatch_cli.errors import UserError
+from tests.bench.bench_inputs import item_bytes
 from tests.cloudwatch import alarms
 
 PROJECT = Path(__file__).parents[2]
@@ -26,12 +47,15 @@ MEASURED = Measured(
     tick_cpu=Linear(0.1, 0.0001),
     test_cpu=Linear(0.05, 0.0002),
     tls_cpu=0.001,
+    login_cpu=0.0005,
     name_cpu=0.0001,
     import_cpu=0.5,
     tick_calls=5.0,
     batch_calls=1.0,
     bytes_out=300.0,
     tls_bytes_out=1300.0,
+    login_bytes_out=400.0,
+    login_sample_bytes=32.0,
     log_bytes=1000.0,
     metrics=3.0,
     failing_metrics=4.0,
@@ -91,6 +115,64 @@ def test_postures_of_targets_with_a_longer_delay_are_waited_for_more_often() -> 
     hourly, few = replace(THOUSAND, tests=200.0), replace(THOUSAND, targets=10, tests=2.0)
     assert waited(hourly) == pytest.approx(5 * waited(THOUSAND))
     assert waited(few) == pytest.approx(10 * 30 * 2 * 0.4)
+
+
+LOGGING_IN = replace(THOUSAND, tls=1.0, login=1.0, logins=200.0, credentials=10)
+
+
+def logins(fleet: Fleet) -> dict[str, float]:
+    prefix = "logins: "
+    found = charges(fleet).items()
+    return {name.removeprefix(prefix): charge.quantity for name, charge in found if name.startswith(prefix)}
+
+
+def test_logins_hand_worked() -> None:
+    """1,000 targets that log in each five minutes with ten credentials: 8,640,000 logins, a hundred in each batch."""
+    assert logins(LOGGING_IN) == {
+        # the time of the last accepted login each five minutes; 32 bytes of mailboxes in samples
+        "DynamoDB write units": pytest.approx(10 * 8640 + 8.64e6 * 32 / 1024),
+        # the state of each credential in each batch; the bytes of samples, names and states
+        "DynamoDB read units": pytest.approx(864_000 + (8.64e6 * 32 + 43_200 * (18_000 + 1500)) / 8192),
+        "DynamoDB storage, GB": pytest.approx(8.64e6 * 32 / 1e9),
+        # ten calls for states in each batch, and one each five minutes for the credentials; a first login, and others
+        "Lambda GB-seconds": pytest.approx(
+            (86_400 * 1.2 + (864_000 + 2 * 8640) * 0.01 + 8.64e6 * 0.0005) * 1769 / 1024
+        ),
+        "KMS requests": 10 * 2 * 360,
+        "SQS requests": 0,
+        "data out, GB": pytest.approx(8.64e6 * 400 / 1e9),
+    }
+
+
+def test_a_credential_of_one_target() -> None:
+    """It is read and waited for at its own logins only; no other login waits for its."""
+    found = logins(replace(LOGGING_IN, targets=1, tests=1.0, logins=0.2, credentials=1))
+    assert found["Lambda GB-seconds"] == pytest.approx((8640 * (0.4 + 2 * 0.01) + 8640 * 0.0005) * 1769 / 1024)
+    assert found["KMS requests"] == 360
+    hourly = logins(replace(LOGGING_IN, targets=1, tests=1.0, logins=1 / 60, credentials=1))
+    assert hourly["DynamoDB write units"] == pytest.approx(720 * 2 + 720 * 32 / 1024)
+
+
+def test_without_logins_nothing_is_charged_for_them() -> None:
+    """No line of the bill is about them."""
+    assert logins(THOUSAND) == {}
+
+
+def test_what_the_state_of_a_credential_takes() -> None:
+    """With ordinary names, after an accepted login, no more than the bill says."""
+    at = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+    state = CredentialState("monitor", f"3 {iso(at)}", passed_at=at, version=12_345)
+    item = to_item({"target_id": "_credential#monitor", "version": state.version, "credential": serialize(state)})
+    assert CREDENTIAL_BYTES / 2 < sum(len(name) + item_bytes(value) for name, value in item.items()) <= CREDENTIAL_BYTES
+    assert len('"login":"monitor",') == LOGIN_BYTES
+
+
+def test_logins_of_policies() -> None:
+    """Each `login_every` seconds one, but at a test; tests of a shorter delay have one in a minute at most."""
+    with_login = partial(Policy, login="monitor")
+    assert mean_logins([Policy()]) == 0
+    assert mean_logins([with_login(), with_login(delay_up=3600)]) == pytest.approx(1 / 5 + 1 / 60)
+    assert mean_logins([with_login(delay_up=10, login_every=60)]) == 1
 
 
 def test_what_a_posture_adds_to_a_record() -> None:
@@ -241,10 +323,10 @@ def test_own_fleet() -> None:
     items = {
         "_defaults": {"target_id": "_defaults", "delay_up": 120},
         "a": {"target_id": "a", "host": "a.example.net"},
-        "b": {"target_id": "b", "host": "b.example.net", "delay_up": 300, "tls": "implicit"},
+        "b": {"target_id": "b", "host": "b.example.net", "delay_up": 300, "tls": "implicit", "login": "monitor"},
         "c": {"target_id": "c", "host": "c.example.net", "enabled": False},
     }
-    targets, tests, tls = fleet_of(items)
-    assert (targets, round(tests, 6), tls) == (2, 0.7, 0.5)
+    fleet = fleet_of(items)
+    assert replace(fleet, tests=round(fleet.tests, 6)) == Fleet(2, 0.7, tls=0.5, login=0.5, logins=0.2, credentials=1)
     with pytest.raises(UserError, match="There are no targets yet"):
         fleet_of({"c": items["c"]})

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
+from math import ceil
 from typing import Any
 
 import click
 
 from popwatch.model.fields import TlsMode
+from popwatch.model.targets import Policy
 from popwatch.model.text import clean
 from popwatch.prober.lookups import BEGUN_PER_SECOND
 from popwatch_cli.bill import (
@@ -17,12 +19,14 @@ from popwatch_cli.bill import (
     COLD_STARTS,
     CONVERSATION_SECONDS,
     DAYS,
+    LOGIN_SECONDS,
     Charge,
     Fleet,
     Measured,
     Price,
     alternatives,
     bill,
+    mean_logins,
     mean_tests,
     measured_from,
 )
@@ -42,6 +46,10 @@ ASSUMED = (
     "with four emails. One page is open all month. Traffic between AWS services is free.",
     f"All targets are names, which are resolved at {BEGUN_PER_SECOND:.0f} a second. What a server offers changes",
     "once a month.",
+)
+ASSUMED_OF_LOGINS = (
+    f"A login takes {LOGIN_SECONDS:.1f} s more, and is accepted. Parameter Store keeps credentials for nothing; KMS",
+    "charges for decrypting one, once in each execution environment.",
 )
 ASSUMED_OF_NAT = (
     "DynamoDB is reached by its own endpoint, which is free, and not through the NAT gateways; what servers answer is",
@@ -85,6 +93,19 @@ SHARE = Share()
     help="With --targets: their `delay_up`, such as 5m.",
 )
 @click.option("--tls", type=SHARE, default="0", help="With --targets: the share of them that use TLS.")
+@click.option(
+    "--login",
+    type=SHARE,
+    default="0",
+    help="With --targets: the share of them that log in every five minutes, which takes TLS.",
+)
+@click.option(
+    "--credentials",
+    type=WholeNumber(1, 10_000),
+    default=1,
+    show_default=True,
+    help="With --login: the number of credentials that these share.",
+)
 @click.option("--down", type=SHARE, default="0", help="The share of targets that are always down, such as 1%.")
 @click.option("--page", is_flag=True, help="Add the web page's cost, with one browser open all month.")
 @click.option(
@@ -104,6 +125,8 @@ def cost(
     count: int | None,
     delay: float,
     tls: float,
+    login: float,
+    credentials: int,
     down: float,
     page: bool,
     nat: int,
@@ -118,17 +141,23 @@ def cost(
       popwatch cost
       popwatch cost --targets 1000 --delay 60
       popwatch cost --targets 1000 --delay 300 --down 1% --page
+      popwatch cost --targets 1000 --login 100% --credentials 20
     """
     if count is None:
-        refuse_idle({"delay", "tls"}, "without --targets: the stack's targets have their own")
+        refuse_idle({"delay", "tls", "login", "credentials"}, "without --targets: the stack's targets have their own")
+    if not login:
+        refuse_idle({"credentials"}, "without --login")
     wanted = region or choice.region or PRICED_REGION
     priced = wanted if wanted in _read("prices.json") else PRICED_REGION
     as_of, prices = read_prices(priced)
     if count is None:
-        targets, tests, tls = fleet_of(_read_items(_stack(choice, region)))
+        fleet = fleet_of(_read_items(_stack(choice, region)))
     else:
-        targets, tests = count, mean_tests([round(delay)] * count)
-    fleet = Fleet(targets, tests, down, tls, page, memory, nat)
+        fleet = Fleet(count, mean_tests([round(delay)] * count), tls=max(tls, login), login=login)
+        if login:
+            logins = login * mean_logins([Policy(delay_up=round(delay), login="one")] * count)
+            fleet = replace(fleet, logins=logins, credentials=min(credentials, ceil(login * count)))
+    fleet = replace(fleet, down=down, page=page, memory_mb=memory, nat_gateways=nat)
     charges, others = bill(fleet, prices, read_measured()), alternatives(fleet, prices)
     if as_json:
         content = {
@@ -164,13 +193,20 @@ def _read_items(choice: StackChoice) -> Mapping[str, Any]:
         raise UserError(f"{message} For an estimate without a stack: `popwatch cost --targets 100`.") from error
 
 
-def fleet_of(items: Mapping[str, Any]) -> tuple[int, float, float]:
-    """Number of targets, tests in each tick, and share of TLS. Raises UserError if no target is enabled."""
+def fleet_of(items: Mapping[str, Any]) -> Fleet:
+    """The enabled targets as a fleet that is up. Raises UserError if none is."""
     enabled = [target for target in targets_of(items).values() if target.policy.enabled]
     if not enabled:
         raise UserError("There are no targets yet: add some, or give a number with --targets.")
-    secure = sum(target.tls is not TlsMode.NONE for target in enabled)
-    return len(enabled), mean_tests([target.policy.delay_up for target in enabled]), secure / len(enabled)
+    names = [target.policy.login for target in enabled if target.policy.login]
+    return Fleet(
+        len(enabled),
+        mean_tests([target.policy.delay_up for target in enabled]),
+        tls=sum(target.tls is not TlsMode.NONE for target in enabled) / len(enabled),
+        login=len(names) / len(enabled),
+        logins=mean_logins(target.policy for target in enabled),
+        credentials=len(set(names)),
+    )
 
 
 def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], prices: str) -> list[str]:
@@ -188,6 +224,7 @@ def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], pric
         *(line for name, usd in others.items() for line in _alternative(name, usd)),
         "",
         *ASSUMED,
+        *(ASSUMED_OF_LOGINS if fleet.logins else ()),
         *(ASSUMED_OF_NAT if fleet.nat_gateways else ()),
     ]
 

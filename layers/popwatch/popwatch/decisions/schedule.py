@@ -100,6 +100,11 @@ def is_login_due(
     return slot % slots == _hash(target_id, b"login") % slots
 
 
+def login_interval(policy: Policy, login_delay: timedelta = timedelta()) -> int:
+    """Seconds from one login of a target that is up to the next, if its server wants so much time between two."""
+    return _slots_per_login(policy, login_delay) * _test_interval(policy)
+
+
 def _login_delay(health: Health) -> timedelta:
     """The time that the server wants between two logins: no stated one is above a day."""
     return min(timedelta(seconds=health.login_delay), timedelta(days=1))
@@ -192,7 +197,7 @@ def longest_time_to_alert(
         failures, delay = 2, policy.delay_down
     # An outage of the login alone shows at the next test that logs in.
     stated = timedelta(seconds=login_delay if policy.login else 0)
-    first = _slots_per_login(policy, stated) * _test_interval(policy) if policy.login else policy.delay_up
+    first = login_interval(policy, stated) if policy.login else policy.delay_up
     wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds, stated)
     wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds, stated)
     return wait + TICK + timedelta(seconds=max_test_seconds)
