@@ -95,11 +95,17 @@ def _change_line(after: Item, before: Item | None) -> str:
         return f"+ {name}  {shown(after.get('host', ''))}".rstrip()
     fields = [*after, *(field for field in before if field not in after)]
     changes = [
-        f"{shown(field)}: {shown(before.get(field, 'nothing'))} -> {shown(after.get(field, 'nothing'))}"
+        f"{shown(field)}: {_difference(before.get(field, 'nothing'), after.get(field, 'nothing'))}"
         for field in fields
         if before.get(field) != after.get(field)
     ]
     return f"~ {name}  {', '.join(changes)}"
+
+
+def _difference(before: Any, after: Any) -> str:
+    """Two values, of which the beginnings may be the same, as of bundles of certificates."""
+    later = " (they differ after that)" if shown(before) == shown(after) else ""
+    return f"{shown(before)} -> {shown(after)}{later}"
 
 
 def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:

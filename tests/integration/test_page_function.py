@@ -12,7 +12,7 @@ import pytest
 import time_machine
 
 import show_report
-from popwatch.aws.store import Store, SweepCheckpoint
+from popwatch.aws.store import StatusTable, Store, SweepCheckpoint
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import Record
@@ -129,14 +129,15 @@ class LargeFleet(Store):
             for number, name in enumerate(self.names)
         ]
 
-    def read_records(self) -> tuple[SweepCheckpoint, dict[str, Record]]:
+    def read_status(self) -> StatusTable:
         failed = Outcome(NOW, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting", "The server said nothing for 20 s.")
-        return SweepCheckpoint(NOW, None, {"1": NOW.isoformat()}), {
+        records = {
             name: Record(
                 name, 3, NOW, Health(State.UP if number % 10 else State.DOWN, NOW), None if number % 10 else failed
             )
             for number, name in enumerate(self.names)
         }
+        return StatusTable(SweepCheckpoint(NOW, None, {"1": NOW.isoformat()}), records)
 
     def read_samples_back(
         self,

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from popwatch_cli.errors import UserError
+from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import write_csv
 from popwatch_cli.files.entries import FileError, load_json
 from popwatch_cli.files.target_files import read_all_entries, read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
-from popwatch_cli.target_items import all_mistakes
+from popwatch_cli.target_items import all_mistakes, compare
 
 ITEM = {
     "target_id": "mail-berlin",
@@ -304,6 +306,25 @@ def test_a_missing_column_is_one_mistake(tmp_path: Path) -> None:
     assert all_mistakes(read_entries(tmp_path / "a.csv"), {}) == [
         "Line 2, t0 and 199 others: The field `host` is missing: write the server's name or address."
     ]
+
+
+def test_certificates_in_files(tmp_path: Path) -> None:
+    """Lines end as they do in other files, and of a certificate that is cut off that is said."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(b"-----BEGIN CERTIFICATE-----\r\nYQ==\r\n-----END CERTIFICATE-----\r\n")
+    assert read_certificates(path) == "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n"
+    path.write_text("-----BEGIN CERTIFICATE-----\nYQ==\n")
+    with pytest.raises(UserError, match=r"has a certificate without its end, -----END CERTIFICATE-----"):
+        read_certificates(path)
+
+
+def test_a_change_after_a_common_beginning(tmp_path: Path) -> None:
+    """The beginnings alone would be the same text twice."""
+    (tmp_path / "a.csv").write_text(f"target_id,host,notes\na,a.example,{'x' * 100}y\n")
+    [entry] = read_entries(tmp_path / "a.csv")
+    present = {"a": {**entry.fields, "notes": "x" * 100}}
+    [line] = compare(present, {"a": entry.fields}, replace=False).lines
+    assert line.endswith("... (they differ after that)")
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ class TestNagios:
         [
             ("check_tcp!25", "check_tcp is not imported: check_tcp at port 25 may be anything: POP3 is at port 110 or"),
             ("check_http!-S", "check_http is not imported: its command is not defined here; give the file"),
-            ("check_nrpe!check_pop", "check_nrpe!check_pop is not imported: its command is not defined here"),
+            ("check_nrpe!check_pop", "check_nrpe is not imported: its command is not defined here"),
             ("/bin/check_http -S", "it does not run check_pop, check_spop or check_tcp"),
             ("check_pop!-H $USER5$", "it needs `$USER5$` of resource.cfg, which may hold passwords and is not read"),
             ("check_pop!-p $HOSTNOTES$", "the macro `$HOSTNOTES$` has no value here"),
@@ -181,15 +181,43 @@ class TestNagios:
         assert set(targets(read_nagios(long + service("check_pop")))) == {"a-pop"}
 
     @pytest.mark.parametrize(
-        "before",
-        ["/usr/bin/sudo -u nagios", "sudo", "env LANG=C nice -n 5", "/usr/bin/timeout 10", "sudo -n -u nagios env -i"],
+        ("before", "programs"),
+        [
+            ("/usr/bin/sudo -u nagios", "sudo"),
+            ("sudo", "sudo"),
+            ("env LANG=C nice -n 5", "env nice"),
+            ("/usr/bin/timeout 10", "timeout"),
+            ("sudo -n -u nagios env -i", "sudo env"),
+        ],
     )
-    def test_programs_before_the_plugin(self, before: str) -> None:
+    def test_programs_before_the_plugin(self, before: str, programs: str) -> None:
         """sudo and its like run the plugin as it is; that they are left out is said."""
         command = define("command", command_name="mine", command_line=f"{before} $USER1$/check_pop -H $HOSTADDRESS$")
         imported = read_nagios(host() + service("mine") + command)
         assert [found.host for found in targets(imported).values()] == ["a.example"]
-        assert list(imported.warnings) == [f"Line 8: `{before}` before check_pop is left out: popwatch needs none."]
+        assert list(imported.warnings) == [
+            f"Line 8: `{programs}` before check_pop is left out, with its arguments: popwatch needs none."
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            service("check_pop3_account!user!A$3cr3T!10"),
+            service("check_pop!user A$3cr3T"),
+            service("/usr/bin/check_pop3_login -u user -p A$3cr3T"),
+            define("command", command_name="mine", command_line="check_pop3_login -p A$3cr3T")
+            + service("mine!A$3cr3T"),
+            define("command", command_name="mine", command_line="env P=A$3cr3T check_pop -H a") + service("mine"),
+            "$USER3$=A$3cr3T\n",
+            "password A$3cr3T\n",
+            "define command { command_name x; command_line y -p A$3cr3T }\n}\n",
+        ],
+    )
+    def test_no_argument_is_shown(self, text: str) -> None:
+        """One may be a password, and what an import says stays in logs of CI."""
+        warnings = list(read_nagios(host() + text).warnings)
+        assert warnings
+        assert not [warning for warning in warnings if "3cr3T" in warning]
 
     @pytest.mark.parametrize(
         ("line", "said"),

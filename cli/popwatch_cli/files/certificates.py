@@ -1,5 +1,6 @@
 """Certificates in files, of which nothing but the PEM blocks of certificates matters."""
 
+import re
 from pathlib import Path
 
 from popwatch.model.fields import pem_certificates
@@ -19,7 +20,10 @@ def read_certificates(path: Path) -> str:
     if len(content) > LARGEST_FILE:
         raise UserError(f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: give a file of certificates.")
     # PEM is ASCII (RFC 7468 section 2), and latin-1 takes the bytes of comments in any encoding.
-    found = pem_certificates(content.decode("latin-1"))
+    text = content.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+    found = pem_certificates(text)
+    if not found and re.search("-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----", text):
+        raise UserError(f"{path} has a certificate without its end, -----END CERTIFICATE-----: copy the whole file.")
     if not found:
         raise UserError(
             f"{path} has no certificate between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----. Is it DER? "

@@ -197,7 +197,8 @@ def _format_of(path: Path) -> str:
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
-        other = ", or read it with --from nagios" if path.suffix == ".cfg" else ""
+        convert = "`popwatch targets convert --from nagios FILE > targets.yaml` writes one from a file of Nagios"
+        other = f"; {convert}" if path.suffix == ".cfg" else ""
         raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl: rename it{other}."]) from None
 
 

@@ -195,9 +195,9 @@ class Services:
                 raise NotImported("it does not run check_pop, check_spop or check_tcp")
             test = parse_options(command, place, self._warnings)
         except NotImported as error:
-            # of commands that have nothing to do with POP3 the name is enough: there may be hundreds
-            concise = written if "pop" in written.lower() else written.partition("!")[0]
-            self._warnings.add(place, f"{shown(concise or 'The service')} is not imported: {error}.")
+            # without the arguments, of which one may be a password
+            name = written.partition("!")[0].split()
+            self._warnings.add(place, f"{shown(name[0] if name else 'The service')} is not imported: {error}.")
             return
         yield self._entry(service, host, test)
 

@@ -115,7 +115,8 @@ def _only_wraps(words: Sequence[str]) -> bool:
 def parse_options(command: Command, place: Place, warnings: ImportWarnings) -> dict[str, object]:
     """The fields of the target that a plugin's options describe, with warnings on others. Raises NotImported."""
     if command.before:
-        sentence = f"`{shown(' '.join(command.before))}` before {command.program} is left out: popwatch needs none."
+        programs = " ".join(name for word in command.before if (name := word.rpartition("/")[2]) in WRAPPERS)
+        sentence = f"`{programs}` before {command.program} is left out, with its arguments: popwatch needs none."
         warnings.add(place, sentence)
     try:
         words = [OLD_OPTIONS.get(word, word) for word in command.words]
@@ -166,8 +167,10 @@ class _Options:
         if families := given.keys() & FAMILIES.keys():
             fields["family"] = FAMILIES[families.pop()].value
         _refuse_macros(fields)
-        for word in [f"-{letter}" for letter in given.keys() & WITHOUT_EQUIVALENT] + self._rest:
-            self._warn(f"`{shown(word)}` in the command has no equivalent.")
+        for letter in given.keys() & WITHOUT_EQUIVALENT:
+            self._warn(f"`-{letter}` in the command has no equivalent.")
+        if self._rest:  # without their words, of which one may be a password
+            self._warn("The command has arguments that belong to no option: they have no equivalent.")
         return fields
 
     def _expect(self) -> list[str]:

@@ -23,6 +23,9 @@ _DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*(.*)")
 _COMMENT = re.compile(r"(?<!\\);.*")
 _SETTING = re.compile(r"(\w+)\s*=\s*(.*)")
 
+_MACRO = re.compile(r"\$\w+\$\s*=")
+"""The definition of a macro, which only resource.cfg has."""
+
 _ICINGA_2 = re.compile(r'^\s*(?:object|apply|template)\s+[A-Z]\w*\s+(?:"|for\b)', re.MULTILINE)
 """The beginning of an object in Icinga 2's own language."""
 
@@ -161,11 +164,13 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
             values, places = {}, {}
             current = Definition(begin[1].lower(), place, values, places)
             if begin[2]:
-                warnings.add(place, f"What follows `{{` is left out; Nagios does not read it either: {shown(begin[2])}")
+                warnings.add(place, "What follows `{` is left out; Nagios does not read it either.")
         elif current is None:
             setting = _SETTING.fullmatch(content)
             if setting is not None:
                 settings.append((setting[1], setting[2], place))
+            elif _MACRO.match(content):
+                warnings.add(place, "Macros of resource.cfg are not read: they may hold passwords.")
             else:
                 unknown_lines.append((place, content))
         elif content == "}":
@@ -179,7 +184,8 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
         place, content = unknown_lines[0]
         more = len(unknown_lines) - 1
         what = f"This line and {counted(more, 'line')} after it belong" if more else "This line belongs"
-        warnings.add(place, f"{what} to no definition such as `define service {{`: {shown(content)}")
+        # of a line that may hold anything the first word is enough
+        warnings.add(place, f"{what} to no definition such as `define service {{`: {shown(content.split()[0])}")
     return found, settings
 
 

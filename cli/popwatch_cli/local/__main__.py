@@ -96,6 +96,8 @@ def _run(console: Console, folder: Path, items: Items | None, *, keeps: bool) ->
         console.print(
             f"Watching {counted(watched, 'target')}. Ctrl-C ends it; `popwatch --local ...` works in another terminal."
         )
+        if not watched:
+            console.print("Add one there: `popwatch --local targets put mail-berlin host=pop.example.net`")
         console.print(f"The page is at {address}")
         _watch(console, installation, feed, news, f"popwatch, page at {address}")
 
