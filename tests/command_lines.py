@@ -72,6 +72,7 @@ MISTYPED = [
 ]
 
 PLACES = [
+    _case("targets list --tag it --local", 3, "There is no target with the tag it: no target has tags."),
     _case("--local targets list", 0, "a  ", "pop.example.net:110"),
     _case("targets --local list", 0, "pop.example.net:110"),
     _case("targets list --local", 0, "pop.example.net:110"),
@@ -99,7 +100,10 @@ IDS = [
     _case("targets show mail-brelin --local", 3, "Did you mean mail-berlin?"),
     _case("targets put mail-rome delay_up=2h30m --local", 0, "mail-rome"),
     _case("targets show mail-rome --json --local", 0, '"delay_up": 9000'),
-    _case("targets put mail-rome delay_up=soon --local", 3, "`delay_up`", "Nothing was written."),
+    _case(
+        "targets put mail-rome delay_up=soon --local", 3, "`delay_up`", "`soon` is not a time: write seconds, or 90s"
+    ),
+    _case("targets put mail-rome timezone=Europe/Berln --local", 3, "Did you mean `Europe/Berlin`?"),
     _case("targets put mail-rome delay_up=5s --local", 3, "is not between 10 and 86400"),
     _case("targets put mail-rome tls=start --local", 3, "Did you mean `starttls`?"),
     _case("targets put mail-rome host --local", 3, "host=pop.example.net"),
@@ -116,6 +120,9 @@ IDS = [
     _case("unsilence a b --local", 3, "not silenced"),
     _case("ack a b --local", 3, "not failing"),
     _case("acknowledge a --local", 3, "not failing"),
+    _case("resume a --local", 3, "a: not suspended, so nothing was changed."),
+    _case("silence a --for 1h --local", 0, "a: silenced"),
+    _case("unsilence a b --local", 0, "a: no longer silenced", "b: not silenced, so nothing was changed."),
     _case("ack x y --local", 3, "There is no target x", "There is no target y"),
     _case("suspend a b --local", 0, "`popwatch --local resume`"),
     _case("suspend --group g --local", 0, "a: suspended", "b: suspended"),
@@ -317,6 +324,8 @@ HABITS = [
     _case("simulate --outage 1800 --after 60 --reaching 600", 0, "within 10 min"),
     _case("replay a --set failures_per_alert=2 --noise 60 --local", 0, "1 target"),
     _case("report --since 2020 --local", 3, "2020 is not a time: write 2026-11-24"),
+    _case("--region é status", 3, "'é' is not a region: write one such as eu-central-1."),
+    _case("status --region ' '", 3, "is not a region", never=("region_name",)),
     _case("--local --stack other status", 3, "--stack does nothing with --local"),
     _case("status --local --region eu-west-1", 3, "--region does nothing with --local"),
     _case("status --profile nope --local", 3, "--profile does nothing with --local"),

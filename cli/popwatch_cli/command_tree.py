@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from popwatch.model.text import did_you_mean
-from popwatch_cli.options import StackChoice, WholeNumber, choose
+from popwatch_cli.options import REGION, StackChoice, WholeNumber, choose
 
 NARROWEST = 40
 
@@ -127,7 +127,12 @@ def _shared_options(*, hidden: bool) -> list[click.Option]:
     return [
         option(["--stack"], metavar="NAME", help="Name of the stack.", **stack),
         option(["--local"], is_flag=True, help="Use the local stack that `make run` has started."),
-        option(["--region"], metavar="NAME", help="Region of AWS.  [default: that of AWS_REGION or your profile]"),
+        option(
+            ["--region"],
+            type=REGION,
+            metavar="NAME",
+            help="Region of AWS.  [default: that of AWS_REGION or your profile]",
+        ),
         option(["--profile"], metavar="NAME", help="Profile of your AWS configuration."),
         option(["--json", "as_json"], is_flag=True, help="Print JSON; the same as --json of the command."),
         option(

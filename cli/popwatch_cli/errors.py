@@ -7,6 +7,7 @@ ASK = "Ask for the permission, or choose another one with --profile or AWS_PROFI
 
 NEXT_STEPS = {
     "NoRegionError": "Choose one with --region or AWS_REGION, such as --region eu-central-1.",
+    "InvalidRegionError": "Correct --region or AWS_REGION, such as --region eu-central-1.",
     "NoCredentialsError": "Sign in with `aws sso login` or `aws configure`, or choose a profile with --profile.",
     "PartialCredentialsError": "Set both the key and the secret, or choose a profile with --profile or AWS_PROFILE.",
     "ProfileNotFound": "Choose one that exists with --profile or AWS_PROFILE.",

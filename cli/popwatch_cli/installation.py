@@ -231,5 +231,11 @@ def local_client(service: str, endpoint: str, region: str) -> Any:
 def _session(region: str, key: str) -> Any:
     """One session for all clients, because each session reads botocore's service descriptions again."""
     import boto3  # noqa: PLC0415 - `popwatch test` starts without it
+    import botocore.session  # noqa: PLC0415 - likewise
 
-    return boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=key, region_name=region)
+    # No profile, and no files of them: a wrong one would end the command although the local stack needs none.
+    nothing = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    alone = botocore.session.Session(session_vars={"profile": (None, None, None, None), **nothing})
+    return boto3.session.Session(
+        aws_access_key_id=key, aws_secret_access_key=key, region_name=region, botocore_session=alone
+    )

@@ -4,6 +4,7 @@ Each command is imported when it is run, so `popwatch test` starts without boto3
 plugins: 0 OK, 1 warning, 2 failed, 3 unknown (a mistake in the command, or the answer could not be found).
 """
 
+import errno
 import importlib
 import io
 import os
@@ -26,6 +27,9 @@ from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
 from popwatch_cli.output.terminal import repeat_options, say
 from popwatch_cli.shells import VARIABLE, answer_and_exit
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+"""What the system says of a file that takes no more."""
 
 SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
 """What looks like a server and not like a command."""
@@ -118,6 +122,7 @@ with_shared_options(cli, hidden=False)
 def main() -> None:
     """Run the command and exit with its code."""
     choose(StackChoice())
+    _leave_out_blank_settings()
     if VARIABLE in os.environ:
         answer_and_exit(cli)
     for stream in (sys.stdout, sys.stderr):
@@ -140,7 +145,22 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        _fail(user_message(error) or _bug(error))
+        _fail(user_message(error) or _unwritable(error) or _bug(error))
+
+
+def _leave_out_blank_settings() -> None:
+    """Remove settings of AWS that are blank, as CI exports what is not set: boto3 would take them as names."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        if not os.environ.get(name, "-").strip():
+            del os.environ[name]
+
+
+def _unwritable(error: Exception) -> str:
+    """The message if the output cannot be written, such as on a full disk; otherwise ""."""
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
+        return ""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest at the end
+    return f"The output cannot be written: {error.strerror}."
 
 
 def _no_such_option(error: click.NoSuchOption) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shlex
 from collections.abc import Collection, Iterable
 from contextvars import ContextVar
@@ -212,6 +213,21 @@ class DurationOption(click.ParamType):
 
 
 DURATION = DurationOption()
+
+
+class RegionOption(click.ParamType):
+    """An option that takes a region of AWS."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The region that the option's text names; whether there is such a one is AWS's to say."""
+        if not re.fullmatch(r"[a-z0-9-]{1,40}", str(value).strip().lower()):
+            self.fail(f"{str(value)[:40]!r} is not a region: write one such as eu-central-1.", param, ctx)
+        return str(value).strip().lower()
+
+
+REGION = RegionOption()
 
 
 class TimezoneOption(click.ParamType):

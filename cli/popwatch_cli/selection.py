@@ -1,6 +1,6 @@
 """Which targets a command is for: by ids, by group, by tag."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -23,11 +23,15 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Targets by their ids, or those in any of the groups that have all the tags. An empty one is of all targets."""
+    """Targets by their ids, or those in any of the groups that have all the tags. An empty one is of all targets.
+
+    If it is `required`, there must be some.
+    """
 
     ids: Names = ()
     groups: Names = ()
     tags: Names = ()
+    required: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.ids or self.groups or self.tags)
@@ -44,6 +48,8 @@ class Selection:
         if unknown:
             raise UserError("\n".join(unknown))
         found = {name: targets[name] for name in sorted(targets, key=natural_order) if self.includes(targets[name])}
+        if self.required and not targets:
+            raise UserError("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
         if targets and not found:
             raise UserError("No target has all of that: see `popwatch targets list`.")
         return found
@@ -54,9 +60,11 @@ class Selection:
         return (not self.ids or target.target_id in self.ids) and in_group and set(self.tags) <= set(target.tags)
 
 
-def _missing(how: str, name: str, kind: str, known: Iterable[str]) -> str:
+def _missing(how: str, name: str, kind: str, known: Collection[str]) -> str:
     """The message if no target is in a group, or has a tag."""
-    listed = ", ".join(sorted(known, key=natural_order)) or "none"
+    if not known:
+        return f"There is no target {how} {shown(name)}: no target has {kind}."
+    listed = ", ".join(sorted(known, key=natural_order))
     hint = clean(did_you_mean(name, known, mark=""), 200)
     return f"There is no target {how} {shown(name)}. The {kind} are: {shown(listed)}. {hint}".rstrip()
 
@@ -69,7 +77,7 @@ def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Call
         def selected(
             *positional: Any, target_ids: Names, groups: Names, tags: Names, everything: bool, **options: Any
         ) -> None:
-            selection = Selection(target_ids, groups, tags)
+            selection = Selection(target_ids, groups, tags, required)
             if target_ids and (groups or tags):
                 raise click.UsageError("Name targets, or choose them with --group and --tag: not both.")
             if "" in target_ids:

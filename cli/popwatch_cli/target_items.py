@@ -7,9 +7,10 @@ to a colleague's terminal.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from zoneinfo import available_timezones
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
@@ -118,12 +119,19 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     else:
         found = parse_target(item, without_id(defaults)).problems
     own = [problem for problem in found if problem.field in item or problem.field not in defaults]
+    own = [_with_hint(problem, item) if problem.field == "timezone" else problem for problem in own]
     faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
     return own + [
         Problem(name, f"The field `{name}` cannot be used: {fault}; {TOKENS_LISTED}.")
         for name, fault in faults
         if fault
     ]
+
+
+def _with_hint(problem: Problem, item: Mapping[str, Any]) -> Problem:
+    """The problem of a time zone, with the one that may have been meant."""
+    hint = did_you_mean(str(item.get("timezone"))[:SHOWN], available_timezones())
+    return replace(problem, explanation=problem.explanation + hint)
 
 
 def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[str, Target]:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import trustme
 
 from popwatch.model.targets import parse_target
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
+from popwatch_cli.installation import _session as local_session
 from popwatch_cli.installation import local_client
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
@@ -360,6 +363,40 @@ def test_yaml_as_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         "Line 1 is not JSON: expecting value, at character 1. Write each target as an object on a line of its own.",
         "Standard input takes JSON lines only: for YAML or CSV, name the file, such as --file targets.yaml.",
     ]
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_DEFAULT_PROFILE"])
+def test_the_local_stack_needs_no_settings_of_aws(
+    run: Run, table: TargetTable, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A profile that does not exist, or a file of them that cannot be read, ends no command."""
+    assert table.read() == {}
+    local_session.cache_clear()
+    monkeypatch.setenv(name, __file__ if name == "AWS_CONFIG_FILE" else "nope")
+    assert run("--local", "targets", "list").code == 0
+
+
+def test_blank_settings_of_aws_count_as_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CI exports what is not set."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.setenv(name, " ")
+    ended = run("status")
+    assert ended.code == 3
+    assert ended.err.startswith("You must specify a region.")
+
+
+def test_a_full_disk() -> None:
+    """The message names it, and nothing is said of a bug."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", "from popwatch_cli.main import main; main()", "help"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (3, "The output cannot be written: No space left on device.\n")
 
 
 def test_put_show_list_remove(run: Run, table: TargetTable) -> None:

@@ -128,6 +128,27 @@ def test_test_alert_of_a_target_in_maintenance(run: Run, stack: Installation) ->
     assert len(message.subject) < 100
 
 
+def test_ack_of_two_that_are_named(run: Run, stack: Installation) -> None:
+    """Nothing is left out in silence: of the one that does not fail it is said, and the other is acknowledged."""
+    fail(stack, "a")
+    ended = run("--local", "ack", "a", "b")
+    assert ended.code == 0
+    assert "a: the outage since" in ended.out
+    assert ended.err == "b: not failing, so there is no outage to acknowledge.\n"
+    assert run("--local", "ack", "--group", "g").err == ""
+
+
+@pytest.mark.parametrize(
+    "command", [("silence", "--for", "1h"), ("history",), ("retest",), ("targets", "remove", "-y")]
+)
+def test_all_of_no_targets(run: Run, stack: Installation, command: tuple[str, ...]) -> None:
+    """It is said that there are none, and how to add one."""
+    stack.target_table.write([], "abc")
+    ended = run("--local", *command, "--all")
+    assert ended.code == 3
+    assert "There are no targets yet: `popwatch --local targets put" in ended.err
+
+
 def test_suspend_and_resume(do: Do, stack: Installation) -> None:
     """Both are applied and recorded."""
     do("suspend", "a", "--why", "moved")

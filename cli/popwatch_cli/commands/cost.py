@@ -32,7 +32,7 @@ from popwatch_cli.bill import (
 )
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
-from popwatch_cli.options import SecondsOption, StackChoice, WholeNumber, refuse_idle
+from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, refuse_idle
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import targets_of
 
@@ -114,6 +114,7 @@ SHARE = Share()
 @click.option("--memory", type=WholeNumber(128, 3008), default=512, show_default=True, help="`MemorySize` in MB.")
 @click.option(
     "--region",
+    type=REGION,
     metavar="NAME",
     help=f"Region whose prices apply, and of the stack.  [default for prices: {PRICED_REGION}]",
 )

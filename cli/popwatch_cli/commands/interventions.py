@@ -26,13 +26,14 @@ from popwatch_cli.target_items import shown, targets_of
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """One of these commands: the targets it is for, who gives it, why, and when."""
+    """One of these commands: the targets it is for, named or chosen by groups and tags; who gives it, why, and when."""
 
     installation: Installation
     targets: tuple[Target, ...]
     by: str
     why: str
     at: datetime
+    are_named: bool = True
 
     def apply(self, action: Action, put: Item, remove: Iterable[str] = (), until: datetime | None = None) -> None:
         """Change fields of each target and record it. Raises UserError for a target that no longer exists."""
@@ -100,8 +101,7 @@ def unsilence(choice: Any, **options: Any) -> None:
     intervention = _only(
         asked, lambda target: target.policy.silence is not None and target.policy.silence.window.end > asked.at
     )
-    if not intervention.targets:
-        raise UserError(f"{_names(asked)}: not silenced, so nothing was changed.")
+    _say_of_others(asked, intervention, "not silenced, so nothing was changed")
     intervention.apply(Action.UNSILENCED, {}, ["silence"])
     _say(intervention, "no longer silenced")
 
@@ -120,8 +120,7 @@ def ack(choice: Any, **options: Any) -> None:
     store = asked.installation.store
     records = {target.target_id: store.read_record(target.target_id) for target in asked.targets}
     intervention = _only(asked, lambda target: records[target.target_id].health.failing_since is not None)
-    if not intervention.targets:
-        raise UserError(f"{_names(asked)}: not failing, so there is no outage to acknowledge.")
+    _say_of_others(asked, intervention, "not failing, so there is no outage to acknowledge")
     for target in intervention.targets:
         outage = records[target.target_id].health.failing_since or intervention.at
         known = target.policy.acknowledgement_of(outage)
@@ -172,7 +171,9 @@ def resume(choice: Any, **options: Any) -> None:
     Examples:
       popwatch resume mail-berlin
     """
-    intervention = _intervention(choice, **options)
+    asked = _intervention(choice, **options)
+    intervention = _only(asked, lambda target: target.policy != target.policy.at(asked.at) or not target.policy.enabled)
+    _say_of_others(asked, intervention, "not suspended, so nothing was changed")
     for target in intervention.targets:
         intervention.apply_to(target, Action.RESUMED, _enabled(target), ["suspended"])
     _say(intervention, "tested again from the next sweep")
@@ -183,7 +184,8 @@ def _intervention(choice: Any, selection: Selection, why: str, by: str) -> Inter
     installation = find(choice)
     chosen = tuple(selection.of(targets_of(installation.target_table.read())).values())
     reason, name = (clean(text, WHY_LENGTH) for text in (why, by))
-    return Intervention(installation, chosen, name, reason, datetime.now(UTC).replace(microsecond=0))
+    at = datetime.now(UTC).replace(microsecond=0)
+    return Intervention(installation, chosen, name, reason, at, are_named=bool(selection.ids))
 
 
 def _end(intervention: Intervention, length: timedelta, too_long: str) -> datetime:
@@ -208,6 +210,15 @@ def _enabled(target: Target) -> Item:
 
 def _only(intervention: Intervention, keep: Callable[[Target], bool]) -> Intervention:
     return replace(intervention, targets=tuple(filter(keep, intervention.targets)))
+
+
+def _say_of_others(asked: Intervention, done: Intervention, why: str) -> None:
+    """Say for which of the targets there is nothing to do, if they were named. Raises UserError if it is so for all."""
+    others = replace(asked, targets=tuple(target for target in asked.targets if target not in done.targets))
+    if not done.targets:
+        raise UserError(f"{_names(others)}: {why}.")
+    if others.targets and asked.are_named:
+        say(f"{_names(others)}: {why}.", err=True)
 
 
 def _names(intervention: Intervention) -> str:

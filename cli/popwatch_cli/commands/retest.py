@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import Any
 
 import click
@@ -20,7 +21,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, endpoint
-from popwatch.model.text import clean, counted, duration, milliseconds
+from popwatch.model.text import clean, counted, duration, milliseconds, natural_order
 from popwatch.queries.status import batches_of
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
@@ -78,21 +79,22 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
     """
     installation = find(choice)
     now = datetime.now(UTC)
-    chosen = selection.of(targets_of(installation.target_table.read(), now))
+    found = selection.of(targets_of(installation.target_table.read(), now))
+    chosen = {name: found[name] for name in sorted(found, key=natural_order)}
     targets = {name: target for name, target in chosen.items() if target.policy.enabled}
     for name in (name for name in chosen if name not in targets):
-        say(f"{shown(name)}: suspended, so it is not tested. First `popwatch resume {shown(name)}`.", err=True)
+        say(f"{shown(name)}: suspended, so it is not tested. First `popwatch resume {quote(name)}`.", err=True)
     if not targets:
         sys.exit(UNKNOWN_CODE)
     wait = timeout or PATIENCE + timedelta(seconds=max(target.max_test_seconds for target in targets.values()))
     failed, left = 0, dict(targets)
-    for found in _retest(installation, targets, now, wait):
-        left.pop(found.target.target_id)
-        failed += found.sample.error is not None
-        click.echo(json.dumps(_to_json(found)) if as_json else repeat_options("\n".join(_lines(found))))
+    for retested in _retest(installation, targets, now, wait):
+        left.pop(retested.target.target_id)
+        failed += retested.sample.error is not None
+        click.echo(json.dumps(_to_json(retested)) if as_json else repeat_options("\n".join(_lines(retested))))
     for name in left:
         say(
-            f"{shown(name)}: no outcome within {duration(wait)}. See `popwatch status {shown(name)}` in a minute, and "
+            f"{shown(name)}: no outcome within {duration(wait)}. See `popwatch status {quote(name)}` in a minute, and "
             "`popwatch doctor`.",
             err=True,
         )
@@ -116,7 +118,9 @@ def _retest(
     waiting, end = dict(targets), time.monotonic() + wait.total_seconds()
     while waiting and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
-        for name, samples in _samples(store, waiting, batches, now).items():
+        found = _samples(store, waiting, batches, now)
+        for name in sorted(found, key=natural_order):
+            samples = found[name]
             new = [(tick, sample) for tick, sample in samples if tick not in known.get(name, set())]
             if new:
                 tick, sample = new[-1]

@@ -228,7 +228,12 @@ def _in_seconds(parse: Callable[[object], Number]) -> Callable[[object], Number]
 
     def parse_time(value: object) -> Number:
         seconds = parse_seconds(value) if isinstance(value, str) else None
-        return parse(value if seconds is None else seconds)
+        try:
+            return parse(value if seconds is None else seconds)
+        except ValueError as error:
+            if "is not a number" not in str(error):
+                raise
+            raise ValueError(f"{quote(value)} is not a time: write seconds, or 90s, 5m, 2h30m") from None
 
     return parse_time
 
