@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations
+from threading import Barrier
 from typing import Any
 
 import boto3
@@ -24,7 +25,7 @@ from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
 from popwatch.model.targets import parse_target
 from popwatch.prober.access_tokens import AccessToken, AccessTokens, TokenError
-from popwatch.sweep.logins import Logins, PreparedLogins
+from popwatch.sweep.logins import READERS, Logins, PreparedLogins
 from tests.integration.world import MINUTE, NOON, World
 
 CANARY = "canary-77aa"
@@ -107,6 +108,21 @@ def stack(world: World, caplog: pytest.LogCaptureFixture) -> Iterator[Stack]:
 def problem(prepared: PreparedLogins, target_id: str = "mail-00") -> CredentialProblem:
     assert target_id not in prepared.credentials
     return prepared.problems[target_id]
+
+
+def test_states_are_read_side_by_side(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tests of a batch wait for them: those of many credentials take little longer than that of one."""
+    wanted = {f"mail-{number:02}": f"m-{number:02}" for number in range(2 * READERS)}
+    for name in wanted.values():
+        stack.put(name)
+    together, read = Barrier(READERS), stack.world.store.read_credential_state
+
+    def read_with_others(name: str) -> CredentialState:
+        together.wait(timeout=20)
+        return read(name)
+
+    monkeypatch.setattr(stack.world.store, "read_credential_state", read_with_others)
+    assert set(stack.environments[0].prepare(wanted).credentials) == set(wanted)
 
 
 @pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])

@@ -7,6 +7,7 @@ written since, as several batches may use a credential at once: whoever loses re
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
@@ -39,6 +40,9 @@ _log = logging.getLogger("popwatch.sweep.logins")
 
 COLLISIONS = 5
 """How often a state is written again when other writers keep changing it."""
+
+READERS = 8
+"""States that are read at once: no test of the batch begins before all are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Logins:
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
         usable = self._with_secrets(stored.values(), problems)
         self._revisions = {name: revision_of(stored[name]) for name in usable}
-        self._states = {name: self._store.read_credential_state(name) for name in found}
+        with ThreadPoolExecutor(READERS) as pool:
+            self._states = dict(zip(found, pool.map(self._store.read_credential_state, found), strict=True))
         for problem in problems.values():
             self._note(problem)
         for name in usable:
