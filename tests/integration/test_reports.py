@@ -267,6 +267,18 @@ def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installatio
     assert {it["target_id"]: it["before"]["alerts"] for it in found} == {"a": 0, "b": 0, "c": 4}
 
 
+def test_replay_refuses_what_past_tests_do_not_show(do: Do, stack: Installation) -> None:
+    """Rather than show that nothing would change; the limits of a test are judged again."""
+    swept(stack)
+    for minute in range(2, 12):
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"a": Sample(12.5)})
+    refused = do("replay", "--set", "failures_per_alert=1", "--set", "port=111", code=3)
+    assert "`port` has no effect on past tests" in refused
+    [found] = json.loads(do("replay", "a", "--since", "1h", "--set", "max_rtt_ms=12", "--json"))["targets"]
+    assert (found["before"]["alerts"], len(found["outages"])) == (0, 1)
+    assert found["after"]["alerts"] > 0
+
+
 def test_replay_knows_what_began_before(do: Do, stack: Installation) -> None:
     """Alerts of an outage that were sent before the period are not counted in it."""
     swept(stack)

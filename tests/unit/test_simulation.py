@@ -8,9 +8,9 @@ import pytest
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import AlertEvent, State
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.samples import Sample, sample_of
+from popwatch.model.samples import Mailbox, Sample, sample_of
 from popwatch.model.targets import Policy, Target, parse_target
-from popwatch_cli.commands.replay import compare, runs_of
+from popwatch_cli.commands.replay import compare, runs_of, under_limits
 from popwatch_cli.rehearsal.simulation import first_alert, is_lost, rejudge, simulate
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -147,6 +147,43 @@ def test_run_that_goes_on_with_an_alerted_outage_was_noticed_at_once() -> None:
     found = compare("t", samples, Policy(), changed, timedelta(minutes=5))
     assert (found.before.alerts, found.before.noticed) == (6, (2 * MINUTE, 2 * MINUTE))
     assert (found.after.alerts, found.after.noticed) == (4, (2 * MINUTE, timedelta()))
+
+
+def test_tests_above_a_limit_fail() -> None:
+    """By the round trip and by the mailbox; what failed by a limit before stays failed, as its figures are not kept."""
+    full = Sample(100.0, mailbox=Mailbox(10, 9_000))
+    tests = [Sample(100.0), Sample(300.0), Sample(None, ErrorCode.TIMED_OUT, "too-slow"), full]
+    samples = [(START + MINUTE * minute, sample) for minute, sample in enumerate(tests)]
+
+    def errors(**limits: float) -> list[str]:
+        target = parse_target({"target_id": "t", "host": "pop.example.net", **limits})
+        return [sample.reason for _, sample in under_limits(samples, target)]
+
+    assert errors() == ["", "", "too-slow", ""]
+    assert errors(max_rtt_ms=200) == ["", "too-slow", "too-slow", ""]
+    assert errors(max_messages=9) == errors(max_octets=8_999) == ["", "", "too-slow", "mailbox-too-full"]
+    assert errors(max_messages=10, max_octets=9_000) == errors()
+
+
+def test_limit_makes_an_outage_that_was_none() -> None:
+    """Slow for ten minutes: no alert without the limit, and with it one outage, noticed at the third test."""
+    tests = [Sample(900.0 if 5 <= minute < 15 else 100.0) for minute in range(20)]
+    samples = [(START + MINUTE * minute, sample) for minute, sample in enumerate(tests)]
+    limited = under_limits(samples, parse_target({"target_id": "t", "host": "pop.example.net", "max_rtt_ms": 500}))
+    found = compare("t", samples, Policy(), Policy(), timedelta(minutes=5), limited=limited)
+    assert [(it.begin, it.end) for it in found.outages] == [(START + 5 * MINUTE, START + 15 * MINUTE)]
+    assert (found.before.alerts, found.before.noticed) == (0, (None,))
+    assert (found.after.alerts, found.after.noticed) == (4, (2 * MINUTE,))
+
+
+@pytest.mark.parametrize("field", ["max_rtt_ms", "slow_rtt_ms"])
+def test_simulated_server_is_no_slower_than_its_target_allows(field: str) -> None:
+    """Else a simulation would show passes that the target calls failures, or slow."""
+    target = parse_target({"target_id": "t", "host": "pop.example.net", field: 10})
+    found = list(simulate(target, timedelta(minutes=4), ErrorCode.TIMED_OUT, START))
+    [back] = [step.message for step in found if step.message and step.message.event == AlertEvent.RECOVERED]
+    assert "5 ms" in back.email
+    assert "50 ms" not in back.email
 
 
 def test_simulated_recovery_takes_as_many_passes_as_it_must() -> None:

@@ -17,9 +17,9 @@ from rich.table import Table
 from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import AlertEvent, Judgement
-from popwatch.model.outcomes import Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.samples import Sample
-from popwatch.model.targets import Policy
+from popwatch.model.targets import Policy, Target
 from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
@@ -80,6 +80,9 @@ def all_failing_as_planned(parents: Sequence[Parent], at: datetime) -> str:
     """The same as a test of `at` was planned: before the first test of its minute."""
     return all_failing(parents, at.replace(second=0, microsecond=0) - timedelta(microseconds=1))
 
+
+LIMITS = ("max_rtt_ms", "max_messages", "max_octets")
+"""The fields by which past tests can be judged anew, though they belong to the test: samples have what they limit."""
 
 LEAD = timedelta(hours=1)
 """Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
@@ -144,9 +147,15 @@ def replay(
         changed = with_changes(items[name], defaults, changes)
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
+        if idle := idle_changes(items[name], defaults, changes):
+            raise UserError(
+                f"`{idle[0]}` has no effect on past tests: it is about what is tested, or shown. They are judged again "
+                f"by {', '.join(LIMITS)}, and by the fields that say when and of what alerts are sent."
+            )
         parents = [Parent(it, samples.get(it, ())) for it in watched_parents(fleet[name], fleet, cyclic)]
-        policies = fleet[name].policy, changed.policy
-        found.append(compare(name, samples.get(name, ()), *policies, noise, parents=parents, since=period.begin))
+        policies, tests = (fleet[name].policy, changed.policy), samples.get(name, ())
+        limited = under_limits(tests, changed)
+        found.append(compare(name, tests, *policies, noise, limited=limited, parents=parents, since=period.begin))
     missing = _missing(period, now, installation.samples_kept)
     if as_json:
         click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))
@@ -158,6 +167,36 @@ def replay(
         click.echo(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
+def idle_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> list[str]:
+    """The fields of changes that do not matter to past tests of a target. Raises UserError for an unknown field."""
+    present = with_changes(item, defaults, ())
+    found = []
+    for change in changes:
+        name, changed = change.partition("=")[0].strip(), with_changes(item, defaults, [change])
+        if name not in LIMITS and changed.policy == present.policy and changed.fields != present.fields:
+            found.append(name)
+    return found
+
+
+def under_limits(samples: Samples, target: Target) -> Samples:
+    """The samples as the target's limits would have had them: a passed test above one of them has failed.
+
+    A test that failed by another limit stays a failed one, since what it measured has not been kept.
+    """
+    return [(tick, _under_limits(sample, target)) for tick, sample in samples]
+
+
+def _under_limits(sample: Sample, target: Target) -> Sample:
+    if sample.rtt_ms is None:
+        return sample
+    if 0 < target.max_rtt_ms < sample.rtt_ms:
+        return Sample(None, ErrorCode.TIMED_OUT, "too-slow", mailbox=sample.mailbox)
+    box = sample.mailbox
+    if box and (0 < target.max_messages < box.messages or 0 < target.max_octets < box.octets):
+        return Sample(None, ErrorCode.PROTOCOL, "mailbox-too-full", mailbox=box)
+    return sample
+
+
 def compare(
     name: str,
     samples: Samples,
@@ -165,26 +204,34 @@ def compare(
     changed: Policy,
     noise: timedelta,
     *,
+    limited: Samples | None = None,
     parents: Sequence[Parent] = (),
     since: datetime | None = None,
 ) -> Comparison:
     """Judge a target's samples by two policies; runs of failures shorter than `noise` do not count as outages.
 
-    Samples before `since` are judged, so that an outage that has begun by then is known, but not counted. Tests that
-    were inconclusive, or failed in maintenance or under a silence, were not judged then, and are not judged now.
+    `limited` are the samples under the limits that belong to `changed`, if those differ; what fails by them is part of
+    an outage. Samples before `since` are judged, so that an outage that has begun by then is known, but not counted.
+    Tests that were inconclusive, or failed in maintenance or under a silence, were not judged then, and are not judged
+    now.
     """
-    judged = [(tick, sample) for tick, sample in samples if not (sample.inconclusive or sample.in_maintenance)]
-    outcomes = [_outcome(tick, sample) for tick, sample in judged]
-    runs = [run for run in runs_of(outcomes) if since is None or run.end >= since]
+    outcomes = _outcomes(samples)
+    of_changed = outcomes if limited is None else _outcomes(limited)
+    runs = [run for run in runs_of(of_changed) if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
 
     of_parents = partial(all_failing_as_planned, parents), partial(all_failing, parents)
 
-    def result_of(policy: Policy) -> ReplayResult:
+    def result_of(policy: Policy, outcomes: Sequence[Outcome]) -> ReplayResult:
         judged = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, *of_parents)
         return _result([(at, judgement) for at, judgement in judged if since is None or at >= since], outages)
 
-    return Comparison(name, outages, result_of(present), result_of(changed))
+    return Comparison(name, outages, result_of(present, outcomes), result_of(changed, of_changed))
+
+
+def _outcomes(samples: Samples) -> list[Outcome]:
+    """The outcomes of those tests that are judged."""
+    return [_outcome(tick, it) for tick, it in samples if not (it.inconclusive or it.in_maintenance)]
 
 
 def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:

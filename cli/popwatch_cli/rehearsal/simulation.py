@@ -17,7 +17,7 @@ from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy, Target
 
 RTT_MS = 50.0
-"""The round-trip time of a simulated server."""
+"""The round-trip time of a simulated server in ms, unless the target calls that slow: then half of what it allows."""
 
 MAX_TICKS = 60 * 24 * 14
 """The longest simulation: two weeks."""
@@ -50,7 +50,8 @@ def simulate(
     It goes on until a recovery that a maintenance holds has been sent. The outage begins at `start` + `begins_after`
     and lasts for `outage`. The texts are those of the stack `stack`.
     """
-    health, tested_tick = judge(UNTESTED, _passed(start), target.policy, start).health, start
+    rtt_ms = min([RTT_MS, *(limit / 2 for limit in (target.max_rtt_ms, target.policy.slow_rtt_ms) if limit)])
+    health, tested_tick = judge(UNTESTED, _passed(start, rtt_ms), target.policy, start).health, start
     began, ended = start + begins_after, start + begins_after + outage
     yield SimulatedTest(start, True, health)
     due = retest_at(health, target.policy, start, start + TICK)
@@ -63,7 +64,7 @@ def simulate(
                 target.target_id, health, target.policy, tested_tick=tested_tick, after=tick - TICK, tick=tick
             )
         while due is not None:
-            outcome = _failed(due, error) if began < due < ended else _passed(due)
+            outcome = _failed(due, error) if began < due < ended else _passed(due, rtt_ms)
             step = _simulate_test(target, health, outcome, due, stack)
             yield step
             health, tested_tick = step.health, due
@@ -112,8 +113,8 @@ def _simulate_test(target: Target, health: Health, outcome: Outcome, now: dateti
     return SimulatedTest(now, outcome.passed, judgement.health, message)
 
 
-def _passed(now: datetime) -> Outcome:
-    return Outcome(now, Phase.QUIT, rtt_ms=RTT_MS, greeting="+OK")
+def _passed(now: datetime, rtt_ms: float) -> Outcome:
+    return Outcome(now, Phase.QUIT, rtt_ms=rtt_ms, greeting="+OK")
 
 
 def _failed(now: datetime, error: ErrorCode) -> Outcome:
