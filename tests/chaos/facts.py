@@ -33,7 +33,9 @@ class Policy:
     max_rtt_ms: int = 0
     all_addresses: bool = False
     certificate_warn_days: tuple[int, ...] | None = None
+    subject: str = ""
     email: str = ""
+    sms: str = ""
     recovered_subject: str = ""
     recovered_email: str = ""
     recovered_sms: str = ""

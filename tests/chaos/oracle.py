@@ -18,6 +18,7 @@ from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, 
 from tests.chaos.oracle_figures import agrees, figures_of, span, wrong_figures
 from tests.chaos.oracle_holds import Certainty, Holds
 from tests.chaos.oracle_servers import Servers, reported, undelivered
+from tests.chaos.oracle_texts import wants_own_sms, wrong_texts
 from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Record, Run, Test, runs
 
@@ -88,6 +89,7 @@ class Oracle:
         self.counted["outages"] += run.is_outage
         self.counted["passed tests with which an outage went on"] += len(run.between) + len(run.row[:-1])
         failure_indexes = self._judge_downs(run, downs)
+        self._judge_texts(run, said, failure_indexes)
         self._judge_recovered(
             run,
             [messages for (event, _), messages in said.items() if event == "recovered"],
@@ -98,6 +100,22 @@ class Oracle:
                 self._explained.add(message.order)
                 for what in wrong_figures(self.record, run, message, failure_indexes):
                     self._report("wrong figure", message.order, run.lifetime.target, what)
+
+    def _judge_texts(self, run: Run, said: Alerts, failure_indexes: Sequence[int]) -> None:
+        """Each text is of the user's own field, or of popwatch, as the target said."""
+        target, emails = run.lifetime.target, [one for copies in said.values() for one in copies]
+        sms = [it for it in self.record.own_sms if it.target == target and it.id_time == _whole(run.since)]
+        for message in (*emails, *sms):
+            self.counted["texts of the user"] += message.channel == "sms" or bool(figures_of(message.text).own)
+            for what in wrong_texts(run, message, failure_indexes):
+                self._report("wrong text", message.order, target, what)
+        sent = {(message.event, message.number) for message in sms}
+        for message in emails:
+            known = message.channel != "alert" or message.summary or (message.event, message.number) in sent
+            known = known or not self.record.ended_well(message.published.invocation)
+            if not known and wants_own_sms(run, message, failure_indexes):
+                text = f"{message.event} {message.number} of {run.since}: its SMS is not of the user's words"
+                self._report("wrong text", message.order, target, text)
 
     def _judge_ambiguous(self, run: Run, downs: Sequence[Message]) -> None:
         """Of a run of which it is not certain which tests count: none of its messages came under a silence."""
@@ -474,6 +492,10 @@ class Oracle:
                         first.target,
                         f"{key}, by invocations {[one.published.invocation for one in copies]}",
                     )
+
+
+def _whole(time: datetime) -> datetime:
+    return time.replace(microsecond=0)
 
 
 def _has_other_messages(policy: facts.Policy) -> bool:

@@ -10,13 +10,18 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+from popwatch.alerts import rendering
 from popwatch.decisions import judging, planning, schedule
 from popwatch.decisions.batches import PlannedTest
 from popwatch.model.health import Health, Judgement, State
+from popwatch.model.targets import Policy
+from popwatch.model.windows import WeeklyWindow
 from popwatch.sweep import batch_tester, committer
 from popwatch.sweep.committer import Committer
 
 JUDGE = judging.judge
+ENDED, DUE, FAILING = judging._ended_outage, judging._report_what_was_due, vars(Health)["is_failing"].fget
+FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -67,6 +72,17 @@ def _since_latest(_: Health, after: Health) -> Health:
     return replace(after, failing_since=after.since) if after.state is State.DOWN else after
 
 
+def _in_a_row_or_not(before: Health, after: Health) -> Health:
+    """A failed test does not cut off the row of passed ones."""
+    return replace(after, recovery=before.recovery) if after.failures > before.failures else after
+
+
+def _changed_in_recovery(before: Health, after: Health) -> Health:
+    """The first passed test of a recovery is a change."""
+    begun = after.recovery if before.recovery is None else None
+    return replace(after, changes=(*after.changes, begun.began_at)) if begun else after
+
+
 IN_JUDGE: Mapping[str, Callable[..., Judgement]] = {
     "failure counted twice": _health(_counted_twice),
     "outage since it is down": _health(_since_latest),
@@ -88,6 +104,15 @@ IN_JUDGE: Mapping[str, Callable[..., Judgement]] = {
     "acknowledgement ignored": _policy(acknowledged=lambda _: None),
     "flapping ignored": _policy(flap_per_hour=lambda _: 0),
     "other delays": _policy(delay_down=lambda seconds: seconds + 60, delay_lost=lambda seconds: seconds + 60),
+    "one passed test is enough": _policy(passes_per_recovery=lambda _: 1),
+    "one passed test more": _policy(passes_per_recovery=lambda number: number + 1),
+    "recovery not cut off": _health(_in_a_row_or_not),
+    "recovery cut off in maintenance": _health(
+        lambda _, after: replace(after, recovery=None) if after.state is State.MAINTENANCE else after
+    ),
+    "change in a recovery": _health(_changed_in_recovery),
+    "passed tests in an outage forgotten": _health(lambda _, after: replace(after, passes_in_outage=0)),
+    "days of warnings ignored": _policy(certificate_warn_days=lambda _: None),
     "every second alert dropped": _no_alert,
     "judged a minute earlier": _earlier,
     "parent ignored": _parentless,
@@ -129,6 +154,44 @@ IN_PLANNING: Mapping[str, Sequence[Patch]] = {
     "changed target waits": [(planning, "_has_changed", lambda _: False)],
 }
 
+IN_RECOVERIES: Mapping[str, Sequence[Patch]] = {
+    "outage until the last passed test": [
+        (judging, "_ended_outage", lambda before, *rest: ENDED(replace(before, recovery=None), *rest))
+    ],
+    "recovering parent passes": [
+        (Health, "is_failing", property(lambda health: FAILING(health) and health.recovery is None))
+    ],
+    "degraded before it has recovered": [
+        (
+            judging,
+            "_report_what_was_due",
+            lambda after, policy, *rest, **silenced: (
+                (
+                    judging._report_degraded(replace(after, degraded_tests=policy.failures_per_alert), policy)
+                    if after.recovery
+                    else None
+                )
+                or DUE(after, policy, *rest, **silenced)
+            ),
+        )
+    ],
+}
+
+
+def _only(kind: str) -> Callable[[Any, str, Any], str]:
+    """The field of a text, if that for recoveries alone is forgotten."""
+    return lambda target, wanted, event: kind if wanted == kind and event in OWN else FIELD(target, wanted, event)
+
+
+OF_THE_USER: Mapping[str, Sequence[Patch]] = {
+    "recovered_subject ignored": [(rendering, "_template_field", _only("subject"))],
+    "recovered_email ignored": [(rendering, "_template_field", _only("email"))],
+    "recovered_sms ignored": [(rendering, "_template_field", _only("sms"))],
+    "suspension ignored": [(Policy, "at", lambda policy, _: policy)],
+    "suspended for ever": [(Policy, "at", lambda policy, _: replace(policy, enabled=not policy.suspended))],
+    "windows of each week ignored": [(WeeklyWindow, "contains", lambda *_: False)],
+}
+
 OF_SERVERS: Mapping[str, Sequence[Patch]] = {
     "degraded at once": [
         (judging, "_report_degraded", lambda after, policy: DEGRADED(after, replace(policy, failures_per_alert=1)))
@@ -146,6 +209,8 @@ ELSEWHERE: Mapping[str, Sequence[Patch]] = {
     "silenced since, alerted": [(Committer, "_present_policy", lambda _, target: target.policy)],
     "parent not read again": [(Committer, "_failing_now", lambda *_: "")],
     **IN_PLANNING,
+    **IN_RECOVERIES,
+    **OF_THE_USER,
     **OF_SERVERS,
 }
 

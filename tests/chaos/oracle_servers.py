@@ -153,10 +153,13 @@ class Servers:
         times = [time for time in earlier if time]
         known = set[datetime]().union(*(expiries(message)[1] for message in earlier.values()))
         unreported: dict[datetime, int] = defaultdict(int)
+        newest = datetime.min.replace(tzinfo=UTC)
+        same_days = len({test.policy.certificate_warn_days for test in self.lifetime.tests}) == 1
         for test in self.lifetime.tests:
             if self.is_unknown(test):
                 return
-            near = [one for one in test.certificates if one.expires - test.began <= first_limit(one) + SKEW]
+            is_new, newest = test.tick > newest, max(test.tick, newest)
+            near = [one for one in test.certificates if one.expires - test.began <= first_limit(one, test) + SKEW]
             message = self.reported.at(test, (CERTIFICATE,))
             if message is not None:
                 first, named = expiries(message)
@@ -166,15 +169,15 @@ class Servers:
                     yield self._finding("alert without reason", test, text)
                 for expires in named:
                     said[expires] += expires in first
-                if any(count > LIMITS for count in said.values()):
+                if same_days and any(count > LIMITS for count in said.values()):
                     yield self._finding("too many messages", test, f"of one certificate: {dict(said)}")
                 if sum(test.began - it < DAY for it in times) > MOST_WARNINGS:
                     yield self._finding("too many messages", test, "about certificates in a day")
             elif test.passed and self.unheld(test) and sum(test.began - it < DAY for it in times) < MOST_WARNINGS:
                 for one in near:
                     expires = one.expires.replace(microsecond=0)
-                    surely = one.expires - test.began <= first_limit(one) - SKEW
-                    unreported[expires] += surely and expires not in said and expires not in known
+                    surely = one.expires - test.began <= first_limit(one, test) - SKEW
+                    unreported[expires] += is_new and surely and expires not in said and expires not in known
                     if unreported[expires] > CERTAIN:
                         yield self._finding("certificate not reported", test, f"it expires at {expires}")
                         return
@@ -211,8 +214,11 @@ def _follows(test: Test, later: Test) -> bool:
     return test.tick < later.tick and test.policy.failures_per_alert == later.policy.failures_per_alert
 
 
-def first_limit(certificate: Certificate) -> timedelta:
-    """How long before it expires the first warning of a certificate comes."""
+def first_limit(certificate: Certificate, test: Test) -> timedelta:
+    """How long before it expires the first warning of a certificate comes; it never does if no days are wanted."""
+    days = test.policy.certificate_warn_days
+    if days is not None:
+        return max((timedelta(days=max(1, number)) for number in days), default=-10_000 * DAY)
     return min(min(certificate.lifetime, LONGEST_LIFETIME) / 4, FIRST_WARNING)
 
 

@@ -18,6 +18,8 @@ from tests.chaos.record import NEVER, SKEW, STALE, Lifetime, Message, Record, Te
 
 MINUTE = timedelta(minutes=1)
 LONGEST_TEST = timedelta(seconds=10)
+"""By default; `max_test_seconds` says otherwise."""
+
 SLACK = timedelta(seconds=30)
 """For calls to AWS that take their time."""
 
@@ -121,7 +123,10 @@ class Times:
                 continue
             failing = (policy.delay_warn, policy.delay_down, policy.delay_lost)
             passing = (policy.delay_up, policy.delay_warn if policy.passes_per_recovery > 1 else 0)
-            longest = _whole(max(passing if answered or policy.silenced else failing)) + MINUTE + SLACK
+            known = record.in_force(target, fault_free.order)
+            held = known and any(since < fault_free.at and fault_free.since < end for since, end in known.windows)
+            delays = passing if answered else (*passing, *failing) if held else failing
+            longest = _whole(max(delays)) + MINUTE + SLACK
             made = [record.time(test.made_order) for test in record.tests[target]]
             self.counted["targets without faults"] += 1
             for before, after in pairwise([begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]):
@@ -137,7 +142,7 @@ class Times:
                 known = record.in_force(target, change.order)
                 if change.answers or known is None or known.policy is None or known.server != server:
                     continue
-                end = record.time(change.order) + longest_time(known.policy) + SLACK
+                end = record.time(change.order) + longest_time(known.policy, longest_test(known)) + SLACK
                 rest = _whole(max(known.policy.delay_up, known.policy.delay_lost, known.policy.delay_down)) + 5 * MINUTE
                 rest += (known.policy.passes_per_recovery - 1) * (_whole(known.policy.delay_warn) + MINUTE)
                 begin = record.time(change.order) - rest
@@ -196,7 +201,8 @@ class Times:
             kept = (first or test.goes_on) and not policy.silenced and not before.policy.silenced
             if not kept or short >= MINUTE or not record.ended_well(test.invocation):
                 continue
-            end = test.began + max(short, LONGEST_TEST) + LONGEST_TEST + SHORT_SLACK
+            longest = longest_test(record.in_force(lifetime.target, test.made_order))
+            end = test.began + max(short, longest) + longest + SHORT_SLACK
             begin = record.time(test.made_order) - 3 * MINUTE
             changed = any(begin < record.time(one.order) < end for one in record.configured[lifetime.target])
             if changed or end > record.times[-1] or test.committed == NEVER or self._went_wrong(begin, end):
@@ -223,11 +229,17 @@ def _count_twice(lifetime: Lifetime) -> Iterator[Finding]:
         latest = test if latest is None or test.tick > latest.tick else latest
 
 
-def longest_time(policy: Policy) -> timedelta:
+def longest_test(known: facts.Configured | None) -> timedelta:
+    """The deadline of a target's tests."""
+    seconds = dict(known.connection_fields).get("max_test_seconds") if known else None
+    return timedelta(seconds=int(str(seconds))) if seconds else LONGEST_TEST
+
+
+def longest_time(policy: Policy, longest: timedelta) -> timedelta:
     """The longest time from the beginning of an outage to its first alert."""
     warn = timedelta(seconds=policy.delay_warn)
-    between = max(warn if warn < MINUTE else _whole(policy.delay_warn), LONGEST_TEST)
-    return _whole(policy.delay_up) + (policy.failures_per_alert - 1) * between + MINUTE + LONGEST_TEST
+    between = max(warn if warn < MINUTE else _whole(policy.delay_warn), longest)
+    return _whole(policy.delay_up) + (policy.failures_per_alert - 1) * between + MINUTE + longest
 
 
 def _whole(seconds: int) -> timedelta:

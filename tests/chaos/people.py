@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.chaos.facts import Policy, Window
 from tests.chaos.faults import Faults
@@ -18,7 +19,35 @@ SCHEDULE = "patch-night"
 
 FLAPS_PER_HOUR = 6
 SLOW_MS, TOO_SLOW_MS = 500, 2000
+_ID = "{alert_id}: an alert may arrive twice; a copy has the same id."
+OWN_SUBJECT = "{event} {alert_number} of {name}"
+OWN_EMAIL = f"""Own words on {{name}}: {{event}} (alert {{alert_number}} of {{max_alerts}}).
+
+Failing since {{failing_since}}
+Failing for {{outage}}, {{failures}} failed tests in a row
+Last good {{last_good}}
+Server {{host}}, address {{address}}
+Next test {{next_test}}
+Runbook {{runbook}}
+
+Alert {_ID}
+"""
+OWN_SMS = "{event} {alert_number} of {name}, {failures} failed, {outage}: {alert_id}"
 RECOVERED_SUBJECT = "{name} is back after {outage}, {failures} failed"
+RECOVERED_EMAIL = f"""Own words on the end: it was down for {{outage}}.
+
+Failing since {{failing_since}}
+Outage {{failures}} failed tests in a row, {{alert_number}} alerts
+Last good {{last_good}}
+
+Alert {_ID}
+"""
+RECOVERED_SMS = "{name} is back, {failures} failed, {outage}: {alert_id}"
+RUNBOOK = "https://wiki.example.net/mail"
+"""Users' own texts; each email names its alert, as the built-in ones do."""
+
+ZONE = ZoneInfo("Europe/Berlin")
+"""That of windows of each week."""
 
 
 @dataclass(slots=True)
@@ -28,6 +57,10 @@ class Configured:
     policy: Policy
     silence: Window | None = None
     maintenance: tuple[Window, ...] = ()
+    weekly: tuple[Window, ...] = ()
+    """The first of windows that repeat each week: a campaign is shorter."""
+    suspended: Window | None = None
+    """When it is not tested; it is resumed by itself."""
     scheduled: bool = False
     """Whether `maintenance` names the schedule."""
     server: str = ""
@@ -37,7 +70,11 @@ class Configured:
     def windows(self, schedule: Sequence[Window] = ()) -> tuple[Window, ...]:
         """When nobody is to be alerted."""
         own = (self.silence,) if self.silence else ()
-        return (*own, *self.maintenance, *(schedule if self.scheduled else ()))
+        return (*own, *self.maintenance, *self.weekly, *(schedule if self.scheduled else ()))
+
+    def is_enabled(self, time: datetime) -> bool:
+        """Whether it is tested then."""
+        return self.policy.enabled and not (self.suspended and self.suspended[0] <= time < self.suspended[1])
 
     def at(self, time: datetime, schedule: Sequence[Window] = ()) -> Policy:
         """The policy at a time: silenced or not."""
@@ -55,12 +92,16 @@ class Configured:
             "tags": [str(number)],
         }
         fields["depends_on"] = list(self.policy.depends_on)
-        fields = {key: value for key, value in fields.items() if value not in ("", [])}
+        fields = {key: value for key, value in fields.items() if value not in ("", [], None)}
+        if self.policy.certificate_warn_days is not None:
+            fields["certificate_warn_days"] = list(self.policy.certificate_warn_days)
         if self.silence:
             fields["silence"] = as_written(self.silence)
-        if self.maintenance or self.scheduled:
+        if self.suspended:
+            fields["suspended"] = as_written(self.suspended)
+        if self.maintenance or self.weekly or self.scheduled:
             names = [SCHEDULE] if self.scheduled else []
-            fields["maintenance"] = [*map(as_written, self.maintenance), *names]
+            fields["maintenance"] = [*map(as_written, self.maintenance), *map(as_weekly, self.weekly), *names]
         if self.policy.acknowledged:
             fields["acknowledged"] = {"outage": self.policy.acknowledged.isoformat()}
         return fields
@@ -68,16 +109,23 @@ class Configured:
     def __str__(self) -> str:
         """What it says beside the defaults."""
         usual = asdict(Policy())
-        said = [f"{name}={value}" for name, value in asdict(self.policy).items() if value != usual[name]]
+        said = [f"{name}={value!r:.30}" for name, value in asdict(self.policy).items() if value != usual[name]]
         said += [f"{name}={value}" for name, value in self.connection_fields.items()]
         said += [f"at {self.server}"] if self.server else []
         said += [f"silent from {begin:%H:%M:%S} until {end:%H:%M:%S}" for begin, end in self.windows()]
+        said += [f"suspended until {self.suspended[1]:%H:%M:%S}"] if self.suspended else []
         return ", ".join([*said, *([SCHEDULE] if self.scheduled else [])])
 
 
 def as_written(window: Window) -> dict[str, str]:
     """A window as its user writes it."""
     return {"from": window[0].isoformat(), "until": window[1].isoformat()}
+
+
+def as_weekly(window: Window) -> dict[str, object]:
+    """A window of whole minutes as one that its user has each week."""
+    begin, end = (time.astimezone(ZONE) for time in window)
+    return {"days": [f"{begin:%a}".lower()], "from": f"{begin:%H:%M}", "until": f"{end:%H:%M}", "timezone": ZONE.key}
 
 
 def as_read(window: Any) -> Window:
@@ -107,13 +155,15 @@ def draw_policy(name: str, faults: Faults, *, independent: bool = False) -> Poli
 
 def draw_newer(policy: Policy, faults: Faults) -> Policy:
     """The same with fields that earlier versions do not know."""
+    texts: dict[str, Any] = {name: faults.choice(["", "", *choices[1:]]) for name, choices in TEXTS.items()}
     return replace(
         policy,
         slow_rtt_ms=faults.choice([0, SLOW_MS]),
         max_rtt_ms=faults.choice([0, 0, 0, TOO_SLOW_MS]),
         all_addresses=faults.choice([False, True]),
-        recovered_subject=faults.choice(["", "", RECOVERED_SUBJECT]),
         passes_per_recovery=faults.choice([1, 1, 2, 3]),
+        certificate_warn_days=faults.choice([None, None, *WARN_DAYS]),
+        **texts,
     )
 
 
@@ -144,6 +194,10 @@ def _one_of(*choices: Any) -> Callable[[Policy, Situation], Any]:
     return lambda _, there: there.faults.choice(choices)
 
 
+def _flap_per_hour(policy: Policy, there: Situation) -> int:
+    return there.faults.choice([0, 3, FLAPS_PER_HOUR, 10]) if policy.max_alerts else 0
+
+
 def _max_alerts(policy: Policy, there: Situation) -> int:
     return there.faults.choice([1, 2, 4] if policy.flap_per_hour else [0, 1, 2, 4])
 
@@ -154,6 +208,16 @@ def _silence(known: Configured, there: Situation) -> Configured:
 
 def _unsilence(known: Configured, there: Situation) -> Configured | None:
     return replace(known, silence=None) if known.silence and there.now < known.silence[1] else None
+
+
+def _suspend_for(known: Configured, there: Situation) -> Configured | None:
+    end = there.now + timedelta(minutes=there.faults.choice(range(3, 20)))
+    return replace(known, suspended=(there.now, end)) if known.policy.enabled else None
+
+
+def _resume(known: Configured, there: Situation) -> Configured | None:
+    resumed = replace(known, policy=replace(known.policy, enabled=True), suspended=None)
+    return resumed if not known.is_enabled(there.now) else None
 
 
 def _acknowledge(known: Configured, there: Situation) -> Configured | None:
@@ -167,8 +231,14 @@ def _plan_maintenance(known: Configured, there: Situation) -> Configured:
     return replace(known, maintenance=(*known.maintenance[-2:], window))
 
 
+def _plan_weekly(known: Configured, there: Situation) -> Configured:
+    begin = there.now.replace(second=0, microsecond=0) + timedelta(minutes=there.faults.choice([1, 1, 3, 8]))
+    return replace(known, weekly=((begin, begin + timedelta(minutes=there.faults.choice(range(2, 15)))),))
+
+
 def _cancel_maintenance(known: Configured, _: Situation) -> Configured | None:
-    return replace(known, maintenance=(), scheduled=False) if known.maintenance or known.scheduled else None
+    cancelled = replace(known, maintenance=(), weekly=(), scheduled=False)
+    return cancelled if cancelled != known else None
 
 
 def _end_maintenance(known: Configured, there: Situation) -> Configured | None:
@@ -204,7 +274,7 @@ def _with_parents(known: Configured, parents: tuple[str, ...]) -> Configured:
 def _connection(**fields: Sequence[object]) -> Change:
     def change(known: Configured, there: Situation) -> Configured | None:
         new = {name: there.faults.choice(choices) for name, choices in fields.items()}
-        before = {"tls": "none", **known.connection_fields}
+        before = {"tls": "none", "max_test_seconds": MAX_TEST_SECONDS, **known.connection_fields}
         return (
             replace(known, connection_fields={**known.connection_fields, **new})
             if before != {**before, **new}
@@ -223,7 +293,7 @@ INTERVENTIONS: dict[str, Change] = {
     "unsilence": _unsilence,
     "acknowledge": _acknowledge,
     "suspend": _policy(enabled=_one_of(False)),
-    "resume": _policy(enabled=_one_of(True)),
+    "resume": _resume,
     "maintenance added": _plan_maintenance,
     "maintenance removed": _cancel_maintenance,
     "maintenance ended": _end_maintenance,
@@ -234,7 +304,26 @@ INTERVENTIONS: dict[str, Change] = {
 }
 """What people do to a target at any time."""
 
+WARN_DAYS = ((), (30, 7, 0), (3,))
+MAX_TEST_SECONDS = 10
+TEXTS: dict[str, tuple[str, ...]] = {
+    "subject": ("", OWN_SUBJECT),
+    "email": ("", OWN_EMAIL),
+    "sms": ("", OWN_SMS),
+    "recovered_subject": ("", RECOVERED_SUBJECT),
+    "recovered_email": ("", RECOVERED_EMAIL),
+    "recovered_sms": ("", RECOVERED_SMS),
+    "runbook": ("", RUNBOOK),
+}
+"""What may be written into the fields of texts."""
+
 ONLY_SIMULATED: dict[str, Change] = {
+    "suspend for": _suspend_for,
+    "maintenance of each week added": _plan_weekly,
+    "deadline changed": _connection(max_test_seconds=(5, MAX_TEST_SECONDS, 20)),
+    "certificate_warn_days changed": _policy(certificate_warn_days=_one_of(None, *WARN_DAYS)),
+    "flap_per_hour changed": _policy(flap_per_hour=_flap_per_hour),
+    "alert_recovery changed": _policy(alert_recovery=lambda policy, _: not policy.alert_recovery),
     "schedule named": _name_schedule,
     "parent added": _add_parent,
     "parent changed": _change_parent,
@@ -245,7 +334,7 @@ ONLY_SIMULATED: dict[str, Change] = {
     "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
     "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),
     "passes_per_recovery changed": _policy(passes_per_recovery=_one_of(1, 2, 3)),
-    "text changed": _policy(recovered_subject=_one_of("", RECOVERED_SUBJECT)),
+    "texts changed": _policy(**{name: _one_of(*texts) for name, texts in TEXTS.items()}),
 }
 """What only simulated people do: real servers have a port each, and older versions do not know these fields."""
 

@@ -31,6 +31,7 @@ NEVER = 10**12
 """The order of what has not happened."""
 
 _ID = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: an alert may arrive")
+_ID_OF_SMS = re.compile(r": (\S+)/([a-z]+)/(\d+)/(\S+ \S+) UTC$")
 EVENTS = {
     "DOWN": "down",
     "UP again": "recovered",
@@ -189,6 +190,8 @@ class Record:
         self.ended: dict[int, facts.Ended] = {}
         self.began: dict[int, facts.Began] = {}
         self.messages: list[Message] = []
+        self.own_sms: list[Message] = []
+        """The SMS of outages whose words are the user's own: those end in the alert's id."""
         self.lifetimes: dict[str, list[Lifetime]] = defaultdict(list)
         self.tests: dict[str, list[Test]] = defaultdict(list)
         self.refused: dict[int, list[int]] = defaultdict(list)
@@ -225,12 +228,16 @@ class Record:
                 case facts.FaultFree():
                     self.fault_free.append(fact)
                 case facts.PublishedText():
-                    self.messages += self._messages_in(fact)
+                    self._sort_text(fact)
+
+    def _sort_text(self, published: facts.PublishedText) -> None:
+        if published.channel == "sms":
+            self.own_sms += self._own_sms_in(published)
+        else:
+            self.messages += self._messages_in(published)
 
     def _messages_in(self, published: facts.PublishedText) -> list[Message]:
         time, words = self.times[published.order], " ".join(published.text.split())
-        if published.channel == "sms":
-            return []
         found = _ID.search(words)
         if found:
             target, event, number, since = found.groups()
@@ -242,6 +249,14 @@ class Record:
             for line in lines
             if line
         ]
+
+    def _own_sms_in(self, published: facts.PublishedText) -> list[Message]:
+        found = _ID_OF_SMS.search(published.text)
+        if found is None:
+            return []
+        target, event, number, since = found.groups()
+        at = datetime.fromisoformat(f"{since}+00:00")
+        return [Message(published, self.times[published.order], target, event, int(number), at, published.text)]
 
     def _match_commits(self) -> None:
         """Each target's lifetimes and the tests in them, by the order of the writes that committed them."""

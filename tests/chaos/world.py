@@ -48,6 +48,7 @@ from tests.chaos.tables import Tables
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 MINUTE = 60.0
+CLOCKS_DIFFER = timedelta(seconds=4)
 FUNCTION_SECONDS = 120.0
 RESERVE_SECONDS = 20.0
 VISIBILITY_SECONDS = 720.0
@@ -62,12 +63,13 @@ RENAMED = "-renamed"
 ROUND_TRIPS = (12.5, 12.5, 80.0, 900.0, 2600.0)
 LIFETIMES = tuple(timedelta(days=days) for days in (2, 6, 45, 90, 398))
 FAILURES = (
-    (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 10.0),
+    (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 0.0),
     (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "refused", 0.02),
     (ErrorCode.DISCONNECTED, Phase.GREETING, "closed", 0.3),
     (ErrorCode.PROTOCOL, Phase.GREETING, "smtp-greeting", 0.2),
-    (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "connect-timed-out", 10.0),
+    (ErrorCode.CANNOT_CONNECT, Phase.CONNECT, "connect-timed-out", 0.0),
 )
+"""With the seconds that each takes; 0 is the deadline of the test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class SimulatedProber(Prober):
         planned: list[tuple[float, int, Target]] = []
         for index, target in enumerate(targets):
             if end_by is None or begun + target.max_test_seconds <= end_by:
-                planned.append((begun + self._world.test_seconds(server_of(target)), index, target))
+                planned.append((begun + self._world.test_seconds(target), index, target))
         planned.sort()
         while planned:
             self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
@@ -234,7 +236,7 @@ class World:
         self.fault_free, self.faults.rates = False, self.setup.rates
 
     def _at_last(self, name: str, known: Configured) -> tuple[facts.Policy, bool]:
-        policy = known.at(self.now(), self.schedule)
+        policy = replace(known.at(self.now(), self.schedule), enabled=known.is_enabled(self.now()))
         return policy, self.servers[known.server or name].passes(policy)
 
     def close(self) -> None:
@@ -243,10 +245,10 @@ class World:
 
     # ---- servers
 
-    def test_seconds(self, name: str) -> float:
-        """How long a test of a target takes now."""
-        server = self.servers[name]
-        return 0.05 if server.answers else FAILURES[server.failure][3]
+    def test_seconds(self, target: Target) -> float:
+        """How long a test of a target takes now: a silent server until the deadline."""
+        server = self.servers[server_of(target)]
+        return 0.05 if server.answers else FAILURES[server.failure][3] or target.max_test_seconds
 
     def test(self, process: Process, target: Target, tick: datetime, began: datetime) -> Outcome:
         """The outcome of a test that began then by the process's clock, by what the server does now."""
@@ -414,7 +416,8 @@ class World:
         self._remove_target(name)
         self._count("target renamed")
         policy = replace(known.policy, acknowledged=None)
-        self._configure(new, replace(known, policy=policy, silence=None, server=known.server or name))
+        renamed = replace(known, policy=policy, silence=None, suspended=None, server=known.server or name)
+        self._configure(new, renamed)
 
     def _import(self, faults: Faults) -> None:
         """A file sets a field of all targets, and leaves silences and acknowledgements alone."""
@@ -453,6 +456,16 @@ class World:
         self.tables.by_name["Targets"].put(item, self.engine.now)
         self._say_configured(name, known)
         self._log(0, f"{name} configured: {known}")
+        if known.suspended and known.suspended[1] > self.now():
+            ends = self.engine.now + (known.suspended[1] - self.now() - CLOCKS_DIFFER) / timedelta(seconds=1)
+            self.engine.at(ends, partial(self._resume, name, known.suspended))
+
+    def _resume(self, name: str, suspension: facts.Window) -> None:
+        """A suspension ends by itself: at some clock from now on."""
+        known = self.configured.get(name)
+        if known and known.suspended == suspension:
+            self.configured[name] = replace(known, suspended=None)
+            self._say_configured(name, self.configured[name])
 
     def _say_configured(self, name: str, known: Configured, *, by_schedule: bool = False) -> None:
         windows = known.windows(self.schedule)
@@ -461,7 +474,7 @@ class World:
                 self.evidence.order,
                 name,
                 self.now(),
-                known.policy,
+                replace(known.policy, enabled=known.is_enabled(self.now())),
                 windows,
                 by_schedule=by_schedule,
                 server=known.server or name,
