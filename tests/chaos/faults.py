@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
@@ -20,6 +20,10 @@ CHANGES = ("server_changed", "storm", "round_trips_changed", "addresses_changed"
 
 OF_PEOPLE = ("config_changed", "target_removed", "target_added", "target_renamed", "file_imported", "schedule_changed")
 """What people do; a `config_changed` is one of many kinds."""
+
+
+QUIET = 0.02
+"""How often a server changes at most, where nothing goes wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,12 @@ class Rates:
     def draw(self, random: Random) -> "Rates":
         """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
         return Rates(**{name: min(0.5, getattr(self, name) * random.choice(FACTORS)) for name in Rates.__slots__})
+
+    def without_faults(self) -> "Rates":
+        """Nothing goes wrong, and little changes: so it can be told how soon people hear of an outage."""
+        kept = {name: 0.2 * getattr(self, name) for name in OF_PEOPLE}
+        kept |= {name: min(getattr(self, name), QUIET) for name in CHANGES}
+        return replace(NO_FAULTS, **kept)
 
 
 NO_FAULTS = Rates(**dict.fromkeys(Rates.__slots__, 0.0))

@@ -20,7 +20,8 @@ from popwatch.sweep import batch_tester, committer
 from popwatch.sweep.committer import Committer
 
 JUDGE = judging.judge
-ENDED, DUE, FAILING = judging._ended_outage, judging._report_what_was_due, vars(Health)["is_failing"].fget
+ENDED, DUE = judging._ended_outage, judging._report_what_was_due
+PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
@@ -154,12 +155,27 @@ IN_PLANNING: Mapping[str, Sequence[Patch]] = {
     "changed target waits": [(planning, "_has_changed", lambda _: False)],
 }
 
+
+def _by_recovered_parents(target: Any, record: Any, parents: Any, records: Any) -> PlannedTest:
+    """Planned as if parents that recover had recovered."""
+    health = {name: one.health for name, one in records.items()}
+    passing = {name: replace(one, state=State.UP) if one.recovery else one for name, one in health.items()}
+    return PLANNED(target, record, parents, {name: replace(one, health=passing[name]) for name, one in records.items()})
+
+
+def _failing_but_recovering(self: Any, parents: Sequence[str]) -> str:
+    """The same as the parents are before the alert is committed."""
+    recovering = any(self._store.read_record(name).health.recovery for name in parents)
+    return "" if recovering else FAILING_NOW(self, parents)
+
+
 IN_RECOVERIES: Mapping[str, Sequence[Patch]] = {
     "outage until the last passed test": [
         (judging, "_ended_outage", lambda before, *rest: ENDED(replace(before, recovery=None), *rest))
     ],
     "recovering parent passes": [
-        (Health, "is_failing", property(lambda health: FAILING(health) and health.recovery is None))
+        (planning, "_planned_test", _by_recovered_parents),
+        (Committer, "_failing_now", _failing_but_recovering),
     ],
     "degraded before it has recovered": [
         (

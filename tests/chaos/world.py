@@ -60,6 +60,9 @@ NAMES = TableNames(
 )
 DOMAIN = ".example.net"
 RENAMED = "-renamed"
+WITHOUT_FAULTS = 0.15
+"""The share of installations in which nothing goes wrong."""
+
 ROUND_TRIPS = (12.5, 12.5, 80.0, 900.0, 2600.0)
 LIFETIMES = tuple(timedelta(days=days) for days in (2, 6, 45, 90, 398))
 FAILURES = (
@@ -88,6 +91,7 @@ class WorldSetup:
     def draw(cls, random: Random) -> "WorldSetup":
         """One of many."""
         targets = random.choice([3, 5, 8, 12])
+        rates = Rates().draw(random)
         return cls(
             targets,
             storm_threshold=random.choice([1, 2, 10]),
@@ -95,7 +99,7 @@ class WorldSetup:
             page_bytes=random.choice([1_048_576, 1_048_576, 1500]),
             schedule_second=random.uniform(0, 55),
             latency=random.choice([0.004, 0.004, 0.05, 0.4]),
-            rates=Rates().draw(random),
+            rates=rates.without_faults() if random.random() < WITHOUT_FAULTS else rates,
         )
 
     def with_fault_rates(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
