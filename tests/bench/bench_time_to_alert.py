@@ -77,10 +77,6 @@ class TimesToAlert(World):
         lost = sum(outage.began - TICK < tick <= first for tick in self.lost)
         return replace(outage, took=(first - outage.began).total_seconds(), lost_ticks=lost)
 
-    def test_seconds(self, name: str) -> float:
-        """A server that fails does not answer within the deadline."""
-        return 0.05 if self.servers[name].answers else self.targets[name].max_test_seconds
-
     def _add_target(self, name: str, faults: Faults) -> None:
         policy = facts.Policy(
             max_alerts=1,  # one message for each outage: more would soon be too many
