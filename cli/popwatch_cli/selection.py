@@ -40,7 +40,8 @@ class Selection:
         """The targets that are meant, by id. Raises UserError for an id, group or tag that there is not."""
         missing = [name for name in self.ids if name not in targets]
         if missing:
-            raise UserError("\n".join(missing_target(name, targets) for name in missing))
+            names = {target.name.lower(): target_id for target_id, target in targets.items()}
+            raise UserError("\n".join(missing_target(name, targets, names) for name in missing))
         groups = {target.group for target in targets.values() if target.group}
         tags = {tag for target in targets.values() for tag in target.tags}
         unknown = [_missing("in a group", group, "groups", groups) for group in self.groups if group not in groups]

@@ -5,7 +5,7 @@ to a colleague's terminal.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, counted, did_you_mean, natural_order
+from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
 from popwatch_cli.suggestions import field_hint
 
@@ -144,8 +145,17 @@ def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[s
     return {name: target_at(target, now) for name, target in targets.items()} if now else targets
 
 
-def missing_target(target_id: str, items: Iterable[str]) -> str:
-    """The message if there is no target with this id, with the id that may have been meant."""
+def missing_target(target_id: str, items: Collection[str], names: Mapping[str, str] | None = None) -> str:
+    """The message if there is no target with this id, with the id that may have been meant.
+
+    `names`: the name that is shown of a target -> its id.
+    """
+    owner = (names or {}).get(target_id.strip().lower())
+    if owner:
+        return f"There is no target {shown(target_id)}: that is the name of {shown(owner)}."
+    parts = [part.strip() for part in target_id.split(",")]
+    if len(parts) > 1 and all(part in items for part in parts):
+        return f"There is no target {shown(target_id)}. Separate ids by blanks: {shown(' '.join(parts))}"
     hint = clean(did_you_mean(target_id, items, mark=""), 2 * SHOWN) or "`popwatch targets list` shows all targets."
     if target_id.lower() == "all" or "*" in target_id:
         hint = "For several targets use --group, --tag or --all."
@@ -165,13 +175,30 @@ def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> l
         for problem in mistakes_of(entry.fields, own):
             whose = f"{_line(entry, problem)}{shown(entry.fields['target_id'])}"
             owners_by_problem.setdefault(problem.explanation, []).append(whose)
+    return by_line(_said(owners_by_problem))
+
+
+def broken_by_defaults(items: Mapping[str, Item], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What becomes wrong of targets that stay as they are if `_defaults` changes, such as schedules that they name."""
+    owners_by_problem: dict[str, list[str]] = {}
+    for name, item in items.items():
+        if name != DEFAULTS_ID:
+            present = set(parse_target(item, without_id(before)).problems)
+            for problem in parse_target(item, without_id(after)).problems:
+                if problem not in present:
+                    owners_by_problem.setdefault(problem.explanation, []).append(shown(name))
+    return _said(owners_by_problem)
+
+
+def _said(owners_by_problem: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each owner of a problem; for many of the same the first, and how many others there are."""
     mistakes: list[str] = []
     for explanation, owners in owners_by_problem.items():
         if len(owners) > MOST_SAME_PROBLEMS:
             mistakes.append(f"{owners[0]} and {counted(len(owners) - 1, 'other')}: {explanation}")
         else:
             mistakes += [f"{whose}: {explanation}" for whose in owners]
-    return by_line(mistakes)
+    return mistakes
 
 
 def _line(entry: FileEntry, problem: Problem) -> str:
@@ -266,4 +293,8 @@ def _from_text(name: str, text: str) -> Any:
 
     with suppress(FileError, RecursionError):
         return read_value(text)
+    if field:
+        raise UserError(
+            f"`{name}` begins as a list or a map and is not one: {shown(text)}. Close its brackets and quotes."
+        )
     return text

@@ -215,6 +215,8 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
         name, equals, value = change.partition("=")
         if not equals:
             raise UserError(f"{change} is not an assignment: write FIELD=VALUE, such as failures_per_alert=2.")
+        if name.strip() == "target_id":
+            raise UserError("The id of a target cannot be changed: --set takes the other fields.")
         item = assigned(item, name.strip(), value)
     target = parse_target(item, defaults)
     changed = {change.partition("=")[0].strip() for change in changes}

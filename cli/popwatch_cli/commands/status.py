@@ -16,7 +16,7 @@ from rich.markup import escape
 from popwatch.model.health import State
 from popwatch.model.text import counted
 from popwatch.queries.status import FleetStatus, fleet_status_to_json, read_fleet_status
-from popwatch.reports.status import CheckStatus, overall_status
+from popwatch.reports.status import CheckStatus, TargetStatus, overall_status
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.live_view import View
@@ -52,10 +52,12 @@ def status(choice: Any, *, selection: Selection, watch: bool, states: tuple[str,
     installation = find(choice)
     store = installation.store
 
-    def chosen(fleet: FleetStatus) -> FleetStatus:
+    def selected(fleet: FleetStatus) -> list[TargetStatus]:
         wanted = selection.of({row.target.target_id: row.target for row in fleet.targets}) if fleet.targets else {}
-        rows = [row for row in fleet.targets if row.target.target_id in wanted and (not states or row.state in states)]
-        return replace(fleet, targets=rows)
+        return [row for row in fleet.targets if row.target.target_id in wanted]
+
+    def chosen(fleet: FleetStatus) -> FleetStatus:
+        return replace(fleet, targets=[row for row in selected(fleet) if not states or row.state in states])
 
     if watch:
         read: Callable[[datetime], FleetStatus] = lambda now: chosen(read_fleet_status(store, now))  # noqa: E731
@@ -68,11 +70,11 @@ def status(choice: Any, *, selection: Selection, watch: bool, states: tuple[str,
     outcome = _outcome(fleet, now) if whole.targets else CheckStatus.UNKNOWN
     if as_json:
         click.echo(json.dumps(fleet_status_to_json(fleet, outcome, now)))
+    elif states and whole.targets and not fleet.targets:
+        click.echo(f"None of {counted(len(selected(whole)), 'target')} is {' or '.join(states)}.")
     elif selection.ids:
         for row in fleet.targets:
             say("\n".join(details(row, now)))
-    elif states and whole.targets and not fleet.targets:
-        click.echo(f"None of {counted(len(whole.targets), 'target')} is {' or '.join(states)}.")
     else:
         show(console(), fleet, now)
     sys.exit(outcome)

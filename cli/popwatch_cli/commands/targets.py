@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -32,6 +32,7 @@ from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import (
     all_mistakes,
     assigned,
+    broken_by_defaults,
     changes_of,
     compare,
     effective,
@@ -212,7 +213,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
     if "" in ids:
         raise UserError(EMPTY_ID)
-    changes = [_assignment(word) for word in words[len(ids) :]]
+    changes = [change for change in map(_assignment, words[len(ids) :]) if not _is_own_id(change, ids)]
     if groups or tags or len(ids) > 1:
         items = table.read()
         known = targets_of(items)
@@ -226,7 +227,10 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     if not changes:
         raise UserError("There is nothing to change: write FIELD=VALUE, such as host=pop.example.net.")
     wanted = {name: _changed({**items.get(name, {}), "target_id": name}, changes) for name in ids}
-    made = _mistakes_made(items, wanted, {name for name, _ in changes})
+    made = [*_mistakes_made(items, wanted, {name for name, _ in changes})]
+    if DEFAULTS_ID in wanted:
+        others = {name: item for name, item in table.read().items() if name not in wanted}
+        made += broken_by_defaults(others, items.get(DEFAULTS_ID, {}), wanted[DEFAULTS_ID])
     if made:
         raise UserError("\n".join([*made, "Nothing was written."]))
     unknown_fields = [name for name, value in changes if value and name not in FIELDS_BY_NAME]
@@ -244,6 +248,17 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     for line in lines.values():
         click.echo(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _is_own_id(change: tuple[str, str], ids: Sequence[str]) -> bool:
+    """Whether an assignment says nothing but the id. Raises UserError if it would change it."""
+    name, value = change
+    if name != "target_id" or [value.strip()] == ids:
+        return name == "target_id"
+    raise UserError(
+        "The id of a target cannot be changed, since its history belongs to it: add a target with the new id, and "
+        "remove this one. `name` is what people are shown. Nothing was written."
+    )
 
 
 def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable[str]) -> str:
@@ -279,6 +294,11 @@ def _mistakes_made(
             if problem not in present or problem.field in changed
         }
     return made
+
+
+def _dependent_on(parents: Set[str], items: Mapping[str, Item]) -> list[str]:
+    """The targets that depend on one of these."""
+    return [name for name, target in targets_of(items).items() if not parents.isdisjoint(target.policy.depends_on)]
 
 
 def _warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
@@ -337,7 +357,12 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
             click.echo(f"- {shown(name)}  {shown(items[name].get('host', ''))}".rstrip())
         if not _confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
+    left = {name: item for name, item in items.items() if name not in chosen}
+    broken = broken_by_defaults(left, items[DEFAULTS_ID], {}) if DEFAULTS_ID in chosen else []
+    if broken:
+        raise UserError("\n".join([*broken, "Nothing was removed."]))
     table.write([], dict.fromkeys(chosen))
+    _warn_of_parents(left, _dependent_on(set(chosen), left))
     click.echo(f"Removed: {', '.join(map(shown, chosen))}.")
 
 
@@ -372,10 +397,16 @@ def import_targets(
     table = find(choice).target_table
     items = table.read()
     _warn_of_unknown_fields(entry.fields for entry in entries)
-    mistakes = all_mistakes(entries, items.get(DEFAULTS_ID, {}))
+    kept = {} if replace else items
+    wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
+    mistakes = all_mistakes(entries, kept.get(DEFAULTS_ID, {}))
+    if DEFAULTS_ID in wanted:
+        others = {name: item for name, item in kept.items() if name not in wanted}
+        mistakes += broken_by_defaults(others, items.get(DEFAULTS_ID, {}), wanted[DEFAULTS_ID])
     if mistakes:
         raise FileError([*mistakes, "Nothing was written."])
-    wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
+    if any("depends_on" in item for item in wanted.values()):
+        _warn_of_parents({**kept, **wanted}, wanted.keys())
     change = compare(items, wanted, replace=replace)
     for line in change.lines:
         click.echo(line)
