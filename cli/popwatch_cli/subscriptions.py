@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -24,7 +25,7 @@ class Subscribers:
 
 def read_subscribers(sns: "SNSClient", topic_arns: Iterable[str]) -> Subscribers:
     """The subscribers of topics. Raises botocore's errors if the subscriptions themselves cannot be read."""
-    subscriptions = tuple(one for topic_arn in topic_arns for one in read_subscriptions(sns, topic_arn))
+    subscriptions = tuple(read_subscriptions(sns, *topic_arns))
     if not any(subscription.protocol == "sms" for subscription in subscriptions):
         return Subscribers(subscriptions)
     obstacles: list[str] = []
@@ -46,10 +47,12 @@ def read_subscribers(sns: "SNSClient", topic_arns: Iterable[str]) -> Subscribers
     return Subscribers(subscriptions, tuple(obstacles), tuple(unknown))
 
 
-def read_subscriptions(sns: "SNSClient", topic_arn: str) -> Iterator[Subscription]:
-    """The subscriptions of one topic. Raises botocore's errors."""
-    for found in list_subscriptions(sns, topic_arn):
-        protocol, address = found["Protocol"], masked(found["Protocol"], found["Endpoint"])
+def read_subscriptions(sns: "SNSClient", *topic_arns: str) -> Iterator[Subscription]:
+    """The subscriptions of topics, whose masked addresses can be told apart. Raises botocore's errors."""
+    listed = [found for topic_arn in topic_arns for found in list_subscriptions(sns, topic_arn)]
+    masks = masks_of((found["Protocol"], found["Endpoint"]) for found in listed)
+    for found in listed:
+        protocol, address = found["Protocol"], masks[found["Protocol"], found["Endpoint"]]
         if not has_arn(found):
             yield Subscription(protocol, address, confirmed=False)
             continue
@@ -95,18 +98,36 @@ def read_attributes(sns: "SNSClient", subscription_arn: str) -> Mapping[str, str
         return None
 
 
-def masked(protocol: str, endpoint: str) -> str:
-    """An endpoint in a form that may be shown: enough to recognize it, not enough to use it."""
+def masks_of(endpoints: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Protocols and endpoints, each endpoint masked; where two would look the same, with what tells them apart."""
+    alike: dict[tuple[str, str], set[str]] = {}
+    for protocol, endpoint in endpoints:
+        alike.setdefault((protocol, masked(protocol, endpoint)), set()).add(endpoint)
+    masks: dict[tuple[str, str], str] = {}
+    for (protocol, _), same in alike.items():
+        more = 0
+        while len({masked(protocol, endpoint, more) for endpoint in same}) < len(same):
+            more += 1  # ends at the latest when all characters are shown
+        masks |= {(protocol, endpoint): masked(protocol, endpoint, more) for endpoint in same}
+    return masks
+
+
+def masked(protocol: str, endpoint: str, more: int = 0) -> str:
+    """An endpoint in a form that may be shown: enough to recognize it, not enough to use it.
+
+    With `more` characters, of an address of the web of its hash, since its path may be a secret.
+    """
     match protocol:
         case "email" | "email-json":
             name, _, host = endpoint.partition("@")
-            return f"{name[:1]}...@{host}"
+            return f"{name[: 1 + more]}...@{host}"
         case "sms":
-            return f"{endpoint[:3]}...{endpoint[-4:]}"
+            return f"{endpoint[:3]}...{endpoint[-4 - more :]}"
         case "http" | "https":
-            return f"{'/'.join(endpoint.split('/')[:3])}/..."
+            digest = f" ({sha256(endpoint.encode()).hexdigest()[: 3 + more]})" if more else ""
+            return f"{'/'.join(endpoint.split('/')[:3])}/...{digest}"
         case _:
-            return endpoint.rsplit(":", 1)[-1]
+            return ":".join(endpoint.split(":")[-1 - more :])
 
 
 def _why(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Who receives which alert: as the alerts of a simulated outage would reach them."""
 
+import re
 from datetime import timedelta
 from io import StringIO
 
@@ -13,7 +14,7 @@ from popwatch_cli.commands.receivers import remarks_on, show
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, events_of, reach_of, same_reach
 from popwatch_cli.rehearsal.simulation import simulate
-from popwatch_cli.subscriptions import Subscribers
+from popwatch_cli.subscriptions import Subscribers, masks_of
 from tests.escalations import documented_policies
 from tests.examples import START
 
@@ -81,6 +82,54 @@ def test_targets_are_together_if_their_alerts_reach_the_same() -> None:
     found = same_reach([parse_target(FIELDS), staff, slow], customers, ErrorCode.TIMED_OUT, EVENTS)
     assert [[it.target_id for it in same.targets] for same in found] == [["mail-berlin", "slow"], ["staff"]]
     assert found[0].time_to_alert(2) == timedelta(minutes=11, seconds=10)
+
+
+@pytest.mark.parametrize(("width", "after"), [(80, "4m10s 7m10s 10m10s"), (116, "4 min 10 s 7 min 10 s 10 min 10 s")])
+def test_times_are_not_wrapped(width: int, after: str) -> None:
+    """On a narrow terminal they are written as on the command line."""
+    receivers = [
+        Subscription("sqs", "a-queue-with-a-long-name"),
+        Subscription("sms", "+49...0100", policy={"x": ["y"]}),
+    ]
+    target = parse_target({**FIELDS, "tls": "implicit", "slow_rtt_ms": 9, "all_addresses": True})
+    found = same_reach([target], receivers, ErrorCode.TIMED_OUT, EVENTS)
+    output = StringIO()
+    show(Console(width=width, file=output), found, Subscribers(tuple(receivers)))
+    lines = [" ".join(line.split()) for line in output.getvalue().splitlines()]
+    assert f"after, at most {after}" in lines
+    assert all(len(line) <= width for line in output.getvalue().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoints", "masks"),
+    [
+        ("email", ["ann@a.example", "ben@a.example"], ["a...@a.example", "b...@a.example"]),
+        ("email", ["ann@a.example", "ann@b.example"], ["a...@a.example", "a...@b.example"]),
+        ("email", ["ann@a.example", "ann@a.example"], ["a...@a.example", "a...@a.example"]),
+        ("email", ["noc@a.example", "night@a.example"], ["no...@a.example", "ni...@a.example"]),
+        ("email", ["no@a.example", "noc@a.example"], ["no...@a.example", "noc...@a.example"]),
+        ("sms", ["+4915110100", "+4915120100"], ["+49...10100", "+49...20100"]),
+        (
+            "https",
+            ["https://a.example/one", "https://b.example/two"],
+            ["https://a.example/...", "https://b.example/..."],
+        ),
+        ("sqs", ["arn:aws:sqs:eu-west-1:1:q", "arn:aws:sqs:eu-west-1:2:q"], ["1:q", "2:q"]),
+    ],
+)
+def test_masked_addresses_can_be_told_apart(protocol: str, endpoints: list[str], masks: list[str]) -> None:
+    """With as little more as that takes; the others keep their usual mask."""
+    other = ("email", "other@a.example")
+    found = masks_of([*((protocol, endpoint) for endpoint in endpoints), other])
+    assert [found[protocol, endpoint] for endpoint in endpoints] == masks
+    assert found[other] == "o...@a.example"
+
+
+def test_addresses_of_the_web_are_told_apart_by_a_hash() -> None:
+    """Their paths may be secrets."""
+    found = masks_of([("https", f"https://a.example/hook/{word}") for word in ("secret-1", "secret-2")])
+    assert len(set(found.values())) == 2
+    assert all(re.fullmatch(r"https://a\.example/\.\.\. \([0-9a-f]{4}\)", mask) for mask in found.values())
 
 
 def test_who_has_not_confirmed_is_marked() -> None:

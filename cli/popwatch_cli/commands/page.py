@@ -116,6 +116,6 @@ def receivers_by_present_subscriptions(installation: Installation, clock: Callab
 def _read(installation: Installation) -> Subscribers | None:
     try:
         sns = installation.client("sns")
-        return Subscribers(tuple(it for arn in installation.alert_topic_arns for it in read_subscriptions(sns, arn)))
+        return Subscribers(tuple(read_subscriptions(sns, *installation.alert_topic_arns)))
     except (BotoCoreError, ClientError, KeyError):
         return None

@@ -26,6 +26,9 @@ from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.target_items import shown, targets_of
 
 NO_RECEIVER_CODE = 2
+GAP = 2
+"""Blanks between columns."""
+
 NAMED = 3
 """Targets of which a title names as many, and counts the others."""
 
@@ -105,24 +108,33 @@ def show(console: Console, found: Sequence[SameReach], subscribers: Subscribers)
 def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table:
     """A row for each receiver and a column for each alert; other alerts that reach the same share one.
 
-    In less than `width` only the times below it are wrapped.
+    Where the times below it do not fit into `width`, they are written without blanks, as on the command line.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", show_footer=True)
     columns = [[alerts] for alerts in same.alerts if alerts.event in NUMBERED]
     others = [alerts for alerts in same.alerts if alerts.event not in NUMBERED]
     for marks in dict.fromkeys(alerts.receivers for alerts in others):
         columns.append([alerts for alerts in others if alerts.receivers == marks])
-    downs = any(column[0].event is AlertEvent.DOWN for column in columns)
-    table.add_column("Receiver", footer="[dim]after, at most[/]" if downs else "", no_wrap=True, max_width=width // 3)
-    for column in columns:
-        titles = "\n".join(_title(alerts, same).replace(" after", "\nafter") for alerts in column)
-        after = duration(same.time_to_alert(column[0].last)) if column[0].event is AlertEvent.DOWN else ""
-        table.add_column(titles, footer=f"[dim]{after}[/]", min_width=max(map(len, titles.split("\n"))))
+    titles = [[_title(alerts, same).replace(" after", "\nafter") for alerts in column] for column in columns]
+    times = [duration(same.time_to_alert(one.last)) if one.event is AlertEvent.DOWN else "" for one, *_ in columns]
+    last = "[dim]after, at most[/]" if any(times) else ""
+    table.add_column("Receiver", footer=last, no_wrap=True, max_width=width // 3)
+    names = max(len(text) for text in ("after, at most", *(one.receiver for one in subscribers.subscriptions)))
+    if min(names, width // 3) + GAP + sum(_widths(titles, times)) > width:
+        times = [time.replace(" min", "m").replace(" ", "") for time in times]
+    for title, time, room in zip(titles, times, _widths(titles, times), strict=True):
+        table.add_column("\n".join(title), footer=f"[dim]{time}[/]", min_width=room - GAP)
     for place, subscription in enumerate(subscribers.subscriptions):
         cells = ("[green]yes[/]" if column[0].receivers[place] else "-" for column in columns)
         name = escape(subscription.receiver)
         table.add_row(name if subscription.confirmed else f"[yellow]{name}\n(not confirmed)[/]", *cells)
     return table
+
+
+def _widths(titles: Sequence[Sequence[str]], times: Sequence[str]) -> Sequence[int]:
+    """The widths of columns, with the gap after each."""
+    lines = ("\n".join([*title, time]).split("\n") for title, time in zip(titles, times, strict=True))
+    return [max(map(len, column)) + GAP for column in lines]
 
 
 def _title(alerts: AlertReach, same: SameReach) -> str:

@@ -234,9 +234,9 @@ def _show(console: Console, found: Simulated, *, named: bool) -> None:
     if found.zone:
         table.add_column("Time", no_wrap=True)
     for title, justify in (("Outage", "right"), ("Test", "left"), ("State", "left"), ("Alert", "left")):
-        table.add_column(title, justify=justify, no_wrap=title != "Alert")  # type: ignore[arg-type]
+        table.add_column(title, justify=justify, no_wrap=title != "Alert", overflow="fold")  # type: ignore[arg-type]
     if found.subscribers:
-        table.add_column("Who receives it")
+        table.add_column("Who receives it", overflow="fold")  # two of which only the beginnings fit may look the same
     for rows in _folded(found.steps):
         table.add_row(*_cells(rows[0], found))
         if len(rows) > 1:
