@@ -16,7 +16,7 @@ from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import NewestTests, target_statuses
 from popwatch_cli.output.live_view import SentAlert, View
 from popwatch_cli.output.status_table import details, table_of
-from popwatch_cli.output.terminal import UNLIMITED
+from popwatch_cli.output.terminal import UNLIMITED, wrapped
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(minutes=5)
@@ -72,6 +72,22 @@ def test_the_sentence_is_where_there_is_room() -> None:
     assert "5x refused, alert 1/3" in printed(10, 80)[1]
     assert f"refused ({SENTENCE}), ca" in printed(10, 160)[1]
     assert f"{SENTENCE} (refused), caused by the-gateway-of-the-branch" in printed(10, UNLIMITED)[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("WARNING    two words and more of them", ["WARNING    two words and more", "           of them"]),
+        ("  Notes       two words and more", ["  Notes       two words and", "              more"]),
+        ("    two words and more of them all", ["    two words and more of them", "    all"]),
+        ("a title of a line that is long  and text", ["a title of a line that is long", "and text"]),
+        ("To end: `popwatch unsilence mail`", ["To end:", "`popwatch unsilence mail`"]),
+    ],
+)
+def test_what_follows_a_break(line: str, said: list[str]) -> None:
+    """It begins below its text, and no command is broken."""
+    assert wrapped(line, 30).split("\n") == said
+    assert wrapped(line, UNLIMITED) == line
 
 
 def viewed(*, terminal: bool) -> list[str]:

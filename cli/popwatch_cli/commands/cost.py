@@ -41,19 +41,20 @@ PRICED_REGION = "us-east-1"
 
 ASSUMED = (
     f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call to AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
-    f" server, {COLD_STARTS // DAYS} cold starts a day,",
-    "a Lambda core as fast as the measured one. Targets that are down do not answer, and each has an outage a day",
-    "with four emails. One page is open all month. Traffic between AWS services is free.",
-    f"All targets are names, which are resolved at {BEGUN_PER_SECOND:.0f} a second. What a server offers changes",
-    "once a month.",
+    f" server, {COLD_STARTS // DAYS} cold starts a day.",
+    "A Lambda core is as fast as the measured one. One page is open all month.",
+    "Targets that are down do not answer, and each has an outage a day with four emails.",
+    "Traffic between AWS services is free. What a server offers changes once a month.",
+    f"All targets are names, which are resolved at {BEGUN_PER_SECOND:.0f} a second.",
 )
 ASSUMED_OF_LOGINS = (
-    f"A login takes {LOGIN_SECONDS:.1f} s more, and is accepted. Parameter Store keeps credentials for nothing; KMS",
-    "charges for decrypting one, once in each execution environment.",
+    f"A login takes {LOGIN_SECONDS:.1f} s more, and is accepted.",
+    "Parameter Store keeps credentials for nothing.",
+    "KMS charges for decrypting one, once in each execution environment.",
 )
 ASSUMED_OF_NAT = (
-    "DynamoDB is reached by its own endpoint, which is free, and not through the NAT gateways; what servers answer is",
-    "not counted.",
+    "DynamoDB is reached by its own endpoint, which is free, and not through the NAT gateways.",
+    "What servers answer is not counted.",
 )
 
 

@@ -130,7 +130,7 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
     rows = [_row(found[name]) for name in sorted(found, key=natural_order)]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @targets.command()

@@ -11,6 +11,7 @@ from popwatch.model.text import clean, counted, duration, milliseconds, truncate
 from popwatch.reports.report import FleetReport, ReportLine, line_to_json
 from popwatch.reports.status import certificate_remark
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
+from popwatch_cli.output.terminal import wrapped
 
 NAME_SHOWN = 29
 
@@ -57,7 +58,8 @@ def to_text(report: FleetReport, zone: tzinfo, width: int = WIDTH) -> str:
     for title, found in sections:
         if found:
             lines += ["", title, *found]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines)
+    return (wrapped(text, width) if narrow else text) + "\n"
 
 
 def to_csv(report: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - times are UTC for spreadsheets

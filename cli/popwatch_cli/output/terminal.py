@@ -17,6 +17,9 @@ UNLIMITED = 100_000
 _HINT = re.compile(r"`popwatch (?=[a-z])(?!test |test`|help\b|version\b|completion\b|cost\b)")
 """The beginning of a command that a text tells the user to give, and that needs a stack."""
 
+_TITLE = re.compile(r" *\S+(?: \S+)* {2,}(?=\S)")
+"""The beginning of a line such as `WARNING    2 targets have ...`."""
+
 _COMMAND = re.compile(r"`[^`\n]*`")
 _NO_BREAK = "\ue000"  # a character of no one, as wide as a blank
 
@@ -31,21 +34,27 @@ def say(text: str, *, err: bool = False) -> None:
 def wrapped(text: str, width: int) -> str:
     """The text with longer lines broken at blanks, but not within a command: that can be copied as it is printed.
 
-    What follows a break begins where its line begins.
+    What follows a break begins where its line begins, or below the text that follows a title and a gap.
     """
     return "\n".join(_wrap(line, width) if cell_len(click.unstyle(line)) > width else line for line in text.split("\n"))
 
 
 def _wrap(line: str, width: int) -> str:
-    indent = " " * (len(line) - len(line.lstrip()))
-    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _NO_BREAK), line.strip())
-    lines, words = [], whole.split(" ")
+    blanks = len(line) - len(line.lstrip())
+    title = _TITLE.match(click.unstyle(line))
+    indent = " " * (title.end() if title and title.end() <= width // 2 else blanks)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _NO_BREAK), line)
+    lines, words = [], whole[blanks:].rstrip().split(" ")
+    words[0] = whole[:blanks] + words[0]
     while words:
+        begin = indent if lines else ""
         count = len(words)
-        while count > 1 and cell_len(click.unstyle(indent + " ".join(words[:count]))) > width:
+        while count > 1 and cell_len(click.unstyle(begin + " ".join(words[:count]))) > width:
             count -= 1
-        lines.append(indent + " ".join(words[:count]))
+        lines.append((begin + " ".join(words[:count])).rstrip(" "))
         words = words[count:]
+        while words and not words[0]:  # the rest of a gap
+            del words[0]
     return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
