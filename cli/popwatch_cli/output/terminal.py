@@ -44,7 +44,8 @@ def _wrap(line: str, width: int) -> str:
     title = _TITLE.match(click.unstyle(line))
     indent = " " * (title.end() if title and title.end() <= width // 2 else blanks)
     whole = _COMMAND.sub(lambda found: found[0].replace(" ", _NO_BREAK), line)
-    lines, words = [], whole[blanks:].rstrip().split(" ")
+    lines: list[str] = []
+    words = whole[blanks:].rstrip().split(" ")
     words[0] = whole[:blanks] + words[0]
     while words:
         begin = indent if lines else ""
