@@ -49,9 +49,9 @@ def _wrap(line: str, width: int) -> str:
     words[0] = whole[:blanks] + words[0]
     while words:
         begin = indent if lines else ""
-        count = len(words)
-        while count > 1 and cell_len(click.unstyle(begin + " ".join(words[:count]))) > width:
-            count -= 1
+        count = 1
+        while count < len(words) and cell_len(click.unstyle(begin + " ".join(words[: count + 1]))) <= width:
+            count += 1
         lines.append((begin + " ".join(words[:count])).rstrip(" "))
         words = words[count:]
         while words and not words[0]:  # the rest of a gap
