@@ -238,6 +238,8 @@ class Began:
     order: int
     invocation: int
     at: datetime
+    older: bool = False
+    """By an older version: it forgets in what it sends how many messages there were."""
 
 
 @dataclass(frozen=True, slots=True)

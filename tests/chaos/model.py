@@ -141,11 +141,13 @@ class Audit:
         self.changes: dict[tuple[str, datetime, int], Change] = {}
         self.ends: dict[int, Ended] = {}
         self.older: set[int] = set()
+        self.planned_by_older: dict[tuple[str, datetime], int] = {}
+        self.written: dict[str, int] = defaultdict(lambda: -1)
         self.began: dict[int, int] = {}
         self.planned_since: dict[tuple[str, datetime], int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys((Failed, PublishedText, ServerChanged), lambda _: None),
-            Began: lambda fact: self.began.update({fact.invocation: fact.order}),
+            Began: self._on_begin,
             Tested: self._on_test,
             Judged: self._on_judgement,
             Forgotten: self._on_forgetting,
@@ -181,12 +183,15 @@ class Audit:
 
     # ---- judgements
 
+    def _on_begin(self, fact: Began) -> None:
+        self.began[fact.invocation] = fact.order
+        if fact.older:
+            self.older.add(fact.invocation)
+
     def _on_test(self, test: Tested) -> None:
         self.verdict.tests += 1
         self.tests[test.invocation][test.target] = test
         self.pending[test.invocation][test.target] = test
-        if test.older:
-            self.older.add(test.invocation)
         self.last_test[test.target] = test.at
         self._plan(test.target, test.tick)
 
@@ -205,6 +210,10 @@ class Audit:
             text = f"version {fact.version} was written over version {self.versions[fact.target]}"
             self._report("overwritten", fact.order, fact.target, text)
         self.versions[fact.target] = fact.version
+        self._judge_write(fact, expected_state)
+        self.written[fact.target] = fact.order
+
+    def _judge_write(self, fact: Judged, expected_state: ExpectedState) -> None:
         if fact.delivers:
             if (fact.state, fact.failures, fact.alerts) != (
                 expected_state.state,
@@ -246,6 +255,8 @@ class Audit:
             self._report(
                 "counted twice", fact.order, fact.target, f"a failure was judged for {fact.tick}, after {latest}"
             )
+        if self.planned_by_older.get((test.target, test.tick), -1) > self.written[test.target]:
+            expected_state = replace(expected_state, throttled=False, full_at=None)  # what it brought of the record
         allowed = expect(expected_state, test, self._parent_of(test), self._present(test, fact.at), fact.at)
         agreeing = sorted(
             (one for one in allowed if one.agrees(fact)), key=lambda one: one.has_alert_of(fact), reverse=True
@@ -326,6 +337,8 @@ class Audit:
     def _on_plan(self, fact: Planned) -> None:
         since = self.began.get(fact.invocation, fact.order)
         self.planned_since.setdefault((fact.target, fact.tick), since)
+        if fact.invocation in self.older:
+            self.planned_by_older[fact.target, fact.tick] = fact.order
         self._plan(fact.target, fact.tick)
 
     def _plan(self, target: str, tick: datetime) -> None:

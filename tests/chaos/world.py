@@ -91,16 +91,16 @@ class WorldSetup:
     def draw(cls, random: Random) -> "WorldSetup":
         """One of many."""
         targets = random.choice([3, 5, 8, 12])
-        rates = Rates().draw(random)
-        return cls(
+        setup = cls(
             targets,
             storm_threshold=random.choice([1, 2, 10]),
             largest_batch=random.choice([800, 800, 2, 4]),
             page_bytes=random.choice([1_048_576, 1_048_576, 1500]),
             schedule_second=random.uniform(0, 55),
             latency=random.choice([0.004, 0.004, 0.05, 0.4]),
-            rates=rates.without_faults() if random.random() < WITHOUT_FAULTS else rates,
+            rates=Rates().draw(random),
         )
+        return replace(setup, rates=setup.rates.without_faults()) if random.random() < WITHOUT_FAULTS else setup
 
     def with_fault_rates(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
         """The same, with some fault rates, or the latency, as given in `fault_rates`."""
@@ -550,7 +550,6 @@ class World:
 
         def main() -> None:
             ticks: list[datetime] = []
-            old = self.upgrade and self.upgrade.old_at(self.engine.now / 3600, faults)
             code = self.upgrade.code if self.upgrade and old else self.code
             if old:
                 self.old_processes.add(process.number)
@@ -565,8 +564,9 @@ class World:
             else:
                 end("error" if pending else "well")
 
+        old = bool(self.upgrade and self.upgrade.old_at(self.engine.now / 3600, faults))
         self._log(process.number, f"{name}: begins")
-        self.evidence.add(facts.Began(self.evidence.order, process.number, self.now()))
+        self.evidence.add(facts.Began(self.evidence.order, process.number, self.now(), older=old))
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
 
