@@ -137,6 +137,14 @@ def test_a_name_without_addresses_of_its_family() -> None:
     assert found.detail == "pop.test has no IPv6 address, and no other may be used (`family`)."
 
 
+def test_a_name_that_the_hosts_file_lists_with_another_family() -> None:
+    """It exists, whatever the name servers say of it."""
+    names = Names({}, family=Family.IPV6, ipv6=True, hosts={"listed.test": ("192.0.2.1",)})
+    found = names.run(["Listed.test"])["Listed.test"]
+    assert (found.addresses, found.reason) == ((), "no-address-record")
+    assert names.run(["other.test"])["other.test"].reason == "no-such-name"
+
+
 def test_a_final_dot_means_no_search_domain() -> None:
     """With the dot the name as it is, and only that; without it, what the monitor's own search domains make of it."""
     names = Names({"nosuch.example.corp.test": ["192.0.2.1"]}, search=("corp.test",))

@@ -12,14 +12,14 @@ from popwatch.alerts.advice import ADVICE, advice
 from popwatch.decisions.judging import judge
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.health import UNTESTED
-from popwatch.model.outcomes import TLS_ALERT_REASON
+from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode
 from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
 from popwatch_cli.main import cli
-from popwatch_cli.output.outcome import conclusion, to_json, to_line
+from popwatch_cli.output.outcome import conclusion, steps, to_json, to_line
 from tests.examples import FAILED, PASSED, START, target
 
 
@@ -29,6 +29,14 @@ def test_advice_is_for_reasons_that_exist() -> None:
     sources = "".join(path.read_text() for path in files)
     alerts = [f"{TLS_ALERT_REASON}{name}" for name in ("handshake-failure", "unrecognized-name")]
     assert [reason for reason in ADVICE if f'"{reason}"' not in sources] == alerts
+
+
+@pytest.mark.parametrize("reason", ["too-slow", "mailbox-too-full"])
+def test_steps_of_a_test_in_which_each_went_well(reason: str) -> None:
+    """None of them is shown as failed: the test is."""
+    shown = list(steps(target(), replace(PASSED, error=ErrorCode.TIMED_OUT, reason=reason, quit_ms=0.3), START))
+    assert [name for name, _, _ in shown].count("quit") == 1
+    assert shown[-1] == ("test", "failed", reason)
 
 
 @pytest.mark.parametrize("reason", ADVICE)

@@ -17,6 +17,9 @@ NAME_SHOWN = 128
 """Characters of a target's id that are printed."""
 
 
+OF_ALL_STEPS = {"too-slow", "mailbox-too-full"}
+"""Reasons of tests in which each step went well."""
+
 REFUSALS = {
     LoginVerdict.IN_USE: "Not logged in: another session uses the mailbox now, which is not a fault.",
     LoginVerdict.LOGIN_DELAY: "Not logged in: the server wants more time between two logins, which is not a fault.",
@@ -82,7 +85,8 @@ def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str
         if duration_ms is not None:
             yield name, f"{milliseconds(duration_ms)} ms", shown[name]
     if outcome.error and outcome.phase is not Phase.CONFIGURATION:
-        yield outcome.phase.value, "failed", outcome.reason
+        failed = "test" if outcome.reason in OF_ALL_STEPS else outcome.phase.value
+        yield failed, "failed", outcome.reason
 
 
 def conclusion(target: Target, outcome: Outcome) -> list[str]:

@@ -233,7 +233,7 @@ class Lookups:
             return
         if lookup.failure:
             self._end_failed(lookup, now)
-        elif lookup.exists:
+        elif lookup.exists or lookup.wanted.host.lower().removesuffix(".") in self._hosts:
             self._end_without(lookup, "no-address-record", _no_address(lookup.wanted))
         else:
             self._end_without(lookup, "no-such-name", f"There is no name {lookup.wanted.host}.")
