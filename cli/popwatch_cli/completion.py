@@ -1,6 +1,7 @@
 """What may be typed next: ids, groups and tags of the stack that the words before it name, fields and their values."""
 
 from collections.abc import Callable, Iterable, Sequence
+from zoneinfo import available_timezones
 
 import click
 from click.shell_completion import CompletionItem
@@ -62,6 +63,8 @@ def _values(context: click.Context, name: str) -> Iterable[str]:
         return _names(context).groups
     if name == "depends_on":
         return _names(context).ids
+    if name == "timezone":
+        return available_timezones()
     return field.range.split(", ") if field and field.kind in ("enumeration", "boolean") else ()
 
 

@@ -109,6 +109,7 @@ def test_what_is_completed(bash: Bash, home: dict[str, str], monkeypatch: pytest
     assert complete("popwatch --local targets put a group=") == ["g"]
     assert complete("popwatch simulate --set delay_w") == ["delay_warn="]
     assert complete("popwatch report --timezone Europe/Berl") == ["Europe/Berlin"]
+    assert complete("popwatch targets put a timezone=Europe/Berl") == ["Europe/Berlin"]
     for nothing in ("popwatch test pop", "popwatch targets import x"):
         assert complete(nothing) == []
     with pytest.raises(click.UsageError):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
@@ -322,7 +323,14 @@ def _assignment(word: str) -> tuple[str, str]:
     if name == CA_FILE and value:
         name, value = "ca_pem", f"@{value}"
     if name == "ca_pem" and value.startswith("@"):
+        if not value[1:].strip():
+            raise UserError("ca_pem=@ is without a file: write ca_pem=@ca.pem. Nothing was written.")
         value = read_certificates(Path(value[1:]).expanduser())
+    elif value.startswith("@") and Path(value[1:]).expanduser().is_file():
+        raise UserError(
+            f'`{name}` takes no file, as `ca_pem` does: write {name}="$(cat {shlex.quote(value[1:])})" for its text. '
+            "Nothing was written."
+        )
     return name, value
 
 

@@ -20,6 +20,9 @@ _HINT = re.compile(r"`popwatch (?=[a-z])(?!test |test`|help\b|version\b|completi
 _TITLE = re.compile(r" *\S+(?: \S+)* {2,}(?=\S)")
 """The beginning of a line such as `WARNING    2 targets have ...`."""
 
+_AWS = re.compile(r"`(aws (?!sso |configure)[^`\n]+)`")
+"""A command of the AWS CLI, which must mean the AWS of the local stack if that is the one in use."""
+
 _COMMAND = re.compile(r"`[^`\n]*`")
 _NO_BREAK = "\ue000"  # a character of no one, as wide as a blank
 
@@ -63,6 +66,8 @@ def repeat_options(text: str, in_use: str | None = None) -> str:
     """The text, whose commands have the options that name the stack in use, and the path of the running popwatch."""
     options = chosen().in_use if in_use is None else in_use
     replaced = _HINT.sub(lambda _: f"`popwatch {options} " if options else "`popwatch ", text)
+    if options == "--local":
+        replaced = _AWS.sub(r"`(. .popwatch/aws-env; \1)`", replaced)
     return replaced.replace("`popwatch ", f"`{_program()} ")
 
 
