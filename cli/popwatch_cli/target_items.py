@@ -136,12 +136,13 @@ def _with_hint(problem: Problem, item: Mapping[str, Any]) -> Problem:
 
 
 def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[str, Target]:
-    """The targets of a table's items, with its `_defaults` for fields that they leave out.
+    """The targets of a table's items in natural order, with its `_defaults` for fields that they leave out.
 
     With `now` as they are at that time (see `target_at`), else as they are configured.
     """
     defaults = without_id(items.get(DEFAULTS_ID, {}))
-    targets = {name: parse_target(item, defaults) for name, item in items.items() if name != DEFAULTS_ID}
+    names = sorted((name for name in items if name != DEFAULTS_ID), key=natural_order)
+    targets = {name: parse_target(items[name], defaults) for name in names}
     return {name: target_at(target, now) for name, target in targets.items()} if now else targets
 
 

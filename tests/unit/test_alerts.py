@@ -332,6 +332,17 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     assert summary.attributes["alert_number"] == 3
 
 
+def test_a_summary_is_in_natural_order() -> None:
+    """By event as in its headline, then by the ids, in whatever order the tests ended."""
+    found = {name: [*outage(target(target_id=name, name=name))] for name in ("mail-10", "mail-2", "mail-9")}
+    messages = [found["mail-9"][-1], *(found[name][0] for name in ("mail-10", "mail-2", "mail-9"))]
+    summary = summarize(messages, START)
+    lines = [message.line for message in (messages[2], messages[3], messages[1], messages[0])]
+    places = [summary.email.index(line) for line in lines]
+    assert places == sorted(places)
+    assert summary.sms.endswith(": mail-2, mail-9, mail-10, mail-9")
+
+
 def test_summary_of_thousands_is_bounded() -> None:
     """A thousand alerts become one message that SNS accepts and that says how many it leaves out."""
     messages = [next(outage(target(target_id=f"mail-{number:04}", name="N" * 100))) for number in range(1000)]

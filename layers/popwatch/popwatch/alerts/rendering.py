@@ -12,7 +12,7 @@ from datetime import datetime
 from popwatch.alerts import layout
 from popwatch.alerts.attributes import MESSAGE_BYTES, size_of
 from popwatch.alerts.character_sets import to_ascii_text, to_attribute, to_email, to_sms, to_subject
-from popwatch.alerts.default_texts import counts
+from popwatch.alerts.default_texts import TEXTS, counts
 from popwatch.alerts.layout import wrap
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import OF_RECOVERY, USUAL_STACK, AlertContext, values_of
@@ -20,7 +20,7 @@ from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage, Attributes
 from popwatch.model.outcomes import ErrorCode, Outcome
 from popwatch.model.targets import Target
-from popwatch.model.text import counted, truncate, utc
+from popwatch.model.text import counted, natural_order, truncate, utc
 
 EMAIL_LENGTH = 8000
 """Characters of an email, which is kept in the target's record until it is sent: 32,000 bytes at most."""
@@ -75,7 +75,12 @@ def render(
 
 
 def summarize(messages: Sequence[AlertMessage], now: datetime, stack: str = USUAL_STACK) -> AlertMessage:
-    """One message in place of many: a line for each, and attributes that match whatever would match one of them."""
+    """One message in place of many: a line for each, and attributes that match whatever would match one of them.
+
+    The lines are in the order of the events in the headline, and of those of one event in natural order of the ids.
+    """
+    events = {event: place for place, event in enumerate(TEXTS)}
+    messages = sorted(messages, key=lambda it: (events.get(it.event, len(events)), natural_order(it.target_id)))
     numbers = Counter(message.event for message in messages)
     headline = layout.with_stack_name(stack, f"{counted(len(messages), 'alert')} at once: {counts(numbers)}")
     reason = (
