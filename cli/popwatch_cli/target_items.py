@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -131,8 +132,12 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
 
 def _with_hint(problem: Problem, item: Mapping[str, Any]) -> Problem:
     """The problem of a time zone, with the one that may have been meant."""
-    hint = did_you_mean(str(item.get("timezone"))[:SHOWN], available_timezones())
-    return replace(problem, explanation=problem.explanation + hint)
+    return replace(problem, explanation=problem.explanation + _zone_hint(str(item.get("timezone"))[:SHOWN]))
+
+
+@lru_cache(64)  # reading the names of all zones takes some time, and a mistake may be in many targets
+def _zone_hint(text: str) -> str:
+    return did_you_mean(text, available_timezones())
 
 
 def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[str, Target]:

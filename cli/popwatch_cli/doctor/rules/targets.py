@@ -31,6 +31,10 @@ ALL_WEEK = timedelta(days=8)
 """Maintenance without a gap in this time does not come from a weekly window."""
 
 STEP = timedelta(minutes=15)
+
+MOST_COMPARED = 100_000
+"""Pairs of names that are compared to find what may have been meant, which takes a second or two."""
+
 SHOWN = 60
 
 Items = Mapping[str, Item]
@@ -127,7 +131,8 @@ def check_parents(targets: Mapping[str, Target], items: Items = NO_ITEMS) -> Ite
             if parent not in targets:
                 missing[parent].append(target.target_id)
     for parent, names in missing.items():
-        hint = clean(did_you_mean(parent, targets, mark=""), SHOWN)
+        comparable = len(missing) * len(targets) <= MOST_COMPARED
+        hint = clean(did_you_mean(parent, targets, mark=""), SHOWN) if comparable else ""
         removal = _without_parents([targets[name] for name in names], {parent}, items)
         yield warning(
             FindingKind.PARENT_MISSING,
