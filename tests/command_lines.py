@@ -225,7 +225,7 @@ MORE = [
     _case("completion zsh", 0, "#compdef popwatch"),
     _case("completion fish", 0, "complete --no-files --command popwatch"),
     _case("completion bsh", 3, "Did you mean bash?"),
-    _case("completion", 3, "Choose one of bash, zsh, fish", never=("\t",)),
+    _case("completion", 3, "Choose one of bash, zsh, fish.", never=("\t",)),
     _case("targets export targets.xlsx --local", 3, ".yaml", ".csv", ".jsonl"),
     _case("targets check none.yaml", 3, "none.yaml cannot be read: No such file or directory."),
     _case("report --month 2026-13 --local", 3, "2026-13 is not a month: write it as 2026-10."),

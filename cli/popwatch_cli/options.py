@@ -121,7 +121,7 @@ class Choice(click.Choice):
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
         """The words, in a sentence: click would write a list over several lines."""
-        return f"Choose one of {', '.join(self.choices)}"
+        return f"Choose one of {', '.join(self.choices)}."
 
 
 class WholeNumber(click.IntRange):

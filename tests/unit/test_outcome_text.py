@@ -12,7 +12,7 @@ from popwatch.alerts.advice import ADVICE, advice
 from popwatch.decisions.judging import judge
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.health import UNTESTED
-from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode
+from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Phase
 from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
@@ -37,6 +37,12 @@ def test_steps_of_a_test_in_which_each_went_well(reason: str) -> None:
     shown = list(steps(target(), replace(PASSED, error=ErrorCode.TIMED_OUT, reason=reason, quit_ms=0.3), START))
     assert [name for name, _, _ in shown].count("quit") == 1
     assert shown[-1] == ("test", "failed", reason)
+
+
+def test_a_step_that_failed_is_shown_once() -> None:
+    """A name server's answer took its time, and was that there is no such name."""
+    failed = replace(FAILED, phase=Phase.DNS, dns_ms=2.0, reason="no-such-name")
+    assert [name for name, _, _ in steps(target(), failed, START)].count("dns") == 1
 
 
 @pytest.mark.parametrize("reason", ADVICE)

@@ -80,12 +80,12 @@ def steps(target: Target, outcome: Outcome, now: datetime) -> Iterator[tuple[str
         "quit": "",
     }
     middle = ("greeting", "tls") if target.tls is TlsMode.STARTTLS else ("tls", "greeting")
+    failed = "test" if outcome.reason in OF_ALL_STEPS else outcome.phase.value if outcome.error else ""
     for name in ("dns", "connect", *middle, "login", "quit"):
         duration_ms = getattr(outcome, f"{name}_ms")
-        if duration_ms is not None:
+        if duration_ms is not None and name != failed:
             yield name, f"{milliseconds(duration_ms)} ms", shown[name]
     if outcome.error and outcome.phase is not Phase.CONFIGURATION:
-        failed = "test" if outcome.reason in OF_ALL_STEPS else outcome.phase.value
         yield failed, "failed", outcome.reason
 
 
