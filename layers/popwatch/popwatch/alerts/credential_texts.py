@@ -7,7 +7,7 @@ a tag receives these messages, too.
 from collections.abc import Iterable, Sequence
 
 from popwatch.alerts.character_sets import to_attribute, to_email, to_sms, to_subject
-from popwatch.alerts.layout import with_stack_name, wrap
+from popwatch.alerts.layout import command_of, with_stack_name, wrap
 from popwatch.alerts.rendering import IDS_LISTED
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credential_state import CredentialState, Refusal
@@ -97,6 +97,6 @@ def _message(
 ) -> AlertMessage:
     headline = with_stack_name(stack, text)
     body = "\n\n".join(wrap(each) for each in paragraphs if each)
-    do = f"    popwatch credentials {command or f'put {name} --user USER'}"
+    do = f"    {command_of(stack)} credentials {command or f'put {name} --user USER'}"
     email = to_email(f"{headline}\n\n{body}\n\n{do}\n")
     return AlertMessage("", to_subject(headline), email, to_sms(headline), headline, attributes)

@@ -51,6 +51,11 @@ def sms(context: AlertContext) -> str:
     return f"{headline} {server} {end}"
 
 
+def command_of(stack: str) -> str:
+    """The beginning of a command for a stack: `popwatch`, or `popwatch --stack mail-eu`."""
+    return "popwatch" if stack == USUAL_STACK else f"popwatch --stack {stack}"
+
+
 def with_stack_name(stack: str, headline: str) -> str:
     """A headline that says which stack sends the alert, unless that has the usual name: `mail-eu: DOWN 1/3`."""
     return headline if stack == USUAL_STACK else f"{truncate(stack, SHORTEST)}: {headline}"
@@ -88,12 +93,12 @@ def _findings(context: AlertContext) -> list[str]:
 
 def _commands(context: AlertContext) -> Rows:
     """What helps now, to be copied into a shell."""
-    stack = "" if context.stack == USUAL_STACK else f" --stack {context.stack}"
+    popwatch = command_of(context.stack)
     name = shell_quoted(context.target.target_id)
     can_stop = context.alert.event is AlertEvent.DOWN and context.acknowledgement is None
     return [
-        ("Status", f"popwatch{stack} status {name}"),
-        ("Acknowledge", f"popwatch{stack} ack {name}" if can_stop else ""),
+        ("Status", f"{popwatch} status {name}"),
+        ("Acknowledge", f"{popwatch} ack {name}" if can_stop else ""),
     ]
 
 
