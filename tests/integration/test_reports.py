@@ -33,7 +33,7 @@ from tests.integration.fleet import watch_for
 from tests.integration.world import World
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 EVIL = "\x1b[31m[red]\\[/] <b>=1+1</b> \x9b2J\u202e"
 REFUSED = Outcome(NOW - 3 * HOUR, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused", "Nothing listens.")
 
@@ -138,6 +138,28 @@ def test_history_tells_an_outage_whole(do: Do, stack: Installation) -> None:
     found = json.loads(do("history", "a", "--since", "24h", "--json"))
     [alert] = [event for event in found["events"] if event["kind"] == "alert"]
     assert alert["receivers"] == ["sms +49...5678"]
+
+
+def test_history_agrees_with_itself(do: Do, stack: Installation) -> None:
+    """Of several passed tests the first ends the outage; the state changes, and the alert goes out, with the last."""
+    swept(stack)
+    began, passed, ended = NOW - 3 * HOUR + 5 * SECOND, NOW - HOUR + SECOND, NOW - HOUR + 8 * SECOND
+    tick, message = NOW - HOUR, message_of("UP again: a")
+    down = Transition(State.UP, State.DOWN, began, None, ErrorCode.CANNOT_CONNECT, "refused")
+    up = Transition(State.DOWN, State.UP, ended, run_ended_at=passed)
+    assert stack.store.commit(Record("a", 2, tick, Health(State.UP, ended)), 0) is None
+    stack.store.put_transition("a", OutboxEntry(1, NOW - 3 * HOUR, began, down))
+    stack.store.put_transition("a", OutboxEntry(2, tick, ended, up))
+    sent = PublishedAlert(message, {Topic.ALERT: "id"}, ended + SECOND)
+    stack.store.put_alert("a", OutboxEntry(2, tick, ended, None, message), sent)
+    lines = [" ".join(line.split()) for line in do("history", "a", "--since", "24h").splitlines()]
+    [outage] = [line for line in lines if line.endswith("(refused)") and "->" not in line]
+    assert outage.startswith(f"{began:%Y-%m-%d %H:%M:%S} {passed:%Y-%m-%d %H:%M:%S}")
+    assert [line.split(" to ")[0] for line in lines if "->" in line or "alert " in line] == [
+        f"{began:%Y-%m-%d %H:%M:%S} up -> down (refused)",
+        f"{ended:%Y-%m-%d %H:%M:%S} down -> up (passed since {passed:%Y-%m-%d %H:%M:%S})",
+        f"{ended + SECOND:%Y-%m-%d %H:%M:%S} alert UP again: a",
+    ]
 
 
 def test_history_tells_what_a_server_offers(do: Do, stack: Installation) -> None:

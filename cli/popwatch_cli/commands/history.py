@@ -116,7 +116,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     item, defaults = {"target_id": target_id, **items.get(target_id, {})}, without_id(items.get(DEFAULTS_ID, {}))
     target = target_at(parse_target(item, defaults), now)
     status = _status(store, stored, target, record, now) if target_id in items else None
-    inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("tick"))
+    inside = sorted((event for event in events if event.tick < period.end), key=attrgetter("at"))
     missing = [] if status else ["It has been removed, and is not watched any more."]
     missing += [
         *missing_parts(period, now, installation.history_kept),
@@ -182,7 +182,7 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     if past.events:
         console.print()
         for event in past.events:
-            console.print(f"{_time(event.tick, zone)}  {_event(event, past.subscribers, zone)}", highlight=False)
+            console.print(f"{_time(event.at, zone)}  {_event(event, past.subscribers, zone)}", highlight=False)
     if any(event.kind is EventKind.ALERT for event in past.events):
         console.print(f"[dim]{_SUBSCRIBERS if past.subscribers else _NO_SUBSCRIBERS}[/]", highlight=False)
 
@@ -227,7 +227,7 @@ def _outages(past: TargetHistory, zone: tzinfo) -> Table:
     titles = ("Outage from", "until", "down for", "alerts", "error")
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
     alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
-    # An outage begins when its first test began, and an alert is listed by the tick of its test.
+    # An outage begins when its first test began, and an alert is stored by the tick of its test.
     ticks = {event.what.at: event.tick for event in past.events if isinstance(event.what, Transition)}
     # It ends with a passed test, and the alert that says so may come with a later one.
     ends = {event.what.run_ended_at: event.tick for event in past.events if isinstance(event.what, Transition)}
@@ -247,7 +247,9 @@ def _event(event: HistoryEvent, subscribers: Subscribers | None, zone: tzinfo) -
     match event.what:
         case Transition() as change:
             why = f" ({clean(change.reason, DETAIL_SHOWN)})" if change.reason else ""
-            return f"{change.previous} -> [{COLOURS[change.state]}]{change.state}[/]{escape(why)}"
+            ended = change.run_ended_at
+            passed = f" (passed since {_time(ended, zone)})" if ended and ended < change.at else ""
+            return f"{change.previous} -> [{COLOURS[change.state]}]{change.state}[/]{escape(why)}{passed}"
         case PublishedAlert() as alert:
             summary = " (in a summary)" if alert.summary else ""
             receivers = receivers_of(alert, subscribers)

@@ -121,6 +121,17 @@ class HistoryEvent:
     version: int = 0
 
     @property
+    def at(self) -> datetime:
+        """When it happened, as outages and the status have it: the tick of a test is up to a minute before it."""
+        match self.what:
+            case Transition() | InterventionEvent():
+                return self.what.at
+            case PublishedAlert():
+                return self.what.sent_at
+            case _:
+                return self.tick
+
+    @property
     def kind(self) -> EventKind:
         """Which of the four it is."""
         match self.what:

@@ -106,7 +106,7 @@ class Views:
         period, recent = periods.targets[target_id], Period(snapshot.at - RECENT, snapshot.at)
         others = self._store.read_events(target_id, snapshot.at - TIMELINE, OTHER_EVENTS)
         events = [*periods.transitions.get(target_id, ()), *others]
-        events.sort(key=attrgetter("tick"), reverse=True)
+        events.sort(key=attrgetter("at"), reverse=True)
         return {
             **target_status_to_json(found[0], snapshot.at),
             "timeline": self._timelines(snapshot, {target_id: period}, zone)[target_id],

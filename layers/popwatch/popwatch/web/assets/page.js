@@ -615,7 +615,7 @@ function detailParts(details) {
       outage.begun_before ? ["before ", time(outage.begin)] : time(outage.begin), outage.end ? time(outage.end) : "ongoing", duration(outage.down_seconds),
       outage.error ? `${outage.error}${outage.reason ? ` (${outage.reason})` : ""}` : "",
     ])),
-    ...table("Events", ["Time", "Event"], details.events.map((event) => [time(event.tick), describe(event, details)])),
+    ...table("Events", ["Time", "Event"], details.events.map((event) => [time(event.sent_at ?? event.at ?? event.tick), describe(event, details)])),
   ];
 }
 
@@ -632,11 +632,17 @@ function link(id) {
 }
 
 function describe(event, details) {
-  if (event.kind === "transition") return `${event.previous} to ${event.state}${event.reason ? ` (${event.reason})` : ""}`;
+  if (event.kind === "transition") return describeTransition(event);
   if (event.kind === "alert") return describeAlert(event, details);
   if (event.kind === "posture") return describePosture(event);
   const until = event.until ? [" until ", time(event.until)] : [];
   return [event.action, ...until, ` by ${event.by || "unknown"}${event.why ? `: ${event.why}` : ""}`];
+}
+
+// An outage ends with its first passed test, the state with the last one that it needs (run_ended_in_maintenance is the stored name).
+function describeTransition({ previous, state, reason, at, run_ended_in_maintenance: ended }) {
+  const passed = ended && ended < at ? [" (passed since ", time(ended), ")"] : [];
+  return [`${previous} to ${state}${reason ? ` (${reason})` : ""}`, ...passed];
 }
 
 const TOPICS = { alert: "the alert topic", sms: "the SMS topic" };
