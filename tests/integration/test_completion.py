@@ -18,7 +18,6 @@ import pytest
 from click.shell_completion import CompletionItem
 
 from popwatch_cli.installation import Installation
-from popwatch_cli.known_names import PATIENCE_SECONDS
 from popwatch_cli.main import cli
 from popwatch_cli.shells import SCRIPTS, _bash_words, answer
 
@@ -136,10 +135,9 @@ def test_a_stack_that_does_not_answer(bash: Bash, home: dict[str, str], tmp_path
         saved = tmp_path / ".popwatch" / "outputs.json"
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         saved.write_text(json.dumps({**json.loads(saved.read_text()), "endpoint": endpoint}))
-        bash("popwatch sta")  # what is imported is in the page cache by now
         began = time.monotonic()
         assert bash("popwatch --local status a") == [""]
-        assert time.monotonic() - began < PATIENCE_SECONDS + 4  # a busy machine starts Python in seconds
+        assert time.monotonic() - began < 40  # botocore alone waits for a minute, five times
     assert (Path(home["XDG_CACHE_HOME"]) / "popwatch").is_dir()
 
 
