@@ -16,7 +16,7 @@ from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target, parse_target
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
-from popwatch_cli.commands.replay import Parent, compare
+from popwatch_cli.rehearsal.past_tests import Parent, compare
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from tests.fuzz.tables import Inline
 from tests.integration.world import MINUTE, NOON, World

@@ -23,7 +23,7 @@ from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
 from popwatch.reports.availability import Outage, Period, durations, spans
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
-from popwatch_cli.commands.replay import Parent, all_failing_as_planned
+from popwatch_cli.rehearsal.past_tests import Parent, all_failing_as_planned
 
 START = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -10,7 +10,7 @@ from popwatch.model.health import AlertEvent, State
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.samples import Mailbox, Sample, sample_of
 from popwatch.model.targets import Policy, Target, parse_target
-from popwatch_cli.commands.replay import compare, runs_of, under_limits
+from popwatch_cli.rehearsal.past_tests import compare, runs_of, under_limits
 from popwatch_cli.rehearsal.simulation import first_alert, is_lost, rejudge, simulate
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)

@@ -1,12 +1,8 @@
 """`popwatch replay`: real tests judged again under other settings."""
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import click
@@ -16,10 +12,6 @@ from rich.table import Table
 
 from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch.model.health import AlertEvent, Judgement
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
-from popwatch.model.samples import Sample
-from popwatch.model.targets import Policy, Target
 from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
@@ -29,60 +21,9 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.output.terminal import console
-from popwatch_cli.rehearsal.simulation import rejudge
+from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, under_limits
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import shown, without_id
-
-Samples = Sequence[tuple[datetime, Sample]]
-"""Samples with their ticks, oldest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """A target's samples judged by a policy: alerts, those that were noise, how late each outage was noticed."""
-
-    alerts: int
-    noise: int
-    noticed: tuple[timedelta | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A target's outages, under the present and the changed policy."""
-
-    target_id: str
-    outages: tuple[Period, ...]
-    before: ReplayResult
-    after: ReplayResult
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The target that another depends on, and its samples."""
-
-    target_id: str
-    samples: Samples
-
-    def was_failing(self, at: datetime) -> bool:
-        """Whether its last test by a time failed."""
-        before = bisect_right(self.samples, at, key=itemgetter(0))
-        judged = (sample for _, sample in reversed(self.samples[:before]) if not sample.inconclusive)
-        last = next(judged, None)
-        return bool(last and last.error)
-
-
-def all_failing(parents: Sequence[Parent], at: datetime) -> str:
-    """The ids of the parents, if the last test of each by `at` failed, else ""."""
-    return ", ".join(it.target_id for it in parents) if all(it.was_failing(at) for it in parents) else ""
-
-
-def all_failing_as_planned(parents: Sequence[Parent], at: datetime) -> str:
-    """The same as a test of `at` was planned: before the first test of its minute."""
-    return all_failing(parents, at.replace(second=0, microsecond=0) - timedelta(microseconds=1))
-
-
-LIMITS = ("max_rtt_ms", "max_messages", "max_octets")
-"""The fields by which past tests can be judged anew, though they belong to the test: samples have what they limit."""
 
 LEAD = timedelta(hours=1)
 """Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
@@ -176,97 +117,6 @@ def idle_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
         if name not in LIMITS and changed.policy == present.policy and changed.fields != present.fields:
             found.append(name)
     return found
-
-
-def under_limits(samples: Samples, target: Target) -> Samples:
-    """The samples as the target's limits would have had them: a passed test above one of them has failed.
-
-    A test that failed by another limit stays a failed one, since what it measured has not been kept.
-    """
-    return [(tick, _under_limits(sample, target)) for tick, sample in samples]
-
-
-def _under_limits(sample: Sample, target: Target) -> Sample:
-    if sample.rtt_ms is None:
-        return sample
-    if 0 < target.max_rtt_ms < sample.rtt_ms:
-        return Sample(None, ErrorCode.TIMED_OUT, "too-slow", mailbox=sample.mailbox)
-    box = sample.mailbox
-    if box and (0 < target.max_messages < box.messages or 0 < target.max_octets < box.octets):
-        return Sample(None, ErrorCode.PROTOCOL, "mailbox-too-full", mailbox=box)
-    return sample
-
-
-def compare(
-    name: str,
-    samples: Samples,
-    present: Policy,
-    changed: Policy,
-    noise: timedelta,
-    *,
-    limited: Samples | None = None,
-    parents: Sequence[Parent] = (),
-    since: datetime | None = None,
-) -> Comparison:
-    """Judge a target's samples by two policies; runs of failures shorter than `noise` do not count as outages.
-
-    `limited` are the samples under the limits that belong to `changed`, if those differ; what fails by them is part of
-    an outage. Samples before `since` are judged, so that an outage that has begun by then is known, but not counted.
-    Tests that were inconclusive, or failed in maintenance or under a silence, were not judged then, and are not judged
-    now.
-    """
-    outcomes = _outcomes(samples)
-    of_changed = outcomes if limited is None else _outcomes(limited)
-    runs = [run for run in runs_of(of_changed) if since is None or run.end >= since]
-    outages = tuple(run for run in runs if run.length >= noise)
-
-    of_parents = partial(all_failing_as_planned, parents), partial(all_failing, parents)
-
-    def result_of(policy: Policy, outcomes: Sequence[Outcome]) -> ReplayResult:
-        judged = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, *of_parents)
-        return _result([(at, judgement) for at, judgement in judged if since is None or at >= since], outages)
-
-    return Comparison(name, outages, result_of(present, outcomes), result_of(changed, of_changed))
-
-
-def _outcomes(samples: Samples) -> list[Outcome]:
-    """The outcomes of those tests that are judged."""
-    return [_outcome(tick, it) for tick, it in samples if not (it.inconclusive or it.in_maintenance)]
-
-
-def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
-    """The runs of failed tests, each from its first test to the next passed one, or to the last test of all."""
-    runs: list[Period] = []
-    begin: datetime | None = None
-    for outcome in outcomes:
-        if not outcome.passed:
-            begin = begin or outcome.started_at
-        elif begin:
-            runs.append(Period(begin, outcome.started_at))
-            begin = None
-    return [*runs, Period(begin, outcomes[-1].started_at)] if begin else runs
-
-
-def _result(judged: Sequence[tuple[datetime, Judgement]], outages: Sequence[Period]) -> ReplayResult:
-    alerts = [(at, judgement.alert) for at, judgement in judged if judgement.alert]
-    downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
-    noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
-    # With `passes_per_recovery` a run may go on with an outage that has been alerted before it.
-    known = {at for at, it in judged if it.health.alerts_sent and it.health.failing_since != at and at not in downs}
-    noticed = [
-        timedelta()
-        if run.begin in known
-        else next((at - run.begin for at in downs if run.begin <= at <= run.end), None)
-        for run in outages
-    ]
-    return ReplayResult(len(alerts), noise, tuple(noticed))
-
-
-def _outcome(tick: datetime, sample: Sample) -> Outcome:
-    if sample.error:
-        return Outcome(tick, Phase.CONNECT, sample.error, sample.reason)
-    unknown_addresses = ("?",) * sample.degraded  # only their number has been kept
-    return Outcome(tick, Phase.QUIT, rtt_ms=sample.rtt_ms, failed_addresses=unknown_addresses)
 
 
 def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
