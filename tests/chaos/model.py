@@ -509,7 +509,10 @@ class Audit:
         unsent = (
             expected_state.alert_held and expected_state.state == "down" and expected_state.alerts < policy.max_alerts
         )
-        if expected_state.flapping and not expected_state.unsure_if_flapping:
+        changed = max(expected_state.changes, default=fact.since)
+        rest = 120 * MINUTE / policy.flap_per_hour if policy.flap_per_hour else 0 * MINUTE
+        is_steady = changed + rest < fact.at - STABLE
+        if expected_state.flapping and not expected_state.unsure_if_flapping and is_steady:
             self._report("alert lost", fact.order, target, "no alert that it is steady again")
         elif expected_state.unsent_recovery:
             self._report("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")

@@ -1,7 +1,7 @@
 """What `make chaos` has found, each as the smallest case that shows it."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from botocore.exceptions import ClientError
@@ -144,6 +144,33 @@ def test_late_message_does_not_bring_a_forgotten_record_back(world: World) -> No
     world.failing["a"] = ErrorCode.TIMED_OUT
     world.do(from_message(late))
     assert world.store.read_records()[1] == {}
+
+
+def test_commit_whose_answer_was_lost_is_delivered_though_another_wrote_since(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore asks again after its timeout, and then meets the record of a later test: the alert is sent all the same.
+
+    It used to lie in the outbox until a sweep took it for that of a dead invocation, two minutes later.
+    """
+    world.put_target("a", failures_per_alert=1)
+    world.tick(NOON)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    commit = Store.commit
+
+    def lost(store: Store, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
+        found = commit(store, record, expected, expected_tick)
+        if found or not any(entry.message for entry in record.outbox):
+            return found
+        monkeypatch.setattr(Store, "commit", commit)
+        later = replace(record, version=record.version + 1, tick=NOON + 2 * MINUTE, writer="another")
+        assert commit(store, later, record.version, record.tick) is None
+        return store.read_record("a")
+
+    monkeypatch.setattr(Store, "commit", lost)
+    world.tick(NOON + MINUTE)
+    assert [alert["event"] for alert in world.received()] == ["down"]
+    assert world.store.read_record("a").outbox == ()
 
 
 def test_parent_that_has_failed_since_the_sweep_holds_the_alert(world: World) -> None:
