@@ -123,7 +123,7 @@ class Oracle:
             length = span(figures_of(message.text).failing_for)[0] if not message.summary else 0
             if not 0 < length < HOUR.total_seconds() or message.channel != "alert":
                 continue
-            at = run.since + timedelta(seconds=length)
+            at = (message.id_time or run.since) + timedelta(seconds=length)
             tests = [
                 test
                 for test in run.lifetime.tests
@@ -151,7 +151,7 @@ class Oracle:
     @staticmethod
     def _is_about(message: Message, run: Run) -> bool:
         if message.id_time:
-            return message.id_time == run.since.replace(microsecond=0) and run.failed[0].made_order < message.order
+            return message.id_time in map(_whole, run.may_begin) and run.failed[0].made_order < message.order
         if message.event == "down":
             near = message.time - run.since < 12 * HOUR
             return near and f"{run.since:%H:%M}Z" in message.text and run.failed[0].made_order < message.order

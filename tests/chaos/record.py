@@ -176,6 +176,12 @@ class Run:
         return any(index >= test.policy.failures_per_alert for index, test in enumerate(self.failed, 1))
 
     @property
+    def may_begin(self) -> list[datetime]:
+        """The times at which it may have begun: those of its first failed tests until one that counts for certain."""
+        certain = next((index for index, test in enumerate(self.failed) if test.unambiguous), len(self.failed))
+        return [test.began for test in self.failed[: certain + 1]]
+
+    @property
     def since(self) -> datetime:
         """The time of its first failed test."""
         return self.failed[0].began
