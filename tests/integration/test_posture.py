@@ -272,6 +272,24 @@ def test_a_server_that_lists_user_and_refuses_it_has_not_refused_the_plain_login
     assert found.plaintext_login is expected
 
 
+@pytest.mark.parametrize(
+    ("reason", "detail", "expected"),
+    [
+        ("stls-refused", "-ERR unknown command", NO),
+        ("unexpected-reply", "BAD", NO),
+        ("stls-refused", "-ERR [SYS/TEMP] later", NOT_TESTED),
+        ("overlong-line", "+OK xxx", NOT_TESTED),
+        ("endless-capabilities", "X1", NOT_TESTED),
+        ("stls-injection", "", NOT_TESTED),
+        ("no-stls-reply", "", NOT_TESTED),
+    ],
+)
+def test_stls_is_refused_only_by_its_own_answer(reason: str, detail: str, expected: Answer) -> None:
+    """What broke the conversation before it was asked for is no refusal: the next day it would be gone."""
+    broken = replace(SECURE, phase=Phase.STLS, error=ErrorCode.PROTOCOL, reason=reason, detail=detail, tls_version="")
+    assert outcomes_in_turn(target(1110), (broken, b""), (broken, b"")).stls is expected
+
+
 def test_unlike_addresses_by_turns_bring_no_change(server: ScriptedServer, served: Served) -> None:
     """Name servers rotate the addresses; the same one is asked each time, and the next if it does not answer."""
     with ScriptedServer() as unlike:
@@ -337,6 +355,7 @@ def test_hostile_servers_are_bounded(server: ScriptedServer, served: Served, scr
     port = server.listen(script, stls=served.context)
     found = posture_of(target(port, max_test_seconds=1))
     assert len(str(found.summary).encode()) <= 100
+    assert found.stls is not NO
     assert not any(ord(letter) < 32 for letter in found.problem)
     assert found.problem or found.in_clear is None or found.in_clear.capabilities == ()
 

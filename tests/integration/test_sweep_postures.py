@@ -154,6 +154,16 @@ def test_a_failing_target_and_one_that_is_off_are_not_asked(world: World) -> Non
     assert {name for _, name in servers.asked} == {NAME}
 
 
+def test_none_is_asked_once_a_window_has_begun(world: World) -> None:
+    """Windows begin at whole hours, as postures are due: the window's first test finds a record that still says up."""
+    servers = watched(world, maintenance=[{"from": "12:00", "until": "13:00"}])
+    run_day(world, 0)
+    assert (servers.asked, world.state(NAME)) == ([], "maintenance")
+    world.put_target(NAME, maintenance=[{"from": "11:00", "until": "11:30"}])
+    run_day(world, 1)
+    assert len(servers.asked) == 1
+
+
 def test_a_retest_neither_asks_again_nor_undoes_what_is_kept(world: World) -> None:
     """A target with a short delay: the retests of the minute carry a record from before the posture."""
     servers = watched(world, delay_up=10)

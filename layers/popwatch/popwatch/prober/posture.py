@@ -37,6 +37,9 @@ CAPABILITIES_SHOWN = 40
 _VERSION_REFUSED = ("tls-version-unsupported", "closed-in-tls-handshake", "reset")
 """Why a handshake of one version failed, if the server refused that version; also any alert of it."""
 
+_STLS_REFUSED = ("stls-refused", "unexpected-reply")
+"""Why a conversation failed, if STLS was answered, and not by +OK."""
+
 _UNTRUSTED = {
     *("tls-untrusted", "tls-issuer-missing", "tls-chain-expired", "tls-chain-invalid", "tls-certificate-expired"),
     *("tls-certificate-not-yet-valid", "tls-name-mismatch", "tls-weak-key", "tls-weak-signature"),
@@ -254,9 +257,10 @@ def _takes_user(result: _Result | None, in_clear: CapaReply | None) -> Answer:
 
 
 def _has_stls(outcome: Outcome) -> Answer:
+    """Whether STLS is accepted. The phase begins with the greeting: what broke the CAPA before it says nothing."""
     if outcome.tls_version or outcome.phase is Phase.TLS:
         return Answer.YES
-    refused = outcome.phase is Phase.STLS and outcome.error is ErrorCode.PROTOCOL
+    refused = outcome.phase is Phase.STLS and outcome.reason in _STLS_REFUSED
     return Answer.NO if refused and not in_trouble(outcome.detail.encode()) else Answer.NOT_TESTED
 
 

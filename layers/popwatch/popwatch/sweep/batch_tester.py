@@ -219,15 +219,18 @@ class BatchTester:
     def _due_postures(self) -> list[PlannedTest]:
         """The tests of targets whose posture is due, of those that have just passed.
 
-        Only with the tests of a tick: retests begin anew at each.
+        Only with the tests of a tick: retests begin anew at each. None in maintenance, where a server may be half
+        configured: the records do not yet say that a window has begun.
         """
         batch, passed = self._batch, self._results.samples
         if batch.next_tick - batch.tick != TICK:
             return []
+        now = self._clock()
         return [
             test
             for test in batch.tests
-            if is_posture_due(test.target, test.record.health, batch.tick)
+            if not test.target.policy.in_maintenance(now)
+            and is_posture_due(test.target, test.record.health, batch.tick)
             and test.target.target_id in passed
             and passed[test.target.target_id].rtt_ms is not None
         ]
