@@ -512,6 +512,7 @@ class Audit:
         changed = max(expected_state.changes, default=fact.since)
         rest = 120 * MINUTE / policy.flap_per_hour if policy.flap_per_hour else 0 * MINUTE
         is_steady = changed + rest < fact.at - STABLE
+        unsent = unsent and not (expected_state.flapping and not is_steady)
         if expected_state.flapping and not expected_state.unsure_if_flapping and is_steady:
             self._report("alert lost", fact.order, target, "no alert that it is steady again")
         elif expected_state.unsent_recovery:

@@ -78,6 +78,10 @@ class Times:
         record, planners = self.record, self.record.planners(test)
         end = record.ended[test.invocation].order
         planned = min(record.began[number].at for number in (*planners, test.invocation)) - STALE
+        for write in record.writes[test.target]:  # suspended or removed meanwhile: it has started over
+            new = isinstance(write, facts.Forgotten) or write.state in ("suspended", "untested")
+            if new and planned < record.time(write.order) and write.order < end:
+                return True
         for other in record.tests[test.target]:
             if other is test or not other.committed < end:
                 continue

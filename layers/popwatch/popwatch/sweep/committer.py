@@ -290,7 +290,7 @@ class Committer:
                 return self._try_to_deliver(after, entries, released=_is_released(base.health, judgement))
             # Committed all the same: the answer was lost, and by the time botocore asked again another had written.
             kept = [entry for entry in newer.outbox if entry.version == after.version and entry in after.outbox]
-            if kept:
+            if kept and newer.version > after.version:
                 self._count_transition(after, judgement)
                 return self._try_to_deliver(newer, kept, released=_is_released(base.health, judgement))
             # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts anew.
