@@ -154,6 +154,19 @@ def test_a_failing_target_and_one_that_is_off_are_not_asked(world: World) -> Non
     assert {name for _, name in servers.asked} == {NAME}
 
 
+def test_switched_off_nothing_of_it_stays(world: World) -> None:
+    """Neither what was found, nor an alert that waits."""
+    servers = watched(world)
+    run_day(world, 0)
+    servers.posture = replace(GOOD, user_in_clear=YES, stls=NO)
+    run_day(world, 1, 1)
+    assert world.store.read_records()[1][NAME].health.posture_pending
+    world.put_target(NAME, posture=False)
+    world.minute(NOON + DAY + MINUTE)
+    health = world.store.read_records()[1][NAME].health
+    assert (health.posture, health.posture_pending, world.received()) == ("", (), [])
+
+
 def test_none_is_asked_once_a_window_has_begun(world: World) -> None:
     """Windows begin at whole hours, as postures are due: the window's first test finds a record that still says up."""
     servers = watched(world, maintenance=[{"from": "12:00", "until": "13:00"}])

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from popwatch.decisions.judging import judge
-from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_posture
+from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_posture, with_present_posture
 from popwatch.decisions.schedule import next_due
 from popwatch.model.health import AlertEvent, Health, State
-from popwatch.model.outcomes import Outcome, Phase
+from popwatch.model.outcomes import Certificate, Outcome, Phase, Role
 from popwatch.model.posture import (
     NO,
     NOT_TESTED,
     YES,
     CapaReply,
     Posture,
+    PostureIssue,
     PostureSummary,
+    Sibling,
     faults_of,
     parse_summary,
 )
@@ -116,7 +118,7 @@ def test_each_change_is_alerted_once_one_with_each_test() -> None:
 
 
 def test_what_holds_alerts_holds_these() -> None:
-    """Maintenance, a silence and an outage: they are sent afterwards. Without alerts they are forgotten."""
+    """Maintenance, a silence and an outage, and `max_alerts` 0: they are sent afterwards."""
     health = with_posture(with_posture(UP, GOOD), WORSE)
     maintained = target(maintenance=[{"from": "2026-10-31", "until": "2026-11-02"}])
     within = judge(health, passed(START), maintained.policy, START)
@@ -129,7 +131,65 @@ def test_what_holds_alerts_holds_these() -> None:
     assert after.alert
     assert after.alert.event is AlertEvent.POSTURE
     mute = judge(health, passed(START), target(max_alerts=0).policy, START)
-    assert (mute.alert, len(mute.health.posture_pending)) == (None, 2)
+    assert (mute.alert, len(mute.health.posture_pending)) == (None, 3)
+
+
+FULL = replace(
+    GOOD,
+    tls_1_1=NO,
+    in_clear=CapaReply(("STLS",)),
+    certificate=Certificate(Role.LEAF, "pop.example.net", START + 90 * DAY, 90 * DAY),
+    siblings=(Sibling(465, Certificate(Role.LEAF, "pop.example.net", START + 90 * DAY, 90 * DAY)),),
+)
+RENEWED = (Sibling(465, Certificate(Role.LEAF, "pop.example.net", START + 95 * DAY, 90 * DAY)),)
+MENDED: dict[str, dict[str, Any]] = {
+    "stls-gone": {"stls": NO},
+    "plaintext-login-allowed": {"user_in_clear": YES},
+    "tls10-accepted": {"tls_1_0": YES},
+    "tls11-accepted": {"tls_1_1": YES},
+    "chain-not-trusted": {"chain": NO, "chain_reason": "tls-issuer-missing"},
+    "certificate-not-reloaded": {"siblings": RENEWED},
+    "weak-mechanism-offered": {"in_clear": CapaReply(("STLS",), ("NTLM",))},
+    "mechanism-removed": {"in_tls": CapaReply(("UIDL", "USER"), ("PLAIN",))},
+    "capability-removed": {"in_tls": CapaReply(("USER",), ("PLAIN", "LOGIN"))},
+    "capabilities-gone": {"in_tls": CapaReply(capa_supported=False)},
+}
+
+
+@pytest.mark.parametrize("kind", PostureIssue)
+def test_what_was_mended_before_its_alert_is_not_alerted(kind: PostureIssue) -> None:
+    """It waits as long as it is so, or not tested; `refuses it now` would be untrue afterwards."""
+    worse = replace(FULL, **MENDED[kind])
+    health = with_posture(with_posture(UP, FULL), worse)
+    assert [it.split(":")[0] for it in health.posture_pending] == [kind]
+    assert with_posture(health, worse) == health
+    assert with_posture(health, Posture(START, stls=YES)).posture_pending == (
+        () if kind is PostureIssue.STLS_GONE else health.posture_pending
+    )
+    mended = with_posture(health, FULL)
+    assert (mended.posture_pending, kept(mended)) == ((), FULL.summary)
+
+
+def test_a_port_that_is_no_longer_asked_is_forgotten() -> None:
+    """Or one that is closed; but not one that did not answer this time, and none where no certificate was seen."""
+    found = with_posture(UP, replace(FULL, siblings=RENEWED))
+    fault = ["certificate-not-reloaded 465"]
+    assert faults_of(kept(found)) == fault
+    for siblings, expected in (
+        ((), []),
+        ((Sibling(993),), []),
+        ((Sibling(465, reason="refused"),), []),
+        ((Sibling(465, reason="no-answer"),), fault),
+    ):
+        assert faults_of(kept(with_posture(found, replace(FULL, siblings=siblings)))) == expected
+    assert faults_of(kept(with_posture(found, replace(GOOD, siblings=())))) == fault
+
+
+def test_a_posture_that_is_switched_off_is_forgotten() -> None:
+    """No remark of it stays, and what waits is not sent."""
+    health = with_posture(with_posture(UP, GOOD), WORSE)
+    assert with_present_posture(target(), health) is health
+    assert with_present_posture(target(posture=False), health) == UP
 
 
 def test_a_kind_of_a_later_version_is_passed_over() -> None:

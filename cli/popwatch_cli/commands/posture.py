@@ -158,7 +158,7 @@ def _show(
     shown = found if known is None else changed
     if as_json:
         compared = None if before is None else changed
-        click.echo(json.dumps(to_json(target, posture, found, compared, posture.summary.filled_from(before))))
+        click.echo(json.dumps(to_json(target, posture, found, compared, posture.kept_after(before))))
     else:
         heading = "Found" if known is None else "Worse than before" if before else "Not in the earlier run; worse"
         click.echo("\n".join(to_text(target, posture, shown, width, heading)))

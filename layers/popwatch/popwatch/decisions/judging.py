@@ -195,7 +195,7 @@ def _pass(
         or _report_degraded(after, policy)
         or _report_slow(after, policy)
         or _report_certificate(after, outcome, policy, now)
-        or _report_posture(after)
+        or _report_posture(after, policy)
         or (after, None)
     )
 
@@ -363,13 +363,14 @@ def _report_certificate(
     return after, AlertEvent.CERTIFICATE
 
 
-def _report_posture(after: Health) -> tuple[Health, AlertEvent] | None:
-    """One alert for each change for the worse, one with each test."""
-    return (
-        (replace(after, posture_pending=after.posture_pending[1:]), AlertEvent.POSTURE)
-        if after.posture_pending
-        else None
-    )
+def _report_posture(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+    """One alert for each change for the worse, one with each test.
+
+    With `max_alerts` 0 nobody would receive it: it stays due until somebody wants alerts.
+    """
+    if not after.posture_pending or not policy.max_alerts:
+        return None
+    return replace(after, posture_pending=after.posture_pending[1:]), AlertEvent.POSTURE
 
 
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
@@ -457,7 +458,7 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
             number = 0
         case AlertEvent.POSTURE:
             worse = pending_finding(before.posture_pending[0])
-            return Alert(event, 0, now, timedelta(), worse=worse) if worse and policy.max_alerts else None
+            return Alert(event, 0, now, timedelta(), worse=worse) if worse else None
         case AlertEvent.THROTTLED | AlertEvent.UNTHROTTLED:
             raise ValueError("`throttle` makes these alerts")
         case unknown:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.schedule import TICK, next_slot
 from popwatch.model.health import Health, State
-from popwatch.model.posture import Posture, parse_summary, pending_text, worse
+from popwatch.model.posture import Posture, parse_summary, pending_text, still_holds, worse
 from popwatch.model.targets import Target
 
 HOUR_OF_DAY = timedelta(hours=1)
@@ -36,14 +36,21 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
 def with_posture(health: Health, posture: Posture) -> Health:
     """The health with what is kept of a posture, and what got worse since the last one to be alerted.
 
-    It is the same if nothing has changed, or nothing could be asked.
+    What got better meanwhile is no longer to be alerted. It is the same if nothing has changed, or nothing was asked.
     """
     if posture.problem:
         return health
     before = parse_summary(health.posture)
     changes = map(pending_text, worse(before, posture)) if before else ()
-    pending = tuple(dict.fromkeys((*health.posture_pending, *changes)))[:MOST_PENDING]
-    return replace(health, posture=str(posture.summary.filled_from(before)), posture_pending=pending)
+    kept = posture.kept_after(before)
+    waiting = (it for it in health.posture_pending if still_holds(it, kept))
+    pending = tuple(dict.fromkeys((*waiting, *changes)))[:MOST_PENDING]
+    return replace(health, posture=str(kept), posture_pending=pending)
+
+
+def with_present_posture(target: Target, health: Health) -> Health:
+    """The health without what is kept of a posture, and is to be alerted, if the target's is no longer tested."""
+    return health if target.posture else replace(health, posture="", posture_pending=())
 
 
 def _time_of_day(target_id: str) -> int:

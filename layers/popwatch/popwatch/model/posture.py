@@ -19,6 +19,9 @@ MOST_SIBLINGS = 9
 RENEWED_AFTER = timedelta(days=1)
 """A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
 
+_CLOSED = "refused"
+"""The reason of a sibling at whose port nothing listens."""
+
 _SUMMARY_VERSION = "1"
 
 
@@ -119,7 +122,7 @@ class PostureSummary:
         return f"{_SUMMARY_VERSION}{letters}.{_as_bits(self.in_clear)}.{_as_bits(self.in_tls)}.{ports}"
 
     def filled_from(self, before: "PostureSummary | None") -> "PostureSummary":
-        """The summary to keep: where this one was not tested, what is known from before."""
+        """The summary with what is known from before where this one was not tested."""
         if before is None:
             return self
         names = ("stls", "plaintext_login", "tls_1_0", "tls_1_1", "chain")
@@ -181,6 +184,14 @@ class Posture:
             dict(self._compared()),
         )
 
+    def kept_after(self, before: PostureSummary | None) -> PostureSummary:
+        """What is kept once `before` was: of other ports none that is closed now, or that is no longer asked."""
+        kept = self.summary.filled_from(before)
+        if self.certificate is None:  # then no other port was asked
+            return kept
+        asked = {it.port for it in self.siblings if it.reason != _CLOSED}
+        return replace(kept, newer={port: newer for port, newer in kept.newer.items() if port in asked})
+
     def _compared(self) -> Iterator[tuple[int, bool]]:
         own = self.certificate
         for sibling in self.siblings[:MOST_SIBLINGS]:
@@ -216,7 +227,7 @@ def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
     """What History has of a posture that changes what is kept."""
     if before is None:
         return PostureChange(posture, tuple(faults_of(posture.summary)), first=True)
-    mended = set(faults_of(before)) - set(faults_of(posture.summary.filled_from(before)))
+    mended = set(faults_of(before)) - set(faults_of(posture.kept_after(before)))
     return PostureChange(
         posture,
         tuple(f"{it.kind} {it.about}".strip() for it in worse(before, posture)),
@@ -406,6 +417,23 @@ def pending_finding(pending: str) -> PostureFinding | None:
     """The finding of a change that a record has; None if its kind is of a later version."""
     kind, _, about = pending.partition(":")
     return _finding(PostureIssue(kind), about, changed=True) if kind in set(PostureIssue) else None
+
+
+def still_holds(pending: str, kept: PostureSummary) -> bool:
+    """Whether a change that a record has is still so, by what is kept of a posture; one of an unknown kind is."""
+    kind, _, about = pending.partition(":")
+    offered = (kept.in_clear if kept.in_tls is None else kept.in_tls) or frozenset()
+    match kind:
+        case PostureIssue.MECHANISM_REMOVED:
+            return f"SASL {about}" not in offered
+        case PostureIssue.CAPABILITY_REMOVED:
+            return about not in offered
+        case PostureIssue.CAPABILITIES_GONE:
+            return _CAPA_ANSWERED not in offered
+        case PostureIssue.CHAIN:
+            return kept.chain is NO
+        case _:
+            return kind not in set(PostureIssue) or (kind, about) in set(_faults(kept))
 
 
 def _about(kind: PostureIssue, about: str, posture: Posture) -> str:

@@ -31,7 +31,7 @@ from popwatch.decisions.own_network import (
     is_of_network,
 )
 from popwatch.decisions.planning import counts_if_failed
-from popwatch.decisions.posture_tests import is_posture_due
+from popwatch.decisions.posture_tests import is_posture_due, with_present_posture
 from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, retest_at
 from popwatch.model.credentials import Credential
 from popwatch.model.health import State
@@ -319,7 +319,8 @@ class BatchTester:
             _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
         if self._batch.requested and outcome.error and not counts_if_failed(test, tick):
             return
-        judgement = judge(test.record.health, outcome, policy, began, test.failing_parent)
+        health = with_present_posture(test.target, test.record.health)
+        judgement = judge(health, outcome, policy, began, test.failing_parent)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         same = test.record.config_fingerprint == config_fingerprint(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):

@@ -28,7 +28,7 @@ from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
-from popwatch.decisions.posture_tests import with_posture
+from popwatch.decisions.posture_tests import with_posture, with_present_posture
 from popwatch.decisions.schedule import is_due
 from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage, Topic
@@ -132,9 +132,9 @@ class Committer:
         failing_now = cached(lambda: self._failing_now(test.parents))
 
         def decide(record: Record) -> Decision | None:
-            found = judgement
+            found, health = judgement, with_present_posture(target, record.health)
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
-                found = judge(record.health, outcome, target.policy, outcome.started_at, test.failing_parent)
+                found = judge(health, outcome, target.policy, outcome.started_at, test.failing_parent)
             # What people have done since the test was planned has effect at once.
             if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()
@@ -144,7 +144,7 @@ class Committer:
                 failing_parent = test.failing_parent
                 if found.alert and found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
                     failing_parent = failing_parent or failing_now()
-                found = judge(record.health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
+                found = judge(health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
             before, found = _with_last_good(
                 record,
                 found,
@@ -173,7 +173,8 @@ class Committer:
             health = with_posture(record.health, posture)
             if not record.version or health == record.health:
                 return False
-            self._store.put_posture(record.target_id, change_of(parse_summary(record.health.posture), posture))
+            if health.posture != record.health.posture:
+                self._store.put_posture(record.target_id, change_of(parse_summary(record.health.posture), posture))
             after = replace(record, version=record.version + 1, health=health, writer=self._writer)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
