@@ -304,6 +304,26 @@ def test_the_mailbox_is_kept_and_shown(world: World) -> None:
     assert {it.mailbox for it in statuses(world)} == {None}
 
 
+def test_a_dead_backend_of_many_targets_is_an_outage_of_each(world: World) -> None:
+    """They share a credential whose last accepted login is long ago: each is reported all the same, in time."""
+    names = [f"mail-{number:02}" for number in range(20)]
+    watch(world, *names, login_every=1200)
+    run(world, 41)
+    world.verdicts, world.unanswered = dict.fromkeys(names, LoginVerdict.FAILED), set(names)
+    run(world, 24)
+    assert {name for name in names if world.alerts_recorded(name)[:1] != ["down"]} == set()
+
+
+def test_who_does_not_answer_is_not_the_first(world: World) -> None:
+    """The others would wait for it, each time."""
+    watch(world, "a", "b", "c")
+    run(world, 6)
+    world.verdicts, world.unanswered = {"a": LoginVerdict.FAILED}, {"a"}
+    run(world, 20)
+    last = max(at for at, name in world.tested if name == "a" and (at, "b") in world.tested)
+    assert [name for at, name in world.tested if at == last] == ["b", "c", "a"]
+
+
 def test_a_server_that_is_down_holds_up_no_other(world: World) -> None:
     """The target that may try a new credential is not reached: a minute later another one tries it."""
     watch(world, "a", "b")

@@ -32,6 +32,7 @@ from popwatch.model.credential_state import (
 from popwatch.model.credentials import Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential
+from popwatch.model.time_limits import STORED_AHEAD
 
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -90,7 +91,7 @@ def test_after_two_refusals_of_a_new_one_no_one_tries_it(result: LoginResult) ->
 
 
 def test_an_attempt_that_never_reports_counts() -> None:
-    """Its process has died, after it sent the secret or before; a time of the future is no login under way."""
+    """Its process has died, after it sent the secret or before; a time of the far future is no login under way."""
     trying = begun(NEW, "gone")
     assert settled(trying, NOON + LONGEST_TRIAL - timedelta(seconds=1)) is None
     state = settled(trying, NOON + LONGEST_TRIAL)
@@ -99,7 +100,8 @@ def test_an_attempt_that_never_reports_counts() -> None:
     again = settled(begun(state, "b", NOON + LONGEST_TRIAL), NOON + 2 * LONGEST_TRIAL)
     assert again is not None
     assert again.unreported
-    assert settled(replace(trying, tried_at=NOON + MINUTE), NOON) is not None
+    assert settled(replace(trying, tried_at=NOON + STORED_AHEAD), NOON) is None  # by a clock that is ahead of this one
+    assert settled(replace(trying, tried_at=NOON + STORED_AHEAD + timedelta(seconds=1)), NOON) is not None
     assert settled(again, NOON + 3 * LONGEST_TRIAL) is None
 
 
@@ -149,13 +151,12 @@ def test_one_server_that_rejects_among_others_that_accept() -> None:
     assert in_turn(state, ["bad", "z"]) == ["z", "bad"]
 
 
-def test_the_only_target_tries_an_accepted_one_once_more() -> None:
-    """No other one comes in between; then it alone is left out."""
+def test_two_rejections_in_a_row_by_one_target() -> None:
+    """No other one has accepted it in between: that is two attempts with one account, and there is no third."""
     state = ended(ACCEPTED, "a", REJECTED)
     state = tried(state, "a", REJECTED, NOON + OTHERS_FIRST)
-    assert not may_use(state, R1, "a", NOON + timedelta(days=365))
-    assert may_use(state, R1, "b", NOON + OTHERS_FIRST)
-    assert not state.blocked
+    assert state.blocked
+    assert not any(may_use(state, R1, one, NOON + timedelta(days=365)) for one in "ab")
 
 
 def test_a_refusal_without_a_code_of_an_accepted_one() -> None:

@@ -26,10 +26,11 @@ def blocked(state: CredentialState, targets: Sequence[Target], stack: str) -> Al
         f"target {state.rejected_by}. So that no account is locked, popwatch does not log in with it {until}. Its "
         "targets are still tested, without a login.",
         _said(state),
-        "Correct the user or the password at the server, or store the right one:",
+        _remedy(certain=state.certain, is_tried_again=state.may_be_right),
     ]
     attributes = _attributes(state.rejected_by, targets)
-    return _message(state.name, f"Login rejected: credential {state.name}", paragraphs, attributes, stack)
+    headline = f"Login {_word(certain=state.certain)}: credential {state.name}"
+    return _message(state.name, headline, paragraphs, attributes, stack)
 
 
 def refused(state: CredentialState, refusal: Refusal, targets: Sequence[Target], stack: str) -> AlertMessage:
@@ -48,10 +49,25 @@ def refused(state: CredentialState, refusal: Refusal, targets: Sequence[Target],
     paragraphs = [
         f"The target {target_id} has refused the credential {name} twice in a row. {meaning}",
         _said(state) if state.rejected_by == target_id else "",
-        "Correct the user or the password at the server, or store the right one:",
+        _remedy(certain=refusal.certain, is_tried_again=not refusal.certain),
     ]
     attributes = _attributes(target_id, [one for one in targets if one.target_id == target_id])
-    return _message(name, f"Login rejected: credential {name}, at {target_id}", paragraphs, attributes, stack)
+    headline = f"Login {_word(certain=refusal.certain)}: credential {name}, at {target_id}"
+    return _message(name, headline, paragraphs, attributes, stack)
+
+
+def _word(*, certain: bool) -> str:
+    """What a login does; without a response code, or an answer, it may be the server's fault."""
+    return "rejected" if certain else "fails"
+
+
+def _remedy(*, certain: bool, is_tried_again: bool) -> str:
+    if certain:
+        return "Correct the user or the password. It is tried again once it is stored, also if the server was wrong:"
+    look = "See whether the server's authentication and its mailboxes work."
+    if is_tried_again:
+        return f"{look} If the user or the password is wrong, store the right one:"
+    return f"{look} The credential is tried again once it is stored, also if it was right:"
 
 
 def unusable(problem: CredentialProblem, since: str, targets: Sequence[Target], stack: str) -> AlertMessage:

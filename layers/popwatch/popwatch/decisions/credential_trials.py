@@ -9,7 +9,7 @@ time, and processes that die:
 - While nothing has lately shown a revision to be right, one login with it is under way at a time: the others wait.
 - A revision that was accepted is another matter, since some server knows it. A target that refuses it twice in a row
   does not try it any more, and the others go on: after the first refusal another target is next, and shows whether it
-  is right. If two different targets refuse it in a row, no one tries it any more.
+  is right. If it is rejected twice in a row, or two different targets refuse it in a row, no one tries it any more.
 - A refusal without a code may be the server's fault. Of a revision that was accepted it is tried again: at once, after
   ten minutes, and then once an hour.
 - A revision that is older than the one that is known is never tried.
@@ -32,6 +32,7 @@ from popwatch.model.credential_state import (
     is_newer,
 )
 from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.model.time_limits import STORED_AHEAD
 
 LONGEST_TRIAL = timedelta(minutes=10)
 """How long a login may be under way: its process has died when it takes longer."""
@@ -103,7 +104,7 @@ def in_turn(state: CredentialState, target_ids: Iterable[str]) -> list[str]:
 
 def settled(state: CredentialState, now: datetime) -> CredentialState | None:
     """The state to write if a login has been under way for too long: it counts as refused. None if there is none."""
-    if state.tried_at is None or timedelta() <= now - state.tried_at < LONGEST_TRIAL:
+    if state.tried_at is None or _is_recent(state.tried_at, LONGEST_TRIAL, now):
         return None
     return _refused(state, state.tried_by, now, certain=False, said="")
 
@@ -162,7 +163,8 @@ def _refused(state: CredentialState, target_id: str, now: datetime, *, certain: 
     earlier = state.refusal_of(target_id) or Refusal(target_id, 0, now)
     refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain)
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
-    again = state.was_accepted and state.rejections and state.rejected_by == target_id
+    certain_twice = certain and state.certain
+    again = state.was_accepted and state.rejections and state.rejected_by == target_id and not certain_twice
     rejections = state.rejections + (not again)
     if len(refusals) > MOST_REFUSING:
         refusals, rejections = refusals[1:], max(rejections, MOST_REJECTIONS)
@@ -192,9 +194,10 @@ def _may_try_again(refusal: Refusal | None, now: datetime) -> bool:
 
 
 def _has_passed(time: datetime | None, wait: timedelta, now: datetime) -> bool:
-    """Whether a time is so long ago; one of the future, as of a clock that was set, holds no one up."""
+    """Whether a time is so long ago; one of the far future, as of a clock that was set, holds no one up."""
     return not _is_recent(time, wait, now)
 
 
 def _is_recent(time: datetime | None, limit: timedelta, now: datetime) -> bool:
-    return time is not None and timedelta() <= now - time < limit
+    # The clock of another environment may be a little ahead of this one's.
+    return time is not None and -STORED_AHEAD <= now - time < limit

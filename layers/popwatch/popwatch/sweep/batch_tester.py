@@ -134,7 +134,9 @@ class BatchTester:
 
     def run(self) -> Results:
         """Make all tests, commit their outcomes, and pass on what is left to do."""
-        targets = [test.target for test in self._batch.tests]
+        # Those whose last login failed come last: else one of them would be the first of those that share a credential,
+        # and the others would wait for a server that does not answer.
+        targets = [test.target for test in sorted(self._batch.tests, key=_login_has_failed)]
         turns = self._prepare_logins()
         prober = self._prober.with_credentials(turns.credentials, turns.may_log_in) if turns else self._prober
         with self._threads() as pool:
@@ -164,14 +166,11 @@ class BatchTester:
         return self._results
 
     def _prepare_logins(self) -> LoginTurns | None:
-        """The logins of the targets whose login is due. Without the tables no one logs in, and all are tested.
-
-        Of those that share a credential a target whose last login failed is not the first: the others wait for it.
-        """
+        """The logins of the targets whose login is due. Without the tables no one logs in, and all are tested."""
         between_ticks = self._batch.requested or self._batch.next_tick - self._batch.tick < TICK
         wanted = {
             test.target.target_id: test.target.policy.login
-            for test in sorted(self._batch.tests, key=lambda one: one.record.health.login_failed)
+            for test in sorted(self._batch.tests, key=_login_has_failed)
             if not test.target.problems
             and is_login_due(
                 test.target.target_id,
@@ -432,6 +431,10 @@ def _newest_pass(
         if sample and sample.rtt_ms is not None:
             return tick, sample.rtt_ms
     return None
+
+
+def _login_has_failed(test: PlannedTest) -> bool:
+    return test.record.health.login_failed
 
 
 def _without_login(test: PlannedTest) -> PlannedTest:

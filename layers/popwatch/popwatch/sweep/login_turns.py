@@ -1,4 +1,4 @@
-"""Which targets of a batch log in now: of each credential one first, the others once it was accepted. No I/O.
+"""Which targets of a batch log in now: of each credential one first, and the others unless it is refused. No I/O.
 
 A password that was changed at the server would else be tried by all that are due in the same second.
 """
@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from popwatch.model.credentials import Credential
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 
-LONGEST_TURN = 5.0
-"""Seconds for which tests wait for the first login of their credential; then they are made without a login."""
+LONGEST_TURN = 8.0
+"""Seconds for which tests wait for the first login of their credential.
+
+Servers answer a wrong password after two seconds (Dovecot) to five (Courier). One that takes longer is most likely
+dead, and the others' outage is to be seen as well.
+"""
 
 
 @dataclass(slots=True)
@@ -20,15 +24,15 @@ class _Turns:
 
     first: str = ""
     since: float | None = None
-    accepted: bool = False
+    over: bool = False
     refused: bool = False
 
 
 class LoginTurns:
     """The turns of a batch; the prober asks, and the batch says how each test ended. All in one thread.
 
-    Of the credentials in `on_trial` the first target is the one that the tables know of, and no other logs in until it
-    was accepted. `begun` are the targets whose tests have begun with a login and not ended.
+    Of the credentials in `on_trial` the first target is the one that the tables know of. `begun` are the targets whose
+    tests have begun with a login and not ended.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class LoginTurns:
         on_trial: Set[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.credentials, self._on_trial, self._monotonic = credentials, on_trial, monotonic
+        self.credentials, self._monotonic = credentials, monotonic
         self.begun: set[str] = set()
         self._turns: dict[str, _Turns] = {}
         for target_id, credential in credentials.items():
@@ -52,22 +56,20 @@ class LoginTurns:
         now = self._monotonic()
         if turns.since is None:
             turns.since = now
-        if not turns.accepted and turns.first not in ("", target_id):
-            return None if now - turns.since < LONGEST_TURN else False
-        if not turns.accepted:
-            turns.first = target_id
+        turns.over = turns.over or now - turns.since >= LONGEST_TURN
+        if not turns.over and turns.first not in ("", target_id):
+            return None
+        turns.first = turns.first or target_id
         self.begun.add(target_id)
         return True
 
     def end(self, target_id: str, result: LoginResult) -> None:
         """A target's test has ended, with or without a login."""
         self.begun.discard(target_id)
-        name = self.credentials[target_id].name
-        turns = self._turns[name]
+        turns = self._turns[self.credentials[target_id].name]
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
-            turns.accepted = True
+            turns.over = True
         elif result.verdict.counts_against_credential:
             turns.refused = True
         elif turns.first == target_id:
             turns.first = ""  # its server does not answer: another one is the first
-            turns.refused = turns.refused or name in self._on_trial
