@@ -296,6 +296,7 @@ def test_replay_refuses_what_past_tests_do_not_show(do: Do, stack: Installation)
         stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", {"a": Sample(12.5)})
     refused = do("replay", "--set", "failures_per_alert=1", "--set", "port=111", code=3)
     assert "`port` has no effect on past tests" in refused
+    assert do("replay", "--set", "failures_per_alert=3", "--set", "port=110")  # their present values
     [found] = json.loads(do("replay", "a", "--since", "1h", "--set", "max_rtt_ms=12", "--json"))["targets"]
     assert (found["before"]["alerts"], len(found["outages"])) == (0, 1)
     assert found["after"]["alerts"] > 0

@@ -114,7 +114,7 @@ def idle_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
     found = []
     for change in changes:
         name, changed = change.partition("=")[0].strip(), with_changes(item, defaults, [change])
-        if name not in LIMITS and changed.policy == present.policy and changed.fields != present.fields:
+        if name not in LIMITS and changed.policy == present.policy and changed != present:
             found.append(name)
     return found
 
