@@ -498,6 +498,16 @@ def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
     assert item["grup"] == "x"
 
 
+def test_an_empty_file_replaces_nothing(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """It is more likely what a failed program left than what somebody wants."""
+    table.write([{"target_id": "a", "host": "pop.example.net"}])
+    for name in ("none.yaml", "none.jsonl"):
+        (tmp_path / name).write_text("")
+        done = run("--local", "targets", "import", tmp_path / name, "--yes", "--replace")
+        assert (done.code, "--replace would remove all" in done.err) == (3, True)
+    assert set(table.read()) == {"a"}
+
+
 def test_import_shows_asks_and_writes(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """New, changed and removed targets are shown; without a terminal for the question, --yes is needed."""
     table.write([{"target_id": "old", "host": "old.example"}, {"target_id": "a", "host": "a.example", "port": 110}])

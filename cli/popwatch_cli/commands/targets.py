@@ -404,6 +404,11 @@ def import_targets(
     entries = [dataclasses.replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
     table = find(choice).target_table
     items = table.read()
+    if replace and items and not entries:  # more likely a program that failed than what somebody wants
+        raise UserError(
+            "There are no targets in the files, and --replace would remove all: `popwatch targets remove --all` does "
+            "that. Nothing was written."
+        )
     _warn_of_unknown_fields(entry.fields for entry in entries)
     kept = {} if replace else items
     wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
