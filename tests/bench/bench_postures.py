@@ -67,7 +67,7 @@ def figures(count: int, rounds: int) -> list[str]:
 
 def sizes(posture: Posture) -> list[str]:
     """What a posture adds to a record, and what it takes in History when it has changed."""
-    kept = len("posture") + 1 + len(str(posture.summary))
+    kept = len("posture") + 1 + len(str(posture.kept_after(None, "0000")))
     item = to_item({"pk": "target#mail-berlin", "sk": "posture#2026-11-23T03:12:00Z#", "expires_at": 1_800_000_000})
     in_history = item_bytes(item | to_item(json.loads(json.dumps(serialize(change_of(None, posture))))))
     units = 1 + ceil(in_history / WRITE_UNIT)

@@ -128,7 +128,7 @@ def cell(server: Server, switch: str) -> str:
 def alerts(target: Target, before: Posture, changed: Posture) -> list[PostureFinding]:
     """What the tests after a posture test alert, one with each: each email says what got worse, and what to do."""
     now, found = datetime.now(UTC), []
-    health = with_posture(with_posture(Health(State.UP, now), before), changed)
+    health = with_posture(target, with_posture(target, Health(State.UP, now), before), changed)
     while health.posture_pending:
         passed = Outcome(now, Phase.QUIT, rtt_ms=12.5)
         judgement = judge(health, passed, target.policy, now)

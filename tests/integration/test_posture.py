@@ -443,6 +443,9 @@ def test_before_shows_only_what_got_worse(
     kept = parse_summary(entry["digest"])
     assert kept
     assert kept.chain is YES  # which a server without STLS does not show
+    before.write_text(json.dumps(json.loads(first) | {"digest": str(replace(kept, stls=YES, server="0000"))}))
+    assert "Not in the earlier run" in command(name, *against)[1]  # it was of another server under this id
+    before.write_text(first)
     other = server.listen("offers:user", stls=served.context)
     assert "Not in the earlier run" in command(f"127.0.0.1:{other}", *against)[1]
     before.write_text("nonsense\n")

@@ -167,6 +167,33 @@ def test_switched_off_nothing_of_it_stays(world: World) -> None:
     assert (health.posture, health.posture_pending, world.received()) == ("", (), [])
 
 
+def test_another_server_under_the_same_id_has_a_first_posture(world: World) -> None:
+    """It offers less than the old one, of which nothing is left once it is tested."""
+    servers = watched(world)
+    run_day(world, 0)
+    world.put_target(NAME, host="192.0.2.99")
+    world.minute(NOON + DAY - 2 * MINUTE)
+    assert world.store.read_records()[1][NAME].health.posture == ""
+    servers.posture = replace(GOOD, stls=NO)
+    run_day(world, 1)
+    assert len(servers.asked) == 2
+    assert [it for it in world.received() if it["event"] == "posture"] == []
+    changes = [str(event.what) for event in world.store.read_events(NAME, kinds=[EventKind.POSTURE])]
+    assert changes == ["first test, nothing found", "first test, found: stls-gone"]
+
+
+def test_a_posture_of_an_earlier_version_is_no_event(world: World) -> None:
+    """It does not say of which server it is: that is written once, and nothing has changed."""
+    watched(world)
+    run_day(world, 0)
+    record = world.store.read_records()[1][NAME]
+    older = replace(record, version=record.version + 1, health=replace(record.health, posture=str(GOOD.summary)))
+    assert world.store.commit(older, record.version, record.tick) is None
+    run_day(world, 1)
+    assert world.store.read_records()[1][NAME].health.posture == record.health.posture
+    assert len(list(world.store.read_events(NAME, kinds=[EventKind.POSTURE]))) == 1
+
+
 def test_none_is_asked_once_a_window_has_begun(world: World) -> None:
     """Windows begin at whole hours, as postures are due: the window's first test finds a record that still says up."""
     servers = watched(world, maintenance=[{"from": "12:00", "until": "13:00"}])

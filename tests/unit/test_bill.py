@@ -95,9 +95,9 @@ def test_hand_worked() -> None:
         "custom metrics": 3,
         "alarms": 6,
         "data out, GB": pytest.approx(12.96),
-        # three writes and a read for each target, once; 30 bytes more of each record in each scan
+        # three writes and a read for each target, once; 35 bytes more of each record in each scan
         "postures: DynamoDB write units": 3000,
-        "postures: DynamoDB read units": pytest.approx(1000 + 43_200 * 30_000 / 8192),
+        "postures: DynamoDB read units": pytest.approx(1000 + 43_200 * 35_000 / 8192),
         # 24 times a day two batches wait for two connections, which take as much computing as two tests
         "postures: Lambda GB-seconds": pytest.approx((30 * 24 * 2 * 2 * 0.4 + 60_000 * 0.0002) * 1769 / 1024),
         "postures: SQS requests": 0,
@@ -180,8 +180,9 @@ def test_what_a_posture_adds_to_a_record() -> None:
     """The name and the digest of an ordinary server's offers, with either kind of TLS, take no more than that."""
     clear = frozenset({"CAPA", "TOP", "UIDL", "RESP-CODES", "PIPELINING", "AUTH-RESP-CODE", "STLS", "SASL"})
     secure = clear - {"STLS"} | {"USER", "SASL PLAIN", "SASL LOGIN"}
-    starttls = PostureSummary(YES, NO, NO, NO, YES, clear, secure, {995: False})
-    implicit = PostureSummary(tls_1_0=NO, tls_1_1=NO, chain=YES, in_tls=secure, newer={110: False, 993: False})
+    starttls = PostureSummary(YES, NO, NO, NO, YES, clear, secure, {995: False}, "00ff")
+    siblings = {110: False, 993: False}
+    implicit = PostureSummary(tls_1_0=NO, tls_1_1=NO, chain=YES, in_tls=secure, newer=siblings, server="00ff")
     assert max(len(f"posture{it}") for it in (starttls, implicit)) + 1 == POSTURE_BYTES
 
 

@@ -174,7 +174,9 @@ def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
 answers = st.sampled_from(list(Answer))
 offers = st.none() | st.frozensets(st.sampled_from(KNOWN))
 ports = st.dictionaries(st.integers(1, 65_535), st.booleans(), max_size=MOST_SIBLINGS)
-summaries = st.builds(PostureSummary, answers, answers, answers, answers, answers, offers, offers, ports)
+summaries = st.builds(
+    PostureSummary, answers, answers, answers, answers, answers, offers, offers, ports, st.sampled_from(["", "00ff"])
+)
 
 
 @given(summaries)
@@ -277,7 +279,19 @@ def test_a_change_is_stored_and_read_again(posture: Posture) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "2yyyyy.-.-.", "1yyyy.-.-.", "1yyyyy.x.-.", "1yyyyy.-.-.995", "1y.y.y.y.y", "1yyyyy.-.-.n"]
+    "text",
+    [
+        "",
+        "1",
+        "2yyyyy.-.-.",
+        "1yyyy.-.-.",
+        "1yyyyy.x.-.",
+        "1yyyyy.-.-.995",
+        "1y.y.y.y.y",
+        "1yyyyy.-.-.n",
+        "1yyyyy.-.-..xy",
+        "1yyyyy.-.-..00.00",
+    ],
 )
 def test_another_text_is_no_digest(text: str) -> None:
     """Such as one of a later version."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from popwatch.decisions.judging import judge
-from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_posture, with_present_posture
+from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_present_posture
+from popwatch.decisions.posture_tests import with_posture as with_posture_of
 from popwatch.decisions.schedule import next_due
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.outcomes import Certificate, Outcome, Phase, Role
@@ -25,7 +26,7 @@ from popwatch.model.posture import (
     faults_of,
     parse_summary,
 )
-from popwatch.model.targets import Target, parse_target
+from popwatch.model.targets import Target, parse_target, server_fingerprint
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -49,6 +50,10 @@ def target(**fields: object) -> Target:
 
 def passed(now: datetime) -> Outcome:
     return Outcome(now, Phase.QUIT, rtt_ms=12.5)
+
+
+def with_posture(health: Health, posture: Posture) -> Health:
+    return with_posture_of(target(), health, posture)
 
 
 def kept(health: Health) -> PostureSummary:
@@ -167,7 +172,7 @@ def test_what_was_mended_before_its_alert_is_not_alerted(kind: PostureIssue) -> 
         () if kind is PostureIssue.STLS_GONE else health.posture_pending
     )
     mended = with_posture(health, FULL)
-    assert (mended.posture_pending, kept(mended)) == ((), FULL.summary)
+    assert (mended.posture_pending, faults_of(kept(mended))) == ((), [])
 
 
 def test_a_port_that_is_no_longer_asked_is_forgotten() -> None:
@@ -190,6 +195,32 @@ def test_a_posture_that_is_switched_off_is_forgotten() -> None:
     health = with_posture(with_posture(UP, GOOD), WORSE)
     assert with_present_posture(target(), health) is health
     assert with_present_posture(target(posture=False), health) == UP
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"host": "new.example.net"},
+        {"port": 1110},
+        {"tls": "implicit"},
+        {"tls_name": "mail.example.net"},
+        {"family": "ipv6"},
+    ],
+    ids=lambda it: next(iter(it)),
+)
+def test_another_server_under_the_same_id_is_not_compared(moved: dict[str, object]) -> None:
+    """Nothing of it got worse: nothing is alerted of the old one any more either, and none is shown."""
+    health = with_posture(with_posture(UP, GOOD), WORSE)
+    assert with_present_posture(target(**moved), health) == UP
+    assert with_posture_of(target(**moved), with_posture(UP, GOOD), WORSE).posture_pending == ()
+    for stays in ({"tls": "starttls"}, {"verify_tls": False}, {"max_test_seconds": 3}, {"name": "Mail"}):
+        assert with_present_posture(target(**stays), health) is health
+
+
+def test_a_posture_of_an_earlier_version_is_compared() -> None:
+    """It does not say of which server it is."""
+    health = with_posture(replace(UP, posture=str(GOOD.summary)), WORSE)
+    assert [it.split(":")[0] for it in health.posture_pending] == CHANGES
 
 
 def test_a_kind_of_a_later_version_is_passed_over() -> None:
@@ -219,4 +250,4 @@ def test_thirty_quiet_days_bring_no_alert() -> None:
             health = with_posture(health, replace(GOOD, tested_at=now, **gaps[tested % 3]))
             tested += 1
     assert tested == 30
-    assert kept(health) == GOOD.summary
+    assert kept(health) == replace(GOOD.summary, server=server_fingerprint(watched))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from popwatch.model.posture import Posture, PostureSummary, findings, parse_summary, worse
-from popwatch.model.targets import Target
+from popwatch.model.targets import Target, server_fingerprint
 from popwatch.prober.loop import Prober
 from popwatch.prober.posture import probe_postures
 from popwatch_cli.commands.file_testing import FAILED_CODE, allow_descriptors, progress, read_targets
@@ -154,11 +154,13 @@ def _show(
 ) -> int:
     """Print a posture, with what got worse if an earlier one is known; returns the exit code."""
     before = (known or {}).get(target.target_id)
+    server = server_fingerprint(target)
+    before = before if before and before.is_of(server) else None
     found, changed = findings(posture), worse(before, posture) if before else []
     shown = found if known is None else changed
     if as_json:
         compared = None if before is None else changed
-        click.echo(json.dumps(to_json(target, posture, found, compared, posture.kept_after(before))))
+        click.echo(json.dumps(to_json(target, posture, found, compared, posture.kept_after(before, server))))
     else:
         heading = "Found" if known is None else "Worse than before" if before else "Not in the earlier run; worse"
         click.echo("\n".join(to_text(target, posture, shown, width, heading)))

@@ -8,7 +8,7 @@ from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.schedule import TICK, next_slot
 from popwatch.model.health import Health, State
 from popwatch.model.posture import Posture, parse_summary, pending_text, still_holds, worse
-from popwatch.model.targets import Target
+from popwatch.model.targets import Target, server_fingerprint
 
 HOUR_OF_DAY = timedelta(hours=1)
 """Postures are tested at 24 times of the day, those of many targets at once: an invocation waits for servers, and each
@@ -33,24 +33,32 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
     return after % int(DAY.total_seconds()) < interval.total_seconds()
 
 
-def with_posture(health: Health, posture: Posture) -> Health:
+def with_posture(target: Target, health: Health, posture: Posture) -> Health:
     """The health with what is kept of a posture, and what got worse since the last one to be alerted.
 
     What got better meanwhile is no longer to be alerted. It is the same if nothing has changed, or nothing was asked.
     """
     if posture.problem:
         return health
+    health = with_present_posture(target, health)
     before = parse_summary(health.posture)
     changes = map(pending_text, worse(before, posture)) if before else ()
-    kept = posture.kept_after(before)
+    kept = posture.kept_after(before, server_fingerprint(target))
     waiting = (it for it in health.posture_pending if still_holds(it, kept))
     pending = tuple(dict.fromkeys((*waiting, *changes)))[:MOST_PENDING]
     return replace(health, posture=str(kept), posture_pending=pending)
 
 
 def with_present_posture(target: Target, health: Health) -> Health:
-    """The health without what is kept of a posture, and is to be alerted, if the target's is no longer tested."""
-    return health if target.posture else replace(health, posture="", posture_pending=())
+    """The health without what is kept of a posture, and is to be alerted, that the target no longer has.
+
+    Its posture is no longer tested, or it describes another server by now.
+    """
+    if not health.posture and not health.posture_pending:
+        return health
+    known = parse_summary(health.posture)
+    is_present = target.posture and (known is None or known.is_of(server_fingerprint(target)))
+    return health if is_present else replace(health, posture="", posture_pending=())
 
 
 def _time_of_day(target_id: str) -> int:

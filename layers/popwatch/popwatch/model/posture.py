@@ -102,7 +102,8 @@ class Sibling:
 class PostureSummary:
     """What of a posture is kept and compared: answers, what is offered (`None` if not tested), newer certificates.
 
-    `newer`: of each sibling whether its certificate is newer than the one served here.
+    `newer`: of each sibling whether its certificate is newer than the one served here. `server` is a short name of
+    what was asked (see `targets.server_fingerprint`); empty in a summary of an earlier version.
     """
 
     stls: Answer = NOT_TESTED
@@ -113,13 +114,19 @@ class PostureSummary:
     in_clear: frozenset[str] | None = None
     in_tls: frozenset[str] | None = None
     newer: Mapping[int, bool] = field(default_factory=dict)
+    server: str = ""
 
     def __str__(self) -> str:
         letters = "".join(
             _LETTERS[it] for it in (self.stls, self.plaintext_login, self.tls_1_0, self.tls_1_1, self.chain)
         )
         ports = "".join(f"{port}{'n' if newer else 'o'}" for port, newer in sorted(self.newer.items()))
-        return f"{_SUMMARY_VERSION}{letters}.{_as_bits(self.in_clear)}.{_as_bits(self.in_tls)}.{ports}"
+        server = f".{self.server}" if self.server else ""
+        return f"{_SUMMARY_VERSION}{letters}.{_as_bits(self.in_clear)}.{_as_bits(self.in_tls)}.{ports}{server}"
+
+    def is_of(self, server: str) -> bool:
+        """Whether it is of that server, as far as it says."""
+        return self.server in ("", server)
 
     def filled_from(self, before: "PostureSummary | None") -> "PostureSummary":
         """The summary with what is known from before where this one was not tested."""
@@ -184,9 +191,9 @@ class Posture:
             dict(self._compared()),
         )
 
-    def kept_after(self, before: PostureSummary | None) -> PostureSummary:
+    def kept_after(self, before: PostureSummary | None, server: str = "") -> PostureSummary:
         """What is kept once `before` was: of other ports none that is closed now, or that is no longer asked."""
-        kept = self.summary.filled_from(before)
+        kept = replace(self.summary.filled_from(before), server=server)
         if self.certificate is None:  # then no other port was asked
             return kept
         asked = {it.port for it in self.siblings if it.reason != _CLOSED}
@@ -238,14 +245,24 @@ def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
 def parse_summary(text: str) -> PostureSummary | None:
     """The summary that `str` wrote; None for any other text, such as one of a later version."""
     try:
-        head, in_clear, in_tls, ports = text.split(".")
+        head, in_clear, in_tls, ports, *servers = text.split(".")
         if head[:1] != _SUMMARY_VERSION or len(text) > LONGEST_SUMMARY:
             return None
         stls, plaintext, tls_1_0, tls_1_1, chain = (_ANSWERS[letter] for letter in head[1:])
         newer = {int(port): kind == "n" for port, kind in _ports(ports)}
-        return PostureSummary(stls, plaintext, tls_1_0, tls_1_1, chain, _of_bits(in_clear), _of_bits(in_tls), newer)
+        server = _server_name(servers)
+        offers = _of_bits(in_clear), _of_bits(in_tls)
+        return PostureSummary(stls, plaintext, tls_1_0, tls_1_1, chain, *offers, newer, server)
     except (ValueError, KeyError):
         return None
+
+
+def _server_name(parts: list[str]) -> str:
+    """The name that `targets.server_fingerprint` made. Raises ValueError for other parts."""
+    if not parts:
+        return ""
+    [name] = parts
+    return bytes.fromhex(name).hex()
 
 
 def _ports(text: str) -> Iterator[tuple[str, str]]:

@@ -217,6 +217,15 @@ def config_fingerprint(target: Target) -> str:
     return blake2b(tested.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
+def server_fingerprint(target: Target) -> str:
+    """A short name for the server that a posture test asks, and for the name that its certificate is to have.
+
+    Another one means that earlier postures say nothing of it. STLS is tried whether the target's tests use it or not.
+    """
+    asked = (target.host, target.port, target.tls is TlsMode.IMPLICIT, target.tls_name, target.family)
+    return blake2b(repr(asked).encode("utf-8", "replace"), digest_size=2).hexdigest()
+
+
 def endpoint(target: Target) -> str:
     """A target's host and port, for people: `pop.example.net:110`, `[2001:db8::1]:110`."""
     name = target.host.removesuffix(".")

@@ -157,7 +157,7 @@ class Committer:
 
         return self._commit(test, tick, decide, outcome.started_at)
 
-    def commit_posture(self, planned: Record, posture: Posture) -> bool:
+    def commit_posture(self, target: Target, planned: Record, posture: Posture) -> bool:
         """Keep a posture in the record of its target, if it has changed; the next tests alert what got worse.
 
         `planned` is the record that the tick read: a posture that changes nothing of it costs neither a read nor a
@@ -166,15 +166,17 @@ class Committer:
 
         History has the details first: if this invocation dies between the two writes, the next day has them again.
         """
-        if with_posture(planned.health, posture) == planned.health:
+        if with_posture(target, planned.health, posture) == planned.health:
             return False
         record = self._store.read_record(planned.target_id)
         for _ in range(COLLISIONS):
-            health = with_posture(record.health, posture)
+            health = with_posture(target, record.health, posture)
             if not record.version or health == record.health:
                 return False
-            if health.posture != record.health.posture:
-                self._store.put_posture(record.target_id, change_of(parse_summary(record.health.posture), posture))
+            before = parse_summary(with_present_posture(target, record.health).posture)
+            kept = parse_summary(health.posture)
+            if kept and (before is None or kept != replace(before, server=kept.server)):
+                self._store.put_posture(record.target_id, change_of(before, posture))
             after = replace(record, version=record.version + 1, health=health, writer=self._writer)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:

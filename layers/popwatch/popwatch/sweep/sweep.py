@@ -223,7 +223,7 @@ class Sweep:
         records = {test.target.target_id: test.record for test in due}
         try:
             changed = [
-                self._keep_posture(records[target.target_id], posture)
+                self._keep_posture(target, records[target.target_id], posture)
                 for target, posture in probe_postures([test.target for test in due], self._end_by)
             ]
         except Exception:
@@ -231,9 +231,9 @@ class Sweep:
         else:
             _log.info("Postures were tested.", extra={"postures": len(changed), "changed": sum(changed)})
 
-    def _keep_posture(self, record: Record, posture: Posture) -> bool:
+    def _keep_posture(self, target: Target, record: Record, posture: Posture) -> bool:
         try:
-            return self._committer.commit_posture(record, posture)
+            return self._committer.commit_posture(target, record, posture)
         except (CommitError, BotoCoreError, ClientError):
             _log.exception("A posture could not be kept.", extra={"target_id": record.target_id})
             return False
