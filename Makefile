@@ -18,7 +18,7 @@ help: ## list the commands
 install: $(VENV)/run.installed ## install popwatch and what it runs on into .venv
 
 run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AWS account (TARGETS=file.yaml for your own, KEEP=1 to go on next time)
-	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)") $(if $(KEEP),--keep)
+	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)") $(if $(filter-out 0 no off false,$(KEEP)),--keep)
 
 test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
 	$(BIN)/pytest -m "not debian and not fresh and not deploys and not lambda_runtime and not faults" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

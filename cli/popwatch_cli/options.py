@@ -32,6 +32,9 @@ WRITTEN_DURATIONS = "90s, 5m, 2h30m, 1d"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+FARTHEST = timedelta(days=10 * 365)
+"""How far ahead a time to come may be."""
+
 SINCE = "Begin: a date, an ISO 8601 time, or an age such as 7d."
 """Help text of `--since`."""
 
@@ -258,9 +261,9 @@ def month_of(text: str, zone: tzinfo) -> Period:
         first = date.fromisoformat(f"{text}-01")
         # 32 days after the first of a month is always a day of the next month.
         following = (first + timedelta(days=32)).replace(day=1)
+        return Period(_midnight(first, zone), _midnight(following, zone))
     except (ValueError, OverflowError):
         raise UserError(f"{text} is not a month: write it as 2026-10.") from None
-    return Period(_midnight(first, zone), _midnight(following, zone))
 
 
 def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Period:
@@ -321,6 +324,8 @@ def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
         raise UserError(f"{text[:40]} is not a time: write 03:00, or 2026-11-24T03:00.") from None
     if found <= now:
         raise UserError(f"{text[:40]} has passed: write a time to come, or a time of day such as 03:00.")
+    if found - now > FARTHEST:
+        raise UserError(f"{text[:40]} is too far ahead: write a time of the next {FARTHEST.days // 365} years.")
     return found
 
 

@@ -15,6 +15,8 @@ from popwatch_cli.target_items import missing_target, shown
 
 EMPTY_ID = "An id has 1 to 128 characters, and one of these is empty."
 
+NOT_BOTH = "Name targets, or choose them with --group and --tag: not both."
+
 GROUP = "Only targets of this group; may be repeated."
 TAG = "Only targets with this tag; with all of them, if repeated."
 
@@ -80,7 +82,7 @@ def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Call
         ) -> None:
             selection = Selection(target_ids, groups, tags, required)
             if target_ids and (groups or tags):
-                raise click.UsageError("Name targets, or choose them with --group and --tag: not both.")
+                raise click.UsageError(NOT_BOTH)
             if "" in target_ids:
                 raise click.UsageError(EMPTY_ID)
             if everything and selection:

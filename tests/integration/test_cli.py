@@ -498,6 +498,16 @@ def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
     assert item["grup"] == "x"
 
 
+def test_put_takes_ids_or_groups(run: Run, table: TargetTable) -> None:
+    """Who means to put a target into a group would else change all of that group."""
+    table.write([{"target_id": "a", "host": "h"}, {"target_id": "b", "host": "h", "group": "customers"}])
+    before = table.read()
+    for option in ("--group", "--tag"):
+        refused = run("--local", "targets", "put", "a", option, "customers", "port=111")
+        assert (refused.code, "write group=NAME" in refused.err) == (3, True)
+    assert table.read() == before
+
+
 def test_an_empty_file_replaces_nothing(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """It is more likely what a failed program left than what somebody wants."""
     table.write([{"target_id": "a", "host": "pop.example.net"}])

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from popwatch_cli.errors import UserError
-from popwatch_cli.options import month_of, period_of
+from popwatch_cli.options import month_of, period_of, time_ahead
 
 NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
 KOLKATA = ZoneInfo("Asia/Kolkata")
@@ -41,6 +41,14 @@ def test_what_is_no_month(month: str) -> None:
     """The error says how to write a month."""
     with pytest.raises(UserError, match="is not a month: write it as 2026-10"):
         month_of(month, UTC)
+
+
+def test_times_without_a_year_that_python_knows() -> None:
+    """The first month began in the year 0 of places ahead of UTC; and no outage is simulated in the year 9999."""
+    with pytest.raises(UserError, match="is not a month"):
+        month_of("0001-01", KOLKATA)
+    with pytest.raises(UserError, match="is too far ahead: write a time of the next 10 years"):
+        time_ahead("9999-12-31T23:59", UTC, datetime(2026, 11, 24, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("since", ["0001-01-01", "9999999d", "1969-12-31"])

@@ -28,7 +28,7 @@ from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
-from popwatch_cli.selection import EMPTY_ID, GROUP, TAG, Selection, selecting
+from popwatch_cli.selection import EMPTY_ID, GROUP, NOT_BOTH, TAG, Selection, selecting
 from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import (
     all_mistakes,
@@ -214,6 +214,10 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
     if "" in ids:
         raise UserError(EMPTY_ID)
+    if ids and (groups or tags):
+        raise click.UsageError(
+            f"{NOT_BOTH} To put a target into a group, write group=NAME; to give it tags, tags=NAME."
+        )
     changes = [change for change in map(_assignment, words[len(ids) :]) if not _is_own_id(change, ids)]
     if groups or tags or len(ids) > 1:
         items = table.read()

@@ -8,7 +8,7 @@ from popwatch.alerts.templates import TemplateError, fill
 from popwatch.decisions.schedule import next_test_by
 from popwatch.model.health import Alert, AlertEvent, EndedOutage, Health, Judgement
 from popwatch.model.interventions import Acknowledgement
-from popwatch.model.outcomes import DETAIL_SHOWN, Outcome
+from popwatch.model.outcomes import DETAIL_SHOWN, Outcome, Phase
 from popwatch.model.targets import Target
 from popwatch.model.text import UNKNOWN, clean, duration, milliseconds, utc
 
@@ -172,7 +172,7 @@ TOKENS = (
     Token("detail", "what was seen, as a sentence", lambda it: clean(it.outcome.detail, DETAIL_SHOWN)),
     Token("greeting", "the server's greeting", lambda it: clean(it.outcome.greeting, DETAIL_SHOWN)),
     Token("address", "the address that was tested", lambda it: it.outcome.address),
-    Token("phase", "where the test ended: dns, connect, tls, greeting, stls, quit", lambda it: it.outcome.phase.value),
+    Token("phase", f"where the test ended: {', '.join(Phase)}", lambda it: it.outcome.phase.value),
     Token("rtt_ms", "this test's round-trip time in ms", lambda it: milliseconds(it.outcome.rtt_ms)),
     Token("failures", "failed tests of the outage, without those in maintenance", lambda it: str(it.outage.failures)),
     Token("failures_per_alert", "failures in a row for each alert", lambda it: str(it.target.policy.failures_per_alert)),
