@@ -392,7 +392,7 @@ class TestNagios:
         imported = read_nagios(host() + host("z") + bad + service("check_pop", host_name="z"))
         assert set(targets(imported)) == {"z-pop"}
         found = list(imported.warnings)
-        assert [line for line in found if "`delay_up` cannot be used: `often` is not a number" in line]
+        assert [line for line in found if "`delay_up` cannot be used: `often` is not a time" in line]
         assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
         assert [line for line in found if "Line 14: a-pop is not imported: The field `max_test_seconds`" in line]
 
