@@ -29,7 +29,7 @@ def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> N
     """Some minutes by the function's clock: calls fail, processes die, and every promise is kept."""
     figures = campaign.Figures()
     plan = Round(
-        "short", chaos=20, fault_free=35, independent=True, fault_rates={"server_changed": 0.2, "killed_midway": 0.2}
+        "brief", chaos=20, fault_free=35, independent=True, fault_rates={"server_changed": 0.2, "killed_midway": 0.2}
     )
     campaign.run(stack, plan, figures)
     assert not figures.findings, figures.findings[0]
