@@ -154,6 +154,8 @@ class Run:
     between: list[Test]
     """The passed tests of rows that a failed one cut off."""
     ended: bool = False
+    doubtful: bool = False
+    """Whether it may be the run before it that goes on: it is not certain that one passed test had ended that."""
 
     @property
     def end(self) -> Test | None:
@@ -168,12 +170,17 @@ class Run:
     @property
     def unambiguous(self) -> bool:
         """Whether it is certain which of its tests count."""
-        return all(test.unambiguous for test in (*self.failed, *self.uncounted, *self.row))
+        return not self.doubtful and all(test.unambiguous for test in (*self.failed, *self.uncounted, *self.row))
 
     @property
     def is_outage(self) -> bool:
         """Whether enough of its tests failed."""
-        return any(index >= test.policy.failures_per_alert for index, test in enumerate(self.failed, 1))
+        return _are_enough(self.failed)
+
+    @property
+    def is_certain_outage(self) -> bool:
+        """The same without those that may not count."""
+        return _are_enough([test for test in self.failed if test.unambiguous])
 
     @property
     def may_begin(self) -> list[datetime]:
@@ -375,16 +382,19 @@ def runs(lifetime: Lifetime) -> list[Run]:
     found: list[Run] = []
     present: Run | None = None
     uncounted: list[Test] = []
+    doubt = 0
     for test in lifetime.tests:
         if test.passed and present:
             if test.committed == NEVER:  # another test has overtaken it
                 continue
             present.row.append(test)
-            present.ended = len(present.row) >= (test.policy.passes_per_recovery if present.is_outage else 1)
+            needed = test.policy.passes_per_recovery if present.is_outage else 1
+            doubt = 0 if present.is_certain_outage else needed - 1
+            present.ended = len(present.row) >= needed - doubt
             if present.ended:
                 present, uncounted = None, []
         elif test.passed:
-            uncounted = []
+            uncounted, doubt = [], max(0, doubt - (test.committed != NEVER))
         else:
             if present:
                 present.between += present.row
@@ -394,9 +404,13 @@ def runs(lifetime: Lifetime) -> list[Run]:
             elif present:
                 present.failed.append(test)
             else:
-                present = Run(lifetime, [test], uncounted, [], [])
+                present = Run(lifetime, [test], uncounted, [], [], doubtful=doubt > 0)
                 found.append(present)
     return found
+
+
+def _are_enough(failed: Sequence[Test]) -> bool:
+    return any(index >= test.policy.failures_per_alert for index, test in enumerate(failed, 1))
 
 
 def _going_on(lifetime: Lifetime) -> Iterator[Test]:

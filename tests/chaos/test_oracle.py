@@ -75,6 +75,16 @@ def test_a_test_under_an_intervention_just_written_is_no_certain_change() -> Non
     assert [certain for _, certain in _changes(known)] == [False]
 
 
+def test_it_is_doubtful_which_run_goes_on_after_a_pass_if_the_failure_before_it_may_not_count() -> None:
+    """With the failure it was an outage, which three passed tests end; without it a brief failure, over with one."""
+    known = lifetime_of("ffpffppp", 3)
+    known.tests[1] = replace(known.tests[1], unambiguous=False)
+    assert [(len(one.failed), one.doubtful, one.end is not None) for one in runs(known)] == [
+        (2, False, True),
+        (2, True, True),
+    ]
+
+
 def test_lost_tests_are_none_of_enough_in_a_row() -> None:
     """Those of killed invocations, which committed nothing, have not brought `degraded` nearer."""
     known = [replace(test, failed_addresses=1) for test in lifetime_of("p?p?").tests]
