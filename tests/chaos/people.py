@@ -81,6 +81,10 @@ class Configured:
         silenced = any(begin <= time < end for begin, end in self.windows(schedule))
         return replace(self.policy, silenced=silenced)
 
+    def at_last(self, time: datetime, schedule: Sequence[Window] = ()) -> Policy:
+        """The policy that the state shows after a while without faults: at a time, suspended or not as well."""
+        return replace(self.at(time, schedule), enabled=self.is_enabled(time))
+
     def item(self, name: str, number: int, **more: object) -> dict[str, object]:
         """What is written of the target; `tags` number the configuration, so that each test shows which it had."""
         written = {key: value for key, value in asdict(self.policy).items() if key not in ("silenced", "acknowledged")}

@@ -240,7 +240,7 @@ class World:
         self.fault_free, self.faults.rates = False, self.setup.rates
 
     def _at_last(self, name: str, known: Configured) -> tuple[facts.Policy, bool]:
-        policy = replace(known.at(self.now(), self.schedule), enabled=known.is_enabled(self.now()))
+        policy = known.at_last(self.now(), self.schedule)
         return policy, self.servers[known.server or name].passes(policy)
 
     def close(self) -> None:

@@ -201,7 +201,8 @@ class Installation:
         with self.lock:
             now = self.clock.now()
             servers = {
-                name: (known.at(now), self.servers.by_target[name].answers) for name, known in self.configured.items()
+                name: (known.at_last(now), self.servers.by_target[name].answers)
+                for name, known in self.configured.items()
             }
             self.evidence.add(facts.FaultFree(self.evidence.order, now, began, servers))
         end = time.monotonic() + self.plan.pace.timeout
