@@ -247,7 +247,7 @@ def test_unknown_fields_are_named_with_the_mistakes(tmp_path: Path, name: str, t
 
 def test_lines_that_are_not_json(tmp_path: Path) -> None:
     """Each is named, but not hundreds."""
-    assert mistakes(tmp_path, "a.jsonl", 'x\n{"target_id": "a"}\n{"host": }\n' + "[" * 5000) == [
+    assert mistakes(tmp_path, "a.jsonl", 'x\n{"target_id": "a"}\n{"host": }\n' + "[" * 100_000) == [
         "Line 1 is not JSON: expecting value, at character 1. Write each target as an object on a line of its own.",
         "Line 2, a: The field `host` is missing: write the server's name or address.",
         "Line 3 is not JSON: expecting value, at character 10.",
