@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.credentials import CACHED_FOR, Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.credential_trials import ACCEPTED_FOR
+from popwatch.decisions.credential_trials import ACCEPTED_FOR, REPORTED_AFTER
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
@@ -310,6 +310,15 @@ def test_one_bad_credential_harms_no_other(stack: Stack) -> None:
         "b": Unusable.DAMAGED,
         "c": Unusable.MISSING,
     }
+
+
+def test_a_token_endpoint_that_stays_down_is_waited_for_no_longer(stack: Stack) -> None:
+    """After a quarter of an hour: else an outage of the login would stay open for as long."""
+    stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
+    stack.token = TokenError(Unusable.TOKEN_UNAVAILABLE, "timeout")
+    assert stack.environments[0].prepare({"a": "monitor"}).lasting == set()
+    stack.world.now += REPORTED_AFTER
+    assert stack.environments[0].prepare({"a": "monitor"}).lasting == {"a"}
 
 
 def test_a_problem_that_lasts_is_reported_once(stack: Stack) -> None:

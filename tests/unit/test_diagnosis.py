@@ -178,6 +178,15 @@ def test_a_login_that_one_target_refuses() -> None:
     assert "refused twice by mail-rome, and is accepted by others" in found.what
 
 
+@pytest.mark.parametrize(("certain", "first_step"), [(True, "Store the right one"), (False, credentials.LOOK)])
+def test_a_login_that_is_refused_may_be_the_fault_of_the_server(certain: bool, first_step: str) -> None:
+    """Without a response code a dead backend says no more than a wrong password does."""
+    state = CredentialState("monitor", accepted_at=NOW, rejections=2, rejected_by="mail-rome", certain=certain)
+    [found] = credentials.check_credentials([state], USERS, NOW)
+    assert found.do.startswith(first_step)
+    assert "popwatch credentials put monitor" in found.do
+
+
 def test_all_that_is_wrong_with_a_schedule() -> None:
     """Each difference is a finding."""
     wrong = replace(

@@ -52,6 +52,14 @@ def test_logins_are_as_far_apart_as_they_must_be(delay_up: int, login_every: int
     assert all(each >= timedelta(seconds=wanted) - MINUTE for each in between)
 
 
+def test_a_test_on_request_logs_in() -> None:
+    """Whoever has corrected a password wants to see it tried; but not before the server wants another login."""
+    due = [is_login_due("a", UP, POLICY, NOON + minute * MINUTE, NOON, requested=True) for minute in range(60)]
+    assert all(due)
+    delayed = replace(UP, login_delay=60)
+    assert not is_login_due("a", delayed, POLICY, NOON, NOON, requested=True)
+
+
 def test_tests_between_ticks_do_not_log_in() -> None:
     """The last one of a minute may be a second before the next tick's; after a failed login they do."""
     policy = replace(POLICY, delay_up=25, login_every=60)

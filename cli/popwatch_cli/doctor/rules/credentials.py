@@ -11,6 +11,8 @@ from popwatch_cli.doctor.rules.findings import Finding, FindingKind, some, warni
 
 SHOWN = 60
 
+LOOK = "See whether the authentication and the mailboxes of its server work."
+
 
 def check_credentials(
     states: Iterable[CredentialState], users: Mapping[str, Sequence[str]], now: datetime
@@ -35,7 +37,7 @@ def check_credentials(
                 FindingKind.CREDENTIAL_REFUSED,
                 f"The credential {shown} was refused twice, last by {clean(state.rejected_by, SHOWN)}: "
                 f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
-                put,
+                f"{LOOK} It is tried again once an hour. If it is wrong: {put}" if state.may_be_right else put,
                 names,
             )
         elif refusing:

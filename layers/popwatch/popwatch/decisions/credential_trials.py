@@ -71,8 +71,12 @@ def without_problem(state: CredentialState) -> CredentialState | None:
 
 def is_problem_due(state: CredentialState, now: datetime) -> bool:
     """Whether a message that a credential cannot be used is due: once, whatever the reason is by then."""
-    unreported = state.problem_since is not None and state.problem_reported_at is None
-    return unreported and not _is_recent(state.problem_since, REPORTED_AFTER, now)
+    return has_lasted(state, now) and state.problem_reported_at is None
+
+
+def has_lasted(state: CredentialState, now: datetime) -> bool:
+    """Whether a credential has not been usable for so long that it is reported."""
+    return state.problem_since is not None and not _is_recent(state.problem_since, REPORTED_AFTER, now)
 
 
 def may_use(state: CredentialState, revision: str, target_id: str, now: datetime) -> bool:

@@ -73,9 +73,19 @@ def next_slot(target_id: str, delay: int, after: datetime) -> datetime:
 
 
 def is_login_due(
-    target_id: str, health: Health, policy: Policy, tick: datetime, now: datetime, *, between_ticks: bool = False
+    target_id: str,
+    health: Health,
+    policy: Policy,
+    tick: datetime,
+    now: datetime,
+    *,
+    between_ticks: bool = False,
+    requested: bool = False,
 ) -> bool:
-    """Whether the test of a target at `tick`, which begins `now`, logs in; `between_ticks` if no tick planned it.
+    """Whether the test of a target at `tick`, which begins `now`, logs in.
+
+    `between_ticks` if no tick planned it, `requested` if someone has asked for it: that one does, to show what a
+    corrected password is worth, unless the server wants time between two logins.
 
     The first test does, each `login_every` seconds one of the target's own slots, and all after a login that failed;
     none within the time that the server wants between two logins, of which at most LONGEST_LOGIN_DELAY is kept after a
@@ -92,6 +102,8 @@ def is_login_due(
         return False
     if health.state in (State.UNTESTED, State.SUSPENDED):
         return True
+    if requested:
+        return not health.login_delay
     if between_ticks and (health.login_delay or timedelta(seconds=policy.delay_up) < TICK):
         return False
     interval = _test_interval(policy)

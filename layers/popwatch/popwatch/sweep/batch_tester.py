@@ -167,7 +167,7 @@ class BatchTester:
 
     def _prepare_logins(self) -> LoginTurns | None:
         """The logins of the targets whose login is due. Without the tables no one logs in, and all are tested."""
-        between_ticks = self._batch.requested or self._batch.next_tick - self._batch.tick < TICK
+        between_ticks = self._batch.next_tick - self._batch.tick < TICK
         wanted = {
             test.target.target_id: test.target.policy.login
             for test in sorted(self._batch.tests, key=_login_has_failed)
@@ -179,6 +179,7 @@ class BatchTester:
                 self._batch.tick,
                 self._began,
                 between_ticks=between_ticks,
+                requested=self._batch.requested,
             )
         }
         if not wanted or self._logins is None:
@@ -190,7 +191,7 @@ class BatchTester:
             return None
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
-        self._without_credential = {one for one, problem in prepared.problems.items() if problem.lasts}
+        self._without_credential = prepared.lasting
         return LoginTurns(prepared.credentials, prepared.on_trial) if prepared.credentials else None
 
     def _end_login(self, turns: LoginTurns, target_id: str, outcome: Outcome, pool: Executor) -> None:

@@ -20,6 +20,7 @@ from popwatch.aws.store import Store
 from popwatch.decisions.credential_trials import (
     after_login,
     begin_trial,
+    has_lasted,
     in_turn,
     is_problem_due,
     may_use,
@@ -50,13 +51,14 @@ class PreparedLogins:
     """What each target of a batch logs in with, by its id, or why it does not.
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
-    credential. Of the credentials in `on_trial` one login is counted, that of the first target: the others log in once
-    it was accepted.
+    credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
+    credentials in `on_trial` one login is counted, that of the first target: the others log in once it was accepted.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
     on_trial: Set[str] = frozenset()
+    lasting: Set[str] = frozenset()
 
 
 class Logins:
@@ -116,7 +118,12 @@ class Logins:
             credentials |= dict.fromkeys(target_ids, credential)
             if is_trial:
                 on_trial.add(name)
-        return PreparedLogins(credentials, of_targets, frozenset(on_trial))
+        lasting = {one for one, problem in of_targets.items() if self._lasts(problem)}
+        return PreparedLogins(credentials, of_targets, frozenset(on_trial), lasting)
+
+    def _lasts(self, problem: CredentialProblem) -> bool:
+        """Whether no login is to be waited for: AWS or a token endpoint may not answer for days."""
+        return problem.lasts or has_lasted(self._states[problem.name], self._clock())
 
     def record(self, target_id: str, credential: Credential, result: LoginResult) -> None:
         """Write what a login shows of its credential, and report one that is blocked by it."""
