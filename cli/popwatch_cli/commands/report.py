@@ -31,6 +31,7 @@ from popwatch_cli.options import SINCE, UNTIL, ZONE, Choice, month_of, period_of
 from popwatch_cli.output.report_text import to_csv, to_text
 from popwatch_cli.output.terminal import console
 from popwatch_cli.selection import Selection, selecting
+from popwatch_cli.verification.temporary import prefix_of
 
 OTHER_ENDINGS = {".pdf", ".xls", ".xlsx", ".ods", ".doc", ".docx", ".odt"}
 """Endings that would promise what the file is not."""
@@ -117,7 +118,9 @@ def read_report(
     found = read_periods(store, checkpoint, mine, totals, period, now=now)
     interventions = read_interventions(store, mine.values(), period)
     missing = missing_parts(period, now, installation.history_kept)
-    missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, totals)]
+    # What `popwatch verify` has made and removed is no target that anybody asks about.
+    tested = [name for name in totals if not name.startswith(prefix_of(installation.stack))]
+    missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, tested)]
     return make_report(period, targets, ReportInput(mine, found.targets, interventions), now, missing)
 
 

@@ -49,6 +49,11 @@ Remove = Callable[[], object]
 Sleep = Callable[[float], None]
 
 
+def prefix_of(stack: str) -> str:
+    """How the names of what `popwatch verify` makes in a stack begin. SQS takes 80 characters, stacks may have 128."""
+    return f"popwatch-verify-{blake2b(stack.encode(), digest_size=3).hexdigest()}-"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server that the user named, which must pass."""
@@ -86,8 +91,8 @@ class Temporary:
 
     @property
     def prefix(self) -> str:
-        """How the names of all runs of this stack begin. SQS takes 80 characters, stacks may have names of 128."""
-        return f"popwatch-verify-{blake2b(self.installation.stack.encode(), digest_size=3).hexdigest()}-"
+        """How the names of all runs of this stack begin."""
+        return prefix_of(self.installation.stack)
 
     @property
     def alarm(self) -> str:

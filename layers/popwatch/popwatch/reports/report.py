@@ -107,7 +107,7 @@ def removed_parts(target_ids: Iterable[str], tested: Iterable[str]) -> list[str]
     removed = sorted(set(tested).difference(target_ids), key=natural_order)
     if not removed:
         return []
-    names = ", ".join(clean(name, 40) for name in removed[:REMOVED_NAMED])
+    names = ", ".join(clean(name, max(len(name), 1)) for name in removed[:REMOVED_NAMED])  # whole, to be copied
     more = f" and {len(removed) - REMOVED_NAMED} more" if len(removed) > REMOVED_NAMED else ""
     return [
         f"Tested in this period, removed since, and not in any of the figures: {names}{more}. "
