@@ -80,7 +80,7 @@ def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace:
     changed = [item for name, item in wanted.items() if before.get(name) != item]
     delete = sorted((name for name in present if name not in wanted), key=natural_order) if replace else []
     lines = [_change_line(item, before.get(item["target_id"])) for item in changed]
-    return Change(changed, delete, lines + [f"- {shown(name)}" for name in delete])
+    return Change(changed, delete, lines + [f"- {whole(name)}" for name in delete])
 
 
 def changes_of(before: Mapping[str, Item], after: Iterable[Item]) -> dict[str, str]:
@@ -93,7 +93,7 @@ def changes_of(before: Mapping[str, Item], after: Iterable[Item]) -> dict[str, s
 
 
 def _change_line(after: Item, before: Item | None) -> str:
-    name = shown(after["target_id"])
+    name = whole(after["target_id"])
     if before is None:
         return f"+ {name}  {shown(after.get('host', ''))}".rstrip()
     fields = [*after, *(field for field in before if field not in after)]

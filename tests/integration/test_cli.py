@@ -498,6 +498,15 @@ def test_unknown_fields_are_kept_and_told(run: Run, table: TargetTable) -> None:
     assert item["grup"] == "x"
 
 
+def test_ids_are_whole(run: Run, table: TargetTable) -> None:
+    """They are what other commands take."""
+    name = "very-" * 25
+    assert run("--local", "targets", "put", name, "host=pop.example.net").out.startswith(f"+ {name}  ")
+    assert run("--local", "targets", "list").out.splitlines()[0].startswith(f"{name} ")
+    assert run("--local", "targets", "remove", name).out == f"Removed: {name}.\n"
+    assert table.read() == {}
+
+
 def test_put_takes_ids_or_groups(run: Run, table: TargetTable) -> None:
     """Who means to put a target into a group would else change all of that group."""
     table.write([{"target_id": "a", "host": "h"}, {"target_id": "b", "host": "h", "group": "customers"}])

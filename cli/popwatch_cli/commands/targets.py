@@ -44,6 +44,7 @@ from popwatch_cli.target_items import (
     targets_of,
     typed_item,
     unknown_fields,
+    whole,
     with_interventions_of,
     without_id,
     without_intervention_fields,
@@ -366,7 +367,7 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     chosen = selection.ids or sorted(selection.of(targets_of(items)), key=natural_order)
     if not selection.ids and not yes:
         for name in chosen:
-            click.echo(f"- {shown(name)}  {shown(items[name].get('host', ''))}".rstrip())
+            click.echo(f"- {whole(name)}  {shown(items[name].get('host', ''))}".rstrip())
         if not _confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
     left = {name: item for name, item in items.items() if name not in chosen}
@@ -375,7 +376,7 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
         raise UserError("\n".join([*broken, "Nothing was removed."]))
     table.write([], dict.fromkeys(chosen))
     _warn_of_parents(left, _dependent_on(set(chosen), left))
-    click.echo(f"Removed: {', '.join(map(shown, chosen))}.")
+    click.echo(f"Removed: {', '.join(map(whole, chosen))}.")
 
 
 @targets.command("import")
@@ -520,7 +521,7 @@ def _row(target: Target) -> tuple[str, str, str, str]:
     wrong = f"wrong: {', '.join(problem.field for problem in target.problems)}" if target.problems else ""
     off = "" if target.policy.enabled else "suspended"
     return (
-        shown(target.target_id),
+        whole(target.target_id),
         endpoint(target),
         target.tls.value,
         ", ".join(part for part in (target.group, off, wrong) if part),
