@@ -42,10 +42,10 @@ def servers(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 
 def assignments(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Fields with a `=`, and after it the values that a field has."""
+    """Fields with a `=`, and after it the values that a field has. The id of a target stays as it is."""
     name, equals, value = begun.partition("=")
     if not equals:
-        return _items((f"{field.name}=" for field in FIELDS), begun)
+        return _items((f"{field.name}=" for field in FIELDS if field.name != "target_id"), begun)
     return [CompletionItem(f"{name}={item.value}") for item in _items(_values(context, name), value)]
 
 

@@ -104,6 +104,7 @@ def test_what_is_completed(bash: Bash, home: dict[str, str], monkeypatch: pytest
     assert complete("popwatch --local status --group=") == ["g"]  # bash replaces what stands after the =
     assert complete("popwatch targets list --local --tag i") == ["it"]
     assert complete("popwatch --local targets put a slow_") == ["slow_rtt_ms="]
+    assert complete("popwatch --local targets put a target") == []  # an id stays as it is
     assert complete("popwatch --local targets put a tls=i") == ["implicit"]
     assert complete("popwatch --local targets put a group=") == ["g"]
     assert complete("popwatch simulate --set delay_w") == ["delay_warn="]

@@ -393,7 +393,7 @@ def import_targets(
 
     Each target in a file replaces the one with the same id; fields not in the file are removed, but not a silence or
     an acknowledgement: those are left alone. If any field is wrong, nothing is written. With --from, what cannot be
-    imported from another monitor's files is listed with line numbers, and folders may be given, too.
+    imported from another monitor's files is listed with line numbers, and folders of Nagios may be given, too.
 
     \b
     Examples:
