@@ -10,7 +10,7 @@ from operator import itemgetter
 from popwatch.model.health import AlertEvent, Judgement
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.samples import Sample
-from popwatch.model.targets import Policy, Target
+from popwatch.model.targets import Policy, Target, mailbox_excess
 from popwatch.reports.availability import Period
 from popwatch_cli.rehearsal.simulation import rejudge
 
@@ -79,7 +79,7 @@ def _under_limits(sample: Sample, target: Target) -> Sample:
     if 0 < target.max_rtt_ms < sample.rtt_ms:
         return Sample(None, ErrorCode.TIMED_OUT, "too-slow", mailbox=sample.mailbox)
     box = sample.mailbox
-    if box and (0 < target.max_messages < box.messages or 0 < target.max_octets < box.octets):
+    if box and mailbox_excess(target, box.messages, box.octets):
         return Sample(None, ErrorCode.PROTOCOL, "mailbox-too-full", mailbox=box)
     return sample
 

@@ -233,6 +233,14 @@ def endpoint(target: Target) -> str:
     return f"{host}:{target.port}"
 
 
+def mailbox_excess(target: Target, messages: int | None, octets: int | None) -> tuple[int, int, str] | None:
+    """The first of these counts of a mailbox that is above the target's limit: the count, the limit, what it counts."""
+    for count, allowed, noun in ((messages, target.max_messages, "message"), (octets, target.max_octets, "octet")):
+        if count is not None and 0 < allowed < count:
+            return count, allowed, noun
+    return None
+
+
 def login_problems(target: Target) -> tuple[Problem, ...]:
     """Why a target cannot be logged in to: a user and a password are sent only in TLS that is verified and modern."""
     return _login_problems({"tls": target.tls, "verify_tls": target.verify_tls, "tls_min": target.tls_min})

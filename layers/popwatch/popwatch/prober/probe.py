@@ -25,7 +25,7 @@ from popwatch.model.outcomes import (
     Phase,
     RttSource,
 )
-from popwatch.model.targets import Problem, Target, login_problems, tls_relaxations
+from popwatch.model.targets import Problem, Target, login_problems, mailbox_excess, tls_relaxations
 from popwatch.model.text import clean, counted, milliseconds
 from popwatch.prober import timestamps
 from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
@@ -637,16 +637,12 @@ class Probe:
 
     def _what_is_too_full(self) -> str:
         """What the login counted that is above a limit of the target, as a sentence; empty if nothing is."""
-        login, target = self._fields.get("login"), self.target
-        if not isinstance(login, LoginResult):
+        login = self._fields.get("login")
+        excess = mailbox_excess(self.target, login.messages, login.octets) if isinstance(login, LoginResult) else None
+        if excess is None:
             return ""
-        for count, allowed, noun in (
-            (login.messages, target.max_messages, "message"),
-            (login.octets, target.max_octets, "octet"),
-        ):
-            if count is not None and 0 < allowed < count:
-                return f"The mailbox has {counted(count, noun)}, more than the {allowed} allowed."
-        return ""
+        count, allowed, noun = excess
+        return f"The mailbox has {counted(count, noun)}, more than the {allowed} allowed."
 
     def _end(self, error: ErrorCode | None = None, reason: str = "", detail: str = "") -> None:
         """Send QUIT or close_notify if one is queued, close, and give the outcome to the loop."""
