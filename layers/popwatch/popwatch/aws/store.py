@@ -199,21 +199,24 @@ class Store:
 
     def read_records(self) -> tuple[SweepCheckpoint, dict[str, Record]]:
         """The sweep's checkpoint, and the record of each target that has one."""
-        status = self.read_status()
+        status = self._read_status(with_credentials=False)  # each sweep reads this, and needs none
         return status.checkpoint, status.records
 
     def read_status(self) -> StatusTable:
         """All that the Status table holds."""
+        return self._read_status(with_credentials=True)
+
+    def _read_status(self, *, with_credentials: bool) -> StatusTable:
         status = StatusTable()
         for item in self._scan(self._tables.status):
             target_id = item["target_id"]
             if target_id == SWEEP_ID:
                 status.checkpoint = self._checkpoint_of(item)
-            elif target_id.startswith(CREDENTIAL_PREFIX):
+            elif not target_id.startswith(CREDENTIAL_PREFIX):
+                status.records[target_id] = self._record_of(item)
+            elif with_credentials:
                 name = target_id.removeprefix(CREDENTIAL_PREFIX)
                 status.credentials[name] = self._credential_state_of(name, item)
-            else:
-                status.records[target_id] = self._record_of(item)
         return status
 
     def read_record(self, target_id: str) -> Record:

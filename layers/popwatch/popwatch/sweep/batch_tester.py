@@ -136,8 +136,9 @@ class BatchTester:
         """Make all tests, commit their outcomes, and pass on what is left to do."""
         # Those whose last login failed come last: else one of them would be the first of those that share a credential,
         # and the others would wait for a server that does not answer.
-        targets = [test.target for test in sorted(self._batch.tests, key=_login_has_failed)]
-        turns = self._prepare_logins()
+        tests = sorted(self._batch.tests, key=_login_has_failed)
+        targets = [test.target for test in tests]
+        turns = self._prepare_logins(tests)
         prober = self._prober.with_credentials(turns.credentials, turns.may_log_in) if turns else self._prober
         with self._threads() as pool:
             for arrivals in prober.run(targets, end_by=self._end_by):
@@ -165,12 +166,12 @@ class BatchTester:
         self._results.due_postures = self._due_postures()
         return self._results
 
-    def _prepare_logins(self) -> LoginTurns | None:
-        """The logins of the targets whose login is due. Without the tables no one logs in, and all are tested."""
+    def _prepare_logins(self, tests: Sequence[PlannedTest]) -> LoginTurns | None:
+        """The logins of those targets whose login is due. Without the tables no one logs in, and all are tested."""
         between_ticks = self._batch.next_tick - self._batch.tick < TICK
         wanted = {
             test.target.target_id: test.target.policy.login
-            for test in sorted(self._batch.tests, key=_login_has_failed)
+            for test in tests
             if not test.target.problems
             and is_login_due(
                 test.target.target_id,
@@ -185,7 +186,7 @@ class BatchTester:
         if not wanted or self._logins is None:
             return None
         try:
-            prepared = self._logins.prepare(wanted, [test.target for test in self._batch.tests])
+            prepared = self._logins.prepare(wanted, [test.target for test in tests])
         except (BotoCoreError, ClientError) as error:
             _log.error("No target is logged in to.", extra={"error": type(error).__name__})
             return None
