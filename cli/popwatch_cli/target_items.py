@@ -16,7 +16,7 @@ from zoneinfo import available_timezones
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
-from popwatch.model.text import clean, counted, did_you_mean, natural_order
+from popwatch.model.text import clean, clean_whole, counted, did_you_mean, natural_order
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
 from popwatch_cli.suggestions import field_hint
@@ -253,8 +253,7 @@ def effective(name: str, item: Mapping[str, Any], defaults: Mapping[str, Any]) -
 
 def whole(value: Any) -> str:
     """A value on one line, cleaned."""
-    text = _written(value)
-    return clean(text, max(len(text), 1))
+    return clean_whole(_written(value))
 
 
 def shown(value: Any) -> str:

@@ -94,6 +94,11 @@ def clean(untrusted: bytes | str, limit: int) -> str:
     return truncate(" ".join(text.split()), limit)
 
 
+def clean_whole(untrusted: str) -> str:
+    """The same of a text that is not cut, such as an id that people copy."""
+    return clean(untrusted, max(len(untrusted), 1))
+
+
 def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 from popwatch.model.outcomes import Certificate
 from popwatch.model.records import InterventionEvent, Record
 from popwatch.model.targets import Target
-from popwatch.model.text import clean, counted, duration, iso, natural_order
+from popwatch.model.text import clean_whole, counted, duration, iso, natural_order
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Durations, Outage, Period, Span, TargetAvailability, total
 from popwatch.reports.status import posture_faults
@@ -107,7 +107,7 @@ def removed_parts(target_ids: Iterable[str], tested: Iterable[str]) -> list[str]
     removed = sorted(set(tested).difference(target_ids), key=natural_order)
     if not removed:
         return []
-    names = ", ".join(clean(name, max(len(name), 1)) for name in removed[:REMOVED_NAMED])  # whole, to be copied
+    names = ", ".join(map(clean_whole, removed[:REMOVED_NAMED]))
     more = f" and {len(removed) - REMOVED_NAMED} more" if len(removed) > REMOVED_NAMED else ""
     return [
         f"Tested in this period, removed since, and not in any of the figures: {names}{more}. "
