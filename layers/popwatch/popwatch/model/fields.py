@@ -223,6 +223,10 @@ def _whole(lowest: int, highest: int) -> Callable[[object], int]:
     return parse
 
 
+class _NotANumberError(ValueError):
+    """A text that gives no number."""
+
+
 def _in_seconds(parse: Callable[[object], Number]) -> Callable[[object], Number]:
     """Parse a number of seconds, which may also be written as a duration such as `2h30m`."""
 
@@ -230,9 +234,7 @@ def _in_seconds(parse: Callable[[object], Number]) -> Callable[[object], Number]
         seconds = parse_seconds(value) if isinstance(value, str) else None
         try:
             return parse(value if seconds is None else seconds)
-        except ValueError as error:
-            if "is not a number" not in str(error):
-                raise
+        except _NotANumberError:
             raise ValueError(f"{quote(value)} is not a time: write seconds, or 90s, 5m, 2h30m") from None
 
     return parse_time
@@ -244,9 +246,9 @@ def _number(value: object) -> float:
     try:
         number = float(value)
     except ValueError:
-        raise ValueError(f"{quote(value)} is not a number") from None
+        number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{quote(value)} is not a number")
+        raise _NotANumberError(f"{quote(value)} is not a number")
     return number
 
 
