@@ -31,7 +31,7 @@ def check_credentials(
                 f"See whether it is there with `popwatch credentials list`, and what the function's log says. {put}",
                 names,
             )
-        refusing = [one.target_id for one in state.refusals if one.count > 1] if state.was_accepted else []
+        refusing = [one.target_id for one in state.refusals if one.repeated] if state.was_accepted else []
         if state.blocked:
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,

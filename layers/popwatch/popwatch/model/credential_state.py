@@ -31,14 +31,19 @@ class Refusal:
     reported_at: datetime | None = None
 
     @property
+    def repeated(self) -> bool:
+        """Whether the target has refused it as often as it is tried in a row."""
+        return self.count >= MOST_REJECTIONS
+
+    @property
     def lasts(self) -> bool:
         """Whether the target does not try it any more until the credential changes."""
-        return self.certain and self.count >= MOST_REJECTIONS
+        return self.certain and self.repeated
 
     @property
     def unreported(self) -> bool:
         """Whether a message about it is due that has not been sent yet."""
-        return self.count >= MOST_REJECTIONS and self.reported_at is None
+        return self.repeated and self.reported_at is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +55,11 @@ class CredentialState:
     if it never was, or was refused since, and then `accepted_at` is when it last was. `tried_at` is when `tried_by`, a
     target, began the one login that is under way while nothing has lately shown it to be right: an attempt that counts
     until it has ended otherwise; None if none is. `rejections` counts refusals in a row, for a credential that was
-    accepted once those of different targets; `certain` is whether a server said that the user or the secret is wrong.
-    `refusals` are those of each target since it last accepted it. `said` is the server's line for the last one, cleaned
-    and cut. `reported_at` is when the message that it is blocked was sent. Since `problem_since` it cannot be used at
-    all, for the reason `problem`, which was reported at `problem_reported_at`. `version` counts the writes, 0 before
-    the first.
+    accepted once those of different targets and the certain ones; `certain` is whether a server said that the user or
+    the secret is wrong. `refusals` are those of each target since it last accepted it. `said` is the server's line for
+    the last one, cleaned and cut. `reported_at` is when the message that it is blocked was sent. Since `problem_since`
+    it cannot be used at all, for the reason `problem`, which was reported at `problem_reported_at`. `version` counts
+    the writes, 0 before the first.
     """
 
     name: str

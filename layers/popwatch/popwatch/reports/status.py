@@ -8,7 +8,7 @@ from typing import Any
 
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
-from popwatch.model.credential_state import MOST_REJECTIONS, CredentialState
+from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, untested_remark
@@ -289,7 +289,7 @@ def _login_problem(target: Target, state: CredentialState | None) -> str:
     if state.blocked:
         only = ", tried again once an hour" if state.may_be_right else ""
         return f"credential {name} refused twice, last by {clean(state.rejected_by, 128)}{only}"
-    if refusal and refusal.count >= MOST_REJECTIONS:
+    if refusal and refusal.repeated:
         still = "and accepted elsewhere" if refusal.lasts else "tried again once an hour"
         return f"credential {name} refused twice here, {still}"
     return ""

@@ -52,7 +52,7 @@ class PreparedLogins:
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
     credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
-    credentials in `on_trial` one login is counted, that of the first target: the others log in once it was accepted.
+    credentials in `on_trial` one login is counted, that of the first target, for which the others wait.
     """
 
     credentials: Mapping[str, Credential]
