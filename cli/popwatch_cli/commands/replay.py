@@ -12,6 +12,7 @@ from rich.table import Table
 
 from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.targets import Target
 from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
@@ -88,7 +89,7 @@ def replay(
         changed = with_changes(items[name], defaults, changes)
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
-        if idle := idle_changes(items[name], defaults, changes):
+        if idle := idle_changes(fleet[name], items[name], defaults, changes):
             raise UserError(
                 f"`{idle[0]}` has no effect on past tests: it is about what is tested, or shown. They are judged again "
                 f"by {', '.join(LIMITS)}, and by the fields that say when and of what alerts are sent."
@@ -108,9 +109,8 @@ def replay(
         click.echo(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
-def idle_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> list[str]:
+def idle_changes(present: Target, item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> list[str]:
     """The fields of changes that do not matter to past tests of a target. Raises UserError for an unknown field."""
-    present = with_changes(item, defaults, ())
     found = []
     for change in changes:
         name, changed = change.partition("=")[0].strip(), with_changes(item, defaults, [change])

@@ -118,7 +118,7 @@ def read_report(
     found = read_periods(store, checkpoint, mine, totals, period, now=now)
     interventions = read_interventions(store, mine.values(), period)
     missing = missing_parts(period, now, installation.history_kept)
-    # What `popwatch verify` has made and removed is no target that anybody asks about.
+    # Leave out the temporary targets of `popwatch verify`.
     tested = [name for name in totals if not name.startswith(prefix_of(installation.stack))]
     missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, tested)]
     return make_report(period, targets, ReportInput(mine, found.targets, interventions), now, missing)

@@ -286,7 +286,7 @@ def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable
 def _mistakes_made(
     before: Mapping[str, Item], after: Mapping[str, Item], changed: Collection[str]
 ) -> Mapping[str, None]:
-    """What is wrong with the changed items, but for what was so before in fields that nobody changes now.
+    """What is wrong with the changed items, without the mistakes that other fields had before.
 
     Otherwise one of two wrong fields could not be corrected alone, as `popwatch doctor` says to do.
     """
