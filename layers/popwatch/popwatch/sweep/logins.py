@@ -7,7 +7,7 @@ written since, as several batches may use a credential at once: whoever loses re
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
@@ -46,6 +46,11 @@ READERS = 8
 """States that are read at once: no test of the batch begins before all are there."""
 
 
+def reader_threads() -> Executor:
+    """The threads that read states."""
+    return ThreadPoolExecutor(READERS)
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedLogins:
     """What each target of a batch logs in with, by its id, or why it does not.
@@ -77,8 +82,10 @@ class Logins:
         clock: Callable[[], datetime],
         *,
         stack: str,
+        threads: Callable[[], Executor] = reader_threads,
     ) -> None:
         self._store, self._credentials, self._tokens, self._clock = store, credentials, tokens, clock
+        self._threads = threads
         self._alert_topics, self._stack = alert_topics, stack
         self._states: dict[str, CredentialState] = {}
         self._revisions: dict[str, str] = {}
@@ -99,7 +106,7 @@ class Logins:
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
         usable = self._with_secrets(stored.values(), problems)
         self._revisions = {name: revision_of(stored[name]) for name in usable}
-        with ThreadPoolExecutor(READERS) as pool:
+        with self._threads() as pool:
             self._states = dict(zip(found, pool.map(self._store.read_credential_state, found), strict=True))
         for problem in problems.values():
             self._note(problem)
