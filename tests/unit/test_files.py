@@ -331,8 +331,14 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     """A missing file and one that is not text are reported with a sentence, too."""
     with pytest.raises(FileError, match="cannot be read"):
         read_entries(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bad.yaml").write_bytes(b"name: K\xf6ln")
     with pytest.raises(FileError, match="not UTF-8"):
         read_entries(tmp_path / "bad.yaml")
+    for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
+        (tmp_path / "wide.csv").write_bytes("target_id,host".encode(encoding))
+        with pytest.raises(FileError, match="is UTF-16 or UTF-32 text: save it as UTF-8"):
+            read_entries(tmp_path / "wide.csv")
+    with pytest.raises(FileError, match="is a folder: name its files"):
+        read_entries(tmp_path)
     with pytest.raises(FileError, match="cannot be written"):
         write_entries(tmp_path / "nowhere" / "x.yaml", [])

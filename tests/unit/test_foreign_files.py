@@ -96,7 +96,8 @@ class TestNagios:
             "Line 37: `notification_interval` is not imported: alerts repeat by failed tests, `max_alerts` times.",
             "Line 54: The certificate will be verified, unlike by the plugin; `verify_tls: false` switches that off.",
             "Line 57: Of `contact_groups` only mail-admins is imported, as `group`.",
-            "Line 73: check_smtp is not imported: its command is not defined here; give the file that defines it too.",
+            "Line 73: check_smtp is not imported: its command is not defined here; give the file that defines it too. "
+            "Service: mail1 SMTP.",
         ]
 
     @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ class TestNagios:
             ("check_pop!-p $$1", "The field `port` cannot be used: `$1` is not a number"),
             ("check_pop!--nonsense", "option --nonsense not recognized"),
             ("check_pop!-p", "option -p requires argument"),
-            ("check_pop!'", "No closing quotation"),
+            ("check_pop!'", "has a quote without its end, or ends with a backslash; `;` begins a comment in quotes, too"),
             ("", "The service is not imported: it has no `check_command`"),
         ],
     )
@@ -149,6 +150,42 @@ class TestNagios:
         imported = read_nagios(host() + service(command))
         assert list(imported.entries) == []
         assert [warning for warning in imported.warnings if said in warning and warning.startswith("Line 8: ")]
+
+    def test_semicolons(self) -> None:
+        """Also in quotes a `;` begins a comment, unless a backslash is before it: xdata/xodtemplate.c of Nagios."""
+        kept = read_nagios(host() + service(r"check_pop!-e 'it\;s' ; a comment"))
+        assert targets(kept)["a-pop"].expect == ("it;s",)
+        cut = read_nagios(host() + service("check_pop!-e 'it;s'"))
+        assert list(cut.entries) == []
+        [said] = cut.warnings
+        assert r"`;` begins a comment in quotes, too, so write `\;`. Service: a POP." in said
+
+    def test_many_services_of_one_sentence(self) -> None:
+        """A sentence on thousands of services names some of them and their number, also of services by a template."""
+        many = "".join(
+            define("service", host_name="a", service_description=f"S{number}", check_command="own!x")
+            for number in range(5001)
+        )
+        [said] = read_nagios(host() + many).warnings
+        assert said.startswith("Lines 8, 13, 18, 23, 28, 33, 38, 43, 48, 53 and 4,991 more: own is not imported: ")
+        assert said.endswith(" Services: a S0, a S1, a S2, a S3, a S4, a S5, a S6, a S7, a S8, a S9 and 4,991 more.")
+        template = define("service", name="t", register="0", check_command="own!x")
+        [said] = read_nagios(host() + template + define("service", use="t", host_name="a")).warnings
+        assert (said.partition(":")[0], said.rpartition(". ")[2]) == ("Line 8", "Service: a.")
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+    def test_wide_text(self, tmp_path: Path, encoding: str) -> None:
+        """Other encodings of Unicode are named as such, with or without a byte order mark."""
+        path = tmp_path / "nagios.cfg"
+        path.write_bytes((host() + service("check_pop")).encode(encoding))
+        with pytest.raises(FileError, match="is UTF-16 or UTF-32 text: save it as UTF-8"):
+            nagios.read_nagios([path])
+
+    def test_line_ends(self) -> None:
+        """Lines may end as on any system."""
+        text = host() + service("check_pop")
+        for end in ("\r\n", "\r"):
+            assert set(targets(read_nagios(text.replace("\n", end)))) == {"a-pop"}
 
     def test_notes(self) -> None:
         """Notes stay notes, the first address of the web is the runbook, and only what cannot be kept is named."""
@@ -233,7 +270,7 @@ class TestNagios:
         command = define("command", command_name="mine", command_line=line)
         imported = read_nagios(host() + service("mine") + command)
         assert list(imported.entries) == []
-        assert list(imported.warnings) == [f"Line 8: mine is not imported: {said}."]
+        assert list(imported.warnings) == [f"Line 8: mine is not imported: {said}. Service: a POP."]
 
     @pytest.mark.parametrize(
         "text",
@@ -395,6 +432,17 @@ class TestNagios:
         assert [line for line in found if "`delay_up` cannot be used: `often` is not a time" in line]
         assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
         assert [line for line in found if "Line 14: a-pop is not imported: The field `max_test_seconds`" in line]
+
+
+@pytest.mark.parametrize("monitor", ["nagios", "blackbox"])
+def test_folders(tmp_path: Path, monitor: str) -> None:
+    """Folders are those of Nagios; of blackbox_exporter the files are named, as nothing says which are meant."""
+    (tmp_path / "a.cfg").write_text(host() + service("check_pop"))
+    if monitor == "nagios":
+        assert set(targets(read_monitor_files([tmp_path], monitor))) == {"a-pop"}
+    else:
+        with pytest.raises(FileError, match=r"is a folder: name its files\."):
+            read_monitor_files([tmp_path], monitor)
 
 
 class TestBlackbox:

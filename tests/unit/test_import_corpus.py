@@ -98,7 +98,7 @@ def is_about(place: str, warning: str) -> bool:
     file, _, number = place.rpartition(" ")
     file = file.removesuffix("line").removesuffix("Line").strip()
     listed = re.search(rf"(?:^|; ){re.escape(file)}\s*[Ll]ines? ([\d, ]+)", warning)
-    return listed is not None and number in re.split(r", ", listed[1])
+    return listed is not None and number in listed[1].strip().split(", ")
 
 
 def objects(folder: Path, monitor: str) -> Iterator[Object]:

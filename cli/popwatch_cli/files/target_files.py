@@ -2,6 +2,7 @@
 
 import io
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,14 +101,24 @@ def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
 
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8 with or without a byte order mark. Raises FileError."""
+    content = read_bytes(path)
+    refuse_wide_text(path, content)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FileError([f"{path} is not UTF-8 text: save it as UTF-8."]) from None
 
 
+def refuse_wide_text(path: Path, content: bytes) -> None:
+    """Raise FileError for a file in UTF-16 or UTF-32, with a byte order mark or with the zeros of its first letters."""
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in content[:4]:
+        raise FileError([f"{path} is UTF-16 or UTF-32 text: save it as UTF-8."])
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file. Raises FileError."""
+    if path.is_dir():
+        raise FileError([f"{path} is a folder: name its files."])
     try:
         with path.open("rb") as file:  # a pipe or a device has no size, so no more than the limit is read
             content = file.read(LARGEST_FILE + 1)
@@ -194,6 +205,8 @@ def _parse_line(number: int, line: str) -> FileEntry:
 
 
 def _format_of(path: Path) -> str:
+    if path.is_dir():
+        raise FileError([f"{path} is a folder: name its files."])
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:

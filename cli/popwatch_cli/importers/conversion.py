@@ -31,6 +31,9 @@ LONGEST_ID = 120
 
 MOST_WARNINGS = 200_000
 
+MOST_LISTED = 10
+"""Lines, and services, that a warning names; of others it gives the number."""
+
 MOST_STEPS = 30_000_000
 """Names, characters of commands, and inherited directives, each of which counts `DIRECTIVE`, that a file expands to."""
 
@@ -66,17 +69,22 @@ class ImportWarnings:
     """
 
     _places: dict[str, dict[Place, None]] = field(default_factory=dict)
+    _services: dict[str, dict[str, None]] = field(default_factory=dict)
     _budget: Budget = field(default_factory=lambda: Budget(MOST_WARNINGS))
 
-    def add(self, place: Place, sentence: str) -> None:
-        """Add a sentence for a line; the same sentence for many lines is shown once, with all of them."""
+    def add(self, place: Place, sentence: str, service: str = "") -> None:
+        """Add a sentence for a line, and maybe a service; it is shown once, with its lines and its services."""
         self._budget.spend(1)
         self._places.setdefault(sentence, {})[place] = None
+        if service:
+            self._services.setdefault(sentence, {})[service] = None
 
     def __iter__(self) -> Iterator[str]:
         """The sentences in the order of their first lines."""
         for sentence, places in sorted(self._places.items(), key=lambda warning: (min(warning[1]), warning[0])):
-            yield f"{_list_of(sorted(places))}: {sentence}"
+            services = [*self._services.get(sentence, ())]
+            what = f" {_services_of(services)}." if services else ""
+            yield f"{_list_of(sorted(places))}: {sentence}{what}"
 
     def places(self) -> set[Place]:
         """All lines that a sentence is about."""
@@ -86,12 +94,19 @@ class ImportWarnings:
 def _list_of(places: Sequence[Place]) -> str:
     """The lines of places, by file: `Lines 3, 8`, or `mail.cfg line 3; web.cfg lines 1, 2`."""
     by_file: dict[str, list[str]] = {}
-    for place in places:
+    for place in places[:MOST_LISTED]:
         by_file.setdefault(place.file, []).append(str(place.line))
     listed = "; ".join(
         f"{file} {'line' if len(lines) == 1 else 'lines'} {', '.join(lines)}".strip() for file, lines in by_file.items()
     )
-    return listed if any(by_file) else listed.capitalize()
+    more = f" and {len(places) - MOST_LISTED:,} more" if len(places) > MOST_LISTED else ""
+    return (listed if any(by_file) else listed.capitalize()) + more
+
+
+def _services_of(names: Sequence[str]) -> str:
+    """Services as the end of a warning: `Services: a, b and 4,990 more`."""
+    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    return f"{'Service' if len(names) == 1 else 'Services'}: {', '.join(names[:MOST_LISTED])}{more}"
 
 
 @dataclass(slots=True)

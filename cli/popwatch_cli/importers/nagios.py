@@ -197,7 +197,9 @@ class Services:
         except NotImported as error:
             # without the arguments, of which one may be a password
             name = written.partition("!")[0].split()
-            self._warnings.add(place, f"{shown(name[0] if name else 'The service')} is not imported: {error}.")
+            described = f"{host.values['host_name']} {service.values.get('service_description', '')}".strip()
+            sentence = f"{shown(name[0] if name else 'The service')} is not imported: {error}."
+            self._warnings.add(place, sentence, shown(described))
             return
         yield self._entry(service, host, test)
 

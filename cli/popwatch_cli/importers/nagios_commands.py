@@ -85,9 +85,15 @@ def parse_command(
         given = {f"ARG{number}": replaced(text, macros) for number, text in enumerate(arguments, start=1)}
         whole = replaced(name if line is None else line, dict.fromkeys(_missing(line), "") | given | macros)
         budget.spend(len(whole))
-        words = shlex.split(whole)
     except ValueError as error:
-        raise NotImported(shown(str(error))) from None
+        raise NotImported(str(error)) from None
+    try:
+        words = shlex.split(whole)
+    except ValueError:
+        raise NotImported(
+            "its command line has a quote without its end, or ends with a backslash; `;` begins a comment in quotes, "
+            r"too, so write `\;`"
+        ) from None
     return _without_wrapper(words) if words else Command("", [])
 
 

@@ -2,7 +2,8 @@
 
 Reference: https://assets.nagios.com/downloads/nagioscore/docs/nagioscore/4/en/configmain.html, for `cfg_file`,
 `cfg_dir` and `interval_length`. Definitions may include files in the same way (`include_file`, `include_dir`, as
-xdata/xodtemplate.c of Nagios reads them). Lines continue as in `mmap_fgets_multiline` of common/shared.c.
+xdata/xodtemplate.c of Nagios reads them). There a `;` begins a comment also in quotes, unless a backslash is before it.
+Lines continue as in `mmap_fgets_multiline` of common/shared.c.
 """
 
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from popwatch.model.text import counted
 from popwatch_cli.files.entries import FileError
-from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes
+from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes, refuse_wide_text
 from popwatch_cli.importers.conversion import ImportWarnings, Place
 from popwatch_cli.importers.nagios_objects import Definition
 from popwatch_cli.target_items import shown
@@ -105,11 +106,14 @@ class Files:
         if self._left < 0:
             raise FileError([f"The files are larger than {LARGEST_FILE // 1024 // 1024} MB together: import fewer."])
         file = str(path) if self._several else ""
+        refuse_wide_text(path, content)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = content.decode("latin-1")
             self._warnings.add(Place(file, 1), "The file is not UTF-8: it is read as Latin-1. Check its names.")
+        if "\n" not in text:
+            text = text.replace("\r", "\n")
         if _ICINGA_2.search(text):
             raise FileError(
                 [
