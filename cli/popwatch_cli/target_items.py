@@ -24,6 +24,9 @@ from popwatch_cli.suggestions import field_hint
 COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days")
 """Lists whose entries, as people write them on a command line, have no commas."""
 
+TEXTS = ("string", "string or list", "enumeration")
+"""Kinds of fields of which a number, such as a name 007 in YAML or 1.2 of TLS, is a text."""
+
 SHOWN = 60
 """Characters of a value that are shown on a line."""
 
@@ -106,9 +109,14 @@ def _change_line(after: Item, before: Item | None) -> str:
 
 
 def _difference(before: Any, after: Any) -> str:
-    """Two values, of which the beginnings may be the same, as of bundles of certificates."""
-    later = " (they differ after that)" if shown(before) == shown(after) else ""
-    return f"{shown(before)} -> {shown(after)}{later}"
+    """Two values, which may be the same in what is shown of them, as bundles of certificates are, or 10 and "10"."""
+    if shown(before) != shown(after):
+        return f"{shown(before)} -> {shown(after)}"
+    if len(exact := f"{json.dumps(before)} -> {json.dumps(after)}") <= 2 * SHOWN:
+        return exact
+    if whole(before) == whole(after):
+        return f"{shown(before)} (in characters that are not shown)"
+    return f"{shown(before)} -> {shown(after)} (they differ after that)"
 
 
 def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:
@@ -266,11 +274,13 @@ def _written(value: Any) -> str:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A number, days, or a boolean that were written as text, converted, whole numbers without a fraction.
+    """A number, days, or a boolean that were written as text, and a text that was written as a number, converted.
 
-    Anything else is unchanged.
+    Whole numbers are without a fraction. Anything else is unchanged.
     """
     field = FIELDS_BY_NAME.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and field and field.kind in TEXTS:
+        return str(value)
     if name == "certificate_warn_days" and isinstance(value, list):
         return [int(day) if isinstance(day, str) and day.isdecimal() else day for day in value]
     if field is None or field.kind not in ("number", "boolean"):

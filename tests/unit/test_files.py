@@ -15,7 +15,7 @@ from popwatch_cli.files.csv import write_csv
 from popwatch_cli.files.entries import FileError, load_json
 from popwatch_cli.files.target_files import read_all_entries, read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
-from popwatch_cli.target_items import all_mistakes, compare
+from popwatch_cli.target_items import all_mistakes, compare, typed_item
 
 ITEM = {
     "target_id": "mail-berlin",
@@ -93,10 +93,31 @@ def test_any_value_survives(form: str, value: object) -> None:
 @example('a"; =1+1')
 @example("\uff1d1")
 def test_any_text_survives_csv(text: str) -> None:
-    """Strings are guarded so that they are read unchanged, except blanks around a single line."""
-    found = after_round_trip("csv", {"target_id": "x", "name": text, "last": "1"}).get("name", "")
-    assert found in (text, text.strip())
-    assert found == text or "\n" not in text or not text.strip()
+    """Strings are guarded so that they are read unchanged, in fields that popwatch does not know, too."""
+    item = {"target_id": "x", "name": text, "own": text}
+    assert after_round_trip("csv", item) == item
+
+
+@given(st.text(max_size=20) | st.booleans() | st.integers(-(10**37), 10**37) | st.floats(1e-129, 1e125))
+@example(10)
+@example("10")
+@example("007")
+@example("1e3")
+@example(1e-07)
+@example("true")
+@example(" -5 ")
+def test_values_of_unknown_fields_survive_csv(value: object) -> None:
+    """They are kept, so a number stays a number and a text that looks like one a text."""
+    if value != "" and "\0" not in str(value):
+        assert after_round_trip("csv", {"target_id": "x", "own": value})["own"] == value
+
+
+def test_a_number_for_a_text_is_no_change() -> None:
+    """In YAML a name 7 is a number, in CSV a text: importing the one over the other changes nothing."""
+    fields = {"name": 7, "group": 1.5, "tls_min": 1.2, "expect": 3, "depends_on": 4, "port": "110", "check_quit": "no"}
+    in_csv = after_round_trip("csv", {"target_id": "x", "own": 7, **fields})
+    before = typed_item({"target_id": "x", "own": 7, **fields})
+    assert not compare({"x": before}, {"x": typed_item(in_csv)}, replace=False)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])
@@ -188,16 +209,16 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.yaml", "- target_id: a\n- host: x\n", "Line 2: the field `target_id` is missing"),
         ("a.yaml", "- target_id: a\n- target_id: a\n", "Line 2: `a` is also on line 1"),
         ("a.yaml", "- target_id: a\n  host: x\n  host: y\n", "Line 3: the field `host` is given twice"),
-        ("a.yaml", "- target_id: a\n  host: [\n", "Line 3:"),
+        ("a.yaml", "- target_id: a\n  host: [\n", "Line 3, column 1: a value is missing before this"),
         ("a.yaml", "- just text\n", "Line 1 is not a target"),
         ("a.yaml", "text\n", "not a list of targets"),
         ("a.yaml", "a: &a {host: x}\nb: *a\n", "Line 2: aliases"),
         ("a.yaml", "- target_id: !!python/object:os.system a\n", "Line 1: tags"),
         ("a.yaml", "- target_id: a\n  check_quit: !!bool perhaps\n", "Line 2: tags"),
         ("a.yaml", "? [a]\n: {host: x}\n", "Line 1: an id must be a string"),
-        ("a.yaml", "- target_id: a\n  ? [b]\n  : c\n", "Line 2:"),
+        ("a.yaml", "- target_id: a\n  ? [b]\n  : c\n", "Line 2, column 5: a name must be a string"),
         ("a.yaml", "[" * 5000, "nested too deeply"),
-        ("a.yaml", "- a: \x07\n", "is not YAML"),
+        ("a.yaml", "- a: \x07\n", "Line 1, column 6: the character U+0007 is not allowed."),
         ("a.yaml", "- {target_id: a}\n---\n- {target_id: b}\n", "Line 2:"),
         ("a.csv", 'target_id,host\n"a,b\n', "Line 2 is not CSV"),
         ("a.csv", "target_id,host,host\na,b,c\n", "Line 1: the field `host` is given twice"),
@@ -207,7 +228,7 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.csv", "target_id,host\na\n", "Line 2 has 1 cell, and the first line has 2"),
         ("a.csv", "target_id,host\na,b,c\n", "Line 2 has 3 cells, and the first line has 2"),
         ("a.jsonl", '{"target_id": "a"}\nnonsense\n', "Line 2 is not JSON"),
-        ("a.jsonl", "[]\n", "Line 1 is not a target"),
+        ("a.jsonl", "[[]]\n", "Line 1 is not a target"),
         ("a.txt", "", "none of the endings"),
     ],
 )
@@ -254,7 +275,95 @@ def test_lines_that_are_not_json(tmp_path: Path) -> None:
         "Line 4 is nested too deeply to be a target.",
     ]
     found = mistakes(tmp_path, "a.jsonl", "x\n" * 300)
-    assert (len(found), found[0]) == (11, "290 more lines cannot be read.")
+    assert (len(found), found[-1]) == (11, "Line 11 and 289 lines after it cannot be read either.")
+    found = mistakes(tmp_path, "a.yaml", "- x\n" * 300)
+    assert (len(found), found[-1]) == (11, "Line 11 and 289 lines after it cannot be read either.")
+
+
+JSON_ARRAY = '[\n  {"target_id": "a", "host": "x"},\n  {\n    "target_id": "b",\n    "host": "y"\n  }\n]\n'
+
+
+@pytest.mark.parametrize("text", [JSON_ARRAY, JSON_ARRAY[1:-2], JSON_ARRAY.replace("},", "}")[1:-2]])
+def test_other_json(tmp_path: Path, text: str) -> None:
+    """An array is read, and so are objects of several lines, with or without commas between them."""
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    assert [(entry.line, entry.fields["target_id"]) for entry in read_entries(path)] == [(2, "a"), (3, "b")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"y"\n', '"y",\n  "host": "z"\n', "Line 3 is not JSON: `host` is given twice."),
+        (
+            '"b",',
+            '"b"',
+            "Line 5 is not JSON: expecting ',' delimiter, at character 5. There may be more mistakes after",
+        ),
+        ("},", "}", "Line 3 is not JSON: after a target of the array `,` or `]` is missing."),
+        ("]\n", "", "Line 7 is not JSON: after a target of the array `,` or `]` is missing."),
+        ("]\n", "]]", "Line 7: what follows the array is not read."),
+        ("]\n", ", 5]", "Line 7 is not a target. Write an object such as"),
+        ("]\n", ", " + "[" * 100_000, "Line 7 is nested too deeply to be a target."),
+    ],
+)
+def test_a_mistake_of_other_json_is_one_sentence(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """It is not one for each line."""
+    [mistake] = mistakes(tmp_path, "a.json", JSON_ARRAY.replace(old, new))
+    assert mistake.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a: b\n\tc: d", "Line 2, column 1: a tab is here"),
+        ("- a: @x", "Line 1, column 6: a text cannot begin with `@`: put it in quotes"),
+        ("- a\n  b\n  c: d", "Line 3, column 4: no value can begin here"),
+        ("- a: 1\n  host\n  port: 1\n", "Line 3, column 3: the line before has no `: ` after a name"),
+        ("- a: b: c", "Line 1, column 7: no value can begin here: put a text with `: ` in quotes"),
+        ("- a: 'x\n- b: 1\n", "Line 1, column 6: a quote begins here and has no end"),
+        ('- a: "\\d"', "Line 1, column 8: in double quotes a backslash begins an escape: use single quotes"),
+        ("- a: 1\n b: 2\n", "Line 2, column 2: this does not belong to what is before it: indent the fields of a"),
+        (
+            "- a: [1, 2\n- b: 1\n",
+            "Line 1, column 6: a bracket begins here, and after one of its entries `]` or a comma",
+        ),
+        ("a: 1\n- b\n", "Line 2, column 1: this does not belong to what is before it"),
+        ("- a: {b: [}", "Line 1, column 11: a value is missing before this"),
+        ("a: - b", "Line 1, column 4: a list cannot begin here"),
+        ("- a: |x\n  y", "Line 1, column 7: after `|` or `>` the text begins on the next line"),
+        ("- a: *", "Line 1, column 7: a `*` or `&` begins an alias here: put the text in quotes"),
+        ("- a: \0", "Line 1, column 6: the character U+0000 is not allowed"),
+    ],
+)
+def test_mistakes_of_yaml_are_plain_sentences(tmp_path: Path, text: str, said: str) -> None:
+    """With line and column, and without the words of the parser, which can tell only the first of them."""
+    found = [mistake for mistake in mistakes(tmp_path, "a.yaml", text) if "column" in mistake]
+    assert [mistake[: len(said)] for mistake in found] == [said]
+    assert found[0].endswith("There may be more mistakes after it.")
+
+
+def test_mistakes_beside_one_of_yaml(tmp_path: Path) -> None:
+    """A name that is given twice and an entry that is not a target end nothing; what is before a mistake is checked."""
+    text = "- {target_id: a, host: x, host: y}\n- 5\n- {target_id: c, port: 0}\n- target_id: 'd\n"
+    assert [mistake.partition(":")[0] for mistake in mistakes(tmp_path, "a.yaml", text)] == [
+        "Line 1", "Line 2 is not a target", "Line 3, c", "Line 3, c", "Line 4, column 14",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "target_id,host\na,x\n", "target_id;host\na;x\n", "- target_id: a\n  host: x\n", "# mine\na:\n  host: x\n",
+        '[{"target_id": "a", "host": "x"}]', '{"target_id": "a", "host": "x"}\n',
+        "a: {host: x}\n",
+    ],
+)  # fmt: skip
+def test_the_format_of_standard_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """It is seen in the text, as there is no name."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    [entry] = read_entries(Path("-"))
+    assert entry.fields == {"target_id": "a", "host": "x"}
 
 
 def test_mistakes_of_several_files_are_sorted(tmp_path: Path) -> None:
@@ -325,6 +434,21 @@ def test_a_change_after_a_common_beginning(tmp_path: Path) -> None:
     present = {"a": {**entry.fields, "notes": "x" * 100}}
     [line] = compare(present, {"a": entry.fields}, replace=False).lines
     assert line.endswith("... (they differ after that)")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (10, "10", '~ a  own: 10 -> "10"'),
+        ("x", "x\u00a0", r'~ a  own: "x" -> "x\u00a0"'),
+        ("x" * 90 + "\n", "x" * 90, f"~ a  own: {'x' * 57}... (in characters that are not shown)"),
+    ],
+)
+def test_a_change_that_is_not_seen(before: object, after: object, said: str) -> None:
+    """What differs in its type or in blanks is shown exactly, or said to be so."""
+    assert compare(
+        {"a": {"target_id": "a", "own": before}}, {"a": {"target_id": "a", "own": after}}, replace=False
+    ).lines == [said]
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class TestNagios:
             ("check_pop!-p $$1", "The field `port` cannot be used: `$1` is not a number"),
             ("check_pop!--nonsense", "option --nonsense not recognized"),
             ("check_pop!-p", "option -p requires argument"),
-            ("check_pop!'", "has a quote without its end, or ends with a backslash; `;` begins a comment in quotes, too"),
+            ("check_pop!'", "a quote without its end, or ends with a backslash; `;` begins a comment in quotes, too"),
             ("", "The service is not imported: it has no `check_command`"),
         ],
     )

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
@@ -17,13 +16,12 @@ from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import DESCRIPTOR_RESERVE, Prober
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError
-from popwatch_cli.files.target_files import LONGEST_LINE, parse_lines, read_fields
+from popwatch_cli.files.target_files import read_fields
 from popwatch_cli.output.outcome import summary, to_json, to_line
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import shown, unknown_fields, without_id
 
 FAILED_CODE = 2
-STANDARD_INPUT = "Standard input takes JSON lines only: for YAML or CSV, name the file, such as --file targets.yaml."
 DESCRIPTORS_PER_TEST = 2
 """A second address may be tried while the first is still connecting."""
 
@@ -35,7 +33,7 @@ def test_file(path: str, in_flight: int | None, *, as_json: bool) -> int:
 
 def read_targets(path: str) -> list[Target]:
     """The targets of a file, after warnings of what has no effect. Raises FileError, also if there are none."""
-    entries = [replace(entry, fields={**entry.fields, "target_id": _id_of(entry)}) for entry in _entries(path)]
+    entries = [replace(entry, fields={**entry.fields, "target_id": _id_of(entry)}) for entry in read_fields(Path(path))]
     targets = _targets(entries)
     if not targets:
         raise FileError(['The file has no targets: write one line such as {"host": "pop.example.net"} for each.'])
@@ -72,20 +70,6 @@ def test_targets(targets: Sequence[Target], in_flight: int | None, *, as_json: b
     if not as_json:
         click.echo(summary(passed=results[True], failed=results[False]))
     return FAILED_CODE if results[False] else 0
-
-
-def _entries(path: str) -> list[FileEntry]:
-    """The entries of a file by its ending; JSON lines unless that is of another format."""
-    if Path(path).suffix.lower() in (".yaml", ".yml", ".csv"):
-        return read_fields(Path(path))
-    with click.open_file(path, encoding="utf-8-sig") as file:
-        try:
-            # A device such as /dev/zero is one line without an end: no more is read of a line than one may have.
-            return list(parse_lines(iter(partial(file.readline, LONGEST_LINE + 1), "")))
-        except FileError as error:
-            if path != "-":
-                raise
-            raise FileError([*error.mistakes, STANDARD_INPUT]) from None
 
 
 def _targets(entries: Sequence[FileEntry]) -> list[Target]:

@@ -63,7 +63,7 @@ TARGETS_FILE = click.option(
     "file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Test the targets of a file (.yaml, .csv, JSON lines); - for JSON lines of standard input.",
+    help="Test the targets of a file (.yaml, .csv, JSON lines); - is standard input.",
 )
 
 

@@ -4,6 +4,9 @@ A spreadsheet runs a cell that begins like a formula (https://owasp.org/www-comm
 string gets an apostrophe in front, which reading removes again. So does a string that reading would take for JSON or
 for a guarded one, and so does a field's name. Some spreadsheets split cells at `;`, so that a formula may also begin
 after one, or after a line break, in the middle of a string: such a string is written as JSON, with semicolons escaped.
+
+A cell has no type. A field's own description says what its string stands for; in a field that popwatch does not know, a
+cell is a number or a boolean if `export` would write that so, and a string that looks so is written as JSON.
 """
 
 import csv
@@ -11,6 +14,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from popwatch.model.fields import FIELDS_BY_NAME
@@ -25,6 +29,8 @@ HIDDEN_FORMULA = re.compile(r"[;\t\r\n][\"'\s]*" + f"[{re.escape(''.join(FORMULA
 """A formula after a character at which a spreadsheet may begin another cell or line."""
 
 MOST_LINES_LISTED = 10
+
+_MAYBE_TYPED = re.compile(r"true|false|-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?")
 
 _JSON = ("[", "{", '"')
 _GUARDED = (*FORMULA, *_JSON, "'", " ")
@@ -97,7 +103,7 @@ def write_csv(items: Sequence[Mapping[str, Any]]) -> str:
     writer = csv.writer(output)
     # the first line also decides which delimiter reading expects, so it must not contain bare semicolons
     writer.writerow(_json(name) if ";" in name else _to_cell(name) for name in columns)
-    writer.writerows([_to_cell(item.get(name)) for name in columns] for item in items)
+    writer.writerows([_cell_of(name, item.get(name)) for name in columns] for item in items)
     return output.getvalue()
 
 
@@ -120,7 +126,18 @@ def _rows(text: str, mistakes: list[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _entry(line: int, names: list[str], row: list[str]) -> FileEntry:
-    return FileEntry(line, {name: _value(cell) for name, cell in zip(names, row, strict=True) if cell.strip()})
+    cells = ((name, cell) for name, cell in zip(names, row, strict=True) if cell.strip())
+    return FileEntry(line, {name: _value(cell) if name in FIELDS_BY_NAME else _typed(cell) for name, cell in cells})
+
+
+def _typed(cell: str) -> object:
+    """The value of a cell in a field that popwatch does not know."""
+    text = cell.strip()
+    with suppress(ValueError):
+        value = load_json(text) if _MAYBE_TYPED.fullmatch(text) else text
+        if not isinstance(value, str) and _to_cell(value) == text:
+            return value
+    return _value(cell)
 
 
 def _name(cell: str) -> str:
@@ -142,13 +159,19 @@ def _value(cell: str) -> object:
     return text
 
 
+def _cell_of(name: str, value: object) -> str:
+    """The cell of a field: a string that `_typed` would take for something else is written as JSON."""
+    is_ambiguous = name not in FIELDS_BY_NAME and isinstance(value, str) and not isinstance(_typed(value), str)
+    return _json(value) if is_ambiguous else _to_cell(value)
+
+
 def _to_cell(value: object) -> str:
     match value:
         case None:
             return ""
         case bool():
             return str(value).lower()
-        case str() if HIDDEN_FORMULA.search(value):
+        case str() if HIDDEN_FORMULA.search(value) or _loses_blanks(value):
             return _json(value)
         case str():
             ambiguous = value.startswith(_GUARDED) and _value(value) != value
@@ -157,6 +180,11 @@ def _to_cell(value: object) -> str:
             return _json(value)
         case _:
             return str(value)
+
+
+def _loses_blanks(text: str) -> bool:
+    """Whether `_value` would remove blanks of a text."""
+    return text != text.strip() and ("\n" not in text or not text.strip())
 
 
 def _json(value: object) -> str:

@@ -61,13 +61,7 @@ def to_number(text: str) -> int | float | str:
 
 def load_json(text: str) -> Any:
     """A JSON value whose numbers DynamoDB can store. Raises ValueError, RecursionError."""
-    return json.loads(
-        text,
-        parse_int=to_number,
-        parse_float=to_number,
-        parse_constant=_refuse_constant,
-        object_pairs_hook=_refuse_repeated,
-    )
+    return JSON.decode(text)
 
 
 def by_line(mistakes: Iterable[str], files: Iterable[str] = ()) -> list[str]:
@@ -95,3 +89,12 @@ def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if repeated is not None:
         raise ValueError(f"`{repeated}` is given twice")
     return dict(pairs)
+
+
+JSON = json.JSONDecoder(
+    parse_int=to_number,
+    parse_float=to_number,
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_refuse_repeated,
+)
+"""Reads JSON whose numbers DynamoDB can store."""

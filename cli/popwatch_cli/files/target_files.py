@@ -2,18 +2,20 @@
 
 import io
 import json
+import re
+import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from popwatch.model.fields import is_blank
 from popwatch.model.text import counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
+from popwatch_cli.files.entries import JSON, FileEntry, FileError, by_line, load_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
@@ -25,9 +27,12 @@ MOST_SEPARATORS = 3_000_000
 LONGEST_LINE = 3_000_000
 """Characters of a line of JSON: an item of 400 KB, all of it escaped, takes less."""
 
-MOST_LINES_LISTED = 10
-"""Lines that are not JSON, of a file that may have nothing else."""
+MOST_MISTAKES = 10
+"""Lines that are no targets, of a file that may have nothing else."""
 
+STANDARD_INPUT = Path("-")
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _WRITE_OBJECT = 'Write an object such as {"host": "pop.example.net"}.'
 
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
@@ -43,18 +48,33 @@ def read_entries(path: Path) -> list[FileEntry]:
 
 
 def read_fields(path: Path) -> list[FileEntry]:
-    """The entries of a file, with or without ids. Raises FileError."""
-    found, mistakes = _read(path)
+    """The entries of a file, with or without ids; JSON lines unless it is of another format. Raises FileError."""
+    found, mistakes = _read(path, "lines")
     if mistakes:
         raise FileError(mistakes)
     return found
 
 
-def _read(path: Path) -> tuple[list[FileEntry], list[str]]:
+def _read(path: Path, otherwise: str = "") -> tuple[list[FileEntry], list[str]]:
     """The entries of a file, with the certificates of each `ca_file` as `ca_pem`; and mistakes. Raises FileError."""
-    entries, mistakes = _parse(_format_of(path), read_text(path))
-    wrong = list(mistakes)
+    if path == STANDARD_INPUT or path.is_fifo():
+        text = read_given(path)
+        file_format = _format_in(text)
+    else:
+        file_format = _format_of(path, otherwise)
+        text = read_given(path)
+    entries, mistakes = _parse(file_format, text)
+    wrong = _first_of(mistakes)
     return [_with_certificates(entry, path.parent, wrong) for entry in entries], wrong
+
+
+def _first_of(mistakes: Sequence[str]) -> list[str]:
+    """The first mistakes, and the number of others; each is a sentence that begins with its line."""
+    if len(mistakes) <= MOST_MISTAKES + 1:
+        return list(mistakes)
+    place = re.split("[:,]| (?=is|has)", mistakes[MOST_MISTAKES], maxsplit=1)[0]
+    others = counted(len(mistakes) - MOST_MISTAKES - 1, "line")
+    return [*mistakes[:MOST_MISTAKES], f"{place} and {others} after it cannot be read either."]
 
 
 def _with_certificates(entry: FileEntry, folder: Path, mistakes: list[str]) -> FileEntry:
@@ -101,18 +121,35 @@ def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
 
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8 with or without a byte order mark. Raises FileError."""
-    content = read_bytes(path)
-    refuse_wide_text(path, content)
+    return _decoded(str(path), read_bytes(path))
+
+
+def read_given(path: Path) -> str:
+    """The text of a file that the user named, where `-` is the standard input. Raises FileError."""
+    return _decoded(_name_of(path), read_given_bytes(path))
+
+
+def read_given_bytes(path: Path) -> bytes:
+    """The bytes of a file that the user named, where `-` is the standard input. Raises FileError."""
+    return _limited(_name_of(path), sys.stdin.buffer) if path == STANDARD_INPUT else read_bytes(path)
+
+
+def _name_of(path: Path) -> str:
+    return "The standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _decoded(name: str, content: bytes) -> str:
+    refuse_wide_text(name, content)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise FileError([f"{path} is not UTF-8 text: save it as UTF-8."]) from None
+        raise FileError([f"{name} is not UTF-8 text: save it as UTF-8."]) from None
 
 
-def refuse_wide_text(path: Path, content: bytes) -> None:
+def refuse_wide_text(name: str, content: bytes) -> None:
     """Raise FileError for a file in UTF-16 or UTF-32, with a byte order mark or with the zeros of its first letters."""
     if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in content[:4]:
-        raise FileError([f"{path} is UTF-16 or UTF-32 text: save it as UTF-8."])
+        raise FileError([f"{name} is UTF-16 or UTF-32 text: save it as UTF-8."])
 
 
 def read_bytes(path: Path) -> bytes:
@@ -120,12 +157,17 @@ def read_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise FileError([f"{path} is a folder: name its files."])
     try:
-        with path.open("rb") as file:  # a pipe or a device has no size, so no more than the limit is read
-            content = file.read(LARGEST_FILE + 1)
+        with path.open("rb") as file:
+            return _limited(str(path), file)
     except OSError as error:
         raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
+
+
+def _limited(name: str, file: IO[bytes]) -> bytes:
+    """All bytes of a file; of a pipe or a device, which has no size, no more than the limit is read."""
+    content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
-        raise FileError([f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: split it."])
+        raise FileError([f"{name} is larger than {LARGEST_FILE // 1024 // 1024} MB: split it."])
     return content
 
 
@@ -157,32 +199,69 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
     return result
 
 
-def _read_lines(text: str) -> tuple[list[FileEntry], list[str]]:
-    """The entries of a file of JSON lines, and the mistakes of other lines."""
+def _read_json(text: str) -> tuple[list[FileEntry], list[str]]:
+    """The entries of JSON lines, of an array of objects, or of objects of several lines; and the mistakes of others."""
+    # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
+    lines = ((number, line) for number, line in enumerate(io.StringIO(text, newline=None), start=1) if line.strip())
     entries: list[FileEntry] = []
     mistakes: list[str] = []
-    # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if line.strip():
-            try:
-                entries.append(_parse_line(number, line))
-            except FileError as error:
-                mistakes += error.mistakes
-    if len(mistakes) > MOST_LINES_LISTED:
-        more = f"{counted(len(mistakes) - MOST_LINES_LISTED, 'more line')} cannot be read."
-        mistakes = [*mistakes[:MOST_LINES_LISTED], more]
+    for number, line in lines:
+        if not entries and not mistakes and line.lstrip()[0] == "[":
+            return _read_values(text)
+        try:
+            entries.append(_parse_line(number, line))
+        except FileError as error:
+            if line.lstrip()[0] == "{" and line.rstrip()[-1] in "{[,":  # it goes on in the next line
+                return _read_values(text)
+            mistakes += error.mistakes
     return entries, mistakes
 
 
-def parse_lines(text: Iterable[str]) -> Iterator[FileEntry]:
-    """The entries of JSON lines, one object on each line. Raises FileError at the first line that is not one."""
-    number = 0
+def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
+    """The entries of an array, or of objects one after another; and the mistakes of others."""
+    entries: list[FileEntry] = []
+    mistakes: list[str] = []
+    place = _after_blanks(text, 0)
+    is_array = text[place] == "["
+    place, line, counted_to = _after_blanks(text, place + is_array), 1, 0
+    while place < len(text) and not (is_array and text[place] == "]"):
+        line, counted_to = line + text.count("\n", counted_to, place), place
+        try:
+            fields, place = _value_at(text, place, line, mistakes)
+        except FileError as error:  # nothing can be read after it
+            return entries, [*mistakes, *error.mistakes]
+        if isinstance(fields, dict):
+            entries.append(FileEntry(line, fields))
+        elif fields is not None:
+            mistakes.append(f"Line {line} is not a target. {_WRITE_OBJECT}")
+        place = _after_blanks(text, place)
+        if text[place : place + 1] == ",":
+            place = _after_blanks(text, place + 1)
+        elif is_array and text[place : place + 1] != "]":
+            last = text.count("\n", 0, place) + 1
+            return entries, [*mistakes, f"Line {last} is not JSON: after a target of the array `,` or `]` is missing."]
+    if is_array and text[place + 1 :].strip():
+        mistakes.append(f"Line {text.count(chr(10), 0, place) + 1}: what follows the array is not read.")
+    return entries, mistakes
+
+
+def _after_blanks(text: str, place: int) -> int:
+    found = _BLANKS.match(text, place)
+    return found.end() if found else place
+
+
+def _value_at(text: str, place: int, line: int, mistakes: list[str]) -> tuple[object, int]:
+    """The JSON value at a place, None for one that is wrong in itself; and where it ends. Raises FileError."""
     try:
-        for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield _parse_line(number, line)
-    except UnicodeDecodeError:
-        raise FileError([f"Line {number + 1} or one after it is not UTF-8 text: save it as UTF-8."]) from None
+        return JSON.raw_decode(text, place)
+    except json.JSONDecodeError as error:
+        wrong = f"{error.msg.removesuffix(' at').lower()}, at character {error.colno}"
+        raise FileError([f"Line {error.lineno} is not JSON: {wrong}. There may be more mistakes after it."]) from None
+    except RecursionError:
+        raise FileError([f"Line {line} is nested too deeply to be a target."]) from None
+    except ValueError as error:
+        mistakes.append(f"Line {line} is not JSON: {error}.")
+        return None, json.JSONDecoder().raw_decode(text, place)[1]
 
 
 def _parse_line(number: int, line: str) -> FileEntry:
@@ -204,12 +283,25 @@ def _parse_line(number: int, line: str) -> FileEntry:
     return FileEntry(number, fields)
 
 
-def _format_of(path: Path) -> str:
+def _format_in(text: str) -> str:
+    """The format of a text that has no name: JSON begins with a bracket, and the first line of CSV has no `: `."""
+    lines = (line.strip() for line in io.StringIO(text) if line.strip())
+    first = next((line for line in lines if not line.startswith("#")), "")
+    if first.startswith(("{", "[")):
+        return "lines"
+    is_yaml = first.startswith(("-", "%", "?")) or first.endswith(":") or ": " in first
+    return "yaml" if is_yaml or not first else "csv"
+
+
+def _format_of(path: Path, otherwise: str = "") -> str:
+    """The format that a file's name says; `otherwise` if it says none. Raises FileError."""
     if path.is_dir():
         raise FileError([f"{path} is a folder: name its files."])
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
+        if otherwise:
+            return otherwise
         convert = "`popwatch targets convert --from nagios FILE > targets.yaml` writes one from a file of Nagios"
         other = f"; {convert}" if path.suffix == ".cfg" else ""
         raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl: rename it{other}."]) from None
@@ -221,13 +313,13 @@ def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:
         case "yaml":
             from popwatch_cli.files.yaml import read_yaml  # noqa: PLC0415 - `popwatch test` starts without PyYAML
 
-            return read_yaml(text), []
+            return read_yaml(text)
         case "csv":
             _check_separators(text, ",;\n")
             return read_csv(text)
         case _:
             _check_separators(text, ",[{")
-            return _read_lines(text)
+            return _read_json(text)
 
 
 def _check_separators(text: str, separators: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, to_number
+from popwatch_cli.files.yaml_errors import RefusedError, yaml_mistake
 
 MOST_VALUES = 200_000
 """Values of a file that is read as a whole. Parsing takes some 50 microseconds and a kilobyte for each."""
@@ -29,15 +30,22 @@ MERGED = "<<"
 """The name of a map whose names are added to those of the map that it is in (https://yaml.org/type/merge.html)."""
 
 
-def read_yaml(text: str) -> list[FileEntry]:
-    """The entries of a list of targets, or of a map of ids to their fields. Raises FileError."""
-    with _yaml_errors():
-        return list(_entries(_Loader(text)))
+def read_yaml(text: str) -> tuple[list[FileEntry], list[str]]:
+    """The entries of a list of targets, or of a map of ids to their fields; and the mistakes of others."""
+    entries: list[FileEntry] = []
+    mistakes: list[str] = []
+    try:
+        with _yaml_errors(text):
+            for entry in _entries(_Loader(text), mistakes):
+                entries.append(entry)  # one by one: those before a mistake are kept
+    except FileError as error:
+        mistakes += error.mistakes
+    return entries, mistakes
 
 
 def read_value(text: str) -> Any:
     """The value of a text such as `[berlin, dovecot]`. Raises FileError."""
-    with _yaml_errors():
+    with _yaml_errors(text):
         loader = _Loader(text)
         loader.allow(MOST_VALUES_OF_TARGET)
         return loader.get_single_data()
@@ -57,7 +65,7 @@ class Block(dict[str, Any]):
 
 def read_blocks(text: str) -> Any:
     """A YAML file as lists, values and, for its maps, blocks. Raises FileError."""
-    with _yaml_errors():
+    with _yaml_errors(text):
         loader = _Loader(text)
         loader.is_foreign = True
         loader.allow(MOST_VALUES)
@@ -67,15 +75,12 @@ def read_blocks(text: str) -> Any:
 
 
 @contextmanager
-def _yaml_errors() -> Iterator[None]:
+def _yaml_errors(text: str) -> Iterator[None]:
     """Raise PyYAML's errors as FileError."""
     try:
         yield
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FileError([f"Line {line}: {error.problem}."]) from None
     except yaml.YAMLError as error:
-        raise FileError([f"The file is not YAML: {' '.join(str(error).split())}."]) from None
+        raise FileError([yaml_mistake(error, text)]) from None
     except RecursionError:
         raise FileError(["The file is nested too deeply to be a list of targets."]) from None
 
@@ -134,8 +139,8 @@ class _Loader(yaml.SafeLoader):
         return to_number(node.value)
 
 
-def _refusal(problem: str, event: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+def _refusal(problem: str, event: Any) -> RefusedError:
+    return RefusedError(problem=problem, problem_mark=event.start_mark)
 
 
 _Loader.add_implicit_resolver(
@@ -148,8 +153,11 @@ _Loader.add_constructor(_INT, _Loader.construct_number)
 _Loader.add_constructor(_FLOAT, _Loader.construct_number)
 
 
-def _entries(loader: Any) -> Iterator[FileEntry]:
-    """The entries of a file, each composed and constructed alone: all nodes together would take gigabytes."""
+def _entries(loader: Any, mistakes: list[str]) -> Iterator[FileEntry]:
+    """The entries of a file, each composed and constructed alone: all nodes together would take gigabytes.
+
+    What is wrong with one of them alone is added to the mistakes.
+    """
     loader.get_event()  # the stream begins
     if loader.check_event(yaml.StreamEndEvent):
         return
@@ -157,7 +165,7 @@ def _entries(loader: Any) -> Iterator[FileEntry]:
     loader.allow(MOST_VALUES_OF_TARGET)
     event = loader.peek_event()
     if isinstance(event, yaml.CollectionStartEvent) and event.tag is None:
-        yield from _entries_of(loader, loader.get_event())
+        yield from _entries_of(loader, loader.get_event(), mistakes)
     else:
         loader.compose_node(None, None)
         raise FileError(["The file is not a list of targets: write one `- target_id: ...` for each."])
@@ -166,17 +174,19 @@ def _entries(loader: Any) -> Iterator[FileEntry]:
         raise _refusal("there is more than one document in the file", loader.get_event())
 
 
-def _entries_of(loader: Any, begin: Any) -> Iterator[FileEntry]:
+def _entries_of(loader: Any, begin: Any, mistakes: list[str]) -> Iterator[FileEntry]:
     """The entries of the list or map that an event has begun."""
     loader.anchors = {}
     end = yaml.SequenceEndEvent if isinstance(begin, yaml.SequenceStartEvent) else yaml.MappingEndEvent
     while not loader.check_event(end):
         loader.allow(MOST_VALUES_OF_TARGET)
         node = loader.compose_node(None, None)
-        if end is yaml.SequenceEndEvent:
-            yield _entry(loader, node, node.start_mark.line + 1)
-        else:
-            yield _named_entry(loader, node, loader.compose_node(None, None))
+        value = node if end is yaml.SequenceEndEvent else loader.compose_node(None, None)
+        try:
+            is_named = end is yaml.MappingEndEvent
+            yield _named_entry(loader, node, value) if is_named else _entry(loader, node, node.start_mark.line + 1)
+        except FileError as error:
+            mistakes += error.mistakes
         loader.anchors = {}
     loader.get_event()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode
 from popwatch_cli.files.entries import FileEntry, FileError
-from popwatch_cli.files.target_files import read_text
+from popwatch_cli.files.target_files import read_given, read_text
 from popwatch_cli.files.yaml import Block, read_blocks
 from popwatch_cli.importers.blackbox_modules import Module, ModuleKind, read_modules, unknown_module
 from popwatch_cli.importers.conversion import (
@@ -52,12 +52,12 @@ _NO_LABELS = Block({}, 0, {})
 def read_blackbox(paths: Sequence[Path], modules: Path | None = None) -> Imported:
     """The POP3 targets of files: prometheus.yml, or files of file_sd. Raises FileError."""
     warnings = ImportWarnings()
-    known = None if modules is None else read_modules(read_text(modules), str(modules), warnings)
+    known = None if modules is None else read_modules(read_given(modules), str(modules), warnings)
     reader = Reader(known, warnings)
     entries: list[FileEntry] = []
     for path in paths:
         file = str(path) if len(paths) > 1 else ""
-        entries += reader.read(read_blocks(read_text(path)), file, path.parent)
+        entries += reader.read(read_blocks(read_given(path)), file, path.parent)
     return Imported(without_mistakes(entries, warnings), warnings)
 
 

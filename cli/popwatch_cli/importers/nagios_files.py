@@ -12,7 +12,7 @@ from pathlib import Path
 
 from popwatch.model.text import counted
 from popwatch_cli.files.entries import FileError
-from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes, refuse_wide_text
+from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes, read_given_bytes, refuse_wide_text
 from popwatch_cli.importers.conversion import ImportWarnings, Place
 from popwatch_cli.importers.nagios_objects import Definition
 from popwatch_cli.target_items import shown
@@ -57,7 +57,7 @@ class Files:
     def read(self, paths: Sequence[Path]) -> None:
         """Read files and folders that the user named. Raises FileError."""
         if len(paths) == 1 and not paths[0].is_dir():
-            content = read_bytes(paths[0])  # once: it may be a pipe
+            content = read_given_bytes(paths[0])  # once: it may be a pipe
             self._several = _INCLUDES.search(content) is not None
             self._read_file(paths[0], content)
             return
@@ -66,7 +66,7 @@ class Files:
             if path.is_dir():
                 self._read_folder(path)
             else:
-                self._read_file(path, read_bytes(path))
+                self._read_file(path, read_given_bytes(path))
 
     def _read_folder(self, folder: Path) -> None:
         """All files of a folder and of its subfolders whose names end in `.cfg`, as Nagios does it."""
@@ -106,7 +106,7 @@ class Files:
         if self._left < 0:
             raise FileError([f"The files are larger than {LARGEST_FILE // 1024 // 1024} MB together: import fewer."])
         file = str(path) if self._several else ""
-        refuse_wide_text(path, content)
+        refuse_wide_text(str(path), content)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
