@@ -94,7 +94,7 @@ def test_any_value_survives(form: str, value: object) -> None:
 @example("\uff1d1")
 def test_any_text_survives_csv(text: str) -> None:
     """Strings are guarded so that they are read unchanged, in fields that popwatch does not know, too."""
-    item = {"target_id": "x", "name": text, "own": text}
+    item: dict[str, object] = {"target_id": "x", "name": text, "own": text}
     assert after_round_trip("csv", item) == item
 
 
