@@ -58,7 +58,9 @@ OPERATOR_ARN = "arn:aws:sns:eu-central-1:111122223333:popwatch-OperatorTopic-1A2
 MAIL = Subscription("email", "o...@example.net")
 USERS = {"monitor": ["mail-berlin", "mail-rome"]}
 UNUSABLE = CredentialState("monitor", problem="credential-missing", problem_since=NOW - timedelta(minutes=20))
-REFUSED = CredentialState("monitor", rejections=2, rejected_by="mail-berlin", rejected_at=NOW)
+REFUSED = CredentialState(
+    "monitor", "3 2026-11-25T01:00:00Z", rejections=2, rejected_by="mail-berlin", rejected_at=NOW, certain=True
+)
 ALARM = subscriptions.Alarm(
     "popwatch-NoSweepAlarm-1A2B", "OK", "popwatch has finished no sweep.", True, (OPERATOR_ARN,)
 )

@@ -10,9 +10,12 @@ from typing import Any
 import boto3
 import pytest
 
+from popwatch.aws.credentials import CACHED_FOR
 from popwatch.decisions.batches import RequestedTests
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
+from popwatch.model.targets import Policy
 from popwatch.model.text import iso
 from popwatch.queries.status import read_fleet_status
 from popwatch.reports.status import TargetStatus, target_status_to_json
@@ -20,6 +23,9 @@ from popwatch.sweep.batch_tester import UnfinishedError
 from popwatch_cli.output.status_table import details
 from tests.integration.logins import put_credential, with_logins
 from tests.integration.world import MINUTE, NOON, World
+
+CACHED_MINUTES = CACHED_FOR // MINUTE
+"""For so long an environment uses the version that it has read."""
 
 
 @pytest.fixture
@@ -51,6 +57,12 @@ def run(world: World, minutes: int) -> None:
 
 def health(world: World, name: str) -> Health:
     return world.store.read_record(name).health
+
+
+def detail_of(world: World, name: str) -> str:
+    """What the last test of a target says of it."""
+    outcome = world.store.read_record(name).outcome
+    return outcome.detail if outcome else ""
 
 
 def statuses(world: World) -> Sequence[TargetStatus]:
@@ -129,23 +141,101 @@ def test_an_outage_ends_with_a_greeting_once_no_login_is_possible(world: World, 
     assert world.alerts_recorded("a")[-1] == "recovered"
 
 
-def test_a_dead_backend_that_says_no_more_than_err_is_an_outage(world: World) -> None:
-    """It may be the credential, so the third attempt is later, and then one an hour: reported, and ended in time."""
-    watch(world, "a")
+@pytest.mark.parametrize("failures_per_alert", [3, 5])
+def test_a_dead_backend_that_says_no_more_than_err_is_an_outage(world: World, failures_per_alert: int) -> None:
+    """It may be the credential, so two tests log in, and then few: reported by the usual count all the same."""
+    watch(world, "a", failures_per_alert=failures_per_alert, max_alerts=1)
     run(world, 2)
     world.verdicts = {"a": LoginVerdict.UNCLEAR}
-    run(world, 100)
-    assert world.alerts_recorded("a") == ["down"]
+    minutes = 0
+    while not world.alerts_recorded("a"):
+        run(world, 1)
+        minutes += 1
     failing = [at for at in logins_of(world, "a") if at > 2]
-    assert [after - before for before, after in pairwise(failing)] == [1, 10, 60]
+    assert len(failing) == 2
+    assert minutes + 2 == failing[0] + failures_per_alert - 1
+    assert minutes * MINUTE <= longest_time_to_alert(Policy(login="monitor", failures_per_alert=failures_per_alert), 20)
+    run(world, 200)
+    failing = [at for at in logins_of(world, "a") if at > 2]
+    waits = [after - before for before, after in pairwise(failing)]
+    assert waits[0] == 1
+    assert all(0 <= it - wait <= 5 for it, wait in zip(waits[1:], (60, 120), strict=True))  # the next test then
+    assert world.alerts_recorded("a") == ["down"]
     assert [attributes["event"] for attributes in world.received()] == ["credential", "down"]
-    assert [it.login_problem for it in statuses(world)] == [
-        "credential monitor refused twice here, tried again once an hour"
-    ]
+    [status] = statuses(world)
+    due = NOON + (failing[-1] + 240) * MINUTE
+    assert status.login_problem.endswith(f"refused here without a reason, tried again after {due:%Y-%m-%d %H:%M} UTC")
+    assert f"tried again after {due:%Y-%m-%d %H:%M} UTC" in detail_of(world, "a")
     world.verdicts = {}
-    run(world, 61)
+    run(world, 3)
+    assert health(world, "a").login_failed
+    world.sweep().run_requested(RequestedTests(world.now, ("a",)))
     assert (health(world, "a").state, health(world, "a").failures) == (State.UP, 0)
     assert world.alerts_recorded("a") == ["down", "recovered"]
+
+
+def test_a_dead_backend_of_one_target_hides_no_outage_of_another(world: World) -> None:
+    """A refusal of a credential that another one accepts since is its server's: that one's logins go on."""
+    watch(world, "a", "b", "dead", login_every=60)
+    run(world, 6)
+    world.verdicts = {"dead": LoginVerdict.UNCLEAR}
+    run(world, 30)
+    assert health(world, "dead").state in (State.DOWN, State.LOST)
+    assert len([at for at in logins_of(world, "dead") if at > 6]) == 2
+    world.verdicts = {"dead": LoginVerdict.UNCLEAR, "a": LoginVerdict.UNCLEAR}
+    run(world, 4)
+    assert health(world, "a").state is State.DOWN
+    assert len([at for at in logins_of(world, "a") if at > 36]) == 2
+    assert [at for at in logins_of(world, "b") if at > 36] == [38, 39, 40]  # the first one waits for that of a
+
+
+def test_a_right_password_that_is_stored_while_one_login_is_dead(world: World, ssm: Any) -> None:
+    """The dead one tries it once, the other one is not kept from it, and nothing has recovered."""
+    watch(world, "a", "dead", login_every=60)
+    run(world, 6)
+    world.verdicts, world.unanswered = {"dead": LoginVerdict.FAILED}, {"dead"}
+    run(world, 6)
+    assert world.alerts_recorded("dead")[:1] == ["down"]
+    put_credential(world, ssm)
+    run(world, 30)
+    state = world.store.read_credential_state("monitor")
+    assert state.revision.startswith("2 ")
+    assert (state.passed_at is not None, state.rejections) == (True, 0)
+    assert "recovered" not in world.alerts_recorded("dead")
+    assert logins_of(world, "a")[-20:] == list(range(23, 43))
+
+
+def test_a_right_password_that_is_stored_while_the_only_login_is_dead(world: World, ssm: Any) -> None:
+    """It is tried once, and an hour later; the outage goes on, and ends with the first login that is accepted."""
+    watch(world, "dead")
+    run(world, 6)
+    world.verdicts, world.unanswered = {"dead": LoginVerdict.FAILED}, {"dead"}
+    run(world, 10)
+    put_credential(world, ssm)
+    before = len(world.logged_in)
+    run(world, 10)
+    assert len(world.logged_in) - before <= CACHED_MINUTES + 1
+    assert health(world, "dead").state in (State.DOWN, State.LOST)
+    world.verdicts = {}
+    run(world, 65)
+    assert health(world, "dead").state is State.UP
+    assert world.alerts_recorded("dead")[-1] == "recovered"
+
+
+def test_a_rejection_ends_no_outage_of_the_login(world: World) -> None:
+    """Two in a row end all attempts; the greeting that then counts says that the login is not tested any more."""
+    watch(world, "a")
+    run(world, 2)
+    world.verdicts = {"a": LoginVerdict.FAILED}
+    run(world, 12)
+    assert world.alerts_recorded("a")[:1] == ["down"]
+    world.verdicts = {"a": LoginVerdict.REJECTED}
+    run(world, 3)
+    assert "recovered" not in world.alerts_recorded("a")
+    run(world, 10)
+    assert world.alerts_recorded("a")[-1] == "recovered"
+    detail = detail_of(world, "a")
+    assert detail.startswith("The login is not tested any more. Two logins in a row with the credential")
 
 
 def test_a_wrong_password_that_is_answered_by_silence(world: World) -> None:
@@ -155,7 +245,9 @@ def test_a_wrong_password_that_is_answered_by_silence(world: World) -> None:
     world.verdicts, world.unanswered = dict.fromkeys(names, LoginVerdict.FAILED), set(names)
     run(world, 30)
     assert len(world.logged_in) == 2
-    assert [attributes["event"] for attributes in world.received()] == ["credential"]
+    events = [attributes["event"] for attributes in world.received()]
+    assert (events[0], set(events[1:])) == ("credential", {"down"})
+    assert {name for name in names if world.alerts_recorded(name)} == {name for _, name in world.logged_in}
 
 
 @pytest.mark.parametrize("after_an_outage", [False, True])
@@ -184,7 +276,7 @@ def test_one_server_that_rejects_what_others_accept(world: World) -> None:
     more = {name: len(logins_of(world, name)) - before[name] for name in before}
     assert more["bad"] == 2
     assert min(more["a"], more["b"]) >= 28
-    why = "credential monitor refused twice here, and accepted elsewhere"
+    why = f"credential {world.store.read_credential_state('monitor').shown} refused twice here, and accepted elsewhere"
     shown = {it.target.target_id: it.login_problem for it in statuses(world)}
     assert shown == {"a": "", "b": "", "bad": why}
     assert [(one["event"], one["target_id"]) for one in world.received()] == [("credential", "bad")]
@@ -224,7 +316,8 @@ def test_a_wrong_password_makes_two_attempts(world: World, ssm: Any) -> None:
     assert {health(world, name).state for name in names} == {State.UP}
     assert [attributes["event"] for attributes in world.received()] == ["credential"]
     tried_last = world.logged_in[-1][1]
-    why = f"credential monitor refused twice, last by {tried_last}"
+    shown = world.store.read_credential_state("monitor").shown
+    why = f"credential {shown} refused twice, last by {tried_last}"
     assert {it.login_problem for it in statuses(world)} == {why}
     assert {tuple(it.remarks(world.now)) for it in statuses(world)} == {(f"tested without a login: {why}",)}
     world.verdicts = {}

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import settings
@@ -13,11 +14,15 @@ from popwatch.decisions.credential_trials import (
     ACCEPTED_FOR,
     LONGEST_TRIAL,
     OTHERS_FIRST,
-    UNCLEAR_WAITS,
+    WITNESS_WAIT,
     after_login,
     begin_trial,
+    failed_before,
+    held_back,
     in_turn,
+    is_in_doubt,
     may_use,
+    next_attempt_at,
     settled,
 )
 from popwatch.model.credential_state import (
@@ -30,12 +35,12 @@ from popwatch.model.credential_state import (
     upgraded,
 )
 from popwatch.model.credentials import Secret
-from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.model.outcomes import LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.time_limits import STORED_AHEAD
 
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 NEW = CredentialState("monitor")
 R1, R2 = "1 2026-11-27T11:00:00Z", "2 2026-11-27T11:30:00Z"
 UNANSWERED = LoginResult(LoginVerdict.FAILED, unanswered=True)
@@ -79,12 +84,14 @@ def test_a_new_credential_is_tried_by_one_target_first() -> None:
 
 @pytest.mark.parametrize("result", REFUSED)
 def test_after_two_refusals_of_a_new_one_no_one_tries_it(result: LoginResult) -> None:
-    """An answer that never comes counts as well. Until there is another revision."""
+    """An answer that never comes counts as well. Until there is another revision, or for an hour without a code."""
     state = tried(NEW, "a", result)
     assert not state.blocked
     state = tried(state, "b", result, NOON + MINUTE)
     assert (state.blocked, state.unreported, state.rejected_by) == (True, True, "b")
-    assert not any(may_use(state, R1, name, NOON + timedelta(days=365)) for name in "abc")
+    assert state.blocked_for_good is (result is REJECTED)
+    wait = timedelta(days=365) if result is REJECTED else HOUR - SECOND
+    assert not any(may_use(state, R1, name, NOON + MINUTE + wait) for name in "abc")
     changed = begun(state, "b", revision=R2)
     assert (changed.rejections, changed.tried_by, changed.blocked) == (0, "b", False)
     assert not replace(state, reported_at=NOON).unreported
@@ -159,20 +166,112 @@ def test_two_rejections_in_a_row_by_one_target() -> None:
     assert not any(may_use(state, R1, one, NOON + timedelta(days=365)) for one in "ab")
 
 
-def test_a_refusal_without_a_code_of_an_accepted_one() -> None:
-    """The server may be to blame: it is tried at once, after ten minutes, and then once an hour."""
-    state, now = ended(ACCEPTED, "a", UNCLEAR), NOON
-    for wait in (*UNCLEAR_WAITS, UNCLEAR_WAITS[-1]):
-        if wait:
-            assert not may_use(state, R1, "a", now + wait - timedelta(seconds=1))
-        now += wait
-        state = tried(state, "a", UNCLEAR, now)
+def attempts(state: CredentialState, target_ids: str, *, failing: bool = False, days: int = 4) -> list[int]:
+    """The minutes at which targets that are refused without a code try a credential, each due once a minute."""
+    found = []
+    for minute in range(days * 24 * 60):
+        now = NOON + minute * MINUTE
+        one = next((it for it in in_turn(state, target_ids) if may_use(state, R1, it, now, failing=failing)), None)
+        if one:
+            found.append(minute)
+            state = ended(begin_trial(state, R1, one, now) or state, one, UNCLEAR, now)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("state", "target_ids", "waits"),
+    [
+        (NEW, "a", [1, 60, 120, 240, 480, 960, 1440, 1440]),
+        (NEW, "abcdefgh", [1, 60, 120, 240, 480, 960, 1440, 1440]),
+        (ACCEPTED, "a", [1, 60, 120, 240, 480, 960, 1440, 1440]),
+        (ACCEPTED, "abcdefgh", [1, 15, 60, 120, 240, 480, 960, 1440]),
+    ],
+)
+def test_refusals_without_a_code_are_tried_more_and_more_rarely(
+    state: CredentialState, target_ids: str, waits: list[int]
+) -> None:
+    """At most two attempts at first, whoever they are of; a third target shows sooner whether what was accepted is."""
+    minutes = attempts(state, target_ids)
+    assert [after - before for before, after in pairwise(minutes)][: len(waits)] == waits
+
+
+def test_one_who_asks_does_not_wait_for_a_server_that_may_be_to_blame() -> None:
+    """But nothing that was rejected twice is sent again."""
+    waiting = tried(tried(NEW, "a", UNCLEAR), "a", UNCLEAR, NOON + MINUTE)
+    assert next_attempt_at(waiting, "a") == NOON + MINUTE + HOUR
+    assert not may_use(waiting, R1, "a", NOON + 2 * MINUTE)
+    assert may_use(waiting, R1, "a", NOON + 2 * MINUTE, requested=True)
+    rejected = tried(tried(NEW, "a", REJECTED), "a", REJECTED, NOON + MINUTE)
+    assert not may_use(rejected, R1, "a", NOON + 2 * MINUTE, requested=True)
+    assert not may_use(begun(waiting, "a", NOON + 2 * HOUR), R1, "a", NOON + 2 * HOUR, requested=True)
+
+
+def test_a_dead_server_puts_nothing_in_doubt_that_others_accept() -> None:
+    """Its first refusal does; after one of another target's accepted logins the next ones are its own, and wait."""
+    state = ended(ACCEPTED, "dead", UNCLEAR)
+    assert is_in_doubt(state, R1)
+    assert not is_in_doubt(state, R2)
+    state = tried(state, "a", PASSED, NOON + MINUTE)
+    assert not is_in_doubt(state, R1)
+    state = ended(state, "dead", UNCLEAR, NOON + 2 * MINUTE)
+    assert (state.rejections, state.passed_at) == (0, NOON + MINUTE)
+    assert all(may_use(state, R1, one, NOON + 2 * MINUTE) for one in "ab")
+    assert next_attempt_at(state, "dead") == NOON + 2 * MINUTE + HOUR
+    assert next_attempt_at(state, "a") is None
+    refusal = state.refusal_of("dead")
+    assert refusal is not None
+    assert refusal.unreported
+
+
+def test_servers_that_die_at_the_same_second_are_one_doubt() -> None:
+    """Many log in freely with what was accepted: the others wait for a quarter of an hour, and not for days."""
+    state = ACCEPTED
+    for name in ("d1", "d2", "d3", "d4"):
+        state = ended(state, name, UNCLEAR)
+    assert next_attempt_at(state, "a") == NOON + WITNESS_WAIT
+    state = tried(state, "a", PASSED, NOON + WITNESS_WAIT)
+    assert may_use(state, R1, "d1", NOON + WITNESS_WAIT)
+
+
+def test_servers_that_were_dead_for_long_are_free_with_the_first_that_is_mended() -> None:
+    """All waited for one another: each has one attempt at once."""
+    state, now = ACCEPTED, NOON
+    for _ in range(8):
+        [one] = in_turn(state, "ab")[:1]
+        state = tried(state, one, UNCLEAR, now)
+        now = max(now + MINUTE, *(next_attempt_at(state, name) or now for name in "ab"))
+    assert state.rejections == 8
+    state = tried(state, "a", PASSED, now)
     assert may_use(state, R1, "b", now)
-    state = tried(state, "b", UNCLEAR, now)
-    assert state.blocked
-    assert not may_use(state, R1, "c", now + UNCLEAR_WAITS[-1] - timedelta(seconds=1))
-    state = tried(state, "c", PASSED, now + UNCLEAR_WAITS[-1])
-    assert not state.blocked
+    assert next_attempt_at(ended(state, "b", UNCLEAR, now), "b") == now + HOUR
+
+
+@pytest.mark.parametrize("result", [UNCLEAR, UNANSWERED])
+def test_a_dead_server_leaves_a_new_revision_to_the_others(result: LoginResult) -> None:
+    """It was stored during its outage: it has one attempt, and the second is another target's."""
+    state = tried(NEW, "dead", result)
+    assert not any(may_use(state, R1, "dead", NOON + wait, failing=True) for wait in (MINUTE, HOUR - SECOND))
+    assert may_use(state, R1, "dead", NOON + HOUR, failing=True)
+    assert may_use(state, R1, "b", NOON + MINUTE)
+    assert in_turn(NEW, ["a", "dead", "z"], {"dead"}) == ["a", "z", "dead"]
+    accepted = tried(state, "b", PASSED, NOON + MINUTE)
+    assert may_use(accepted, R1, "dead", NOON + 2 * MINUTE, failing=True)
+    assert attempts(NEW, "a", failing=True)[:5] == [0, 60, 180, 420, 900]
+
+
+def test_which_outages_are_older_than_a_revision() -> None:
+    assert failed_before(NOON - HOUR - SECOND, R1)
+    assert not failed_before(NOON - HOUR, R1)
+    assert not failed_before(None, R1)
+
+
+def test_a_test_that_is_held_back_has_failed() -> None:
+    """And says when the next one logs in."""
+    greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
+    held = held_back(greeted, "monitor", NOON + HOUR)
+    assert (held.passed, held.phase, held.reason, held.rtt_ms) == (False, Phase.LOGIN, "login-refused", 12.5)
+    assert "tried again after 2026-11-27 13:00 UTC, or by `popwatch retest`." in held.detail
+    assert "by another target first" in held_back(greeted, "monitor", None).detail
 
 
 def test_an_old_acceptance_is_asked_again() -> None:
@@ -264,13 +363,13 @@ class Trials(RuleBasedStateMachine):
 
     @initialize(refusal=st.sampled_from(REFUSED), right=st.booleans())
     def begin(self, refusal: LoginResult, *, right: bool) -> None:
-        self.refusal, self.now, self.state = refusal, NOON, NEW
+        self.refusal, self.now, self.state, self.died = refusal, NOON, NEW, False
         self.revisions = [revision(1, NOON)]
         self.right = {self.revisions[0]: right}
         self.known: dict[int, str] = defaultdict(lambda: self.revisions[0])
         self.read: dict[int, CredentialState] = {}
         self.attempts: dict[int, Attempt] = {}
-        self.wrong: Counter[str] = Counter()
+        self.wrong: dict[str, list[datetime]] = defaultdict(list)
         self.accepted: set[str] = set()
         self.sent_since_rejection: Counter[str] = Counter()
 
@@ -321,7 +420,8 @@ class Trials(RuleBasedStateMachine):
         attempt = self.attempts[process]
         right = self.right[attempt.revision]
         attempt.result = PASSED if right else self.refusal
-        self.wrong[attempt.revision] += not right
+        if not right:
+            self.wrong[attempt.revision].append(attempt.began)
         self.sent_since_rejection[attempt.revision] += attempt.after_a_rejection
 
     @precondition(lambda self: self.attempts)
@@ -341,6 +441,7 @@ class Trials(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def die(self, pick: int) -> None:
         processes = sorted(self.attempts)
+        self.died = True
         del self.attempts[processes[pick % len(processes)]]
 
     @rule(minutes=st.sampled_from([1, 5, 10, 65]))
@@ -348,6 +449,7 @@ class Trials(RuleBasedStateMachine):
         self.now += minutes * MINUTE
         for process, attempt in list(self.attempts.items()):
             if self.now - attempt.began >= LONGEST_TRIAL:
+                self.died = True
                 del self.attempts[process]
 
     @precondition(lambda self: len(self.revisions) < 3)
@@ -368,9 +470,11 @@ class Trials(RuleBasedStateMachine):
 
     @invariant()
     def a_revision_that_was_never_accepted_is_tried_twice(self) -> None:
-        for one, count in self.wrong.items():
+        """And then an hour later at the earliest, but never if a server said that it is wrong."""
+        for one, began in self.wrong.items():
             if one not in self.accepted:
-                assert count <= MOST_REJECTIONS
+                assert all(after - before >= HOUR for before, after in pairwise(sorted(began)[1:]))
+                assert self.refusal is not REJECTED or self.died or len(began) <= MOST_REJECTIONS
 
     @invariant()
     def after_a_rejection_of_an_accepted_one_few_try_it(self) -> None:

@@ -144,9 +144,12 @@ def test_a_target_that_fails_otherwise_is_not_logged_in_to() -> None:
     assert judge(failing, GREETED, POLICY, NOON + MINUTE).health.state is State.UP
 
 
-@pytest.mark.parametrize("outcome", [GREETED, logged_in(LoginVerdict.LOGIN_DELAY)])
+@pytest.mark.parametrize(
+    "outcome",
+    [GREETED, *map(logged_in, (LoginVerdict.LOGIN_DELAY, LoginVerdict.IN_USE, LoginVerdict.REJECTED))],
+)
 @pytest.mark.parametrize("maintenance", [False, True])
-def test_a_test_without_a_login_says_nothing_of_an_outage_of_the_login(outcome: Outcome, maintenance: bool) -> None:
+def test_only_an_accepted_login_says_something_of_an_outage_of_the_login(outcome: Outcome, maintenance: bool) -> None:
     """Neither its figures nor its state change, and no alert comes; in maintenance neither."""
     health = UP
     for number in range(3):
@@ -165,20 +168,14 @@ def test_a_test_without_a_login_says_nothing_of_an_outage_of_the_login(outcome: 
     assert (passed.health.state, passed.health.login_failed, passed.health.login_at) == (State.UP, False, None)
 
 
-@pytest.mark.parametrize("verdict", [LoginVerdict.PASSED, LoginVerdict.IN_USE, LoginVerdict.REJECTED])
-def test_a_login_that_was_answered_ends_it(verdict: LoginVerdict) -> None:
-    """What is behind the greeting is alive: a rejected login is the fault of the credential."""
-    failing = judge(UP, logged_in(LoginVerdict.FAILED), POLICY, NOON).health
-    assert judge(failing, logged_in(verdict), POLICY, NOON + MINUTE).health.state is State.UP
-
-
 def test_a_mailbox_that_is_too_full_stays_so_until_a_login_counts_less() -> None:
     """A greeting says nothing of it."""
     full = replace(logged_in(LoginVerdict.PASSED), phase=Phase.LOGIN, error=ErrorCode.PROTOCOL)
     failing = judge(UP, full, POLICY, NOON).health
     assert failing.login_failed
     assert is_login_due("a", failing, POLICY, NOON + MINUTE, NOON + MINUTE)
-    assert judge(failing, GREETED, POLICY, NOON + MINUTE).health.failures == 1
+    for greeted in (GREETED, logged_in(LoginVerdict.IN_USE)):  # somebody reads mail
+        assert judge(failing, greeted, POLICY, NOON + MINUTE).health.failures == 1
     assert judge(failing, logged_in(LoginVerdict.PASSED), POLICY, NOON + MINUTE).health.state is State.UP
 
 

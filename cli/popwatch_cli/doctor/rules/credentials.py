@@ -13,6 +13,10 @@ SHOWN = 60
 
 LOOK = "See whether the authentication and the mailboxes of its server work."
 
+RARELY = "It is tried again, more and more rarely: `popwatch retest` does so at once."
+
+NEWER = "One that was stored since then is tried with the next login."
+
 
 def check_credentials(
     states: Iterable[CredentialState], users: Mapping[str, Sequence[str]], now: datetime
@@ -31,19 +35,22 @@ def check_credentials(
                 f"See whether it is there with `popwatch credentials list`, and what the function's log says. {put}",
                 names,
             )
-        refusing = [one.target_id for one in state.refusals if one.repeated] if state.was_accepted else []
+        refusals = [one for one in state.refusals if one.repeated] if state.was_accepted else []
+        which = clean(state.shown, SHOWN + len(state.shown) - len(state.name))
         if state.blocked:
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,
-                f"The credential {shown} was refused twice, last by {clean(state.rejected_by, SHOWN)}: "
+                f"The credential {which} was refused twice, last by {clean(state.rejected_by, SHOWN)}: "
                 f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
-                f"{LOOK} It is tried again once an hour. If it is wrong: {put}" if state.may_be_right else put,
+                f"{put} {NEWER}" if state.certain else f"{LOOK} {RARELY} If it is wrong: {put}",
                 names,
             )
-        elif refusing:
+        elif refusals:
+            refusing = [one.target_id for one in refusals]
+            certain = all(one.certain for one in refusals)
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,
-                f"The credential {shown} was refused twice by {some(refusing)}, and is accepted by others.",
-                f"Correct the user or the password there. {put}",
+                f"The credential {which} was refused twice by {some(refusing)}, and is accepted by others.",
+                f"Correct the user or the password there. {put} {NEWER}" if certain else f"{LOOK} {RARELY} Or: {put}",
                 refusing,
             )

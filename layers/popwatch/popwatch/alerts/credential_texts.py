@@ -17,16 +17,20 @@ from popwatch.model.targets import Target
 EVENT = "credential"
 """The attribute `event` of these messages."""
 
+_RARELY = "waits longer and longer before it logs in again: an hour, then two, four, up to a day."
+
 
 def blocked(state: CredentialState, targets: Sequence[Target], stack: str) -> AlertMessage:
     """The message to the receivers of alerts by email that a credential is not tried any more, by any target."""
-    until = "more than once an hour until one accepts it" if state.may_be_right else "any more until it changes"
+    if state.certain:
+        rest = "does not log in with it any more until it changes. Its targets are still tested, without a login."
+    else:
+        rest = f"{_RARELY} Its targets are still tested meanwhile, without a login."
     paragraphs = [
-        f"Two logins in a row with the credential {state.name} were rejected or not answered, the last one at the "
-        f"target {state.rejected_by}. So that no account is locked, popwatch does not log in with it {until}. Its "
-        "targets are still tested, without a login.",
+        f"Two logins in a row with the credential {state.shown} were rejected or not answered, the last one at the "
+        f"target {state.rejected_by}. So that no account is locked, popwatch {rest}",
         _said(state),
-        _remedy(certain=state.certain, is_tried_again=state.may_be_right),
+        _remedy(certain=state.certain),
     ]
     attributes = _attributes(state.rejected_by, targets)
     headline = f"Login {_word(certain=state.certain)}: credential {state.name}"
@@ -44,12 +48,12 @@ def refused(state: CredentialState, refusal: Refusal, targets: Sequence[Target],
     else:
         meaning = (
             "Its server does not say why: the user or the password may be wrong there, or the server cannot check "
-            "them. So that no account is locked, popwatch logs in there again after ten minutes, and then once an hour."
+            f"them. So that no account is locked, popwatch {_RARELY}"
         )
     paragraphs = [
-        f"The target {target_id} has refused the credential {name} twice in a row. {meaning}",
+        f"The target {target_id} has refused the credential {state.shown} twice in a row. {meaning}",
         _said(state) if state.rejected_by == target_id else "",
-        _remedy(certain=refusal.certain, is_tried_again=not refusal.certain),
+        _remedy(certain=refusal.certain),
     ]
     attributes = _attributes(target_id, [one for one in targets if one.target_id == target_id])
     headline = f"Login {_word(certain=refusal.certain)}: credential {name}, at {target_id}"
@@ -61,13 +65,13 @@ def _word(*, certain: bool) -> str:
     return "rejected" if certain else "fails"
 
 
-def _remedy(*, certain: bool, is_tried_again: bool) -> str:
+def _remedy(*, certain: bool) -> str:
     if certain:
         return "Correct the user or the password. It is tried again once it is stored, also if the server was wrong:"
-    look = "See whether the server's authentication and its mailboxes work."
-    if is_tried_again:
-        return f"{look} If the user or the password is wrong, store the right one:"
-    return f"{look} The credential is tried again once it is stored, also if it was right:"
+    return (
+        "See whether the server's authentication and its mailboxes work; 'popwatch retest' then logs in at once. If "
+        "the user or the password is wrong, store the right one:"
+    )
 
 
 def unusable(problem: CredentialProblem, since: str, targets: Sequence[Target], stack: str) -> AlertMessage:

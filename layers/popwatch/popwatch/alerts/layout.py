@@ -83,12 +83,12 @@ def email(context: AlertContext) -> str:
 
 
 def _findings(context: AlertContext) -> list[str]:
-    """What the test found; a passed one has nothing to add but its addresses."""
+    """What the test found; a passed one adds its addresses, and that its login is not tested any more."""
     outcome = context.outcome
     if outcome.error:
         found = [f"{outcome.message}.", wrap(outcome.detail), f"Reason: {outcome.reason}"]
         return [*found, *outcome.address_remarks, *_paragraph(advice(outcome, as_field))]
-    return outcome.address_remarks
+    return [*_paragraph(outcome.detail), *outcome.address_remarks]
 
 
 def _commands(context: AlertContext) -> Rows:

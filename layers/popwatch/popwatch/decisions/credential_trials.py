@@ -5,13 +5,14 @@ time, and processes that die:
 
 - An attempt is counted before the secret is sent, by a write on condition, and taken back when the login was accepted,
   the mailbox was in use, the secret was never sent, or the server said that the fault is its own. One that never
-  reports counts. Two that count, and no one tries this revision until it changes.
+  reports counts.
 - While nothing has lately shown a revision to be right, one login with it is under way at a time: the others wait.
-- A revision that was accepted is another matter, since some server knows it. A target that refuses it twice in a row
-  does not try it any more, and the others go on: after the first refusal another target is next, and shows whether it
-  is right. If it is rejected twice in a row, or two different targets refuse it in a row, no one tries it any more.
-- A refusal without a code may be the server's fault. Of a revision that was accepted it is tried again: at once, after
-  ten minutes, and then once an hour.
+- Two attempts that count, without an accepted login between them, and all wait: until the revision changes, if a server
+  said that the user or the secret is wrong. Otherwise the server may be to blame, and attempts grow rarer: after one
+  hour, two, four, up to a day. Of a revision that was accepted another target shows sooner which of both it is.
+- A target that refuses twice in a row what others accept waits alone, as long as all would.
+- A revision that is stored during an outage of a target's login is tried by that target once before it waits: the other
+  attempt is left to another one.
 - A revision that is older than the one that is known is never tried.
 
 Each decision is a new state, which its caller writes if the table still holds the one that it was made from: of two
@@ -19,19 +20,22 @@ targets that would be the first, one loses, and waits.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credential_state import (
     MOST_REFUSING,
     MOST_REJECTIONS,
     CredentialState,
     Refusal,
     is_newer,
+    revision_time,
 )
-from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
+from popwatch.model.text import clean
 from popwatch.model.time_limits import STORED_AHEAD
 
 LONGEST_TRIAL = timedelta(minutes=10)
@@ -46,9 +50,14 @@ WRITTEN_AGAIN_AFTER = ACCEPTED_FOR / 2
 OTHERS_FIRST = timedelta(minutes=5)
 """How long a target that refuses an accepted credential waits for another one to show whether it is right."""
 
-UNCLEAR_WAITS = (timedelta(), timedelta(minutes=10), timedelta(hours=1))
-"""Before the second, the third and each further attempt at a target that refuses without a code."""
+WITNESS_WAIT = timedelta(minutes=15)
+"""After two refusals without a code of an accepted credential: before another target shows whether it is right.
 
+Servers count wrong passwords for that long, as a rule (pam_faillock's `fail_interval`).
+"""
+
+FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
+"""Between two refusals without a code and the next attempt; each further wait is twice as long."""
 
 REPORTED_AFTER = timedelta(minutes=15)
 """How long a credential cannot be used before the operator hears of it: AWS may not answer for some minutes."""
@@ -79,31 +88,83 @@ def has_lasted(state: CredentialState, now: datetime) -> bool:
     return state.problem_since is not None and not _is_recent(state.problem_since, REPORTED_AFTER, now)
 
 
-def may_use(state: CredentialState, revision: str, target_id: str, now: datetime) -> bool:
+def may_use(
+    state: CredentialState,
+    revision: str,
+    target_id: str,
+    now: datetime,
+    *,
+    failing: bool = False,
+    requested: bool = False,
+) -> bool:
     """Whether a target may log in with this revision of a credential, after `begin_trial` if that is not None.
 
-    `state` is as `settled` leaves it.
+    `state` is as `settled` leaves it. `failing` if the target's login failed before this revision was stored;
+    `requested` if someone has asked for this test, who does not wait for a server that may be to blame.
     """
     if state.revision != revision:
         return is_newer(revision, state.revision)
-    if state.tried_at is not None or not _may_try_again(state.refusal_of(target_id), now):
+    refusal = state.refusal_of(target_id)
+    if state.tried_at is not None or state.blocked_for_good or (refusal and refusal.lasts):
         return False
-    if state.passed_at is not None:
-        return True
-    if state.blocked:
-        return state.may_be_right and _has_passed(state.rejected_at, UNCLEAR_WAITS[-1], now)
-    waits = state.rejections and state.was_accepted and state.certain and state.rejected_by == target_id
+    if not requested and now < (next_attempt_at(state, target_id, failing=failing) or now):
+        return False
+    waits = state.rejections == 1 and state.was_accepted and state.certain and state.rejected_by == target_id
     return not waits or _has_passed(state.rejected_at, OTHERS_FIRST, now)
 
 
-def in_turn(state: CredentialState, target_ids: Iterable[str]) -> list[str]:
+def next_attempt_at(state: CredentialState, target_id: str, *, failing: bool = False) -> datetime | None:
+    """Until when a target waits after refusals without a code, for which the server may be to blame, or None.
+
+    `failing` as in `may_use`. The time may have passed. It says nothing of what waits until the credential changes.
+    """
+    refusal = state.refusal_of(target_id)
+    own = shared = None
+    if refusal and not refusal.certain:
+        first = failing and not state.was_accepted
+        own = refusal.at + _wait(refusal.count - 1 + first)
+    if state.blocked and state.rejected_at:
+        shared = state.rejected_at + _shared_wait(state)
+    return max((time for time in (own, shared) if time), default=None)
+
+
+def failed_before(failing_since: datetime | None, revision: str) -> bool:
+    """Whether a run of failures that began at the login, if there is one, is older than a revision."""
+    return failing_since is not None and failing_since < revision_time(revision)
+
+
+def is_in_doubt(state: CredentialState, revision: str) -> bool:
+    """Whether servers have refused this revision since it was last accepted, and have not said whose fault it is."""
+    return state.revision == revision and state.rejections > 0 and not state.certain
+
+
+def held_back(outcome: Outcome, name: str, until: datetime | None) -> Outcome:
+    """The outcome of a test that greets in an outage of the login, as its credential waits after a refusal.
+
+    It counts as failed: else the outage of a server that gives no reason would be reported once it may be asked again.
+    `until` as in `next_attempt_at`; None if another target tries the credential first.
+    """
+    refused = f"The credential {name} was refused without a reason, or not answered: it is tried again"
+    again = f"after {until:%Y-%m-%d %H:%M} UTC, or by `popwatch retest`" if until else "by another target first"
+    return replace(
+        outcome, phase=Phase.LOGIN, error=ErrorCode.PROTOCOL, reason="login-refused", detail=f"{refused} {again}."
+    )
+
+
+def without_login(outcome: Outcome, problem: CredentialProblem) -> Outcome:
+    """The outcome of a test that greets and ends an outage of the login, as no login can be tested any more."""
+    return replace(outcome, detail=clean(f"The login is not tested any more. {problem.explanation}", DETAIL_SHOWN))
+
+
+def in_turn(state: CredentialState, target_ids: Iterable[str], failing: Set[str] = frozenset()) -> list[str]:
     """Targets in the order in which they may try a credential: the one that tried last, to no end, comes last.
 
-    Those that refuse it come after all others.
+    Those that refuse it, or whose login is `failing`, come after all others.
     """
     ordered = sorted(target_ids)
     after_last = bisect_right(ordered, state.tried_by)
-    return sorted(ordered[after_last:] + ordered[:after_last], key=lambda one: state.refusal_of(one) is not None)
+    turned = ordered[after_last:] + ordered[:after_last]
+    return sorted(turned, key=lambda one: one in failing or state.refusal_of(one) is not None)
 
 
 def settled(state: CredentialState, now: datetime) -> CredentialState | None:
@@ -141,6 +202,9 @@ def after_login(
             if known and not ours and not state.refusal_of(target_id):
                 return None
             others_trial = state.tried_at is not None and not ours  # it counts until it has ended
+            refusals = [one for one in state.refusals if one.target_id != target_id]
+            if state.rejections > MOST_REJECTIONS:  # all waited, and the others may have been mended with this one
+                refusals = [one if one.certain else replace(one, count=1) for one in refusals]
             return CredentialState(
                 state.name,
                 revision,
@@ -148,7 +212,7 @@ def after_login(
                 tried_by=state.tried_by if others_trial else "",
                 tried_at=state.tried_at if others_trial else None,
                 version=state.version + 1,
-                refusals=tuple(one for one in state.refusals if one.target_id != target_id),
+                refusals=tuple(refusals),
             )
         case LoginVerdict.REJECTED | LoginVerdict.UNCLEAR:
             certain = result.verdict is LoginVerdict.REJECTED
@@ -164,20 +228,24 @@ def after_login(
 
 def _refused(state: CredentialState, target_id: str, now: datetime, *, certain: bool, said: str) -> CredentialState:
     """The state after a refusal, which ends the login under way if it is that one."""
-    earlier = state.refusal_of(target_id) or Refusal(target_id, 0, now)
+    known = state.refusal_of(target_id)
+    earlier = known or Refusal(target_id, 0, now)
     refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain)
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
-    certain_twice = certain and state.certain
-    again = state.was_accepted and state.rejections and state.rejected_by == target_id and not certain_twice
-    rejections = state.rejections + (not again)
+    ours = state.tried_at is not None and state.tried_by == target_id
+    tried_at = None if ours else state.tried_at
+    if known and not certain and state.passed_at and state.passed_at > known.at:  # its server is to blame
+        return replace(state, tried_at=tried_at, refusals=refusals, said=said, version=state.version + 1)
+    rejections = state.rejections + 1
+    if not ours:  # several may log in at once with what was accepted: that is one doubt
+        rejections = max(state.rejections, min(rejections, MOST_REJECTIONS))
     if len(refusals) > MOST_REFUSING:
         refusals, rejections = refusals[1:], max(rejections, MOST_REJECTIONS)
-    ours = state.tried_by == target_id
     return replace(
         state,
         passed_at=None,
         accepted_at=state.passed_at or state.accepted_at,
-        tried_at=None if ours else state.tried_at,
+        tried_at=tried_at,
         rejections=rejections,
         rejected_by=target_id,
         rejected_at=now,
@@ -188,13 +256,16 @@ def _refused(state: CredentialState, target_id: str, now: datetime, *, certain: 
     )
 
 
-def _may_try_again(refusal: Refusal | None, now: datetime) -> bool:
-    """Whether a target's own refusals let it try again."""
-    if refusal is None:
-        return True
-    if refusal.certain:
-        return not refusal.lasts
-    return _has_passed(refusal.at, UNCLEAR_WAITS[min(refusal.count, len(UNCLEAR_WAITS)) - 1], now)
+def _shared_wait(state: CredentialState) -> timedelta:
+    """After the last of several refusals in a row without a code, before any target tries it."""
+    if not state.was_accepted:
+        return _wait(state.rejections - 1)
+    return WITNESS_WAIT if state.rejections == MOST_REJECTIONS else _wait(state.rejections - MOST_REJECTIONS)
+
+
+def _wait(number: int) -> timedelta:
+    """The `number`-th wait after refusals without a code; none before the first."""
+    return min(FIRST_WAIT * 2 ** min(number - 1, 10), LONGEST_WAIT) if number > 0 else timedelta()
 
 
 def _has_passed(time: datetime | None, wait: timedelta, now: datetime) -> bool:

@@ -81,13 +81,13 @@ def judge(
 
 
 def leaves_login_open(before: Health, outcome: Outcome, policy: Policy) -> bool:
-    """Whether a passed test says nothing of a run of failures with a failed login in it, as it did not log in itself.
+    """Whether a passed test says nothing of a run of failures with a failed login in it: no login was accepted.
 
-    A server that greets may have everything behind it dead. One that wants more time between two logins has not said.
+    A server that greets may have everything behind it dead, and so may one that says why it opens no mailbox now.
     """
     if not (outcome.passed and before.login_failed and policy.login):
         return False
-    return outcome.login is None or outcome.login.verdict is LoginVerdict.LOGIN_DELAY
+    return outcome.login is None or outcome.login.verdict is not LoginVerdict.PASSED
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:

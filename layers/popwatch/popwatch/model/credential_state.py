@@ -54,8 +54,8 @@ class CredentialState:
     time of change is part of it. `passed_at` is when it was accepted, written again once that is some minutes ago; None
     if it never was, or was refused since, and then `accepted_at` is when it last was. `tried_at` is when `tried_by`, a
     target, began the one login that is under way while nothing has lately shown it to be right: an attempt that counts
-    until it has ended otherwise; None if none is. `rejections` counts refusals in a row, for a credential that was
-    accepted once those of different targets and the certain ones; `certain` is whether a server said that the user or
+    until it has ended otherwise; None if none is. `rejections` counts refusals in a row, those of logins that were
+    under way at once as two at most; `certain` is whether a server said that the user or
     the secret is wrong. `refusals` are those of each target since it last accepted it. `said` is the server's line for
     the last one, cleaned and cut. `reported_at` is when the message that it is blocked was sent. Since `problem_since`
     it cannot be used at all, for the reason `problem`, which was reported at `problem_reported_at`. `version` counts
@@ -87,13 +87,18 @@ class CredentialState:
 
     @property
     def blocked(self) -> bool:
-        """Whether it is not tried any more until it changes, or for an hour if the servers may be to blame."""
+        """Whether all targets wait: until it changes, or for a time if the servers may be to blame."""
         return self.rejections >= MOST_REJECTIONS
 
     @property
-    def may_be_right(self) -> bool:
-        """Whether it was accepted, and no server has said since that the user or the secret is wrong."""
-        return self.was_accepted and not self.certain
+    def blocked_for_good(self) -> bool:
+        """Whether it is not tried any more until it changes: a server said that the user or the secret is wrong."""
+        return self.blocked and self.certain
+
+    @property
+    def shown(self) -> str:
+        """The credential for people, with when this revision of it was stored: another one may be since."""
+        return f"{self.name} (stored {revision_time(self.revision):%Y-%m-%d %H:%M} UTC)" if self.revision else self.name
 
     @property
     def unreported(self) -> bool:

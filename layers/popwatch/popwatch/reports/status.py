@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
+from popwatch.decisions.credential_trials import failed_before, next_attempt_at
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState
@@ -271,28 +272,31 @@ def target_statuses(
             _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
             last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
             mailbox=newest.mailboxes.get(name) if target.policy.login else None,
-            login_problem=_login_problem(target, (credentials or {}).get(target.policy.login)),
+            login_problem=_login_problem(target, (credentials or {}).get(target.policy.login), records.get(name), now),
         )
         for name, target in targets.items()
     ]
     return sorted(found, key=lambda status: (SEVERITY.index(status.state), natural_order(status.target.name)))
 
 
-def _login_problem(target: Target, state: CredentialState | None) -> str:
+def _login_problem(target: Target, state: CredentialState | None, record: Record | None, now: datetime) -> str:
     """Why tests of a target do not log in, in a few words; empty if they do, or it has no `login`."""
     name = target.policy.login
     if not name or state is None:
         return ""
-    refusal = state.refusal_of(target.target_id) if state.was_accepted else None
     if state.problem:
         return f"{state.problem.replace('-', ' ')} ({name})"
-    if state.blocked:
-        only = ", tried again once an hour" if state.may_be_right else ""
-        return f"credential {name} refused twice, last by {clean(state.rejected_by, 128)}{only}"
-    if refusal and refusal.repeated:
-        still = "and accepted elsewhere" if refusal.lasts else "tried again once an hour"
-        return f"credential {name} refused twice here, {still}"
-    return ""
+    refusal, shown = state.refusal_of(target.target_id), f"credential {state.shown}"
+    if state.blocked_for_good:
+        return f"{shown} refused twice, last by {clean(state.rejected_by, 128)}"
+    if refusal and refusal.lasts:
+        return f"{shown} refused twice here, and accepted elsewhere"
+    since = record.health.failing_since if record and record.health.login_failed else None
+    due = next_attempt_at(state, target.target_id, failing=failed_before(since, state.revision))
+    if due is None or due <= now:
+        return ""
+    where = "here" if refusal else f"by {clean(state.rejected_by, 128)}"
+    return f"{shown} refused {where} without a reason, tried again after {due:%Y-%m-%d %H:%M} UTC"
 
 
 def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | None:

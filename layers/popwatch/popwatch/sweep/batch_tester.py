@@ -9,7 +9,7 @@ judged. In a sound network the first passed tests decide that within millisecond
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest
+from popwatch.decisions.credential_trials import held_back, without_login
 from popwatch.decisions.judging import changes_nothing, delay_seconds, judge
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
@@ -33,6 +34,7 @@ from popwatch.decisions.own_network import (
 from popwatch.decisions.planning import counts_if_failed
 from popwatch.decisions.posture_tests import is_posture_due, with_present_posture
 from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, retest_at
+from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credentials import Credential
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
@@ -120,7 +122,8 @@ class BatchTester:
         self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
         self._logins = logins
         self._untested = {test.target.target_id: test for test in batch.tests}
-        self._without_credential: Set[str] = frozenset()
+        self._without_credential: Mapping[str, CredentialProblem] = {}
+        self._held: Mapping[str, datetime | None] = {}
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
@@ -146,9 +149,7 @@ class BatchTester:
                     if turns:
                         self._end_login(turns, target.target_id, outcome, pool)
                     test = self._untested.pop(target.target_id)
-                    if target.target_id in self._without_credential:
-                        test = _without_login(test)
-                    self._receive(test, outcome, pool)
+                    self._receive(*self._with_what_is_held(test, outcome, turns), pool)
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + SEND_AHEAD)
@@ -165,6 +166,21 @@ class BatchTester:
         self._put_samples()
         self._results.due_postures = self._due_postures()
         return self._results
+
+    def _with_what_is_held(
+        self, test: PlannedTest, outcome: Outcome, turns: LoginTurns | None
+    ) -> tuple[PlannedTest, Outcome]:
+        """The test and what it found, in a run of failures that began at the login, if it could not log in itself.
+
+        With a credential that nothing can be tested with it is judged by its greeting, which says so.
+        """
+        target_id = test.target.target_id
+        if not (outcome.passed and outcome.login is None and test.record.health.login_failed):
+            return test, outcome
+        if target_id in self._held or (turns and turns.is_in_doubt(target_id)):
+            return test, held_back(outcome, test.target.policy.login, self._held.get(target_id))
+        problem = self._without_credential.get(target_id)
+        return (_without_login(test), without_login(outcome, problem)) if problem else (test, outcome)
 
     def _prepare_logins(self, tests: Sequence[PlannedTest]) -> LoginTurns | None:
         """The logins of those targets whose login is due. Without the tables no one logs in, and all are tested."""
@@ -186,13 +202,21 @@ class BatchTester:
         if not wanted or self._logins is None:
             return None
         try:
-            prepared = self._logins.prepare(wanted, [test.target for test in tests])
+            failing = {
+                test.target.target_id: test.record.health.failing_since or self._began
+                for test in tests
+                if test.record.health.login_failed
+            }
+            prepared = self._logins.prepare(
+                wanted, [test.target for test in tests], failing, requested=self._batch.requested
+            )
         except (BotoCoreError, ClientError) as error:
             _log.error("No target is logged in to.", extra={"error": type(error).__name__})
             return None
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
-        self._without_credential = prepared.lasting
+        self._without_credential = {one: prepared.problems[one] for one in prepared.lasting}
+        self._held = prepared.held
         return LoginTurns(prepared.credentials, prepared.on_trial) if prepared.credentials else None
 
     def _end_login(self, turns: LoginTurns, target_id: str, outcome: Outcome, pool: Executor) -> None:

@@ -26,6 +26,7 @@ class _Turns:
     since: float | None = None
     over: bool = False
     refused: bool = False
+    in_doubt: bool = False
 
 
 class LoginTurns:
@@ -70,6 +71,11 @@ class LoginTurns:
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
             turns.over = True
         elif result.verdict.counts_against_credential:
-            turns.refused = True
+            turns.refused, turns.in_doubt = True, result.verdict is LoginVerdict.UNCLEAR
         elif turns.first == target_id:
             turns.first = ""  # its server does not answer: another one is the first
+
+    def is_in_doubt(self, target_id: str) -> bool:
+        """Whether the credential of a target was refused in this batch without a reason, so that it did not log in."""
+        credential = self.credentials.get(target_id)
+        return credential is not None and self._turns[credential.name].in_doubt

@@ -8,7 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Lock
 
@@ -20,10 +20,13 @@ from popwatch.aws.store import Store
 from popwatch.decisions.credential_trials import (
     after_login,
     begin_trial,
+    failed_before,
     has_lasted,
     in_turn,
+    is_in_doubt,
     is_problem_due,
     may_use,
+    next_attempt_at,
     settled,
     with_problem,
     without_problem,
@@ -57,13 +60,16 @@ class PreparedLogins:
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
     credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
-    credentials in `on_trial` one login is counted, that of the first target, for which the others wait.
+    credentials in `on_trial` one login is counted, that of the first target, for which the others wait. `held` are the
+    targets that do not log in as servers have refused the credential without a reason: until when, or None if another
+    one tries it first.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
     on_trial: Set[str] = frozenset()
     lasting: Set[str] = frozenset()
+    held: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 class Logins:
@@ -92,11 +98,19 @@ class Logins:
         self._targets: dict[str, list[Target]] = {}
         self._lock = Lock()
 
-    def prepare(self, wanted: Mapping[str, str], targets: Iterable[Target] = ()) -> PreparedLogins:
+    def prepare(
+        self,
+        wanted: Mapping[str, str],
+        targets: Iterable[Target] = (),
+        failing: Mapping[str, datetime] | None = None,
+        *,
+        requested: bool = False,
+    ) -> PreparedLogins:
         """What targets log in with; `wanted` are the names of credentials by the ids of the targets.
 
         Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
-        whoever receives alerts of one that uses a credential hears of that.
+        whoever receives alerts of one that uses a credential hears of that. `failing` are those in a run of failures
+        that began at the login, and since when it lasts; `requested` if someone has asked for these tests.
         """
         self._targets = defaultdict(list)
         for target in targets:
@@ -119,14 +133,26 @@ class Logins:
         of_targets = {target_id: problems[name] for target_id, name in wanted.items() if name in problems}
         credentials: dict[str, Credential] = {}
         on_trial = set()
+        held: dict[str, datetime | None] = {}
         for name, credential in usable.items():
             of_targets |= self._refused(name, by_name[name])
-            target_ids, is_trial = self._log_in(name, [one for one in by_name[name] if one not in of_targets])
+            before = {one for one in by_name[name] if failed_before((failing or {}).get(one), self._revisions[name])}
+            asking = [one for one in by_name[name] if one not in of_targets]
+            target_ids, is_trial = self._log_in(name, asking, before, requested=requested)
             credentials |= dict.fromkeys(target_ids, credential)
             if is_trial:
                 on_trial.add(name)
+            held |= self._held(name, [one for one in asking if one not in target_ids], before)
         lasting = {one for one, problem in of_targets.items() if self._lasts(problem)}
-        return PreparedLogins(credentials, of_targets, frozenset(on_trial), lasting)
+        return PreparedLogins(credentials, of_targets, frozenset(on_trial), lasting, held)
+
+    def _held(self, name: str, target_ids: Iterable[str], failing: Set[str]) -> dict[str, datetime | None]:
+        """Until when targets wait that do not log in, if servers have refused the credential without a reason."""
+        state, now = self._states[name], self._clock()
+        times = {one: next_attempt_at(state, one, failing=one in failing) for one in target_ids}
+        in_doubt = is_in_doubt(state, self._revisions[name])
+        waits = {one: time for one, time in times.items() if time and time > now}
+        return {one: waits.get(one) for one in times if in_doubt or one in waits}
 
     def _lasts(self, problem: CredentialProblem) -> bool:
         """Whether no login is to be waited for: AWS or a token endpoint may not answer for days."""
@@ -220,20 +246,26 @@ class Logins:
         state = self._states[name]
         if state.revision != self._revisions[name]:
             return {}
-        if state.blocked and not state.may_be_right:
+        if state.blocked_for_good:
             why = f"{state.rejected_by}: {state.said}"
             return dict.fromkeys(target_ids, CredentialProblem(name, Unusable.BLOCKED, why))
         refusing = {one.target_id for one in state.refusals if one.lasts}
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
-    def _log_in(self, name: str, target_ids: Sequence[str]) -> tuple[Sequence[str], bool]:
+    def _log_in(
+        self, name: str, target_ids: Sequence[str], failing: Set[str], *, requested: bool
+    ) -> tuple[Sequence[str], bool]:
         """Who logs in with a credential, and whether the first one's login is counted, which is written before."""
         revision = self._revisions[name]
         for _ in range(COLLISIONS):
             state, now = self._states[name], self._clock()
             accepted = state.passed_at is not None and state.revision == revision
-            ordered = target_ids if accepted else in_turn(state, target_ids)
-            allowed = [one for one in ordered if may_use(state, revision, one, now)]
+            ordered = target_ids if accepted else in_turn(state, target_ids, failing)
+            allowed = [
+                one
+                for one in ordered
+                if may_use(state, revision, one, now, failing=one in failing, requested=requested)
+            ]
             if not allowed:
                 return (), False
             begun = begin_trial(state, revision, allowed[0], now)
