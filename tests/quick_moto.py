@@ -2,8 +2,8 @@
 
 moto reads the model of a service, lists the methods of a class, finds out under which names a member of an answer may
 stand in its own objects, and looks for each of the ten types in each value of DynamoDB, which has one. botocore cleans
-the same few words for each User-Agent. Together they take half of what a call to DynamoDB costs here. Each subscription of SNS makes an
-RSA key for itself, which takes as long as ten calls, and moto keeps it and all that it belongs to after the test.
+the same few words for each User-Agent. Together they take half of what a call to DynamoDB costs here. Each of moto's
+subscriptions to a topic makes an RSA key of its own, which takes as long as ten calls.
 """
 
 from collections.abc import Iterator

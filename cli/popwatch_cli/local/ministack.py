@@ -15,7 +15,9 @@ differences between MiniStack and AWS:
   together (ssm_rules.py);
 - it refuses alarms on metric math: here they are created and never fire, as it reads no metrics from logs either;
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
-- it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse.
+- it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse;
+- it unpacks the code and the layer anew for each process of a function, and Python compiles them again: half of the
+  time of a cold start.
 """
 
 import os
@@ -25,8 +27,13 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from tempfile import gettempdir
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
+from zipfile import BadZipFile, ZipFile
 
 from ministack import app
 from ministack.core import iam_actions, lambda_runtime
@@ -146,6 +153,27 @@ def without_metric_math(properties: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **watched, "TreatMissingData": "missing"}
 
 
+class ZipUnpackedOnce(ZipFile):
+    """The code of a function or layer: one folder for all processes that run it, and so compiled by the first alone.
+
+    No process may write there: on Lambda these folders are read-only.
+    """
+
+    _unpacking = threading.Lock()
+
+    def extractall(self, path: Any = None, *_: Any) -> None:
+        """Put a link to the folder in the place of an empty one."""
+        content = Path(str(self.filename)).read_bytes()
+        unpacked = Path(gettempdir()) / "unpacked" / sha256(content).hexdigest()
+        with self._unpacking:
+            if not unpacked.exists():
+                incomplete = unpacked.with_suffix(".new")
+                super().extractall(incomplete)
+                incomplete.rename(unpacked)
+        Path(path).rmdir()
+        Path(path).symlink_to(unpacked)
+
+
 def main() -> None:
     """Run until a signal arrives, or until the parent process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -178,6 +206,7 @@ def main() -> None:
     provisioners._cw_metric_alarm_record = lambda name, properties: alarm(name, without_metric_math(properties))
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
     provisioners._sm_secret_string = lambda properties: generate(without_punctuation(properties))
+    lambda_runtime.zipfile = SimpleNamespace(ZipFile=ZipUnpackedOnce, BadZipFile=BadZipFile)
     key = os.environ["AWS_ACCESS_KEY_ID"]
     if not app.AUTH:
         lambda_runtime.execution_credentials = lambda _: {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": key}
