@@ -38,7 +38,7 @@ build: $(VENV)/run.installed ## build the function and its layer into .aws-sam
 	$(BIN)/sam build
 
 deploy: build ## deploy to your AWS account; asks what was not answered (STACK=name ASK=1 PARAMETERS="Name=value ...")
-	@$(BIN)/python -m popwatch_cli.deploying --stack "$(STACK)" $(if $(ASK),--ask)
+	@$(BIN)/python -m popwatch_cli.start deploying --stack "$(STACK)" $(if $(ASK),--ask)
 
 bench: $(VENV)/dev.installed ## measure, all or some (BENCH="prober rtt"); WRITE=1 puts it into docs/measurements.md
 	$(BIN)/python -m tests.bench.measure $(BENCH) $(if $(WRITE),--write)

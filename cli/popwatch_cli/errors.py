@@ -2,12 +2,15 @@
 
 import sys
 
+from popwatch.model.text import clean
+
 SIGN_IN = "Sign in again, or choose other credentials with --profile or AWS_PROFILE."
 ASK = "Ask for the permission, or choose another one with --profile or AWS_PROFILE."
 
 NEXT_STEPS = {
     "NoRegionError": "Choose one with --region or AWS_REGION, such as --region eu-central-1.",
     "InvalidRegionError": "Correct --region or AWS_REGION, such as --region eu-central-1.",
+    "ConfigParseError": "Correct it, or name another one with AWS_CONFIG_FILE.",
     "NoCredentialsError": "Sign in with `aws sso login` or `aws configure`, or choose a profile with --profile.",
     "PartialCredentialsError": "Set both the key and the secret, or choose a profile with --profile or AWS_PROFILE.",
     "ProfileNotFound": "Choose one that exists with --profile or AWS_PROFILE.",
@@ -30,6 +33,16 @@ NEXT_STEPS = {
 """What to do, by the name of botocore's exception or by AWS's error code."""
 
 
+IN_OUR_WORDS = {
+    "InvalidRegionError": "{region_name} is not a region",
+    "ProfileNotFound": "There is no profile {profile} in your AWS configuration",
+    "ConfigParseError": "{path} cannot be read as an AWS configuration",
+}
+"""What is wrong with a setting, in place of botocore's sentence about its parameter, by the name of its exception."""
+
+SHOWN = 60
+
+
 class UserError(Exception):
     """Something that the user can correct; the text is a sentence that says what is wrong and what to do."""
 
@@ -44,4 +57,6 @@ def user_message(error: Exception) -> str | None:
         return None
     code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
     step = NEXT_STEPS.get(code, "")
-    return f"{str(error).rstrip('.')}. {step}".rstrip()
+    values = {name: clean(str(value), SHOWN) for name, value in getattr(error, "kwargs", {}).items()}
+    said = IN_OUR_WORDS[code].format_map(values) if code in IN_OUR_WORDS else str(error).rstrip(".")
+    return f"{said}. {step}".rstrip()

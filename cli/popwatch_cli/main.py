@@ -1,7 +1,8 @@
 """The command `popwatch`: its options, its commands, and how errors are shown to the user.
 
 Each command is imported when it is run, so `popwatch test` starts without boto3. Exit codes are those of monitoring
-plugins: 0 OK, 1 warning, 2 failed, 3 unknown (a mistake in the command, or the answer could not be found).
+plugins: 0 OK, 1 warning, 2 failed, 3 unknown (a mistake in the command, or the answer could not be found); 130 after
+Ctrl-C.
 """
 
 import errno
@@ -27,6 +28,7 @@ from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
 from popwatch_cli.output.terminal import repeat_options, say
 from popwatch_cli.shells import VARIABLE, answer_and_exit
+from popwatch_cli.start import INTERRUPTED_CODE
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 """What the system says of a file that takes no more."""
@@ -137,8 +139,10 @@ def main() -> None:
         _fail(error.format_message(), error)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("Cancelled.")
+    except (click.Abort, KeyboardInterrupt) as end:
+        # click makes Abort of Ctrl-C, and of an input that ends where an answer was needed.
+        is_interrupt = isinstance(end, KeyboardInterrupt) or isinstance(end.__cause__, KeyboardInterrupt)
+        _fail("Cancelled.", code=INTERRUPTED_CODE if is_interrupt else UNKNOWN_CODE)
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Python would complain when it flushes at the end:
         # docs.python.org/3/library/signal.html#note-on-sigpipe
@@ -181,12 +185,13 @@ def _bug(error: Exception) -> str:
     return f"This is a bug in popwatch: {type(error).__name__}. Please report it with the lines above."
 
 
-def _fail(text: str, error: click.ClickException | None = None) -> None:
+def _fail(text: str, error: click.ClickException | None = None, code: int = UNKNOWN_CODE) -> None:
     """Print what is wrong and exit: on one line of standard output for a monitor, otherwise on standard error."""
     if "--plugin" in sys.argv:
         click.echo(unknown(repeat_options(text)))
+        sys.exit(UNKNOWN_CODE)
     else:
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f"\nTry `{context.command_path} --help`." if context else ""
         say(f"{text}{hint}", err=True)
-    sys.exit(UNKNOWN_CODE)
+        sys.exit(code)

@@ -32,8 +32,10 @@ WRITTEN_DURATIONS = "90s, 5m, 2h30m, 1d"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
 FARTHEST = timedelta(days=10 * 365)
-"""How far ahead a time to come may be."""
+"""How far ahead a time to come may be, and how long an intervention at most."""
 
 SINCE = "Begin: a date, an ISO 8601 time, or an age such as 7d."
 """Help text of `--since`."""
@@ -279,27 +281,50 @@ def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Per
 
 
 def _time_of(text: str, zone: tzinfo, now: datetime) -> datetime:
-    try:
-        time = _parse(text, zone, now)
-    except OverflowError:
-        time = EPOCH
+    time = _parse(text, zone, now)
     if time <= EPOCH:
         raise UserError(f"{text} is too early: there is no data before 1970.")
     return time
 
 
 def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
-    """The time that a text gives. Raises UserError, or OverflowError if datetime cannot represent it."""
+    """The time that a text gives; of what datetime cannot represent in UTC, the nearest. Raises UserError."""
     if text.lower() in _DAYS_AGO:
         return _midnight(now.astimezone(zone).date() - timedelta(days=_DAYS_AGO[text.lower()]), zone)
     age = parse_seconds(text.removeprefix("-"))  # not a bare number: that may be meant as a year
-    if age:
-        return now - timedelta(seconds=age)
     try:
-        time = datetime.fromisoformat(text)
+        time = now if age else datetime.fromisoformat(text)
     except ValueError:
         raise UserError(f"{text} is not a time: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago.") from None
-    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+    try:
+        return now - timedelta(seconds=age) if age else in_utc(time, zone, text)
+    except OverflowError:
+        return _END_OF_TIME if not age and time.year > EPOCH.year else EPOCH
+
+
+def in_utc(time: datetime, zone: tzinfo, text: str) -> datetime:
+    """A time, in `zone` unless it has an offset, in UTC.
+
+    Raises UserError, which quotes `text`, for one that a change of the clocks leaves out or has twice, and
+    OverflowError if datetime cannot represent it.
+    """
+    if time.tzinfo:
+        return time.astimezone(UTC)
+    if time.time() == clock_time():
+        return _midnight(time.date(), zone)
+    # PEP 495: fold=0 takes the offset before a change of the clocks, and fold=1 the one after it.
+    before, after = (time.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if before.utcoffset() == after.utcoffset():
+        return before.astimezone(UTC)
+    if before.astimezone(UTC) > after.astimezone(UTC):
+        raise UserError(
+            f"{text[:40]} does not exist in {zone} on {time:%Y-%m-%d}: the clocks go forward then. "
+            "Write a time before or after that."
+        )
+    first, second = (f"{it:%Y-%m-%dT%H:%M}{it.isoformat()[-6:]}" for it in (before, after))
+    raise UserError(
+        f"{text[:40]} comes twice in {zone} on {time:%Y-%m-%d}, when the clocks go back: write {first} or {second}."
+    )
 
 
 def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
@@ -314,12 +339,12 @@ def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
     except ValueError:
         time_of_day = None
     if time_of_day and not time_of_day.tzinfo:
-        today = now.astimezone(zone).date()
-        days = (datetime.combine(today + timedelta(days=days), time_of_day, zone).astimezone(UTC) for days in (0, 1))
-        return next(time for time in days if time > now)
+        local = now.astimezone(zone)
+        day = local.date() + timedelta(days=0 if time_of_day > local.time() else 1)
+        return in_utc(datetime.combine(day, time_of_day), zone, text)
     try:
         time = datetime.fromisoformat(text)
-        found = (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+        found = in_utc(time, zone, text)
     except (ValueError, OverflowError):
         raise UserError(f"{text[:40]} is not a time: write 03:00, or 2026-11-24T03:00.") from None
     if found <= now:

@@ -109,15 +109,15 @@ def test_the_demo_shows_tests_and_ends_all_it_started(project: Path, started: li
     """Plain lines without a terminal: states, errors, an alert with its texts; SIGTERM ends everything with code 0."""
     running = Running(project)
     started.append(running)
-    output = running.wait_for("ALERT  DOWN 1/2: port-is-closed")
+    output = running.wait_for("ALERT  DOWN 1/2: demo-port-is-closed")
     for line in (
-        "UP healthy",
-        "WARN port-is-closed",
+        "UP demo-healthy",
+        "WARN demo-port-is-closed",
         "Unable to connect to the remote device (refused)",
-        "WARN speaks-smtp",
+        "WARN demo-speaks-smtp",
     ):
         assert line in output
-    running.wait_for("SMS: DOWN 1/2 port-is-closed")
+    running.wait_for("SMS: DOWN 1/2 demo-port-is-closed")
     assert "demo-healthy" in popwatch(project, "targets", "list")
     address = output.split("The page is at ")[1].split()[0]
     with urlopen(f"{address}api/status", timeout=20) as answer:

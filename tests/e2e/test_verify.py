@@ -53,7 +53,7 @@ def test_an_interrupted_run_cleans_up(stack: Deployed, sent: signal.Signals) -> 
         assert len(left_behind(stack)) > 5
         process.send_signal(sent)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said.strip()) == (3, "Cancelled.")
+    assert (process.returncode, said.strip()) == (130, "Cancelled.")
     assert left_behind(stack) == []
 
 

@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from popwatch_cli.local import stack
-from popwatch_cli.local.__main__ import _has_demo, _only_run, _read_targets
 from popwatch_cli.local.demo import DEMO_TARGETS, running_demo
+from popwatch_cli.local.running import _has_demo, _only_run, _read_targets
 from popwatch_cli.local.snapshot import (
     TABLES,
     Snapshot,

@@ -40,7 +40,7 @@ def test_at_a_time_in_maintenance(do: Do, stack: Installation) -> None:
     assert "First alert: 1 h 17 min after the outage begins, because of the maintenance until" in shown
     assert "until 2026-11-25 04:15 CET; without that" in said(shown)
     assert "4 min 10 s in the worst case." in said(shown)
-    assert "04:17:00  1 h 17 min  failed, 3 in a row" in shown
+    assert "2026-11-25 04:17:00 CET  1 h 17 min  failed, 3 in a row" in shown
     assert "73 more, every 1 min" in shown
     short = do("simulate", "a", "--at", "03:00")
     assert "No alert: the outage ends before 3 tests in a row have failed outside the maintenance until" in short

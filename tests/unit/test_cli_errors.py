@@ -1,10 +1,12 @@
 """What the command says about errors."""
 
+import boto3
 import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from popwatch_cli.errors import NEXT_STEPS, UserError, user_message
+from popwatch_cli.installation import find_stack
 from tests.aws_calls import SERVICES, model_of
 
 
@@ -30,6 +32,28 @@ def test_a_users_mistake_is_told_as_it_is() -> None:
 def test_errors_of_aws_come_with_the_next_step(error: Exception, said: str) -> None:
     """What botocore says, and what to do about it."""
     assert said in (user_message(error) or "")
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"])
+@pytest.mark.parametrize("value", ["é", "eu central 1", "\udcff", "x" * 300])
+def test_a_setting_that_is_none(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """Our own sentence, which names the setting, and no parameter of botocore."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(botocore.exceptions.BotoCoreError) as found:
+        find_stack("popwatch")
+    said = user_message(found.value) or ""
+    expected = {"AWS_PROFILE": "There is no profile "}
+    assert expected.get(variable, " is not a region. Correct --region or AWS_REGION, such as --region eu") in said
+    assert "region_name" not in said
+    assert said.isprintable()
+    assert len(said) < 200
+
+
+def test_a_configuration_that_is_none() -> None:
+    """It names the file."""
+    said = user_message(botocore.exceptions.ConfigParseError(path="/home/a/.aws/config", error="No section"))
+    assert said == "/home/a/.aws/config cannot be read as an AWS configuration. " + NEXT_STEPS["ConfigParseError"]
 
 
 def test_an_error_without_advice_is_told_all_the_same() -> None:

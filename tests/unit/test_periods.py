@@ -63,3 +63,41 @@ def test_dates_begin_by_the_zone_and_nothing_lies_in_the_future() -> None:
     """A date is its midnight; a period ends now at the latest."""
     found = period_of("2026-11-24", "2030-01-01", KOLKATA, NOW)
     assert (found.begin, found.end) == (datetime(2026, 11, 23, 18, 30, tzinfo=UTC), NOW)
+
+
+@pytest.mark.parametrize("zone", [UTC, KOLKATA, ZoneInfo("America/New_York")])
+def test_after_all_time(zone: tzinfo) -> None:
+    """What begins in the year 9999 is not too early, whatever the zone."""
+    with pytest.raises(UserError, match="The period is empty: it begins at 9999-12-31"):
+        period_of("9999-12-31T23:59", None, zone, NOW)
+
+
+BERLIN, HAVANA = ZoneInfo("Europe/Berlin"), ZoneInfo("America/Havana")
+
+
+@pytest.mark.parametrize("text", ["2027-03-28T02:30", "2027-03-28 02:00", "2027-03-28T02:59:59"])
+def test_a_time_that_clocks_leave_out(text: str) -> None:
+    """At 02:00 it is 03:00: 02:30 is refused, as it is not known what was meant."""
+    with pytest.raises(UserError, match=r"does not exist in Europe/Berlin on 2027-03-28: the clocks go forward"):
+        time_ahead(text, BERLIN, NOW)
+    with pytest.raises(UserError, match="does not exist in Europe/Berlin"):
+        period_of(text, None, BERLIN, NOW + timedelta(days=365))
+
+
+def test_a_time_that_clocks_have_twice() -> None:
+    """It is asked which one is meant; with an offset it is clear."""
+    with pytest.raises(UserError, match=r"write 2027-10-31T02:30\+02:00 or 2027-10-31T02:30\+01:00"):
+        time_ahead("2027-10-31T02:30", BERLIN, NOW)
+    with pytest.raises(UserError, match="2:30 comes twice in Europe/Berlin on 2026-10-25"):
+        time_ahead("2:30", BERLIN, datetime(2026, 10, 24, 12, tzinfo=UTC))
+    assert time_ahead("2027-10-31T02:30+01:00", BERLIN, NOW) == datetime(2027, 10, 31, 1, 30, tzinfo=UTC)
+    assert time_ahead("2:30", BERLIN, datetime(2026, 10, 25, 12, tzinfo=UTC)) == datetime(
+        2026, 10, 26, 1, 30, tzinfo=UTC
+    )
+    assert time_ahead("2027-10-31T03:00", BERLIN, NOW) == datetime(2027, 10, 31, 2, 0, tzinfo=UTC)
+
+
+def test_a_day_whose_midnight_does_not_exist() -> None:
+    """A date is the beginning of its day, whatever the clocks do then."""
+    found = period_of("2026-03-08", "2026-11-01", HAVANA, NOW)
+    assert (found.begin, found.end) == (datetime(2026, 3, 8, 5, tzinfo=UTC), datetime(2026, 11, 1, 4, tzinfo=UTC))

@@ -47,23 +47,57 @@ def printed(count: int, width: int, most: int | None = None) -> list[str]:
     return text.getvalue().splitlines()
 
 
-@pytest.mark.parametrize("width", [40, 80, 109, 110, 160, UNLIMITED])
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 109, 110, 160, UNLIMITED])
 def test_one_line_for_each_target(width: int) -> None:
     """The worst first, and then in natural order, whatever the groups; no line is longer than the terminal is wide."""
     lines = printed(30, width)
-    assert len(lines) == 31
     assert max(map(len, lines)) <= width
     assert [line.split()[1] for line in lines[1:5]] == ["mail-10", "mail-20", "mail-30", "mail-1"]
     assert "mail-2 " in lines[5]
+    assert all(line.startswith(("DOWN ", "UP ")) for line in lines[1:31])
+    assert all("refused" in line for line in lines[1:4])
+
+
+@pytest.mark.parametrize("width", range(40, 200, 8))
+def test_a_column_is_there_or_named(width: int) -> None:
+    """What is left out for lack of room is said below the table, with where it is; the id is always there."""
+    lines = printed(30, width)
+    titles = ["Target", "Name", "Server", "Since", "Last test", "Next test"]
+    shown = [title for title in titles if title in lines[0]]
+    caption = " ".join(" ".join(lines[31:]).split())
+    missing = [title for title in titles if title not in shown]
+    said = f"Left out for lack of room: {', '.join(missing)}. `popwatch status ID` shows all of a target."
+    assert {"Target", "Last test"} <= set(shown)
+    assert caption == (said if missing else "")
+    assert not any(line.count("`") % 2 for line in lines)  # a command is not broken
+
+
+def test_the_id_stands_beside_a_name() -> None:
+    """Commands take ids: a target whose name is another text shows both, and without such names there is no column."""
+    wide = printed(20, UNLIMITED)
+    assert "mail-20  mail-20 of the branch with the long name  " in wide[2]
+    assert "Name" not in printed(10, UNLIMITED)[0]
 
 
 def test_what_does_not_fit_is_counted() -> None:
     """Of a live view on 24 lines: the worst, and how many more there are."""
-    lines = printed(30, 80, 10)
+    lines = printed(30, 160, 10)
     assert len(lines) == 11
     assert "mail-6 " in lines[-2]
     assert lines[-1].strip() == "and 21 more"
-    assert len(printed(10, 80, 10)) == 11
+    assert len(printed(10, 160, 10)) == 11
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 24), (160, 50), (120, 12)])
+def test_the_live_view_fits_its_terminal(width: int, height: int) -> None:
+    """With what it says of columns for which there is no room."""
+    text = io.StringIO()
+    console = Console(file=text, width=width, height=height, force_terminal=True, color_system=None)
+    with View(console, "popwatch, page at http://127.0.0.1:8110/") as view:
+        view.show(fleet(60), NOW)
+    drawn = text.getvalue().split("\r")[0].split("\n")  # what follows draws it again
+    assert len(drawn) < height
+    assert any("and " in line and " more" in line for line in drawn)
 
 
 def test_the_sentence_is_where_there_is_room() -> None:

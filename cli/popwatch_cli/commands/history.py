@@ -167,13 +167,15 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     period = past.period
     server = f" {escape(endpoint(past.target))}" if past.target.host else ""
     console.print(f"[bold]{escape(past.target.name)}[/]{server}", highlight=False)
-    console.print(f"{_time(period.begin, zone)} to {_time(period.end, zone)}", highlight=False)
+    console.print(
+        f"{_time(period.begin, zone)} to {_time(period.end, zone)}; times are in {escape(str(zone))}", highlight=False
+    )
     for sentence in past.missing:
         console.print(f"[yellow]{escape(sentence)}[/]", highlight=False)
     console.print()
     for line in _figures(past):
         console.print(line, highlight=False)
-    plot = sparkline(past.points, period, WIDTH)
+    plot = sparkline(past.points, period, min(WIDTH, console.width))
     if plot.strip():
         console.print(f"\n[green]{plot}[/]", highlight=False)
     if past.figures.durations.outages:

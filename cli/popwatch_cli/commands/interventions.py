@@ -18,7 +18,7 @@ from popwatch.model.targets import Item, Target
 from popwatch.model.text import clean, duration, iso, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import DURATION
+from popwatch_cli.options import DURATION, FARTHEST
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import shown, targets_of
@@ -83,7 +83,7 @@ def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
       popwatch silence --group customers --for 30m
     """
     intervention = _intervention(choice, **options)
-    until = _end(intervention, length, "The silence is too long: its end has no date. Suspend the target instead.")
+    until = _end(intervention, length, "Suspend the target instead.")
     intervention.apply(Action.SILENCED, {"silence": _for_a_time(intervention, until)}, until=until)
     _say(intervention, f"silenced {_span(until, length)}: tested and recorded, no alerts are sent")
 
@@ -153,7 +153,7 @@ def suspend(choice: Any, *, length: timedelta | None, **options: Any) -> None:
         intervention.apply(Action.SUSPENDED, {"enabled": False}, ["suspended"])
         _say(intervention, "suspended: not tested until `popwatch resume`")
         return
-    until = _end(intervention, length, "That is too long: its end has no date. Leave out --for.")
+    until = _end(intervention, length, "Leave out --for.")
     suspended = {"suspended": _for_a_time(intervention, until)}
     for target in intervention.targets:
         intervention.apply_to(target, Action.SUSPENDED, suspended | _enabled(target), until=until)
@@ -188,11 +188,11 @@ def _intervention(choice: Any, selection: Selection, why: str, by: str) -> Inter
     return Intervention(installation, chosen, name, reason, at, are_named=bool(selection.ids))
 
 
-def _end(intervention: Intervention, length: timedelta, too_long: str) -> datetime:
-    try:
-        return intervention.at + length
-    except OverflowError:
-        raise UserError(too_long) from None
+def _end(intervention: Intervention, length: timedelta, instead: str) -> datetime:
+    """The end of an intervention that begins now. Raises UserError for one that is longer than anyone means."""
+    if length > FARTHEST:
+        raise UserError(f"--for is at most {FARTHEST.days // 365} years, and that is longer. {instead}")
+    return intervention.at + length
 
 
 def _for_a_time(intervention: Intervention, until: datetime) -> Item:

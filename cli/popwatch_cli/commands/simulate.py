@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby, pairwise
@@ -11,7 +11,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID
@@ -25,8 +24,9 @@ from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_idle, time_ahead
+from popwatch_cli.output.columns import GAP, Column, fitting, left_out, lines_of, widest
 from popwatch_cli.output.status_table import COLOURS
-from popwatch_cli.output.terminal import console
+from popwatch_cli.output.terminal import console, wrapped
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import (
     SimulatedTest,
@@ -43,6 +43,8 @@ from popwatch_cli.target_items import assigned, shown, targets_of, without_id
 
 FOLDED_FROM = 4
 """Of so many tests in a row that bring nothing new the first is shown, and how many more there are."""
+
+WHO = "Who receives it"
 
 EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
 LATE_CODE = 2
@@ -184,7 +186,7 @@ class Simulated:
         if not within:
             return ""
         end = maintenance_until(self.assumed.policy, within[-1])
-        return f"the maintenance until {_local(end, self.target)}" if end else "maintenance"
+        return f"the maintenance until {_local(end, self.target.timezone)}" if end else "maintenance"
 
 
 def _minute(time: datetime) -> datetime:
@@ -230,20 +232,46 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
 def _show(console: Console, found: Simulated, *, named: bool) -> None:
     if named:
         console.print(f"[bold]{escape(shown(found.target.target_id))}[/]", highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    if found.zone:
-        table.add_column("Time", no_wrap=True)
-    for title, justify in (("Outage", "right"), ("Test", "left"), ("State", "left"), ("Alert", "left")):
-        table.add_column(title, justify=justify, no_wrap=title != "Alert", overflow="fold")  # type: ignore[arg-type]
-    if found.subscribers:
-        table.add_column("Who receives it", overflow="fold")  # two of which only the beginnings fit may look the same
-    for rows in _folded(found.steps):
-        table.add_row(*_cells(rows[0], found))
-        if len(rows) > 1:
-            table.add_row(*[""] * (2 if found.zone else 1), f"[dim]{_more(rows)}[/]")
-    console.print(table)
+    for line in _table(found, console.width):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print()
     for line in _conclusions(found):
         console.print(line, highlight=False)
+
+
+def _table(found: Simulated, width: int) -> Iterator[str]:
+    """The tests as lines of rich markup: what an alert says, and who receives it, stands below its test if need be."""
+    rows = [row for folded in _folded(found.steps) for row in _rows(folded, found)]
+    ranks = {"Time": 2 if found.zone else None, "Outage": 1, "Test": 0, "State": 0, "Alert": 0, WHO: 0}
+    columns = [
+        Column(title, rank, widest((title, *(row[title] for row in rows))), is_figure=title == "Outage")
+        for title, rank in ranks.items()
+        if rank is not None and (title != WHO or found.subscribers)
+    ]
+    apart = [column for column in columns if column.title not in ("Alert", WHO)]
+    is_one_line = sum(it.least for it in columns) + GAP * (len(columns) - 1) <= width
+    kept = columns if is_one_line else fitting(apart, width)
+    title, *lines = lines_of(rows, kept)
+    yield f"[bold]{title}[/]"
+    for row, line in zip(rows, lines, strict=True):
+        yield _coloured(escape(line), row)
+        if row["Alert"] and not is_one_line:
+            receives = [f"{WHO}: {row[WHO]}"] if found.subscribers else []
+            for text in (row["Alert"], *receives):
+                yield from (f"[dim]{escape(part)}[/]" for part in wrapped(f"    {text}", width).split("\n"))
+    if not is_one_line:
+        whole = sum(it.least for it in apart) + GAP * (len(apart) - 1)
+        remark = left_out(apart, kept, f"--width {whole} shows all columns.")
+        yield from map(escape, wrapped(remark, width).split("\n") if remark else ())
+
+
+def _coloured(line: str, row: Mapping[str, str]) -> str:
+    """The line of a row with its state in its colour; a row that stands for others has none."""
+    state, test = row["State"], row["Test"]
+    if not state:
+        return f"[dim]{line}[/]"
+    before, _, after = line.partition(f"{test}  ")
+    return f"{before}{test}  " + after.replace(state, f"[{COLOURS[State(state)]}]{state}[/]", 1)
 
 
 def _folded(steps: Sequence[SimulatedTest]) -> Iterator[Sequence[SimulatedTest]]:
@@ -263,18 +291,24 @@ def _more(rows: Sequence[SimulatedTest]) -> str:
     return f"{len(rows) - 1} more, every {every}"
 
 
-def _cells(step: SimulatedTest, found: Simulated) -> list[str]:
+def _rows(steps: Sequence[SimulatedTest], found: Simulated) -> Iterator[dict[str, str]]:
+    """The cells of a test by the titles of their columns, and how many more such ones there are."""
+    step = steps[0]
     state = step.health.state
-    elapsed = duration(step.at - found.began) if step.at > found.began else ""
     test = "passed" if step.passed else "failed, not counted" if state is State.MAINTENANCE else _failed(step)
     if step.health.recovery:
         test += f", {step.health.recovery.passes} in a row: not recovered yet"
-    cells = [f"{step.at.astimezone(found.zone):%H:%M:%S}"] if found.zone else []
-    cells += [elapsed, test, f"[{COLOURS[state]}]{state}[/]", escape(step.message.sms) if step.message else ""]
-    if found.subscribers:
-        names = [receiver.receiver for receiver in (step.message and found.receivers(step.message)) or []]
-        cells.append(escape(", ".join(names) or "[no one]") if step.message else "")
-    return cells
+    names = [receiver.receiver for receiver in (step.message and found.receivers(step.message)) or []]
+    yield {
+        "Time": _local(step.at, found.zone, seconds=True) if found.zone else "",
+        "Outage": duration(step.at - found.began) if step.at > found.began else "",
+        "Test": test,
+        "State": state.value,
+        "Alert": step.message.sms if step.message else "",
+        WHO: (", ".join(names) or "[no one]") if step.message else "",
+    }
+    if len(steps) > 1:
+        yield {**dict.fromkeys(("Time", "Outage", "State", "Alert", WHO), ""), "Test": _more(steps)}
 
 
 def _failed(step: SimulatedTest) -> str:
@@ -286,7 +320,6 @@ def _conclusions(found: Simulated) -> Iterator[str]:
     policy, first = found.assumed.policy, first_alert(found.steps)
     longest = duration(longest_time_to_alert(policy, found.target.max_test_seconds))
     maintenance = found.maintenance_before(first)
-    yield ""
     if first:
         took = duration(found.until(first))
         because = f"because of {maintenance}; without that" if maintenance else "including the last test's deadline;"
@@ -320,12 +353,12 @@ def _left_out(found: Simulated) -> Iterator[str]:
     if not present.enabled:
         yield "[yellow]The target is suspended: until it is resumed, nothing of this happens.[/]"
     if present.silence and not assumed.silence and present.silence.window.end > found.began:
-        end = _local(present.silence.window.end, found.target)
+        end = _local(present.silence.window.end, found.target.timezone)
         yield f"[yellow]The target is silenced until {end}, which this leaves out; with --at it counts.[/]"
 
 
-def _local(time: datetime, target: Target) -> str:
-    return f"{time.astimezone(target.timezone):%Y-%m-%d %H:%M %Z}"
+def _local(time: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
+    return f"{time.astimezone(zone):{'%Y-%m-%d %H:%M:%S %Z' if seconds else '%Y-%m-%d %H:%M %Z'}}"
 
 
 def _in_time_line(time_to_alert: timedelta | None, reaching: timedelta) -> str:

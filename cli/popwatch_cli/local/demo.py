@@ -99,11 +99,11 @@ class Demo:
         if not self._broken and seconds >= BREAKS_AFTER_SECONDS:
             self._broken = True
             self._server.play(self._ports[first], "silent")
-            return f"The server of {first} has just stopped answering."
+            return f"The server of demo-{first} has just stopped answering."
         if not self._repaired and seconds >= REPAIRED_AFTER_SECONDS:
             self._repaired = True
             self._server.play(self._ports[first], "healthy")
-            return f"The server of {first} has just been repaired."
+            return f"The server of demo-{first} has just been repaired."
         return ""
 
     def _listen(self, demo_target: DemoTarget) -> int:
@@ -117,7 +117,6 @@ class Demo:
     def _target(self, demo_target: DemoTarget) -> dict[str, Any]:
         fields = {
             "target_id": f"demo-{demo_target.name}",
-            "name": demo_target.name,
             "host": "127.0.0.1",
             "port": self._ports[demo_target.name],
         }

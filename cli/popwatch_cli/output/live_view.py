@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from popwatch.queries.status import FleetStatus
-from popwatch_cli.output.status_table import banner, cells, headline, table_of
+from popwatch_cli.output.status_table import LAST_TEST, banner, cells, headline, table_of
 from popwatch_cli.output.terminal import wrapped
 
 MARGIN = "  | "
@@ -63,8 +63,12 @@ class View:
         """
         if self._live:
             head = self._head(fleet_status, now, with_banner=with_banner)
-            most = max(self._console.height - len(head.wrap(self._console, self._console.width)) - LINES_AROUND, 2)
-            self._live.update(Group(head, table_of(fleet_status, now, self._console.width, most)), refresh=True)
+            width, height = self._console.width, self._console.height
+            room = height - len(head.wrap(self._console, width)) - LINES_AROUND
+            table = table_of(fleet_status, now, width, max(room, 2))
+            if table.caption:
+                table = table_of(fleet_status, now, width, max(room - str(table.caption).count("\n") - 1, 2))
+            self._live.update(Group(head, table), refresh=True)
         else:
             if with_banner and banner(fleet_status, now):
                 self._console.print(banner(fleet_status, now), highlight=False)
@@ -110,15 +114,13 @@ class View:
 
     def _print_changes(self, fleet_status: FleetStatus, now: datetime) -> None:
         for row in fleet_status.targets:
-            state, name, server, _, result, failures, alerts, _ = cells(row, now)
+            found = cells(row, now)
             fresh = f"{row.tested_at} {row.state}"
             if self._shown.get(row.target.target_id) != fresh and row.tested_at:
                 self._shown[row.target.target_id] = fresh
-                counts = f" failures {failures}" if failures else ""
-                counts += f" alerts {alerts}" if alerts else ""
-                self._console.print(
-                    f"{_clock()} {state} {name} {server} {result}{counts}", highlight=False, soft_wrap=True
-                )
+                counts = "".join(f" {title.lower()} {found[title]}" for title in ("Failures", "Alerts") if found[title])
+                line = f"{_clock()} {found['State']} {found['Target']} {found['Server']} {found[LAST_TEST]}{counts}"
+                self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _clock() -> str:

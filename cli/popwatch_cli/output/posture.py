@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.model.outcomes import Certificate
-from popwatch.model.posture import Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
+from popwatch.model.posture import MOST_SIBLINGS, Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso
 
@@ -47,7 +47,7 @@ def to_json(
         "certificate": _certificate_json(posture.certificate),
         "siblings": [
             {"port": it.port, "reason": it.reason, "certificate": _certificate_json(it.certificate)}
-            for it in posture.siblings
+            for it in _siblings(target, posture)
         ],
         "findings": [_finding_json(it) for it in found],
         "worse": None if worse is None else [_finding_json(it) for it in worse],
@@ -89,7 +89,8 @@ def to_text(target: Target, posture: Posture, found: Sequence[PostureFinding], w
     lines = [f"{title}{at}"]
     if posture.problem:
         return [*lines, *_wrapped("  not tested".ljust(_LABEL), posture.problem, width)]
-    for label, fact in _facts(posture):
+    ports = ((f"port {it.port}", _sibling(it, posture.certificate)) for it in _siblings(target, posture))
+    for label, fact in (*_facts(posture), *ports):
         lines += _wrapped(f"  {label}".ljust(_LABEL), fact, width)
     lines.append(f"{heading}: {counted(len(found), 'finding') if found else 'nothing'}")
     for it in found:
@@ -119,8 +120,21 @@ def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
     yield "chain", trusted.get(posture.chain, "not tested")
     if posture.certificate:
         yield "certificate", _certificate(posture.certificate)
-    for sibling in posture.siblings:
-        yield f"port {sibling.port}", _sibling(sibling, posture.certificate)
+
+
+def _siblings(target: Target, posture: Posture) -> list[Sibling]:
+    """The other ports that were asked, then those that are named and were not, with the reason."""
+    asked = {it.port for it in posture.siblings}
+    others = [port for port in dict.fromkeys(target.siblings) if port not in asked]
+    return [*posture.siblings, *(Sibling(port, reason=_why_not_asked(port, target, posture)) for port in others)]
+
+
+def _why_not_asked(port: int, target: Target, posture: Posture) -> str:
+    if port == target.port:
+        return "this is the port itself"
+    if posture.certificate is None:
+        return f"not asked, since port {target.port} shows none to compare with"
+    return f"not asked, since at most {MOST_SIBLINGS} ports are"
 
 
 def _capa_text(reply: CapaReply | None) -> str:

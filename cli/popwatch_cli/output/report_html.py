@@ -12,7 +12,16 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import clean, duration, milliseconds
 from popwatch.reports.availability import BY_HOUR, Period, Span, by_hour, known_since
 from popwatch.reports.report import FleetReport, ReportLine
-from popwatch_cli.output.report_text import NOT_COUNTED, certificates, interventions, local_time, postures, share, span
+from popwatch_cli.output.report_text import (
+    NOT_COUNTED,
+    certificates,
+    interventions,
+    local_time,
+    mean,
+    postures,
+    share,
+    span,
+)
 
 STRIP_WIDTH = 1000
 """The width of a target's timeline, in units of its SVG."""
@@ -21,7 +30,7 @@ STRIP_WIDTH = 1000
 def to_html(report: FleetReport, zone: tzinfo) -> str:
     """The report as a page; everything that users or servers wrote is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": share, "span": span, "duration": duration, "ms": milliseconds}
+    environment.filters |= {"share": share, "span": span, "mean": mean, "duration": duration, "ms": milliseconds}
     environment.filters |= {"clean": clean}
     environment.filters |= {
         "time": lambda time: local_time(time, zone),

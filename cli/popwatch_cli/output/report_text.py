@@ -7,48 +7,54 @@ from datetime import datetime, timedelta, tzinfo
 
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import InterventionEvent
-from popwatch.model.text import clean, counted, duration, milliseconds, truncate
+from popwatch.model.text import clean, clean_whole, counted, duration, milliseconds
 from popwatch.reports.report import FleetReport, ReportLine, line_to_json
 from popwatch.reports.status import certificate_remark
 from popwatch_cli.files.csv import FORMULA, HIDDEN_FORMULA
-from popwatch_cli.output.terminal import wrapped
+from popwatch_cli.output.columns import GAP, Column, cut, fitting, left_out, lines_of, widest
+from popwatch_cli.output.terminal import UNLIMITED, wrapped
 
-NAME_SHOWN = 29
+NAME = "Target"
+"""The title of the first column, above targets, groups and all together."""
 
-NARROW_NAME = 22
-"""Characters of a name on a narrow terminal."""
+RANKS = {
+    NAME: 0,
+    "availability": 0,
+    "outages": 1,
+    "down": 2,
+    "MTTR": 4,
+    "MTBF": 6,
+    "p50": 5,
+    "p95": 3,
+    "p99 ms": 7,
+}
+"""The columns in their order; where there is no room for all, the one with the highest number is left out first."""
 
-WIDTH = 120
-"""Characters of a line with all columns."""
-
-TITLES = ("availability", "outages", "down", "MTTR", "MTBF", "p50", "p95", "p99 ms")
-NARROW_TITLES = (*TITLES[:6], "p95 ms", "")
-WIDTHS = (12, 8, 14, 14, 14, 7, 7, 7)
-NARROW_WIDTHS = (12, 7, 14, 13, 0, 0, 6, 0)
-"""The widths of the columns; 0 leaves one out."""
+NARROWEST_NAME = 12
+"""Characters of a name for which there is always room."""
 
 NOT_COUNTED = ("maintenance", "untested", "suspended", "inconclusive")
 """Times that count neither as up nor as down."""
 
 
-def to_text(report: FleetReport, zone: tzinfo, width: int = WIDTH) -> str:
-    """The report in lines of at most 120 characters, unless people wrote longer ones.
+def to_text(report: FleetReport, zone: tzinfo, width: int = UNLIMITED) -> str:
+    """The report in lines of at most `width` characters; without a limit nothing is cut or left out.
 
-    A terminal of another `width` may have no room for all columns: then some are left out, which is said.
+    A terminal may have no room for all columns: then some are left out, which is said.
     """
-    narrow = width < WIDTH
+    table, remark = _table(report, width)
+    count = len(report.targets)
     lines = [
         f"Availability from {local_time(report.period.begin, zone)} to {local_time(report.period.end, zone)}",
         f"{counted(report.whole.targets, 'target')}, {_outages(report.whole)}; times are in {zone}",
         *report.missing,
-        *([f"MTBF, p50 and p99 need {WIDTH} columns, as with --width {WIDTH}."] if narrow else ()),
+        *filter(None, [remark]),
         "",
-        _row(narrow, "", *(NARROW_TITLES if narrow else TITLES)),
-        *(_line(narrow, line) for line in report.targets),
+        *table[: count + 1],
     ]
     if report.groups:
-        lines += ["", "Groups", *(_line(narrow, line) for line in report.groups)]
-    lines += ["", _line(narrow, report.whole, "All"), *_not_counted(report.whole), *_failures(report.whole)]
+        lines += ["", "Groups", *table[count + 1 : -1]]
+    lines += ["", table[-1], *_not_counted(report.whole), *_failures(report.whole)]
     sections = (
         ("Failed tests", _failed(report)),
         ("Certificates", certificates(report)),
@@ -59,7 +65,7 @@ def to_text(report: FleetReport, zone: tzinfo, width: int = WIDTH) -> str:
         if found:
             lines += ["", title, *found]
     text = "\n".join(lines)
-    return (wrapped(text, width) if narrow else text) + "\n"
+    return (wrapped(text, width) if width < UNLIMITED else text) + "\n"
 
 
 def to_csv(report: FleetReport, zone: tzinfo) -> str:  # noqa: ARG001 - times are UTC for spreadsheets
@@ -96,9 +102,14 @@ def span(length: timedelta | None) -> str:
     return duration(length) if length else "-"
 
 
+def mean(length: timedelta | None) -> str:
+    """A mean time, or `-` if there is nothing of which it would be the mean; that of a target never up is 0 s."""
+    return "-" if length is None else duration(length)
+
+
 def interventions(report: FleetReport, zone: tzinfo) -> list[tuple[InterventionEvent, str]]:
     """What people did, oldest first, each with a text that says who did what, and why."""
-    found = [(event, clean(line.name, NAME_SHOWN)) for line in report.targets for event in line.interventions]
+    found = [(event, clean_whole(line.name)) for line in report.targets for event in line.interventions]
     return [(event, f"{name}: {intervention(event, zone)}") for event, name in sorted(found, key=lambda it: it[0].at)]
 
 
@@ -111,11 +122,11 @@ def intervention(event: InterventionEvent, zone: tzinfo) -> str:
 
 def _failed(report: FleetReport) -> list[str]:
     """The targets that had failed tests, with their errors."""
-    found = [line for line in report.targets if line.totals.failures]
     return [
-        f"{clean(line.name, NAME_SHOWN):<{NAME_SHOWN}} {sum(line.totals.failures.values())} of {line.totals.tests}: "
+        f"{clean_whole(line.name)}: {sum(line.totals.failures.values())} of {counted(line.totals.tests, 'test')}: "
         + _by_error(line.totals.failures)
-        for line in found
+        for line in report.targets
+        if line.totals.failures
     ]
 
 
@@ -123,14 +134,14 @@ def certificates(report: FleetReport) -> list[str]:
     """The certificates that alerts warn of."""
     near = [(line.expiring_certificate, line.name) for line in report.targets if line.expiring_certificate]
     return [
-        f"{clean(name, NAME_SHOWN)}: {certificate_remark(found, report.made_at)}"
+        f"{clean_whole(name)}: {certificate_remark(found, report.made_at)}"
         for found, name in sorted(near, key=lambda it: it[0].expires)
     ]
 
 
 def postures(report: FleetReport) -> list[str]:
     """What servers offer or permit and should not, as of their last posture tests."""
-    return [f"{clean(line.name, NAME_SHOWN)}: {', '.join(line.posture)}" for line in report.targets if line.posture]
+    return [f"{clean_whole(line.name)}: {', '.join(line.posture)}" for line in report.targets if line.posture]
 
 
 def certificate(days: int) -> str:
@@ -138,19 +149,30 @@ def certificate(days: int) -> str:
     return "expired" if days < 0 else f"{counted(days, 'day')} left"
 
 
-def _line(narrow: bool, line: ReportLine, name: str = "") -> str:
+def _table(report: FleetReport, width: int) -> tuple[list[str], str]:
+    """The lines of the titles, the targets, the groups and of all together; then what is left out of them."""
+    rows = [_cells(line) for line in (*report.targets, *report.groups)] + [_cells(report.whole, "All")]
+    names = min(widest(row[NAME] for row in rows), max(width // 4, NARROWEST_NAME))
+    columns = [
+        Column(title, rank, names if title == NAME else widest((title, *(row[title] for row in rows))), title != NAME)
+        for title, rank in RANKS.items()
+    ]
+    kept = fitting(columns, width)
+    others = {it.title: it.least + GAP for it in columns if it.title != NAME}
+    whole = widest(row[NAME] for row in rows) + sum(others.values())
+    room = max(names, width - sum(others[it.title] for it in kept if it.title != NAME))
+    cut_rows = [row | {NAME: cut(row[NAME], room)} for row in rows]
+    return lines_of(cut_rows, kept), left_out(columns, kept, f"--width {whole} shows all columns.")
+
+
+def _cells(line: ReportLine, name: str = "") -> dict[str, str]:
+    """What the line says in each column."""
     found = line.durations
-    shown = clean(name or line.name, NAME_SHOWN)
+    lengths = [span(found.down), mean(found.mttr), mean(found.mtbf)]
     figures = [milliseconds(value) for value in line.rtt_ms]
-    lengths = [span(length) for length in (found.down, found.mttr, found.mtbf)]
-    return _row(narrow, shown, share(found.availability), str(len(found.outages) or "-"), *lengths, *figures)
-
-
-def _row(narrow: bool, name: str, *cells: str) -> str:
-    widths = NARROW_WIDTHS if narrow else WIDTHS
-    shown, most = (truncate(name, NARROW_NAME), NARROW_NAME) if narrow else (name, NAME_SHOWN)
-    columns = zip(cells, widths, strict=True)
-    return f"{shown:<{most}}" + "".join(f" {cell:>{width}}" for cell, width in columns if width)
+    outages = str(len(found.outages) or "-")
+    cells = (clean_whole(name or line.name), share(found.availability), outages, *lengths, *figures)
+    return dict(zip(RANKS, cells, strict=True))
 
 
 def _outages(line: ReportLine) -> str:
@@ -181,7 +203,7 @@ def _by_error(failures: Mapping[str, int]) -> str:
 def _cell(value: object) -> object:
     """A value for a spreadsheet: a text that could be read as a formula gets an apostrophe before it."""
     if isinstance(value, str):
-        text = clean(value, 1000)
+        text = clean_whole(value)
         # Some spreadsheets split cells at semicolons, and would find a formula behind one.
         text = text.replace(";", ",") if HIDDEN_FORMULA.search(text) else text
         return f"'{text}" if text.startswith(FORMULA) else text

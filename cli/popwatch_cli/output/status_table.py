@@ -1,23 +1,52 @@
 """The current status of a stack's targets, as a table for a terminal."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import click
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from popwatch.model.fields import TlsMode
 from popwatch.model.health import State
 from popwatch.model.targets import endpoint
-from popwatch.model.text import clean, counted, duration, milliseconds, utc
+from popwatch.model.text import clean, clean_whole, counted, duration, milliseconds, utc
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import TargetStatus, has_stopped
-from popwatch_cli.output.terminal import UNLIMITED, repeat_options
+from popwatch_cli.output.columns import GAP, Column, fitting, left_out, widest
+from popwatch_cli.output.terminal import UNLIMITED, repeat_options, wrapped
 
 NARROW = 110
 """Width of a terminal, in characters, below which a row with all columns does not fit."""
+
+LAST_TEST = "Last test"
+
+RANKS = {
+    "State": 0,
+    "Target": 0,
+    "Name": 7,
+    "Server": 8,
+    "Since": 2,
+    LAST_TEST: 1,
+    "Failures": 4,
+    "Alerts": 5,
+    "Next test": 3,
+    "Cert.": 6,
+}
+"""The columns in their order; where there is no room for all, the one with the highest number is left out first."""
+
+RANKS_IF_NARROW = {title: rank for title, rank in RANKS.items() if title not in ("Failures", "Alerts", "Cert.")}
+"""Those of a narrow terminal, where the others are part of the last test."""
+
+FIGURES = {"Since", "Failures", "Alerts", "Next test", "Cert."}
+
+SHORTEST_TEST = 12
+"""Characters of the last test, of an id or a name for which there is always room."""
+
+NARROW_NAME = 22
+"""Characters of an id or a name at most on a narrow terminal."""
 
 SHOWN = 4000
 """Characters of a fact that are shown: more than any field or detail has, so that nothing of them is cut."""
@@ -58,48 +87,67 @@ def headline(fleet_status: FleetStatus, now: datetime) -> str:
 def table_of(fleet_status: FleetStatus, now: datetime, width: int, most: int | None = None) -> Table:
     """The targets as a table with one line for each, cut to `width`; of more than `most` the first, and how many more.
 
-    Below a width of `NARROW` the last test, its failures and alerts share a column.
+    Below a width of `NARROW` the last test, its failures and alerts share a column. Columns for which there is no room
+    are left out, which the caption says.
     """
     rows = fleet_status.targets
-    left_out: Sequence[TargetStatus] = ()
+    left: Sequence[TargetStatus] = ()
     if most is not None and len(rows) > most:
-        rows, left_out = rows[: most - 1], rows[most - 1 :]
-    certificates = any(row.certificate_days(now) is not None for row in rows)
-    wide = ("Failures", "Alerts", "Next test", "Cert.") if certificates else ("Failures", "Alerts", "Next test")
-    narrow = width < NARROW
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=width < UNLIMITED)
-    for title in ("State", "Target") if narrow else ("State", "Target", "Server"):
-        table.add_column(title, no_wrap=True, max_width=_most_characters(title, width))
-    table.add_column("Since", justify="right", no_wrap=True)
-    table.add_column("Last test", ratio=1, no_wrap=True)
-    for title in ("Next test",) if narrow else wide:
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        shown = _narrow_cells(row, now) if narrow else cells(row, now, may_be_cut=width < UNLIMITED)
-        if certificates and not narrow:
-            shown.append(_certificate(row, now))
-        table.add_row(*shown, style="dim" if row.state is State.SUSPENDED else None)
-    if left_out:
-        table.add_row("", f"[dim]and {len(left_out)} more[/]", *[""] * (len(table.columns) - 2))
+        rows, left = rows[: most - 1], rows[most - 1 :]
+    shown = [_shared(row, now) if width < NARROW else cells(row, now, may_be_cut=width < UNLIMITED) for row in rows]
+    more = {"Target": f"[dim]and {len(left)} more[/]"} if left else {}
+    columns = _columns([*shown, more], width)
+    kept = fitting(columns, width)
+    remark = left_out(columns, kept, repeat_options("`popwatch status ID` shows all of a target."))
+    caption = Text(wrapped(remark, width), "dim") if remark else None
+    whole = width >= UNLIMITED
+    table = Table(
+        box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold", expand=not whole, caption=caption
+    )
+    table.caption_justify = "left"
+    for column in kept:
+        is_wide = column.title == LAST_TEST and not whole
+        table.add_column(
+            column.title,
+            justify="right" if column.is_figure else "left",
+            no_wrap=True,
+            width=None if is_wide or whole else column.least,
+            ratio=1 if is_wide else None,
+        )
+    for row, found in zip(rows, shown, strict=True):
+        table.add_row(*(found[it.title] for it in kept), style="dim" if row.state is State.SUSPENDED else None)
+    if left:
+        table.add_row(*(more.get(it.title, "") for it in kept))
     return table
 
 
-def _most_characters(title: str, width: int) -> int | None:
-    """The width of a column on a terminal; elsewhere nothing is cut."""
-    if width >= UNLIMITED or title == "State":
-        return None
-    return 22 if width < NARROW else width // 5
+def _columns(rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
+    """The columns that are not empty, each as wide as its cells; ids, names and servers have their share at most."""
+    found = []
+    for title, rank in (RANKS_IF_NARROW if width < NARROW else RANKS).items():
+        texts = [row[title] for row in rows if row.get(title)]
+        if not texts and title in ("Name", "Cert."):
+            continue
+        least = widest((title, *(Text.from_markup(text).plain for text in texts)))
+        if title == LAST_TEST:
+            least = min(least, SHORTEST_TEST if width < NARROW else 2 * SHORTEST_TEST)
+        elif title in ("Target", "Name", "Server"):
+            share = width // 5 if width >= NARROW else min(NARROW_NAME, max(width // 3, SHORTEST_TEST))
+            least = min(least, share)
+        found.append(Column(title, rank, least, title in FIGURES))
+    return found
 
 
-def _narrow_cells(row: TargetStatus, now: datetime) -> list[str]:
+def _shared(row: TargetStatus, now: datetime) -> dict[str, str]:
     """The cells of a row of which some share a column; the whole sentence is in `details`."""
-    state, target, _, since, _, failures, alerts, next_test = cells(row, now)
+    found = cells(row, now)
     result = escape(row.reason) if row.error else last_test(row)
-    times = f"{failures}x " if row.error and failures else ""
+    times = f"{found['Failures']}x " if row.error and found["Failures"] else ""
     days = row.certificate_days(now)
     certificate = "" if days is None or row.health.expiring_certificate else f"certificate {days} d"
-    parts = [f"{times}{result}", f"alert {alerts}" if alerts else "", *map(escape, row.remarks(now)), certificate]
-    return [state, target, since, ", ".join(filter(None, parts)), next_test]
+    alerts = f"alert {found['Alerts']}" if found["Alerts"] else ""
+    parts = [f"{times}{result}", alerts, *map(escape, row.remarks(now)), certificate]
+    return found | {LAST_TEST: ", ".join(filter(None, parts))}
 
 
 def details(row: TargetStatus, now: datetime) -> Iterator[str]:
@@ -148,31 +196,26 @@ def _mailbox(row: TargetStatus, now: datetime) -> str:
     return f"{counts}, {duration(now - at)} ago"
 
 
-def _certificate(row: TargetStatus, now: datetime) -> str:
-    """The days until the certificate expires."""
+def cells(row: TargetStatus, now: datetime, *, may_be_cut: bool = False) -> dict[str, str]:
+    """The cells of a row by the titles of their columns, as rich markup.
+
+    Where they may be cut, the reason of a failure comes first.
+    """
+    policy, health, target = row.target.policy, row.health, row.target
+    remarks = (f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))
     days = row.certificate_days(now)
-    return "" if days is None else f"{days} d"
-
-
-def cells(row: TargetStatus, now: datetime, *, may_be_cut: bool = False) -> list[str]:
-    """The cells of a row, as rich markup; where they may be cut, the reason of a failure comes first."""
-    policy, health = row.target.policy, row.health
-    colour = COLOURS[row.state]
-    return [
-        f"[{colour}]{row.state.upper()}[/]",
-        escape(row.target.name),
-        escape(endpoint(row.target)),
-        duration(now - health.since) if health.since else "",
-        ", ".join(
-            filter(
-                None,
-                [last_test(row, may_be_cut=may_be_cut), *(f"[dim]{escape(remark)}[/]" for remark in row.remarks(now))],
-            )
-        ),
-        str(health.failures or ""),
-        f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",
-        _next_test(row, now),
-    ]
+    return {
+        "State": f"[{COLOURS[row.state]}]{row.state.upper()}[/]",
+        "Target": escape(clean_whole(target.target_id)),
+        "Name": escape(target.name) if target.name != target.target_id else "",
+        "Server": escape(endpoint(target)),
+        "Since": duration(now - health.since) if health.since else "",
+        LAST_TEST: ", ".join(filter(None, [last_test(row, may_be_cut=may_be_cut), *remarks])),
+        "Failures": str(health.failures or ""),
+        "Alerts": f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",
+        "Next test": _next_test(row, now),
+        "Cert.": "" if days is None else f"{days} d",
+    }
 
 
 def _next_test(row: TargetStatus, now: datetime) -> str:

@@ -1,0 +1,63 @@
+"""Columns of a table on a terminal: which of them fit, and what is said of the others. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+
+GAP = 2
+"""Blanks between two columns."""
+
+CUT = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column by its title. The one with the highest `rank` is left out first; one with rank 0 never is.
+
+    `least` is the width, in characters of the terminal, below which it says nothing. Figures are put to the right.
+    """
+
+    title: str
+    rank: int
+    least: int
+    is_figure: bool = False
+
+
+def fitting(columns: Sequence[Column], width: int, gap: int = GAP) -> list[Column]:
+    """The columns that fit into a width beside one another, in their order."""
+    left = list(columns)
+    while sum(it.least for it in left) + gap * (len(left) - 1) > width:
+        last = max(left, key=lambda it: it.rank)
+        if last.rank == 0:
+            break
+        left.remove(last)
+    return left
+
+
+def left_out(columns: Iterable[Column], kept: Iterable[Column], how: str) -> str:
+    """`Left out for lack of room: MTBF, p99. <how>`; "" if all columns fit."""
+    names = [it.title for it in columns if it not in list(kept)]
+    return f"Left out for lack of room: {', '.join(names)}. {how}" if names else ""
+
+
+def widest(cells: Iterable[str]) -> int:
+    """The width of the widest cell, in characters of the terminal: some letters are as wide as two."""
+    return max(map(cell_len, cells), default=0)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, of which so many characters of the terminal fit; `…` stands for the rest."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + CUT
+
+
+def lines_of(rows: Sequence[Mapping[str, str]], kept: Sequence[Column]) -> list[str]:
+    """The titles, and below them the cells of each row, which are found by their titles."""
+    table = [{it.title: it.title for it in kept}, *rows]
+    widths = {it.title: widest(row[it.title] for row in table) for it in kept}
+    return [(" " * GAP).join(_padded(row[it.title], widths[it.title], it) for it in kept).rstrip() for row in table]
+
+
+def _padded(text: str, width: int, column: Column) -> str:
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if column.is_figure else text + blanks
