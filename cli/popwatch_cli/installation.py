@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from popwatch.alerts.tokens import LOCAL_STACK
 from popwatch.aws.store import Store, Tables
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.options import STACK_NAME, StackChoice
@@ -143,7 +144,7 @@ def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
     """The local stack that is running. Raises UserError."""
     try:
         saved = json.loads(outputs_file.read_text())
-        installation = Installation("the local stack", saved["outputs"], saved["endpoint"], saved["region"])
+        installation = Installation(LOCAL_STACK, saved["outputs"], saved["endpoint"], saved["region"])
         if "key" in saved:  # not in those of earlier versions
             remember_key(saved["endpoint"], saved["key"])
     except OSError:

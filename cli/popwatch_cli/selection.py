@@ -1,7 +1,7 @@
 """Which targets a command is for: by ids, by group, by tag."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -11,7 +11,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import clean, did_you_mean, natural_order
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
-from popwatch_cli.target_items import missing_target, shown
+from popwatch_cli.target_items import known_id, missing_target, shown
 
 EMPTY_ID = "An id has 1 to 128 characters, and one of these is empty."
 
@@ -40,17 +40,23 @@ class Selection:
 
     def of(self, targets: Mapping[str, Target]) -> dict[str, Target]:
         """The targets that are meant, by id. Raises UserError for an id, group or tag that there is not."""
-        missing = [name for name in self.ids if name not in targets]
+        asked = replace(self, ids=tuple(known_id(name, targets) for name in self.ids))
+        missing = [name for name in asked.ids if name not in targets]
         if missing:
             names = {target.name.lower(): target_id for target_id, target in targets.items()}
             raise UserError("\n".join(missing_target(name, targets, names) for name in missing))
         groups = {target.group for target in targets.values() if target.group}
         tags = {tag for target in targets.values() for tag in target.tags}
-        unknown = [_missing("in a group", group, "groups", groups) for group in self.groups if group not in groups]
-        unknown += [_missing("with the tag", tag, "tags", tags) for tag in self.tags if tag not in tags]
+        asked = replace(
+            asked,
+            groups=tuple(known_id(name, groups) for name in self.groups),
+            tags=tuple(known_id(name, tags) for name in self.tags),
+        )
+        unknown = [_missing("in a group", group, "groups", groups) for group in asked.groups if group not in groups]
+        unknown += [_missing("with the tag", tag, "tags", tags) for tag in asked.tags if tag not in tags]
         if unknown:
             raise UserError("\n".join(unknown))
-        found = {name: targets[name] for name in sorted(targets, key=natural_order) if self.includes(targets[name])}
+        found = {name: targets[name] for name in sorted(targets, key=natural_order) if asked.includes(targets[name])}
         if self.required and not targets:
             raise UserError("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
         if targets and not found:

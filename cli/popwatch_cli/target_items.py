@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
+from unicodedata import normalize
 from zoneinfo import available_timezones
 
 from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
@@ -157,6 +158,17 @@ def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[s
     names = sorted((name for name in items if name != DEFAULTS_ID), key=natural_order)
     targets = {name: parse_target(items[name], defaults) for name in names}
     return {name: target_at(target, now) for name, target in targets.items()} if now else targets
+
+
+def known_id(written: str, known: Collection[str]) -> str:
+    """The one of the known ids, groups or tags that is meant; if there is none, what was written, in Unicode's NFC.
+
+    `ö` may be one character or two (NFD, as in names of files on macOS), which no one can see.
+    """
+    if written in known or written.isascii():
+        return written
+    composed = normalize("NFC", written)
+    return next((name for name in known if normalize("NFC", name) == composed), composed)
 
 
 def missing_target(target_id: str, items: Collection[str], names: Mapping[str, str] | None = None) -> str:

@@ -212,3 +212,23 @@ def test_what_others_change_meanwhile_stays(stack: Installation) -> None:
     assert table.read()["a"] == {"target_id": "a", "host": "other.example.net", "port": 1110, "enabled": False}
     assert not table.change("gone", {"enabled": False})
     assert "gone" not in table.read()
+
+
+NFC, NFD = "k\u00f6ln", "ko\u0308ln"
+"""The same id as people see it, in two forms of Unicode."""
+
+
+def test_an_id_in_another_form_of_unicode(do: Do, stack: Installation) -> None:
+    """A new one is written in NFC, and each is found in either form, also a group and a tag."""
+    do("targets", "put", NFD, "host=pop.example.net", f"group={NFD}", f"tags={NFD}")
+    assert NFC in stack.target_table.read()
+    assert "~ " in do("targets", "put", NFD, "port=1110")
+    stack.target_table.write([{"target_id": f"old-{NFD}", "host": "pop.example.net"}])
+    do("targets", "put", f"old-{NFC}", "port=1111")
+    items = stack.target_table.read()
+    assert [items[name]["port"] for name in sorted(items) if "ln" in name] == [1110, 1111]
+    for selected in ([NFC, NFD], [f"old-{NFC}"], ["--group", NFC], ["--tag", NFC]):
+        assert "silenced" in do("silence", *selected, "--for", "1m")
+    assert "untested" in do("history", NFD)
+    assert "pop.example.net" in do("targets", "show", NFD)
+    assert do("targets", "remove", NFD, f"old-{NFC}") == f"Removed: {NFC}, old-{NFD}.\n"

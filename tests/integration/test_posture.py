@@ -39,7 +39,7 @@ from popwatch.prober.posture_conversation import NOBODY
 from popwatch.prober.tls import can_offer, context
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
-from popwatch_cli.output.posture import to_text
+from popwatch_cli.output.posture import to_json, to_text
 from tests import chains
 from tests.chains import NAME, CertifiedKey, Chain, made
 from tests.integration.test_prober import resolver
@@ -505,3 +505,16 @@ def test_the_example_of_the_docs_is_printed_so() -> None:
     )
     page = (Path(__file__).parents[2] / "docs" / "posture.md").read_text()
     assert indent("\n".join(shown), "    ") in page
+
+
+def test_a_sibling_that_was_not_asked_is_named() -> None:
+    """Also where the server has no TLS, so that there is nothing to compare: no port that was named is left out."""
+    target = parse_target({"target_id": "a", "host": "pop.example.net", "siblings": [99, 110, 995]})
+    without = replace(KEPT_FROM_OLD_TIMES, stls=NO, certificate=None, siblings=())
+    shown = "\n".join(to_text(target, without, [], 120, "Found"))
+    assert "port 99         no certificate: not asked, since port 110 shows none to compare with" in shown
+    assert "port 110        no certificate: this is the port itself" in shown
+    asked = "\n".join(to_text(target, KEPT_FROM_OLD_TIMES, [], 120, "Found"))
+    assert "port 995        the same certificate" in asked
+    summary = without.kept_after(None)
+    assert [it["port"] for it in to_json(target, without, [], None, summary)["siblings"]] == [99, 110, 995]

@@ -100,6 +100,15 @@ def test_at_a_time(do: Do, stack: Installation) -> None:
     assert "c: no such alerts are sent (by their fields)." in do("receivers", "c", "--event", "slow")
 
 
+@pytest.mark.usefixtures("escalation")
+def test_an_event_that_some_do_not_send(run: Run) -> None:
+    """Of several events that were asked for, each is shown or named."""
+    both = run("--local", "receivers", "a", "c", "--event", "slow", "--event", "down").out
+    assert "down 3" in both
+    assert "a, c: no alerts `slow` are sent (by their fields)." in both
+    assert "no alerts" not in run("--local", "receivers", "a", "--event", "down").out
+
+
 def test_no_one_has_subscribed(run: Run, stack: Installation) -> None:
     """It is said, and the exit code is 2."""
     assert stack.endpoint

@@ -8,13 +8,14 @@ import pytest
 import time_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import parse_target
 from popwatch.model.text import iso
 from popwatch_cli.commands.simulate import FOLDED_FROM, Simulated
-from popwatch_cli.installation import Installation
+from popwatch_cli.installation import Installation, local_client
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from tests.integration.conftest import Do, Run
 
@@ -147,6 +148,32 @@ def test_a_time_that_is_none(run: Run, written: str, words: str) -> None:
     """The message says what to write."""
     ended = run("simulate", "--at", written)
     assert (ended.code, words in ended.err) == (3, True)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("at", [[], ["--at", "2026-12-31T23:58", "--timezone", "Europe/Berlin"]])
+def test_on_a_terminal(do: Do, stack: Installation, width: int, at: list[str]) -> None:
+    """Each state and alert and each receiver is there whole, whatever the width; a column without room is named."""
+    sns = local_client("sns", str(stack.endpoint), "us-east-1")
+    queues = [f"arn:aws:sqs:us-east-1:000000000000:a-queue-with-a-name-{number}" for number in (1, 2)]
+    arns = [
+        sns.subscribe(TopicArn=stack.outputs["AlertTopicArn"], Protocol="sqs", Endpoint=queue)["SubscriptionArn"]
+        for queue in queues
+    ]
+    shown = do("simulate", "a", "--outage", "5m", *at, "--width", str(width))
+    for arn in arns:
+        sns.unsubscribe(SubscriptionArn=arn)
+    assert all(cell_len(line.rstrip()) <= width for line in shown.splitlines())
+    words = said(shown)
+    for text in ("DOWN 1/3 a pop.example.net:110", "UP again a pop.example.net:110", "sqs a-queue-with-a-name-2"):
+        assert text in words
+    assert words.count("a-queue-with-a-name-1") == words.count("a-queue-with-a-name-2") == 2
+    if at and width > 40:
+        assert "2026-12-31 23:58:00 CET" in shown
+        assert "2027-01-01 00:0" in shown
+        assert "Left out" not in shown
+    elif at:
+        assert re.search(r"Left out for lack of room: Time\. --width 5\d shows all columns\.", words)
 
 
 def _seconds(text: str) -> float:

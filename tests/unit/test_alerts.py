@@ -25,7 +25,7 @@ from popwatch.alerts.default_texts import TEXTS
 from popwatch.alerts.layout import wrap
 from popwatch.alerts.rendering import EMAIL_LENGTH, render, summarize
 from popwatch.alerts.templates import TemplateError, fill
-from popwatch.alerts.tokens import TOKENS
+from popwatch.alerts.tokens import LOCAL_STACK, TOKENS
 from popwatch.decisions.judging import judge
 from popwatch.model.health import AlertEvent
 from popwatch.model.messages import AlertMessage
@@ -92,6 +92,10 @@ def test_an_alert_says_what_to_do() -> None:
         "popwatch --stack mail-eu ack mail-berlin"
         in render(one, HEALTHY, judgement, FAILED, START, stack="mail-eu").email
     )
+    local = render(one, HEALTHY, judgement, FAILED, START, stack=LOCAL_STACK)
+    assert "\nStatus        popwatch --local status mail-berlin\n" in local.email
+    assert "\nAcknowledge   popwatch --local ack mail-berlin\n" in local.email
+    assert local.subject == render(one, HEALTHY, judgement, FAILED, START).subject
 
 
 def test_a_recovery_may_have_texts_of_its_own() -> None:

@@ -40,7 +40,7 @@ from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
-from popwatch_cli.target_items import missing_target, targets_of, without_id
+from popwatch_cli.target_items import known_id, missing_target, targets_of, without_id
 
 _SUBSCRIBERS = "Receivers: according to the topic's present subscriptions."
 _NO_SUBSCRIBERS = "Receivers are not known: the topic's subscriptions could not be read."
@@ -104,6 +104,7 @@ def read_history(installation: Installation, target_id: str, period: Period, now
     """Read what History has about a target. Raises UserError if there is no such target and never was."""
     store = installation.store
     items = installation.target_table.read()
+    target_id = known_id(target_id, items)
     stored = store.read_status()
     checkpoint = stored.checkpoint
     record = store.read_record(target_id)

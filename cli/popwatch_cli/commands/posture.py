@@ -26,6 +26,7 @@ from popwatch_cli.commands.servers import (
     TLS_NAME,
     described,
     family_of,
+    once,
     refuse_in_flight_alone,
 )
 from popwatch_cli.errors import UserError
@@ -117,7 +118,7 @@ def posture(context: click.Context, /, file: str | None, as_json: bool, **option
 
 def _targets(choice: StackChoice, options: dict[str, Any], given: set[str]) -> list[Target]:
     """The targets that the words and options describe. Raises click.UsageError, and UserError for an unknown one."""
-    words = tuple(dict.fromkeys(options["host"]))
+    words = tuple(once(options["host"]))
     values = {
         "port": options["port"],
         "tls": options["tls"],

@@ -28,6 +28,7 @@ from popwatch_cli.commands.servers import (
     TLS_NAME,
     described,
     family_of,
+    once,
     refuse_in_flight_alone,
 )
 from popwatch_cli.files.certificates import read_certificates
@@ -276,7 +277,7 @@ def _refuse_idle_tls(targets: Collection[Target]) -> None:
 def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, plugin: bool) -> list[Target]:
     """The targets that the options describe. Raises click.UsageError, and UserError for one that the stack has not."""
     words = [*options["host"], *([options["hostname"]] if options["hostname"] else [])]
-    words = list(dict.fromkeys(word.strip() for word in words))
+    words = once(words)
     fields = _fields(options, given)
     selection = Selection(tuple(words), options["groups"], options["tags"])
     of_stack = choice.in_use or selection.groups or selection.tags

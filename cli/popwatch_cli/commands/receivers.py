@@ -85,7 +85,8 @@ def receivers(
         click.echo(json.dumps(_to_json(found, held, silent, times, subscribers)))
     else:
         show(console(), found, subscribers)
-        for line in (*map(escape, _notes(held, silent, times)), *remarks_on(subscribers)):
+        unsent = _unsent(sending, [AlertEvent(event) for event in dict.fromkeys(events)])
+        for line in (*map(escape, (*_notes(held, silent, times), *unsent)), *remarks_on(subscribers)):
             console().print(line, highlight=False)
     complete = all(any(alerts.receivers) for same in found for alerts in same.alerts)
     sys.exit(0 if complete else NO_RECEIVER_CODE)
@@ -169,6 +170,14 @@ def _notes(held: Sequence[Target], silent: Sequence[Target], times: Mapping[str,
         reasons.setdefault(why, []).append(target)
     for why, same in reasons.items():
         yield f"{_named(same)}: no such alerts are sent ({why})."
+
+
+def _unsent(sending: Sequence[Target], events: Sequence[AlertEvent]) -> Iterator[str]:
+    """What is said of the targets that send some alerts that were asked for, but none of another event."""
+    for event in events:
+        without = [target for target in sending if event not in events_of(target)]
+        if without:
+            yield f"{_named(without)}: no alerts `{event}` are sent (by their fields)."
 
 
 def _by_end(

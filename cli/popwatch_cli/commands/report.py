@@ -29,7 +29,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import SINCE, UNTIL, ZONE, Choice, month_of, period_of
 from popwatch_cli.output.report_text import to_csv, to_text
-from popwatch_cli.output.terminal import console
+from popwatch_cli.output.terminal import console, repeat_options
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.verification.temporary import prefix_of
 
@@ -89,7 +89,7 @@ def report(
         _write(output, text)
         click.echo(f"The report of {counted(made.whole.targets, 'target')} is in {output}.")
     else:
-        click.echo(text, nl=False)
+        click.echo(repeat_options(text) if form == "text" else text, nl=False)
     if choice.verbose:
         units = sum(store.capacity.read.values())
         seconds = time.monotonic() - began

@@ -50,7 +50,7 @@ def alert_test(choice: Any, *, selection: Selection, event: str) -> None:
     installation = find(choice)
     targets = selection.of(targets_of(installation.target_table.read())).values()
     subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
-    tests = [make_test(target, event, datetime.now(UTC), installation.stack) for target in targets]
+    tests = [make_test(target, event, datetime.now(UTC), installation.name) for target in targets]
     received = [_publish(installation, subscribers, test) for test in tests]
     for sentence in subscribers.obstacles:
         click.echo(sentence)

@@ -1,7 +1,8 @@
 """The servers that `popwatch test` and `popwatch posture` are given: on the command line, or targets of a stack."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from popwatch.model.targets import Problem, Target, parse_target
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
 from popwatch_cli.options import StackChoice, WholeNumber, refuse_idle
+from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
 from popwatch_cli.target_items import shown, targets_of, without_id
 
@@ -78,6 +80,15 @@ def refuse_in_flight_alone(options: Mapping[str, Any]) -> None:
     """Refuse --in-flight for one server. Raises click.UsageError."""
     if len(options["host"]) < 2 and not options["groups"] and not options["tags"]:
         refuse_idle({"in_flight"}, "alone: it is for --file, or several targets")
+
+
+def once(words: Iterable[str]) -> list[str]:
+    """The words without those that are repeated, which are named on standard error."""
+    counts = Counter(word.strip() for word in words)
+    for word, count in counts.items():
+        if count > 1:
+            say(f"{shown(word)} is named {count} times, and tested once.", err=True)
+    return list(counts)
 
 
 def described(

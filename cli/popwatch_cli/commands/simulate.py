@@ -202,7 +202,7 @@ def _targets(choice: Any, selection: Selection, changes: Sequence[str]) -> tuple
     chosen = sorted(selection.of(targets_of(items)), key=natural_order)
     defaults = without_id(items.get(DEFAULTS_ID, {}))
     targets = [_without_problems(with_changes(items[name], defaults, changes)) for name in chosen]
-    return targets, read_subscribers(installation.client("sns"), installation.alert_topic_arns), installation.stack
+    return targets, read_subscribers(installation.client("sns"), installation.alert_topic_arns), installation.name
 
 
 def _without_problems(target: Target) -> Target:

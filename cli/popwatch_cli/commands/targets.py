@@ -38,6 +38,7 @@ from popwatch_cli.target_items import (
     compare,
     effective,
     interventions_in,
+    known_id,
     missing_target,
     mistakes_of,
     shown,
@@ -164,7 +165,7 @@ def _items_of(table: TargetTable, selection: Selection) -> dict[str, Item]:
     if not selection.ids:
         known = table.read()
         return {name: known[name] for name in sorted(selection.of(targets_of(known)), key=natural_order)}
-    found = {target_id: table.get(target_id) for target_id in selection.ids}
+    found = {target_id: table.get(target_id) for target_id in _known_ids(selection.ids, table)}
     missing = [name for name, item in found.items() if item is None]
     if missing:
         known = table.read()
@@ -220,6 +221,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
             f"{NOT_BOTH} To put a target into a group, write group=NAME; to give it tags, tags=NAME."
         )
     changes = [change for change in map(_assignment, words[len(ids) :]) if not _is_own_id(change, ids)]
+    ids = _known_ids(ids, table)
     if groups or tags or len(ids) > 1:
         items = table.read()
         known = targets_of(items)
@@ -254,6 +256,17 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     for line in lines.values():
         click.echo(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _known_ids(ids: Iterable[str], table: TargetTable) -> list[str]:
+    """The ids as the table has them; of those that it lacks as they will be."""
+    present: Item | None = None
+    found = []
+    for name in ids:
+        if not name.isascii() and present is None:  # else there is no other form, and the table need not be read
+            present = table.read()
+        found.append(known_id(name, present or {}))
+    return found
 
 
 def _is_own_id(change: tuple[str, str], ids: Sequence[str]) -> bool:
@@ -361,11 +374,12 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     """
     table = find(choice).target_table
     items = table.read()
-    missing = [name for name in selection.ids if name not in items]
+    named = [known_id(name, items) for name in selection.ids]
+    missing = [name for name in named if name not in items]
     if missing:
         raise UserError("\n".join([*(missing_target(name, items) for name in missing), "Nothing was removed."]))
-    chosen = selection.ids or sorted(selection.of(targets_of(items)), key=natural_order)
-    if not selection.ids and not yes:
+    chosen = named or sorted(selection.of(targets_of(items)), key=natural_order)
+    if not named and not yes:
         for name in chosen:
             click.echo(f"- {whole(name)}  {shown(items[name].get('host', ''))}".rstrip())
         if not _confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from popwatch.alerts.tokens import LOCAL_STACK
 from popwatch_cli.installation import local_client, remember_key
 from popwatch_cli.local.gate import HEALTH
 from popwatch_cli.options import STACK_NAME
@@ -191,6 +192,7 @@ class LocalStack:
             "GATEWAY_PORT": str(self.port),
             "BIND_HOST": "127.0.0.1",
             "MINISTACK_HOST": "127.0.0.1",
+            "SHOWN_STACK": LOCAL_STACK,  # the functions' own: the commands in their alerts are for this stack
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "S3_DATA_DIR": str(self.folder / "tmp" / "s3"),

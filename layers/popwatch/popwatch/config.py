@@ -15,7 +15,7 @@ class Settings:
     `storm_threshold` alerts in one batch the rest are sent as one summary. `reference_hosts` are hosts and TCP ports
     whose reachability shows that the network works. With `allow_local_targets` targets may have addresses of the
     function's own machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
-    `stack` is the stack's name, which alerts say unless it is the usual one.
+    `stack` is the stack's name, which alerts say unless it is the usual one; the local stack has one of its own.
     """
 
     targets_table: str
@@ -45,7 +45,7 @@ class Settings:
             sms_topic_arn=_text(environment, "SMS_TOPIC_ARN"),
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
-            stack=environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch",
+            stack=environment.get("SHOWN_STACK") or environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch",
             **{field: _integer(environment, name) for field, name in _NUMBERS.items() if environment.get(name)},
         )
 

@@ -79,7 +79,7 @@ def unusable(problem: CredentialProblem, since: str, targets: Sequence[Target], 
     paragraphs = [
         f"Since {since} no target logs in with the credential {problem.name}. Its targets are still tested, without a "
         "login: an outage of the login alone would not be noticed.",
-        problem.explanation.replace("`", "'"),
+        problem.explanation.replace("`popwatch ", f"`{command_of(stack)} ").replace("`", "'"),
         "Look at the credentials of the stack with",
     ]
     headline = f"No login: credential {problem.name} cannot be used"

@@ -9,7 +9,7 @@ from textwrap import fill
 from popwatch.alerts.advice import advice, as_field
 from popwatch.alerts.character_sets import SMS_SEPTETS, count_septets, to_sms
 from popwatch.alerts.default_texts import TEXTS, Rows, expiry
-from popwatch.alerts.tokens import USUAL_STACK, AlertContext, shown_tags
+from popwatch.alerts.tokens import LOCAL_STACK, USUAL_STACK, AlertContext, shown_tags
 from popwatch.model.health import AlertEvent
 from popwatch.model.targets import endpoint
 from popwatch.model.text import truncate
@@ -52,13 +52,15 @@ def sms(context: AlertContext) -> str:
 
 
 def command_of(stack: str) -> str:
-    """The beginning of a command for a stack: `popwatch`, or `popwatch --stack mail-eu`."""
+    """The beginning of a command for a stack: `popwatch`, `popwatch --stack mail-eu`, or `popwatch --local`."""
+    if stack == LOCAL_STACK:
+        return "popwatch --local"
     return "popwatch" if stack == USUAL_STACK else f"popwatch --stack {stack}"
 
 
 def with_stack_name(stack: str, headline: str) -> str:
     """A headline that says which stack sends the alert, unless that has the usual name: `mail-eu: DOWN 1/3`."""
-    return headline if stack == USUAL_STACK else f"{truncate(stack, SHORTEST)}: {headline}"
+    return headline if stack in (USUAL_STACK, LOCAL_STACK) else f"{truncate(stack, SHORTEST)}: {headline}"
 
 
 def line(context: AlertContext) -> str:

@@ -24,6 +24,9 @@ TOKENS_LISTED = "docs/alerts.md lists the tokens"
 USUAL_STACK = "popwatch"
 """The stack's name by default. Alerts of any other stack say its name, since there may be several."""
 
+LOCAL_STACK = "the local stack"
+"""The name of the stack of `make run`; a blank is in no name that CloudFormation takes."""
+
 TAGS_SHOWN = 200
 """Characters of a target's tags, all together."""
 
