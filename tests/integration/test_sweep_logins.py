@@ -189,6 +189,37 @@ def test_a_dead_backend_of_one_target_hides_no_outage_of_another(world: World) -
     assert [at for at in logins_of(world, "b") if at > 36] == [38, 39, 40]  # the first one waits for that of a
 
 
+def test_another_target_shows_at_once_whose_fault_it_is(world: World) -> None:
+    """It logs in although it is not due; with all of them dead both are down in time, with one attempt each."""
+    watch(world, "a", "b", login_every=3600)
+    run(world, 2)
+    alive = len(logins_of(world, "a"))
+    world.verdicts = {"b": LoginVerdict.UNCLEAR}
+    while not health(world, "b").login_failed:
+        run(world, 1)
+    refused = logins_of(world, "b")[-1]
+    run(world, 1)
+    assert logins_of(world, "a")[-1] == refused + 1
+    assert len(logins_of(world, "a")) <= alive + 2  # it may have been due as well
+    assert logins_of(world, "b")[-1] == refused + 1
+    run(world, 1)
+    assert world.alerts_recorded("b") == ["down"]
+    assert world.store.read_credential_state("monitor").rejections == 0
+
+
+def test_a_dead_backend_of_two_that_say_no_more_than_err(world: World) -> None:
+    """Both are down by the usual count, with two attempts in all."""
+    watch(world, "a", "b")
+    run(world, 8)
+    before = len(world.logged_in)
+    world.verdicts = dict.fromkeys("ab", LoginVerdict.UNCLEAR)
+    while len(world.logged_in) == before:
+        run(world, 1)
+    run(world, 3)
+    assert {name: health(world, name).state for name in "ab"} == dict.fromkeys("ab", State.DOWN)
+    assert [name for _, name in world.logged_in[before:]] in (["a", "b"], ["b", "a"])
+
+
 def test_a_right_password_that_is_stored_while_one_login_is_dead(world: World, ssm: Any) -> None:
     """The dead one tries it once, the other one is not kept from it, and nothing has recovered."""
     watch(world, "a", "dead", login_every=60)

@@ -207,8 +207,14 @@ class BatchTester:
                 for test in tests
                 if test.record.health.login_failed
             }
+            witnesses = {
+                test.target.target_id: test.target.policy.login
+                for test in tests
+                if test.record.health.state is State.UP
+                and not (test.record.health.login_delay or test.target.problems or test.target.target_id in wanted)
+            }
             prepared = self._logins.prepare(
-                wanted, [test.target for test in tests], failing, requested=self._batch.requested
+                wanted, [test.target for test in tests], failing, witnesses, requested=self._batch.requested
             )
         except (BotoCoreError, ClientError) as error:
             _log.error("No target is logged in to.", extra={"error": type(error).__name__})

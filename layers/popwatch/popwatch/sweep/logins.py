@@ -103,6 +103,7 @@ class Logins:
         wanted: Mapping[str, str],
         targets: Iterable[Target] = (),
         failing: Mapping[str, datetime] | None = None,
+        witnesses: Mapping[str, str] | None = None,
         *,
         requested: bool = False,
     ) -> PreparedLogins:
@@ -110,7 +111,8 @@ class Logins:
 
         Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
         whoever receives alerts of one that uses a credential hears of that. `failing` are those in a run of failures
-        that began at the login, and since when it lasts; `requested` if someone has asked for these tests.
+        that began at the login, and since when it lasts; `requested` if someone has asked for these tests. `witnesses`
+        could log in as well, and one of them does, to show whether a credential is right that is in doubt.
         """
         self._targets = defaultdict(list)
         for target in targets:
@@ -138,7 +140,8 @@ class Logins:
             of_targets |= self._refused(name, by_name[name])
             before = {one for one in by_name[name] if failed_before((failing or {}).get(one), self._revisions[name])}
             asking = [one for one in by_name[name] if one not in of_targets]
-            target_ids, is_trial = self._log_in(name, asking, before, requested=requested)
+            able = [one for one, its_name in (witnesses or {}).items() if its_name == name]
+            target_ids, is_trial = self._log_in(name, asking, able, before, requested=requested)
             credentials |= dict.fromkeys(target_ids, credential)
             if is_trial:
                 on_trial.add(name)
@@ -253,14 +256,21 @@ class Logins:
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
     def _log_in(
-        self, name: str, target_ids: Sequence[str], failing: Set[str], *, requested: bool
+        self, name: str, target_ids: Sequence[str], witnesses: Sequence[str], failing: Set[str], *, requested: bool
     ) -> tuple[Sequence[str], bool]:
-        """Who logs in with a credential, and whether the first one's login is counted, which is written before."""
+        """Who logs in with a credential, and whether the first one's login is counted, which is written before.
+
+        The others follow in this batch if the first one's is accepted. With one that no server has accepted they wait
+        for the next: no answer would pass the turn on, and is an attempt, too.
+        """
         revision = self._revisions[name]
         for _ in range(COLLISIONS):
             state, now = self._states[name], self._clock()
             accepted = state.passed_at is not None and state.revision == revision
-            ordered = target_ids if accepted else in_turn(state, target_ids, failing)
+            in_doubt = is_in_doubt(state, revision)
+            is_wanted = target_ids and (in_doubt or (failing and state.revision != revision))
+            able = [*target_ids, *witnesses] if is_wanted else target_ids
+            ordered = target_ids if accepted else in_turn(state, able, failing)
             allowed = [
                 one
                 for one in ordered
@@ -272,7 +282,8 @@ class Logins:
             if begun is None:
                 return allowed, False
             if self._put(state, begun):
-                return (allowed if accepted else allowed[:1]), True
+                follow = accepted or (in_doubt and state.was_accepted)
+                return [allowed[0], *(one for one in allowed[1:] if follow and one in target_ids)], True
         return (), False
 
     def _write(self, name: str, decide: Callable[[CredentialState], CredentialState | None]) -> None:
