@@ -1,12 +1,12 @@
 """What may be typed next: ids, groups and tags of the stack that the words before it name, fields and their values."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from zoneinfo import available_timezones
 
 import click
 from click.shell_completion import CompletionItem
 
-from popwatch.model.fields import FIELDS, FIELDS_BY_NAME
+from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
 from popwatch.model.text import natural_order
 from popwatch_cli.known_names import KnownNames, known_names
 from popwatch_cli.options import StackChoice
@@ -41,12 +41,22 @@ def servers(context: click.Context, parameter: click.Parameter, begun: str) -> l
     return ids(context, parameter, begun) if named else []
 
 
-def assignments(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+def assignments(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Fields with a `=`, and after it the values that a field has. The id of a target stays as it is."""
-    name, equals, value = begun.partition("=")
-    if not equals:
-        return _items((f"{field.name}=" for field in FIELDS if field.name != "target_id"), begun)
-    return [CompletionItem(f"{name}={item.value}") for item in _items(_values(context, name), value)]
+    return assignments_of(FIELDS_BY_NAME)(context, parameter, begun)
+
+
+def assignments_of(names: Collection[str]) -> Complete:
+    """The same for some of the fields."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+        name, equals, value = begun.partition("=")
+        if not equals:
+            return _items((f"{it.name}=" for it in FIELDS if it.name in names and it.name != "target_id"), begun)
+        values = _values(context, name) if name in names else ()
+        return [CompletionItem(f"{name}={item.value}") for item in _items(values, value)]
+
+    return complete
 
 
 def ids_and_assignments(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -62,10 +72,25 @@ def _values(context: click.Context, name: str) -> Iterable[str]:
     if name == "group":
         return _names(context).groups
     if name == "depends_on":
-        return _names(context).ids
+        typed = _typed_ids(context)
+        return [target_id for target_id in _names(context).ids if target_id not in typed]
+    if name == "maintenance":
+        return _schedules(_names(context).schedules, _typed_ids(context))
     if name == "timezone":
         return available_timezones()
     return field.range.split(", ") if field and field.kind in ("enumeration", "boolean") else ()
+
+
+def _typed_ids(context: click.Context) -> list[str]:
+    """The targets that have been typed: ids in `put`, and in the commands that choose targets."""
+    words: Iterable[str] = context.params.get("words") or context.params.get("target_ids") or ()
+    return [word for word in words if "=" not in word]
+
+
+def _schedules(known: Mapping[str, Sequence[str]], ids: Iterable[str]) -> list[str]:
+    """The schedules that each of these targets can name; none if it is not known which targets are meant."""
+    usable = [set(known.get(target_id, known.get(DEFAULTS_ID, ()))) for target_id in ids]
+    return [*set.intersection(*usable)] if usable else []
 
 
 def _items(names: Iterable[str], begun: str) -> list[CompletionItem]:

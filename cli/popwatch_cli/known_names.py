@@ -7,8 +7,9 @@ A shell waits for the answer, so nothing here raises, asks or prints, and nothin
 import json
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class KnownNames:
     ids: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    schedules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names in `schedules` of each item that has that field; of `_defaults` they are for targets without it."""
 
 
 def known_names(choice: StackChoice) -> KnownNames:
@@ -69,7 +72,10 @@ def _cached(path: Path) -> KnownNames | None:
         stored = json.loads(path.read_text("utf-8"))
         if not 0 <= age < (KEPT_SECONDS if stored else FAILURE_KEPT_SECONDS):
             return None
-        return KnownNames(**{name: tuple(map(str, entries)) for name, entries in (stored or {}).items()})
+        names = stored or {}
+        lists = {name: tuple(map(str, names.get(name, ()))) for name in ("ids", "groups", "tags")}
+        schedules = {str(owner): tuple(map(str, found)) for owner, found in names.get("schedules", {}).items()}
+        return KnownNames(**lists, schedules=schedules)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
@@ -107,7 +113,7 @@ def _read_and_exit(path: Path, lock: Path, choice: StackChoice) -> None:
     """What the child does. It has no terminal, so nothing can ask there for a password or a code."""
     import signal  # noqa: PLC0415 - for the child alone
 
-    stored: dict[str, tuple[str, ...]] | None = None
+    stored: dict[str, object] | None = None
     try:
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -133,8 +139,16 @@ def write_private(path: Path, text: str) -> None:
 def _read(choice: StackChoice) -> KnownNames:
     from popwatch_cli.installation import find  # noqa: PLC0415 - slow, and a fresh file needs nothing of it
     from popwatch_cli.target_items import targets_of  # noqa: PLC0415
+    from popwatch_cli.verification.temporary import without_temporary  # noqa: PLC0415
 
-    targets = targets_of(find(choice).target_table.read()).values()
+    installation = find(choice)
+    items = without_temporary(installation.target_table.read(), installation.stack)
+    targets = targets_of(items).values()
     groups = dict.fromkeys(target.group for target in targets if target.group)
     tags = dict.fromkeys(tag for target in targets for tag in target.tags)
-    return KnownNames(tuple(target.target_id for target in targets), tuple(groups), tuple(tags))
+    schedules = {
+        name: tuple(map(str, item["schedules"]))
+        for name, item in items.items()
+        if isinstance(item.get("schedules"), Mapping)
+    }
+    return KnownNames(tuple(target.target_id for target in targets), tuple(groups), tuple(tags), schedules)

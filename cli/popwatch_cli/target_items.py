@@ -5,6 +5,7 @@ to a colleague's terminal.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,11 +23,13 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
 from popwatch_cli.suggestions import field_hint
 
-COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days")
+COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days", "maintenance")
 """Lists whose entries, as people write them on a command line, have no commas."""
 
 TEXTS = ("string", "string or list", "enumeration")
 """Kinds of fields of which a number, such as a name 007 in YAML or 1.2 of TLS, is a text."""
+
+_NAMING = re.compile(r"The field `maintenance` cannot be used: window \d+: ")
 
 SHOWN = 60
 """Characters of a value that are shown on a line."""
@@ -130,6 +133,7 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     else:
         found = parse_target(item, without_id(defaults)).problems
     own = [problem for problem in found if problem.field in item or problem.field not in defaults]
+    own += _mistakes_of_schedules(item) if not own else []
     own = [_with_hint(problem, item) if problem.field == "timezone" else problem for problem in own]
     faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
     return own + [
@@ -137,6 +141,15 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
         for name, fault in faults
         if fault
     ]
+
+
+def _mistakes_of_schedules(item: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the first wrong schedule of an item, also if no `maintenance` names it yet."""
+    if not item.get("schedules"):
+        return []
+    naming_all = {"host": "any.example", **item, "target_id": "any", "maintenance": [*item["schedules"]]}
+    found = (problem.explanation for problem in parse_target(naming_all).problems)
+    return [Problem("schedules", _NAMING.sub("The field `schedules` cannot be used: ", it)) for it in found]
 
 
 def _with_hint(problem: Problem, item: Mapping[str, Any]) -> Problem:
@@ -201,7 +214,7 @@ def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> l
         for problem in mistakes_of(entry.fields, own):
             whose = f"{_line(entry, problem)}{shown(entry.fields['target_id'])}"
             owners_by_problem.setdefault(problem.explanation, []).append(whose)
-    return by_line(_said(owners_by_problem))
+    return by_line(said_of(owners_by_problem))
 
 
 def broken_by_defaults(items: Mapping[str, Item], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -213,10 +226,10 @@ def broken_by_defaults(items: Mapping[str, Item], before: Mapping[str, Any], aft
             for problem in parse_target(item, without_id(after)).problems:
                 if problem not in present:
                     owners_by_problem.setdefault(problem.explanation, []).append(shown(name))
-    return _said(owners_by_problem)
+    return said_of(owners_by_problem)
 
 
-def _said(owners_by_problem: Mapping[str, Sequence[str]]) -> list[str]:
+def said_of(owners_by_problem: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each owner of a problem; for many of the same the first, and how many others there are."""
     mistakes: list[str] = []
     for explanation, owners in owners_by_problem.items():
@@ -311,7 +324,7 @@ def _from_text(name: str, text: str) -> Any:
         return text
     with suppress(ValueError, RecursionError):
         return load_json(text)
-    if name in COMMA_LISTS and "," in text and not text.lstrip().startswith("["):
+    if name in COMMA_LISTS and "," in text and not text.lstrip().startswith(("[", "{")):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return [int(part) if part.isdecimal() else part for part in parts] if name == "certificate_warn_days" else parts
     if not text.lstrip().startswith(("[", "{")):

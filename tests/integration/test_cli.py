@@ -22,7 +22,9 @@ from popwatch_cli.installation import local_client
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
 from popwatch_cli.main import COMMANDS
+from popwatch_cli.options import STACK_NAME
 from popwatch_cli.target_table import TargetTable
+from popwatch_cli.verification.temporary import prefix_of
 from tests.integration.conftest import Run
 from tests.integration.world import NOON
 from tests.tables import create_tables, delete_tables
@@ -517,11 +519,86 @@ def test_put_takes_ids_or_groups(run: Run, table: TargetTable) -> None:
 def test_an_empty_file_replaces_nothing(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """It is more likely what a failed program left than what somebody wants."""
     table.write([{"target_id": "a", "host": "pop.example.net"}])
-    for name in ("none.yaml", "none.jsonl"):
-        (tmp_path / name).write_text("")
+    for name, text in (("none.yaml", ""), ("none.jsonl", ""), ("defaults.yaml", "_defaults: {delay_up: 5m}")):
+        (tmp_path / name).write_text(text)
         done = run("--local", "targets", "import", tmp_path / name, "--yes", "--replace")
         assert (done.code, "--replace would remove all" in done.err) == (3, True)
     assert set(table.read()) == {"a"}
+
+
+def test_targets_of_verify_are_not_configuration(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """While it runs, no list, file or check has them, and no --replace takes them away."""
+    name = f"{prefix_of(STACK_NAME)}20261127193138-1"
+    table.write([{"target_id": "a", "host": "pop.example.net"}, {"target_id": name, "host": "127.0.0.1"}])
+    assert name in run("--local", "targets", "list", name).out
+    assert run("--local", "targets", "list").out.split()[0] == "a"
+    [listed] = run("--local", "targets", "list", "--json").out.splitlines()
+    assert json.loads(listed)["target_id"] == "a"
+    assert run("--local", "targets", "export", tmp_path / "t.yaml").out.startswith("1 item written")
+    assert run("--local", "targets", "check").out == "1 item, 0 mistakes.\n"
+    (tmp_path / "t.yaml").write_text("b: {host: pop.example.net}")
+    assert run("--local", "targets", "import", tmp_path / "t.yaml", "--replace", "--yes").code == 0
+    assert set(table.read()) == {"b", name}
+
+
+def test_standard_input(run: Run, table: TargetTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For `import`, with --yes as it cannot answer a question, and for `check` and `convert`."""
+
+    def given(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    given("target_id;host\na;pop.example.net\n")
+    assert run("--local", "targets", "import", "-", "--yes").code == 0
+    assert set(table.read()) == {"a"}
+    given("b: {host: pop.example.net}\n")
+    assert run("targets", "check", "-").out == "1 item, 0 mistakes.\n"
+    given('[{"target_id": "c", "host": "pop.example.net"}]')
+    assert run("targets", "convert", "-").out == "- target_id: c\n  host: pop.example.net\n"
+    given("define host {\n host_name h\n}\ndefine service {\n host_name h\n check_command check_pop\n}\n")
+    assert run("targets", "convert", "--from", "nagios", "-").out.startswith("- target_id: h\n")
+    given("\0")
+    assert "The standard input is UTF-16" in run("targets", "check", "-").err
+
+
+def test_parents_in_one_name(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """They would be one target that there is not, and hold no alert."""
+    table.write([{"target_id": name, "host": "pop.example.net"} for name in ("a", "m1", "m2")])
+    refused = run("--local", "targets", "put", "a", "depends_on=m1 m2")
+    assert (refused.code, "with commas: depends_on=m1,m2 in `put`. Nothing was written." in refused.err) == (3, True)
+    (tmp_path / "t.csv").write_text('target_id,host,depends_on\na,pop.example.net,"m1,m2"\n')
+    assert "names m1,m2, which is not a target" in run("--local", "targets", "import", tmp_path / "t.csv", "-y").err
+    assert table.get("a") == {"target_id": "a", "host": "pop.example.net"}
+    assert run("--local", "targets", "put", "a", "depends_on=m1,m2").err == ""
+    item = table.get("a")
+    assert item is not None
+    assert item["depends_on"] == ["m1", "m2"]
+
+
+def test_schedules_as_people_write_them(run: Run, table: TargetTable) -> None:
+    """Names are split at commas, as tags are; a window that is none is answered by one that is."""
+    window = '{days: sun, from: "02:00", until: "04:00"}'
+    assert run("--local", "targets", "put", "a", "host=pop.example.net").code == 0
+    assert run("--local", "targets", "put", "_defaults", f"schedules={{x: [{window}], y: [{window}]}}").code == 0
+    assert run("--local", "targets", "put", "a", "maintenance=x,y").code == 0
+    item = table.get("a")
+    assert item is not None
+    assert item["maintenance"] == ["x", "y"]
+    assert f"such as {window} nor a name in" in run("--local", "targets", "put", "a", "maintenance=sun 02:00-04:00").err
+    assert "which are: `x`, `y`." in run("--local", "targets", "put", "a", "maintenance=x,foo").err
+    assert f"such as {window}" in run("--local", "targets", "put", "a", "schedules={x: [sun]}", "maintenance=x").err
+    wrong = run("--local", "targets", "put", "b", "host=h", "schedules={x: [{days: sun}]}")  # that nothing names yet
+    assert "The field `schedules` cannot be used: schedule `x`: a window needs both `from` and `until`." in wrong.err
+
+
+def test_fields_without_an_effect_are_named(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """By `put`, `import` and `check`, which do what they are asked nevertheless."""
+    table.write([{"target_id": "_defaults", "max_rtt_ms": 3000}])
+    said = "The field `slow_rtt_ms` has no effect: a test that is so slow has failed already, as `max_rtt_ms` is 3000."
+    done = run("--local", "targets", "put", "a", "host=pop.example.net", "slow_rtt_ms=5000")
+    assert (done.code, done.err.splitlines()) == (0, [f"a: {said}"])
+    assert run("--local", "targets", "check").err == f"a: {said}\n"
+    (tmp_path / "t.yaml").write_text("b: {host: pop.example.net, slow_rtt_ms: 5000, max_rtt_ms: 3000}")
+    assert f"b: {said}" in run("--local", "targets", "import", tmp_path / "t.yaml", "--yes").err
 
 
 def test_import_shows_asks_and_writes(run: Run, table: TargetTable, tmp_path: Path) -> None:

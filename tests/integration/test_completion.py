@@ -17,9 +17,12 @@ import click
 import pytest
 from click.shell_completion import CompletionItem
 
+from popwatch.model.fields import FIELDS, FIELDS_BY_NAME
 from popwatch_cli.installation import Installation
 from popwatch_cli.main import cli
 from popwatch_cli.shells import SCRIPTS, _bash_words, answer
+from popwatch_cli.verification.temporary import prefix_of
+from tests.integration.conftest import Run
 
 ODD = [
     "$(touch executed)",
@@ -115,6 +118,45 @@ def test_what_is_completed(bash: Bash, home: dict[str, str], monkeypatch: pytest
     with pytest.raises(click.UsageError):
         complete("popwatch xyzzy ")
     assert bash("popwatch xyzzy ") == [""]
+
+
+WINDOW = {"days": "sun", "from": "02:00", "until": "04:00"}
+
+
+def test_nothing_is_completed_that_is_refused(
+    bash: Bash, home: dict[str, str], stack: Installation, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each completion is typed: commands, and fields with each of their values, in `put` and `replay`."""
+    target = {"target_id": "a", "host": "pop.example.net", "tls": "implicit"}
+    temporary = {"target_id": f"{prefix_of(stack.stack)}20261127193138-1", "host": "pop.example.net", "group": "x"}
+    own = {"target_id": "own", "host": "pop.example.net", "schedules": {"mine": [WINDOW]}}
+    defaults = {"target_id": "_defaults", "schedules": {"patch-night": [WINDOW], "nights": [WINDOW]}}
+    stack.target_table.write([target, temporary, own, defaults], ODD)
+    assert bash("popwatch --local status a") == ["a"]
+    monkeypatch.setenv("XDG_CACHE_HOME", home["XDG_CACHE_HOME"])  # where the names are now
+
+    def complete(line: str) -> list[str]:
+        return answer(cli, "bash", [f"popwatch {line}", " =:@"]).splitlines()[1:]
+
+    assert complete("--local status ") == ["a", "b", "c", "own"]
+    assert complete("--local targets put a maintenance=") == ["nights", "patch-night"]
+    assert complete("--local targets put own maintenance=") == ["mine"]
+    assert complete("--local targets put a own maintenance=") == complete("simulate --set maintenance=") == []
+    assert complete("--local targets put a depends_on=") == ["b", "c", "own"]
+    for group in ("", "targets ", "credentials "):
+        for name in complete(group):
+            assert run(*group.split(), name, "--help").code == 0, name
+    fields = [word for word in complete("--local targets put a ") if word.endswith("=")]
+    assert len(fields) == len(FIELDS) - 1
+    for field in fields:
+        removes = "" if field != "host=" else "pop.example.org"
+        for value in complete(f"--local targets put a {field}")[:4] or [removes]:
+            ended = run("--local", "targets", "put", "a", f"{field}{value}")
+            assert (ended.code, "Nothing was written" in ended.err) == (0, False), (field, value, ended.err)
+            stack.target_table.write([target])
+    for field in complete("--local replay a --set "):
+        ended = run("--local", "replay", "a", "--set", f"{field}{FIELDS_BY_NAME[field[:-1]].example}")
+        assert "has no effect" not in ended.err, field
 
 
 def test_the_names_are_kept_for_a_minute(bash: Bash, stack: Installation, home: dict[str, str]) -> None:

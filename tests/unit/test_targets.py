@@ -227,7 +227,8 @@ def test_schedules_are_windows_by_name() -> None:
     [
         (
             "patch-nite",
-            "window 1: `patch-nite` is not a schedule: there are `broken`, `patch-night` (field `schedules`",
+            'window 1: `patch-nite` is neither a window such as {days: sun, from: "02:00", until: "04:00"} nor a name '
+            "in `schedules` (also of `_defaults`), which are: `broken`, `patch-night`",
         ),
         ("broken", "window 1: schedule `broken`: a window needs both `from` and `until`"),
     ],

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch.model.targets import Target
+from popwatch.model.targets import POLICY_FIELDS, Target
 from popwatch.model.text import counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
@@ -40,7 +40,7 @@ LEAD = timedelta(hours=1)
     multiple=True,
     required=True,
     metavar="FIELD=VALUE",
-    shell_complete=completion.assignments,
+    shell_complete=completion.assignments_of(POLICY_FIELDS | set(LIMITS)),
     help="Another value of a field; may be repeated.",
 )
 @click.option(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import click
 
 from popwatch.decisions.schedule import longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
+from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME, as_list
 from popwatch.model.targets import Item, Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
 from popwatch_cli import completion
@@ -24,6 +24,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.files.target_files import CA_FILE, read_all_entries, read_entries, serialize, write_entries
+from popwatch_cli.idle_fields import idle_fields
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
@@ -51,6 +52,7 @@ from popwatch_cli.target_items import (
     without_intervention_fields,
 )
 from popwatch_cli.target_table import TargetTable
+from popwatch_cli.verification.temporary import without_temporary
 
 ADDRESSES = {"email": re.compile(r"[^@\s]+@[^@\s]+"), "sms": re.compile(r"\+?[\d ()/-]{6,}")}
 """Values that people mean as receivers, of fields that are texts."""
@@ -119,8 +121,10 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
       popwatch targets list
       popwatch targets list --json | jq -r .host
     """
-    items = find(choice).target_table.read()
-    present = targets_of(items, datetime.now(UTC))
+    installation = find(choice)
+    items = installation.target_table.read()
+    shown_items = items if selection.ids else without_temporary(items, installation.stack)
+    present = targets_of(shown_items, datetime.now(UTC))
     found = selection.of(present) if selection else present
     if as_json:
         for name in sorted(
@@ -250,8 +254,12 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         )
     _warn_of_unknown_fields(wanted.values())
     if "depends_on" in dict(changes):
-        _warn_of_parents({**table.read(), **wanted}, wanted.keys())
+        everything = {**table.read(), **wanted}
+        _refuse_joined_parents(wanted.values(), everything)
+        _warn_of_parents(everything, wanted.keys())
     lines = changes_of(items, wanted.values())
+    defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
+    _warn_of_idle_fields([wanted[name] for name in lines], defaults)
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         click.echo(line)
@@ -318,6 +326,19 @@ def _mistakes_made(
 def _dependent_on(parents: Set[str], items: Mapping[str, Item]) -> list[str]:
     """The targets that depend on one of these."""
     return [name for name, target in targets_of(items).items() if not parents.isdisjoint(target.policy.depends_on)]
+
+
+def _refuse_joined_parents(changed: Iterable[Item], items: Mapping[str, Item]) -> None:
+    """Raise UserError for several targets that were written as one name in `depends_on`."""
+    for item in changed:
+        for parent in map(str, as_list(item.get("depends_on") or ())):
+            parts = parent.replace(",", " ").split()
+            if parent not in items and len(parts) > 1 and all(part in items for part in parts):
+                raise UserError(
+                    f"{shown(item['target_id'])}: the field `depends_on` names {shown(parent)}, which is not a target: "
+                    f"write its targets as a list, or with commas: depends_on={shown(','.join(parts))} in `put`. "
+                    "Nothing was written."
+                )
 
 
 def _warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
@@ -421,9 +442,11 @@ def import_targets(
     for warning in interventions_in(read):
         say(warning, err=True)
     entries = [dataclasses.replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
-    table = find(choice).target_table
-    items = table.read()
-    if replace and items and not entries:  # more likely a program that failed than what somebody wants
+    installation = find(choice)
+    table = installation.target_table
+    items = without_temporary(table.read(), installation.stack)
+    has_targets = any(entry.fields["target_id"] != DEFAULTS_ID for entry in entries)
+    if replace and items and not has_targets:  # more likely a program that failed than what somebody wants
         raise UserError(
             "There are no targets in the files, and --replace would remove all: `popwatch targets remove --all` does "
             "that. Nothing was written."
@@ -438,7 +461,9 @@ def import_targets(
     if mistakes:
         raise FileError([*mistakes, "Nothing was written."])
     if any("depends_on" in item for item in wanted.values()):
+        _refuse_joined_parents(wanted.values(), {**kept, **wanted})
         _warn_of_parents({**kept, **wanted}, wanted.keys())
+    _warn_of_idle_fields(wanted.values(), wanted.get(DEFAULTS_ID) or kept.get(DEFAULTS_ID, {}))
     change = compare(items, wanted, replace=replace)
     for line in change.lines:
         click.echo(line)
@@ -487,7 +512,8 @@ def export_targets(choice: Any, file: Path | None) -> None:
     Examples:
       popwatch targets export targets.yaml
     """
-    items = find(choice).target_table.read()
+    installation = find(choice)
+    items = without_temporary(installation.target_table.read(), installation.stack)
     exported = [without_intervention_fields(items[name]) for name in sorted(items, key=natural_order)]
     if file is None or str(file) == "-":
         click.echo(serialize("yaml", exported), nl=False)
@@ -507,12 +533,20 @@ def check(choice: Any, file: Path | None) -> None:
       popwatch targets check targets.yaml
       popwatch --stack popwatch targets check
     """
-    items = {} if file else find(choice).target_table.read()
-    entries = read_entries(file) if file else [FileEntry(0, item) for item in items.values()]
+    if file:
+        entries = read_entries(file)
+    else:
+        installation = find(choice)
+        items = without_temporary(installation.target_table.read(), installation.stack)
+        entries = [FileEntry(0, item) for item in items.values()]
     _warn_of_unknown_fields(entry.fields for entry in entries)
     found = all_mistakes(entries, {})
+    defaults = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), {})
+    _warn_of_idle_fields([entry.fields for entry in entries], defaults)
     for mistake in found:
         click.secho(mistake, fg="red")
+    if not entries:
+        say("There are no targets to check.", err=True)
     click.echo(f"{counted(len(entries), 'item')}, {counted(len(found), 'mistake')}.")
     sys.exit(2 if found else 0)
 
@@ -545,6 +579,11 @@ def _row(target: Target) -> tuple[str, str, str, str]:
 def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
     for warning in unknown_fields(items):
         say(warning, err=True)
+
+
+def _warn_of_idle_fields(items: Iterable[Item], defaults: Item) -> None:
+    for sentence in idle_fields(items, defaults):
+        say(sentence, err=True)
 
 
 def _confirm(question: str = "Write this?", otherwise: str = "Nothing was written.") -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -46,12 +46,18 @@ docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.ht
 """
 
 Remove = Callable[[], object]
+Value = TypeVar("Value")
 Sleep = Callable[[float], None]
 
 
 def prefix_of(stack: str) -> str:
     """How the names of what `popwatch verify` makes in a stack begin. SQS takes 80 characters, stacks may have 128."""
     return f"popwatch-verify-{blake2b(stack.encode(), digest_size=3).hexdigest()}-"
+
+
+def without_temporary(items: Mapping[str, Value], stack: str) -> dict[str, Value]:
+    """What is kept by the ids of targets, without those that `popwatch verify` has made in the stack for a time."""
+    return {name: value for name, value in items.items() if not name.startswith(prefix_of(stack))}
 
 
 @dataclass(frozen=True, slots=True)

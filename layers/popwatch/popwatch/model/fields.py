@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from popwatch.model.credentials import UnusableCredentialError, check_name
 from popwatch.model.text import clean, did_you_mean, parse_seconds
-from popwatch.model.windows import parse_timezone
+from popwatch.model.windows import EXAMPLE_WINDOW, parse_timezone
 
 DEFAULTS_ID = "_defaults"
 """The `target_id` of the item whose fields are the user's own defaults for all targets."""
@@ -377,7 +377,7 @@ def _trusted(data: str) -> str:
 
 def _windows(value: object) -> object:
     if not isinstance(value, list | tuple | set | frozenset | Mapping | str):
-        raise ValueError("it must be a list of windows")
+        raise ValueError(f"it must be a list of windows: [{EXAMPLE_WINDOW}]")
     return value
 
 
@@ -385,7 +385,7 @@ def _schedules(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping) or not all(
         isinstance(windows, list | tuple | Mapping) for windows in value.values()
     ):
-        raise ValueError("it must be a map of names, each with a list of windows")
+        raise ValueError(f"it must be a map of names, each with a list of windows: {{sundays: [{EXAMPLE_WINDOW}]}}")
     return {str(name): windows for name, windows in value.items()}
 
 

@@ -33,7 +33,7 @@ from popwatch.model.interventions import (
     parse_suspension,
 )
 from popwatch.model.text import clean
-from popwatch.model.windows import Window, parse_window
+from popwatch.model.windows import EXAMPLE_WINDOW, Window, parse_window
 
 LARGEST_ITEM = 350_000
 """Characters that the fields of an item have together, as JSON.
@@ -407,7 +407,7 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
     windows: list[Window] = []
     schedules = values.get("schedules", {})
     assert isinstance(schedules, Mapping)
-    for position, window in enumerate(as_list(values.get("maintenance", ())), start=1):
+    for position, window in enumerate(_maintenance(values.get("maintenance", ()), schedules), start=1):
         try:
             windows += _windows(window, schedules, zone)
         except ValueError as error:
@@ -424,13 +424,31 @@ def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
             problems.append(_unusable(name, error))
 
 
+def _maintenance(value: object, schedules: Mapping[str, object]) -> list[object]:
+    """The windows and names of the field, whose names may be written in one string with commas; each name once."""
+    entries: list[object] = []
+    names: set[str] = set()
+    for entry in as_list(value):
+        is_joined = isinstance(entry, str) and entry not in schedules
+        for part in [name.strip() for name in str(entry).split(",")] if is_joined else [entry]:
+            if not isinstance(part, str):
+                entries.append(part)
+            elif part not in names:
+                names.add(part)
+                entries.append(part)
+    return entries
+
+
 def _windows(value: object, schedules: Mapping[str, object], zone: tzinfo) -> list[Window]:
     """The window, or those of a schedule by its name."""
     if not isinstance(value, str):
         return [parse_window(value, zone)]
     if value not in schedules:
-        known = f"there are {', '.join(map(quote, sorted(schedules)[:10]))}" if schedules else "there is none"
-        raise ValueError(f"{quote(value)} is not a schedule: {known} (field `schedules`, also of `{DEFAULTS_ID}`)")
+        names = ", ".join(map(quote, sorted(schedules)[:10])) if schedules else "none"
+        raise ValueError(
+            f"{quote(value)} is neither a window such as {EXAMPLE_WINDOW} nor a name in `schedules` "
+            f"(also of `{DEFAULTS_ID}`), which are: {names}"
+        )
     try:
         return [parse_window(window, zone) for window in as_list(schedules[value])]
     except ValueError as error:

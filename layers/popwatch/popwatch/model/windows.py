@@ -21,6 +21,10 @@ FIRST_YEAR, LAST_YEAR = 2000, 9998
 """Of the times that people may write."""
 
 
+EXAMPLE_WINDOW = '{days: sun, from: "02:00", until: "04:00"}'
+"""How people write a window, in messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnceWindow:
     """One window between two times: `start <= now < end`."""
@@ -68,7 +72,7 @@ def parse_window(value: object, zone: tzinfo) -> Window:
     Times without an offset are in `zone`. Raises ValueError with a sentence that says what is wrong.
     """
     if not isinstance(value, Mapping):
-        raise ValueError("a window is a map with `from` and `until`")
+        raise ValueError(f"a window is a map with `from` and `until`, such as {EXAMPLE_WINDOW}")
     unknown = sorted(str(key) for key in value.keys() - {"days", "from", "until", "timezone"})
     if unknown:
         raise ValueError(f"a window has no field `{unknown[0]}`; it has `from`, `until`, `days` and `timezone`")
