@@ -4,7 +4,7 @@ import pytest
 
 from popwatch_cli.idle_fields import idle_fields, idle_fields_of
 
-TLS = {"tls": "implicit"}
+TLS: dict[str, object] = {"tls": "implicit"}
 PEM = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
 
 IDLE: list[tuple[str, dict[str, object], dict[str, object]]] = [
