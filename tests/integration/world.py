@@ -18,6 +18,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
 from moto import mock_aws
 
 from popwatch.aws.alert_topics import AlertTopics
@@ -57,7 +59,12 @@ def session() -> boto3.Session:
 @cache
 def client_of(service: str) -> Any:
     """A client that all worlds share, since none adds to it: moto answers whatever world there is."""
-    return session().client(cast(Any, service))
+    return new_client_of(service)
+
+
+def new_client_of(service: str) -> Any:
+    """A client of moto, which reads no signature: to sign takes a tenth of a call."""
+    return session().client(cast(Any, service), config=Config(signature_version=UNSIGNED))
 
 
 class Killed(BaseException):
@@ -174,7 +181,7 @@ class World:
         self.topic, self.email_queue = self._topic_and_queue("alerts")
         self.sms_topic, self.sms_queue = self._topic_and_queue("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = self._client_of_dynamodb(), session().client("sns")
+        self._watched = self._client_of_dynamodb(), new_client_of("sns")
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
@@ -315,9 +322,8 @@ class World:
 
     def _client_of_dynamodb(self) -> "DynamoDBClient":
         """A client of its own: each has its own event handlers. The local AWS has a key for each run."""
-        if not self.endpoint:
-            return session().client("dynamodb")
-        client: DynamoDBClient = local_client("dynamodb", self.endpoint, "us-east-1")
+        local = self.endpoint and local_client("dynamodb", self.endpoint, "us-east-1")
+        client: DynamoDBClient = local or new_client_of("dynamodb")
         return client
 
     def _topic_and_queue(self, name: str) -> tuple[str, str]:
