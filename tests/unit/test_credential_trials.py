@@ -112,6 +112,30 @@ def test_an_attempt_that_never_reports_counts() -> None:
     assert settled(again, NOON + 3 * LONGEST_TRIAL) is None
 
 
+@pytest.mark.parametrize("result", [UNCLEAR, REJECTED])
+def test_a_clock_that_was_set_back_forgets_no_attempt(result: LoginResult) -> None:
+    """A wrong password that was blocked in a future that never came is not tried again; a wait runs from now on."""
+    later = NOON + timedelta(days=3)
+    blocked = replace(tried(tried(NEW, "a", result, later), "b", result, later), problem_since=later)
+    state = settled(blocked, NOON)
+    assert state is not None
+    assert (state.rejections, state.rejected_at, state.problem_since) == (2, NOON, NOON)
+    assert {one.at for one in state.refusals} == {NOON}
+    assert state.version == blocked.version + 1
+    assert not any(may_use(state, R1, one, NOON + HOUR - SECOND) for one in "abc")
+    assert may_use(state, R1, "c", NOON + HOUR) is (result is UNCLEAR)
+    assert settled(state, NOON) is None
+    assert settled(blocked, later - STORED_AHEAD) is None  # the clock of another environment is a little ahead
+
+
+def test_a_login_of_the_future_is_none_under_way() -> None:
+    """It would keep all others from the credential until then; it counts, whatever became of it."""
+    later = NOON + timedelta(days=3)
+    state = settled(begun(tried(NEW, "a", UNCLEAR, later), "b", later), NOON)
+    assert state is not None
+    assert (state.tried_at, state.rejections, state.rejected_by) == (None, 2, "b")
+
+
 @pytest.mark.parametrize("result", [PASSED, IN_USE])
 def test_an_accepted_login_forgets_a_refusal(result: LoginResult) -> None:
     """Only those in a row count; a mailbox in use was opened with the right password by someone else."""

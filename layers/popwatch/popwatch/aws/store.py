@@ -606,23 +606,13 @@ class Store:
             state = deserialize(CredentialState, item.get("credential", {"name": name}))
             if item.get("form") != FORM:
                 state = upgraded(state)
-            self._check_credential_state(state)
+            is_newer(state.revision, state.revision)  # raises for one that cannot be compared with another
             if state.name != name or state.version != item.get("version", 0) or state.rejections < 0:
                 raise DamagedError("its name, version or rejections cannot be so")
         except DAMAGE as error:
             self._record_damage(self._tables.status, item["target_id"], error)
             return CredentialState(name, version=_version_of(item))
         return state
-
-    def _check_credential_state(self, state: CredentialState) -> None:
-        """Raise one of DAMAGE for a time of the future, or a revision that cannot be compared with another."""
-        of_refusals = [time for one in state.refusals for time in (one.at, one.reported_at)]
-        of_problem = (state.problem_since, state.problem_reported_at)
-        times = (state.passed_at, state.tried_at, state.rejected_at, state.reported_at, state.accepted_at)
-        for time in (*times, *of_problem, *of_refusals):
-            if time:
-                self._past(iso(time))
-        is_newer(state.revision, state.revision)
 
     def _event_of(self, kind: EventKind, item: Item) -> HistoryEvent:
         """The event in an item of History. A transition and an alert have the record's version in their key."""

@@ -168,10 +168,35 @@ def in_turn(state: CredentialState, target_ids: Iterable[str], failing: Set[str]
 
 
 def settled(state: CredentialState, now: datetime) -> CredentialState | None:
-    """The state to write if a login has been under way for too long: it counts as refused. None if there is none."""
-    if state.tried_at is None or _is_recent(state.tried_at, LONGEST_TRIAL, now):
-        return None
-    return _refused(state, state.tried_by, now, certain=False, said="")
+    """The state to write if a login has been under way for too long: it counts as refused. None if there is none.
+
+    Also if times of it lie in the future, as of a clock that has been set back since: what was counted stays, and waits
+    run from now on.
+    """
+    past = _without_future(state, now)
+    if past.tried_at is not None and not _is_recent(past.tried_at, LONGEST_TRIAL, now):
+        return _refused(past, past.tried_by, now, certain=False, said="")
+    return None if past == state else replace(past, version=state.version + 1)
+
+
+def _without_future(state: CredentialState, now: datetime) -> CredentialState:
+    """A state without times that no clock of now can have written; that of a login under way is one of long ago."""
+
+    def past(time: datetime | None) -> datetime | None:
+        return now if time and time > now + STORED_AHEAD else time
+
+    return replace(
+        state,
+        passed_at=past(state.passed_at),
+        accepted_at=past(state.accepted_at),
+        rejected_at=past(state.rejected_at),
+        reported_at=past(state.reported_at),
+        problem_since=past(state.problem_since),
+        problem_reported_at=past(state.problem_reported_at),
+        refusals=tuple(
+            replace(one, at=past(one.at) or now, reported_at=past(one.reported_at)) for one in state.refusals
+        ),
+    )
 
 
 def begin_trial(state: CredentialState, revision: str, target_id: str, now: datetime) -> CredentialState | None:
