@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import boto3
@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from popwatch.aws.alert_topics import AlertTopics
-from popwatch.aws.credentials import CACHED_FOR, Credentials
+from popwatch.aws.credentials import CACHED_FOR, READ_SECONDS, Credentials
 from popwatch.aws.store import Store
 from popwatch.decisions.credential_trials import ACCEPTED_FOR, REPORTED_AFTER
 from popwatch.model.credential_problems import CredentialProblem, Unusable
@@ -24,8 +24,8 @@ from popwatch.model.credentials import Mechanism, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
 from popwatch.model.targets import parse_target
-from popwatch.prober.access_tokens import AccessToken, AccessTokens, TokenError
-from popwatch.sweep.logins import READERS, Logins, PreparedLogins
+from popwatch.prober.access_tokens import PATIENCE_SECONDS, AccessToken, AccessTokens, TokenError
+from popwatch.sweep.logins import PREPARE_SECONDS, READERS, Logins, PreparedLogins
 from tests.integration.world import MINUTE, NOON, World
 
 CANARY = "canary-77aa"
@@ -123,6 +123,55 @@ def test_states_are_read_side_by_side(stack: Stack, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(stack.world.store, "read_credential_state", read_with_others)
     assert set(stack.environments[0].prepare(wanted).credentials) == set(wanted)
+
+
+def test_a_table_that_does_not_answer_holds_up_no_test(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other credentials are used; what it writes after all is no attempt, as no one logs in."""
+    stack.put()
+    stack.put("late")
+    monkeypatch.setattr("popwatch.sweep.logins.PREPARE_SECONDS", 0.5)
+    answers, written, put = Event(), Event(), stack.world.store.put_credential_state
+
+    def put_late(state: CredentialState, expected: int) -> CredentialState | None:
+        if state.name == "late" and not answers.wait(timeout=20):
+            raise AssertionError
+        held = put(state, expected)
+        if state.name == "late" and state.tried_at is None:
+            written.set()
+        return held
+
+    monkeypatch.setattr(stack.world.store, "put_credential_state", put_late)
+    prepared = stack.environments[0].prepare({"a": "monitor", "b": "late"})
+    assert (list(prepared.credentials), prepared.problems, prepared.held) == (["a"], {}, {})
+    answers.set()
+    assert written.wait(timeout=20)
+    state = stack.world.store.read_credential_state("late")
+    assert (state.rejections, state.tried_at, state.version) == (0, None, 2)
+
+
+def test_a_table_that_refuses_stops_the_logins_of_one_credential(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no test."""
+    stack.put()
+    stack.put("other")
+    read = stack.world.store.read_credential_state
+
+    def refuse(name: str) -> CredentialState:
+        if name == "other":
+            raise ClientError({"Error": {"Code": "InternalServerError", "Message": "x"}}, "GetItem")
+        return read(name)
+
+    monkeypatch.setattr(stack.world.store, "read_credential_state", refuse)
+    prepared = stack.environments[0].prepare({"a": "monitor", "b": "other"})
+    assert (list(prepared.credentials), prepared.problems) == (["a"], {})
+    assert "No target is logged in to with a credential." in caplog.text
+
+
+def test_preparing_fits_into_an_invocation() -> None:
+    """With the longest test after it, of 60 seconds; the function has 120, of which 20 are for commits."""
+    assert READ_SECONDS + PATIENCE_SECONDS < PREPARE_SECONDS
+    assert PREPARE_SECONDS + 60 < 120 - 20
 
 
 @pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])

@@ -201,24 +201,20 @@ class BatchTester:
         }
         if not wanted or self._logins is None:
             return None
-        try:
-            failing = {
-                test.target.target_id: test.record.health.failing_since or self._began
-                for test in tests
-                if test.record.health.login_failed
-            }
-            witnesses = {
-                test.target.target_id: test.target.policy.login
-                for test in tests
-                if test.record.health.state is State.UP
-                and not (test.record.health.login_delay or test.target.problems or test.target.target_id in wanted)
-            }
-            prepared = self._logins.prepare(
-                wanted, [test.target for test in tests], failing, witnesses, requested=self._batch.requested
-            )
-        except (BotoCoreError, ClientError) as error:
-            _log.error("No target is logged in to.", extra={"error": type(error).__name__})
-            return None
+        failing = {
+            test.target.target_id: test.record.health.failing_since or self._began
+            for test in tests
+            if test.record.health.login_failed
+        }
+        witnesses = {
+            test.target.target_id: test.target.policy.login
+            for test in tests
+            if test.record.health.state is State.UP
+            and not (test.record.health.login_delay or test.target.problems or test.target.target_id in wanted)
+        }
+        prepared = self._logins.prepare(
+            wanted, [test.target for test in tests], failing, witnesses, requested=self._batch.requested
+        )
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
         self._without_credential = {one: prepared.problems[one] for one in prepared.lasting}

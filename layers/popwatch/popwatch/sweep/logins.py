@@ -5,12 +5,13 @@ written since, as several batches may use a credential at once: whoever loses re
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from threading import Lock
+from threading import Event, Lock
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -35,10 +36,10 @@ from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState, is_newer, revision_of
 from popwatch.model.credentials import Credential, Mechanism, Secret, UnusableCredentialError
 from popwatch.model.messages import AlertMessage, Topic
-from popwatch.model.outcomes import LoginResult
+from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.targets import Target
-from popwatch.prober.access_tokens import AccessTokens
+from popwatch.prober.access_tokens import PATIENCE_SECONDS, AccessTokens
 
 _log = logging.getLogger("popwatch.sweep.logins")
 
@@ -46,11 +47,15 @@ COLLISIONS = 5
 """How often a state is written again when other writers keep changing it."""
 
 READERS = 8
-"""States that are read at once: no test of the batch begins before all are there."""
+"""Credentials whose states are read and written at once."""
+
+PREPARE_SECONDS = 12.0
+"""The most for which the tests of a batch wait for their logins: parameters, tokens, states. Whose credential is not
+ready by then is tested without a login."""
 
 
 def reader_threads() -> Executor:
-    """The threads that read states."""
+    """The threads that read and write states."""
     return ThreadPoolExecutor(READERS)
 
 
@@ -70,6 +75,16 @@ class PreparedLogins:
     on_trial: Set[str] = frozenset()
     lasting: Set[str] = frozenset()
     held: Mapping[str, datetime | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """The targets that would log in with a credential, those that could, and since when the logins of some fail."""
+
+    target_ids: Sequence[str]
+    witnesses: Sequence[str]
+    failing: Mapping[str, datetime]
+    requested: bool
 
 
 class Logins:
@@ -117,37 +132,56 @@ class Logins:
         self._targets = defaultdict(list)
         for target in targets:
             self._targets[target.policy.login].append(target)
+        end_by = time.monotonic() + PREPARE_SECONDS
         found = self._credentials.read(wanted.values())
-        stored = {name: one for name, one in found.items() if isinstance(one, StoredCredential)}
+        stored = [one for one in found.values() if isinstance(one, StoredCredential)]
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
-        usable = self._with_secrets(stored.values(), problems)
-        self._revisions = {name: revision_of(stored[name]) for name in usable}
-        with self._threads() as pool:
-            self._states = dict(zip(found, pool.map(self._store.read_credential_state, found), strict=True))
-        for problem in problems.values():
-            self._note(problem)
-        for name in usable:
-            self._settle(name)
-            self._report(self._states[name])
-        by_name: dict[str, list[str]] = defaultdict(list)
-        for target_id, name in wanted.items():
-            by_name[name].append(target_id)
-        of_targets = {target_id: problems[name] for target_id, name in wanted.items() if name in problems}
-        credentials: dict[str, Credential] = {}
-        on_trial = set()
-        held: dict[str, datetime | None] = {}
-        for name, credential in usable.items():
-            of_targets |= self._refused(name, by_name[name])
-            before = {one for one in by_name[name] if failed_before((failing or {}).get(one), self._revisions[name])}
-            asking = [one for one in by_name[name] if one not in of_targets]
-            able = [one for one, its_name in (witnesses or {}).items() if its_name == name]
-            target_ids, is_trial = self._log_in(name, asking, able, before, requested=requested)
-            credentials |= dict.fromkeys(target_ids, credential)
-            if is_trial:
-                on_trial.add(name)
-            held |= self._held(name, [one for one in asking if one not in target_ids], before)
-        lasting = {one for one, problem in of_targets.items() if self._lasts(problem)}
-        return PreparedLogins(credentials, of_targets, frozenset(on_trial), lasting, held)
+        usable = self._with_secrets(stored, problems, end_by)
+        self._revisions = {one.name: revision_of(one) for one in stored}
+        self._states = {}
+        asking, able = _by_credential(wanted), _by_credential(witnesses or {})
+        pool, is_over = self._threads(), Event()
+        try:
+            plans = [
+                pool.submit(
+                    self._prepare_one,
+                    usable.get(name) or problems[name],
+                    _Asking(asking[name], able[name], failing or {}, requested=requested),
+                    is_over,
+                )
+                for name in found
+            ]
+            return _together([plan for one in plans if (plan := _in_time(one, end_by))])
+        finally:
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _prepare_one(self, found: Credential | CredentialProblem, asking: "_Asking", is_over: Event) -> PreparedLogins:
+        """What targets log in with of one credential. A login that is counted too late for this batch is taken back."""
+        name = found.name
+        self._states[name] = self._store.read_credential_state(name)
+        if isinstance(found, CredentialProblem):
+            self._note(found)
+            problems = dict.fromkeys(asking.target_ids, found)
+            return PreparedLogins({}, problems, lasting=frozenset(problems if self._lasts(found) else ()))
+        self._settle(name)
+        self._report(self._states[name])
+        problems = self._refused(name, asking.target_ids)
+        before = {one for one in asking.target_ids if failed_before(asking.failing.get(one), self._revisions[name])}
+        asking = replace(asking, target_ids=[one for one in asking.target_ids if one not in problems])
+        target_ids, is_trial = self._log_in(name, asking, before)
+        if is_trial and is_over.is_set():
+            never = LoginResult(LoginVerdict.FAILED)
+            self._write(
+                name, lambda state: after_login(state, self._revisions[name], target_ids[0], never, self._clock())
+            )
+        return PreparedLogins(
+            dict.fromkeys(target_ids, found),
+            problems,
+            frozenset([name] if is_trial else ()),
+            frozenset(problems),
+            self._held(name, [one for one in asking.target_ids if one not in target_ids], before),
+        )
 
     def _held(self, name: str, target_ids: Iterable[str], failing: Set[str]) -> dict[str, datetime | None]:
         """Until when targets wait that do not log in, if servers have refused the credential without a reason."""
@@ -215,12 +249,13 @@ class Logins:
         return True
 
     def _with_secrets(
-        self, stored: Iterable[StoredCredential], problems: dict[str, CredentialProblem]
+        self, stored: Iterable[StoredCredential], problems: dict[str, CredentialProblem], end_by: float
     ) -> dict[str, Credential]:
         """What is sent, by the name of the credential; adds the problems of those for which there is no token."""
         by_name = {one.name: one for one in stored}
         of_xoauth2 = [one for one in by_name.values() if one.mechanism is Mechanism.XOAUTH2]
-        tokens = self._tokens.read(of_xoauth2) if of_xoauth2 else {}
+        patience = min(PATIENCE_SECONDS, end_by - time.monotonic())
+        tokens = self._tokens.read(of_xoauth2, max(patience, 0.0)) if of_xoauth2 else {}
         usable = {}
         for name, one in by_name.items():
             token = tokens.get(name)
@@ -255,14 +290,13 @@ class Logins:
         refusing = {one.target_id for one in state.refusals if one.lasts}
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
-    def _log_in(
-        self, name: str, target_ids: Sequence[str], witnesses: Sequence[str], failing: Set[str], *, requested: bool
-    ) -> tuple[Sequence[str], bool]:
+    def _log_in(self, name: str, asking: "_Asking", failing: Set[str]) -> tuple[Sequence[str], bool]:
         """Who logs in with a credential, and whether the first one's login is counted, which is written before.
 
         The others follow in this batch if the first one's is accepted. With one that no server has accepted they wait
         for the next: no answer would pass the turn on, and is an attempt, too.
         """
+        target_ids, witnesses = asking.target_ids, asking.witnesses
         revision = self._revisions[name]
         for _ in range(COLLISIONS):
             state, now = self._states[name], self._clock()
@@ -274,7 +308,7 @@ class Logins:
             allowed = [
                 one
                 for one in ordered
-                if may_use(state, revision, one, now, failing=one in failing, requested=requested)
+                if may_use(state, revision, one, now, failing=one in failing, requested=asking.requested)
             ]
             if not allowed:
                 return (), False
@@ -299,3 +333,35 @@ class Logins:
         held = self._store.put_credential_state(after, state.version)
         self._states[state.name] = held or after
         return held is None
+
+
+def _by_credential(names: Mapping[str, str]) -> Mapping[str, list[str]]:
+    """The targets of each credential, from the name of that of each target."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for target_id, name in names.items():
+        found[name].append(target_id)
+    return found
+
+
+def _in_time(plan: Future[PreparedLogins], end_by: float) -> PreparedLogins | None:
+    """What targets log in with of one credential; None if DynamoDB fails, or does not answer in time."""
+    try:
+        return plan.result(max(0.0, end_by - time.monotonic()))
+    except (BotoCoreError, ClientError, TimeoutError) as error:
+        _log.error("No target is logged in to with a credential.", extra={"error": type(error).__name__})
+        return None
+
+
+def _together(plans: Iterable[PreparedLogins]) -> PreparedLogins:
+    """What the targets of several credentials log in with."""
+    credentials: dict[str, Credential] = {}
+    problems: dict[str, CredentialProblem] = {}
+    held: dict[str, datetime | None] = {}
+    on_trial, lasting = set[str](), set[str]()
+    for plan in plans:
+        credentials |= plan.credentials
+        problems |= plan.problems
+        held |= plan.held
+        on_trial |= plan.on_trial
+        lasting |= plan.lasting
+    return PreparedLogins(credentials, problems, on_trial, lasting, held)
