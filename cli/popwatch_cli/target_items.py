@@ -135,7 +135,8 @@ def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Pr
     own = [problem for problem in found if problem.field in item or problem.field not in defaults]
     own += _mistakes_of_schedules(item) if not own else []
     own = [_with_hint(problem, item) if problem.field == "timezone" else problem for problem in own]
-    faults = ((name, template_fault(str(item.get(name) or ""))) for name in TEMPLATES)
+    texts = ((name, value) for name in TEMPLATES if isinstance(value := item.get(name), str))
+    faults = ((name, template_fault(text)) for name, text in texts)
     return own + [
         Problem(name, f"The field `{name}` cannot be used: {fault}; {TOKENS_LISTED}.")
         for name, fault in faults
@@ -255,8 +256,8 @@ def unknown_fields(items: Iterable[Mapping[str, Any]], consequence: str = "it is
 
 def _unknown_field(name: str, owners: Sequence[str], consequence: str) -> str:
     others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
-    hint = field_hint(name)
-    return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`: {consequence}.{hint}"
+    blanks = "" if name == name.strip() else " (with blanks at its ends)"
+    return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`{blanks}: {consequence}.{field_hint(name)}"
 
 
 def assigned(item: Item, name: str, text: str) -> Item:

@@ -560,6 +560,20 @@ def test_standard_input(run: Run, table: TargetTable, monkeypatch: pytest.Monkey
     assert "The standard input is UTF-16" in run("targets", "check", "-").err
 
 
+def test_files_in_another_form_of_unicode(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """A target of the table is changed by its id in either form, and depended on; a new one is written in NFC."""
+    table.write([{"target_id": "ko\u0308ln", "host": "a.example"}, {"target_id": "b\u00e4r", "host": "b.example"}])
+    (tmp_path / "t.yaml").write_text(
+        "- {target_id: k\u00f6ln, host: a.example, depends_on: ba\u0308r}\n- {target_id: ba\u0308r, host: b.example}\n"
+        "- {target_id: no\u0308, host: c.example}\n"
+    )
+    assert run("--local", "targets", "import", tmp_path / "t.yaml", "--replace", "--yes").code == 0
+    assert set(table.read()) == {"ko\u0308ln", "b\u00e4r", "n\u00f6"}
+    item = table.get("ko\u0308ln")
+    assert item is not None
+    assert item["depends_on"] == "b\u00e4r"
+
+
 def test_parents_in_one_name(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """They would be one target that there is not, and hold no alert."""
     table.write([{"target_id": name, "host": "pop.example.net"} for name in ("a", "m1", "m2")])

@@ -142,6 +142,27 @@ def test_no_cell_of_a_report_is_a_formula(text: str) -> None:
     assert ";" not in shown
 
 
+def test_the_largest_certificates_survive_csv() -> None:
+    """A system's bundle is larger than what Python's parser takes of itself."""
+    block = f"-----BEGIN CERTIFICATE-----\n{'MAA=' * 400}\n-----END CERTIFICATE-----\n"
+    item: dict[str, object] = {"target_id": "x", "ca_pem": block * 180}
+    assert after_round_trip("csv", item) == item
+
+
+@pytest.mark.parametrize("tags", ["[a]", "{a: b}", ["a"], {"a": "b"}, "[a"])
+def test_lists_in_csv(tmp_path: Path, tags: object) -> None:
+    """They are as `put` takes them, and a text that looks like one stays a text."""
+    assert after_round_trip("csv", {"target_id": "x", "tags": tags, "name": "[a]"})["tags"] == tags
+    window = {"days": "sun", "from": "2:00", "until": "4:00"}
+    text = 'target_id,host,maintenance\na,x,"[{days: sun, from: 2:00, until: 4:00}]"\n'
+    assert read(tmp_path, "a.csv", text)[0]["maintenance"] == [window]
+
+
+def test_csv_for_spreadsheets(tmp_path: Path) -> None:
+    """The first line may name the delimiter."""
+    assert read(tmp_path, "a.csv", "sep=;\r\ntarget_id;host\r\na;x\r\n") == [{"target_id": "a", "host": "x"}]
+
+
 @given(st.text(st.sampled_from("=+-@\t' [a1;\""), min_size=1, max_size=8).map(str.strip).filter(bool))
 def test_names_of_fields_survive_csv(name: str) -> None:
     """An unknown field may have any name, and keeps it."""
@@ -222,7 +243,11 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.yaml", "- {target_id: a}\n---\n- {target_id: b}\n", "Line 2:"),
         ("a.csv", 'target_id,host\n"a,b\n', "Line 2 is not CSV"),
         ("a.csv", "target_id,host,host\na,b,c\n", "Line 1: the field `host` is given twice"),
-        ("a.csv", "target_id,,host\na,b,c\n", "Line 1: column 2 has no name"),
+        ("a.csv", "target_id,,host\na,b,c\n", "Line 1: column 2 has no name: name it, or remove it."),
+        ("a.csv", "target_id,,host,\na,b,c,\n", "Line 1: columns 2, 4 have no name: name them, or remove them."),
+        ("a.csv", 'target_id,host\na,"b"c\n', "Line 2 is not CSV: a cell goes on after its closing quote"),
+        ("a.yaml", "target_id: a\nhost: x\nport: 110\n", "Line 1: this is a field, not a target: write `- ` before"),
+        ("a.yaml", "targets:\n- {target_id: a}\n", "Line 1: `targets` holds a list: the list alone is a file"),
         ("a.jsonl", '{"target_id": "a", "port": 1, "port": 2}', "Line 1 is not JSON: `port` is given twice"),
         ("a.jsonl", '{"target_id": "a", "port": Infinity}', "Line 1 is not JSON: Infinity is not a number"),
         ("a.csv", "target_id,host\na\n", "Line 2 has 1 cell, and the first line has 2"),
@@ -246,7 +271,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
         "Line 4: the field `target_id` is missing: give each target an id of its own.",
         "Line 5: `a` is also on line 2: ids must differ.",
         "Line 5, a: The field `port` cannot be used: `0` is not between 1 and 65535.",
-        "Line 7 is not CSV: unexpected end of data.",
+        "Line 7 is not CSV: a quote begins on it and has no end. There may be more mistakes after it.",
     ]
 
 
@@ -323,7 +348,7 @@ def test_a_mistake_of_other_json_is_one_sentence(tmp_path: Path, old: str, new: 
         ("- a: b: c", "Line 1, column 7: no value can begin here: put a text with `: ` in quotes"),
         ("- a: 'x\n- b: 1\n", "Line 1, column 6: a quote begins here and has no end"),
         ('- a: "\\d"', "Line 1, column 8: in double quotes a backslash begins an escape: use single quotes"),
-        ("- a: 1\n b: 2\n", "Line 2, column 2: this does not belong to what is before it: indent the fields of a"),
+        ("- a: 1\n b: 2\n", "Line 2, column 2: this does not belong to what is before it: the fields of a target"),
         (
             "- a: [1, 2\n- b: 1\n",
             "Line 1, column 6: a bracket begins here, and after one of its entries `]` or a comma",
@@ -364,6 +389,13 @@ def test_the_format_of_standard_input(monkeypatch: pytest.MonkeyPatch, text: str
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     [entry] = read_entries(Path("-"))
     assert entry.fields == {"target_id": "a", "host": "x"}
+
+
+def test_ids_in_both_forms_of_unicode(tmp_path: Path) -> None:
+    """They look the same, so two targets that differ in nothing else would be told apart by no one."""
+    assert mistakes(tmp_path, "a.yaml", "- {target_id: k\u00f6ln, host: x}\n- {target_id: ko\u0308ln, host: x}\n") == [
+        "Line 2: `ko\u0308ln` is also on line 1: ids must differ."
+    ]
 
 
 def test_mistakes_of_several_files_are_sorted(tmp_path: Path) -> None:

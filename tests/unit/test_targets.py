@@ -137,6 +137,7 @@ def test_hosts_that_are_not_hosts(written: str) -> None:
     [
         ("port", 0),
         ("port", "pop3"),
+        ("port", "1_000"),
         ("port", 110.5),
         ("port", True),
         ("tls", "ssl"),

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import click
 
 from popwatch.decisions.schedule import longest_time_to_alert
-from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME, as_list
+from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
 from popwatch_cli import completion
@@ -255,8 +255,8 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     _warn_of_unknown_fields(wanted.values())
     if "depends_on" in dict(changes):
         everything = {**table.read(), **wanted}
-        _refuse_joined_parents(wanted.values(), everything)
-        _warn_of_parents(everything, wanted.keys())
+        wanted = _with_parents(wanted, everything)
+        _warn_of_parents({**everything, **wanted}, wanted.keys())
     lines = changes_of(items, wanted.values())
     defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
     _warn_of_idle_fields([wanted[name] for name in lines], defaults)
@@ -328,17 +328,27 @@ def _dependent_on(parents: Set[str], items: Mapping[str, Item]) -> list[str]:
     return [name for name, target in targets_of(items).items() if not parents.isdisjoint(target.policy.depends_on)]
 
 
-def _refuse_joined_parents(changed: Iterable[Item], items: Mapping[str, Item]) -> None:
-    """Raise UserError for several targets that were written as one name in `depends_on`."""
-    for item in changed:
-        for parent in map(str, as_list(item.get("depends_on") or ())):
-            parts = parent.replace(",", " ").split()
-            if parent not in items and len(parts) > 1 and all(part in items for part in parts):
-                raise UserError(
-                    f"{shown(item['target_id'])}: the field `depends_on` names {shown(parent)}, which is not a target: "
-                    f"write its targets as a list, or with commas: depends_on={shown(','.join(parts))} in `put`. "
-                    "Nothing was written."
-                )
+def _with_parents(changed: Mapping[str, Item], known: Collection[str]) -> dict[str, Item]:
+    """The items with the ids of the targets that they depend on. Raises UserError for several that are one text."""
+    found = dict(changed)
+    for name, item in changed.items():
+        parents = item.get("depends_on")
+        if isinstance(parents, str):
+            found[name] = {**item, "depends_on": _parent(name, parents, known)}
+        elif isinstance(parents, list):
+            found[name] = {**item, "depends_on": [_parent(name, str(parent), known) for parent in parents]}
+    return found
+
+
+def _parent(owner: str, written: str, known: Collection[str]) -> str:
+    meant = known_id(written.strip(), known)
+    parts = [known_id(part, known) for part in written.replace(",", " ").split()]
+    if meant not in known and len(parts) > 1 and all(part in known for part in parts):
+        raise UserError(
+            f"{shown(owner)}: the field `depends_on` names {shown(written)}, which is not a target: write its targets "
+            f"as a list, or with commas: depends_on={shown(','.join(parts))} in `put`. Nothing was written."
+        )
+    return meant if meant in known else written
 
 
 def _warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
@@ -441,10 +451,10 @@ def import_targets(
     read = _entries_of(files, monitor, modules)
     for warning in interventions_in(read):
         say(warning, err=True)
-    entries = [dataclasses.replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
     installation = find(choice)
     table = installation.target_table
     items = without_temporary(table.read(), installation.stack)
+    entries = [_with_known_id(entry, items) for entry in read]
     has_targets = any(entry.fields["target_id"] != DEFAULTS_ID for entry in entries)
     if replace and items and not has_targets:  # more likely a program that failed than what somebody wants
         raise UserError(
@@ -461,7 +471,7 @@ def import_targets(
     if mistakes:
         raise FileError([*mistakes, "Nothing was written."])
     if any("depends_on" in item for item in wanted.values()):
-        _refuse_joined_parents(wanted.values(), {**kept, **wanted})
+        wanted = _with_parents(wanted, {**kept, **wanted})
         _warn_of_parents({**kept, **wanted}, wanted.keys())
     _warn_of_idle_fields(wanted.values(), wanted.get(DEFAULTS_ID) or kept.get(DEFAULTS_ID, {}))
     change = compare(items, wanted, replace=replace)
@@ -563,6 +573,12 @@ def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None
     if not imported.entries:
         raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import.")
     return imported.entries
+
+
+def _with_known_id(entry: FileEntry, known: Collection[str]) -> FileEntry:
+    """The configuration of an entry of a file, under the id that the table has for it, if it has one."""
+    fields = without_intervention_fields(entry.fields)
+    return dataclasses.replace(entry, fields={**fields, "target_id": known_id(str(fields["target_id"]), known)})
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:

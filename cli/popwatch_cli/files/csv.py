@@ -30,6 +30,22 @@ HIDDEN_FORMULA = re.compile(r"[;\t\r\n][\"'\s]*" + f"[{re.escape(''.join(FORMULA
 
 MOST_LINES_LISTED = 10
 
+LARGEST_CELL = 1_000_000
+"""Characters; Python's own limit is less than certificates may have."""
+
+STRUCTURED = ("list", "list of windows", "map")
+"""Kinds of fields whose text is never one that begins with a bracket."""
+
+_DELIMITER = re.compile(r"sep=([,;])\r?\n")
+"""A first line by which spreadsheets are told the delimiter."""
+
+_WRONG = {
+    "unexpected end of data": "a quote begins on it and has no end",
+    "expected after": "a cell goes on after its closing quote: a quote inside a cell is written twice",
+    "field larger": f"a cell has more than {LARGEST_CELL:,} characters",
+}
+"""What Python's parser says of a text that is not CSV, and what to say instead."""
+
 _MAYBE_TYPED = re.compile(r"true|false|-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?")
 
 _JSON = ("[", "{", '"')
@@ -60,11 +76,10 @@ def read_csv(text: str) -> tuple[list[FileEntry], list[str]]:
 
 
 def _mistakes_of_header(line: int, names: Sequence[str]) -> list[str]:
-    mistakes = [
-        f"Line {line}: column {position} has no name: name it, or remove it."
-        for position, name in enumerate(names, start=1)
-        if not name
-    ]
+    nameless = [str(position) for position, name in enumerate(names, start=1) if not name]
+    listed, them = ("column {} has", "it") if len(nameless) == 1 else ("columns {} have", "them")
+    mistakes = [f"Line {line}: {listed.format(', '.join(nameless))} no name: name {them}, or remove {them}."]
+    mistakes = mistakes if nameless else []
     repeated = first_repeated(filter(None, names))
     if repeated is not None:
         mistakes.append(f"Line {line}: the field `{repeated}` is given twice.")
@@ -112,32 +127,52 @@ def _rows(text: str, mistakes: list[str]) -> Iterator[tuple[int, list[str]]]:
 
     Where a comma is for decimals, spreadsheets separate cells by semicolons.
     """
+    named = _DELIMITER.match(text)
     header = text.partition("\n")[0]
     delimiter = ";" if header.count(";") > header.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    csv.field_size_limit(LARGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else delimiter, strict=True)
     line = 1
     try:
+        if named:
+            next(reader)
+            line = 2
         for row in reader:
             if any(cell.strip() for cell in row):
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
-        mistakes.append(f"Line {line} is not CSV: {error}.")
+        wrong = next((said for words, said in _WRONG.items() if words in str(error)), str(error))
+        mistakes.append(f"Line {line} is not CSV: {wrong}. There may be more mistakes after it.")
 
 
 def _entry(line: int, names: list[str], row: list[str]) -> FileEntry:
-    cells = ((name, cell) for name, cell in zip(names, row, strict=True) if cell.strip())
-    return FileEntry(line, {name: _value(cell) if name in FIELDS_BY_NAME else _typed(cell) for name, cell in cells})
+    return FileEntry(line, {name: _read(name, cell) for name, cell in zip(names, row, strict=True) if cell.strip()})
 
 
-def _typed(cell: str) -> object:
+def _read(name: str, cell: str) -> object:
+    """The value of a field's cell."""
+    value = _value(cell)
+    field = FIELDS_BY_NAME.get(name)
+    if value != cell.strip():
+        return value
+    if field is None:
+        return _typed(cell.strip())
+    if field.kind in STRUCTURED and cell.strip().startswith(("[", "{")):  # as `put` takes it
+        from popwatch_cli.files.yaml import read_value  # noqa: PLC0415 - loading PyYAML is slow
+
+        with suppress(FileError, RecursionError):
+            return read_value(cell.strip())
+    return value
+
+
+def _typed(text: str) -> object:
     """The value of a cell in a field that popwatch does not know."""
-    text = cell.strip()
     with suppress(ValueError):
         value = load_json(text) if _MAYBE_TYPED.fullmatch(text) else text
         if not isinstance(value, str) and _to_cell(value) == text:
             return value
-    return _value(cell)
+    return text
 
 
 def _name(cell: str) -> str:
@@ -160,9 +195,9 @@ def _value(cell: str) -> object:
 
 
 def _cell_of(name: str, value: object) -> str:
-    """The cell of a field: a string that `_typed` would take for something else is written as JSON."""
-    is_ambiguous = name not in FIELDS_BY_NAME and isinstance(value, str) and not isinstance(_typed(value), str)
-    return _json(value) if is_ambiguous else _to_cell(value)
+    """The cell of a field; a string that reading would take for something else is written as JSON."""
+    cell = _to_cell(value)
+    return _json(value) if isinstance(value, str) and value and _read(name, cell) != value else cell
 
 
 def _to_cell(value: object) -> str:
@@ -171,7 +206,7 @@ def _to_cell(value: object) -> str:
             return ""
         case bool():
             return str(value).lower()
-        case str() if HIDDEN_FORMULA.search(value) or _loses_blanks(value):
+        case str() if HIDDEN_FORMULA.search(value):
             return _json(value)
         case str():
             ambiguous = value.startswith(_GUARDED) and _value(value) != value
@@ -180,11 +215,6 @@ def _to_cell(value: object) -> str:
             return _json(value)
         case _:
             return str(value)
-
-
-def _loses_blanks(text: str) -> bool:
-    """Whether `_value` would remove blanks of a text."""
-    return text != text.strip() and ("\n" not in text or not text.strip())
 
 
 def _json(value: object) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+from unicodedata import normalize
 
 from popwatch.model.fields import is_blank
 from popwatch.model.text import counted
@@ -86,7 +87,7 @@ def _with_certificates(entry: FileEntry, folder: Path, mistakes: list[str]) -> F
     line = entry.line_of(CA_FILE)
     if not is_blank(fields.get("ca_pem")):
         mistakes.append(f"Line {line}: there are both `ca_file` and `ca_pem`: leave one out.")
-        return entry
+        return replace(entry, fields=fields)
     try:
         fields["ca_pem"] = read_certificates(folder / Path(str(written)).expanduser())
     except UserError as error:
@@ -172,7 +173,7 @@ def _limited(name: str, file: IO[bytes]) -> bytes:
 
 
 def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[FileEntry]:
-    """The entries, each with a unique id as a string: the key of the table.
+    """The entries, each with a unique id as a string, the key of the table; in Unicode's NFC and NFD it is the same.
 
     Raises FileError if an id is missing or repeated, or if there are `others`, mistakes that reading has found: with
     all mistakes, those of the fields as well, by line, and unknown fields, so that one attempt shows them all.
@@ -186,11 +187,11 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
         place = entry.place_of("target_id")
         if not target_id:
             mistakes.append(f"{place}: the field `target_id` is missing: give each target an id of its own.")
-        elif target_id in place_of_id:
-            other = place_of_id[target_id].removeprefix("Line ")
+        elif normalize("NFC", target_id) in place_of_id:
+            other = place_of_id[normalize("NFC", target_id)].removeprefix("Line ")
             also = f"on line {other}" if other.isdecimal() else f"in {other}"
             mistakes.append(f"{place}: `{target_id}` is also {also}: ids must differ.")
-        place_of_id.setdefault(target_id, place)
+        place_of_id.setdefault(normalize("NFC", target_id), place)
         result.append(replace(entry, fields={**entry.fields, "target_id": target_id}))
     if mistakes:
         named = [entry for entry in result if entry.fields["target_id"]]

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, to_number
 from popwatch_cli.files.yaml_errors import RefusedError, yaml_mistake
 
@@ -184,6 +185,8 @@ def _entries_of(loader: Any, begin: Any, mistakes: list[str]) -> Iterator[FileEn
         value = node if end is yaml.SequenceEndEvent else loader.compose_node(None, None)
         try:
             is_named = end is yaml.MappingEndEvent
+            if is_named and isinstance(value, yaml.ScalarNode) and str(node.value) in FIELDS_BY_NAME:
+                raise _refusal("this is a field, not a target: write `- ` before the first field of each target", node)
             yield _named_entry(loader, node, value) if is_named else _entry(loader, node, node.start_mark.line + 1)
         except FileError as error:
             mistakes += error.mistakes
@@ -196,6 +199,8 @@ def _named_entry(loader: _Loader, key: Any, node: Any) -> FileEntry:
     line = key.start_mark.line + 1
     if not isinstance(key, yaml.ScalarNode):
         raise FileError([f"Line {line}: an id must be a string, not a list or a map."])
+    if isinstance(node, yaml.SequenceNode):
+        raise FileError([f"Line {line}: `{key.value}` holds a list: the list alone is a file, without this line."])
     entry = _entry(loader, node, line)
     return FileEntry(line, {"target_id": str(key.value), **entry.fields}, entry.lines)
 

@@ -5,7 +5,7 @@ import re
 import yaml
 from yaml.reader import ReaderError
 
-_INDENT = "indent the fields of a target alike, and close what has a quote or a bracket before it"
+_UNRELATED = "the fields of a target are not indented alike, or a quote or a bracket ends too early"
 
 # The sentences of PyYAML 6 (scanner.py, parser.py, composer.py, constructor.py), and what to say instead of each.
 _AT_ITS_BEGINNING = (
@@ -19,11 +19,11 @@ _WHERE_IT_IS = (
     (r"found character '\\t'", "a tab is here: YAML is indented by blanks"),
     (r"found character '(?P<character>.)'", "a text cannot begin with `{character}`: put it in quotes"),
     (r"could not find expected ':'", "the line before has no `: ` after a name: write `name: value`"),
-    (r"mapping values are not allowed", f"no value can begin here: put a text with `: ` in quotes, and {_INDENT}"),
+    (r"mapping values are not allowed", "no value can begin here: put a text with `: ` in quotes, or indent alike"),
     (r"sequence entries are not allowed", "a list cannot begin here: write each `- ` on a line of its own"),
-    (r"mapping keys are not allowed", f"a name cannot begin here: {_INDENT}"),
+    (r"mapping keys are not allowed", f"a name cannot begin here: {_UNRELATED}"),
     (r"found unknown escape character", r"in double quotes a backslash begins an escape: use single quotes"),
-    (r"expected <block end>|expected '<document start>'", f"this does not belong to what is before it: {_INDENT}"),
+    (r"expected <block end>|expected '<document start>'", f"this does not belong to what is before it: {_UNRELATED}"),
     (r"expected the node content", "a value is missing before this"),
     (r"expected chomping|expected a comment or a line break", "after `|` or `>` the text begins on the next line"),
     (r"found unhashable key", "a name must be a string, not a list or a map"),

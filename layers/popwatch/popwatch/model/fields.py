@@ -139,7 +139,8 @@ def _id(value: object) -> str:
 def _string(limit: int, *, lines: bool = False) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError("it must be a string")
+            braces = ": put a text that begins with a brace in quotes" if isinstance(value, Mapping) else ""
+            raise ValueError(f"it must be a string{braces}")
         text = str(value) if lines else str(value).strip()
         if len(text) > limit:
             raise ValueError(f"it has {len(text)} characters, {limit} are allowed")
@@ -244,7 +245,9 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("it must be a number")
     try:
-        number = float(value)
+        number = (
+            math.nan if isinstance(value, str) and "_" in value else float(value)
+        )  # Python's 1_000 is no one else's
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
@@ -288,6 +291,8 @@ def _tls_version(value: object) -> TlsVersion:
 
 
 def _host(value: object) -> str:
+    if isinstance(value, list | tuple | Mapping):
+        raise ValueError("it must be one name or address")
     text = str(value).strip()
     if "://" in text or "/" in text:
         raise ValueError("write only the name or address, without a scheme or path")
