@@ -68,6 +68,9 @@ class AwsTransport:
             if lost:
                 self._process.sleep(READ_TIMEOUT_SECONDS)
                 error = ReadTimeoutError(endpoint_url=service)
+                if self._occurs("answers_lost"):
+                    self._process.sleep(READ_TIMEOUT_SECONDS * (ATTEMPTS - attempt - 1))
+                    break
                 continue
             self._die_if("killed_after", operation)
             self._process.sleep(self._latency)
@@ -184,9 +187,13 @@ class Sns:
 
     def publish(self, **request: Any) -> dict[str, Any]:
         """Publish."""
-        return self._transport.call(
-            "sns", "Publish", lambda answered: self._transport.evidence.on_publish(request, answered)
-        )
+        try:
+            return self._transport.call(
+                "sns", "Publish", lambda answered: self._transport.evidence.on_publish(request, answered)
+            )
+        except (ClientError, ReadTimeoutError):
+            self._transport.evidence.on_not_accepted()
+            raise
 
 
 class Sqs:

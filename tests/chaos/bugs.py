@@ -202,7 +202,7 @@ class PublishesFirst(Committer):
 class RecordedBeforeSent(Committer):
     """That an alert was sent is recorded before SNS has accepted it."""
 
-    def _send_or_buffer(self, alert: PendingAlert) -> bool:
+    def _send_or_buffer(self, alert: PendingAlert) -> bool | None:
         published = PublishedAlert(alert.message, dict.fromkeys(Topic, "unknown"), self._clock())
         self._store.put_alert(alert.record.target_id, alert.entry, published)
         return super()._send_or_buffer(alert)
@@ -211,15 +211,15 @@ class RecordedBeforeSent(Committer):
 class NothingDelivered(Committer):
     """The outbox of a dead invocation is never delivered."""
 
-    def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:  # noqa: ARG002 - that is the bug
+    def deliver_left_behind(self, record: Record) -> Record:
         return record
 
 
 class DeliveredTooSoon(Committer):
     """An outbox counts as left behind at once."""
 
-    def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:
-        return super().deliver_left_behind(record, dead_since + timedelta(minutes=2))
+    def _is_dead(self, entry: OutboxEntry) -> bool:
+        return super()._is_dead(replace(entry, committed_at=entry.committed_at - timedelta(minutes=2)))
 
 
 class NothingClaimed(Committer):
@@ -329,6 +329,7 @@ def _committing(kind: type[Committer]) -> Code:
                 storm_threshold=settings.storm_threshold,
                 stack=settings.stack,
                 writer=writer,
+                function_timeout=timedelta(seconds=settings.function_timeout_seconds),
                 clock=clock,
             )
 

@@ -81,6 +81,10 @@ class Evidence:
         if table == "History" and item["sk"]["S"].startswith("alert#"):
             self.add(facts.Refused(self.order, self.invocation))
 
+    def on_not_accepted(self) -> None:
+        """A message could not be published, as far as its sender knows."""
+        self.add(facts.NotAccepted(self.order, self.invocation))
+
     def on_send(self, body: str) -> None:
         """A message went to the queue; one that is another attempt brings back tests that could not be finished."""
         work = json.loads(body)

@@ -232,6 +232,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class NotAccepted:
+    """SNS has not answered that it took a message, however often that was tried."""
+
+    order: int
+    invocation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Began:
     """An invocation has begun."""
 
@@ -328,6 +336,7 @@ Fact = (
     | TickCompleted
     | Requeued
     | Refused
+    | NotAccepted
     | Began
     | Failed
     | PublishedText

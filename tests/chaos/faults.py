@@ -57,6 +57,8 @@ class Rates:
     storm: float = 0.004
     killed_midway: float = 0.0
     """Between any two instructions; only of a real process (of each of its invocations)."""
+    answers_lost: float = 0.1
+    """Of a call whose answer is lost: none of its repeats reaches AWS."""
 
     def draw(self, random: Random) -> "Rates":
         """Some of them often, some never: what hides behind one fault is met where there are few of the others."""

@@ -41,6 +41,7 @@ from tests.chaos.facts import (
     Finding,
     Forgotten,
     Judged,
+    NotAccepted,
     Planned,
     Policy,
     PublishedText,
@@ -146,7 +147,7 @@ class Audit:
         self.began: dict[int, int] = {}
         self.planned_since: dict[tuple[str, datetime], int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
-            **dict.fromkeys((Failed, PublishedText, ServerChanged), lambda _: None),
+            **dict.fromkeys((Failed, NotAccepted, PublishedText, ServerChanged), lambda _: None),
             Began: self._on_begin,
             Tested: self._on_test,
             Judged: self._on_judgement,

@@ -15,6 +15,7 @@ from itertools import pairwise
 from tests.chaos import facts
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, too_many, wrong_counts
+from tests.chaos.oracle_delivery import Deliveries
 from tests.chaos.oracle_figures import agrees, figures_of, span, wrong_figures
 from tests.chaos.oracle_holds import Certainty, Holds
 from tests.chaos.oracle_servers import Servers, reported, undelivered
@@ -45,6 +46,7 @@ class Oracle:
         for message in self.record.messages:
             self._of_target[message.target].append(message)
         self.holds = Holds(self.record, self._of_target)
+        self._deliveries = Deliveries(self.record, self._of_target, simulated)
         self._explained: set[int] = set()
         self._of_run: dict[int, list[Message]] = defaultdict(list)
         self._recovered_with: dict[str, set[int]] = defaultdict(set)
@@ -67,6 +69,7 @@ class Oracle:
                 text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
                 self._report("alert about a target that was well", message.order, message.target, text)
         self._judge_copies()
+        self.findings += self._deliveries.judge_order()
         order = Times(self.record, self._of_target, self.counted)
         self.findings += [*order.judge(), *(order.judge_how_soon() if self._simulated else ())]
         return self.findings
@@ -208,7 +211,7 @@ class Oracle:
                             target,
                             f"down {number} with failure {index} of {run.since}",
                         )
-                    self._judge_delivery(run.lifetime, test, downs[number - 1], f"down {number} of {run.since}")
+                    self._judge_delivery(test, downs[number - 1], f"down {number} of {run.since}")
                 elif due_since and number <= test.policy.max_alerts and not held.possible:
                     text = (
                         f"down {number} was due with failure {index} of the outage since {run.since}, at {test.began}"
@@ -249,7 +252,7 @@ class Oracle:
             if self._is_throttled_at(run.lifetime, test):
                 return
             if copies and not held_once:
-                self._judge_delivery(run.lifetime, test, copies, f"recovered of {run.since}")
+                self._judge_delivery(test, copies, f"recovered of {run.since}")
             elif wanted.certain and not copies and test.policy.alert_recovery:
                 text = f"recovered of {run.since} was due at {test.began}"
                 self._report("end of an outage not reported", test.order, target, text)
@@ -263,18 +266,9 @@ class Oracle:
         )
         return due if end.policy.alert_recovery else Certainty()
 
-    def _judge_delivery(self, lifetime: Lifetime, test: Test, copies: Sequence[Message], what: str) -> None:
-        """SNS takes a message after its test; from who made the test, if that one came to its end."""
-        sent = [message for message in copies if message.channel == "alert"]
+    def _judge_delivery(self, test: Test, copies: Sequence[Message], what: str) -> None:
         self.counted["alerts"] += 1
-        if not sent:
-            self._report("alert lost", test.order, lifetime.target, f"{what}: SNS never took it")
-        elif sent[0].order < test.committed:
-            self._report("alert too early", sent[0].order, lifetime.target, f"{what}: sent before it was committed")
-        elif self.record.ended_well(test.invocation) and sent[0].order > self.record.ended[test.invocation].order:
-            self._report(
-                "alert late", sent[0].order, lifetime.target, f"{what}: not by who tested, which came to its end"
-            )
+        self.findings += self._deliveries.judge(test, copies, what)
 
     # ---- too many messages
 

@@ -221,6 +221,9 @@ OF_SERVERS: Mapping[str, Sequence[Patch]] = {
 }
 
 ELSEWHERE: Mapping[str, Sequence[Patch]] = {
+    "later alerts overtake": [(Committer, "_follow_another", lambda *_: False)],
+    "given back, and taken over by no one": [(Committer, "take_over_from", lambda *_: None)],
+    "what comes behind is left": [(Committer, "_is_first_of", lambda *_: False)],
     "left behind for ever": [(Committer, "deliver_left_behind", lambda _, record, *__: record)],
     "silenced since, alerted": [(Committer, "_present_policy", lambda _, target: target.policy)],
     "parent not read again": [(Committer, "_failing_now", lambda *_: "")],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -359,6 +359,14 @@ class Record:
     def time(self, order: int) -> datetime:
         """When something was."""
         return self.times[min(order, len(self.times) - 1)]
+
+    def not_accepted_by(self, invocations: Container[int]) -> list[int]:
+        """When SNS did not take a message of one of these invocations."""
+        return [it.order for it in self.facts if isinstance(it, facts.NotAccepted) and it.invocation in invocations]
+
+    def writes_between(self, target: str, begin: int, end: int) -> list[facts.Judged]:
+        """The writes of a target's record between two facts."""
+        return [one for one in self.writes[target] if isinstance(one, facts.Judged) and begin < one.order < end]
 
     def ended_well(self, invocation: int, before: int = NEVER) -> bool:
         """Whether an invocation came to its end, before a fact, and did all that it had to do."""

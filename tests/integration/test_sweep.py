@@ -179,6 +179,7 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
         storm_threshold=10,
         stack="popwatch",
         writer="late",
+        function_timeout=2 * MINUTE,
         clock=lambda: world.now,
     )
     stale = judge(planned.health, outcome, target.policy, tick)

@@ -95,6 +95,7 @@ ADDED = {
     "Outcome": {
         *("address_age_seconds", "certificates", "passed_over", "remarks", "untested_addresses", "login", "login_ms"),
     },
+    "Pending": {"committed_by", "given_up"},
     "Record": {"tested_as"},
     "Transition": {"run_ended_in_maintenance"},
 }

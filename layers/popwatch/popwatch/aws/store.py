@@ -258,9 +258,8 @@ class Store:
                 return None
             stored = self._record_of(from_item(found))
         # botocore repeats a request whose answer was lost. If the first one was carried out, the repeat fails on its
-        # own write: version, writer and tick show that this is our record, so the commit has succeeded.
-        ours = stored.version == record.version and stored.writer == record.writer and stored.tick == record.tick
-        return None if ours else stored
+        # own write: this is our record, so the commit has succeeded. The outbox tells it from another write of ours.
+        return None if _identity_of(stored) == _identity_of(record) else stored
 
     def delete_record(self, record: Record) -> None:
         """Delete the record of a target that its user removed, unless the record has changed since it was read."""
@@ -715,6 +714,11 @@ def _published_alert(item: Item) -> PublishedAlert:
         raise DamagedError("no topic has accepted it")
     sent_at, summary = deserialize(datetime, item["sent_at"]), bool(item.get("summary"))
     return PublishedAlert(deserialize(AlertMessage, item), message_ids, sent_at, summary)
+
+
+def _identity_of(record: Record) -> tuple[object, ...]:
+    """What tells one write of a record from another."""
+    return record.version, record.writer, record.tick, [entry.version for entry in record.outbox]
 
 
 def _event_key(target_id: str, kind: EventKind, entry: OutboxEntry) -> Item:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_of, chunks
 from popwatch.model.records import MOST_BATCHES, Record, check_record
@@ -40,7 +40,8 @@ class Batch:
     """Tests planned for one `tick`, all of batch `number` of `batches`.
 
     `next_tick` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
-    counts how often tests were requeued because an invocation could not finish them. `late_seconds` is
+    counts how often tests were requeued because an invocation could not finish them; `given_up_by` names those
+    invocations as their commits do: they deliver nothing more. `late_seconds` is
     how long after its tick the sweep began that planned these tests. `delay_seconds` is the delay with which its
     message was sent; None in a message of an earlier version. `requested` tests are made since someone asked for them,
     beside the schedule: a failure counts only if a test was due, and the schedule plans what follows one that changed
@@ -57,6 +58,11 @@ class Batch:
     late_seconds: int = 0
     delay_seconds: int | None = None
     requested: bool = False
+    given_up_by: tuple[str, ...] = ()
+
+    def of(self, tick: datetime, tests: Iterable[PlannedTest]) -> Self:
+        """A batch like this one, with other tests of another tick, which no invocation has tried yet."""
+        return replace(self, tick=tick, tests=tuple(tests), attempt=0, given_up_by=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,8 @@ def to_messages(work: Work) -> Iterator[str]:
         head["delay"] = work.delay_seconds
     if work.requested:
         head["requested"] = True
+    if work.given_up_by:
+        head["given_up_by"] = work.given_up_by
     begin = _dump(head)[:-1]
     for part in chunks((len(test) + 1 for test in tests), MESSAGE_BYTES - len(begin) - 1):
         yield f'{begin},"tests":[{",".join(tests[part])}]}}'
@@ -166,6 +174,7 @@ def _work_from_json(content: Any) -> Work:
         late_seconds=int(content.get("late", 0)),
         delay_seconds=int(content["delay"]) if "delay" in content else None,
         requested=content.get("requested") is True,
+        given_up_by=tuple(map(str, content.get("given_up_by", ()))),
     )
 
 

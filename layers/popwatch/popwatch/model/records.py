@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Self
 
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import AlertMessage, Topic
@@ -30,7 +29,8 @@ class OutboxEntry:
     """What has been committed but not yet delivered: a transition for History, an alert to send.
 
     `version` is that of the record which was committed with it: target and version identify the entry, so that a
-    second delivery can be recognized. `committed_at` is the time of the commit.
+    second delivery can be recognized. `committed_at` is the time at which the invocation `committed_by` committed or
+    claimed it; earlier versions name none. It is `given_up` if SNS refused it.
     """
 
     version: int
@@ -38,6 +38,8 @@ class OutboxEntry:
     committed_at: datetime
     transition: Transition | None = None
     message: AlertMessage | None = None
+    committed_by: str = ""
+    given_up: bool = False
 
 
 MOST_OUTBOX = 300_000
@@ -163,11 +165,6 @@ class Record:
     outbox: tuple[OutboxEntry, ...] = field(default=(), metadata=stored_as("pending"))
     writer: str = ""
     config_fingerprint: str = field(default="", metadata=stored_as("tested_as"))
-
-    def without(self, delivered: set[int]) -> Self:
-        """The record once the outbox entries of these versions have been delivered, one version on."""
-        left = tuple(entry for entry in self.outbox if entry.version not in delivered)
-        return replace(self, version=self.version + 1, outbox=left)
 
 
 def check_record(record: Record, now: datetime) -> None:

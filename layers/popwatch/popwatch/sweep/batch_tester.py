@@ -333,8 +333,8 @@ class BatchTester:
         _log.error("Nearly all tests failed at the network, perhaps our own. They are not counted as failures.")
         if again:
             next_tick = self._batch.next_tick
-            batch = replace(self._batch, tick=next_tick, next_tick=next_tick + TICK, tests=tuple(again), attempt=0)
-            self._send_later(batch, self._until)
+            batch = self._batch.of(next_tick, again)
+            self._send_later(replace(batch, next_tick=next_tick + TICK), self._until)
 
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """Judge an outcome by the time at which its test began, and commit it if it changes anything."""
@@ -391,9 +391,8 @@ class BatchTester:
         detection.
         """
         for tick, at in [key for key in self._retests if until is None or key[1] <= until]:
-            tests = tuple(self._retests.pop((tick, at)))
-            batch = replace(self._batch, tick=tick, tests=tests, attempt=0, requested=False)
-            self._send_later(batch, at)
+            batch = self._batch.of(tick, self._retests.pop((tick, at)))
+            self._send_later(replace(batch, requested=False), at)
 
     def _send_later(self, batch: Batch, at: datetime) -> None:
         """Send a batch to the queue, to be received at a time."""
@@ -403,14 +402,21 @@ class BatchTester:
     def _requeue(self, unfinished: list[PlannedTest]) -> None:
         """Send back to the queue what was not tested in time or not committed, for another invocation.
 
-        It is still the same tick, so a test that was committed after all is not judged again. After `MOST_REQUEUES` the
+        It is still the same tick, so a test that was committed after all is not judged again; the alert of it is sent
+        by that invocation, as this one has given it up. After `MOST_REQUEUES` the
         error fails the invocation, and the message ends in the dead-letter queue, which has an alarm.
         """
         if not unfinished:
             return
         if self._batch.attempt >= MOST_REQUEUES:
             raise UnfinishedError(f"{len(unfinished)} tests could not be finished in {MOST_REQUEUES + 1} invocations.")
-        self._batch_queue.send(replace(self._batch, tests=tuple(unfinished), attempt=self._batch.attempt + 1))
+        batch = replace(
+            self._batch,
+            tests=tuple(unfinished),
+            attempt=self._batch.attempt + 1,
+            given_up_by=(*self._batch.given_up_by, self._committer.writer),
+        )
+        self._batch_queue.send(batch)
         self._results.requeued = len(unfinished)
         for test in unfinished:
             self._results.samples.pop(test.target.target_id, None)

@@ -12,11 +12,17 @@ This order guarantees at-least-once delivery:
 A process that dies after 1 leaves the rest in the outbox, and a later sweep delivers it: to the topics that History
 does not name. One that dies between 3 and 4 has the alert sent twice to the topics that had accepted it: SNS has no
 token by which it would know a repeated message.
+
+The alerts of a target are sent in the order in which they were committed. Whoever is to send the first alert of an
+outbox sends all: a test that finds one of another invocation there leaves its own behind it, and that invocation meets
+it in 5, as the record has changed. The first alert is left behind once its invocation has reached its timeout, has
+given it up, or has given its test back to the queue without knowing that it was committed. Then the next commit of the
+target claims all of them, or a sweep does.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache as cached
@@ -97,8 +103,9 @@ class PendingAlert:
 class Committer:
     """Commits the outcomes of one batch; several threads may use it at once.
 
-    `writer` names this invocation. The first `storm_threshold` alerts are sent one by one, the rest together in a
-    summary that `flush` sends. `stack` is the name of the stack, for the texts.
+    `writer` names this invocation, and one that is as old as `function_timeout` delivers nothing more. The first
+    `storm_threshold` alerts are sent one by one, the rest together in a summary that `flush` sends. `stack` is the name
+    of the stack, for the texts.
     """
 
     def __init__(
@@ -109,10 +116,13 @@ class Committer:
         storm_threshold: int,
         stack: str,
         writer: str,
+        function_timeout: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
         self._store, self._alert_topics, self._clock = store, alert_topics, clock
-        self._threshold, self._stack, self._writer = storm_threshold, stack, writer
+        self._threshold, self._stack, self.writer = storm_threshold, stack, writer
+        self._function_timeout = function_timeout
+        self._gone: set[str] = set()
         self._buffered: list[PendingAlert] = []
         self._buffered_since: datetime | None = None
         self._alerts = 0
@@ -177,12 +187,16 @@ class Committer:
             kept = parse_summary(health.posture)
             if kept and (before is None or kept != replace(before, server=kept.server)):
                 self._store.put_posture(record.target_id, change_of(before, posture))
-            after = replace(record, version=record.version + 1, health=health, writer=self._writer)
+            after = replace(record, version=record.version + 1, health=health, writer=self.writer)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
                 return True
             record = newer
         raise CommitError(f"The record of {planned.target_id} kept changing; its posture is tested the next day.")
+
+    def take_over_from(self, writers: Iterable[str]) -> None:
+        """Let the next commits deliver what these invocations have left in outboxes: they deliver nothing more."""
+        self._gone.update(writers)
 
     def suspend(self, test: PlannedTest, tick: datetime) -> None:
         """Record that the target's user has switched it off."""
@@ -199,25 +213,17 @@ class Committer:
             after = self._next_version(record, judgement, None, tick)
             if self._store.commit(after, record.version, record.tick) is not None:
                 return
-            record = self._try_to_deliver(after, after.outbox)
+            record = self._try_to_deliver(after, after.outbox, new=after.version)
         if not record.outbox:
             self._store.delete_record(record)
 
-    def deliver_left_behind(self, record: Record, dead_since: datetime) -> Record:
-        """Deliver what a dead invocation left in the outbox; the record after that.
-
-        What was committed before `dead_since` counts as left behind: its invocation has reached its timeout by now, so
-        it can no longer deliver it itself.
-        """
-        left = [entry for entry in record.outbox if entry.committed_at < dead_since]
-        if not left:
-            return record
-        try:
-            claimed, ours = self._claim(record, left)
-        except (BotoCoreError, ClientError):
-            self._count_undelivered(record)
-            return record
-        return self._try_to_deliver(claimed, left, left_behind=True) if ours else claimed
+    def deliver_left_behind(self, record: Record) -> Record:
+        """Deliver what dead invocations left in the outbox; the record after that."""
+        alerts = _alerts_in(record.outbox)
+        if alerts and self._is_dead(alerts[0]) and self._take_turns(alerts):
+            return self._claim_and_deliver(record, record.outbox)
+        left = [entry for entry in record.outbox if not entry.message and self._is_dead(entry)]
+        return self._try_to_deliver(record, left) if left else record
 
     def flush(self, *, final: bool = False) -> None:
         """Send the summary of the buffered alerts, once they have waited long enough or the batch has ended.
@@ -225,10 +231,17 @@ class Committer:
         The alerts stay in their records' outboxes until SNS has accepted the summary. If the process dies first, a
         later sweep finds them there and sends them.
         """
+        while self._flush_once(final=final) and final:
+            pass
+
+    def _flush_once(self, *, final: bool) -> bool:
+        """Whether there was something to send: after that, alerts that other tests have left to this invocation may be
+        buffered.
+        """
         with self._lock:
             waited = self._clock() - self._buffered_since if self._buffered_since else timedelta()
             if not self._buffered or not (final or waited >= SUMMARY_WAIT):
-                return
+                return False
             # Taken over under the lock: what other threads buffer from here on goes into the next summary.
             buffered, self._buffered, self._buffered_since = self._buffered, [], None
         for alert, message_ids in zip(buffered, self._publish_everywhere(buffered), strict=True):
@@ -236,9 +249,12 @@ class Committer:
             # written: the items in History say that no later sweep needs to send these alerts again.
             try:
                 if self._record_alert(alert, message_ids, summary=len(buffered) > 1):
-                    self._remove(alert.record, {alert.entry.version})
+                    self._remove(alert.record, delivered={alert.entry.version})
+                else:
+                    self._remove(alert.record, refused={alert.entry.version})
             except (BotoCoreError, ClientError):
                 self._count_undelivered(alert.record)
+        return True
 
     def _present_policy(self, target: Target) -> Policy:
         """The target's policy with the interventions that its item has now; not enabled if the item is gone.
@@ -287,25 +303,21 @@ class Committer:
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None:
                 # Committed. From here on a crash loses nothing: the outbox in the record says what is left to do.
-                # Older entries of the outbox belong to whoever committed them, or to `deliver_left_behind`.
                 self._count_transition(after, judgement)
-                entries = [entry for entry in after.outbox if entry.version == after.version]
-                return self._try_to_deliver(after, entries, released=_is_released(base.health, judgement))
+                return self._deliver_own(after, after, _is_released(base.health, judgement))
             # Committed all the same: the answer was lost, and by the time botocore asked again another had written.
-            kept = [entry for entry in newer.outbox if entry.version == after.version and entry in after.outbox]
-            if kept and newer.version > after.version:
+            if any(entry.version == after.version and entry in after.outbox for entry in newer.outbox):
                 self._count_transition(after, judgement)
-                return self._try_to_deliver(newer, kept, released=_is_released(base.health, judgement))
+                return self._deliver_own(newer, after, _is_released(base.health, judgement))
             # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts anew.
             if record.version and not newer.version:
                 return newer
             # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
             # If another test has been judged meanwhile, this one may no longer be due.
             judged = newer.tick != record.tick
-            if judged and not is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick):
-                return newer
-            if judged and began and newer.outcome and newer.outcome.started_at > began:
-                return newer
+            is_older = judged and began and newer.outcome and newer.outcome.started_at > began
+            if is_older or (judged and not is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick)):
+                return self._claim_and_deliver(newer, newer.outbox) if self._is_left_behind(newer) else newer
             record = newer
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
 
@@ -313,16 +325,17 @@ class Committer:
         self, record: Record, judgement: Judgement, message: AlertMessage | None, tick: datetime
     ) -> Record:
         """The record with the judgement's health, and what there is to deliver of it in the outbox."""
-        version, outbox = record.version + 1, record.outbox
+        version = record.version + 1
+        outbox = self._claimed(record.outbox) if self._is_left_behind(record) else record.outbox
         if judgement.transition or message:
-            entry = OutboxEntry(version, tick, self._clock(), judgement.transition, message)
+            entry = OutboxEntry(version, tick, self._clock(), judgement.transition, message, self.writer)
             outbox, given_up = bounded((*outbox, entry))
             if given_up:
                 _log.error(
                     "SNS has refused alerts of a target for so long that the oldest are given up.",
                     extra={"target_id": record.target_id, "alerts": given_up},
                 )
-        return replace(record, version=version, tick=tick, health=judgement.health, outbox=outbox, writer=self._writer)
+        return replace(record, version=version, tick=tick, health=judgement.health, outbox=outbox, writer=self.writer)
 
     def _count_transition(self, record: Record, judgement: Judgement) -> None:
         if judgement.transition:
@@ -330,12 +343,51 @@ class Committer:
                 self.stats.transitions[judgement.transition.state] += 1
             _log.info("A target changed its state.", extra=_log_fields(record, judgement))
 
-    def _try_to_deliver(
-        self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool = False, released: bool = False
-    ) -> Record:
-        """Deliver entries of a committed record; where AWS refuses, they stay in the outbox for a later sweep."""
+    def _is_dead(self, entry: OutboxEntry) -> bool:
+        """Whether who committed or claimed an entry has reached its timeout by now."""
+        return entry.committed_at < self._clock() - self._function_timeout
+
+    def _take_turns(self, alerts: Iterable[OutboxEntry]) -> bool:
+        """Whether each alert is sent by whoever sends the first: an earlier version's invocations send their own."""
+        return all(entry.committed_by or self._is_dead(entry) for entry in alerts)
+
+    def _is_left_behind(self, record: Record) -> bool:
+        """Whether there are alerts in the outbox, and no one is left who may be sending them."""
+        alerts = _alerts_in(record.outbox)
+        if not alerts or not self._take_turns(alerts):
+            return False
+        if alerts[0].given_up or alerts[0].committed_by in self._gone or self._is_dead(alerts[0]):
+            return True
+        published = [self._store.read_alert(record.target_id, entry) for entry in alerts]
+        return all(one and not set(Topic) - set(one.message_ids) for one in published)
+
+    def _claimed(self, entries: Iterable[OutboxEntry]) -> tuple[OutboxEntry, ...]:
+        """Entries as this invocation commits them anew: until it, too, must be dead, others leave them alone."""
+        now = self._clock()
+        return tuple(replace(entry, committed_at=now, committed_by=self.writer, given_up=False) for entry in entries)
+
+    def _claim_and_deliver(self, record: Record, left: Sequence[OutboxEntry]) -> Record:
         try:
-            return self._deliver(record, entries, left_behind=left_behind, released=released)
+            claimed, ours = self._claim(record, left)
+        except (BotoCoreError, ClientError):
+            self._count_undelivered(record)
+            return record
+        return self._try_to_deliver(claimed, claimed.outbox) if ours else claimed
+
+    def _deliver_own(self, record: Record, committed: Record, released: bool) -> Record:
+        """Deliver what a commit of this invocation has left to it in the outbox: its own, and what it has claimed."""
+        own = [entry for entry in record.outbox if entry.committed_by == self.writer and entry in committed.outbox]
+        return self._try_to_deliver(record, own, new=committed.version, released=released)
+
+    def _try_to_deliver(
+        self, record: Record, entries: Sequence[OutboxEntry], *, new: int = 0, released: bool = False
+    ) -> Record:
+        """Deliver entries of a committed record; where AWS refuses, they stay in the outbox for a later sweep.
+
+        That of version `new` has just been committed, so that no one can have sent it.
+        """
+        try:
+            return self._deliver(record, entries, new=new, released=released)
         except (BotoCoreError, ClientError):
             self._count_undelivered(record)
             return record
@@ -352,19 +404,27 @@ class Committer:
         """The record with the entries committed anew by this invocation, and whether it may deliver them.
 
         A claim is a conditional write, so that of two sweeps that run at once, as when a tick comes twice, only one
-        publishes. It renews `committed_at`: other sweeps leave the entries alone until this invocation, too, must be
-        dead. Transitions need no claim: to write one again changes nothing.
+        publishes.
         """
-        if not any(entry.message for entry in left):
-            return record, True
-        now = self._clock()
-        outbox = tuple(replace(entry, committed_at=now) if entry in left else entry for entry in record.outbox)
-        claimed = replace(record, version=record.version + 1, outbox=outbox, writer=self._writer)
+        claimed = replace(record, version=record.version + 1, outbox=self._claimed(left), writer=self.writer)
         newer = self._store.commit(claimed, record.version, record.tick)
         return (claimed, True) if newer is None else (newer, False)
 
-    def _deliver(self, record: Record, entries: Sequence[OutboxEntry], *, left_behind: bool, released: bool) -> Record:
-        delivered: set[int] = set()
+    def _deliver(
+        self,
+        record: Record,
+        entries: Sequence[OutboxEntry],
+        *,
+        new: int = 0,
+        released: bool = False,
+        refused: Set[int] = frozenset(),
+    ) -> Record:
+        """Deliver entries of the outbox, except alerts that follow one of another invocation: that one sends them.
+
+        Of the entries before, SNS has `refused` those of some versions just now.
+        """
+        delivered, refused = set[int](), set(refused)
+        follows = self._follow_another(record, entries, refused)
         for entry in entries:
             # The transition first, under a key that names the record's version: a repeat writes the same item again.
             if entry.transition:
@@ -372,15 +432,24 @@ class Committer:
             if entry.message is None:
                 delivered.add(entry.version)
                 continue
+            if follows:
+                continue
             # A dead invocation may have published before it died. Its item in History says to which topics; to the
             # others the alert is sent, perhaps again, since "at least once" is promised.
-            published = self._store.read_alert(record.target_id, entry) if left_behind else None
-            if self._send_or_buffer(PendingAlert(record, entry, entry.message, published, released)):
-                delivered.add(entry.version)
-        return self._remove(record, delivered) if delivered else record
+            is_new = entry.version == new
+            published = None if is_new else self._store.read_alert(record.target_id, entry)
+            accepted = self._send_or_buffer(PendingAlert(record, entry, entry.message, published, released and is_new))
+            if accepted is not None:
+                (delivered if accepted else refused).add(entry.version)
+        return self._remove(record, delivered, refused)
 
-    def _send_or_buffer(self, alert: PendingAlert) -> bool:
-        """Send an alert, or buffer it for the summary; whether every topic has accepted it."""
+    @staticmethod
+    def _follow_another(record: Record, entries: Sequence[OutboxEntry], refused: Set[int]) -> bool:
+        first = next((entry for entry in _alerts_in(record.outbox) if entry.version not in refused), None)
+        return first is not None and first not in entries
+
+    def _send_or_buffer(self, alert: PendingAlert) -> bool | None:
+        """Send an alert, or buffer it for the summary: None. Whether every topic has accepted it."""
         if not _pending_topics(alert):
             return True
         with self._lock:
@@ -388,7 +457,7 @@ class Committer:
             if alert.released or self._alerts > self._threshold:
                 self._buffered.append(alert)
                 self._buffered_since = self._buffered_since or self._clock()
-                return False
+                return None
         [message_ids] = self._publish_everywhere([alert])
         return self._record_alert(alert, message_ids, summary=False)
 
@@ -449,13 +518,48 @@ class Committer:
             self._store.put_alert(alert.record.target_id, alert.entry, replace(before, message_ids=accepted))
         return all(topic in accepted for topic in Topic)
 
-    def _remove(self, record: Record, delivered: set[int]) -> Record:
-        """The record without the entries of these versions; where another changed it first, a later sweep removes them.
+    def _remove(self, record: Record, delivered: Set[int] = frozenset(), refused: Set[int] = frozenset()) -> Record:
+        """The record without the entries that were delivered, by their versions; what SNS refused is given up.
 
-        That sweep finds them in History, so it sends nothing twice.
+        Alerts that other tests have left behind these meanwhile are claimed with the same write, and then delivered.
+        Where another invocation has claimed the entries, it removes them: it finds them in History, and sends nothing
+        twice.
         """
-        after = replace(record.without(delivered), writer=self._writer)
-        return self._store.commit(after, record.version, record.tick) or after
+        for _ in range(COLLISIONS):
+            waiting = [entry for entry in _alerts_in(record.outbox) if entry.version not in delivered]
+            left = [entry for entry in waiting if entry.version not in refused]
+            # One of this invocation's own is left if it is buffered for a summary: the others wait for that.
+            ours = bool(delivered | refused) and self._is_first_of(record.outbox, delivered | refused)
+            follow = left if ours and all(entry.committed_by not in ("", self.writer) for entry in left) else []
+            give_up = waiting if ours and not left else []
+            outbox = tuple(
+                self._claimed([entry])[0]
+                if entry in follow
+                else replace(entry, given_up=entry.given_up or entry in give_up)
+                for entry in record.outbox
+                if entry.version not in delivered
+            )
+            if outbox == record.outbox:
+                return record
+            after = replace(record, version=record.version + 1, outbox=outbox, writer=self.writer)
+            newer = self._store.commit(after, record.version, record.tick)
+            if newer is None:
+                followers = [entry for entry in outbox if entry.version in {one.version for one in follow}]
+                return self._deliver(after, followers, refused=refused) if follow else after
+            record = newer
+            if not any(
+                entry.version in delivered | refused and entry.committed_by == self.writer for entry in record.outbox
+            ):
+                break
+        return record
+
+    def _is_first_of(self, outbox: Sequence[OutboxEntry], versions: Set[int]) -> bool:
+        """Whether the first alert of an outbox is this invocation's, and one of these."""
+        return any(entry.committed_by == self.writer and entry.version in versions for entry in _alerts_in(outbox)[:1])
+
+
+def _alerts_in(outbox: Iterable[OutboxEntry]) -> list[OutboxEntry]:
+    return [entry for entry in outbox if entry.message]
 
 
 def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: str) -> None:

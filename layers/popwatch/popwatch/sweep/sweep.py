@@ -136,6 +136,7 @@ class Sweep:
             storm_threshold=settings.storm_threshold,
             stack=settings.stack,
             writer=writer,
+            function_timeout=timedelta(seconds=settings.function_timeout_seconds),
             clock=clock,
         )
 
@@ -183,6 +184,7 @@ class Sweep:
         Too late is counted from when the message could first be received, not from its tick: Scheduler may fire at
         the end of the tick's minute.
         """
+        self._committer.take_over_from(batch.given_up_by)
         now = self._clock()
         since = receivable_at(batch.tick, sent_at, batch.delay_seconds)
         fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, since, now)]
@@ -257,8 +259,7 @@ class Sweep:
 
     def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
         """Deliver what dead invocations left in the outboxes; the records as they are after it."""
-        dead_since = self._clock() - timedelta(seconds=self._settings.function_timeout_seconds)
-        after = {name: self._committer.deliver_left_behind(record, dead_since) for name, record in records.items()}
+        after = {name: self._committer.deliver_left_behind(record) for name, record in records.items()}
         self._committer.flush(final=True)
         return after
 

@@ -1,0 +1,79 @@
+"""By whom and in which order messages are handed to SNS: docs/outages.md, "In order".
+
+Who tested sends, before its end. Two things excuse it: it has given the test back to the queue, or another invocation
+had an earlier message of the target under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tests.chaos.facts import Finding
+from tests.chaos.record import Message, Record, Test
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """Judges the deliveries of a run; `messages` are those about each target."""
+
+    record: Record
+    messages: dict[str, list[Message]]
+    simulated: bool
+    _sent: dict[str, list[tuple[Test, Message, str]]] = field(default_factory=dict)
+
+    def judge(self, test: Test, copies: Sequence[Message], what: str) -> Iterator[Finding]:
+        """SNS takes a message after its test; from who made the test, if that one came to its end."""
+        sent = [message for message in copies if message.channel == "alert"]
+        if not sent:
+            yield Finding("alert lost", test.order, test.target, f"{what}: SNS never took it")
+            return
+        self._sent.setdefault(test.target, []).append((test, sent[0], what))
+        if sent[0].order < test.committed:
+            yield Finding("alert too early", sent[0].order, test.target, f"{what}: sent before it was committed")
+        elif (
+            self.record.ended_well(test.invocation)
+            and sent[0].order > self.record.ended[test.invocation].order
+            and not self._was_given_back(test, sent[0])
+            and not self._followed_another(test, sent[0])
+        ):
+            text = f"{what}: not by who tested, which came to its end"
+            yield Finding("alert late", sent[0].order, test.target, text)
+
+    def judge_order(self) -> Iterator[Finding]:
+        """The messages of a target come as their tests were committed, unless SNS refused an earlier one."""
+        for target, several in self._sent.items():
+            known = sorted(several, key=lambda one: one[0].committed)
+            for (test, before, what), (_, message, other) in pairwise(known):
+                if message.order < before.order and not self._was_refused(test, message):
+                    yield Finding("alert overtaken", message.order, target, f"{other} came before {what}")
+
+    def _was_given_back(self, test: Test, sent: Message) -> bool:
+        """Who tested did not know that it was committed: who tested that tick anew sends, if that came to its end."""
+        if (test.invocation, test.target) not in self.record.requeued:
+            return False
+        end = self.record.ended[test.invocation].order
+        anew = [it for it in self.record.tests[test.target] if it.tick == test.tick and it.made_order > test.made_order]
+        others = {it.invocation for it in anew if it.made_order < sent.order}
+        ends = [self.record.ended[one].order for one in others if self.record.ended_well(one)]
+        return not any(end < over < sent.order for over in ends)
+
+    def _followed_another(self, test: Test, sent: Message) -> bool:
+        """Whoever has an earlier message under way sends what comes behind it, if it comes to its end."""
+        for message in self.messages[test.target]:
+            end = self.record.ended.get(message.published.invocation)
+            under_way = message.channel == "alert" and message.order < sent.order
+            if under_way and (end is None or end.order > test.committed):
+                same = message.published.invocation == sent.published.invocation
+                if same or end is None or end.how != "well":
+                    return True
+        return False
+
+    def _was_refused(self, test: Test, later: Message) -> bool:
+        """Whether SNS may have refused the message of a test before a later one came."""
+        writers = {it.invocation for it in self.record.writes_between(test.target, test.committed, later.order)}
+        tried = {test.invocation, *writers}
+        if not self.simulated:  # what SNS refuses is not known there, but that its invocation does not end well
+            return any(not self.record.ended_well(one) for one in tried)
+        return any(test.committed < order < later.order for order in self.record.not_accepted_by(tried))
