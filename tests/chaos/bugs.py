@@ -50,10 +50,10 @@ class NoVersionCondition(Store):
 
 
 class TickForgotten(Store):
-    """A record that another wrote seems not to have been judged for any tick."""
+    """A record that another wrote seems not to have been judged for any tick; its outbox is left alone."""
 
     def commit(self, record: Record, expected: int, expected_tick: datetime | None = None) -> Record | None:
-        there = super().commit(record, expected, expected_tick)
+        there = super().commit(record, expected, expected_tick) if record.tick else self.read_record(record.target_id)
         return replace(there, tick=None) if there else None
 
 

@@ -131,7 +131,7 @@ class Audit:
         self.sampled: dict[int, set[str]] = defaultdict(set)
         self.samples: dict[str, dict[str, Sampled]] = defaultdict(dict)
         self.hours: dict[tuple[str, datetime], Totalled] = {}
-        self.last_test: dict[str, datetime] = {}
+        self.last_tests: dict[str, list[datetime]] = defaultdict(list)
         self.configured: dict[str, Configured] = {}
         self.configurations: dict[str, list[Configured]] = defaultdict(list)
         self.planned: dict[str, datetime] = {}
@@ -193,7 +193,7 @@ class Audit:
         self.verdict.tests += 1
         self.tests[test.invocation][test.target] = test
         self.pending[test.invocation][test.target] = test
-        self.last_test[test.target] = test.at
+        self.last_tests[test.target] = [*self.last_tests[test.target][-1:], test.at]
         self._plan(test.target, test.tick)
 
     def _on_requeued(self, fact: Requeued) -> None:
@@ -487,11 +487,11 @@ class Audit:
         """States are those of the servers, no alert is pending, and tests go on."""
         for target, (policy, answered) in fact.servers.items():
             state = self.expected_states[target].state
-            if state not in self._allowed(policy, answered):
+            if state not in self._allowed(fact, target, policy, answered):
                 self._report(
                     "wrong state", fact.order, target, f"{state} without faults, though its server answers: {answered}"
                 )
-            idle = fact.at - self.last_test.get(target, fact.since - 1440 * MINUTE)
+            idle = fact.at - max(self.last_tests[target], default=fact.since - 1440 * MINUTE)
             self._check_held(fact, target, policy)
             if policy.enabled and idle > policy.longest_wait(state):
                 self._report("not tested", fact.order, target, f"{state}, and not tested for {idle}")
@@ -529,13 +529,19 @@ class Audit:
         known = self.configured.get(name)
         return bool(known and known.policy and known.policy.enabled)
 
-    @staticmethod
-    def _allowed(policy: Policy, answered: bool) -> frozenset[str]:
+    def _allowed(self, fact: FaultFree, target: str, policy: Policy, answered: bool) -> frozenset[str]:
+        """The states of a target whose server is as it is: a window that has begun or ended shows with a test only."""
         if not policy.enabled:
             return frozenset({"suspended"})
-        if policy.silenced:
-            return frozenset({"maintenance"})
-        return frozenset({"up"}) if answered else FAILING
+        known, tests, wait = self.configured[target], self.last_tests[target], policy.longest_wait("up")
+        of_server = frozenset({"up"}) if answered else FAILING
+        # The last test may not have been committed yet. After a long time without any, the state is that of now.
+        seen = [at for at in tests[-2 if tests[-1:] > [fact.at - MINUTE] else -1 :] if at > fact.at - wait] or [fact.at]
+        silenced = {known.silenced(time) for at in seen for time in (at - SKEW, at + SKEW)}
+        allowed = (frozenset({"maintenance"}) if True in silenced else frozenset()) | (
+            of_server if False in silenced else frozenset()
+        )
+        return allowed | {"suspended", "untested"} if known.at > fact.at - wait else allowed
 
     def _check_delivered(self, before: datetime | None = None) -> None:
         """Every transition and every alert so far (or until a time) has been delivered."""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from popwatch.decisions.schedule import LARGEST_BATCH
 from tests.chaos import campaign
 from tests.chaos.bugs import BUGS
 from tests.chaos.campaign import Plan
+from tests.chaos.expectations import ExpectedState
+from tests.chaos.facts import Configured, FaultFree, Policy
 from tests.chaos.faults import OF_PEOPLE
+from tests.chaos.model import Audit
 from tests.chaos.versions import code_of
 from tests.chaos.world import Upgrade
 from tests.older_versions import FIRST_VERSION, FLAT_VERSION
@@ -92,6 +96,37 @@ def test_report_names_every_fault() -> None:
     faults = {kind for kind in figures.faults if kind not in OF_PEOPLE}
     for kind in (*faults, *figures.interventions, "alerts lost", "transitions lost", "invented"):
         assert kind in text or kind.replace("_", " ") in text
+
+
+BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "tested_at", "now", "is_right"),
+    [
+        ("maintenance", [8.5, 9.5], 10.9, True),
+        ("maintenance", [9.5, 10.5], 10.9, True),
+        ("maintenance", [10.5, 11.5], 13.0, False),
+        ("maintenance", [], 13.0, False),
+        ("up", [3.5, 4.5], 5.9, True),
+        ("up", [8.5, 9.5], 10.9, False),
+        ("up", [10.5, 11.5], 13.0, True),
+        ("warn", [10.5, 11.5], 13.0, False),
+    ],
+)
+def test_a_window_shows_in_the_state_with_the_next_test(
+    state: str, tested_at: list[float], now: float, is_right: bool
+) -> None:
+    """From minute 5 to minute 10 a target is in maintenance; its server answers, and it is tested each minute."""
+
+    def at(minutes: float) -> datetime:
+        return BEGIN + timedelta(minutes=minutes)
+
+    policy, audit = Policy(3, delay_up=60), Audit()
+    audit.configured["a"] = Configured(0, "a", BEGIN - timedelta(hours=1), policy, ((at(5), at(10)),))
+    audit.expected_states["a"], audit.last_tests["a"] = ExpectedState(state), [at(minute) for minute in tested_at]
+    verdict = audit.run([FaultFree(1, at(now), BEGIN, {"a": (policy, True)})])
+    assert ("wrong state" not in {finding.kind for finding in verdict.findings}) is is_right
 
 
 def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
