@@ -129,8 +129,8 @@ def _token_source(options: Mapping[str, str | None]) -> TokenSource:
 @click.pass_obj
 def list_all(choice: Any, *, as_json: bool) -> None:
     """List the stack's logins: name, user, mechanism, version, when it was changed, whether a server has accepted it.
-    Never a secret. One that was rejected twice in a row is blocked: no target tries it until it changes. One that
-    the function cannot use is unusable: `popwatch doctor` says why.
+    Never a secret. One that was rejected twice in a row is blocked: no target tries it until it changes, or for an
+    hour and more if no server gave a reason. One that the function cannot use is unusable: `popwatch doctor` says why.
 
     AWS encrypts the user together with the password, so who may list the logins may also read them.
 
