@@ -26,7 +26,9 @@ from popwatch.alerts.layout import wrap
 from popwatch.alerts.rendering import EMAIL_LENGTH, render, summarize
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import LOCAL_STACK, TOKENS
+from popwatch.decisions.credential_trials import without_login
 from popwatch.decisions.judging import judge
+from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.health import AlertEvent
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode
@@ -196,6 +198,17 @@ def test_down_names_each_address() -> None:
     watched = target(failures_per_alert=1)
     message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
     assert all(f"\nFails: {address}\n" in message.email for address in ADDRESSES)
+
+
+def test_a_recovery_says_that_its_login_is_not_tested_any_more() -> None:
+    """A greeting ended the outage, since nothing else can be asked."""
+    watched = target(failures_per_alert=1)
+    down = judge(HEALTHY, FAILED, watched.policy, START).health
+    outcome = without_login(PASSED, CredentialProblem("monitor", Unusable.MISSING))
+    message = render(watched, down, judge(down, outcome, watched.policy, START), outcome, START)
+    assert message.subject.startswith("UP again")
+    said = "The login is not tested any more. There is no credential `monitor`: store it with"
+    assert said in " ".join(message.email.split())
 
 
 def test_an_outage_is_alerted_from_first_failure_to_recovery() -> None:
