@@ -10,9 +10,7 @@ import click
 from click.core import ParameterSource
 
 from popwatch.model.text import did_you_mean
-from popwatch_cli.options import REGION, StackChoice, WholeNumber, choose
-
-NARROWEST = 40
+from popwatch_cli.options import NARROWEST, REGION, StackChoice, WholeNumber, choose
 
 FEWEST_BLANKS = 2
 """A part of a sentence with fewer says too little."""

@@ -32,6 +32,9 @@ WRITTEN_DURATIONS = "90s, 5m, 2h30m, 1d"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+NARROWEST = 40
+"""Characters of a line for which output is made at least."""
+
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 FARTHEST = timedelta(days=10 * 365)

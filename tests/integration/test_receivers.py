@@ -109,6 +109,18 @@ def test_an_event_that_some_do_not_send(run: Run) -> None:
     assert "no alerts" not in run("--local", "receivers", "a", "--event", "down").out
 
 
+@pytest.mark.parametrize("width", [40, 60])
+@pytest.mark.usefixtures("escalation")
+def test_on_a_narrow_terminal(run: Run, width: int) -> None:
+    """No receiver is cut and no alert left out: what has no room side by side stands below one another."""
+    shown = run("--local", "receivers", "a", "--width", width).out
+    assert max(map(len, lines(shown).splitlines())) <= width
+    words = " ".join(shown.split())
+    assert "sms +49...0100 yes: down 2, down 3, recovered after 2-3 -: down 1, recovered after 1, flapping, " in words
+    assert "sms +49...0101 yes: down 1, down 2, down 3 -: recovered" in words
+    assert "At most: down 1 after 4 min 10 s, down 2 after 7 min 10 s, down 3 after 10 min 10 s" in words
+
+
 def test_no_one_has_subscribed(run: Run, stack: Installation) -> None:
     """It is said, and the exit code is 2."""
     assert stack.endpoint

@@ -81,4 +81,16 @@ def test_a_mean_of_nothing_up() -> None:
     row = next(row for row in to_text(report, UTC).splitlines() if row.startswith("a "))
     assert row[row.index("1 d") :].startswith("1 d   1 d   0 s  ")
     assert next(csv.DictReader(io.StringIO(to_csv(report, UTC))))["mtbf_seconds"] == "0.0"
-    assert "<td>0 s</td>" in to_html(report, UTC)
+    assert '<td data-title="MTBF">0 s</td>' in to_html(report, UTC)
+
+
+def test_each_figure_of_the_page_has_its_title() -> None:
+    """On a phone, where rows are stacked and there is no line of titles: those are repeated beside the figures."""
+    page = to_html(REPORT, UTC)
+    tables = page.split('<table class="stacked">')[1:]
+    assert len(tables) == page.count("<table")
+    for table in tables:
+        titles = re.findall(r'<th scope="col"[^>]*>([^<]+)</th>', table.split("</thead>")[0])
+        repeated = re.findall(r'data-title="([^"]+)"', table.split("<tbody>")[1].split("</tr>")[0])
+        texts = {"Target", "Group", "Timeline", "Error", "Errors", "p50 to p99"}
+        assert repeated == [title.removesuffix(" ms") for title in titles if title not in texts]

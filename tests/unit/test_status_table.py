@@ -14,6 +14,7 @@ from popwatch.model.records import Record
 from popwatch.model.targets import parse_target
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import NewestTests, target_statuses
+from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.live_view import SentAlert, View
 from popwatch_cli.output.status_table import details, table_of
 from popwatch_cli.output.terminal import UNLIMITED, wrapped
@@ -21,6 +22,12 @@ from popwatch_cli.output.terminal import UNLIMITED, wrapped
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 BEFORE = NOW - timedelta(minutes=5)
 SENTENCE = "Unable to connect to the remote device"
+
+
+@pytest.fixture(autouse=True)
+def no_options() -> None:
+    """Hints without the options of a command that another test has given."""
+    choose(StackChoice())
 
 
 def fleet(count: int) -> FleetStatus:
@@ -98,6 +105,17 @@ def test_the_live_view_fits_its_terminal(width: int, height: int) -> None:
     drawn = text.getvalue().split("\r")[0].split("\n")  # what follows draws it again
     assert len(drawn) < height
     assert any("and " in line and " more" in line for line in drawn)
+
+
+def test_a_terminal_that_is_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear line in place of a table of which nothing can be read."""
+    monkeypatch.setenv("COLUMNS", "30")
+    text = io.StringIO()
+    with View(Console(file=text, width=40, height=24, force_terminal=True, color_system=None), "popwatch") as view:
+        view.show(fleet(3), NOW)
+    drawn = text.getvalue().split("\r")[0]
+    assert "The terminal has 30 columns, and this needs 40." in " ".join(drawn.split())
+    assert "mail-" not in drawn
 
 
 def test_the_sentence_is_where_there_is_room() -> None:

@@ -11,7 +11,6 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from popwatch.aws.store import StatusTable, Store, SweepCheckpoint
 from popwatch.model.fields import DEFAULTS_ID
@@ -33,10 +32,11 @@ from popwatch.reports.totals import add_up_one, merge
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import SINCE, UNTIL, ZONE, period_of
+from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.report_text import NOT_COUNTED, certificate, intervention, share
 from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
-from popwatch_cli.output.terminal import console
+from popwatch_cli.output.terminal import console, wrapped
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
@@ -49,6 +49,9 @@ LONGEST_BY_TEST, LONGEST_BY_HOUR = timedelta(days=2), timedelta(days=14)
 """Longer periods are drawn by hour, and the longest by day."""
 
 WIDTH = 72
+
+OUTAGE_RANKS = {"Outage from": 0, "until": 1, "down for": 0, "alerts": 2, "error": 0}
+"""The columns of the outages; where there is no room, the one with the highest number is left out first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
         console.print(f"\n[green]{plot}[/]", highlight=False)
     if past.figures.durations.outages:
         console.print()
-        console.print(_outages(past, zone))
+        for line in _outages(past, zone, console.width):
+            console.print(line, highlight=False, soft_wrap=True)
     if past.events:
         console.print()
         for event in past.events:
@@ -226,14 +230,14 @@ def _present(past: TargetHistory) -> Iterator[str]:
         yield f"Certificate   {certificate(days)}"
 
 
-def _outages(past: TargetHistory, zone: tzinfo) -> Table:
-    titles = ("Outage from", "until", "down for", "alerts", "error")
-    table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
+def _outages(past: TargetHistory, zone: tzinfo, width: int) -> Iterator[str]:
+    """The outages as lines of rich markup; where there is no room for it, the error stands below its outage."""
     alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
     # An outage begins when its first test began, and an alert is stored by the tick of its test.
     ticks = {event.what.at: event.tick for event in past.events if isinstance(event.what, Transition)}
     # It ends with a passed test, and the alert that says so may come with a later one.
     ends = {event.what.run_ended_at: event.tick for event in past.events if isinstance(event.what, Transition)}
+    rows = []
     for outage in past.figures.durations.outages:
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
@@ -241,8 +245,14 @@ def _outages(past: TargetHistory, zone: tzinfo) -> Table:
         end = "goes on" if outage.goes_on else _time(outage.end, zone)
         begin_tick = ticks.get(outage.begin, outage.begin)
         sent = sum(begin_tick <= tick <= ends.get(outage.end, outage.end) for tick in alerts)
-        table.add_row(begin, end, duration(outage.down), str(sent), escape(seen))
-    return table
+        rows.append(dict(zip(OUTAGE_RANKS, (begin, end, duration(outage.down), str(sent), seen), strict=True)))
+    columns = [Column(name, rank, widest((name, *(row[name] for row in rows)))) for name, rank in OUTAGE_RANKS.items()]
+    titles, lines, remark = stacked(rows, columns, {"error": ""}, width)
+    yield f"[bold]{titles}[/]"
+    for line, others in lines:
+        yield from map(escape, (line, *others))
+    if remark:
+        yield from map(escape, wrapped(remark, width).split("\n"))
 
 
 def _event(event: HistoryEvent, subscribers: Subscribers | None, zone: tzinfo) -> str:

@@ -18,7 +18,7 @@ from popwatch.model.text import duration, iso, natural_order, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, ZONE, Choice, refuse_idle, time_ahead
-from popwatch_cli.output.terminal import console
+from popwatch_cli.output.terminal import console, wrapped
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, AlertReach, SameReach, events_of, same_reach
 from popwatch_cli.rehearsal.simulation import maintenance_until
 from popwatch_cli.selection import Selection, selecting
@@ -99,19 +99,24 @@ def show(console: Console, found: Sequence[SameReach], subscribers: Subscribers)
         return
     for same in found:
         console.print(f"[bold]{escape(_named(same.targets))}[/]", highlight=False)
-        console.print(_matrix(same, subscribers, console.width))
+        matrix = _matrix(same, subscribers, console.width)
+        if matrix:
+            console.print(matrix)
+        for line in () if matrix else _listed(same, subscribers):
+            console.print(escape(wrapped(line, console.width)), highlight=False, soft_wrap=True)
         unreceived = [_title(alerts, same) for alerts in same.alerts if not any(alerts.receivers)]
         if unreceived:
             console.print(f"[red]No one receives: {', '.join(unreceived)}.[/]", highlight=False)
         console.print()
 
 
-def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table:
-    """A row for each receiver and a column for each alert; other alerts that reach the same share one.
+def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table | None:
+    """A row for each receiver and a column for each alert; None if `width` has no room for it.
 
-    Where the times below it do not fit into `width`, they are written without blanks, as on the command line.
+    Alerts without a number that reach the same receivers share a column. Where the times below it do not fit, they are
+    written without blanks, as on the command line.
     """
-    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", show_footer=True)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold", show_footer=True)
     columns = [[alerts] for alerts in same.alerts if alerts.event in NUMBERED]
     others = [alerts for alerts in same.alerts if alerts.event not in NUMBERED]
     for marks in dict.fromkeys(alerts.receivers for alerts in others):
@@ -119,10 +124,12 @@ def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table:
     titles = [[_title(alerts, same).replace(" after", "\nafter") for alerts in column] for column in columns]
     times = [duration(same.time_to_alert(one.last)) if one.event is AlertEvent.DOWN else "" for one, *_ in columns]
     last = "[dim]after, at most[/]" if any(times) else ""
-    table.add_column("Receiver", footer=last, no_wrap=True, max_width=width // 3)
+    table.add_column("Receiver", footer=last, no_wrap=True)
     names = max(len(text) for text in ("after, at most", *(one.receiver for one in subscribers.subscriptions)))
-    if min(names, width // 3) + GAP + sum(_widths(titles, times)) > width:
+    if names + sum(_widths(titles, times)) > width:
         times = [time.replace(" min", "m").replace(" ", "") for time in times]
+    if names + sum(_widths(titles, times)) > width:
+        return None
     for title, time, room in zip(titles, times, _widths(titles, times), strict=True):
         table.add_column("\n".join(title), footer=f"[dim]{time}[/]", min_width=room - GAP)
     for place, subscription in enumerate(subscribers.subscriptions):
@@ -132,8 +139,22 @@ def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table:
     return table
 
 
+def _listed(same: SameReach, subscribers: Subscribers) -> Iterator[str]:
+    """The same as lines, for a narrow terminal: for each receiver what it receives, and what not."""
+    for place, subscription in enumerate(subscribers.subscriptions):
+        yield subscription.receiver + ("" if subscription.confirmed else " (not confirmed)")
+        for word, mark in (("yes", True), ("-", False)):
+            titles = [_title(alerts, same) for alerts in same.alerts if alerts.receivers[place] is mark]
+            if titles:
+                yield f"    {word}: {', '.join(titles)}"
+    downs = [alerts for alerts in same.alerts if alerts.event is AlertEvent.DOWN]
+    times = [f"{_title(alerts, same)} after {duration(same.time_to_alert(alerts.last))}" for alerts in downs]
+    if times:
+        yield f"At most: {', '.join(times)}"
+
+
 def _widths(titles: Sequence[Sequence[str]], times: Sequence[str]) -> Sequence[int]:
-    """The widths of columns, with the gap after each."""
+    """The widths of columns, with the gap before each."""
     lines = ("\n".join([*title, time]).split("\n") for title, time in zip(titles, times, strict=True))
     return [max(map(len, column)) + GAP for column in lines]
 

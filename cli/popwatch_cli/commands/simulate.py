@@ -24,7 +24,7 @@ from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_idle, time_ahead
-from popwatch_cli.output.columns import GAP, Column, fitting, left_out, lines_of, widest
+from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.output.terminal import console, wrapped
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
@@ -242,27 +242,20 @@ def _show(console: Console, found: Simulated, *, named: bool) -> None:
 def _table(found: Simulated, width: int) -> Iterator[str]:
     """The tests as lines of rich markup: what an alert says, and who receives it, stands below its test if need be."""
     rows = [row for folded in _folded(found.steps) for row in _rows(folded, found)]
-    ranks = {"Time": 2 if found.zone else None, "Outage": 1, "Test": 0, "State": 0, "Alert": 0, WHO: 0}
+    ranks = {"Time": 2, "Outage": 1, "Test": 0, "State": 0, "Alert": 0, WHO: 0}
+    absent = {"Time": found.zone is None, WHO: found.subscribers is None}
     columns = [
         Column(title, rank, widest((title, *(row[title] for row in rows))), is_figure=title == "Outage")
         for title, rank in ranks.items()
-        if rank is not None and (title != WHO or found.subscribers)
+        if not absent.get(title)
     ]
-    apart = [column for column in columns if column.title not in ("Alert", WHO)]
-    is_one_line = sum(it.least for it in columns) + GAP * (len(columns) - 1) <= width
-    kept = columns if is_one_line else fitting(apart, width)
-    title, *lines = lines_of(rows, kept)
-    yield f"[bold]{title}[/]"
-    for row, line in zip(rows, lines, strict=True):
+    titles, lines, remark = stacked(rows, columns, {"Alert": "", WHO: "to "}, width)
+    yield f"[bold]{titles}[/]"
+    for row, (line, others) in zip(rows, lines, strict=True):
         yield _coloured(escape(line), row)
-        if row["Alert"] and not is_one_line:
-            receives = [f"{WHO}: {row[WHO]}"] if found.subscribers else []
-            for text in (row["Alert"], *receives):
-                yield from (f"[dim]{escape(part)}[/]" for part in wrapped(f"    {text}", width).split("\n"))
-    if not is_one_line:
-        whole = sum(it.least for it in apart) + GAP * (len(apart) - 1)
-        remark = left_out(apart, kept, f"--width {whole} shows all columns.")
-        yield from map(escape, wrapped(remark, width).split("\n") if remark else ())
+        yield from (f"[dim]{escape(other)}[/]" for other in others)
+    if remark:
+        yield from map(escape, wrapped(remark, width).split("\n"))
 
 
 def _coloured(line: str, row: Mapping[str, str]) -> str:

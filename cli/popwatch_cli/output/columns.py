@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
+from popwatch_cli.output.terminal import wrapped
+
 GAP = 2
 """Blanks between two columns."""
+
+INDENT = "    "
 
 CUT = "…"
 
@@ -24,10 +28,10 @@ class Column:
     is_figure: bool = False
 
 
-def fitting(columns: Sequence[Column], width: int, gap: int = GAP) -> list[Column]:
+def fitting(columns: Sequence[Column], width: int) -> list[Column]:
     """The columns that fit into a width beside one another, in their order."""
     left = list(columns)
-    while sum(it.least for it in left) + gap * (len(left) - 1) > width:
+    while _width_of(left) > width:
         last = max(left, key=lambda it: it.rank)
         if last.rank == 0:
             break
@@ -56,6 +60,40 @@ def lines_of(rows: Sequence[Mapping[str, str]], kept: Sequence[Column]) -> list[
     table = [{it.title: it.title for it in kept}, *rows]
     widths = {it.title: widest(row[it.title] for row in table) for it in kept}
     return [(" " * GAP).join(_padded(row[it.title], widths[it.title], it) for it in kept).rstrip() for row in table]
+
+
+def stacked(
+    rows: Sequence[Mapping[str, str]], columns: Sequence[Column], below: Mapping[str, str], width: int
+) -> tuple[str, list[tuple[str, list[str]]], str]:
+    """The line of titles; for each row its line, and lines to follow it; then what is left out.
+
+    If a row does not fit on a line, its cells in the columns `below`, each after the text for it, follow it, indented;
+    empty ones do not.
+    """
+    whole = _width_of(columns)
+    if whole <= width:
+        title, *lines = lines_of(rows, columns)
+        return title, [(line, []) for line in lines], ""
+    apart = [column for column in columns if column.title not in below]
+    kept = fitting(apart, width)
+    title, *lines = lines_of(rows, kept)
+    followed = [
+        (
+            line,
+            [
+                part
+                for name, before in below.items()
+                if row.get(name)
+                for part in wrapped(f"{INDENT}{before}{row[name]}", width).split("\n")
+            ],
+        )
+        for row, line in zip(rows, lines, strict=True)
+    ]
+    return title, followed, left_out(apart, kept, f"--width {_width_of(apart)} shows all columns.")
+
+
+def _width_of(columns: Sequence[Column]) -> int:
+    return sum(it.least for it in columns) + GAP * (len(columns) - 1)
 
 
 def _padded(text: str, width: int, column: Column) -> str:

@@ -1,5 +1,6 @@
 """The live view: a table that is updated on a terminal, plain lines elsewhere, and every alert with its texts."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import indent
@@ -11,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from popwatch.queries.status import FleetStatus
+from popwatch_cli.options import NARROWEST
 from popwatch_cli.output.status_table import LAST_TEST, banner, cells, headline, table_of
-from popwatch_cli.output.terminal import wrapped
+from popwatch_cli.output.terminal import too_narrow, wrapped
 
 MARGIN = "  | "
 """Before each line of an email: with it, the lines that default texts are wrapped to fit into 80 columns."""
@@ -63,6 +65,10 @@ class View:
         """
         if self._live:
             head = self._head(fleet_status, now, with_banner=with_banner)
+            columns = shutil.get_terminal_size().columns  # for a console whose width is fixed, too
+            if columns < NARROWEST:
+                self._live.update(Text(too_narrow(columns)), refresh=True)
+                return
             width, height = self._console.width, self._console.height
             room = height - len(head.wrap(self._console, width)) - LINES_AROUND
             table = table_of(fleet_status, now, width, max(room, 2))

@@ -3,13 +3,14 @@
 import re
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import click
 from rich.cells import cell_len
 from rich.console import Console
 
-from popwatch_cli.options import chosen
+from popwatch_cli.options import NARROWEST, chosen
 
 UNLIMITED = 100_000
 """Characters of a line where the output is not a terminal: nothing is cut or wrapped for a program."""
@@ -79,6 +80,23 @@ def _program() -> str:
 
 
 def console() -> Console:
-    """The standard output for tables: as wide as `--width` or the terminal; without either nothing is cut."""
+    """The standard output for tables: as wide as `--width` or the terminal; without either nothing is cut.
+
+    A terminal that is too narrow for any table gets one of the least width, after a line that says so.
+    """
     width = chosen().width or (None if sys.stdout.isatty() else UNLIMITED)
-    return Console(width=width)
+    made = Console(width=width)
+    if made.width >= NARROWEST:
+        return made
+    _say_too_narrow(made.width)
+    return Console(width=NARROWEST)
+
+
+@cache
+def _say_too_narrow(columns: int) -> None:
+    say(f"{too_narrow(columns)} Its lines are broken.", err=True)
+
+
+def too_narrow(columns: int) -> str:
+    """What is said where output has no room at all."""
+    return f"The terminal has {columns} columns, and this needs {NARROWEST}."
