@@ -254,6 +254,9 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.csv", "target_id,host\na,b,c\n", "Line 2 has 3 cells, and the first line has 2"),
         ("a.jsonl", '{"target_id": "a"}\nnonsense\n', "Line 2 is not JSON"),
         ("a.jsonl", "[[]]\n", "Line 1 is not a target"),
+        ("a.jsonl", '{"target_id": ["a"], "host": "x"}', "Line 1: the field `target_id` must be a string."),
+        ("a.json", '{"servers": [{"host": "x"}]}', "Line 1: `servers` holds a list: the array alone is a file"),
+        ("a.json", '{\n"servers": [{"host": "x"}]}', "Line 1: `servers` holds a list: the array alone is a file"),
         ("a.txt", "", "none of the endings"),
     ],
 )
@@ -314,6 +317,14 @@ def test_other_json(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
     assert [(entry.line, entry.fields["target_id"]) for entry in read_entries(path)] == [(2, "a"), (3, "b")]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": {"host": "x"}, "b": {"host": "y"}}', '{\n"a": {"host": "x"},\n"b": {"host": "y"}}']
+)
+def test_json_of_ids(tmp_path: Path, text: str) -> None:
+    """A map of ids is read as in YAML."""
+    assert read(tmp_path, "a.json", text) == [{"target_id": "a", "host": "x"}, {"target_id": "b", "host": "y"}]
 
 
 @pytest.mark.parametrize(

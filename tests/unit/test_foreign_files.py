@@ -434,6 +434,26 @@ class TestNagios:
         assert [line for line in found if "Line 14: a-pop is not imported: The field `max_test_seconds`" in line]
 
 
+def test_other_files_of_blackbox(tmp_path: Path) -> None:
+    """JSON may be indented by tabs; the file of modules is named as such, and of several files the wrong one."""
+    (tmp_path / "a.json").write_text('[\n\t{"targets": ["a.example:110"]}\n]\n')
+    (tmp_path / "b.yml").write_text("modules: {}\n")
+    assert set(targets(blackbox.read_blackbox([tmp_path / "a.json"]))) == {"a.example-110"}
+    with pytest.raises(FileError, match=r"b\.yml: The file defines modules: give it with --modules"):
+        blackbox.read_blackbox([tmp_path / "a.json", tmp_path / "b.yml"])
+
+
+def test_a_member_of_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
+    """The reason is whole, and names the file once."""
+    (tmp_path / "a.cfg").write_text('object Host "a" {}\n')
+    (tmp_path / "b.cfg").write_text(host() + service("check_pop"))
+    [said] = read_monitor_files([tmp_path], "nagios").warnings
+    assert said.replace(f"{tmp_path}/", "") == (
+        "a.cfg line 1: It is not read: this is configuration of Icinga 2, which is not read. Write its hosts into a file "
+        "of targets: see docs/targets.md."
+    )
+
+
 @pytest.mark.parametrize("monitor", ["nagios", "blackbox"])
 def test_folders(tmp_path: Path, monitor: str) -> None:
     """Folders are those of Nagios; of blackbox_exporter the files are named, as nothing says which are meant."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 from unicodedata import normalize
 
-from popwatch.model.fields import is_blank
-from popwatch.model.text import counted
+from popwatch.model.fields import FIELDS_BY_NAME, is_blank
+from popwatch.model.text import clean, counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
@@ -185,7 +185,9 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
         written = entry.fields.get("target_id")
         target_id = "" if written is None else str(written).strip()
         place = entry.place_of("target_id")
-        if not target_id:
+        if isinstance(written, list | dict | bool):
+            mistakes.append(f"{place}: the field `target_id` must be a string.")
+        elif not target_id:
             mistakes.append(f"{place}: the field `target_id` is missing: give each target an id of its own.")
         elif normalize("NFC", target_id) in place_of_id:
             other = place_of_id[normalize("NFC", target_id)].removeprefix("Line ")
@@ -210,7 +212,7 @@ def _read_json(text: str) -> tuple[list[FileEntry], list[str]]:
         if not entries and not mistakes and line.lstrip()[0] == "[":
             return _read_values(text)
         try:
-            entries.append(_parse_line(number, line))
+            entries += _by_id(_parse_line(number, line))
         except FileError as error:
             if line.lstrip()[0] == "{" and line.rstrip()[-1] in "{[,":  # it goes on in the next line
                 return _read_values(text)
@@ -232,7 +234,10 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
         except FileError as error:  # nothing can be read after it
             return entries, [*mistakes, *error.mistakes]
         if isinstance(fields, dict):
-            entries.append(FileEntry(line, fields))
+            try:
+                entries += _by_id(FileEntry(line, fields))
+            except FileError as error:
+                mistakes += error.mistakes
         elif fields is not None:
             mistakes.append(f"Line {line} is not a target. {_WRITE_OBJECT}")
         place = _after_blanks(text, place)
@@ -244,6 +249,20 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
     if is_array and text[place + 1 :].strip():
         mistakes.append(f"Line {text.count(chr(10), 0, place) + 1}: what follows the array is not read.")
     return entries, mistakes
+
+
+def _by_id(entry: FileEntry) -> list[FileEntry]:
+    """The entry, or those of a map of ids to their fields. Raises FileError for a name that holds a list of targets."""
+    if not entry.fields or not FIELDS_BY_NAME.keys().isdisjoint(entry.fields):
+        return [entry]
+    for name, value in entry.fields.items():
+        if isinstance(value, list) and any(isinstance(found, dict) for found in value):
+            listed = f"`{clean(name, 40)}` holds a list: the array alone is a file, without what is around it"
+            raise FileError([f"Line {entry.line}: {listed}."])
+    named = [(name, value) for name, value in entry.fields.items() if isinstance(value, dict)]
+    if len(named) < len(entry.fields):
+        return [entry]
+    return [FileEntry(entry.line, {"target_id": name, **value}) for name, value in named]
 
 
 def _after_blanks(text: str, place: int) -> int:

@@ -31,7 +31,7 @@ from popwatch_cli.importers.conversion import (
     without_mistakes,
 )
 from popwatch_cli.importers.relabelling import NotApplicable, Rule, parse_rule
-from popwatch_cli.target_items import shown
+from popwatch_cli.target_items import shown, whole
 
 KNOWN_IN_JOB = {
     "job_name", "params", "static_configs", "file_sd_configs", "relabel_configs", "scrape_interval", "metrics_path",
@@ -57,7 +57,10 @@ def read_blackbox(paths: Sequence[Path], modules: Path | None = None) -> Importe
     entries: list[FileEntry] = []
     for path in paths:
         file = str(path) if len(paths) > 1 else ""
-        entries += reader.read(read_blocks(read_given(path)), file, path.parent)
+        try:
+            entries += reader.read(_blocks(path, read_given(path)), file, path.parent)
+        except FileError as error:
+            raise FileError([f"{file}: {mistake}" if file else mistake for mistake in error.mistakes]) from None
     return Imported(without_mistakes(entries, warnings), warnings)
 
 
@@ -90,6 +93,8 @@ class Reader:
         """The targets of a file, whose content is `root`. Raises FileError."""
         if isinstance(root, list):
             return [entry for found in _groups(root, file, self._warnings) for entry in self._by_port(*found)]
+        if isinstance(root, Block) and "modules" in root:
+            raise FileError(["The file defines modules: give it with --modules, beside a prometheus.yml."])
         if not isinstance(root, Block) or not isinstance(root.get("scrape_configs"), list):
             raise FileError(["The file is neither a prometheus.yml with `scrape_configs` nor a list for file_sd."])
         shared = root.get("global")
@@ -188,10 +193,10 @@ class Reader:
                 if not files:
                     raise FileError(["it does not exist here."])
                 for file in files:
-                    root = read_blocks(read_text(file))
+                    root = _blocks(file, read_text(file))
                     found += _groups(root if isinstance(root, list) else [root], str(file), self._warnings)
             except (FileError, OSError, ValueError, NotImplementedError) as error:
-                self._warnings.add(place, f"{shown(str(pattern))} is not read: {shown(str(error))}")
+                self._warnings.add(place, f"{shown(str(pattern))} is not read: {whole(str(error))}")
         return found
 
     def _by_port(self, place: Place, address: str, labels: Block) -> Iterator[FileEntry]:
@@ -276,6 +281,11 @@ class Reader:
         if tags:
             entry["tags"] = tags
         yield FileEntry(place.line, entry, file=place.file)
+
+
+def _blocks(path: Path, text: str) -> Any:
+    """What a file of YAML or JSON holds; in JSON a tab is only between values (RFC 8259 sections 2 and 7)."""
+    return read_blocks(text.replace("\t", " ") if path.suffix == ".json" else text)
 
 
 def _groups(groups: Sequence[Any], file: str, warnings: ImportWarnings) -> Iterator[tuple[Place, str, Block]]:

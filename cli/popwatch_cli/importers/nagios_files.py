@@ -15,7 +15,7 @@ from popwatch_cli.files.entries import FileError
 from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes, read_given_bytes, refuse_wide_text
 from popwatch_cli.importers.conversion import ImportWarnings, Place
 from popwatch_cli.importers.nagios_objects import Definition
-from popwatch_cli.target_items import shown
+from popwatch_cli.target_items import shown, whole
 
 MOST_FILES = 20_000
 """Files and folders that are looked at: a main configuration may name the root of a file system."""
@@ -81,7 +81,9 @@ class Files:
                 try:
                     self._read_member(path)
                 except (FileError, OSError) as error:
-                    self._warnings.add(Place(str(path), 1), f"It is not read: {shown(str(error))}")
+                    self._warnings.add(
+                        Place(str(path), 1), f"It is not read: {whole(str(error).removeprefix(f'{path}: '))}"
+                    )
 
     def _read_member(self, path: Path) -> None:
         if path.is_dir():
@@ -142,7 +144,7 @@ class Files:
                 elif path.is_file():
                     self._read_file(path, read_bytes(path))
             except (FileError, OSError, ValueError) as error:
-                self._warnings.add(place, f"{shown(value)} is not read: {shown(str(error))}")
+                self._warnings.add(place, f"{shown(value)} is not read: {whole(str(error).removeprefix(f'{path}: '))}")
         elif name == "interval_length":
             try:
                 self.unit_seconds = max(1.0, float(int(value)))
