@@ -541,6 +541,23 @@ def test_targets_of_verify_are_not_configuration(run: Run, table: TargetTable, t
     assert set(table.read()) == {"b", name}
 
 
+def test_an_export_with_a_mistake_is_imported_again(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """What the table has already is no mistake of the file, but for what changes, also by other defaults."""
+    window = {"days": "sun", "from": "02:00", "until": "04:00"}
+    bad = {"target_id": "bad", "host": "pop.example.net", "port": "pop3"}
+    named = {"target_id": "a", "host": "pop.example.net", "maintenance": ["x"]}
+    table.write([bad, named, {"target_id": "_defaults", "schedules": {"x": [window]}}])
+    path = tmp_path / "t.csv"
+    for options in ([], ["--replace"]):
+        assert run("--local", "targets", "export", path).code == 0
+        assert run("--local", "targets", "import", path, *options).out == "Nothing to change.\n"
+    path.write_text("target_id,host,port,maintenance\nbad,other.example,pop3,\n")
+    assert "`pop3` is not a number" in run("--local", "targets", "import", path, "--yes").err
+    path.write_text('target_id,host,maintenance\na,pop.example.net,"[""x""]"\n')
+    assert "neither a window" in run("--local", "targets", "import", path, "--replace", "--yes").err
+    assert len(table.read()) == 3
+
+
 def test_standard_input(run: Run, table: TargetTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """For `import`, with --yes as it cannot answer a question, and for `check` and `convert`."""
 

@@ -449,8 +449,8 @@ def test_a_member_of_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "b.cfg").write_text(host() + service("check_pop"))
     [said] = read_monitor_files([tmp_path], "nagios").warnings
     assert said.replace(f"{tmp_path}/", "") == (
-        "a.cfg line 1: It is not read: this is configuration of Icinga 2, which is not read. Write its hosts into a file "
-        "of targets: see docs/targets.md."
+        "a.cfg line 1: It is not read: this is configuration of Icinga 2, which is not read. Write its hosts into a "
+        "file of targets: see docs/targets.md."
     )
 
 

@@ -437,8 +437,9 @@ def import_targets(
     """Write the targets of files (.yaml, .csv, .jsonl), after showing what will change.
 
     Each target in a file replaces the one with the same id; fields not in the file are removed, but not a silence or
-    an acknowledgement: those are left alone. If any field is wrong, nothing is written. With --from, what cannot be
-    imported from another monitor's files is listed with line numbers, and folders of Nagios may be given, too.
+    an acknowledgement: those are left alone. If any field of a target that changes is wrong, nothing is written. With
+    --from, what cannot be imported from another monitor's files is listed with line numbers, and folders of Nagios may
+    be given, too.
 
     \b
     Examples:
@@ -464,16 +465,22 @@ def import_targets(
     _warn_of_unknown_fields(entry.fields for entry in entries)
     kept = {} if replace else items
     wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
-    mistakes = all_mistakes(entries, kept.get(DEFAULTS_ID, {}))
-    if DEFAULTS_ID in wanted:
-        others = {name: item for name, item in kept.items() if name not in wanted}
-        mistakes += broken_by_defaults(others, items.get(DEFAULTS_ID, {}), wanted[DEFAULTS_ID])
+    before, after = items.get(DEFAULTS_ID, {}), wanted.get(DEFAULTS_ID) or kept.get(DEFAULTS_ID, {})
+    # What stays as it is may have a mistake that the table has already: what `export` wrote is read again.
+    same = {
+        name
+        for name in wanted.keys() & items.keys()
+        if not compare({name: items[name]}, {name: wanted[name]}, replace=False)
+    }
+    mistakes = all_mistakes([it for it in entries if it.fields["target_id"] not in same - {DEFAULTS_ID}], after)
+    if before != after:
+        mistakes += broken_by_defaults({name: items[name] for name in {*kept} - wanted.keys() | same}, before, after)
     if mistakes:
         raise FileError([*mistakes, "Nothing was written."])
     if any("depends_on" in item for item in wanted.values()):
         wanted = _with_parents(wanted, {**kept, **wanted})
         _warn_of_parents({**kept, **wanted}, wanted.keys())
-    _warn_of_idle_fields(wanted.values(), wanted.get(DEFAULTS_ID) or kept.get(DEFAULTS_ID, {}))
+    _warn_of_idle_fields(wanted.values(), after)
     change = compare(items, wanted, replace=replace)
     for line in change.lines:
         click.echo(line)

@@ -81,9 +81,8 @@ class Files:
                 try:
                     self._read_member(path)
                 except (FileError, OSError) as error:
-                    self._warnings.add(
-                        Place(str(path), 1), f"It is not read: {whole(str(error).removeprefix(f'{path}: '))}"
-                    )
+                    reason = whole(str(error).removeprefix(f"{path}: "))
+                    self._warnings.add(Place(str(path), 1), f"It is not read: {reason}")
 
     def _read_member(self, path: Path) -> None:
         if path.is_dir():
