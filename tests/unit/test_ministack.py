@@ -1,11 +1,13 @@
 """What popwatch corrects in MiniStack."""
 
+import subprocess
+import sys
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 import pytest
 
-from popwatch_cli.local.ministack import ZipUnpackedOnce
+from popwatch_cli.local.ministack import WITHOUT_PACKAGES_OF_SAM, ZipUnpackedOnce
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +38,10 @@ def test_processes_of_other_code_have_another_folder(tmp_path: Path) -> None:
     """An update of the function or its layer does not change what runs."""
     old, new = unpacked(tmp_path, "old", a="A = 1"), unpacked(tmp_path, "new", a="A = 2")
     assert ((old / "a.py").read_text(), (new / "a.py").read_text()) == ("A = 1", "A = 2")
+
+
+def test_functions_do_without_what_only_sam_needs() -> None:
+    """botocore looks for both, and is there without them."""
+    look = "import botocore.httpsession, botocore.compat; print(botocore.compat.HAS_CRT, sys.modules['OpenSSL'])"
+    command = [sys.executable, "-c", WITHOUT_PACKAGES_OF_SAM + look]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False None\n"

@@ -17,7 +17,9 @@ differences between MiniStack and AWS:
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse;
 - it unpacks the code and the layer anew for each process of a function, and Python compiles them again: half of the
-  time of a cold start.
+  time of a cold start;
+- functions see every package of this environment, also those with which SAM has botocore work in another way, and begin
+  later, than on Lambda (AWS: lambda-python).
 """
 
 import os
@@ -153,6 +155,13 @@ def without_metric_math(properties: dict[str, Any]) -> dict[str, Any]:
     return {**rest, **watched, "TreatMissingData": "missing"}
 
 
+WITHOUT_PACKAGES_OF_SAM = """\
+import sys
+sys.modules |= {"awscrt": None, "OpenSSL": None}
+"""
+"""The start of a function's program: to import these fails, as on Lambda."""
+
+
 class ZipUnpackedOnce(ZipFile):
     """The code of a function or layer: one folder for all processes that run it, and so compiled by the first alone.
 
@@ -206,6 +215,7 @@ def main() -> None:
     provisioners._cw_metric_alarm_record = lambda name, properties: alarm(name, without_metric_math(properties))
     lambda_svc._sqs_esm_concurrency = lambda mapping, *rest: limit(with_whole_numbers(mapping), *rest)
     provisioners._sm_secret_string = lambda properties: generate(without_punctuation(properties))
+    lambda_runtime._PYTHON_WORKER_SCRIPT = WITHOUT_PACKAGES_OF_SAM + lambda_runtime._PYTHON_WORKER_SCRIPT
     lambda_runtime.zipfile = SimpleNamespace(ZipFile=ZipUnpackedOnce, BadZipFile=BadZipFile)
     key = os.environ["AWS_ACCESS_KEY_ID"]
     if not app.AUTH:
