@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from popwatch.model.targets import Target
-from popwatch.model.text import clean, did_you_mean, natural_order
+from popwatch.model.text import did_you_mean, natural_order
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
-from popwatch_cli.target_items import known_id, missing_target, shown
+from popwatch_cli.target_items import known_id, missing_target, shown, whole
 
 EMPTY_ID = "An id has 1 to 128 characters, and one of these is empty."
 
@@ -19,6 +19,9 @@ NOT_BOTH = "Name targets, or choose them with --group and --tag: not both."
 
 GROUP = "Only targets of this group; may be repeated."
 TAG = "Only targets with this tag; with all of them, if repeated."
+
+LISTED = 20
+"""Groups or tags that a message names."""
 
 Names = tuple[str, ...]
 
@@ -73,9 +76,10 @@ def _missing(how: str, name: str, kind: str, known: Collection[str]) -> str:
     """The message if no target is in a group, or has a tag."""
     if not known:
         return f"There is no target {how} {shown(name)}: no target has {kind}."
-    listed = ", ".join(sorted(known, key=natural_order))
-    hint = clean(did_you_mean(name, known, mark=""), 200)
-    return f"There is no target {how} {shown(name)}. The {kind} are: {shown(listed)}. {hint}".rstrip()
+    listed = ", ".join(map(whole, sorted(known, key=natural_order)[:LISTED]))
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    hint = whole(did_you_mean(name, known, mark=""))
+    return f"There is no target {how} {shown(name)}. The {kind} are: {listed}{more}. {hint}".rstrip()
 
 
 def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

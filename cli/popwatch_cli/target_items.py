@@ -192,11 +192,11 @@ def missing_target(target_id: str, items: Collection[str], names: Mapping[str, s
     """
     owner = (names or {}).get(target_id.strip().lower())
     if owner:
-        return f"There is no target {shown(target_id)}: that is the name of {shown(owner)}."
+        return f"There is no target {shown(target_id)}: that is the name of {whole(owner)}."
     parts = [part.strip() for part in target_id.split(",")]
     if len(parts) > 1 and all(part in items for part in parts):
         return f"There is no target {shown(target_id)}. Separate ids by blanks: {shown(' '.join(parts))}"
-    hint = clean(did_you_mean(target_id, items, mark=""), 2 * SHOWN) or "`popwatch targets list` shows all targets."
+    hint = clean_whole(did_you_mean(target_id, items, mark="")) or "`popwatch targets list` shows all targets."
     if target_id.lower() == "all" or "*" in target_id:
         hint = "For several targets use --group, --tag or --all."
     return f"There is no target {shown(target_id)}. {hint}"

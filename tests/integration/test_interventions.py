@@ -232,3 +232,25 @@ def test_an_id_in_another_form_of_unicode(do: Do, stack: Installation) -> None:
     assert "untested" in do("history", NFD)
     assert "pop.example.net" in do("targets", "show", NFD)
     assert do("targets", "remove", NFD, f"old-{NFC}") == f"Removed: {NFC}, old-{NFD}.\n"
+
+
+def test_a_long_id_is_whole_in_every_text(do: Do, run: Run) -> None:
+    """It is what the next command needs, so nothing cuts it."""
+    name = "-".join(["a-very-long-id-of-a-target"] * 4)
+    do("targets", "put", name, "host=pop.example.net")
+    commands = (
+        ["silence", name, "--for", "1h"],
+        ["unsilence", name],
+        ["suspend", name],
+        ["resume", name],
+        ["status"],
+        ["simulate", name, "a", "--outage", "5m"],
+        ["history", name],
+        ["report", "--since", "1h"],
+        ["targets", "list"],
+        ["status", f"{name}x"],
+        ["targets", "remove", name],
+    )
+    for words in commands:
+        ended = run("--local", *words)
+        assert name in f"{ended.out}{ended.err}", words

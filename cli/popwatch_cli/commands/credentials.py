@@ -18,7 +18,7 @@ from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
-from popwatch_cli.target_items import shown, targets_of
+from popwatch_cli.target_items import targets_of, whole
 
 FOR_TOKENS = ("token_url", "client_id", "scope")
 """Options that only XOAUTH2 takes."""
@@ -164,7 +164,7 @@ def _to_json(one: ListedCredential) -> dict[str, Any]:
 
 def _row(one: ListedCredential) -> list[str]:
     user = clean(one.user, SHOWN) or "(cannot be read)"
-    state = f"{one.state} at {shown(one.rejected_by)}" if one.rejected_by else one.state
+    state = f"{one.state} at {whole(one.rejected_by)}" if one.rejected_by else one.state
     state += f" since {utc(one.unusable_since)}" if one.unusable_since else ""
     return [one.name, user, one.mechanism, f"version {one.version}", utc(one.changed_at), state]
 
@@ -191,7 +191,7 @@ def remove(choice: Any, name: str) -> None:
     ]
     click.echo(f"Removed: {name}. AWS takes up to 30 seconds before it accepts another one of that name.")
     if using:
-        named = ", ".join(map(shown, using[:MOST_NAMED])) + (
+        named = ", ".join(map(whole, using[:MOST_NAMED])) + (
             f" and {len(using) - MOST_NAMED} more" * (len(using) > MOST_NAMED)
         )
         say(f"Tested without a login from now on, or `popwatch targets put ID login=OTHER`: {named}.", err=True)

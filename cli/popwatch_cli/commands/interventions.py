@@ -21,7 +21,7 @@ from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION, FARTHEST
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import Selection, selecting
-from popwatch_cli.target_items import shown, targets_of
+from popwatch_cli.target_items import targets_of, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Intervention:
     ) -> None:
         """The same for one target."""
         if not self.installation.target_table.change(target.target_id, put, remove):
-            raise UserError(f"The target {shown(target.target_id)} has been removed in the meantime.")
+            raise UserError(f"The target {whole(target.target_id)} has been removed in the meantime.")
         self.installation.store.put_intervention(
             target.target_id, InterventionEvent(action, self.at, self.by, self.why, until)
         )
@@ -132,7 +132,7 @@ def ack(choice: Any, **options: Any) -> None:
         }
         intervention.apply_to(target, Action.ACKNOWLEDGED, {"acknowledged": acknowledgement})
         say(
-            f"{shown(target.target_id)}: the outage since {utc(outage)} is acknowledged by {intervention.by}. "
+            f"{whole(target.target_id)}: the outage since {utc(outage)} is acknowledged by {intervention.by}. "
             "No further alerts until it ends."
         )
 
@@ -222,9 +222,9 @@ def _say_of_others(asked: Intervention, done: Intervention, why: str) -> None:
 
 
 def _names(intervention: Intervention) -> str:
-    return ", ".join(shown(target.target_id) for target in intervention.targets)
+    return ", ".join(whole(target.target_id) for target in intervention.targets)
 
 
 def _say(intervention: Intervention, what: str) -> None:
     for target in intervention.targets:
-        say(f"{shown(target.target_id)}: {what}.")
+        say(f"{whole(target.target_id)}: {what}.")

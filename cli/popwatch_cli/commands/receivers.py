@@ -23,7 +23,7 @@ from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, AlertReach, SameR
 from popwatch_cli.rehearsal.simulation import maintenance_until
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
-from popwatch_cli.target_items import shown, targets_of
+from popwatch_cli.target_items import targets_of, whole
 
 NO_RECEIVER_CODE = 2
 GAP = 2
@@ -172,7 +172,7 @@ def _title(alerts: AlertReach, same: SameReach) -> str:
 
 def _named(targets: Sequence[Target]) -> str:
     """Some targets in a few words: the first ones by id, and how many more there are."""
-    ids = ", ".join(shown(target.target_id) for target in targets[:NAMED])
+    ids = ", ".join(whole(target.target_id) for target in targets[:NAMED])
     return ids if len(targets) <= NAMED else f"{ids} and {len(targets) - NAMED} more"
 
 

@@ -24,7 +24,7 @@ from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.output.terminal import console
 from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, under_limits
 from popwatch_cli.selection import Selection, selecting
-from popwatch_cli.target_items import shown, without_id
+from popwatch_cli.target_items import whole, without_id
 
 LEAD = timedelta(hours=1)
 """Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
@@ -140,7 +140,7 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
     eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
     for it in eventful:
         table.add_row(
-            escape(shown(it.target_id)),
+            escape(whole(it.target_id)),
             str(len(it.outages)),
             *(str(count) for count in (it.before.alerts, it.after.alerts, it.before.noise, it.after.noise)),
             _noticed(it.before),

@@ -29,7 +29,7 @@ from popwatch_cli.options import DURATION
 from popwatch_cli.output.outcome import NAME_SHOWN
 from popwatch_cli.output.terminal import repeat_options, say
 from popwatch_cli.selection import Selection, selecting
-from popwatch_cli.target_items import shown, targets_of
+from popwatch_cli.target_items import targets_of, whole
 
 FAILED_CODE, UNKNOWN_CODE = 2, 3
 
@@ -83,7 +83,7 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
     chosen = {name: found[name] for name in sorted(found, key=natural_order)}
     targets = {name: target for name, target in chosen.items() if target.policy.enabled}
     for name in (name for name in chosen if name not in targets):
-        say(f"{shown(name)}: suspended, so it is not tested. First `popwatch resume {quote(name)}`.", err=True)
+        say(f"{whole(name)}: suspended, so it is not tested. First `popwatch resume {quote(name)}`.", err=True)
     if not targets:
         sys.exit(UNKNOWN_CODE)
     wait = timeout or PATIENCE + timedelta(seconds=max(target.max_test_seconds for target in targets.values()))
@@ -94,7 +94,7 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
         click.echo(json.dumps(_to_json(retested)) if as_json else repeat_options("\n".join(_lines(retested))))
     for name in left:
         say(
-            f"{shown(name)}: no outcome within {duration(wait)}. See `popwatch status {quote(name)}` in a minute, and "
+            f"{whole(name)}: no outcome within {duration(wait)}. See `popwatch status {quote(name)}` in a minute, and "
             "`popwatch doctor`.",
             err=True,
         )

@@ -21,7 +21,7 @@ from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_suppression
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
-from popwatch_cli.target_items import shown, targets_of
+from popwatch_cli.target_items import targets_of, whole
 
 NO_RECEIVER_CODE = 2
 
@@ -70,7 +70,7 @@ def make_test(target: Target, event: str, now: datetime, stack: str) -> AlertMes
     step = first_alert(steps)
     if step is None or step.message is None:
         raise UserError(
-            f"{shown(target.target_id)} has no alert to test: with its delays there is none within two weeks."
+            f"{whole(target.target_id)} has no alert to test: with its delays there is none within two weeks."
         )
     down = step.message
     body = (
@@ -100,8 +100,8 @@ def _publish(installation: Installation, subscribers: Subscribers, message: Aler
         try:
             message_id = topics.publish(topic, message)
         except MessageRefusedError as error:
-            raise UserError(f"{shown(message.target_id)}: SNS refuses {what}: {error}.") from error
-        click.echo(f"{shown(message.target_id)}: SNS has accepted {what} as {message_id}.")
+            raise UserError(f"{whole(message.target_id)}: SNS refuses {what}: {error}.") from error
+        click.echo(f"{whole(message.target_id)}: SNS has accepted {what} as {message_id}.")
     received = False
     for found in subscribers.subscriptions:
         reached = reaches(found, message.attributes)

@@ -39,7 +39,7 @@ from popwatch_cli.rehearsal.simulation import (
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.suggestions import field_hint
-from popwatch_cli.target_items import assigned, shown, targets_of, without_id
+from popwatch_cli.target_items import assigned, targets_of, whole, without_id
 
 FOLDED_FROM = 4
 """Of so many tests in a row that bring nothing new the first is shown, and how many more there are."""
@@ -231,7 +231,7 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
 
 def _show(console: Console, found: Simulated, *, named: bool) -> None:
     if named:
-        console.print(f"[bold]{escape(shown(found.target.target_id))}[/]", highlight=False)
+        console.print(f"[bold]{escape(whole(found.target.target_id))}[/]", highlight=False)
     for line in _table(found, console.width):
         console.print(line, highlight=False, soft_wrap=True)
     console.print()
@@ -327,7 +327,7 @@ def _conclusions(found: Simulated) -> Iterator[str]:
     lost = " The target becomes lost: no further alerts until it recovers." if is_lost(found.steps) else ""
     yield f"{alerts} in all.{lost}"
     if policy.depends_on:
-        parents = ", ".join(escape(shown(parent)) for parent in policy.depends_on)
+        parents = ", ".join(escape(whole(parent)) for parent in policy.depends_on)
         yield (
             f"Assumed: {parents} passes. While it fails, the alerts are held."
             if len(policy.depends_on) == 1

@@ -9,7 +9,7 @@ from popwatch.model.credential_state import CredentialState
 from popwatch.model.text import clean, counted
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, some, warning
 
-SHOWN = 60
+SHOWN = 300
 
 LOOK = "See whether the authentication and the mailboxes of its server work."
 

@@ -35,7 +35,7 @@ STEP = timedelta(minutes=15)
 MOST_COMPARED = 100_000
 """Pairs of names that are compared to find what may have been meant, which takes a second or two."""
 
-SHOWN = 60
+SHOWN = 300
 
 Items = Mapping[str, Item]
 NO_ITEMS: Items = {}

@@ -32,7 +32,7 @@ from popwatch.model.interventions import (
     parse_silence,
     parse_suspension,
 )
-from popwatch.model.text import clean
+from popwatch.model.text import clean, clean_whole
 from popwatch.model.windows import EXAMPLE_WINDOW, Window, parse_window
 
 LARGEST_ITEM = 350_000
@@ -464,7 +464,7 @@ def _build(
     host = str(values.get("host", ""))
     built_in: dict[str, object] = {
         "target_id": target_id,
-        "name": values.get("name") or clean(target_id, 100),
+        "name": values.get("name") or clean_whole(target_id),
         "host": host,
         "tls_name": certificate_name(host),
     }
