@@ -216,7 +216,7 @@ class DurationOption(click.ParamType):
         except OverflowError:
             self.fail(f"{str(value)[:40]!r} is too long.", param, ctx)
         if duration <= timedelta():
-            self.fail(f"{str(value)[:40]!r} is no time at all: write more than 0 seconds.", param, ctx)
+            self.fail(f"{str(value)[:40]!r} is not a duration: write more than 0 seconds.", param, ctx)
         return duration
 
 

@@ -48,7 +48,7 @@ def read_subscribers(sns: "SNSClient", topic_arns: Iterable[str]) -> Subscribers
 
 
 def read_subscriptions(sns: "SNSClient", *topic_arns: str) -> Iterator[Subscription]:
-    """The subscriptions of topics, whose masked addresses can be told apart. Raises botocore's errors."""
+    """The subscriptions of topics, whose masked addresses differ where the addresses do. Raises botocore's errors."""
     listed = [found for topic_arn in topic_arns for found in list_subscriptions(sns, topic_arn)]
     masks = masks_of((found["Protocol"], found["Endpoint"]) for found in listed)
     for found in listed:

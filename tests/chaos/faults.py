@@ -65,7 +65,7 @@ class Rates:
         return Rates(**{name: min(0.5, getattr(self, name) * random.choice(FACTORS)) for name in Rates.__slots__})
 
     def without_faults(self) -> "Rates":
-        """Nothing goes wrong, and little changes: so it can be told how soon people hear of an outage."""
+        """Nothing goes wrong, and little changes: so it shows how soon people are alerted of an outage."""
         kept = {name: 0.2 * getattr(self, name) for name in OF_PEOPLE}
         kept |= {name: min(getattr(self, name), QUIET) for name in CHANGES}
         return replace(NO_FAULTS, **kept)

@@ -25,7 +25,7 @@ SPARE = 2
 class Throttled:
     """From the test that brought `throttled` to the one that brought `unthrottled`, if that has come.
 
-    It ends without one where nobody wants alerts any more.
+    It ends without one where no one wants alerts any more.
     """
 
     begin: Test

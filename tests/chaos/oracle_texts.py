@@ -79,7 +79,7 @@ def _figures(run: Run, message: Message, tests: Sequence[Test]) -> tuple[timedel
 
 
 def _subject(run: Run, message: Message, tests: Sequence[Test], alerts: Sequence[int]) -> str | None:
-    """The field that a subject is made of; none if it is no such text, or its figures are wrong."""
+    """The field that a subject is made of; none if it is another text, or its figures are wrong."""
     length, failures = _figures(run, message, tests)
     own, recovery = _SUBJECT.fullmatch(message.subject), _RECOVERED_SUBJECT.fullmatch(message.subject)
     if recovery:

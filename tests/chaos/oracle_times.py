@@ -62,7 +62,7 @@ class Times:
     # ---- which tests count
 
     def _judge_silent_tests(self, target: str) -> Iterator[Finding]:
-        """A test of an invocation that came to its end was committed, unless a later one was, or nobody wants it."""
+        """A test of an invocation that came to its end was committed, unless a later one was, or no one wants it."""
         record = self.record
         for test in record.tests[target]:
             back = (test.invocation, target) in record.requeued
@@ -158,7 +158,7 @@ class Times:
                 self.counted["times to alert"] += 1
                 said = [one.time for one in self.messages[target] if one.event == "down" and one.channel == "alert"]
                 if not any(record.time(change.order) < time <= end for time in said):
-                    text = f"{server} failed at {record.time(change.order)}, and nobody heard of it by {end}"
+                    text = f"{server} failed at {record.time(change.order)}, and no one was alerted by {end}"
                     yield Finding("outage not reported in time", change.order, target, text)
 
     def _is_quiet(self, target: str, known: facts.Configured, begin: datetime, end: datetime) -> bool:

@@ -68,7 +68,7 @@ class Configured:
     connection_fields: dict[str, Any] = field(default_factory=dict)
 
     def windows(self, schedule: Sequence[Window] = ()) -> tuple[Window, ...]:
-        """When nobody is to be alerted."""
+        """When no one is to be alerted."""
         own = (self.silence,) if self.silence else ()
         return (*own, *self.maintenance, *self.weekly, *(schedule if self.scheduled else ()))
 

@@ -274,7 +274,7 @@ def test_removing(checkout: Checkout) -> None:
     deploy = f'AWS_REGION={checkout.region} make deploy PARAMETERS="Page=on {addresses}"'
     assert checkout.without_terminal(f"env -u AWS_DEFAULT_REGION {deploy}").code == 0
     outputs, before = checkout.outputs("popwatch"), checkout.things()
-    refused = checkout.enter(command)  # Enter alone is no
+    refused = checkout.enter(command)  # Enter alone means no
     assert checkout.things() == before
     assert "Are you sure you want to delete the stack popwatch" in refused.text
     removed = checkout.without_terminal(f"yes | env -u AWS_DEFAULT_REGION {command}")

@@ -205,7 +205,7 @@ def test_tables(deployed: Deployed) -> None:
 
 @pytest.mark.usefixtures("ports")
 def test_messages(deployed: Deployed) -> None:
-    """All that SNS has delivered, with attributes, and what a sweep sends to the batch queue and nobody receives."""
+    """All that SNS has delivered, with attributes, and what a sweep sends to the batch queue and no one receives."""
     client, sqs = deployed.local.client("lambda"), deployed.local.client("sqs")
     alerts = bodies(deployed, sqs.get_queue_url(QueueName=QUEUE_NAME)["QueueUrl"])
     attributes = [json.loads(body)["MessageAttributes"] for body in alerts]

@@ -542,7 +542,7 @@ def test_targets_of_verify_are_not_configuration(run: Run, table: TargetTable, t
 
 
 def test_an_export_with_a_mistake_is_imported_again(run: Run, table: TargetTable, tmp_path: Path) -> None:
-    """What the table has already is no mistake of the file, but for what changes, also by other defaults."""
+    """What the table has already is not a mistake of the file, but for what changes, also by other defaults."""
     window = {"days": "sun", "from": "02:00", "until": "04:00"}
     bad = {"target_id": "bad", "host": "pop.example.net", "port": "pop3"}
     named = {"target_id": "a", "host": "pop.example.net", "maintenance": ["x"]}

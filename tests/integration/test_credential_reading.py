@@ -271,7 +271,7 @@ def test_what_is_denied_is_asked_for_alone_once_in_minutes(reading: Reading) -> 
 
 
 def test_what_was_read_is_used_while_aws_does_not_answer(reading: Reading) -> None:
-    """Up to an hour: a fault of SSM is not one of the mail server. One that was removed is no such fault."""
+    """Up to an hour: a fault of SSM is not one of the mail server. A secret that was removed is not such a fault."""
     reading.put("a")
     reading.user("a")
     end = failing(reading, refusal("ThrottlingException"))

@@ -126,7 +126,7 @@ def test_states_are_read_side_by_side(stack: Stack, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_table_that_does_not_answer_holds_up_no_test(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other credentials are used; what it writes after all is no attempt, as no one logs in."""
+    """The other credentials are used; what it writes after all is not an attempt, as no one logs in."""
     stack.put()
     stack.put("late")
     monkeypatch.setattr("popwatch.sweep.logins.PREPARE_SECONDS", 0.5)

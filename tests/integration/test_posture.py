@@ -285,7 +285,7 @@ def test_a_server_that_lists_user_and_refuses_it_has_not_refused_the_plain_login
     ],
 )
 def test_stls_is_refused_only_by_its_own_answer(reason: str, detail: str, expected: Answer) -> None:
-    """What broke the conversation before it was asked for is no refusal: the next day it would be gone."""
+    """What broke the conversation before it was asked for is not a refusal: the next day it would be gone."""
     broken = replace(SECURE, phase=Phase.STLS, error=ErrorCode.PROTOCOL, reason=reason, detail=detail, tls_version="")
     assert outcomes_in_turn(target(1110), (broken, b""), (broken, b"")).stls is expected
 

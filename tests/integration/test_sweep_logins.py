@@ -314,7 +314,7 @@ def test_one_server_that_rejects_what_others_accept(world: World) -> None:
 
 
 def test_a_login_that_was_not_begun_is_taken_back(world: World) -> None:
-    """The invocation has no time left for it; it is no attempt, and another target is next."""
+    """The invocation has no time left for it; it is not an attempt, and another target is next."""
     watch(world, "a", "b")
     world.out_of_time = {"a", "b"}
     with pytest.raises(UnfinishedError):

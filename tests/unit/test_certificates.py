@@ -205,7 +205,7 @@ class TestState:
         assert judgement.alert is not None
 
     def test_warning_is_due_once_somebody_wants_alerts(self) -> None:
-        """With `max_alerts` 0 nobody is warned; the warning comes when that is raised."""
+        """With `max_alerts` 0 no one is warned; the warning comes when that is raised."""
         outcome = certified(PASSED, lasting(20))
         quiet = judge(UP, outcome, replace(SHARES, max_alerts=0), START)
         assert quiet.alert is None

@@ -98,7 +98,7 @@ def test_after_two_refusals_of_a_new_one_no_one_tries_it(result: LoginResult) ->
 
 
 def test_an_attempt_that_never_reports_counts() -> None:
-    """Its process has died, after it sent the secret or before; a time of the far future is no login under way."""
+    """Its process has died, after it sent the secret or before; a time in the far future is not a login under way."""
     trying = begun(NEW, "gone")
     assert settled(trying, NOON + LONGEST_TRIAL - timedelta(seconds=1)) is None
     state = settled(trying, NOON + LONGEST_TRIAL)

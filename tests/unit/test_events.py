@@ -181,7 +181,7 @@ class TestDegraded:
         assert events == ["-", "-", "degraded", "-", "-", "restored", "-"]
 
     def test_it_is_due_once_somebody_wants_alerts(self) -> None:
-        """With `max_alerts` 0 nobody is alerted; it is alerted when that is raised, and so is its end."""
+        """With `max_alerts` 0 no one is alerted; it is alerted when that is raised, and so is its end."""
         quiet = replace(NO_FLAPPING, max_alerts=0)
         degraded = run([DEGRADED] * 5, quiet, UP)
         assert events_of(degraded) == ["-"] * 5

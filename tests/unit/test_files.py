@@ -403,7 +403,7 @@ def test_the_format_of_standard_input(monkeypatch: pytest.MonkeyPatch, text: str
 
 
 def test_ids_in_both_forms_of_unicode(tmp_path: Path) -> None:
-    """They look the same, so two targets that differ in nothing else would be told apart by no one."""
+    """They look the same: no one could distinguish two targets that differ in nothing else."""
     assert mistakes(tmp_path, "a.yaml", "- {target_id: k\u00f6ln, host: x}\n- {target_id: ko\u0308ln, host: x}\n") == [
         "Line 2: `ko\u0308ln` is also on line 1: ids must differ."
     ]

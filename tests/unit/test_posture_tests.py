@@ -89,7 +89,7 @@ def test_a_fleet_is_spread_over_the_day() -> None:
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.UP])
 def test_only_while_up(state: State) -> None:
-    """A server that fails is not asked more, and in maintenance nobody wants to know."""
+    """A server that fails is not asked more, and in maintenance no one wants to know."""
     ticks = [START + MINUTE * number for number in range(1440)]
     assert sum(is_posture_due(target(), UP, tick) for tick in ticks) == 1
     assert not any(is_posture_due(target(), replace(UP, state=state), tick) for tick in ticks)

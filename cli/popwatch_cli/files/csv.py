@@ -37,7 +37,7 @@ STRUCTURED = ("list", "list of windows", "map")
 """Kinds of fields whose text is never one that begins with a bracket."""
 
 _DELIMITER = re.compile(r"sep=([,;])\r?\n")
-"""A first line by which spreadsheets are told the delimiter."""
+"""A first line that gives the delimiter to spreadsheets."""
 
 _WRONG = {
     "unexpected end of data": "a quote begins on it and has no end",

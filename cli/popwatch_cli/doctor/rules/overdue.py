@@ -38,8 +38,8 @@ def check_targets(fleet: TestedFleet, now: datetime) -> Iterator[Finding]:
         yield warning(
             FindingKind.NEVER_TESTED,
             f"{targets_that(untested, one='has', many='have')} not been tested yet, although sweeps are running.",
-            "This is no fault of a target that was just added: the next sweep tests it. If the finding remains after "
-            "two minutes, see the function's log.",
+            "This is not a fault of a target that was just added: the next sweep tests it. If the finding remains "
+            "after two minutes, see the function's log.",
             untested,
         )
     overdue = [target.target_id for target in active if _is_overdue(fleet, target, now)]

@@ -347,7 +347,7 @@ def _report_certificate(
 ) -> tuple[Health, AlertEvent] | None:
     """One warning for each limit and each certificate of the chain that was verified.
 
-    With `max_alerts` 0 nobody would receive it: it stays due until somebody wants alerts.
+    With `max_alerts` 0 no one would receive it: it stays due until that is raised.
     """
     if after.expiring_certificate is None or not policy.max_alerts:
         return None
@@ -366,7 +366,7 @@ def _report_certificate(
 def _report_posture(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
     """One alert for each change for the worse, one with each test.
 
-    With `max_alerts` 0 nobody would receive it: it stays due until somebody wants alerts.
+    With `max_alerts` 0 no one would receive it: it stays due until that is raised.
     """
     if not after.posture_pending or not policy.max_alerts:
         return None

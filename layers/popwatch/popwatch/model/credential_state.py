@@ -135,7 +135,7 @@ def revision_time(revision: str) -> datetime:
 def is_newer(revision: str, than: str) -> bool:
     """Whether a revision was stored after another one. Of two that were stored at one time the higher version is.
 
-    Raises ValueError for a text that is no revision.
+    Raises ValueError for a text that is not a revision.
     """
     if not than:
         return True

@@ -245,9 +245,7 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("it must be a number")
     try:
-        number = (
-            math.nan if isinstance(value, str) and "_" in value else float(value)
-        )  # Python's 1_000 is no one else's
+        number = math.nan if isinstance(value, str) and "_" in value else float(value)  # only Python writes 1_000
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

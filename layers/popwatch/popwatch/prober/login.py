@@ -71,7 +71,7 @@ class UnverifiedError(Exception):
 class Login:
     """The login of one test. Raises UnverifiedError unless TLS was verified.
 
-    It is `unanswered` from the moment in which the secret is sent until the server has said what it makes of it.
+    It is `unanswered` from the time at which the secret is sent until the server has said what it makes of it.
     """
 
     def __init__(self, credential: Credential, tls: Tls) -> None:
