@@ -5,21 +5,28 @@ from typing import Any
 
 from popwatch.model.fields import DEFAULTS_ID, Family, TlsMode, TlsVersion, is_blank
 from popwatch.model.targets import Problem, Target, parse_target
-from popwatch_cli.target_items import said_of, without_id
+from popwatch_cli.target_items import said_of, shown, without_id
+
+NONE: Mapping[str, Mapping[str, Any]] = {}
 
 Reason = Callable[[Target], str]
 """Why a field of a target has no effect, as the end of a sentence; empty if it has one."""
 
 
-def idle_fields(items: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[str]:
+def idle_fields(
+    items: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]] = NONE
+) -> list[str]:
     """A sentence for each field that can never have an effect, with the targets of which that is so.
 
-    Not of `_defaults`, whose fields are for targets that have others of their own.
+    Not of `_defaults`, whose fields are for targets that have others of their own, nor of what was so `before`.
     """
     owners: dict[str, list[str]] = {}
     for item in items:
+        name = str(item["target_id"])
+        known = idle_fields_of(before[name], before.get(DEFAULTS_ID, {})) if name in before else []
         for problem in idle_fields_of(item, defaults):
-            owners.setdefault(problem.explanation, []).append(str(item["target_id"]))
+            if problem not in known:
+                owners.setdefault(problem.explanation, []).append(shown(name))
     return said_of(owners)
 
 

@@ -432,6 +432,14 @@ def test_put_show_list_remove(run: Run, table: TargetTable) -> None:
     assert table.get("a") is None
 
 
+def test_remove_many(run: Run, table: TargetTable) -> None:
+    """No line names hundreds of targets."""
+    table.write({"target_id": f"t{number}", "host": "pop.example.net"} for number in range(30))
+    assert run("--local", "targets", "remove", "t28", "t29").out == "Removed: t28, t29.\n"
+    lines = run("--local", "targets", "remove", "--all", "--yes").out.splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("- t0", "Removed: 28 targets.", 29)
+
+
 def test_remove_a_group(run: Run, table: TargetTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is removed is listed with a question; without a terminal to ask at nothing is removed unless --yes."""
     table.write({"target_id": f"a{number}", "host": "pop.example.net", "group": "old"} for number in (10, 9))
@@ -570,7 +578,7 @@ def test_standard_input(run: Run, table: TargetTable, monkeypatch: pytest.Monkey
     given("b: {host: pop.example.net}\n")
     assert run("targets", "check", "-").out == "1 item, 0 mistakes.\n"
     given('[{"target_id": "c", "host": "pop.example.net"}]')
-    assert run("targets", "convert", "-").out == "- target_id: c\n  host: pop.example.net\n"
+    assert run("targets", "convert", "-", "-o", "-").out == "- target_id: c\n  host: pop.example.net\n"
     given("define host {\n host_name h\n}\ndefine service {\n host_name h\n check_command check_pop\n}\n")
     assert run("targets", "convert", "--from", "nagios", "-").out.startswith("- target_id: h\n")
     given("\0")
@@ -627,6 +635,7 @@ def test_fields_without_an_effect_are_named(run: Run, table: TargetTable, tmp_pa
     said = "The field `slow_rtt_ms` has no effect: a test that is so slow has failed already, as `max_rtt_ms` is 3000."
     done = run("--local", "targets", "put", "a", "host=pop.example.net", "slow_rtt_ms=5000")
     assert (done.code, done.err.splitlines()) == (0, [f"a: {said}"])
+    assert run("--local", "targets", "put", "a", "notes=once is enough").err == ""
     assert run("--local", "targets", "check").err == f"a: {said}\n"
     (tmp_path / "t.yaml").write_text("b: {host: pop.example.net, slow_rtt_ms: 5000, max_rtt_ms: 3000}")
     assert f"b: {said}" in run("--local", "targets", "import", tmp_path / "t.yaml", "--yes").err

@@ -283,7 +283,11 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     [
         ("a.csv", "target_id,host,prt\na,a.example,1\na,b.example,2\n", "Line 3: `a` is also on line 2"),
         ("a.yaml", "- {target_id: a, host: x, prt: 1, ca_file: none.pem}\n", "Line 1: none.pem cannot be read"),
-        ("a.jsonl", '{"target_id": "a", "host": "x", "prt": 1}\nno\n', "Line 2 is not JSON: expecting value"),
+        (
+            "a.jsonl",
+            '{"target_id": "a", "host": "x", "prt": 1}\nno\n',
+            "Line 2 is not JSON: at character 1 a value is missing",
+        ),
     ],
 )
 def test_unknown_fields_are_named_with_the_mistakes(tmp_path: Path, name: str, text: str, first: str) -> None:
@@ -297,9 +301,10 @@ def test_unknown_fields_are_named_with_the_mistakes(tmp_path: Path, name: str, t
 def test_lines_that_are_not_json(tmp_path: Path) -> None:
     """Each is named, but not hundreds."""
     assert mistakes(tmp_path, "a.jsonl", 'x\n{"target_id": "a"}\n{"host": }\n' + "[" * 100_000) == [
-        "Line 1 is not JSON: expecting value, at character 1. Write each target as an object on a line of its own.",
+        "Line 1 is not JSON: at character 1 a value is missing, or a text is not in double quotes. "
+        "Write each target as an object on a line of its own.",
         "Line 2, a: The field `host` is missing: write the server's name or address.",
-        "Line 3 is not JSON: expecting value, at character 10.",
+        "Line 3 is not JSON: at character 10 a value is missing, or a text is not in double quotes.",
         "Line 4 is nested too deeply to be a target.",
     ]
     found = mistakes(tmp_path, "a.jsonl", "x\n" * 300)
@@ -334,7 +339,7 @@ def test_json_of_ids(tmp_path: Path, text: str) -> None:
         (
             '"b",',
             '"b"',
-            "Line 5 is not JSON: expecting ',' delimiter, at character 5. There may be more mistakes after",
+            "Line 5 is not JSON: at character 5 a comma or a bracket is missing. There may be more mistakes",
         ),
         ("},", "}", "Line 3 is not JSON: after a target of the array `,` or `]` is missing."),
         ("]\n", "", "Line 7 is not JSON: after a target of the array `,` or `]` is missing."),
@@ -407,6 +412,26 @@ def test_ids_in_both_forms_of_unicode(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "a.yaml", "- {target_id: k\u00f6ln, host: x}\n- {target_id: ko\u0308ln, host: x}\n") == [
         "Line 2: `ko\u0308ln` is also on line 1: ids must differ."
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1,}', "comma too many"),
+        ("{'a': 1}", "at character 2 a name in double quotes is missing"),
+        ('{"a": x}', "at character 7 a value is missing, or a text is not in double quotes"),
+        ('{"a": 1 "b": 2}', "at character 9 a comma or a bracket is missing"),
+        ('{"a" 1}', "at character 6 a colon is missing"),
+        ('{"a": 1} {"b": 2}', "at character 10 something follows the object"),
+        ('{"a": "x}', "at character 7 a quote begins and has no end"),
+        ('{"a": "\t"}', r"at character 8 a text has a line break or a tab: write \n or \t"),
+        (r'{"a": "\d"}', r"at character 8 a backslash begins an escape that there is not: write \\"),
+    ],
+)
+def test_mistakes_of_json_are_plain_sentences(tmp_path: Path, text: str, said: str) -> None:
+    """None of them is in the words of Python's parser, which differ by its version."""
+    [mistake] = mistakes(tmp_path, "a.jsonl", text)
+    assert said in mistake
 
 
 def test_mistakes_of_several_files_are_sorted(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ from popwatch_cli.verification.temporary import without_temporary
 ADDRESSES = {"email": re.compile(r"[^@\s]+@[^@\s]+"), "sms": re.compile(r"\+?[\d ()/-]{6,}")}
 """Values that people mean as receivers, of fields that are texts."""
 
+MOST_ON_A_LINE = 10
+"""Targets of which a sentence names each."""
+
 NEVER = "No alerts are ever sent: max_alerts is 0."
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -259,7 +262,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         _warn_of_parents({**everything, **wanted}, wanted.keys())
     lines = changes_of(items, wanted.values())
     defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
-    _warn_of_idle_fields([wanted[name] for name in lines], defaults)
+    _warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         click.echo(line)
@@ -421,7 +424,12 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
         raise UserError("\n".join([*broken, "Nothing was removed."]))
     table.write([], dict.fromkeys(chosen))
     _warn_of_parents(left, _dependent_on(set(chosen), left))
-    click.echo(f"Removed: {', '.join(map(whole, chosen))}.")
+    if len(chosen) <= MOST_ON_A_LINE:
+        click.echo(f"Removed: {', '.join(map(whole, chosen))}.")
+        return
+    for name in chosen if yes or selection.ids else ():  # else they have been listed
+        click.echo(f"- {whole(name)}")
+    click.echo(f"Removed: {counted(len(chosen), 'target')}.")
 
 
 @targets.command("import")
@@ -510,7 +518,7 @@ def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, 
       popwatch targets convert targets.csv -o targets.yaml
     """
     items = [typed_item(without_intervention_fields(entry.fields)) for entry in _entries_of(files, monitor, modules)]
-    if output is None:
+    if output is None or str(output) == "-":
         click.echo(serialize("yaml", items), nl=False)
     else:
         write_entries(output, items)
@@ -604,8 +612,9 @@ def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
         say(warning, err=True)
 
 
-def _warn_of_idle_fields(items: Iterable[Item], defaults: Item) -> None:
-    for sentence in idle_fields(items, defaults):
+def _warn_of_idle_fields(items: Iterable[Item], defaults: Item, before: Mapping[str, Item] | None = None) -> None:
+    """Say what has no effect in these items, and had one in those before."""
+    for sentence in idle_fields(items, defaults, before or {}):
         say(sentence, err=True)
 
 

@@ -16,7 +16,7 @@ from popwatch.model.text import clean, counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import JSON, FileEntry, FileError, by_line, load_json
+from popwatch_cli.files.entries import JSON, FileEntry, FileError, by_line, json_mistake, load_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
@@ -113,6 +113,8 @@ def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
 
 def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
     """Write targets in the format of the file's name. Raises FileError."""
+    if path.suffix.lower() not in FORMATS:
+        raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl, which say the format: choose one."])
     text = serialize(_format_of(path), [{"target_id": item["target_id"], **item} for item in items])
     try:
         path.write_text(text, encoding="utf-8", newline="")
@@ -275,8 +277,7 @@ def _value_at(text: str, place: int, line: int, mistakes: list[str]) -> tuple[ob
     try:
         return JSON.raw_decode(text, place)
     except json.JSONDecodeError as error:
-        wrong = f"{error.msg.removesuffix(' at').lower()}, at character {error.colno}"
-        raise FileError([f"Line {error.lineno} is not JSON: {wrong}. There may be more mistakes after it."]) from None
+        raise FileError([f"{json_mistake(error, error.lineno)} There may be more mistakes after it."]) from None
     except RecursionError:
         raise FileError([f"Line {line} is nested too deeply to be a target."]) from None
     except ValueError as error:
@@ -291,9 +292,8 @@ def _parse_line(number: int, line: str) -> FileEntry:
         fields = load_json(line)
     except json.JSONDecodeError as error:
         # Without the parser's own line, which is always the first: it reads each line alone.
-        wrong = f"{error.msg.removesuffix(' at').lower()}, at character {error.pos + 1}"
         whole = "" if number > 1 else " Write each target as an object on a line of its own."
-        raise FileError([f"Line {number} is not JSON: {wrong}.{whole}"]) from None
+        raise FileError([json_mistake(error, number) + whole]) from None
     except RecursionError:
         raise FileError([f"Line {number} is nested too deeply to be a target."]) from None
     except ValueError as error:
