@@ -160,6 +160,15 @@ class TestNagios:
         [said] = cut.warnings
         assert r"`;` begins a comment in quotes, too, so write `\;`. Service: a POP." in said
 
+    def test_many_hosts_that_are_defined_elsewhere(self) -> None:
+        """Who gives only the services is told once."""
+        names = ",".join(f"h{number}" for number in range(5000))
+        [said] = read_nagios(service("check_pop", host_name=names)).warnings
+        assert said == (
+            "Line 2: There is no host h0, h1, h2, h3, h4, h5, h6, h7, h8, h9 and 4,990 more here: give the file that "
+            "defines it too."
+        )
+
     def test_many_services_of_one_sentence(self) -> None:
         """A sentence on thousands of services names some of them and their number, also of services by a template."""
         many = "".join(
@@ -432,6 +441,14 @@ class TestNagios:
         assert [line for line in found if "`delay_up` cannot be used: `often` is not a time" in line]
         assert [line for line in found if "`failures_per_alert` cannot be used: `nan`" in line]
         assert [line for line in found if "Line 14: a-pop is not imported: The field `max_test_seconds`" in line]
+
+
+def test_many_targets_of_one_reason() -> None:
+    """A file of file_sd for other exporters has thousands of addresses on one line."""
+    listed = ", ".join(f"a{number}:9100" for number in range(5000))
+    [said] = read_blackbox(f"- targets: [{listed}, 'b:110']\n").warnings
+    assert said.startswith("Line 1: a0:9100, a1:9100, ")
+    assert said.endswith(", a9:9100 and 4,990 more are not imported: POP3 is at port 110 or 995.")
 
 
 def test_other_files_of_blackbox(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ LONGEST_ID = 120
 MOST_WARNINGS = 200_000
 
 MOST_LISTED = 10
-"""Lines, and services, that a warning names; of others it gives the number."""
+"""Lines, services and targets that a warning names; of others it gives the number."""
+
+NAMES, _VERB = "\0", "\1"
+"""In a sentence the place of the names that it is about, and of `is` or `are`; no text that is shown has these."""
 
 MOST_STEPS = 30_000_000
 """Names, characters of commands, and inherited directives, each of which counts `DIRECTIVE`, that a file expands to."""
@@ -69,22 +72,38 @@ class ImportWarnings:
     """
 
     _places: dict[str, dict[Place, None]] = field(default_factory=dict)
-    _services: dict[str, dict[str, None]] = field(default_factory=dict)
+    _names: dict[str, dict[str, None]] = field(default_factory=dict)
     _budget: Budget = field(default_factory=lambda: Budget(MOST_WARNINGS))
 
-    def add(self, place: Place, sentence: str, service: str = "") -> None:
-        """Add a sentence for a line, and maybe a service; it is shown once, with its lines and its services."""
+    def add(self, place: Place, sentence: str, name: str = "") -> None:
+        """Add a sentence for a line, and maybe a name; the same sentence is shown once, with all lines and names.
+
+        The names stand where it has `NAMES`; otherwise they are those of services, at its end.
+        """
         self._budget.spend(1)
         self._places.setdefault(sentence, {})[place] = None
-        if service:
-            self._services.setdefault(sentence, {})[service] = None
+        if name:
+            self._names.setdefault(sentence, {})[name] = None
+
+    def leave(self, place: Place, name: str, reason: str, job: str = "") -> None:
+        """Add that what a name is for is not imported; all names of the same reason, and job, are one sentence."""
+        of = f" of the job {job}" if job else ""
+        self.add(place, f"{NAMES}{of} {_VERB} not imported: {reason}", name)
 
     def __iter__(self) -> Iterator[str]:
         """The sentences in the order of their first lines."""
-        for sentence, places in sorted(self._places.items(), key=lambda warning: (min(warning[1]), warning[0])):
-            services = [*self._services.get(sentence, ())]
-            what = f" {_services_of(services)}." if services else ""
-            yield f"{_list_of(sorted(places))}: {sentence}{what}"
+        texts = ((min(places), self._text(sentence), sorted(places)) for sentence, places in self._places.items())
+        for _, text, places in sorted(texts):
+            yield f"{_list_of(places)}: {text}"
+
+    def _text(self, sentence: str) -> str:
+        """A sentence with the names that it is about."""
+        names = [*self._names.get(sentence, ())]
+        if not names:
+            return sentence
+        if NAMES in sentence:
+            return sentence.replace(NAMES, _some(names)).replace(_VERB, "is" if len(names) == 1 else "are")
+        return f"{sentence} {'Service' if len(names) == 1 else 'Services'}: {_some(names)}."
 
     def places(self) -> set[Place]:
         """All lines that a sentence is about."""
@@ -103,10 +122,10 @@ def _list_of(places: Sequence[Place]) -> str:
     return (listed if any(by_file) else listed.capitalize()) + more
 
 
-def _services_of(names: Sequence[str]) -> str:
-    """Services as the end of a warning: `Services: a, b and 4,990 more`."""
+def _some(names: Sequence[str]) -> str:
+    """Some of the names: `a, b and 4,990 more`."""
     more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
-    return f"{'Service' if len(names) == 1 else 'Services'}: {', '.join(names[:MOST_LISTED])}{more}"
+    return ", ".join(names[:MOST_LISTED]) + more
 
 
 @dataclass(slots=True)
@@ -139,7 +158,7 @@ def without_mistakes(entries: Iterable[FileEntry], warnings: ImportWarnings) -> 
         mistakes = mistakes_of(entry.fields, {})
         for mistake in mistakes:
             place = Place(entry.file, entry.line_of(mistake.field))
-            warnings.add(place, f"{shown(entry.fields['target_id'])} is not imported: {mistake.explanation}")
+            warnings.leave(place, shown(entry.fields["target_id"]), mistake.explanation)
         if not mistakes:
             good.append(entry)
     return good

@@ -15,6 +15,7 @@ from popwatch_cli.importers.conversion import (
     DELAYS,
     LONGEST_NAME,
     MOST_TARGETS,
+    NAMES,
     Budget,
     Ids,
     Imported,
@@ -162,8 +163,8 @@ class Services:
             host = self._hosts.get(name)
             own = self._own.setdefault((name, service.values.get("service_description", "")), service)
             if host is None:
-                sentence = f"There is no host {shown(name)} here: give the file that defines it too."
-                self._warnings.add(service.place_of("host_name"), sentence)
+                sentence = f"There is no host {NAMES} here: give the file that defines it too."
+                self._warnings.add(service.place_of("host_name"), sentence, shown(name))
             elif own is not service:
                 line = f"{own.place.file} line {own.place.line}".strip()
                 sentence = f"For {shown(name)} it is not imported: {line} defines this service of the same host."
@@ -179,8 +180,8 @@ class Services:
             hosts = [*self._hosts] if group == "*" else self._groups.hosts_of(group.removeprefix("!"))
             self._budget.spend(len(hosts or ()) + 1)
             if hosts is None:
-                sentence = f"There is no host group {shown(group)} here: give the file that defines it too."
-                self._warnings.add(service.place_of("hostgroup_name"), sentence)
+                sentence = f"There is no host group {NAMES} here: give the file that defines it too."
+                self._warnings.add(service.place_of("hostgroup_name"), sentence, shown(group))
             else:
                 names += [f"!{name}" for name in hosts] if group.startswith("!") else hosts
         self._budget.spend(len(names))
