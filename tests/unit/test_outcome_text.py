@@ -18,6 +18,7 @@ from popwatch.model.samples import sample_of
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
+from popwatch_cli.commands.servers import once
 from popwatch_cli.main import cli
 from popwatch_cli.output.outcome import conclusion, steps, to_json, to_line
 from tests.examples import FAILED, PASSED, START, target
@@ -135,3 +136,11 @@ def test_lines_of_many_targets() -> None:
         "failed  mail-berlin  pop.example.net:110  The remote device timed out before sending a response "
         "(no-greeting): The server accepted the connection and said nothing."
     )
+
+
+def test_a_server_that_is_named_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is tested once, and that is said."""
+    assert once(["a.example", "b.example", " a.example"]) == ["a.example", "b.example"]
+    assert capsys.readouterr().err == "a.example is named 2 times, and tested once.\n"
+    assert once(["a.example", "b.example"]) == ["a.example", "b.example"]
+    assert capsys.readouterr().err == ""

@@ -8,12 +8,11 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import POLICY_FIELDS, Target
-from popwatch.model.text import counted, duration, iso, natural_order, utc
+from popwatch.model.text import UNKNOWN, counted, duration, iso, natural_order, utc
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
 from popwatch_cli import completion
@@ -21,10 +20,14 @@ from popwatch_cli.commands.simulate import with_changes
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
-from popwatch_cli.output.terminal import console
+from popwatch_cli.output.columns import Column, stacked, widest
+from popwatch_cli.output.terminal import console, wrapped
 from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, under_limits
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import whole, without_id
+
+RANKS = {"Target": 0, "Outages": 2, "Alerts": 0, "Noise": 3, "Noticed after": 1}
+"""The columns in their order; where there is no room, the one with the highest number is left out first."""
 
 LEAD = timedelta(hours=1)
 """Samples of this time before the period are judged too: an outage or flapping that has begun by then is known."""
@@ -131,31 +134,38 @@ def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
 def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:
     for sentence in missing:
         console.print(f"[yellow]{sentence}[/]", highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("Target")
-    table.add_column("Outages", justify="right")
-    for figure in ("Alerts", "Noise", "Noticed after"):
-        table.add_column(f"{figure} current", justify="right")
-        table.add_column("changed", justify="right")
     eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
-    for it in eventful:
-        table.add_row(
-            escape(whole(it.target_id)),
-            str(len(it.outages)),
-            *(str(count) for count in (it.before.alerts, it.after.alerts, it.before.noise, it.after.noise)),
-            _noticed(it.before),
-            _noticed(it.after),
-        )
-    if eventful:
-        console.print(table)
+    rows = [_row(it) for it in eventful]
+    columns = [
+        Column(title, rank, widest((title, *(row[title] for row in rows))), is_figure=title != "Target")
+        for title, rank in RANKS.items()
+    ]
+    if rows:
+        titles, lines, remark = stacked(rows, columns, {}, console.width)
+        for line in (titles, *(line for line, _ in lines), *([wrapped(remark, console.width)] if remark else ())):
+            console.print(escape(line), highlight=False, soft_wrap=True)
     quiet = len(found) - len(eventful)
     if quiet:
         console.print(f"{counted(quiet, 'target')} had neither an outage nor an alert.", highlight=False)
     console.print(
+        "After an arrow: with the changed settings. "
         f"An outage is a run of failures of at least {duration(noise)}; an alert of a shorter one is noise. "
         "Noticed after: the longest time to the first alert; never: outages without an alert.",
         highlight=False,
     )
+
+
+def _row(found: Comparison) -> dict[str, str]:
+    """The cells by the titles of their columns."""
+    before, after = found.before, found.after
+    noticed = (_noticed(before), _noticed(after))
+    return {
+        "Target": whole(found.target_id),
+        "Outages": str(len(found.outages)),
+        "Alerts": f"{before.alerts} -> {after.alerts}",
+        "Noise": f"{before.noise} -> {after.noise}",
+        "Noticed after": " -> ".join(text or UNKNOWN for text in noticed) if any(noticed) else "",
+    }
 
 
 def _noticed(result: ReplayResult) -> str:
