@@ -1,7 +1,7 @@
 """Maintenance windows, once and weekly."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -105,3 +105,19 @@ def test_names_that_are_not_zones(name: str) -> None:
     """Python would import a module for each part of a name, and raise RecursionError for a thousand."""
     with pytest.raises(ValueError, match="time zone of the IANA database"):
         parse_timezone(name)
+
+
+@pytest.mark.parametrize(
+    ("begin", "until", "minutes_utc"),
+    [
+        ("2027-03-28T02:30", "2027-03-28T04:00", (90, 120)),  # there is no 02:30: 03:30, which is 01:30 UTC
+        ("2027-10-31T02:30", "2027-10-31T04:00", (30, 180)),  # the first of two
+        ("2027-10-31T02:30+01:00", "2027-10-31T04:00", (90, 180)),
+    ],
+)
+def test_a_single_window_when_clocks_change(begin: str, until: str, minutes_utc: tuple[int, int]) -> None:
+    """As docs/targets.md says."""
+    window = parse_window({"from": begin, "until": until}, parse_timezone("Europe/Berlin"))
+    midnight = datetime.fromisoformat(f"{begin[:10]}T00:00+00:00")
+    open_at = [minute for minute in range(24 * 60) if window.contains(midnight + timedelta(minutes=minute))]
+    assert (open_at[0], open_at[-1] + 1) == minutes_utc
