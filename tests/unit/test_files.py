@@ -313,6 +313,13 @@ def test_lines_that_are_not_json(tmp_path: Path) -> None:
     assert (len(found), found[-1]) == (11, "Line 11 and 289 lines after it cannot be read either.")
 
 
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", "x\n"), ("a.yaml", "- x\n"), ("a.json", "5,")])
+def test_a_file_of_mistakes_is_not_read_to_its_end(tmp_path: Path, name: str, text: str) -> None:
+    """A million sentences would fill the memory."""
+    whole = text * 20_000 if name != "a.json" else "[" + text * 20_000 + "5]"
+    assert mistakes(tmp_path, name, whole)[-1].endswith("and 989 lines after it cannot be read either.")
+
+
 JSON_ARRAY = '[\n  {"target_id": "a", "host": "x"},\n  {\n    "target_id": "b",\n    "host": "y"\n  }\n]\n'
 
 

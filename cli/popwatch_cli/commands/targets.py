@@ -366,7 +366,10 @@ def _assignment(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     name = name.strip()
     if not equals or not name:
-        raise UserError(f"{word[:60]} is not an assignment: write FIELD=VALUE, such as host=pop.example.net.")
+        raise UserError(
+            f"{shown(word)} is not an assignment: write FIELD=VALUE, such as host=pop.example.net, in quotes if it has "
+            "blanks."
+        )
     if name in ADDRESSES and ADDRESSES[name].fullmatch(value.strip()):
         raise UserError(
             f"`{name}` is the text of an alert, not who receives it: receivers subscribe to the stack's topics "
@@ -442,7 +445,7 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
 def import_targets(
     choice: Any, *, files: tuple[Path, ...], replace: bool, yes: bool, monitor: str | None, modules: Path | None
 ) -> None:
-    """Write the targets of files (.yaml, .csv, .jsonl), after showing what will change.
+    """Write the targets of files (.yaml, .csv, .json), after showing what will change.
 
     Each target in a file replaces the one with the same id; fields not in the file are removed, but not a silence or
     an acknowledgement: those are left alone. If any field of a target that changes is wrong, nothing is written. With
@@ -506,7 +509,7 @@ def import_targets(
 @PATHS
 @MONITOR
 @MODULES
-@click.option("-o", "--output", type=FILE, help="Write into this file (.yaml, .csv, .jsonl) instead of printing YAML.")
+@click.option("-o", "--output", type=FILE, help="Write into this file (.yaml, .csv, .json) instead of printing YAML.")
 def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, output: Path | None) -> None:
     """Print the targets of files as YAML; no stack is needed.
 
@@ -529,7 +532,7 @@ def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, 
 @click.argument("file", type=FILE, required=False)
 @click.pass_obj
 def export_targets(choice: Any, file: Path | None) -> None:
-    """Write all targets into a file (.yaml, .csv, .jsonl) that `import` can read; without FILE print them as YAML.
+    """Write all targets into a file (.yaml, .csv, .json) that `import` can read; without FILE print them as YAML.
 
     Silences and acknowledgements are left out: they are not configuration.
 

@@ -15,6 +15,9 @@ MOST_DIGITS = 38
 SMALLEST, GREATEST = 1e-130, 9.99e125
 
 
+MOST_MISTAKES_READ = 1000
+"""Mistakes of a file after which no more of it is read: with one on each line they would fill the memory."""
+
 _PLACE = re.compile(r"(?:(?P<file>.+?):? )??[Ll]ines? (?P<line>\d{1,9})\b")
 """Where a sentence is about: `Line 3`, `Lines 3, 6`, `a.csv line 3` or `a.csv: Line 3`."""
 

@@ -16,7 +16,7 @@ from popwatch.model.text import clean, counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import JSON, FileEntry, FileError, by_line, json_mistake, load_json
+from popwatch_cli.files.entries import JSON, MOST_MISTAKES_READ, FileEntry, FileError, by_line, json_mistake, load_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
@@ -114,7 +114,7 @@ def read_all_entries(paths: Sequence[Path]) -> list[FileEntry]:
 def write_entries(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
     """Write targets in the format of the file's name. Raises FileError."""
     if path.suffix.lower() not in FORMATS:
-        raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl, which say the format: choose one."])
+        raise FileError([f"{path} has none of the endings .yaml, .csv, .json, which say the format: choose one."])
     text = serialize(_format_of(path), [{"target_id": item["target_id"], **item} for item in items])
     try:
         path.write_text(text, encoding="utf-8", newline="")
@@ -219,6 +219,8 @@ def _read_json(text: str) -> tuple[list[FileEntry], list[str]]:
             if line.lstrip()[0] == "{" and line.rstrip()[-1] in "{[,":  # it goes on in the next line
                 return _read_values(text)
             mistakes += error.mistakes
+            if len(mistakes) >= MOST_MISTAKES_READ:
+                break
     return entries, mistakes
 
 
@@ -229,7 +231,7 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
     place = _after_blanks(text, 0)
     is_array = text[place] == "["
     place, line, counted_to = _after_blanks(text, place + is_array), 1, 0
-    while place < len(text) and not (is_array and text[place] == "]"):
+    while place < len(text) and not (is_array and text[place] == "]") and len(mistakes) < MOST_MISTAKES_READ:
         line, counted_to = line + text.count("\n", counted_to, place), place
         try:
             fields, place = _value_at(text, place, line, mistakes)
@@ -248,7 +250,7 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
         elif is_array and text[place : place + 1] != "]":
             last = text.count("\n", 0, place) + 1
             return entries, [*mistakes, f"Line {last} is not JSON: after a target of the array `,` or `]` is missing."]
-    if is_array and text[place + 1 :].strip():
+    if is_array and text[place : place + 1] == "]" and text[place + 1 :].strip():
         mistakes.append(f"Line {text.count(chr(10), 0, place) + 1}: what follows the array is not read.")
     return entries, mistakes
 
@@ -324,7 +326,7 @@ def _format_of(path: Path, otherwise: str = "") -> str:
             return otherwise
         convert = "`popwatch targets convert --from nagios FILE > targets.yaml` writes one from a file of Nagios"
         other = f"; {convert}" if path.suffix == ".cfg" else ""
-        raise FileError([f"{path} has none of the endings .yaml, .csv, .jsonl: rename it{other}."]) from None
+        raise FileError([f"{path} has none of the endings .yaml, .csv, .json: rename it{other}."]) from None
 
 
 def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:

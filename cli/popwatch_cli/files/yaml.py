@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from popwatch.model.fields import FIELDS_BY_NAME
-from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, to_number
+from popwatch_cli.files.entries import MOST_MISTAKES_READ, FileEntry, FileError, first_repeated, to_number
 from popwatch_cli.files.yaml_errors import RefusedError, yaml_mistake
 
 MOST_VALUES = 200_000
@@ -190,6 +190,8 @@ def _entries_of(loader: Any, begin: Any, mistakes: list[str]) -> Iterator[FileEn
             yield _named_entry(loader, node, value) if is_named else _entry(loader, node, node.start_mark.line + 1)
         except FileError as error:
             mistakes += error.mistakes
+            if len(mistakes) >= MOST_MISTAKES_READ:
+                raise FileError([]) from None
         loader.anchors = {}
     loader.get_event()
 

@@ -54,7 +54,7 @@ News = Callable[[float], str]
 def main() -> int:
     """Run until a signal arrives; returns the exit code."""
     parser = ArgumentParser(prog="make run", description="Watch POP3 servers on a local AWS.")
-    parser.add_argument("--targets", type=Path, help="a file of your own targets (.yaml, .csv, .jsonl)")
+    parser.add_argument("--targets", type=Path, help="a file of your own targets (.yaml, .csv, .json)")
     parser.add_argument("--keep", action="store_true", help="go on with the targets and the history of the last time")
     options = parser.parse_args()
     choose(StackChoice(local=True))  # for the commands in texts
