@@ -29,8 +29,20 @@ settings.load_profile("popwatch")
 vars(botocore.session)["create_loader"] = cache(botocore.session.create_loader)
 """moto makes a new session for each test, and each would parse botocore's models of the services again."""
 
-LONGEST = ("e2e/test_newcomer.py", "chaos/live/", "e2e/", "integration/", "chaos/")
-"""Where the tests that take long are. They begin first, so that no worker has a long one left when all else is done."""
+LONGEST = (
+    "e2e/test_newcomer.py",
+    "chaos/live/",
+    "chaos/test_campaign.py",
+    "integration/test_sweep.py",
+    "e2e/test_upgrade.py",
+    "integration/test_month.py",
+    "e2e/",
+    "integration/",
+    "chaos/",
+)
+"""Where the tests that take long are. They begin first, so that no worker has a long one left when all else is done,
+and so that those that compute run beside those that wait.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
