@@ -211,7 +211,7 @@ def _dependencies() -> Dependencies:
     )
     store = Store(boto3.client("dynamodb", config=_CALLS), tables, _clock)
     topics = AlertTopics(boto3.client("sns", config=_CALLS), settings.alert_topic_arn, settings.sms_topic_arn)
-    credentials = Credentials(lambda: boto3.client("ssm", config=_SSM_CALLS), path_of(settings.stack), _clock)
+    credentials = Credentials(lambda: boto3.client("ssm", config=_SSM_CALLS), path_of(settings.stack_name), _clock)
     return Dependencies(
         store=store,
         prober=Prober(allow_local=settings.allow_local_targets),

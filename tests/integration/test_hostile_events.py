@@ -52,7 +52,8 @@ def functions() -> Iterator[None]:
             "BATCH_QUEUE_URL": world.email_queue,
             "REPORT_SECRET_ARN": secret["ARN"],
             "POWERTOOLS_METRICS_NAMESPACE": "popwatch",
-            "POWERTOOLS_SERVICE_NAME": "popwatch",
+            "POWERTOOLS_SERVICE_NAME": "mail-eu",
+            "SHOWN_STACK": "the local stack",
         }.items():
             environment.setenv(name, value)
         caches = (check_targets._dependencies, check_targets._settings, show_report._site)
@@ -61,6 +62,13 @@ def functions() -> Iterator[None]:
         yield
         for cached in caches:
             cached.cache_clear()
+
+
+def test_credentials_are_kept_below_the_name_of_the_stack() -> None:
+    """Whatever name its alerts show."""
+    logins = check_targets._dependencies().logins
+    assert logins is not None
+    assert logins._credentials._path == "/popwatch/mail-eu/credentials/"
 
 
 def shown(event: Any) -> Any:

@@ -15,7 +15,8 @@ class Settings:
     `storm_threshold` alerts in one batch the rest are sent as one summary. `reference_hosts` are hosts and TCP ports
     whose reachability shows that the network works. With `allow_local_targets` targets may have addresses of the
     function's own machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
-    `stack` is the stack's name, which alerts say unless it is the usual one; the local stack has one of its own.
+    `stack` is the stack's name as alerts say it, unless it is the usual one: the local stack has one of its own.
+    `stack_name` is the one under which it is deployed, and below which its credentials are kept.
     """
 
     targets_table: str
@@ -32,10 +33,12 @@ class Settings:
     reference_hosts: tuple[tuple[str, int], ...] = ()
     allow_local_targets: bool = False
     stack: str = "popwatch"
+    stack_name: str = "popwatch"
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """The settings in `environment`; raises KeyError or ValueError that names the variable."""
+        stack_name = environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch"
         return cls(
             targets_table=_text(environment, "TARGETS_TABLE"),
             status_table=_text(environment, "STATUS_TABLE"),
@@ -45,7 +48,8 @@ class Settings:
             sms_topic_arn=_text(environment, "SMS_TOPIC_ARN"),
             reference_hosts=_endpoints(environment.get("REFERENCE_HOSTS", "")),
             allow_local_targets=environment.get("ALLOW_LOCAL_TARGETS") == "true",
-            stack=environment.get("SHOWN_STACK") or environment.get("POWERTOOLS_SERVICE_NAME") or "popwatch",
+            stack=environment.get("SHOWN_STACK") or stack_name,
+            stack_name=stack_name,
             **{field: _integer(environment, name) for field, name in _NUMBERS.items() if environment.get(name)},
         )
 

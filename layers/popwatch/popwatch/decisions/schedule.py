@@ -217,10 +217,12 @@ def longest_time_to_alert(
 
 def _between_failures(delay: int, max_test_seconds: float, login_delay: timedelta) -> timedelta:
     """The longest time between two failures; within LOGIN-DELAY no test logs in, so none of them fails at the login."""
-    between = timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay)
+    is_short = delay < TICK.total_seconds()
+    between = timedelta(seconds=delay) if is_short else _whole_ticks(delay)
     between = max(between, timedelta(seconds=max_test_seconds))
     if login_delay:
-        between *= ceil((min(login_delay, LONGEST_LOGIN_DELAY) + TICK) / between)
+        shortest = between if is_short else timedelta(seconds=delay)
+        between *= ceil((min(login_delay, LONGEST_LOGIN_DELAY) + TICK) / shortest)
     return between
 
 
