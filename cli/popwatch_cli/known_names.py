@@ -138,11 +138,9 @@ def write_private(path: Path, text: str) -> None:
 
 def _read(choice: StackChoice) -> KnownNames:
     from popwatch_cli.installation import find  # noqa: PLC0415 - slow, and a fresh file needs nothing of it
-    from popwatch_cli.target_items import targets_of  # noqa: PLC0415
-    from popwatch_cli.verification.temporary import without_temporary  # noqa: PLC0415
+    from popwatch_cli.target_items import targets_of, without_temporary  # noqa: PLC0415
 
-    installation = find(choice)
-    items = without_temporary(installation.target_table.read(), installation.stack)
+    items = without_temporary(find(choice).target_table.read())
     targets = targets_of(items).values()
     groups = dict.fromkeys(target.group for target in targets if target.group)
     tags = dict.fromkeys(tag for target in targets for tag in target.tags)

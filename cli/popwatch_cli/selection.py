@@ -11,7 +11,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import did_you_mean, natural_order
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
-from popwatch_cli.target_items import known_id, missing_target, shown, whole
+from popwatch_cli.target_items import known_id, missing_target, shown, whole, without_temporary
 
 EMPTY_ID = "An id has 1 to 128 characters, and one of these is empty."
 
@@ -42,7 +42,11 @@ class Selection:
         return bool(self.ids or self.groups or self.tags)
 
     def of(self, targets: Mapping[str, Target]) -> dict[str, Target]:
-        """The targets that are meant, by id. Raises UserError for an id, group or tag that there is not."""
+        """The targets that are meant, by id; those of `popwatch verify` only by their ids.
+
+        Raises UserError for an id, group or tag that there is not.
+        """
+        targets = targets if self.ids else without_temporary(targets)
         asked = replace(self, ids=tuple(known_id(name, targets) for name in self.ids))
         missing = [name for name in asked.ids if name not in targets]
         if missing:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from unicodedata import normalize
 from zoneinfo import available_timezones
 
@@ -37,6 +37,11 @@ SHOWN = 60
 
 MOST_SAME_PROBLEMS = 5
 
+TEMPORARY = "popwatch-verify-"
+"""How the ids begin that `popwatch verify` gives to what it makes for a time."""
+
+Value = TypeVar("Value")
+
 INTERVENTION_FIELDS = ("silence", "suspended", "acknowledged")
 """The fields that say what people do about a target now: not configuration, so files neither have nor change them."""
 
@@ -51,6 +56,11 @@ class Change:
 
     def __bool__(self) -> bool:
         return bool(self.put or self.delete)
+
+
+def without_temporary(items: Mapping[str, Value]) -> dict[str, Value]:
+    """What is kept by the ids of targets, without those that `popwatch verify` has made for a time."""
+    return {name: value for name, value in items.items() if not name.startswith(TEMPORARY)}
 
 
 def without_intervention_fields(item: Mapping[str, Any]) -> Item:

@@ -544,6 +544,8 @@ def test_targets_of_verify_are_not_configuration(run: Run, table: TargetTable, t
     assert json.loads(listed)["target_id"] == "a"
     assert run("--local", "targets", "export", tmp_path / "t.yaml").out.startswith("1 item written")
     assert run("--local", "targets", "check").out == "1 item, 0 mistakes.\n"
+    assert run("--local", "targets", "remove", "--all").out.startswith("- a  pop.example.net\n")
+    assert name not in run("--local", "targets", "show", "--all").out
     (tmp_path / "t.yaml").write_text("b: {host: pop.example.net}")
     assert run("--local", "targets", "import", tmp_path / "t.yaml", "--replace", "--yes").code == 0
     assert set(table.read()) == {"b", name}

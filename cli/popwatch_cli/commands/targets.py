@@ -50,9 +50,9 @@ from popwatch_cli.target_items import (
     with_interventions_of,
     without_id,
     without_intervention_fields,
+    without_temporary,
 )
 from popwatch_cli.target_table import TargetTable
-from popwatch_cli.verification.temporary import without_temporary
 
 ADDRESSES = {"email": re.compile(r"[^@\s]+@[^@\s]+"), "sms": re.compile(r"\+?[\d ()/-]{6,}")}
 """Values that people mean as receivers, of fields that are texts."""
@@ -124,9 +124,8 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
       popwatch targets list
       popwatch targets list --json | jq -r .host
     """
-    installation = find(choice)
-    items = installation.target_table.read()
-    shown_items = items if selection.ids else without_temporary(items, installation.stack)
+    items = find(choice).target_table.read()
+    shown_items = items if selection.ids else without_temporary(items)
     present = targets_of(shown_items, datetime.now(UTC))
     found = selection.of(present) if selection else present
     if as_json:
@@ -463,9 +462,8 @@ def import_targets(
     read = _entries_of(files, monitor, modules)
     for warning in interventions_in(read):
         say(warning, err=True)
-    installation = find(choice)
-    table = installation.target_table
-    items = without_temporary(table.read(), installation.stack)
+    table = find(choice).target_table
+    items = without_temporary(table.read())
     entries = [_with_known_id(entry, items) for entry in read]
     has_targets = any(entry.fields["target_id"] != DEFAULTS_ID for entry in entries)
     if replace and items and not has_targets:  # more likely a program that failed than what somebody wants
@@ -540,8 +538,7 @@ def export_targets(choice: Any, file: Path | None) -> None:
     Examples:
       popwatch targets export targets.yaml
     """
-    installation = find(choice)
-    items = without_temporary(installation.target_table.read(), installation.stack)
+    items = without_temporary(find(choice).target_table.read())
     exported = [without_intervention_fields(items[name]) for name in sorted(items, key=natural_order)]
     if file is None or str(file) == "-":
         click.echo(serialize("yaml", exported), nl=False)
@@ -564,8 +561,7 @@ def check(choice: Any, file: Path | None) -> None:
     if file:
         entries = read_entries(file)
     else:
-        installation = find(choice)
-        items = without_temporary(installation.target_table.read(), installation.stack)
+        items = without_temporary(find(choice).target_table.read())
         entries = [FileEntry(0, item) for item in items.values()]
     _warn_of_unknown_fields(entry.fields for entry in entries)
     found = all_mistakes(entries, {})

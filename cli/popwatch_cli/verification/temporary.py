@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -18,7 +18,7 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Target, parse_target
 from popwatch_cli.installation import Installation
 from popwatch_cli.subscriptions import list_subscriptions
-from popwatch_cli.target_items import without_id
+from popwatch_cli.target_items import TEMPORARY, without_id
 from popwatch_cli.topic_queues import policy_for
 from popwatch_cli.verification.evidence import QueueRole, TopicRole
 
@@ -46,18 +46,12 @@ docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.ht
 """
 
 Remove = Callable[[], object]
-Value = TypeVar("Value")
 Sleep = Callable[[float], None]
 
 
 def prefix_of(stack: str) -> str:
     """How the names of what `popwatch verify` makes in a stack begin. SQS takes 80 characters, stacks may have 128."""
-    return f"popwatch-verify-{blake2b(stack.encode(), digest_size=3).hexdigest()}-"
-
-
-def without_temporary(items: Mapping[str, Value], stack: str) -> dict[str, Value]:
-    """What is kept by the ids of targets, without those that `popwatch verify` has made in the stack for a time."""
-    return {name: value for name, value in items.items() if not name.startswith(prefix_of(stack))}
+    return f"{TEMPORARY}{blake2b(stack.encode(), digest_size=3).hexdigest()}-"
 
 
 @dataclass(frozen=True, slots=True)
