@@ -132,7 +132,8 @@ def _columns(rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
         if title == LAST_TEST:
             least = min(least, SHORTEST_TEST if width < NARROW else 2 * SHORTEST_TEST)
         elif title in ("Target", "Name", "Server"):
-            share = width // 5 if width >= NARROW else min(NARROW_NAME, max(width // 3, SHORTEST_TEST))
+            wide = width // (4 if title == "Target" else 5)
+            share = wide if width >= NARROW else min(NARROW_NAME, max(width // 3, SHORTEST_TEST))
             least = min(least, share)
         found.append(Column(title, rank, least, title in FIGURES))
     return found
