@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from popwatch_cli.rehearsal.filter_policies import Subscription
+from popwatch_cli.target_items import TEMPORARY
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -48,8 +49,12 @@ def read_subscribers(sns: "SNSClient", topic_arns: Iterable[str]) -> Subscribers
 
 
 def read_subscriptions(sns: "SNSClient", *topic_arns: str) -> Iterator[Subscription]:
-    """The subscriptions of topics, whose masked addresses differ where the addresses do. Raises botocore's errors."""
-    listed = [found for topic_arn in topic_arns for found in list_subscriptions(sns, topic_arn)]
+    """The subscriptions of topics, whose masked addresses differ where the addresses do. Raises botocore's errors.
+
+    The queues of a `popwatch verify` that is under way are no one's receivers.
+    """
+    all_listed = (found for topic_arn in topic_arns for found in list_subscriptions(sns, topic_arn))
+    listed = [found for found in all_listed if not found["Endpoint"].rpartition(":")[2].startswith(TEMPORARY)]
     masks = masks_of((found["Protocol"], found["Endpoint"]) for found in listed)
     for found in listed:
         protocol, address = found["Protocol"], masks[found["Protocol"], found["Endpoint"]]

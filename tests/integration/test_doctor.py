@@ -25,6 +25,7 @@ from popwatch_cli.doctor.rules.findings import exit_code
 from popwatch_cli.doctor.table_state import NotKnownError
 from popwatch_cli.installation import Installation
 from popwatch_cli.subscriptions import list_subscriptions, read_subscribers, read_subscriptions
+from popwatch_cli.verification.temporary import prefix_of
 from tests.doctor_findings import NOW, TICK, UP, target
 
 OUTPUTS = {
@@ -99,11 +100,16 @@ def test_the_limit_of_sms_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @mock_aws
 def test_who_has_unsubscribed_by_a_link_is_no_receiver() -> None:
-    """SNS goes on listing such a subscription; it is neither one to confirm nor a reason to say nothing."""
+    """SNS goes on listing such a subscription; it is neither one to confirm nor a reason to say nothing.
+
+    Nor is a queue a receiver that `popwatch verify` has subscribed for a time.
+    """
     sns = boto3.client("sns", region_name="us-east-1")
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="gone@example.net")
-    assert len(list(read_subscriptions(sns, topic))) == 1
+    queue = f"{prefix_of('popwatch')}20261127193138-all"
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:us-east-1:123456789012:{queue}")
+    assert [found.protocol for found in read_subscriptions(sns, topic)] == ["email"]
 
     def unsubscribed(parsed: dict[str, Any], **_: object) -> None:
         for found in parsed["Subscriptions"]:
