@@ -493,10 +493,13 @@ def test_a_missing_column_is_one_mistake(tmp_path: Path) -> None:
 
 
 def test_certificates_in_files(tmp_path: Path) -> None:
-    """Lines end as they do in other files, and of a certificate that is cut off that is said."""
+    """Lines end as they do in other files, UTF-16 is read, and of a certificate that is cut off that is said."""
     path = tmp_path / "ca.pem"
     path.write_bytes(b"-----BEGIN CERTIFICATE-----\r\nYQ==\r\n-----END CERTIFICATE-----\r\n")
-    assert read_certificates(path) == "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n"
+    whole = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n"
+    assert read_certificates(path) == whole
+    path.write_bytes(whole.encode("utf-16"))
+    assert read_certificates(path) == whole
     path.write_text("-----BEGIN CERTIFICATE-----\nYQ==\n")
     with pytest.raises(UserError, match=r"has a certificate without its end, -----END CERTIFICATE-----"):
         read_certificates(path)

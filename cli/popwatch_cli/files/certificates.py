@@ -1,6 +1,7 @@
 """Certificates in files, of which nothing but the PEM blocks of certificates matters."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 from popwatch.model.fields import pem_certificates
@@ -19,8 +20,10 @@ def read_certificates(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     if len(content) > LARGEST_FILE:
         raise UserError(f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: give a file of certificates.")
-    # PEM is ASCII (RFC 7468 section 2), and latin-1 takes the bytes of comments in any encoding.
-    text = content.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+    # PEM is ASCII (RFC 7468 section 2), and latin-1 takes the bytes of comments in any encoding. PowerShell's `>` writes
+    # UTF-16 (learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_character_encoding).
+    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "latin-1"
+    text = content.decode(encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
     found = pem_certificates(text)
     if not found and re.search("-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----", text):
         raise UserError(f"{path} has a certificate without its end, -----END CERTIFICATE-----: copy the whole file.")
