@@ -20,8 +20,8 @@ def read_certificates(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     if len(content) > LARGEST_FILE:
         raise UserError(f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MB: give a file of certificates.")
-    # PEM is ASCII (RFC 7468 section 2), and latin-1 takes the bytes of comments in any encoding. PowerShell's `>` writes
-    # UTF-16 (learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_character_encoding).
+    # PEM is ASCII (RFC 7468 section 2), and latin-1 takes the bytes of comments in any encoding. PowerShell's `>`
+    # writes UTF-16 (learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_character_encoding).
     encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "latin-1"
     text = content.decode(encoding, "replace").replace("\r\n", "\n").replace("\r", "\n")
     found = pem_certificates(text)
