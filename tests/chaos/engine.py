@@ -8,6 +8,7 @@ import heapq
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from itertools import count
+from math import ceil
 from types import TracebackType
 from typing import Any
 
@@ -108,15 +109,26 @@ class Task(Future[Any]):
             return
         except Exception as error:
             self.set_exception(error)
-        for waiting in self._waiting:
+        waiting_for_it, self._waiting = self._waiting, []
+        for waiting in waiting_for_it:
             self._process.engine.at(self._process.engine.now, waiting.switch)
 
     def result(self, timeout: float | None = None) -> Any:
-        """The result, waited for."""
-        while not self.done():
-            self._waiting.append(getcurrent())
-            self._process.wait()
-        return super().result(timeout)
+        """The result, waited for: at most for so many seconds, of which the whole ones are simulated."""
+        if timeout is not None and not self.done():
+            self._wait_until(self._process.engine.now + ceil(timeout))
+        elif timeout is None:
+            self.join()
+        return super().result(0)
+
+    def _wait_until(self, end: float) -> None:
+        """Wait until it is over, or a time has come."""
+        waiting = getcurrent()
+        self._waiting.append(waiting)
+        self._process.engine.at(end, lambda: waiting.switch() if waiting in self._waiting else None)
+        self._process.wait()
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
 
     def join(self) -> None:
         """Wait until it is over, well or not."""

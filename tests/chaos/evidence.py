@@ -17,6 +17,9 @@ _ALERT = re.compile(r"Alert (\S+?)/([a-z]+)/(\d+)/(\S+ \S+) UTC: (?:an alert|ale
 
 Item = Mapping[str, Any]
 
+OF_CREDENTIALS = "_credential#"
+"""How the keys of items begin that say how logins with a credential went: docs/architecture.md."""
+
 UNKNOWN = facts.AlertId("unknown", "", 0, datetime.fromtimestamp(0, UTC))
 """An alert that is in no outbox."""
 
@@ -64,7 +67,7 @@ class Evidence:
 
     def on_put(self, table: str, item: Item, old: Item | None) -> None:
         """An item was written."""
-        if table == "Status":
+        if table == "Status" and not item["target_id"]["S"].startswith(OF_CREDENTIALS):
             if item["target_id"]["S"] == "_sweep":
                 self.add(facts.TickCompleted(self.order, datetime.fromisoformat(item["tick"]["S"])))
             else:

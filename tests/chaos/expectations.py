@@ -58,6 +58,10 @@ class ExpectedState:
     """A message has said that its messages are held, as there were too many."""
     full_at: datetime | None = None
     """When its allowance of messages is full again."""
+    login_failed: bool = False
+    """A login has failed since the last passed test that says something of it."""
+    unsure_passes: int = 0
+    """Passed tests that are in the row beside `passes`, or say nothing."""
 
     @property
     def fails(self) -> bool:
@@ -131,12 +135,31 @@ def expect(
 
 def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, silenced: bool) -> list[Expectation]:
     """What a test may cause under its policy; `silenced` since it was planned, it brings no message."""
+    more = range(1, expected.unsure_passes + 1) if tested.passed else ()
+    variants = [expected, *(replace(expected, passes=expected.passes + it, unsure_passes=0) for it in more)]
+    found = [one for variant in variants for one in _judge_certain(variant, tested, parent, silenced=silenced)]
+    if may_say_nothing(expected, tested):  # what can be seen does not say which it was
+        found = [replace(one, after=replace(one.after, login_failed=True)) for one in found]
+    return found
+
+
+def _judge_certain(
+    expected: ExpectedState, tested: Tested, parent: ParentState, *, silenced: bool
+) -> list[Expectation]:
+    """The same where it is certain how many tests have passed in a row."""
     if expected.state == "suspended":
         expected = ExpectedState()
+    if tested.login_failed:
+        expected = replace(expected, login_failed=True)
+    says_nothing = may_say_nothing(expected, tested)
     if tested.policy.silenced:
-        return [Expectation(frozenset({"maintenance"}), _in_maintenance(expected, tested))]
+        after = [_in_maintenance(expected, tested)]
+        if says_nothing:
+            after = _maybe_open_in_maintenance(expected, after[0], tested.policy)
+        return [Expectation(frozenset({"maintenance"}), one) for one in after]
     if expected.state == "maintenance":
         expected = replace(expected, state=expected.held or "untested", held=None)
+    found = _without_login(expected, tested, parent, silenced=silenced) if says_nothing else []
     if not tested.policy.alert_recovery:
         expected = replace(expected, unsent_recovery=None)
     if tested.passed:
@@ -153,8 +176,40 @@ def _judge(expected: ExpectedState, tested: Tested, parent: ParentState, *, sile
     if not silenced:
         likely = [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
         likely += [about for one in likely for about in _of_server(one, tested)]
-    found = [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
+    found += [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
     return [_unsure(one) if any(_differ_in_flapping(one, other) for other in found) else one for one in found]
+
+
+def _without_login(
+    expected: ExpectedState, tested: Tested, parent: ParentState, *, silenced: bool
+) -> list[Expectation]:
+    """What a passed test without an accepted login may mean beside: nothing, or one more failure.
+
+    It is one where the credential waits, or another target tries it first.
+    """
+    more = min(expected.unsure_passes + 1, tested.policy.passes_per_recovery - 1)
+    left = Expectation(frozenset({expected.state}), replace(expected, unsure_passes=more))
+    if tested.login:
+        return [left]
+    failed = replace(tested, passed=False, login_failed=True)
+    return [left, *_judge_certain(expected, failed, parent, silenced=silenced)]
+
+
+def _maybe_open_in_maintenance(expected: ExpectedState, ended: ExpectedState, policy: Policy) -> list[ExpectedState]:
+    """The same in maintenance; what can be seen does not say which it was."""
+    before = expected if expected.state == "maintenance" else replace(expected, held=expected.state)
+    left = replace(before, state="maintenance", passes=0)
+    passes = min(expected.unsure_passes + ended.passes, policy.passes_per_recovery - 1)
+    after = [ended, left, replace(left, failed_within=True)]
+    return [replace(one, login_failed=True, passes=0, unsure_passes=passes) for one in after]
+
+
+def may_say_nothing(expected: ExpectedState, tested: Tested) -> bool:
+    """Whether a passed test may say nothing of a run in which a login failed, as none was accepted in it.
+
+    When it does is left to the oracle: that depends on whether the target can log in.
+    """
+    return tested.passed and expected.login_failed and bool(tested.policy.login) and tested.login != "accepted"
 
 
 def _differ_in_flapping(one: Expectation, other: Expectation) -> bool:
@@ -227,7 +282,7 @@ def _failed(expected: ExpectedState, tested: Tested, parent: ParentState, *, sil
     """One more failure; an alert each time that `failures_per_alert` have failed since the last, until `max_alerts`."""
     policy, failures = tested.policy, expected.failures + 1
     since = expected.since or (tested.tick, tested.at)
-    after = replace(expected, failures=failures, since=since, passes=0)
+    after = replace(expected, failures=failures, since=since, passes=0, unsure_passes=0)
     acknowledged = within(policy.acknowledged, since)
     due = expected.alert_held or failures - expected.alerted >= policy.failures_per_alert
     recovery = expected.unsent_recovery if not silenced else None

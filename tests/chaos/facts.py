@@ -40,6 +40,10 @@ class Policy:
     recovered_email: str = ""
     recovered_sms: str = ""
     runbook: str = ""
+    login: str = ""
+    """The credential that its tests log in with."""
+    login_every: int = 300
+    max_messages: int = 0
     acknowledged: datetime | None = None
     """The outage that somebody has acknowledged, by the time of its first failed test."""
 
@@ -104,6 +108,10 @@ class Tested:
     """Of those of the server, where all are tested."""
     certificates: tuple[Certificate, ...] = ()
     """Of the chain, where there is TLS."""
+    login: str = ""
+    """What its login came to, as in `LoginTried`; empty if it did not log in."""
+    login_failed: bool = False
+    """Whether it failed at the login, or for too many messages in the mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,14 +322,76 @@ class ServerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginChanged:
+    """How a server treats logins from now on: a mode of `accounts`, and whether it gives response codes."""
+
+    order: int
+    server: str
+    mode: str
+    codes: bool
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChanged:
+    """The password of a user is another one from now on, at all servers."""
+
+    order: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialChanged:
+    """Someone stored a credential, its `number`-th revision, or (None) removed it.
+
+    It is `right` if it has the password that servers know then, `readable` if it is no damaged text.
+    """
+
+    order: int
+    name: str
+    number: int | None
+    right: bool = False
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ParametersGone:
+    """Credentials cannot be read until a time: `denied`, or without an answer."""
+
+    order: int
+    until: datetime
+    denied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoginTried:
+    """A server's log: a target logged in, with a revision of a credential; `right` if the password was.
+
+    The `answer` is `accepted`, `in-use`, `login-delay`, `rejected`, `refused` (without a code), `failed` (with one that
+    is the server's own fault) or `nothing`.
+    """
+
+    order: int
+    invocation: int
+    target: str
+    server: str
+    name: str
+    number: int
+    right: bool
+    answer: str
+    codes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FaultFree:
     """For so long nothing has gone wrong: what must be true now, whatever happened before."""
 
     order: int
     at: datetime
     since: datetime
-    servers: Mapping[str, tuple[Policy, bool]]
-    """Every target that is configured, and whether its server has answered all this while."""
+    servers: Mapping[str, tuple[Policy, bool | None]]
+    """Every target that is configured, and whether its server has answered all this while; None if it depends on when
+    it logged in."""
 
 
 Fact = (
@@ -344,5 +414,10 @@ Fact = (
     | Sampled
     | Totalled
     | ServerChanged
+    | LoginChanged
+    | PasswordChanged
+    | CredentialChanged
+    | ParametersGone
+    | LoginTried
     | FaultFree
 )

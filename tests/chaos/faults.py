@@ -15,12 +15,21 @@ OUTAGE_SECONDS = (5.0, 180.0)
 FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
 """How much more often than usual a fault occurs in an installation."""
 
-CHANGES = ("server_changed", "storm", "round_trips_changed", "addresses_changed", "certificate_changed")
+CHANGES = (
+    *("server_changed", "storm", "round_trips_changed", "addresses_changed", "certificate_changed"),
+    *("login_changed", "password_changed"),
+)
 """Changes of servers, which are not faults, but happen meanwhile."""
 
-OF_PEOPLE = ("config_changed", "target_removed", "target_added", "target_renamed", "file_imported", "schedule_changed")
+OF_PEOPLE = (
+    *("config_changed", "target_removed", "target_added", "target_renamed", "file_imported", "schedule_changed"),
+    "credential_changed",
+)
 """What people do; a `config_changed` is one of many kinds."""
 
+
+OF_LOGINS = ("login_changed", "password_changed", "credential_changed", "parameters_unavailable", "parameters_denied")
+"""What only happens in installations whose targets log in."""
 
 QUIET = 0.02
 """How often a server changes at most, where nothing goes wrong."""
@@ -55,6 +64,11 @@ class Rates:
     addresses_changed: float = 0.02
     certificate_changed: float = 0.005
     storm: float = 0.004
+    login_changed: float = 0.015
+    password_changed: float = 0.003
+    credential_changed: float = 0.004
+    parameters_unavailable: float = 0.003
+    parameters_denied: float = 0.001
     killed_midway: float = 0.0
     """Between any two instructions; only of a real process (of each of its invocations)."""
     answers_lost: float = 0.1
@@ -62,7 +76,13 @@ class Rates:
 
     def draw(self, random: Random) -> "Rates":
         """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
-        return Rates(**{name: min(0.5, getattr(self, name) * random.choice(FACTORS)) for name in Rates.__slots__})
+        drawn = {name: getattr(self, name) for name in Rates.__slots__ if name not in OF_LOGINS}
+        rates = {name: min(0.5, rate * random.choice(FACTORS)) for name, rate in drawn.items()}
+        return Rates(**rates | dict.fromkeys(OF_LOGINS, 0.0))
+
+    def with_logins(self, random: Random) -> "Rates":
+        """The same where targets log in."""
+        return replace(self, **{name: getattr(Rates(), name) * random.choice(FACTORS) for name in OF_LOGINS})
 
     def without_faults(self) -> "Rates":
         """Nothing goes wrong, and little changes: so it shows how soon people are alerted of an outage."""

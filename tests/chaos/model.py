@@ -25,6 +25,7 @@ from tests.chaos.expectations import (
     TestTimes,
     allowance_interval,
     expect,
+    may_say_nothing,
     within,
 )
 from tests.chaos.facts import (
@@ -34,6 +35,7 @@ from tests.chaos.facts import (
     AlertRecorded,
     Began,
     Configured,
+    CredentialChanged,
     Ended,
     Fact,
     Failed,
@@ -41,7 +43,11 @@ from tests.chaos.facts import (
     Finding,
     Forgotten,
     Judged,
+    LoginChanged,
+    LoginTried,
     NotAccepted,
+    ParametersGone,
+    PasswordChanged,
     Planned,
     Policy,
     PublishedText,
@@ -148,6 +154,8 @@ class Audit:
         self.planned_since: dict[tuple[str, datetime], int] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys((Failed, NotAccepted, PublishedText, ServerChanged), lambda _: None),
+            **dict.fromkeys((LoginChanged, PasswordChanged, CredentialChanged), lambda _: None),
+            **dict.fromkeys((ParametersGone, LoginTried), lambda _: None),
             Began: self._on_begin,
             Tested: self._on_test,
             Judged: self._on_judgement,
@@ -199,6 +207,7 @@ class Audit:
     def _on_requeued(self, fact: Requeued) -> None:
         self.pending[fact.invocation].pop(fact.target, None)
         self.tests[fact.invocation].pop(fact.target, None)
+        self.retests[fact.invocation] = [it for it in self.retests[fact.invocation] if it[0].target != fact.target]
 
     def _on_forgetting(self, fact: Forgotten) -> None:
         self.forgotten[fact.target] = fact.at
@@ -230,6 +239,8 @@ class Audit:
 
     def _judge(self, fact: Judged, expected_state: ExpectedState) -> None:
         untested = fact.state in {"suspended", "untested"}
+        if untested and fact.invocation in self.pending:  # a test that left it so, as it says nothing of the login
+            self.pending[fact.invocation].pop(fact.target, None)
         after = ExpectedState(fact.state) if untested else self._judge_test(fact, expected_state)
         self.expected_states[fact.target] = after
         if after.fails != expected_state.fails:
@@ -415,7 +426,8 @@ class Audit:
         self.verdict.samples += 1
         for target, passed in fact.passed.items():
             test = self.tests[fact.invocation].get(target)
-            if test is None or test.passed != passed:
+            held_back = test is not None and test.policy.login and not test.login and not passed
+            if test is None or (test.passed != passed and not held_back):
                 self._report("wrong sample", fact.order, target, f"passed={passed}, but the test was {test}")
         self.sampled[fact.invocation] |= set(fact.passed)
         batch, key = fact.key
@@ -471,6 +483,8 @@ class Audit:
         present = self._present(test, self.now)
         if expected_state.state == "suspended" or any(not (one.policy and one.policy.enabled) for one in present):
             return False  # it was planned before that, and a suspended target needs no test
+        if may_say_nothing(expected_state, test):
+            return False
         if test.policy.silenced:
             return expected_state.state != "maintenance" or not test.passed or expected_state.fails
         return not (test.passed and expected_state.state == "up" and expected_state.unsent_recovery is None)
@@ -529,12 +543,12 @@ class Audit:
         known = self.configured.get(name)
         return bool(known and known.policy and known.policy.enabled)
 
-    def _allowed(self, fact: FaultFree, target: str, policy: Policy, answered: bool) -> frozenset[str]:
+    def _allowed(self, fact: FaultFree, target: str, policy: Policy, answered: bool | None) -> frozenset[str]:
         """The states of a target whose server is as it is: a window that has begun or ended shows with a test only."""
         if not policy.enabled:
             return frozenset({"suspended"})
         known, tests, wait = self.configured[target], self.last_tests[target], policy.longest_wait("up")
-        of_server = frozenset({"up"}) if answered else FAILING
+        of_server = FAILING | {"up"} if answered is None else frozenset({"up"}) if answered else FAILING
         # The last test may not have been committed yet. After a long time without any, the state is that of now.
         seen = [at for at in tests[-2 if tests[-1:] > [fact.at - MINUTE] else -1 :] if at > fact.at - wait] or [fact.at]
         silenced = {known.silenced(time) for at in seen for time in (at - SKEW, at + SKEW)}

@@ -18,6 +18,7 @@ from tests.chaos.oracle_bounds import Throttled, allowance, endless, throttled, 
 from tests.chaos.oracle_delivery import Deliveries
 from tests.chaos.oracle_figures import agrees, figures_of, span, wrong_figures
 from tests.chaos.oracle_holds import Certainty, Holds
+from tests.chaos.oracle_logins import LoginRules
 from tests.chaos.oracle_servers import Servers, reported, undelivered
 from tests.chaos.oracle_texts import wants_own_sms, wrong_texts
 from tests.chaos.oracle_times import Times
@@ -65,17 +66,25 @@ class Oracle:
                 self._judge_flapping(target, lifetime)
                 self._judge_servers(lifetime)
         for message in self.record.messages:
-            if message.order not in self._explained and message.channel != "history":
+            known = message.order in self._explained or self._may_begin_without_login(message)
+            if not known and message.channel != "history":
                 text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
                 self._report("alert about a target that was well", message.order, message.target, text)
         self._judge_copies()
         self.findings += self._deliveries.judge_order()
         order = Times(self.record, self._of_target, self.counted)
+        logins = LoginRules(self.record, order, self.counted)
         self.findings += [*order.judge(), *(order.judge_how_soon() if self._simulated else ())]
+        self.findings += [*logins.judge(), *(logins.judge_how_soon() if self._simulated else ())]
         return self.findings
 
     def _report(self, kind: str, order: int, target: str, text: str) -> None:
         self.findings.append(Finding(kind, order, target, text))
+
+    def _may_begin_without_login(self, message: Message) -> bool:
+        """Whether it may be about a run that begins with a test held back, as a login failed in maintenance."""
+        tests = [it for it in self.record.tests[message.target] if it.may_end_run and it.made_order < message.order]
+        return bool(tests) and (message.summary or message.id_time in [_whole(it.began) for it in tests])
 
     # ---- outages
 
@@ -352,7 +361,7 @@ class Oracle:
                 figures_of(message.text).tested_at in seconds or message.summary
             ):
                 self._explained.add(message.order)
-        first_hold = self._judge_alternation(lifetime, flaps)
+        first_hold = min(self._judge_alternation(lifetime, flaps), _first_doubtful(lifetime))
         said = {test.order: event for test, event, _ in flaps}
         changes = list(_changes(lifetime))
         flapping, steady = False, -1
@@ -415,6 +424,7 @@ class Oracle:
         said = reported(lifetime, messages)
         self._explained |= said.explained
         flaps = {test.order for test, _, _ in self._flaps(lifetime)}
+        doubtful = _first_doubtful(lifetime)
         recovered, holds = self._recovered_with[lifetime.target], self._throttled(lifetime)
         first = lifetime.tests[0].order
         gone = [it.order for it in self.record.writes[lifetime.target] if isinstance(it, facts.Forgotten)]
@@ -427,14 +437,14 @@ class Oracle:
                 test = replace(test, committed=self.record.ended[test.invocation].order)
             held = self.holds.full_hold(test).possible or not test.policy.max_alerts
             with_another = recovered | flaps | said.by_test.keys()
-            return not held and test.order not in with_another and test.unambiguous and not test.goes_on
+            return not held and test.order not in with_another and test.unambiguous and test.ends_runs
 
         servers = Servers(
             lifetime,
             said,
             is_unheld,
             is_lost=lambda test: test.committed == NEVER and not self.record.ended_well(test.invocation),
-            is_unknown=lambda test: any(one.begin.order <= test.order for one in holds),
+            is_unknown=lambda test: test.order >= doubtful or any(one.begin.order <= test.order for one in holds),
             cleared=lambda test: test.order in recovered,
             before=[message for message in messages if begun < message.order < lifetime.tests[0].made_order],
         )
@@ -490,6 +500,11 @@ class Oracle:
 
 def _whole(time: datetime) -> datetime:
     return time.replace(microsecond=0)
+
+
+def _first_doubtful(lifetime: Lifetime) -> int:
+    """The order of the first test of which it is doubtful whether it ends a run in which a login failed."""
+    return min((test.order for test in lifetime.tests if test.may_end_run), default=NEVER)
 
 
 def _has_other_messages(policy: facts.Policy) -> bool:

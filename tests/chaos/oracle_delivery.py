@@ -63,7 +63,7 @@ class Deliveries:
         """Whoever has an earlier message under way sends what comes behind it, if it comes to its end."""
         for message in self.messages[test.target]:
             end = self.record.ended.get(message.published.invocation)
-            under_way = message.channel == "alert" and message.order < sent.order
+            under_way = message.channel == "alert" and message is not sent and message.order <= sent.order
             if under_way and (end is None or end.order > test.committed):
                 same = message.published.invocation == sent.published.invocation
                 if same or end is None or end.how != "well":

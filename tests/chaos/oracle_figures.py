@@ -206,7 +206,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     ]
     # A message that comes twice replaces what the first time found: of two tests of a tick the last one is known.
     last = {test.tick: test for test in record.tests[run.lifetime.target]}
-    newer = [test for test in newer if last[test.tick] is test]
+    newer = [test for test in newer if last[test.tick] is test and not (test.says_nothing or test.may_end_run)]
     known = run.failed[0].order  # what a sweep that goes on then has found may not have been written
     if any(record.ended_well(test.invocation, before=known) for test in newer) and not record.fleet_changed(
         newer[0], run.failed[0].made_order

@@ -84,8 +84,9 @@ class Holds:
         tested, done = record.time(test.made_order), record.time(test.committed)
         configured = self._read_since(name, since, test.made_order)
         gone = among(one is None or one.policy is None or not one.policy.enabled for one in configured)
-        possible = among(self._fails(name, time) for time in self._times_of_change(name, since, done)).possible
-        certain = among(self._fails(name, time) for time in self._times_of_change(name, tested, done)).certain
+        either = [self._fails(name, time) for time in self._times_of_change(name, since, done)]
+        possible = any(one.possible for one in either)
+        certain = all(self._fails(name, time).certain for time in self._times_of_change(name, tested, done))
         return Certainty(possible, certain and not gone.possible), gone
 
     def _read_since(self, name: str, since: datetime, until: int) -> list[facts.Configured | None]:
@@ -111,7 +112,7 @@ class Holds:
         written = [self._record.time(write.order) for write in self._record.writes[parent]]
         return [since, *(one for one in written if since <= one <= until)]
 
-    def _fails(self, parent: str, time: datetime) -> bool:
+    def _fails(self, parent: str, time: datetime) -> Certainty:
         """Whether the last test of a parent that was committed before then, in its lifetime, failed.
 
         One that passed and did not end an outage is as good as failed.
@@ -124,7 +125,10 @@ class Holds:
         ends = [
             one.order for one in before if isinstance(one, facts.Forgotten) or one.state in ("suspended", "untested")
         ]
-        return bool(tests) and not tests[-1].ends_runs and tests[-1].committed > max(ends, default=-1)
+        if not tests or tests[-1].committed <= max(ends, default=-1):
+            return Certainty()
+        fails = not tests[-1].ends_runs
+        return Certainty(fails or tests[-1].may_end_run, fails)
 
 
 def _reaches_itself(target: str, parents: Mapping[str, set[str]]) -> bool:

@@ -72,9 +72,12 @@ class Reported:
 def reported(lifetime: Lifetime, messages: Sequence[Message]) -> Reported:
     """What was said of a lifetime, by the time in a message's id; a line of a summary is of one said before."""
     found, explained = Reported(defaultdict(dict), set()), set[int]()
+    tests: dict[tuple[str, datetime], Test | None] = {}
     for message in messages:
         if message.event in EVENTS and message.id_time:
-            test = lifetime.test_at(message.id_time, message.order)
+            # What History has of it is of the same test, though another one of that second was committed meanwhile.
+            of_second = lifetime.test_at(message.id_time, message.order)
+            test = tests.setdefault((message.event, message.id_time), of_second)
             if test and test.passed:
                 found.by_test[test.order].setdefault(message.event, message)
                 found.explained.add(message.order)
@@ -135,7 +138,9 @@ class Servers:
                 if begun is begins:
                     yield self._finding(f"{pair.begins} and {pair.ends} not in turn", test, message.event)
                 least, _ = rows(before, pair, self.is_lost, begins=begins)
-                if least < (test.policy.failures_per_alert if begins else pair.tests_to_end(test)):
+                if not self.is_unknown(test) and least < (
+                    test.policy.failures_per_alert if begins else pair.tests_to_end(test)
+                ):
                     yield self._finding("alert without reason", test, f"{message.event} after {least} tests in a row")
                 begun, last_change = begins, test.order
             elif begun is not None and test.passed and self.unheld(test):
@@ -194,6 +199,8 @@ def rows(tests: Sequence[Test], pair: Pair, is_lost: Callable[[Test], bool], *, 
     sure = True
     last = None
     for test in reversed(tests):
+        if test.says_nothing:
+            continue
         if test.policy.silenced:
             sure = False
         elif not test.ends_runs:

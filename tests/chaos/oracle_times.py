@@ -20,6 +20,9 @@ MINUTE = timedelta(minutes=1)
 LONGEST_TEST = timedelta(seconds=10)
 """By default; `max_test_seconds` says otherwise."""
 
+LONGEST_LOGIN_TEST = timedelta(seconds=20)
+"""The same of a target with `login`."""
+
 SLACK = timedelta(seconds=30)
 """For calls to AWS that take their time."""
 
@@ -129,7 +132,8 @@ class Times:
             passing = (policy.delay_up, policy.delay_warn if policy.passes_per_recovery > 1 else 0)
             known = record.in_force(target, fault_free.order)
             held = known and any(since < fault_free.at and fault_free.since < end for since, end in known.windows)
-            delays = passing if answered else (*passing, *failing) if held else failing
+            either = held or answered is None
+            delays = passing if answered else (*passing, *failing) if either else failing
             longest = _whole(max(delays)) + MINUTE + SLACK
             made = [record.time(test.made_order) for test in record.tests[target]]
             self.counted["targets without faults"] += 1
@@ -153,7 +157,8 @@ class Times:
                 steady = (before is None or record.time(before.order) < begin) and (
                     after is None or record.time(after.order) > end
                 )
-                if not steady or end > record.times[-1] or not self._is_quiet(target, known, begin, end):
+                steady = steady and self.was_up(target, known.policy, change.order)
+                if not steady or end > record.times[-1] or not self.is_quiet(target, known, begin, end):
                     continue
                 self.counted["times to alert"] += 1
                 said = [one.time for one in self.messages[target] if one.event == "down" and one.channel == "alert"]
@@ -161,7 +166,12 @@ class Times:
                     text = f"{server} failed at {record.time(change.order)}, and no one was alerted by {end}"
                     yield Finding("outage not reported in time", change.order, target, text)
 
-    def _is_quiet(self, target: str, known: facts.Configured, begin: datetime, end: datetime) -> bool:
+    def was_up(self, target: str, policy: Policy, order: int) -> bool:
+        """Whether no run was open, as one that a login has begun may be for hours."""
+        before = [test for test in self.record.tests[target] if test.made_order < order][-1:]
+        return not policy.login or all(test.ends_runs and not test.may_end_run for test in before)
+
+    def is_quiet(self, target: str, known: facts.Configured, begin: datetime, end: datetime) -> bool:
         """Whether nothing held the alert, and nothing of weight went wrong."""
         record, policy = self.record, known.policy
         assert policy is not None
@@ -169,13 +179,13 @@ class Times:
             return False
         changed = any(begin - MINUTE < record.time(one.order) < end for one in record.configured[target])
         windows = any(since < end and begin < until for since, until in known.windows)
-        wrong = self._went_wrong(begin, end)
+        wrong = self.went_wrong(begin, end)
         other = any(one.event in ("flapping", "throttled") and one.time < end for one in self.messages[target])
         hour = [it for it in record.server_changes[known.server] if begin - 60 * MINUTE < record.time(it.order) < end]
         flaps = policy.flap_per_hour and len(hour) > FEW_CHANGES
         return not (changed or windows or wrong or other or flaps)
 
-    def _went_wrong(self, begin: datetime, end: datetime) -> bool:
+    def went_wrong(self, begin: datetime, end: datetime) -> bool:
         """Whether anything of weight went wrong meanwhile."""
         return any(begin < one.at < end and not one.kind.endswith(HARMLESS) for one in self.record.failed)
 
@@ -190,7 +200,7 @@ class Times:
             end = one.at + 2 * MINUTE + SLACK
             undisturbed = one.at - MINUTE > before.at and (after is None or after.at > end) and end < record.times[-1]
             changed = (before.server, before.connection_fields) != (one.server, one.connection_fields)
-            if not changed or not undisturbed or self._went_wrong(one.at - 3 * MINUTE, end):
+            if not changed or not undisturbed or self.went_wrong(one.at - 3 * MINUTE, end):
                 continue
             self.counted["changes of where it is tested"] += 1
             if not any(one.at < at < end for at in made):
@@ -201,15 +211,15 @@ class Times:
         record = self.record
         for before, test in pairwise(lifetime.tests):
             policy, short = test.policy, timedelta(seconds=test.policy.delay_warn)
-            first = before.ends_runs and not test.passed and policy.failures_per_alert > 1
-            kept = (first or test.goes_on) and not policy.silenced and not before.policy.silenced
+            first = before.ends_runs and not before.may_end_run and not test.passed and policy.failures_per_alert > 1
+            kept = (first or (test.goes_on and test.unambiguous)) and not policy.silenced and not before.policy.silenced
             if not kept or short >= MINUTE or not record.ended_well(test.invocation):
                 continue
             longest = longest_test(record.in_force(lifetime.target, test.made_order))
             end = test.began + max(short, longest) + longest + SHORT_SLACK
             begin = record.time(test.made_order) - 3 * MINUTE
             changed = any(begin < record.time(one.order) < end for one in record.configured[lifetime.target])
-            if changed or end > record.times[-1] or test.committed == NEVER or self._went_wrong(begin, end):
+            if changed or end > record.times[-1] or test.committed == NEVER or self.went_wrong(begin, end):
                 continue
             self.counted["short delays"] += 1
             made = [
@@ -236,7 +246,8 @@ def _count_twice(lifetime: Lifetime) -> Iterator[Finding]:
 def longest_test(known: facts.Configured | None) -> timedelta:
     """The deadline of a target's tests."""
     seconds = dict(known.connection_fields).get("max_test_seconds") if known else None
-    return timedelta(seconds=int(str(seconds))) if seconds else LONGEST_TEST
+    usual = LONGEST_LOGIN_TEST if known and known.policy and known.policy.login else LONGEST_TEST
+    return timedelta(seconds=int(str(seconds))) if seconds else usual
 
 
 def longest_time(policy: Policy, longest: timedelta) -> timedelta:

@@ -95,6 +95,8 @@ class Configured:
             **more,
             "tags": [str(number)],
         }
+        if not self.policy.login:  # older versions do not know these
+            fields = {key: value for key, value in fields.items() if key not in ("login_every", "max_messages")}
         fields["depends_on"] = list(self.policy.depends_on)
         fields = {key: value for key, value in fields.items() if value not in ("", [], None)}
         if self.policy.certificate_warn_days is not None:
@@ -171,6 +173,16 @@ def draw_newer(policy: Policy, faults: Faults) -> Policy:
     )
 
 
+def draw_login(known: Configured, credentials: Sequence[str], faults: Faults) -> Configured:
+    """The same target, which may log in: with one of several credentials, of which most targets share the first."""
+    if faults.uniform(0, 1) < 0.3:
+        return known
+    name = faults.choice([credentials[0], credentials[0], *credentials])
+    every, most = faults.choice(LOGIN_EVERY), faults.choice([0, 0, MOST_MESSAGES])
+    policy = replace(known.policy, login=name, login_every=every, max_messages=most)
+    return replace(known, policy=policy, connection_fields={**known.connection_fields, "tls": "implicit"})
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """When somebody changes a target, and among which others."""
@@ -179,6 +191,7 @@ class Situation:
     faults: Faults
     failing_since: Callable[[], datetime | None]
     others: Sequence[str] = ()
+    credentials: Sequence[str] = ()
 
 
 Change = Callable[[Configured, Situation], Configured | None]
@@ -288,6 +301,21 @@ def _connection(**fields: Sequence[object]) -> Change:
     return change
 
 
+def _change_tls(known: Configured, there: Situation) -> Configured | None:
+    """TLS or none; a login needs it."""
+    return None if known.policy.login else _connection(tls=("none", "implicit"))(known, there)
+
+
+def _change_login(known: Configured, there: Situation) -> Configured | None:
+    names = [name for name in ("", *there.credentials) if name != known.policy.login]
+    policy = replace(known.policy, login=there.faults.choice(names))
+    return replace(known, policy=policy, connection_fields={**known.connection_fields, "tls": "implicit"})
+
+
+def _if_it_logs_in(change: Change) -> Change:
+    return lambda known, there: change(known, there) if known.policy.login else None
+
+
 def _move(known: Configured, there: Situation) -> Configured | None:
     return replace(known, server=there.faults.choice(there.others)) if there.others else None
 
@@ -334,7 +362,7 @@ ONLY_SIMULATED: dict[str, Change] = {
     "parent removed": _remove_parent,
     "host changed": _move,
     "port changed": _connection(port=(1110, 2110)),
-    "tls changed": _connection(tls=("none", "implicit")),
+    "tls changed": _change_tls,
     "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
     "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),
     "passes_per_recovery changed": _policy(passes_per_recovery=_one_of(1, 2, 3)),
@@ -342,12 +370,21 @@ ONLY_SIMULATED: dict[str, Change] = {
 }
 """What only simulated people do: real servers have a port each, and older versions do not know these fields."""
 
+LOGIN_EVERY = (60, 120, 120, 300, 300)
+MOST_MESSAGES = 100
+OF_LOGINS: dict[str, Change] = {
+    "login changed": _change_login,
+    "login_every changed": _if_it_logs_in(_policy(login_every=_one_of(*LOGIN_EVERY))),
+    "max_messages changed": _if_it_logs_in(_policy(max_messages=_one_of(0, MOST_MESSAGES))),
+}
+"""What they do where targets log in."""
+
 
 def change_mind(
     known: Configured, there: Situation, kinds: Collection[str] = tuple(INTERVENTIONS)
 ) -> tuple[str, Configured]:
     """One change that is one, and its kind."""
-    changes = {**INTERVENTIONS, **ONLY_SIMULATED}
+    changes = {**INTERVENTIONS, **ONLY_SIMULATED, **OF_LOGINS}
     left = list(kinds)
     while left:
         kind = there.faults.choice(left)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from tests.chaos import facts
+from tests.chaos.record_logins import Logins, Meaning
 
 SKEW = timedelta(seconds=4)
 """Clocks are wrong by three seconds at most."""
@@ -26,6 +27,9 @@ STALE = timedelta(seconds=3)
 EVER = datetime.max.replace(tzinfo=UTC)
 PLANNED_BEFORE = timedelta(minutes=3)
 """A test may have been planned so long before it, with retests in between."""
+
+UNTIL_A_LOGIN = 10**6
+"""Passed tests after which it would be certain that a run has ended, where only a login makes it so."""
 
 NEVER = 10**12
 """The order of what has not happened."""
@@ -71,13 +75,29 @@ class Test:
     certificates: tuple[facts.Certificate, ...] = ()
     goes_on: bool = False
     """Whether it passed in an outage that more passed tests must end: docs/outages.md, "The recovery"."""
+    login: str = ""
+    """What its login came to, by the server's log; empty if it did not log in."""
+    login_failed: bool = False
+    """Whether it failed at the login."""
+    meaning: Meaning = Meaning.DOUBTFUL
+    """What it means for a run in which a login failed, if it passed without an accepted login."""
+    says_nothing: bool = False
+    """Whether it passed without an accepted login in a run in which a login failed: it neither ends nor goes on with
+    that."""
+    may_end_run: bool = False
+    """Whether it is doubtful which of both is so: the target may not have been able to log in."""
     unambiguous: bool = True
     """Whether what people had written as it began says the same of silences as what it was planned with."""
 
     @property
     def ends_runs(self) -> bool:
         """Whether it is a passed test after which no run is open."""
-        return self.passed and not self.goes_on
+        return self.passed and not self.goes_on and not self.says_nothing
+
+    @property
+    def may_say_nothing(self) -> bool:
+        """Whether it says nothing of a run in which a login failed, if there is one."""
+        return self.passed and bool(self.policy.login) and self.login != "accepted"
 
     @property
     def counts(self) -> bool:
@@ -170,7 +190,8 @@ class Run:
     @property
     def unambiguous(self) -> bool:
         """Whether it is certain which of its tests count."""
-        return not self.doubtful and all(test.unambiguous for test in (*self.failed, *self.uncounted, *self.row))
+        tests = (*self.failed, *self.uncounted, *self.row, *self.between)
+        return not self.doubtful and all(test.unambiguous for test in tests)
 
     @property
     def is_outage(self) -> bool:
@@ -214,6 +235,7 @@ class Record:
         self.server_changes: dict[str, list[facts.ServerChanged]] = defaultdict(list)
         self.writes: dict[str, list[facts.Judged | facts.Forgotten]] = defaultdict(list)
         self._planned: dict[tuple[str, datetime], list[facts.Planned]] = defaultdict(list)
+        self.logins = Logins(self.facts, times)
         self._sort()
         self._match_commits()
 
@@ -299,10 +321,23 @@ class Record:
                 unambiguous = there is None or there.silenced(fact.at) == fact.policy.silenced
                 of_server = fact.rtt_ms, fact.address, fact.failed_addresses, fact.certificates
                 self.tests[fact.target].append(
-                    Test(*what, committed.get(fact.order, NEVER), planned, *of_server, unambiguous=unambiguous)
+                    Test(
+                        *what,
+                        committed.get(fact.order, NEVER),
+                        planned,
+                        *of_server,
+                        login=fact.login,
+                        login_failed=fact.login_failed,
+                        meaning=self._meaning(fact),
+                        unambiguous=unambiguous,
+                    )
                 )
         for target, all_tests in self.tests.items():
             all_tests.sort(key=lambda test: test.order)
+            if any(test.login for test in all_tests):
+                found = [_without_login(one) for one in _lifetimes(target, all_tests, ends[target])]
+                changed = {test.made_order: test for tests in found for test in tests}
+                all_tests[:] = [changed.get(test.made_order, test) for test in all_tests]
             going_on = {
                 test.made_order
                 for lifetime in _lifetimes(target, all_tests, ends[target])
@@ -315,6 +350,10 @@ class Record:
         """The time since which popwatch may have read what it planned a test with."""
         began = [self.began[number].at for number in self.planners(test) if number in self.began]
         return min([*began, max(test.tick.replace(second=0), test.at - HOUR)]) - STALE
+
+    def _meaning(self, test: facts.Tested) -> Meaning:
+        says_more = not test.passed or not test.policy.login or test.login == "accepted"
+        return Meaning.DOUBTFUL if says_more else self.logins.meaning(test)
 
     def planners(self, test: facts.Tested | Test) -> set[int]:
         """The invocations that may have planned a test: those that sent it to the queue, or the one that made it."""
@@ -392,6 +431,8 @@ def runs(lifetime: Lifetime) -> list[Run]:
     uncounted: list[Test] = []
     doubt = 0
     for test in lifetime.tests:
+        if test.says_nothing:
+            continue
         if test.passed and present:
             if test.committed == NEVER:  # another test has overtaken it
                 continue
@@ -399,10 +440,11 @@ def runs(lifetime: Lifetime) -> list[Run]:
             needed = test.policy.passes_per_recovery if present.is_outage else 1
             doubt = 0 if present.is_certain_outage else needed - 1
             present.ended = len(present.row) >= needed - doubt
+            doubt = UNTIL_A_LOGIN if test.may_end_run else doubt
             if present.ended:
                 present, uncounted = None, []
         elif test.passed:
-            uncounted, doubt = [], max(0, doubt - (test.committed != NEVER))
+            uncounted, doubt = [], _left_of(doubt, test)
         else:
             if present:
                 present.between += present.row
@@ -417,15 +459,57 @@ def runs(lifetime: Lifetime) -> list[Run]:
     return found
 
 
+def _left_of(doubt: int, passed: Test) -> int:
+    """How many passed tests it takes after another one until it is certain that no run is open."""
+    if doubt > UNTIL_A_LOGIN / 2:
+        return doubt if passed.may_say_nothing else 0
+    return max(0, doubt - (passed.committed != NEVER))
+
+
 def _are_enough(failed: Sequence[Test]) -> bool:
     return any(index >= test.policy.failures_per_alert for index, test in enumerate(failed, 1))
+
+
+def _without_login(lifetime: Lifetime) -> Iterator[Test]:
+    """The passed tests of a lifetime without an accepted login, in runs in which a login failed, as they count.
+
+    docs/outages.md, "Outages of the login". Where it is doubtful whether the run goes on, it may do so until enough
+    tests have passed with a login.
+    """
+    open_login = doubt = False
+    row = 0
+    failed: list[Test] = []
+    for test in lifetime.tests:
+        if not test.passed:
+            open_login, row = open_login or test.login_failed, 0
+            failed += [test] if test.counts else []
+        elif not (open_login and test.may_say_nothing):
+            row += test.committed != NEVER
+            if doubt:
+                yield replace(test, may_end_run=_are_enough(failed), unambiguous=False)
+            if row >= (test.policy.passes_per_recovery if _are_enough(failed) else 1):
+                open_login, doubt, row = False, False, 0
+                failed.clear()
+        elif test.committed == NEVER:
+            yield replace(test, says_nothing=True)
+        else:
+            meaning = test.meaning if test.unambiguous and not (doubt or row) else Meaning.DOUBTFUL
+            doubt = meaning is Meaning.DOUBTFUL
+            match meaning:
+                case Meaning.NOTHING:
+                    yield replace(test, says_nothing=True)
+                case Meaning.FAILS:
+                    failed.append(test)
+                    yield replace(test, passed=False, login_failed=True)
+                case Meaning.DOUBTFUL:
+                    yield replace(test, may_end_run=True, unambiguous=False)
 
 
 def _going_on(lifetime: Lifetime) -> Iterator[Test]:
     """The passed tests of a lifetime with which an outage went on."""
     found = runs(lifetime)
     for test in lifetime.tests:
-        if test.passed:
+        if test.passed and not test.says_nothing:
             begun = [run for run in found if run.failed[0].order < test.order]
             confirmed = begun[-1].confirmed if begun else None
             if begun and (confirmed is None or test.order < confirmed.order):

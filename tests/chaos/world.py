@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,18 +22,21 @@ from popwatch.aws.store import Store
 from popwatch.aws.store import Tables as TableNames
 from popwatch.config import Settings
 from popwatch.decisions.batches import Work, from_message
+from popwatch.model.credentials import Credential
 from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
 from popwatch.model.targets import Target
-from popwatch.prober.loop import Prober
+from popwatch.prober.loop import MayLogIn, Prober
 from popwatch.sweep.batch_tester import UnfinishedError
 from popwatch.sweep.sweep import Dependencies, Sweep
-from tests.chaos import facts
+from tests.chaos import accounts, facts
+from tests.chaos.accounts import Environment, Login, Mailboxes, ParameterStore, SimulatedLogins
 from tests.chaos.aws import AwsTransport, DynamoDB, Sns, Sqs
 from tests.chaos.engine import Engine, Killed, Process, Threads
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
 from tests.chaos.people import (
     INTERVENTIONS,
+    OF_LOGINS,
     ONLY_SIMULATED,
     SCHEDULE,
     Configured,
@@ -41,6 +44,7 @@ from tests.chaos.people import (
     as_read,
     as_written,
     change_mind,
+    draw_login,
     draw_newer,
     draw_policy,
 )
@@ -63,7 +67,15 @@ RENAMED = "-renamed"
 WITHOUT_FAULTS = 0.15
 """The share of installations in which nothing goes wrong."""
 
+WITH_LOGINS = 0.5
+"""The share of installations with targets that log in."""
+
 ROUND_TRIPS = (12.5, 12.5, 80.0, 900.0, 2600.0)
+LOOP_SECONDS = 0.2
+"""How often the prober asks again whether a test may log in that waits."""
+
+FAULTS_OF_LOGINS = ("parameters_unavailable", "parameters_denied")
+SELDOM = {"login_changed": 0.012, "password_changed": 0.001, "credential_changed": 0.001}
 LIFETIMES = tuple(timedelta(days=days) for days in (2, 6, 45, 90, 398))
 FAILURES = (
     (ErrorCode.TIMED_OUT, Phase.GREETING, "no-greeting", 0.0),
@@ -86,6 +98,8 @@ class WorldSetup:
     schedule_second: float
     latency: float
     rates: Rates
+    quiet: bool = False
+    """Whether nothing goes wrong."""
 
     @classmethod
     def draw(cls, random: Random) -> "WorldSetup":
@@ -100,7 +114,16 @@ class WorldSetup:
             latency=random.choice([0.004, 0.004, 0.05, 0.4]),
             rates=Rates().draw(random),
         )
-        return replace(setup, rates=setup.rates.without_faults()) if random.random() < WITHOUT_FAULTS else setup
+        if random.random() < WITHOUT_FAULTS:
+            return replace(setup, rates=setup.rates.without_faults(), quiet=True)
+        return setup
+
+    def with_logins(self, random: Random) -> "WorldSetup":
+        """The same where targets log in; where nothing goes wrong servers change seldom, and people do little."""
+        rates = self.rates.with_logins(random)
+        if self.quiet:
+            rates = replace(rates, **dict.fromkeys(FAULTS_OF_LOGINS, 0.0), **SELDOM)
+        return replace(self, rates=rates)
 
     def with_fault_rates(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
         """The same, with some fault rates, or the latency, as given in `fault_rates`."""
@@ -119,10 +142,22 @@ class Server:
     failed_addresses: tuple[str, ...] = ()
     """Beside the one that answers."""
     certificates: tuple[facts.Certificate, ...] = ()
+    mailboxes: Mailboxes = field(default_factory=Mailboxes)
 
     def passes(self, policy: facts.Policy) -> bool:
-        """Whether a test of it passes."""
+        """Whether a test of it passes that does not log in."""
         return self.answers and not 0 < policy.max_rtt_ms < self.rtt_ms
+
+
+@dataclass(slots=True)
+class TestUnderWay:
+    """A test of the prober: when it ends, and what its login came to if it logs in."""
+
+    ends: float
+    index: int
+    target: Target
+    begun: float
+    login: Login | None = None
 
 
 class SimulatedProber(Prober):
@@ -130,23 +165,55 @@ class SimulatedProber(Prober):
 
     def __init__(self, world: "World", process: Process, tick: Callable[[], datetime]) -> None:
         self._world, self._process, self._tick = world, process, tick
+        self._credentials, self._may_log_in = {}, None
+
+    def with_credentials(self, credentials: Mapping[str, Credential], may_log_in: MayLogIn | None = None) -> Self:
+        """The same, which logs in; the turns of logins go by simulated time."""
+        cast(Any, may_log_in).__self__._monotonic = lambda: self._process.engine.now
+        return super().with_credentials(credentials, may_log_in)
 
     def run(
         self, targets: Iterable[Target], *, end_by: float | None = None
     ) -> Generator[list[tuple[Target, Outcome]], None, None]:
-        """Test them all at once; an empty list at least once a second, as the real one yields."""
-        begun, engine = self._process.engine.now, self._process.engine
-        planned: list[tuple[float, int, Target]] = []
-        for index, target in enumerate(targets):
-            if end_by is None or begun + target.max_test_seconds <= end_by:
-                planned.append((begun + self._world.test_seconds(target), index, target))
-        planned.sort()
-        while planned:
-            self._process.sleep(min(1.0, max(0.0, planned[0][0] - engine.now)))
-            arrived = [target for time, _, target in planned if time <= engine.now]
-            planned = planned[len(arrived) :]
-            began = self._world.clock_of(self._process, begun)
-            yield [(target, self._world.test(self._process, target, self._tick(), began)) for target in arrived]
+        """Test them all at once, but those whose login waits; an empty list at least once a second, as the real one."""
+        engine = self._process.engine
+        held = list(enumerate(targets))
+        under_way: list[TestUnderWay] = []
+        while held or under_way:
+            left = []
+            for index, target in held:
+                if end_by is not None and engine.now + target.max_test_seconds > end_by:
+                    continue
+                may = self._may(target)
+                if may is None:
+                    left.append((index, target))
+                else:
+                    under_way.append(self._begin(index, target, logs_in=may))
+            held = left
+            under_way.sort(key=lambda test: (test.ends, test.index))
+            next_end = under_way[0].ends - engine.now if under_way else 1.0
+            self._process.sleep(min(LOOP_SECONDS if held else 1.0, max(0.0, next_end)))
+            ended = [test for test in under_way if test.ends <= engine.now]
+            under_way = under_way[len(ended) :]
+            yield [(test.target, self._world.test(self._process, test, self._tick())) for test in ended]
+
+    def _may(self, target: Target) -> bool | None:
+        """Whether a test begins with a login, or without one; None if it waits."""
+        if self._may_log_in is None or target.target_id not in self._credentials:
+            return False
+        return self._may_log_in(target.target_id)
+
+    def _begin(self, index: int, target: Target, *, logs_in: bool) -> TestUnderWay:
+        now, seconds = self._process.engine.now, self._world.test_seconds(target)
+        login = self._world.log_in(self._process, target, self._credentials[target.target_id]) if logs_in else None
+        if login:
+            seconds = min(login.seconds or target.max_test_seconds, target.max_test_seconds)
+        return TestUnderWay(now + seconds, index, target, now, login)
+
+
+def is_used(known: Configured, credential: str) -> bool:
+    """Whether a target that is configured so logs in with a credential."""
+    return known.policy.login == credential
 
 
 def server_of(target: Target) -> str:
@@ -204,17 +271,36 @@ class World:
     scopes: Counter[str] = field(default_factory=Counter)
     ticks: int = 0
     invocations: int = 0
+    logins: bool = False
+    passwords: dict[str, str] = field(default_factory=dict)
+    """That of each user."""
+    credentials_stored: int = 0
+    parameters: ParameterStore = field(init=False)
+    environments: list[Environment] = field(default_factory=list)
+    """Those of the function in which no invocation is under way."""
+    in_use: dict[int, Environment] = field(default_factory=dict)
+    """The others, by the numbers of their invocations."""
     old_processes: set[int] = field(default_factory=set)
     fault_free: bool = False
 
     def __post_init__(self) -> None:
         random = Random(self.seed)
-        self.setup = WorldSetup.draw(random).with_fault_rates(self.fault_rates)
+        self.setup = WorldSetup.draw(random)
+        of_logins = Random(f"{self.seed} logins")
+        self.logins = self.upgrade is None and of_logins.random() < WITH_LOGINS
+        if self.logins:
+            self.setup = self.setup.with_logins(of_logins)
+        self.setup = self.setup.with_fault_rates(self.fault_rates)
         self.engine = Engine()
         self.faults = FaultLog(self.setup.rates, self.excluded)
         self.evidence = Evidence(self.now)
         self.tables = Tables(self.setup.page_bytes)
+        self.parameters = ParameterStore(self.now)
         self._write_schedule(())
+        if self.logins:
+            for name in accounts.NAMES:
+                self._change_password(name)
+                self._store_credential(name)
         for number in range(self.setup.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
         self.engine.at(self.setup.schedule_second, self._minute)
@@ -234,14 +320,23 @@ class World:
         began = self.engine.now
         self.fault_free, self.faults.rates = True, NO_FAULTS
         self.service_outages.clear()
+        if self.logins:
+            self._begin_calm_logins()
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: self._at_last(name, known) for name, known in self.configured.items()}
         self.evidence.add(facts.FaultFree(self.evidence.order, self.now(), self.time_of(began), servers))
         self.fault_free, self.faults.rates = False, self.setup.rates
 
-    def _at_last(self, name: str, known: Configured) -> tuple[facts.Policy, bool]:
-        policy = known.at_last(self.now(), self.schedule)
-        return policy, self.servers[known.server or name].passes(policy)
+    def _at_last(self, name: str, known: Configured) -> tuple[facts.Policy, bool | None]:
+        policy, server = known.at_last(self.now(), self.schedule), self.servers[known.server or name]
+        if policy.login and server.passes(policy) and not self._all_log_in(policy.login):
+            return policy, None
+        return policy, server.passes(policy)
+
+    def _all_log_in(self, credential: str) -> bool:
+        """Whether all servers that a credential is used at let it in."""
+        using = [self.servers[one.server or name] for name, one in self.configured.items() if is_used(one, credential)]
+        return all(it.mailboxes == Mailboxes(codes=it.mailboxes.codes) for it in using)
 
     def close(self) -> None:
         """Let go of whatever still waits in it."""
@@ -254,15 +349,32 @@ class World:
         server = self.servers[server_of(target)]
         return 0.05 if server.answers else FAILURES[server.failure][3] or target.max_test_seconds
 
-    def test(self, process: Process, target: Target, tick: datetime, began: datetime) -> Outcome:
-        """The outcome of a test that began then by the process's clock, by what the server does now."""
-        server = self.servers[server_of(target)]
+    def log_in(self, process: Process, target: Target, credential: Credential) -> Login | None:
+        """What a login comes to that begins now, for which the server must greet."""
+        name = server_of(target)
+        server = self.servers[name]
+        if not server.answers:
+            return None
+        login = accounts.log_in(credential, self.passwords, server.mailboxes)
+        what = process.number, target.target_id, name, credential.name, login.number, login.right, login.answer
+        self.evidence.add(facts.LoginTried(self.evidence.order, *what, server.mailboxes.codes))
+        self._log(process.number, f"{target.target_id} logs in with {credential.name} {login.number}: {login.answer}")
+        return login
+
+    def test(self, process: Process, test: TestUnderWay, tick: datetime) -> Outcome:
+        """The outcome of a test that has ended, by what the server does now."""
+        target, began = test.target, self.clock_of(process, test.begun)
+        server, login = self.servers[server_of(target)], test.login
         known, older = self.policies[int(target.tags[0])], process.number in self.old_processes
         schedules: Any = getattr(target, "schedules", {})  # the older version has none
         schedule = tuple(as_read(window) for window in schedules.get(SCHEDULE, ()))
         # The older version applies a silence by the tick, this one by the time at which the test began.
         policy, order = known.at(tick if older else began, schedule), self.evidence.order
-        passed = server.passes(policy)
+        answers = server.answers or login is not None
+        fast = answers and not 0 < policy.max_rtt_ms < server.rtt_ms
+        too_full = bool(fast and login and 0 < target.max_messages < (login.result.messages or 0))
+        login_failed = login is not None and (too_full or login.error is not None)
+        passed = fast and not login_failed
         failed_addresses = server.failed_addresses if policy.all_addresses else ()
         certificates = server.certificates if known.connection_fields.get("tls") == "implicit" else ()
         self.evidence.add(
@@ -279,8 +391,11 @@ class World:
                 address=server.address,
                 failed_addresses=len(failed_addresses),
                 certificates=certificates,
+                login=login.answer if login else "",
+                login_failed=login_failed,
             )
         )
+        result = login.result if login else None
         if passed:
             return Outcome(
                 began,
@@ -293,10 +408,16 @@ class World:
                     for role, one in zip(Role, certificates, strict=False)
                 ),
                 certificate_expires=min((one.expires for one in certificates), default=None),
+                login=result,
             )
+        if login and login_failed:
+            error, reason = login.error or ErrorCode.PROTOCOL, login.reason or "mailbox-too-full"
+            failed = Outcome(began, Phase.LOGIN, error=error, reason=reason, detail="Simulated.", login=result)
+            return replace(failed, address=server.address, rtt_ms=server.rtt_ms)
         slow = ErrorCode.TIMED_OUT, Phase.GREETING, "too-slow", 0.0
-        error, phase, reason, _ = slow if server.answers else FAILURES[server.failure]
-        return Outcome(began, phase, error=error, reason=reason, detail="Simulated.", address=server.address)
+        error, phase, reason, _ = slow if answers else FAILURES[server.failure]
+        failed = Outcome(began, phase, error=error, reason=reason, detail="Simulated.", address=server.address)
+        return replace(failed, login=result)
 
     # ---- the schedule
 
@@ -308,6 +429,8 @@ class World:
         faults = self._faults(f"minute {tick:%d %H:%M}")
         if not self.fault_free:
             self._change_world(faults)
+            if self.logins:
+                self._change_logins(self._faults(f"logins of {tick:%d %H:%M}"))
         delay = faults.uniform(0.0, 3.0)
         if faults.occurs("tick_lost"):
             self._log(0, f"tick {tick:%H:%M} lost")
@@ -381,6 +504,100 @@ class World:
             )
             self._log(0, f"{name} has other certificates from now on")
 
+    # ---- logins
+
+    def _change_logins(self, faults: Faults) -> None:
+        for name, server in sorted(self.servers.items()):
+            if faults.occurs("login_changed"):
+                self._change_mailboxes(name, server, faults)
+        for name in accounts.NAMES:
+            if faults.occurs("password_changed"):
+                self._change_password(name)
+                self._correct_later(name, faults)
+            if faults.occurs("credential_changed"):
+                self._change_credential(name, faults)
+        if faults.occurs("parameters_unavailable"):
+            self._hide_parameters(faults.choice([40.0, 200.0, 1500.0]), denied=False)
+        if faults.occurs("parameters_denied"):
+            self._hide_parameters(faults.choice([200.0, 1500.0]), denied=True)
+
+    def _change_mailboxes(self, name: str, server: Server, faults: Faults) -> None:
+        known = server.mailboxes
+        codes = known.codes if faults.uniform(0, 1) < 0.7 else not known.codes
+        changed = Mailboxes(codes=codes)
+        what = faults.choice(["mode", "mode", "mode", "messages", "detached"])
+        if known == Mailboxes(codes=known.codes) or faults.uniform(0, 1) < 0.2:
+            changed.mode = faults.choice(accounts.MODES) if what == "mode" else accounts.WORKS
+            changed.messages = accounts.MANY if what == "messages" else accounts.FEW
+            changed.detached = what == "detached"
+        self._set_mailboxes(name, server, changed)
+
+    def _set_mailboxes(self, name: str, server: Server, mailboxes: Mailboxes) -> None:
+        server.mailboxes = mailboxes
+        mode = "detached" if mailboxes.detached else mailboxes.mode
+        changed = facts.LoginChanged(self.evidence.order, name, mode, mailboxes.codes, mailboxes.messages)
+        self.evidence.add(changed)
+        self._log(0, f"{name} treats logins so from now on: {mailboxes}")
+
+    def _change_password(self, name: str) -> None:
+        user = accounts.user_of(name)
+        self.passwords[user] = f"password-{self.evidence.order}"
+        self.evidence.add(facts.PasswordChanged(self.evidence.order, user))
+        self._log(0, f"minute: the password of {user} is another one from now on")
+
+    def _store_credential(self, name: str, *, password: str = "", readable: bool = True) -> None:
+        """What an operator does: the present password, unless another one is given."""
+        self.credentials_stored += 1
+        number, right = self.credentials_stored, self.passwords[accounts.user_of(name)]
+        value = accounts.value_of(name, password or right, number) if readable else "no JSON"
+        self.parameters.put(name, value)
+        is_right = readable and not password
+        changed = facts.CredentialChanged(self.evidence.order, name, number, right=is_right, readable=readable)
+        self.evidence.add(changed)
+        self._log(0, f"minute: credential {name} {number} stored")
+
+    def _change_credential(self, name: str, faults: Faults) -> None:
+        kind = faults.choice(["stored", "stored", "stored wrong", "stored damaged", "removed"])
+        self._count(f"credential {kind}")
+        match kind:
+            case "stored":
+                self._store_credential(name)
+                return
+            case "stored wrong":
+                self._store_credential(name, password="wrong")
+            case "stored damaged":
+                self._store_credential(name, readable=False)
+            case _:
+                self.parameters.parameters.pop(name, None)
+                self.evidence.add(facts.CredentialChanged(self.evidence.order, name, None))
+                self._log(0, f"minute: credential {name} removed")
+        self._correct_later(name, faults)
+
+    def _correct_later(self, name: str, faults: Faults) -> None:
+        """Most who change a password store it soon, and most mistakes are noticed."""
+        if faults.uniform(0, 1) < 0.8:
+            self._count("credential corrected")
+            later = faults.choice([1.0, 6.0, 15.0, 40.0]) * MINUTE
+            self.engine.at(self.engine.now + later, partial(self._store_credential, name))
+
+    def _hide_parameters(self, seconds: float, *, denied: bool) -> None:
+        until = self.now() + timedelta(seconds=seconds)
+        if denied:
+            self.parameters.denied_until = until
+        else:
+            self.parameters.unavailable_until = until
+        self.evidence.add(facts.ParametersGone(self.evidence.order, until, denied))
+
+    def _begin_calm_logins(self) -> None:
+        """Without faults: each credential is stored anew, and in every other installation all servers let users in."""
+        self.parameters.unavailable_until = self.parameters.denied_until = self.now()
+        self.evidence.add(facts.ParametersGone(self.evidence.order, self.now(), denied=False))
+        if self._faults("calm").uniform(0, 1) < 0.6:
+            for name, server in sorted(self.servers.items()):
+                self._set_mailboxes(name, server, Mailboxes(codes=server.mailboxes.codes))
+        for name in accounts.NAMES:
+            self._store_credential(name)
+
     # ---- users
 
     def _add_target(self, name: str, faults: Faults) -> None:
@@ -391,7 +608,10 @@ class World:
             self._configure(name, Configured(policy))
         else:
             connection_fields = {"tls": faults.choice(["none", "implicit"])}
-            self._configure(name, Configured(draw_newer(policy, faults), connection_fields=connection_fields))
+            known = Configured(draw_newer(policy, faults), connection_fields=connection_fields)
+            if self.logins:
+                known = draw_login(known, accounts.NAMES, self._faults(f"login of {name}"))
+            self._configure(name, known)
 
     def _remove_target(self, name: str) -> None:
         if self.configured.pop(name, None):
@@ -406,8 +626,9 @@ class World:
         if known is None:
             return
         others = [other for other in sorted(self.configured) if other != name and other in self.servers]
-        there = Situation(self.now(), faults, lambda: self._failing_since(name), others)
-        kind, changed = change_mind(known, there, (*INTERVENTIONS, *([] if self.upgrade else ONLY_SIMULATED)))
+        there = Situation(self.now(), faults, lambda: self._failing_since(name), others, accounts.NAMES)
+        kinds = (*INTERVENTIONS, *([] if self.upgrade else ONLY_SIMULATED), *(OF_LOGINS if self.logins else ()))
+        kind, changed = change_mind(known, there, kinds)
         self._count(kind)
         self._configure(name, changed)
 
@@ -538,12 +759,17 @@ class World:
         faults = self._faults(name, process.number)
         process.skew = faults.uniform(-3.0, 3.0) if faults.occurs("clock_skewed") else 0.0
         over: list[str] = []
+        if self.logins:
+            self.in_use[process.number] = self._environment(process)
 
         def end(how: str, why: str = "") -> None:
             if over:
                 return
             over.append(how)
             process.dead = how == "killed"
+            environment = self.in_use.pop(process.number, None)
+            if environment and not process.dead:
+                self.environments.append(environment)
             self._log(process.number, f"{name}: ended {how} {why}")
             self.evidence.add(facts.Ended(self.evidence.order, process.number, how, self.now()))
             ended(how)
@@ -554,7 +780,8 @@ class World:
             if old:
                 self.old_processes.add(process.number)
                 self._log(process.number, f"{name}: by the older version")
-            sweep = self._sweep(process, code, faults, ticks, lambda why: end("killed", why))
+            died = lambda why: end("killed", why)  # noqa: E731
+            sweep = self._sweep(process, code, faults, ticks, died)
             try:
                 pending = do(sweep, code, ticks)
             except Killed:
@@ -570,18 +797,37 @@ class World:
         self.engine.at(self.engine.now + FUNCTION_SECONDS, lambda: end("killed", "at its timeout"))
         self.engine.spawn(main)
 
+    def _environment(self, process: Process) -> Environment:
+        """One that is free, the oldest or the newest, or another one; one whose invocation was killed is gone."""
+        oldest = process.number % 2
+        return self.environments.pop(oldest - 1) if self.environments else Environment(self.now, self.parameters)
+
     def _sweep(
-        self, process: Process, code: Code, faults: Faults, ticks: list[datetime], died: Callable[[str], None]
+        self,
+        process: Process,
+        code: Code,
+        faults: Faults,
+        ticks: list[datetime],
+        died: Callable[[str], None],
     ) -> Sweep:
         transport = AwsTransport(process, faults, self.evidence, self.service_outages, died, latency=self.setup.latency)
         clock: Callable[[], datetime] = lambda: self.clock_of(process, self.engine.now)  # noqa: E731
         dynamodb = cast(Any, DynamoDB(transport, self.tables))
+        store = code.store(dynamodb, NAMES, clock)
+        topics = code.alert_topics(cast(Any, Sns(transport)), "topic", "sms-topic")
+        logins = {}
+        environment = self.in_use.get(process.number)
+        if environment:
+            # Nobody logs in with access tokens.
+            arguments = process, store, environment.credentials, cast(Any, None), topics, clock
+            logins["logins"] = SimulatedLogins(*arguments, stack="popwatch")
         dependencies = code.dependencies(
-            code.store(dynamodb, NAMES, clock),
+            store,
             SimulatedProber(self, process, lambda: ticks[-1]),
-            code.alert_topics(cast(Any, Sns(transport)), "topic", "sms-topic"),
+            topics,
             code.batch_queue(cast(Any, Sqs(transport, self._enqueue)), "queue"),
             threads=lambda: Threads(process),
+            **logins,
         )
         settings = code.settings(
             "Targets",

@@ -1,0 +1,106 @@
+"""What the logs say of credentials: when each could be read, and which targets were refused with it.
+
+It is made of the servers' log and of what people stored, and holds nothing that popwatch decided.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+
+from tests.chaos import facts
+from tests.chaos.facts import CredentialChanged, LoginTried, ParametersGone
+
+MINUTE = timedelta(minutes=1)
+READ_AGAIN = timedelta(minutes=6)
+"""A credential that was read is used for five minutes, and a test takes a while."""
+
+LASTING = timedelta(minutes=14)
+"""Without an answer of AWS for so long, targets may count as unable to log in."""
+
+FIRST_WAIT = timedelta(minutes=55)
+"""After two refusals without a code, where nothing else is known; it is an hour, and clocks differ."""
+
+MOST_REFUSALS = 2
+REFUSALS = ("rejected", "refused", "nothing")
+"""Answers that may count against a credential."""
+
+
+class Meaning(Enum):
+    """What a passed test without an accepted login means for a run in which a login failed."""
+
+    NOTHING = "it is left as it is"
+    FAILS = "it goes on: the test counts as a failed one"
+    DOUBTFUL = "either, or it ends"
+
+
+class Logins:
+    """Logins and credentials of a run."""
+
+    def __init__(self, known: Iterable[facts.Fact], times: Sequence[datetime]) -> None:
+        self.times = times
+        self.changes: dict[str, list[CredentialChanged]] = defaultdict(list)
+        self.gone: list[ParametersGone] = []
+        self.tried: dict[str, list[LoginTried]] = defaultdict(list)
+        self.by_target: dict[str, list[LoginTried]] = defaultdict(list)
+        self.servers: dict[str, list[facts.LoginChanged]] = defaultdict(list)
+        self.passwords: dict[str, list[facts.PasswordChanged]] = defaultdict(list)
+        self._died: list[int] = []
+        for fact in known:
+            match fact:
+                case CredentialChanged():
+                    self.changes[fact.name].append(fact)
+                case ParametersGone():
+                    self.gone.append(fact)
+                case LoginTried():
+                    self.tried[fact.name].append(fact)
+                    self.by_target[fact.target].append(fact)
+                case facts.LoginChanged():
+                    self.servers[fact.server].append(fact)
+                case facts.PasswordChanged():
+                    self.passwords[fact.user.partition("@")[0]].append(fact)
+                case facts.Ended() if fact.how != "well":
+                    self._died.append(fact.order)
+
+    def time(self, order: int) -> datetime:
+        """When something was."""
+        return self.times[min(order, len(self.times) - 1)]
+
+    def in_force(self, name: str, since: datetime, until: datetime) -> list[CredentialChanged]:
+        """What was stored of a credential at any time between two."""
+        known = self.changes[name]
+        first = [one for one in known if self.time(one.order) < since]
+        return first[-1:] + [one for one in known if since <= self.time(one.order) < until]
+
+    def meaning(self, test: facts.Tested) -> Meaning:
+        """What a test that passed without an accepted login means for a run in which a login failed.
+
+        docs/outages.md, "Outages of the login".
+        """
+        name, at = test.policy.login, self.time(test.order)
+        stored = self.in_force(name, at - READ_AGAIN, at)
+        if not stored or any(one.number is None or not one.readable for one in stored):
+            return Meaning.DOUBTFUL
+        for one in self.gone:
+            begin, end = self.time(one.order), min(one.until, at)
+            if begin < at and end > at - READ_AGAIN and (one.denied or end - begin > LASTING):
+                return Meaning.DOUBTFUL
+        counted = [self._counted(name, one, test.order) for one in stored]
+        if not any(counted) or (test.login and all(len(it) < MOST_REFUSALS for it in counted)):
+            return Meaning.NOTHING
+        last = counted[-1]
+        waits = len(stored) == 1 and len(last) >= MOST_REFUSALS and all(it and it.answer == "refused" for it in last)
+        own = waits and any(it and it.target == test.target for it in last)
+        if own and last[-1] and at - self.time(last[-1].order) < FIRST_WAIT and not test.login:
+            return Meaning.FAILS
+        return Meaning.DOUBTFUL
+
+    def _counted(self, name: str, stored: CredentialChanged, order: int) -> list[LoginTried | None]:
+        """The logins that may count against a revision since it was last accepted; None for each of the dead."""
+        tried = [one for one in self.tried[name] if one.number == stored.number and one.order < order]
+        accepted = max((one.order for one in tried if one.answer in ("accepted", "in-use")), default=stored.order)
+        died = bisect_left(self._died, order) - bisect_left(self._died, accepted)
+        return [*[None] * died, *(one for one in tried if one.answer in REFUSALS and one.order > accepted)]
