@@ -348,6 +348,8 @@ def test_json_of_ids(tmp_path: Path, text: str) -> None:
             '"b"',
             "Line 5 is not JSON: at character 5 a comma or a bracket is missing. There may be more mistakes",
         ),
+        ('"y"', f'NaN, "port": {"1" * 5000}', "Line 3 is not JSON: NaN is not a number."),
+        ('"y"', 'NaN, "port": x', "Line 3 is not JSON: NaN is not a number."),
         ("},", "}", "Line 3 is not JSON: after a target of the array `,` or `]` is missing."),
         ("]\n", "", "Line 7 is not JSON: after a target of the array `,` or `]` is missing."),
         ("]\n", "]]", "Line 7: what follows the array is not read."),

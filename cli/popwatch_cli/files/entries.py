@@ -22,20 +22,6 @@ _PLACE = re.compile(r"(?:(?P<file>.+?):? )??[Ll]ines? (?P<line>\d{1,9})\b")
 """Where a sentence is about: `Line 3`, `Lines 3, 6`, `a.csv line 3` or `a.csv: Line 3`."""
 
 
-_WRONG = {
-    "Expecting property name": "a name in double quotes is missing, maybe after a comma too many",
-    "Illegal trailing comma": "is a comma too many",
-    "Expecting value": "a value is missing, or a text is not in double quotes",
-    "Expecting ',' delimiter": "a comma or a bracket is missing",
-    "Expecting ':' delimiter": "a colon is missing",
-    "Extra data": "something follows the object",
-    "Unterminated string": "a quote begins and has no end",
-    "Invalid control character": r"a text has a line break or a tab: write \n or \t",
-    "Invalid \\": r"a backslash begins an escape that there is not: write \\",
-}
-"""What Python's parser says of a text that is not JSON, and what to say instead."""
-
-
 class FileError(UserError):
     """A file that cannot be read as targets: its mistakes, each with its line."""
 
@@ -79,12 +65,6 @@ def to_number(text: str) -> int | float | str:
 def load_json(text: str) -> Any:
     """A JSON value whose numbers DynamoDB can store. Raises ValueError, RecursionError."""
     return JSON.decode(text)
-
-
-def json_mistake(error: json.JSONDecodeError, line: int) -> str:
-    """A sentence on a line that is not JSON, with the place at which it was seen."""
-    wrong = next((said for words, said in _WRONG.items() if error.msg.startswith(words)), error.msg.lower())
-    return f"Line {line} is not JSON: at character {error.colno} {wrong}."
 
 
 def by_line(mistakes: Iterable[str], files: Iterable[str] = ()) -> list[str]:

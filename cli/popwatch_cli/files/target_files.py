@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import IO, Any
 from unicodedata import normalize
 
-from popwatch.model.fields import FIELDS_BY_NAME, is_blank
-from popwatch.model.text import clean, counted
+from popwatch.model.fields import is_blank
+from popwatch.model.text import counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import JSON, MOST_MISTAKES_READ, FileEntry, FileError, by_line, json_mistake, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, by_line
+from popwatch_cli.files.json import read_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
@@ -25,16 +26,10 @@ LARGEST_FILE = 64 * 1024 * 1024
 MOST_SEPARATORS = 3_000_000
 """In CSV and JSON lines: values are at most as many, and each takes some hundred bytes of memory once it is read."""
 
-LONGEST_LINE = 3_000_000
-"""Characters of a line of JSON: an item of 400 KB, all of it escaped, takes less."""
-
 MOST_MISTAKES = 10
 """Lines that are no targets, of a file that may have nothing else."""
 
 STANDARD_INPUT = Path("-")
-
-_BLANKS = re.compile(r"[ \t\r\n]*")
-_WRITE_OBJECT = 'Write an object such as {"host": "pop.example.net"}.'
 
 FORMATS = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv", ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
@@ -204,107 +199,6 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
     return result
 
 
-def _read_json(text: str) -> tuple[list[FileEntry], list[str]]:
-    """The entries of JSON lines, of an array of objects, or of objects of several lines; and the mistakes of others."""
-    # not splitlines: it also splits at line separators such as U+2028, which a JSON string may contain
-    lines = ((number, line) for number, line in enumerate(io.StringIO(text, newline=None), start=1) if line.strip())
-    entries: list[FileEntry] = []
-    mistakes: list[str] = []
-    for number, line in lines:
-        if not entries and not mistakes and line.lstrip()[0] == "[":
-            return _read_values(text)
-        try:
-            entries += _by_id(_parse_line(number, line))
-        except FileError as error:
-            if line.lstrip()[0] == "{" and line.rstrip()[-1] in "{[,":  # it goes on in the next line
-                return _read_values(text)
-            mistakes += error.mistakes
-            if len(mistakes) >= MOST_MISTAKES_READ:
-                break
-    return entries, mistakes
-
-
-def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
-    """The entries of an array, or of objects one after another; and the mistakes of others."""
-    entries: list[FileEntry] = []
-    mistakes: list[str] = []
-    place = _after_blanks(text, 0)
-    is_array = text[place] == "["
-    place, line, counted_to = _after_blanks(text, place + is_array), 1, 0
-    while place < len(text) and not (is_array and text[place] == "]") and len(mistakes) < MOST_MISTAKES_READ:
-        line, counted_to = line + text.count("\n", counted_to, place), place
-        try:
-            fields, place = _value_at(text, place, line, mistakes)
-        except FileError as error:  # nothing can be read after it
-            return entries, [*mistakes, *error.mistakes]
-        if isinstance(fields, dict):
-            try:
-                entries += _by_id(FileEntry(line, fields))
-            except FileError as error:
-                mistakes += error.mistakes
-        elif fields is not None:
-            mistakes.append(f"Line {line} is not a target. {_WRITE_OBJECT}")
-        place = _after_blanks(text, place)
-        if text[place : place + 1] == ",":
-            place = _after_blanks(text, place + 1)
-        elif is_array and text[place : place + 1] != "]":
-            last = text.count("\n", 0, place) + 1
-            return entries, [*mistakes, f"Line {last} is not JSON: after a target of the array `,` or `]` is missing."]
-    if is_array and text[place : place + 1] == "]" and text[place + 1 :].strip():
-        mistakes.append(f"Line {text.count(chr(10), 0, place) + 1}: what follows the array is not read.")
-    return entries, mistakes
-
-
-def _by_id(entry: FileEntry) -> list[FileEntry]:
-    """The entry, or those of a map of ids to their fields. Raises FileError for a name that holds a list of targets."""
-    if not entry.fields or not FIELDS_BY_NAME.keys().isdisjoint(entry.fields):
-        return [entry]
-    for name, value in entry.fields.items():
-        if isinstance(value, list) and any(isinstance(found, dict) for found in value):
-            listed = f"`{clean(name, 40)}` holds a list: the array alone is a file, without what is around it"
-            raise FileError([f"Line {entry.line}: {listed}."])
-    named = [(name, value) for name, value in entry.fields.items() if isinstance(value, dict)]
-    if len(named) < len(entry.fields):
-        return [entry]
-    return [FileEntry(entry.line, {"target_id": name, **value}) for name, value in named]
-
-
-def _after_blanks(text: str, place: int) -> int:
-    found = _BLANKS.match(text, place)
-    return found.end() if found else place
-
-
-def _value_at(text: str, place: int, line: int, mistakes: list[str]) -> tuple[object, int]:
-    """The JSON value at a place, None for one that is wrong in itself; and where it ends. Raises FileError."""
-    try:
-        return JSON.raw_decode(text, place)
-    except json.JSONDecodeError as error:
-        raise FileError([f"{json_mistake(error, error.lineno)} There may be more mistakes after it."]) from None
-    except RecursionError:
-        raise FileError([f"Line {line} is nested too deeply to be a target."]) from None
-    except ValueError as error:
-        mistakes.append(f"Line {line} is not JSON: {error}.")
-        return None, json.JSONDecoder().raw_decode(text, place)[1]
-
-
-def _parse_line(number: int, line: str) -> FileEntry:
-    if len(line) > LONGEST_LINE:
-        raise FileError([f"Line {number} is longer than {LONGEST_LINE:,} characters: no target is so large."])
-    try:
-        fields = load_json(line)
-    except json.JSONDecodeError as error:
-        # Without the parser's own line, which is always the first: it reads each line alone.
-        whole = "" if number > 1 else " Write each target as an object on a line of its own."
-        raise FileError([json_mistake(error, number) + whole]) from None
-    except RecursionError:
-        raise FileError([f"Line {number} is nested too deeply to be a target."]) from None
-    except ValueError as error:
-        raise FileError([f"Line {number} is not JSON: {error}."]) from None
-    if not isinstance(fields, dict):
-        raise FileError([f"Line {number} is not a target. {_WRITE_OBJECT}"])
-    return FileEntry(number, fields)
-
-
 def _format_in(text: str) -> str:
     """The format of a text that has no name: JSON begins with a bracket, and the first line of CSV has no `: `."""
     lines = (line.strip() for line in io.StringIO(text) if line.strip())
@@ -341,7 +235,7 @@ def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:
             return read_csv(text)
         case _:
             _check_separators(text, ",[{")
-            return _read_json(text)
+            return read_json(text)
 
 
 def _check_separators(text: str, separators: str) -> None:
