@@ -52,7 +52,7 @@ def verdicts_of(python: str, *options: str) -> dict[str, list[str]]:
     path = os.pathsep.join((str(PROJECT / "layers" / "popwatch"), str(PROJECT), str(Path(certifi.__file__).parents[1])))
     ended = subprocess.run(
         [python, "-m", "tests.chain_verdicts", *options],
-        env={"PYTHONPATH": path},
+        env={"PYTHONPATH": path, "LD_PRELOAD": os.environ.get("LD_PRELOAD", "")},  # the clock of .ci/run-anytime
         input=json.dumps({kind: chain.seen for kind, chain in CHAINS.items()}),
         capture_output=True,
         text=True,

@@ -86,10 +86,17 @@ def bash(home: dict[str, str]) -> Bash:
     return complete
 
 
+def take_cache_of(home: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know the names that bash has had read, as of now also by a clock that is set for the tests and not for files."""
+    monkeypatch.setenv("XDG_CACHE_HOME", home["XDG_CACHE_HOME"])
+    [names] = Path(home["XDG_CACHE_HOME"], "popwatch").glob("*.json")
+    os.utime(names, (time.time(), time.time()))
+
+
 def test_what_is_completed(bash: Bash, home: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands, options that every command takes, ids, groups, tags, fields, values, zones, files; else nothing."""
     assert bash("popwatch --local history a") == ["a"]
-    monkeypatch.setenv("XDG_CACHE_HOME", home["XDG_CACHE_HOME"])  # where the names are now
+    take_cache_of(home, monkeypatch)
 
     def complete(line: str) -> list[str]:
         return answer(cli, "bash", [line, " =:@"]).splitlines()[1:]
@@ -133,7 +140,7 @@ def test_nothing_is_completed_that_is_refused(
     defaults = {"target_id": "_defaults", "schedules": {"patch-night": [WINDOW], "nights": [WINDOW]}}
     stack.target_table.write([target, temporary, own, defaults], ODD)
     assert bash("popwatch --local status a") == ["a"]
-    monkeypatch.setenv("XDG_CACHE_HOME", home["XDG_CACHE_HOME"])  # where the names are now
+    take_cache_of(home, monkeypatch)
 
     def complete(line: str) -> list[str]:
         return answer(cli, "bash", [f"popwatch {line}", " =:@"]).splitlines()[1:]

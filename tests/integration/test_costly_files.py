@@ -13,6 +13,8 @@ import pytest
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.importers.blackbox import read_blackbox
 
+pytestmark = pytest.mark.timeout(300)  # each takes seconds, but many more on a busy machine
+
 LARGEST_MEMORY = 500 * 1024 * 1024
 """Bytes; a process that reads a file of a few targets takes 60 MB."""
 
@@ -95,7 +97,7 @@ def read(form: str, path: Path) -> tuple[str, float]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=250,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     return ran.stdout, time.monotonic() - began

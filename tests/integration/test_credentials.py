@@ -389,6 +389,7 @@ def test_it_is_asked_for_twice_and_not_shown(second: str, code: int) -> None:
     if code == 0:
         [stored] = find_local().client("ssm").get_parameters_by_path(Path=PATH, WithDecryption=True)["Parameters"]
         assert from_value("typed", stored["Value"]).secret.reveal() == CANARY
+        find_local().client("ssm").delete_parameter(Name=f"{PATH}typed")
 
 
 def read_until(terminal: int, text: str | None) -> str:

@@ -193,9 +193,9 @@ def test_targets_of_several_batches_go_through_the_queue(world: World, monkeypat
     assert sorted(found) == list("abcdef")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def night() -> Iterator[Night]:
-    """The night at 03:15, for all tests of the command; none needs what another one changes."""
+    """The night at 03:15. For each test its own: moto has one set of tables, and other tests here have theirs in it."""
     with new_night() as found:
         found.advance_to(START.replace(minute=15))
         yield found

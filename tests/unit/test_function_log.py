@@ -31,6 +31,7 @@ def printed(level: str, service: str = "popwatch") -> tuple[list[dict[str, Any]]
         "AWS_LAMBDA_LOG_LEVEL": "DEBUG" if level == "DEBUG" else "INFO",
         "POWERTOOLS_LOG_LEVEL": level,
         "POWERTOOLS_SERVICE_NAME": service,
+        "TZ": ":UTC",
         "PYTHONPATH": str(PROJECT / "functions"),
     }
     ran = subprocess.run(
