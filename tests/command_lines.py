@@ -226,7 +226,7 @@ MORE = [
     _case("completion fish", 0, "complete --no-files --command popwatch"),
     _case("completion bsh", 3, "Did you mean bash?"),
     _case("completion", 3, "Choose one of bash, zsh, fish.", never=("\t",)),
-    _case("targets export targets.xlsx --local", 3, ".yaml", ".csv", ".jsonl"),
+    _case("targets export targets.xlsx --local", 3, ".yaml", ".csv", ".json"),
     _case("targets check none.yaml", 3, "none.yaml cannot be read: No such file or directory."),
     _case("report --month 2026-13 --local", 3, "2026-13 is not a month: write it as 2026-10."),
     _case("report --since tomorrow --local", 3, "tomorrow is not a time: write 2026-11-24"),
