@@ -63,3 +63,21 @@ def test_no_one_waits_for_long() -> None:
     assert turns.may_log_in("b") is True
     turns.end("b", LoginResult(LoginVerdict.REJECTED))
     assert turns.may_log_in("c") is False
+
+
+def test_no_other_logs_in_with_what_no_server_has_accepted() -> None:
+    """Unless the first one was accepted: no answer may mean a wrong password, and two attempts are all there are."""
+    clock = Clock()
+    trial, unknown = frozenset({"monitor"}), frozenset({"monitor"})
+    turns = LoginTurns(CREDENTIALS, trial, unknown, clock)
+    assert [turns.may_log_in(one) for one in "abc"] == [True, None, None]
+    clock.now += LONGEST_TURN
+    assert turns.may_log_in("b") is False
+    turns.end("b", FAILED)
+    turns.end("a", FAILED)
+    assert turns.may_log_in("c") is False
+    turns = LoginTurns(CREDENTIALS, trial, unknown, clock)
+    turns.may_log_in("a")
+    turns.end("a", PASSED)
+    turns.end("b", FAILED)
+    assert turns.may_log_in("c") is True

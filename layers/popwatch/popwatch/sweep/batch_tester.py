@@ -219,7 +219,9 @@ class BatchTester:
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
         self._without_credential = {one: prepared.problems[one] for one in prepared.lasting}
         self._held = prepared.held
-        return LoginTurns(prepared.credentials, prepared.on_trial) if prepared.credentials else None
+        if not prepared.credentials:
+            return None
+        return LoginTurns(prepared.credentials, prepared.on_trial, prepared.unknown)
 
     def _end_login(self, turns: LoginTurns, target_id: str, outcome: Outcome, pool: Executor) -> None:
         """A test has ended: whose turn it is now, and what is written of its credential."""

@@ -27,19 +27,22 @@ class _Turns:
     over: bool = False
     refused: bool = False
     in_doubt: bool = False
+    is_unknown: bool = False
 
 
 class LoginTurns:
     """The turns of a batch; the prober asks, and the batch says how each test ended. All in one thread.
 
-    Of the credentials in `on_trial` the first target is the one that the tables know of. `begun` are the targets whose
-    tests have begun with a login and not ended.
+    Of the credentials in `on_trial` the first target is the one that the tables know of. Of those in `unknown`, which
+    no server has accepted yet, no other one logs in unless that one was accepted: no answer may mean a wrong password,
+    too. `begun` are the targets whose tests have begun with a login and not ended.
     """
 
     def __init__(
         self,
         credentials: Mapping[str, Credential],
         on_trial: Set[str] = frozenset(),
+        unknown: Set[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.credentials, self._monotonic = credentials, monotonic
@@ -47,7 +50,8 @@ class LoginTurns:
         self._turns: dict[str, _Turns] = {}
         for target_id, credential in credentials.items():
             name = credential.name
-            self._turns.setdefault(name, _Turns(first=target_id if name in on_trial else ""))
+            first = target_id if name in on_trial else ""
+            self._turns.setdefault(name, _Turns(first=first, is_unknown=name in unknown))
 
     def may_log_in(self, target_id: str) -> bool | None:
         """Whether a target logs in now; None if it waits for another one."""
@@ -57,9 +61,10 @@ class LoginTurns:
         now = self._monotonic()
         if turns.since is None:
             turns.since = now
-        turns.over = turns.over or now - turns.since >= LONGEST_TURN
+        is_late = now - turns.since >= LONGEST_TURN
+        turns.over = turns.over or (is_late and not turns.is_unknown)
         if not turns.over and turns.first not in ("", target_id):
-            return None
+            return False if is_late else None
         turns.first = turns.first or target_id
         self.begun.add(target_id)
         return True
@@ -72,7 +77,8 @@ class LoginTurns:
             turns.over = True
         elif result.verdict.counts_against_credential:
             turns.refused, turns.in_doubt = True, result.verdict is LoginVerdict.UNCLEAR
-        elif turns.first == target_id:
+        elif turns.first == target_id and not turns.over:
+            turns.refused = turns.is_unknown
             turns.first = ""  # its server does not answer: another one is the first
 
     def is_in_doubt(self, target_id: str) -> bool:

@@ -67,7 +67,7 @@ class PreparedLogins:
     credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
     credentials in `on_trial` one login is counted, that of the first target, for which the others wait. `held` are the
     targets that do not log in as servers have refused the credential without a reason: until when, or None if another
-    one tries it first.
+    one tries it first. `unknown` are the credentials that no server has accepted yet.
     """
 
     credentials: Mapping[str, Credential]
@@ -75,6 +75,7 @@ class PreparedLogins:
     on_trial: Set[str] = frozenset()
     lasting: Set[str] = frozenset()
     held: Mapping[str, datetime | None] = field(default_factory=dict)
+    unknown: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ class Logins:
             frozenset([name] if is_trial else ()),
             frozenset(problems),
             self._held(name, [one for one in asking.target_ids if one not in target_ids], before),
+            frozenset() if self._states[name].was_accepted else frozenset([name]),
         )
 
     def _held(self, name: str, target_ids: Iterable[str], failing: Set[str]) -> dict[str, datetime | None]:
@@ -293,8 +295,7 @@ class Logins:
     def _log_in(self, name: str, asking: "_Asking", failing: Set[str]) -> tuple[Sequence[str], bool]:
         """Who logs in with a credential, and whether the first one's login is counted, which is written before.
 
-        The others follow in this batch if the first one's is accepted. With one that no server has accepted they wait
-        for the next: no answer would pass the turn on, and is an attempt, too.
+        The others follow in this batch if the first one's is accepted.
         """
         target_ids, witnesses = asking.target_ids, asking.witnesses
         revision = self._revisions[name]
@@ -316,8 +317,7 @@ class Logins:
             if begun is None:
                 return allowed, False
             if self._put(state, begun):
-                follow = accepted or (in_doubt and state.was_accepted)
-                return [allowed[0], *(one for one in allowed[1:] if follow and one in target_ids)], True
+                return [allowed[0], *(one for one in allowed[1:] if one in target_ids)], True
         return (), False
 
     def _write(self, name: str, decide: Callable[[CredentialState], CredentialState | None]) -> None:
@@ -357,11 +357,12 @@ def _together(plans: Iterable[PreparedLogins]) -> PreparedLogins:
     credentials: dict[str, Credential] = {}
     problems: dict[str, CredentialProblem] = {}
     held: dict[str, datetime | None] = {}
-    on_trial, lasting = set[str](), set[str]()
+    on_trial, lasting, unknown = set[str](), set[str](), set[str]()
     for plan in plans:
         credentials |= plan.credentials
         problems |= plan.problems
         held |= plan.held
         on_trial |= plan.on_trial
         lasting |= plan.lasting
-    return PreparedLogins(credentials, problems, on_trial, lasting, held)
+        unknown |= plan.unknown
+    return PreparedLogins(credentials, problems, on_trial, lasting, held, unknown)
