@@ -343,6 +343,12 @@ def test_revisions() -> None:
     assert "x" not in revision_of(StoredCredential("n", "anna", Secret("x")))
 
 
+def test_a_credential_is_shown_with_the_time_of_its_version() -> None:
+    """A refusal of one that has been replaced says so."""
+    assert replace(NEW, revision=R1).shown == "monitor (stored 2026-11-27 11:00 UTC)"
+    assert [replace(NEW, revision=one).shown for one in ("", "7")] == ["monitor", "monitor"]
+
+
 def test_the_item_does_not_grow_without_end() -> None:
     """If so many targets refuse it, no one tries it any more."""
     state = ACCEPTED

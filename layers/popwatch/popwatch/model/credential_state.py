@@ -98,7 +98,8 @@ class CredentialState:
     @property
     def shown(self) -> str:
         """The credential for people, with when this revision of it was stored: another one may be since."""
-        return f"{self.name} (stored {revision_time(self.revision):%Y-%m-%d %H:%M} UTC)" if self.revision else self.name
+        has_time = " " in self.revision
+        return f"{self.name} (stored {revision_time(self.revision):%Y-%m-%d %H:%M} UTC)" if has_time else self.name
 
     @property
     def unreported(self) -> bool:
