@@ -89,14 +89,23 @@ class Logins:
             if begin < at and end > at - READ_AGAIN and (one.denied or end - begin > LASTING):
                 return Meaning.DOUBTFUL
         counted = [self._counted(name, one, test.order) for one in stored]
-        if not any(counted) or (test.login and all(len(it) < MOST_REFUSALS for it in counted)):
+        own = self._own_refusals(test, stored[-1])
+        if (not any(counted) and not own) or (test.login and all(len(it) < MOST_REFUSALS for it in counted)):
             return Meaning.NOTHING
-        last = counted[-1]
-        waits = len(stored) == 1 and len(last) >= MOST_REFUSALS and all(it and it.answer == "refused" for it in last)
-        own = waits and any(it and it.target == test.target for it in last)
-        if own and last[-1] and at - self.time(last[-1].order) < FIRST_WAIT and not test.login:
-            return Meaning.FAILS
-        return Meaning.DOUBTFUL
+        waits = len(stored) == 1 and all(it and it.answer == "refused" for it in counted[-1])
+        waits = waits and len(own) >= MOST_REFUSALS and at - self.time(own[-1].order) < FIRST_WAIT
+        accepted = any(
+            it.answer == "accepted" and waits and own[-1].order < it.order < test.order for it in self.tried[name]
+        )
+        return Meaning.FAILS if waits and not accepted and not test.login else Meaning.DOUBTFUL
+
+    def _own_refusals(self, test: facts.Tested, stored: CredentialChanged) -> list[LoginTried]:
+        """The logins of a target that were refused without a code, since it was last accepted."""
+        found: list[LoginTried] = []
+        for one in self.by_target[test.target]:
+            if one.number == stored.number and one.order < test.order:
+                found = [] if one.answer == "accepted" else [*found, *([one] if one.answer == "refused" else ())]
+        return found
 
     def _counted(self, name: str, stored: CredentialChanged, order: int) -> list[LoginTried | None]:
         """The logins that may count against a revision since it was last accepted; None for each of the dead."""
