@@ -1,6 +1,5 @@
-"""`popwatch targets`: list, show, put, remove, import, export and check the targets of a stack."""
+"""`popwatch targets`: list, show, put and remove the targets of a stack; `target_files` has the commands for files."""
 
-import dataclasses
 import json
 import re
 import shlex
@@ -19,37 +18,33 @@ from popwatch.model.targets import Item, Target, endpoint, parse_target
 from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
 from popwatch_cli import completion
 from popwatch_cli.command_tree import CommandGroup
-from popwatch_cli.doctor.rules.targets import check_parents
+from popwatch_cli.commands.before_writing import (
+    confirm,
+    warn_of_idle_fields,
+    warn_of_parents,
+    warn_of_unknown_fields,
+    with_parents,
+)
+from popwatch_cli.commands.target_files import check, convert, export_targets, import_targets
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
-from popwatch_cli.files.entries import FileEntry, FileError
-from popwatch_cli.files.target_files import CA_FILE, read_all_entries, read_entries, serialize, write_entries
-from popwatch_cli.idle_fields import idle_fields
-from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
+from popwatch_cli.files.target_files import CA_FILE
 from popwatch_cli.installation import find
-from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import EMPTY_ID, GROUP, NOT_BOTH, TAG, Selection, selecting
 from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import (
-    all_mistakes,
     assigned,
     broken_by_defaults,
     changes_of,
-    compare,
     effective,
-    interventions_in,
     known_id,
     missing_target,
     mistakes_of,
     shown,
     targets_of,
-    typed_item,
-    unknown_fields,
     whole,
-    with_interventions_of,
     without_id,
-    without_intervention_fields,
     without_temporary,
 )
 from popwatch_cli.target_table import TargetTable
@@ -61,13 +56,6 @@ MOST_ON_A_LINE = 10
 """Targets of which a sentence names each."""
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-PATHS = click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
-MONITOR = click.option(
-    "--from", "monitor", type=Choice(MONITORS), help="The files are another monitor's configuration."
-)
-MODULES = click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
 
 
 class TargetsGroup(CommandGroup):
@@ -110,6 +98,10 @@ def targets() -> None:
       popwatch targets import targets.yaml
       popwatch --local targets list
     """
+
+
+for _command in (import_targets, convert, export_targets, check):
+    targets.add_command(_command)
 
 
 @targets.command("list")
@@ -254,14 +246,14 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
             f"There is no field `{shown(unknown_fields[0])}`.{hint} docs/targets.md lists all fields; --force sets it "
             "nevertheless. Nothing was written."
         )
-    _warn_of_unknown_fields(wanted.values())
+    warn_of_unknown_fields(wanted.values())
     if "depends_on" in dict(changes):
         everything = {**table.read(), **wanted}
-        wanted = _with_parents(wanted, everything)
-        _warn_of_parents({**everything, **wanted}, wanted.keys())
+        wanted = with_parents(wanted, everything)
+        warn_of_parents({**everything, **wanted}, wanted.keys())
     lines = changes_of(items, wanted.values())
     defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
-    _warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
+    warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         click.echo(line)
@@ -330,36 +322,6 @@ def _dependent_on(parents: Set[str], items: Mapping[str, Item]) -> list[str]:
     return [name for name, target in targets_of(items).items() if not parents.isdisjoint(target.policy.depends_on)]
 
 
-def _with_parents(changed: Mapping[str, Item], known: Collection[str]) -> dict[str, Item]:
-    """The items with the ids of the targets that they depend on. Raises UserError for several that are one text."""
-    found = dict(changed)
-    for name, item in changed.items():
-        parents = item.get("depends_on")
-        if isinstance(parents, str):
-            found[name] = {**item, "depends_on": _parent(name, parents, known)}
-        elif isinstance(parents, list):
-            found[name] = {**item, "depends_on": [_parent(name, str(parent), known) for parent in parents]}
-    return found
-
-
-def _parent(owner: str, written: str, known: Collection[str]) -> str:
-    meant = known_id(written.strip(), known)
-    parts = [known_id(part, known) for part in written.replace(",", " ").split()]
-    if meant not in known and len(parts) > 1 and all(part in known for part in parts):
-        raise UserError(
-            f"{shown(owner)}: the field `depends_on` names {shown(written)}, which is not a target: write its targets "
-            f"as a list, or with commas: depends_on={shown(','.join(parts))} in `put`. Nothing was written."
-        )
-    return meant if meant in known else written
-
-
-def _warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
-    """Say which of the changed targets depend on one that there is not, or on themselves."""
-    for finding in check_parents(targets_of(items)):
-        if DEFAULTS_ID in changed or not set(changed).isdisjoint(finding.names):
-            say(finding.what, err=True)
-
-
 def _assignment(word: str) -> tuple[str, str]:
     """The field and the value of `FIELD=VALUE`; the certificates of a file for `ca_pem=@FILE`. Raises UserError."""
     name, equals, value = word.partition("=")
@@ -418,181 +380,20 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     if not named and not yes:
         for name in chosen:
             click.echo(f"- {whole(name)}  {shown(items[name].get('host', ''))}".rstrip())
-        if not _confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
+        if not confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
     left = {name: item for name, item in items.items() if name not in chosen}
     broken = broken_by_defaults(left, items[DEFAULTS_ID], {}) if DEFAULTS_ID in chosen else []
     if broken:
         raise UserError("\n".join([*broken, "Nothing was removed."]))
     table.write([], dict.fromkeys(chosen))
-    _warn_of_parents(left, _dependent_on(set(chosen), left))
+    warn_of_parents(left, _dependent_on(set(chosen), left))
     if len(chosen) <= MOST_ON_A_LINE:
         click.echo(f"Removed: {', '.join(map(whole, chosen))}.")
         return
     for name in chosen if yes or selection.ids else ():  # else they have been listed
         click.echo(f"- {whole(name)}")
     click.echo(f"Removed: {counted(len(chosen), 'target')}.")
-
-
-@targets.command("import")
-@PATHS
-@click.option("--replace", is_flag=True, help="Also remove targets that are not in the files.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
-@MONITOR
-@MODULES
-@click.pass_obj
-def import_targets(
-    choice: Any, *, files: tuple[Path, ...], replace: bool, yes: bool, monitor: str | None, modules: Path | None
-) -> None:
-    """Write the targets of files (.yaml, .csv, .json), after showing what will change.
-
-    Each target in a file replaces the one with the same id; fields not in the file are removed, but not a silence or
-    an acknowledgement: those are left alone. If any field of a target that changes is wrong, nothing is written. With
-    --from, what cannot be imported from another monitor's files is listed with line numbers, and folders of Nagios may
-    be given, too.
-
-    \b
-    Examples:
-      popwatch targets import targets.yaml
-      popwatch targets import targets.csv --replace --yes
-      popwatch targets import --from nagios services.cfg
-      popwatch targets import --from nagios /etc/nagios/nagios.cfg
-      popwatch targets import --from blackbox prometheus.yml --modules blackbox.yml
-    """
-    read = _entries_of(files, monitor, modules)
-    for warning in interventions_in(read):
-        say(warning, err=True)
-    table = find(choice).target_table
-    items = without_temporary(table.read())
-    entries = [_with_known_id(entry, items) for entry in read]
-    has_targets = any(entry.fields["target_id"] != DEFAULTS_ID for entry in entries)
-    if replace and items and not has_targets:  # more likely a program that failed than what somebody wants
-        raise UserError(
-            "There are no targets in the files, and --replace would remove all: `popwatch targets remove --all` does "
-            "that. Nothing was written."
-        )
-    _warn_of_unknown_fields(entry.fields for entry in entries)
-    kept = {} if replace else items
-    wanted = {str(entry.fields["target_id"]): typed_item(entry.fields) for entry in entries}
-    before, after = items.get(DEFAULTS_ID, {}), wanted.get(DEFAULTS_ID) or kept.get(DEFAULTS_ID, {})
-    # What stays as it is may have a mistake that the table has already: what `export` wrote is read again.
-    same = {
-        name
-        for name in wanted.keys() & items.keys()
-        if not compare({name: items[name]}, {name: wanted[name]}, replace=False)
-    }
-    mistakes = all_mistakes([it for it in entries if it.fields["target_id"] not in same - {DEFAULTS_ID}], after)
-    if before != after:
-        mistakes += broken_by_defaults({name: items[name] for name in {*kept} - wanted.keys() | same}, before, after)
-    if mistakes:
-        raise FileError([*mistakes, "Nothing was written."])
-    if any("depends_on" in item for item in wanted.values()):
-        wanted = _with_parents(wanted, {**kept, **wanted})
-        _warn_of_parents({**kept, **wanted}, wanted.keys())
-    _warn_of_idle_fields(wanted.values(), after)
-    change = compare(items, wanted, replace=replace)
-    for line in change.lines:
-        click.echo(line)
-    if not change:
-        click.echo("Nothing to change.")
-        return
-    if not yes and not _confirm():
-        raise UserError("Nothing was written.")
-    # Read again: somebody may have silenced a target while the question was open.
-    table.write(with_interventions_of(table.read(), change.put), change.delete)
-    click.echo(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
-
-
-@targets.command()
-@PATHS
-@MONITOR
-@MODULES
-@click.option("-o", "--output", type=FILE, help="Write into this file (.yaml, .csv, .json) instead of printing YAML.")
-def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, output: Path | None) -> None:
-    """Print the targets of files as YAML; no stack is needed.
-
-    What cannot be imported from another monitor's files is listed on the standard error, with line numbers.
-
-    \b
-    Examples:
-      popwatch targets convert --from nagios /etc/nagios/conf.d > targets.yaml
-      popwatch targets convert targets.csv -o targets.yaml
-    """
-    items = [typed_item(without_intervention_fields(entry.fields)) for entry in _entries_of(files, monitor, modules)]
-    if output is None or str(output) == "-":
-        click.echo(serialize("yaml", items), nl=False)
-    else:
-        write_entries(output, items)
-        click.echo(f"{counted(len(items), 'item')} written to {output}.")
-
-
-@targets.command("export", short_help="Write all targets into a file, or print them as YAML.")
-@click.argument("file", type=FILE, required=False)
-@click.pass_obj
-def export_targets(choice: Any, file: Path | None) -> None:
-    """Write all targets into a file (.yaml, .csv, .json) that `import` can read; without FILE print them as YAML.
-
-    Silences and acknowledgements are left out: they are not configuration.
-
-    \b
-    Examples:
-      popwatch targets export targets.yaml
-    """
-    items = without_temporary(find(choice).target_table.read())
-    exported = [without_intervention_fields(items[name]) for name in sorted(items, key=natural_order)]
-    if file is None or str(file) == "-":
-        click.echo(serialize("yaml", exported), nl=False)
-        return
-    write_entries(file, exported)
-    click.echo(f"{counted(len(items), 'item')} written to {file}.")
-
-
-@targets.command()
-@click.argument("file", type=FILE, required=False)
-@click.pass_obj
-def check(choice: Any, file: Path | None) -> None:
-    """Check the targets of a file, or of the stack: all fields and alert texts. Exit code 2 if any is wrong.
-
-    \b
-    Examples:
-      popwatch targets check targets.yaml
-      popwatch --stack popwatch targets check
-    """
-    if file:
-        entries = read_entries(file)
-    else:
-        items = without_temporary(find(choice).target_table.read())
-        entries = [FileEntry(0, item) for item in items.values()]
-    _warn_of_unknown_fields(entry.fields for entry in entries)
-    found = all_mistakes(entries, {})
-    defaults = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), {})
-    _warn_of_idle_fields([entry.fields for entry in entries], defaults)
-    for mistake in found:
-        click.secho(mistake, fg="red")
-    if not entries:
-        say("There are no targets to check.", err=True)
-    click.echo(f"{counted(len(entries), 'item')}, {counted(len(found), 'mistake')}.")
-    sys.exit(2 if found else 0)
-
-
-def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None) -> Sequence[FileEntry]:
-    """The entries of popwatch's files, or of another monitor's after listing what is not imported from them."""
-    if modules is not None and monitor != "blackbox":
-        raise UserError("--modules has no effect without --from blackbox: leave it out.")
-    if monitor is None:
-        return read_all_entries(files)
-    imported = read_monitor_files(files, monitor, modules)
-    for warning in imported.warnings:
-        say(warning, err=True)
-    if not imported.entries:
-        raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import.")
-    return imported.entries
-
-
-def _with_known_id(entry: FileEntry, known: Collection[str]) -> FileEntry:
-    """The configuration of an entry of a file, under the id that the table has for it, if it has one."""
-    fields = without_intervention_fields(entry.fields)
-    return dataclasses.replace(entry, fields={**fields, "target_id": known_id(str(fields["target_id"]), known)})
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:
@@ -604,20 +405,3 @@ def _row(target: Target) -> tuple[str, str, str, str]:
         target.tls.value,
         ", ".join(part for part in (target.group, off, wrong) if part),
     )
-
-
-def _warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
-    for warning in unknown_fields(items):
-        say(warning, err=True)
-
-
-def _warn_of_idle_fields(items: Iterable[Item], defaults: Item, before: Mapping[str, Item] | None = None) -> None:
-    """Say what has no effect in these items, and had one in those before."""
-    for sentence in idle_fields(items, defaults, before or {}):
-        say(sentence, err=True)
-
-
-def _confirm(question: str = "Write this?", otherwise: str = "Nothing was written.") -> bool:
-    if not sys.stdin.isatty():
-        raise UserError(f"There is no terminal to ask the question: add --yes. {otherwise}")
-    return click.confirm(question)

@@ -1,0 +1,65 @@
+"""What commands that write targets say and ask before they write."""
+
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import click
+
+from popwatch.model.fields import DEFAULTS_ID
+from popwatch.model.targets import Item
+from popwatch_cli.doctor.rules.targets import check_parents
+from popwatch_cli.errors import UserError
+from popwatch_cli.idle_fields import idle_fields
+from popwatch_cli.output.terminal import say
+from popwatch_cli.target_items import known_id, shown, targets_of, unknown_fields
+
+
+def with_parents(changed: Mapping[str, Item], known: Collection[str]) -> dict[str, Item]:
+    """The items with the ids of the targets that they depend on. Raises UserError for several that are one text."""
+    found = dict(changed)
+    for name, item in changed.items():
+        parents = item.get("depends_on")
+        if isinstance(parents, str):
+            found[name] = {**item, "depends_on": _parent(name, parents, known)}
+        elif isinstance(parents, list):
+            found[name] = {**item, "depends_on": [_parent(name, str(parent), known) for parent in parents]}
+    return found
+
+
+def _parent(owner: str, written: str, known: Collection[str]) -> str:
+    """The id of one parent, as the table has it if it does."""
+    meant = known_id(written.strip(), known)
+    parts = [known_id(part, known) for part in written.replace(",", " ").split()]
+    if meant not in known and len(parts) > 1 and all(part in known for part in parts):
+        raise UserError(
+            f"{shown(owner)}: the field `depends_on` names {shown(written)}, which is not a target: write its targets "
+            f"as a list, or with commas: depends_on={shown(','.join(parts))} in `put`. Nothing was written."
+        )
+    return meant if meant in known else written
+
+
+def warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
+    """Say which of the changed targets depend on one that there is not, or on themselves."""
+    for finding in check_parents(targets_of(items)):
+        if DEFAULTS_ID in changed or not set(changed).isdisjoint(finding.names):
+            say(finding.what, err=True)
+
+
+def warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
+    """Say which fields of these items popwatch does not know."""
+    for warning in unknown_fields(items):
+        say(warning, err=True)
+
+
+def warn_of_idle_fields(items: Iterable[Item], defaults: Item, before: Mapping[str, Item] | None = None) -> None:
+    """Say what has no effect in these items, and had one in those before."""
+    for sentence in idle_fields(items, defaults, before or {}):
+        say(sentence, err=True)
+
+
+def confirm(question: str = "Write this?", otherwise: str = "Nothing was written.") -> bool:
+    """The answer to a question. Raises UserError, which ends with `otherwise`, if there is no terminal to ask it."""
+    if not sys.stdin.isatty():
+        raise UserError(f"There is no terminal to ask the question: add --yes. {otherwise}")
+    return click.confirm(question)
