@@ -63,7 +63,7 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
         raise click.UsageError("--password and --new-password contradict each other: leave out one of them.")
     if shows or replaces:
         refuse_idle({"port", "opens"}, "with --password or --new-password: nothing is served then")
-        _tell_password(find(choice), replace=replaces)
+        _print_password(find(choice), replace=replaces)
         return
     installation = find(choice)
     with page_of(installation, port) as address:
@@ -74,7 +74,7 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
             Event().wait()
 
 
-def _tell_password(installation: Installation, *, replace: bool) -> None:
+def _print_password(installation: Installation, *, replace: bool) -> None:
     """Print the password alone to the standard output, so that a program can take it, and what to know beside it."""
     if replace:
         password = replace_password(installation)
