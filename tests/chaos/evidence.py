@@ -115,7 +115,7 @@ class Evidence:
             )
             if not answered:
                 self._unanswered[words] = found
-            for entry in found:
+            for entry in found if answered else ():  # one that SNS did not answer may be sent again, with others
                 entry.sms_by.add(self.invocation)
             unknown = (int(text.split()[0]) if summary else 1) - len(found)
             alerts = (*(entry.alert for entry in found), *[UNKNOWN] * unknown)
@@ -140,7 +140,7 @@ class Evidence:
     def _entries_in_summary(self, text: str, attributes: Mapping[str, str]) -> list[Entry]:
         """The outbox entries that the SMS of a summary reports: it begins with their number, attributes name them.
 
-        They are of those that the invocation has committed or claimed, and of which no SMS was sent before.
+        They are of those that the invocation has committed or claimed, and of which SNS has not answered for an SMS.
         """
         newest = list(reversed(self._entries.values()))
         targets, events = set(json.loads(attributes["target_id"])), set(json.loads(attributes["event"]))
