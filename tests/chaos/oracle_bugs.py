@@ -11,7 +11,6 @@ from typing import Any
 from unittest.mock import patch
 
 from popwatch.alerts import rendering
-from popwatch.aws import credentials
 from popwatch.decisions import credential_trials, judging, planning, schedule
 from popwatch.decisions.batches import PlannedTest
 from popwatch.model.credential_state import CredentialState
@@ -21,14 +20,13 @@ from popwatch.model.targets import Policy
 from popwatch.model.windows import WeeklyWindow
 from popwatch.sweep import batch_tester, committer, logins
 from popwatch.sweep.committer import Committer
-from popwatch.sweep.login_turns import LoginTurns
 from popwatch.sweep.logins import Logins
 
 JUDGE = judging.judge
 ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
-LOGIN_DUE, AFTER_LOGIN, END_OF_TURN = schedule.is_login_due, credential_trials.after_login, LoginTurns.end
+AFTER_LOGIN = credential_trials.after_login
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -234,47 +232,15 @@ def _unless(*verdicts: LoginVerdict) -> Callable[..., Any]:
     )
 
 
-def _last_turn(self: LoginTurns, target_id: str, result: Any) -> None:
-    """Nobody logs in after one that failed."""
-    END_OF_TURN(self, target_id, result)
-    turns = self._turns[self.credentials[target_id].name]
-    turns.refused = turns.refused or result.verdict is LoginVerdict.FAILED
-
-
-def _seldom_due(target_id: str, health: Any, policy: Any, tick: Any, *rest: Any, **options: Any) -> bool:
-    """Only in every tenth minute."""
-    return tick.minute % 10 == 0 and LOGIN_DUE(target_id, health, policy, tick, *rest, **options)
-
-
-def _not_at_once(target_id: str, health: Any, *rest: Any, **options: Any) -> bool:
-    """Not more often after a login that failed."""
-    return LOGIN_DUE(target_id, replace(health, login_failed=False, state=State.UP), *rest, **options)
-
-
 OF_LOGINS: Mapping[str, Sequence[Patch]] = {
-    "greeting ends an outage of the login": [(judging, "leaves_login_open", lambda *_: False)],
-    "mailbox in use ends an outage of the login": [
-        (
-            judging,
-            "leaves_login_open",
-            lambda before, outcome, policy: bool(
-                outcome.passed and before.login_failed and policy.login and outcome.login is None
-            ),
-        )
-    ],
     "rejections not counted": [(logins, "after_login", _unless(LoginVerdict.REJECTED))],
     "refusals not counted": [(logins, "after_login", _unless(LoginVerdict.UNCLEAR))],
-    "rejected credential tried again": [(CredentialState, "blocked_for_good", property(lambda _: False))],
     "no wait after refusals": [(credential_trials, "next_attempt_at", lambda *_, **__: None)],
     "older credential tried": [(credential_trials, "is_newer", lambda *_: True)],
     "all try a new credential at once": [(logins, "begin_trial", lambda *_: None)],
-    "one dead server ends all turns": [(LoginTurns, "end", _last_turn)],
     "held back tests pass": [(batch_tester, "held_back", lambda outcome, *_: outcome)],
-    "logins too seldom": [(batch_tester, "is_login_due", _seldom_due)],
-    "no login at once after a failed one": [(batch_tester, "is_login_due", _not_at_once)],
-    "credentials kept for an hour": [(credentials, "CACHED_FOR", timedelta(hours=1))],
     "rejected credential not reported": [(Logins, "_report", lambda *_: None)],
-    "unusable credential reported at once": [(credential_trials, "REPORTED_AFTER", timedelta())],
+    "rejected credential reported again": [(CredentialState, "unreported", property(lambda state: state.blocked))],
 }
 
 ELSEWHERE: Mapping[str, Sequence[Patch]] = {
