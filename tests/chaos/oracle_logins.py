@@ -130,7 +130,7 @@ class LoginRules:
     # ---- messages about credentials
 
     def _judge_messages(self) -> Iterator[Finding]:
-        """Each has its reason, and is sent once for each revision."""
+        """Each has its reason, and is sent once for each row of refusals of a revision."""
         said: dict[tuple[str, str, str, int], facts.PublishedText] = {}
         for text in self._messages():
             found = _SUBJECT.fullmatch(text.subject)
@@ -146,7 +146,10 @@ class LoginRules:
             else:
                 yield from self._judge_refused(text, name, target)
                 first = said.setdefault((kind, name, target, revision), text)
-                if first is not text and self._is_unexplained(first):
+                between = (it for it in self.logins.tried[name] if first.order < it.order < text.order)
+                if any(it.answer in ("accepted", "in-use") and it.number == revision for it in between):
+                    said[kind, name, target, revision] = text  # of another row of refusals
+                elif first is not text and self._is_unexplained(first):
                     yield Finding("sent twice", text.order, target, f"{text.subject}, revision {revision}")
 
     def _judge_told(self, name: str) -> Iterator[Finding]:
