@@ -97,6 +97,8 @@ IDS = [
     _case("targets put mail-berlin host=pop.example.net --local", 0, "mail-berlin"),
     _case("targets set mail-rome host=pop.example.org delay_up=5m 'tags=[\"it\"]' --local", 0, "mail-rome"),
     _case("targets show mail-rome --local", 0, "delay_up              300"),
+    _case("targets put mail-berlni tls=none --local", 3, "Did you mean mail-berlin?", "host=", "Nothing was written."),
+    _case("targets put mail-berlni --local", 3, "Did you mean mail-berlin?"),
     _case("targets show mail-brelin --local", 3, "Did you mean mail-berlin?"),
     _case("targets put mail-rome delay_up=2h30m --local", 0, "mail-rome"),
     _case("targets show mail-rome --json --local", 0, '"delay_up": 9000'),

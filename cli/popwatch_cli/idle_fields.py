@@ -5,7 +5,7 @@ from typing import Any
 
 from popwatch.model.fields import DEFAULTS_ID, Family, TlsMode, TlsVersion, is_blank
 from popwatch.model.targets import Problem, Target, parse_target
-from popwatch_cli.target_items import said_of, shown, without_id
+from popwatch_cli.target_items import said_of, shown_id, without_id
 
 NONE: Mapping[str, Mapping[str, Any]] = {}
 
@@ -26,7 +26,7 @@ def idle_fields(
         known = idle_fields_of(before[name], before.get(DEFAULTS_ID, {})) if name in before else []
         for problem in idle_fields_of(item, defaults):
             if problem not in known:
-                owners.setdefault(problem.explanation, []).append(shown(name))
+                owners.setdefault(problem.explanation, []).append(shown_id(name))
     return said_of(owners)
 
 

@@ -32,7 +32,10 @@ TEXTS = ("string", "string or list", "enumeration")
 _NAMING = re.compile(r"The field `maintenance` cannot be used: window \d+: ")
 
 SHOWN = 60
-"""Characters of a value that are shown on a line."""
+"""Characters of a value that are shown on a line of a terminal, or in a message."""
+
+LONGEST_ID = 128
+"""Characters of an id (model/fields.py): what is longer is not one, and is cut."""
 
 
 MOST_SAME_PROBLEMS = 5
@@ -80,7 +83,7 @@ def with_interventions_of(present: Mapping[str, Item], items: Iterable[Item]) ->
 def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
     """A warning for each entry of a file that has one of `INTERVENTION_FIELDS`."""
     return [
-        f"{_line(entry, Problem(name, ''))}{shown(entry.fields['target_id'])}: `{name}` is left alone: it is not "
+        f"{_line(entry, Problem(name, ''))}{shown_id(entry.fields['target_id'])}: `{name}` is left alone: it is not "
         f"configuration, but what somebody does about the target now. Use `popwatch {command}`."
         for entry in entries
         for name, command in zip(INTERVENTION_FIELDS, ("silence", "suspend --for", "ack"), strict=True)
@@ -88,45 +91,47 @@ def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
     ]
 
 
-def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool) -> Change:
-    """The difference between the table and a file, without `INTERVENTION_FIELDS`.
+def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool, cut: bool = False) -> Change:
+    """The difference between the table and a file, without `INTERVENTION_FIELDS`; `cut`: with values of `SHOWN`.
 
     A number written as a string is the same number.
     """
     before = {name: typed_item(without_intervention_fields(item)) for name, item in present.items()}
     changed = [item for name, item in wanted.items() if before.get(name) != item]
     delete = sorted((name for name in present if name not in wanted), key=natural_order) if replace else []
-    lines = [_change_line(item, before.get(item["target_id"])) for item in changed]
+    lines = [_change_line(item, before.get(item["target_id"]), cut=cut) for item in changed]
     return Change(changed, delete, lines + [f"- {whole(name)}" for name in delete])
 
 
-def changes_of(before: Mapping[str, Item], after: Iterable[Item]) -> dict[str, str]:
-    """A line for each item that differs from the one before, by id."""
+def changes_of(before: Mapping[str, Item], after: Iterable[Item], *, cut: bool = False) -> dict[str, str]:
+    """A line for each item that differs from the one before, by id; `cut`: with values of `SHOWN`."""
     return {
-        item["target_id"]: _change_line(item, before.get(item["target_id"]))
+        item["target_id"]: _change_line(item, before.get(item["target_id"]), cut=cut)
         for item in after
         if before.get(item["target_id"]) != item
     }
 
 
-def _change_line(after: Item, before: Item | None) -> str:
+def _change_line(after: Item, before: Item | None, *, cut: bool) -> str:
     name = whole(after["target_id"])
+    written = shown if cut else whole
     if before is None:
-        return f"+ {name}  {shown(after.get('host', ''))}".rstrip()
+        return f"+ {name}  {written(after.get('host', ''))}".rstrip()
     fields = [*after, *(field for field in before if field not in after)]
     changes = [
-        f"{shown(field)}: {_difference(before.get(field, 'nothing'), after.get(field, 'nothing'))}"
+        f"{written(field)}: {_difference(before.get(field, 'nothing'), after.get(field, 'nothing'), cut=cut)}"
         for field in fields
         if before.get(field) != after.get(field)
     ]
     return f"~ {name}  {', '.join(changes)}"
 
 
-def _difference(before: Any, after: Any) -> str:
+def _difference(before: Any, after: Any, *, cut: bool) -> str:
     """Two values, which may be the same in what is shown of them, as bundles of certificates are, or 10 and "10"."""
-    if shown(before) != shown(after):
-        return f"{shown(before)} -> {shown(after)}"
-    if len(exact := f"{json.dumps(before)} -> {json.dumps(after)}") <= 2 * SHOWN:
+    written = shown if cut else whole
+    if written(before) != written(after):
+        return f"{written(before)} -> {written(after)}"
+    if len(exact := f"{json.dumps(before)} -> {json.dumps(after)}") <= 2 * SHOWN or not cut:
         return exact
     if whole(before) == whole(after):
         return f"{shown(before)} (in characters that are not shown)"
@@ -201,15 +206,15 @@ def missing_target(target_id: str, items: Collection[str], names: Mapping[str, s
     `names`: the name that is shown of a target -> its id.
     """
     owner = (names or {}).get(target_id.strip().lower())
-    if owner:
-        return f"There is no target {shown(target_id)}: that is the name of {whole(owner)}."
+    if owner and owner.lower() != target_id.strip().lower():  # else it has no name beside its id
+        return f"There is no target {shown_id(target_id)}: that is the name of {whole(owner)}."
     parts = [part.strip() for part in target_id.split(",")]
     if len(parts) > 1 and all(part in items for part in parts):
-        return f"There is no target {shown(target_id)}. Separate ids by blanks: {shown(' '.join(parts))}"
+        return f"There is no target {shown_id(target_id)}. Separate ids by blanks: {whole(' '.join(parts))}"
     hint = clean_whole(did_you_mean(target_id, items, mark="")) or "`popwatch targets list` shows all targets."
     if target_id.lower() == "all" or "*" in target_id:
         hint = "For several targets use --group, --tag or --all."
-    return f"There is no target {shown(target_id)}. {hint}"
+    return f"There is no target {shown_id(target_id)}. {hint}"
 
 
 def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
@@ -223,7 +228,7 @@ def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> l
     owners_by_problem: dict[str, list[str]] = {}
     for entry in entries:
         for problem in mistakes_of(entry.fields, own):
-            whose = f"{_line(entry, problem)}{shown(entry.fields['target_id'])}"
+            whose = f"{_line(entry, problem)}{shown_id(entry.fields['target_id'])}"
             owners_by_problem.setdefault(problem.explanation, []).append(whose)
     return by_line(said_of(owners_by_problem))
 
@@ -236,7 +241,7 @@ def broken_by_defaults(items: Mapping[str, Item], before: Mapping[str, Any], aft
             present = set(parse_target(item, without_id(before)).problems)
             for problem in parse_target(item, without_id(after)).problems:
                 if problem not in present:
-                    owners_by_problem.setdefault(problem.explanation, []).append(shown(name))
+                    owners_by_problem.setdefault(problem.explanation, []).append(shown_id(name))
     return said_of(owners_by_problem)
 
 
@@ -267,7 +272,7 @@ def unknown_fields(items: Iterable[Mapping[str, Any]], consequence: str = "it is
 def _unknown_field(name: str, owners: Sequence[str], consequence: str) -> str:
     others = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
     blanks = "" if name == name.strip() else " (with blanks at its ends)"
-    return f"{shown(owners[0])}{others}: unknown field `{shown(name)}`{blanks}: {consequence}.{field_hint(name)}"
+    return f"{shown_id(owners[0])}{others}: unknown field `{shown(name)}`{blanks}: {consequence}.{field_hint(name)}"
 
 
 def assigned(item: Item, name: str, text: str) -> Item:
@@ -298,6 +303,11 @@ def effective(name: str, item: Mapping[str, Any], defaults: Mapping[str, Any]) -
 def whole(value: Any) -> str:
     """A value on one line, cleaned."""
     return clean_whole(_written(value))
+
+
+def shown_id(value: Any) -> str:
+    """What stands for an id on one line: cleaned, and cut only if it is too long for one, so that it can be copied."""
+    return clean(_written(value), LONGEST_ID)
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import write_csv
-from popwatch_cli.files.entries import FileError, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, load_json
 from popwatch_cli.files.target_files import read_all_entries, read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
-from popwatch_cli.target_items import all_mistakes, compare, typed_item
+from popwatch_cli.target_items import all_mistakes, changes_of, compare, missing_target, typed_item
 
 ITEM = {
     "target_id": "mail-berlin",
@@ -512,8 +513,29 @@ def test_a_change_after_a_common_beginning(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"target_id,host,notes\na,a.example,{'x' * 100}y\n")
     [entry] = read_entries(tmp_path / "a.csv")
     present = {"a": {**entry.fields, "notes": "x" * 100}}
-    [line] = compare(present, {"a": entry.fields}, replace=False).lines
+    [line] = compare(present, {"a": entry.fields}, replace=False, cut=True).lines
     assert line.endswith("... (they differ after that)")
+    [line] = compare(present, {"a": entry.fields}, replace=False).lines
+    assert line == f"~ a  notes: {'x' * 100} -> {'x' * 100}y"
+
+
+def test_nothing_of_a_change_is_cut_in_a_pipe() -> None:
+    """Of windows and schedules the end is what changed; ids can be copied."""
+    window = {"days": ["monday", "friday"], "from": "22:00", "until": "23:30", "timezone": "America/New_York"}
+    before, after = {"target_id": "a", "maintenance": [window]}, {"target_id": "a", "maintenance": [window, window]}
+    [line] = changes_of({"a": before}, [after]).values()
+    assert line == f"~ a  maintenance: {json.dumps([window])} -> {json.dumps([window, window])}"
+    [shorter] = changes_of({"a": before}, [after], cut=True).values()
+    assert len(shorter) < 200
+    [mistake] = all_mistakes([FileEntry(1, {"target_id": "i" * 128})], {})
+    assert "i" * 128 in mistake
+
+
+def test_an_id_in_other_letters() -> None:
+    """A target without a name of its own has no name to be meant."""
+    names = {"j1": "j1", "berlin": "j2"}
+    assert missing_target("J1", {"j1", "j2"}, names) == "There is no target J1. Did you mean j1?"
+    assert missing_target("Berlin", {"j1", "j2"}, names) == "There is no target Berlin: that is the name of j2."
 
 
 @pytest.mark.parametrize(
@@ -527,7 +549,7 @@ def test_a_change_after_a_common_beginning(tmp_path: Path) -> None:
 def test_a_change_that_is_not_seen(before: object, after: object, said: str) -> None:
     """What differs in its type or in blanks is shown exactly, or said to be so."""
     assert compare(
-        {"a": {"target_id": "a", "own": before}}, {"a": {"target_id": "a", "own": after}}, replace=False
+        {"a": {"target_id": "a", "own": before}}, {"a": {"target_id": "a", "own": after}}, replace=False, cut=True
     ).lines == [said]
 
 

@@ -164,10 +164,8 @@ class TestNagios:
         """Who gives only the services is told once."""
         names = ",".join(f"h{number}" for number in range(5000))
         [said] = read_nagios(service("check_pop", host_name=names)).warnings
-        assert said == (
-            "Line 2: There is no host h0, h1, h2, h3, h4, h5, h6, h7, h8, h9 and 4,990 more here: give the file that "
-            "defines it too."
-        )
+        first = ", ".join(f"h{number} (POP)" for number in range(10))
+        assert said == f"Line 2: There is no host {first} and 4,990 more here: give the file that defines it too."
 
     def test_many_services_of_one_sentence(self) -> None:
         """A sentence on thousands of services names some of them and their number, also of services by a template."""
@@ -428,9 +426,52 @@ class TestNagios:
         """They may be in another file: that is reported."""
         imported = read_nagios(service("check_pop", hostgroup_name="g"))
         assert list(imported.warnings) == [
-            "Line 2: There is no host a here: give the file that defines it too.",
-            "Line 3: There is no host group g here: give the file that defines it too.",
+            "Line 2: There is no host a (POP) here: give the file that defines it too.",
+            "Line 3: There is no host group g (POP) here: give the file that defines it too.",
         ]
+
+    @pytest.mark.parametrize(
+        ("settings", "names", "expected"),
+        [
+            ("use_regexp_matching=1", r"^mx\d$", "no host"),  # no mark: it is a name
+            ("use_regexp_matching=1", "mx.*", "mx1 mx2 old-mx1"),  # anywhere in the name
+            ("use_regexp_matching=1", "^mx.+$", "mx1 mx2"),
+            ("use_regexp_matching=1", "*", "mx1 mx2 old-mx1 web"),
+            ("use_regexp_matching=1", "web,mx1", "mx1 web"),
+            ("use_regexp_matching=1", "mx.*,!mx1", "no host"),  # after a pattern all are: none has a `!` in it
+            ("use_regexp_matching=1", "!mx1,^mx.*", "mx2"),
+            ("use_regexp_matching=1", "^ol.*,web", "old-mx1 web"),
+            ("use_regexp_matching=1\nuse_true_regexp_matching=1", "mx1", "mx1 old-mx1"),
+            ("use_regexp_matching=0\nuse_true_regexp_matching=1", "mx1", "mx1"),
+            ("use_regexp_matching=1", "(m+)+x", "not understood"),
+            ("use_regexp_matching=1", "m.*?x", "not understood"),
+            ("use_regexp_matching=1", "[[:alpha:]]+", "not understood"),
+            ("use_regexp_matching=1", "m(+", "not understood"),
+            ("use_regexp_matching=1", "pop.*", "no host"),
+            ("", "mx.*", "use_regexp_matching=1"),
+        ],
+    )
+    def test_names_that_are_patterns(self, settings: str, names: str, expected: str) -> None:
+        """As xodtemplate_expand_hosts does it, in services and in host groups; what is left names the service."""
+        hosts = "".join(host(name) for name in ("mx1", "mx2", "old-mx1", "web"))
+        group = define("hostgroup", hostgroup_name="g1", members=names)
+        whose = "g.*" if settings.startswith("use_regexp_matching=1") else "g1"
+        for text in (
+            service("check_pop", host_name=names),
+            group + service("check_pop", host_name="null", hostgroup_name=whose),
+        ):
+            imported = read_nagios(f"{settings}\n{hosts}{text}")
+            found = {str(entry.fields["host"]).removesuffix(".example") for entry in imported.entries}
+            warnings = "\n".join(imported.warnings)
+            assert found == {*expected.split()} or expected in warnings
+            assert "setting" not in warnings
+            assert found or "POP" in warnings
+
+    def test_all_groups_are_not_all_hosts(self) -> None:
+        """A host in no group is in none of all."""
+        group = define("hostgroup", hostgroup_name="g", members="a")
+        some = service("check_pop", host_name="null", hostgroup_name="*")
+        assert set(targets(read_nagios(host() + host("b") + group + some))) == {"a-pop"}
 
     def test_odd_numbers_are_mistakes_of_their_line(self) -> None:
         """A service with a value that cannot be used is left, with every reason and its line; the others go on."""

@@ -1,14 +1,16 @@
 """Silences and acknowledgements as `popwatch silence` and `ack` write them, and as people may by hand."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from popwatch.decisions.planning import plan
-from popwatch.model.health import State
+from popwatch.model.health import UNTESTED, State
 from popwatch.model.records import Record
 from popwatch.model.targets import parse_target, parse_targets, with_interventions
-from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
+from popwatch.reports.status import NewestTests, TargetStatus, target_status_to_json, target_statuses
 
 BASE = {"target_id": "t", "host": "pop.example.net"}
 NOW = datetime(2026, 11, 24, 21, 0, tzinfo=UTC)
@@ -133,4 +135,21 @@ def test_status_says_until_when() -> None:
     assert (status.state, status.next_test_at) == (State.SUSPENDED, UNTIL)
     assert status.remarks(NOW) == ["suspended until 2026-11-24 22:00:00 UTC by night-shift"]
     found = target_status_to_json(status, NOW)
+    assert found["since"] == "2026-11-24T20:00:00Z"
     assert (found["suspended_until"], found["suspended_by"]) == ("2026-11-24T22:00:00Z", "night-shift")
+
+
+def test_status_between_an_intervention_and_the_next_sweep() -> None:
+    """The record's time is that of the state before; of `enabled: false` the item does not have the time."""
+    up = Record("t", health=replace(UNTESTED, state=State.UP, since=NOW - timedelta(hours=3)))
+    paused = replace(up, health=replace(up.health, state=State.SUSPENDED))
+
+    def status(item: Mapping[str, object], record: Record) -> TargetStatus:
+        [found] = target_statuses(parse_targets([item], {}, NOW), {"t": record}, NewestTests(), NOW)
+        return found
+
+    assert status(SUSPENDED, up).since == NOW.replace(hour=20)
+    assert status(BASE | {"enabled": False}, up).since is None
+    assert status(BASE | {"enabled": False}, paused).since == up.health.since
+    resumed = status(BASE, paused)
+    assert (resumed.state, resumed.remarks(NOW)) == (State.SUSPENDED, ["resumed: the next sweep applies it"])

@@ -15,6 +15,7 @@ from popwatch.model.health import UNTESTED
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Phase
 from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
+from popwatch.model.targets import parse_target
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
@@ -144,3 +145,13 @@ def test_a_server_that_is_named_twice(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "a.example is named 2 times, and tested once.\n"
     assert once(["a.example", "b.example"]) == ["a.example", "b.example"]
     assert capsys.readouterr().err == ""
+
+
+def test_wrong_fields_are_explained_to_the_end() -> None:
+    """The outcome has the beginning, since it is stored."""
+    found = parse_target({"target_id": "a", "host": "a.example", "port": "x" * 40, "tls": "y" * 40, "family": "z" * 40})
+    failed = replace(FAILED, phase=Phase.CONFIGURATION, detail="cut...")
+    explained = " ".join(problem.explanation for problem in found.problems)
+    assert to_line(found, failed).endswith(explained)
+    assert to_json(found, failed)["detail"] == explained
+    assert conclusion(found, failed)[1].strip() == explained

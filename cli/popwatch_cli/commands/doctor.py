@@ -9,7 +9,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.model.text import clean, iso
+from popwatch.model.text import clean_whole, iso
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS, Check, dead_letters_of
 from popwatch_cli.doctor.rules import dead_letters
@@ -20,9 +20,6 @@ from popwatch_cli.installation import find
 from popwatch_cli.output.terminal import repeat_options, say
 from popwatch_cli.phones import move_phone, phones_on_alert_topic
 from popwatch_cli.subscriptions import masked
-
-SHOWN = 1000
-"""Characters of a sentence that are shown: it may quote AWS and users."""
 
 LABELS = {
     Severity.BROKEN: ("BROKEN", "red"),
@@ -86,8 +83,8 @@ def report_lines(checks: Sequence[CheckResult]) -> Iterator[str]:
     """The report for people: findings in two lines each, the worst first; what is unknown; a line that sums up."""
     for finding in worst_first(checks):
         word, colour = LABELS[finding.severity]
-        yield f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean(finding.what, SHOWN)}"
-        yield f"{'':<10} {clean(finding.do, SHOWN)}"
+        yield f"{click.style(f'{word:<10}', fg=colour, bold=True)} {clean_whole(finding.what)}"
+        yield f"{'':<10} {clean_whole(finding.do)}"
     for check in checks:
         if check.unknown:
             yield f"{click.style(f'{UNKNOWN:<10}', dim=True)} {check.title}: {check.unknown}."
@@ -101,7 +98,7 @@ def _check(title: str, check: Check, aws: AwsState) -> CheckResult:
     except ClientError as error:
         return CheckResult(title, unknown=f"AWS answers {error.response['Error']['Code']} to {error.operation_name}")
     except BotoCoreError as error:
-        return CheckResult(title, unknown=clean(str(error), SHOWN).rstrip("."))
+        return CheckResult(title, unknown=clean_whole(str(error)).rstrip("."))
     except NotKnownError as error:
         return CheckResult(title, unknown=str(error))
     except KeyError as error:

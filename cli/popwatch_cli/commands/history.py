@@ -20,7 +20,7 @@ from popwatch.model.posture import PostureChange
 from popwatch.model.records import EventKind, HistoryEvent, PublishedAlert, Record
 from popwatch.model.samples import Mailbox
 from popwatch.model.targets import Target, endpoint, parse_target, target_at
-from popwatch.model.text import clean, counted, duration, iso, milliseconds
+from popwatch.model.text import clean, clean_whole, counted, duration, iso, milliseconds
 from popwatch.model.totals import Totals
 from popwatch.queries.availability import read_periods
 from popwatch.queries.history import OTHER_EVENTS, event_to_json, read_buckets, read_samples
@@ -270,7 +270,7 @@ def _event(event: HistoryEvent, subscribers: Subscribers | None, zone: tzinfo) -
             subject = clean(alert.message.subject, DETAIL_SHOWN)
             return f"[bold]alert[/]  {escape(subject)}{summary}{to}"
         case PostureChange() as change:
-            return f"[magenta]posture[/]  {escape(clean(str(change), DETAIL_SHOWN))}"
+            return f"[magenta]posture[/]  {escape(clean_whole(str(change)))}"
         case action:
             return f"[blue]{escape(intervention(action, zone))}[/]"
 

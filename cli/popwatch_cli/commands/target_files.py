@@ -100,7 +100,7 @@ def import_targets(
         wanted = with_parents(wanted, {**kept, **wanted})
         warn_of_parents({**kept, **wanted}, wanted.keys())
     warn_of_idle_fields(wanted.values(), after)
-    change = compare(items, wanted, replace=replace)
+    change = compare(items, wanted, replace=replace, cut=sys.stdout.isatty())
     for line in change.lines:
         click.echo(line)
     if not change:

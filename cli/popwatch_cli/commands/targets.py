@@ -15,7 +15,7 @@ import click
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Target, endpoint, parse_target
-from popwatch.model.text import clean, counted, did_you_mean, duration, natural_order
+from popwatch.model.text import clean_whole, counted, did_you_mean, duration, natural_order
 from popwatch_cli import completion
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.commands.before_writing import (
@@ -42,6 +42,7 @@ from popwatch_cli.target_items import (
     missing_target,
     mistakes_of,
     shown,
+    shown_id,
     targets_of,
     whole,
     without_id,
@@ -230,8 +231,9 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
             ids += Selection((), groups, tags).of(known)
     else:
         items = {name: item for name in (*ids, DEFAULTS_ID) if (item := table.get(name))}
-    if not changes:
-        raise UserError("There is nothing to change: write FIELD=VALUE, such as host=pop.example.net.")
+    if len(ids) == 1 and ids[0] not in {*items, DEFAULTS_ID} and "host" not in dict(changes):
+        _refuse_mistyped_id(ids[0], table)
+    _refuse_no_changes(changes)
     wanted = {name: _changed({**items.get(name, {}), "target_id": name}, changes) for name in ids}
     made = [*_mistakes_made(items, wanted, {name for name, _ in changes})]
     if DEFAULTS_ID in wanted:
@@ -251,13 +253,28 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         everything = {**table.read(), **wanted}
         wanted = with_parents(wanted, everything)
         warn_of_parents({**everything, **wanted}, wanted.keys())
-    lines = changes_of(items, wanted.values())
+    lines = changes_of(items, wanted.values(), cut=sys.stdout.isatty())
     defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
     warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         click.echo(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _refuse_no_changes(changes: Collection[object]) -> None:
+    if not changes:
+        raise UserError("There is nothing to change: write FIELD=VALUE, such as host=pop.example.net.")
+
+
+def _refuse_mistyped_id(name: str, table: TargetTable) -> None:
+    """Raise UserError for an id that is like one of a target: without a host it adds none, so that one is meant."""
+    items = without_temporary(table.read())
+    if did_you_mean(name, items):
+        raise UserError(
+            f"{missing_target(name, items)} To add {shown_id(name)} write its server, too: host=pop.example.net. "
+            "Nothing was written."
+        )
 
 
 def _known_ids(ids: Iterable[str], table: TargetTable) -> list[str]:
@@ -285,17 +302,17 @@ def _is_own_id(change: tuple[str, str], ids: Sequence[str]) -> bool:
 def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable[str]) -> str:
     """What is wrong with words that are neither an id nor an assignment, `unknown` of the words before the first."""
     name = unknown[-1]
-    hint = clean(did_you_mean(name, items, mark=""), 200).strip()
+    hint = clean_whole(did_you_mean(name, items, mark=""))
     if not hint and "." in name:
         hint = f"Did you mean host={shown(name)}?"
     if not hint and len(unknown) == len(ids) and name not in FIELDS_BY_NAME:
-        listed = f"{', '.join(map(shown, unknown[:-1]))} and {shown(name)}"
+        listed = f"{', '.join(map(shown_id, unknown[:-1]))} and {shown_id(name)}"
         return (
             f"{listed} are not targets yet: add one at a time, since each has a host of its own, or all of them from a "
             "file by `popwatch targets import FILE`."
         )
     hint = hint or "Write FIELD=VALUE, such as host=pop.example.net."
-    return f"{shown(name)} is neither a target nor an assignment. {hint}"
+    return f"{shown_id(name)} is neither a target nor an assignment. {hint}"
 
 
 def _mistakes_made(
@@ -379,7 +396,7 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     chosen = named or sorted(selection.of(targets_of(items)), key=natural_order)
     if not named and not yes:
         for name in chosen:
-            click.echo(f"- {whole(name)}  {shown(items[name].get('host', ''))}".rstrip())
+            click.echo(f"- {whole(name)}  {whole(items[name].get('host', ''))}".rstrip())
         if not confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
     left = {name: item for name, item in items.items() if name not in chosen}

@@ -15,7 +15,7 @@ import click
 from popwatch import __version__
 from popwatch.decisions.schedule import TICK
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.text import clean, counted, iso
+from popwatch.model.text import clean, clean_whole, counted, iso
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
@@ -34,9 +34,6 @@ COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.UNKNOWN: "yel
 SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+)(?::(\d{1,5}))?")
 REMOVING = timedelta(minutes=1)
 """How long a run may take to remove what is temporary."""
-
-SHOWN = 1000
-"""Characters of a sentence that are shown."""
 
 Clock = Callable[[], datetime]
 
@@ -139,7 +136,7 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
     """Say what is left of an earlier run, and who will receive a TEST; ask. Raises click.Abort if the user says no."""
 
     def announce(text: str) -> None:
-        say(clean(text, SHOWN), err=to_stderr)
+        say(clean_whole(text), err=to_stderr)
 
     now, left = datetime.now(UTC), temporary.leftovers()
     # What a young run without a target has is not there yet, or SQS still lists it: a queue is deleted within 60 s.
@@ -200,9 +197,9 @@ def _receives(one: Subscription, role: TopicRole, attributes: Any) -> bool:
 def lines_of(result: VerificationResult) -> Iterator[str]:
     """A check for people: its verdict and sentence, and below it what to do."""
     label = click.style(f"{result.verdict.upper():<10}", fg=COLOURS[result.verdict], bold=True)
-    yield f"{label} {result.name:<10} {clean(result.sentence, SHOWN)}"
+    yield f"{label} {result.name:<10} {clean_whole(result.sentence)}"
     if result.next_step:
-        yield f"{'':<21} {clean(result.next_step, SHOWN)}"
+        yield f"{'':<21} {clean_whole(result.next_step)}"
 
 
 def summary(results: list[VerificationResult]) -> str:

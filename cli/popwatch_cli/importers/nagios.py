@@ -36,6 +36,7 @@ from popwatch_cli.importers.nagios_commands import (
 )
 from popwatch_cli.importers.nagios_files import Files
 from popwatch_cli.importers.nagios_objects import Definition, HostGroups, chosen, registered
+from popwatch_cli.importers.nagios_patterns import NamePatterns, looks_like_pattern, named
 from popwatch_cli.target_items import shown
 
 LONGEST_NOTES, LONGEST_RUNBOOK = 2000, 500
@@ -101,7 +102,8 @@ def read_nagios(paths: Sequence[Path]) -> Imported:
     files.read(paths)
     try:
         objects = registered(files.definitions, warnings, budget)
-        entries = Services(objects, files.unit_seconds, warnings, budget).entries()
+        patterns = NamePatterns(files.has_patterns, files.has_only_patterns, warnings, budget)
+        entries = Services(objects, files.unit_seconds, patterns).entries()
     except RecursionError:
         raise FileError(["Its host groups contain each other too deeply."]) from None
     return Imported(without_mistakes(entries, warnings), warnings)
@@ -110,12 +112,11 @@ def read_nagios(paths: Sequence[Path]) -> Imported:
 class Services:
     """The services of some files, each of which becomes a target for each of its hosts."""
 
-    def __init__(
-        self, objects: Sequence[Definition], unit_seconds: float, warnings: ImportWarnings, budget: Budget
-    ) -> None:
-        self._objects, self._unit_seconds, self._warnings, self._budget = objects, unit_seconds, warnings, budget
+    def __init__(self, objects: Sequence[Definition], unit_seconds: float, patterns: NamePatterns) -> None:
+        self._objects, self._unit_seconds, self._patterns = objects, unit_seconds, patterns
+        self._warnings, self._budget = patterns.warnings, patterns.budget
         self._hosts = {host.values["host_name"]: host for host in self._of("host") if "host_name" in host.values}
-        self._groups = HostGroups(self._of("hostgroup"), self._hosts, warnings, budget)
+        self._groups = HostGroups(self._of("hostgroup"), self._hosts, patterns)
         self._commands = USUAL_COMMANDS | {
             command.values["command_name"]: command.values.get("command_line", "")
             for command in self._of("command")
@@ -146,25 +147,26 @@ class Services:
         """The first service of each host and description that names the host itself: it replaces those of groups."""
         found: dict[tuple[str, str], Definition] = {}
         for service in self._of("service"):
-            names = service.names("host_name")
+            names = self._named_hosts(service)
             self._budget.spend(len(names))
             for name in names:
-                found.setdefault((name, service.values.get("service_description", "")), service)
+                found.setdefault((name, _description(service)), service)
         return found
 
     def _entries(self, service: Definition) -> Iterator[FileEntry]:
         names = self._hosts_of(service)
         if not names:
-            self._warnings.add(service.place, "The service is not imported: it has no host.")
+            self._warnings.add(
+                service.place, "The service is not imported: it has no host.", shown(_description(service))
+            )
         for name in names:
             self._pairs += 1
             if self._pairs > MOST_TARGETS:
                 raise FileError([f"There are more than {MOST_TARGETS:,} services, one for each host: import fewer."])
             host = self._hosts.get(name)
-            own = self._own.setdefault((name, service.values.get("service_description", "")), service)
+            own = self._own.setdefault((name, _description(service)), service)
             if host is None:
-                sentence = f"There is no host {NAMES} here: give the file that defines it too."
-                self._warnings.add(service.place_of("host_name"), sentence, shown(name))
+                self._warn_of_missing("host", name, service.place_of("host_name"), service)
             elif own is not service:
                 line = f"{own.place.file} line {own.place.line}".strip()
                 sentence = f"For {shown(name)} it is not imported: {line} defines this service of the same host."
@@ -175,17 +177,28 @@ class Services:
 
     def _hosts_of(self, service: Definition) -> list[str]:
         """The names of a service's hosts."""
-        names = list(dict.fromkeys(service.names("host_name")))
-        for group in dict.fromkeys(service.names("hostgroup_name")):
-            hosts = [*self._hosts] if group == "*" else self._groups.hosts_of(group.removeprefix("!"))
+        names = list(dict.fromkeys(self._named_hosts(service)))
+        for group in dict.fromkeys(self._groups.named_by(service, "hostgroup_name", _description(service))):
+            hosts = self._groups.hosts_of(group.removeprefix("!"))
             self._budget.spend(len(hosts or ()) + 1)
             if hosts is None:
-                sentence = f"There is no host group {NAMES} here: give the file that defines it too."
-                self._warnings.add(service.place_of("hostgroup_name"), sentence, shown(group))
+                self._warn_of_missing("host group", group, service.place_of("hostgroup_name"), service)
             else:
                 names += [f"!{name}" for name in hosts] if group.startswith("!") else hosts
         self._budget.spend(len(names))
         return chosen(names, self._hosts)
+
+    def _named_hosts(self, service: Definition) -> list[str]:
+        """The hosts that a service names itself, its patterns replaced by those that they match."""
+        place = service.place_of("host_name")
+        return self._patterns.expanded(service.names("host_name"), self._hosts, "host", place, _description(service))
+
+    def _warn_of_missing(self, kind: str, name: str, place: Place, service: Definition) -> None:
+        """Name a host, or a group, that no file defines, and the service that is missing for it."""
+        step = "give the file that defines it too"
+        if looks_like_pattern(name) and not self._patterns.enabled:
+            step = "it is a pattern only with `use_regexp_matching=1`, so give the nagios.cfg that says so too"
+        self._warnings.add(place, f"There is no {kind} {NAMES} here: {step}.", named(name, _description(service)))
 
     def _entry_if_pop3(self, service: Definition, host: Definition) -> Iterator[FileEntry]:
         """The service's target; or a warning, if its command does not test POP3 or cannot be read."""
@@ -208,7 +221,7 @@ class Services:
         self._warn_of_unsupported(host, KNOWN_IN_HOST)
         self._warn_of_unsupported(service, KNOWN_IN_SERVICE)
         service = _with_implied(service, host)
-        host_name, description = host.values["host_name"], service.values.get("service_description", "")
+        host_name, description = host.values["host_name"], _description(service)
         display_name = service.values.get("display_name", description)
         name = f"{host.values.get('alias') or host_name} {display_name}".strip()
         if len(name) > LONGEST_NAME:
@@ -320,6 +333,10 @@ class Services:
                 except ValueError:
                     return text
         return None
+
+
+def _description(service: Definition) -> str:
+    return service.values.get("service_description", "")
 
 
 def _with_implied(service: Definition, host: Definition) -> Definition:

@@ -43,12 +43,17 @@ SWITCHES = {
 """Settings which, being 0, change what all services do."""
 
 
+USES_PATTERNS, USES_ONLY_PATTERNS = "use_regexp_matching", "use_true_regexp_matching"
+"""Settings by which names of hosts and groups may be patterns, or all are; the second has no effect alone."""
+
+
 class Files:
     """The definitions of files, of folders, and of the files that these name; each file is read once."""
 
     def __init__(self, warnings: ImportWarnings) -> None:
         self.definitions: list[Definition] = []
         self.unit_seconds = 60.0
+        self.has_patterns = self.has_only_patterns = False
         self._warnings = warnings
         self._seen: set[Path] = set()
         self._left = LARGEST_FILE
@@ -126,7 +131,11 @@ class Files:
         self.definitions += definitions
         for name, value, place in settings:
             self._apply(name, value, place, path.parent)
-        others = [place for name, _, place in settings if name not in INCLUDED | SWITCHES.keys() | {"interval_length"}]
+        others = [
+            place
+            for name, _, place in settings
+            if name not in INCLUDED | SWITCHES.keys() | {USES_PATTERNS, USES_ONLY_PATTERNS, "interval_length"}
+        ]
         if others:
             sentence = f"{counted(len(others), 'setting')} of Nagios itself from here on: not imported."
             self._warnings.add(others[0], sentence)
@@ -149,8 +158,18 @@ class Files:
                 self.unit_seconds = max(1.0, float(int(value)))
             except ValueError:
                 self._warnings.add(place, f"`interval_length` is not a number: {shown(value)}; 60 is used.")
+        elif name == USES_PATTERNS:
+            self.has_patterns = _is_on(value)
+        elif name == USES_ONLY_PATTERNS:
+            self.has_only_patterns = _is_on(value)
         elif name in SWITCHES and value == "0":
             self._warnings.add(place, f"`{name}=0` is not imported: {SWITCHES[name]}.")
+
+
+def _is_on(value: str) -> bool:
+    """A number above 0, as `atoi` of C reads it."""
+    found = re.match(r"\s*\+?(\d+)", value, re.ASCII)
+    return found is not None and found[1].strip("0") != ""
 
 
 def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definition], list[tuple[str, str, Place]]]:

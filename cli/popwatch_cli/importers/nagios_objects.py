@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.importers.conversion import DIRECTIVE, Budget, ImportWarnings, Place
+from popwatch_cli.importers.nagios_patterns import NamePatterns
 from popwatch_cli.target_items import shown
 
 DEEPEST = 20
@@ -133,18 +134,24 @@ def _joined(own: str | None, inherited: str) -> str:
 class HostGroups:
     """Which hosts are in which group: groups list members and other groups, and hosts list their groups."""
 
-    def __init__(
-        self, groups: Iterable[Definition], hosts: Mapping[str, Definition], warnings: ImportWarnings, budget: Budget
-    ) -> None:
-        self._hosts, self._warnings, self._budget = hosts, warnings, budget
+    def __init__(self, groups: Iterable[Definition], hosts: Mapping[str, Definition], patterns: NamePatterns) -> None:
+        self._hosts, self._patterns = hosts, patterns
+        self._warnings, self._budget = patterns.warnings, patterns.budget
         self._groups = {group.values["hostgroup_name"]: group for group in groups if "hostgroup_name" in group.values}
         self._listed: dict[str, list[str]] = {}
         for name, host in hosts.items():
-            budget.spend(len(host.values.get("hostgroups", "")))
-            for group_name in dict.fromkeys(host.names("hostgroups")):
+            self._budget.spend(len(host.values.get("hostgroups", "")))
+            for group_name in dict.fromkeys(self.named_by(host, "hostgroups")):
                 self._listed.setdefault(group_name, []).append(name)
         self._members: dict[str, list[str]] = {}
         self._groups_of: dict[str, list[str]] | None = None
+
+    def named_by(self, definition: Definition, directive: str, owner: str = "") -> list[str]:
+        """The names of groups in a directive, its patterns replaced by the groups that they match."""
+        known = self._groups | dict.fromkeys(self._listed)
+        place = definition.place_of(directive)
+        names = self._patterns.expanded(definition.names(directive), known, "host group", place, owner)
+        return [group for name in names for group in (known if name == "*" else [name])]
 
     def hosts_of(self, name: str) -> list[str] | None:
         """The names of a group's hosts; None if no group has this name."""
@@ -171,8 +178,8 @@ class HostGroups:
         found = list(self._listed.get(name, []))
         if group is not None:
             self._budget.spend(len(group.values.get("members", "")) + len(group.values.get("hostgroup_members", "")))
-            found += group.names("members")
-            for inner in dict.fromkeys(group.names("hostgroup_members")):
+            found += self._patterns.expanded(group.names("members"), self._hosts, "host", group.place_of("members"))
+            for inner in dict.fromkeys(self.named_by(group, "hostgroup_members")):
                 hosts = self.hosts_of(inner)
                 if hosts is None:
                     sentence = f"There is no host group {shown(inner)} here: give its file too."

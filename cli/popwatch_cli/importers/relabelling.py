@@ -115,7 +115,7 @@ def parse_rule(block: object) -> Rule:
         tuple(map(str, sources)) if isinstance(sources, list) else (str(sources),),
         str(block.get("separator", ";")),
         _compiled(pattern),
-        _repeats(pattern),
+        repeats(pattern),
         modulus if isinstance(modulus, int) else 0,
         str(block.get("target_label", "")),
         str(block.get("replacement", "$1")),
@@ -126,7 +126,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     """A pattern of RE2 as Python's. Raises NotApplicable if it is another thing there, or may take too long."""
     if len(pattern) > LONGEST_PATTERN or _NOT_RE2.search(pattern) or _NOT_PYTHON.search(pattern):
         raise NotApplicable(f"its regex is not understood: {shown(pattern)}")
-    if _repeats(pattern) > MOST_REPEATS:
+    if repeats(pattern) > MOST_REPEATS:
         raise NotApplicable(f"its regex may take too long: {shown(pattern)}")
     try:
         return re.compile(pattern, re.ASCII | re.DOTALL)
@@ -134,7 +134,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise NotApplicable(f"its regex is not understood: {shown(str(error))}") from None
 
 
-def _repeats(pattern: str) -> int:
+def repeats(pattern: str) -> int:
     """How many repetitions a pattern has; more than `MOST_REPEATS` if matching could take exponential time.
 
     That is so if something of variable length is repeated, or if many optional parts or alternatives follow each other.

@@ -42,7 +42,7 @@ def to_json(target: Target, outcome: Outcome) -> dict[str, Any]:
         "error": outcome.error,
         "message": outcome.message,
         "reason": outcome.reason,
-        "detail": outcome.detail,
+        "detail": _detail(target, outcome),
         "phase": outcome.phase,
         "rtt_source": outcome.rtt_source,
         **{name: _rounded(getattr(outcome, name)) for name in TIMES},
@@ -103,7 +103,7 @@ def conclusion(target: Target, outcome: Outcome) -> list[str]:
         first = passed if succeeded(outcome) else f"REFUSED {refusal}"
         return [first, *(f"        {line}" for line in remarks)]
     addresses = (f"        {remark}" for remark in outcome.address_remarks)
-    lines = [f"FAILED  {outcome.message}", f"        {outcome.detail}", *addresses]
+    lines = [f"FAILED  {outcome.message}", f"        {_detail(target, outcome)}", *addresses]
     advised = advice(outcome, _as_option)
     return [*lines, f"        {advised}"] if advised else lines
 
@@ -120,7 +120,15 @@ def to_line(target: Target, outcome: Outcome) -> str:
     addresses = "".join(f"  {remark}" for remark in outcome.address_remarks)
     if outcome.passed:
         return f"passed  {name}  {endpoint(target)}  {milliseconds(outcome.rtt_ms)} ms{addresses}"
-    return f"failed  {name}  {endpoint(target)}  {outcome.message} ({outcome.reason}): {outcome.detail}{addresses}"
+    why = f"{outcome.message} ({outcome.reason}): {_detail(target, outcome)}"
+    return f"failed  {name}  {endpoint(target)}  {why}{addresses}"
+
+
+def _detail(target: Target, outcome: Outcome) -> str:
+    """What was seen; of wrong fields all of it, of which an outcome, since it is stored, has the beginning."""
+    if outcome.phase is Phase.CONFIGURATION and target.problems:
+        return " ".join(problem.explanation for problem in target.problems)
+    return outcome.detail
 
 
 def summary(*, passed: int, failed: int) -> str:

@@ -154,7 +154,7 @@ def _shared(row: TargetStatus, now: datetime) -> dict[str, str]:
 def details(row: TargetStatus, now: datetime) -> Iterator[str]:
     """Everything about the present status of a target, a line for each thing."""
     target, health, policy = row.target, row.health, row.target.policy
-    since = f" for {duration(now - health.since)}, since {utc(health.since)}" if health.since else ""
+    since = f" for {duration(now - row.since)}, since {utc(row.since)}" if row.since else ""
     failed = f"{row.error.message} ({row.reason})" if row.error else ""
     passed = f"passed after {milliseconds(row.rtt_ms)} ms" if row.tested_at else "none yet"
     ago = f", {duration(now - row.tested_at)} ago" if row.tested_at else ""
@@ -210,7 +210,7 @@ def cells(row: TargetStatus, now: datetime, *, may_be_cut: bool = False) -> dict
         "Target": escape(clean_whole(target.target_id)),
         "Name": escape(target.name) if target.name != target.target_id else "",
         "Server": escape(endpoint(target)),
-        "Since": duration(now - health.since) if health.since else "",
+        "Since": duration(now - row.since) if row.since else "",
         LAST_TEST: ", ".join(filter(None, [last_test(row, may_be_cut=may_be_cut), *remarks])),
         "Failures": str(health.failures or ""),
         "Alerts": f"{health.alerts_sent}/{policy.max_alerts}" if health.alerts_sent else "",

@@ -81,6 +81,17 @@ class TargetStatus:
         return self.health.state if self.target.policy.enabled else State.SUSPENDED
 
     @property
+    def since(self) -> datetime | None:
+        """Since when it is in its state; None if that is not known, as of a suspension that no sweep has noticed yet.
+
+        What the record has is the time of the state that the last sweep found.
+        """
+        if self.state is self.health.state:
+            return self.health.since
+        suspended = self.target.policy.suspended
+        return suspended.window.start if suspended else None
+
+    @property
     def acknowledgement(self) -> Acknowledgement | None:
         """Who has acknowledged the present outage, if anybody has."""
         return self.target.policy.acknowledgement_of(self.health.failing_since)
@@ -127,6 +138,9 @@ class TargetStatus:
             f"suspended until {utc(suspended.window.end)}{_by_and_why(suspended.by, suspended.why)}"
             if suspended
             else "",
+            "resumed: the next sweep applies it"
+            if self.state is State.SUSPENDED and self.target.policy.enabled
+            else "",
             "flapping" if health.flapping else "",
             f"slow: over {milliseconds(self.target.policy.slow_rtt_ms)} ms" if health.slow else "",
             f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
@@ -169,7 +183,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "runbook": target.runbook or None,
         "notes": target.notes or None,
         "state": status.state.value,
-        "since": _iso(health.since),
+        "since": _iso(status.since),
         "failing_since": _iso(health.failing_since),
         "failures": health.failures,
         "passes": health.recovery.passes if health.recovery else None,
