@@ -481,8 +481,8 @@ def _without_login(lifetime: Lifetime) -> Iterator[Test]:
     failed: list[Test] = []
     for test in lifetime.tests:
         if not test.passed:
-            open_login, row = open_login or test.login_failed, 0
             failed += [test] if test.counts else []
+            open_login, row = open_login or (test.login_failed and bool(failed)), 0
         elif not (open_login and test.may_say_nothing):
             row += test.committed != NEVER
             if doubt:
@@ -493,13 +493,15 @@ def _without_login(lifetime: Lifetime) -> Iterator[Test]:
         elif test.committed == NEVER:
             yield replace(test, says_nothing=True)
         else:
-            meaning = test.meaning if test.unambiguous and not (doubt or row) else Meaning.DOUBTFUL
+            meaning = test.meaning if test.unambiguous and not doubt else Meaning.DOUBTFUL
+            if row and meaning is Meaning.FAILS:  # the newest login was accepted: what is refused is another target's
+                meaning = Meaning.NOTHING
             doubt = meaning is Meaning.DOUBTFUL
             match meaning:
                 case Meaning.NOTHING:
                     yield replace(test, says_nothing=True)
                 case Meaning.FAILS:
-                    failed.append(test)
+                    failed += [] if test.policy.silenced else [test]
                     yield replace(test, passed=False, login_failed=True)
                 case Meaning.DOUBTFUL:
                     row = 0  # it may count as failed

@@ -94,15 +94,16 @@ def test_an_older_credential_is_not_tried() -> None:
 
 
 def of_outcomes(outcomes: str, passes_per_recovery: int) -> list[record.Test]:
-    """`L` failed at the login, `f` failed before it, `a` logged in, `n`, `h` and `?` greeted: see MEANINGS."""
-    policy = Policy(2, login="shared", passes_per_recovery=passes_per_recovery)
+    """`L` failed at the login, `M` so in maintenance, `f` failed before it, `a` logged in; `n`, `h` and `?` greeted."""
+    usual = Policy(2, login="shared", passes_per_recovery=passes_per_recovery)
     found = []
     for number, outcome in enumerate(outcomes):
         began = BEGIN + timedelta(minutes=number)
-        what = "mail-1", 2 * number, began, number, began, outcome not in "Lf", policy, 2 * number + 1
+        policy = replace(usual, silenced=outcome == "M")
+        what = "mail-1", 2 * number, began, number, began, outcome not in "LMf", policy, 2 * number + 1
         login = {"L": "failed", "a": "accepted"}.get(outcome, "")
         meaning = MEANINGS.get(outcome, Meaning.DOUBTFUL)
-        found.append(record.Test(*what, login=login, login_failed=outcome == "L", meaning=meaning))
+        found.append(record.Test(*what, login=login, login_failed=outcome in "LM", meaning=meaning))
     return found
 
 
@@ -114,10 +115,18 @@ def of_outcomes(outcomes: str, passes_per_recovery: int) -> list[record.Test]:
         ("L?na", 1, [], [], [1, 2]),
         ("fnn", 1, [], [], []),
         ("Lann", 1, [], [], []),
-        ("LLana", 2, [], [], [3, 4]),
+        ("LLana", 2, [3], [], []),
+        ("LLaha", 2, [3], [], []),
         ("Lan", 2, [], [], []),
+        ("Mhnf", 1, [], [], []),
+        ("Mfhn", 1, [], [], []),
+        ("LMna", 1, [2], [], []),
     ],
-    ids=["left", "held back", "doubtful until a login", "no login failed", "ended", "in a recovery", "brief"],
+    ids=[
+        *("left", "held back", "doubtful until a login", "no login failed", "ended", "in a recovery"),
+        *("held back in a recovery", "brief", "in maintenance only", "in maintenance before the run"),
+        "in maintenance within a run",
+    ],
 )
 def test_in_a_run_of_the_login_a_greeting_alone_says_little(
     outcomes: str, passes_per_recovery: int, nothing: list[int], failed: list[int], doubtful: list[int]

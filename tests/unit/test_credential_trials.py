@@ -35,6 +35,7 @@ from popwatch.model.credential_state import (
     upgraded,
 )
 from popwatch.model.credentials import Secret
+from popwatch.model.health import UNTESTED
 from popwatch.model.outcomes import LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.time_limits import STORED_AHEAD
@@ -292,10 +293,10 @@ def test_which_outages_are_older_than_a_revision() -> None:
 def test_a_test_that_is_held_back_has_failed() -> None:
     """And says when the next one logs in."""
     greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
-    held = held_back(greeted, "monitor", NOON + HOUR)
+    held = held_back(greeted, UNTESTED, "monitor", NOON + HOUR)
     assert (held.passed, held.phase, held.reason, held.rtt_ms) == (False, Phase.LOGIN, "login-refused", 12.5)
     assert "tried again after 2026-11-27 13:00 UTC, or by `popwatch retest`." in held.detail
-    assert "by another target first" in held_back(greeted, "monitor", None).detail
+    assert "by another target first" in held_back(greeted, UNTESTED, "monitor", None).detail
 
 
 def test_an_old_acceptance_is_asked_again() -> None:

@@ -142,7 +142,7 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
             trying = begin_trial(credential, "1", "a", now) or credential
             credential = after_login(trying, "1", "a", LoginResult(verdict), now) or trying
         elif is_out and health.login_failed:
-            outcome = held_back(GREETED, "monitor", next_attempt_at(credential, "a"))
+            outcome = held_back(GREETED, health, "monitor", next_attempt_at(credential, "a"))
         outcome = replace(outcome, started_at=now)
         judged = judge(health, outcome, policy, now)
         health, tested = judged.health, due
@@ -184,6 +184,51 @@ def test_only_an_accepted_login_says_something_of_an_outage_of_the_login(outcome
     assert (again.state, again.failures) == (State.DOWN, 4)
     passed = judge(again, logged_in(LoginVerdict.PASSED), POLICY, now + 2 * MINUTE)
     assert (passed.health.state, passed.health.login_failed, passed.health.login_at) == (State.UP, False, None)
+
+
+@pytest.mark.parametrize("before", [UNTESTED, UP])
+@pytest.mark.parametrize("maintenance", [False, True])
+def test_a_login_that_failed_in_maintenance_begins_no_run(before: Health, maintenance: bool) -> None:
+    """The next greeting ends what is known of it, and a run that begins otherwise ends with a greeting."""
+    windows = (OnceWindow(NOON - MINUTE, NOON + (MINUTE if not maintenance else 10 * MINUTE)),)
+    policy = replace(POLICY, maintenance=windows)
+    health = judge(before, logged_in(LoginVerdict.FAILED), policy, NOON).health
+    assert (health.state, health.login_failed, health.login_is_out) == (State.MAINTENANCE, True, False)
+    assert is_login_due("a", health, policy, NOON + MINUTE, NOON + MINUTE)
+    greeted = judge(health, GREETED, policy, NOON + 5 * MINUTE).health
+    expected = State.MAINTENANCE if maintenance else State.UP
+    assert (greeted.state, greeted.login_failed, greeted.failures_in_maintenance) == (expected, False, 0)
+    unreachable = Outcome(NOON, Phase.CONNECT, ErrorCode.CANNOT_CONNECT)
+    failing = judge(health, unreachable, POLICY, NOON + 5 * MINUTE).health
+    assert (failing.failures, failing.login_failed) == (1, False)
+    assert judge(failing, GREETED, POLICY, NOON + 6 * MINUTE).health.state is State.UP
+    refused = judge(health, logged_in(LoginVerdict.FAILED), POLICY, NOON + 5 * MINUTE).health
+    assert (refused.failures, refused.login_is_out) == (1, True)
+
+
+@pytest.mark.parametrize("maintenance", [False, True])
+def test_a_recovery_waits_for_its_login_while_another_target_is_refused(maintenance: bool) -> None:
+    """Its own login was accepted last: no greeting cuts that off or lengthens the outage, nor one that is in use."""
+    policy = replace(POLICY, failures_per_alert=1, passes_per_recovery=3)
+    health = judge(UP, logged_in(LoginVerdict.FAILED), policy, NOON).health
+    assert held_back(GREETED, health, "monitor", None).error is ErrorCode.PROTOCOL
+    health = judge(health, logged_in(LoginVerdict.PASSED), policy, NOON + MINUTE).health
+    windows = (OnceWindow(NOON + 2 * MINUTE, NOON + 4 * MINUTE),) if maintenance else ()
+    for minute, outcome in enumerate((held_back(GREETED, health, "monitor", None), logged_in(LoginVerdict.IN_USE)), 2):
+        health = judge(health, outcome, replace(policy, maintenance=windows), NOON + minute * MINUTE).health
+        assert (health.failures, health.recovery and health.recovery.passes) == (1, 1)
+    for minute, state in ((4, State.DOWN), (5, State.UP)):
+        health = judge(health, logged_in(LoginVerdict.PASSED), policy, NOON + minute * MINUTE).health
+        assert health.state is state
+
+
+def test_a_test_that_fails_after_its_login_leaves_an_outage_of_the_login_open() -> None:
+    """The mailbox was in use, and QUIT was not answered: no login was accepted in it."""
+    failing = judge(UP, logged_in(LoginVerdict.FAILED), POLICY, NOON).health
+    result = LoginResult(LoginVerdict.IN_USE)
+    failing = judge(failing, Outcome(NOON, Phase.QUIT, ErrorCode.TIMED_OUT, login=result), POLICY, NOON + MINUTE).health
+    assert (failing.failures, failing.login_is_out) == (2, True)
+    assert judge(failing, GREETED, POLICY, NOON + 2 * MINUTE).health.failures == 2
 
 
 def test_a_mailbox_that_is_too_full_stays_so_until_a_login_counts_less() -> None:

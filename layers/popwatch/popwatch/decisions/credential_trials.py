@@ -34,6 +34,7 @@ from popwatch.model.credential_state import (
     is_newer,
     revision_time,
 )
+from popwatch.model.health import Health
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.text import clean
 from popwatch.model.time_limits import STORED_AHEAD
@@ -138,12 +139,15 @@ def is_in_doubt(state: CredentialState, revision: str) -> bool:
     return state.revision == revision and state.rejections > 0 and not state.certain
 
 
-def held_back(outcome: Outcome, name: str, until: datetime | None) -> Outcome:
+def held_back(outcome: Outcome, health: Health, name: str, until: datetime | None) -> Outcome:
     """The outcome of a test that greets in an outage of the login, as its credential waits after a refusal.
 
     It counts as failed: else the outage of a server that gives no reason would be reported once it may be asked again.
+    While it recovers its own login was accepted last, and the refusal is another target's: that leaves it as it is.
     `until` as in `next_attempt_at`; None if another target tries the credential first.
     """
+    if health.recovery:
+        return outcome
     refused = f"The credential {name} was refused without a reason, or not answered: it is tried again"
     again = f"after {until:%Y-%m-%d %H:%M} UTC, or by `popwatch retest`" if until else "by another target first"
     return replace(

@@ -64,6 +64,8 @@ def judge(
     if policy.in_maintenance(now):
         return _maintain(health, outcome, policy, now)
     before = _resumed(health)
+    if before.login_failed and not before.failures:  # in maintenance only: the run that may begin now has none yet
+        before = replace(before, login_failed=False)
     if leaves_login_open(before, outcome, policy):
         after = replace(before, next_test_at=now + timedelta(seconds=delay_seconds(before, policy)))
         return Judgement(after, _transition(health, after, now, outcome))
@@ -85,7 +87,7 @@ def leaves_login_open(before: Health, outcome: Outcome, policy: Policy) -> bool:
 
     A server that greets may have everything behind it dead, and so may one that says why it opens no mailbox now.
     """
-    if not (outcome.passed and before.login_failed and policy.login):
+    if not (outcome.passed and before.login_is_out and policy.login):
         return False
     return outcome.login is None or outcome.login.verdict is not LoginVerdict.PASSED
 
@@ -275,7 +277,8 @@ def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
         return before
     # Also one that succeeded, of a mailbox that is too full.
     failed = outcome.phase is Phase.LOGIN or outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
-    return replace(before, login_failed=failed, login_at=now, login_delay=_login_delay(before, outcome))
+    login_failed = failed or before.login_failed  # also where QUIT failed after a login that says nothing of the run
+    return replace(before, login_failed=login_failed, login_at=now, login_delay=_login_delay(before, outcome))
 
 
 def _login_delay(before: Health, outcome: Outcome) -> int:
@@ -378,6 +381,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
     before = _resumed(health)
     undecided = leaves_login_open(before, outcome, policy)
     before = before if outcome.passed else _with_login(before, outcome, now)
+    recovery = before.recovery if undecided else _recovery(before, outcome, policy, now) if outcome.passed else None
     in_maintenance = replace(
         before,
         state=State.MAINTENANCE,
@@ -386,10 +390,10 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
         next_test_at=None,
         failures_in_maintenance=before.failures_in_maintenance + (not outcome.passed),
         run_ended_at=health.run_ended_at,
-        recovery=_recovery(before, outcome, policy, now) if outcome.passed and not undecided else None,
+        recovery=recovery,
         passes_in_outage=before.passes_in_outage if outcome.passed else _passes_in_outage(before),
     )
-    if outcome.passed and not undecided and in_maintenance.recovery is None:
+    if outcome.passed and not undecided and recovery is None:
         in_maintenance = replace(
             in_maintenance,
             state_before_maintenance=State.UP,

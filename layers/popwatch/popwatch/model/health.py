@@ -116,9 +116,9 @@ class Health:
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).
 
-    `login_failed` says that a login failed in the present run of failures: only a login that succeeds ends it, and
-    `login_at` is when the last one was tried. `login_delay` is the least time in seconds between two logins that the
-    server has stated.
+    `login_failed` says that a login failed in the present run of failures: only a login that succeeds ends it. Where
+    there is no run, it failed in maintenance. `login_at` is when the last one was tried. `login_delay` is the least
+    time in seconds between two logins that the server has stated.
 
     `posture` is what is kept of the last posture test (the text of a `PostureSummary`), and `posture_pending` are the
     changes for the worse that are still to be alerted.
@@ -181,6 +181,11 @@ class Health:
         if self.state is State.MAINTENANCE:
             return self.state_before_maintenance in FAILING or self.failures_in_maintenance > 0
         return self.state in FAILING
+
+    @property
+    def login_is_out(self) -> bool:
+        """Whether a login failed in the present run of failures: one that failed in maintenance begins none."""
+        return self.login_failed and self.failures > 0
 
 
 UNTESTED = Health()

@@ -174,11 +174,11 @@ class BatchTester:
 
         With a credential that nothing can be tested with it is judged by its greeting, which says so.
         """
-        target_id = test.target.target_id
-        if not (outcome.passed and outcome.login is None and test.record.health.login_failed):
+        target_id, health = test.target.target_id, test.record.health
+        if not (outcome.passed and outcome.login is None and health.login_is_out):
             return test, outcome
         if target_id in self._held or (turns and turns.is_in_doubt(target_id)):
-            return test, held_back(outcome, test.target.policy.login, self._held.get(target_id))
+            return test, held_back(outcome, health, test.target.policy.login, self._held.get(target_id))
         problem = self._without_credential.get(target_id)
         return (_without_login(test), without_login(outcome, problem)) if problem else (test, outcome)
 
