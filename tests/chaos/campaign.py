@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from time import process_time
 from typing import Protocol
 
+from tests.chaos import postures
 from tests.chaos.evidence import Evidence
 from tests.chaos.facts import TOPICS, AlertRecorded, Finding, Forgotten, Judged, Sent, Tested, TransitionRecorded
 from tests.chaos.faults import CHANGES, OF_PEOPLE, FaultLog
@@ -19,6 +20,9 @@ from tests.chaos.oracle import Oracle
 from tests.chaos.world import Code, Upgrade, World
 
 CHAOS_HOURS, CALM_HOURS = 5.5, 0.5
+HOURS_PER_DAYS = 300.0
+"""For so many hours of a campaign there is one installation of days."""
+
 SHRINKING_SECONDS = 60.0
 """How long a failure is made smaller, of one core."""
 
@@ -42,12 +46,19 @@ class Plan:
     code: Code = USUAL
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     upgrade: Upgrade | None = None
+    days: bool = False
+    """Whether it is one of days, in which postures are tested."""
+
+    @property
+    def calm_hours(self) -> float:
+        """After each round, without faults."""
+        return postures.CALM_HOURS if self.days else CALM_HOURS
 
     def run(self) -> tuple[World, Verdict]:
         """Run it, and judge it."""
-        world = World(self.seed, self.excluded, self.code, self.fault_rates, self.upgrade)
+        world = World(self.seed, self.excluded, self.code, self.fault_rates, self.upgrade, self.days)
         for hours in self.rounds:
-            world.run(hours, CALM_HOURS)
+            world.run(hours, self.calm_hours)
         world.close()
         verdict = Audit().run(world.evidence.facts)
         if not self.upgrade:  # an older version keeps older promises
@@ -95,7 +106,7 @@ class Figures:
 
     def add(self, plan: Plan, world: World, verdict: Verdict) -> None:
         """Count one installation."""
-        self.hours += sum(plan.rounds) + CALM_HOURS * len(plan.rounds)
+        self.hours += sum(plan.rounds) + plan.calm_hours * len(plan.rounds)
         self.findings += [(plan, finding) for finding in verdict.findings]
         self.count(world, verdict)
 
@@ -118,9 +129,16 @@ class Figures:
 
 
 def plans(seed: str, hours: float) -> Iterator[Plan]:
-    """The installations of a campaign: as many as its hours take."""
+    """The installations of a campaign: as many as its hours take, and for each `HOURS_PER_DAYS` one of days beside."""
     for number in range(max(1, round(hours / (CHAOS_HOURS + CALM_HOURS)))):
         yield Plan(f"{seed}/{number}", (CHAOS_HOURS,))
+    yield from plans_of_days(seed, int(hours // HOURS_PER_DAYS))
+
+
+def plans_of_days(seed: str, installations: int) -> Iterator[Plan]:
+    """Installations in which postures are tested."""
+    for number in range(installations):
+        yield Plan(f"{seed}/days-{number}", (postures.CHAOS_HOURS,), days=True)
 
 
 def run(seed: str, hours: float, code: Code = USUAL, fault_rates: Mapping[str, float] | None = None) -> Figures:

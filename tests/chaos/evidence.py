@@ -164,6 +164,9 @@ class Evidence:
         health, target = item["health"]["M"] if "health" in item else {}, item["target_id"]["S"]
         version = int(item["version"]["N"])
         old_health = old["health"]["M"] if old and "health" in old else {}
+        posture = health.get("posture", {"S": ""})["S"]
+        if posture != old_health.get("posture", {"S": ""})["S"]:
+            self.add(facts.PostureKept(self.order, self.invocation, target, posture))
         same = all(health.get(name) == old_health.get(name) for name in _JUDGED)
         delivers = old is not None and old.get("tick") == item.get("tick") and same
         new: list[facts.AlertId] = []

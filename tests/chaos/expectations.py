@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from tests.chaos.facts import Configured, Judged, Policy, Tested
 
 HOUR, DAY = timedelta(hours=1), timedelta(hours=24)
-OF_ADDRESSES, OF_ROUND_TRIPS, OF_CERTIFICATES = ("degraded", "restored"), ("slow", "normal"), ("certificate",)
+OF_ADDRESSES, OF_ROUND_TRIPS = ("degraded", "restored"), ("slow", "normal")
+OF_SERVERS = (*OF_ADDRESSES, *OF_ROUND_TRIPS, "certificate", "posture")
 OUTAGE = frozenset({"down", "lost"})
 FAILING = frozenset({"warn", "down", "lost"})
 SKEW = timedelta(seconds=5)
@@ -336,7 +337,7 @@ def _of_server(expectation: Expectation, tested: Tested) -> list[Expectation]:
     if not tested.passed or expectation.event or expectation.after.failures:
         return []
     about = (tested.tick, tested.at), expectation.after.alerts
-    return [_about(expectation, event, *about) for event in (*OF_ADDRESSES, *OF_ROUND_TRIPS, *OF_CERTIFICATES)]
+    return [_about(expectation, event, *about) for event in OF_SERVERS]
 
 
 def _of_too_many(

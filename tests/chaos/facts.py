@@ -112,6 +112,33 @@ class Tested:
     """What its login came to, as in `LoginTried`; empty if it did not log in."""
     login_failed: bool = False
     """Whether it failed at the login, or for too many messages in the mailbox."""
+    asks: str = ""
+    """The server whose posture is tested, as in `PostureAsked`; empty if none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostureAsked:
+    """A server's log: it was asked what it offers. Its answers by question; what could not be asked is not among them.
+
+    Without `answers` nothing could be asked. `asked` names the server, and how it was connected to.
+    """
+
+    order: int
+    invocation: int
+    target: str
+    tick: datetime
+    asked: str
+    answers: tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PostureKept:
+    """What a record says of a posture became another text, by this invocation; empty if it was forgotten."""
+
+    order: int
+    invocation: int
+    target: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +221,8 @@ class Configured:
     server: str = ""
     connection_fields: tuple[tuple[str, object], ...] = ()
     """What else is tested of the server: a port, TLS."""
+    posture: bool = True
+    """Whether its posture is tested."""
 
     def silenced(self, time: datetime) -> bool:
         """Whether a time lies in its silence or maintenance."""
@@ -396,6 +425,8 @@ class FaultFree:
 
 Fact = (
     Tested
+    | PostureAsked
+    | PostureKept
     | Judged
     | Forgotten
     | TransitionRecorded

@@ -18,6 +18,7 @@ FACTORS = (0.0, 0.3, 1.0, 1.0, 3.0, 8.0)
 CHANGES = (
     *("server_changed", "storm", "round_trips_changed", "addresses_changed", "certificate_changed"),
     *("login_changed", "password_changed"),
+    "posture_changed",
 )
 """Changes of servers, which are not faults, but happen meanwhile."""
 
@@ -30,6 +31,9 @@ OF_PEOPLE = (
 
 OF_LOGINS = ("login_changed", "password_changed", "credential_changed", "parameters_unavailable", "parameters_denied")
 """What only happens in installations whose targets log in."""
+
+ELSEWHERE = (*OF_LOGINS, "posture_changed")
+"""What does not happen in usual installations."""
 
 QUIET = 0.02
 """How often a server changes at most, where nothing goes wrong."""
@@ -69,6 +73,7 @@ class Rates:
     credential_changed: float = 0.004
     parameters_unavailable: float = 0.003
     parameters_denied: float = 0.001
+    posture_changed: float = 0.0
     killed_midway: float = 0.0
     """Between any two instructions; only of a real process (of each of its invocations)."""
     answers_lost: float = 0.1
@@ -76,9 +81,9 @@ class Rates:
 
     def draw(self, random: Random) -> "Rates":
         """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
-        drawn = {name: getattr(self, name) for name in Rates.__slots__ if name not in OF_LOGINS}
+        drawn = {name: getattr(self, name) for name in Rates.__slots__ if name not in ELSEWHERE}
         rates = {name: min(0.5, rate * random.choice(FACTORS)) for name, rate in drawn.items()}
-        return Rates(**rates | dict.fromkeys(OF_LOGINS, 0.0))
+        return Rates(**rates | dict.fromkeys(ELSEWHERE, 0.0))
 
     def with_logins(self, random: Random) -> "Rates":
         """The same where targets log in."""

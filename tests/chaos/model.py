@@ -50,6 +50,8 @@ from tests.chaos.facts import (
     PasswordChanged,
     Planned,
     Policy,
+    PostureAsked,
+    PostureKept,
     PublishedText,
     Refused,
     Requeued,
@@ -155,7 +157,7 @@ class Audit:
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys((Failed, NotAccepted, PublishedText, ServerChanged), lambda _: None),
             **dict.fromkeys((LoginChanged, PasswordChanged, CredentialChanged), lambda _: None),
-            **dict.fromkeys((ParametersGone, LoginTried), lambda _: None),
+            **dict.fromkeys((ParametersGone, LoginTried, PostureAsked, PostureKept), lambda _: None),
             Began: self._on_begin,
             Tested: self._on_test,
             Judged: self._on_judgement,

@@ -19,6 +19,7 @@ from tests.chaos.oracle_delivery import Deliveries
 from tests.chaos.oracle_figures import agrees, figures_of, span, wrong_figures
 from tests.chaos.oracle_holds import Certainty, Holds
 from tests.chaos.oracle_logins import LoginRules
+from tests.chaos.oracle_postures import POSTURE, Postures
 from tests.chaos.oracle_servers import Servers, reported, undelivered
 from tests.chaos.oracle_texts import wants_own_sms, wrong_texts
 from tests.chaos.oracle_times import Times
@@ -66,7 +67,9 @@ class Oracle:
                 self._judge_flapping(target, lifetime)
                 self._judge_servers(lifetime)
         for message in self.record.messages:
-            known = message.order in self._explained or self._may_begin_without_login(message)
+            known = (
+                message.order in self._explained or message.event == POSTURE or self._may_begin_without_login(message)
+            )
             if not known and message.channel != "history":
                 text = f"{message.event} {message.number} of {message.id_time}, without a reason: {message.subject}"
                 self._report("alert about a target that was well", message.order, message.target, text)
@@ -76,6 +79,8 @@ class Oracle:
         logins = LoginRules(self.record, order, self.counted)
         self.findings += [*order.judge(), *(order.judge_how_soon() if self._simulated else ())]
         self.findings += [*logins.judge(), *(logins.judge_how_soon() if self._simulated else ())]
+        postures = Postures(self.record, self._of_target, self.holds, self.counted)
+        self.findings += [*postures.judge(), *(postures.judge_how_soon() if self._simulated else ())]
         return self.findings
 
     def _report(self, kind: str, order: int, target: str, text: str) -> None:

@@ -6,19 +6,21 @@ Each is planted over the product's own functions for as long as a campaign runs.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 from popwatch.alerts import rendering
-from popwatch.decisions import credential_trials, judging, planning, schedule
+from popwatch.decisions import credential_trials, judging, planning, posture_tests, schedule
 from popwatch.decisions.batches import PlannedTest
 from popwatch.model.credential_state import CredentialState
-from popwatch.model.health import Health, Judgement, State
+from popwatch.model.health import AlertEvent, Health, Judgement, State
 from popwatch.model.outcomes import LoginVerdict
-from popwatch.model.targets import Policy
+from popwatch.model.posture import Posture, PostureFinding, PostureSummary, findings
+from popwatch.model.targets import Policy, Target
 from popwatch.model.windows import WeeklyWindow
 from popwatch.sweep import batch_tester, committer, logins
+from popwatch.sweep.batch_tester import BatchTester
 from popwatch.sweep.committer import Committer
 from popwatch.sweep.logins import Logins
 
@@ -27,6 +29,7 @@ ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
 AFTER_LOGIN = credential_trials.after_login
+DUE_POSTURES = BatchTester._due_postures
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -243,6 +246,43 @@ OF_LOGINS: Mapping[str, Sequence[Patch]] = {
     "rejected credential reported again": [(CredentialState, "unreported", property(lambda state: state.blocked))],
 }
 
+
+def _due_in_maintenance(tester: BatchTester) -> list[PlannedTest]:
+    """Those that are due, maintenance or not."""
+    with patch.object(Policy, "in_maintenance", lambda *_: False):
+        return DUE_POSTURES(tester)
+
+
+def _every_fault(_: PostureSummary, posture: Posture) -> list[PostureFinding]:
+    """All that should be otherwise, also what was so before."""
+    return findings(posture)
+
+
+def _is_up(target: Target, health: Health, _: datetime) -> bool:
+    """Whatever the time of the day is."""
+    return target.posture and health.state is State.UP
+
+
+def _again(after: Health, _: Policy) -> tuple[Health, AlertEvent] | None:
+    """What waits goes on waiting."""
+    return (after, AlertEvent.POSTURE) if after.posture_pending else None
+
+
+FORGETS = (posture_tests, committer, batch_tester)
+OF_POSTURES: Mapping[str, Sequence[Patch]] = {
+    "posture never tested": [(batch_tester, "is_posture_due", lambda *_: False)],
+    "posture tested with each test": [(batch_tester, "is_posture_due", _is_up)],
+    "posture tested in maintenance": [(BatchTester, "_due_postures", _due_in_maintenance)],
+    "what was so before alerted": [(posture_tests, "worse", _every_fault)],
+    "what was not tested forgotten": [(PostureSummary, "filled_from", lambda now, _: now)],
+    "another server compared": [(where, "with_present_posture", lambda _, health: health) for where in FORGETS],
+    "mended, and alerted": [(posture_tests, "still_holds", lambda *_: True)],
+    "posture alerted again": [(judging, "_report_posture", _again)],
+    "only one change alerted": [(posture_tests, "MOST_PENDING", 1)],
+    "posture not kept": [(Committer, "commit_posture", lambda *_: False)],
+}
+"""These take an installation of days."""
+
 ELSEWHERE: Mapping[str, Sequence[Patch]] = {
     "later alerts overtake": [(Committer, "_follow_another", lambda *_: False)],
     "given back, and taken over by no one": [(Committer, "take_over_from", lambda *_: None)],
@@ -261,7 +301,11 @@ ELSEWHERE: Mapping[str, Sequence[Patch]] = {
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """The product with a mistake."""
-    patches = ELSEWHERE.get(name) or [(where, "judge", IN_JUDGE[name]) for where in (committer, batch_tester)]
+    patches = (
+        ELSEWHERE.get(name)
+        or OF_POSTURES.get(name)
+        or [(where, "judge", IN_JUDGE[name]) for where in (committer, batch_tester)]
+    )
     with ExitStack() as stack:
         for where, what, other in patches:
             stack.enter_context(patch.object(where, what, other))

@@ -34,6 +34,9 @@ COOL_DOWN = timedelta(minutes=10)
 HARMLESS = ("clock skewed", "stale read", "delayed", "tick doubled", "message doubled")
 """Faults that keep nothing from its time, or only for seconds."""
 
+LATE = timedelta(minutes=6)
+"""A message that comes later than this after its tick has come again."""
+
 FEW_CHANGES = 4
 
 
@@ -213,6 +216,8 @@ class Times:
             policy, short = test.policy, timedelta(seconds=test.policy.delay_warn)
             first = before.ends_runs and not before.may_end_run and not test.passed and policy.failures_per_alert > 1
             kept = (first or (test.goes_on and test.unambiguous)) and not policy.silenced and not before.policy.silenced
+            # One whose message came again, as its first receiver had died, is followed at the next tick.
+            kept = kept and test.began - test.tick < LATE
             if not kept or short >= MINUTE or not record.ended_well(test.invocation):
                 continue
             longest = longest_test(record.in_force(lifetime.target, test.made_order))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,6 +66,8 @@ class Configured:
     server: str = ""
     """Whose server it is, if not its own: the target's that was renamed, or another's."""
     connection_fields: dict[str, Any] = field(default_factory=dict)
+    posture: bool = True
+    """Whether its posture is tested."""
 
     def windows(self, schedule: Sequence[Window] = ()) -> tuple[Window, ...]:
         """When no one is to be alerted."""
@@ -97,6 +99,8 @@ class Configured:
         }
         if not self.policy.login:  # older versions do not know these
             fields = {key: value for key, value in fields.items() if key not in ("login_every", "max_messages")}
+        if not self.posture:
+            fields["posture"] = False
         fields["depends_on"] = list(self.policy.depends_on)
         fields = {key: value for key, value in fields.items() if value not in ("", [], None)}
         if self.policy.certificate_warn_days is not None:
@@ -117,6 +121,7 @@ class Configured:
         usual = asdict(Policy())
         said = [f"{name}={value!r:.30}" for name, value in asdict(self.policy).items() if value != usual[name]]
         said += [f"{name}={value}" for name, value in self.connection_fields.items()]
+        said += [] if self.posture else ["posture=False"]
         said += [f"at {self.server}"] if self.server else []
         said += [f"silent from {begin:%H:%M:%S} until {end:%H:%M:%S}" for begin, end in self.windows()]
         said += [f"suspended until {self.suspended[1]:%H:%M:%S}"] if self.suspended else []
@@ -381,10 +386,13 @@ OF_LOGINS: dict[str, Change] = {
 
 
 def change_mind(
-    known: Configured, there: Situation, kinds: Collection[str] = tuple(INTERVENTIONS)
+    known: Configured,
+    there: Situation,
+    kinds: Collection[str] = tuple(INTERVENTIONS),
+    more: Mapping[str, Change] | None = None,
 ) -> tuple[str, Configured]:
-    """One change that is one, and its kind."""
-    changes = {**INTERVENTIONS, **ONLY_SIMULATED, **OF_LOGINS}
+    """One change that is one, and its kind; `more` are further ones."""
+    changes = {**INTERVENTIONS, **ONLY_SIMULATED, **OF_LOGINS, **(more or {})}
     left = list(kinds)
     while left:
         kind = there.faults.choice(left)

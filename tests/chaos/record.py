@@ -46,6 +46,7 @@ EVENTS = {
     "SLOW": "slow",
     "NORMAL again": "normal",
     "CERTIFICATE": "certificate",
+    "POSTURE": "posture",
     "ALERTS HELD": "throttled",
     "ALERTS AGAIN": "unthrottled",
 }

@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.chaos import campaign, record
-from tests.chaos.facts import Policy
+from tests.chaos import campaign, postures, record
+from tests.chaos.facts import Finding, Policy
 from tests.chaos.oracle import Oracle, _changes
-from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, planted
+from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, OF_POSTURES, planted
 from tests.chaos.oracle_servers import PAIRS, rows
 from tests.chaos.record import NEVER, Lifetime, runs
 from tests.chaos.world import World
 
 HOURS_TO_FIND_A_MISTAKE = 240.0
+HOURS_OF_DAYS = 68.0
 SOON = ("one failure more", "every second alert dropped", "rejections not counted")
 """These are found within seconds."""
 
@@ -29,6 +30,14 @@ def test_mistakes_are_found_by_the_oracle_alone(name: str) -> None:
 def test_each_mistake_is_found_by_the_oracle_alone(name: str) -> None:
     """Within some days of chaos."""
     assert is_found(name)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", OF_POSTURES)
+def test_each_mistake_about_postures_is_found(name: str) -> None:
+    """Within some days."""
+    with planted(name):
+        assert any(found_in_days(seed, HOURS_OF_DAYS) for seed in ("postures/1", "postures/2", "postures/3"))
 
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
@@ -101,3 +110,11 @@ def is_found(name: str) -> bool:
             if Oracle(world.evidence.facts, world.evidence.times).run():
                 return True
     return False
+
+
+def found_in_days(seed: str, hours: float) -> list[Finding]:
+    """What the oracle finds in an installation of days."""
+    world = World(seed, days=True)
+    world.run(hours, postures.CALM_HOURS)
+    world.close()
+    return Oracle(world.evidence.facts, world.evidence.times).run()

@@ -6,7 +6,7 @@ servers are simulated, and the clients below them.
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,11 +24,12 @@ from popwatch.config import Settings
 from popwatch.decisions.batches import Work, from_message
 from popwatch.model.credentials import Credential
 from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
+from popwatch.model.posture import Posture
 from popwatch.model.targets import Target
 from popwatch.prober.loop import MayLogIn, Prober
 from popwatch.sweep.batch_tester import UnfinishedError
 from popwatch.sweep.sweep import Dependencies, Sweep
-from tests.chaos import accounts, facts
+from tests.chaos import accounts, facts, postures
 from tests.chaos.accounts import Environment, Login, Mailboxes, ParameterStore, SimulatedLogins
 from tests.chaos.aws import AwsTransport, DynamoDB, Sns, Sqs
 from tests.chaos.engine import Engine, Killed, Process, Threads
@@ -125,6 +126,11 @@ class WorldSetup:
             rates = replace(rates, **dict.fromkeys(FAULTS_OF_LOGINS, 0.0), **SELDOM)
         return replace(self, rates=rates)
 
+    def of_days(self, random: Random) -> "WorldSetup":
+        """The same where postures are tested: seldom several messages at once, so hardly any summaries."""
+        rates = postures.rates_of_days(self.rates, random, quiet=self.quiet)
+        return replace(self, rates=rates, targets=random.choice([8, 10]), storm_threshold=10)
+
     def with_fault_rates(self, fault_rates: Mapping[str, float]) -> "WorldSetup":
         """The same, with some fault rates, or the latency, as given in `fault_rates`."""
         rates = {name: rate for name, rate in fault_rates.items() if name != "latency"}
@@ -143,6 +149,7 @@ class Server:
     """Beside the one that answers."""
     certificates: tuple[facts.Certificate, ...] = ()
     mailboxes: Mailboxes = field(default_factory=Mailboxes)
+    offered: postures.Offered = field(default_factory=postures.Offered)
 
     def passes(self, policy: facts.Policy) -> bool:
         """Whether a test of it passes that does not log in."""
@@ -257,6 +264,8 @@ class World:
     code: Code = field(default_factory=Code)
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     upgrade: Upgrade | None = None
+    days: bool = False
+    """Whether postures are tested, for which it takes days."""
     evidence: Evidence = field(init=False)
     engine: Engine = field(init=False)
     faults: FaultLog = field(init=False)
@@ -287,9 +296,11 @@ class World:
         random = Random(self.seed)
         self.setup = WorldSetup.draw(random)
         of_logins = Random(f"{self.seed} logins")
-        self.logins = self.upgrade is None and of_logins.random() < WITH_LOGINS
+        self.logins = self.upgrade is None and not self.days and of_logins.random() < WITH_LOGINS
         if self.logins:
             self.setup = self.setup.with_logins(of_logins)
+        if self.days:
+            self.setup = self.setup.of_days(Random(f"{self.seed} days"))
         self.setup = self.setup.with_fault_rates(self.fault_rates)
         self.engine = Engine()
         self.faults = FaultLog(self.setup.rates, self.excluded)
@@ -393,6 +404,7 @@ class World:
                 certificates=certificates,
                 login=login.answer if login else "",
                 login_failed=login_failed,
+                asks=postures.asked_of(target) if self.days and known.posture else "",
             )
         )
         result = login.result if login else None
@@ -419,6 +431,23 @@ class World:
         failed = Outcome(began, phase, error=error, reason=reason, detail="Simulated.", address=server.address)
         return replace(failed, login=result)
 
+    def ask_postures(
+        self, process: Process, ticks: Sequence[datetime], targets: Sequence[Target], _: float
+    ) -> Iterator[tuple[Target, Posture]]:
+        """What the servers of targets offer, one after another."""
+        for target in targets:
+            process.sleep(2.0)
+            server, now = self.servers[server_of(target)], self.clock_of(process, self.engine.now)
+            posture = Posture(now, problem="no-greeting")
+            answers: tuple[tuple[str, object], ...] = ()
+            if server.answers:
+                posture = postures.posture_of(server.offered, target, now)
+                implicit = target.tls == "implicit"
+                answers = tuple(sorted(server.offered.answers(implicit=implicit).items()))
+            what = process.number, target.target_id, ticks[-1], postures.asked_of(target), answers
+            self.evidence.add(facts.PostureAsked(self.evidence.order, *what))
+            yield target, posture
+
     # ---- the schedule
 
     def _minute(self) -> None:
@@ -431,6 +460,8 @@ class World:
             self._change_world(faults)
             if self.logins:
                 self._change_logins(self._faults(f"logins of {tick:%d %H:%M}"))
+            if self.days:
+                self._change_postures(self._faults(f"postures of {tick:%d %H:%M}"))
         delay = faults.uniform(0.0, 3.0)
         if faults.occurs("tick_lost"):
             self._log(0, f"tick {tick:%H:%M} lost")
@@ -503,6 +534,14 @@ class World:
                 for lifetime in lifetimes
             )
             self._log(0, f"{name} has other certificates from now on")
+
+    def _change_postures(self, faults: Faults) -> None:
+        for name, server in sorted(self.servers.items()):
+            if not server.answers and faults.uniform(0, 1) < postures.ANSWERS_AGAIN:
+                self._change_answers(name, answers=True)
+            if faults.occurs("posture_changed"):
+                kind = server.offered.change(faults)
+                self._log(0, f"{name} offers something else from now on: {kind}, {server.offered}")
 
     # ---- logins
 
@@ -609,6 +648,8 @@ class World:
         else:
             connection_fields = {"tls": faults.choice(["none", "implicit"])}
             known = Configured(draw_newer(policy, faults), connection_fields=connection_fields)
+            if self.days:
+                known = postures.of_days(Configured(policy, connection_fields=connection_fields), faults)
             if self.logins:
                 known = draw_login(known, accounts.NAMES, self._faults(f"login of {name}"))
             self._configure(name, known)
@@ -628,7 +669,7 @@ class World:
         others = [other for other in sorted(self.configured) if other != name and other in self.servers]
         there = Situation(self.now(), faults, lambda: self._failing_since(name), others, accounts.NAMES)
         kinds = (*INTERVENTIONS, *([] if self.upgrade else ONLY_SIMULATED), *(OF_LOGINS if self.logins else ()))
-        kind, changed = change_mind(known, there, kinds)
+        kind, changed = change_mind(known, there, postures.KINDS if self.days else kinds, postures.OF_DAYS)
         self._count(kind)
         self._configure(name, changed)
 
@@ -704,6 +745,7 @@ class World:
                 by_schedule=by_schedule,
                 server=known.server or name,
                 connection_fields=tuple(sorted(known.connection_fields.items())),
+                posture=known.posture,
             )
         )
 
@@ -718,7 +760,13 @@ class World:
 
     def _do_tick(self, sweep: Sweep, tick: datetime, ticks: list[datetime]) -> int:
         ticks.append(tick)
-        return _undelivered(sweep.run_tick(tick))
+        undelivered = _undelivered(sweep.run_tick(tick))
+        self._test_postures(sweep)
+        return undelivered
+
+    def _test_postures(self, sweep: Sweep) -> None:
+        if self.days:
+            sweep.test_postures()
 
     def _enqueue(self, body: str, delay: float) -> None:
         """SQS keeps a message, at least once, and hands it over some time after its delay."""
@@ -748,7 +796,9 @@ class World:
             return 0
         ticks.append(work.tick)
         # The older version takes a batch alone.
-        return _undelivered(sweep.run_batch(work, *([sent_at] if hasattr(work, "delay_seconds") else [])))
+        undelivered = _undelivered(sweep.run_batch(work, *([sent_at] if hasattr(work, "delay_seconds") else [])))
+        self._test_postures(sweep)
+        return undelivered
 
     def _invoke(
         self, name: str, do: Callable[[Sweep, Code, list[datetime]], int], ended: Callable[[str], None]
@@ -815,19 +865,21 @@ class World:
         dynamodb = cast(Any, DynamoDB(transport, self.tables))
         store = code.store(dynamodb, NAMES, clock)
         topics = code.alert_topics(cast(Any, Sns(transport)), "topic", "sms-topic")
-        logins = {}
+        more: dict[str, Any] = {}
         environment = self.in_use.get(process.number)
         if environment:
             # Nobody logs in with access tokens.
             arguments = process, store, environment.credentials, cast(Any, None), topics, clock
-            logins["logins"] = SimulatedLogins(*arguments, stack="popwatch")
+            more["logins"] = SimulatedLogins(*arguments, stack="popwatch")
+        if self.days:
+            more["probe_postures"] = partial(self.ask_postures, process, ticks)
         dependencies = code.dependencies(
             store,
             SimulatedProber(self, process, lambda: ticks[-1]),
             topics,
             code.batch_queue(cast(Any, Sqs(transport, self._enqueue)), "queue"),
             threads=lambda: Threads(process),
-            **logins,
+            **more,
         )
         settings = code.settings(
             "Targets",

@@ -1,0 +1,92 @@
+"""What the oracle makes of postures, in small; and an installation of days."""
+
+from typing import Any
+
+import pytest
+
+from tests.chaos import campaign, postures
+from tests.chaos.faults import FaultLog, Faults, Rates
+from tests.chaos.oracle_postures import Change, got_worse
+
+ALL: dict[str, Any] = postures.Offered().answers(implicit=False)
+
+
+def with_offer(side: str, *, more: str = "", less: str = "") -> dict[str, Any]:
+    """The usual answers but for one name in a reply to CAPA."""
+    return {**ALL, side: (ALL[side] | {more}) - {less, ""}}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "worse"),
+    [
+        (ALL, ALL, []),
+        (ALL, {**ALL, "stls": False}, ["stls"]),
+        ({**ALL, "stls": False}, ALL, []),
+        (ALL, {**ALL, "plain": True, "tls10": True, "tls11": True}, ["plain", "tls10", "tls11"]),
+        ({**ALL, "tls10": True}, ALL, []),
+        (ALL, {**ALL, "chain": "tls-issuer-missing"}, ["chain"]),
+        ({**ALL, "chain": "tls-issuer-missing"}, {**ALL, "chain": "tls-name-mismatch"}, []),
+        (ALL, {**ALL, "port 995": True}, ["port"]),
+        ({**ALL, "port 995": None}, {**ALL, "port 995": True}, []),
+        (ALL, with_offer("in_tls", less="SASL LOGIN"), ["removed"]),
+        (ALL, with_offer("in_tls", less="UIDL"), ["removed"]),
+        (ALL, with_offer("in_clear", less="UIDL"), []),
+        (ALL, with_offer("in_tls", more="SASL NTLM"), ["weak"]),
+        (with_offer("in_tls", more="SASL NTLM"), ALL, []),
+        (with_offer("in_tls", more="SASL NTLM"), with_offer("in_clear", more="SASL NTLM"), []),
+        (ALL, {**ALL, "in_tls": frozenset()}, ["removed"]),
+        ({**ALL, "in_tls": frozenset()}, ALL, []),
+        (ALL, {"stls": True}, []),
+        ({"stls": True}, ALL, []),
+    ],
+)
+def test_only_what_was_asked_both_times_and_is_worse_counts(
+    before: dict[str, Any], now: dict[str, Any], worse: list[str]
+) -> None:
+    """docs/posture.md, "What is found" and "What got worse"."""
+    assert [it.question for it in got_worse(before, now)] == worse
+
+
+def test_a_change_holds_until_it_is_mended() -> None:
+    """A chain that is not trusted for another reason is not mended; a port that is closed shows nothing any more."""
+    chain, port = Change("chain", "tls-issuer-missing", "", ""), Change("port", "995", "", "")
+    assert chain.holds({"chain": "tls-name-mismatch"})
+    assert not chain.holds({"chain": ""})
+    assert [port.holds({"port 995": it}) for it in (True, False, None)] == [True, False, False]
+
+
+def test_servers_show_only_what_can_be_asked() -> None:
+    """Without STLS nothing in TLS, with TLS from the first byte nothing in the clear; and no certificate, no ports."""
+    assert {"stls", "plain", "in_clear"} == set(postures.Offered(stls=False).answers(implicit=False))
+    assert {"tls10", "tls11", "chain", "in_tls", "port 993", "port 995"} == set(ALL) - {"stls", "plain", "in_clear"}
+    assert set(ALL) - {"stls", "plain", "in_clear"} == set(postures.Offered(stls=False).answers(implicit=True))
+    hidden = postures.Offered(plain=True, hidden=frozenset({"plain", "certificate"})).answers(implicit=False)
+    assert hidden["plain"] is True
+    assert "port 995" not in hidden
+
+
+def test_every_answer_changes_for_the_worse_and_for_the_better() -> None:
+    """So a campaign meets each kind of change."""
+    offered, faults = postures.Offered(), Faults(FaultLog(Rates()), "postures", "1")
+    kinds, worse, better = set[str](), set[str](), set[str]()
+    known = offered.answers(implicit=False)
+    for _ in range(600):
+        kinds.add(offered.change(faults))
+        now = offered.answers(implicit=False)
+        worse |= {it.question for it in got_worse(known, now)}
+        better |= {it.question for it in got_worse(now, known)}
+        known = {**known, **now}
+    assert worse == better == {"stls", "plain", "tls10", "tls11", "chain", "port", "removed", "weak"}
+    assert kinds >= {"hidden", "capa", "port"}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", ["postures", "servers"])
+def test_days_of_postures_keep_every_promise(seed: str) -> None:
+    """Five days of a few targets, with faults."""
+    figures = campaign.Figures()
+    for plan in campaign.plans_of_days(seed, 1):
+        figures.add(plan, *plan.run())
+    assert not figures.findings, f"{figures.findings[0][0].seed}: {figures.findings[0][1]}"
+    assert figures.judged["postures alerted"] > 3
