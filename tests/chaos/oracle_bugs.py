@@ -249,8 +249,16 @@ OF_LOGINS: Mapping[str, Sequence[Patch]] = {
 
 def _due_in_maintenance(tester: BatchTester) -> list[PlannedTest]:
     """Those that are due, maintenance or not."""
-    with patch.object(Policy, "in_maintenance", lambda *_: False):
+    due = posture_tests.is_posture_due
+    with (
+        patch.object(Policy, "in_maintenance", lambda *_: False),
+        patch.object(batch_tester, "is_posture_due", lambda it, health, tick: due(it, _not_held(health), tick)),
+    ):
         return DUE_POSTURES(tester)
+
+
+def _not_held(health: Health) -> Health:
+    return replace(health, state=State.UP) if health.state is State.MAINTENANCE else health
 
 
 def _every_fault(_: PostureSummary, posture: Posture) -> list[PostureFinding]:
