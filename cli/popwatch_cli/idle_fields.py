@@ -5,6 +5,7 @@ from typing import Any
 
 from popwatch.model.fields import DEFAULTS_ID, Family, TlsMode, TlsVersion, is_blank
 from popwatch.model.targets import Problem, Target, parse_target
+from popwatch.model.windows import WeeklyWindow
 from popwatch_cli.target_items import said_of, shown_id, without_id
 
 NONE: Mapping[str, Mapping[str, Any]] = {}
@@ -38,7 +39,19 @@ def idle_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list
     if target.problems:
         return []
     reasons = ((name, why(target)) for name, why in _REASONS.items() if not is_blank(item.get(name)))
-    return [Problem(name, f"The field `{name}` has no effect: {reason}.") for name, reason in reasons if reason]
+    idle = [Problem(name, f"The field `{name}` has no effect: {reason}.") for name, reason in reasons if reason]
+    return [*idle, *_windows_of_whole_days(item, target)]
+
+
+def _windows_of_whole_days(item: Mapping[str, Any], target: Target) -> list[Problem]:
+    """A window that ends when it begins goes on past midnight for a whole day, which leaves no time for alerts."""
+    windows = () if is_blank(item.get("maintenance")) else target.policy.maintenance
+    whole = next((it for it in windows if isinstance(it, WeeklyWindow) and it.start == it.end), None)
+    if whole is None:
+        return []
+    at = f"{whole.start:%H:%M}"
+    sentence = f"The field `maintenance` has a window from {at} until {at}: it is 24 hours long, without alerts."
+    return [Problem("maintenance", sentence)]
 
 
 def _slow(target: Target) -> str:

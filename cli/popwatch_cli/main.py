@@ -140,9 +140,7 @@ def main() -> None:
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except (click.Abort, KeyboardInterrupt) as end:
-        # click makes Abort of Ctrl-C, and of an input that ends where an answer was needed.
-        is_interrupt = isinstance(end, KeyboardInterrupt) or isinstance(end.__cause__, KeyboardInterrupt)
-        _fail("Cancelled.", code=INTERRUPTED_CODE if is_interrupt else UNKNOWN_CODE)
+        _fail("Cancelled.", code=INTERRUPTED_CODE if is_interrupt(end) else UNKNOWN_CODE)
     except BrokenPipeError:
         # The reader, such as `head`, has enough. Python would complain when it flushes at the end:
         # docs.python.org/3/library/signal.html#note-on-sigpipe
@@ -150,6 +148,14 @@ def main() -> None:
         sys.exit(0)
     except Exception as error:
         _fail(user_message(error) or _unwritable(error) or _bug(error))
+
+
+def is_interrupt(end: BaseException) -> bool:
+    """Whether a command was ended by Ctrl-C: click makes Abort of that, and of an input that ends without an answer.
+
+    Where it asks a question it raises Abort `from None`; the context still says which of them it was.
+    """
+    return isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
 
 
 def _leave_out_blank_settings() -> None:

@@ -52,7 +52,7 @@ COMMANDS = {
     "silences": "popwatch status",
     "sla": "popwatch report",
     "start": "make run",
-    "stats": "popwatch report",
+    "stats": "popwatch status",
     "subscribers": "popwatch receivers",
     "subscriptions": "popwatch receivers",
     "tail": "popwatch history",

@@ -59,9 +59,12 @@ class SiteServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def served(site: Site, port: int) -> Iterator[str]:
-    """Serve a site while the block runs; yields its address. Raises UserError."""
-    with SiteServer(site, port) as server:
+def served(site: Site, port: int, *, or_another: bool = False) -> Iterator[str]:
+    """Serve a site while the block runs; yields its address. Raises UserError.
+
+    `or_another`: at a free port, if this one is taken.
+    """
+    with _server(site, port, or_another=or_another) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -69,6 +72,15 @@ def served(site: Site, port: int) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _server(site: Site, port: int, *, or_another: bool) -> SiteServer:
+    try:
+        return SiteServer(site, port)
+    except UserError:
+        if not or_another:
+            raise
+        return SiteServer(site, 0)
 
 
 class _Handler(BaseHTTPRequestHandler):

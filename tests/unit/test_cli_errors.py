@@ -1,12 +1,20 @@
 """What the command says about errors."""
 
+from typing import Any
+
 import boto3
 import botocore.exceptions
+import click
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from popwatch_cli.commands.interventions import _without_length
+from popwatch_cli.commands.targets import field_line
 from popwatch_cli.errors import NEXT_STEPS, UserError, user_message
 from popwatch_cli.installation import find_stack
+from popwatch_cli.main import is_interrupt
+from popwatch_cli.selection import Selection
+from popwatch_cli.web_server import served
 from tests.aws_calls import SERVICES, model_of
 
 
@@ -71,3 +79,51 @@ def test_advice_names_errors_that_exist() -> None:
     codes = {error.error_code for service in SERVICES for error in model_of(service).error_shapes}
     classes = [name for name in NEXT_STEPS if name.endswith("Error") or name == "ProfileNotFound"]
     assert [name for name in classes if not hasattr(botocore.exceptions, name) and name not in codes] == []
+
+
+@pytest.mark.parametrize(("cause", "interrupted"), [(KeyboardInterrupt, True), (EOFError, False)])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_ctrl_c_at_a_question(
+    monkeypatch: pytest.MonkeyPatch, cause: type[BaseException], interrupted: bool, hidden: bool
+) -> None:
+    """It has the exit code of Ctrl-C, also where a password is asked for; an input that ends has another."""
+
+    def ends(_prompt: str) -> str:
+        raise cause
+
+    monkeypatch.setattr(f"click.termui.{'hidden' if hidden else 'visible'}_prompt_func", ends)
+    with pytest.raises(click.Abort) as caught:
+        click.prompt("Password", hide_input=hidden)
+    assert is_interrupt(caught.value) is interrupted
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 200])
+def test_fields_fit_into_the_terminal(width: int) -> None:
+    """Nothing is lost: what has no room goes on below."""
+    written = "Call Anna first, then the carrier, then the on-duty manager of this week"
+    for name, value, origin in (
+        ("notes", written, "from _defaults"),
+        ("host", "pop.example.net", ""),
+        ("tls", "-", "default"),
+    ):
+        line = field_line(name, value, origin, width)
+        assert all(len(part) <= width for part in line.split("\n"))
+        assert line.split() == [name, *value.split(), *origin.split()]
+    assert field_line("host", "a", "default", 80) == f"{'host':<22}{'a':<40} default"
+
+
+def test_a_silence_without_its_option() -> None:
+    """A time among the ids is what --for would take."""
+    assert _without_length(Selection(("j2", "2h"))).message == "Missing option '--for'. Did you mean --for 2h?"
+    assert _without_length(Selection(("j2",))).message == "Missing option '--for'."
+
+
+def test_another_port_if_the_usual_one_is_taken() -> None:
+    """`make run` has the page of its stack there already; a port that someone asked for is not replaced."""
+    site: Any = None
+    with served(site, 0) as first:
+        port = int(first.rstrip("/").rpartition(":")[2])
+        with served(site, port, or_another=True) as second:
+            assert second != first
+        with pytest.raises(UserError, match="choose another with --port"), served(site, port):
+            pass

@@ -88,6 +88,7 @@ def test_any_value_survives(form: str, value: object) -> None:
 @example("[1]")
 @example("'[1]")
 @example(" two\r\nlines \n")
+@example("\n")
 @example("\tx")
 @example('"x"')
 @example("a;=1")
@@ -248,6 +249,12 @@ def test_yaml_has_no_surprises(tmp_path: Path) -> None:
         ("a.csv", "target_id,,host,\na,b,c,\n", "Line 1: columns 2, 4 have no name: name them, or remove them."),
         ("a.csv", 'target_id,host\na,"b"c\n', "Line 2 is not CSV: a cell goes on after its closing quote"),
         ("a.yaml", "target_id: a\nhost: x\nport: 110\n", "Line 1: this is a field, not a target: write `- ` before"),
+        (
+            "a.yaml",
+            "scrape_configs:\n- {job_name: a}\n",
+            "Line 1: `scrape_configs` belongs to Prometheus or its blackbox",
+        ),
+        ("a.yaml", "modules:\n  pop3:\n    prober: tcp\n", "add `--from blackbox`"),
         ("a.yaml", "targets:\n- {target_id: a}\n", "Line 1: `targets` holds a list: the list alone is a file"),
         ("a.jsonl", '{"target_id": "a", "port": 1, "port": 2}', "Line 1 is not JSON: `port` is given twice"),
         ("a.jsonl", '{"target_id": "a", "port": Infinity}', "Line 1 is not JSON: Infinity is not a number"),

@@ -467,6 +467,30 @@ class TestNagios:
             assert "setting" not in warnings
             assert found or "POP" in warnings
 
+    def test_arguments_without_a_macro(self) -> None:
+        """Nagios leaves them out, so the import does; a line says so, without the text: it may be a password."""
+        command = define("command", command_name="check_pop", command_line="/usr/lib/check_pop -H '$HOSTADDRESS$'")
+        imported = read_nagios(host() + command + service("check_pop!-p!1110!secret"))
+        assert targets(imported)["a-pop"].port == 110
+        [said] = imported.warnings
+        assert "no place (`$ARGn$`) for some of its arguments" in said
+        assert said.endswith("Service: a POP.")
+        assert "secret" not in said
+        assert not list(read_nagios(host() + command + service("check_pop")).warnings)
+        assert not list(read_nagios(host() + service("check_pop!-t 5")).warnings)
+
+    def test_a_null_of_the_service_is_not_implied_by_the_host(self) -> None:
+        """Without the directive the service has the host's contact groups; with `null` it has none."""
+        groups = host(contact_groups="admins")
+        assert targets(read_nagios(groups + service("check_pop")))["a-pop"].group == "admins"
+        assert targets(read_nagios(groups + service("check_pop", contact_groups="null")))["a-pop"].group == ""
+
+    @pytest.mark.parametrize(("line", "said"), [("LC_ALL=C check_pop", "`LC_ALL` before"), ("check_pop -E", "`-E` in")])
+    def test_what_is_left_out_of_a_command_is_named(self, line: str, said: str) -> None:
+        """Also variables of the shell, and escapes."""
+        command = define("command", command_name="own", command_line=f"{line} -H a.example")
+        assert said in "\n".join(read_nagios(host() + command + service("own")).warnings)
+
     def test_all_groups_are_not_all_hosts(self) -> None:
         """A host in no group is in none of all."""
         group = define("hostgroup", hostgroup_name="g", members="a")

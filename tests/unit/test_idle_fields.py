@@ -52,3 +52,15 @@ def test_the_other_field_may_be_of_the_defaults() -> None:
         "a0 and 8 others: The field `slow_rtt_ms` has no effect: a test that is so slow has failed already, as "
         "`max_rtt_ms` is 3000."
     ]
+
+
+def test_a_window_of_a_whole_day() -> None:
+    """One that ends when it begins is rarely meant: no alert would ever be sent on its days."""
+
+    def said(until: str) -> list[str]:
+        window = {"from": "22:00", "until": until}
+        return idle_fields([{"target_id": "a", "host": "h", "maintenance": [window]}], {})
+
+    assert said("21:59") == []
+    [sentence] = said("22:00")
+    assert sentence.startswith("a: The field `maintenance` has a window from 22:00 until 22:00: it is 24 hours long")

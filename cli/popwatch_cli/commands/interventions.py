@@ -15,7 +15,7 @@ import click
 from popwatch.model.interventions import WHY_LENGTH
 from popwatch.model.records import Action, InterventionEvent
 from popwatch.model.targets import Item, Target
-from popwatch.model.text import clean, duration, iso, utc
+from popwatch.model.text import clean, duration, iso, parse_seconds, utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION, FARTHEST
@@ -72,8 +72,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @_options
-@click.option("--for", "length", type=DURATION, required=True, metavar="DURATION", help="How long: 30m, 2h, 1d, 1h30m.")
-def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
+@click.option("--for", "length", type=DURATION, metavar="DURATION", help="How long: 30m, 2h, 1d, 1h30m.  [required]")
+def silence(choice: Any, *, length: timedelta | None, **options: Any) -> None:
     """Put targets into maintenance from now on, for a time: they are tested and recorded, but failures do not count and
     no alerts are sent. It holds at once, for tests that are under way too.
 
@@ -82,10 +82,18 @@ def silence(choice: Any, *, length: timedelta, **options: Any) -> None:
       popwatch silence mail-berlin --for 2h --why "new disk"
       popwatch silence --group customers --for 30m
     """
+    if length is None:
+        raise _without_length(options["selection"])
     intervention = _intervention(choice, **options)
     until = _end(intervention, length, "Suspend the target instead.")
     intervention.apply(Action.SILENCED, {"silence": _for_a_time(intervention, until)}, until=until)
     _say(intervention, f"silenced {_span(until, length)}: tested and recorded, no alerts are sent")
+
+
+def _without_length(selection: Selection) -> click.UsageError:
+    """The error of a silence that does not say how long it is; the time may stand among the ids."""
+    meant = next((name for name in selection.ids if parse_seconds(name)), "")
+    return click.UsageError(f"Missing option '--for'.{f' Did you mean --for {meant}?' if meant else ''}")
 
 
 @click.command()

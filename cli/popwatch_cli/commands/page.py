@@ -15,7 +15,7 @@ from popwatch.web.site import Site
 from popwatch.web.views import ReadReceivers, Views
 from popwatch_cli.commands.history import receivers_of
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import WholeNumber, refuse_idle
+from popwatch_cli.options import WholeNumber, given_options, refuse_idle
 from popwatch_cli.page_password import read_password, replace_password
 from popwatch_cli.subscriptions import Subscribers, read_subscriptions
 from popwatch_cli.web_server import served
@@ -66,7 +66,9 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
         _print_password(find(choice), replace=replaces)
         return
     installation = find(choice)
-    with page_of(installation, port) as address:
+    # `make run` itself serves the page of its stack at the usual port
+    or_another = bool(installation.endpoint) and "port" not in given_options(click.get_current_context())
+    with page_of(installation, port, or_another=or_another) as address:
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
@@ -87,13 +89,16 @@ def _print_password(installation: Installation, *, replace: bool) -> None:
 
 
 @contextmanager
-def page_of(installation: Installation, port: int) -> Iterator[str]:
-    """Serve the page of a stack while the block runs; yields its address. Raises UserError."""
+def page_of(installation: Installation, port: int, *, or_another: bool = False) -> Iterator[str]:
+    """Serve the page of a stack while the block runs; yields its address. Raises UserError.
+
+    `or_another`: at a free port, if this one is taken.
+    """
     seconds = LOCAL_REFRESH_SECONDS if installation.endpoint else REFRESH_SECONDS
     max_age = timedelta(seconds=seconds / 2)
     receivers = receivers_by_present_subscriptions(installation, lambda: datetime.now(UTC))
     views = Views(installation.store, lambda: datetime.now(UTC), max_age=max_age, receivers=receivers)
-    with served(Site(views, None, refresh_seconds=seconds), port) as address:
+    with served(Site(views, None, refresh_seconds=seconds), port, or_another=or_another) as address:
         yield address
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from popwatch.model.health import AlertEvent
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target
-from popwatch.model.text import duration, iso, natural_order, utc
+from popwatch.model.text import duration, iso, natural_order
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, ZONE, Choice, refuse_idle, time_ahead
@@ -75,7 +75,7 @@ def receivers(
     if not targets:
         raise UserError("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
     subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
-    times = {target.target_id: time_ahead(at, zone or target.timezone, now) for target in targets} if at else {}
+    times = {target.target_id: _at(at, zone or target.timezone, now) for target in targets} if at else {}
     held = [it for it in targets if at and it.policy.enabled and it.policy.in_maintenance(times[it.target_id])]
     chosen_events = [AlertEvent(event) for event in events] or EVENTS
     silent = [it for it in targets if it not in held and not set(events_of(it)) & set(chosen_events)]
@@ -97,7 +97,9 @@ def show(console: Console, found: Sequence[SameReach], subscribers: Subscribers)
     if found and not subscribers.subscriptions:
         console.print("[red]No one receives anything: no one has subscribed to the topics.[/]\n", highlight=False)
         return
-    for same in found:
+    for place, same in enumerate(found):
+        if place:
+            console.print()
         console.print(f"[bold]{escape(_named(same.targets))}[/]", highlight=False)
         matrix = _matrix(same, subscribers, console.width)
         if matrix:
@@ -107,7 +109,6 @@ def show(console: Console, found: Sequence[SameReach], subscribers: Subscribers)
         unreceived = [_title(alerts, same) for alerts in same.alerts if not any(alerts.receivers)]
         if unreceived:
             console.print(f"[red]No one receives: {', '.join(unreceived)}.[/]", highlight=False)
-        console.print()
 
 
 def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table | None:
@@ -178,11 +179,11 @@ def _named(targets: Sequence[Target]) -> str:
 
 def _notes(held: Sequence[Target], silent: Sequence[Target], times: Mapping[str, datetime]) -> Iterator[str]:
     """What is said of the targets that send nothing, and of the others at this time."""
-    for (at, end), same in _by_end(held, times).items():
-        until = f"until {utc(end)}" if end else "for longer than a week"
+    for (at, end, _), same in _by_end(held, times).items():
+        until = f"until {_in_zone(end, at)}" if end else "for longer than a week"
         yield (
-            f"{_named(same)}: in maintenance at {utc(at)}, {until}. Nothing is sent then; an outage that goes on is "
-            "alerted after it."
+            f"{_named(same)}: in maintenance at {_in_zone(at, at)}, {until}. Nothing is sent then; an outage that goes "
+            "on is alerted after it."
         )
     reasons: dict[str, list[Target]] = {}
     for target in silent:
@@ -203,12 +204,24 @@ def _unsent(sending: Sequence[Target], events: Sequence[AlertEvent]) -> Iterator
 
 def _by_end(
     held: Sequence[Target], times: Mapping[str, datetime]
-) -> Mapping[tuple[datetime, datetime | None], list[Target]]:
-    found: dict[tuple[datetime, datetime | None], list[Target]] = {}
+) -> Mapping[tuple[datetime, datetime | None, str], list[Target]]:
+    """The targets by the time that is meant, when their maintenance then ends, and the zone of that time."""
+    found: dict[tuple[datetime, datetime | None, str], list[Target]] = {}
     for target in held:
         at = times[target.target_id]
-        found.setdefault((at, maintenance_until(target.policy, at)), []).append(target)
+        end = maintenance_until(target.policy, at.astimezone(UTC))
+        found.setdefault((at, end, str(at.tzinfo)), []).append(target)
     return found
+
+
+def _at(text: str, zone: tzinfo, now: datetime) -> datetime:
+    """The time that a text gives, in the zone in which people write it."""
+    return time_ahead(text, zone, now).astimezone(zone)
+
+
+def _in_zone(time: datetime, meant: datetime) -> str:
+    """A time in the zone of the one that was meant."""
+    return f"{time.astimezone(meant.tzinfo):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def remarks_on(subscribers: Subscribers) -> Iterator[str]:

@@ -75,6 +75,8 @@ def import_targets(
     table = find(choice).target_table
     items = without_temporary(table.read())
     entries = [_with_known_id(entry, items) for entry in read]
+    if not entries:
+        say("There are no targets in the files.", err=True)
     has_targets = any(entry.fields["target_id"] != DEFAULTS_ID for entry in entries)
     if replace and items and not has_targets:  # more likely a program that failed than what somebody wants
         raise UserError(

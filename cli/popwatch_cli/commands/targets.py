@@ -30,7 +30,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.target_files import CA_FILE
 from popwatch_cli.installation import find
-from popwatch_cli.output.terminal import say
+from popwatch_cli.output.terminal import console, say, wrapped
 from popwatch_cli.selection import EMPTY_ID, GROUP, NOT_BOTH, TAG, Selection, selecting
 from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import (
@@ -55,6 +55,9 @@ ADDRESSES = {"email": re.compile(r"[^@\s]+@[^@\s]+"), "sms": re.compile(r"\+?[\d
 
 MOST_ON_A_LINE = 10
 """Targets of which a sentence names each."""
+
+NAME_WIDTH, ORIGIN_WIDTH = 22, 15
+"""Characters of a field's name, and of ` from _defaults`, in `targets show`."""
 
 NEVER = "No alerts are ever sent: max_alerts is 0."
 
@@ -172,13 +175,20 @@ def _items_of(table: TargetTable, selection: Selection) -> dict[str, Item]:
     return {name: item for name, item in found.items() if item}
 
 
+def field_line(name: str, value: str, origin: str, width: int) -> str:
+    """A field, its value and where that comes from, in columns; what has no room in `width` goes on below."""
+    room = max(1, min(40, width - NAME_WIDTH - ORIGIN_WIDTH))
+    return wrapped(f"{name:<{NAME_WIDTH}}{value:<{room}} {origin}".rstrip(), width)
+
+
 def _show(target_id: str, item: Item, defaults: Item) -> None:
     """Print every field of an item, when its first alert would come, and what is wrong with it."""
+    width = console().width
     for field in FIELDS:
         value, origin = effective(field.name, item, defaults)
         if field.name == "ca_pem" and sys.stdout.isatty():
             value = shown(value)
-        click.echo(f"{field.name:<22}{value:<40} {origin}".rstrip())
+        click.echo(field_line(field.name, value, origin, width))
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, without_id(defaults))
         longest = duration(longest_time_to_alert(parsed.policy, parsed.max_test_seconds))

@@ -197,7 +197,8 @@ def _value(cell: str) -> object:
 def _cell_of(name: str, value: object) -> str:
     """The cell of a field; a string that reading would take for something else is written as JSON."""
     cell = _to_cell(value)
-    return _json(value) if isinstance(value, str) and value and _read(name, cell) != value else cell
+    is_other = isinstance(value, str) and value and (not value.strip() or _read(name, cell) != value)
+    return _json(value) if is_other else cell
 
 
 def _to_cell(value: object) -> str:

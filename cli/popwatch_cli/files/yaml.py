@@ -91,6 +91,10 @@ def write_yaml(items: Iterable[Mapping[str, Any]]) -> str:
     return yaml.dump(list(items), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
+OF_PROMETHEUS = {"scrape_configs", "scrape_config_files", "rule_files", "alerting", "modules"}
+"""Names of prometheus.yml and blackbox.yml."""
+
+
 class _Dumper(yaml.SafeDumper):
     """YAML as people would write it: strings of several lines as blocks."""
 
@@ -201,6 +205,10 @@ def _named_entry(loader: _Loader, key: Any, node: Any) -> FileEntry:
     line = key.start_mark.line + 1
     if not isinstance(key, yaml.ScalarNode):
         raise FileError([f"Line {line}: an id must be a string, not a list or a map."])
+    if key.value in OF_PROMETHEUS:
+        raise FileError(
+            [f"Line {line}: `{key.value}` belongs to Prometheus or its blackbox exporter: add `--from blackbox`."]
+        )
     if isinstance(node, yaml.SequenceNode):
         raise FileError([f"Line {line}: `{key.value}` holds a list: the list alone is a file, without this line."])
     entry = _entry(loader, node, line)

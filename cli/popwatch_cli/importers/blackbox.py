@@ -101,7 +101,7 @@ class Reader:
         settings = shared if isinstance(shared, Block) else _NO_LABELS
         for block, known in ((root, {"global", "scrape_configs"}), (settings, {"scrape_interval"})):
             for name in block.keys() - known:
-                self._warnings.add(Place(file, block.line_of(name)), f"`{shown(name)}` is not imported: only jobs are.")
+                self._warnings.add(Place(file, block.line_of(name)), _not_a_job(name))
         return [
             entry for block in root["scrape_configs"] for entry in self._job(block, settings, root.line, file, folder)
         ]
@@ -314,3 +314,9 @@ def _server(address: str, module: Module) -> dict[str, object] | None:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _not_a_job(name: str) -> str:
+    if name == "scrape_config_files":
+        return f"`{name}` is not read: give the files that it names, too, if they have jobs of POP3."
+    return f"`{shown(name)}` is not imported: only jobs are."

@@ -29,6 +29,7 @@ from popwatch_cli.importers.nagios_commands import (
     PLUGINS,
     USUAL_COMMANDS,
     NotImported,
+    has_unused_arguments,
     macros_of,
     parse_command,
     parse_options,
@@ -207,13 +208,15 @@ class Services:
             command = parse_command(written, self._commands, service, host, self._budget)
             if command.program not in PLUGINS:
                 raise NotImported("it does not run check_pop, check_spop or check_tcp")
+            if has_unused_arguments(written, self._commands):
+                sentence = "The command has no place (`$ARGn$`) for some of its arguments: Nagios leaves them out, too."
+                self._warnings.add(place, sentence, _described(service, host))
             test = parse_options(command, place, self._warnings)
         except NotImported as error:
             # without the arguments, of which one may be a password
             name = written.partition("!")[0].split()
-            described = f"{host.values['host_name']} {service.values.get('service_description', '')}".strip()
             sentence = f"{shown(name[0] if name else 'The service')} is not imported: {error}."
-            self._warnings.add(place, sentence, shown(described))
+            self._warnings.add(place, sentence, _described(service, host))
             return
         yield self._entry(service, host, test)
 
@@ -335,13 +338,17 @@ class Services:
         return None
 
 
+def _described(service: Definition, host: Definition) -> str:
+    return shown(f"{host.values['host_name']} {_description(service)}".strip())
+
+
 def _description(service: Definition) -> str:
     return service.values.get("service_description", "")
 
 
 def _with_implied(service: Definition, host: Definition) -> Definition:
-    """The service with what it has from its host."""
-    names = [name for name in IMPLIED if name not in service.values and name in host.values]
+    """The service with what it has from its host; a directive that it sets to `null` it does not have from there."""
+    names = [name for name in IMPLIED if name not in service.places and name in host.values]
     return Definition(
         service.kind,
         service.place,

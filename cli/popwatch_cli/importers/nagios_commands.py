@@ -42,7 +42,7 @@ LONG = {
 OLD_OPTIONS = {"-to": "-t", "-wt": "-w", "-ct": "-c"}
 """Spellings that check_tcp still accepts."""
 
-WITHOUT_EQUIVALENT = set("sqrMmdCWP")
+WITHOUT_EQUIVALENT = set("sqrMmdCWPE")
 TIMES = {"w": "slow_rtt_ms", "c": "max_rtt_ms"}
 """Options in seconds: slower is a warning, or fails."""
 
@@ -97,6 +97,13 @@ def parse_command(
     return _without_wrapper(words) if words else Command("", [])
 
 
+def has_unused_arguments(written: str, commands: Mapping[str, str]) -> bool:
+    """Whether a `check_command` has arguments for which the command's definition has no macro."""
+    name, *arguments = re.split(r"(?<!\\)!", written)
+    used = {macro.upper() for macro in _MACRO.findall(commands.get(name.strip(), ""))}
+    return any(text.strip() and f"ARG{number}" not in used for number, text in enumerate(arguments, start=1))
+
+
 def _without_wrapper(words: Sequence[str]) -> Command:
     """The plugin that a command line runs, maybe by a program of `WRAPPERS`. Raises NotImported."""
     names = [word.rpartition("/")[2] for word in words]
@@ -121,7 +128,8 @@ def _only_wraps(words: Sequence[str]) -> bool:
 def parse_options(command: Command, place: Place, warnings: ImportWarnings) -> dict[str, object]:
     """The fields of the target that a plugin's options describe, with warnings on others. Raises NotImported."""
     if command.before:
-        programs = " ".join(name for word in command.before if (name := word.rpartition("/")[2]) in WRAPPERS)
+        named = [name for word in command.before if (name := word.rpartition("/")[2]) in WRAPPERS]
+        programs = " ".join(named or [word.partition("=")[0] for word in command.before if "=" in word])
         sentence = f"`{programs}` before {command.program} is left out, with its arguments: popwatch needs none."
         warnings.add(place, sentence)
     try:

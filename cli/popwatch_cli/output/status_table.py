@@ -184,7 +184,7 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
         for place, line in enumerate(lines):
             yield f"  {title if place == 0 else '':<12}{line}".rstrip()
     more = health.alerts_sent < policy.max_alerts
-    if row.state in (State.DOWN, State.LOST) and more and not row.acknowledgement:
+    if row.state in (State.DOWN, State.LOST) and more and not row.acknowledgement and not health.caused_by:
         yield f"  To stop its alerts: `popwatch ack {shlex.quote(target_id)}`."
 
 

@@ -32,7 +32,7 @@ from popwatch.model.interventions import (
     parse_silence,
     parse_suspension,
 )
-from popwatch.model.text import clean, clean_whole
+from popwatch.model.text import clean, clean_whole, did_you_mean
 from popwatch.model.windows import EXAMPLE_WINDOW, Window, parse_window
 
 LARGEST_ITEM = 350_000
@@ -445,9 +445,10 @@ def _windows(value: object, schedules: Mapping[str, object], zone: tzinfo) -> li
         return [parse_window(value, zone)]
     if value not in schedules:
         names = ", ".join(map(quote, sorted(schedules)[:10])) if schedules else "none"
+        hint = did_you_mean(value[:100], schedules)
         raise ValueError(
             f"{quote(value)} is neither a window such as {EXAMPLE_WINDOW} nor a name in `schedules` "
-            f"(also of `{DEFAULTS_ID}`), which are: {names}"
+            f"(also of `{DEFAULTS_ID}`), which are: {names}{hint and '.'}{hint}"
         )
     try:
         return [parse_window(window, zone) for window in as_list(schedules[value])]

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, time, tzinfo
 from zoneinfo import ZoneInfo
 
+from popwatch.model.text import did_you_mean
+
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_MEANT = {"begin": "from", "end": "until", "start": "from", "to": "until", "tz": "timezone", "zone": "timezone"}
+"""Names that people write for fields of a window."""
 
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
 
@@ -75,7 +80,11 @@ def parse_window(value: object, zone: tzinfo) -> Window:
         raise ValueError(f"a window is a map with `from` and `until`, such as {EXAMPLE_WINDOW}")
     unknown = sorted(str(key) for key in value.keys() - {"days", "from", "until", "timezone"})
     if unknown:
-        raise ValueError(f"a window has no field `{unknown[0]}`; it has `from`, `until`, `days` and `timezone`")
+        meant = _MEANT.get(unknown[0]) or unknown[0]
+        hint = did_you_mean(meant[:40], ("from", "until", "days", "timezone"))
+        raise ValueError(
+            f"a window has no field `{unknown[0]}`; it has `from`, `until`, `days` and `timezone`{hint and '.'}{hint}"
+        )
     begin, end = (str(value.get(key) or "").strip() for key in ("from", "until"))
     if not begin or not end:
         raise ValueError("a window needs both `from` and `until`")
@@ -150,5 +159,8 @@ def _parse_day_range(part: str) -> set[int]:
 
 def _parse_day(text: str) -> int:
     if text[:3] not in _DAYS:
-        raise ValueError(f"`{text}` is not a day of the week; write mon, tue, wed, thu, fri, sat or sun")
+        hint = did_you_mean(text[:40], _DAYS)
+        raise ValueError(
+            f"`{text}` is not a day of the week; write mon, tue, wed, thu, fri, sat or sun{hint and '.'}{hint}"
+        )
     return _DAYS.index(text[:3])
